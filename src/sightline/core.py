@@ -1,0 +1,179 @@
+"""The nouns of Sightline: small frozen records that every other module speaks in.
+
+Conventions, nowhere contradicted: coordinates are (row, col) with the origin at the top-left corner; the center of pixel
+(r, c) lies at (r + 0.5, c + 0.5); sizes are (H, W); right and left are the patient's; probabilities are after the sigmoid;
+maps are never normalized in storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Size = tuple[int, int]
+"""(H, W) in pixels."""
+
+MarkKind = Literal["region", "contours", "boxes", "points", "density"]
+Status = Literal["ok", "flat", "non-finite", "missing", "refused", "unreadable"]
+"""What became of a map. Everything but `ok` points nowhere: it is scored as a failure, never dropped."""
+
+NAN = float("nan")
+
+
+class SightlineError(Exception):
+    """Root of every error raised on purpose; the message says what came, what was allowed and what to do."""
+
+
+class DataError(SightlineError):
+    """A data set, image, annotation or map on disk is not what its format promises."""
+
+
+class UnknownNameError(SightlineError, KeyError):
+    """A name that no registry entry carries."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would print the repr
+
+
+class RunError(SightlineError):
+    """A run folder is locked, belongs to other options, or cannot be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where a grid (a network's input, a saliency map of any resolution) lies on the original image.
+
+    Resizing, cropping and padding compose to an axis-aligned box, so the box is all there is to know, and it holds
+    for every resolution of the grid.
+
+    >>> Frame.whole((2320, 2828)).is_whole
+    True
+    """
+
+    size: Size
+    """(H, W) of the original image, pixels."""
+    box: tuple[float, float, float, float]
+    """(top, left, bottom, right): the part of the original that the grid covers, in pixel *edges* (0 is the outer edge
+    of the first pixel, H that of the last). Inside the image after a crop; beyond it after padding."""
+
+    @classmethod
+    def whole(cls, size: Size) -> Frame:
+        """The frame of a grid stretched over the whole image."""
+        return cls(size, (0.0, 0.0, float(size[0]), float(size[1])))
+
+    @property
+    def is_whole(self) -> bool:
+        return self.box == (0.0, 0.0, float(self.size[0]), float(self.size[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Radiograph:
+    """One image, read when asked."""
+
+    id: str
+    """Unique within its data set."""
+    patient: str
+    """Splits and bootstrap group by this, never by image."""
+    read: Callable[[], Array] = field(repr=False, compare=False)
+    """-> float32 (H, W) in [0, 1]; more = more radio-opaque."""
+    study: str = ""
+    """Examination: radiographs of one study share it; empty where the data set has no such notion."""
+    view: str = ""
+    """'frontal', 'lateral', or empty where unknown."""
+    size: Size | None = None
+    """(H, W) of the original, or None where only opening the file would tell."""
+    split: str = ""
+    """'train', 'val', 'test', or empty."""
+    labels: Mapping[str, float] = field(default_factory=dict)
+    """finding -> 1 present, 0 absent, -1 uncertain as read, NaN unknown."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What else the data set says: sex, age, projection, path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What one reader said about where one finding (or anatomical region) lies on one radiograph; decoded when read."""
+
+    radiograph: str
+    finding: str
+    reader: str
+    kind: MarkKind
+    size: Size
+    """(H, W) of the image the mark was made on."""
+    read: Callable[[], Any] = field(repr=False, compare=False)
+    """region: bool (H, W); contours: list of float (K, 2) as (row, col); boxes: float (K, 4) as (top, left, bottom,
+    right), edges; points: float (K, 2) as (row, col); density: float32 (H, W), sum 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Radiographs, the marks readers left on them, and where it all comes from."""
+
+    name: str
+    """Short, for tables: 'chexlocalize'."""
+    spec: str
+    """What `sightline.dataset` was given; opening it again gives the same data."""
+    findings: tuple[str, ...]
+    """Canonical names, in the data set's own order."""
+    radiographs: Sequence[Radiograph]
+    """In a fixed order; may be lazy and very long."""
+    marks: Callable[[str, str, str], Mark | None] = field(repr=False, compare=False)
+    """(radiograph id, finding or region, reader) -> Mark, or None where that reader left none. Cheap: decoding waits
+    for `Mark.read`."""
+    readers: tuple[str, ...] = ()
+    """Readers that left marks; the first is the reference standard ('truth')."""
+    regions: tuple[str, ...] = ()
+    """Anatomical regions for which `marks` answers under the reference reader."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """version, license, citation, notes found while loading ('warnings': tuple of str)."""
+
+    @property
+    def truth(self) -> str:
+        """The reference reader, or '' where the data set has no marks."""
+        return self.readers[0] if self.readers else ""
+
+
+@dataclass(frozen=True, slots=True)
+class SaliencyMap:
+    """One map for one finding on one radiograph: raw, unscaled, with the frame that places it.
+
+    `source` is 'MODEL/METHOD', 'control/NAME', 'reader/NAME' or the name of a folder of maps.
+    """
+
+    radiograph: str
+    finding: str
+    source: str
+    values: Array = field(repr=False)
+    """float32 (h, w); higher = more evidence FOR the finding; never normalized. (0, 0) where status says there is none."""
+    frame: Frame
+    probability: float = NAN
+    """The model's probability of the finding, after the sigmoid; NaN where no model made the map."""
+    status: Status = "ok"
+    why: str = ""
+    """One sentence, empty when ok."""
+
+
+def status_of(values: Array) -> Status:
+    """'non-finite' if any value is NaN or infinite, 'flat' if all are equal (or there are none), else 'ok'.
+
+    >>> status_of(np.zeros((2, 2), np.float32)), status_of(np.eye(2, dtype=np.float32))
+    ('flat', 'ok')
+    """
+    if not np.isfinite(values).all():
+        return "non-finite"
+    return "flat" if values.size == 0 or values.min() == values.max() else "ok"
+
+
+def source_kind(source: str) -> str:
+    """'reader', 'control', or 'model' for anything else that makes maps.
+
+    >>> source_kind("reader/radiologist"), source_kind("densenet121/grad-cam")
+    ('reader', 'model')
+    """
+    head = source.split("/", 1)[0]
+    return head if head in ("reader", "control") else "model"

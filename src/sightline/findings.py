@@ -1,0 +1,95 @@
+"""The vocabulary of findings: one canonical name each, and what data sets call it."""
+
+from __future__ import annotations
+
+from sightline.core import UnknownNameError
+
+CHEXLOCALIZE = (
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Lesion",
+    "Lung Opacity",
+    "Edema",
+    "Consolidation",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Support Devices",
+)
+"""The ten findings of CheXlocalize, in the order of its code."""
+
+CHEXPERT = (
+    "No Finding",
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Lesion",
+    "Lung Opacity",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+    "Support Devices",
+)
+"""The fourteen CheXpert labels, in the order of the probability vectors of CheXlocalize."""
+
+NIH = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Pleural Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Pleural Thickening",
+    "Hernia",
+)
+"""The fourteen labels of NIH ChestX-ray14."""
+
+ALIASES = {
+    "Airspace Opacity": "Lung Opacity",  # CheXlocalize's files; its text and CheXpert say Lung Opacity
+    "Effusion": "Pleural Effusion",
+    "Infiltrate": "Infiltration",
+    "Pleural_Thickening": "Pleural Thickening",
+    "Enlarged CM": "Enlarged Cardiomediastinum",
+    "Support Device": "Support Devices",
+}
+"""What a data set calls it -> canonical name. Synonyms only: `Nodule` is no alias of `Lung Lesion`."""
+
+KNOWN = frozenset(CHEXPERT) | frozenset(NIH)
+_BY_KEY = {name.casefold().replace("_", " "): name for name in KNOWN} | {
+    alias.casefold().replace("_", " "): name for alias, name in ALIASES.items()
+}
+
+
+def canonical(name: str) -> str:
+    """Canonical name of a finding; a name outside the vocabulary is the user's own and is returned trimmed.
+
+    >>> canonical("airspace opacity"), canonical("Effusion"), canonical("Scoliosis ")
+    ('Lung Opacity', 'Pleural Effusion', 'Scoliosis')
+    """
+    trimmed = name.strip()
+    return _BY_KEY.get(trimmed.casefold().replace("_", " "), trimmed)
+
+
+def choose(wanted: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The findings named in a comma-separated list (all of `known` if None), checked against `known`.
+
+    >>> choose("effusion, Cardiomegaly", ("Cardiomegaly", "Pleural Effusion"))
+    ('Pleural Effusion', 'Cardiomegaly')
+    """
+    if wanted is None:
+        return known
+    names = tuple(canonical(part) for part in wanted.split(",") if part.strip())
+    for name in names:
+        if name not in known:
+            raise UnknownNameError(f"finding {name!r} is not among {', '.join(known)}")
+    return names

@@ -1,0 +1,114 @@
+"""One table per extension point: a name, the function registered under it, and one typed record of facts."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from sightline.core import SightlineError, UnknownNameError
+
+F = TypeVar("F", bound=Callable[..., Any])
+Facts = TypeVar("Facts")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[Facts]):
+    """A registered function and what is known of it. Calling the entry calls the function."""
+
+    name: str
+    call: Callable[..., Any]
+    facts: Facts
+
+    @property
+    def summary(self) -> str:
+        """First line of the function's docstring."""
+        return (self.call.__doc__ or "").strip().split("\n")[0]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.call(*args, **kwargs)
+
+
+class Registry(Mapping[str, Entry[Facts]]):
+    """`@registry("name", **facts)` stores the function and returns it unchanged; `registry["name"]` is its `Entry`.
+
+    Facts are the fields of the dataclass given at construction, so a misspelled or missing fact fails at
+    registration. Packages add entries through the entry-point group `sightline.KIND`, loaded when a name is first
+    missed; files through `load_plugin`.
+
+    >>> @dataclass(frozen=True)
+    ... class Facts:
+    ...     unit: str
+    >>> colors = Registry("color", Facts)
+    >>> @colors("red", unit="nm")
+    ... def red():
+    ...     "About 700."
+    >>> colors["red"].facts.unit, colors["red"].summary
+    ('nm', 'About 700.')
+    >>> colors["rad"]
+    Traceback (most recent call last):
+    sightline.core.UnknownNameError: no color is called 'rad'; did you mean 'red'? Known: red
+    """
+
+    def __init__(self, kind: str, facts: Callable[..., Facts]) -> None:
+        self.kind = kind
+        self._facts = facts
+        self._entries: dict[str, Entry[Facts]] = {}
+        self._entry_points_loaded = False
+
+    def __call__(self, name: str, **facts: Any) -> Callable[[F], F]:
+        def register(function: F) -> F:
+            if name in self._entries:
+                old, new = self._entries[name].call, function
+                raise SightlineError(
+                    f"{self.kind} {name!r} is registered twice: by {old.__module__}.{old.__qualname__} "
+                    f"and by {new.__module__}.{new.__qualname__}; rename one"
+                )
+            try:
+                self._entries[name] = Entry(name, function, self._facts(**facts))
+            except TypeError as error:
+                raise SightlineError(f"{self.kind} {name!r}: {error}") from error
+            return function
+
+        return register
+
+    def __getitem__(self, name: str) -> Entry[Facts]:
+        if name not in self._entries and not self._entry_points_loaded:
+            self._entry_points_loaded = True
+            for point in entry_points(group=f"sightline.{self.kind}"):
+                point.load()
+        if name not in self._entries:
+            near = difflib.get_close_matches(name, self._entries, 3, 0.5)
+            hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+            raise UnknownNameError(f"no {self.kind} is called {name!r}; {hint}Known: {', '.join(sorted(self))}")
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def load_plugin(path: str | Path) -> None:
+    """Run a Python file of the user's own so that what it registers can be used by name.
+
+    Errors: `SightlineError` if the file is missing; whatever the file itself raises.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise SightlineError(f"plugin {path} is not a file; give the path of a Python file that registers something")
+    name = f"sightline_plugin_{path.stem}"
+    if name in sys.modules and getattr(sys.modules[name], "__file__", None) == str(path.resolve()):
+        return
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    if spec is None or spec.loader is None:
+        raise SightlineError(f"plugin {path} cannot be imported; give the path of a Python file (.py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
