@@ -1,15 +1,15 @@
 """The nouns of Sightline: small frozen records that every other module speaks in.
 
-Conventions, nowhere contradicted: coordinates are (row, col) with the origin at the top-left corner; the center of pixel
-(r, c) lies at (r + 0.5, c + 0.5); sizes are (H, W); right and left are the patient's; probabilities are after the sigmoid;
-maps are never normalized in storage.
+Conventions, nowhere contradicted: coordinates are (row, col) with the origin at the top-left corner; the center of
+pixel (r, c) lies at (r + 0.5, c + 0.5); sizes are (H, W); right and left are the patient's; probabilities are after the
+sigmoid; maps are never normalized in storage.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ Size = tuple[int, int]
 """(H, W) in pixels."""
 
 MarkKind = Literal["region", "contours", "boxes", "points", "density"]
+MapKind = Literal["map", "mask", "points"]
+"""What the values of a map mean: graded evidence; an extent (0 or 1: its peak means nothing); points (its extent means
+nothing). A metric that asks what a kind cannot answer is not computed for it."""
 Status = Literal["ok", "flat", "non-finite", "missing", "refused", "unreadable"]
 """What became of a map. Everything but `ok` points nowhere: it is scored as a failure, never dropped."""
 
@@ -149,13 +152,25 @@ class SaliencyMap:
     finding: str
     source: str
     values: Array = field(repr=False)
-    """float32 (h, w); higher = more evidence FOR the finding; never normalized. (0, 0) where status says there is none."""
+    """float32 (h, w); higher = more evidence FOR the finding; never normalized. (0, 0) where there is none."""
     frame: Frame
     probability: float = NAN
     """The model's probability of the finding, after the sigmoid; NaN where no model made the map."""
     status: Status = "ok"
     why: str = ""
     """One sentence, empty when ok."""
+    kind: MapKind = "map"
+
+
+class Maps(Protocol):
+    """Anything that holds maps: a run, a folder made by another tool, a second reader, a list in memory."""
+
+    @property
+    def sources(self) -> Mapping[str, tuple[str, ...]]:
+        """Source -> the findings it answers for: where it has no map of one of them, that map is missing."""
+
+    def of(self, radiograph: str) -> Iterable[SaliencyMap]:
+        """The maps of one radiograph, of every source, in a fixed order."""
 
 
 def status_of(values: Array) -> Status:

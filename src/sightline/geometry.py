@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco
+from scipy.sparse import csr_array
 
 from sightline.core import Array, DataError, Frame, Mark, Size
 
@@ -39,14 +40,17 @@ def input_frame(size: Size, side: int, how: Resize) -> tuple[Size, Frame]:
     return resized, Frame(size, (top, left, top + side * scales[0], left + side * scales[1]))
 
 
-def _taps(cells: int, length: int, start: float, stop: float) -> tuple[Array, Array, Array, slice]:
-    """Bilinear taps along one axis: lower cell, upper cell and upper weight per pixel, and the pixels inside."""
+def _taps(cells: int, length: int, start: float, stop: float) -> tuple[csr_array, slice]:
+    """Bilinear weights along one axis: sparse (pixels inside, cells), two per row, and where those pixels lie."""
     centers = np.arange(length) + 0.5
-    at = np.clip((centers - start) * (cells / (stop - start)) - 0.5, 0, cells - 1)  # (length,)
-    low = np.floor(at).astype(np.intp)
     inside = np.flatnonzero((centers > start) & (centers < stop))
     seen = slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 0)
-    return low, np.minimum(low + 1, cells - 1), (at - low).astype(np.float32), seen
+    at = np.clip((centers[seen] - start) * (cells / (stop - start)) - 0.5, 0, cells - 1)  # (L,)
+    low = np.minimum(np.floor(at).astype(np.intp), max(cells - 2, 0))
+    upper = (at - low).astype(np.float32)
+    taps = np.stack([low, np.minimum(low + 1, cells - 1)], 1).ravel()  # (2L,)
+    weights = np.stack([1 - upper, upper], 1).ravel()
+    return csr_array((weights, taps, np.arange(0, 2 * at.size + 1, 2)), shape=(at.size, cells)), seen
 
 
 def place(values: Array, frame: Frame) -> tuple[Array, tuple[slice, slice]]:
@@ -61,14 +65,12 @@ def place(values: Array, frame: Frame) -> tuple[Array, tuple[slice, slice]]:
     """
     (height, width), (top, left, bottom, right) = frame.size, frame.box
     values = np.ascontiguousarray(values, np.float32)
-    low_r, high_r, weight_r, rows = _taps(values.shape[0], height, top, bottom)
-    low_c, high_c, weight_c, cols = _taps(values.shape[1], width, left, right)
-    if frame.is_whole:  # OpenCV's resize is the same interpolation, three times faster
+    over_rows, rows = _taps(values.shape[0], height, top, bottom)
+    over_cols, cols = _taps(values.shape[1], width, left, right)
+    if frame.is_whole:  # the same interpolation, several times faster in OpenCV
         return cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), (rows, cols)
-    wide = values[:, low_c[cols]] + weight_c[cols] * (values[:, high_c[cols]] - values[:, low_c[cols]])  # (h, W')
-    out = wide[low_r[rows]]  # (H', W')
-    out += weight_r[rows, None] * (wide[high_r[rows]] - out)
-    return out, (rows, cols)
+    wide = np.ascontiguousarray((over_cols @ values.T).T)  # (h, W')
+    return over_rows @ wide, (rows, cols)  # (H', W')
 
 
 def place_whole(values: Array, frame: Frame) -> Array:

@@ -1,0 +1,45 @@
+"""From a map to a mask: where to cut, read off the joint histogram."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from sightline.core import Array, UnknownNameError
+from sightline.histogram import STEPS, JointHistogram, quantize
+
+_ALLOWED = "'otsu', 'above:T' with 0 <= T < 1, 'top:FRACTION' with 0 < FRACTION <= 1"
+
+
+def cut_at(histogram: JointHistogram, binarizer: str) -> int:
+    """First bin of the predicted mask under a binarizer.
+
+    'otsu'; 'above:0.4' (strictly above 0.4 of the min-max normalized map); 'top:0.05' (the highest 5 % of the pixels
+    the model saw, ties included). Errors: `UnknownNameError` for anything else.
+    """
+    name, _, argument = binarizer.partition(":")
+    try:
+        if name == "otsu" and not argument:
+            return histogram.otsu()
+        if name == "above" and 0 <= float(argument) < 1:
+            return histogram.above(float(argument))
+        if name == "top" and 0 < float(argument) <= 1:
+            return histogram.top(float(argument))
+    except ValueError:
+        pass  # not a number: the error below says what is
+    raise UnknownNameError(f"no binarizer {binarizer!r}; allowed: {_ALLOWED}")
+
+
+def mask_at(placed: Array, histogram: JointHistogram, bin_: int) -> Array:
+    """The seen pixels in `bin_` or higher: bool, the shape of `placed`."""
+    return quantize(placed, histogram.low, histogram.high, STEPS) >= bin_
+
+
+def refilled(mask: Array) -> Array:
+    """A mask redrawn from its contours, as the published pipeline does: holes filled, single pixels dropped."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
+    canvas = np.zeros(mask.shape, np.uint8)
+    for contour in contours:
+        if len(contour) > 1:
+            cv2.drawContours(canvas, [contour], -1, 1, cv2.FILLED)
+    return canvas.astype(bool)

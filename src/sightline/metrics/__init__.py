@@ -1,0 +1,39 @@
+"""Metrics: pure functions of one map against one mark, one file per question.
+
+A metric declares what it takes, and `sightline.score` prepares that once for all metrics of a map:
+
+- `confusion`: `Confusion` counts of the binarized map; - `histogram`: the `JointHistogram`; - `peaks`: `Peaks`;
+- `mask`: (predicted, true) bool (H, W); - `map`: (values float32 (H, W), true bool (H, W)).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sightline.registry import Registry
+
+__all__ = ["MetricFacts", "metrics"]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricFacts:
+    """What is known of a metric."""
+
+    title: str
+    """For axes and table heads."""
+    takes: Literal["confusion", "histogram", "peaks", "mask", "map"]
+    higher_is_better: bool
+    range: tuple[float, float]
+    """Inclusive. Its worse end is the score of a map that failed."""
+    source: str
+    """Where it is defined: DOI or arXiv id."""
+
+    @property
+    def worst(self) -> float:
+        return self.range[0] if self.higher_is_better else self.range[1]
+
+
+metrics: Registry[MetricFacts] = Registry("metric", MetricFacts)
+
+from sightline.metrics import localization as _localization  # noqa: E402, F401  (registers on import)

@@ -1,0 +1,119 @@
+"""From the score table to estimates and paired differences, each with interval, n and patients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sightline.core import Array, source_kind
+from sightline.protocol import Protocol
+from sightline.stats.bootstrap import Replicates, average, interval, p_value, replicate, weights
+
+AVERAGE = "average"
+"""The finding column of an unweighted mean over findings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The scores of one metric as a matrix: a row per radiograph, a column per (source, finding)."""
+
+    values: Array
+    """float64 (N, K), NaN = no score or undefined."""
+    group: Array
+    """int64 (N,): what the bootstrap draws, numbered."""
+    keys: list[tuple[str, str]]
+    """K × (source, finding)."""
+    weights: Array
+    """float64 (B, G)."""
+
+    def parts(self) -> tuple[list[str], list[Array]]:
+        """Sources, and for each the columns of its findings."""
+        sources = list(dict.fromkeys(source for source, _ in self.keys))
+        return sources, [np.array([j for j, (s, _) in enumerate(self.keys) if s == source]) for source in sources]
+
+
+def columns(scores: pd.DataFrame, metric: str, protocol: Protocol, resamples: int, seed: int) -> Columns:
+    """Arrange one metric under one protocol. Resamples are the same for every metric and source of a score table."""
+    unit = protocol.resample if protocol.resample == "patient" else "radiograph"
+    groups = sorted(scores[unit].unique())
+    rows = scores[(scores["metric"] == metric) & (scores["protocol"] == protocol.name)]
+    table = rows.pivot_table(
+        index=["radiograph", unit] if unit != "radiograph" else "radiograph",
+        columns=["source", "finding"], values="value", dropna=False, observed=True, aggfunc="first",
+    )  # fmt: skip
+    table = table.dropna(axis=1, how="all").dropna(axis=0, how="all")
+    drawn = table.index.get_level_values(unit)
+    number = {g: i for i, g in enumerate(groups)}
+    group = np.array([number[g] for g in drawn], np.int64)
+    w = weights(len(groups), resamples, seed)
+    return Columns(table.to_numpy(float), group, [(s, f) for s, f in table.columns], w)
+
+
+def estimates(scores: pd.DataFrame, chosen: Sequence[Protocol], resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Mean score per protocol, metric, source and finding, and over findings ('average').
+
+    Columns: protocol, metric, source, kind, finding, mean, low, high, n, patients (or images, where the protocol draws
+    images). Intervals are 95 %.
+    """
+    rows: list[dict[str, Any]] = []
+    for protocol, metric in _pairs(scores, chosen):
+        c = columns(scores, metric, protocol, resamples, seed)
+        if not c.keys:
+            continue
+        single = replicate(c.values, c.group, c.weights)
+        sources, parts = c.parts()
+        together = average(single, parts, c.values, c.group)
+        for keys, r in ((c.keys, single), ([(s, AVERAGE) for s in sources], together)):
+            for (source, finding), numbers in zip(keys, _numbers(r, protocol), strict=True):
+                head = {"protocol": protocol.name, "metric": metric, "source": source, "kind": source_kind(source)}
+                rows.append({**head, "finding": finding, **numbers})
+    return pd.DataFrame(rows, columns=[*"protocol metric source kind finding mean low high n patients".split()])
+
+
+def differences(scores: pd.DataFrame, chosen: Sequence[Protocol], resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Every model source minus every reader and every control: paired means over the rows that both have.
+
+    Columns: protocol, metric, finding, source, versus, mean, low, high, p, n, patients. p is two-sided, from the same
+    resamples, not adjusted for multiplicity.
+    """
+    rows: list[dict[str, Any]] = []
+    for protocol, metric in _pairs(scores, chosen):
+        c = columns(scores, metric, protocol, resamples, seed)
+        sources = list(dict.fromkeys(s for s, _ in c.keys))
+        models = [s for s in sources if source_kind(s) == "model"]
+        for versus in (s for s in sources if source_kind(s) != "model"):
+            for source in models:
+                head = {"protocol": protocol.name, "metric": metric, "source": source, "versus": versus}
+                rows += [{**head, **numbers} for numbers in _paired(c, source, versus, protocol)]
+    return pd.DataFrame(rows, columns=[*"protocol metric finding source versus mean low high p n patients".split()])
+
+
+def _paired(c: Columns, source: str, versus: str, protocol: Protocol) -> Iterator[dict[str, Any]]:
+    at = {key: j for j, key in enumerate(c.keys)}
+    findings = [f for s, f in c.keys if s == source and (versus, f) in at]
+    if not findings:
+        return
+    gap = np.stack([c.values[:, at[source, f]] - c.values[:, at[versus, f]] for f in findings], 1)  # (N, F)
+    single = replicate(gap, c.group, c.weights)
+    together = average(single, [np.arange(len(findings))], gap, c.group)
+    for names, r in ((findings, single), ([AVERAGE], together)):
+        for j, (finding, numbers) in enumerate(zip(names, _numbers(r, protocol), strict=True)):
+            p = p_value(r.draws[:, j]) if numbers["patients"] > 1 else float("nan")
+            yield {"finding": finding, **numbers, "p": p}
+
+
+def _pairs(scores: pd.DataFrame, chosen: Sequence[Protocol]) -> Iterator[tuple[Protocol, str]]:
+    names = list(dict.fromkeys(scores["metric"]))
+    return ((protocol, metric) for protocol in chosen for metric in names)
+
+
+def _numbers(r: Replicates, protocol: Protocol) -> Iterator[dict[str, Any]]:
+    mean, low, high = interval(r, protocol.interval)
+    for j in range(mean.size):
+        yield {
+            "mean": mean[j], "low": low[j], "high": high[j], "n": int(r.n[j]), "patients": int(r.groups[j])
+        }  # fmt: skip

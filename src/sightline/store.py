@@ -1,0 +1,300 @@
+"""A run is a folder: what was asked (run.json), maps (Zarr), tables (Parquet and CSV), figures and a report.
+
+Work is stored in parts. A part is written under a temporary name and renamed, so it is either there, whole, or not
+there; the same command continues after the last whole part. One process at a time may write to a folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import zarr
+from zarr.codecs import BloscCodec
+
+from sightline.core import Frame, RunError, SaliencyMap, Status
+
+STATUSES: tuple[Status, ...] = ("ok", "flat", "non-finite", "missing", "refused", "unreadable")
+_FULL = "the disk is full; free some space and give the same command again: what is done is kept"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run folder. Open one with `Run.open`; make or continue one with `Run.start`."""
+
+    path: Path
+    info: Mapping[str, Any]
+    """run.json: study, options, dataset, models, methods, protocols, versions, created."""
+
+    @classmethod
+    def start(cls, path: str | Path, study: str, options: Mapping[str, Any]) -> Run:
+        """Make a run folder, or continue the one that the same study and options began.
+
+        Errors: `RunError` if the folder holds something else, or a run with other options (each is named).
+        """
+        path = Path(path)
+        asked = json.loads(_json({"study": study, "options": options}))
+        if (path / "run.json").exists():
+            run = cls.open(path)
+            _refuse_other_options(path, run.info, asked)
+            return run
+        if path.exists() and (not path.is_dir() or any(p.name != ".lock" for p in path.iterdir())):
+            raise RunError(f"{path} exists and is not a run; give --out a new or empty folder")
+        with _disk(path):
+            path.mkdir(parents=True, exist_ok=True)
+            created = datetime.now(UTC).isoformat(timespec="seconds")
+            write_text(path / "run.json", _json({**asked, "created": created}))
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """Read an existing run. Errors: `RunError` if there is none, or its run.json is not JSON."""
+        file = Path(path) / "run.json"
+        try:
+            return cls(Path(path), json.loads(file.read_text("utf-8")))
+        except FileNotFoundError as error:
+            raise RunError(f"{path} is not a run folder: it has no run.json; give the folder named by --out") from error
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise RunError(f"{file} is damaged: {error}; start the run again in a new folder") from error
+
+    def describe(self, **facts: Any) -> Run:
+        """Add facts to run.json; returns the run with them."""
+        info = {**self.info, **json.loads(_json(facts))}
+        with _disk(self.path):
+            write_text(self.path / "run.json", _json(info))
+        return Run(self.path, info)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for writing. The lock dies with the process, however that ends.
+
+        Errors: `RunError` if another process holds it.
+        """
+        with (self.path / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                raise RunError(
+                    f"{self.path} is being written by another process ({file.read().strip() or 'unknown'}); "
+                    "wait for it, stop it, or give --out another folder"
+                ) from error
+            file.truncate(0)
+            file.write(f"process {os.getpid()}")
+            file.flush()
+            yield
+
+    # -- parts: units of work that are either whole or absent -----------------------------------------------------
+
+    def part(self, kind: str, key: str) -> Path:
+        return self.path / "parts" / kind / key
+
+    def write_part(self, kind: str, key: str, write: Callable[[Path], None]) -> None:
+        """Let `write` fill a temporary path, then put it in place at once."""
+        target = self.part(kind, key)
+        temporary = target.with_name(f".{target.name}.partial")
+        with _disk(self.path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if temporary.is_dir():
+                shutil.rmtree(temporary)  # left by a run that was killed
+            write(temporary)
+            temporary.replace(target)
+
+    # -- tables ---------------------------------------------------------------------------------------------------
+
+    def has_table(self, name: str) -> bool:
+        return (self.path / "tables" / f"{name}.parquet").exists()
+
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Read a table. Errors: `RunError` naming those there are."""
+        file = self.path / "tables" / f"{name}.parquet"
+        if not file.exists():
+            there = ", ".join(sorted(p.stem for p in file.parent.glob("*.parquet"))) or "none"
+            raise RunError(f"{self.path} has no table {name!r}; it has: {there}")
+        frame: pd.DataFrame = pq.read_table(file, columns=None if columns is None else list(columns)).to_pandas()
+        return frame
+
+    def write_table(self, name: str, frame: pd.DataFrame) -> None:
+        """Write a table as Parquet and CSV, each replaced whole."""
+        self._write_batches(name, iter([pa.Table.from_pandas(frame, preserve_index=False)]))
+
+    def join_parts(self, kind: str, keys: Sequence[str], name: str) -> None:
+        """Concatenate Parquet parts, in the order of `keys`, into a table, one part in memory at a time."""
+        self._write_batches(name, (pq.read_table(self.part(kind, key)) for key in keys))
+
+    def _write_batches(self, name: str, batches: Iterator[pa.Table]) -> None:
+        folder = self.path / "tables"
+        with _disk(self.path):
+            folder.mkdir(exist_ok=True)
+            first = next(batches)
+            partial = {suffix: folder / f".{name}{suffix}.partial" for suffix in (".parquet", ".csv")}
+            with (
+                pq.ParquetWriter(partial[".parquet"], first.schema, compression="zstd") as parquet,
+                pa_csv.CSVWriter(partial[".csv"], first.schema) as csv,
+            ):
+                for batch in chain([first], batches):
+                    parquet.write_table(batch)
+                    csv.write(batch)
+            for suffix, file in partial.items():
+                file.replace(folder / f"{name}{suffix}")
+
+    # -- maps -----------------------------------------------------------------------------------------------------
+
+    @property
+    def sources(self) -> dict[str, tuple[str, ...]]:
+        """Sources with stored maps -> the findings they explain, in the order they were written."""
+        found: dict[str, tuple[str, ...]] = {}
+        for folder in self._map_folders():
+            part = next((p for p in sorted(folder.iterdir()) if not p.name.startswith(".")), None)
+            if part is not None:
+                attributes = _open_maps(str(part))[1]
+                found |= dict.fromkeys(attributes["sources"], tuple(attributes["findings"]))
+        return found
+
+    def _map_folders(self) -> list[Path]:
+        root = self.path / "parts"
+        return sorted(p for p in root.glob("maps-*") if p.is_dir()) if root.exists() else []
+
+    def of(self, radiograph: str) -> Iterator[SaliencyMap]:
+        """Every stored map of one radiograph, source by source, finding by finding."""
+        for folder in self._map_folders():
+            part = _index(str(folder), folder.stat().st_mtime_ns).get(radiograph)
+            if part is not None:
+                yield from read_maps(folder / part, radiograph)
+
+    def map(self, source: str, radiograph: str, finding: str) -> SaliencyMap | None:
+        """One stored map, or None."""
+        return next((m for m in self.of(radiograph) if (m.source, m.finding) == (source, finding)), None)
+
+
+def write_maps(
+    path: Path, radiographs: Sequence[str], findings: Sequence[str], maps: Mapping[str, Sequence[SaliencyMap]]
+) -> None:
+    """Store maps of some radiographs as one Zarr group, an array per source: float32 (N, F, h, w), lossless.
+
+    maps: source -> N × F maps in row-major order (radiograph, finding). All maps of a source that are not failures
+    have one shape; a failure is stored as zeros and its status.
+    """
+    n, f = len(radiographs), len(findings)
+    group = zarr.open_group(str(path), mode="w")
+    attributes: dict[str, Any] = {"radiographs": list(radiographs), "findings": list(findings), "sources": {}}
+    for number, (source, flat) in enumerate(maps.items()):
+        shapes = {m.values.shape for m in flat if m.values.size}
+        if len(shapes) > 1:
+            raise RunError(f"maps of {source!r} have different shapes {sorted(shapes)}; one part holds one shape")
+        h, w = shapes.pop() if shapes else (1, 1)
+        values = np.zeros((n, f, h, w), np.float32)
+        for i, m in enumerate(flat):
+            if m.values.size:
+                values[divmod(i, f)] = m.values
+        array = group.create_array(
+            f"map{number}", shape=values.shape, chunks=(1, 1, h, w), shards=values.shape, dtype="float32",
+            compressors=BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), fill_value=0,
+        )  # fmt: skip
+        array[:] = values
+        attributes["sources"][source] = {
+            "array": f"map{number}",
+            "frames": [[*m.frame.size, *m.frame.box] for m in flat[::f]],
+            "probabilities": [None if math.isnan(m.probability) else m.probability for m in flat],
+            "statuses": [STATUSES.index(m.status) for m in flat],
+            "whys": {str(i): m.why for i, m in enumerate(flat) if m.why},
+            "kind": flat[0].kind,
+            "empty": [i for i, m in enumerate(flat) if not m.values.size],
+        }
+    group.attrs.update(attributes)
+
+
+@lru_cache(maxsize=16)
+def _open_maps(path: str) -> tuple[zarr.Group, dict[str, Any]]:
+    group = zarr.open_group(path, mode="r")
+    return group, dict(group.attrs)
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    array = group[name]
+    if not isinstance(array, zarr.Array):
+        raise RunError(f"{group.store} has no array {name!r}; the part is damaged: remove it and run again")
+    return array
+
+
+@lru_cache(maxsize=8)
+def _index(folder: str, _changed: int) -> dict[str, str]:
+    """radiograph -> part of a folder of map parts."""
+    parts = sorted(p.name for p in Path(folder).iterdir() if not p.name.startswith("."))
+    return {
+        radiograph: part
+        for part in parts
+        for radiograph in json.loads((Path(folder) / part / "zarr.json").read_text())["attributes"]["radiographs"]
+    }
+
+
+def read_maps(path: Path, radiograph: str) -> Iterator[SaliencyMap]:
+    """The maps of one radiograph in a part."""
+    group, attributes = _open_maps(str(path))
+    row, findings = attributes["radiographs"].index(radiograph), attributes["findings"]
+    for source, facts in attributes["sources"].items():
+        values = np.asarray(_array(group, facts["array"])[row], np.float32)  # (F, h, w)
+        height, width, *box = facts["frames"][row]
+        frame = Frame((height, width), (box[0], box[1], box[2], box[3]))
+        for column, finding in enumerate(findings):
+            i = row * len(findings) + column
+            probability = facts["probabilities"][i]
+            yield SaliencyMap(
+                radiograph,
+                finding,
+                source,
+                np.zeros((0, 0), np.float32) if i in facts["empty"] else values[column],
+                frame,
+                math.nan if probability is None else probability,
+                STATUSES[facts["statuses"][i]],
+                facts["whys"].get(str(i), ""),
+                facts["kind"],
+            )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file at once: it holds the old text or the new, never half."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, "utf-8")
+    partial.replace(path)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, allow_nan=False, default=str)
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses into a `RunError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise RunError(f"{path}: {_FULL}") from error
+        raise RunError(f"{path} cannot be written: {error.strerror}; give --out a folder you may write to") from error
+
+
+def _refuse_other_options(path: Path, info: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    if info.get("study") != asked["study"]:
+        raise RunError(f"{path} holds a {info.get('study')!r} run, not {asked['study']!r}; give --out another folder")
+    old, new = info.get("options", {}), asked["options"]
+    other = [f"{k} was {old.get(k)!r}, now {new.get(k)!r}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+    if other:
+        raise RunError(f"{path} holds a run with other options ({'; '.join(other)}); give --out another folder")
