@@ -59,3 +59,7 @@ def dataset(spec: str) -> Dataset:
         except ValueError as error:
             raise DataError(f"{spec!r}: option {key} takes {kind.__name__}, not {text!r}") from error
     return replace(loader(argument, **options), spec=spec)
+
+
+# Last, because each of these registers its loader in the table above.
+from sightline.data import chexlocalize  # noqa: E402, F401

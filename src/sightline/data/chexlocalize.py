@@ -1,0 +1,300 @@
+"""CheXlocalize: CheXpert's validation and test radiographs with radiologists' contours and a human benchmark."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco
+
+from sightline import geometry, images
+from sightline.core import Array, DataError, Dataset, Mark, Radiograph, Size
+from sightline.data import datasets
+from sightline.data.tables import MarkIndex, read_csv, read_json, require_radiographs, size_from
+from sightline.findings import CHEXLOCALIZE, CHEXPERT, canonical
+
+READERS = ("truth", "radiologist", "radiologist points")
+"""Reference standard, human benchmark (its contours), human benchmark (its most representative points)."""
+
+FACTS = {"Sex": "sex", "Age": "age", "AP/PA": "projection"}
+"""Column of CheXpert's label files -> our fact. The label file of the test split has none of them."""
+
+# Whatever stands before the patient differs between releases: CheXpert-v1.0/valid/..., CheXpert-v1.0-small/...
+_PATH = re.compile(r"(?:^|/)(patient[^/]+)/(study[^/]+)/((view\d+)_([a-z]+))(\.[A-Za-z]+)$")
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the annotation files say, gathered while loading."""
+
+    marks: dict[tuple[str, str, str], Mark] = field(default_factory=dict)
+    sizes: dict[str, Size] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ViewPath:
+    """The parts of 'any/prefix/patient64541/study1/view1_frontal.jpg'."""
+
+    patient: str
+    study: str
+    file: str
+    view: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.patient}_{self.study}_{self.file.rsplit('.', 1)[0]}"
+
+    @classmethod
+    def parse(cls, path: str) -> ViewPath | None:
+        """None where the path does not follow CheXpert's pattern.
+
+        >>> ViewPath.parse("CheXpert-v1.0/valid/patient64541/study1/view1_frontal.jpg").id
+        'patient64541_study1_view1_frontal'
+        """
+        parts = _PATH.search(path)
+        if parts is None:
+            return None
+        patient, study, stem, _, view, suffix = parts.groups()
+        return cls(patient, study, stem + suffix, view)
+
+
+@datasets(
+    "chexlocalize",
+    title="CheXlocalize",
+    source="Saporta 2022, doi:10.1038/s42256-022-00536-x",
+    license="Stanford University Dataset Research Use Agreement",
+)
+def chexlocalize(path: str, split: str = "") -> Dataset:
+    """CheXlocalize in the layout of its download: DIR holds CheXpert/ and CheXlocalize/.
+
+    split: 'val' or 'test'; by default the one that is there, 'val' before 'test'. Every file but the radiographs is
+    optional. Readers: 'truth' (gt_segmentations, else gt_annotations drawn as the authors draw them), 'radiologist'
+    (hb_segmentations, else hb_annotations) and 'radiologist points' (hb_salient_pt; coordinates truncated to whole
+    pixels as the published evaluation does). A mask without a pixel is no mark. What does not fit together is listed
+    in `facts["warnings"]`.
+    Errors: `DataError` for a folder or file that is not of this layout.
+    """
+    root = Path(path)
+    split = _which_split(root, split)
+    found = _Found()
+    rows = list(_listed(root, split, found))
+    _read_marks(root / "CheXlocalize", split, found)
+    radiographs = _radiographs(root, split, rows, found)
+    require_radiographs(radiographs, f"{root / 'CheXpert' / split}")
+    readers = tuple(r for r in READERS if any(reader == r for _, _, reader in found.marks))
+    if readers and readers[0] != "truth":
+        found.warnings.append(f"no ground truth (gt_segmentations_{split}.json) is there, only {', '.join(readers)}")
+        readers = ("truth", *readers)
+    return Dataset(
+        name="chexlocalize",
+        spec=f"chexlocalize:{path}?split={split}",
+        findings=CHEXLOCALIZE,
+        radiographs=radiographs,
+        marks=MarkIndex(found.marks),
+        readers=readers,
+        facts={
+            "split": split,
+            "license": "Stanford University Dataset Research Use Agreement",
+            "citation": "doi:10.1038/s42256-022-00536-x",
+            "warnings": tuple(found.warnings),
+        },
+    )
+
+
+def _which_split(root: Path, split: str) -> str:
+    """The split asked for, or the first that is there."""
+    if split not in ("", "val", "test"):
+        raise DataError(f"chexlocalize has no split {split!r}; allowed: val, test")
+    for name in (split,) if split else ("val", "test"):
+        if (root / "CheXpert" / f"{name}_labels.csv").is_file() or (root / "CheXpert" / name).is_dir():
+            return name
+    raise DataError(
+        f"{root} holds neither CheXpert/{split or 'val'}_labels.csv nor CheXpert/{split or 'val'}/; "
+        "give the folder into which CheXpert/ and CheXlocalize/ were downloaded"
+    )
+
+
+def _listed(root: Path, split: str, found: _Found) -> Iterator[tuple[ViewPath, dict[str, float], dict[str, Any]]]:
+    """(where, labels, facts) of every radiograph the label file names; of every image where there is no such file."""
+    file = root / "CheXpert" / f"{split}_labels.csv"
+    if not file.is_file():
+        found.warnings.append(f"{file} does not exist: radiographs are those on disk, their labels unknown")
+        for image in sorted((root / "CheXpert" / split).glob("patient*/study*/view*")):
+            where = ViewPath.parse(image.as_posix())
+            if where and image.suffix.lower() in images.SUFFIXES:
+                yield where, {}, {}
+        return
+    table = read_csv(file, ("Path",), {"Airspace Opacity": "Lung Opacity"})
+    columns = [name for name in CHEXPERT if name in table.rows.columns]
+    if not columns:
+        raise DataError(f"{file} has none of the label columns {', '.join(CHEXPERT)}")
+    labels = np.stack([table.labels(name) for name in columns], axis=1)  # (N, labels)
+    seen: dict[str, int] = {}
+    for row, text, values in zip(table.rows.index, table.text("Path"), labels.tolist(), strict=True):
+        where = ViewPath.parse(text)
+        if where is None:
+            raise table.error(row, f"Path is {text!r}; .../patientN/studyN/viewN_frontal.jpg was expected")
+        if where.id in seen:
+            raise table.error(row, f"{where.id} is already in row {seen[where.id]}; remove one")
+        seen[where.id] = row
+        known = {ours: table.rows.at[row, name] for name, ours in FACTS.items() if name in table.rows.columns}
+        yield where, dict(zip(columns, values, strict=True)), known
+
+
+def _radiographs(
+    root: Path, split: str, rows: list[tuple[ViewPath, dict[str, float], dict[str, Any]]], found: _Found
+) -> tuple[Radiograph, ...]:
+    listed = {where.id for where, _, _ in rows}
+    for name in sorted({radiograph for radiograph, _, _ in found.marks} - listed):
+        where = ViewPath.parse(name.replace("_", "/", 2) + ".jpg")
+        if where is not None and _image(root, split, where).is_file():
+            found.warnings.append(f"{name} has marks but is not in {split}_labels.csv: kept, its labels unknown")
+            rows.append((where, {}, {}))
+        else:
+            found.warnings.append(f"{name} has marks but neither a row in {split}_labels.csv nor an image: left out")
+            found.marks = {key: mark for key, mark in found.marks.items() if key[0] != name}
+    made = []
+    for where, labels, known in rows:
+        image = _image(root, split, where)
+        if not image.is_file():
+            found.warnings.append(f"the image of {where.id} is missing ({image}): reading it will fail")
+        made.append(
+            Radiograph(
+                id=where.id,
+                patient=where.patient,
+                read=partial(images.read, image),
+                study=f"{where.patient}_{where.study}",
+                view=where.view,
+                size=found.sizes.get(where.id),
+                split=split,
+                labels=labels,
+                facts={"path": str(image), **known},
+            )
+        )
+    return tuple(made)
+
+
+def _image(root: Path, split: str, where: ViewPath) -> Path:
+    """Where the image lies: the download says 'val', CheXpert itself 'valid'; re-encoded copies change the suffix."""
+    folders = [
+        root / "CheXpert" / name / where.patient / where.study for name in (split, *(["valid"] * (split == "val")))
+    ]
+    names = dict.fromkeys([where.file, *(Path(where.file).stem + suffix for suffix in (".jpg", ".png", ".dcm"))])
+    candidates = [folder / name for folder in folders for name in names]
+    return next((path for path in candidates if path.is_file()), candidates[0])
+
+
+def _read_marks(folder: Path, split: str, found: _Found) -> None:
+    for prefix, reader in (("gt", "truth"), ("hb", "radiologist")):
+        segmentations, annotations = (
+            folder / f"{prefix}_{kind}_{split}.json" for kind in ("segmentations", "annotations")
+        )
+        if segmentations.is_file():
+            _read_segmentations(segmentations, reader, found)
+        elif annotations.is_file():
+            _read_annotations(annotations, reader, found)
+    points = folder / f"hb_salient_pt_{split}.json"
+    if points.is_file():
+        _read_points(points, found)
+
+
+def _tasks(file: Path, found: _Found) -> Iterator[tuple[str, str, Any, Mapping[str, Any]]]:
+    """(radiograph, finding, value, all of the radiograph's values) for every finding a file speaks of."""
+    unknown = set()
+    for radiograph, tasks in read_json(file).items():
+        if not isinstance(tasks, dict):
+            raise DataError(f"{file}, {radiograph}: a {type(tasks).__name__} stands where findings were expected")
+        for task, value in tasks.items():
+            finding = canonical(task)
+            if finding in CHEXLOCALIZE:
+                yield radiograph, finding, value, tasks
+            elif task != "img_size":
+                unknown.add(task)
+    if unknown:
+        found.warnings.append(f"{file.name} speaks of {', '.join(sorted(unknown))}, none of the ten findings: left out")
+
+
+def _read_segmentations(file: Path, reader: str, found: _Found) -> None:
+    for radiograph, finding, rle, _ in _tasks(file, found):
+        what = f"{file}, {radiograph}, {finding}"
+        if not isinstance(rle, dict) or not isinstance(rle.get("counts"), str):
+            raise DataError(f"{what}: a run-length encoding with 'size' and 'counts' (text) was expected")
+        size = size_from(rle.get("size"), what)
+        _note_size(file, radiograph, size, found)
+        if coco.area(rle):
+            read = partial(_decode, rle, what)
+            found.marks[radiograph, finding, reader] = Mark(radiograph, finding, reader, "region", size, read)
+
+
+def _read_annotations(file: Path, reader: str, found: _Found) -> None:
+    for radiograph, finding, polygons, tasks in _tasks(file, found):
+        what = f"{file}, {radiograph}, {finding}"
+        size = size_from(tasks.get("img_size"), what)
+        _note_size(file, radiograph, size, found)
+        contours = [_points(polygon, what) for polygon in _list(polygons, what)]
+        if contours:
+            read = partial(_draw, contours, size, what)
+            found.marks[radiograph, finding, reader] = Mark(radiograph, finding, reader, "region", size, read)
+
+
+def _read_points(file: Path, found: _Found) -> None:
+    reader = "radiologist points"
+    sizeless = set()
+    for radiograph, finding, pairs, tasks in _tasks(file, found):
+        what = f"{file}, {radiograph}, {finding}"
+        points = np.trunc(_points(pairs, what))  # as the published evaluation truncates them, with int()
+        if "img_size" in tasks:
+            _note_size(file, radiograph, size_from(tasks["img_size"], what), found)
+        size = found.sizes.get(radiograph)
+        if not len(points):
+            continue
+        if size is None:
+            sizeless.add(radiograph)
+            continue
+        found.marks[radiograph, finding, reader] = Mark(radiograph, finding, reader, "points", size, points.copy)
+    found.warnings += [
+        f"{name} has points, but no file tells its size: its points are left out" for name in sorted(sizeless)
+    ]
+
+
+def _note_size(file: Path, radiograph: str, size: Size, found: _Found) -> None:
+    before = found.sizes.setdefault(radiograph, size)
+    if before != size:
+        found.warnings.append(f"{file.name} gives {radiograph} the size {size}, another file {before} (rows, columns)")
+
+
+def _list(value: object, what: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise DataError(f"{what}: a {type(value).__name__} stands where a list was expected")
+    return value
+
+
+def _points(pairs: object, what: str) -> Array:
+    """[[x, y], ...] -> float64 (K, 2) as (row, col)."""
+    try:
+        points = np.array(_list(pairs, what), np.float64).reshape(-1, 2)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{what}: a list of [x, y] pairs was expected ({error})") from error
+    if not np.isfinite(points).all():
+        raise DataError(f"{what}: a coordinate is not a finite number")
+    return points[:, ::-1]
+
+
+def _decode(rle: dict[str, object], what: str) -> Array:
+    try:
+        return geometry.rle_to_mask(rle)
+    except DataError as error:
+        raise DataError(f"{what}: {error}") from error
+
+
+def _draw(contours: list[Array], size: Size, what: str) -> Array:
+    try:
+        return geometry.contours_to_mask(contours, size)
+    except DataError as error:
+        raise DataError(f"{what}: {error}") from error

@@ -1,0 +1,203 @@
+"""What every loader reads: tables, JSON and long lists, with errors that name the file and the row."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import numpy as np
+import pandas as pd
+
+from sightline.core import Array, DataError, Mark, Radiograph, Size
+from sightline.images import MAX_PIXELS
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A CSV file as it stands: every cell a trimmed string, '' where blank; indexed by its row in the file (the header
+    is row 1)."""
+
+    path: Path
+    rows: pd.DataFrame = field(repr=False)
+
+    def error(self, row: object, what: str) -> DataError:
+        """To be raised: `what` happened in `row` of this file."""
+        return DataError(f"{self.path}, row {row}: {what}")
+
+    def text(self, column: str) -> list[str]:
+        return self.rows[column].tolist()
+
+    def numbers(self, column: str) -> Array:
+        """float64 (N,), NaN where blank. Errors: `DataError` naming the first row that holds anything else."""
+        cells = self.rows[column]
+        values = pd.to_numeric(cells, errors="coerce")
+        wrong = (values.isna() & ~cells.str.lower().isin(("", "nan", "na"))) | np.isinf(values)
+        if wrong.any():
+            row = wrong.idxmax()
+            raise self.error(row, f"{column} is {cells[row]!r}; a number was expected, or nothing")
+        return values.to_numpy(np.float64)
+
+    def labels(self, column: str) -> Array:
+        """float64 (N,) of 1, 0, -1 (uncertain) and NaN (blank). Errors: `DataError` for any other value."""
+        values = self.numbers(column)
+        wrong = ~(np.isin(values, (1, 0, -1)) | np.isnan(values))
+        if wrong.any():
+            row = self.rows.index[int(wrong.argmax())]
+            raise self.error(row, f"{column} is {self.rows[column][row]!r}; allowed: 1, 0, -1 (uncertain) or blank")
+        return values
+
+    def require_unique(self, column: str) -> None:
+        """Errors: `DataError` naming both rows of the first value that occurs twice."""
+        again = self.rows[column].duplicated()
+        if again.any():
+            row = again.idxmax()
+            value = self.rows[column][row]
+            first = (self.rows[column] == value).idxmax()
+            raise self.error(row, f"{column} {value!r} is already in row {first}; each may occur once, so remove one")
+
+    def require_filled(self, column: str) -> None:
+        """Errors: `DataError` naming the first row where the cell is blank."""
+        blank = self.rows[column] == ""
+        if blank.any():
+            raise self.error(blank.idxmax(), f"{column} is blank; every row needs one")
+
+    def boxes(self, columns: Sequence[str], limit: Size | None = None) -> Array:
+        """Boxes given as x, y, width, height -> float64 (N, 4) as (top, left, bottom, right); NaN where all are blank.
+
+        Errors: `DataError` for a box that is incomplete, without area, or (beyond one pixel) outside `limit` (H, W).
+        """
+        x, y, width, height = cells = np.stack([self.numbers(column) for column in columns])  # (4, N)
+        given = ", ".join(columns)
+        for at in np.flatnonzero(np.isnan(cells).any(0) & ~np.isnan(cells).all(0)):
+            raise self.error(self.rows.index[int(at)], f"the box is incomplete; it needs all of {given}")
+        for at in np.flatnonzero((width <= 0) | (height <= 0)):
+            size = f"{width[at]:g} × {height[at]:g}"
+            raise self.error(self.rows.index[int(at)], f"the box is {size} (width × height); both must be above 0")
+        if limit is not None:
+            outside = (x < -1) | (y < -1) | (x + width > limit[1] + 1) | (y + height > limit[0] + 1)
+            for at in np.flatnonzero(outside):
+                raise self.error(self.rows.index[int(at)], outside_text(cells[:, at], limit))
+        return np.stack([y, x, y + height, x + width], axis=1)
+
+
+def outside_text(box: Array, size: Size) -> str:
+    """What to say of a box (x, y, width, height) that leaves an image of `size` (H, W)."""
+    x, y, width, height = box
+    return (
+        f"the box x {x:g} to {x + width:g}, y {y:g} to {y + height:g} leaves the image, which is {size[1]} wide and "
+        f"{size[0]} high (pixels)"
+    )
+
+
+def read_csv(path: Path, columns: Sequence[str] = (), aliases: Mapping[str, str] | None = None) -> Table:
+    """Read a CSV file that must hold `columns` (others are kept). `aliases`: other spellings of a column -> ours.
+
+    Errors: `DataError` for a file that is missing, empty, not UTF-8 text, ragged, or lacks a column.
+    """
+    try:
+        rows = pd.read_csv(
+            path,
+            dtype=str,
+            keep_default_na=False,
+            skipinitialspace=True,
+            skip_blank_lines=False,  # or rows after a blank line would be reported under a wrong number
+            encoding="utf-8-sig",
+        )
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist; it should be a CSV file with columns {', '.join(columns)}") from error
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"{path} is empty; it should begin with a header naming {', '.join(columns)}") from error
+    except (UnicodeDecodeError, pd.errors.ParserError) as error:
+        raise DataError(f"{path} is not a CSV table in UTF-8: {error}") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    rows.columns = [(aliases or {}).get(str(name).strip(), str(name).strip()) for name in rows.columns]
+    for column in columns:
+        if column not in rows.columns:
+            near = difflib.get_close_matches(column.lower(), {str(name).lower(): name for name in rows.columns}, 1)
+            hint = f" (did you mean {near[0]!r}, which is there?)" if near else ""
+            raise DataError(f"{path} has no column {column!r}{hint}; it has {', '.join(map(str, rows.columns))}")
+    if not isinstance(rows.index, pd.RangeIndex):
+        raise DataError(f"{path}, row 2: there are more cells than the {rows.shape[1]} columns of the header")
+    if rows.columns.has_duplicates:
+        raise DataError(f"{path} names column {rows.columns[rows.columns.duplicated()][0]!r} twice; rename one")
+    rows.index = pd.RangeIndex(2, len(rows) + 2)
+    for column in rows.columns:
+        rows[column] = rows[column].fillna("").str.strip()  # a row that ends early is filled up with NaN
+    rows = rows[(rows != "").any(axis=1)]
+    if rows.empty:
+        raise DataError(f"{path} has a header but no rows")
+    return Table(path, rows)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Errors: `DataError` for a file that is missing, damaged, or holds anything else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read as JSON: {error}; get the complete file") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path} holds a {type(found).__name__}; an object from radiograph ids was expected")
+    return found
+
+
+def size_from(value: object, what: str) -> Size:
+    """(H, W) from a JSON pair. Errors: `DataError` beginning with `what` if it is none, or of no possible image."""
+    if (
+        not isinstance(value, list)
+        or len(value) != 2
+        or not all(isinstance(side, int) and side > 0 for side in value)
+        or value[0] * value[1] > MAX_PIXELS
+    ):
+        raise DataError(f"{what}: the size is {value!r}; [height, width] of at most {MAX_PIXELS:,} pixels was expected")
+    return value[0], value[1]
+
+
+class Lazy(Sequence[T]):
+    """A sequence whose items are made when asked for, so that a long data set costs nothing until it is walked."""
+
+    def __init__(self, length: int, make: Callable[[int], T]) -> None:
+        self._length, self._make = length, make
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, at: int) -> T: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[T]: ...
+    def __getitem__(self, at: int | slice) -> T | Sequence[T]:
+        if isinstance(at, slice):
+            picked = range(self._length)[at]
+            return Lazy(len(picked), lambda i: self._make(picked[i]))
+        return self._make(range(self._length)[at])
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self._make, range(self._length))
+
+
+@dataclass(frozen=True, slots=True)
+class MarkIndex:
+    """`Dataset.marks` over marks that are known at loading (decoded only when read)."""
+
+    marks: Mapping[tuple[str, str, str], Mark]
+    """(radiograph id, finding, reader) -> Mark"""
+
+    def __call__(self, radiograph: str, finding: str, reader: str) -> Mark | None:
+        return self.marks.get((radiograph, finding, reader))
+
+
+def no_marks(radiograph: str, finding: str, reader: str) -> None:
+    """`Dataset.marks` of a data set without any."""
+
+
+def require_radiographs(radiographs: Sequence[Radiograph], where: str) -> None:
+    """Errors: `DataError` if there are none."""
+    if not radiographs:
+        raise DataError(f"{where} holds no radiographs")
