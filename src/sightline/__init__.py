@@ -5,7 +5,8 @@
     maps = sl.explain(data, model, ["grad-cam"])
     table = sl.score(maps, data, ["iou", "hit"])
 
-Names load on first use, so that importing the package, scoring and reporting need no torch.
+Names load on first use, so that importing the package, scoring and reporting need no torch. No module is called like
+a name exported here: importing a submodule binds its name on the package and would hide the function.
 """
 
 from __future__ import annotations
@@ -27,17 +28,15 @@ if TYPE_CHECKING:
         SightlineError,
         UnknownNameError,
     )
-    from sightline.data import dataset, datasets
-    from sightline.explain import explain
+    from sightline.data import dataset
+    from sightline.explaining import explain
     from sightline.mapfiles import maps_in
-    from sightline.methods import methods, saliency
-    from sightline.metrics import metrics
+    from sightline.methods import saliency
     from sightline.models.wrap import Model, wrap
-    from sightline.models.zoo import models, open_model
+    from sightline.models.zoo import open_model
     from sightline.protocol import Protocol
     from sightline.registry import load_plugin
-    from sightline.report import report
-    from sightline.score import score
+    from sightline.scoring import score
     from sightline.stats.tables import differences, estimates
     from sightline.store import Run
     from sightline.studies.localization import localization
@@ -58,20 +57,15 @@ _HOME = {
     "SightlineError": "core",
     "UnknownNameError": "core",
     "dataset": "data",
-    "datasets": "data",
     "differences": "stats.tables",
     "estimates": "stats.tables",
-    "explain": "explain",
+    "explain": "explaining",
     "load_plugin": "registry",
     "localization": "studies.localization",
     "maps_in": "mapfiles",
-    "methods": "methods",
-    "metrics": "metrics",
-    "models": "models.zoo",
     "open_model": "models.zoo",
-    "report": "report",
     "saliency": "methods",
-    "score": "score",
+    "score": "scoring",
     "wrap": "models.wrap",
 }
 
@@ -92,18 +86,13 @@ __all__ = [
     "SightlineError",
     "UnknownNameError",
     "dataset",
-    "datasets",
     "differences",
     "estimates",
     "explain",
     "load_plugin",
     "localization",
     "maps_in",
-    "methods",
-    "metrics",
-    "models",
     "open_model",
-    "report",
     "saliency",
     "score",
     "wrap",

@@ -1,6 +1,6 @@
 """Metrics: pure functions of one map against one mark, one file per question.
 
-A metric declares what it takes, and `sightline.score` prepares that once for all metrics of a map:
+A metric declares what it takes, and `sightline.scoring` prepares that once for all metrics of a map:
 
 - `confusion`: `Confusion` counts of the binarized map; - `histogram`: the `JointHistogram`; - `peaks`: `Peaks`;
 - `mask`: (predicted, true) bool (H, W); - `map`: (values float32 (H, W), true bool (H, W)).

@@ -1,6 +1,6 @@
 """Does the map lie where the mark lies?
 
-Every function is defined for a mark of at least one pixel and a map that is not flat; `sightline.score` gives every
+Every function is defined for a mark of at least one pixel and a map that is not flat; `sightline.scoring` gives every
 other case its status. n is the number of pixels of the radiograph.
 """
 

@@ -77,7 +77,8 @@ def _nanmean(rows: Array) -> Array:
     """Mean of each row over its defined entries, NaN where there are none."""
     valid = ~np.isnan(rows)
     with np.errstate(invalid="ignore"):
-        return np.where(valid, rows, 0.0).sum(1) / valid.sum(1)
+        means: Array = np.where(valid, rows, 0.0).sum(1) / valid.sum(1)
+    return means
 
 
 def interval(r: Replicates, kind: Interval = "percentile", level: float = 0.95) -> tuple[Array, Array, Array]:

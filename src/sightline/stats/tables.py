@@ -17,6 +17,10 @@ AVERAGE = "average"
 """The finding column of an unweighted mean over findings."""
 
 
+_ESTIMATE = ("protocol", "metric", "source", "kind", "finding", "mean", "low", "high", "n", "patients")
+_DIFFERENCE = ("protocol", "metric", "finding", "source", "versus", "mean", "low", "high", "p", "n", "patients")
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """The scores of one metric as a matrix: a row per radiograph, a column per (source, finding)."""
@@ -50,7 +54,7 @@ def columns(scores: pd.DataFrame, metric: str, protocol: Protocol, resamples: in
     number = {g: i for i, g in enumerate(groups)}
     group = np.array([number[g] for g in drawn], np.int64)
     w = weights(len(groups), resamples, seed)
-    return Columns(table.to_numpy(float), group, [(s, f) for s, f in table.columns], w)
+    return Columns(table.to_numpy(float), group, table.columns.to_list(), w)
 
 
 def estimates(scores: pd.DataFrame, chosen: Sequence[Protocol], resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
@@ -71,7 +75,7 @@ def estimates(scores: pd.DataFrame, chosen: Sequence[Protocol], resamples: int =
             for (source, finding), numbers in zip(keys, _numbers(r, protocol), strict=True):
                 head = {"protocol": protocol.name, "metric": metric, "source": source, "kind": source_kind(source)}
                 rows.append({**head, "finding": finding, **numbers})
-    return pd.DataFrame(rows, columns=[*"protocol metric source kind finding mean low high n patients".split()])
+    return pd.DataFrame(rows, columns=pd.Index(_ESTIMATE))
 
 
 def differences(scores: pd.DataFrame, chosen: Sequence[Protocol], resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
@@ -89,7 +93,7 @@ def differences(scores: pd.DataFrame, chosen: Sequence[Protocol], resamples: int
             for source in models:
                 head = {"protocol": protocol.name, "metric": metric, "source": source, "versus": versus}
                 rows += [{**head, **numbers} for numbers in _paired(c, source, versus, protocol)]
-    return pd.DataFrame(rows, columns=[*"protocol metric finding source versus mean low high p n patients".split()])
+    return pd.DataFrame(rows, columns=pd.Index(_DIFFERENCE))
 
 
 def _paired(c: Columns, source: str, versus: str, protocol: Protocol) -> Iterator[dict[str, Any]]:
