@@ -122,13 +122,18 @@ class Run:
     def has_table(self, name: str) -> bool:
         return (self.path / "tables" / f"{name}.parquet").exists()
 
-    def table(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Read a table. Errors: `RunError` naming those there are."""
+    def table(
+        self, name: str, columns: Sequence[str] | None = None, where: tuple[str, str] | None = None
+    ) -> pd.DataFrame:
+        """Read a table: some columns, the rows with one value in a column. Errors: `RunError` naming those there are."""
         file = self.path / "tables" / f"{name}.parquet"
         if not file.exists():
             there = ", ".join(sorted(p.stem for p in file.parent.glob("*.parquet"))) or "none"
             raise RunError(f"{self.path} has no table {name!r}; it has: {there}")
-        frame: pd.DataFrame = pq.read_table(file, columns=None if columns is None else list(columns)).to_pandas()
+        filters = None if where is None else [(where[0], "=", where[1])]
+        frame: pd.DataFrame = pq.read_table(
+            file, columns=None if columns is None else list(columns), filters=filters
+        ).to_pandas()
         return frame
 
     def write_table(self, name: str, frame: pd.DataFrame) -> None:

@@ -88,19 +88,30 @@ def interval(r: Replicates, kind: Interval = "percentile", level: float = 0.95) 
     the replicates that code of CheXlocalize picks, positions 24 and 974 of 1000 in sorted order. Fewer than two groups
     say nothing about the population: low and high are NaN.
     """
-    k = r.point.size
-    estimate, low, high = r.point.copy(), np.full(k, np.nan), np.full(k, np.nan)
-    for j in range(k):
-        draws = r.draws[~np.isnan(r.draws[:, j]), j]
-        if r.groups[j] < 2 or draws.size == 0:
-            continue
-        if kind == "percentile":
-            low[j], high[j] = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-        else:
-            draws = np.sort(draws)
-            tail = round((1 - level) / 2 * draws.size) - 1
-            estimate[j], low[j], high[j] = draws.mean(), draws[max(tail, 0)], draws[draws.size + min(-tail - 2, -1)]
+    draws = np.sort(r.draws, axis=0)  # NaN last
+    valid = np.count_nonzero(~np.isnan(draws), axis=0)  # (K,)
+    told = (r.groups >= 2) & (valid > 0)
+    last = np.maximum(valid - 1, 0)
+    tail = (1 - level) / 2
+    if kind == "percentile":
+        estimate, places = r.point, (tail * last, (1 - tail) * last)
+    else:
+        with np.errstate(invalid="ignore"):
+            estimate = np.where(told, np.nansum(draws, axis=0) / valid, r.point)
+        first = np.maximum(np.rint(tail * valid) - 1, 0)
+        places = (first, np.maximum(valid - first - 2, 0))
+    low, high = (np.where(told, _between(draws, place), np.nan) for place in places)
     return estimate, low, high
+
+
+def _between(sorted_: Array, place: Array) -> Array:
+    """Linear interpolation of each sorted column (B, K) at a fractional position (K,)."""
+    below = np.floor(place).astype(np.intp)
+    above = np.minimum(below + 1, sorted_.shape[0] - 1)
+    lower, upper = (np.take_along_axis(sorted_, i[None], axis=0)[0] for i in (below, above))
+    share = place - below
+    between: Array = np.where(share > 0, lower + share * (upper - lower), lower)
+    return between
 
 
 def p_value(draws: Array) -> float:

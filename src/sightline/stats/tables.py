@@ -42,19 +42,18 @@ class Columns:
 
 def columns(scores: pd.DataFrame, metric: str, protocol: Protocol, resamples: int, seed: int) -> Columns:
     """Arrange one metric under one protocol. Resamples are the same for every metric and source of a score table."""
-    unit = protocol.resample if protocol.resample == "patient" else "radiograph"
-    groups = sorted(scores[unit].unique())
-    rows = scores[(scores["metric"] == metric) & (scores["protocol"] == protocol.name)]
-    table = rows.pivot_table(
-        index=["radiograph", unit] if unit != "radiograph" else "radiograph",
-        columns=["source", "finding"], values="value", dropna=False, observed=True, aggfunc="first",
-    )  # fmt: skip
-    table = table.dropna(axis=1, how="all").dropna(axis=0, how="all")
-    drawn = table.index.get_level_values(unit)
-    number = {g: i for i, g in enumerate(groups)}
-    group = np.array([number[g] for g in drawn], np.int64)
-    w = weights(len(groups), resamples, seed)
-    return Columns(table.to_numpy(float), group, table.columns.to_list(), w)
+    unit = "patient" if protocol.resample == "patient" else "radiograph"
+    groups = pd.Index(sorted(scores[unit].unique()))
+    rows = scores[(scores["metric"] == metric) & (scores["protocol"] == protocol.name) & scores["value"].notna()]
+    radiographs = rows[["radiograph", unit]].drop_duplicates("radiograph")
+    pairs = list(zip(rows["source"], rows["finding"], strict=True))
+    keys = list(dict.fromkeys(pairs))
+    at = {key: j for j, key in enumerate(keys)}
+    values = np.full((len(radiographs), len(keys)), np.nan)
+    row = pd.Index(radiographs["radiograph"]).get_indexer(pd.Index(rows["radiograph"]))
+    column = np.array([at[pair] for pair in pairs], np.intp)
+    values[row, column] = rows["value"]
+    return Columns(values, groups.get_indexer(pd.Index(radiographs[unit])), keys, weights(len(groups), resamples, seed))
 
 
 def estimates(scores: pd.DataFrame, chosen: Sequence[Protocol], resamples: int = 1000, seed: int = 0) -> pd.DataFrame:

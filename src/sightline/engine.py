@@ -1,0 +1,57 @@
+"""Where work runs: units that are either done, whole, or not begun, with a progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+def progress(console: Console | None = None) -> Progress:
+    """The one look of progress bars: what, how much, how fast, how long still. Writes to standard error."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TimeElapsedColumn(),
+        TextColumn("elapsed,"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=console or Console(stderr=True),
+        transient=False,
+    )
+
+
+def run_units(
+    title: str,
+    units: Sequence[str],
+    done: Callable[[str], bool],
+    work: Callable[[str], None],
+    *,
+    unit: str = "parts",
+    workers: int = 1,
+) -> None:
+    """Do every unit that is not done, in order; with several workers, in threads.
+
+    The first error stops the run after the units in hand; what is done stays done.
+    """
+    waiting = [u for u in units if not done(u)]
+    with progress() as bar:
+        task = bar.add_task(title, total=len(units), completed=len(units) - len(waiting), unit=unit)
+        if workers == 1:
+            for name in waiting:
+                work(name)
+                bar.advance(task)
+            return
+        with ThreadPoolExecutor(workers) as pool:
+            futures: list[Future[None]] = [pool.submit(work, name) for name in waiting]
+            for future in futures:
+                future.add_done_callback(lambda _: bar.advance(task))
+            finished, unfinished = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in unfinished:
+                future.cancel()
+        for future in finished:
+            future.result()
