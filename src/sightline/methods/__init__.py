@@ -1,0 +1,115 @@
+"""Methods: functions of a `Pass` that say, for each finding, which places of an image speak for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sightline.core import SightlineError
+from sightline.methods.pass_ import Of, Pass, Prior
+from sightline.models import Model
+from sightline.registry import Registry
+from sightline.spec import parse_spec, typed_options
+
+__all__ = ["MethodFacts", "Of", "Pass", "Prior", "methods", "run_method", "saliency", "target_indices"]
+
+
+@dataclass(frozen=True, slots=True)
+class MethodFacts:
+    """What is known of a method before it runs."""
+
+    needs: Literal["features", "input-gradient", "nothing", "prior"]
+    """nothing: no gradient and no features, perhaps the image; prior: maps given by the caller."""
+    signed: bool
+    """Whether negative values mean evidence against the finding."""
+    class_agnostic: bool
+    """Whether all findings of an image get the same map."""
+    resolution: Literal["features", "input", "own"]
+    source: str
+    """Where it is defined: DOI or arXiv id, or a sentence for our own."""
+
+
+methods: Registry[MethodFacts] = Registry("method", MethodFacts)
+"""name -> function of (p: Pass, targets: Tensor int64 (T,)) -> Tensor float32 (N, T, h', w'), in its own resolution,
+higher = more evidence for the finding, never normalized; options are keyword arguments with defaults."""
+
+
+def target_indices(model: Model, targets: Sequence[str | int] | Tensor | None) -> Tensor:
+    """Findings (names, aliases or places among the logits; None = all) -> int64 (T,) on the model's device.
+
+    Errors: `UnknownNameError` for a finding the model has not, `SightlineError` for a repeated or an empty choice.
+    """
+    if targets is None:
+        targets = range(len(model.findings))
+    if isinstance(targets, str):
+        raise SightlineError(f"targets is a list of findings, not the text {targets!r}; write [{targets!r}]")
+    wanted = targets.tolist() if isinstance(targets, Tensor) else targets
+    indices = [model.index(target) for target in wanted]
+    if not indices or len(set(indices)) != len(indices):
+        raise SightlineError(f"targets must be distinct findings, at least one; got {list(wanted)}")
+    return torch.tensor(indices, dtype=torch.int64, device=model.device)
+
+
+def run_method(p: Pass, spec: str, targets: Tensor) -> Tensor:
+    """One method, 'NAME' or 'NAME?option=value', on an open pass -> float32 (N, T, h', w').
+
+    Errors: `UnknownNameError` for a method that does not exist; `SightlineError` for an option it has not, for a
+    method that needs what the model or the caller does not give, or one that breaks its contract.
+    """
+    name, argument, given = parse_spec(spec)
+    method = methods[name]
+    if argument:
+        raise SightlineError(f"{spec!r}: a method takes options only, as in {name}?key=value")
+    options = typed_options(spec, method.call, given)
+    if method.facts.needs == "prior" and p.prior is None:
+        raise SightlineError(f"{name} needs maps known beforehand; give prior=Tensor (N, T, h, w) or a function")
+    maps = method.call(p, targets, **options)
+    wanted = (p.x.shape[0], len(targets))
+    if not isinstance(maps, Tensor) or maps.dim() != 4 or tuple(maps.shape[:2]) != wanted or 0 in maps.shape[2:]:
+        got = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
+        raise SightlineError(f"method {name} returned {got}; it must return a tensor {wanted} + (h, w)")
+    if maps.dtype != torch.float32:
+        raise SightlineError(f"method {name} returned {maps.dtype}; it must return float32")
+    return maps.detach()
+
+
+def saliency(
+    model: Model,
+    x: Tensor,
+    targets: Sequence[str | int] | Tensor | None,
+    names: Sequence[str],
+    *,
+    of: Of = "logit",
+    ids: Sequence[str] | None = None,
+    seed: int = 0,
+    prior: Prior | None = None,
+) -> dict[str, Tensor]:
+    """Maps of one batch by several methods, sharing one forward where they can.
+
+    x: float32 (N, C, side, side) as `Model.prepare` gives it. targets: findings by name or place, None = all.
+    names: methods, with options where wanted ('integrated-gradients?baseline=mean&nodes=32'). of: what is explained.
+    ids, seed: key the random numbers of methods that draw any. prior: see `Prior`.
+    Returns {name: float32 (N, T, h', w')}, each in its method's own resolution, raw. The model is left as it was.
+
+    >>> from torch import nn
+    >>> from sightline.models import wrap
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+    >>> model = wrap(net, ["Edema", "Cardiomegaly"], size=32)
+    >>> maps = saliency(model, torch.rand(4, 3, 32, 32), ["Cardiomegaly"], ["grad-cam", "center"])
+    >>> {name: tuple(m.shape) for name, m in maps.items()}
+    {'grad-cam': (4, 1, 15, 15), 'center': (4, 1, 32, 32)}
+    """
+    if isinstance(names, str):
+        raise SightlineError(f"names is a list of methods, not the text {names!r}; write [{names!r}]")
+    chosen = target_indices(model, targets)
+    with Pass(model, x, ids=ids, seed=seed, of=of, prior=prior) as p:
+        return {name: run_method(p, name, chosen) for name in names}
+
+
+from sightline.methods import cam as _cam  # noqa: E402, F401  (registers on import)
+from sightline.methods import controls as _controls  # noqa: E402, F401
+from sightline.methods import path as _path  # noqa: E402, F401

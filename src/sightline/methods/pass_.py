@@ -1,0 +1,177 @@
+"""`Pass`: one model on one batch, evaluated lazily and cached, shared by every method and every finding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Literal, Self
+
+import torch
+from torch import Tensor
+
+from sightline.core import SightlineError
+from sightline.models import Model
+from sightline.models.cut import severed
+from sightline.models.frozen import frozen
+
+Of = Literal["logit", "probability"]
+"""What is explained: the logit of a finding, or its probability (the sigmoid of the logit)."""
+
+Prior = Tensor | Callable[[tuple[str, ...], tuple[str, ...]], Tensor]
+"""Maps known before the model sees an image: (N, T, h, w), or a function of (ids, findings) that gives them."""
+
+
+class Pass:
+    """One model on one batch, inside a `with` block that leaves the model byte for byte as it was.
+
+    What methods ask for is computed once: `logits`, `probabilities`, `features` and all `feature_gradient`s cost one
+    forward together, because the network is cut at its features and gradients run through the head alone. Images do
+    not influence each other. Everything is float32 on the device of `x`.
+
+    x: float32 (N, C, side, side) as `Model.prepare` gives it. ids: the radiographs' ids, '' each by default. seed: for
+    methods that draw random numbers, always keyed by (seed, id, finding). of: what is explained.
+    Errors: `SightlineError` if x or ids do not fit the model, or if something is asked for outside the `with` block.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        x: Tensor,
+        *,
+        ids: Sequence[str] | None = None,
+        seed: int = 0,
+        of: Of = "logit",
+        prior: Prior | None = None,
+    ) -> None:
+        shape = (model.channels, model.side, model.side)
+        if x.dim() != 4 or tuple(x.shape[1:]) != shape or x.dtype != torch.float32:
+            raise SightlineError(
+                f"{model.name} takes float32 (N, {', '.join(map(str, shape))}), not {x.dtype} {tuple(x.shape)}"
+            )
+        if of not in ("logit", "probability"):
+            raise SightlineError(f"of={of!r}; allowed: 'logit', 'probability'")
+        self.model = model
+        self.x = x.detach()
+        self.ids = ("",) * x.shape[0] if ids is None else tuple(ids)
+        if len(self.ids) != x.shape[0]:
+            raise SightlineError(f"{len(self.ids)} ids for {x.shape[0]} images; give one per image")
+        self.seed = seed
+        self.of: Of = of
+        self.prior = prior
+        self.notes: dict[str, Tensor] = {}
+        """What methods report beside their maps: 'METHOD/QUANTITY' -> (N, T), for the targets asked for last."""
+        self._root = self  # whose `with` block this pass lives in
+        self._stack = ExitStack()
+        self._open = False
+        self._joint: tuple[Tensor, Tensor | None] | None = None
+        self._gradients: dict[int, Tensor] = {}
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(frozen(self.model.net))
+        self._open = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open = False
+        self._joint = None
+        self._gradients.clear()
+        self._stack.close()
+
+    def at(self, x: Tensor) -> Pass:
+        """The same model, ids and options on another batch of as many images, inside the same `with` block."""
+        other = Pass(self.model, x, ids=self.ids, seed=self.seed, of=self.of, prior=self.prior)
+        other._root = self._root
+        return other
+
+    def take(self, rows: Tensor) -> Pass:
+        """The images at `rows` int64 (M,) only, inside the same `with` block."""
+        ids = [self.ids[row] for row in rows.tolist()]
+        other = Pass(self.model, self.x[rows], ids=ids, seed=self.seed, of=self.of, prior=self.prior)
+        other._root = self._root
+        return other
+
+    @property
+    def logits(self) -> Tensor:
+        """float32 (N, F)."""
+        return self._forward()[0].detach()
+
+    @property
+    def probabilities(self) -> Tensor:
+        """float32 (N, F), sigmoids of the logits."""
+        return self.logits.sigmoid()
+
+    @property
+    def scores(self) -> Tensor:
+        """float32 (N, F): what is explained, logits or probabilities."""
+        return self.logits if self.of == "logit" else self.probabilities
+
+    @property
+    def features(self) -> Tensor:
+        """float32 (N, K, h', w'): what enters the pooling, or the output of the module the model names."""
+        return self._map(self._leaf().detach())
+
+    def feature_gradient(self, target: int) -> Tensor:
+        """float32 (N, K, h', w'): how the score of the finding at `target` changes with each feature."""
+        if target not in self._gradients:
+            logits, leaf = self._forward()[0], self._leaf()
+            (gradient,) = torch.autograd.grad(logits[:, target].sum(), leaf, retain_graph=True)
+            self._gradients[target] = self._map(gradient)
+        return self._scaled(self._gradients[target], self.logits[:, target])
+
+    def input_gradient(self, targets: Tensor) -> Tensor:
+        """float32 (N, T, C, side, side): one forward, and one backward to the input per target int64 (T,)."""
+        self._check_open()
+        x = self.x.clone().requires_grad_()
+        logits = self.model.net(x)  # (N, F)
+        out = x.new_empty((x.shape[0], len(targets), *x.shape[1:]))
+        for place, target in enumerate(targets.tolist()):
+            last = place == len(targets) - 1
+            (gradient,) = torch.autograd.grad(logits[:, target].sum(), x, retain_graph=not last)
+            out[:, place] = self._scaled(gradient, logits[:, target].detach())
+        return out
+
+    def _scaled(self, gradient: Tensor, logits: Tensor) -> Tensor:
+        """Gradient (N, ...) of the logits (N,) -> gradient of what is explained."""
+        if self.of == "logit":
+            return gradient
+        slope = logits.sigmoid() * (-logits).sigmoid()  # 1 - sigmoid would lose the digits of a confident model
+        return gradient * slope[:, None, None, None]
+
+    def _forward(self) -> tuple[Tensor, Tensor | None]:
+        """Logits with the graph of the head, and the root of that graph (None for a model without features)."""
+        self._check_open()
+        if self._joint is None:
+            cut = self.model.cut
+            if cut is None:
+                with torch.no_grad():
+                    self._joint = self.model.net(self.x), None
+            else:
+                with severed(self.model.net, cut) as joint:
+                    logits = self.model.net(self.x)  # no graph before the cut: nothing there requires a gradient
+                if joint.leaf is None:
+                    raise SightlineError(
+                        f"{self.model.name} did not reach {cut.where} as when it was wrapped; wrap it again, or name a "
+                        f"module with features='...'"
+                    )
+                self._joint = logits, joint.leaf
+        return self._joint
+
+    def _leaf(self) -> Tensor:
+        leaf = self._forward()[1]
+        if leaf is None:
+            raise SightlineError(
+                f"{self.model.name} has no features: no call of its forward pools a map to one cell. Wrap it with "
+                f"features='path.of.module' (for a transformer the last block's first norm, 'blocks.11.norm1')"
+            )
+        return leaf
+
+    def _map(self, raw: Tensor) -> Tensor:
+        cut = self.model.cut
+        return raw if cut is None else cut.as_map(raw)
+
+    def _check_open(self) -> None:
+        if not self._root._open:
+            raise SightlineError("a Pass computes inside its `with` block only: with Pass(model, x) as p: ...")

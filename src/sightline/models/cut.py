@@ -1,0 +1,237 @@
+"""Where a network is cut in two: the body that makes a feature map, and the head that pools it into logits.
+
+Grad-CAM and its relatives weigh the map that *enters the pooling*, after the last ReLU. Hooks on modules miss it
+where the ReLU is functional or works in place (torchvision's DenseNets), so the cut is found and made at the call
+itself: `torch.overrides` shows every function the network calls, module or not, and the tensor it is given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import isqrt
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from sightline.core import SightlineError
+
+Layout = Literal["nchw", "nhwc", "tokens"]
+
+COLLAPSING = frozenset(
+    {"adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool2d", "max_pool2d", "lp_pool2d", "mean", "amax", "sum"}
+    | {"logsumexp", "flatten", "view", "reshape"}
+)
+"""Functions that can end a feature map, by name."""
+
+_MODULE_PATH = re.compile(r"(?P<path>[\w.]+?)(\[(?P<prefix>\d+):\])?")
+_MOST_PREFIX_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where the features of one network are taken, found once by a probe."""
+
+    where: str
+    """Name of the collapsing function, or path of the module whose output is the map."""
+    calls: tuple[int, ...]
+    """Which of the watched calls of a forward receive the map (average and maximum pooling may share one); empty where
+    `where` is a module."""
+    layout: Layout
+    prefix: int
+    """Tokens before the grid (class and register tokens), dropped; 0 for maps."""
+    shape: tuple[int, int, int]
+    """(K, h', w') of the features at the probe's input size."""
+
+    def as_map(self, raw: Tensor) -> Tensor:
+        """What the network passes there -> (N, K, h', w')."""
+        if self.layout == "nchw":
+            return raw
+        if self.layout == "nhwc":
+            return raw.permute(0, 3, 1, 2)
+        channels, height, width = self.shape
+        return raw[:, self.prefix :].transpose(1, 2).reshape(raw.shape[0], channels, height, width)
+
+
+@dataclass(slots=True)
+class Joint:
+    """What a cut forward leaves behind."""
+
+    leaf: Tensor | None = field(default=None)
+    """The tensor at the cut, detached from the body and the root of the head's graph; None until the forward ran."""
+
+    def sever(self, tensor: Tensor) -> Tensor:
+        """Keep a detached copy as the root of the head's graph and return what the head is to work on."""
+        if self.leaf is None:
+            self.leaf = tensor.detach().clone().requires_grad_()
+        return self.leaf.clone()  # the head may work in place, which a leaf forbids
+
+
+class _Watch(TorchFunctionMode):
+    """Number the watched calls on 4-D tensors, and let `visit` make each of them."""
+
+    def __init__(self, visit: Callable[[int, str, Tensor, Callable[[Tensor], Any]], Any]) -> None:
+        super().__init__()
+        self.visit = visit
+        self.count = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "").lstrip("_")
+        if name not in COLLAPSING:
+            return func(*args, **kwargs)
+        source = args[0] if args else kwargs.get("input")
+        if not isinstance(source, Tensor) or source.dim() != 4:
+            return func(*args, **kwargs)
+        index, self.count = self.count, self.count + 1
+
+        def call(tensor: Tensor) -> Any:
+            if args:
+                return func(tensor, *args[1:], **kwargs)
+            return func(**{**kwargs, "input": tensor})
+
+        return self.visit(index, name, source, call)
+
+
+def _layout_of_collapse(source: Tensor, result: Any) -> Layout | None:
+    """How a 4-D map lost its two spatial axes in this call, or None if it kept them."""
+    if not isinstance(result, Tensor):
+        return None
+    count, second, third, last = source.shape
+    cells, total = result.numel(), source[0].numel()
+    if third * last > 1 and (tuple(result.shape) == (count, total) or _same(result, count, second)):
+        return "nchw"
+    if second * third > 1 and cells == count * last and result.shape[0] == count and result.shape[-1] == last:
+        return "nhwc"
+    return None
+
+
+def _same(result: Tensor, count: int, channels: int) -> bool:
+    """(N, C) or (N, C, 1, 1)."""
+    return result.numel() == count * channels and result.shape[:2] == (count, channels)
+
+
+def find_cut(net: nn.Module, x: Tensor, features: str | None) -> Cut | None:
+    """Probe one forward of a frozen network on x (N, C, h, w) and say where its features are.
+
+    features None: the input of the *last* call that collapses both spatial axes of a 4-D map: global average or
+    maximum pooling, a mean over the two axes, or the flattening of a map (VGG). Earlier ones are squeeze-and-excite
+    gates. Returns None where the network makes no such call (transformers with a class token).
+
+    features 'blocks.11.norm1': the output of that module, a map (N, K, h', w') or tokens (N, T, K) whose leading class
+    and register tokens are dropped; 'blocks.11.norm1[5:]' says how many.
+
+    Errors: `SightlineError` for a path that names no module, runs not exactly once, or whose output is neither.
+    """
+    return _find_pooling(net, x) if features is None else _find_module(net, x, features)
+
+
+def _find_pooling(net: nn.Module, x: Tensor) -> Cut | None:
+    seen: list[tuple[int, str, Tensor, Layout]] = []
+
+    def visit(index: int, name: str, source: Tensor, call: Callable[[Tensor], Any]) -> Any:
+        result = call(source)
+        layout = _layout_of_collapse(source, result)
+        if layout is not None:
+            seen.append((index, name, source, layout))
+        return result
+
+    with _Watch(visit):
+        net(x)
+    if not seen:
+        return None
+    _, name, source, layout = seen[-1]
+    calls = tuple(index for index, _, other, _ in seen if other is source)
+    shape = source.shape[1:] if layout == "nchw" else (source.shape[3], *source.shape[1:3])
+    return Cut(name, calls, layout, 0, (int(shape[0]), int(shape[1]), int(shape[2])))
+
+
+def _find_module(net: nn.Module, x: Tensor, features: str) -> Cut:
+    match = _MODULE_PATH.fullmatch(features)
+    if match is None:
+        raise SightlineError(f"features={features!r} is not a module path such as 'layer4' or 'blocks.11.norm1[5:]'")
+    path, prefix = match["path"], match["prefix"]
+    outputs: list[Any] = []
+    handle = _module(net, path).register_forward_hook(lambda module, args, output: outputs.append(output))
+    try:
+        net(x)
+    finally:
+        handle.remove()
+    if len(outputs) != 1:
+        raise SightlineError(f"features={path!r} ran {len(outputs)} times in one forward; name a module that runs once")
+    output = outputs[0]
+    if not isinstance(output, Tensor) or output.shape[0] != x.shape[0] or output.dim() not in (3, 4):
+        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise SightlineError(
+            f"features={path!r} gives {got}; allowed: a map (N, K, h, w) or tokens (N, T, K), N = {x.shape[0]}"
+        )
+    if output.dim() == 4:
+        return _module_map(path, output)
+    dropped, grid = _token_grid(net, path, output.shape[1], x.shape[-1], prefix)
+    return Cut(path, (), "tokens", dropped, (output.shape[2], grid, grid))
+
+
+def _module_map(path: str, output: Tensor) -> Cut:
+    """A map is square here, because inputs are: whichever two neighboring axes are equal are the spatial ones."""
+    _, second, third, last = output.shape
+    if (second == third) == (third == last):
+        raise SightlineError(
+            f"features={path!r} gives {tuple(output.shape)}, which could be (N, K, h, w) or (N, h, w, K)"
+        )
+    if third == last:
+        return Cut(path, (), "nchw", 0, (second, third, last))
+    return Cut(path, (), "nhwc", 0, (last, second, third))
+
+
+def _token_grid(net: nn.Module, path: str, tokens: int, side: int, prefix: str | None) -> tuple[int, int]:
+    """(prefix tokens, side of the square grid)."""
+    stated = int(prefix) if prefix is not None else getattr(net, "num_prefix_tokens", None)
+    if isinstance(stated, int):
+        grid = isqrt(max(tokens - stated, 0))
+        if grid == 0 or grid * grid + stated != tokens:
+            raise SightlineError(f"features={path!r}: {tokens} tokens less {stated} leading ones are no square grid")
+        return stated, grid
+    fits = [
+        (tokens - grid * grid, grid)
+        for grid in range(2, isqrt(tokens) + 1)
+        if tokens - grid * grid <= _MOST_PREFIX_TOKENS and side % grid == 0
+    ]
+    if len(fits) != 1:
+        raise SightlineError(
+            f"features={path!r} gives {tokens} tokens for an input of {side}: {len(fits)} square grids fit; "
+            f"say how many leading tokens are no part of it, as in features='{path}[1:]'"
+        )
+    return fits[0]
+
+
+def _module(net: nn.Module, path: str) -> nn.Module:
+    try:
+        return net.get_submodule(path)
+    except AttributeError as error:
+        known = [name for name, _ in net.named_modules() if name]
+        near = [name for name in known if name.split(".")[-1] == path.split(".")[-1]] or known
+        raise SightlineError(
+            f"features={path!r} is no module of the network; there are {', '.join(near[-8:])}"
+        ) from error
+
+
+@contextmanager
+def severed(net: nn.Module, cut: Cut) -> Iterator[Joint]:
+    """Inside, a forward of `net` leaves the tensor at the cut in `Joint.leaf`, and its head's graph starts there."""
+    joint = Joint()
+    if not cut.calls:
+        handle = _module(net, cut.where).register_forward_hook(lambda module, args, output: joint.sever(output))
+        try:
+            yield joint
+        finally:
+            handle.remove()
+        return
+
+    def visit(index: int, name: str, source: Tensor, call: Callable[[Tensor], Any]) -> Any:
+        return call(joint.sever(source) if index in cut.calls else source)
+
+    with _Watch(visit):
+        yield joint

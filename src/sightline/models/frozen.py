@@ -1,0 +1,33 @@
+"""Borrow a network: evaluation mode, no parameter gradients, and everything as it was afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def frozen(net: nn.Module) -> Iterator[nn.Module]:
+    """Evaluation mode and `requires_grad=False` for every parameter inside; the flags of each module and parameter
+    come back on leaving, whatever happened. Gradients stored in `.grad` are never touched.
+
+    Inside, gradients are recorded in float32 even if the caller is in inference mode or under autocast.
+    """
+    modules = [(module, module.training) for module in net.modules()]
+    parameters = [(parameter, parameter.requires_grad) for parameter in net.parameters()]
+    device = parameters[0][0].device.type if parameters else "cpu"
+    try:
+        for module, _ in modules:
+            module.training = False
+        for parameter, _ in parameters:
+            parameter.requires_grad_(False)
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
+            yield net
+    finally:
+        for module, training in modules:
+            module.training = training
+        for parameter, requires_grad in parameters:
+            parameter.requires_grad_(requires_grad)

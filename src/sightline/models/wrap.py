@@ -1,0 +1,243 @@
+"""`Model`: a network with its habits: what it reads, what it finds, and where its features are."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sightline.core import Array, DataError, Frame, SightlineError, Size, UnknownNameError
+from sightline.findings import canonical
+from sightline.geometry import Resize, input_frame
+from sightline.models.cut import Cut, find_cut
+from sightline.models.frozen import frozen
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRecord:
+    """How a model came to be. A model without one is untrained, and every comparison with it is labeled a control."""
+
+    data: str
+    """Spec of the data set, or a sentence where the training happened elsewhere."""
+    fraction: float = 1.0
+    """Share of the training patients used."""
+    seed: int | None = None
+    epochs: int | None = None
+    checkpoint: str = ""
+    """sha256 of the weights, as `state_hash` computes it."""
+    val_auroc: float | None = None
+    """Mean over findings on the validation patients, of the weights kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network from an image to one logit per finding (multi-label: probabilities are sigmoids)."""
+
+    name: str
+    """Short, for tables."""
+    net: nn.Module = field(repr=False)
+    """float32 (N, C, side, side) -> logits (N, F)."""
+    findings: tuple[str, ...]
+    """Canonical names, in the order of the logits."""
+    side: int
+    """Inputs are side × side pixels."""
+    resize: Resize
+    channels: int
+    mean: tuple[float, ...]
+    """Per channel, subtracted from the image in [0, 1]."""
+    std: tuple[float, ...]
+    """Per channel, divided by after that."""
+    cut: Cut | None
+    """Where the features are taken; None where the network has no global pooling and none was named."""
+    arch: str = ""
+    """Spec that builds the network anew with other weights ('densenet121'); empty for a network of the user's own."""
+    training: TrainingRecord | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        first = next(self.net.parameters(), None)
+        return torch.device("cpu") if first is None else first.device
+
+    def image(self, image: Array) -> tuple[Array, Frame]:
+        """What the network sees of an image, still in [0, 1], float32 (side, side), and the frame that places it.
+
+        image: float32 (H, W). Shrinking averages over areas (so fine structure does not alias), enlarging is
+        bilinear; padding is black. Errors: `DataError` if the image is not (H, W), is empty or not finite.
+        """
+        image = np.asarray(image, np.float32)
+        if image.ndim != 2 or image.size == 0 or not np.isfinite(image).all():
+            raise DataError(
+                f"{self.name} reads a finite image (H, W), not {image.shape} with NaN, infinity or more axes"
+            )
+        size = (image.shape[0], image.shape[1])
+        resized, frame = input_frame(size, self.side, self.resize)
+        seen = _resize(image, resized)
+        for axis in (0, 1):
+            offset = round(frame.box[axis] * resized[axis] / size[axis])  # negative where padded
+            seen = _window(seen, axis, offset, self.side)
+        return np.ascontiguousarray(seen), frame
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """float32 (N, side, side) in [0, 1] -> (N, C, side, side) in the network's own units."""
+        mean = images.new_tensor(self.mean)[:, None, None]
+        std = images.new_tensor(self.std)[:, None, None]
+        return (images[:, None] - mean) / std  # (N, C, side, side)
+
+    def prepare(self, image: Array) -> tuple[Tensor, Frame]:
+        """float32 (H, W) in [0, 1] -> float32 (C, side, side) on the CPU, and the frame that places it on the image."""
+        seen, frame = self.image(image)
+        return self.normalize(torch.from_numpy(seen)[None])[0], frame
+
+    def index(self, finding: str | int) -> int:
+        """Place of a finding among the logits; names may be aliases. Errors: `UnknownNameError`."""
+        if isinstance(finding, str) and canonical(finding) in self.findings:
+            return self.findings.index(canonical(finding))
+        if isinstance(finding, int) and not isinstance(finding, bool) and 0 <= finding < len(self.findings):
+            return finding
+        raise UnknownNameError(
+            f"{self.name} has no finding {finding!r}; it has {', '.join(self.findings)} (0 to {len(self.findings) - 1})"
+        )
+
+
+def _resize(image: Array, size: Size) -> Array:
+    """Each axis by itself, because OpenCV's area averaging does not work on an axis that grows."""
+    shrunk = (min(size[0], image.shape[0]), min(size[1], image.shape[1]))
+    if shrunk != image.shape:
+        image = cv2.resize(image, shrunk[::-1], interpolation=cv2.INTER_AREA)
+    if size != image.shape:
+        image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+    return image
+
+
+def _window(image: Array, axis: int, offset: int, side: int) -> Array:
+    """`side` pixels of an axis from `offset`, zeros where there is no image."""
+    length = image.shape[axis]
+    margins = [(0, 0), (0, 0)]
+    margins[axis] = (max(-offset, 0), max(offset + side - length, 0))
+    start = max(offset, 0)
+    kept = np.take(image, np.arange(start, min(offset + side, length)), axis)
+    return np.pad(kept, margins)
+
+
+def wrap(
+    net: nn.Module,
+    findings: Sequence[str],
+    size: int = 320,
+    resize: Resize = "center-crop",
+    *,
+    channels: int = 3,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    name: str = "",
+    features: str | None = None,
+    arch: str = "",
+    training: TrainingRecord | None = None,
+) -> Model:
+    """Make a `Model` of any `torch.nn.Module` that maps (N, C, size, size) to one logit per finding.
+
+    mean, std: per channel or one for all, applied to an image in [0, 1]; default ImageNet's for three channels, else
+    0.5 and 0.25. features: where the map for Grad-CAM is, see `sightline.models.cut.find_cut`; None finds it.
+    One probe forward checks the output's width and finds the features; the network is left as it was.
+
+    Errors: `SightlineError` if findings repeat, if the network does not run on such an input, or if it does not
+    return logits (N, F), F = len(findings).
+
+    >>> net = nn.Sequential(nn.Conv2d(1, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 1))
+    >>> model = wrap(net, ["Effusion"], size=32, channels=1)
+    >>> model.findings, model.cut.where, model.cut.shape
+    (('Pleural Effusion',), 'adaptive_avg_pool2d', (8, 15, 15))
+    """
+    names = tuple(canonical(finding) for finding in findings)
+    if len(set(names)) != len(names) or not names:
+        raise SightlineError(f"findings must be distinct and at least one; got {', '.join(names) or 'none'}")
+    color = channels == 3
+    model = Model(
+        name=name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", type(net).__name__).lower(),
+        net=net,
+        findings=names,
+        side=size,
+        resize=resize,
+        channels=channels,
+        mean=_per_channel("mean", mean, channels, IMAGENET_MEAN if color else (0.5,) * channels),
+        std=_per_channel("std", std, channels, IMAGENET_STD if color else (0.25,) * channels),
+        cut=None,
+        arch=arch,
+        training=training,
+    )
+    if min(model.std) <= 0:
+        raise SightlineError(f"std must be positive; got {model.std}")
+    return replace(model, cut=_probe(model, features))
+
+
+def _per_channel(
+    what: str, given: float | Sequence[float] | None, channels: int, default: tuple[float, ...]
+) -> tuple[float, ...]:
+    if given is None:
+        return default
+    values = (float(given),) * channels if isinstance(given, (int, float)) else tuple(map(float, given))
+    if len(values) != channels:
+        raise SightlineError(f"{what} has {len(values)} values for {channels} channels; give one, or one per channel")
+    return values
+
+
+def _probe(model: Model, features: str | None) -> Cut | None:
+    noise = np.random.default_rng(0).random((2, model.side, model.side), np.float32)
+    x = model.normalize(torch.from_numpy(noise)).to(model.device)  # (2, C, side, side)
+    with frozen(model.net) as net, torch.no_grad():
+        try:
+            out = net(x)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            raise SightlineError(f"{model.name} does not run on an input of {tuple(x.shape)}: {error}") from error
+        wanted = (2, len(model.findings))
+        if not isinstance(out, Tensor) or tuple(out.shape) != wanted:
+            got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise SightlineError(
+                f"{model.name} returns {got} for 2 images and {wanted[1]} findings; it must return logits {wanted}: "
+                f"give as many findings as it has outputs, in their order"
+            )
+        return find_cut(net, x, features)
+
+
+def untrained(model: Model, seed: int = 0) -> Model:
+    """A copy with random weights: the control that shows what the architecture alone points at.
+
+    Modules initialize themselves (`reset_parameters`); parameters that no module does this for (class tokens,
+    position embeddings) are drawn from a normal distribution of their own mean and deviation.
+    """
+    net = copy.deepcopy(model.net)
+    fresh: set[int] = set()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        for module in net.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+                fresh.update(map(id, module.parameters(recurse=False)))
+        for parameter in net.parameters():
+            if id(parameter) not in fresh and parameter.numel() > 1:
+                parameter.normal_(float(parameter.mean()), float(parameter.std()))
+    return replace(model, name="untrained", net=net, training=None)
+
+
+def state_hash(net: nn.Module) -> str:
+    """sha256 of every parameter and buffer: names, types, shapes and bytes; the same on every device.
+
+    >>> state_hash(nn.ReLU())[:8]
+    'e3b0c442'
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(net.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
