@@ -58,8 +58,9 @@ def dataset(spec: str) -> Dataset:
             options[key] = text.lower() in ("1", "true", "yes") if kind is bool else kind(text)
         except ValueError as error:
             raise DataError(f"{spec!r}: option {key} takes {kind.__name__}, not {text!r}") from error
-    return replace(loader(argument, **options), spec=spec)
+    opened: Dataset = loader(argument, **options)
+    return replace(opened, spec=spec)
 
 
 # Last, because each of these registers its loader in the table above.
-from sightline.data import chexlocalize  # noqa: E402, F401
+from sightline.data import chexlocalize, chexpert, folder, nih, rsna  # noqa: E402, F401

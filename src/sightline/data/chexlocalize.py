@@ -15,17 +15,22 @@ from pycocotools import mask as coco
 from sightline import geometry, images
 from sightline.core import Array, DataError, Dataset, Mark, Radiograph, Size
 from sightline.data import datasets
-from sightline.data.tables import MarkIndex, read_csv, read_json, require_radiographs, size_from
+from sightline.data.tables import MarkIndex, read_csv, read_json, size_from
 from sightline.findings import CHEXLOCALIZE, CHEXPERT, canonical
 
 READERS = ("truth", "radiologist", "radiologist points")
 """Reference standard, human benchmark (its contours), human benchmark (its most representative points)."""
 
+LICENSE = "Stanford University Dataset Research Use Agreement"
+CITATION = "doi:10.1038/s42256-022-00536-x"
 FACTS = {"Sex": "sex", "Age": "age", "AP/PA": "projection"}
 """Column of CheXpert's label files -> our fact. The label file of the test split has none of them."""
 
 # Whatever stands before the patient differs between releases: CheXpert-v1.0/valid/..., CheXpert-v1.0-small/...
-_PATH = re.compile(r"(?:^|/)(patient[^/]+)/(study[^/]+)/((view\d+)_([a-z]+))(\.[A-Za-z]+)$")
+VIEW_PATH = re.compile(
+    r"(?:^|/)(?P<patient>patient[^/]+)/(?P<study>study[^/]+)/(?P<file>(?P<stem>view\d+_(?P<view>[a-z]+))\.[A-Za-z]+)$"
+)
+"""'any/prefix/patient64541/study1/view1_frontal.jpg'"""
 
 
 @dataclass(slots=True)
@@ -38,37 +43,31 @@ class _Found:
 
 
 @dataclass(frozen=True, slots=True)
-class ViewPath:
-    """The parts of 'any/prefix/patient64541/study1/view1_frontal.jpg'."""
+class _View:
+    """One radiograph as its path tells it."""
 
     patient: str
     study: str
     file: str
+    stem: str
     view: str
 
     @property
     def id(self) -> str:
-        return f"{self.patient}_{self.study}_{self.file.rsplit('.', 1)[0]}"
+        return f"{self.patient}_{self.study}_{self.stem}"
 
     @classmethod
-    def parse(cls, path: str) -> ViewPath | None:
-        """None where the path does not follow CheXpert's pattern.
-
-        >>> ViewPath.parse("CheXpert-v1.0/valid/patient64541/study1/view1_frontal.jpg").id
-        'patient64541_study1_view1_frontal'
-        """
-        parts = _PATH.search(path)
-        if parts is None:
-            return None
-        patient, study, stem, _, view, suffix = parts.groups()
-        return cls(patient, study, stem + suffix, view)
+    def parse(cls, path: str) -> _View | None:
+        """None where the path does not follow CheXpert's pattern."""
+        parts = VIEW_PATH.search(path)
+        return cls(**parts.groupdict()) if parts else None
 
 
 @datasets(
     "chexlocalize",
     title="CheXlocalize",
-    source="Saporta 2022, doi:10.1038/s42256-022-00536-x",
-    license="Stanford University Dataset Research Use Agreement",
+    source=f"Saporta 2022, {CITATION}",
+    license=LICENSE,
 )
 def chexlocalize(path: str, split: str = "") -> Dataset:
     """CheXlocalize in the layout of its download: DIR holds CheXpert/ and CheXlocalize/.
@@ -86,7 +85,8 @@ def chexlocalize(path: str, split: str = "") -> Dataset:
     rows = list(_listed(root, split, found))
     _read_marks(root / "CheXlocalize", split, found)
     radiographs = _radiographs(root, split, rows, found)
-    require_radiographs(radiographs, f"{root / 'CheXpert' / split}")
+    if not radiographs:
+        raise DataError(f"{root / 'CheXpert' / split} holds no radiographs")
     readers = tuple(r for r in READERS if any(reader == r for _, _, reader in found.marks))
     if readers and readers[0] != "truth":
         found.warnings.append(f"no ground truth (gt_segmentations_{split}.json) is there, only {', '.join(readers)}")
@@ -100,8 +100,8 @@ def chexlocalize(path: str, split: str = "") -> Dataset:
         readers=readers,
         facts={
             "split": split,
-            "license": "Stanford University Dataset Research Use Agreement",
-            "citation": "doi:10.1038/s42256-022-00536-x",
+            "license": LICENSE,
+            "citation": CITATION,
             "warnings": tuple(found.warnings),
         },
     )
@@ -120,13 +120,13 @@ def _which_split(root: Path, split: str) -> str:
     )
 
 
-def _listed(root: Path, split: str, found: _Found) -> Iterator[tuple[ViewPath, dict[str, float], dict[str, Any]]]:
+def _listed(root: Path, split: str, found: _Found) -> Iterator[tuple[_View, dict[str, float], dict[str, Any]]]:
     """(where, labels, facts) of every radiograph the label file names; of every image where there is no such file."""
     file = root / "CheXpert" / f"{split}_labels.csv"
     if not file.is_file():
         found.warnings.append(f"{file} does not exist: radiographs are those on disk, their labels unknown")
         for image in sorted((root / "CheXpert" / split).glob("patient*/study*/view*")):
-            where = ViewPath.parse(image.as_posix())
+            where = _View.parse(image.as_posix())
             if where and image.suffix.lower() in images.SUFFIXES:
                 yield where, {}, {}
         return
@@ -137,7 +137,7 @@ def _listed(root: Path, split: str, found: _Found) -> Iterator[tuple[ViewPath, d
     labels = np.stack([table.labels(name) for name in columns], axis=1)  # (N, labels)
     seen: dict[str, int] = {}
     for row, text, values in zip(table.rows.index, table.text("Path"), labels.tolist(), strict=True):
-        where = ViewPath.parse(text)
+        where = _View.parse(text)
         if where is None:
             raise table.error(row, f"Path is {text!r}; .../patientN/studyN/viewN_frontal.jpg was expected")
         if where.id in seen:
@@ -148,11 +148,11 @@ def _listed(root: Path, split: str, found: _Found) -> Iterator[tuple[ViewPath, d
 
 
 def _radiographs(
-    root: Path, split: str, rows: list[tuple[ViewPath, dict[str, float], dict[str, Any]]], found: _Found
+    root: Path, split: str, rows: list[tuple[_View, dict[str, float], dict[str, Any]]], found: _Found
 ) -> tuple[Radiograph, ...]:
     listed = {where.id for where, _, _ in rows}
     for name in sorted({radiograph for radiograph, _, _ in found.marks} - listed):
-        where = ViewPath.parse(name.replace("_", "/", 2) + ".jpg")
+        where = _View.parse(name.replace("_", "/", 2) + ".jpg")
         if where is not None and _image(root, split, where).is_file():
             found.warnings.append(f"{name} has marks but is not in {split}_labels.csv: kept, its labels unknown")
             rows.append((where, {}, {}))
@@ -180,12 +180,12 @@ def _radiographs(
     return tuple(made)
 
 
-def _image(root: Path, split: str, where: ViewPath) -> Path:
+def _image(root: Path, split: str, where: _View) -> Path:
     """Where the image lies: the download says 'val', CheXpert itself 'valid'; re-encoded copies change the suffix."""
     folders = [
         root / "CheXpert" / name / where.patient / where.study for name in (split, *(["valid"] * (split == "val")))
     ]
-    names = dict.fromkeys([where.file, *(Path(where.file).stem + suffix for suffix in (".jpg", ".png", ".dcm"))])
+    names = dict.fromkeys([where.file, *(where.stem + suffix for suffix in (".jpg", ".png", ".dcm"))])
     candidates = [folder / name for folder in folders for name in names]
     return next((path for path in candidates if path.is_file()), candidates[0])
 

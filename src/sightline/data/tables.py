@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -12,8 +12,8 @@ from typing import Any, TypeVar, overload
 import numpy as np
 import pandas as pd
 
-from sightline.core import Array, DataError, Mark, Radiograph, Size
-from sightline.images import MAX_PIXELS
+from sightline.core import Array, DataError, Mark, Size
+from sightline.images import MAX_PIXELS, SUFFIXES, size_of
 
 T = TypeVar("T")
 
@@ -30,6 +30,10 @@ class Table:
         """To be raised: `what` happened in `row` of this file."""
         return DataError(f"{self.path}, row {row}: {what}")
 
+    def row(self, at: int | np.intp) -> int:
+        """Number in the file of the row at position `at`."""
+        return int(self.rows.index[int(at)])
+
     def text(self, column: str) -> list[str]:
         return self.rows[column].tolist()
 
@@ -38,34 +42,30 @@ class Table:
         cells = self.rows[column]
         values = pd.to_numeric(cells, errors="coerce")
         wrong = (values.isna() & ~cells.str.lower().isin(("", "nan", "na"))) | np.isinf(values)
-        if wrong.any():
-            row = wrong.idxmax()
-            raise self.error(row, f"{column} is {cells[row]!r}; a number was expected, or nothing")
+        for at in np.flatnonzero(wrong):
+            raise self.error(self.row(at), f"{column} is {cells.iloc[at]!r}; a number was expected, or nothing")
         return values.to_numpy(np.float64)
 
     def labels(self, column: str) -> Array:
         """float64 (N,) of 1, 0, -1 (uncertain) and NaN (blank). Errors: `DataError` for any other value."""
         values = self.numbers(column)
         wrong = ~(np.isin(values, (1, 0, -1)) | np.isnan(values))
-        if wrong.any():
-            row = self.rows.index[int(wrong.argmax())]
-            raise self.error(row, f"{column} is {self.rows[column][row]!r}; allowed: 1, 0, -1 (uncertain) or blank")
+        for at in np.flatnonzero(wrong):
+            raise self.error(self.row(at), f"{column} is {values[at]:g}; allowed: 1, 0, -1 (uncertain) or blank")
         return values
 
     def require_unique(self, column: str) -> None:
         """Errors: `DataError` naming both rows of the first value that occurs twice."""
-        again = self.rows[column].duplicated()
-        if again.any():
-            row = again.idxmax()
-            value = self.rows[column][row]
-            first = (self.rows[column] == value).idxmax()
-            raise self.error(row, f"{column} {value!r} is already in row {first}; each may occur once, so remove one")
+        cells = self.rows[column]
+        for at in np.flatnonzero(cells.duplicated()):
+            value = cells.iloc[at]
+            first = self.row(np.flatnonzero(cells == value)[0])
+            raise self.error(self.row(at), f"{column} {value!r} is already in row {first}; remove one")
 
     def require_filled(self, column: str) -> None:
         """Errors: `DataError` naming the first row where the cell is blank."""
-        blank = self.rows[column] == ""
-        if blank.any():
-            raise self.error(blank.idxmax(), f"{column} is blank; every row needs one")
+        for at in np.flatnonzero(self.rows[column] == ""):
+            raise self.error(self.row(at), f"{column} is blank; every row needs one")
 
     def boxes(self, columns: Sequence[str], limit: Size | None = None) -> Array:
         """Boxes given as x, y, width, height -> float64 (N, 4) as (top, left, bottom, right); NaN where all are blank.
@@ -75,14 +75,14 @@ class Table:
         x, y, width, height = cells = np.stack([self.numbers(column) for column in columns])  # (4, N)
         given = ", ".join(columns)
         for at in np.flatnonzero(np.isnan(cells).any(0) & ~np.isnan(cells).all(0)):
-            raise self.error(self.rows.index[int(at)], f"the box is incomplete; it needs all of {given}")
+            raise self.error(self.row(at), f"the box is incomplete; it needs all of {given}")
         for at in np.flatnonzero((width <= 0) | (height <= 0)):
             size = f"{width[at]:g} × {height[at]:g}"
-            raise self.error(self.rows.index[int(at)], f"the box is {size} (width × height); both must be above 0")
+            raise self.error(self.row(at), f"the box is {size} (width × height); both must be above 0")
         if limit is not None:
             outside = (x < -1) | (y < -1) | (x + width > limit[1] + 1) | (y + height > limit[0] + 1)
             for at in np.flatnonzero(outside):
-                raise self.error(self.rows.index[int(at)], outside_text(cells[:, at], limit))
+                raise self.error(self.row(at), outside_text(cells[:, at], limit))
         return np.stack([y, x, y + height, x + width], axis=1)
 
 
@@ -120,8 +120,9 @@ def read_csv(path: Path, columns: Sequence[str] = (), aliases: Mapping[str, str]
     rows.columns = [(aliases or {}).get(str(name).strip(), str(name).strip()) for name in rows.columns]
     for column in columns:
         if column not in rows.columns:
-            near = difflib.get_close_matches(column.lower(), {str(name).lower(): name for name in rows.columns}, 1)
-            hint = f" (did you mean {near[0]!r}, which is there?)" if near else ""
+            lower = {str(name).lower(): name for name in rows.columns}
+            near = difflib.get_close_matches(column.lower(), lower, 1)
+            hint = f" (is {lower[near[0]]!r} meant?)" if near else ""
             raise DataError(f"{path} has no column {column!r}{hint}; it has {', '.join(map(str, rows.columns))}")
     if not isinstance(rows.index, pd.RangeIndex):
         raise DataError(f"{path}, row 2: there are more cells than the {rows.shape[1]} columns of the header")
@@ -193,11 +194,52 @@ class MarkIndex:
         return self.marks.get((radiograph, finding, reader))
 
 
+@dataclass(frozen=True, slots=True)
+class ScaledBoxes:
+    """`Dataset.marks` over boxes given in a frame that the images may have been resized from."""
+
+    boxes: Mapping[tuple[str, str], Array]
+    """(radiograph id, finding) -> float64 (K, 4) as (top, left, bottom, right) in `frame`"""
+    files: Mapping[str, Path]
+    """radiograph id -> image; where there is none, marks keep the size of `frame`"""
+    frame: Size
+    reader: str = "truth"
+    _sizes: dict[str, Size] = field(default_factory=dict, repr=False, compare=False)
+
+    def __call__(self, radiograph: str, finding: str, reader: str) -> Mark | None:
+        boxes = self.boxes.get((radiograph, finding))
+        if boxes is None or reader != self.reader:
+            return None
+        if radiograph not in self._sizes:
+            file = self.files.get(radiograph)
+            self._sizes[radiograph] = size_of(file) if file is not None else self.frame
+        size = self._sizes[radiograph]
+        scale = np.array([size[0] / self.frame[0], size[1] / self.frame[1]] * 2)
+        return Mark(radiograph, finding, self.reader, "boxes", size, (boxes * scale).copy)
+
+    def note(self) -> list[str]:
+        """What to say if the first image with boxes is not of the frame's size."""
+        file = next((self.files[name] for name, _ in self.boxes if name in self.files), None)
+        size = size_of(file) if file is not None else self.frame
+        if size == self.frame:
+            return []
+        return [f"images are not {self.frame[0]} × {self.frame[1]} ({file} is {size[0]} × {size[1]}): boxes are scaled"]
+
+
+def group_boxes(keys: Iterable[tuple[str, str]], boxes: Array) -> dict[tuple[str, str], Array]:
+    """Boxes (N, 4) that share a key (radiograph id, finding), as one (K, 4) each; rows of NaN are no boxes."""
+    groups: dict[tuple[str, str], list[Array]] = {}
+    for key, box in zip(keys, boxes, strict=True):
+        if not np.isnan(box).any():
+            groups.setdefault(key, []).append(box)
+    return {key: np.stack(group) for key, group in groups.items()}
+
+
+def image_files(folders: Iterable[Path]) -> dict[str, Path]:
+    """File name -> path of every image in the folders, in order of name."""
+    found = [file for folder in folders if folder.is_dir() for file in folder.iterdir()]
+    return {file.name: file for file in sorted(found) if file.suffix.lower() in SUFFIXES}
+
+
 def no_marks(radiograph: str, finding: str, reader: str) -> None:
     """`Dataset.marks` of a data set without any."""
-
-
-def require_radiographs(radiographs: Sequence[Radiograph], where: str) -> None:
-    """Errors: `DataError` if there are none."""
-    if not radiographs:
-        raise DataError(f"{where} holds no radiographs")

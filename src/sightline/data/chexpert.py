@@ -1,0 +1,91 @@
+"""CheXpert: 224 316 radiographs of 65 240 patients with fourteen labels, uncertain ones among them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from sightline import images
+from sightline.core import DataError, Dataset, Radiograph
+from sightline.data import datasets
+from sightline.data.chexlocalize import FACTS, LICENSE, VIEW_PATH
+from sightline.data.tables import Lazy, Table, no_marks, read_csv
+from sightline.findings import CHEXPERT
+
+CITATION = "doi:10.1609/aaai.v33i01.3301590"
+SPLITS = {"train": "train", "valid": "val", "test": "test"}
+"""Name of the CSV file and of the folder -> split."""
+
+
+@datasets("chexpert", title="CheXpert", source=f"Irvin 2019, {CITATION}", license=LICENSE)
+def chexpert(path: str, split: str = "", views: str = "all") -> Dataset:
+    """CheXpert as it is published: DIR holds train.csv and valid.csv beside train/ and valid/.
+
+    split: 'train', 'valid' or (where somebody wrote it in the same form) 'test'; by default the first that is there.
+    views: 'frontal', 'lateral' or 'all'. Uncertain labels stay -1, blanks are NaN. No image is opened or looked for
+    before it is read.
+    Errors: `DataError` for a folder or file that is not of this layout.
+    """
+    root = Path(path)
+    split = _which_split(root, split)
+    if views not in ("frontal", "lateral", "all"):
+        raise DataError(f"chexpert has no views {views!r}; allowed: frontal, lateral, all")
+    table = read_csv(root / f"{split}.csv", ("Path",))
+    columns = tuple(name for name in CHEXPERT if name in table.rows.columns)
+    if not columns:
+        raise DataError(f"{table.path} has none of the label columns {', '.join(CHEXPERT)}")
+    radiographs = _radiographs(root, split, views, table, columns)
+    if not len(radiographs):
+        raise DataError(f"{table.path} lists no radiographs with views={views}")
+    return Dataset(
+        name="chexpert",
+        spec=f"chexpert:{path}?split={split}&views={views}",
+        findings=columns,
+        radiographs=radiographs,
+        marks=no_marks,
+        facts={"split": split, "views": views, "license": LICENSE, "citation": CITATION, "warnings": ()},
+    )
+
+
+def _which_split(root: Path, split: str) -> str:
+    """The split asked for, or the first that is there."""
+    if split and split not in SPLITS:
+        raise DataError(f"chexpert has no split {split!r}; allowed: {', '.join(SPLITS)}")
+    names = [split] if split else list(SPLITS)
+    for name in names:
+        if (root / f"{name}.csv").is_file():
+            return name
+    inside = next((file.parent for name in names for file in sorted(root.glob(f"*/{name}.csv"))), None)
+    hint = f"; is {inside} meant?" if inside else "; give the folder that holds the CSV files and images"
+    raise DataError(f"{root} holds no {' or '.join(f'{name}.csv' for name in names)}{hint}")
+
+
+def _radiographs(root: Path, split: str, views: str, table: Table, columns: tuple[str, ...]) -> Lazy[Radiograph]:
+    parts = table.rows["Path"].str.extract(VIEW_PATH)  # patient, study, file, stem, view
+    for at in np.flatnonzero(parts["patient"].isna()):
+        text = table.rows["Path"].iloc[at]
+        raise table.error(table.row(at), f"Path is {text!r}; .../patientN/studyN/viewN_frontal.jpg was expected")
+    for at in np.flatnonzero(parts[["patient", "study", "stem"]].duplicated()):
+        raise table.error(table.row(at), f"Path {table.rows['Path'].iloc[at]!r} is listed twice; remove one")
+    labels = np.stack([table.labels(name) for name in columns], axis=1).astype(np.float32)  # (N, labels)
+    known = {ours: table.text(name) for name, ours in FACTS.items() if name in table.rows.columns}
+    patients, studies, files, stems, sides = (parts[name].tolist() for name in parts.columns)
+    picked = [at for at, side in enumerate(sides) if views in ("all", side)]
+
+    def make(index: int) -> Radiograph:
+        at = picked[index]
+        image = root / split / patients[at] / studies[at] / files[at]
+        return Radiograph(
+            id=f"{patients[at]}_{studies[at]}_{stems[at]}",
+            patient=patients[at],
+            read=partial(images.read, image),
+            study=f"{patients[at]}_{studies[at]}",
+            view=sides[at],
+            split=SPLITS[split],
+            labels=dict(zip(columns, labels[at].tolist(), strict=True)),
+            facts={"path": str(image), **{name: values[at] for name, values in known.items()}},
+        )
+
+    return Lazy(len(picked), make)
