@@ -1,0 +1,48 @@
+"""The report of a run: one HTML file that needs nothing else, its figures as SVG and their data as CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sightline.core import DataError
+from sightline.data import dataset
+from sightline.report.page import plots, render
+from sightline.report.panels import Panel, choose, panels
+from sightline.report.view import View
+from sightline.store import Run, write_text
+
+__all__ = ["report"]
+
+
+def report(run: Run) -> Path:
+    """Write RUN/report.html, RUN/figures/NAME.svg and RUN/figures/NAME.csv from the tables and maps of a run.
+
+    Reads the tables `scores` and `estimates` and, where they exist, `differences`, `classification` and `status`;
+    equal tables give equal bytes. Radiographs are read for the example pictures only: where the data set is gone the
+    report says so and does without. Returns the path of the report.
+    """
+    view = View.of(run)
+    drawn = plots(view)
+    pictures, notes = _pictures(view)
+    folder = run.path / "figures"
+    folder.mkdir(exist_ok=True)
+    for plot in drawn.values():
+        write_text(folder / f"{plot.name}.svg", plot.svg)
+        write_text(folder / f"{plot.name}.csv", plot.data.to_csv(index=False, lineterminator="\n"))
+    for i, picture in enumerate(pictures):
+        write_text(folder / f"example-{i + 1}.svg", picture.svg)
+    page = run.path / "report.html"
+    write_text(page, render(view, drawn, pictures, notes))
+    return page
+
+
+def _pictures(view: View) -> tuple[list[Panel], list[str]]:
+    """Example pictures, and why there are none."""
+    chosen = choose(view)
+    spec = view.info.get("dataset", {}).get("spec")
+    if not chosen or not spec:
+        return [], []
+    try:
+        return panels(view, dataset(spec), chosen), []
+    except DataError as error:
+        return [], [f"No pictures: the data set could not be read again ({error})."]

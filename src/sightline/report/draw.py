@@ -1,0 +1,140 @@
+"""How Sightline draws: one palette, one type size, SVG whose text stays text and whose bytes never vary."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+INK, MUTED, RULE, BAND, PAPER = "#1b2127", "#5b656f", "#d4d9de", "#f5f7f8", "#fefefe"
+MODELS = ("#0f62a6", "#00856f", "#7a53ad")
+"""The best source of each model, best model first."""
+CONTROL, READER = "#868e96", "#c8540a"
+KINDS = {"model": MODELS[0], "control": CONTROL, "reader": READER}
+"""Color of each kind of source, on every page (colorblind-safe: blue, gray, orange)."""
+MARKERS = {"model": "o", "control": "s", "reader": "D"}
+
+_VARIABLES = {
+    INK: "ink",
+    MUTED: "muted",
+    RULE: "rule",
+    BAND: "band",
+    PAPER: "paper",
+    MODELS[0]: "model",
+    MODELS[1]: "model-2",
+    MODELS[2]: "model-3",
+    CONTROL: "control",
+    READER: "reader",
+}
+"""Drawn color -> CSS variable that replaces it inside the page, so that figures follow light and dark."""
+_FAMILY = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
+WIDTH = 1080.0
+"""Pixels of the page's column."""
+SMALL, TEXT = 11.5, 13.0
+"""Type sizes in pixels: a figure is drawn at 72 dots per inch, one unit of its SVG being one pixel of the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A figure with everything that goes beside it."""
+
+    name: str
+    """File name without suffix."""
+    svg: str
+    """Stands alone: fixed colors on a paper background."""
+    data: pd.DataFrame
+    """What was drawn, one row per mark."""
+    alt: str
+    """What a reader who cannot see it should know."""
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One source as a row of dots."""
+
+    source: str
+    label: str
+    color: str
+    marker: str
+    filled: bool = True
+
+
+def canvas(width: float, height: float) -> Figure:
+    """An empty figure of width × height pixels."""
+    return Figure(figsize=(width / 72, height / 72), dpi=72, facecolor=PAPER)
+
+
+def axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes at a place given in pixels from the top-left corner, with no frame and a light vertical grid."""
+    full_width, full_height = figure.get_size_inches() * 72
+    box = (left / full_width, 1 - (top + height) / full_height, width / full_width, height / full_height)
+    ax: Axes = figure.add_axes(box, facecolor="none")
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    ax.grid(axis="x", color=RULE, linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.tick_params(length=0, pad=6, labelsize=SMALL, labelcolor=MUTED)
+    return ax
+
+
+def write_svg(figure: Figure, name: str) -> str:
+    """The figure as SVG: equal figures give equal bytes, and every id begins with `name`."""
+    out = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(out, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    text = re.sub(r"(font: [^;\"]*?[\d.]+px) [^;\"]*", rf"\1 {_FAMILY}", out.getvalue())
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
+
+
+def inline(svg: str) -> str:
+    """An SVG for the body of a page: no prolog, as wide as its column allows, colors from the page's variables."""
+    svg = svg[svg.index("<svg") :]
+    head, body = svg.split(">", 1)
+    size = dict(re.findall(r'(width|height)="([\d.]+)(?:pt)?"', head))
+    head = re.sub(r' (width|height)="[\d.]+(?:pt)?"', "", head)
+    for color, variable in _VARIABLES.items():
+        body = body.replace(color, f"var(--{variable})")
+    return f'{head} style="max-width: {size["width"]}px" aria-hidden="true" focusable="false">{body}'
+
+
+def elide(text: str, longest: int = 38) -> str:
+    """Shorten a label in its middle, where names differ least.
+
+    >>> elide("Enlarged Cardiomediastinum", 16)
+    'Enlarge…iastinum'
+    """
+    if len(text) <= longest:
+        return text
+    tail = longest // 2
+    return f"{text[: longest - tail - 1]}…{text[-tail:]}"
+
+
+def label_width(labels: Sequence[str]) -> float:
+    """Room in pixels for the longest of some labels at `TEXT` size, in any system font."""
+    return 18 + 7.4 * max((len(text) for text in labels), default=0)
+
+
+def legend(figure: Figure, shown: Sequence[Series]) -> None:
+    """What the marks mean, along the top; as many lines of text as it takes."""
+    width, height = figure.get_size_inches() * 72
+    x, y = 0.0, 14.0
+    for s in shown:
+        label = elide(s.label, 40)
+        wide = 26 + 7.4 * len(label) + 22
+        if x and x + wide > width:
+            x, y = 0.0, y + 18
+        face = s.color if s.filled else PAPER
+        at = ([(x + 8) / width], [1 - y / height])
+        mark = Line2D(*at, marker=s.marker, color=s.color, markerfacecolor=face, markersize=7, linestyle="none")
+        figure.add_artist(mark)
+        figure.text((x + 20) / width, 1 - y / height, label, size=TEXT, color=INK, va="center")
+        x += wide

@@ -1,0 +1,254 @@
+"""The page: which blocks stand in which order, and the template that turns them into HTML."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from sightline.report import draw, figures, tables, text, trends
+from sightline.report.draw import Plot
+from sightline.report.panels import CASES, PREDICTED, READER, RULE, TRUTH, Panel
+from sightline.report.tables import Table
+from sightline.report.view import View, decimal, higher_is_better, title
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One headline number."""
+
+    label: str
+    value: str
+    note: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A figure or pictures, the tables beside them, and paragraphs; whatever is empty is left out."""
+
+    plot: Plot | None = None
+    number: int = 0
+    tables: Sequence[Table] = ()
+    open: bool = False
+    """Whether the tables are shown without being asked for."""
+    panels: Sequence[Panel] = ()
+    paragraphs: Sequence[str] = ()
+    facts: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and what stands under it."""
+
+    id: str
+    title: str
+    blocks: list[Block] = field(default_factory=list)
+
+
+def plots(view: View) -> dict[str, Plot]:
+    """Every figure that this run has data for, by name, in the order of the page."""
+    makers = (
+        figures.localization, figures.comparison, figures.differences, trends.size_and_probability,
+        figures.accuracy, figures.protocols,
+    )  # fmt: skip
+    made = [make(view) for make in makers]
+    return {p.name: p for p in made if p is not None}
+
+
+def render(view: View, drawn: Mapping[str, Plot], panels: Sequence[Panel], notes: Sequence[str]) -> str:
+    """The whole report as HTML that loads nothing.
+
+    drawn: of `plots`; panels: example pictures; notes: why pictures are missing, if they are.
+    """
+    package = files("sightline.report")
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    template = environment.from_string((package / "template.html").read_text("utf-8"))
+    numbers = {name: i + 1 for i, name in enumerate(drawn)}
+    return template.render(
+        css=Markup((package / "style.css").read_text("utf-8")),
+        title=view.info.get("title") or f"Sightline: {view.info.get('study', 'report')}",
+        study=view.info.get("study", ""),
+        subtitle=_subtitle(view),
+        verdict=text.verdict(view),
+        warnings=text.warnings(view),
+        tiles=tiles(view),
+        sections=sections(view, drawn, numbers, panels, notes),
+        cases=CASES,
+        contours={"truth": TRUTH, "reader": READER, "predicted": PREDICTED},
+        published=tables.published(),
+        simulated=view.simulated,
+        has_reader=view.reader is not None,
+        inline=lambda svg: Markup(draw.inline(svg)),
+        metric=title(view.metrics[0]) if view.metrics else "",
+    )
+
+
+def _subtitle(view: View) -> list[str]:
+    data = view.info.get("dataset", {})
+    parts = [str(data.get("title") or data.get("name", ""))]
+    if data.get("radiographs") is not None:
+        patients = data.get("patients")
+        parts.append(f"{data['radiographs']:,} radiographs" + (f" of {patients:,} patients" if patients else ""))
+    if view.protocol:
+        parts.append(f"{view.protocol} protocol")
+    parts.append(str(view.info.get("created", ""))[:10])
+    return [p for p in parts if p]
+
+
+def tiles(view: View) -> list[Tile]:
+    """The headline numbers: overlap of model, human and control, pointing, accuracy."""
+    if not view.metrics:
+        return []
+    made = [_tile(view, source, view.metrics[0]) for source in (view.best, view.reader, view.control) if source]
+    if view.best and len(view.shown) > 1:
+        made.append(_tile(view, view.best, view.shown[1]))
+    auroc = text.average_auroc(view, view.best.rsplit("/", 1)[0]) if view.best else None
+    if auroc is not None:
+        made.append(Tile("AUROC", decimal(auroc), f"{(view.best or '').rsplit('/', 1)[0]}, average", "model"))
+    return made
+
+
+def _tile(view: View, source: str, metric: str) -> Tile:
+    number = view.number(source, metric)
+    interval = number.text().partition(" ")[2]
+    return Tile(title(metric), decimal(number.mean), f"{interval} {view.label(source)}".strip(), view.kind(source))
+
+
+def sections(
+    view: View, drawn: Mapping[str, Plot], numbers: Mapping[str, int], panels: Sequence[Panel], notes: Sequence[str]
+) -> list[Section]:
+    """Everything below the verdict, in reading order; a section without content is left out."""
+
+    def block(name: str, shown: Sequence[Table], *paragraphs: str) -> Block:
+        return Block(drawn.get(name), numbers.get(name, 0), shown, paragraphs=paragraphs)
+
+    made = [
+        Section("localization", "Where the maps point, finding by finding", [
+            block("localization", tables.by_finding(view) if "localization" in drawn else ())
+        ]),
+        Section("comparison", "Every source, averaged over findings", [
+            block("comparison", [tables.comparison(view)] if "comparison" in drawn else ()),
+            block("differences", [tables.differences(view)] if "differences" in drawn else ()),
+        ]),
+        Section("examples", "Best, typical and worst", [_examples(view, panels, notes)]),
+        Section("size", "Size of the finding, confidence of the model", [block("size", ())]),
+        Section("accuracy", "Accuracy and training of the models", _accuracy(view, block)),
+        Section("failures", "Maps that failed", _failures(view)),
+        Section("protocols", "Published and corrected protocol", _protocols(view, block)),
+        Section("published", "Published figures of CheXlocalize", [_published(view)]),
+        Section("methods", "How this was made", _methods(view)),
+    ]  # fmt: skip
+    return [s for s in ([_kept(s) for s in made]) if s.blocks]
+
+
+def _kept(section: Section) -> Section:
+    kept = [b for b in section.blocks if b.plot or b.tables or b.panels or b.paragraphs or b.facts]
+    return Section(section.id, section.title, kept)
+
+
+def _examples(view: View, panels: Sequence[Panel], notes: Sequence[str]) -> Block:
+    if not panels:
+        return Block(paragraphs=notes)
+    rule = (
+        RULE.format(metric=title(view.metrics[0])) if higher_is_better(view.metrics[0]) else RULE.format(metric="score")
+    )
+    return Block(panels=panels, paragraphs=[f"Maps of {view.label(view.best or '')}. {rule}", *notes])
+
+
+def _accuracy(view: View, block: Any) -> list[Block]:
+    blocks = [block("accuracy", [tables.accuracy(view)])] if view.aurocs else []
+    records = tables.models(view)
+    return [*blocks, Block(tables=[records], open=True)] if records else blocks
+
+
+def _failures(view: View) -> list[Block]:
+    counts, first = tables.statuses(view), tables.failures(view)
+    if counts is None and first is None:
+        return []
+    said = "A map that is missing, flat, not finite or refused keeps its row and scores the worst value."
+    none = "" if first else " None failed in this run."
+    return [Block(tables=[t for t in (counts, first) if t], open=True, paragraphs=[said + none])]
+
+
+def _protocols(view: View, block: Any) -> list[Block]:
+    records = tables.records(view)
+    blocks = [block("protocols", [tables.by_protocol(view)])] if "published" in view.protocols and len(
+        view.protocols
+    ) > 1 else []  # fmt: skip
+    return [*blocks, Block(tables=[records], open=True)] if records else blocks
+
+
+def _published(view: View) -> Block:
+    facts = tables.published()
+    if "iou" not in view.metrics:
+        return Block()
+    paragraphs = [
+        f"From another data set, for orientation and not for comparison: {facts['data']}.",
+        f"By finding: {facts['by_finding_source']}. Statements: {facts['statements_source']}.",
+    ]
+    return Block(tables=[tables.published_by_finding(view), tables.statements()], open=True, paragraphs=paragraphs)
+
+
+def _methods(view: View) -> list[Block]:
+    info = view.info
+    data = info.get("dataset", {})
+    paragraphs = [
+        "Intervals are 95 % bootstrap intervals, pointwise: nothing is adjusted for the number of findings or sources. "
+        f"The source called best is the best by {title(view.metrics[0]) if view.metrics else 'score'} on these same "
+        "radiographs, which flatters it a little. Averages give every finding the same weight.",
+    ]
+    if view.simulated:
+        paragraphs.append(
+            "Readers of this data set are simulated: their errors follow stated parameters, so the human benchmark "
+            "shown here says how the comparison works, not how well radiologists do."
+        )
+    facts = [("Data", ", ".join(str(data[k]) for k in ("title", "spec", "license", "source") if data.get(k)))]
+    facts += [(f"Method {n}", _described(m)) for n, m in info.get("methods", {}).items()]
+    facts += [("Options", _pairs(info.get("options", {}))), ("Versions", _pairs(info.get("versions", {})))]
+    facts += [("Seconds", _pairs(info.get("seconds", {}))), ("Run", command(info))]
+    return [Block(paragraphs=paragraphs, facts=[(k, v) for k, v in facts if v])]
+
+
+def _described(method: Mapping[str, Any]) -> str:
+    sign = "" if method.get("signed") is None else "signed" if method["signed"] else "not signed"
+    return ", ".join(str(p) for p in (method.get("source"), sign) if p)
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k} {_value(v)}" for k, v in values.items() if v is not None)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def command(info: Mapping[str, Any]) -> str:
+    """The command line that makes this run again.
+
+    >>> command({"study": "localization", "options": {"data": "phantom:200", "seed": 0, "methods": ["grad-cam"]}})
+    'sightline localization --data phantom:200 --seed 0 --methods grad-cam'
+    """
+    words = ["sightline", str(info.get("study", ""))]
+    for key, value in info.get("options", {}).items():
+        flag = "--" + str(key).replace("_", "-")
+        if isinstance(value, bool):
+            words.append(flag if value else f"--no-{flag[2:]}")
+        elif isinstance(value, list | tuple):
+            words += [flag, *map(str, value)] if value else []
+        elif value is not None:
+            words += [flag, str(value)]
+    return shlex.join(words)

@@ -1,0 +1,193 @@
+"""The tables of a report, as text in cells: one number per cell, its interval beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from sightline.report.figures import series
+from sightline.report.text import FIELDS
+from sightline.report.view import AVERAGE, Number, View, decimal, title
+
+_FIRST_FAILURES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Cells as they are read; `right` columns are numbers and aligned as such."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    right: tuple[bool, ...]
+    file: str = ""
+    """The same data in full, relative to the report."""
+
+    @classmethod
+    def of(
+        cls, caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1, file: str = ""
+    ) -> Table:
+        """A table whose first `words` columns are words and the others numbers."""
+        right = tuple(i >= words for i in range(len(head)))
+        return cls(caption, tuple(head), tuple(map(tuple, rows)), right, file)
+
+
+def by_finding(view: View) -> list[Table]:
+    """One table per shown metric: findings in rows, the sources of the figure in columns."""
+    compared = [s.source for s in series(view)]
+    findings = [*view.findings, *([AVERAGE] if len(view.findings) > 1 else [])]
+    made = []
+    for metric in view.shown if compared else ():
+        rows = []
+        for finding in findings:
+            numbers = [view.number(s, metric, finding) for s in compared]
+            n = numbers[0]
+            name = "Average" if finding == AVERAGE else finding
+            rows.append([name, f"{n.n:,}", f"{n.patients:,}", *(x.text(3) for x in numbers)])
+        head = ["Finding", "Maps", "Patients", *map(view.label, compared)]
+        made.append(Table.of(f"{title(metric)} by finding, mean [95 % interval]", head, rows, file="estimates"))
+    return made
+
+
+def comparison(view: View) -> Table:
+    """Every source in rows, every metric in columns."""
+    rows = [[view.label(s), view.kind(s), *(view.number(s, m).text(3) for m in view.metrics)] for s in view.sources]
+    head = ["Source", "Kind", *map(title, view.metrics)]
+    return Table.of("Average over findings, mean [95 % interval]", head, rows, 2, "estimates")
+
+
+def differences(view: View) -> Table:
+    """Paired differences to the reader and to the strongest control."""
+    against = [v for v in (view.reader, view.control) if v]
+    columns = [(m, v) for m in view.shown for v in against]
+    rows = []
+    for source in view.sources:
+        numbers = [view.difference(source, v, m) if v != source else None for m, v in columns]
+        if any(n is not None and n.defined for n in numbers):
+            rows.append([view.label(source), *("" if n is None else n.text(3) for n in numbers)])
+    head = ["Source", *(f"{title(m)} minus {view.label(v)}" for m, v in columns)]
+    return Table.of("Paired differences of averages [95 % interval]", head, rows, file="differences")
+
+
+def accuracy(view: View) -> Table:
+    """AUROC by finding and model."""
+    rows = [
+        [
+            a.model,
+            "Average" if a.finding == AVERAGE else a.finding,
+            a.number.text(3),
+            *(f"{v:,}" if v else "" for v in (a.positives, a.number.n, a.number.patients)),
+        ]
+        for a in view.aurocs
+    ]
+    head = ["Model", "Finding", "AUROC [95 % interval]", "Positive", "Radiographs", "Patients"]
+    return Table.of("AUROC by model and finding", head, rows, 2, "classification")
+
+
+def models(view: View) -> Table | None:
+    """The training record of every model; a model without one is a control."""
+    rows = []
+    for model in view.info.get("models", ()):
+        training: Mapping[str, Any] = model.get("training") or {}
+        value = training.get("val_auroc")
+        rows.append(
+            [
+                str(model["name"]) + ("" if training else " (untrained: control)"),
+                f"{model.get('arch', '')}, {model.get('resize', '')} to {model.get('side', '?')}²",
+                str(training.get("data", "–")),
+                str(training.get("sha256") or "–")[:12],
+                f"{int(model['parameters']):,}" if model.get("parameters") else "–",
+                *(
+                    f"{training[k]:,}" if isinstance(training.get(k), int) else "–"
+                    for k in ("images", "epochs", "seed")
+                ),
+                "–" if value is None else decimal(float(value)),
+            ]
+        )
+    head = ["Model", "Network", "Trained on", "Checkpoint", "Parameters", "Images", "Epochs", "Seed", "Val. AUROC"]
+    return Table.of("Training records", head, rows, 4) if rows else None
+
+
+def statuses(view: View) -> Table | None:
+    """Maps by source and status."""
+    if not len(view.status):
+        return None
+    counts = view.status.pivot_table(
+        index="source", columns="status", values="maps", aggfunc="sum", fill_value=0, sort=False
+    )
+    columns = sorted(map(str, counts.columns), key=lambda s: (s != "ok", s))
+    rows = [[view.label(str(s)), *(f"{int(row[c]):,}" for c in columns)] for s, row in counts.iterrows()]
+    return Table.of("Maps by status", ["Source", *columns], rows, file="status")
+
+
+def failures(view: View) -> Table | None:
+    """The first maps that failed, with the reason."""
+    keys = ["source", "radiograph", "finding", "status", "why"]
+    failed = view.scores[view.scores["status"] != "ok"][keys].drop_duplicates(keys[:3])
+    if not len(failed):
+        return None
+    rows = [
+        [view.label(r[0]), *map(str, r[1:])] for r in failed.head(_FIRST_FAILURES).itertuples(index=False, name=None)
+    ]
+    caption = f"The first {len(rows)} of {len(failed):,} failures" if len(failed) > len(rows) else "Failures"
+    return Table.of(caption, ["Source", "Radiograph", "Finding", "Status", "Why"], rows, 5, "scores")
+
+
+def by_protocol(view: View) -> Table:
+    """Averages of every source under every protocol."""
+    columns = [(m, p) for m in view.shown for p in view.protocols]
+    rows = [[view.label(s), *(view.number(s, m, protocol=p).text(3) for m, p in columns)] for s in view.sources]
+    head = ["Source", *(f"{title(m)}, {p}" for m, p in columns)]
+    return Table.of("Averages under each protocol, mean [95 % interval]", head, rows, file="estimates")
+
+
+def records(view: View) -> Table | None:
+    """The protocol records, field by field, with what each field means."""
+    protocols: Mapping[str, Mapping[str, Any]] = view.info.get("protocols", {})
+    if not protocols:
+        return None
+    fields = [f for f in dict.fromkeys(k for p in protocols.values() for k in p) if f != "name"]
+    rows = [[f, FIELDS.get(f, ""), *(_plain(p.get(f)) for p in protocols.values())] for f in fields]
+    return Table.of("Protocol records", ["Field", "Meaning", *protocols], rows, 2 + len(protocols))
+
+
+def _plain(value: object) -> str:
+    return {True: "yes", False: "no", None: "–"}[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def published() -> dict[str, Any]:
+    """Figures printed by the authors of CheXlocalize, with their sources."""
+    text = (files("sightline.report") / "published.json").read_text("utf-8")
+    facts: dict[str, Any] = json.loads(text)
+    return facts
+
+
+def published_by_finding(view: View) -> Table:
+    """This run beside CheXlocalize, finding by finding."""
+    own = [s for s in (view.best, view.reader) if s]
+    rows = []
+    for fact in published()["by_finding"]:
+        finding = fact["finding"]
+        mean, low, high = fact["grad_cam_iou"]
+        hit, hit_low, hit_high = fact["human_hit"]
+        rows.append(
+            [
+                finding,
+                *(view.number(s, "iou", finding).text(3) for s in own),
+                Number(mean, low, high, 0, 0).text(3),
+                decimal(fact["human_iou"], 3),
+                Number(hit, hit_low, hit_high, 0, 0).text(3),
+            ]
+        )
+    theirs = ["CheXlocalize: Grad-CAM, IoU", "CheXlocalize: radiologist, IoU", "CheXlocalize: radiologist, hit rate"]
+    head = ["Finding", *(f"This run: {view.label(s)}, IoU" for s in own), *theirs]
+    return Table.of("This run beside the published figures (another data set, another convention)", head, rows)
+
+
+def statements() -> Table:
+    """What the text of the paper states."""
+    rows = [[s["what"], s["value"]] for s in published()["statements"]]
+    return Table.of("Stated in the text", ["Quantity", "Published value"], rows)

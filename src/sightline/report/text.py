@@ -1,0 +1,229 @@
+"""What the numbers say, in sentences: every figure in them is one of the tables'."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sightline.report.view import AVERAGE, View, higher_is_better, title
+
+_POOR_AUROC = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """Something a reader must know before any figure."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Versus:
+    """Findings on which one source is clearly better, clearly worse, or not told apart (95 % paired intervals)."""
+
+    better: tuple[str, ...]
+    worse: tuple[str, ...]
+    undecided: tuple[str, ...]
+
+    @property
+    def total(self) -> int:
+        return len(self.better) + len(self.worse) + len(self.undecided)
+
+
+def versus(view: View, source: str, other: str, metric: str) -> Versus:
+    """Sort the findings with a paired difference by what its interval says."""
+    sides: dict[int, list[str]] = {1: [], -1: [], 0: []}
+    for finding in view.findings:
+        number = view.difference(source, other, metric, finding)
+        if not number.defined:
+            continue
+        sides[_side(number.low, number.high, higher_is_better(metric))].append(finding)
+    return Versus(tuple(sides[1]), tuple(sides[-1]), tuple(sides[0]))
+
+
+def _side(low: float, high: float, higher: bool) -> int:
+    """1 if an interval of a difference lies on the better side of zero, -1 on the worse, 0 if it tells nothing."""
+    if np.isnan(low) or np.isnan(high) or low <= 0 <= high:
+        return 0
+    return 1 if (low > 0) == higher else -1
+
+
+def verdict(view: View) -> list[str]:
+    """The findings of the run in a few plain sentences."""
+    if not view.metrics:
+        return ["This run holds no estimates, so there is nothing to judge yet."]
+    metric = view.metrics[0]
+    if view.best is None:
+        return _without_model(view, metric)
+    best = view.label(view.best)
+    sentences = [_level(view, view.best, best, metric)]
+    if len(view.shown) > 1:
+        sentences.append(_pointing(view, view.best, view.shown[1]))
+    if view.control:
+        sentences.append(_against(view, view.best, view.control, metric))
+    if view.reader:
+        sentences.append(_against(view, view.best, view.reader, metric))
+    sentences.append(_range(view, view.best, metric))
+    return [s for s in sentences if s]
+
+
+def _without_model(view: View, metric: str) -> list[str]:
+    if not view.sources:
+        return ["No map could be scored."]
+    shown = [s for s in (view.reader, view.control) if s]
+    levels = "; ".join(f"{view.label(s)} {view.number(s, metric).text()}" for s in shown)
+    return [f"This run holds no maps of a trained model. {title(metric)} over {_count(view)}: {levels or 'undefined'}."]
+
+
+def _count(view: View) -> str:
+    n = len(view.findings)
+    return f"{n} findings" if n != 1 else view.findings[0]
+
+
+def _level(view: View, source: str, label: str, metric: str) -> str:
+    text = f"{label} reaches {_a(title(metric))} of {view.number(source, metric).text()}"
+    text += f", averaged over {_count(view)}" if len(view.findings) > 1 else f" for {_count(view)}"
+    others = [s for s in (view.reader, view.control) if s]
+    if others:
+        text += ", against " + " and ".join(f"{view.number(s, metric).text()} for {_the(view, s)}" for s in others)
+    return text + "."
+
+
+def _pointing(view: View, source: str, metric: str) -> str:
+    number = view.number(source, metric)
+    if not number.defined:
+        return ""
+    others = [f"{_the(view, s)} {view.number(s, metric).text()}" for s in (view.reader, view.control) if s]
+    beside = f" ({'; '.join(others)})" if others else ""
+    if metric == "hit":
+        return f"The map's highest point falls inside the mark at a rate of {number.text()}{beside}."
+    return f"Its {title(metric)} is {number.text()}{beside}."
+
+
+def _against(view: View, source: str, other: str, metric: str) -> str:
+    who = _the(view, other)
+    v = versus(view, source, other, metric)
+    if not v.total:
+        number = view.difference(source, other, metric)
+        return f"The paired difference to {who} is {number.text()}." if number.defined else ""
+    parts = [f"it is clearly better than {who} on {len(v.better)} of {v.total} findings"]
+    if v.worse:
+        parts.append(f"clearly worse on {len(v.worse)}{_names(v.worse)}")
+    if v.undecided:
+        parts.append(f"cannot be told from it on {len(v.undecided)}{_names(v.undecided)}")
+    text = _join(parts)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _range(view: View, source: str, metric: str) -> str:
+    numbers = [(f, view.number(source, metric, f)) for f in view.findings]
+    numbers = [(f, n) for f, n in numbers if n.defined]
+    if len(numbers) < 2:
+        return ""
+    ordered = sorted(numbers, key=lambda fn: (-fn[1].mean if higher_is_better(metric) else fn[1].mean, fn[0]))
+    (first, best), (last, worst) = ordered[0], ordered[-1]
+    return f"It does best on {first} ({best.text()}) and worst on {last} ({worst.text()})."
+
+
+def warnings(view: View) -> list[Caution]:
+    """What makes the rest of the report weaker than it looks; the gravest first."""
+    found = [*_no_better_than_control(view), *_inaccurate(view), *_failed(view)]
+    notes = view.info.get("dataset", {}).get("warnings", ())
+    if notes:
+        found.append(Caution("The data set has defects", " ".join(str(n).rstrip(".") + "." for n in notes)))
+    return found
+
+
+def _no_better_than_control(view: View) -> list[Caution]:
+    if view.best is None or view.control is None:
+        return []
+    metric = view.metrics[0]
+    number = view.difference(view.best, view.control, metric)
+    if not number.defined or _side(number.low, number.high, higher_is_better(metric)) > 0:
+        return []
+    mean = average_auroc(view, view.best.rsplit("/", 1)[0])
+    accurate = "" if mean is None or mean < 0.8 else (
+        f" The model itself is accurate (average AUROC {mean:.2f}): either it decides by something other than the "
+        "findings, a shortcut, or the method does not show what it decides by."
+    )  # fmt: skip
+    return [
+        Caution(
+            "These maps do not locate the findings",
+            f"The best of them, {view.label(view.best)}, is not better than {_the(view, view.control)}, which never "
+            f"looks at what the model learned: difference in {title(metric)} {number.text()}.{accurate}",
+        )
+    ]
+
+
+def _inaccurate(view: View) -> list[Caution]:
+    found = []
+    for model in dict.fromkeys(a.model for a in view.aurocs):
+        mean = average_auroc(view, model)
+        if model in view.untrained or mean is None or mean >= _POOR_AUROC:
+            continue
+        rows = [a for a in view.aurocs if a.model == model and a.finding != AVERAGE and a.number.defined]
+        chance = [a.finding for a in rows if not a.number.low > 0.5]
+        text = f"Its average AUROC is {mean:.2f}."
+        if chance:
+            text += f" On {len(chance)} of {len(rows)} findings it cannot be told from chance{_names(chance)}."
+        text += " Maps of a model that does not recognize a finding cannot be expected to locate it."
+        found.append(Caution(f"{model} is not accurate", text))
+    return found
+
+
+def average_auroc(view: View, model: str) -> float | None:
+    """Unweighted mean over findings, as the table has it or else of its rows; None where there is none."""
+    rows = [a for a in view.aurocs if a.model == model and a.number.defined]
+    means = [a.number.mean for a in rows if a.finding == AVERAGE] or [a.number.mean for a in rows]
+    return sum(means) / len(means) if means else None
+
+
+def _failed(view: View) -> list[Caution]:
+    table = view.status[view.status["status"] != "ok"]
+    table = table[table["maps"] > 0]
+    if not len(table):
+        return []
+    counts: dict[str, list[str]] = {}
+    for source, status, maps in zip(table["source"], table["status"], table["maps"], strict=True):
+        counts.setdefault(view.label(source), []).append(f"{maps:,} {status}")
+    parts = [f"{label}: {', '.join(said)}" for label, said in counts.items()]
+    return [
+        Caution(
+            f"{int(table['maps'].sum()):,} of {int(view.status['maps'].sum()):,} maps failed",
+            f"They are counted as misses, never left out. {'; '.join(parts)}.",
+        )
+    ]
+
+
+def _the(view: View, source: str) -> str:
+    label = view.label(source).removeprefix("control: ")
+    kind = view.kind(source)
+    return f"the {'control ' if kind == 'control' else ''}{label}" if kind != "model" else label
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "AEIOaeio" else f"a {noun}"
+
+
+def _names(findings: Sequence[str], most: int = 4) -> str:
+    return f" ({', '.join(findings)})" if len(findings) <= most else ""
+
+
+def _join(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+FIELDS = {
+    "frame": "Where a map lies: where its own frame says (carried), or stretched over the whole image",
+    "binarizer": "How a map becomes a mask",
+    "fill_holes": "Whether that mask is redrawn from its contours, which fills holes and drops single pixels",
+    "ties": "Which of several equal maxima is the highest point",
+    "empty_prediction": "What an empty mask does: score the worst value, or leave the average",
+    "resample": "What the bootstrap draws",
+    "interval": "How replicates become an interval",
+    "point_radius": "Radius of the disk that stands for a point mark, in shorter sides of the image",
+}
+"""What each field of a protocol record means."""

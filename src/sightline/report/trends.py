@@ -1,0 +1,128 @@
+"""Score against the size of the finding, and against the model's own probability."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from sightline.core import Array
+from sightline.report import draw
+from sightline.report.draw import INK, MUTED, SMALL, WIDTH, Plot, Series
+from sightline.report.figures import series
+from sightline.report.view import View, title
+from sightline.stats.bootstrap import interval, replicate, weights
+
+_BINS, _RESAMPLES, _MOST_DOTS = 5, 1000, 600
+_PERCENT = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """Scores of one source in groups of equal size, by rising x."""
+
+    source: str
+    table: pd.DataFrame
+    """x_low, x_high, x (median), mean, low, high, n, patients; one row per group."""
+
+
+def binned(scores: pd.DataFrame, x: str, edges: Array) -> pd.DataFrame:
+    """Mean score in bins of column `x`, with 95 % intervals that resample patients.
+
+    scores: rows with `value`, `patient` and `x`, all defined; edges: (K + 1,). Bins without rows are left out.
+    """
+    values = scores["value"].to_numpy(float)
+    at = scores[x].to_numpy(float)
+    group = pd.factorize(scores["patient"])[0]
+    bins = np.clip(np.searchsorted(edges, at, side="right") - 1, 0, len(edges) - 2)
+    columns = np.where(bins[:, None] == np.arange(len(edges) - 1), values[:, None], np.nan)  # (N, K)
+    drawn = replicate(columns, group, weights(int(group.max()) + 1, _RESAMPLES, seed=0))
+    mean, low, high = interval(drawn)
+    there = drawn.n > 0
+    middle = [float(np.median(at[bins == k])) for k in np.flatnonzero(there)]
+    table = pd.DataFrame({"x_low": edges[:-1], "x_high": edges[1:], "mean": mean, "low": low, "high": high})
+    table = table.assign(n=drawn.n, patients=drawn.groups)[there].reset_index(drop=True)
+    return table.assign(x=middle)
+
+
+def size_and_probability(view: View) -> Plot | None:
+    """Left: score against the share of the image that the mark covers. Right: against the model's probability."""
+    if not view.best or not view.metrics:
+        return None
+    metric = view.metrics[0]
+    compared = [s for s in series(view) if s.source in (view.best, view.reader, view.control)]
+    scores = view.scores[(view.scores["metric"] == metric) & view.scores["value"].notna()]
+    size = {s.source: _defined(scores, s.source, "area") for s in compared}
+    probability = _defined(scores, view.best, "probability")
+    if len(size[view.best]) < 2 * _BINS:
+        return None
+    tables = []
+    figure = draw.canvas(WIDTH, 380)
+    panels = [draw.axes(figure, 62, 62, 468, 250), draw.axes(figure, 62 + 468 + 70, 62, 468, 250)]
+    areas = size[view.best]["area"].to_numpy(float)
+    edges = np.unique(np.quantile(areas, np.linspace(0, 1, _BINS + 1)))
+    if len(edges) > 2:
+        tables += [_draw(panels[0], s, size[s.source], "area", edges, s.source == view.best) for s in compared]
+    _log_percent(panels[0], areas)
+    best = next(s for s in compared if s.source == view.best)
+    if len(probability) >= 2 * _BINS:
+        tables.append(_draw(panels[1], best, probability, "probability", np.linspace(0, 1, _BINS + 1), True))
+        panels[1].set_xlim(-0.02, 1.02)
+    else:
+        panels[1].text(0.5, 0.5, "no probabilities recorded", transform=panels[1].transAxes, ha="center", color=MUTED)
+        panels[1].set_xticks([])
+    for ax, text in zip(panels, ("Share of the image that the mark covers", "Model's probability of the finding")):
+        ax.grid(axis="y", color=draw.RULE, linewidth=0.8)
+        ax.set_title(title(metric), loc="left", size=SMALL, color=INK, pad=10)
+        ax.set_xlabel(text, size=SMALL, color=INK, labelpad=8)
+        ax.set_ylim(*_range(size[view.best]["value"]))
+    draw.legend(figure, compared)
+    data = pd.concat([t.table.assign(source=t.source) for t in tables], ignore_index=True)
+    return Plot(
+        "size",
+        draw.write_svg(figure, "size"),
+        data,
+        "Mean score rising or falling with size. "
+        + "; ".join(f"{view.label(t.source)} by {t.table['by'].iloc[0]}: {_ends(t.table)}" for t in tables),
+        f"{title(metric)} of every map (small dots: {view.label(view.best)}) and means in fifths by size (left; edges "
+        "at quintiles) and in fifths of the probability scale (right), with 95 % intervals that resample patients.",
+    )
+
+
+def _defined(scores: pd.DataFrame, source: str, x: str) -> pd.DataFrame:
+    rows = scores[(scores["source"] == source) & scores[x].notna()]
+    return rows[rows[x] > 0] if x == "area" else rows
+
+
+def _draw(ax: Axes, s: Series, scores: pd.DataFrame, x: str, edges: Array, dots: bool) -> Trend:
+    if dots:
+        every = max(1, -(-len(scores) // _MOST_DOTS))
+        thin = scores.sort_values(["radiograph", "finding"]).iloc[::every]
+        ax.plot(thin[x], thin["value"], ".", color=s.color, alpha=0.22, markersize=5, markeredgewidth=0, zorder=1)
+    if not len(scores):
+        return Trend(s.source, pd.DataFrame(columns=["x", "mean", "n", "by"]))
+    table = binned(scores, x, edges)
+    ax.plot(table["x"], table["mean"], s.marker, color=s.color, markersize=7, linestyle="-", linewidth=1.4, zorder=3)
+    ax.vlines(table["x"], table["low"], table["high"], color=s.color, linewidth=2, zorder=2)
+    return Trend(s.source, table.assign(by=x))
+
+
+def _log_percent(ax: Axes, areas: Array) -> None:
+    ax.set_xscale("log")
+    ax.set_xlim(areas.min() * 0.9, min(areas.max() * 1.1, 1.02))
+    ax.xaxis.set_major_locator(FixedLocator(_PERCENT))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g} %"))
+
+
+def _range(values: pd.Series[float]) -> tuple[float, float]:
+    low, high = min(0.0, float(values.min())), max(0.2, float(values.max()))
+    pad = 0.04 * (high - low)
+    return low - pad, high + pad
+
+
+def _ends(table: pd.DataFrame) -> str:
+    return f"{table['mean'].iloc[0]:.2f} in the lowest group, {table['mean'].iloc[-1]:.2f} in the highest"

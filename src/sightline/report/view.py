@@ -1,0 +1,284 @@
+"""What a report looks at: the tables of a run, and which of its sources stand for model, control and reader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sightline.core import NAN, UnknownNameError, source_kind
+from sightline.metrics import metrics
+from sightline.store import Run
+
+AVERAGE = "average"
+_TITLES = {
+    "grad-cam": "Grad-CAM",
+    "grad-cam++": "Grad-CAM++",
+    "integrated-gradients": "Integrated Gradients",
+    "average-mask": "average mask",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A mean with its 95 % interval and what it is the mean of."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    patients: int
+
+    @property
+    def defined(self) -> bool:
+        return not np.isnan(self.mean)
+
+    def text(self, digits: int = 2) -> str:
+        """'0.31 [0.28, 0.34]'; the interval is left out where there is none, an en dash stands for NaN."""
+        if not self.defined:
+            return "–"
+        if np.isnan(self.low) or np.isnan(self.high):
+            return decimal(self.mean, digits)
+        return f"{decimal(self.mean, digits)} [{decimal(self.low, digits)}, {decimal(self.high, digits)}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Auroc:
+    """How well a model tells one finding (or `average`) present from absent."""
+
+    model: str
+    finding: str
+    number: Number
+    positives: int
+
+
+NOTHING = Number(NAN, NAN, NAN, 0, 0)
+
+
+def decimal(value: float, digits: int = 2) -> str:
+    """A number for reading: fixed decimals, a true minus sign, no negative zero.
+
+    >>> decimal(-0.125, 3), decimal(-0.001), decimal(float("nan"))
+    ('−0.125', '0.00', '–')
+    """
+    if np.isnan(value):
+        return "–"
+    text = f"{value:.{digits}f}"
+    return text.replace("-", "" if not text.strip("-0.") else "−")
+
+
+@dataclass(frozen=True)
+class View:
+    """A run as the report sees it. `protocol` is the one that the main sections show."""
+
+    run: Run
+    protocol: str
+
+    @classmethod
+    def of(cls, run: Run) -> View:
+        names = cls(run, "").protocols
+        return cls(run, "corrected" if "corrected" in names else (names or ("",))[0])
+
+    # -- tables ---------------------------------------------------------------------------------------------------
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        return self.run.info
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Scores of the main protocol."""
+        return _where(self._table("scores"), protocol=self.protocol)
+
+    @cached_property
+    def estimates(self) -> pd.DataFrame:
+        return self._table("estimates")
+
+    @cached_property
+    def differences(self) -> pd.DataFrame:
+        return self._table("differences")
+
+    @cached_property
+    def aurocs(self) -> tuple[Auroc, ...]:
+        """AUROC of every model and finding, in the order of the table."""
+        table = self._table("classification")
+        table = table[table["metric"] == "auroc"]
+        positives = table["positives"].fillna(0).to_numpy(int)
+        rows = zip(_numbers(table, ["model", "finding"]), positives, strict=True)
+        return tuple(Auroc(model, finding, number, int(p)) for ((model, finding), number), p in rows)
+
+    @cached_property
+    def status(self) -> pd.DataFrame:
+        return self._table("status")
+
+    def _table(self, name: str) -> pd.DataFrame:
+        return self.run.table(name) if self.run.has_table(name) else pd.DataFrame(columns=list(_COLUMNS[name]))
+
+    # -- what there is --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def protocols(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.estimates["protocol"]))
+
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """All metrics; `iou` and `hit` first, where they were asked for."""
+        there = tuple(dict.fromkeys(self.estimates["metric"]))
+        return tuple(sorted(there, key=lambda m: {"iou": 0, "hit": 1}.get(m, 2)))
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The one or two metrics that figures show: overlap and pointing, or the first two there are."""
+        return self.metrics[:2]
+
+    @cached_property
+    def findings(self) -> tuple[str, ...]:
+        there = dict.fromkeys(self.estimates["finding"])
+        order = [f for f in self.info.get("dataset", {}).get("findings", ()) if f in there]
+        return tuple(dict.fromkeys([*order, *(f for f in there if f != AVERAGE)]))
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """Every source, best first by the first metric."""
+        if not self.metrics:
+            return ()
+        there = dict.fromkeys(self.estimates["source"])
+        return tuple(sorted(there, key=lambda s: (-self._goodness(s), s)))
+
+    def _goodness(self, source: str) -> float:
+        mean = self.number(source, self.metrics[0]).mean
+        return -np.inf if np.isnan(mean) else (mean if higher_is_better(self.metrics[0]) else -mean)
+
+    # -- who is who -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def untrained(self) -> frozenset[str]:
+        """Models without a training record: their maps are controls."""
+        return frozenset(m["name"] for m in self.info.get("models", ()) if m.get("training") is None)
+
+    def kind(self, source: str) -> str:
+        """'model', 'control' (untrained networks among them) or 'reader'."""
+        kind = source_kind(source)
+        return "control" if kind == "model" and source.rsplit("/", 1)[0] in self.untrained else kind
+
+    def of_kind(self, kind: str) -> tuple[str, ...]:
+        """Sources of a kind with a defined average, best first."""
+        return tuple(s for s in self.sources if self.kind(s) == kind and np.isfinite(self._goodness(s)))
+
+    @property
+    def best(self) -> str | None:
+        """The source of a trained model with the highest average of the first metric: the one examples are shown of."""
+        return next(iter(self.of_kind("model")), None)
+
+    @cached_property
+    def leaders(self) -> tuple[str, ...]:
+        """The best source of each trained model, at most three."""
+        first: dict[str, str] = {}
+        for source in self.of_kind("model"):
+            first.setdefault(source.rsplit("/", 1)[0], source)
+        return tuple(first.values())[:3]
+
+    @property
+    def control(self) -> str | None:
+        """The strongest control."""
+        return next(iter(self.of_kind("control")), None)
+
+    @property
+    def reader(self) -> str | None:
+        """The human benchmark."""
+        return next(iter(self.of_kind("reader")), None)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether readers are simulated, and must be called so."""
+        name = self.info.get("dataset", {}).get("name", "")
+        return name == "phantom" or "simulated" in (self.reader or "")
+
+    def label(self, source: str) -> str:
+        """What a source is called in figures and sentences."""
+        head, _, name = source.rpartition("/")
+        if source_kind(source) == "reader":
+            name = name.removeprefix("simulated").strip(" -_") or "reader"
+            return f"simulated {name}" if self.simulated else name
+        if source_kind(source) == "control":
+            return f"control: {_TITLES.get(name, name)}"
+        title = _TITLES.get(name, name)
+        return f"{title} · {head}{' (untrained)' if head in self.untrained else ''}" if head else title
+
+    # -- numbers --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _numbers(self) -> dict[tuple[str, ...], Number]:
+        keys = ["protocol", "metric", "source", "finding"]
+        return dict(_numbers(self.estimates, keys))
+
+    @cached_property
+    def _paired(self) -> dict[tuple[str, ...], Number]:
+        keys = ["protocol", "metric", "source", "versus", "finding"]
+        return dict(_numbers(self.differences, keys))
+
+    def number(self, source: str, metric: str, finding: str = AVERAGE, protocol: str = "") -> Number:
+        """An estimate; undefined where the run has none. The average of a single finding is that finding."""
+        protocol = protocol or self.protocol
+        found = self._numbers.get((protocol, metric, source, finding), NOTHING)
+        if finding == AVERAGE and not found.defined and len(self.findings) == 1:
+            return self._numbers.get((protocol, metric, source, self.findings[0]), NOTHING)
+        return found
+
+    def difference(self, source: str, versus: str, metric: str, finding: str = AVERAGE) -> Number:
+        """Paired difference source minus versus, whichever way round it was stored."""
+        found = self._paired.get((self.protocol, metric, source, versus, finding))
+        if found is not None:
+            return found
+        other = self._paired.get((self.protocol, metric, versus, source, finding))
+        return NOTHING if other is None else Number(-other.mean, -other.high, -other.low, other.n, other.patients)
+
+
+def _numbers(table: pd.DataFrame, keys: list[str]) -> list[tuple[tuple[str, ...], Number]]:
+    names = list(zip(*(table[key].astype(str) for key in keys), strict=True))
+    means = table[["mean", "low", "high"]].to_numpy(float)
+    counts = table[["n", "patients"]].fillna(0).to_numpy(int)
+    return [
+        (key, Number(float(m), float(low), float(high), int(n), int(patients)))
+        for key, (m, low, high), (n, patients) in zip(names, means, counts, strict=True)
+    ]
+
+
+def _where(table: pd.DataFrame, **equal: str) -> pd.DataFrame:
+    for column, value in equal.items():
+        table = table[table[column] == value]
+    return table
+
+
+def title(metric: str) -> str:
+    """A metric's title for axes; the name itself for a metric that is no longer registered."""
+    try:
+        return metrics[metric].facts.title
+    except UnknownNameError:
+        return metric
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether more is better; assumed for a metric that is no longer registered."""
+    try:
+        return metrics[metric].facts.higher_is_better
+    except UnknownNameError:
+        return True
+
+
+_ESTIMATE = ("mean", "low", "high", "n", "patients")
+_COLUMNS = {
+    "scores": (
+        *("protocol", "source", "kind", "radiograph", "patient", "finding", "reader", "metric", "value"),
+        *("status", "why", "probability", "area"),
+    ),
+    "estimates": ("protocol", "metric", "source", "kind", "finding", *_ESTIMATE),
+    "differences": ("protocol", "metric", "finding", "source", "versus", *_ESTIMATE),
+    "classification": ("model", "finding", "metric", "mean", "low", "high", "n", "positives", "patients"),
+    "status": ("source", "status", "maps"),
+}
+"""The tables a report reads; one that a run lacks is empty."""
