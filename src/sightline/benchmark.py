@@ -1,14 +1,28 @@
-"""Readers as sources of maps, so that the human benchmark is scored by the same code as every method."""
+"""What maps are held against: readers and controls, as sources of maps scored by the same code as every method."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
-from sightline.core import Array, Dataset, Frame, MapKind, Mark, SaliencyMap
-from sightline.geometry import region
+from sightline import controls
+from sightline.core import (
+    Array,
+    DataError,
+    Dataset,
+    Frame,
+    MapKind,
+    Maps,
+    Mark,
+    Radiograph,
+    SaliencyMap,
+    Status,
+    UnknownNameError,
+)
+from sightline.geometry import cut, region
 
 
 @dataclass(frozen=True)
@@ -91,3 +105,118 @@ def as_map(mark: Mark) -> SaliencyMap:
     return SaliencyMap(
         mark.radiograph, mark.finding, f"reader/{mark.reader}", values, Frame.whole(mark.size), kind=kind
     )
+
+
+@dataclass(frozen=True)
+class Together:
+    """Several holders of maps as one. Their sources must differ."""
+
+    parts: tuple[Maps, ...]
+
+    def __post_init__(self) -> None:
+        names = [name for part in self.parts for name in part.sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise DataError(f"two holders of maps both have a source {', '.join(map(repr, twice))}; rename one")
+
+    @property
+    def sources(self) -> dict[str, tuple[str, ...]]:
+        return {name: findings for part in self.parts for name, findings in part.sources.items()}
+
+    def of(self, radiograph: str) -> Iterator[SaliencyMap]:
+        for part in self.parts:
+            yield from part.of(radiograph)
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Maps that know nothing of a model, or of this image: what any method must beat to have said anything.
+
+    'center': a Gaussian in the middle; 'noise': keyed by (seed, radiograph, finding); 'edges': gradient magnitude of
+    the image; 'average-mask': the mean mark of the finding over *other patients* of the same data.
+    """
+
+    data: Dataset
+    names: tuple[str, ...] = ("center", "noise", "edges", "average-mask")
+    seed: int = 0
+    grid: int = 64
+    """Cells along each side of a control's map, stretched over the image."""
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            if name not in _CONTROLS:
+                raise UnknownNameError(f"no control is called {name!r}; allowed: {', '.join(_CONTROLS)}")
+
+    @property
+    def sources(self) -> dict[str, tuple[str, ...]]:
+        return {f"control/{name}": self.data.findings for name in self.names}
+
+    @cached_property
+    def _by_id(self) -> dict[str, Radiograph]:
+        return {r.id: r for r in self.data.radiographs}
+
+    @cached_property
+    def _by_patient(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for radiograph in self.data.radiographs:
+            found.setdefault(radiograph.patient, []).append(radiograph.id)
+        return found
+
+    @cached_property
+    def _all_marks(self) -> dict[str, tuple[Array, int]]:
+        """finding -> (sum of marks (grid, grid), how many)."""
+        return {f: self._sum_of_marks(f, list(self._by_id)) for f in self.data.findings}
+
+    def _sum_of_marks(self, finding: str, radiographs: Iterable[str]) -> tuple[Array, int]:
+        total, count = np.zeros((self.grid, self.grid), np.float64), 0
+        for radiograph in radiographs:
+            mark = self.data.marks(radiograph, finding, self.data.truth)
+            if mark is not None:
+                mask = region(mark)
+                total += cut(mask, Frame.whole(mask.shape), (self.grid, self.grid))
+                count += 1
+        return total, count
+
+    def prior(self, radiograph: str, finding: str) -> tuple[Array, int]:
+        """(mean mark of the finding over other patients (grid, grid), how many marks it is the mean of)."""
+        total, count = self._all_marks[finding]
+        own, own_count = self._sum_of_marks(finding, self._by_patient[self._by_id[radiograph].patient])
+        others = count - own_count
+        return ((total - own) / max(others, 1)).astype(np.float32), others
+
+    def of(self, radiograph: str) -> Iterator[SaliencyMap]:
+        """Maps for the findings that have a reference mark on this radiograph; the others have no truth to meet."""
+        marks = [self.data.marks(radiograph, f, self.data.truth) for f in self.data.findings]
+        present = [mark for mark in marks if mark is not None]
+        if not present:
+            return
+        for name in self.names:
+            for mark in present:
+                yield self._map(name, mark)
+
+    def _map(self, name: str, mark: Mark) -> SaliencyMap:
+        status: Status = "ok"
+        why = ""
+        values = np.zeros((0, 0), np.float32)
+        if name == "average-mask":
+            values, others = self.prior(mark.radiograph, mark.finding)
+            if not others:
+                status, why = "refused", f"no other patient has a mark of {mark.finding!r} to average"
+        elif name == "edges":
+            try:
+                values = self._edges(mark.radiograph)
+            except DataError as error:
+                status, why = "unreadable", str(error)
+        elif name == "center":
+            values = controls.center(self.grid, self.grid)
+        else:
+            values = controls.noise(self.seed, mark.radiograph, mark.finding, self.grid, self.grid)
+        frame = Frame.whole(mark.size)
+        return SaliencyMap(mark.radiograph, mark.finding, f"control/{name}", values, frame, status=status, why=why)
+
+    def _edges(self, radiograph: str) -> Array:
+        image = self._by_id[radiograph].read()
+        return controls.edges(cut(image, Frame.whole(image.shape), (4 * self.grid, 4 * self.grid)))
+
+
+_CONTROLS = ("center", "noise", "edges", "average-mask")

@@ -35,7 +35,7 @@ STATUSES: tuple[Status, ...] = ("ok", "flat", "non-finite", "missing", "refused"
 _FULL = "the disk is full; free some space and give the same command again: what is done is kept"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Run:
     """A run folder. Open one with `Run.open`; make or continue one with `Run.start`."""
 

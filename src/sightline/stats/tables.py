@@ -45,7 +45,7 @@ def columns(scores: pd.DataFrame, metric: str, protocol: Protocol, resamples: in
     unit = "patient" if protocol.resample == "patient" else "radiograph"
     groups = pd.Index(sorted(scores[unit].unique()))
     rows = scores[(scores["metric"] == metric) & (scores["protocol"] == protocol.name) & scores["value"].notna()]
-    radiographs = rows[["radiograph", unit]].drop_duplicates("radiograph")
+    radiographs = rows.drop_duplicates("radiograph")
     pairs = list(zip(rows["source"], rows["finding"], strict=True))
     keys = list(dict.fromkeys(pairs))
     at = {key: j for j, key in enumerate(keys)}

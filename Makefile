@@ -1,0 +1,37 @@
+# Every target works on a fresh clone: it makes .venv and installs pinned versions first.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+export OMP_NUM_THREADS ?= 2
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check bench proofs clean
+demo: $(STAMP)
+	$(BIN)/sightline localization --out runs/demo
+
+test: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+
+check: $(STAMP)
+	$(BIN)/ruff format --check src tests examples benchmarks
+	$(BIN)/ruff check src tests examples benchmarks
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+
+bench: $(STAMP)
+	PYTHON=$(BIN)/python sh benchmarks/run.sh
+
+proofs: $(STAMP)
+	$(BIN)/python benchmarks/proofs.py
+
+# torch first and alone, so that nothing pulls another build of it; torchvision without its pinned CUDA torch.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip setuptools
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch numpy
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps torchvision timm captum
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,check]' huggingface_hub safetensors pyyaml tqdm
+	touch $(STAMP)
+
+clean:
+	rm -rf .venv runs build dist

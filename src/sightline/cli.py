@@ -1,0 +1,69 @@
+"""The command line. Options are read off the signature of the function behind each command; nothing is said twice.
+
+Commands are named by import path, so that `sightline --help` imports neither torch nor pandas.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App, Parameter
+
+from sightline.core import SightlineError
+
+app = App(
+    name="sightline",
+    help="Does a radiology model look where the evidence is, and can you trust the map that says so?",
+    default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
+    version_flags=["--version"],
+)
+_data = App(name="data", help="Write a data set in a published layout, or check one.")
+
+_STUDIES = {"localization": "Do maps find what radiologists marked? Trains, explains, scores and reports."}
+_COMMANDS = {
+    "score": ("score_maps", "Score maps made elsewhere against a data set's marks. Needs no torch."),
+    "train": ("train", "Train a classifier on a data set."),
+    "report": ("write_report", "Write a run's report again."),
+    "show": ("show", "Print what a run found."),
+    "list": ("list_names", "Data sets, models, methods, metrics and studies that can be named."),
+    "doctor": ("doctor", "Check this installation and say what is missing."),
+}
+
+for _name, _help in _STUDIES.items():
+    app.command(f"sightline.studies.{_name}:{_name}", name=_name, help=_help)
+for _name, (_function, _help) in _COMMANDS.items():
+    app.command(f"sightline.commands:{_function}", name=_name, help=_help)
+_data.command("sightline.commands:write_data", name="write", help="Write a data set in a published layout.")
+_data.command("sightline.commands:check_data", name="check", help="Look for what would spoil a study.")
+app.command(_data)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0, 1 for an error that is told, 130 when interrupted."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        words = _load_plugins(words)
+        outcome = app(words, result_action="return_value")
+    except SightlineError as error:
+        print(f"sightline: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nsightline: stopped; what is done is kept, and the same command goes on from there", file=sys.stderr)
+        return 130
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _load_plugins(words: list[str]) -> list[str]:
+    """Take every `--plugin FILE` out of the command line and run the file, before any name is looked up."""
+    from sightline.registry import load_plugin  # noqa: PLC0415  (keeps --help quick)
+
+    rest: list[str] = []
+    position = 0
+    while position < len(words):
+        if words[position] == "--plugin" and position + 1 < len(words):
+            load_plugin(words[position + 1])
+            position += 2
+        else:
+            rest.append(words[position])
+            position += 1
+    return rest

@@ -1,0 +1,257 @@
+"""The commands that are not studies. Each is a function whose signature is its options."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sightline.benchmark import Controls, Readers, Together
+from sightline.core import Dataset
+from sightline.data import dataset, datasets
+from sightline.data.check import check
+from sightline.data.write import write
+from sightline.evaluate import METRICS, evaluate
+from sightline.findings import choose
+from sightline.mapfiles import maps_in
+from sightline.metrics import metrics as metric_registry
+from sightline.protocol import protocols
+from sightline.record import describe
+from sightline.registry import Registry
+from sightline.report import report
+from sightline.scoring import with_binarizer
+from sightline.store import Run
+
+CONTROLS = ("center", "noise", "edges", "average-mask")
+
+
+def score_maps(
+    maps: Path,
+    *,
+    data: str,
+    out: Path = Path("runs/score"),
+    metrics: tuple[str, ...] = METRICS,
+    controls: tuple[str, ...] = CONTROLS,
+    findings: str = "",
+    protocol: str = "corrected",
+    binarizer: str = "",
+    seed: int = 0,
+) -> Run:
+    """Score maps made elsewhere, with controls and the data set's readers beside them, and write a report.
+
+    Parameters
+    ----------
+    maps
+        Folder (or file) of maps: CheXlocalize pickles, NPZ, Zarr, PNG or NIfTI.
+    data
+        Data set with the marks, as NAME:PATH, for example chexlocalize:/data/CheXlocalize.
+    out
+        Run folder; the same command continues it.
+    metrics
+        Metrics by name; `sightline list` names them.
+    controls
+        Maps that never saw a model, scored beside: center, noise, edges, average-mask.
+    findings
+        Comma-separated; all by default.
+    protocol
+        published, corrected or both.
+    binarizer
+        Instead of the protocol's: otsu, above:T, top:FRACTION.
+    seed
+        Of resamples and noise.
+    """
+    chosen = with_binarizer(protocols(protocol), binarizer)
+    for name in metrics:
+        metric_registry[name]
+    opened = dataset(data)
+    wanted = choose(findings or None, opened.findings)
+    folder = maps_in(maps, opened)
+    options = {
+        "maps": str(maps), "data": data, "metrics": metrics, "controls": controls, "findings": findings,
+        "protocol": protocol, "binarizer": binarizer, "seed": seed,
+    }  # fmt: skip
+    run = Run.start(out, "score", options)
+    with run.lock():
+        run = describe(run, opened, chosen, title=f"Maps of {maps.name}", problems=[str(p) for p in folder.problems])
+        held = Together((folder, Controls(opened, controls, seed), Readers(opened)))
+        evaluate(run, held, opened, names=metrics, chosen=chosen, findings=wanted, seed=seed)
+        report(run)
+    show(run.path)
+    return run
+
+
+def write_report(run: Path) -> None:
+    """Write RUN/report.html and RUN/figures again from the run's tables and maps.
+
+    Parameters
+    ----------
+    run
+        Run folder.
+    """
+    opened = Run.open(run)
+    with opened.lock():
+        print(report(opened))
+
+
+def show(run: Path) -> None:
+    """Print a run's averages over findings, with intervals, and what became of its maps.
+
+    Parameters
+    ----------
+    run
+        Run folder.
+    """
+    opened, console = Run.open(run), Console()
+    estimates = opened.table("estimates")
+    average = estimates[estimates["finding"] == "average"]
+    shown = [m for m in ("iou", "hit", "pixel-auroc") if (average["metric"] == m).any()]
+    shown = shown or list(dict.fromkeys(average["metric"]))[:3]
+    for protocol in dict.fromkeys(average["protocol"]):
+        rows = average[average["protocol"] == protocol]
+        table = Table(title=f"{opened.info['study']}, {protocol} protocol: mean over findings [95 % interval], n")
+        table.add_column("source")
+        for metric in shown:
+            table.add_column(metric_registry[metric].facts.title, justify="right")
+        for source in dict.fromkeys(rows["source"]):
+            cells = [_cell(rows[(rows["source"] == source) & (rows["metric"] == metric)]) for metric in shown]
+            table.add_row(escape(source), *cells)
+        console.print(table)
+    status = opened.table("status")
+    failed = status[status["status"] != "ok"]
+    for row in failed.itertuples():
+        console.print(f"{row.maps} maps of {escape(str(row.source))}: {row.status}")
+    console.print(f"report: {opened.path / 'report.html'}", soft_wrap=True)
+
+
+def _cell(rows: object) -> str:
+    found = list(getattr(rows, "itertuples")())  # noqa: B009  (a DataFrame; pandas is not imported here)
+    if not found:
+        return "–"
+    row = found[0]
+    return f"{row.mean:.3f} [{row.low:.3f}, {row.high:.3f}] {row.n}"
+
+
+def list_names(kind: str = "") -> None:
+    """Everything that can be named, with one line on each.
+
+    Parameters
+    ----------
+    kind
+        datasets, metrics, methods or models; all by default.
+    """
+    homes = {"datasets": datasets, "metrics": metric_registry}
+    console = Console()
+    for name in ("datasets", "models", "methods", "metrics"):
+        if kind not in ("", name):
+            continue
+        registry = homes.get(name) or _torch_registry(name)
+        if registry is None:
+            console.print(f"[bold]{name}[/]: need torch; pip install 'sightline\\[torch]'")
+            continue
+        table = Table("name", "what", title=name, title_justify="left", show_edge=False, box=None)
+        for entry in registry.values():
+            table.add_row(entry.name, escape(getattr(entry.facts, "title", "") or entry.summary))
+        console.print(table)
+        console.print()
+
+
+def _torch_registry(name: str) -> Registry[object] | None:
+    if importlib.util.find_spec("torch") is None:
+        return None
+    home = {"models": "sightline.models.zoo", "methods": "sightline.methods"}[name]
+    found: Registry[object] = getattr(importlib.import_module(home), name)
+    return found
+
+
+def doctor() -> int:
+    """Check Python, packages, torch and torchvision, codecs, disk; say what to install.
+
+    Returns 0 if everything needed is there.
+    """
+    console, healthy = Console(), True
+    for module, need, remedy in _NEEDS:
+        there = importlib.util.find_spec(module) is not None
+        healthy &= there or not need
+        mark = "ok" if there else ("MISSING" if need else "absent")
+        console.print(f"{mark:8}{module:14}{'' if there else escape(remedy)}")
+    if importlib.util.find_spec("torch") is not None:
+        healthy &= _doctor_torch(console)
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    console.print(f"{'ok' if free > 2 else 'LOW':8}{'disk':14}{free:.0f} GB free here")
+    console.print(f"{'ok':8}{'python':14}{sys.version.split()[0]}")
+    return 0 if healthy else 1
+
+
+_NEEDS = (
+    ("numpy", True, "pip install sightline"),
+    ("cv2", True, "pip install opencv-python-headless"),
+    ("zarr", True, "pip install 'zarr>=3.1'"),
+    ("pydicom", True, "pip install pydicom"),
+    ("openjpeg", False, "pip install pylibjpeg-openjpeg   (JPEG 2000 in DICOM)"),
+    ("gdcm", False, "pip install python-gdcm   (JPEG lossless and JPEG-LS in DICOM)"),
+    ("torch", False, "pip install 'sightline[torch]'   (training and explaining; scoring needs none)"),
+    ("timm", False, "pip install 'sightline[torch]'   (Inception-v4, vision transformers)"),
+    ("torchxrayvision", False, "pip install 'sightline[xrv]'   (its chest X-ray models)"),
+)
+
+
+def _doctor_torch(console: Console) -> bool:
+    import torch  # noqa: PLC0415  (scoring and reporting run without it)
+
+    from sightline.models import vision_ops  # noqa: PLC0415
+
+    console.print(f"{'ok':8}{'torch':14}{torch.__version__}, {'CUDA' if torch.cuda.is_available() else 'CPU'}")
+    note = "its operators do not load beside this torch; replaced" if vision_ops.REPLACED else "loads"
+    console.print(f"{'ok':8}{'torchvision':14}{note}")
+    return True
+
+
+def write_data(spec: str, *, format: str, out: Path) -> None:  # noqa: A002  (the option is called --format)
+    """Write a data set, for example the phantom, in a published layout.
+
+    Parameters
+    ----------
+    spec
+        Data set to write, for example phantom:200.
+    format
+        chexpert or chexlocalize.
+    out
+        New or empty folder.
+    """
+    print(write(dataset(spec), format, out))
+
+
+def check_data(spec: str, *, images: bool = True) -> int:
+    """Look for what would spoil a study: unreadable images, masks of another size, patients in two splits, duplicates.
+
+    Parameters
+    ----------
+    spec
+        Data set to check.
+    images
+        Open every image, too.
+
+    Returns 1 if anything was found that is an error.
+    """
+    opened = dataset(spec)
+    problems = check(opened, read_images=images)
+    console = Console()
+    for problem in problems:
+        console.print(escape(str(problem)), soft_wrap=True)
+    _summary(console, opened, problems)
+    return int(any(problem.severity == "error" for problem in problems))
+
+
+def _summary(console: Console, data: Dataset, problems: Iterable[object]) -> None:
+    patients = len({r.patient for r in data.radiographs})
+    console.print(
+        f"{len(data.radiographs)} radiographs of {patients} patients, {len(data.findings)} findings, "
+        f"readers: {', '.join(data.readers) or 'none'}; {len(list(problems))} problems"
+    )

@@ -1,0 +1,168 @@
+"""`explain`: data × model × methods -> maps, stored in parts and resumable. The only slow verb, and the one with torch."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sightline.core import Array, DataError, Dataset, Frame, Radiograph, SaliencyMap, SightlineError, Status, status_of
+from sightline.engine import run_units
+from sightline.evaluate import blocks
+from sightline.findings import canonical
+from sightline.methods import bind
+from sightline.methods.pass_ import Pass, Quantity
+from sightline.models.wrap import Model
+from sightline.store import Run, write_maps
+
+BLOCK = 32
+"""Radiographs per stored part: what a kill can cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    data: Dataset
+    model: Model
+    methods: dict[str, Callable[[Pass, Tensor], Tensor]]
+    """Source name -> method with its options."""
+    findings: tuple[str, ...]
+    of: Quantity
+    batch: int
+    seed: int
+    key: str
+    """Folder of this job's parts."""
+
+
+def explain(
+    data: Dataset,
+    model: Model,
+    methods: Sequence[str],
+    *,
+    findings: Sequence[str] | None = None,
+    out: Run | str | Path | None = None,
+    of: Quantity = "logit",
+    batch: int = 8,
+    seed: int = 0,
+    prefix: str = "",
+) -> Run:
+    """Maps of every radiograph, finding and method; one pass of the model serves them all.
+
+    methods: registered names, options after '?'; findings: by default those that model and data share; out: a run
+    locked by the caller, a folder, or None for one that lives as long as the result; of: what is explained, 'logit'
+    or 'probability'; prefix: what sources are called before the method, by default the model's name.
+    Returns the run, which holds the maps: `run.of(id)`, `run.map(source, id, finding)`. An image that cannot be read
+    and a method that refuses the model give maps with a status, never a gap.
+
+    Errors: `DataError` if model and data share no finding, `UnknownNameError` for a method, `RunError` for the folder.
+    """
+    wanted = _findings(data, model, findings)
+    prefix = prefix or model.name
+    bound = {f"{prefix}/{name}": bind(name) for name in methods}
+    job = _Job(data, model, bound, wanted, of, batch, seed, f"maps-{prefix.replace('/', '-')}")
+    if isinstance(out, Run):
+        _explain_into(out, job)
+        return out
+    options = {"data": data.spec, "model": model.name, "methods": list(methods), "findings": list(wanted)}
+    options |= {"of": of, "seed": seed, "weights": model.training.checkpoint if model.training else ""}
+    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="sightline-"))
+    run = Run.start(folder, "explain", options)
+    if out is None:
+        weakref.finalize(run, shutil.rmtree, folder, ignore_errors=True)
+    with run.lock():
+        _explain_into(run, job)
+    return run
+
+
+def _findings(data: Dataset, model: Model, findings: Sequence[str] | None) -> tuple[str, ...]:
+    shared = tuple(f for f in data.findings if f in model.findings)
+    wanted = tuple(canonical(f) for f in findings) if findings else shared
+    strange = [f for f in wanted if f not in model.findings]
+    if strange or not wanted:
+        raise DataError(
+            f"{model.name!r} has no output for {', '.join(strange) or 'any finding of ' + repr(data.spec)}; "
+            f"it has: {', '.join(model.findings)}"
+        )
+    return wanted
+
+
+def _explain_into(run: Run, job: _Job) -> None:
+    units = blocks(len(job.data.radiographs), BLOCK)
+
+    def work(key: str) -> None:
+        radiographs = [job.data.radiographs[i] for i in units[key]]
+        maps: dict[str, list[SaliencyMap]] = {source: [] for source in job.methods}
+        for start in range(0, len(radiographs), job.batch):
+            for source, some in _explain_batch(radiographs[start : start + job.batch], job).items():
+                maps[source] += some
+        ids = [r.id for r in radiographs]
+        run.write_part(job.key, key, lambda path: write_maps(path, ids, job.findings, maps))
+
+    title = f"explaining {job.key.removeprefix('maps-')}"
+    run_units(title, list(units), lambda key: run.part(job.key, key).exists(), work)
+
+
+def _explain_batch(radiographs: Sequence[Radiograph], job: _Job) -> dict[str, list[SaliencyMap]]:
+    """source -> maps of a batch, radiograph by radiograph, finding by finding."""
+    read = [_read(r, job.model) for r in radiographs]
+    good = [i for i, one in enumerate(read) if not isinstance(one, str)]
+    maps: dict[str, list[SaliencyMap]] = {source: [] for source in job.methods}
+    values: dict[str, Array | str] = dict.fromkeys(job.methods, "")
+    probabilities = np.zeros((0, len(job.findings)))
+    if good:
+        x = torch.stack([one[0] for one in read if not isinstance(one, str)]).to(job.model.device)  # (N, C, h, w)
+        ids = tuple(radiographs[i].id for i in good)
+        probabilities, values = _run_methods(x, ids, job)
+    for source in job.methods:
+        for i, radiograph in enumerate(radiographs):
+            one = read[i]
+            got = one if isinstance(one, str) else values[source]
+            frame = Frame.whole(radiograph.size or (1, 1)) if isinstance(one, str) else one[1]
+            for column, finding in enumerate(job.findings):
+                if isinstance(got, str):
+                    status: Status = "unreadable" if isinstance(one, str) else "refused"
+                    m = SaliencyMap(radiograph.id, finding, source, _NOTHING, frame, status=status, why=got)
+                else:
+                    row = good.index(i)
+                    m = _map(radiograph.id, finding, source, got[row, column], frame, probabilities[row, column])
+                maps[source].append(m)
+    return maps
+
+
+_NOTHING = np.zeros((0, 0), np.float32)
+
+
+def _read(radiograph: Radiograph, model: Model) -> tuple[Tensor, Frame] | str:
+    """Prepared image and frame, or why there is none."""
+    try:
+        return model.prepare(radiograph.read())
+    except DataError as error:
+        return str(error)
+
+
+def _run_methods(x: Tensor, ids: tuple[str, ...], job: _Job) -> tuple[Array, dict[str, Array | str]]:
+    """(probabilities (N, F), source -> maps (N, F, h, w) or why the method refused)."""
+    targets = torch.tensor([job.model.index(f) for f in job.findings])
+    values: dict[str, Array | str] = {}
+    with Pass(job.model, x, of=job.of, ids=ids, seed=job.seed) as p:
+        probabilities = p.probabilities[:, targets].double().cpu().numpy()
+        for source, method in job.methods.items():
+            try:
+                values[source] = method(p, targets).float().cpu().numpy()
+            except SightlineError as error:
+                values[source] = str(error)
+    return probabilities, values
+
+
+def _map(radiograph: str, finding: str, source: str, values: Array, frame: Frame, probability: float) -> SaliencyMap:
+    status = status_of(values)
+    why = {"ok": "", "flat": "every value of the map is the same", "non-finite": "the map holds NaN or infinity"}[
+        status
+    ]
+    return SaliencyMap(radiograph, finding, source, values, frame, float(probability), status, why)

@@ -1,0 +1,60 @@
+"""AUROC with cluster-bootstrap intervals: does the model that is explained know what it is talking about?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sightline.core import Array
+from sightline.stats.bootstrap import Replicates, interval, weights
+
+COLUMNS = ("model", "finding", "metric", "mean", "low", "high", "n", "positives", "patients")
+
+
+def auroc_draws(probability: Array, label: Array, group: Array, w: Array) -> tuple[float, Array]:
+    """AUROC of the sample and of each resample of groups; ties count one half.
+
+    probability, label (0 or 1), group: (N,); w: (B, G). NaN where a resample lacks one of the two classes.
+    """
+    values, level = np.unique(probability, return_inverse=True)  # (U,), (N,)
+    counts = np.zeros((2, w.shape[1], values.size))  # (class, G, U)
+    np.add.at(counts, (label.astype(int), group, level), 1.0)
+    drawn = np.concatenate([np.ones((1, w.shape[1])), w])  # the sample itself first
+    negative, positive = drawn @ counts[0], drawn @ counts[1]  # (1 + B, U)
+    below = np.cumsum(negative, 1) - negative / 2
+    pairs = negative.sum(1) * positive.sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        area = (positive * below).sum(1) / pairs
+    return float(area[0]), area[1:]
+
+
+def accuracy(table: pd.DataFrame, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """AUROC per model and finding with patient-bootstrap intervals.
+
+    table: columns model, patient, finding, probability, label; rows whose label is not 0 or 1 take no part. A finding
+    with one class only has an undefined AUROC and is left out.
+    """
+    known = table[table["label"].isin([0, 1]) & table["probability"].notna()]
+    patients = pd.Index(sorted(table["patient"].unique()))
+    w = weights(len(patients), resamples, seed)
+    rows: list[dict[str, Any]] = []
+    for (model, finding), part in known.groupby(["model", "finding"], sort=False):
+        label = part["label"].to_numpy(int)
+        if len(set(label)) < 2:
+            continue
+        group = patients.get_indexer(pd.Index(part["patient"]))
+        point, draws = auroc_draws(part["probability"].to_numpy(float), label, group, w)
+        n = np.array([np.unique(group).size])
+        mean, low, high = interval(Replicates(np.array([point]), draws[:, None], n, n))
+        numbers = {"mean": mean[0], "low": low[0], "high": high[0], "n": len(part), "positives": int(label.sum())}
+        rows.append({"model": model, "finding": finding, "metric": "auroc", **numbers, "patients": int(n[0])})
+    return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
+
+
+def mean_auroc(table: pd.DataFrame, model: str, findings: Sequence[str]) -> float:
+    """Unweighted mean AUROC of a model over findings; NaN if none is defined."""
+    rows = table[(table["model"] == model) & table["finding"].isin(list(findings))]
+    return float(rows["mean"].mean())

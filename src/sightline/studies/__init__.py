@@ -1,0 +1,1 @@
+"""Studies: one research question, one function, one command, one report."""

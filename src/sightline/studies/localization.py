@@ -1,0 +1,188 @@
+"""Do saliency maps find what radiologists marked, and how far below a second radiologist?
+
+After Saporta et al. 2022, 10.1038/s42256-022-00536-x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sightline.benchmark import Controls, Readers, Together
+from sightline.core import NAN, DataError, Dataset
+from sightline.data import dataset
+from sightline.evaluate import METRICS, evaluate
+from sightline.explaining import explain
+from sightline.findings import choose
+from sightline.methods import bind
+from sightline.methods import methods as method_registry
+from sightline.methods.pass_ import Quantity
+from sightline.metrics import metrics as metric_registry
+from sightline.models.wrap import Model, untrained
+from sightline.models.zoo import open_model
+from sightline.protocol import protocols
+from sightline.record import describe
+from sightline.report import report
+from sightline.scoring import with_binarizer
+from sightline.stats.accuracy import accuracy
+from sightline.store import Run
+from sightline.training.fit import fit
+
+PHANTOM = "phantom:480?split=test"
+PHANTOM_TRAINING = "phantom:1600?start=100000"
+UNTRAINED = "untrained"
+METHODS = ("grad-cam", "grad-cam++", "integrated-gradients")
+
+
+def localization(
+    *,
+    data: str = PHANTOM,
+    model: tuple[str, ...] = (),
+    methods: tuple[str, ...] = METHODS,
+    controls: tuple[str, ...] = ("center", "noise", "edges", "average-mask", "untrained"),
+    metrics: tuple[str, ...] = METRICS,
+    findings: str = "",
+    protocol: str = "corrected",
+    binarizer: str = "",
+    of: Quantity = "logit",
+    train: str = "",
+    out: Path = Path("runs/localization"),
+    seed: int = 0,
+    batch: int = 8,
+    device: str = "cpu",
+) -> Run:
+    """Explain a model's findings, score the maps against the marks, and report them beside readers and controls.
+
+    Parameters
+    ----------
+    data
+        Data set with marks, as NAME:PATH?option=value; the phantom when none is named.
+    model
+        Checkpoints or zoo specs; on the phantom, a small network is trained when none is named.
+    methods
+        Saliency methods by name, options after '?'.
+    controls
+        center, noise, edges, average-mask, and untrained (the first method on random weights).
+    metrics
+        Metrics by name; `sightline list` names them.
+    findings
+        Comma-separated; by default those that model and data share.
+    protocol
+        published, corrected or both.
+    binarizer
+        Instead of the protocol's: otsu, above:T, top:FRACTION.
+    of
+        What is explained: logit or probability.
+    train
+        Train a small network on this data set instead of naming a model.
+    out
+        Run folder; the same command continues it.
+    seed
+        Of training, noise and resamples.
+    batch
+        Images per pass; no result depends on it.
+    device
+        cpu or cuda.
+    """
+    options = {
+        "data": data, "model": model, "methods": methods, "controls": controls, "metrics": metrics,
+        "findings": findings, "protocol": protocol, "binarizer": binarizer, "of": of, "train": train, "seed": seed,
+    }  # fmt: skip
+    chosen = with_binarizer(protocols(protocol), binarizer)
+    _check_names(metrics, methods)
+    opened = dataset(data)
+    blind = Controls(opened, tuple(c for c in controls if c != UNTRAINED), seed)
+    run = Run.start(out, "localization", options)
+    with run.lock():
+        run = describe(run, opened, chosen, title="Localization")
+        models = _models(run, opened, model, train, seed, device)
+        wanted = _wanted(opened, models, findings)
+        run = run.describe(models=[model_facts(m) for m in models], methods=_method_facts(methods), findings=wanted)
+        for m, names, prefix in _explained(models, methods, UNTRAINED in controls, seed):
+            covered = [f for f in wanted if f in m.findings]
+            explain(opened, m, names, findings=covered, out=run, of=of, batch=batch, seed=seed, prefix=prefix)
+        held = Together((run, blind, Readers(opened)))
+        evaluate(run, held, opened, names=metrics, chosen=chosen, findings=wanted, seed=seed)
+        run.write_table("classification", accuracy(_predictions(run, opened, models, methods[0]), seed=seed))
+        run = run.describe(sources=list(held.sources))
+        report(run)
+    return run
+
+
+def _check_names(metrics: Sequence[str], methods: Sequence[str]) -> None:
+    """Look every name up before any work is done. Errors: `UnknownNameError`, `DataError`."""
+    for name in metrics:
+        metric_registry[name]
+    for name in methods:
+        bind(name)
+    if not methods or not metrics:
+        raise DataError("name at least one method and one metric; `sightline list` shows them")
+
+
+def _models(run: Run, data: Dataset, specs: Sequence[str], train: str, seed: int, device: str) -> list[Model]:
+    """Open the models named, or train one; two models may not share a name."""
+    if specs and train:
+        raise DataError("give --model to explain models you have, or --train to train one; not both")
+    if not specs and not train:
+        if not data.spec.startswith("phantom"):
+            raise DataError("no model is named: give --model CHECKPOINT, or --train SPEC to train a small network")
+        train = PHANTOM_TRAINING
+    if train:
+        checkpoint = fit("small", dataset(train), run.path / "training", seed=seed, device=device)
+        specs = [str(checkpoint)]
+    models = [open_model(spec, device=device) for spec in specs]
+    names = [m.name for m in models]
+    if len(set(names)) != len(names):
+        raise DataError(f"two models are called the same ({', '.join(names)}); name them apart with ?name=...")
+    return models
+
+
+def _wanted(data: Dataset, models: Sequence[Model], findings: str) -> tuple[str, ...]:
+    shared = tuple(f for f in data.findings if any(f in m.findings for m in models))
+    if not shared:
+        known = "; ".join(f"{m.name}: {', '.join(m.findings)}" for m in models)
+        raise DataError(f"the models know no finding of {data.spec!r} ({', '.join(data.findings)}); they know {known}")
+    return choose(findings or None, shared)
+
+
+def _explained(
+    models: Sequence[Model], methods: Sequence[str], control: bool, seed: int
+) -> Iterator[tuple[Model, Sequence[str], str]]:
+    """(model, methods, source prefix): every model, and the first one with random weights as a control."""
+    for m in models:
+        yield m, methods, m.name
+    if control:
+        yield untrained(models[0], seed), methods[:1], f"control/{UNTRAINED}"
+
+
+def model_facts(m: Model) -> dict[str, Any]:
+    """What the report says of a model."""
+    parameters = sum(p.numel() for p in m.net.parameters())
+    training = None if m.training is None else asdict(m.training)
+    head = {"name": m.name, "arch": m.arch, "parameters": parameters, "resize": m.resize, "side": m.side}
+    return {**head, "findings": m.findings, "training": training}
+
+
+def _method_facts(methods: Sequence[str]) -> dict[str, Any]:
+    return {name: asdict(method_registry[name.partition("?")[0]].facts) for name in methods}
+
+
+def _predictions(run: Run, data: Dataset, models: Sequence[Model], method: str) -> pd.DataFrame:
+    """A row per model, radiograph and finding: probability, and the label as the data set gives it."""
+    ledger = run.table("maps", ["source", "radiograph", "finding", "probability"])
+    names = {f"{m.name}/{method}": m.name for m in models}
+    rows = ledger[ledger["source"].isin(list(names))]
+    by_id = {r.id: r for r in data.radiographs}
+    return pd.DataFrame(
+        {
+            "model": [names[s] for s in rows["source"]],
+            "patient": [by_id[i].patient for i in rows["radiograph"]],
+            "finding": list(rows["finding"]),
+            "probability": list(rows["probability"]),
+            "label": [by_id[i].labels.get(f, NAN) for i, f in zip(rows["radiograph"], rows["finding"], strict=True)],
+        }
+    )

@@ -1,0 +1,162 @@
+"""Localization metrics against scikit-learn and plain counting, and laws over every registered metric."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from sightline.core import Frame, SaliencyMap
+from sightline.metrics import metrics
+from sightline.metrics.localization import Peaks, hit
+from sightline.protocol import CORRECTED, PUBLISHED
+from sightline.scoring import measure
+
+NAMES = list(metrics)
+ALL = pytest.mark.parametrize("name", NAMES)
+
+
+def a_map(values: np.ndarray, frame: Frame | None = None) -> SaliencyMap:
+    return SaliencyMap("r", "Edema", "m/x", values.astype(np.float32), frame or Frame.whole(values.shape))
+
+
+def case(seed: int, shape: tuple[int, int] = (24, 30)) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    truth = np.zeros(shape, bool)
+    r, c, h, w = rng.integers([0, 0, 3, 3], [12, 15, 10, 12])
+    truth[r : r + h, c : c + w] = True
+    return rng.random(shape).astype(np.float32) + 0.4 * truth, truth
+
+
+def value(name: str, values: np.ndarray, truth: np.ndarray, **options: object) -> float:
+    return measure(a_map(values), truth, [name], options.get("protocol", CORRECTED))[name][0]
+
+
+@given(st.integers(0, 10**6))
+def test_areas_equal_scikit_learns(seed: int) -> None:
+    values, truth = case(seed)
+    quantized = np.floor((values - values.min()) / (values.max() - values.min()) * np.float32(5100))
+    flat, mark = quantized.ravel(), truth.ravel()
+    assert value("pixel-auroc", values, truth) == pytest.approx(sk.roc_auc_score(mark, flat), abs=1e-4)
+    assert value("average-precision", values, truth) == pytest.approx(sk.average_precision_score(mark, flat), abs=1e-3)
+    precision, recall, _ = sk.precision_recall_curve(mark, flat)
+    assert value("pr-area", values, truth) == pytest.approx(sk.auc(recall, precision), abs=1e-3)
+
+
+@given(st.integers(0, 10**6))
+def test_overlaps_equal_scikit_learns(seed: int) -> None:
+    values, truth = case(seed)
+    protocol = CORRECTED
+    from sightline.scoring import predicted_mask
+
+    predicted = predicted_mask(a_map(values), protocol)
+    for name, reference in [
+        ("iou", sk.jaccard_score), ("dice", sk.f1_score), ("precision", sk.precision_score), ("recall", sk.recall_score),
+    ]:  # fmt: skip
+        assert value(name, values, truth) == pytest.approx(reference(truth.ravel(), predicted.ravel()))
+    assert value("specificity", values, truth) == pytest.approx(sk.recall_score(~truth.ravel(), ~predicted.ravel()))
+
+
+@given(st.integers(0, 10**6))
+def test_mass_and_rank_equal_their_definitions(seed: int) -> None:
+    values, truth = case(seed)
+    assert value("mass", values, truth) == pytest.approx(values[truth].sum() / values.sum(), rel=1e-4)
+    k = int(truth.sum())
+    highest = np.zeros(truth.size, bool)
+    highest[np.argsort(-values.ravel(), kind="stable")[:k]] = True
+    assert value("rank", values, truth) == pytest.approx((highest & truth.ravel()).sum() / k, abs=2 / k)
+
+
+def test_rank_draws_ties_in_expectation() -> None:
+    truth = np.zeros((4, 4), bool)
+    truth[0, :2] = True
+    values = np.zeros((4, 4))
+    values[0] = 1  # four tied pixels, two of them inside
+    assert value("rank", values, truth) == pytest.approx(0.5)
+
+
+def test_hit_under_each_tie_rule() -> None:
+    peaks = {rule: Peaks(first=False, inside=1, total=4, rule=rule) for rule in ("first", "any", "expected")}
+    assert {rule: hit(p) for rule, p in peaks.items()} == {"first": 0.0, "any": 1.0, "expected": 0.25}
+
+
+def test_hit_on_a_plateau_of_the_frame() -> None:
+    values = np.zeros((2, 2))
+    values[0, 0] = 1  # upsampled, the corner is a plateau of tied maxima
+    truth = np.zeros((8, 8), bool)
+    truth[0, 0] = True
+    m = SaliencyMap("r", "Edema", "m/x", values.astype(np.float32), Frame.whole((8, 8)))
+    assert measure(m, truth, ["hit"], PUBLISHED)["hit"][0] == 1.0
+    assert measure(m, truth, ["hit"], CORRECTED)["hit"][0] == pytest.approx(1 / 4)
+
+
+@ALL
+@given(seed=st.integers(0, 10**6))
+def test_values_lie_in_the_declared_range(name: str, seed: int) -> None:
+    low, high = metrics[name].facts.range
+    assert low <= value(name, *case(seed)) <= high
+
+
+@ALL
+@given(seed=st.integers(0, 10**6))
+def test_mirrored_together_nothing_changes(name: str, seed: int) -> None:
+    values, truth = case(seed)
+    assert value(name, values[:, ::-1], truth[:, ::-1]) == pytest.approx(value(name, values, truth), abs=1e-9)
+
+
+@ALL
+@given(seed=st.integers(0, 10**6), scale=st.sampled_from([0.125, 4.0, 1024.0]))
+def test_scaling_a_map_changes_nothing(name: str, seed: int, scale: float) -> None:
+    values, truth = case(seed)
+    assert value(name, values * scale, truth) == pytest.approx(value(name, values, truth), abs=1e-9)
+
+
+@ALL
+def test_the_mark_itself_is_the_best_map(name: str) -> None:
+    _, truth = case(11)
+    facts = metrics[name].facts
+    best = facts.range[1] if facts.higher_is_better else facts.range[0]
+    assert value(name, truth.astype(float), truth) == pytest.approx(best)
+
+
+@ALL
+def test_the_inverse_of_the_mark_is_worse_than_noise(name: str) -> None:
+    values, truth = case(13)
+    noise = value(name, np.random.default_rng(0).random(truth.shape), truth)
+    inverse = value(name, 1.0 - truth, truth)
+    assert inverse <= noise if metrics[name].facts.higher_is_better else inverse >= noise
+
+
+@ALL
+@pytest.mark.parametrize("broken", [np.zeros((6, 6)), np.full((6, 6), np.nan), np.full((6, 6), -np.inf)])
+def test_a_failed_map_loses(name: str, broken: np.ndarray) -> None:
+    truth = np.eye(6, dtype=bool)
+    score, status, why = measure(a_map(broken), truth, [name], CORRECTED)[name]
+    assert score == metrics[name].facts.worst
+    assert status in ("flat", "non-finite")
+    assert why
+
+
+@ALL
+def test_a_mark_on_another_image_size_refuses_the_map(name: str) -> None:
+    score, status, why = measure(a_map(np.eye(6)), np.ones((5, 6), bool), [name], CORRECTED)[name]
+    assert (score, status) == (metrics[name].facts.worst, "refused")
+    assert "(6, 6)" in why
+    assert "(5, 6)" in why
+
+
+@ALL
+@given(seed=st.integers(0, 10**6))
+def test_map_mask_and_histogram_metrics_agree_on_frames(name: str, seed: int) -> None:
+    """A map over a crop scores as the same map padded by hand with its lowest value, unseen pixels unpredicted."""
+    values, truth = case(seed)
+    frame = Frame(truth.shape, (4.0, 5.0, 20.0, 25.0))
+    cropped = values[4:20, 5:25]
+    score = measure(a_map(cropped, frame), truth, [name], CORRECTED)[name][0]
+    if metrics[name].facts.takes == "histogram" and name != "mass":
+        padded = np.full(truth.shape, cropped.min(), np.float32)
+        padded[4:20, 5:25] = cropped
+        assert score == pytest.approx(value(name, padded, truth), abs=1e-6)
+    assert np.isfinite(score)

@@ -1,0 +1,138 @@
+"""The weight-matrix bootstrap against drawing patients one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sightline.protocol import CORRECTED, PUBLISHED
+from sightline.stats.bootstrap import Replicates, average, interval, p_value, replicate, weights
+from sightline.stats.tables import differences, estimates
+
+
+@given(st.integers(0, 1000))
+def test_replicates_equal_drawing_patients_by_hand(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    group = rng.integers(0, 6, 20)
+    values = rng.random((20, 3))
+    values[rng.random((20, 3)) < 0.3] = np.nan
+    w = weights(6, 15, seed)
+    r = replicate(values, group, w)
+    for b in range(15):
+        rows = np.concatenate([np.repeat(np.flatnonzero(group == g), int(w[b, g])) for g in range(6)])
+        for k in range(3):
+            drawn = values[rows, k]
+            expected = np.nan if np.isnan(drawn).all() else np.nanmean(drawn)
+            assert r.draws[b, k] == pytest.approx(expected, nan_ok=True)
+    assert r.n.tolist() == (~np.isnan(values)).sum(0).tolist()
+
+
+def test_order_statistics_are_the_published_positions() -> None:
+    draws = np.random.default_rng(1).permutation(1000.0 * np.arange(1000))[:, None]
+    r = Replicates(np.array([0.0]), draws, np.array([5]), np.array([5]))
+    mean, low, high = interval(r, "order-statistics")
+    assert (mean[0], low[0], high[0]) == (draws.mean(), 24_000, 974_000)
+
+
+def test_percentiles_are_numpys() -> None:
+    draws = np.random.default_rng(1).normal(size=(1000, 4))
+    draws[:200, 2] = np.nan
+    r = Replicates(draws.mean(0), draws, np.full(4, 9), np.full(4, 9))
+    _, low, high = interval(r)
+    assert low == pytest.approx(np.nanquantile(draws, 0.025, axis=0))
+    assert high == pytest.approx(np.nanquantile(draws, 0.975, axis=0))
+
+
+def test_one_patient_says_nothing_about_the_population() -> None:
+    r = replicate(np.array([[0.3], [0.4]]), np.array([0, 0]), weights(1, 100, 0))
+    mean, low, high = interval(r)
+    assert mean[0] == pytest.approx(0.35)
+    assert np.isnan([low[0], high[0]]).all()
+
+
+def test_coverage_of_clustered_data() -> None:
+    """Intervals that draw patients cover the truth about 95 % of the time where images of a patient agree; intervals
+    that draw images do not."""
+    rng = np.random.default_rng(0)
+    covered = {"patient": 0, "image": 0}
+    for trial in range(300):
+        patient = np.repeat(np.arange(60), 4)
+        values = (rng.normal(size=60)[patient] + 0.3 * rng.normal(size=240))[:, None]
+        for unit, group in (("patient", patient), ("image", np.arange(240))):
+            _, low, high = interval(replicate(values, group, weights(group.max() + 1, 400, trial)))
+            covered[unit] += low[0] <= 0 <= high[0]
+    assert 0.91 <= covered["patient"] / 300 <= 0.985
+    assert covered["image"] / 300 < 0.8
+
+
+def table(seed: int = 0, sources: tuple[str, ...] = ("net/cam", "control/center", "reader/human")) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    rows = [
+        {"protocol": p, "metric": "iou", "source": s, "finding": f, "radiograph": f"r{i}", "patient": f"p{i // 2}",
+         "value": rng.random() + 0.2 * k}
+        for p in ("corrected", "published")
+        for k, s in enumerate(sources)
+        for f in ("Edema", "Mass")
+        for i in range(30)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_estimates_are_the_means_with_n_and_patients() -> None:
+    scores = table()
+    found = estimates(scores, [CORRECTED])
+    rows = scores[(scores.protocol == "corrected") & (scores.source == "net/cam")]
+    edema = found[(found.source == "net/cam") & (found.finding == "Edema")].iloc[0]
+    assert edema["mean"] == pytest.approx(rows[rows.finding == "Edema"].value.mean())
+    assert (edema["n"], edema["patients"], edema["kind"]) == (30, 15, "model")
+    assert edema["low"] < edema["mean"] < edema["high"]
+    both = found[(found.source == "net/cam") & (found.finding == "average")].iloc[0]
+    assert both["mean"] == pytest.approx(rows.groupby("finding").value.mean().mean())
+    assert (both["n"], both["patients"]) == (60, 15)
+
+
+def test_the_published_protocol_draws_images() -> None:
+    found = estimates(table(), [PUBLISHED])
+    assert set(found["patients"]) == {30}
+
+
+def test_row_order_changes_nothing() -> None:
+    scores = table()
+    shuffled = scores.sample(frac=1, random_state=3)
+    keys = ["metric", "source", "finding"]
+    for make in (estimates, differences):
+        a, b = (make(s, [CORRECTED]).sort_values(keys).reset_index(drop=True) for s in (scores, shuffled))
+        pd.testing.assert_frame_equal(a, b)
+
+
+def test_differences_are_paired() -> None:
+    """A constant gap has an interval of no width, however wide the two estimates are."""
+    scores = table()
+    reader = scores[scores.source == "net/cam"].assign(source="reader/human", value=lambda d: d.value + 0.1)
+    gap = differences(pd.concat([scores[scores.source == "net/cam"], reader]), [CORRECTED])
+    assert np.allclose(gap[["mean", "low", "high"]], -0.1)
+    assert (gap["p"] < 0.01).all()
+
+
+def test_a_source_that_answers_for_one_finding_is_compared_on_it() -> None:
+    scores = table()
+    scores = scores[~((scores.source == "control/center") & (scores.finding == "Mass"))]
+    gap = differences(scores, [CORRECTED])
+    assert set(gap[gap.versus == "control/center"].finding) == {"Edema", "average"}
+
+
+def test_average_follows_replicates() -> None:
+    values = np.random.default_rng(0).random((8, 2))
+    group = np.arange(8)
+    single = replicate(values, group, weights(8, 5, 0))
+    together = average(single, [np.array([0, 1])], values, group)
+    assert together.draws[:, 0] == pytest.approx(single.draws.mean(1))
+
+
+def test_p_values_count_the_smaller_tail() -> None:
+    assert p_value(np.r_[np.ones(998), -np.ones(1)]) == pytest.approx(2 * 2 / 1000)
+    assert np.isnan(p_value(np.array([np.nan])))
+    assert p_value(np.zeros(9)) == 1.0
