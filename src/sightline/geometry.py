@@ -161,6 +161,21 @@ def rle_to_mask(rle: dict[str, object]) -> Array:
 
     Errors: `DataError` for anything else, and for runs that do not fill the mask.
     """
+    runs, (height, width) = _runs_of(rle)
+    inside = np.arange(runs.size) % 2 == 1
+    return np.repeat(inside, runs).reshape(width, height).T
+
+
+def rle_area(rle: dict[str, object]) -> int:
+    """Marked pixels of an encoding, without decoding it. Errors: as `rle_to_mask`.
+
+    >>> rle_area(mask_to_rle(np.eye(3, dtype=bool)))
+    3
+    """
+    return int(_runs_of(rle)[0][1::2].sum())
+
+
+def _runs_of(rle: dict[str, object]) -> tuple[Array, Size]:
     size, counts = rle.get("size"), rle.get("counts")
     sides = [side for side in size if isinstance(side, int) and side >= 0] if isinstance(size, list | tuple) else []
     if len(sides) != 2 or not isinstance(counts, str) or not counts.isascii():
@@ -169,8 +184,7 @@ def rle_to_mask(rle: dict[str, object]) -> Array:
     # Not pycocotools' decoder: where runs end too soon it returns what the memory held before.
     if not runs.size or runs.min() < 0 or runs.sum() != sides[0] * sides[1]:
         raise DataError(f"a run-length encoding of size {size} covers {runs.sum()} pixels")
-    inside = np.arange(runs.size) % 2 == 1
-    return np.repeat(inside, runs).reshape(sides[1], sides[0]).T
+    return runs, (sides[0], sides[1])
 
 
 def _runs(counts: str) -> Array:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco
 
 from sightline import geometry, images
 from sightline.core import Array, DataError, Dataset, Mark, Radiograph, Size
@@ -223,12 +222,16 @@ def _tasks(file: Path, found: _Found) -> Iterator[tuple[str, str, Any, Mapping[s
 def _read_segmentations(file: Path, reader: str, found: _Found) -> None:
     for radiograph, finding, rle, _ in _tasks(file, found):
         what = f"{file}, {radiograph}, {finding}"
-        if not isinstance(rle, dict) or not isinstance(rle.get("counts"), str):
-            raise DataError(f"{what}: a run-length encoding with 'size' and 'counts' (text) was expected")
+        if not isinstance(rle, dict):
+            raise DataError(f"{what}: a run-length encoding with 'size' and 'counts' was expected")
         size = size_from(rle.get("size"), what)
         _note_size(file, radiograph, size, found)
-        if coco.area(rle):
-            read = partial(_decode, rle, what)
+        try:
+            area = geometry.rle_area(rle)
+        except DataError as error:
+            raise DataError(f"{what}: {error}") from error
+        if area:
+            read = partial(geometry.rle_to_mask, rle)
             found.marks[radiograph, finding, reader] = Mark(radiograph, finding, reader, "region", size, read)
 
 
@@ -284,13 +287,6 @@ def _points(pairs: object, what: str) -> Array:
     if not np.isfinite(points).all():
         raise DataError(f"{what}: a coordinate is not a finite number")
     return points[:, ::-1]
-
-
-def _decode(rle: dict[str, object], what: str) -> Array:
-    try:
-        return geometry.rle_to_mask(rle)
-    except DataError as error:
-        raise DataError(f"{what}: {error}") from error
 
 
 def _draw(contours: list[Array], size: Size, what: str) -> Array:
