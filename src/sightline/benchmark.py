@@ -132,7 +132,8 @@ class Together:
 class Controls:
     """Maps that know nothing of a model, or of this image: what any method must beat to have said anything.
 
-    'center': a Gaussian in the middle; 'noise': keyed by (seed, radiograph, finding); 'edges': gradient magnitude of
+    'center': a Gaussian in the middle; 'noise': as coarse as a class activation map, keyed by (seed, radiograph,
+    finding); 'edges': gradient magnitude of
     the image; 'average-mask': the mean mark of the finding over *other patients* of the same data.
     """
 
@@ -210,7 +211,7 @@ class Controls:
         elif name == "center":
             values = controls.center(self.grid, self.grid)
         else:
-            values = controls.noise(self.seed, mark.radiograph, mark.finding, self.grid, self.grid)
+            values = controls.noise(self.seed, mark.radiograph, mark.finding, height=10, width=10)
         frame = Frame.whole(mark.size)
         return SaliencyMap(mark.radiograph, mark.finding, f"control/{name}", values, frame, status=status, why=why)
 

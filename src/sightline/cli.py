@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _load_plugins(words: list[str]) -> list[str]:
     """Take every `--plugin FILE` out of the command line and run the file, before any name is looked up."""
-    from sightline.registry import load_plugin  # noqa: PLC0415  (keeps --help quick)
+    from sightline.registry import load_plugin
 
     rest: list[str] = []
     position = 0

@@ -131,7 +131,7 @@ def show(run: Path) -> None:
 
 
 def _cell(rows: object) -> str:
-    found = list(getattr(rows, "itertuples")())  # noqa: B009  (a DataFrame; pandas is not imported here)
+    found = list(rows.itertuples())
     if not found:
         return "–"
     row = found[0]
@@ -203,9 +203,9 @@ _NEEDS = (
 
 
 def _doctor_torch(console: Console) -> bool:
-    import torch  # noqa: PLC0415  (scoring and reporting run without it)
+    import torch
 
-    from sightline.models import vision_ops  # noqa: PLC0415
+    from sightline.models import vision_ops
 
     console.print(f"{'ok':8}{'torch':14}{torch.__version__}, {'CUDA' if torch.cuda.is_available() else 'CPU'}")
     note = "its operators do not load beside this torch; replaced" if vision_ops.REPLACED else "loads"
@@ -213,7 +213,7 @@ def _doctor_torch(console: Console) -> bool:
     return True
 
 
-def write_data(spec: str, *, format: str, out: Path) -> None:  # noqa: A002  (the option is called --format)
+def write_data(spec: str, *, format: str, out: Path) -> None:
     """Write a data set, for example the phantom, in a published layout.
 
     Parameters

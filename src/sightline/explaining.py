@@ -1,13 +1,14 @@
-"""`explain`: data × model × methods -> maps, stored in parts and resumable. The only slow verb, and the one with torch."""
+"""`explain`: data × model × methods -> maps, stored in parts and resumable. The slow verb, and the one with torch."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +18,7 @@ from sightline.core import Array, DataError, Dataset, Frame, Radiograph, Salienc
 from sightline.engine import run_units
 from sightline.evaluate import blocks
 from sightline.findings import canonical
-from sightline.methods import bind
-from sightline.methods.pass_ import Pass, Quantity
+from sightline.methods import Of, Pass, run_method, target_indices
 from sightline.models.wrap import Model
 from sightline.store import Run, write_maps
 
@@ -30,10 +30,10 @@ BLOCK = 32
 class _Job:
     data: Dataset
     model: Model
-    methods: dict[str, Callable[[Pass, Tensor], Tensor]]
-    """Source name -> method with its options."""
+    methods: dict[str, str]
+    """Source name -> method with its options, as it was named."""
     findings: tuple[str, ...]
-    of: Quantity
+    of: Of
     batch: int
     seed: int
     key: str
@@ -47,7 +47,7 @@ def explain(
     *,
     findings: Sequence[str] | None = None,
     out: Run | str | Path | None = None,
-    of: Quantity = "logit",
+    of: Of = "logit",
     batch: int = 8,
     seed: int = 0,
     prefix: str = "",
@@ -64,12 +64,17 @@ def explain(
     """
     wanted = _findings(data, model, findings)
     prefix = prefix or model.name
-    bound = {f"{prefix}/{name}": bind(name) for name in methods}
-    job = _Job(data, model, bound, wanted, of, batch, seed, f"maps-{prefix.replace('/', '-')}")
+    sources = {f"{prefix}/{name}": name for name in methods}
+    job = _Job(data, model, sources, wanted, of, batch, seed, f"maps-{prefix.replace('/', '-')}")
     if isinstance(out, Run):
         _explain_into(out, job)
         return out
-    options = {"data": data.spec, "model": model.name, "methods": list(methods), "findings": list(wanted)}
+    options: dict[str, Any] = {
+        "data": data.spec,
+        "model": model.name,
+        "methods": list(methods),
+        "findings": list(wanted),
+    }
     options |= {"of": of, "seed": seed, "weights": model.training.checkpoint if model.training else ""}
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="sightline-"))
     run = Run.start(folder, "explain", options)
@@ -148,13 +153,13 @@ def _read(radiograph: Radiograph, model: Model) -> tuple[Tensor, Frame] | str:
 
 def _run_methods(x: Tensor, ids: tuple[str, ...], job: _Job) -> tuple[Array, dict[str, Array | str]]:
     """(probabilities (N, F), source -> maps (N, F, h, w) or why the method refused)."""
-    targets = torch.tensor([job.model.index(f) for f in job.findings])
+    targets = target_indices(job.model, job.findings)
     values: dict[str, Array | str] = {}
     with Pass(job.model, x, of=job.of, ids=ids, seed=job.seed) as p:
         probabilities = p.probabilities[:, targets].double().cpu().numpy()
         for source, method in job.methods.items():
             try:
-                values[source] = method(p, targets).float().cpu().numpy()
+                values[source] = run_method(p, method, targets).cpu().numpy()
             except SightlineError as error:
                 values[source] = str(error)
     return probabilities, values

@@ -11,8 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from sightline.core import Dataset, RunError
-from sightline.data import datasets, parse_spec
+from sightline.data import datasets
 from sightline.protocol import Protocol
+from sightline.spec import parse_spec
 from sightline.store import Run
 
 _PACKAGES = (

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass, replace
-from urllib.parse import parse_qsl
 
 from sightline.core import DataError, Dataset
 from sightline.registry import Registry
+from sightline.spec import parse_spec, typed_options
 
-__all__ = ["DatasetFacts", "dataset", "datasets", "parse_spec"]
+__all__ = ["DatasetFacts", "dataset", "datasets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +26,6 @@ class DatasetFacts:
 datasets: Registry[DatasetFacts] = Registry("dataset", DatasetFacts)
 
 
-def parse_spec(spec: str) -> tuple[str, str, dict[str, str]]:
-    """Split 'name:argument?key=value&key=value' into its three parts.
-
-    >>> parse_spec("phantom:200?size=256&seed=1")
-    ('phantom', '200', {'size': '256', 'seed': '1'})
-    """
-    head, _, query = spec.partition("?")
-    name, _, argument = head.partition(":")
-    return name, argument, dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
-
-
 def dataset(spec: str) -> Dataset:
     """Open a data set: 'phantom:200', 'chexlocalize:DIR?split=val', 'rsna:DIR', 'folder:DIR', ...
 
@@ -47,18 +35,7 @@ def dataset(spec: str) -> Dataset:
     """
     name, argument, given = parse_spec(spec)
     loader = datasets[name]
-    parameters = list(inspect.signature(loader.call).parameters.values())[1:]
-    defaults = {p.name: p.default for p in parameters}
-    options = {}
-    for key, text in given.items():
-        if key not in defaults:
-            raise DataError(f"{spec!r}: {name} has no option {key!r}; allowed: {', '.join(defaults) or 'none'}")
-        kind = type(defaults[key])
-        try:
-            options[key] = text.lower() in ("1", "true", "yes") if kind is bool else kind(text)
-        except ValueError as error:
-            raise DataError(f"{spec!r}: option {key} takes {kind.__name__}, not {text!r}") from error
-    opened: Dataset = loader(argument, **options)
+    options = typed_options(spec, loader.call, given)
     return replace(opened, spec=spec)
 
 

@@ -18,16 +18,16 @@ from sightline.data import dataset
 from sightline.evaluate import METRICS, evaluate
 from sightline.explaining import explain
 from sightline.findings import choose
-from sightline.methods import bind
+from sightline.methods import Of
 from sightline.methods import methods as method_registry
-from sightline.methods.pass_ import Quantity
 from sightline.metrics import metrics as metric_registry
-from sightline.models.wrap import Model, untrained
+from sightline.models import Model, untrained
 from sightline.models.zoo import open_model
 from sightline.protocol import protocols
 from sightline.record import describe
 from sightline.report import report
 from sightline.scoring import with_binarizer
+from sightline.spec import parse_spec, typed_options
 from sightline.stats.accuracy import accuracy
 from sightline.store import Run
 from sightline.training.fit import fit
@@ -48,7 +48,7 @@ def localization(
     findings: str = "",
     protocol: str = "corrected",
     binarizer: str = "",
-    of: Quantity = "logit",
+    of: Of = "logit",
     train: str = "",
     out: Path = Path("runs/localization"),
     seed: int = 0,
@@ -118,7 +118,8 @@ def _check_names(metrics: Sequence[str], methods: Sequence[str]) -> None:
     for name in metrics:
         metric_registry[name]
     for name in methods:
-        bind(name)
+        head, _, given = parse_spec(name)
+        typed_options(name, method_registry[head].call, given)
     if not methods or not metrics:
         raise DataError("name at least one method and one metric; `sightline list` shows them")
 
