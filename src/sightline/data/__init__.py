@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sightline.core import DataError, Dataset
+from sightline.core import Dataset
 from sightline.registry import Registry
 from sightline.spec import parse_spec, typed_options
 
@@ -30,12 +30,12 @@ def dataset(spec: str) -> Dataset:
     """Open a data set: 'phantom:200', 'chexlocalize:DIR?split=val', 'rsna:DIR', 'folder:DIR', ...
 
     A loader is a function of the argument (a path, or what the loader says) and of options; options arrive as the
-    type of their default. Errors: `UnknownNameError` for a loader or option that does not exist, `DataError` for
-    files that are not what the format promises.
+    type of their default. Errors: `UnknownNameError` for a loader and `SightlineError` for an option that does not
+    exist, `DataError` for files that are not what the format promises.
     """
     name, argument, given = parse_spec(spec)
     loader = datasets[name]
-    options = typed_options(spec, loader.call, given)
+    opened: Dataset = loader(argument, **typed_options(spec, loader.call, given))
     return replace(opened, spec=spec)
 
 
