@@ -63,7 +63,7 @@ def pixels(file: BinaryIO, path: Path) -> Array:
     if "PixelData" not in ds:
         raise DataError(f"image {path} is a DICOM file without integer pixel data; get the complete file")
     _check_decodable(ds, path)
-    stored = pixel_array(ds)
+    stored = pixel_array(ds, correct_unused_bits=False)  # done by _used_bits, which minds HighBit
     if photometric in COLOR:
         full = np.float32(2 ** int(ds.BitsStored) - 1)
         return np.asarray(np.asarray(stored, np.float32) @ np.array(LUMA, np.float32) / full)  # (H, W)
