@@ -217,7 +217,8 @@ class Controls:
 
     def _edges(self, radiograph: str) -> Array:
         image = self._by_id[radiograph].read()
-        return controls.edges(cut(image, Frame.whole(image.shape), (4 * self.grid, 4 * self.grid)))
+        shape = (min(4 * self.grid, image.shape[0]), min(4 * self.grid, image.shape[1]))
+        return controls.edges(cut(image, Frame.whole(image.shape), shape))
 
 
 _CONTROLS = ("center", "noise", "edges", "average-mask")

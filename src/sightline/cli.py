@@ -44,6 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         words = _load_plugins(words)
         outcome = app(words, result_action="return_value")
+        if outcome is not None and not isinstance(outcome, int):
+            from sightline.commands import finish
+
+            finish(outcome)
     except SightlineError as error:
         print(f"sightline: {error}", file=sys.stderr)
         return 1

@@ -82,9 +82,14 @@ def score_maps(
         run = describe(run, opened, chosen, title=f"Maps of {maps.name}", problems=[str(p) for p in folder.problems])
         held = Together((folder, Controls(opened, controls, seed), Readers(opened)))
         evaluate(run, held, opened, names=metrics, chosen=chosen, findings=wanted, seed=seed)
+    return run
+
+
+def finish(run: Run) -> None:
+    """What every command that ends in a run does last: write its report and print what it found."""
+    with run.lock():
         report(run)
     show(run.path)
-    return run
 
 
 def write_report(run: Path) -> None:

@@ -148,7 +148,12 @@ def measure(
     """
     entries = [metrics[name] for name in names]
     status, why = _trouble(m, truth)
-    placed = _place(m, truth, protocol) if status == "ok" else None
+    placed = None
+    if status == "ok":
+        try:
+            placed = _place(m, truth, protocol)
+        except DataError as error:  # a map finer than its image can lose its only peak when laid on it
+            status, why = "flat", str(error)
     out = {}
     for entry in (e for e in entries if _applies(e, m)):
         empties = protocol.empty_prediction == "drop" and entry.facts.takes in ("confusion", "mask")

@@ -25,7 +25,6 @@ from sightline.models import Model, untrained
 from sightline.models.zoo import open_model
 from sightline.protocol import protocols
 from sightline.record import describe
-from sightline.report import report
 from sightline.scoring import with_binarizer
 from sightline.spec import parse_spec, typed_options
 from sightline.stats.accuracy import accuracy
@@ -109,7 +108,6 @@ def localization(
         evaluate(run, held, opened, names=metrics, chosen=chosen, findings=wanted, seed=seed)
         run.write_table("classification", accuracy(_predictions(run, opened, models, methods[0]), seed=seed))
         run = run.describe(sources=list(held.sources))
-        report(run)
     return run
 
 
