@@ -125,7 +125,7 @@ class Run:
     def table(
         self, name: str, columns: Sequence[str] | None = None, where: tuple[str, str] | None = None
     ) -> pd.DataFrame:
-        """Read a table: some columns, the rows with one value in a column. Errors: `RunError` naming those there are."""
+        """Read a table: some columns, the rows with one value in a column. Errors: `RunError` names those there are."""
         file = self.path / "tables" / f"{name}.parquet"
         if not file.exists():
             there = ", ".join(sorted(p.stem for p in file.parent.glob("*.parquet"))) or "none"
