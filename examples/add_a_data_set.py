@@ -22,8 +22,8 @@ def circles(path):
     sizes = {file.stem: size_of(file) for file in files}
 
     def marks(image, finding, reader):
-        found = rows.get((image, finding))
-        return found and Mark(image, finding, reader, "region", sizes[image], lambda: drawn(found, sizes[image]))
+        found, size = rows.get((image, finding)), sizes[image]
+        return Mark(image, finding, reader, "region", size, lambda: drawn(found, size)) if found else None
 
     radiographs = tuple(Radiograph(f.stem, f.stem, lambda f=f: read(f), size=sizes[f.stem]) for f in files)
     findings = tuple(sorted({finding for _, finding in rows}))

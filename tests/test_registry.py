@@ -1,0 +1,61 @@
+"""Registration, lookup, plugins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sightline.core import SightlineError, UnknownNameError
+from sightline.metrics import metrics
+from sightline.registry import Registry, load_plugin
+
+
+@dataclass(frozen=True)
+class Facts:
+    unit: str
+
+
+def test_a_name_is_registered_once() -> None:
+    colors: Registry[Facts] = Registry("color", Facts)
+
+    @colors("red", unit="nm")
+    def red() -> int:
+        """About 700."""
+        return 700
+
+    assert colors["red"]() == red() == 700
+    assert list(colors) == ["red"]
+    with pytest.raises(SightlineError, match="registered twice"):
+        colors("red", unit="nm")(red)
+
+
+def test_a_misspelled_fact_fails_at_registration() -> None:
+    colors: Registry[Facts] = Registry("color", Facts)
+    with pytest.raises(SightlineError, match="unitt"):
+        colors("red", unitt="nm")(lambda: 0)
+
+
+def test_an_unknown_name_says_what_is_close_and_what_there_is() -> None:
+    with pytest.raises(UnknownNameError, match=r"did you mean 'dice'\? Known: .*iou"):
+        metrics["dise"]
+
+
+def test_a_plugin_adds_a_metric_that_is_scored(tmp_path: Path, toy_data, toy_maps) -> None:  # noqa: ANN001
+    from sightline.scoring import score
+
+    file = tmp_path / "my_metric.py"
+    file.write_text(
+        "from sightline.metrics import metrics\n"
+        "@metrics('half', title='Half', takes='confusion', higher_is_better=True, range=(0, 1), source='ours')\n"
+        "def half(c):\n    'One half.'\n    return 0.5\n"
+    )
+    load_plugin(file)
+    load_plugin(file)  # again is harmless
+    try:
+        assert set(score(toy_maps, toy_data, ["half"])["value"]) == {0.5}
+    finally:
+        metrics._entries.pop("half")  # registries outlive a test
+    with pytest.raises(SightlineError, match="not a file"):
+        load_plugin(tmp_path / "none.py")
