@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, Literal
 
+import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -85,6 +88,55 @@ def score_maps(
     return run
 
 
+def train(
+    *,
+    data: str,
+    out: Path,
+    model: str = "small",
+    findings: str = "",
+    epochs: int = 10,
+    batch: int = 32,
+    lr: float = 2e-3,
+    seed: int = 0,
+    fraction: float = 1.0,
+    uncertain: Literal["ignore", "zeros", "ones"] = "ignore",
+    device: str = "cpu",
+) -> None:
+    """Train a classifier on a data set; the same command continues a training that was stopped.
+
+    Parameters
+    ----------
+    data
+        Data set with labels, as NAME:PATH?option=value.
+    out
+        Run folder; its best.pt is what `--model` takes.
+    model
+        Zoo spec, for example small, densenet121?side=320, timm:resnet50.
+    findings
+        Comma-separated; all of the data set by default.
+    epochs, batch, lr, seed
+        Of the optimization.
+    fraction
+        Share of the training patients used.
+    uncertain
+        What uncertain labels become: ignore, zeros or ones.
+    device
+        cpu or cuda.
+    """
+    from sightline.models.zoo import open_model
+    from sightline.training.fit import fit
+
+    opened = dataset(data)
+    start = open_model(model, choose(findings or None, opened.findings), seed=seed)
+    start.net.to(device)
+    trained = fit(
+        start, opened, out, epochs=epochs, batch=batch, lr=lr, seed=seed, fraction=fraction, uncertain=uncertain,
+        workers=os.cpu_count() or 1,
+    )  # fmt: skip
+    quality = trained.training.val_auroc if trained.training else None
+    print(f"{out / 'best.pt'}: mean validation AUROC {quality if quality is None else round(quality, 3)}")
+
+
 def finish(run: Run) -> None:
     """What every command that ends in a run does last: write its report and print what it found."""
     with run.lock():
@@ -135,12 +187,13 @@ def show(run: Path) -> None:
     console.print(f"report: {opened.path / 'report.html'}", soft_wrap=True)
 
 
-def _cell(rows: object) -> str:
-    found = list(rows.itertuples())
-    if not found:
+def _cell(rows: pd.DataFrame) -> str:
+    """Mean, interval and n; dashes where one patient alone gives no interval."""
+    if rows.empty:
         return "–"
-    row = found[0]
-    return f"{row.mean:.3f} [{row.low:.3f}, {row.high:.3f}] {row.n}"
+    row = rows.iloc[0]
+    mean, low, high = ("–" if pd.isna(row[k]) else f"{row[k]:.3f}" for k in ("mean", "low", "high"))
+    return escape(f"{mean} [{low}, {high}] {row['n']}")
 
 
 def list_names(kind: str = "") -> None:
@@ -151,7 +204,7 @@ def list_names(kind: str = "") -> None:
     kind
         datasets, metrics, methods or models; all by default.
     """
-    homes = {"datasets": datasets, "metrics": metric_registry}
+    homes: dict[str, Registry[Any]] = {"datasets": datasets, "metrics": metric_registry}
     console = Console()
     for name in ("datasets", "models", "methods", "metrics"):
         if kind not in ("", name):
@@ -167,11 +220,11 @@ def list_names(kind: str = "") -> None:
         console.print()
 
 
-def _torch_registry(name: str) -> Registry[object] | None:
+def _torch_registry(name: str) -> Registry[Any] | None:
     if importlib.util.find_spec("torch") is None:
         return None
     home = {"models": "sightline.models.zoo", "methods": "sightline.methods"}[name]
-    found: Registry[object] = getattr(importlib.import_module(home), name)
+    found: Registry[Any] = getattr(importlib.import_module(home), name)
     return found
 
 
@@ -213,7 +266,7 @@ def _doctor_torch(console: Console) -> bool:
     from sightline.models import vision_ops
 
     console.print(f"{'ok':8}{'torch':14}{torch.__version__}, {'CUDA' if torch.cuda.is_available() else 'CPU'}")
-    note = "its operators do not load beside this torch; replaced" if vision_ops.REPLACED else "loads"
+    note = "its operators do not load beside this torch; defined by us" if vision_ops.replaced else "loads"
     console.print(f"{'ok':8}{'torchvision':14}{note}")
     return True
 

@@ -5,6 +5,7 @@ After Saporta et al. 2022, 10.1038/s42256-022-00536-x.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -107,8 +108,7 @@ def localization(
         held = Together((run, blind, Readers(opened)))
         evaluate(run, held, opened, names=metrics, chosen=chosen, findings=wanted, seed=seed)
         run.write_table("classification", accuracy(_predictions(run, opened, models, methods[0]), seed=seed))
-        run = run.describe(sources=list(held.sources))
-    return run
+        return run.describe(sources=list(held.sources))
 
 
 def _check_names(metrics: Sequence[str], methods: Sequence[str]) -> None:
@@ -131,13 +131,24 @@ def _models(run: Run, data: Dataset, specs: Sequence[str], train: str, seed: int
             raise DataError("no model is named: give --model CHECKPOINT, or --train SPEC to train a small network")
         train = PHANTOM_TRAINING
     if train:
-        checkpoint = fit("small", dataset(train), run.path / "training", seed=seed, device=device)
-        specs = [str(checkpoint)]
-    models = [open_model(spec, device=device) for spec in specs]
+        source = dataset(train)
+        models = [fit(_on(open_model("small", source.findings, seed=seed), device), source, run.path / "training",
+                      seed=seed, workers=os.cpu_count() or 1)]  # fmt: skip
+    else:
+        models = [_on(open_model(spec, seed=seed), device) for spec in specs]
     names = [m.name for m in models]
     if len(set(names)) != len(names):
         raise DataError(f"two models are called the same ({', '.join(names)}); name them apart with ?name=...")
     return models
+
+
+def _on(model: Model, device: str) -> Model:
+    """The model with its network on a device. Errors: `DataError` for a device that is not there."""
+    try:
+        model.net.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise DataError(f"--device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return model
 
 
 def _wanted(data: Dataset, models: Sequence[Model], findings: str) -> tuple[str, ...]:
