@@ -22,7 +22,10 @@ from sightline.store import Run, write_maps
 
 SIZE = (150, 180)
 FINDINGS = ("Cardiomegaly", "Lung Lesion", "Pleural Effusion", "Edema")
-SOURCES = ("small-net/grad-cam", "small-net/integrated-gradients", "control/center", "reader/simulated radiologist")
+SOURCES = (
+    "small-net/grad-cam", "small-net/integrated-gradients", "control/center", "control/untrained/grad-cam",
+    "reader/simulated contours", "reader/simulated points",
+)  # fmt: skip
 
 
 def truth(radiograph: int, finding: int) -> tuple[float, float, float]:
@@ -54,7 +57,9 @@ def world(argument: str, findings: str = "|".join(FINDINGS)) -> Dataset:
         return Mark(radiograph, finding, reader, "region", SIZE, lambda: disk(row + off, col, radius))
 
     radiographs = [Radiograph(r, f"p{i // 2}", lambda i=i: picture(i), size=SIZE) for i, r in enumerate(ids)]
-    return Dataset("world", f"world:{argument}", names, radiographs, marks, ("truth", "simulated radiologist"))
+    return Dataset(
+        "world", f"world:{argument}", names, radiographs, marks, ("truth", "simulated contours", "simulated points")
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -76,6 +81,8 @@ def make_map(source: str, radiograph: int, finding: int, name: str) -> SaliencyM
     if kind == "control":
         row, col, radius = SIZE[0] / 2, SIZE[1] / 2, 40
     spread = {"reader": 0.15, "model": 0.7, "control": 0.0}[kind] * radius
+    if finding % 4 == 3:
+        spread *= 3
     row, col = row + rng.normal(0, spread), col + rng.normal(0, spread)
     values = np.exp(-((rows - row) ** 2 + (cols - col) ** 2) / (2 * (0.8 * radius + 4) ** 2)).astype(np.float32)
     probability = float(rng.uniform(0.1, 1)) if kind == "model" else NAN
@@ -105,6 +112,8 @@ def score_table(data: Dataset, sources: tuple[str, ...], protocol: str, nan: str
                 maps[source].append(made)
                 for record in PROTOCOLS[protocol]:
                     for metric, value in score_map(made, mask, record).items():
+                        if source.startswith("reader") and (metric == "hit") != source.endswith("points"):
+                            continue  # contours do not point, and points have no extent
                         rows.append(
                             {
                                 "protocol": record.name, "source": source, "kind": source_kind(source),
@@ -118,7 +127,7 @@ def score_table(data: Dataset, sources: tuple[str, ...], protocol: str, nan: str
 
 
 def estimate_tables(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Estimates of every source, and paired differences of every pair."""
+    """Estimates of every source, and paired differences of every model to everything else."""
     estimates, differences = [], []
     findings = list(dict.fromkeys(scores["finding"]))
     for (protocol, metric), part in scores.groupby(["protocol", "metric"]):
@@ -133,11 +142,12 @@ def estimate_tables(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         for source in sources:
             who = {"source": source, "kind": source_kind(source)}
             estimates += [{**keys, **who, **row} for row in _estimated(of[source], group, w, findings)]
-            for other in sources:
+            for other in sources if source_kind(source) == "model" else ():
                 who = {"source": source, "versus": other}
-                rows = _estimated(of[source] - of[other], group, w, findings) if other != source else []
+                rows = _estimated(of[source] - of[other], group, w, findings) if source_kind(other) != "model" else []
                 differences += [{**keys, **who, **row} for row in rows]
-    return pd.DataFrame(estimates), pd.DataFrame(differences)
+    columns = ["protocol", "metric", "source", "versus", "finding", "mean", "low", "high", "n", "patients"]
+    return pd.DataFrame(estimates), pd.DataFrame(differences, columns=columns)
 
 
 def _estimated(values: np.ndarray, group: np.ndarray, w: np.ndarray, findings: list[str]) -> list[dict]:
@@ -169,7 +179,17 @@ MakeRun = Callable[..., Run]
 
 @pytest.fixture(scope="session")
 def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
-    return lambda **options: build(tmp_path_factory.mktemp("run") / "run", **options)
+    """Runs by their options, made once; `fresh=True` for one that a test may spoil."""
+    made: dict[str, Run] = {}
+
+    def make(fresh: bool = False, **options: object) -> Run:
+        key = repr(sorted(options.items()))
+        if fresh or key not in made:
+            run = build(tmp_path_factory.mktemp("run") / "run", **options)
+            return run if fresh else made.setdefault(key, run)
+        return made[key]
+
+    return make
 
 
 def build(
@@ -177,7 +197,7 @@ def build(
     findings: tuple[str, ...] = FINDINGS,
     sources: tuple[str, ...] = SOURCES,
     protocol: str = "both",
-    radiographs: int = 24,
+    radiographs: int = 20,
     nan: str = "",
     auroc: float | None = 0.86,
     trained: bool = True,
@@ -198,16 +218,18 @@ def build(
     models = list(dict.fromkeys(s.split("/")[0] for s in sources if source_kind(s) == "model"))
     if auroc is not None and models:
         run.write_table("classification", auroc_table(models, findings, auroc))
-    one = scores[(scores["metric"] == "iou") & (scores["protocol"] == scores["protocol"].iloc[0])]
-    counts = one.groupby(["source", "status"], as_index=False).size().rename(columns={"size": "maps"})
+    ledger = scores.drop_duplicates(["source", "radiograph", "finding"]).assign(marked=True)
+    run.write_table("maps", ledger[["source", "radiograph", "finding", "status", "why", "probability", "marked"]])
+    counts = ledger.groupby(["source", "status", "marked"], sort=False).size().rename("maps").reset_index()
     run.write_table("status", counts)
-    record = {"data": "disks:900", "images": 900, "epochs": 4, "seed": 1, "sha256": "5f" * 32, "val_auroc": 0.871}
+    record = {"data": "disks:900", "fraction": 1.0, "epochs": 4, "seed": 1, "checkpoint": "5f" * 32, "val_auroc": 0.871}
     return run.describe(
         title=title,
         created="2026-01-02T03:04:05+00:00",
         dataset={
             "name": "world", "title": "Disks on gray", "spec": spec, "radiographs": radiographs,
-            "patients": radiographs // 2, "findings": list(findings), "readers": ["truth", "simulated radiologist"],
+            "patients": radiographs // 2, "findings": list(findings),
+            "readers": ["truth", "simulated contours", "simulated points"],
             "license": "none", "source": "these tests", "warnings": [],
         },
         models=[

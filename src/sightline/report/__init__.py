@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sightline.core import DataError
 from sightline.data import dataset
+from sightline.mapfiles import maps_in
 from sightline.report.page import plots, render
 from sightline.report.panels import Panel, choose, panels
 from sightline.report.view import View
@@ -43,6 +44,8 @@ def _pictures(view: View) -> tuple[list[Panel], list[str]]:
     if not chosen or not spec:
         return [], []
     try:
-        return panels(view, dataset(spec), chosen), []
+        data = dataset(spec)
+        elsewhere = view.info.get("options", {}).get("maps")
+        return panels(view, data, maps_in(elsewhere, data) if elsewhere else view.run, chosen), []
     except DataError as error:
-        return [], [f"No pictures: the data set could not be read again ({error})."]
+        return [], [f"No pictures: data or maps could not be read again ({error})."]

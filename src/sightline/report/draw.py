@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 INK, MUTED, RULE, BAND, PAPER = "#1b2127", "#5b656f", "#d4d9de", "#f5f7f8", "#fefefe"
 MODELS = ("#0f62a6", "#00856f", "#7a53ad")
@@ -81,6 +82,7 @@ def axes(figure: Figure, left: float, top: float, width: float, height: float) -
         spine.set_visible(False)
     ax.grid(axis="x", color=RULE, linewidth=0.8)
     ax.set_axisbelow(True)
+    ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     ax.tick_params(length=0, pad=6, labelsize=SMALL, labelcolor=MUTED)
     return ax
 
@@ -90,8 +92,10 @@ def write_svg(figure: Figure, name: str) -> str:
     out = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(out, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    text = re.sub(r"(font: [^;\"]*?[\d.]+px) [^;\"]*", rf"\1 {_FAMILY}", out.getvalue())
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r"font-family: [^;\"]*", f"font-family: {_FAMILY}", out.getvalue())
+    text = re.sub(r"(font: [^;\"]*?[\d.]+px) [^;\"]*", rf"\1 {_FAMILY}", text)
+    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", text, flags=re.DOTALL)  # would rule the whole page
+    text = text.replace("<svg ", '<svg stroke-linejoin="round" ', 1)
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
 
 

@@ -35,7 +35,8 @@ def series(view: View) -> list[Series]:
     """Who is compared in the figures by finding: the best source of each model, the reader, the strongest control."""
     shown = [Series(s, view.label(s), MODELS[i], "o") for i, s in enumerate(view.leaders)]
     if view.reader:
-        shown.append(Series(view.reader, view.label(view.reader), READER, MARKERS["reader"]))
+        readers = dict.fromkeys(view.label(r) for r in map(view.reader_for, view.shown) if r)
+        shown.append(Series(view.reader, " / ".join(readers), READER, MARKERS["reader"]))
     if view.control:
         shown.append(Series(view.control, view.label(view.control), CONTROL, MARKERS["control"]))
     return shown
@@ -47,7 +48,12 @@ def localization(view: View) -> Plot | None:
     if not compared or not view.findings:
         return None
     findings = [*view.findings, *([AVERAGE] if len(view.findings) > 1 else [])]
-    rows = [(f, s, m, view.number(s.source, m, f)) for f in findings for s in compared for m in view.shown]
+    rows = [
+        (f, who, m, view.number(who, m, f))
+        for f in findings
+        for m in view.shown
+        for who in [view.answering(s.source, m) for s in compared]
+    ]
     step = max(_ROW, 11.0 * len(compared) + 6)
     grid = _Grid.of([_finding(f) for f in findings], len(view.shown), step, legend=True, right=64)
     for ax, metric in zip(grid.panels, view.shown, strict=True):
@@ -56,7 +62,7 @@ def localization(view: View) -> Plot | None:
         for k, s in enumerate(compared):
             offset = (k - (len(compared) - 1) / 2) * 11.0 / step
             for i, finding in enumerate(findings):
-                _dot(ax, view.number(s.source, metric, finding), i + offset, s)
+                _dot(ax, view.number(view.answering(s.source, metric), metric, finding), i + offset, s)
     first = compared[0].source
     for i, finding in enumerate(findings):
         n = view.number(first, view.shown[0], finding).n
@@ -69,8 +75,8 @@ def localization(view: View) -> Plot | None:
     return Plot(
         "localization",
         draw.write_svg(grid.figure, "localization"),
-        _data((m, s.source, f, n) for f, s, m, n in rows),
-        _spoken(view, [(s.source, m) for s in compared for m in view.shown]),
+        _data((m, s, f, n) for f, s, m, n in rows),
+        _spoken(view, [(view.answering(s.source, m), m) for s in compared for m in view.shown]),
         "Localization by finding: mean and 95 % interval of each source on the same radiographs.",
     )
 
@@ -86,7 +92,7 @@ def comparison(view: View) -> Plot | None:
         for i, source in enumerate(view.sources):
             number = view.number(source, metric)
             _dot(ax, number, i, _by_kind(view, source))
-            if not number.defined:
+            if not any(view.number(source, m).defined for m in view.shown):
                 ax.text(
                     0.01, i, "not defined", transform=ax.get_yaxis_transform(), va="center", size=SMALL, color=MUTED
                 )
@@ -108,7 +114,8 @@ def differences(view: View) -> Plot | None:
     sources = [s for s in view.sources if any(r[0] == s and r[2].defined for r in rows)]
     if not sources:
         return None
-    grid = _Grid.of([draw.elide(view.label(s), 44) for s in sources], len(against), 28.0, legend=True)
+    kinds = _kinds(view, sources)
+    grid = _Grid.of([draw.elide(view.label(s), 44) for s in sources], len(against), 28.0, legend=len(kinds) > 1)
     numbers = [n for _, _, n in rows if n.defined]
     reach = 1.08 * max(0.02, *(abs(v) for n in numbers for v in (n.mean, n.low, n.high) if not np.isnan(v)))
     for ax, versus in zip(grid.panels, against, strict=True):
@@ -116,9 +123,12 @@ def differences(view: View) -> Plot | None:
         ax.axvline(0, color=INK, linewidth=1)
         ax.set_title(f"{title(metric)} minus {view.label(versus)}", loc="left", size=SMALL, color=INK, pad=10)
         for i, source in enumerate(sources):
-            if source != versus:
+            if source == versus:
+                ax.text(reach / 40, i, "reference", va="center", size=SMALL, color=MUTED)
+            else:
                 _dot(ax, view.difference(source, versus, metric), i, _by_kind(view, source))
-    grid.legend(_kinds(view, sources))
+    if len(kinds) > 1:
+        grid.legend(kinds)
     return Plot(
         "differences",
         draw.write_svg(grid.figure, "differences"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -11,6 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from sightline.record import command
 from sightline.report import draw, figures, tables, text, trends
 from sightline.report.draw import Plot
 from sightline.report.panels import CASES, PREDICTED, READER, RULE, TRUTH, Panel
@@ -24,6 +24,7 @@ class Tile:
 
     label: str
     value: str
+    interval: str
     note: str
     kind: str
 
@@ -116,14 +117,16 @@ def tiles(view: View) -> list[Tile]:
         made.append(_tile(view, view.best, view.shown[1]))
     auroc = text.average_auroc(view, view.best.rsplit("/", 1)[0]) if view.best else None
     if auroc is not None:
-        made.append(Tile("AUROC", decimal(auroc), f"{(view.best or '').rsplit('/', 1)[0]}, average", "model"))
+        made.append(
+            Tile("AUROC", decimal(auroc), "average over findings", (view.best or "").rsplit("/", 1)[0], "model")
+        )
     return made
 
 
 def _tile(view: View, source: str, metric: str) -> Tile:
     number = view.number(source, metric)
     interval = number.text().partition(" ")[2]
-    return Tile(title(metric), decimal(number.mean), f"{interval} {view.label(source)}".strip(), view.kind(source))
+    return Tile(title(metric), decimal(number.mean), interval, view.label(source), view.kind(source))
 
 
 def sections(
@@ -177,7 +180,8 @@ def _failures(view: View) -> list[Block]:
     counts, first = tables.statuses(view), tables.failures(view)
     if counts is None and first is None:
         return []
-    said = "A map that is missing, flat, not finite or refused keeps its row and scores the worst value."
+    said = "A map that is missing, flat, not finite, unreadable or refused keeps its row. In the corrected protocol it "
+    said += "scores the worst value; the published one leaves empty predictions out of overlap."
     none = "" if first else " None failed in this run."
     return [Block(tables=[t for t in (counts, first) if t], open=True, paragraphs=[said + none])]
 
@@ -217,7 +221,10 @@ def _methods(view: View) -> list[Block]:
     facts = [("Data", ", ".join(str(data[k]) for k in ("title", "spec", "license", "source") if data.get(k)))]
     facts += [(f"Method {n}", _described(m)) for n, m in info.get("methods", {}).items()]
     facts += [("Options", _pairs(info.get("options", {}))), ("Versions", _pairs(info.get("versions", {})))]
-    facts += [("Seconds", _pairs(info.get("seconds", {}))), ("Run", command(info))]
+    facts += [
+        ("Seconds", _pairs(info.get("seconds", {}))),
+        ("Run", command(str(info.get("study", "")), info.get("options", {}), view.run.path)),
+    ]
     return [Block(paragraphs=paragraphs, facts=[(k, v) for k, v in facts if v])]
 
 
@@ -234,21 +241,3 @@ def _value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def command(info: Mapping[str, Any]) -> str:
-    """The command line that makes this run again.
-
-    >>> command({"study": "localization", "options": {"data": "phantom:200", "seed": 0, "methods": ["grad-cam"]}})
-    'sightline localization --data phantom:200 --seed 0 --methods grad-cam'
-    """
-    words = ["sightline", str(info.get("study", ""))]
-    for key, value in info.get("options", {}).items():
-        flag = "--" + str(key).replace("_", "-")
-        if isinstance(value, bool):
-            words.append(flag if value else f"--no-{flag[2:]}")
-        elif isinstance(value, list | tuple):
-            words += [flag, *map(str, value)] if value else []
-        elif value is not None:
-            words += [flag, str(value)]
-    return shlex.join(words)

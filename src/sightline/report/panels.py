@@ -14,22 +14,23 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from sightline.binarize import cut_at, mask_at, refilled
-from sightline.core import Array, DataError, Dataset, Radiograph, SaliencyMap
+from sightline.core import Array, DataError, Dataset, Frame, Maps, Radiograph, SaliencyMap
 from sightline.geometry import place, region
-from sightline.histogram import joint_histogram
 from sightline.protocol import CORRECTED, PROTOCOLS, Protocol
 from sightline.report.view import View, decimal, title
+from sightline.scoring import predicted_mask
 
 TRUTH, READER, PREDICTED = "#2ee6c5", "#ff9a3c", "#ffffff"
 """Contours: reference mark, second reader, binarized map. They lie on radiographs, so they ignore light and dark."""
 _LONG_SIDE = 440
+_FIXED = 'vector-effect="non-scaling-stroke"'
 _OVERLAY = mpl.colormaps["magma"]
 CASES = {"best": "Best", "typical": "Typical", "worst": "Worst"}
 RULE = (
     "Best and worst: of each finding the map with the highest and the lowest {metric}, then the three highest and the "
     "three lowest among them (ties: the model's surest first). Typical: of each finding the map nearest to its median, "
-    "findings with most maps first. No patient twice, and no finding twice in a row of pictures while others remain."
+    "findings with most maps first. No patient twice, and no finding twice in a column while others remain. Maps that "
+    "failed have no picture; they are listed below."
 )
 
 
@@ -44,7 +45,6 @@ class Example:
     value: float
     hit: float
     probability: float
-    status: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,9 @@ def choose(view: View, each: int = 3) -> list[Example]:
     """Best, typical and worst maps of the best source by its first metric, spread over findings and patients."""
     if view.best is None:
         return []
-    scores = view.scores[(view.scores["source"] == view.best) & view.scores["value"].notna()]
-    hits = scores[scores["metric"] == "hit"].set_index(["radiograph", "finding"])["value"]
-    rows = scores[scores["metric"] == view.metrics[0]].copy()
+    rows = view.scores(view.metrics[0]).dropna(subset="value")
+    rows = rows[(rows["source"] == view.best) & (rows["status"] == "ok")].copy()
+    hits = view.scores("hit").query("source == @view.best").set_index(["radiograph", "finding"])["value"]
     rows["hit"] = [hits.get((r, f), np.nan) for r, f in zip(rows["radiograph"], rows["finding"], strict=True)]
     by_finding = rows.groupby("finding")["value"]
     rows["off"] = (rows["value"] - by_finding.transform("median")).abs()
@@ -84,49 +84,57 @@ def choose(view: View, each: int = 3) -> list[Example]:
 
 def _spread(
     rows: pd.DataFrame, within: list[str], across: list[str], wanted: int, used: set[str]
-) -> list[tuple[str, str, str, float, float, float, str]]:
-    """The first rows by `within`, one finding after the other; findings take turns by `across`."""
+) -> list[tuple[str, str, str, float, float, float]]:
+    """The first rows by `within`, findings taking turns by `across`; patients in `used` are passed over and added."""
     ordered = rows.sort_values([*within, "radiograph", "finding"], kind="stable")
-    ordered = ordered[~ordered["patient"].isin(used)]
-    columns = ["radiograph", "patient", "finding", "value", "hit", "probability", "status"]
-    picked: list[tuple[str, str, str, float, float, float, str]] = []
-    while len(picked) < wanted and len(ordered):
-        turn = ordered.groupby("finding", sort=False).head(1).sort_values([*across, "finding"], kind="stable")
-        for row in turn[columns].itertuples(index=False, name=None):
-            if row[1] not in used and len(picked) < wanted:
-                used.add(row[1])
-                picked.append(row)
-        ordered = ordered[~ordered["patient"].isin(used)]
+    columns = ["radiograph", "patient", "finding", "value", "hit", "probability"]
+    picked: list[tuple[str, str, str, float, float, float]] = []
+    while len(picked) < wanted:
+        left = ordered[~ordered["patient"].isin(used)]
+        if not len(left):
+            break
+        turns = [row[2] for row in picked]
+        first = left.groupby("finding", sort=False).head(1)
+        first = first.assign(turn=[turns.count(f) for f in first["finding"]])
+        row = next(first.sort_values(["turn", *across, "finding"])[columns].itertuples(index=False, name=None))
+        used.add(row[1])
+        picked.append(row)
     return picked
 
 
-def panels(view: View, data: Dataset, examples: Sequence[Example]) -> list[Panel]:
-    """Draw the examples whose radiograph can be read.
-
-    Errors: `DataError` if the data set no longer holds one of them.
-    """
+def panels(view: View, data: Dataset, maps: Maps, examples: Sequence[Example]) -> list[Panel]:
+    """Draw the examples. Errors: `DataError` if the data set or the maps no longer hold one of them."""
     wanted = {e.radiograph for e in examples}
     found = {r.id: r for r in data.radiographs if r.id in wanted}
     missing = sorted(wanted - found.keys())
     if missing:
         raise DataError(f"{data.spec!r} no longer holds {', '.join(missing)}; was it changed since the run?")
-    return [_panel(view, data, found[e.radiograph], e, i) for i, e in enumerate(examples)]
+    return [
+        _panel(view, data, found[e.radiograph], _find(maps, view.best or "", e), e, i) for i, e in enumerate(examples)
+    ]
 
 
-def _panel(view: View, data: Dataset, radiograph: Radiograph, example: Example, number: int) -> Panel:
-    source = view.best or ""
+def _find(maps: Maps, source: str, example: Example) -> SaliencyMap:
+    for m in maps.of(example.radiograph):
+        if (m.source, m.finding) == (source, example.finding) and m.status == "ok":
+            return m
+    raise DataError(f"there is no map of {source!r} for {example.finding!r} on {example.radiograph!r} any more")
+
+
+def _panel(
+    view: View, data: Dataset, radiograph: Radiograph, map_: SaliencyMap, example: Example, number: int
+) -> Panel:
     image = radiograph.read()
-    map_ = view.run.map(source, radiograph.id, example.finding)
-    readers = dict(zip(("truth", "reader"), data.readers, strict=False))
+    readers = {"truth": data.truth, "reader": (view.reader or "").partition("/")[2]}
     marks = {who: data.marks(radiograph.id, example.finding, reader) for who, reader in readers.items()}
     masks = {who: region(mark) for who, mark in marks.items() if mark is not None}
     shape = _fit(image.shape)
     lines = {who: _path(mask, shape) for who, mask in masks.items()}
-    right, predicted = _shown(image, map_, _protocol(view))
-    left_lines = [(lines.get("truth", ""), TRUTH, ""), (lines.get("reader", ""), READER, "7 4")]
-    right_lines = [(lines.get("truth", ""), TRUTH, "")]
-    if predicted is not None:
-        right_lines.append((_path(predicted, shape), PREDICTED, "2 3"))
+    protocol = _protocol(view)
+    right = _overlay(image, map_, protocol)
+    left_lines = [(lines.get("truth", ""), TRUTH, ""), (lines.get("reader", ""), READER, "6 3")]
+    predicted = _path(predicted_mask(map_, protocol), shape)
+    right_lines = [(lines.get("truth", ""), TRUTH, ""), (predicted, PREDICTED, "2 3")]
     svg = _pair(
         (_jpeg(cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)), left_lines, ""),
         (_jpeg(cv2.resize(right, shape[::-1], interpolation=cv2.INTER_AREA)), right_lines, _unseen(map_, shape)),
@@ -138,8 +146,7 @@ def _panel(view: View, data: Dataset, radiograph: Radiograph, example: Example, 
         example.hit, "" if np.isnan(example.hit) else f", hit {decimal(example.hit)}"
     )
     probability = "" if np.isnan(example.probability) else f", probability {decimal(example.probability)}"
-    status = "" if example.status == "ok" else f", map {example.status}"
-    caption = f"{score}{hit}{probability}{status}"
+    caption = f"{score}{hit}{probability}"
     alt = f"{CASES[example.case]} example: {example.finding} on radiograph {example.radiograph}. {caption}."
     return Panel(example, svg, alt, caption)
 
@@ -150,16 +157,13 @@ def _protocol(view: View) -> Protocol:
     return Protocol(**{**fields, "name": view.protocol}) if fields else PROTOCOLS.get(view.protocol, (CORRECTED,))[0]
 
 
-def _shown(image: Array, map_: SaliencyMap | None, protocol: Protocol) -> tuple[Array, Array | None]:
-    """The radiograph under its map, float32 (H, W, 3), and the predicted mask bool (H, W), None without a usable map.
+def _overlay(image: Array, map_: SaliencyMap, protocol: Protocol) -> Array:
+    """The radiograph under its map, float32 (H, W, 3); what the model did not see is dimmed.
 
     Color runs from the map's zero (from its lowest value, if that is above zero or nothing is positive) to its highest.
     """
     gray = np.repeat(image[..., None], 3, 2).astype(np.float32)  # (H, W, 3)
-    if map_ is None or map_.status != "ok":
-        return gray * 0.55, None
-    frame = map_.frame if protocol.frame == "carried" else map_.frame.whole(map_.frame.size)
-    placed, window = place(map_.values, frame)
+    placed, window = place(map_.values, map_.frame if protocol.frame == "carried" else Frame.whole(map_.frame.size))
     low, high = float(placed.min()), float(placed.max())
     base = max(low, 0.0) if high > 0 else low
     strength = np.clip((placed - base) / max(high - base, 1e-30), 0, 1)  # (H', W')
@@ -167,10 +171,7 @@ def _shown(image: Array, map_: SaliencyMap | None, protocol: Protocol) -> tuple[
     alpha = (0.8 * np.sqrt(strength))[..., None]
     shown = gray * 0.55
     shown[window] = gray[window] * (1 - alpha) + color * alpha
-    histogram = joint_histogram(placed, np.zeros(image.shape, bool), window)
-    mask = np.zeros(image.shape, bool)
-    mask[window] = mask_at(placed, histogram, cut_at(histogram, protocol.binarizer))
-    return shown, refilled(mask) if protocol.fill_holes else mask
+    return shown
 
 
 def _fit(size: tuple[int, ...]) -> tuple[int, int]:
@@ -190,9 +191,9 @@ def _path(mask: Array, shape: tuple[int, int]) -> str:
     return "".join(parts)
 
 
-def _unseen(map_: SaliencyMap | None, shape: tuple[int, int]) -> str:
+def _unseen(map_: SaliencyMap, shape: tuple[int, int]) -> str:
     """Path of the part of the picture that the frame leaves out; empty if it leaves nothing out."""
-    if map_ is None or map_.frame.is_whole:
+    if map_.frame.is_whole:
         return ""
     (height, width), box = map_.frame.size, map_.frame.box
     scale = (shape[0] / height, shape[1] / width)
@@ -221,8 +222,9 @@ def _pair(
     height, width = shape
     gap = 6
     hatch = (
-        f'<pattern id="{name}-hatch" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-        '<line x1="0" y1="0" x2="0" y2="7" stroke="#ffffff" stroke-width="1" stroke-opacity=".45"/></pattern>'
+        f'<pattern id="{name}-hatch" width="16" height="16" patternUnits="userSpaceOnUse" '
+        'patternTransform="rotate(45)">'
+        '<path d="M0 0V16" stroke="#ffffff" stroke-width="3" stroke-opacity=".4"/></pattern>'
     )
     body = _picture(*left, shape, 0, name) + _picture(*right, shape, width + gap, name)
     return (
@@ -242,7 +244,7 @@ def _picture(
         if path:  # a dark line below keeps every contour legible on bone and on lung
             dashes = f' stroke-dasharray="{dash}"' if dash else ""
             drawn.append(
-                f'<path d="{path}" fill="none" stroke="#000000" stroke-opacity=".55" stroke-width="4.5"/>'
-                f'<path d="{path}" fill="none" stroke="{color}" stroke-width="2.2"{dashes}/>'
+                f'<path d="{path}" fill="none" stroke="#000000" stroke-opacity=".5" stroke-width="3.4" {_FIXED}/>'
+                f'<path d="{path}" fill="none" stroke="{color}" stroke-width="1.7"{dashes} {_FIXED}/>'
             )
     return f'<svg x="{x}" width="{width}" height="{height}" viewBox="0 0 {width} {height}">{"".join(drawn)}</svg>'

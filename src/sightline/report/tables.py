@@ -12,7 +12,7 @@ from sightline.report.figures import series
 from sightline.report.text import FIELDS
 from sightline.report.view import AVERAGE, Number, View, decimal, title
 
-_FIRST_FAILURES = 20
+_FIRST_FAILURES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,11 @@ class Table:
 
 def by_finding(view: View) -> list[Table]:
     """One table per shown metric: findings in rows, the sources of the figure in columns."""
-    compared = [s.source for s in series(view)]
+    shown = [s.source for s in series(view)]
     findings = [*view.findings, *([AVERAGE] if len(view.findings) > 1 else [])]
     made = []
-    for metric in view.shown if compared else ():
-        rows = []
+    for metric in view.shown if shown else ():
+        rows, compared = [], [view.answering(s, metric) for s in shown]
         for finding in findings:
             numbers = [view.number(s, metric, finding) for s in compared]
             n = numbers[0]
@@ -98,7 +98,7 @@ def models(view: View) -> Table | None:
                 str(model["name"]) + ("" if training else " (untrained: control)"),
                 f"{model.get('arch', '')}, {model.get('resize', '')} to {model.get('side', '?')}²",
                 str(training.get("data", "–")),
-                str(training.get("sha256") or "–")[:12],
+                str(training.get("checkpoint") or "–")[:12],
                 f"{int(model['parameters']):,}" if model.get("parameters") else "–",
                 *(
                     f"{training[k]:,}" if isinstance(training.get(k), int) else "–"
@@ -107,7 +107,7 @@ def models(view: View) -> Table | None:
                 "–" if value is None else decimal(float(value)),
             ]
         )
-    head = ["Model", "Network", "Trained on", "Checkpoint", "Parameters", "Images", "Epochs", "Seed", "Val. AUROC"]
+    head = ["Model", "Network", "Trained on", "Checkpoint", "Parameters", "Share", "Epochs", "Seed", "Val. AUROC"]
     return Table.of("Training records", head, rows, 4) if rows else None
 
 
@@ -119,21 +119,22 @@ def statuses(view: View) -> Table | None:
         index="source", columns="status", values="maps", aggfunc="sum", fill_value=0, sort=False
     )
     columns = sorted(map(str, counts.columns), key=lambda s: (s != "ok", s))
-    rows = [[view.label(str(s)), *(f"{int(row[c]):,}" for c in columns)] for s, row in counts.iterrows()]
+    there = [s for s in view.sources if s in counts.index]
+    order = [*there, *(s for s in counts.index if s not in there)]
+    rows = [[view.label(s), *(f"{int(counts.loc[s, c]):,}" for c in columns)] for s in order]
     return Table.of("Maps by status", ["Source", *columns], rows, file="status")
 
 
 def failures(view: View) -> Table | None:
     """The first maps that failed, with the reason."""
-    keys = ["source", "radiograph", "finding", "status", "why"]
-    failed = view.scores[view.scores["status"] != "ok"][keys].drop_duplicates(keys[:3])
+    failed = view.failed[["source", "radiograph", "finding", "status", "why"]]
     if not len(failed):
         return None
     rows = [
         [view.label(r[0]), *map(str, r[1:])] for r in failed.head(_FIRST_FAILURES).itertuples(index=False, name=None)
     ]
     caption = f"The first {len(rows)} of {len(failed):,} failures" if len(failed) > len(rows) else "Failures"
-    return Table.of(caption, ["Source", "Radiograph", "Finding", "Status", "Why"], rows, 5, "scores")
+    return Table.of(caption, ["Source", "Radiograph", "Finding", "Status", "Why"], rows, 5, "maps")
 
 
 def by_protocol(view: View) -> Table:

@@ -9,7 +9,7 @@ import numpy as np
 
 from sightline.report.view import AVERAGE, View, higher_is_better, title
 
-_POOR_AUROC = 0.7
+_POOR_AUROC, _MANY_FAILED, _MOST_NOTES = 0.7, 0.1, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,8 @@ class Caution:
 
     title: str
     text: str
+    grave: bool = True
+    """Whether it changes what the figures mean; else it is worth knowing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ def _count(view: View) -> str:
 def _level(view: View, source: str, label: str, metric: str) -> str:
     text = f"{label} reaches {_a(title(metric))} of {view.number(source, metric).text()}"
     text += f", averaged over {_count(view)}" if len(view.findings) > 1 else f" for {_count(view)}"
-    others = [s for s in (view.reader, view.control) if s]
+    others = [s for s in (view.reader, view.control) if s and view.number(s, metric).defined]
     if others:
         text += ", against " + " and ".join(f"{view.number(s, metric).text()} for {_the(view, s)}" for s in others)
     return text + "."
@@ -96,7 +98,8 @@ def _pointing(view: View, source: str, metric: str) -> str:
     number = view.number(source, metric)
     if not number.defined:
         return ""
-    others = [f"{_the(view, s)} {view.number(s, metric).text()}" for s in (view.reader, view.control) if s]
+    answers = [view.answering(s, metric) for s in (view.reader, view.control) if s]
+    others = [f"{_the(view, s)} {view.number(s, metric).text()}" for s in answers if view.number(s, metric).defined]
     beside = f" ({'; '.join(others)})" if others else ""
     if metric == "hit":
         return f"The map's highest point falls inside the mark at a rate of {number.text()}{beside}."
@@ -109,13 +112,13 @@ def _against(view: View, source: str, other: str, metric: str) -> str:
     if not v.total:
         number = view.difference(source, other, metric)
         return f"The paired difference to {who} is {number.text()}." if number.defined else ""
-    parts = [f"it is clearly better than {who} on {len(v.better)} of {v.total} findings"]
-    if v.worse:
-        parts.append(f"clearly worse on {len(v.worse)}{_names(v.worse)}")
-    if v.undecided:
-        parts.append(f"cannot be told from it on {len(v.undecided)}{_names(v.undecided)}")
-    text = _join(parts)
-    return f"{text[0].upper()}{text[1:]}."
+    groups = [(v.better, "clearly better than"), (v.worse, "clearly worse than"), (v.undecided, "not told apart from")]
+    there = [(found, words) for found, words in groups if found]
+    (found, words), rest = there[0], there[1:]
+    all_of = f"{_all(v.total)} findings" if len(found) == v.total else f"{len(found)} of {v.total} findings"
+    text = f"By {title(metric)} it is {words} {who} on {all_of}"
+    parts = [f"{words.rsplit(' ', 1)[0]} on {len(names)}{_names(names)}" for names, words in rest]
+    return f"{_join([text, *parts])}."
 
 
 def _range(view: View, source: str, metric: str) -> str:
@@ -131,9 +134,14 @@ def _range(view: View, source: str, metric: str) -> str:
 def warnings(view: View) -> list[Caution]:
     """What makes the rest of the report weaker than it looks; the gravest first."""
     found = [*_no_better_than_control(view), *_inaccurate(view), *_failed(view)]
-    notes = view.info.get("dataset", {}).get("warnings", ())
-    if notes:
-        found.append(Caution("The data set has defects", " ".join(str(n).rstrip(".") + "." for n in notes)))
+    for heading, notes in (
+        ("Notes on the data", view.info.get("dataset", {}).get("warnings", ())),
+        ("Files of maps that could not be used", view.info.get("problems", ())),
+    ):
+        if notes:
+            more = f" And {len(notes) - _MOST_NOTES} more." if len(notes) > _MOST_NOTES else ""
+            said = " ".join(str(n).rstrip(".") + "." for n in notes[:_MOST_NOTES])
+            found.append(Caution(heading, said + more, grave=False))
     return found
 
 
@@ -182,20 +190,30 @@ def average_auroc(view: View, model: str) -> float | None:
 
 
 def _failed(view: View) -> list[Caution]:
-    table = view.status[view.status["status"] != "ok"]
-    table = table[table["maps"] > 0]
+    marked = view.status[view.status["marked"].astype(bool)]
+    owed = marked[np.array([view.kind(s) == "model" for s in marked["source"]], bool)]
+    table = owed[(owed["status"] != "ok") & (owed["maps"] > 0)]
     if not len(table):
         return []
+    failed, total = int(table["maps"].sum()), int(owed["maps"].sum())
     counts: dict[str, list[str]] = {}
     for source, status, maps in zip(table["source"], table["status"], table["maps"], strict=True):
         counts.setdefault(view.label(source), []).append(f"{maps:,} {status}")
     parts = [f"{label}: {', '.join(said)}" for label, said in counts.items()]
     return [
         Caution(
-            f"{int(table['maps'].sum()):,} of {int(view.status['maps'].sum()):,} maps failed",
-            f"They are counted as misses, never left out. {'; '.join(parts)}.",
+            f"{failed:,} of {total:,} maps of models failed",
+            f"{_fate(view)} {'; '.join(parts)}.",
+            grave=failed > _MANY_FAILED * total,
         )
     ]
+
+
+def _fate(view: View) -> str:
+    """What the main protocol does with a failed map."""
+    if view.info.get("protocols", {}).get(view.protocol, {}).get("empty_prediction") == "drop":
+        return "This protocol leaves them out of the averages of overlap, which flatters the method."
+    return "They are counted as misses, never left out."
 
 
 def _the(view: View, source: str) -> str:
@@ -210,6 +228,10 @@ def _a(noun: str) -> str:
 
 def _names(findings: Sequence[str], most: int = 4) -> str:
     return f" ({', '.join(findings)})" if len(findings) <= most else ""
+
+
+def _all(n: int) -> str:
+    return {1: "the one", 2: "both"}.get(n, f"all {n}")
 
 
 def _join(parts: Sequence[str]) -> str:

@@ -54,7 +54,7 @@ def size_and_probability(view: View) -> Plot | None:
         return None
     metric = view.metrics[0]
     compared = [s for s in series(view) if s.source in (view.best, view.reader, view.control)]
-    scores = view.scores[(view.scores["metric"] == metric) & view.scores["value"].notna()]
+    scores = view.scores(metric).dropna(subset="value")
     size = {s.source: _defined(scores, s.source, "area") for s in compared}
     probability = _defined(scores, view.best, "probability")
     if len(size[view.best]) < 2 * _BINS:

@@ -89,10 +89,12 @@ class View:
     def info(self) -> Mapping[str, Any]:
         return self.run.info
 
-    @cached_property
-    def scores(self) -> pd.DataFrame:
-        """Scores of the main protocol."""
-        return _where(self._table("scores"), protocol=self.protocol)
+    def scores(self, metric: str) -> pd.DataFrame:
+        """Scores of one metric under the main protocol."""
+        if not self.run.has_table("scores"):
+            return pd.DataFrame(columns=list(_COLUMNS["scores"]))
+        table = self.run.table("scores", _COLUMNS["scores"], where=("metric", metric))
+        return table[table["protocol"] == self.protocol]
 
     @cached_property
     def estimates(self) -> pd.DataFrame:
@@ -112,11 +114,18 @@ class View:
         return tuple(Auroc(model, finding, number, int(p)) for ((model, finding), number), p in rows)
 
     @cached_property
+    def failed(self) -> pd.DataFrame:
+        """Maps that were to be scored and failed: source, radiograph, finding, status, why."""
+        table = self._table("maps")
+        return table[(table["status"] != "ok") & table["marked"].astype(bool)]
+
+    @cached_property
     def status(self) -> pd.DataFrame:
         return self._table("status")
 
     def _table(self, name: str) -> pd.DataFrame:
-        return self.run.table(name) if self.run.has_table(name) else pd.DataFrame(columns=list(_COLUMNS[name]))
+        columns = _COLUMNS[name]
+        return self.run.table(name, columns) if self.run.has_table(name) else pd.DataFrame(columns=list(columns))
 
     # -- what there is --------------------------------------------------------------------------------------------
 
@@ -189,8 +198,18 @@ class View:
 
     @property
     def reader(self) -> str | None:
-        """The human benchmark."""
-        return next(iter(self.of_kind("reader")), None)
+        """The human benchmark by the first metric that any reader answers."""
+        return next((r for r in map(self.reader_for, self.shown) if r), None)
+
+    def reader_for(self, metric: str) -> str | None:
+        """The best reader by one metric: those who drew contours do not point, those who pointed drew none."""
+        readers = [s for s in self.sources if self.kind(s) == "reader" and self.number(s, metric).defined]
+        sign = -1 if higher_is_better(metric) else 1
+        return min(readers, key=lambda s: sign * self.number(s, metric).mean, default=None)
+
+    def answering(self, source: str, metric: str) -> str:
+        """The source itself, or for a reader the one who answers this metric."""
+        return (self.reader_for(metric) or source) if self.kind(source) == "reader" else source
 
     @property
     def simulated(self) -> bool:
@@ -200,14 +219,15 @@ class View:
 
     def label(self, source: str) -> str:
         """What a source is called in figures and sentences."""
-        head, _, name = source.rpartition("/")
         if source_kind(source) == "reader":
-            name = name.removeprefix("simulated").strip(" -_") or "reader"
+            name = source.partition("/")[2].removeprefix("simulated").strip(" -_") or "reader"
             return f"simulated {name}" if self.simulated else name
+        head, _, name = source.rpartition("/")
+        method, _, options = name.partition("?")
+        method = _TITLES.get(method, method) + (f" ({options})" if options else "")
         if source_kind(source) == "control":
-            return f"control: {_TITLES.get(name, name)}"
-        title = _TITLES.get(name, name)
-        return f"{title} · {head}{' (untrained)' if head in self.untrained else ''}" if head else title
+            return f"control: {' '.join([*head.split('/')[1:], method])}"
+        return f"{method} · {head}{' (untrained)' if head in self.untrained else ''}" if head else method
 
     # -- numbers --------------------------------------------------------------------------------------------------
 
@@ -248,12 +268,6 @@ def _numbers(table: pd.DataFrame, keys: list[str]) -> list[tuple[tuple[str, ...]
     ]
 
 
-def _where(table: pd.DataFrame, **equal: str) -> pd.DataFrame:
-    for column, value in equal.items():
-        table = table[table[column] == value]
-    return table
-
-
 def title(metric: str) -> str:
     """A metric's title for axes; the name itself for a metric that is no longer registered."""
     try:
@@ -270,15 +284,23 @@ def higher_is_better(metric: str) -> bool:
         return True
 
 
-_ESTIMATE = ("mean", "low", "high", "n", "patients")
-_COLUMNS = {
+_COLUMNS: dict[str, tuple[str, ...]] = {
     "scores": (
-        *("protocol", "source", "kind", "radiograph", "patient", "finding", "reader", "metric", "value"),
-        *("status", "why", "probability", "area"),
+        "protocol",
+        "source",
+        "radiograph",
+        "patient",
+        "finding",
+        "metric",
+        "value",
+        "status",
+        "probability",
+        "area",
     ),
-    "estimates": ("protocol", "metric", "source", "kind", "finding", *_ESTIMATE),
-    "differences": ("protocol", "metric", "finding", "source", "versus", *_ESTIMATE),
+    "maps": ("source", "radiograph", "finding", "status", "why", "marked"),
+    "estimates": ("protocol", "metric", "source", "finding", "mean", "low", "high", "n", "patients"),
+    "differences": ("protocol", "metric", "finding", "source", "versus", "mean", "low", "high", "n", "patients"),
     "classification": ("model", "finding", "metric", "mean", "low", "high", "n", "positives", "patients"),
-    "status": ("source", "status", "maps"),
+    "status": ("source", "status", "marked", "maps"),
 }
-"""The tables a report reads; one that a run lacks is empty."""
+"""What a report reads of each table; a table that a run lacks is empty."""

@@ -1,0 +1,111 @@
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sightline.report import figures, trends
+from sightline.report.page import plots
+from sightline.report.view import View
+
+LONG = ("A finding whose name goes on and on, as names of findings in registries of the world sometimes do", "Edema")
+TEN = (*(f"net-{i}/{m}" for i in range(4) for m in ("grad-cam", "x")), "control/center", "reader/simulated contours")
+CASES = {
+    "usual": {},
+    "one finding": {"findings": ("Edema",)},
+    "finding without marks": {"nan": "Lung Lesion"},
+    "no reader": {"sources": ("n/grad-cam", "control/center")},
+    "no model": {"sources": ("control/center", "reader/simulated contours")},
+    "no control": {"sources": ("n/grad-cam", "reader/simulated contours")},
+    "one source": {"sources": ("n/grad-cam",)},
+    "untrained": {"trained": False},
+    "one protocol": {"protocol": "corrected"},
+    "published alone": {"protocol": "published"},
+    "ten sources": {"sources": TEN},
+    "long names": {"findings": LONG, "sources": (f"{'network-' * 9}/integrated-gradients", "control/center")},
+    "one patient": {"radiographs": 2},
+    "no accuracy": {"auroc": None},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=CASES)
+def view(request, make_run):
+    return View.of(make_run(**{"radiographs": 8, **CASES[request.param]}))
+
+
+def texts(svg: str) -> list[str]:
+    return [e.text or "" for e in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_figures_are_whole_in_every_case(view):
+    for name, plot in plots(view).items():
+        assert plot.name == name
+        assert plot.alt and plot.caption and len(plot.data)
+        assert texts(plot.svg)
+        assert "nan" not in plot.alt.lower().split()
+
+
+def test_nothing_is_drawn_outside_the_picture(view):
+    for plot in plots(view).values():
+        root = ET.fromstring(plot.svg)
+        _, _, width, height = map(float, root.attrib["viewBox"].split())
+        for element in root.iter("{http://www.w3.org/2000/svg}text"):
+            x, y = float(element.attrib.get("x", 0)), float(element.attrib.get("y", 0))
+            if "translate" in element.attrib.get("transform", ""):
+                x, y = map(float, re.findall(r"translate\(([-\d.]+) ([-\d.]+)\)", element.attrib["transform"])[0])
+            wide = 6.9 * len(element.text or "")
+            style = element.attrib.get("style", "")
+            start = x - wide if "text-anchor: end" in style else x - wide / 2 if "text-anchor: middle" in style else x
+            assert start >= -1 and start + wide <= width + 1, element.text
+            assert 0 <= y <= height
+
+
+def test_figures_show_what_the_run_can_answer(make_run):
+    assert list(plots(View.of(make_run()))) == [
+        "localization", "comparison", "differences", "size", "accuracy", "protocols",
+    ]  # fmt: skip
+    without = plots(View.of(make_run(**CASES["no model"], radiographs=8)))
+    assert list(without) == ["localization", "comparison", "protocols"]
+
+
+def test_drawn_numbers_are_the_tables(make_run):
+    view = View.of(make_run())
+    estimates = view.run.table("estimates").query("protocol == 'corrected'")
+    drawn = figures.comparison(view).data
+    merged = drawn.merge(estimates, on=["metric", "source", "finding"], suffixes=("", "_table"))
+    known = merged["mean"].notna()
+    assert known.sum() == len(view.sources) * 2 - 2, "two readers answer one metric each"
+    for column in ("mean", "low", "high", "n", "patients"):
+        np.testing.assert_array_equal(merged.loc[known, column], merged.loc[known, f"{column}_table"])
+
+
+def test_a_finding_without_marks_is_said_to_have_none(make_run):
+    view = View.of(make_run(nan="Lung Lesion"))
+    assert "no mark" in texts(figures.localization(view).svg)
+
+
+def test_protocols_differ_where_the_frame_matters(make_run):
+    data = figures.protocols(View.of(make_run())).data
+    means = data[data["finding"] == "average"].pivot_table(index="metric", columns="protocol", values="mean")
+    assert means.loc["iou", "corrected"] > means.loc["iou", "published"]
+
+
+def test_bins_average_what_falls_into_them():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 1, 400)
+    scores = pd.DataFrame({"value": x, "area": x, "patient": [f"p{i % 50}" for i in range(400)]})
+    edges = np.linspace(0, 1, 6)
+    table = trends.binned(scores, "area", edges)
+    for k, row in table.iterrows():
+        inside = x[(x >= edges[k]) & (x < edges[k + 1])]
+        assert row["n"] == inside.size
+        assert row["mean"] == pytest.approx(inside.mean())
+        assert row["low"] <= row["mean"] <= row["high"]
+
+
+def test_empty_bins_are_left_out_and_the_last_edge_belongs_to_the_last_bin():
+    scores = pd.DataFrame({"value": [0.1, 0.2, 0.9], "area": [0.0, 0.1, 1.0], "patient": ["a", "b", "c"]})
+    table = trends.binned(scores, "area", np.array([0, 0.25, 0.5, 1.0]))
+    assert table["n"].tolist() == [2, 1]
+    assert table["x"].tolist() == [0.05, 1.0]

@@ -1,0 +1,58 @@
+from sightline.report import tables
+from sightline.report.view import View
+
+
+def test_cells_are_the_numbers_of_the_run(make_run):
+    view = View.of(make_run())
+    iou, hit = tables.by_finding(view)
+    assert [r[0] for r in iou.rows] == [*view.findings, "Average"]
+    for row in iou.rows:
+        finding = "average" if row[0] == "Average" else row[0]
+        number = view.number(view.best, "iou", finding)
+        assert row[1:4] == (f"{number.n:,}", f"{number.patients:,}", number.text(3))
+    assert "simulated contours" in iou.head and "simulated points" in hit.head
+
+
+def test_every_source_and_metric_is_compared(make_run):
+    view = View.of(make_run())
+    table = tables.comparison(view)
+    assert len(table.rows) == len(view.sources)
+    assert table.head == ("Source", "Kind", "IoU", "Hit rate")
+    assert all(len(row) == len(table.head) == len(table.right) for row in table.rows)
+
+
+def test_failures_carry_their_reason(make_run):
+    view = View.of(make_run())
+    failed = view.run.table("maps").query("status != 'ok'")
+    table = tables.failures(view)
+    assert len(table.rows) == min(12, len(failed))
+    assert {row[3:] for row in table.rows} == {("flat", "every value is 0")}
+    counts = tables.statuses(view)
+    assert counts.head == ("Source", "ok", "flat")
+    assert sum(int(row[2]) for row in counts.rows) == len(failed)
+
+
+def test_records_show_both_protocols_field_by_field(make_run):
+    table = tables.records(View.of(make_run()))
+    rows = {row[0]: row for row in table.rows}
+    assert table.head == ("Field", "Meaning", "published", "corrected")
+    assert rows["fill_holes"][2:] == ("yes", "no")
+    assert rows["frame"][2:] == ("stretched", "carried")
+    assert all(row[1] for row in table.rows)
+
+
+def test_training_records(make_run):
+    (row,) = tables.models(View.of(make_run())).rows
+    assert row[0] == "small-net" and "5f5f5f5f5f5f" in row and "142,310" in row and "0.87" in row
+    (row,) = tables.models(View.of(make_run(trained=False, radiographs=4))).rows
+    assert "untrained" in row[0]
+
+
+def test_published_figures_stand_beside_this_run(make_run):
+    view = View.of(make_run())
+    rows = {row[0]: row for row in tables.published_by_finding(view).rows}
+    assert len(rows) == 10
+    assert rows["Cardiomegaly"][1] == view.number(view.best, "iou", "Cardiomegaly").text(3)
+    assert rows["Cardiomegaly"][-3:] == ("0.275 [0.242, 0.307]", "0.712", "0.972 [0.944, 0.994]")
+    assert rows["Pneumothorax"][1] == "–"
+    assert tables.published()["doi"] == "10.1038/s42256-022-00536-x"

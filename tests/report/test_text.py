@@ -1,0 +1,89 @@
+import dataclasses
+import re
+
+from sightline.protocol import Protocol
+from sightline.report.text import FIELDS, average_auroc, verdict, versus, warnings
+from sightline.report.view import View
+
+
+def test_every_number_of_the_verdict_is_in_the_tables(make_run):
+    view = View.of(make_run())
+    known = {
+        text
+        for name in ("estimates", "differences")
+        for row in view.run.table(name).query("protocol == 'corrected'").itertuples()
+        for text in (f"{row.mean:.2f}", f"{row.low:.2f}", f"{row.high:.2f}")
+    }
+    found = re.findall(r"\d\.\d+", " ".join(verdict(view)))
+    assert len(found) >= 12
+    assert set(found) <= known
+
+
+def test_the_verdict_begins_with_model_human_and_control(make_run):
+    view = View.of(make_run())
+    first = verdict(view)[0]
+    for source in (view.best, view.reader, view.control):
+        assert view.number(source, "iou").text() in first
+    assert "simulated" in first
+
+
+def test_findings_are_sorted_by_their_paired_interval(make_run):
+    view = View.of(make_run())
+    v = versus(view, view.best, view.control, "iou")
+    assert v.total == len(view.findings)
+    for finding in v.better:
+        assert view.difference(view.best, view.control, "iou", finding).low > 0
+    for finding in v.worse:
+        assert view.difference(view.best, view.control, "iou", finding).high < 0
+    assert any(f"{len(v.better)} of {v.total}" in s or f"all {v.total}" in s for s in verdict(view))
+
+
+def test_maps_that_beat_no_control_are_said_to_first(make_run):
+    run = make_run(fresh=True, radiographs=12)
+    table = run.table("differences")
+    table.loc[table["versus"].str.startswith("control"), ["mean", "low", "high"]] = [-0.01, -0.05, 0.03]
+    run.write_table("differences", table)
+    first, *_ = warnings(View.of(run))
+    assert first.grave
+    assert "do not locate" in first.title
+    assert "−0.01 [−0.05, 0.03]" in first.text
+    assert "shortcut" in first.text, "the model is accurate all the same"
+
+
+def test_good_maps_of_a_good_model_carry_no_grave_warning(make_run):
+    assert not [w for w in warnings(View.of(make_run())) if w.grave]
+
+
+def test_a_poor_model_is_called_so(make_run):
+    found = [w for w in warnings(View.of(make_run(auroc=0.54, radiographs=12))) if "not accurate" in w.title]
+    assert len(found) == 1
+    assert "0.54" in found[0].text or "0.52" in found[0].text
+    assert "told from chance" in found[0].text
+
+
+def test_failed_maps_of_models_are_counted(make_run):
+    view = View.of(make_run())
+    failed = view.run.table("maps").query("status != 'ok'")
+    caution = next(w for w in warnings(view) if "failed" in w.title)
+    assert f"{len(failed)} of {2 * 20 * 4} maps" in caution.title
+    assert "misses" in caution.text
+
+
+def test_the_published_protocol_does_not_claim_to_count_failures(make_run):
+    caution = next(w for w in warnings(View.of(make_run(protocol="published"))) if "failed" in w.title)
+    assert "leaves them out" in caution.text
+
+
+def test_no_model_no_claim(make_run):
+    view = View.of(make_run(sources=("control/center", "reader/simulated contours"), radiographs=6))
+    (only,) = verdict(view)
+    assert "no maps of a trained model" in only
+    assert view.number("control/center", "iou").text() in only
+
+
+def test_no_average_auroc_where_none_was_measured(make_run):
+    assert average_auroc(View.of(make_run(auroc=None, radiographs=6)), "small-net") is None
+
+
+def test_every_protocol_field_is_explained():
+    assert set(FIELDS) == {f.name for f in dataclasses.fields(Protocol)} - {"name"}
