@@ -244,8 +244,19 @@ def test_jpeg_baseline_dicom(tmp_path: Path) -> None:
 
 def test_compressed_pixels_of_another_size_than_declared_are_refused(tmp_path: Path) -> None:
     path = jpeg_dicom(tmp_path / "a.dcm", np.zeros((16, 32), np.uint8), Rows=16, Columns=16)
-    with pytest.raises(DataError, match=r"declares \(16, 16\).*compressed pixels \(16, 32\)"):
+    with pytest.raises(DataError, match=r"declares .*\(16, 16, 1\) .*stream \(16, 32, 1\)"):
         images.read(path)
+
+
+@pytest.mark.parametrize("elements", [{"BitsStored": 4, "HighBit": 3}, {"HighBit": 6}], ids=str)
+def test_compressed_bits_that_make_gdcm_end_the_process_are_refused(tmp_path: Path, elements: dict[str, int]) -> None:
+    packed = recoded(dicom(tmp_path / "a.dcm", RAMP8), tmp_path / "b.dcm", gdcm.TransferSyntax.JPEGLosslessProcess14_1)
+    ds = pydicom.dcmread(packed)
+    for name, value in elements.items():
+        setattr(ds, name, value)
+    ds.save_as(packed)
+    with pytest.raises(DataError, match=r"of 8 bits with high bit \d; allowed: 8 of 8"):
+        images.read(packed)
 
 
 def png_declaring(height: int, width: int) -> bytes:

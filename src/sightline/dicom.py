@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -9,18 +11,44 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import generate_frames
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    RLELossless,
+)
 
 from sightline.core import Array, DataError, Size
 
 GRAY = ("MONOCHROME1", "MONOCHROME2")
 COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+PLUGINS = {
+    RLELossless: "pydicom",
+    JPEGBaseline8Bit: "pillow",
+    JPEG2000Lossless: "pylibjpeg",
+    JPEG2000: "pylibjpeg",
+}
+"""Transfer syntax -> the decoder that is taken where there are several: one result everywhere, and GDCM, which can end
+the process on damaged streams, only where it is needed."""
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue, ITU-R 601."""
 
 
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Errors of pydicom's own, which derive from no built-in one, as ValueError."""
+    try:
+        yield
+    except (BytesLengthException, InvalidDicomError) as error:
+        raise ValueError(str(error)) from error
+
+
+@_plain_errors()
 def header(file: BinaryIO, path: Path) -> FileDataset:
     """Everything before the pixels. Leaves `file` at its start.
 
@@ -38,6 +66,7 @@ def header(file: BinaryIO, path: Path) -> FileDataset:
     return ds
 
 
+@_plain_errors()
 def size_of(ds: Dataset, path: Path) -> Size:
     """(H, W) that a header declares."""
     if ds.get("Rows") is None or ds.get("Columns") is None:
@@ -45,6 +74,7 @@ def size_of(ds: Dataset, path: Path) -> Size:
     return int(ds.Rows), int(ds.Columns)
 
 
+@_plain_errors()
 def pixels(file: BinaryIO, path: Path) -> Array:
     """float32 (H, W) in [0, 1], more = more radio-opaque (DICOM PS3.3 C.11.1, C.11.2, C.7.6.3.1.2; PS3.4 N.2).
 
@@ -62,8 +92,10 @@ def pixels(file: BinaryIO, path: Path) -> Array:
         )
     if "PixelData" not in ds:
         raise DataError(f"image {path} is a DICOM file without integer pixel data; get the complete file")
-    _check_decodable(ds, path)
-    stored = pixel_array(ds, correct_unused_bits=False)  # done by _used_bits, which minds HighBit
+    # Unused bits are cleared by _used_bits, which minds HighBit.
+    stored = pixel_array(ds, decoding_plugin=_decoder(ds, path), correct_unused_bits=False)
+    if stored.ndim != (3 if photometric in COLOR else 2):
+        raise DataError(f"image {path} is {photometric} but its pixels are {stored.shape}; the file is damaged")
     if photometric in COLOR:
         full = np.float32(2 ** int(ds.BitsStored) - 1)
         return np.asarray(np.asarray(stored, np.float32) @ np.array(LUMA, np.float32) / full)  # (H, W)
@@ -71,7 +103,8 @@ def pixels(file: BinaryIO, path: Path) -> Array:
     return (1 - shown if photometric == "MONOCHROME1" else shown).astype(np.float32)
 
 
-def _check_decodable(ds: FileDataset, path: Path) -> None:
+def _decoder(ds: FileDataset, path: Path) -> str:
+    """Which of pydicom's plug-ins decodes the pixels ('' where any may); the compressed stream is checked before."""
     syntax = UID(ds.file_meta.TransferSyntaxUID)
     try:
         decoder = get_decoder(syntax)
@@ -82,30 +115,50 @@ def _check_decodable(ds: FileDataset, path: Path) -> None:
     if not decoder.is_available:
         needed = "; ".join(decoder.missing_dependencies)
         raise DataError(f"image {path} is stored as {syntax.name} ({syntax}), which needs one of: {needed}")
-    if syntax.is_encapsulated:
-        stream = next(generate_frames(ds.PixelData, number_of_frames=1), b"")
-        declared = _codestream_size(stream)
-        if declared not in (None, size_of(ds, path)):
-            raise DataError(
-                f"image {path} declares {size_of(ds, path)} (rows, columns), its compressed pixels {declared}; "
-                "the file is damaged"
-            )
+    if not syntax.is_encapsulated:
+        return ""
+    if syntax != RLELossless:
+        _check_stream(next(generate_frames(ds.PixelData, number_of_frames=1), b""), ds, path)
+    chosen = PLUGINS.get(syntax, "")
+    return chosen if chosen in decoder.available_plugins else ""
 
 
-def _codestream_size(stream: bytes) -> Size | None:
-    """(H, W) in a JPEG, JPEG-LS or JPEG 2000 stream; None where there is none. A decoder allocates by these."""
+def _check_stream(stream: bytes, ds: Dataset, path: Path) -> None:
+    """Decoders allocate by what the stream says, and GDCM ends the process where stream and header disagree."""
+    found = _stream_form(stream)
+    if found is None:
+        raise DataError(f"image {path} has compressed pixels without a frame header; the file is damaged")
+    declared = (*size_of(ds, path), int(ds.SamplesPerPixel))
+    if found[:3] != declared or found[3] > ds.BitsAllocated:
+        raise DataError(
+            f"image {path} declares (rows, columns, samples) {declared} of {ds.BitsAllocated} bits, its compressed "
+            f"stream {found[:3]} of {found[3]}; the file is damaged"
+        )
+    bits, room = int(ds.BitsStored), int(ds.BitsAllocated)
+    if ds.HighBit != bits - 1 or not (bits <= room == 16 or bits == room == 8):
+        raise DataError(
+            f"image {path} is compressed, but stores {bits} of {room} bits with high bit {ds.HighBit}; "
+            "allowed: 8 of 8, or up to 16 of 16, with the high bit one less; store it uncompressed (dcmdjpeg)"
+        )
+
+
+def _stream_form(stream: bytes) -> tuple[int, int, int, int] | None:
+    """(rows, columns, components, bits) of a JPEG, JPEG-LS or JPEG 2000 stream; None where it does not say."""
+
+    def number(at: int, length: int) -> int:
+        return int.from_bytes(stream[at : at + length], "big")
+
     if stream.startswith(b"\xff\x4f\xff\x51"):  # JPEG 2000: extent minus offset of the reference grid
-        right, bottom, left, top = (int.from_bytes(stream[i : i + 4], "big") for i in (8, 12, 16, 20))
-        return bottom - top, right - left
+        return number(12, 4) - number(20, 4), number(8, 4) - number(16, 4), number(40, 2), (number(42, 1) & 127) + 1
     at = 2
-    while stream.startswith(b"\xff\xd8") and at + 9 <= len(stream) and stream[at] == 0xFF:
+    while stream.startswith(b"\xff\xd8") and at + 10 <= len(stream) and stream[at] == 0xFF:
         marker = stream[at + 1]
         if marker == 0xFF:  # padding
             at += 1
         elif marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):  # start of frame
-            return int.from_bytes(stream[at + 5 : at + 7], "big"), int.from_bytes(stream[at + 7 : at + 9], "big")
+            return number(at + 5, 2), number(at + 7, 2), number(at + 9, 1), number(at + 4, 1)
         else:
-            at += 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
+            at += 2 + number(at + 2, 2)
     return None
 
 
