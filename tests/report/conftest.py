@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -101,8 +102,12 @@ def score_map(map_: SaliencyMap, mask: np.ndarray, protocol: Protocol) -> dict[s
     return {"iou": iou(confusion), "hit": hit(peaks(placed, mask[window], protocol.ties))}
 
 
-def score_table(data: Dataset, sources: tuple[str, ...], protocol: str, nan: str = "") -> tuple[pd.DataFrame, dict]:
+@cache
+def score_table(
+    radiographs: int, findings: tuple[str, ...], sources: tuple[str, ...], protocol: str, nan: str
+) -> tuple[pd.DataFrame, dict]:
     """Scores of made-up maps, and those maps by source."""
+    data = world(str(radiographs), "|".join(findings))
     rows, maps = [], {s: [] for s in sources}
     for i, radiograph in enumerate(data.radiographs):
         for f, finding in enumerate(data.findings):
@@ -207,7 +212,7 @@ def build(
     spec = f"world:{radiographs}?findings={'|'.join(findings)}".replace(" ", "%20")
     data = world(str(radiographs), "|".join(findings))
     run = Run.start(path, "localization", {"data": spec, "protocol": protocol, "seed": 3, "methods": ["grad-cam"]})
-    scores, maps = score_table(data, sources, protocol, nan)
+    scores, maps = score_table(radiographs, findings, sources, protocol, nan)
     estimates, differences = estimate_tables(scores)
     ids = [r.id for r in data.radiographs]
     for number, (source, flat) in enumerate(maps.items()):

@@ -39,13 +39,13 @@ def test_findings_are_sorted_by_their_paired_interval(make_run):
 
 
 def test_maps_that_beat_no_control_are_said_to_first(make_run):
-    run = make_run(fresh=True, radiographs=12)
+    run = make_run(fresh=True)
     table = run.table("differences")
     table.loc[table["versus"].str.startswith("control"), ["mean", "low", "high"]] = [-0.01, -0.05, 0.03]
     run.write_table("differences", table)
     first, *_ = warnings(View.of(run))
     assert first.grave
-    assert "do not locate" in first.title
+    assert "are not shown to locate" in first.title
     assert "−0.01 [−0.05, 0.03]" in first.text
     assert "shortcut" in first.text, "the model is accurate all the same"
 
@@ -54,8 +54,25 @@ def test_good_maps_of_a_good_model_carry_no_grave_warning(make_run):
     assert not [w for w in warnings(View.of(make_run())) if w.grave]
 
 
+def test_one_patient_proves_nothing(make_run):
+    view = View.of(make_run(radiographs=2))
+    first, *others = warnings(view)
+    assert first.title == "Only 1 patient"
+    assert not any("locate" in w.title for w in others), "without an interval there is nothing to claim"
+    assert not any("clearly" in s for s in verdict(view))
+
+
+def test_maps_clearly_worse_than_a_control_are_said_to_be(make_run):
+    run = make_run(fresh=True)
+    table = run.table("differences")
+    table.loc[table["versus"].str.startswith("control"), ["mean", "low", "high"]] = [-0.1, -0.2, -0.01]
+    run.write_table("differences", table)
+    first, *_ = warnings(View.of(run))
+    assert "do not locate" in first.title and "worse than" in first.text
+
+
 def test_a_poor_model_is_called_so(make_run):
-    found = [w for w in warnings(View.of(make_run(auroc=0.54, radiographs=12))) if "not accurate" in w.title]
+    found = [w for w in warnings(View.of(make_run(auroc=0.54))) if "not accurate" in w.title]
     assert len(found) == 1
     assert "0.54" in found[0].text or "0.52" in found[0].text
     assert "told from chance" in found[0].text

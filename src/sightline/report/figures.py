@@ -293,7 +293,7 @@ def _by_kind(view: View, source: str) -> Series:
 
 def _kinds(view: View, sources: Sequence[str]) -> list[Series]:
     names = {
-        "model": "trained model",
+        "model": "model",
         "control": "control",
         "reader": "simulated reader" if view.simulated else "reader",
     }

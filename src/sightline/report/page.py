@@ -101,7 +101,8 @@ def _subtitle(view: View) -> list[str]:
     parts = [str(data.get("title") or data.get("name", ""))]
     if data.get("radiographs") is not None:
         patients = data.get("patients")
-        parts.append(f"{data['radiographs']:,} radiographs" + (f" of {patients:,} patients" if patients else ""))
+        of = f" of {text.counted(patients, 'patient')}" if patients else ""
+        parts.append(text.counted(data["radiographs"], "radiograph") + of)
     if view.protocol:
         parts.append(f"{view.protocol} protocol")
     parts.append(str(view.info.get("created", ""))[:10])
@@ -220,7 +221,7 @@ def _methods(view: View) -> list[Block]:
         )
     facts = [("Data", ", ".join(str(data[k]) for k in ("title", "spec", "license", "source") if data.get(k)))]
     facts += [(f"Method {n}", _described(m)) for n, m in info.get("methods", {}).items()]
-    facts += [("Options", _pairs(info.get("options", {}))), ("Versions", _pairs(info.get("versions", {})))]
+    facts += [("Versions", _pairs(info.get("versions", {})))]
     facts += [
         ("Seconds", _pairs(info.get("seconds", {}))),
         ("Run", command(str(info.get("study", "")), info.get("options", {}), view.run.path)),

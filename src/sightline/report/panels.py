@@ -29,8 +29,8 @@ CASES = {"best": "Best", "typical": "Typical", "worst": "Worst"}
 RULE = (
     "Best and worst: of each finding the map with the highest and the lowest {metric}, then the three highest and the "
     "three lowest among them (ties: the model's surest first). Typical: of each finding the map nearest to its median, "
-    "findings with most maps first. No patient twice, and no finding twice in a column while others remain. Maps that "
-    "failed have no picture; they are listed below."
+    "findings with most maps first. No patient twice, and no finding twice in a column, while others remain. Maps "
+    "that failed have no picture; they are listed below."
 )
 
 
@@ -71,35 +71,32 @@ def choose(view: View, each: int = 3) -> list[Example]:
     rows["n"] = -by_finding.transform("size")
     rows["sure"] = -rows["probability"].fillna(0)
     rows["fall"] = -rows["value"]
-    used: set[str] = set()
-    chosen = []
-    for case, within, across in (
-        ("best", ["fall", "sure"], ["fall", "sure"]),
-        ("worst", ["value", "sure"], ["value", "sure"]),
-        ("typical", ["off", "sure"], ["n"]),
-    ):
-        chosen += [Example(case, *row) for row in _spread(rows, within, across, each, used)]
+    rules = {
+        "best": (["fall", "sure"], ["fall", "sure"]),
+        "worst": (["value", "sure"], ["value", "sure"]),
+        "typical": (["off", "sure"], ["n"]),
+    }
+    chosen: list[Example] = []
+    for _ in range(each):  # one of each case in turn, so that few maps are shared out fairly
+        for case, (within, across) in rules.items():
+            example = _next(rows, case, within, across, chosen)
+            chosen += [example] if example else []
     return sorted(chosen, key=lambda e: list(CASES).index(e.case))
 
 
-def _spread(
-    rows: pd.DataFrame, within: list[str], across: list[str], wanted: int, used: set[str]
-) -> list[tuple[str, str, str, float, float, float]]:
-    """The first rows by `within`, findings taking turns by `across`; patients in `used` are passed over and added."""
-    ordered = rows.sort_values([*within, "radiograph", "finding"], kind="stable")
+def _next(rows: pd.DataFrame, case: str, within: list[str], across: list[str], chosen: list[Example]) -> Example | None:
+    """The next example of a case: the first map by `within` of the finding whose turn it is, then by `across`."""
+    shown = {(e.radiograph, e.finding) for e in chosen}
+    left = rows[[pair not in shown for pair in zip(rows["radiograph"], rows["finding"], strict=True)]]
+    others = left[~left["patient"].isin({e.patient for e in chosen})]
+    left = others if len(others) else left
+    if not len(left):
+        return None
+    turns = [e.finding for e in chosen if e.case == case]
+    first = left.sort_values([*within, "radiograph"], kind="stable").groupby("finding", sort=False).head(1)
+    first = first.assign(turn=[turns.count(f) for f in first["finding"]]).sort_values(["turn", *across, "finding"])
     columns = ["radiograph", "patient", "finding", "value", "hit", "probability"]
-    picked: list[tuple[str, str, str, float, float, float]] = []
-    while len(picked) < wanted:
-        left = ordered[~ordered["patient"].isin(used)]
-        if not len(left):
-            break
-        turns = [row[2] for row in picked]
-        first = left.groupby("finding", sort=False).head(1)
-        first = first.assign(turn=[turns.count(f) for f in first["finding"]])
-        row = next(first.sort_values(["turn", *across, "finding"])[columns].itertuples(index=False, name=None))
-        used.add(row[1])
-        picked.append(row)
-    return picked
+    return Example(case, *next(first[columns].itertuples(index=False, name=None)))
 
 
 def panels(view: View, data: Dataset, maps: Maps, examples: Sequence[Example]) -> list[Panel]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from sightline.report.view import AVERAGE, View, higher_is_better, title
 
-_POOR_AUROC, _MANY_FAILED, _MOST_NOTES = 0.7, 0.1, 5
+_POOR_AUROC, _MANY_FAILED, _MOST_NOTES, _FEW_PATIENTS = 0.7, 0.1, 5, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,11 @@ def _without_model(view: View, metric: str) -> list[str]:
     return [f"This run holds no maps of a trained model. {title(metric)} over {_count(view)}: {levels or 'undefined'}."]
 
 
+def counted(n: int, noun: str) -> str:
+    """'1 patient', '2,000 patients'."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def _count(view: View) -> str:
     n = len(view.findings)
     return f"{n} findings" if n != 1 else view.findings[0]
@@ -109,9 +114,9 @@ def _pointing(view: View, source: str, metric: str) -> str:
 def _against(view: View, source: str, other: str, metric: str) -> str:
     who = _the(view, other)
     v = versus(view, source, other, metric)
-    if not v.total:
+    if not v.total or np.isnan(view.difference(source, other, metric).low):
         number = view.difference(source, other, metric)
-        return f"The paired difference to {who} is {number.text()}." if number.defined else ""
+        return f"Its paired difference to {who} is {number.text()}." if number.defined else ""
     groups = [(v.better, "clearly better than"), (v.worse, "clearly worse than"), (v.undecided, "not told apart from")]
     there = [(found, words) for found, words in groups if found]
     (found, words), rest = there[0], there[1:]
@@ -133,7 +138,7 @@ def _range(view: View, source: str, metric: str) -> str:
 
 def warnings(view: View) -> list[Caution]:
     """What makes the rest of the report weaker than it looks; the gravest first."""
-    found = [*_no_better_than_control(view), *_inaccurate(view), *_failed(view)]
+    found = [*_too_few(view), *_no_better_than_control(view), *_inaccurate(view), *_failed(view)]
     for heading, notes in (
         ("Notes on the data", view.info.get("dataset", {}).get("warnings", ())),
         ("Files of maps that could not be used", view.info.get("problems", ())),
@@ -145,12 +150,24 @@ def warnings(view: View) -> list[Caution]:
     return found
 
 
+def _too_few(view: View) -> list[Caution]:
+    source = view.best or view.reader or view.control
+    patients = view.number(source, view.metrics[0]).patients if source else 0
+    if not source or patients >= _FEW_PATIENTS:
+        return []
+    text = "No interval can be drawn from one patient." if patients == 1 else "Intervals of so few are too narrow."
+    return [
+        Caution(f"Only {counted(patients, 'patient')}", f"{text} Read every figure as an example, not as a result.")
+    ]
+
+
 def _no_better_than_control(view: View) -> list[Caution]:
     if view.best is None or view.control is None:
         return []
     metric = view.metrics[0]
     number = view.difference(view.best, view.control, metric)
-    if not number.defined or _side(number.low, number.high, higher_is_better(metric)) > 0:
+    side = _side(number.low, number.high, higher_is_better(metric))
+    if not number.defined or np.isnan(number.low) or side > 0:
         return []
     mean = average_auroc(view, view.best.rsplit("/", 1)[0])
     accurate = "" if mean is None or mean < 0.8 else (
@@ -159,9 +176,10 @@ def _no_better_than_control(view: View) -> list[Caution]:
     )  # fmt: skip
     return [
         Caution(
-            "These maps do not locate the findings",
-            f"The best of them, {view.label(view.best)}, is not better than {_the(view, view.control)}, which never "
-            f"looks at what the model learned: difference in {title(metric)} {number.text()}.{accurate}",
+            f"These maps {'do not' if side else 'are not shown to'} locate the findings",
+            f"The best of them, {view.label(view.best)}, is {'worse' if side else 'not clearly better'} than "
+            f"{_the(view, view.control)}, which never looks at what the model learned: "
+            f"difference in {title(metric)} {number.text()}.{accurate}",
         )
     ]
 
