@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 from sightline.models import vision_ops as vision_ops  # first: before anything imports torchvision
+from sightline.models.views import study_probabilities
 from sightline.models.wrap import Model, TrainingRecord, state_hash, untrained, wrap
+from sightline.models.zoo import ModelFacts, models, open_model
 
-__all__ = ["Model", "TrainingRecord", "state_hash", "untrained", "wrap"]
+__all__ = [
+    "Model",
+    "ModelFacts",
+    "TrainingRecord",
+    "models",
+    "open_model",
+    "state_hash",
+    "study_probabilities",
+    "untrained",
+    "wrap",
+]
+
+from sightline.models import architectures as _architectures  # noqa: F401  (registers on import)

@@ -2,9 +2,9 @@
 
 The torchvision wheel of the package index is built for CUDA. Beside a CPU-only torch its library `_C` does not load,
 its operators stay undefined, and `import torchvision` (hence timm and torchxrayvision) raises `operator
-torchvision::nms does not exist`. Everything Sightline uses of torchvision is plain Python, so it is enough to define the two operators
-that the import looks up. Import this module before anything that imports torchvision; where the library loads, or
-torchvision is absent, it does nothing.
+torchvision::nms does not exist`. Everything Sightline uses of torchvision is plain Python, so it is enough to define
+the two operators that the import looks up. Import this module before anything that imports torchvision; where the
+library loads, or torchvision is absent, it does nothing.
 """
 
 from __future__ import annotations

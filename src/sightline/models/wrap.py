@@ -8,14 +8,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sightline.core import Array, DataError, Frame, SightlineError, Size, UnknownNameError
+from sightline.core import Array, Frame, SightlineError, UnknownNameError
 from sightline.findings import canonical
-from sightline.geometry import Resize, input_frame
+from sightline.geometry import Resize
+from sightline.inputs import fit_image
 from sightline.models.cut import Cut, find_cut
 from sightline.models.frozen import frozen
 
@@ -59,6 +59,8 @@ class Model:
     """Per channel, divided by after that."""
     cut: Cut | None
     """Where the features are taken; None where the network has no global pooling and none was named."""
+    features: str | None = None
+    """The module named for that, None if it was found."""
     arch: str = ""
     """Spec that builds the network anew with other weights ('densenet121'); empty for a network of the user's own."""
     training: TrainingRecord | None = None
@@ -69,25 +71,6 @@ class Model:
         first = next(self.net.parameters(), None)
         return torch.device("cpu") if first is None else first.device
 
-    def image(self, image: Array) -> tuple[Array, Frame]:
-        """What the network sees of an image, still in [0, 1], float32 (side, side), and the frame that places it.
-
-        image: float32 (H, W). Shrinking averages over areas (so fine structure does not alias), enlarging is
-        bilinear; padding is black. Errors: `DataError` if the image is not (H, W), is empty or not finite.
-        """
-        image = np.asarray(image, np.float32)
-        if image.ndim != 2 or image.size == 0 or not np.isfinite(image).all():
-            raise DataError(
-                f"{self.name} reads a finite image (H, W), not {image.shape} with NaN, infinity or more axes"
-            )
-        size = (image.shape[0], image.shape[1])
-        resized, frame = input_frame(size, self.side, self.resize)
-        seen = _resize(image, resized)
-        for axis in (0, 1):
-            offset = round(frame.box[axis] * resized[axis] / size[axis])  # negative where padded
-            seen = _window(seen, axis, offset, self.side)
-        return np.ascontiguousarray(seen), frame
-
     def normalize(self, images: Tensor) -> Tensor:
         """float32 (N, side, side) in [0, 1] -> (N, C, side, side) in the network's own units."""
         mean = images.new_tensor(self.mean)[:, None, None]
@@ -95,8 +78,11 @@ class Model:
         return (images[:, None] - mean) / std  # (N, C, side, side)
 
     def prepare(self, image: Array) -> tuple[Tensor, Frame]:
-        """float32 (H, W) in [0, 1] -> float32 (C, side, side) on the CPU, and the frame that places it on the image."""
-        seen, frame = self.image(image)
+        """float32 (H, W) in [0, 1] -> float32 (C, side, side) on the CPU, and the frame that places it on the image.
+
+        See `sightline.inputs.fit_image` for how; nothing depends on other images.
+        """
+        seen, frame = fit_image(image, self.side, self.resize)
         return self.normalize(torch.from_numpy(seen)[None])[0], frame
 
     def index(self, finding: str | int) -> int:
@@ -108,26 +94,6 @@ class Model:
         raise UnknownNameError(
             f"{self.name} has no finding {finding!r}; it has {', '.join(self.findings)} (0 to {len(self.findings) - 1})"
         )
-
-
-def _resize(image: Array, size: Size) -> Array:
-    """Each axis by itself, because OpenCV's area averaging does not work on an axis that grows."""
-    shrunk = (min(size[0], image.shape[0]), min(size[1], image.shape[1]))
-    if shrunk != image.shape:
-        image = cv2.resize(image, shrunk[::-1], interpolation=cv2.INTER_AREA)
-    if size != image.shape:
-        image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
-    return image
-
-
-def _window(image: Array, axis: int, offset: int, side: int) -> Array:
-    """`side` pixels of an axis from `offset`, zeros where there is no image."""
-    length = image.shape[axis]
-    margins = [(0, 0), (0, 0)]
-    margins[axis] = (max(-offset, 0), max(offset + side - length, 0))
-    start = max(offset, 0)
-    kept = np.take(image, np.arange(start, min(offset + side, length)), axis)
-    return np.pad(kept, margins)
 
 
 def wrap(
@@ -172,12 +138,13 @@ def wrap(
         mean=_per_channel("mean", mean, channels, IMAGENET_MEAN if color else (0.5,) * channels),
         std=_per_channel("std", std, channels, IMAGENET_STD if color else (0.25,) * channels),
         cut=None,
+        features=features,
         arch=arch,
         training=training,
     )
     if min(model.std) <= 0:
         raise SightlineError(f"std must be positive; got {model.std}")
-    return replace(model, cut=_probe(model, features))
+    return replace(model, cut=_probe(model))
 
 
 def _per_channel(
@@ -191,7 +158,7 @@ def _per_channel(
     return values
 
 
-def _probe(model: Model, features: str | None) -> Cut | None:
+def _probe(model: Model) -> Cut | None:
     noise = np.random.default_rng(0).random((2, model.side, model.side), np.float32)
     x = model.normalize(torch.from_numpy(noise)).to(model.device)  # (2, C, side, side)
     with frozen(model.net) as net, torch.no_grad():
@@ -206,7 +173,7 @@ def _probe(model: Model, features: str | None) -> Cut | None:
                 f"{model.name} returns {got} for 2 images and {wanted[1]} findings; it must return logits {wanted}: "
                 f"give as many findings as it has outputs, in their order"
             )
-        return find_cut(net, x, features)
+        return find_cut(net, x, model.features)
 
 
 def untrained(model: Model, seed: int = 0) -> Model:

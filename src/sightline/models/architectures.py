@@ -1,0 +1,172 @@
+"""Entries of the zoo. Adding one: a function of (argument, findings, options) that returns a `Model`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from sightline.core import SightlineError
+from sightline.models.small import Small
+from sightline.models.wrap import Model, TrainingRecord
+from sightline.models.zoo import classifier, models
+
+Findings = tuple[str, ...] | None
+CHECKPOINT = "path of a checkpoint, or nothing for random weights"
+
+
+@models("small", argument=CHECKPOINT, source="a residual network of our own, 216 thousand weights")
+def small(checkpoint: str, findings: Findings, *, side: int = 160, width: int = 24, resize: str = "stretch") -> Model:
+    """A small residual network that learns from the phantom within minutes on two CPU cores."""
+    arch = f"small?{side=}&{width=}"
+    return classifier(arch, partial(Small, width=width), checkpoint, findings, side, resize, channels=1)
+
+
+@models("densenet121", argument=CHECKPOINT, source="Huang et al. 2017, arXiv:1608.06993")
+def densenet121(checkpoint: str, findings: Findings, *, side: int = 320, resize: str = "center-crop") -> Model:
+    """DenseNet-121 of torchvision, the network of CheXNet and CheXpert."""
+    return _torchvision("densenet121", "densenet121", checkpoint, findings, side, resize)
+
+
+@models("resnet152", argument=CHECKPOINT, source="He et al. 2016, arXiv:1512.03385")
+def resnet152(checkpoint: str, findings: Findings, *, side: int = 320, resize: str = "center-crop") -> Model:
+    """ResNet-152 of torchvision, one of the three of CheXlocalize."""
+    return _torchvision("resnet152", "resnet152", checkpoint, findings, side, resize)
+
+
+@models("inception_v3", argument=CHECKPOINT, source="Szegedy et al. 2016, arXiv:1512.00567")
+def inception_v3(checkpoint: str, findings: Findings, *, side: int = 299, resize: str = "center-crop") -> Model:
+    """Inception-v3 of torchvision without its auxiliary head, the network of Arun et al."""
+    return _torchvision("inception_v3", "inception_v3", checkpoint, findings, side, resize)
+
+
+@models("inception_v4", argument=CHECKPOINT, source="Szegedy et al. 2017, arXiv:1602.07261")
+def inception_v4(checkpoint: str, findings: Findings, *, side: int = 299, resize: str = "center-crop") -> Model:
+    """Inception-v4 of timm, one of the three of CheXlocalize."""
+    return _timm("inception_v4", "inception_v4", checkpoint, findings, side, resize)
+
+
+@models("vit_small_patch16_224", argument=CHECKPOINT, source="Dosovitskiy et al. 2021, arXiv:2010.11929")
+def vit_small(checkpoint: str, findings: Findings, *, side: int = 224, resize: str = "center-crop") -> Model:
+    """ViT-S/16 of timm, read at the first norm of its last block."""
+    return _timm("vit_small_patch16_224", "vit_small_patch16_224", checkpoint, findings, side, resize)
+
+
+@models("torchvision", argument="name of a torchvision classifier", source="https://docs.pytorch.org/vision")
+def torchvision_model(
+    name: str, findings: Findings, *, checkpoint: str = "", side: int = 224, resize: str = "center-crop"
+) -> Model:
+    """Any classifier of torchvision: 'torchvision:resnet50?checkpoint=ckpt.pt'."""
+    return _torchvision(f"torchvision:{name}", name, checkpoint, findings, side, resize)
+
+
+@models("timm", argument="name of a timm classifier", source="https://github.com/huggingface/pytorch-image-models")
+def timm_model(
+    name: str, findings: Findings, *, checkpoint: str = "", side: int = 224, resize: str = "center-crop"
+) -> Model:
+    """Any classifier of timm: 'timm:convnext_tiny?checkpoint=ckpt.pt'."""
+    return _timm(f"timm:{name}", name, checkpoint, findings, side, resize)
+
+
+@models("xrv", argument="weights of torchxrayvision", source="Cohen et al. 2022, arXiv:2111.00595", extra="xrv")
+def xrv(weights: str, findings: Findings, *, resize: str = "center-crop") -> Model:
+    """A trained classifier of torchxrayvision: 'xrv:densenet121-res224-all'; the package fetches the weights.
+
+    Logits are explained, without the rescaling to operating points that the package's own forward ends in: its
+    gradient vanishes for findings that have none. Findings without training ('' in the package) are left out.
+    """
+    try:
+        import torchxrayvision
+    except ImportError as error:
+        raise SightlineError("xrv needs torchxrayvision; pip install 'sightline[xrv]'") from error
+    known = torchxrayvision.models.model_urls
+    if weights not in known:
+        raise SightlineError(f"torchxrayvision has no weights {weights!r}; it has {', '.join(sorted(known))}")
+    try:
+        net = torchxrayvision.models.get_model(weights)
+    except OSError as error:
+        raise SightlineError(f"torchxrayvision could not fetch the weights {weights!r}: {error}") from error
+    return _bare_xrv(net, weights, findings, resize)
+
+
+def _bare_xrv(net: Any, weights: str, findings: Findings, resize: str) -> Model:
+    net.op_threshs, net.apply_sigmoid = None, False
+    trained = [i for i, finding in enumerate(net.pathologies) if finding]
+    side = int(getattr(net, "input_resolution", 224))
+    model = classifier(
+        f"xrv:{weights}",
+        lambda _: Columns(net, trained),
+        "",
+        tuple(net.pathologies[i] for i in trained),
+        side,
+        resize,
+        channels=1,
+        mean=0.5,
+        std=1 / 2048,
+    )  # fmt: skip  (inputs run from -1024 to 1024)
+    if findings is not None and findings != model.findings:
+        raise SightlineError(f"xrv:{weights} finds {', '.join(model.findings)}; leave findings out, or choose targets")
+    return replace(model, training=TrainingRecord(f"torchxrayvision weights {weights}"))
+
+
+class Columns(nn.Module):
+    """Some of the outputs of another network."""
+
+    def __init__(self, net: nn.Module, columns: list[int]) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("columns", torch.tensor(columns), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) -> logits (N, len(columns))."""
+        out: Tensor = self.net(x)[:, self.columns]
+        return out
+
+
+def _torchvision(spec: str, name: str, checkpoint: str, findings: Findings, side: int, resize: str) -> Model:
+    extra: dict[str, Any] = {}
+    features = None
+    if name in ("inception_v3", "googlenet"):
+        extra = {"aux_logits": False, "init_weights": False}
+    if name.startswith("vit_"):
+        extra = {"image_size": side}
+        depth = 24 if name.startswith("vit_l") else 32 if name.startswith("vit_h") else 12
+        features = f"encoder.layers.encoder_layer_{depth - 1}.ln_1[1:]"
+
+    def build(outputs: int) -> nn.Module:
+        try:
+            net: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=outputs, **extra)
+        except (ValueError, TypeError) as error:
+            raise SightlineError(f"torchvision builds no classifier {name!r}: {error}") from error
+        return net
+
+    return classifier(f"{spec}?side={side}", build, checkpoint, findings, side, resize, features=features)
+
+
+def _timm(spec: str, name: str, checkpoint: str, findings: Findings, side: int, resize: str) -> Model:
+    known = timm.get_pretrained_cfg(name, allow_unregistered=True) if timm.is_model(name) else None
+    if known is None:
+        near = ", ".join(timm.list_models(f"*{name}*")[:5]) or "see timm.list_models()"
+        raise SightlineError(f"timm has no model {name!r}; near: {near}")
+    extra: dict[str, Any] = {"img_size": side} if known.fixed_input_size else {}
+
+    def build(outputs: int) -> nn.Module:
+        net: nn.Module = timm.create_model(name, num_classes=outputs, **extra)
+        return net
+
+    with torch.device("meta"):
+        depth = _transformer_depth(timm.create_model(name, num_classes=1, **extra))
+    features = f"blocks.{depth - 1}.norm1" if depth else None
+    return classifier(f"{spec}?side={side}", build, checkpoint, findings, side, resize, features=features)
+
+
+def _transformer_depth(net: nn.Module) -> int:
+    """Blocks of a plain vision transformer; 0 for anything else."""
+    blocks = getattr(net, "blocks", None)
+    plain = isinstance(blocks, nn.Sequential | nn.ModuleList) and hasattr(net, "num_prefix_tokens")
+    return len(blocks) if plain and blocks is not None and hasattr(blocks[-1], "norm1") else 0

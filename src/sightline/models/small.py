@@ -1,0 +1,49 @@
+"""A small residual network that trains on a few thousand radiographs within minutes on two CPU cores."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs))
+
+
+class Block(nn.Module):
+    """Two 3 × 3 convolutions around a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.first = _conv(inputs, outputs, stride)
+        self.second = _conv(outputs, outputs)
+        same = inputs == outputs and stride == 1
+        self.shortcut = nn.Identity() if same else nn.Sequential(
+            nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, C', h / stride, w / stride)."""
+        return F.relu(self.second(F.relu(self.first(x))) + self.shortcut(x))
+
+
+class Small(nn.Module):
+    """float32 (N, 1, h, w) -> logits (N, outputs). Features (N, 4 width, h / 16, w / 16) enter an average pooling."""
+
+    def __init__(self, outputs: int, width: int = 24) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, width, 5, 2, 2, bias=False), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
+        )  # h / 4
+        self.body = nn.Sequential(
+            Block(width, width),
+            Block(width, 2 * width, 2),  # h / 8
+            Block(2 * width, 2 * width),
+            Block(2 * width, 4 * width, 2),  # h / 16
+        )
+        self.head = nn.Linear(4 * width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.body(self.stem(x))  # (N, 4 width, h / 16, w / 16)
+        logits: Tensor = self.head(features.mean((2, 3)))
+        return logits

@@ -1,0 +1,151 @@
+"""The zoo: architectures by name, `open_model("densenet121:ckpt.pt?side=320", findings)`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sightline.core import DataError, SightlineError, UnknownNameError
+from sightline.findings import CHEXPERT, canonical
+from sightline.geometry import Resize
+from sightline.models.checkpoint import FORMAT, load_safely, load_weights
+from sightline.models.wrap import Model, TrainingRecord, wrap
+from sightline.registry import Registry
+from sightline.spec import parse_spec, typed_options
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What is known of an entry before it builds anything."""
+
+    argument: str
+    """What follows the colon in its spec."""
+    source: str
+    """Where the architecture is defined: DOI, arXiv id or URL."""
+    extra: str = "torch"
+    """The optional dependencies it needs: pip install 'sightline[EXTRA]'."""
+
+
+models: Registry[ModelFacts] = Registry("model", ModelFacts)
+"""name -> function of (argument: str, findings: tuple[str, ...] | None) -> Model with random or its own weights;
+options are keyword arguments with defaults."""
+
+
+RESIZES: dict[str, Resize] = {"stretch": "stretch", "center-crop": "center-crop", "pad": "pad"}
+
+
+def open_model(spec: str, findings: Sequence[str] | None = None, *, seed: int = 0) -> Model:
+    """A model by its spec.
+
+    'ckpt.pt' (written by `fit`: knows everything itself), 'densenet121:ckpt.pt?side=320', 'timm:resnet50',
+    'small' (random weights, drawn from `seed`), 'my_package.models:make' (a function that returns a `Model`).
+    findings: in the order of the logits; may be left out where the checkpoint or the model knows them; default the
+    fourteen of CheXpert. Errors: `UnknownNameError`, `SightlineError` for options, `DataError` for checkpoints.
+    """
+    wanted = None if findings is None else tuple(canonical(finding) for finding in findings)
+    if _is_checkpoint(spec):
+        return _open_checkpoint(Path(spec), wanted)
+    name, argument, given = parse_spec(spec)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            entry = models[name]
+        except UnknownNameError:
+            return _from_function(spec, name, argument, wanted, given)
+        model: Model = entry.call(argument, wanted, **typed_options(spec, entry.call, given))
+    return model
+
+
+def _is_checkpoint(spec: str) -> bool:
+    return spec.endswith((".pt", ".pth", ".ckpt")) and ":" not in spec
+
+
+def _open_checkpoint(path: Path, findings: tuple[str, ...] | None) -> Model:
+    content = load_safely(path)
+    if content.get("format") != FORMAT:
+        raise DataError(
+            f"{path} was not written by sightline; say what network it belongs to, as in densenet121:{path}"
+        )
+    if not content["arch"]:
+        raise DataError(
+            f"{path} holds the weights of a network of your own; open it with a function, 'package.module:make'"
+        )
+    own = tuple(content["findings"])
+    if findings is not None and findings != own:
+        raise SightlineError(f"{path} finds {', '.join(own)}; it cannot be opened for {', '.join(findings)}")
+    blank = open_model(content["arch"], own)
+    load_weights(blank.net, path, content)
+    record = content["training"]
+    return wrap(
+        blank.net,
+        own,
+        content["side"],
+        content["resize"],
+        channels=content["channels"],
+        mean=content["mean"],
+        std=content["std"],
+        name=content["name"],
+        features=content["features"],
+        arch=content["arch"],
+        training=TrainingRecord(**record) if record else None,
+    )
+
+
+def _from_function(
+    spec: str, module: str, function: str, findings: tuple[str, ...] | None, given: dict[str, str]
+) -> Model:
+    """'package.module:function', called with the options of the spec."""
+    if not function or ("." not in module and importlib.util.find_spec(module) is None):
+        known = ", ".join(sorted(models))
+        raise UnknownNameError(
+            f"no model is called {module!r}; known: {known}; or a checkpoint, or 'package.module:function'"
+        )
+    try:
+        make: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise UnknownNameError(f"{spec!r} names no function that can be imported: {error}") from error
+    model = make(**typed_options(spec, make, given))
+    if not isinstance(model, Model):
+        raise SightlineError(
+            f"{spec!r} returned {type(model).__name__}; it must return a Model, made by sightline.wrap"
+        )
+    if findings is not None and findings != model.findings:
+        raise SightlineError(
+            f"{spec!r} finds {', '.join(model.findings)}; it cannot be opened for {', '.join(findings)}"
+        )
+    return model
+
+
+def classifier(
+    arch: str,
+    build: Callable[[int], nn.Module],
+    checkpoint: str,
+    findings: tuple[str, ...] | None,
+    side: int,
+    resize: str,
+    **habits: Any,
+) -> Model:
+    """Wrap what `build(number of outputs)` returns, with the weights of a checkpoint file if one is named.
+
+    arch: the spec that builds it again, without a checkpoint. habits: the remaining options of `wrap`.
+    """
+    if resize not in RESIZES:
+        raise SightlineError(f"resize={resize}; allowed: {', '.join(RESIZES)}")
+    content = load_safely(Path(checkpoint)) if checkpoint else {}
+    ours = content.get("format") == FORMAT
+    findings = findings or (tuple(content["findings"]) if ours else CHEXPERT)
+    net = build(len(findings))
+    record = None
+    if checkpoint:
+        load_weights(net, Path(checkpoint), content)
+        stated = content["training"] if ours else {"data": f"as in {checkpoint}"}
+        record = TrainingRecord(**stated) if stated else None
+    name = parse_spec(arch)[0] if not checkpoint else Path(checkpoint).stem
+    return wrap(net, findings, side, RESIZES[resize], arch=arch, name=name, training=record, **habits)

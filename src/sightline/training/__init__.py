@@ -1,0 +1,7 @@
+"""Training: one readable `fit`, by patient, resumable, from any data set to a checkpoint that describes itself."""
+
+from __future__ import annotations
+
+from sightline.training.fit import fit
+
+__all__ = ["fit"]
