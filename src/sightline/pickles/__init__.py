@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from sightline.core import DataError
-from sightline.pickles.arrays import CALLS
+from sightline.pickles.arrays import CALLS, MAX_CELLS
 from sightline.pickles.machine import MAX_BYTES, MAX_DEPTH, MAX_STEPS, Machine
 
-__all__ = ["MAX_BYTES", "load", "loads"]
+__all__ = ["MAX_BYTES", "MAX_CELLS", "load", "loads"]
 
 
 def load(path: str | Path) -> dict[str, Any]:
