@@ -165,7 +165,7 @@ def _overlay(image: Array, map_: SaliencyMap, protocol: Protocol) -> Array:
     base = max(low, 0.0) if high > 0 else low
     strength = np.clip((placed - base) / max(high - base, 1e-30), 0, 1)  # (H', W')
     color = _OVERLAY(0.25 + 0.75 * strength)[..., :3].astype(np.float32)
-    alpha = (0.8 * np.sqrt(strength))[..., None]
+    alpha = (0.8 * strength**0.7)[..., None]
     shown = gray * 0.55
     shown[window] = gray[window] * (1 - alpha) + color * alpha
     return shown

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -53,7 +53,8 @@ def size_and_probability(view: View) -> Plot | None:
     if not view.best or not view.metrics:
         return None
     metric = view.metrics[0]
-    compared = [s for s in series(view) if s.source in (view.best, view.reader, view.control)]
+    three = (view.best, view.reader, view.control)
+    compared = [replace(s, label=view.label(s.source)) for s in series(view) if s.source in three]
     scores = view.scores(metric).dropna(subset="value")
     size = {s.source: _defined(scores, s.source, "area") for s in compared}
     probability = _defined(scores, view.best, "probability")
