@@ -43,20 +43,6 @@ def folder(path: str, finding: str = "") -> Dataset:
     _points(root / "points.csv", found)
     labels, warnings = _labels(root / "labels.csv", files)
     named = [name for row in labels.values() for name in row.findings]
-    radiographs = tuple(
-        Radiograph(
-            id=name,
-            patient=row.patient or name,
-            read=partial(images.read, file),
-            study=row.study,
-            view=row.view,
-            split=row.split,
-            labels=row.findings,
-            facts={"path": str(file)},
-        )
-        for name, file in files.items()
-        for row in (labels.get(name, _Row()),)
-    )
     if not any(row.patient for row in labels.values()):
         warnings.append("no patients are named (labels.csv, column patient): each image counts as a patient of its own")
     readers = dict.fromkeys(reader for _, _, reader in found.marks)
@@ -64,7 +50,7 @@ def folder(path: str, finding: str = "") -> Dataset:
         name="folder",
         spec=f"folder:{path}" + (f"?finding={finding}" if finding else ""),
         findings=tuple(dict.fromkeys([*named, *(finding for _, finding, _ in found.marks)])),
-        radiographs=radiographs,
+        radiographs=tuple(_radiograph(name, file, labels.get(name, _Row())) for name, file in files.items()),
         marks=found,
         readers=("truth", *(reader for reader in readers if reader != "truth")) if readers else (),
         facts={"license": "yours", "warnings": tuple(warnings)},
@@ -226,6 +212,19 @@ class _Row:
     view: str = ""
     split: str = ""
     findings: Mapping[str, float] = field(default_factory=dict)
+
+
+def _radiograph(name: str, file: Path, row: _Row) -> Radiograph:
+    return Radiograph(
+        id=name,
+        patient=row.patient or name,
+        read=partial(images.read, file),
+        study=row.study,
+        view=row.view,
+        split=row.split,
+        labels=row.findings,
+        facts={"path": str(file)},
+    )
 
 
 def _labels(file: Path, files: Mapping[str, Path]) -> tuple[dict[str, _Row], list[str]]:
