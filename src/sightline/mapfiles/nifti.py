@@ -13,18 +13,23 @@ from sightline.mapfiles.content import Content, as_grid, check_shape, explained
 def read(path: Path, finding: str) -> Content:
     """The first axis of the array is the column (x, to the right), the second the row (y, downwards), as tools write
     that turn radiographs into NIfTI. Slope and intercept are applied; the affine (position and direction in space, of
-    which a radiograph has none) is not."""
+    which a radiograph has none) is not.
+
+    Errors: `DataError` for a damaged file, and for more than one slice.
+    """
     import nibabel  # takes 0.3 s: only who reads NIfTI pays
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError, HeaderTypeError
+    from nibabel.wrapstruct import WrapStructError
 
     with explained(path):
         try:
             image = nibabel.nifti1.Nifti1Image.from_filename(path)
-        except nibabel.filebasedimages.ImageFileError as error:
-            raise ValueError(*error.args) from error
-        if any(side != 1 for side in image.shape[2:]):
-            raise DataError(
-                f"map {path} has the shape {image.shape}, more than one slice; extract the slice that is meant"
-            )
-        check_shape(image.shape[:2], path)
+            shape = image.shape
+        except (ImageFileError, HeaderDataError, HeaderTypeError, WrapStructError) as error:
+            raise DataError(f"map {path} is no NIfTI file ({error}); it is damaged, make it again") from error
+        if any(side != 1 for side in shape[2:]):
+            raise DataError(f"map {path} has the shape {shape}, more than one slice; extract the slice that is meant")
+        check_shape(shape[:2], path)
         slices = np.asanyarray(image.dataobj)  # (w, h, 1, ...)
         return Content(as_grid(slices.reshape(slices.shape[:2]), path).T)

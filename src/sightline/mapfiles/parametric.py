@@ -12,20 +12,27 @@ from sightline.mapfiles.content import Content, MisfitError, as_grid, check_shap
 
 def read(path: Path, finding: str) -> Content:
     """Stored values with rescale slope and intercept. No window, lookup table or inversion is applied: these are for
-    display, and a map is not looked at."""
+    display, and a map is not looked at.
+
+    Errors: `MisfitError` for a picture in color; `DataError` for a damaged or compressed file, or several frames.
+    """
     import pydicom  # takes 0.5 s, with its codecs: only who reads DICOM pays
+    from pydicom.errors import BytesLengthException, InvalidDicomError
     from pydicom.pixels.utils import pixel_array
 
     from sightline import dicom
 
-    with explained(path), path.open("rb") as file:
-        header = dicom.header(file, path)
-        check_shape(dicom.size_of(header, path), path)
-        if header.file_meta.TransferSyntaxUID.is_compressed:
-            raise DataError(f"map {path} is compressed, perhaps with loss; store it uncompressed (dcmconv +te)")
-        if int(header.get("SamplesPerPixel") or 1) != 1:
-            raise MisfitError(f"map {path} is a picture in color, from which values cannot be told; export it in gray")
-        ds = pydicom.dcmread(file)
-        stored = np.asarray(pixel_array(ds), np.float64)
-        values = stored * float(ds.get("RescaleSlope") or 1) + float(ds.get("RescaleIntercept") or 0)
+    try:
+        with explained(path), path.open("rb") as file:
+            header = dicom.header(file, path)
+            check_shape(dicom.size_of(header, path), path)
+            if header.file_meta.TransferSyntaxUID.is_compressed:
+                raise DataError(f"map {path} is compressed, perhaps with loss; store it uncompressed (dcmconv +te)")
+            if int(header.get("SamplesPerPixel") or 1) != 1:
+                raise MisfitError(f"map {path} is in color, from which values cannot be told; export it in gray")
+            ds = pydicom.dcmread(file)
+            stored = np.asarray(pixel_array(ds), np.float64)
+            values = stored * float(ds.get("RescaleSlope") or 1) + float(ds.get("RescaleIntercept") or 0)
+    except (BytesLengthException, InvalidDicomError) as error:
+        raise DataError(f"map {path} is no DICOM file ({error}); it is damaged, make it again") from error
     return Content(as_grid(values, path))
