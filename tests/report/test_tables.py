@@ -21,6 +21,15 @@ def test_every_source_and_metric_is_compared(make_run):
     assert all(len(row) == len(table.head) == len(table.right) for row in table.rows)
 
 
+def test_differences_are_paired_with_the_reader_who_answers(make_run):
+    view = View.of(make_run())
+    table = tables.differences(view)
+    assert table.head[1::2] == ("IoU minus simulated contours", "Hit rate minus simulated points")
+    assert not any("–" in cell.split(" ") for row in table.rows for cell in row)
+    (first,) = (row for row in table.rows if row[0] == view.label(view.best))
+    assert first[2] == view.difference(view.best, view.control, "iou").text(3)
+
+
 def test_failures_carry_their_reason(make_run):
     view = View.of(make_run())
     failed = view.run.table("maps").query("status != 'ok'")
@@ -43,7 +52,9 @@ def test_records_show_both_protocols_field_by_field(make_run):
 
 def test_training_records(make_run):
     (row,) = tables.models(View.of(make_run())).rows
-    assert row[0] == "small-net" and "5f5f5f5f5f5f" in row and "142,310" in row and "0.87" in row
+    assert (
+        row[0] == "small-net" and "5f5f5f5f5f5f" in row and "142,310" in row and row[-4:] == ("100 %", "4", "1", "0.87")
+    )
     (row,) = tables.models(View.of(make_run(trained=False, radiographs=4))).rows
     assert "untrained" in row[0]
 

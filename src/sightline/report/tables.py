@@ -62,7 +62,7 @@ def comparison(view: View) -> Table:
 def differences(view: View) -> Table:
     """Paired differences to the reader and to the strongest control."""
     against = [v for v in (view.reader, view.control) if v]
-    columns = [(m, v) for m in view.shown for v in against]
+    columns = [(m, view.answering(v, m)) for m in view.shown for v in against]
     rows = []
     for source in view.sources:
         numbers = [view.difference(source, v, m) if v != source else None for m, v in columns]
@@ -100,10 +100,8 @@ def models(view: View) -> Table | None:
                 str(training.get("data", "–")),
                 str(training.get("checkpoint") or "–")[:12],
                 f"{int(model['parameters']):,}" if model.get("parameters") else "–",
-                *(
-                    f"{training[k]:,}" if isinstance(training.get(k), int) else "–"
-                    for k in ("images", "epochs", "seed")
-                ),
+                "–" if training.get("fraction") is None else f"{100 * training['fraction']:g} %",
+                *("–" if training.get(k) is None else str(training[k]) for k in ("epochs", "seed")),
                 "–" if value is None else decimal(float(value)),
             ]
         )
