@@ -92,7 +92,8 @@ class Machine:
                 if step is None:
                     raise self.refusal(f"has the instruction {op.name}")
                 step(self, arg)
-        except (ValueError, OverflowError) as error:  # of genops: cut short, unknown instruction, bad number or text
+        except (ValueError, OverflowError, DeprecationWarning) as error:  # of genops: cut short, unknown instruction,
+            # bad number or text (a warning, of bad escapes, is an error only where the user makes warnings errors)
             raise DataError(f"{self.file} is no complete pickle ({error}); it is damaged, get it again") from error
         value = self.pop()
         if self.stack or self.outer:
