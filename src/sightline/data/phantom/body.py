@@ -1,0 +1,177 @@
+"""The healthy body as outlines: lungs, heart, mediastinum and bones of one patient, in pixels of one film."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from sightline.core import Array, Size
+from sightline.data.phantom.scene import Anatomy, Scene
+
+SHIFT = 4
+"""Fractional bits of drawing coordinates: outlines are placed to a sixteenth of a pixel."""
+
+
+@dataclass(frozen=True)
+class Film:
+    """The pixel grid of one film and the patient's position on it."""
+
+    size: Size
+    tilt: float
+
+    @classmethod
+    def of(cls, scene: Scene, width: int) -> Film:
+        """The film of a scene whose shorter side, the width, has so many pixels."""
+        return cls((round(width * scene.anatomy.aspect), width), scene.anatomy.tilt)
+
+    @property
+    def unit(self) -> int:
+        """Pixels per unit of length: the width of the film."""
+        return self.size[1]
+
+    def points(self, xy: Array) -> Array:
+        """Points (K, 2) as (x, y) in widths -> int32 for drawing, turned about the middle of the film."""
+        center = np.array([0.5, self.size[0] / self.unit / 2])
+        c, s = np.cos(self.tilt), np.sin(self.tilt)
+        turned = (np.asarray(xy, float) - center) @ np.array([[c, s], [-s, c]]) + center
+        return np.round((turned * self.unit - 0.5) * 2**SHIFT).astype(np.int32)
+
+    def fill(self, xy: Array) -> Array:
+        """Filled outline as float32 (H, W) in [0, 1], antialiased."""
+        canvas = np.zeros(self.size, np.uint8)
+        cv2.fillPoly(canvas, [self.points(xy)], 255, cv2.LINE_AA, SHIFT)
+        return canvas.astype(np.float32) / 255
+
+    def stroke(self, canvas: Array, xy: Array, width: float, value: int = 255) -> None:
+        """Draw a line of a width in units onto a uint8 canvas."""
+        cv2.polylines(canvas, [self.points(xy)], False, value, max(1, round(width * self.unit)), cv2.LINE_AA, SHIFT)
+
+    def blur(self, image: Array, sigma: float) -> Array:
+        """Gaussian blur with a standard deviation in units, at a resolution that suffices."""
+        pixels = sigma * self.unit
+        if pixels < 0.3:
+            return image
+        factor = max(1, int(pixels / 4))
+        if factor == 1:
+            return cv2.GaussianBlur(image, (0, 0), pixels)
+        small = cv2.resize(
+            image, (max(4, self.size[1] // factor), max(4, self.size[0] // factor)), interpolation=cv2.INTER_AREA
+        )
+        small = cv2.GaussianBlur(small, (0, 0), pixels * small.shape[1] / self.size[1])
+        return cv2.resize(small, self.size[::-1], interpolation=cv2.INTER_LINEAR)
+
+    def round_off(self, mask: Array, depth: float) -> Array:
+        """Thickness of a rounded body from its outline: 0 at the rim, 1 from `depth` units inward."""
+        inside = (mask > 0.5).astype(np.uint8)
+        rim = cv2.distanceTransform(inside, cv2.DIST_L2, 3) / (depth * self.unit)
+        return np.sqrt(1 - (1 - np.clip(rim, 0, 1)) ** 2).astype(np.float32)
+
+
+def smooth(points: list[tuple[float, float]], count: int = 60, closed: bool = True) -> Array:
+    """A curve through corner points, rounded twice by Chaikin's cutting; float (K, 2)."""
+    xy = np.array(points, float)
+    for _ in range(3):
+        after = np.roll(xy, -1, 0) if closed else xy[1:]
+        before = xy if closed else xy[:-1]
+        cut = np.stack([0.75 * before + 0.25 * after, 0.25 * before + 0.75 * after], 1).reshape(-1, 2)
+        xy = cut if closed else np.vstack([xy[:1], cut, xy[-1:]])
+    return xy
+
+
+@dataclass(frozen=True)
+class Body:
+    """Outlines (K, 2) as (x, y) in widths, the patient's right on the left of the film."""
+
+    top: float
+    """y of the lung apices."""
+    middle: float
+    """x of the midline."""
+    domes: tuple[float, float]
+    """y of the right and left diaphragm."""
+    half: float
+    """Half the width of the chest, from the midline to the lateral lung border."""
+    lungs: tuple[Array, Array]
+    heart: Array
+    mediastinum: Array
+    knob: tuple[float, float, float]
+    """Aortic knob: x, y, radius."""
+    hila: tuple[tuple[float, float], tuple[float, float]]
+
+
+def build(a: Anatomy, heart_scale: float = 1.0, width_scale: float = 1.0) -> Body:
+    """Outlines of a patient; `heart_scale` and `width_scale` enlarge the heart and the upper mediastinum."""
+    rng = np.random.default_rng(a.key)
+    scale = 0.5 + 0.5 * a.aspect  # taller films show a taller chest
+    top = 0.085 * scale + rng.uniform(-0.02, 0.025)
+    middle = 0.5 + 0.01 * rng.normal()
+    half = 0.405 + 0.017 * rng.normal() - 0.012 * a.female
+    length = (0.58 + 0.13 * a.breath - 0.06 * a.portable - 0.04 * a.habitus) * scale
+    right = top + length
+    domes = (right, right + 0.022 + 0.012 * rng.random())
+    lungs = (_lung(a, -1, top, domes[0], middle, half), _lung(a, 1, top, domes[1], middle, half))
+    heart = _heart(a, rng, middle, half, domes, heart_scale)
+    knob = (middle + 0.062 * width_scale + a.turn, top + 0.33 * length, 0.036 + 0.008 * rng.random())
+    mediastinum = _mediastinum(a, middle, top, knob, domes, width_scale)
+    level = top + 0.50 * length
+    hila = ((middle - 0.095 + a.turn, level), (middle + 0.095 + a.turn, level - 0.018))
+    return Body(top, middle, domes, half, lungs, heart, mediastinum, knob, hila)
+
+
+def _lung(a: Anatomy, sign: int, top: float, dome: float, middle: float, half: float) -> Array:
+    """One lung: apex under the clavicle, lateral wall, costophrenic angle, dome, mediastinal border."""
+    h, y = half * (1 + 0.015 * sign * a.asymmetry), lambda share: top + share * (dome - top)
+    inner, deep = 0.035, 0.075 + 0.02 * a.breath
+    across = [
+        (0.30, 0.0), (0.50, 0.03), (0.70, 0.16), (0.86, 0.36), (0.95, 0.60), (0.985, 0.85), (1.0, 1.0),
+    ]  # fmt: skip
+    outline = [(middle + sign * h * share, y(down)) for share, down in across]
+    outline += [(middle + sign * h * 1.0, dome + deep), (middle + sign * h * 0.97, dome + deep)]
+    outline += [
+        (middle + sign * h * 0.84, dome + 0.035),
+        (middle + sign * h * 0.62, dome),
+        (middle + sign * h * 0.36, dome + 0.005),
+    ]
+    outline += [
+        (middle + sign * (inner + 0.03), dome + 0.03),
+        (middle + sign * inner, y(0.8)),
+        (middle + sign * inner, y(0.35)),
+    ]
+    outline += [(middle + sign * (inner + 0.015), y(0.1))]
+    return smooth(outline)
+
+
+def _heart(
+    a: Anatomy, rng: np.random.Generator, middle: float, half: float, domes: tuple[float, float], scale: float
+) -> Array:
+    """Right atrial border, left ventricle and apex; a normal heart is under half as wide as the chest."""
+    ratio = (0.42 + 0.03 * rng.normal() + 0.04 * a.portable) * scale
+    wide = ratio * 2 * half
+    right, left = 0.33 * wide, 0.67 * wide
+    base = domes[1] + 0.012
+    tall = (0.27 + 0.01 * rng.normal()) * (0.55 + 0.45 * scale) + 0.02 * a.breath
+    m = middle + a.turn
+    return smooth(
+        [
+            (m - 0.45 * right, base - tall), (m - 0.85 * right, base - 0.72 * tall), (m - 1.0 * right, base - 0.42 * tall),
+            (m - 0.92 * right, base - 0.1 * tall), (m - 0.4 * right, base + 0.02), (m + 0.5 * left, base + 0.015),
+            (m + 0.93 * left, base - 0.02), (m + 1.02 * left, base - 0.2 * tall), (m + 0.86 * left, base - 0.48 * tall),
+            (m + 0.55 * left, base - 0.82 * tall), (m + 0.2 * left, base - 1.08 * tall),
+        ]
+    )  # fmt: skip
+
+
+def _mediastinum(
+    a: Anatomy, middle: float, top: float, knob: tuple[float, float, float], domes: tuple[float, float], scale: float
+) -> Array:
+    m, wide = middle + a.turn, 0.052 * scale
+    x, y, r = knob
+    low = domes[0] + 0.02
+    return smooth(
+        [
+            (m - wide * 0.75, top - 0.06), (m - wide * 0.95, top + 0.1), (m - wide * 1.15, y + 0.08), (m - wide * 1.2, low),
+            (m + wide * 1.25, low), (m + wide * 1.2, y + 0.14), (x + 0.3 * r, y + 1.7 * r), (x + r, y + 0.5 * r),
+            (x + r, y - 0.5 * r), (x + 0.2 * r, y - 1.2 * r), (m + wide * 0.85, top + 0.04), (m + wide * 0.75, top - 0.06),
+        ]
+    )  # fmt: skip

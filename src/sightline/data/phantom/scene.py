@@ -1,0 +1,145 @@
+"""A scene: everything that decides what one radiograph of one patient shows, drawn from (seed, index) alone.
+
+Geometry is in units of the image's width: x from 0 (the patient's right) to 1, y from 0 (top) to the aspect ratio.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+
+from sightline.findings import CHEXLOCALIZE
+
+Side = Literal["right", "left"]
+VISITS = 4
+"""Of every four radiographs in a row, the first two are two visits of one patient; the others have patients of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anatomy:
+    """One patient, as the body is built."""
+
+    female: bool
+    aspect: float
+    """Height over width of the film, 1 to 1.25."""
+    habitus: float
+    """0 slender to 1 heavy."""
+    tilt: float
+    """Rotation in the plane, radians."""
+    turn: float
+    """Rotation about the long axis: sideways shift of the mediastinum, widths."""
+    breath: float
+    """0 shallow to 1 deep: where the diaphragm stands."""
+    portable: bool
+    """AP at the bedside: larger heart, higher diaphragm, softer picture."""
+    asymmetry: float
+    key: tuple[int, ...]
+    """Seeds every detail that is drawn later (ribs, vessels)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesion:
+    """One finding as it is: how strong, on which side, and the seed of its details."""
+
+    finding: str
+    severity: float
+    """0 barely visible to 1 obvious."""
+    side: Side
+    key: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One radiograph."""
+
+    index: int
+    patient: int
+    visit: int
+    anatomy: Anatomy
+    lesions: tuple[Lesion, ...]
+    artifact: str = ""
+    """A shortcut drawn on the film: 'marker', 'text' or 'drain'; empty for none."""
+    noise: tuple[int, ...] = field(default=())
+
+    @property
+    def findings(self) -> frozenset[str]:
+        """What a reader would label: parents included (an enlarged heart enlarges the cardiomediastinum)."""
+        names = {lesion.finding for lesion in self.lesions}
+        names |= {"Enlarged Cardiomediastinum"} if "Cardiomegaly" in names else set()
+        return frozenset(names | ({"Lung Opacity"} if names & OPACITIES else set()))
+
+    def without(self, finding: str) -> Scene:
+        """The same patient, moment and noise without a finding, nor what it is the parent of or implies."""
+        gone = {finding} | (OPACITIES if finding == "Lung Opacity" else set())
+        gone |= {"Cardiomegaly"} if finding == "Enlarged Cardiomediastinum" else set()
+        return replace(self, lesions=tuple(lesion for lesion in self.lesions if lesion.finding not in gone))
+
+
+OPACITIES = frozenset({"Lung Lesion", "Edema", "Consolidation", "Atelectasis"})
+"""Findings that are lung opacities; a scene may also hold an opacity that is none of them."""
+
+
+def patient_of(index: int) -> tuple[int, int]:
+    """(patient, visit) of a radiograph.
+
+    >>> [patient_of(i) for i in range(5)]
+    [(0, 0), (0, 1), (1, 0), (2, 0), (3, 0)]
+    """
+    block, place = divmod(index, VISITS)
+    return (3 * block, place) if place < 2 else (3 * block + place - 1, 0)
+
+
+def scene(seed: int, index: int) -> Scene:
+    """The scene of one radiograph; nothing but (seed, index) decides it."""
+    patient, visit = patient_of(index)
+    anatomy = _anatomy(np.random.default_rng((seed, 1, patient)), (seed, 2, patient), visit)
+    return Scene(index, patient, visit, anatomy, _lesions(seed, patient, visit), noise=(seed, 4, index))
+
+
+def _anatomy(rng: np.random.Generator, key: tuple[int, ...], visit: int) -> Anatomy:
+    body = Anatomy(
+        female=bool(rng.random() < 0.45),
+        aspect=float(rng.uniform(1.0, 1.25)),
+        habitus=float(rng.beta(2, 2.5)),
+        tilt=float(rng.normal(0, 0.025)),
+        turn=float(rng.normal(0, 0.008)),
+        breath=float(rng.beta(3, 2)),
+        portable=bool(rng.random() < 0.35),
+        asymmetry=float(rng.normal(0, 1)),
+        key=key,
+    )
+    if visit:  # the same body, positioned and breathing otherwise
+        return replace(
+            body, tilt=float(rng.normal(0, 0.03)), breath=float(rng.beta(3, 2)), turn=float(rng.normal(0, 0.01))
+        )
+    return body
+
+
+def _lesions(seed: int, patient: int, visit: int) -> tuple[Lesion, ...]:
+    """Findings with the company they keep: a failing heart is large, wet and has effusions."""
+    rng = np.random.default_rng((seed, 3, patient, visit))
+    failure = rng.random() < 0.22
+    infection = rng.random() < 0.25
+    bedridden = rng.random() < 0.35
+    chance = {
+        "Cardiomegaly": 0.65 if failure else 0.12,
+        "Edema": 0.6 if failure else 0.06,
+        "Pleural Effusion": 0.6 if failure else (0.35 if infection else 0.12),
+        "Consolidation": 0.6 if infection else 0.06,
+        "Lung Opacity": 0.3 if infection else 0.06,
+        "Atelectasis": 0.45 if bedridden else 0.1,
+        "Support Devices": 0.7 if bedridden else 0.12,
+        "Pneumothorax": 0.18 if bedridden else 0.1,
+        "Lung Lesion": 0.17,
+        "Enlarged Cardiomediastinum": 0.12,
+    }
+    found = []
+    for number, finding in enumerate(CHEXLOCALIZE):
+        present, severity, side = rng.random() < chance[finding], rng.beta(1.8, 1.6), rng.random()
+        if present:
+            found.append(
+                Lesion(finding, float(severity), "right" if side < 0.5 else "left", (seed, 5, patient, visit, number))
+            )
+    return tuple(found)
