@@ -1,4 +1,7 @@
-"""Entries of the zoo. Adding one: a function of (argument, findings, options) that returns a `Model`."""
+"""Entries of the zoo. Adding one: a function of (argument, findings, options) that returns a `Model`.
+
+torchvision and timm are imported when an entry needs them: together they take longer to import than torch.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import timm
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from sightline.core import SightlineError
@@ -129,6 +130,8 @@ class Columns(nn.Module):
 
 
 def _torchvision(spec: str, name: str, checkpoint: str, findings: Findings, side: int, resize: str) -> Model:
+    import torchvision
+
     extra: dict[str, Any] = {}
     features = None
     if name in ("inception_v3", "googlenet"):
@@ -149,6 +152,8 @@ def _torchvision(spec: str, name: str, checkpoint: str, findings: Findings, side
 
 
 def _timm(spec: str, name: str, checkpoint: str, findings: Findings, side: int, resize: str) -> Model:
+    import timm
+
     known = timm.get_pretrained_cfg(name, allow_unregistered=True) if timm.is_model(name) else None
     if known is None:
         near = ", ".join(timm.list_models(f"*{name}*")[:5]) or "see timm.list_models()"

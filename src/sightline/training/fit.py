@@ -136,7 +136,7 @@ def _examples(
             raise DataError(f"no training radiograph has a known label for {finding!r}; leave it out of the findings")
     images, reasons = decoded(run, model, chosen, workers)
     readable = np.array([i not in reasons for i in range(len(chosen))])
-    run.describe(unreadable=list(reasons.values()), radiographs=[len(split.train), len(split.val)])
+    _note(run, unreadable=list(reasons.values()), radiographs=[len(split.train), len(split.val)])
     places = np.arange(len(chosen))
     training = places < len(split.train)
     return Examples(images, labels, places[training & readable], places[~training & readable])
@@ -184,7 +184,7 @@ def _train(run: Run, model: Model, examples: Examples, recipe: Recipe, record: T
                 )
                 save_checkpoint(replace(model, training=sealed), run.path / "best.pt")
             save_whole({**asdict(state), "net": model.net.state_dict(), "optimizer": optimizer.state_dict()}, last)
-            run.describe(history=state.history)
+            _note(run, history=state.history)
             bar.update(task, description=f"train (loss {loss:.3f}, validation AUROC {quality:.3f})")
 
 
@@ -265,6 +265,11 @@ def validation_auroc(model: Model, examples: Examples, batch: int) -> float:
         raise SightlineError("the network's logits are no longer finite; train with a smaller lr, in a new folder")
     each = np.array([auroc(s, y) for s, y in zip(scores.T, examples.labels[examples.val].T, strict=True)])
     return float(each[~np.isnan(each)].mean()) if (~np.isnan(each)).any() else math.nan
+
+
+def _note(run: Run, **facts: Any) -> None:
+    """Add to run.json as it stands now, so that no earlier note is lost."""
+    Run.open(run.path).describe(**facts)
 
 
 def _or_none(value: float) -> float | None:

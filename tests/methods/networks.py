@@ -1,0 +1,58 @@
+"""Small networks whose maps are known, or hard, in one way each."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sightline.models import Model, wrap
+
+FINDINGS = ("Cardiomegaly", "Edema", "Pleural Effusion")
+SIDE = 24
+
+
+class Plain(nn.Module):
+    """Convolutions with batch norm, a functional in-place ReLU, global average pooling and one linear layer.
+
+    mirrored: kernels are their own mirror images, so that a mirrored input gives mirrored maps.
+    """
+
+    def __init__(self, mirrored: bool = False) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 8, 3, 1, 1), nn.BatchNorm2d(8)
+        self.second, self.out = nn.Conv2d(8, 12, 3, 1, 1), nn.Linear(12, 3)
+        nn.init.uniform_(self.norm.running_var, 0.5, 2)
+        nn.init.normal_(self.norm.running_mean)
+        if mirrored:
+            for conv in (self.first, self.second):
+                conv.weight.data += conv.weight.data.flip(-1)
+
+    def body(self, x: Tensor) -> Tensor:
+        return self.second(F.max_pool2d(F.relu(self.norm(self.first(x)), inplace=True), 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(F.adaptive_avg_pool2d(F.relu(self.body(x), inplace=True), 1).flatten(1))
+
+
+class Flattened(nn.Module):
+    """A head that keeps places apart, so that gradients differ within a channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.relu = nn.Conv2d(3, 6, 5, 4), nn.ReLU()
+        self.hidden, self.out = nn.Linear(150, 10), nn.Linear(10, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(F.softplus(self.hidden(self.relu(self.conv(x)).flatten(1))))
+
+
+def model(net: nn.Module | None = None, seed: int = 0, mirrored: bool = False) -> Model:
+    if net is None:
+        torch.manual_seed(seed)
+        net = Plain(mirrored)
+    return wrap(net, FINDINGS, size=SIDE, mean=0.3, std=0.4)
+
+
+def batch(count: int, seed: int = 1) -> Tensor:
+    return torch.randn((count, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(seed))

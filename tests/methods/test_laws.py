@@ -1,0 +1,226 @@
+"""What every registered method must hold to, whoever wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from networks import FINDINGS, SIDE, Flattened, batch, model
+from torch import Tensor, nn
+
+from sightline.core import SightlineError, UnknownNameError
+from sightline.methods import Pass, methods, run_method, saliency, target_indices
+from sightline.models import Model, state_hash, wrap
+
+IDS = ["a", "b", "c"]
+ALL = sorted(methods)
+FAST = {"integrated-gradients": "integrated-gradients?nodes=4"}
+
+
+def prior(ids: tuple[str, ...], findings: tuple[str, ...]) -> Tensor:
+    """Depends on the finding, not on the image."""
+    ramp = torch.linspace(0, 1, 6)
+    return torch.stack([(ramp[:, None] * ramp.flip(0) + len(f)) for f in findings])[None].expand(len(ids), -1, -1, -1)
+
+
+def maps_of(
+    name: str, m: Model, x: Tensor, targets: list[str] | None = None, ids: list[str] | None = None, of: str = "logit"
+) -> Tensor:
+    spec = FAST.get(name, name)
+    return saliency(m, x, targets, [spec], ids=ids or IDS[: len(x)], seed=5, prior=prior, of=of)[spec]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_shape_type_and_facts(name: str) -> None:
+    maps = maps_of(name, model(), batch(3))
+    facts = methods[name].facts
+    assert maps.shape[:2] == (3, 3) and maps.dtype == torch.float32
+    assert not maps.requires_grad and torch.isfinite(maps).all()
+    assert facts.signed or float(maps.min()) >= 0
+    assert not facts.class_agnostic or bool((maps == maps[:, :1]).all())
+    if facts.resolution != "own":
+        assert maps.shape[2:] == ((12, 12) if facts.resolution == "features" else (SIDE, SIDE))
+    assert facts.source and methods[name].summary
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_image_alone_gets_the_map_it_gets_among_others_in_any_order(name: str) -> None:
+    m, x = model(), batch(3)
+    together = maps_of(name, m, x)
+    scale = float(together.abs().max())
+    for i in range(3):
+        assert torch.allclose(maps_of(name, m, x[i : i + 1], ids=[IDS[i]])[0], together[i], atol=1e-5 * scale)
+    order = [2, 0, 1]
+    shuffled = maps_of(name, m, x[order], ids=[IDS[i] for i in order])
+    assert torch.allclose(shuffled, together[order], atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_findings_together_equal_findings_alone(name: str) -> None:
+    m, x = model(), batch(2)
+    together = maps_of(name, m, x)
+    for i, finding in enumerate(FINDINGS):
+        alone = maps_of(name, m, x, [finding])
+        assert torch.allclose(alone[:, 0], together[:, i], atol=1e-5 * float(together.abs().max()))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_same_call_gives_the_same_bits(name: str) -> None:
+    m, x = model(), batch(2)
+    first = maps_of(name, m, x)
+    torch.manual_seed(99)
+    assert torch.equal(maps_of(name, m, x), first)
+
+
+@pytest.mark.parametrize("name", [n for n in ALL if n not in ("noise", "average-mask")])
+def test_a_mirrored_image_gets_a_mirrored_map_from_a_mirrored_network(name: str) -> None:
+    m, x = model(mirrored=True), batch(2)
+    maps = maps_of(name, m, x)
+    assert torch.allclose(maps_of(name, m, x.flip(-1)), maps.flip(-1), atol=1e-4 * float(maps.abs().max()))
+
+
+@pytest.mark.parametrize("name", [n for n in ALL if methods[n].facts.needs in ("features", "input-gradient")])
+def test_a_lower_logit_changes_no_map(name: str) -> None:
+    """Most findings of most radiographs have negative logits; a bias says nothing about places."""
+    m, x = model(), batch(2)
+    before = maps_of(name, m, x)
+    with torch.no_grad():
+        m.net.out.bias -= 40
+    assert torch.allclose(maps_of(name, m, x), before, atol=1e-5 * float(before.abs().max()))
+
+
+def snapshot(net: nn.Module) -> list[object]:
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return [
+        state_hash(net),
+        [(p.requires_grad, p._version, None if p.grad is None else p.grad.tolist()) for p in net.parameters()],
+        [(type(m), m.training, [list(getattr(m, h).values()) for h in hooks], set(vars(m))) for m in net.modules()],
+    ]
+
+
+@pytest.fixture
+def used_model() -> Iterator[Model]:
+    """A model its owner works with: partly frozen, in training mode, with gradients and a hook of her own."""
+    m = model()
+    m.net.train()
+    m.net.norm.eval()
+    m.net.first.weight.requires_grad_(False)
+    m.net.out.bias.grad = torch.ones(3)
+    m.net.second.register_forward_hook(lambda module, args, output: None)
+    yield m
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_model_is_left_as_it_was(name: str, used_model: Model) -> None:
+    before = snapshot(used_model.net)
+    x = batch(2).requires_grad_()
+    maps_of(name, used_model, x)
+    assert snapshot(used_model.net) == before
+    assert x.grad is None
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_model_is_left_as_it_was_after_an_exception(name: str, used_model: Model) -> None:
+    before = snapshot(used_model.net)
+    with pytest.raises(KeyError), Pass(used_model, batch(2), prior=prior) as p:
+        run_method(p, FAST.get(name, name), target_indices(used_model, None))
+        raise KeyError
+    assert snapshot(used_model.net) == before
+
+
+def test_the_model_is_left_as_it_was_after_an_exception_inside_its_forward(used_model: Model) -> None:
+    class BoomError(RuntimeError):
+        pass
+
+    def boom(module: nn.Module, args: object) -> None:
+        raise BoomError
+
+    handle = used_model.net.out.register_forward_pre_hook(boom)
+    before = snapshot(used_model.net)
+    for name in ("grad-cam", "integrated-gradients"):
+        with pytest.raises(BoomError):
+            saliency(used_model, batch(2), None, [name])
+        assert snapshot(used_model.net) == before
+    handle.remove()
+
+
+@pytest.mark.parametrize("guard", ["inference_mode", "no_grad", "autocast"])
+def test_the_callers_gradient_mode_does_not_matter(guard: str) -> None:
+    m, x = model(), batch(2)
+    wanted = saliency(m, x, None, ["grad-cam", "grad-cam++", "integrated-gradients?nodes=4"])
+    context = torch.autocast("cpu", torch.bfloat16) if guard == "autocast" else getattr(torch, guard)()
+    with context:
+        got = saliency(m, x.clone(), None, list(wanted))
+    for name, maps in wanted.items():
+        assert torch.equal(got[name], maps), name
+
+
+def test_several_methods_share_one_forward() -> None:
+    m = model()
+    calls: list[int] = []
+    handle = m.net.first.register_forward_hook(lambda module, args, output: calls.append(len(args[0])))
+    saliency(m, batch(2), None, ["grad-cam", "grad-cam++", "center", "edges", "noise"])
+    handle.remove()
+    assert calls == [2]
+
+
+def test_strict_arguments() -> None:
+    m, x = model(), batch(2)
+    with pytest.raises(UnknownNameError, match="no finding 'Nodule'"):
+        saliency(m, x, ["Nodule"], ["grad-cam"])
+    with pytest.raises(SightlineError, match="distinct"):
+        saliency(m, x, ["Edema", 1], ["grad-cam"])
+    with pytest.raises(SightlineError, match="distinct"):
+        saliency(m, x, [], ["grad-cam"])
+    with pytest.raises(SightlineError, match=r"write \['Edema'\]"):
+        saliency(m, x, "Edema", ["grad-cam"])
+    with pytest.raises(SightlineError, match=r"write \['grad-cam'\]"):
+        saliency(m, x, None, "grad-cam")
+    with pytest.raises(UnknownNameError, match="did you mean 'grad-cam"):
+        saliency(m, x, None, ["gradcam"])
+    with pytest.raises(SightlineError, match="has no option 'node'; allowed: baseline, nodes"):
+        saliency(m, x, None, ["integrated-gradients?node=3"])
+    with pytest.raises(SightlineError, match="option nodes takes int, not 'many'"):
+        saliency(m, x, None, ["integrated-gradients?nodes=many"])
+    with pytest.raises(SightlineError, match="a method takes options only"):
+        saliency(m, x, None, ["grad-cam:layer4"])
+    with pytest.raises(SightlineError, match="average-mask needs maps known beforehand"):
+        saliency(m, x, None, ["average-mask"])
+    with pytest.raises(SightlineError, match="1 ids for 2 images"):
+        saliency(m, x, None, ["grad-cam"], ids=["a"])
+
+
+def test_a_model_without_features_says_how_to_name_them() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, SIDE), nn.Flatten(), nn.Linear(4, 3))
+    m = wrap(net, FINDINGS, size=SIDE)
+    with pytest.raises(SightlineError, match=r"has no features: .*features='path\.of\.module'"):
+        saliency(m, batch(1), None, ["grad-cam"])
+    assert saliency(m, batch(1), None, ["integrated-gradients"])["integrated-gradients"].shape == (1, 3, SIDE, SIDE)
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (lambda p, t: torch.zeros(1, 1, 4, 4), "returned"),
+        (lambda p, t: torch.zeros(2, 3, 0, 4), "returned"),
+        (lambda p, t: torch.zeros(2, 3, 4, 4).double(), "returned torch.float64"),
+        (lambda p, t: None, "returned NoneType"),
+    ],
+)
+def test_a_method_that_breaks_its_contract_is_named(result: object, message: str) -> None:
+    facts = {"needs": "nothing", "signed": False, "class_agnostic": False, "resolution": "own", "source": "here"}
+    methods("broken", **facts)(result)  # type: ignore[type-var]
+    try:
+        with pytest.raises(SightlineError, match=f"method broken {message}"):
+            saliency(model(), batch(2), None, ["broken"])
+    finally:
+        del methods._entries["broken"]
+
+
+def test_flattening_heads_hold_the_laws_too() -> None:
+    torch.manual_seed(0)
+    m, x = model(Flattened()), batch(3)
+    for name in ("grad-cam", "grad-cam++"):
+        together = maps_of(name, m, x)
+        assert torch.allclose(maps_of(name, m, x[1:2])[0], together[1], atol=1e-6)

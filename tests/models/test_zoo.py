@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import pickle
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from sightline.core import DataError, SightlineError, UnknownNameError
+from sightline.findings import CHEXPERT
+from sightline.models import Model, TrainingRecord, open_model, state_hash, wrap
+from sightline.models.architectures import _bare_xrv
+from sightline.models.checkpoint import save_checkpoint
+
+FINDINGS = ("Cardiomegaly", "Edema", "Pleural Effusion")
+
+
+@pytest.mark.parametrize(
+    ("spec", "where", "shape"),
+    [
+        ("small?side=64", "mean", (96, 4, 4)),
+        ("densenet121?side=64", "adaptive_avg_pool2d", (1024, 2, 2)),
+        ("inception_v3?side=139", "adaptive_avg_pool2d", (2048, 3, 3)),
+        ("timm:convnext_atto?side=64", "adaptive_avg_pool2d", (320, 2, 2)),
+        ("vit_small_patch16_224?side=64", "blocks.11.norm1", (384, 4, 4)),
+    ],
+)
+def test_entries_build_and_know_their_features(spec: str, where: str, shape: tuple[int, int, int]) -> None:
+    model = open_model(spec, FINDINGS)
+    assert model.cut is not None
+    assert (model.cut.where, model.cut.shape, model.findings) == (where, shape, FINDINGS)
+    assert model.training is None
+    assert open_model(model.arch, FINDINGS).cut == model.cut
+
+
+def test_random_weights_come_from_the_seed_alone() -> None:
+    torch.manual_seed(5)
+    first = state_hash(open_model("small?side=32", FINDINGS, seed=1).net)
+    state = torch.random.get_rng_state()
+    assert state_hash(open_model("small?side=32", FINDINGS, seed=1).net) == first
+    assert state_hash(open_model("small?side=32", FINDINGS, seed=2).net) != first
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert open_model("small?side=32").findings == CHEXPERT
+
+
+def test_a_checkpoint_opens_alone_as_the_same_model(tmp_path: Path) -> None:
+    record = TrainingRecord("phantom:10", 0.5, 3, 2, "abc", 0.8)
+    model = replace(open_model("small?side=48&width=8", FINDINGS), name="mine", training=record, resize="pad")
+    save_checkpoint(model, tmp_path / "best.pt")
+    again = open_model(str(tmp_path / "best.pt"))
+    for name in (
+        "name",
+        "findings",
+        "side",
+        "resize",
+        "channels",
+        "mean",
+        "std",
+        "cut",
+        "features",
+        "arch",
+        "training",
+    ):
+        assert getattr(again, name) == getattr(model, name)
+    assert state_hash(again.net) == state_hash(model.net)
+    with pytest.raises(SightlineError, match="cannot be opened for Edema"):
+        open_model(str(tmp_path / "best.pt"), ["Edema"])
+
+
+def test_weights_of_others_with_wrapper_prefixes(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    net = torchvision.models.resnet18(num_classes=3)
+    torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in net.state_dict().items()}}, tmp_path / "r.pth")
+    model = open_model(f"torchvision:resnet18?side=64&checkpoint={tmp_path / 'r.pth'}", FINDINGS)
+    assert state_hash(model.net) == state_hash(net)
+    assert model.training is not None and "r.pth" in model.training.data
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    torch.save(torchvision.models.resnet18(num_classes=5).state_dict(), tmp_path / "r.pth")
+    with pytest.raises(DataError, match=r"fc.weight is \(5, 512\), not \(3, 512\)"):
+        open_model(f"torchvision:resnet18?side=64&checkpoint={tmp_path / 'r.pth'}", FINDINGS)
+    torch.save({"a": torch.zeros(1)}, tmp_path / "a.pt")
+    with pytest.raises(DataError, match=r"conv1.weight is missing; .* and \d+ more"):
+        open_model(f"torchvision:resnet18?side=64&checkpoint={tmp_path / 'a.pt'}", FINDINGS)
+    with pytest.raises(DataError, match="say what network it belongs to"):
+        open_model(str(tmp_path / "a.pt"))
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("code ran",)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"state_dict": Malicious()}, tmp_path / "bad.pt")
+    with pytest.raises(DataError, match="could run code"):
+        open_model(str(tmp_path / "bad.pt"))
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Malicious(), protocol=2))
+    with pytest.raises(DataError, match="does not load as tensors"):
+        open_model(str(tmp_path / "plain.pt"))
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "bad.pt").read_bytes()[:50])
+    with pytest.raises(DataError, match="does not load"):
+        open_model(str(tmp_path / "cut.pt"))
+    assert "code ran" not in capsys.readouterr().out
+
+
+def test_a_function_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hospital_models.py").write_text(
+        "from torch import nn\nfrom sightline.models import wrap\n"
+        "def chest(side=32):\n"
+        "    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1))\n"
+        "    return wrap(net, ['Edema'], size=side)\n"
+        "def wrong():\n    return 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert open_model("hospital_models:chest?side=40").side == 40
+    with pytest.raises(SightlineError, match="returned int; it must return a Model"):
+        open_model("hospital_models:wrong")
+    with pytest.raises(UnknownNameError, match="names no function"):
+        open_model("hospital_models:missing")
+    sys.modules.pop("hospital_models")
+
+
+def test_names_and_options_that_do_not_exist() -> None:
+    with pytest.raises(UnknownNameError, match="known: densenet121"):
+        open_model("densnet121")
+    with pytest.raises(SightlineError, match="has no option 'sid'; allowed: side, resize"):
+        open_model("densenet121?sid=3")
+    with pytest.raises(SightlineError, match="resize=crop; allowed: stretch, center-crop, pad"):
+        open_model("small?resize=crop")
+    with pytest.raises(SightlineError, match="timm has no model 'resnet5'; near"):
+        open_model("timm:resnet5")
+    with pytest.raises(SightlineError, match="torchvision builds no classifier 'foo'"):
+        open_model("torchvision:foo")
+    with pytest.raises(DataError, match="is not a file"):
+        open_model("densenet121:nowhere.pt")
+
+
+def test_xrv_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchxrayvision", None)
+    with pytest.raises(SightlineError, match=r"pip install 'sightline\[xrv\]'"):
+        open_model("xrv:densenet121-res224-all")
+
+
+class Calibrated(nn.Module):
+    """Ends like torchxrayvision's: rescaled sigmoids, unless told not to; one output was never trained."""
+
+    pathologies = ("Atelectasis", "", "Effusion")
+    op_threshs: torch.Tensor | None = torch.tensor([0.5, float("nan"), 0.5])
+    apply_sigmoid = True
+    input_resolution = 32
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features, self.classifier = nn.Conv2d(1, 4, 3, 4), nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = self.classifier(self.features(x).relu().mean((2, 3)))
+        return out if self.op_threshs is None and not self.apply_sigmoid else out.sigmoid()
+
+
+def test_xrv_gives_logits_of_trained_findings_in_the_packages_units() -> None:
+    net = Calibrated()
+    model: Model = _bare_xrv(net, "w", None, "center-crop")
+    assert model.findings == ("Atelectasis", "Pleural Effusion")
+    assert model.training is not None
+    x = model.normalize(torch.tensor([0.0, 1.0])[:, None, None].expand(2, 32, 32))
+    assert (float(x.min()), float(x.max())) == (-1024, 1024)
+    assert torch.equal(model.net(x), net(x)[:, [0, 2]])
+    assert float(model.net(x).detach().abs().max()) > 1
+
+
+def test_own_network_cannot_be_opened_by_its_checkpoint_alone(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1))
+    save_checkpoint(wrap(net, ["Edema"], size=16), tmp_path / "own.pt")
+    with pytest.raises(DataError, match="network of your own"):
+        open_model(str(tmp_path / "own.pt"))

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from blobs import FINDINGS, blobs
+from torch import nn
+from torch.nn import functional as F
+from train_blobs import train
+
+from sightline.core import DataError, Dataset, Radiograph, RunError, SightlineError
+from sightline.methods import saliency
+from sightline.models import Model, open_model, state_hash
+from sightline.training import fit
+from sightline.training.fit import label_matrix, masked_loss
+
+
+def small(findings: tuple[str, ...] = FINDINGS) -> Model:
+    return open_model("small?side=32&width=8", findings)
+
+
+def history(out: Path) -> list[dict[str, float]]:
+    return list(json.loads((out / "run.json").read_text("utf-8")).get("history", []))
+
+
+def test_it_learns_and_its_checkpoint_opens_alone(tmp_path: Path) -> None:
+    data, start = blobs(160), small()
+    before = state_hash(start.net)
+    model = fit(start, data, tmp_path / "run", epochs=6, batch=16, lr=5e-3)
+    assert state_hash(start.net) == before
+    assert model.training is not None and model.training.val_auroc is not None
+    assert model.training.val_auroc > 0.9
+    assert (model.training.data, model.training.seed, model.training.fraction) == ("blobs:160", 0, 1.0)
+    assert model.training.checkpoint == state_hash(model.net)
+    again = open_model(str(tmp_path / "run" / "best.pt"))
+    assert again.training == model.training and state_hash(again.net) == state_hash(model.net)
+    best = max(history(tmp_path / "run"), key=lambda row: row["val_auroc"])
+    assert best["val_auroc"] == model.training.val_auroc and best["epoch"] == model.training.epochs
+    x = torch.stack([model.prepare(r.read())[0] for r in data.radiographs[:2]])
+    assert float(saliency(model, x, None, ["grad-cam"])["grad-cam"].max()) > 0
+
+
+def test_the_seed_decides_everything(tmp_path: Path) -> None:
+    data = blobs(64)
+    weights = [
+        state_hash(fit(small(), data, tmp_path / name, epochs=2, batch=16, seed=seed).net)
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path: Path) -> None:
+    program = [sys.executable, str(Path(__file__).with_name("train_blobs.py")), str(tmp_path / "killed")]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    killed = subprocess.Popen(program, env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "killed" / "last.pt").exists():
+        assert killed.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    done = torch.load(tmp_path / "killed" / "last.pt", weights_only=True)["epoch"]
+    assert done < 5, "the training was over before it could be killed"
+    for name in ("killed", "whole"):
+        train(str(tmp_path / name))
+    ends = [torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("killed", "whole")]
+    assert ends[0]["epoch"] == ends[1]["epoch"] == 5
+    assert all(torch.equal(ends[0]["net"][key], ends[1]["net"][key]) for key in ends[1]["net"])
+    assert ends[0]["history"] == ends[1]["history"]
+    best = [open_model(str(tmp_path / name / "best.pt")) for name in ("killed", "whole")]
+    assert best[0].training == best[1].training
+
+
+def test_a_folder_of_another_training_is_refused(tmp_path: Path) -> None:
+    data = blobs(32)
+    fit(small(), data, tmp_path / "run", epochs=1, batch=8)
+    with pytest.raises(RunError, match="epochs was 1, now 2"):
+        fit(small(), data, tmp_path / "run", epochs=2, batch=8)
+    with pytest.raises(RunError, match="initial was"):
+        fit(open_model("small?side=32&width=8", FINDINGS, seed=1), data, tmp_path / "run", epochs=1, batch=8)
+
+
+def changed(data: Dataset, index: int, **fields: object) -> Dataset:
+    radiographs = list(data.radiographs)
+    radiographs[index] = replace(radiographs[index], **fields)  # type: ignore[arg-type]
+    return replace(data, radiographs=radiographs)
+
+
+def test_an_unreadable_image_is_left_out_and_named(tmp_path: Path) -> None:
+    def broken() -> np.ndarray:
+        raise DataError("scan.png is truncated")
+
+    fit(small(), changed(blobs(32), 3, read=broken), tmp_path / "run", epochs=1, batch=8)
+    facts = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))
+    assert facts["unreadable"] == ["r3: scan.png is truncated"]
+
+
+def test_a_patient_in_two_splits_is_refused(tmp_path: Path) -> None:
+    data = changed(changed(blobs(8), 2, split="train"), 3, split="val")
+    with pytest.raises(DataError, match=r"patient 'p1' is in two splits: 'train' \(radiograph 'r2'\) and 'val'"):
+        fit(small(), data, tmp_path / "run", epochs=1, batch=4)
+
+
+def test_wrong_labels_and_arguments(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"'r1' has the label 0\.5 for 'Pneumothorax'"):
+        fit(small(), changed(blobs(8), 1, labels={"Pneumothorax": 0.5}), tmp_path / "a", epochs=1, batch=4)
+    with pytest.raises(DataError, match="no training radiograph has a known label for 'Edema'"):
+        fit(small((*FINDINGS, "Edema")), blobs(8), tmp_path / "b", epochs=1, batch=4)
+    for wrong in ({"epochs": 0}, {"batch": 1}, {"fraction": 0}, {"val_share": 1}, {"uncertain": "maybe"}):
+        with pytest.raises(SightlineError, match="allowed"):
+            fit(small(), blobs(8), tmp_path / "c", **wrong)  # type: ignore[arg-type]
+
+
+def test_training_on_uncertain_and_unknown_labels() -> None:
+    given = [1.0, 0.0, -1.0, float("nan")]
+    radiographs = [Radiograph(str(i), str(i), lambda: np.zeros(0), labels={"Edema": v}) for i, v in enumerate(given)]
+    radiographs.append(Radiograph("4", "4", lambda: np.zeros(0)))
+    nan = np.nan
+    for policy, uncertain in (("ignore", nan), ("zeros", 0), ("ones", 1)):
+        matrix = label_matrix(radiographs, ["Edema"], policy)  # type: ignore[arg-type]
+        assert np.array_equal(matrix[:, 0], [1, 0, uncertain, nan, nan], equal_nan=True)
+
+
+def test_the_loss_sees_known_labels_only() -> None:
+    logits = torch.randn((3, 2), generator=torch.Generator().manual_seed(0)).requires_grad_()
+    labels = torch.tensor([[1, torch.nan], [0, 1], [torch.nan, torch.nan]])
+    known = [(0, 0), (1, 0), (1, 1)]
+    wanted = sum(F.binary_cross_entropy(logits[i].sigmoid(), labels[i]) for i in known) / 3
+    loss = masked_loss(logits, labels)
+    assert torch.allclose(loss, wanted)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert not gradient[2].any() and not gradient[0, 1] and torch.isfinite(gradient).all()
+    assert float(masked_loss(logits, torch.full((3, 2), torch.nan)).detach()) == 0
+
+
+def test_a_network_that_diverges_says_so(tmp_path: Path) -> None:
+    model = small()
+    with torch.no_grad():
+        model.net.head.bias.fill_(torch.inf)
+    with pytest.raises(SightlineError, match="no longer finite"):
+        fit(model, blobs(32), tmp_path / "run", epochs=1, batch=8)
+
+
+def test_dropout_is_keyed_by_the_seed_too(tmp_path: Path) -> None:
+    from sightline.models import wrap
+
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 4, 3, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(4, 2)
+    )
+    model = wrap(net, FINDINGS, size=32, channels=1)
+    hashes = []
+    for name in "ab":
+        torch.manual_seed(len(hashes))
+        hashes.append(state_hash(fit(model, blobs(32), tmp_path / name, epochs=1, batch=8).net))
+    assert hashes[0] == hashes[1]

@@ -1,0 +1,20 @@
+"""A training to be killed: `python train_blobs.py FOLDER`."""
+
+from __future__ import annotations
+
+import sys
+
+from blobs import blobs
+
+from sightline.core import Dataset
+from sightline.models import Model, open_model
+from sightline.training import fit
+
+
+def train(out: str) -> Model:
+    data: Dataset = blobs(96)
+    return fit(open_model("small?side=32&width=8", data.findings), data, out, epochs=5, batch=16)
+
+
+if __name__ == "__main__":
+    train(sys.argv[1])
