@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, overload
 
 import numpy as np
@@ -65,7 +66,7 @@ class Phantom:
         return Radiograph(
             id=f"phantom{index:06d}",
             patient=f"patient{made.patient:06d}",
-            read=lambda: self.image(index),
+            read=partial(self.image, index),  # a lambda could not be sent to a decoding process
             study=f"patient{made.patient:06d}_study{made.visit + 1}",
             view="frontal",
             size=(round(self.size * a.aspect), self.size),
