@@ -14,7 +14,7 @@ from sightline.images import read, size_of
 def circles(path):
     """Images of DIR with circles.csv beside them."""
     rows = defaultdict(list)
-    for row in csv.DictReader((Path(path) / "circles.csv").open()):
+    for row in csv.DictReader((Path(path) / "circles.csv").read_text().splitlines()):
         rows[row["image"], row["finding"]].append([float(row[key]) for key in ("row", "col", "radius")])
     files = sorted(Path(path).glob("*.png"))
     if not files:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import settings
 
 from sightline.core import Array, Dataset, Frame, Mark, Radiograph, SaliencyMap
+from sightline.registry import Registry, load_plugin
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 settings.register_profile("sightline", deadline=None, max_examples=40)
 settings.load_profile("sightline")
@@ -58,6 +66,23 @@ def good_map(radiograph: str, finding: str, source: str = "net/cam") -> Saliency
     coarse = disk(number, finding).reshape(5, 8, 6, 8).mean((1, 3)) if has(number, finding) else np.zeros((5, 6))
     noise = np.random.default_rng((number, 7)).random((5, 6)) * 0.3
     return SaliencyMap(radiograph, finding, source, (coarse + noise).astype(np.float32), Frame.whole((40, 48)), 0.5)
+
+
+@contextmanager
+def plugged(name: str, registry: Registry, entry: str) -> Iterator[None]:
+    """Load an example as a plugin, and take it out of its registry afterwards: registries outlive a test."""
+    load_plugin(EXAMPLES / f"{name}.py")
+    try:
+        yield
+    finally:
+        registry._entries.pop(entry)
+        sys.modules.pop(f"sightline_plugin_{name}")
+
+
+@pytest.fixture
+def plugin():
+    """`with plugin("add_a_metric", metrics, "center-hit"):`"""
+    return plugged
 
 
 @pytest.fixture

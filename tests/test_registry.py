@@ -10,6 +10,7 @@ import pytest
 from sightline.core import SightlineError, UnknownNameError
 from sightline.metrics import metrics
 from sightline.registry import Registry, load_plugin
+from sightline.scoring import score
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,7 @@ def test_an_unknown_name_says_what_is_close_and_what_there_is() -> None:
         metrics["dise"]
 
 
-def test_a_plugin_adds_a_metric_that_is_scored(tmp_path: Path, toy_data, toy_maps) -> None:  # noqa: ANN001
-    from sightline.scoring import score
-
+def test_a_plugin_adds_a_metric_that_is_scored(tmp_path: Path, toy_data, toy_maps) -> None:
     file = tmp_path / "my_metric.py"
     file.write_text(
         "from sightline.metrics import metrics\n"

@@ -76,13 +76,15 @@ def score_maps(
     opened = dataset(data)
     wanted = choose(findings or None, opened.findings)
     folder = maps_in(maps, opened)
+    for problem in folder.problems:
+        print(f"not scored: {problem}", file=sys.stderr)
     options = {
         "maps": str(maps), "data": data, "metrics": metrics, "controls": controls, "findings": findings,
         "protocol": protocol, "binarizer": binarizer, "seed": seed,
     }  # fmt: skip
     run = Run.start(out, "score", options)
     with run.lock():
-        run = describe(run, opened, chosen, title=f"Maps of {maps.name}", problems=[str(p) for p in folder.problems])
+        run = describe(run, opened, chosen, title=f"Maps of {maps.name}", problems=folder.problems)
         held = Together((folder, Controls(opened, controls, seed), Readers(opened)))
         evaluate(run, held, opened, names=metrics, chosen=chosen, findings=wanted, seed=seed)
     return run
@@ -266,7 +268,7 @@ def _doctor_torch(console: Console) -> bool:
     from sightline.models import vision_ops
 
     console.print(f"{'ok':8}{'torch':14}{torch.__version__}, {'CUDA' if torch.cuda.is_available() else 'CPU'}")
-    note = "its operators do not load beside this torch; defined by us" if vision_ops.replaced else "loads"
+    note = "its operators do not load beside this torch; defined by us" if vision_ops.DEFINED_HERE else "loads"
     console.print(f"{'ok':8}{'torchvision':14}{note}")
     return True
 

@@ -79,3 +79,5 @@ def define_missing() -> Any:
 
 
 _library = define_missing()
+DEFINED_HERE = _library is not None
+"""Whether this module had to stand in for torchvision's compiled operators."""
