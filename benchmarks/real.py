@@ -2,8 +2,8 @@
 
     python benchmarks/real.py DATA OUT      DATA holds nih/ and rsna_nih/ (see the loaders nih: and rsna:)
 
-Patients that occur in both are left out of the training. The label is what RSNA's readers boxed as near as NIH's text-mined
-labels come to it: pneumonia, infiltration, consolidation or edema against no finding.
+Patients that occur in both are left out of the training. The label is what RSNA's readers boxed as near as NIH's
+text-mined labels come to it: pneumonia, infiltration, consolidation or edema against no finding.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ def main(root: Path, out: Path) -> None:
     start = sl.open_model("small?side=160", training.findings, seed=0)
     fit(start, training, out / "training", epochs=12, seed=0, workers=2)
     run = sl.localization(
-        data=f"rsna:{root / 'rsna_nih'}", model=(str(out / "training" / "best.pt"),), out=out / "run", protocol="corrected"
+        data=f"rsna:{root / 'rsna_nih'}",
+        model=(str(out / "training" / "best.pt"),),
+        out=out / "run",
+        protocol="corrected",
     )
     finish(run)
 

@@ -89,14 +89,12 @@ def main() -> None:
     group = np.sort(np.r_[np.arange(500), rng.integers(0, 500, 168)])
     w = weights(500, 1000, 0)
     wide = pd.DataFrame(values)
-    long = (
-        wide.stack().rename("value").reset_index().rename(columns={"level_0": "radiograph", "level_1": "column"})
-    )  # fmt: skip
+    long = wide.rename_axis("radiograph").reset_index().melt("radiograph", var_name="column", value_name="value")
     long = long.assign(
         radiograph=long["radiograph"].astype(str),
-        patient=[f"p{group[i]}" for i in long["radiograph"].astype(int)],
-        source="net/" + (long["column"] % 8).astype(str),
-        finding="F" + (long["column"] // 8 % 10).astype(str),
+        patient=[f"p{group[i]}" for i in long["radiograph"]],
+        source=[f"net/{column % 8}" for column in long["column"]],
+        finding=[f"F{column // 8 % 10}" for column in long["column"]],
         metric=np.where(long["column"] < 80, "iou", "hit"),
         protocol="corrected",
     )

@@ -1,0 +1,150 @@
+"""The long proofs: what is true of the phantom must come out of a study without being put in.
+
+    python benchmarks/proofs.py [OUT]      about ten minutes on two cores; prints each claim with its figures
+
+1. controls lose to Grad-CAM, the simulated radiologist wins, and bigger findings are found better;
+2. a network trained on a shortcut is accurate, looks at the shortcut, and localizes badly;
+3. a study killed with -9 at three random moments ends in the same tables, byte for byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import sightline as sl
+from sightline.protocol import CORRECTED
+from sightline.scoring import predicted_mask
+from sightline.stats.bootstrap import replicate, weights
+from sightline.training.fit import fit
+
+TRAIN = "phantom:1600?start=100000&size=160"
+TEST = "phantom:480?split=test&size=320"
+
+
+def claim(text: str, holds: bool) -> bool:
+    print(f"{'holds' if holds else 'FAILS':6} {text}", flush=True)
+    return holds
+
+
+def told(row: pd.Series) -> str:
+    """Mean and interval."""
+    return f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
+def known_truths(out: Path) -> bool:
+    run = sl.localization(
+        data=TEST,
+        train=TRAIN,
+        methods=("grad-cam", "grad-cam++"),
+        metrics=("iou", "hit", "pixel-auroc"),
+        out=out / "truths",
+    )
+    average = run.table("estimates").query("finding == 'average'").set_index(["metric", "source"])
+    gaps = run.table("differences").query("finding == 'average' and source == 'small/grad-cam'")
+    ok = True
+    for metric in ("iou", "hit", "pixel-auroc"):
+        for row in gaps[(gaps["metric"] == metric) & gaps["versus"].str.startswith("control/")].itertuples():
+            text = f"Grad-CAM beats {row.versus} in {metric}: {row.mean:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+            ok &= claim(f"{text}, n = {row.n}, {row.patients} patients", row.low > 0)
+    for metric, reader in (("iou", "reader/simulated radiologist"), ("hit", "reader/simulated radiologist points")):
+        row = gaps[(gaps["metric"] == metric) & (gaps["versus"] == reader)].iloc[0]
+        level = average.loc[(metric, reader), "mean"]
+        text = f"{reader} wins in {metric} with {level:.3f}: {row['mean']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+        ok &= claim(text, row["high"] < 0)
+    return ok & bigger_is_better(run)
+
+
+def bigger_is_better(run: sl.Run) -> bool:
+    """Within each finding, IoU of Grad-CAM in the larger half less that in the smaller half, averaged."""
+    scores = run.table("scores").query("metric == 'iou' and source == 'small/grad-cam'")
+    large = scores["area"] > scores.groupby("finding")["area"].transform("median")
+    patients, group = np.unique(scores["patient"], return_inverse=True)
+    columns = np.where(large, 0, 1)[:, None] == np.arange(2)
+    values = np.where(columns, scores["value"].to_numpy()[:, None], np.nan)
+    r = replicate(values, group, weights(len(patients), 1000, 0))
+    draws = r.draws[:, 0] - r.draws[:, 1]
+    low, high = np.nanquantile(draws, [0.025, 0.975])
+    text = f"larger findings localize better (above against below each finding's median area): IoU {r.point[0]:.3f}"
+    return claim(f"{text} against {r.point[1]:.3f}, difference [{low:+.3f}, {high:+.3f}]", low > 0)
+
+
+def shortcut(out: Path) -> bool:
+    """A marker that always agrees with 'Lung Lesion' in training: right for the wrong reason."""
+    finding, option = "Lung Lesion", "shortcut=marker:Lung Lesion&correlation=1.0"
+    blank = sl.open_model("small?side=160", [finding], seed=0)
+    fit(blank, sl.dataset(f"phantom:700?start=200000&size=160&{option}"), out / "cheat", epochs=6, seed=0, workers=2)
+    shared = {"model": (str(out / "cheat" / "best.pt"),), "methods": ("grad-cam",), "metrics": ("iou", "hit")}
+    cheat = sl.localization(data=f"{TEST}&{option}", out=out / "cheat-run", controls=("center",), **shared)
+    honest = sl.localization(data=TEST, out=out / "cheat-honest", controls=("center",), **shared)
+    auroc = [r.table("classification").set_index("finding").loc[finding] for r in (cheat, honest)]
+    hit, iou = (
+        cheat.table("estimates")
+        .query(f"metric == '{m}' and source == 'small/grad-cam' and finding == 'average'")
+        .iloc[0]
+        for m in ("hit", "iou")
+    )
+    data = sl.dataset(f"{TEST}&{option}")
+    covered = []
+    for radiograph in data.radiographs:
+        mark, m = data.marks(radiograph.id, "Shortcut", "truth"), cheat.map("small/grad-cam", radiograph.id, finding)
+        if mark is not None and m is not None and m.status == "ok":
+            covered.append(bool((predicted_mask(m, CORRECTED) & mark.read()).any()))
+    ok = claim(f"with the marker it is accurate: AUROC {told(auroc[0])}", auroc[0]["low"] > 0.9)
+    ok &= claim(f"without it, it is not: AUROC {told(auroc[1])}", auroc[1]["high"] < 0.75)
+    ok &= claim(f"its maps miss the lesions: hit {told(hit)}, IoU {told(iou)}, n = {hit['n']}", hit["high"] < 0.3)
+    share = float(np.mean(covered)) if covered else 0.0
+    return ok & claim(f"they cover the marker on {share:.0%} of the {len(covered)} films that have one", share > 0.8)
+
+
+def kills(out: Path) -> bool:
+    """Start the same study, kill it three times at random, finish it, and compare with one that was left alone."""
+    words = [
+        "localization",
+        "--data",
+        "phantom:160?size=128",
+        "--model",
+        str(out / "cheat" / "best.pt"),
+        "--metrics",
+        "iou",
+        "hit",
+    ]
+    words += ["--methods", "grad-cam", "integrated-gradients?nodes=4"]
+    command = [sys.executable, "-c", "from sightline.cli import main; raise SystemExit(main())", *words, "--out"]
+    start = time.monotonic()
+    subprocess.run([*command, str(out / "alone")], check=True, capture_output=True)
+    whole = time.monotonic() - start
+    killed = 0
+    for _ in range(3):
+        child = subprocess.Popen([*command, str(out / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(random.uniform(0.25, 0.6) * whole)
+        os.kill(child.pid, signal.SIGKILL)
+        killed += child.wait() == -signal.SIGKILL
+    subprocess.run([*command, str(out / "killed")], check=True, capture_output=True)
+    tables = [
+        {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in (out / n / "tables").iterdir()}
+        for n in ("alone", "killed")
+    ]
+    return claim(
+        f"killed {killed} times within {whole:.0f} s of work, {len(tables[0])} table files are the same bytes",
+        tables[0] == tables[1],
+    )
+
+
+def main(out: Path) -> int:
+    proofs = (known_truths, shortcut, kills)
+    held = [proof(out) for proof in proofs]  # all of them run, whatever the first says
+    return int(not all(held))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/proofs")))
