@@ -12,9 +12,8 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "sightline"
 FLOORS = (
     ("core", "registry", "spec", "findings", "protocol"),
-    ("geometry", "dicom", "images", "histogram", "binarize", "metrics", "stats", "store", "pickles", "controls", "inputs",
-     "engine"),
-    ("data", "models", "mapfiles"),
+    ("geometry", "dicom", "images", "histogram", "binarize", "metrics", "stats", "store", "pickles", "controls"),
+    ("inputs", "engine", "data", "models", "mapfiles"),
     ("methods", "training", "benchmark", "record"),
     ("scoring", "explaining", "evaluate"),
     ("studies", "testing"),

@@ -12,7 +12,7 @@ from sightline.core import Frame, SaliencyMap
 from sightline.metrics import metrics
 from sightline.metrics.localization import Peaks, hit
 from sightline.protocol import CORRECTED, PUBLISHED
-from sightline.scoring import measure
+from sightline.scoring import measure, predicted_mask
 
 NAMES = list(metrics)
 ALL = pytest.mark.parametrize("name", NAMES)
@@ -49,12 +49,14 @@ def test_areas_equal_scikit_learns(seed: int) -> None:
 def test_overlaps_equal_scikit_learns(seed: int) -> None:
     values, truth = case(seed)
     protocol = CORRECTED
-    from sightline.scoring import predicted_mask
-
     predicted = predicted_mask(a_map(values), protocol)
-    for name, reference in [
-        ("iou", sk.jaccard_score), ("dice", sk.f1_score), ("precision", sk.precision_score), ("recall", sk.recall_score),
-    ]:  # fmt: skip
+    references = {
+        "iou": sk.jaccard_score,
+        "dice": sk.f1_score,
+        "precision": sk.precision_score,
+        "recall": sk.recall_score,
+    }
+    for name, reference in references.items():
         assert value(name, values, truth) == pytest.approx(reference(truth.ravel(), predicted.ravel()))
     assert value("specificity", values, truth) == pytest.approx(sk.recall_score(~truth.ravel(), ~predicted.ravel()))
 
@@ -123,7 +125,7 @@ def test_the_mark_itself_is_the_best_map(name: str) -> None:
 
 @ALL
 def test_the_inverse_of_the_mark_is_worse_than_noise(name: str) -> None:
-    values, truth = case(13)
+    _, truth = case(13)
     noise = value(name, np.random.default_rng(0).random(truth.shape), truth)
     inverse = value(name, 1.0 - truth, truth)
     assert inverse <= noise if metrics[name].facts.higher_is_better else inverse >= noise

@@ -120,24 +120,22 @@ def _anatomy(rng: np.random.Generator, key: tuple[int, ...], visit: int) -> Anat
 def _lesions(seed: int, patient: int, visit: int) -> tuple[Lesion, ...]:
     """Findings with the company they keep: a failing heart is large, wet and has effusions."""
     rng = np.random.default_rng((seed, 3, patient, visit))
-    failure = rng.random() < 0.22
-    infection = rng.random() < 0.25
-    bedridden = rng.random() < 0.35
+    failure, infection, bedridden = rng.random(3) < (0.15, 0.2, 0.25)
     chance = {
-        "Cardiomegaly": 0.65 if failure else 0.12,
-        "Edema": 0.6 if failure else 0.06,
-        "Pleural Effusion": 0.6 if failure else (0.35 if infection else 0.12),
-        "Consolidation": 0.6 if infection else 0.06,
-        "Lung Opacity": 0.3 if infection else 0.06,
-        "Atelectasis": 0.45 if bedridden else 0.1,
-        "Support Devices": 0.7 if bedridden else 0.12,
-        "Pneumothorax": 0.18 if bedridden else 0.1,
-        "Lung Lesion": 0.17,
+        "Cardiomegaly": 0.6 if failure else 0.16,
+        "Edema": 0.6 if failure else 0.1,
+        "Pleural Effusion": 0.5 if failure else (0.3 if infection else 0.18),
+        "Consolidation": 0.5 if infection else 0.12,
+        "Lung Opacity": 0.25 if infection else 0.08,
+        "Atelectasis": 0.35 if bedridden else 0.15,
+        "Support Devices": 0.6 if bedridden else 0.18,
+        "Pneumothorax": 0.22 if bedridden else 0.15,
+        "Lung Lesion": 0.2,
         "Enlarged Cardiomediastinum": 0.12,
     }
     found = []
     for number, finding in enumerate(CHEXLOCALIZE):
-        present, severity, side = rng.random() < chance[finding], rng.beta(1.8, 1.6), rng.random()
+        present, severity, side = rng.random() < chance[finding], rng.beta(2.2, 1.2), rng.random()
         if present:
             found.append(
                 Lesion(finding, float(severity), "right" if side < 0.5 else "left", (seed, 5, patient, visit, number))
