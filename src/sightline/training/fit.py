@@ -74,7 +74,7 @@ def fit(
     *,
     epochs: int = 10,
     batch: int = 32,
-    lr: float = 2e-3,
+    lr: float = 3e-3,
     weight_decay: float = 0.01,
     seed: int = 0,
     fraction: float = 1.0,
@@ -107,11 +107,19 @@ def fit(
     with run.lock():
         examples = _examples(run, model, list(data.radiographs), facts, seed, workers)
         student = replace(model, net=copy.deepcopy(model.net))
+        _lay_out(student, torch.channels_last)  # convolutions and batch norm train faster
         record = TrainingRecord(source, fraction, seed)
         _train(run, student, examples, recipe, record)
         content = load_safely(run.path / "best.pt")
         load_weights(student.net, run.path / "best.pt", content)
+    _lay_out(student, torch.contiguous_format)
     return replace(student, training=TrainingRecord(**content["training"]))
+
+
+def _lay_out(model: Model, memory_format: torch.memory_format) -> None:
+    for parameter in model.net.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=memory_format)
 
 
 def _check(epochs: int, batch: int, fraction: float, val_share: float, uncertain: str) -> None:
@@ -231,7 +239,7 @@ def _step(
     images = torch.from_numpy(examples.images[rows]).float() / 255  # (B, side, side)
     if recipe.augmented:
         images = augment(images, generator)
-    x = model.normalize(images.to(model.device))
+    x = model.normalize(images.to(model.device)).contiguous(memory_format=torch.channels_last)
     for group in optimizer.param_groups:
         group["lr"] = rate
     with torch.autocast(model.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
