@@ -20,11 +20,14 @@ class Film:
 
     size: Size
     tilt: float
+    zoom: float
+    shift: tuple[float, float]
 
     @classmethod
     def of(cls, scene: Scene, width: int) -> Film:
         """The film of a scene whose shorter side, the width, has so many pixels."""
-        return cls((round(width * scene.anatomy.aspect), width), scene.anatomy.tilt)
+        a = scene.anatomy
+        return cls((round(width * a.aspect), width), a.tilt, a.zoom, a.shift)
 
     @property
     def unit(self) -> int:
@@ -32,11 +35,12 @@ class Film:
         return self.size[1]
 
     def points(self, xy: Array) -> Array:
-        """Points (K, 2) as (x, y) in widths -> int32 for drawing, turned about the middle of the film."""
+        """Points (K, 2) as (x, y) in widths -> int32 for drawing, turned, scaled and moved as the patient stands."""
         center = np.array([0.5, self.size[0] / self.unit / 2])
         c, s = np.cos(self.tilt), np.sin(self.tilt)
-        turned = (np.asarray(xy, float) - center) @ np.array([[c, s], [-s, c]]) + center
-        return np.round((turned * self.unit - 0.5) * 2**SHIFT).astype(np.int32)
+        turned = self.zoom * (np.asarray(xy, float) - center) @ np.array([[c, s], [-s, c]]) + center + self.shift
+        fixed: Array = np.round((turned * self.unit - 0.5) * 2**SHIFT).astype(np.int32)
+        return fixed
 
     def fill(self, xy: Array) -> Array:
         """Filled outline as float32 (H, W) in [0, 1], antialiased."""
@@ -47,6 +51,15 @@ class Film:
     def stroke(self, canvas: Array, xy: Array, width: float, value: int = 255) -> None:
         """Draw a line of a width in units onto a uint8 canvas."""
         cv2.polylines(canvas, [self.points(xy)], False, value, max(1, round(width * self.unit)), cv2.LINE_AA, SHIFT)
+
+    def strokes(self, canvas: Array, segments: Array, widths: Array) -> None:
+        """Draw many segments (K, 2, 2) of widths (K,) in units: as bright as they are thick, together where alike."""
+        points = self.points(segments.reshape(-1, 2)).reshape(-1, 2, 2)
+        pixels = np.maximum(1, np.round(widths * self.unit)).astype(int)
+        values = np.clip(50 + 10000 * widths, 0, 255) // 24 * 24
+        for pixel, value in set(zip(pixels.tolist(), values.tolist(), strict=True)):
+            alike = (pixels == pixel) & (values == value)
+            cv2.polylines(canvas, list(points[alike]), False, value, pixel, cv2.LINE_AA, SHIFT)
 
     def blur(self, image: Array, sigma: float) -> Array:
         """Gaussian blur with a standard deviation in units, at a resolution that suffices."""
@@ -66,7 +79,8 @@ class Film:
         """Thickness of a rounded body from its outline: 0 at the rim, 1 from `depth` units inward."""
         inside = (mask > 0.5).astype(np.uint8)
         rim = cv2.distanceTransform(inside, cv2.DIST_L2, 3) / (depth * self.unit)
-        return np.sqrt(1 - (1 - np.clip(rim, 0, 1)) ** 2).astype(np.float32)
+        rounded: Array = np.sqrt(1 - (1 - np.clip(rim, 0, 1)) ** 2).astype(np.float32)
+        return rounded
 
 
 def smooth(points: list[tuple[float, float]], count: int = 60, closed: bool = True) -> Array:
@@ -121,7 +135,11 @@ def build(a: Anatomy, heart_scale: float = 1.0, width_scale: float = 1.0) -> Bod
 
 def _lung(a: Anatomy, sign: int, top: float, dome: float, middle: float, half: float) -> Array:
     """One lung: apex under the clavicle, lateral wall, costophrenic angle, dome, mediastinal border."""
-    h, y = half * (1 + 0.015 * sign * a.asymmetry), lambda share: top + share * (dome - top)
+    h = half * (1 + 0.015 * sign * a.asymmetry)
+
+    def y(share: float) -> float:
+        return top + share * (dome - top)
+
     inner, deep = 0.035, 0.075 + 0.02 * a.breath
     across = [
         (0.30, 0.0), (0.50, 0.03), (0.70, 0.16), (0.86, 0.36), (0.95, 0.60), (0.985, 0.85), (1.0, 1.0),
@@ -154,8 +172,9 @@ def _heart(
     m = middle + a.turn
     return smooth(
         [
-            (m - 0.45 * right, base - tall), (m - 0.85 * right, base - 0.72 * tall), (m - 1.0 * right, base - 0.42 * tall),
-            (m - 0.92 * right, base - 0.1 * tall), (m - 0.4 * right, base + 0.02), (m + 0.5 * left, base + 0.015),
+            (m - 0.45 * right, base - tall), (m - 0.85 * right, base - 0.72 * tall),
+            (m - 1.0 * right, base - 0.42 * tall), (m - 0.92 * right, base - 0.1 * tall),
+            (m - 0.4 * right, base + 0.02), (m + 0.5 * left, base + 0.015),
             (m + 0.93 * left, base - 0.02), (m + 1.02 * left, base - 0.2 * tall), (m + 0.86 * left, base - 0.48 * tall),
             (m + 0.55 * left, base - 0.82 * tall), (m + 0.2 * left, base - 1.08 * tall),
         ]
@@ -170,8 +189,10 @@ def _mediastinum(
     low = domes[0] + 0.02
     return smooth(
         [
-            (m - wide * 0.75, top - 0.06), (m - wide * 0.95, top + 0.1), (m - wide * 1.15, y + 0.08), (m - wide * 1.2, low),
+            (m - wide * 0.75, top - 0.06), (m - wide * 0.95, top + 0.1),
+            (m - wide * 1.15, y + 0.08), (m - wide * 1.2, low),
             (m + wide * 1.25, low), (m + wide * 1.2, y + 0.14), (x + 0.3 * r, y + 1.7 * r), (x + r, y + 0.5 * r),
-            (x + r, y - 0.5 * r), (x + 0.2 * r, y - 1.2 * r), (m + wide * 0.85, top + 0.04), (m + wide * 0.75, top - 0.06),
+            (x + r, y - 0.5 * r), (x + 0.2 * r, y - 1.2 * r),
+            (m + wide * 0.85, top + 0.04), (m + wide * 0.75, top - 0.06),
         ]
     )  # fmt: skip

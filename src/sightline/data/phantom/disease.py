@@ -49,7 +49,8 @@ def _blob(film: Film, center: tuple[float, float], radius: tuple[float, float]) 
     rows, cols = np.ogrid[: film.size[0], : film.size[1]]
     (px, py) = film.points(np.array([center]))[0] / 16
     r2 = ((cols - px) / (radius[0] * film.unit)) ** 2 + ((rows - py) / (radius[1] * film.unit)) ** 2
-    return np.exp(-r2).astype(np.float32)
+    blob: Array = np.exp(-r2).astype(np.float32)
+    return blob
 
 
 def _place(body: Body, sign: int, rng: np.random.Generator, low: float, high: float) -> tuple[float, float]:
@@ -176,14 +177,15 @@ def _effusion(
     water, mask = zero.copy(), np.zeros(film.size, bool)
     sides = [_own(lesion)] + ([(1 - _own(lesion)[0], -_own(lesion)[1])] if rng.random() < 0.35 else [])
     for own, sign in sides:
-        height = 0.02 + 0.22 * lesion.severity * rng.uniform(0.6, 1)
+        height = 0.04 + 0.2 * lesion.severity * rng.uniform(0.6, 1)
         dome, m, h = body.domes[own], body.middle, body.half
         level = dome + 0.05 - height
         region = smooth(
             [
-                (m + sign * 0.03, dome + 0.02 - 0.35 * height), (m + sign * 0.4 * h, level + 0.35 * height), (m + sign * 0.75 * h, level),
-                (m + sign * 0.93 * h, level - 0.05), (m + sign * 1.08 * h, level - 0.12), (m + sign * 1.1 * h, dome + 0.14),
-                (m + sign * 0.03, dome + 0.14),
+                (m + sign * 0.03, dome + 0.14), (m + sign * 0.03, dome + 0.02 - 0.45 * height),
+                (m + sign * 0.4 * h, level + 0.3 * height), (m + sign * 0.7 * h, level + 0.12 * height),
+                (m + sign * 0.9 * h, level - 0.03), (m + sign * 1.02 * h, level - 0.16),
+                (m + sign * 1.15 * h, level - 0.18), (m + sign * 1.15 * h, dome + 0.14),
             ]
         )  # fmt: skip
         fluid = film.fill(region) * (lungs[own] > 0)

@@ -147,15 +147,15 @@ def phantom(
         raise DataError(f"'phantom:{argument}': give the number of radiographs, as in phantom:200") from error
     if count < 1 or not 32 <= size <= 4096 or split not in ("", "train", "val", "test") or start < 0:
         raise DataError(
-            f"phantom:{count}?size={size}&split={split}&start={start}: allowed are a count from 1, a size of 32 to 4096 "
-            "pixels, split train, val or test, start from 0"
+            f"phantom:{count}?size={size}&split={split}&start={start}: allowed are a count from 1, a size of 32 to "
+            "4096 pixels, split train, val or test, start from 0"
         )
     artifact, _, target = shortcut.partition(":")
     target = canonical(target)
     if shortcut and (artifact not in ARTIFACTS or target not in CHEXLOCALIZE or not 0 <= correlation <= 1):
         raise DataError(
-            f"shortcut={shortcut!r} with correlation={correlation}: give ARTIFACT:FINDING, one of {', '.join(ARTIFACTS)}, "
-            f"a finding among {', '.join(CHEXLOCALIZE)}, and a correlation from 0 to 1"
+            f"shortcut={shortcut!r} with correlation={correlation}: give ARTIFACT:FINDING, one of "
+            f"{', '.join(ARTIFACTS)}, a finding among {', '.join(CHEXLOCALIZE)}, and a correlation from 0 to 1"
         )
     made = Phantom(seed, size, artifact if shortcut else "", target, correlation)
     indices: Sequence[int] = range(start, start + count)

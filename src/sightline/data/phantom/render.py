@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
 from sightline.core import Array
-from sightline.data.phantom.body import Body, Film, build
+from sightline.data.phantom.body import Body, Film, build, smooth
 from sightline.data.phantom.disease import Change, change
 from sightline.data.phantom.scene import OPACITIES, Lesion, Scene
 from sightline.data.phantom.texture import clouds
@@ -17,7 +17,7 @@ from sightline.data.phantom.tissue import AIR, SOFT, Tissue, healthy
 
 LUNG_DEPTH = 15.0
 """cm of lung behind the middle of each lung field."""
-PHOTONS = 6000.0
+PHOTONS = 20000.0
 """Mean photons per pixel at a width of 512 behind nothing."""
 
 
@@ -66,11 +66,11 @@ def _attenuation(film: Film, tissue: Tissue, scene: Scene, changes: list[Change]
     added = np.zeros(film.size, np.float32)
     for c in changes:
         vessels = vessels * (1 - c.deflated)
-        filled = np.minimum(SOFT * c.water, AIR * air)  # fluid and collapsed lung take the place of air, no more
-        air -= np.maximum(filled, 0) / AIR
-        added += np.minimum(SOFT * c.water - filled, 0) + c.metal
-        added += np.minimum(filled, 0)
-    return tissue.solid - AIR * air + vessels + added
+        gained = np.minimum(SOFT * c.water, 1.15 * AIR * air)  # fluid takes the place of air and bulges a little
+        air -= np.clip(gained, 0, None) / AIR
+        added += np.clip(gained, None, 0) + c.metal
+    total: Array = tissue.solid - AIR * air + vessels + added
+    return total
 
 
 def _expose(film: Film, attenuation: Array, scene: Scene) -> Array:
@@ -80,20 +80,40 @@ def _expose(film: Film, attenuation: Array, scene: Scene) -> Array:
     reading = (1 - scatter) * primary + scatter * film.blur(primary, 0.05)
     photons = PHOTONS * (512 / film.unit) ** 2 * 60  # a coarser pixel gathers more
     noise = np.random.default_rng(scene.noise).standard_normal(film.size, np.float32)
-    return -np.log(np.maximum(reading + noise * np.sqrt(reading / photons), 1e-6)).astype(np.float32)
+    density: Array = -np.log(np.maximum(reading + noise * np.sqrt(reading / photons), 1e-6)).astype(np.float32)
+    return density
+
+
+def _processed(film: Film, density: Array, portable: bool) -> Array:
+    """Multi-frequency processing: large differences are damped, fine structure is lifted."""
+    soft = film.blur(density, 0.0012 + 0.001 * portable)
+    broad, middle = film.blur(soft, 0.14), film.blur(soft, 0.02)
+    shown: Array = 0.55 * broad + (middle - broad) + 1.9 * (soft - middle)
+    return shown
+
+
+@lru_cache(maxsize=64)
+def _window(healthy_scene: Scene) -> tuple[float, float]:
+    """Densities shown as black and white, from a small film of the same patient without findings: a finding changes
+    the film where it lies and nowhere else, at every resolution."""
+    film, body = Film.of(healthy_scene, 96), build(healthy_scene.anatomy)
+    attenuation = _attenuation(film, healthy(film, body, healthy_scene.anatomy), healthy_scene, [])
+    shown = _processed(film, _expose(film, attenuation, healthy_scene), healthy_scene.anatomy.portable)
+    height, width = film.size
+    low, high = np.quantile(
+        shown[height // 10 : height - height // 8, width // 12 : width - width // 12], [0.015, 0.985]
+    )
+    return float(low), float(high)
 
 
 def _display(film: Film, density: Array, scene: Scene) -> Array:
-    """Multi-frequency processing and a tone curve, as digital radiography shows a chest."""
-    soft = film.blur(density, 0.0015 + 0.001 * scene.anatomy.portable)
-    broad, middle = film.blur(soft, 0.14), film.blur(soft, 0.02)
-    shown = 0.50 * broad + 1.0 * (middle - broad) + 1.7 * (soft - middle)
-    height, width = film.size
-    center = shown[height // 10 : height - height // 8, width // 12 : width - width // 12]
-    low, high = np.quantile(center[::4, ::4], [0.015, 0.985])
+    """Processing and a tone curve, as digital radiography shows a chest."""
+    shown = _processed(film, density, scene.anatomy.portable)
+    low, high = _window(replace(scene, lesions=(), artifact=""))
     rng = np.random.default_rng((*scene.noise, 1))
-    tone = np.clip((shown - low) / (high - low) * rng.uniform(0.8, 0.92) + rng.uniform(0.06, 0.12), 0, 1.02)
-    return np.clip(tone ** rng.uniform(0.9, 1.15), 0, 1).astype(np.float32)
+    tone = np.clip((shown - low) / (high - low) * rng.uniform(0.78, 0.92) + rng.uniform(0.05, 0.13), 0, 1.02)
+    toned: Array = np.clip(tone ** rng.uniform(0.85, 1.2), 0, 1).astype(np.float32)
+    return toned
 
 
 def _masks(
@@ -153,7 +173,8 @@ def _annotate(film: Film, image: Array, scene: Scene, masks: dict[str, Array]) -
         masks["Shortcut"] = cv2.dilate(extra, np.ones((3, 3), np.uint8)) > 127
         drawn = np.maximum(drawn, extra)
     ink = film.blur(drawn.astype(np.float32) / 255, 0.0008)
-    return np.clip(image * (1 - ink) + 0.97 * ink, 0, 1)
+    inked: Array = np.clip(image * (1 - ink) + 0.97 * ink, 0, 1)
+    return inked
 
 
 def _text(film: Film, canvas: Array, text: str, at: tuple[float, float], scale: float) -> None:

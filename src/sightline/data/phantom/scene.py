@@ -14,7 +14,7 @@ from sightline.findings import CHEXLOCALIZE
 
 Side = Literal["right", "left"]
 VISITS = 4
-"""Of every four radiographs in a row, the first two are two visits of one patient; the others have patients of their own."""
+"""Of every four radiographs in a row, the first two are visits of one patient; the others each have their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,10 @@ class Anatomy:
     """0 slender to 1 heavy."""
     tilt: float
     """Rotation in the plane, radians."""
+    zoom: float
+    """How large the patient is on the film, about 1."""
+    shift: tuple[float, float]
+    """How far the patient stands from the middle of the film, (x, y) in widths."""
     turn: float
     """Rotation about the long axis: sideways shift of the mediastinum, widths."""
     breath: float
@@ -104,7 +108,9 @@ def _anatomy(rng: np.random.Generator, key: tuple[int, ...], visit: int) -> Anat
         aspect=float(rng.uniform(1.0, 1.25)),
         habitus=float(rng.beta(2, 2.5)),
         tilt=float(rng.normal(0, 0.025)),
-        turn=float(rng.normal(0, 0.008)),
+        zoom=float(rng.uniform(0.86, 1.16)),
+        shift=(float(rng.normal(0, 0.03)), float(rng.normal(0, 0.035))),
+        turn=float(rng.normal(0, 0.01)),
         breath=float(rng.beta(3, 2)),
         portable=bool(rng.random() < 0.35),
         asymmetry=float(rng.normal(0, 1)),
@@ -112,7 +118,12 @@ def _anatomy(rng: np.random.Generator, key: tuple[int, ...], visit: int) -> Anat
     )
     if visit:  # the same body, positioned and breathing otherwise
         return replace(
-            body, tilt=float(rng.normal(0, 0.03)), breath=float(rng.beta(3, 2)), turn=float(rng.normal(0, 0.01))
+            body,
+            tilt=float(rng.normal(0, 0.03)),
+            zoom=float(body.zoom * rng.uniform(0.95, 1.05)),
+            shift=(float(rng.normal(0, 0.03)), float(rng.normal(0, 0.035))),
+            turn=float(rng.normal(0, 0.01)),
+            breath=float(rng.beta(3, 2)),
         )
     return body
 

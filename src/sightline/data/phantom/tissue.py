@@ -37,7 +37,7 @@ def healthy(film: Film, body: Body, a: Anatomy) -> Tissue:
     lungs = tuple(film.round_off(film.fill(outline), 0.12) for outline in body.lungs)
     rng = np.random.default_rng((*a.key, 1))
     solid = _wall(film, body, a) + _bones(film, body, a, rng)
-    inside = np.maximum(8.5 * film.round_off(heart, 0.14), 6.0 * film.blur(film.round_off(mediastinum, 0.05), 0.006))
+    inside = np.maximum(7.0 * film.round_off(heart, 0.16), 6.0 * film.blur(film.round_off(mediastinum, 0.05), 0.006))
     solid += SOFT * film.blur(inside, 0.004)
     solid += SOFT * 1.2 * _disk(film, body.knob[:2], body.knob[2]) - SOFT * 1.1 * _trachea(film, body)
     solid += SOFT * _below(film, body, a)
@@ -47,13 +47,15 @@ def healthy(film: Film, body: Body, a: Anatomy) -> Tissue:
 def _grid(film: Film) -> tuple[Array, Array]:
     """x and y of pixel centers in widths, turned with the patient: float32 (H, W) each."""
     rows, cols = np.mgrid[: film.size[0], : film.size[1]].astype(np.float32)
-    x, y = (cols + 0.5) / film.unit - 0.5, (rows + 0.5) / film.unit - film.size[0] / film.unit / 2
+    half = film.size[0] / film.unit / 2
+    x = ((cols + 0.5) / film.unit - 0.5 - np.float32(film.shift[0])) / np.float32(film.zoom)
+    y = ((rows + 0.5) / film.unit - half - np.float32(film.shift[1])) / np.float32(film.zoom)
     c, s = np.float32(np.cos(film.tilt)), np.float32(np.sin(film.tilt))
-    return c * x + s * y + 0.5, -s * x + c * y + film.size[0] / film.unit / 2
+    return c * x + s * y + 0.5, -s * x + c * y + np.float32(half)
 
 
 def _wall(film: Film, body: Body, a: Anatomy) -> Array:
-    """Soft tissue in front of and behind the lungs: chest wall, shoulders, arms, breasts, and the film's edge of air."""
+    """Soft tissue in front of and behind the lungs: chest wall, shoulders, arms, breasts; air beside the body."""
     x, y = _grid(film)
     m, top, low = body.middle, body.top, body.domes[0]
     down = np.clip((y - top + 0.06) / (low - top), -0.5, 2)
@@ -144,7 +146,8 @@ def _front_rib(body: Body, sign: int, rib: int, pitch: float, wobble: Array) -> 
     return smooth(
         [
             (m + sign * 1.0 * reach, y - 0.02), (m + sign * 0.86 * reach, y + 0.045 + wobble[0]),
-            (m + sign * 0.62 * reach, y + 0.095 + wobble[1]), (m + sign * (0.36 - 0.01 * rib) * reach, y + 0.115 + wobble[2]),
+            (m + sign * 0.62 * reach, y + 0.095 + wobble[1]),
+            (m + sign * (0.36 - 0.01 * rib) * reach, y + 0.115 + wobble[2]),
         ],
         closed=False,
     )  # fmt: skip
@@ -164,7 +167,7 @@ def _spine(film: Film, body: Body) -> Array:
         ]
         cv2.fillPoly(canvas, [film.points(smooth(box))], 150, cv2.LINE_AA, 4)
         cv2.polylines(canvas, [film.points(smooth(box))], True, 220, max(1, round(0.006 * film.unit)), cv2.LINE_AA, 4)
-    return 1.5 * film.blur(canvas.astype(np.float32) / 255, 0.003)
+    return 1.0 * film.blur(canvas.astype(np.float32) / 255, 0.003)
 
 
 def _disk(film: Film, center: tuple[float, float], radius: float) -> Array:
@@ -187,25 +190,26 @@ def _below(film: Film, body: Body, a: Anatomy) -> Array:
     """Abdomen under the domes, with the stomach's gas bubble, in cm of extra water."""
     x, y = _grid(film)
     dome = np.where(x < body.middle, body.domes[0], body.domes[1])
-    depth = np.clip((y - dome) / 0.1, 0, 1) * (3.5 + 2 * a.habitus)
+    depth = np.clip((y - dome + 0.02) / 0.09, 0, 1) * (5.0 + 2.5 * a.habitus)
+    depth *= np.clip((body.half + 0.045 - np.abs(x - body.middle)) / 0.04, 0, 1)
     cx, cy = body.middle + 0.17, body.domes[1] + 0.075
-    gas = np.clip(1 - ((x - cx) / 0.075) ** 2 - ((y - cy) / 0.035) ** 2, 0, 1)
-    return film.blur((depth - 4.5 * np.sqrt(gas) * (a.key[-1] % 3 > 0)).astype(np.float32), 0.004)
+    gas = np.clip(1.0 - ((x - cx) / 0.075) ** 2 - ((y - cy) / 0.035) ** 2, 0, 1)
+    return film.blur((depth - 6.0 * np.sqrt(gas) * (a.key[-1] % 3 > 0)).astype(np.float32), 0.004)
 
 
 def _vessels(film: Film, body: Body, a: Anatomy, rng: np.random.Generator) -> Array:
     """Arteries and veins branching outward from the hila, thinner and fainter with every fork, in cm of water."""
     canvas = np.zeros(film.size, np.uint8)
     for sign, hilum in zip((-1, 1), body.hila, strict=True):
-        trunks = [(hilum, angle, 0.019, 0.1) for angle in rng.normal(np.linspace(-1.35, 1.45, 8), 0.14)]
-        while trunks:
-            (x, y), angle, width, length = trunks.pop()
-            end = (x + sign * length * np.cos(angle), y + length * np.sin(angle))
-            film.stroke(canvas, np.array([(x, y), end]), width, int(min(255, 60 + 9000 * width)))
-            if width > 0.0028:
-                spread = rng.uniform(0.2, 0.5)
-                for turn, keep in ((-spread, 0.72), (spread, 0.66)):
-                    trunks.append((end, angle + turn * rng.uniform(0.5, 1.2), width * keep * rng.uniform(0.85, 1.05),
-                                   length * rng.uniform(0.6, 0.95)))  # fmt: skip
-        film.stroke(canvas, np.array([hilum, (hilum[0] + sign * 0.012, hilum[1] + 0.05)]), 0.035, 235)
-    return 1.15 * film.blur(canvas.astype(np.float32) / 255, 0.0022)
+        angle = rng.normal(np.linspace(-1.35, 1.45, 9), 0.13)  # (K,) one trunk each
+        at = np.tile(hilum, (angle.size, 1))
+        width, length = np.full(angle.size, 0.018), rng.uniform(0.08, 0.12, angle.size)
+        for _ in range(6):
+            end = at + length[:, None] * np.stack([sign * np.cos(angle), np.sin(angle)], 1)  # (K, 2)
+            film.strokes(canvas, np.stack([at, end], 1), width)
+            turn = rng.uniform(0.1, 0.55, angle.size) * np.array([[-1], [1]])  # two branches each
+            at, angle = np.tile(end, (2, 1)), (angle + turn).ravel()
+            width = (width * np.array([[0.74], [0.68]]) * rng.uniform(0.85, 1.05, turn.shape)).ravel()
+            length = (length * rng.uniform(0.6, 0.95, turn.shape)).ravel()
+        film.stroke(canvas, np.array([hilum, (hilum[0] + sign * 0.012, hilum[1] + 0.05)]), 0.03, 230)
+    return 1.5 * film.blur(canvas.astype(np.float32) / 255, 0.0018)
