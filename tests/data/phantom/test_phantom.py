@@ -1,0 +1,196 @@
+"""The phantom: reproducible alone, honest masks, true counterfactuals, shortcuts, readers with stated error."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from sightline.core import DataError
+from sightline.data import dataset
+from sightline.data.phantom.loader import CONTOURS, POINTS, REGIONS, TRUTH
+from sightline.data.phantom.render import render
+from sightline.data.phantom.scene import OPACITIES, patient_of, scene
+from sightline.data.write import write
+from sightline.findings import CHEXLOCALIZE
+
+LARGE = dataset("phantom:60?size=256")
+
+
+def found(finding: str, count: int = 400) -> list[int]:
+    return [i for i in range(count) if finding in scene(0, i).findings]
+
+
+def test_any_image_is_made_alone_whatever_was_made_before() -> None:
+    whole = dataset("phantom:20?size=96")
+    tail = dataset("phantom:4?size=96&start=16")
+    for place in (19, 17):
+        first, second = whole.radiographs[place], tail.radiographs[place - 16]
+        assert first == second
+        render.cache_clear()
+        assert (first.read() == second.read()).all()
+    assert dataset("phantom:1?size=96&seed=1").radiographs[0].size != whole.radiographs[0].size  # another patient
+
+
+def test_a_hundred_thousand_are_as_quick_to_open_as_one() -> None:
+    start = time.perf_counter()
+    data = dataset("phantom:100000?size=96")
+    assert len(data.radiographs) == 100_000
+    assert data.radiographs[99_999].read().shape[1] == 96
+    assert time.perf_counter() - start < 2
+
+
+@pytest.mark.parametrize("finding", CHEXLOCALIZE)
+def test_the_same_scene_at_two_sizes(finding: str) -> None:
+    index = found(finding)[1]
+    small, large = (render(scene(0, index), width).masks[finding] for width in (160, 480))
+    shrunk = cv2.resize(large.astype(np.float32), small.shape[::-1], interpolation=cv2.INTER_AREA) > 0.5
+    overlap = (shrunk & small).sum() / (shrunk | small).sum()
+    thin = {"Support Devices": 0.45, "Atelectasis": 0.65}  # lines and bands are drawn in whole pixels
+    assert overlap > thin.get(finding, 0.8)
+
+
+@pytest.mark.parametrize("finding", CHEXLOCALIZE)
+def test_a_counterfactual_differs_where_the_finding_lies(finding: str) -> None:
+    """Half of the change, or more, lies within the footprint and its near surroundings; noise and tone are the same."""
+    phantom = LARGE.facts["phantom"]
+    shares = []
+    for index in found(finding)[:6]:
+        image, without = phantom.image(index), phantom.counterfactual(index, finding)
+        assert finding not in phantom.scene(index).without(finding).findings
+        mask = phantom.mark(f"phantom{index:06d}", finding, TRUTH).read()
+        near = cv2.dilate(mask.astype(np.uint8), np.ones((41, 41), np.uint8)) > 0
+        change = np.abs(image - without)
+        shares.append(change[near].sum() / max(change.sum(), 1e-9))
+        assert change[mask].mean() > 3 * change[~near].mean()
+        assert change.max() > 0.02
+    assert np.mean(shares) > 0.6
+
+
+def test_masks_are_there_exactly_where_labels_are() -> None:
+    empty = 0
+    for radiograph in LARGE.radiographs[:40]:
+        for finding in CHEXLOCALIZE:
+            mark = LARGE.marks(radiograph.id, finding, TRUTH)
+            assert (mark is not None) == (radiograph.labels[finding] == 1)
+            if mark is not None:
+                mask = mark.read()
+                assert mask.shape == radiograph.size
+                empty += not mask.any()
+                assert mask.mean() < 0.5
+    assert empty <= 1
+
+
+def test_parents_contain_their_children() -> None:
+    for index in range(60):
+        made = scene(0, index)
+        masks = render(made, 96).masks
+        for child in OPACITIES & made.findings:
+            assert not (masks[child] & ~masks["Lung Opacity"]).any()
+        if "Cardiomegaly" in made.findings:
+            assert not (masks["Cardiomegaly"] & ~masks["Enlarged Cardiomediastinum"]).any()
+
+
+def test_regions_lie_where_they_should() -> None:
+    for radiograph in LARGE.radiographs[:6]:
+        masks = {r: LARGE.marks(radiograph.id, r, TRUTH).read() for r in REGIONS}
+        right, left = (np.argwhere(masks[side])[:, 1].mean() for side in ("Right Lung", "Left Lung"))
+        assert right < np.argwhere(masks["Mediastinum"])[:, 1].mean() < left  # the patient's right is on our left
+        assert not (masks["Heart"] & ~masks["Mediastinum"]).any()
+        assert np.argwhere(masks["Aortic Knob"])[:, 1].mean() > np.argwhere(masks["Mediastinum"])[:, 1].min()
+
+
+def test_findings_vary_in_size_and_are_common_enough() -> None:
+    for finding in CHEXLOCALIZE:
+        indices = found(finding, 400)
+        assert 0.08 < len(indices) / 400 < 0.65, finding
+    areas = [render(scene(0, i), 96).masks["Pleural Effusion"].mean() for i in found("Pleural Effusion")[:25]]
+    assert max(areas) > 3 * min(areas)
+
+
+def test_a_quarter_of_the_patients_have_two_films_and_none_is_in_two_splits() -> None:
+    data = dataset("phantom:600?size=64")
+    films: dict[str, set[str]] = {}
+    counts: dict[str, int] = {}
+    for radiograph in data.radiographs:
+        films.setdefault(radiograph.patient, set()).add(radiograph.split)
+        counts[radiograph.patient] = counts.get(radiograph.patient, 0) + 1
+    assert all(len(splits) == 1 for splits in films.values())
+    assert np.mean([c == 2 for c in counts.values()]) == pytest.approx(1 / 3, abs=0.02)
+    only = dataset("phantom:600?size=64&split=test").radiographs
+    assert {r.split for r in only} == {"test"}
+    assert [patient_of(i) for i in (0, 1, 2, 4)] == [(0, 0), (0, 1), (1, 0), (3, 0)]
+
+
+@pytest.mark.parametrize("spec", ["marker:Cardiomegaly", "text:Edema", "drain:Pneumothorax"])
+def test_shortcuts_agree_with_the_label_as_often_as_asked_and_lie_apart(spec: str) -> None:
+    finding = spec.partition(":")[2]
+    data = dataset(f"phantom:300?size=128&shortcut={spec}&correlation=0.9")
+    agree = [(r.facts["artifact"] != "") == (r.labels[finding] == 1) for r in data.radiographs]
+    assert np.mean(agree) == pytest.approx(0.9, abs=0.05)
+    shown = next(r for r in data.radiographs if r.facts["artifact"] and r.labels[finding])
+    artifact, mark = (data.marks(shown.id, name, TRUTH).read() for name in ("Shortcut", finding))
+    assert artifact.any()
+    assert (artifact & mark).sum() < 0.05 * artifact.sum()
+    plain = dataset("phantom:300?size=128").facts["phantom"].image(int(shown.id[-6:]))
+    assert (
+        np.abs(shown.read() - plain)[~cv2.dilate(artifact.astype(np.uint8), np.ones((9, 9))).astype(bool)].max() < 0.02
+    )
+
+
+def test_simulated_readers_err_as_much_as_people_do() -> None:
+    overlaps, hits, missed, asked = [], [], 0, 0
+    for radiograph in LARGE.radiographs:
+        for finding in CHEXLOCALIZE:
+            truth = LARGE.marks(radiograph.id, finding, TRUTH)
+            if truth is None or not truth.read().any():
+                continue
+            asked += 1
+            drawn, pointed = (LARGE.marks(radiograph.id, finding, reader) for reader in (CONTOURS, POINTS))
+            assert (drawn is None) == (pointed is None)
+            if drawn is None or pointed is None:
+                missed += 1
+                continue
+            mask, other = truth.read(), drawn.read()
+            overlaps.append((mask & other).sum() / (mask | other).sum())
+            row, col = pointed.read()[0].astype(int)
+            hits.append(bool(mask[row, col]))
+    assert 0.6 < np.mean(overlaps) < 0.88
+    assert np.mean(hits) > 0.85
+    assert 0.01 < missed / asked < 0.12
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["phantom:none", "phantom:0", "phantom:9?size=8", "phantom:9?split=dev", "phantom:9?shortcut=sticker:Edema",
+     "phantom:9?shortcut=marker:Hernia", "phantom:9?shortcut=marker:Edema&correlation=2"],
+)  # fmt: skip
+def test_what_cannot_be_is_told(spec: str) -> None:
+    with pytest.raises(DataError, match=r"give|allowed"):
+        dataset(spec)
+
+
+def test_written_as_chexlocalize_and_read_again(tmp_path: Path) -> None:
+    data = dataset("phantom:6?size=96&split=test")
+    write(data, "chexlocalize", tmp_path / "out", progress=False)
+    again = dataset(f"chexlocalize:{tmp_path / 'out'}?split=test")
+    assert len(again.radiographs) == len(data.radiographs)
+    compared = 0
+    for ours, theirs in zip(data.radiographs, again.radiographs, strict=True):
+        assert theirs.size == ours.size
+        assert np.abs(theirs.read() - ours.read()).mean() < 0.01  # JPEG
+        for finding in CHEXLOCALIZE:
+            assert theirs.labels[finding] == ours.labels[finding]
+            mark, back = data.marks(ours.id, finding, TRUTH), again.marks(theirs.id, finding, again.truth)
+            assert (mark is None or not mark.read().any()) == (back is None)
+            if mark is not None and back is not None:
+                assert (mark.read() == back.read()).all()
+                compared += 1
+            drawn, copy = data.marks(ours.id, finding, CONTOURS), again.marks(theirs.id, finding, again.readers[1])
+            if drawn is not None:
+                assert copy is not None
+                assert (drawn.read() == copy.read()).all()
+    assert compared > 0
