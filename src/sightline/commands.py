@@ -167,7 +167,7 @@ def show(run: Path) -> None:
     run
         Run folder.
     """
-    opened, console = Run.open(run), Console()
+    opened, console = Run.open(run), Console(width=None if sys.stdout.isatty() else 120)
     estimates = opened.table("estimates")
     average = estimates[estimates["finding"] == "average"]
     shown = [m for m in ("iou", "hit", "pixel-auroc") if (average["metric"] == m).any()]
@@ -183,7 +183,7 @@ def show(run: Path) -> None:
             table.add_row(escape(source), *cells)
         console.print(table)
     status = opened.table("status")
-    failed = status[status["status"] != "ok"]
+    failed = status[status["status"] != "ok"].groupby(["source", "status"], sort=False, as_index=False)["maps"].sum()
     for row in failed.itertuples():
         console.print(f"{row.maps} maps of {escape(str(row.source))}: {row.status}")
     console.print(f"report: {opened.path / 'report.html'}", soft_wrap=True)

@@ -70,7 +70,8 @@ def place(values: Array, frame: Frame) -> tuple[Array, tuple[slice, slice]]:
     if frame.is_whole:  # the same interpolation, several times faster in OpenCV
         return cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), (rows, cols)
     wide = np.ascontiguousarray((over_cols @ values.T).T)  # (h, W')
-    return over_rows @ wide, (rows, cols)  # (H', W')
+    placed: Array = over_rows @ wide  # (H', W')
+    return placed, (rows, cols)
 
 
 def place_whole(values: Array, frame: Frame) -> Array:

@@ -124,7 +124,7 @@ def joint_histogram(placed: Array, truth: Array, window: tuple[slice, slice]) ->
     bins = STEPS + 1
     everything = _count(levels, None, bins)
     inside = _count(levels, seen_truth.view(np.uint8), bins)
-    positive = cv2.max(placed, 0.0) if low < 0 else placed
+    positive = np.maximum(placed, 0) if low < 0 else placed
     mass_all = float(cv2.sumElems(positive)[0])
     mass_in = float(cv2.mean(positive, seen_truth.view(np.uint8))[0]) * int(inside.sum())
     unseen_in = int(np.count_nonzero(truth)) - int(inside.sum())

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import cv2
 import numpy as np
 
 from sightline.core import Array
@@ -32,11 +31,9 @@ class Peaks:
 
 def peaks(placed: Array, truth: Array, rule: Literal["first", "any", "expected"]) -> Peaks:
     """Find the maxima of a placed map float32 (H', W') against its part of the mark, bool (H', W')."""
-    highest = cv2.minMaxLoc(placed)[1]
-    at = cv2.compare(placed, highest, cv2.CMP_EQ)  # uint8, 255 at the maxima
-    inside = cv2.countNonZero(cv2.bitwise_and(at, truth.view(np.uint8)))
+    at = placed == placed.max()
     first = bool(truth.ravel()[int(np.argmax(at))])
-    return Peaks(first, inside, cv2.countNonZero(at), rule)
+    return Peaks(first, int(np.count_nonzero(at & truth)), int(np.count_nonzero(at)), rule)
 
 
 @metrics("iou", title="IoU", takes="confusion", higher_is_better=True, range=_UNIT, source="10.1038/s42256-022-00536-x")

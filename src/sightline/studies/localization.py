@@ -32,10 +32,10 @@ from sightline.stats.accuracy import accuracy
 from sightline.store import Run
 from sightline.training.fit import fit
 
-PHANTOM = "phantom:480?split=test"
-PHANTOM_TRAINING = "phantom:1600?start=100000"
+PHANTOM = "phantom:400?split=test&size=384"
+PHANTOM_TRAINING = "phantom:2600?start=100000&size=160"
 UNTRAINED = "untrained"
-METHODS = ("grad-cam", "grad-cam++", "integrated-gradients")
+METHODS = ("grad-cam", "grad-cam++", "integrated-gradients?nodes=16")
 
 
 def localization(
