@@ -68,7 +68,8 @@ def place(values: Array, frame: Frame) -> tuple[Array, tuple[slice, slice]]:
     over_rows, rows = _taps(values.shape[0], height, top, bottom)
     over_cols, cols = _taps(values.shape[1], width, left, right)
     if frame.is_whole:  # the same interpolation, several times faster in OpenCV
-        return cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), (rows, cols)
+        stretched: Array = cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR)
+        return stretched, (rows, cols)
     wide = np.ascontiguousarray((over_cols @ values.T).T)  # (h, W')
     placed: Array = over_rows @ wide  # (H', W')
     return placed, (rows, cols)
@@ -107,7 +108,8 @@ def _area_weights(cells: int, length: int, start: float, stop: float) -> Array:
     pixels = np.arange(length)
     low = np.maximum(edges[:-1, None], pixels[None])
     high = np.minimum(edges[1:, None], pixels[None] + 1)
-    return (np.clip(high - low, 0, None) / ((stop - start) / cells)).astype(np.float32)
+    shares: Array = (np.clip(high - low, 0, None) / ((stop - start) / cells)).astype(np.float32)
+    return shares
 
 
 def boxes_to_mask(boxes: Array, size: Size) -> Array:

@@ -90,7 +90,8 @@ class JointHistogram:
 
     def top(self, fraction: float) -> int:
         """First bin of the highest `fraction` of the seen pixels: the fewest pixels that reach it, ties included."""
-        counts = sum(self._above)
+        inside, outside = self._above
+        counts = inside + outside
         wanted = fraction * int(counts[0])
         return int(np.flatnonzero(counts[:-1] >= wanted)[-1])
 
