@@ -21,7 +21,7 @@ Findings = tuple[str, ...] | None
 CHECKPOINT = "path of a checkpoint, or nothing for random weights"
 
 
-@models("small", argument=CHECKPOINT, source="a residual network of our own, 218 thousand weights")
+@models("small", argument=CHECKPOINT, source="a residual network of our own, 100 thousand weights")
 def small(checkpoint: str, findings: Findings, *, side: int = 160, width: int = 16, resize: str = "stretch") -> Model:
     """A small residual network that learns from the phantom within minutes on two CPU cores."""
     arch = f"small?{side=}&{width=}"
