@@ -119,7 +119,8 @@ def find_cut(net: nn.Module, x: Tensor, features: str | None) -> Cut | None:
 
     features None: the input of the *last* call that collapses both spatial axes of a 4-D map: global average or
     maximum pooling, a mean over the two axes, or the flattening of a map (VGG). Earlier ones are squeeze-and-excite
-    gates. Returns None where the network makes no such call (transformers with a class token).
+    gates. A pooling made of several steps is cut at the step that collapses: generalized-mean pooling after its power.
+    Returns None where the network makes no such call (transformers with a class token).
 
     features 'blocks.11.norm1': the output of that module, a map (N, K, h', w') or tokens (N, T, K) whose leading class
     and register tokens are dropped; 'blocks.11.norm1[5:]' says how many.
