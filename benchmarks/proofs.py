@@ -27,7 +27,7 @@ from sightline.scoring import predicted_mask
 from sightline.stats.bootstrap import replicate, weights
 from sightline.training.fit import fit
 
-TRAIN = "phantom:1600?start=100000&size=160"
+TRAIN = "phantom:2600?start=100000&size=160"
 TEST = "phantom:480?split=test&size=320"
 
 
@@ -82,7 +82,7 @@ def shortcut(out: Path) -> bool:
     """A marker that always agrees with 'Lung Lesion' in training: right for the wrong reason."""
     finding, option = "Lung Lesion", "shortcut=marker:Lung Lesion&correlation=1.0"
     blank = sl.open_model("small?side=160", [finding], seed=0)
-    fit(blank, sl.dataset(f"phantom:700?start=200000&size=160&{option}"), out / "cheat", epochs=6, seed=0, workers=2)
+    fit(blank, sl.dataset(f"phantom:900?start=200000&size=160&{option}"), out / "cheat", epochs=6, batch=16, workers=2)
     shared = {"model": (str(out / "cheat" / "best.pt"),), "methods": ("grad-cam",), "metrics": ("iou", "hit")}
     cheat = sl.localization(data=f"{TEST}&{option}", out=out / "cheat-run", controls=("center",), **shared)
     honest = sl.localization(data=TEST, out=out / "cheat-honest", controls=("center",), **shared)

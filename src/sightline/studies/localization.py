@@ -132,8 +132,11 @@ def _models(run: Run, data: Dataset, specs: Sequence[str], train: str, seed: int
         train = PHANTOM_TRAINING
     if train:
         source = dataset(train)
-        models = [fit(_on(open_model("small", source.findings, seed=seed), device), source, run.path / "training",
-                      seed=seed, workers=os.cpu_count() or 1)]  # fmt: skip
+        blank = _on(open_model("small", source.findings, seed=seed), device)
+        workers = os.cpu_count() or 1
+        models = [
+            fit(blank, source, run.path / "training", epochs=12, batch=16, augmented=False, seed=seed, workers=workers)
+        ]
     else:
         models = [_on(open_model(spec, seed=seed), device) for spec in specs]
     names = [m.name for m in models]
