@@ -3,8 +3,8 @@
     python benchmarks/likeness.py NIH_DIR [CHECKPOINT]
 
 Each film is compared with the mean of the real ones: gray levels by the earth mover's distance, texture by the root
-mean square difference of the logarithm of the radial power spectrum. The same distances of real films are the reference.
-A checkpoint trained on the phantom alone (`best.pt` of a run) is scored on real labels.
+mean square difference of the logarithm of the radial power spectrum. The same distances of real films are the
+reference. A checkpoint trained on the phantom alone (`best.pt` of a run) is scored on real labels.
 """
 
 from __future__ import annotations

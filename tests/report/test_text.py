@@ -68,7 +68,8 @@ def test_maps_clearly_worse_than_a_control_are_said_to_be(make_run):
     table.loc[table["versus"].str.startswith("control"), ["mean", "low", "high"]] = [-0.1, -0.2, -0.01]
     run.write_table("differences", table)
     first, *_ = warnings(View.of(run))
-    assert "do not locate" in first.title and "worse than" in first.text
+    assert first.title == "A control locates the findings better"
+    assert "worse than" in first.text
 
 
 def test_a_poor_model_is_called_so(make_run):

@@ -35,8 +35,9 @@ def series(view: View) -> list[Series]:
     """Who is compared in the figures by finding: the best source of each model, the reader, the strongest control."""
     shown = [Series(s, view.label(s), MODELS[i], "o") for i, s in enumerate(view.leaders)]
     if view.reader:
-        readers = dict.fromkeys(view.label(r) for r in map(view.reader_for, view.shown) if r)
-        shown.append(Series(view.reader, " / ".join(readers), READER, MARKERS["reader"]))
+        readers = sorted({view.label(r) for r in map(view.reader_for, view.shown) if r}, key=len)
+        one = all(name.startswith(readers[0]) for name in readers)  # contours and points of the same reader
+        shown.append(Series(view.reader, readers[0] if one else " / ".join(readers), READER, MARKERS["reader"]))
     if view.control:
         shown.append(Series(view.control, view.label(view.control), CONTROL, MARKERS["control"]))
     return shown

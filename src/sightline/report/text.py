@@ -176,7 +176,7 @@ def _no_better_than_control(view: View) -> list[Caution]:
     )  # fmt: skip
     return [
         Caution(
-            f"These maps {'do not' if side else 'are not shown to'} locate the findings",
+            "A control locates the findings better" if side else "These maps are not shown to locate the findings",
             f"The best of them, {view.label(view.best)}, is {'worse' if side else 'not clearly better'} than "
             f"{_the(view, view.control)}, which never looks at what the model learned: "
             f"difference in {title(metric)} {number.text()}.{accurate}",
