@@ -177,7 +177,7 @@ def _no_better_than_control(view: View) -> list[Caution]:
     return [
         Caution(
             "A control locates the findings better" if side else "These maps are not shown to locate the findings",
-            f"The best of them, {view.label(view.best)}, is {'worse' if side else 'not clearly better'} than "
+            f"The best of these maps, {view.label(view.best)}, is {'worse' if side else 'not clearly better'} than "
             f"{_the(view, view.control)}, which never looks at what the model learned: "
             f"difference in {title(metric)} {number.text()}.{accurate}",
         )
