@@ -99,8 +99,8 @@ def bigger_is_better(run: sl.Run) -> bool:
 
 
 def shortcut(out: Path) -> bool:
-    """A marker that always agrees with 'Lung Lesion' in training: right for the wrong reason."""
-    finding, option = "Lung Lesion", "shortcut=marker:Lung Lesion&correlation=1.0"
+    """A drain that is there whenever a lung lesion is: right for the wrong reason."""
+    finding, option = "Lung Lesion", "shortcut=drain:Lung Lesion&correlation=1.0"
     blank = sl.open_model("small?side=160", [finding], seed=0)
     fit(blank, sl.dataset(f"phantom:900?start=200000&size=160&{option}"), out / "cheat", epochs=6, batch=16, workers=2)
     shared = {"model": (str(out / "cheat" / "best.pt"),), "methods": ("grad-cam",), "metrics": ("iou", "hit")}
@@ -119,11 +119,11 @@ def shortcut(out: Path) -> bool:
         mark, m = data.marks(radiograph.id, "Shortcut", "truth"), cheat.map("small/grad-cam", radiograph.id, finding)
         if mark is not None and m is not None and m.status == "ok":
             covered.append(bool((predicted_mask(m, CORRECTED) & mark.read()).any()))
-    ok = claim(f"with the marker it is accurate: AUROC {told(auroc[0])}", auroc[0]["low"] > 0.9)
+    ok = claim(f"with the drain it is accurate: AUROC {told(auroc[0])}", auroc[0]["low"] > 0.9)
     ok &= claim(f"without it, it is not: AUROC {told(auroc[1])}", auroc[1]["high"] < 0.75)
     ok &= claim(f"its maps miss the lesions: hit {told(hit)}, IoU {told(iou)}, n = {hit['n']}", hit["high"] < 0.3)
     share = float(np.mean(covered)) if covered else 0.0
-    return ok & claim(f"they cover the marker on {share:.0%} of the {len(covered)} films that have one", share > 0.8)
+    return ok & claim(f"they cover the drain on {share:.0%} of the {len(covered)} films that have one", share > 0.8)
 
 
 def kills(out: Path) -> bool:

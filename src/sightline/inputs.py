@@ -17,7 +17,7 @@ def fit_image(image: Array, side: int, resize: Resize) -> tuple[Array, Frame]:
 
     >>> seen, frame = fit_image(np.ones((4, 8), np.float32), 2, "pad")
     >>> seen.tolist(), frame.box
-    ([[0.0, 0.0], [1.0, 1.0]], (-4.0, 0.0, 4.0, 8.0))
+    ([[1.0, 1.0], [0.0, 0.0]], (0.0, 0.0, 8.0, 8.0))
     """
     image = np.asarray(image, np.float32)
     if image.ndim != 2 or image.size == 0:
