@@ -19,7 +19,9 @@ from sightline.engine import run_units
 from sightline.evaluate import blocks
 from sightline.findings import canonical
 from sightline.methods import Of, Pass, run_method, target_indices
+from sightline.methods import methods as registry
 from sightline.models.wrap import Model
+from sightline.spec import parse_spec, typed_options
 from sightline.store import Run, write_maps
 
 BLOCK = 32
@@ -62,6 +64,7 @@ def explain(
 
     Errors: `DataError` if model and data share no finding, `UnknownNameError` for a method, `RunError` for the folder.
     """
+    check_methods(methods)
     wanted = _findings(data, model, findings)
     prefix = prefix or model.name
     sources = {f"{prefix}/{name}": name for name in methods}
@@ -83,6 +86,13 @@ def explain(
     with run.lock():
         _explain_into(run, job)
     return run
+
+
+def check_methods(names: Sequence[str]) -> None:
+    """Look up every method and its options. Errors: `UnknownNameError` for a name, `SightlineError` for an option."""
+    for name in names:
+        head, _, given = parse_spec(name)
+        typed_options(name, registry[head].call, given)
 
 
 def _findings(data: Dataset, model: Model, findings: Sequence[str] | None) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from sightline.benchmark import Controls, Readers, Together
 from sightline.core import NAN, DataError, Dataset
 from sightline.data import dataset
 from sightline.evaluate import METRICS, evaluate
-from sightline.explaining import explain
+from sightline.explaining import check_methods, explain
 from sightline.findings import choose
 from sightline.methods import Of
 from sightline.methods import methods as method_registry
@@ -27,7 +27,6 @@ from sightline.models.zoo import open_model
 from sightline.protocol import protocols
 from sightline.record import describe
 from sightline.scoring import with_binarizer
-from sightline.spec import parse_spec, typed_options
 from sightline.stats.accuracy import accuracy
 from sightline.store import Run
 from sightline.training.fit import fit
@@ -115,9 +114,7 @@ def _check_names(metrics: Sequence[str], methods: Sequence[str]) -> None:
     """Look every name up before any work is done. Errors: `UnknownNameError`, `DataError`."""
     for name in metrics:
         metric_registry[name]
-    for name in methods:
-        head, _, given = parse_spec(name)
-        typed_options(name, method_registry[head].call, given)
+    check_methods(methods)
     if not methods or not metrics:
         raise DataError("name at least one method and one metric; `sightline list` shows them")
 

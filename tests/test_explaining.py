@@ -1,0 +1,114 @@
+"""Explaining: stored maps equal direct ones whatever the batch; what fails has a status, never a gap."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import sightline as sl
+from sightline.core import DataError, Dataset, UnknownNameError
+from sightline.methods import saliency
+from sightline.models import Model, untrained
+
+
+def a_model(findings: tuple[str, ...] = ("Edema", "Mass")) -> Model:
+    torch.manual_seed(0)
+    body = [nn.Conv2d(1, 8, 5, 2, 2), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU()]
+    net = nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, len(findings)))
+    return sl.wrap(net, findings, size=32, resize="center-crop", channels=1, name="net")
+
+
+METHODS = ["grad-cam", "grad-cam++", "integrated-gradients?nodes=3", "edges"]
+
+
+@pytest.mark.parametrize("batch", [1, 5, 32])
+def test_stored_maps_are_the_maps(toy_data: Dataset, batch: int, tmp_path: Path) -> None:
+    model = a_model()
+    run = sl.explain(toy_data, model, METHODS, out=tmp_path / "run", batch=batch)
+    assert list(run.sources) == [f"net/{name}" for name in METHODS]
+    for radiograph in toy_data.radiographs[::5]:
+        x, frame = model.prepare(radiograph.read())
+        direct = saliency(model, x[None], None, METHODS, ids=[radiograph.id])
+        probability = torch.sigmoid(model.net(x[None]).detach())[0]
+        for name in METHODS:
+            for column, finding in enumerate(model.findings):
+                m = run.map(f"net/{name}", radiograph.id, finding)
+                assert m is not None
+                assert m.frame == frame
+                assert m.values == pytest.approx(direct[name][0, column].numpy(), rel=1e-3, abs=1e-6)
+                assert m.probability == pytest.approx(float(probability[column]), abs=1e-6)
+
+
+def test_an_unreadable_image_is_a_status(toy_data: Dataset, tmp_path: Path) -> None:
+    def fail() -> np.ndarray:
+        raise DataError("toy3.png is cut short; copy it again")
+
+    radiographs = tuple(replace(r, read=fail) if r.id == "toy3" else r for r in toy_data.radiographs)
+    broken = replace(toy_data, radiographs=radiographs)
+    run = sl.explain(broken, a_model(), ["grad-cam"], out=tmp_path / "run", batch=4)
+    maps = list(run.of("toy3"))
+    assert [(m.status, m.why) for m in maps] == [("unreadable", "toy3.png is cut short; copy it again")] * 2
+    table = sl.score(run, broken, ["iou"])
+    lost = table[table["radiograph"] == "toy3"]
+    assert (lost["value"] == 0).all()
+    assert set(lost["status"]) == {"unreadable"}
+
+
+def test_a_method_that_refuses_the_model_is_a_status(toy_data: Dataset, tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(32 * 32, 2))
+    model = sl.wrap(net, ["Edema", "Mass"], size=32, channels=1, features=None, name="flat")
+    model = replace(model, cut=None)
+    run = sl.explain(toy_data, model, ["grad-cam", "edges"], out=tmp_path / "run")
+    statuses = {m.source: m.status for m in run.of("toy0")}
+    assert statuses == {"flat/grad-cam": "refused", "flat/edges": "ok"}
+    assert all(m.why for m in run.of("toy0") if m.status == "refused")
+
+
+def test_a_network_gone_nan_is_told(toy_data: Dataset, tmp_path: Path) -> None:
+    model = a_model()
+    with torch.no_grad():
+        next(model.net.parameters())[0] = torch.nan
+    run = sl.explain(toy_data, model, ["grad-cam"], out=tmp_path / "run")
+    assert {m.status for m in run.of("toy0")} == {"non-finite"}
+
+
+def test_again_does_nothing_twice_and_other_weights_are_refused(toy_data: Dataset, tmp_path: Path) -> None:
+    run = sl.explain(toy_data, a_model(), ["grad-cam"], out=tmp_path / "run")
+    part = next(run.path.glob("parts/maps-net/*/zarr.json"))
+    before = part.stat().st_mtime_ns
+    sl.explain(toy_data, a_model(), ["grad-cam"], out=tmp_path / "run")
+    assert part.stat().st_mtime_ns == before
+    with pytest.raises(sl.RunError, match="methods was"):
+        sl.explain(toy_data, a_model(), ["grad-cam++"], out=tmp_path / "run")
+
+
+def test_without_a_folder_maps_live_as_long_as_the_run(toy_data: Dataset) -> None:
+    run = sl.explain(toy_data, a_model(), ["grad-cam"])
+    path = run.path
+    assert run.map("net/grad-cam", "toy0", "Edema") is not None
+    del run
+    assert not path.exists()
+
+
+def test_findings_are_matched_by_name(toy_data: Dataset, tmp_path: Path) -> None:
+    model = a_model(("Mass", "Hernia"))
+    run = sl.explain(toy_data, model, ["grad-cam"], out=tmp_path / "run")
+    assert run.sources == {"net/grad-cam": ("Mass",)}
+    with pytest.raises(DataError, match="no output for Edema"):
+        sl.explain(toy_data, model, ["grad-cam"], findings=["Edema"], out=tmp_path / "b")
+    with pytest.raises(DataError, match="it has: Hernia, Nodule"):
+        sl.explain(toy_data, a_model(("Hernia", "Nodule")), ["grad-cam"], out=tmp_path / "c")
+    with pytest.raises(UnknownNameError, match="did you mean 'grad-cam'"):
+        sl.explain(toy_data, model, ["grad-kam"], out=tmp_path / "d")
+
+
+def test_an_untrained_copy_is_a_control(toy_data: Dataset, tmp_path: Path) -> None:
+    model = a_model()
+    run = sl.explain(toy_data, untrained(model), ["grad-cam"], out=tmp_path / "run", prefix="control/untrained")
+    assert list(run.sources) == ["control/untrained/grad-cam"]
+    assert set(sl.score(run, toy_data, ["iou"])["kind"]) == {"control"}
