@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import zarr
@@ -130,10 +131,13 @@ class Run:
         if not file.exists():
             there = ", ".join(sorted(p.stem for p in file.parent.glob("*.parquet"))) or "none"
             raise RunError(f"{self.path} has no table {name!r}; it has: {there}")
-        filters = None if where is None else [(where[0], "=", where[1])]
-        frame: pd.DataFrame = pq.read_table(
-            file, columns=None if columns is None else list(columns), filters=filters
-        ).to_pandas()
+        with pq.ParquetFile(file) as parquet:  # a part at a time: only the rows that are wanted stay in memory
+            groups = (parquet.read_row_group(i, columns and list(columns)) for i in range(parquet.num_row_groups))
+            if where is not None:
+                groups = (group.filter(pc.equal(group[where[0]], where[1])) for group in groups)
+            empty = parquet.schema_arrow.empty_table()
+            kept = empty if columns is None else empty.select(list(columns))
+            frame: pd.DataFrame = pa.concat_tables([kept, *groups]).to_pandas()
         return frame
 
     def write_table(self, name: str, frame: pd.DataFrame) -> None:
