@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sightline.protocol import CORRECTED, PUBLISHED
-from sightline.stats.bootstrap import Replicates, average, interval, p_value, replicate, weights
+from sightline.stats.bootstrap import Replicates, average, interval, p_value, published_weights, replicate, weights
 from sightline.stats.tables import differences, estimates
 
 
@@ -32,7 +33,7 @@ def test_replicates_equal_drawing_patients_by_hand(seed: int) -> None:
 
 def test_order_statistics_are_the_published_positions() -> None:
     draws = np.random.default_rng(1).permutation(1000.0 * np.arange(1000))[:, None]
-    r = Replicates(np.array([0.0]), draws, np.array([5]), np.array([5]))
+    r = Replicates(np.array([0.0]), draws, np.array([5]), np.array([5]), np.zeros(1))
     mean, low, high = interval(r, "order-statistics")
     assert (mean[0], low[0], high[0]) == (draws.mean(), 24_000, 974_000)
 
@@ -40,10 +41,70 @@ def test_order_statistics_are_the_published_positions() -> None:
 def test_percentiles_are_numpys() -> None:
     draws = np.random.default_rng(1).normal(size=(1000, 4))
     draws[:200, 2] = np.nan
-    r = Replicates(draws.mean(0), draws, np.full(4, 9), np.full(4, 9))
+    r = Replicates(draws.mean(0), draws, np.full(4, 9), np.full(4, 9), np.zeros(4))
     _, low, high = interval(r)
     assert low == pytest.approx(np.nanquantile(draws, 0.025, axis=0))
     assert high == pytest.approx(np.nanquantile(draws, 0.975, axis=0))
+
+
+def test_bca_agrees_with_scipys() -> None:
+    rng = np.random.default_rng(3)
+    sample = rng.exponential(size=60)
+    r = replicate(sample[:, None], np.arange(60), weights(60, 20_000, 0))
+    _, low, high = interval(r, "bca")
+    peer = scipy.stats.bootstrap((sample,), np.mean, method="BCa", n_resamples=20_000, rng=1).confidence_interval
+    plain = interval(r, "percentile")[2][0]
+    assert low[0] == pytest.approx(peer.low, abs=0.01)
+    assert high[0] == pytest.approx(peer.high, abs=0.01)
+    assert high[0] > plain + 0.01  # skewed to the right: the upper bound moves up
+
+
+def test_bca_by_hand_for_clusters() -> None:
+    rng = np.random.default_rng(4)
+    group = np.sort(rng.integers(0, 25, 70))
+    values = rng.random(70) ** 3
+    r = replicate(values[:, None], group, weights(25, 999, 0))
+    without = np.array([values[group != g].mean() for g in np.unique(group)])
+    gap = without.mean() - without
+    a = (gap**3).sum() / (6 * (gap**2).sum() ** 1.5)
+    z0 = scipy.stats.norm.ppf((r.draws[:, 0] < values.mean()).mean())
+    levels = [scipy.stats.norm.cdf(z0 + (z0 + z) / (1 - a * (z0 + z))) for z in scipy.stats.norm.ppf([0.025, 0.975])]
+    _, low, high = interval(r, "bca")
+    assert [low[0], high[0]] == pytest.approx(np.quantile(r.draws[:, 0], levels).tolist())
+
+
+def test_bca_of_an_average_leaves_out_whole_patients() -> None:
+    rng = np.random.default_rng(5)
+    group = np.repeat(np.arange(20), 3)
+    values = rng.random((60, 2)) ** 2
+    values[rng.random((60, 2)) < 0.4] = np.nan
+    single = replicate(values, group, weights(20, 500, 0))
+    together = average(single, [np.array([0, 1])], values, group)
+    without = np.array([np.nanmean(values[group != g], axis=0).mean() for g in range(20)])
+    gap = without.mean() - without
+    assert together.acceleration[0] == pytest.approx((gap**3).sum() / (6 * (gap**2).sum() ** 1.5))
+
+
+@given(st.integers(0, 50), st.floats(-3, 3), st.floats(0.1, 5))
+def test_intervals_move_with_the_values(seed: int, shift: float, scale: float) -> None:
+    rng = np.random.default_rng(seed)
+    values, group = rng.random((30, 1)), rng.integers(0, 12, 30)
+    w = weights(12, 200, seed)
+    for kind in ("percentile", "bca"):
+        before = np.array(interval(replicate(values, group, w), kind))
+        after = np.array(interval(replicate(scale * values + shift, group, w), kind))
+        assert after == pytest.approx(scale * before + shift, abs=1e-6)
+
+
+def test_values_that_do_not_vary_have_an_interval_of_one_point() -> None:
+    r = replicate(np.full((9, 1), 0.5), np.arange(9), weights(9, 100, 0))
+    assert [x[0] for x in interval(r, "bca")] == pytest.approx([0.5, 0.5, 0.5])
+
+
+def test_published_resamples_are_those_of_numpys_global_generator() -> None:
+    np.random.seed(7)  # noqa: NPY002 (what the script of the paper does)
+    rows = [np.random.choice(11, size=11, replace=True) for _ in range(20)]  # noqa: NPY002
+    assert published_weights(11, 20, 7).tolist() == [np.bincount(r, minlength=11).tolist() for r in rows]
 
 
 def test_one_patient_says_nothing_about_the_population() -> None:

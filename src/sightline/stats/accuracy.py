@@ -48,7 +48,7 @@ def accuracy(table: pd.DataFrame, resamples: int = 1000, seed: int = 0) -> pd.Da
         group = patients.get_indexer(pd.Index(part["patient"]))
         point, draws = auroc_draws(part["probability"].to_numpy(float), label, group, w)
         n = np.array([np.unique(group).size])
-        mean, low, high = interval(Replicates(np.array([point]), draws[:, None], n, n))
+        mean, low, high = interval(Replicates(np.array([point]), draws[:, None], n, n, np.zeros(1)))
         numbers = {"mean": mean[0], "low": low[0], "high": high[0], "n": len(part), "positives": int(label.sum())}
         rows.append({"model": model, "finding": finding, "metric": "auroc", **numbers, "patients": int(n[0])})
     return pd.DataFrame(rows, columns=pd.Index(COLUMNS))

@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.special import ndtr, ndtri
 
 from sightline.core import Array
 
-Interval = Literal["percentile", "order-statistics"]
+Interval = Literal["percentile", "bca", "order-statistics"]
+_STRIP = 64
+"""Resamples multiplied at a time, so that memory does not grow with resamples times groups."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replicates:
-    """Means of K columns in the sample and in B resamples of its groups."""
+    """Means of K columns in the sample, in B resamples of its groups, and with each group left out."""
 
     point: Array
     """float64 (K,): mean of the sample; NaN where a column has no value."""
@@ -29,18 +32,31 @@ class Replicates:
     """int64 (K,): values."""
     groups: Array
     """int64 (K,): groups with at least one value."""
+    acceleration: Array
+    """float64 (K,): skewness of the means with one group left out (the jackknife), for BCa intervals."""
 
 
 def weights(groups: int, resamples: int, seed: int) -> Array:
-    """Multinomial counts (B, G): how often each of G groups is drawn in each resample.
+    """Multinomial counts, uint8 (B, G): how often each of G groups is drawn in each resample.
 
     >>> weights(3, 2, seed=0).sum(axis=1).tolist()
-    [3.0, 3.0]
+    [3, 3]
     """
     if groups == 0:
-        return np.zeros((resamples, 0))
+        return np.zeros((resamples, 0), np.uint8)
     rng = np.random.default_rng((seed, groups, resamples))
-    return rng.multinomial(groups, np.full(groups, 1 / groups), size=resamples).astype(float)
+    share, drawn = np.full(groups, 1 / groups), np.empty((resamples, groups), np.uint8)
+    for start in range(0, resamples, _STRIP):
+        some = drawn[start : start + _STRIP]
+        some[:] = rng.multinomial(groups, share, size=len(some))
+    return drawn
+
+
+def published_weights(groups: int, resamples: int, seed: int) -> Array:
+    """Counts, uint8 (B, G), as eval.py of CheXlocalize draws them: np.random.seed(seed), then choice of rows."""
+    rng = np.random.RandomState(seed)
+    counts = (np.bincount(rng.choice(groups, size=groups), minlength=groups) for _ in range(resamples if groups else 0))
+    return np.array(list(counts), np.uint8).reshape(resamples, groups)
 
 
 def replicate(values: Array, group: Array, w: Array) -> Replicates:
@@ -48,15 +64,45 @@ def replicate(values: Array, group: Array, w: Array) -> Replicates:
 
     values: float (N, K), NaN = undefined, leaves the mean; group: int (N,) in [0, G); w: (B, G) of `weights`.
     """
+    sums, counts = _per_group(values, group, w.shape[1])
+    draws = np.empty((len(w), values.shape[1]))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        point = sums.sum(0) / counts.sum(0)
+        for start in range(0, len(w), _STRIP):
+            some = w[start : start + _STRIP].astype(float)
+            draws[start : start + _STRIP] = (some @ sums) / (some @ counts)  # (b, K)
+    skew = acceleration(*left_out(values, group))
+    return Replicates(point, draws, counts.sum(0).astype(int), (counts > 0).sum(0), skew)
+
+
+def _per_group(values: Array, group: Array, groups: int) -> tuple[Array, Array]:
+    """Sums and numbers of the defined values of each group, float64 (G, K) each."""
     valid = ~np.isnan(values)
-    sums = np.zeros((w.shape[1], values.shape[1]))
+    sums = np.zeros((groups, values.shape[1]))
     counts = np.zeros_like(sums)
     np.add.at(sums, group, np.where(valid, values, 0.0))
     np.add.at(counts, group, valid)
+    return sums, counts
+
+
+def left_out(values: Array, group: Array) -> tuple[Array, Array]:
+    """Mean of each column without each group, float64 (G, K), and whether that group had a value, bool (G, K)."""
+    sums, counts = _per_group(values, group, int(group.max(initial=-1)) + 1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        point = sums.sum(0) / counts.sum(0)
-        draws = (w @ sums) / (w @ counts)  # (B, K)
-    return Replicates(point, draws, valid.sum(0), (counts > 0).sum(0))
+        means: Array = (sums.sum(0) - sums) / (counts.sum(0) - counts)
+    return means, np.asarray(counts > 0)
+
+
+def acceleration(means: Array, present: Array) -> Array:
+    """Efron's acceleration, (K,), from statistics with one group left out, (G, K); 0 where they do not vary.
+
+    Groups without a value (not `present`) do not belong to the sample. 10.1080/01621459.1987.10478410, equation 6.6.
+    """
+    means = np.where(present, means, np.nan)
+    gap = np.nan_to_num(nanmean(means.T)[None] - means)  # (G, K)
+    spread = (gap**2).sum(0)
+    skewness: Array = np.divide((gap**3).sum(0), 6 * spread**1.5, out=np.zeros(gap.shape[1]), where=spread > 0)
+    return skewness
 
 
 def average(r: Replicates, parts: list[Array], values: Array, group: Array) -> Replicates:
@@ -66,14 +112,17 @@ def average(r: Replicates, parts: list[Array], values: Array, group: Array) -> R
     value among them. A finding that a resample happens to miss leaves that resample's mean.
     """
     valid = ~np.isnan(values)
-    point = np.array([_nanmean(r.point[None, p])[0] for p in parts])
-    draws = np.stack([_nanmean(r.draws[:, p]) for p in parts], 1)  # (B, len(parts))
+    point = np.array([nanmean(r.point[None, p])[0] for p in parts])
+    draws = np.stack([nanmean(r.draws[:, p]) for p in parts], 1)  # (B, len(parts))
     n = np.array([int(valid[:, p].sum()) for p in parts])
     groups = np.array([np.unique(group[valid[:, p].any(1)]).size for p in parts])
-    return Replicates(point, draws, n, groups)
+    means, present = left_out(values, group)
+    there = np.stack([present[:, p].any(1) for p in parts], 1)  # (G, len(parts))
+    skew = acceleration(np.stack([nanmean(means[:, p]) for p in parts], 1), there)
+    return Replicates(point, draws, n, groups, skew)
 
 
-def _nanmean(rows: Array) -> Array:
+def nanmean(rows: Array) -> Array:
     """Mean of each row over its defined entries, NaN where there are none."""
     valid = ~np.isnan(rows)
     with np.errstate(invalid="ignore"):
@@ -84,7 +133,8 @@ def _nanmean(rows: Array) -> Array:
 def interval(r: Replicates, kind: Interval = "percentile", level: float = 0.95) -> tuple[Array, Array, Array]:
     """(estimate, low, high), each (K,).
 
-    percentile: the sample mean and the quantiles of the resamples. order-statistics: the mean of the resamples and
+    percentile: the sample mean and the quantiles of the resamples. bca: the same, with quantiles corrected for bias and
+    acceleration (Efron 1987, 10.1080/01621459.1987.10478410). order-statistics: the mean of the resamples and
     the replicates that code of CheXlocalize picks, positions 24 and 974 of 1000 in sorted order. Fewer than two groups
     say nothing about the population: low and high are NaN.
     """
@@ -95,6 +145,9 @@ def interval(r: Replicates, kind: Interval = "percentile", level: float = 0.95) 
     tail = (1 - level) / 2
     if kind == "percentile":
         estimate, places = r.point, (tail * last, (1 - tail) * last)
+    elif kind == "bca":
+        estimate = r.point
+        places = tuple(_bca_level(r, valid, z) * last for z in (ndtri(tail), -ndtri(tail)))
     else:
         with np.errstate(invalid="ignore"):
             estimate = np.where(told, np.nansum(draws, axis=0) / valid, r.point)
@@ -102,6 +155,16 @@ def interval(r: Replicates, kind: Interval = "percentile", level: float = 0.95) 
         places = (first, np.maximum(valid - first - 2, 0))
     low, high = (np.where(told, _between(draws, place), np.nan) for place in places)
     return estimate, low, high
+
+
+def _bca_level(r: Replicates, valid: Array, z: float) -> Array:
+    """Share of the resamples (K,) at which the bound for a normal quantile z lies."""
+    ties = np.count_nonzero(r.draws == r.point, axis=0) / 2
+    below = np.count_nonzero(r.draws < r.point, axis=0) + ties
+    count = np.maximum(valid, 1)
+    bias = ndtri(np.clip(below / count, 0.5 / count, 1 - 0.5 / count))
+    level: Array = ndtr(bias + (bias + z) / (1 - r.acceleration * (bias + z)))
+    return level
 
 
 def _between(sorted_: Array, place: Array) -> Array:
