@@ -1,0 +1,160 @@
+"""What explains success and failure: regressions on the shape of a finding and on the confidence of the model.
+
+After Saporta et al. 2022, 10.1038/s42256-022-00536-x. The published form treats every pair of radiograph and finding as
+independent and stacks all findings; the corrected form compares within findings (fixed effects), and its errors allow
+for several rows of one patient (cluster-robust, 10.3368/jhr.50.2.317).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from sightline.core import NAN, Array
+
+Definition = Literal["published", "corrected"]
+FEATURES = ("instances", "size", "elongation", "irrectangularity")
+_SLOPE = ("slope", "low", "high", "p", "n", "patients")
+
+
+def features(cases: pd.DataFrame, outcome: str, definition: Definition) -> pd.DataFrame:
+    """Linear regression of an outcome on each feature of the marks, one at a time.
+
+    cases: a row per radiograph and finding with columns finding, patient, the outcome and the four features; only rows
+    with at least one instance count. Every feature is min-max scaled over the stacked rows, so that a slope is the
+    change from the lowest to the highest value; infinite values leave the rows. Undefined slopes are NaN.
+    Columns feature, slope, low, high (95 %), p, n, patients, p_adjusted (Bonferroni over the four features as
+    published, Holm as corrected) and stars (* < 0.05, ** < 0.01, *** < 0.001, of p_adjusted).
+    """
+    rows = cases[cases["instances"] > 0].replace([np.inf, -np.inf], np.nan)
+    made = []
+    for feature in FEATURES:
+        low, high = rows[feature].min(), rows[feature].max()
+        scaled = (rows[feature] - low) / (high - low) if high > low else rows[feature] * NAN
+        made.append((feature, *_slope(scaled, rows[outcome], rows, definition)))
+    return _adjusted(pd.DataFrame(made, columns=pd.Index(["feature", *_SLOPE])), definition)
+
+
+def assurance(cases: pd.DataFrame, outcome: str, definition: Definition) -> pd.DataFrame:
+    """Does a confident model point better? Regression and rank correlation of an outcome with the raw probability.
+
+    cases: columns finding, patient, probability and the outcome; rows with NaN in either leave. One row per finding and
+    one for all of them together ('all').
+    Columns finding, slope, low, high, p, n, patients, rho, rho_low, rho_high (Fisher's interval with the true n),
+    p_adjusted (Bonferroni as published, Holm as corrected, over the findings), stars and rho_stars.
+    """
+    rows = cases[cases["probability"].notna() & cases[outcome].notna()]
+    parts = [(str(f), rows[rows["finding"] == f]) for f in dict.fromkeys(cases["finding"])]
+    made = []
+    for name, part in [*parts, ("all", rows)]:
+        slope = _slope(part["probability"], part[outcome], part, definition)
+        made.append((name, *slope, *spearman(part["probability"].to_numpy(float), part[outcome].to_numpy(float))[:4]))
+    names = ["finding", *_SLOPE, "rho", "rho_low", "rho_high", "rho_p"]
+    table = _adjusted(pd.DataFrame(made, columns=pd.Index(names)), definition)
+    return table.assign(rho_stars=[stars(p) for p in _adjust(table["rho_p"].to_numpy(float), definition)])
+
+
+def _slope(
+    x: pd.Series[float], y: pd.Series[float], rows: pd.DataFrame, definition: Definition
+) -> tuple[float, float, float, float, int, int]:
+    """(slope, low, high, p, n, patients) of y on x; corrected: within findings, by patients."""
+    kept = (x.notna() & y.notna()).to_numpy()
+    patient = pd.factorize(rows["patient"][kept])[0]
+    finding = pd.factorize(rows["finding"][kept])[0]
+    groups, n = len(set(patient)), int(kept.sum())
+    design = np.column_stack([x[kept], np.ones(n)]).astype(float)
+    if definition == "corrected":
+        design = np.column_stack([x[kept].to_numpy(float), finding[:, None] == np.unique(finding)]).astype(float)
+    spare = n - design.shape[1]
+    freedom = spare if definition == "published" else groups - 1
+    if min(spare, freedom) < 1 or np.linalg.matrix_rank(design) < design.shape[1]:
+        return NAN, NAN, NAN, NAN, n, groups
+    outcome = y[kept].to_numpy(float)
+    slope, error = _least_squares(design, outcome, None if definition == "published" else patient)
+    t = stats.t.ppf(0.975, freedom)
+    p = 2 * stats.t.sf(abs(slope / error), freedom) if error > 0 else NAN
+    return slope, slope - t * error, slope + t * error, float(p), n, groups
+
+
+def _least_squares(design: Array, y: Array, cluster: Array | None) -> tuple[float, float]:
+    """First coefficient and its standard error: classical, or robust to clusters (CR1, as statsmodels and Stata do)."""
+    n, k = design.shape
+    bread = np.linalg.inv(design.T @ design)
+    beta = bread @ design.T @ y
+    residual = y - design @ beta
+    if cluster is None:
+        covariance = bread * (residual @ residual) / (n - k)
+    else:
+        scores = np.zeros((int(cluster.max()) + 1, k))
+        np.add.at(scores, cluster, design * residual[:, None])  # (G, k)
+        groups = len(scores)
+        covariance = bread @ scores.T @ scores @ bread * (groups / (groups - 1)) * ((n - 1) / (n - k))
+    return float(beta[0]), float(np.sqrt(max(covariance[0, 0], 0.0)))
+
+
+def spearman(x: Array, y: Array) -> tuple[float, float, float, float, int]:
+    """Rank correlation of the pairs without NaN: (rho, low, high, p, n).
+
+    The 95 % interval is Fisher's, tanh(atanh(rho) ± 1.96 / sqrt(n - 3)). NaN under four pairs, or if one side does not
+    vary. The published table used one n for every finding; this one uses the pairs there are.
+    """
+    kept = ~(np.isnan(x) | np.isnan(y))
+    n = int(kept.sum())
+    if n < 4 or np.ptp(x[kept]) == 0 or np.ptp(y[kept]) == 0:
+        return NAN, NAN, NAN, NAN, n
+    rho, p = stats.spearmanr(x[kept], y[kept])
+    return (float(rho), *fisher(float(rho), n), float(p), n)
+
+
+def fisher(rho: float, n: int) -> tuple[float, float]:
+    """95 % interval of a correlation from n pairs.
+
+    Cardiomegaly in Table 2 of the paper, whose printed interval belongs to another n:
+
+    >>> [round(bound, 3) for bound in fisher(0.592, 229)]
+    [0.501, 0.67]
+    """
+    if abs(rho) >= 1:
+        return rho, rho
+    center, half = np.arctanh(rho), 1.96 / np.sqrt(n - 3)
+    return float(np.tanh(center - half)), float(np.tanh(center + half))
+
+
+def bonferroni(p: Array) -> Array:
+    """Times the number of tests, at most 1; NaN is no test and stays.
+
+    >>> bonferroni(np.array([0.01, np.nan, 0.8])).tolist()
+    [0.02, nan, 1.0]
+    """
+    return np.minimum(p * np.count_nonzero(~np.isnan(p)), 1.0)
+
+
+def holm(p: Array) -> Array:
+    """Holm's step-down adjustment (1979, Scandinavian Journal of Statistics 6:65); NaN is no test and stays.
+
+    >>> holm(np.array([0.01, np.nan, 0.03])).tolist()
+    [0.02, nan, 0.03]
+    """
+    order = np.argsort(p)  # NaN last
+    tests = np.count_nonzero(~np.isnan(p))
+    adjusted = np.full(p.shape, np.nan)
+    steps = p[order[:tests]] * (tests - np.arange(tests))
+    adjusted[order[:tests]] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
+
+
+def stars(p: float) -> str:
+    """'*', '**' or '***' below 0.05, 0.01 and 0.001."""
+    return "*" * sum(p < level for level in (0.05, 0.01, 0.001))
+
+
+def _adjust(p: Array, definition: Definition) -> Array:
+    return bonferroni(p) if definition == "published" else holm(p)
+
+
+def _adjusted(table: pd.DataFrame, definition: Definition) -> pd.DataFrame:
+    adjusted = _adjust(table["p"].to_numpy(float), definition)
+    return table.assign(p_adjusted=adjusted, stars=[stars(p) for p in adjusted])
