@@ -30,7 +30,8 @@ import pyarrow.parquet as pq
 import zarr
 from zarr.codecs import BloscCodec
 
-from sightline.core import Frame, RunError, SaliencyMap, Status
+from sightline import packing
+from sightline.core import Array, Frame, RunError, SaliencyMap, Status
 
 STATUSES: tuple[Status, ...] = ("ok", "flat", "non-finite", "missing", "refused", "unreadable")
 _FULL = "the disk is full; free some space and give the same command again: what is done is kept"
@@ -196,7 +197,9 @@ class Run:
 def write_maps(
     path: Path, radiographs: Sequence[str], findings: Sequence[str], maps: Mapping[str, Sequence[SaliencyMap]]
 ) -> None:
-    """Store maps of some radiographs as one Zarr group, an array per source: float32 (N, F, h, w), lossless.
+    """Store maps of some radiographs as one Zarr group, an array per source: float32 (N, F, h, w).
+
+    Lossless, but for maps as fine as an image, which take sixteen bits a pixel (see `sightline.packing`).
 
     maps: source -> N × F maps in row-major order (radiograph, finding). All maps of a source that are not failures
     have one shape; a failure is stored as zeros and its status.
@@ -213,13 +216,16 @@ def write_maps(
         for i, m in enumerate(flat):
             if m.values.size:
                 values[divmod(i, f)] = m.values
+        packed = _packed(values)
+        stored = values if packed is None else packed.pop("codes")
         array = group.create_array(
-            f"map{number}", shape=values.shape, chunks=(1, 1, h, w), shards=values.shape, dtype="float32",
+            f"map{number}", shape=values.shape, chunks=(1, 1, h, w), shards=values.shape, dtype=stored.dtype,
             compressors=BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), fill_value=0,
         )  # fmt: skip
-        array[:] = values
+        array[:] = stored
         attributes["sources"][source] = {
             "array": f"map{number}",
+            "packed": packed,
             "frames": [[*m.frame.size, *m.frame.box] for m in flat[::f]],
             "probabilities": [None if math.isnan(m.probability) else m.probability for m in flat],
             "statuses": [STATUSES.index(m.status) for m in flat],
@@ -228,6 +234,25 @@ def write_maps(
             "empty": [i for i, m in enumerate(flat) if not m.values.size],
         }
     group.attrs.update(attributes)
+
+
+def _packed(values: Array) -> dict[str, Any] | None:
+    """Codes and scales of maps (N, F, h, w) too fine to be kept lossless, or None."""
+    n, f, h, w = values.shape
+    if h * w <= packing.LARGE:
+        return None
+    codes, step, lowest = packing.pack(values.reshape(n * f, h, w))
+    steps = [None if math.isnan(s) else s for s in step.tolist()]
+    return {"codes": codes.reshape(values.shape), "step": steps, "lowest": lowest.tolist()}
+
+
+def _unpacked(stored: Array, packed: Mapping[str, Any] | None, row: int) -> Array:
+    """The maps of one radiograph, float32 (F, h, w)."""
+    if packed is None:
+        return np.asarray(stored, np.float32)
+    part = slice(row * len(stored), (row + 1) * len(stored))
+    steps = [math.nan if s is None else s for s in packed["step"][part]]
+    return packing.unpack(stored, np.array(steps), np.array(packed["lowest"][part]))
 
 
 @lru_cache(maxsize=16)
@@ -259,7 +284,8 @@ def read_maps(path: Path, radiograph: str) -> Iterator[SaliencyMap]:
     group, attributes = _open_maps(str(path))
     row, findings = attributes["radiographs"].index(radiograph), attributes["findings"]
     for source, facts in attributes["sources"].items():
-        values = np.asarray(_array(group, facts["array"])[row], np.float32)  # (F, h, w)
+        stored = np.asarray(_array(group, facts["array"])[row])
+        values = _unpacked(stored, facts.get("packed"), row)  # (F, h, w)
         height, width, *box = facts["frames"][row]
         frame = Frame((height, width), (box[0], box[1], box[2], box[3]))
         for column, finding in enumerate(findings):
