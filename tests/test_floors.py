@@ -12,10 +12,11 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "sightline"
 FLOORS = (
     ("core", "registry", "spec", "findings", "protocol"),
-    ("geometry", "dicom", "images", "histogram", "binarize", "metrics", "stats", "store", "pickles", "controls"),
+    ("geometry", "dicom", "images", "histogram", "binarize", "metrics", "stats", "store", "pickles", "controls",
+     "packing", "placed", "shapes"),
     ("inputs", "engine", "data", "models", "mapfiles"),
     ("methods", "training", "benchmark", "record"),
-    ("scoring", "explaining", "evaluate"),
+    ("scoring", "explaining", "evaluate", "cases", "tuning", "analyses", "legacy"),
     ("studies", "testing"),
     ("report", "commands", "cli"),
 )  # fmt: skip

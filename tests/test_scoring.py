@@ -11,8 +11,9 @@ import pytest
 from sightline.benchmark import Controls, InMemory, Readers, Together
 from sightline.core import DataError, Dataset, Frame, SaliencyMap, UnknownNameError
 from sightline.evaluate import METRICS
+from sightline.placed import predicted_mask
 from sightline.protocol import CORRECTED, PUBLISHED, protocols
-from sightline.scoring import measure, predicted_mask, score, score_radiograph
+from sightline.scoring import measure, score, score_radiograph
 
 KEYS = ["protocol", "source", "radiograph", "finding", "metric"]
 
@@ -76,14 +77,16 @@ def test_maps_without_a_mark_are_in_the_ledger_not_in_the_scores(
     toy_data: Dataset, toy_maps: list[SaliencyMap]
 ) -> None:
     held = InMemory.gather(toy_maps)
-    scores, ledger = score_radiograph(toy_data.radiographs[1], toy_data, held, ["iou"], [CORRECTED], toy_data.findings)
+    scores, ledger, *_ = score_radiograph(
+        toy_data.radiographs[1], toy_data, held, ["iou"], [CORRECTED], toy_data.findings
+    )
     assert not scores
     assert [(e.finding, e.marked, e.status) for e in ledger] == [("Edema", False, "ok"), ("Mass", False, "ok")]
 
 
 def test_maps_of_a_finding_outside_the_data_are_in_the_ledger(toy_data: Dataset, toy_maps: list[SaliencyMap]) -> None:
     held = InMemory.gather([*toy_maps, replace(toy_maps[0], finding="Hernia")])
-    _, ledger = score_radiograph(toy_data.radiographs[0], toy_data, held, ["iou"], [CORRECTED], toy_data.findings)
+    _, ledger, *_ = score_radiograph(toy_data.radiographs[0], toy_data, held, ["iou"], [CORRECTED], toy_data.findings)
     assert [e.why for e in ledger if e.finding == "Hernia"] == ["finding 'Hernia' is not scored here"]
 
 

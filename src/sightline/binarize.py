@@ -43,3 +43,25 @@ def refilled(mask: Array) -> Array:
         if len(contour) > 1:
             cv2.drawContours(canvas, [contour], -1, 1, cv2.FILLED)
     return canvas.astype(bool)
+
+
+def smoothed_otsu(placed: Array, smooth: float, *, published: bool) -> Array:
+    """Otsu's mask of a map after a box filter: bool, the shape of `placed`, float32 (H', W').
+
+    smooth: side of the filter, a share of H' below 1 and pixels from 1 on. published: as heatmap_to_segmentation.py of
+    CheXlocalize does it, the map is colored with JET, turned gray, filtered and inverted; JET is not monotonous in
+    gray (blue and red are dark, the middle is bright), so high and low values end up alike. Kept for comparison only.
+    """
+    side = max(1, int(smooth if smooth >= 1 else smooth * placed.shape[0]))
+    if published:
+        gray = quantize(placed, float(placed.min()), float(placed.max()), 255).astype(np.uint8)
+        colored = cv2.cvtColor(cv2.applyColorMap(gray, cv2.COLORMAP_JET), cv2.COLOR_RGB2GRAY)
+        gray = np.uint8(255) - np.asarray(cv2.boxFilter(colored, -1, (side, side)), np.uint8)
+    else:
+        filtered = cv2.boxFilter(placed, -1, (side, side), borderType=cv2.BORDER_REFLECT_101)
+        low, high, *_ = cv2.minMaxLoc(filtered)
+        if not high > low:
+            return np.zeros(placed.shape, bool)
+        gray = quantize(filtered, low, high, 255).astype(np.uint8)
+    mask: Array = cv2.threshold(gray, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1].astype(bool)
+    return mask

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sightline.analyses import analyze
 from sightline.benchmark import Controls, Readers, Together
 from sightline.core import Dataset
 from sightline.data import dataset, datasets
@@ -23,14 +24,15 @@ from sightline.data.check import check
 from sightline.data.write import write
 from sightline.evaluate import METRICS, evaluate
 from sightline.findings import choose
+from sightline.legacy import check_legacy, write_legacy
 from sightline.mapfiles import maps_in
+from sightline.metrics import metric_of
 from sightline.metrics import metrics as metric_registry
-from sightline.protocol import protocols
 from sightline.record import describe
 from sightline.registry import Registry
 from sightline.report import report
-from sightline.scoring import with_binarizer
 from sightline.store import Run
+from sightline.tuning import chosen
 
 CONTROLS = ("center", "noise", "edges", "average-mask")
 
@@ -45,6 +47,11 @@ def score_maps(
     findings: str = "",
     protocol: str = "corrected",
     binarizer: str = "",
+    smooth: float = 0.0,
+    thresholds: str = "",
+    cutoffs: str = "",
+    full: bool = True,
+    legacy_csv: Path | None = None,
     seed: int = 0,
 ) -> Run:
     """Score maps made elsewhere, with controls and the data set's readers beside them, and write a report.
@@ -67,12 +74,23 @@ def score_maps(
         published, corrected or both.
     binarizer
         Instead of the protocol's: otsu, above:T, top:FRACTION.
+    smooth
+        Side of a box filter before Otsu's threshold: share of the height below 1, pixels from 1 on.
+    thresholds
+        Thresholds per finding tuned on other data: a run folder, or a CSV with threshold,task.
+    cutoffs
+        Probability cutoffs per finding for the results on all images: a run folder, or a CSV with prob_threshold,task.
+    full
+        Also lay the maps of unmarked images, for the results on all images.
+    legacy_csv
+        Folder to write the files of the public CheXlocalize scripts to, one folder per source (published protocol).
     seed
         Of resamples and noise.
     """
-    chosen = with_binarizer(protocols(protocol), binarizer)
+    records = chosen(protocol, binarizer, smooth, thresholds, cutoffs)
+    check_legacy(legacy_csv, records, metrics, full)
     for name in metrics:
-        metric_registry[name]
+        metric_of(name)
     opened = dataset(data)
     wanted = choose(findings or None, opened.findings)
     folder = maps_in(maps, opened)
@@ -80,13 +98,17 @@ def score_maps(
         print(f"not scored: {problem}", file=sys.stderr)
     options = {
         "maps": str(maps), "data": data, "metrics": metrics, "controls": controls, "findings": findings,
-        "protocol": protocol, "binarizer": binarizer, "seed": seed,
+        "protocol": protocol, "binarizer": binarizer, "smooth": smooth, "thresholds": thresholds, "cutoffs": cutoffs,
+        "full": full, "seed": seed,
     }  # fmt: skip
     run = Run.start(out, "score", options)
     with run.lock():
-        run = describe(run, opened, chosen, title=f"Maps of {maps.name}", problems=folder.problems)
+        run = describe(run, opened, records, title=f"Maps of {maps.name}", problems=folder.problems)
         held = Together((folder, Controls(opened, controls, seed), Readers(opened)))
-        evaluate(run, held, opened, names=metrics, chosen=chosen, findings=wanted, seed=seed)
+        evaluate(run, held, opened, names=metrics, chosen=records, findings=wanted, seed=seed, full=full)
+        analyze(run, records, seed=seed)
+        if legacy_csv is not None:
+            write_legacy(run, held, opened, legacy_csv, records, seed)
     return run
 
 
@@ -177,7 +199,7 @@ def show(run: Path) -> None:
         table = Table(title=f"{opened.info['study']}, {protocol} protocol: mean over findings [95 % interval], n")
         table.add_column("source")
         for metric in shown:
-            table.add_column(metric_registry[metric].facts.title, justify="right")
+            table.add_column(metric_of(metric)[0].facts.title, justify="right")
         for source in dict.fromkeys(rows["source"]):
             cells = [_cell(rows[(rows["source"] == source) & (rows["metric"] == metric)]) for metric in shown]
             table.add_row(escape(source), *cells)

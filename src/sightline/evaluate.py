@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sightline.cases import SWEEP
 from sightline.core import Dataset, Maps
 from sightline.engine import run_units
 from sightline.protocol import Protocol
-from sightline.scoring import Ledger, Score, require_marks, score_radiograph
+from sightline.scoring import Extent, Ledger, Score, Scored, Shape, require_marks, score_radiograph
 from sightline.stats.tables import differences, estimates
 from sightline.store import Run
 
@@ -21,18 +23,15 @@ BLOCK = 8
 """Radiographs per part: what a kill can cost."""
 METRICS = (
     "iou", "dice", "hit", "precision", "recall", "specificity",
-    "pixel-auroc", "average-precision", "pr-area", "mass", "rank",
+    "pixel-auroc", "average-precision", "pr-area", "mass", "rank", *SWEEP,
 )  # fmt: skip
 
-_SCORE = pa.schema(
-    [(name, pa.float64() if name in ("value", "probability", "area") else pa.string()) for name in Score._fields]
-)
-_LEDGER = pa.schema(
-    [
-        (name, {"probability": pa.float64(), "marked": pa.bool_()}.get(name, pa.string()))
-        for name in Ledger._fields
-    ]
-)  # fmt: skip
+_TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+_TABLES = {"scores": Score, "maps": Ledger, "extents": Extent, "shapes": Shape}
+_SCHEMAS = {
+    name: pa.schema([(field, _TYPES[kind]) for field, kind in get_type_hints(row).items()])
+    for name, row in _TABLES.items()
+}
 
 
 def blocks(count: int, size: int = BLOCK) -> dict[str, range]:
@@ -53,9 +52,10 @@ def evaluate(
     chosen: Sequence[Protocol],
     findings: Sequence[str],
     seed: int,
+    full: bool = False,
     workers: int | None = None,
 ) -> None:
-    """Score every map of a data set into the run's tables: scores, maps, estimates, differences, status.
+    """Score every map of a data set into the run's tables: scores, maps, extents, shapes, and their summaries.
 
     Continues after the last whole part. Memory does not grow with the number of radiographs until the tables are
     summarized, and then by eight bytes a score.
@@ -64,22 +64,20 @@ def evaluate(
     units = blocks(len(data.radiographs))
 
     def work(key: str) -> None:
-        scores: list[Score] = []
-        ledger: list[Ledger] = []
+        told = Scored([], [], [], [])
         for position in units[key]:
-            rows, notes = score_radiograph(data.radiographs[position], data, maps, names, chosen, findings)
-            scores += rows
-            ledger += notes
+            radiograph = data.radiographs[position]
+            score_radiograph(radiograph, data, maps, names, chosen, findings, full, told)
 
         def write(folder: Path) -> None:
             folder.mkdir()
-            pq.write_table(_table(scores, _SCORE), folder / "scores.parquet")
-            pq.write_table(_table(ledger, _LEDGER), folder / "maps.parquet")
+            for name, rows in told._asdict().items():
+                pq.write_table(_table(rows, _SCHEMAS[name]), folder / f"{name}.parquet")
 
         run.write_part("scores", key, write)
 
     run_units("scoring", list(units), lambda key: run.part("scores", key).exists(), work, workers=workers or _workers())
-    for name in ("scores", "maps"):
+    for name in _TABLES:
         run.join_parts("scores", [f"{key}/{name}.parquet" for key in units], name)
     summarize(run, names, chosen, seed)
 
@@ -99,7 +97,7 @@ def summarize(run: Run, names: Sequence[str], chosen: Sequence[Protocol], seed: 
     run.write_table("status", counts)
 
 
-def _table(rows: Sequence[Score] | Sequence[Ledger], schema: pa.Schema) -> pa.Table:
+def _table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
     columns = zip(*rows, strict=True) if rows else ((),) * len(schema)
     arrays = [pa.array(values, field.type, from_pandas=True) for values, field in zip(columns, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from sightline.core import UnknownNameError
+from sightline.core import DataError, UnknownNameError
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +27,33 @@ class Protocol:
     """A map whose mask is empty scores the worst value, or leaves the average."""
     resample: Literal["patient", "image"]
     """What the bootstrap draws."""
-    interval: Literal["percentile", "order-statistics"]
-    """percentile: linear, 2.5 and 97.5 %, around the sample mean; order-statistics: the sorted replicates 24 and 974
+    interval: Literal["percentile", "bca", "order-statistics"]
+    """percentile: linear, 2.5 and 97.5 %, around the sample mean; bca: with the quantiles corrected for bias and
+    acceleration; order-statistics: the sorted replicates 24 and 974
     (counted from 0) of 1000 around the mean of the replicates."""
     point_radius: float = 0.05
     """Radius of the disk that stands for a point mark, in shorter sides of the image."""
+    smooth: float = 0.0
+    """Side of the box filter before Otsu's threshold: a share of the image's height below 1, pixels from 1 on; 0 is
+    none. The published form filters a gray picture of the JET-colored map, which turns values around (see
+    docs/conventions.md); the corrected one filters the map."""
+    thresholds: tuple[tuple[str, float], ...] = ()
+    """(finding, T): findings whose masks are cut at T of the min-max normalized map instead of by `binarizer`."""
+    cutoffs: tuple[tuple[str, float], ...] = ()
+    """(finding, P): below this probability a map counts as an empty prediction where all images are scored; the maps
+    themselves and the scores of marked images are not touched."""
+
+    def binarizer_of(self, finding: str) -> str:
+        """The binarizer of one finding.
+
+        >>> replace(PUBLISHED, thresholds=(("Edema", 0.4),)).binarizer_of("Edema")
+        'above:0.4'
+        """
+        threshold = dict(self.thresholds).get(finding)
+        return self.binarizer if threshold is None else f"above:{threshold:g}"
 
 
-CORRECTED = Protocol("corrected", "carried", "otsu", False, "expected", "lose", "patient", "percentile")
+CORRECTED = Protocol("corrected", "carried", "otsu", False, "expected", "lose", "patient", "bca")
 PUBLISHED = Protocol("published", "stretched", "otsu", True, "first", "drop", "image", "order-statistics")
 PROTOCOLS = {"published": (PUBLISHED,), "corrected": (CORRECTED,), "both": (PUBLISHED, CORRECTED)}
 
@@ -43,3 +63,30 @@ def protocols(name: str) -> tuple[Protocol, ...]:
     if name not in PROTOCOLS:
         raise UnknownNameError(f"no protocol is called {name!r}; allowed: {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]
+
+
+def adjusted(
+    chosen: Sequence[Protocol],
+    *,
+    binarizer: str = "",
+    smooth: float = 0.0,
+    thresholds: Mapping[str, float] | None = None,
+    cutoffs: Mapping[str, float] | None = None,
+) -> tuple[Protocol, ...]:
+    """The protocols with what a user chose instead. Errors: `DataError` for a number out of range."""
+    if smooth < 0:
+        raise DataError(f"smooth is {smooth}; allowed: 0 (none), a share of the height below 1, or pixels from 1 on")
+    given = {**(thresholds or {}), **(cutoffs or {})}
+    for finding, value in given.items():
+        if not 0 <= value < 1:
+            raise DataError(f"the threshold of {finding!r} is {value}; allowed: 0 <= T < 1")
+    return tuple(
+        replace(
+            p,
+            binarizer=binarizer or p.binarizer,
+            smooth=smooth or p.smooth,
+            thresholds=tuple((thresholds or {}).items()),
+            cutoffs=tuple((cutoffs or {}).items()),
+        )
+        for p in chosen
+    )

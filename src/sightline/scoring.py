@@ -6,22 +6,32 @@ unreadable, refused) takes the worst value of the metric, so that giving up neve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from sightline.benchmark import InMemory
-from sightline.binarize import cut_at, mask_at, refilled
-from sightline.core import NAN, Array, DataError, Dataset, Frame, Maps, Radiograph, SaliencyMap, source_kind, status_of
-from sightline.geometry import place, place_whole, region
-from sightline.histogram import Confusion, JointHistogram, joint_histogram
-from sightline.metrics import MetricFacts, metrics
+from sightline.core import (
+    NAN,
+    Array,
+    DataError,
+    Dataset,
+    Frame,
+    Maps,
+    Mark,
+    Radiograph,
+    SaliencyMap,
+    source_kind,
+    status_of,
+)
+from sightline.geometry import place_whole, region
+from sightline.metrics import MetricFacts, metric_of
 from sightline.metrics.localization import peaks
-from sightline.protocol import Protocol, protocols
-from sightline.registry import Entry
+from sightline.placed import Placed, lay
+from sightline.protocol import Protocol, adjusted, protocols
+from sightline.shapes import shape
 
 DEFAULT = ("iou", "hit")
 _TAKES_EXTENT = ("confusion", "mask", "histogram", "map")
@@ -62,53 +72,46 @@ class Ledger(NamedTuple):
     """Whether the reference reader marked this finding here; without a mark there is no truth to score by."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Placed:
-    """A map laid on its radiograph, counted against its mark and cut: what the metrics of one protocol share."""
+class Extent(NamedTuple):
+    """What one map claims on one image, whether the reader marked it or not: what full-data results are made of."""
 
-    frame: Frame
-    map: SaliencyMap
-    pixels: Array
-    """float32 (H', W'): the seen part."""
-    window: tuple[slice, slice]
-    truth: Array
-    histogram: JointHistogram
-    bin: int
-    mask: Array | None
-    """bool (H', W'), only where the protocol redraws it; else the mask is `bin` and above."""
-
-    @property
-    def confusion(self) -> Confusion:
-        if self.mask is None:
-            return self.histogram.confusion(self.bin)
-        tp = int(np.count_nonzero(self.mask & self.truth[self.window]))
-        fp = int(np.count_nonzero(self.mask)) - tp
-        return Confusion(tp, fp, self.histogram.positives - tp, self.histogram.negatives - fp)
-
-    @property
-    def predicted(self) -> Array:
-        """bool (H, W); unseen pixels are not predicted."""
-        full = np.zeros(self.truth.shape, bool)
-        full[self.window] = mask_at(self.pixels, self.histogram, self.bin) if self.mask is None else self.mask
-        return full
+    protocol: str
+    source: str
+    radiograph: str
+    patient: str
+    finding: str
+    pixels: int
+    """Of the image."""
+    marked: int
+    """Pixels of the mark; 0 without one."""
+    predicted: int
+    """Pixels of the binarized map; 0 for a map that failed."""
+    both: int
+    """Pixels of both."""
+    probability: float
+    status: str
 
 
-def predicted_mask(m: SaliencyMap, protocol: Protocol) -> Array:
-    """The binarized map as a bool (H, W) mask on the original; all False for a map that failed."""
-    if m.status != "ok" or status_of(m.values) != "ok":
-        return np.zeros(m.frame.size, bool)
-    return _place(m, np.zeros(m.frame.size, bool), protocol).predicted
+class Shape(NamedTuple):
+    """How a mark looks, by the definition of one protocol; see `sightline.shapes`."""
+
+    protocol: str
+    radiograph: str
+    patient: str
+    finding: str
+    instances: float
+    size: float
+    elongation: float
+    irrectangularity: float
 
 
-def _place(m: SaliencyMap, truth: Array, protocol: Protocol) -> _Placed:
-    frame = m.frame if protocol.frame == "carried" else Frame.whole(m.frame.size)
-    pixels, window = place(m.values, frame)
-    histogram = joint_histogram(pixels, truth, window)
-    bin_ = histogram.above(0.5) if m.kind == "mask" else cut_at(histogram, protocol.binarizer)
-    mask = None
-    if protocol.fill_holes and protocol.binarizer == "otsu" and m.kind == "map":
-        mask = refilled(mask_at(pixels, histogram, bin_))
-    return _Placed(frame, m, pixels, window, truth, histogram, bin_, mask)
+class Scored(NamedTuple):
+    """Everything that is told of one radiograph: the rows of four tables."""
+
+    scores: list[Score]
+    maps: list[Ledger]
+    extents: list[Extent]
+    shapes: list[Shape]
 
 
 def _trouble(m: SaliencyMap, truth: Array) -> tuple[str, str]:
@@ -121,21 +124,22 @@ def _trouble(m: SaliencyMap, truth: Array) -> tuple[str, str]:
     return status, "" if status == "ok" else f"the map is {status}"
 
 
-def _applies(entry: Entry[MetricFacts], m: SaliencyMap) -> bool:
-    takes = entry.facts.takes
+def _applies(facts: MetricFacts, m: SaliencyMap) -> bool:
+    takes = facts.takes
     return (m.kind != "points" or takes == "peaks") and (m.kind != "mask" or takes in _TAKES_EXTENT)
 
 
-def _value(entry: Entry[MetricFacts], p: _Placed, protocol: Protocol) -> float:
+def _value(spec: str, p: Placed) -> float:
+    entry, binarizer = metric_of(spec)
     takes = entry.facts.takes
     if takes == "histogram":
         return float(entry(p.histogram))
     if takes == "confusion":
-        return float(entry(p.confusion))
+        return float(entry(p.confusion(binarizer)))
     if takes == "peaks":
-        return float(entry(peaks(p.pixels, p.truth[p.window], protocol.ties)))
+        return float(entry(peaks(p.pixels, p.truth[p.window], p.protocol.ties)))
     if takes == "mask":
-        return float(entry(p.predicted, p.truth))
+        return float(entry(p.mask, p.truth))
     return float(entry(place_whole(p.map.values, p.frame), p.truth))
 
 
@@ -144,28 +148,40 @@ def measure(
 ) -> dict[str, tuple[float, str, str]]:
     """Every metric of one map against one mark: name -> (value, status, why).
 
-    truth: bool (H, W) of the original, at least one pixel. Metrics that the map's kind cannot answer are left out.
+    truth: bool (H, W) of the original, at least one pixel; names: metrics, as `metric_of` reads them. Metrics that the
+    map's kind cannot answer are left out.
     """
-    entries = [metrics[name] for name in names]
+    return _measure(_laid(m, truth, protocol), m, names, protocol)
+
+
+def _laid(m: SaliencyMap, truth: Array, protocol: Protocol) -> Placed | tuple[str, str]:
+    """The map on its image, or (status, why) of a map that has nothing to lay."""
     status, why = _trouble(m, truth)
-    placed = None
-    if status == "ok":
-        try:
-            placed = _place(m, truth, protocol)
-        except DataError as error:  # a map finer than its image can lose its only peak when laid on it
-            status, why = "flat", str(error)
+    if status != "ok":
+        return status, why
+    try:
+        return lay(m, truth, protocol)
+    except DataError as error:
+        return "flat", str(error)
+
+
+def _measure(
+    laid: Placed | tuple[str, str], m: SaliencyMap, names: Sequence[str], protocol: Protocol
+) -> dict[str, tuple[float, str, str]]:
     out = {}
-    for entry in (e for e in entries if _applies(e, m)):
-        empties = protocol.empty_prediction == "drop" and entry.facts.takes in ("confusion", "mask")
-        if placed is None:
-            value, note = entry.facts.worst, why
-            if empties:
-                value, note = NAN, f"{why} (no prediction: dropped by the {protocol.name} protocol)"
-        elif empties and placed.mask is not None and not placed.mask.any():
-            value, note = NAN, f"empty prediction: dropped by the {protocol.name} protocol"
+    for spec in names:
+        facts = metric_of(spec)[0].facts
+        if not _applies(facts, m):
+            continue
+        empties = protocol.empty_prediction == "drop" and facts.takes in ("confusion", "mask")
+        if isinstance(laid, tuple):
+            status, why = laid
+            dropped = f"{why} (no prediction: dropped by the {protocol.name} protocol)"
+            out[spec] = (NAN, status, dropped) if empties else (facts.worst, status, why)
+        elif empties and laid.claim[1] == 0:
+            out[spec] = (NAN, "ok", f"empty prediction: dropped by the {protocol.name} protocol")
         else:
-            value, note = _value(entry, placed, protocol), ""
-        out[entry.name] = (value, status, note)
+            out[spec] = (_value(spec, laid), "ok", "")
     return out
 
 
@@ -176,19 +192,23 @@ def score_radiograph(
     names: Sequence[str],
     chosen: Sequence[Protocol],
     findings: Sequence[str],
-) -> tuple[list[Score], list[Ledger]]:
+    full: bool = False,
+    told: Scored | None = None,
+) -> Scored:
     """Score every map of one radiograph. A map that a source owes and does not have is scored as missing.
 
+    full: also lay the maps that nobody marked, to tell how much they claim; told: what the rows are added to.
     Errors: `DataError` for two maps of one source for the same finding.
     """
     held = _by_key(maps, radiograph.id)
     owed = {(s, f) for s, covered in maps.sources.items() for f in covered if f in findings}
-    scores: list[Score] = []
-    ledger: list[Ledger] = []
+    told = told or Scored([], [], [], [])
     for finding in findings:
         mark = data.marks(radiograph.id, finding, data.truth)
         truth = None if mark is None else region(mark, chosen[0].point_radius)
-        if truth is not None and not truth.any():
+        if mark is not None and truth is not None and truth.any():
+            told.shapes.extend(_shapes(mark, truth, radiograph, chosen))
+        else:
             truth = None
         for source in [s for s in maps.sources if (s, finding) in owed]:
             m = held.pop((source, finding), None)
@@ -197,24 +217,48 @@ def score_radiograph(
                     continue
                 m = _missing(radiograph, finding, source, truth)
             status, why = (m.status, m.why) if truth is None else _trouble(m, truth)
-            ledger.append(Ledger(source, m.radiograph, finding, status, why, m.probability, truth is not None))
-            if truth is not None:
-                scores += _rows(m, truth, radiograph, data.truth, names, chosen)
-    ledger += [
+            told.maps.append(Ledger(source, m.radiograph, finding, status, why, m.probability, truth is not None))
+            if truth is not None or full:
+                _tell(told, m, truth, radiograph, data.truth, names, chosen)
+    told.maps.extend(
         Ledger(s, radiograph.id, f, m.status, f"finding {f!r} is not scored here", m.probability, False)
         for (s, f), m in held.items()
-    ]
-    return scores, ledger
+    )
+    return told
 
 
-def _rows(
-    m: SaliencyMap, truth: Array, radiograph: Radiograph, reader: str, names: Sequence[str], chosen: Sequence[Protocol]
-) -> Iterable[Score]:
-    area = float(truth.mean())
-    who = (source_kind(m.source), radiograph.id, radiograph.patient, m.finding, reader)
+def _tell(
+    told: Scored,
+    m: SaliencyMap,
+    truth: Array | None,
+    radiograph: Radiograph,
+    reader: str,
+    names: Sequence[str],
+    chosen: Sequence[Protocol],
+) -> None:
+    """Add the scores of one map, where there is a mark, and its extent."""
+    marked, against = truth is not None, np.zeros(m.frame.size, bool) if truth is None else truth
+    area = float(against.mean())
+    who = (m.source, radiograph.id, radiograph.patient, m.finding)
     for protocol in chosen:
-        for metric, (value, status, why) in measure(m, truth, names, protocol).items():
-            yield Score(protocol.name, m.source, *who, metric, value, status, why, m.probability, area)
+        laid = _laid(m, against, protocol)
+        if marked:
+            head = (protocol.name, m.source, source_kind(m.source), *who[1:], reader)
+            for metric, (value, status, why) in _measure(laid, m, names, protocol).items():
+                told.scores.append(Score(*head, metric, value, status, why, m.probability, area))
+        if m.kind != "points":
+            both, predicted = (0, 0) if isinstance(laid, tuple) else laid.claim
+            status = laid[0] if isinstance(laid, tuple) else m.status
+            counts = (against.size, int(np.count_nonzero(against)), predicted, both)
+            told.extents.append(Extent(protocol.name, *who, *counts, m.probability, status))
+
+
+def _shapes(mark: Mark, truth: Array, radiograph: Radiograph, chosen: Sequence[Protocol]) -> Iterator[Shape]:
+    contours = mark.read() if mark.kind == "contours" else None
+    for protocol in chosen:
+        s = shape(truth, contours, "published" if protocol.fill_holes else "corrected")
+        who = (protocol.name, radiograph.id, radiograph.patient, mark.finding)
+        yield Shape(*who, float(s.instances), s.size, s.elongation, s.irrectangularity)
 
 
 def _by_key(maps: Maps, radiograph: str) -> dict[tuple[str, str], SaliencyMap]:
@@ -255,18 +299,13 @@ def score(
     ['kind', 'protocol', 'source']
     """
     held = InMemory.gather(maps) if isinstance(maps, Iterable) else maps
-    chosen = with_binarizer(protocols(protocol), binarizer)
+    chosen = adjusted(protocols(protocol), binarizer=binarizer)
     wanted = tuple(findings) if findings is not None else data.findings
     require_marks(data)
     rows: list[Any] = []
     for radiograph in data.radiographs:
-        rows += score_radiograph(radiograph, data, held, metrics, chosen, wanted)[0]
+        rows += score_radiograph(radiograph, data, held, metrics, chosen, wanted).scores
     return pd.DataFrame(rows, columns=Score._fields)
-
-
-def with_binarizer(chosen: Sequence[Protocol], binarizer: str) -> tuple[Protocol, ...]:
-    """The protocols, with another binarizer if one is named."""
-    return tuple(replace(p, binarizer=binarizer) if binarizer else p for p in chosen)
 
 
 def require_marks(data: Dataset) -> None:

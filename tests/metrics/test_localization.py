@@ -11,8 +11,9 @@ from sklearn import metrics as sk
 from sightline.core import Frame, SaliencyMap
 from sightline.metrics import metrics
 from sightline.metrics.localization import Peaks, hit
+from sightline.placed import predicted_mask
 from sightline.protocol import CORRECTED, PUBLISHED
-from sightline.scoring import measure, predicted_mask
+from sightline.scoring import measure
 
 NAMES = list(metrics)
 ALL = pytest.mark.parametrize("name", NAMES)

@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sightline.registry import Registry
+from sightline.core import UnknownNameError
+from sightline.registry import Entry, Registry
 
-__all__ = ["MetricFacts", "metrics"]
+__all__ = ["MetricFacts", "metric_of", "metrics"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,5 +36,23 @@ class MetricFacts:
 
 
 metrics: Registry[MetricFacts] = Registry("metric", MetricFacts)
+
+
+def metric_of(spec: str) -> tuple[Entry[MetricFacts], str]:
+    """The metric that 'NAME' or 'NAME@BINARIZER' names, and its own binarizer ('' for the protocol's).
+
+    >>> entry, binarizer = metric_of("iou@above:0.4")
+    >>> entry.name, binarizer
+    ('iou', 'above:0.4')
+    """
+    name, at, binarizer = spec.partition("@")
+    entry = metrics[name]
+    if at and (entry.facts.takes != "confusion" or not binarizer):
+        raise UnknownNameError(
+            f"{spec!r}: a binarizer after '@' is for metrics of a mask "
+            f"({', '.join(e.name for e in metrics.values() if e.facts.takes == 'confusion')})"
+        )
+    return entry, binarizer
+
 
 from sightline.metrics import localization as _localization  # noqa: E402, F401  (registers on import)

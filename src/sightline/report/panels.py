@@ -16,9 +16,9 @@ from PIL import Image
 
 from sightline.core import Array, DataError, Dataset, Frame, Maps, Radiograph, SaliencyMap
 from sightline.geometry import place, region
+from sightline.placed import predicted_mask
 from sightline.protocol import CORRECTED, PROTOCOLS, Protocol
 from sightline.report.view import View, decimal, title
-from sightline.scoring import predicted_mask
 
 TRUTH, READER, PREDICTED = "#2ee6c5", "#ff9a3c", "#ffffff"
 """Contours: reference mark, second reader, binarized map. They lie on radiographs, so they ignore light and dark."""

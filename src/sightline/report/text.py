@@ -265,5 +265,8 @@ FIELDS = {
     "resample": "What the bootstrap draws",
     "interval": "How replicates become an interval",
     "point_radius": "Radius of the disk that stands for a point mark, in shorter sides of the image",
+    "smooth": "Side of the box filter before Otsu's threshold (0: none; below 1: share of the height; else pixels)",
+    "thresholds": "Findings whose masks are cut at a threshold of their own, tuned on other data",
+    "cutoffs": "Probability below which a map claims nothing, where all images are scored",
 }
 """What each field of a protocol record means."""

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sightline.core import NAN, UnknownNameError, source_kind
-from sightline.metrics import metrics
+from sightline.metrics import metric_of
 from sightline.store import Run
 
 AVERAGE = "average"
@@ -271,15 +271,16 @@ def _numbers(table: pd.DataFrame, keys: list[str]) -> list[tuple[tuple[str, ...]
 def title(metric: str) -> str:
     """A metric's title for axes; the name itself for a metric that is no longer registered."""
     try:
-        return metrics[metric].facts.title
+        entry, binarizer = metric_of(metric)
     except UnknownNameError:
         return metric
+    return f"{entry.facts.title} ({binarizer})" if binarizer else entry.facts.title
 
 
 def higher_is_better(metric: str) -> bool:
     """Whether more is better; assumed for a metric that is no longer registered."""
     try:
-        return metrics[metric].facts.higher_is_better
+        return metric_of(metric)[0].facts.higher_is_better
     except UnknownNameError:
         return True
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from sightline.core import Array, source_kind
 from sightline.protocol import Protocol
-from sightline.stats.bootstrap import Replicates, average, interval, p_value, replicate, weights
+from sightline.stats.bootstrap import Replicates, average, interval, p_value, published_weights, replicate, weights
 
 AVERAGE = "average"
 """The finding column of an unweighted mean over findings."""
@@ -32,7 +32,7 @@ class Columns:
     keys: list[tuple[str, str]]
     """K × (source, finding)."""
     weights: Array
-    """float64 (B, G)."""
+    """uint8 (B, G)."""
 
     def parts(self) -> tuple[list[str], list[Array]]:
         """Sources, and for each the columns of its findings."""
@@ -46,14 +46,25 @@ def columns(scores: pd.DataFrame, metric: str, protocol: Protocol, resamples: in
     groups = pd.Index(sorted(scores[unit].unique()))
     rows = scores[(scores["metric"] == metric) & (scores["protocol"] == protocol.name) & scores["value"].notna()]
     radiographs = rows.drop_duplicates("radiograph")
-    pairs = list(zip(rows["source"], rows["finding"], strict=True))
-    keys = list(dict.fromkeys(pairs))
-    at = {key: j for j, key in enumerate(keys)}
+    pair, source, finding = _numbered(rows["source"], rows["finding"])
+    keys = list(zip(source, finding, strict=True))
     values = np.full((len(radiographs), len(keys)), np.nan)
     row = pd.Index(radiographs["radiograph"]).get_indexer(pd.Index(rows["radiograph"]))
-    column = np.array([at[pair] for pair in pairs], np.intp)
-    values[row, column] = rows["value"]
-    return Columns(values, groups.get_indexer(pd.Index(radiographs[unit])), keys, weights(len(groups), resamples, seed))
+    values[row, pair] = rows["value"]
+    draw = weights if protocol.resample == "patient" else published_weights
+    group = groups.get_indexer(pd.Index(radiographs[unit]))
+    return Columns(values, group, keys, draw(len(groups), resamples, seed))
+
+
+def _numbered(first: pd.Series[str], second: pd.Series[str]) -> tuple[Array, Array, Array]:
+    """Number the distinct pairs in order of appearance: codes (n,), and the K firsts and seconds behind them.
+
+    By codes, because a tuple of strings a row would outweigh the scores themselves.
+    """
+    (a, firsts), (b, seconds) = pd.factorize(first), pd.factorize(second)
+    pair, distinct = pd.factorize(a.astype(np.int64) * max(1, len(seconds)) + b)
+    at, bt = np.divmod(np.asarray(distinct), max(1, len(seconds)))
+    return pair, np.asarray(firsts)[at], np.asarray(seconds)[bt]
 
 
 def estimates(scores: pd.DataFrame, chosen: Sequence[Protocol], resamples: int = 1000, seed: int = 0) -> pd.DataFrame:

@@ -13,23 +13,24 @@ from typing import Any
 
 import pandas as pd
 
+from sightline.analyses import analyze
 from sightline.benchmark import Controls, Readers, Together
-from sightline.core import NAN, DataError, Dataset
+from sightline.core import NAN, DataError, Dataset, SightlineError
 from sightline.data import dataset
 from sightline.evaluate import METRICS, evaluate
 from sightline.explaining import check_methods, explain
 from sightline.findings import choose
+from sightline.legacy import check_legacy, write_legacy
 from sightline.methods import Of
 from sightline.methods import methods as method_registry
-from sightline.metrics import metrics as metric_registry
+from sightline.metrics import metric_of
 from sightline.models import Model, untrained
 from sightline.models.zoo import open_model
-from sightline.protocol import protocols
 from sightline.record import describe
-from sightline.scoring import with_binarizer
 from sightline.stats.accuracy import accuracy
 from sightline.store import Run
 from sightline.training.fit import fit
+from sightline.tuning import chosen
 
 PHANTOM = "phantom:400?split=test&size=384"
 PHANTOM_TRAINING = "phantom:2600?start=100000&size=160"
@@ -47,6 +48,11 @@ def localization(
     findings: str = "",
     protocol: str = "corrected",
     binarizer: str = "",
+    smooth: float = 0.0,
+    thresholds: str = "",
+    cutoffs: str = "",
+    full: bool = True,
+    legacy_csv: Path | None = None,
     of: Of = "logit",
     train: str = "",
     out: Path = Path("runs/localization"),
@@ -74,6 +80,16 @@ def localization(
         published, corrected or both.
     binarizer
         Instead of the protocol's: otsu, above:T, top:FRACTION.
+    smooth
+        Side of a box filter before Otsu's threshold: share of the height below 1, pixels from 1 on.
+    thresholds
+        Thresholds per finding tuned on other data: a run folder, or a CSV with threshold,task.
+    cutoffs
+        Probability cutoffs per finding for the results on all images: a run folder, or a CSV with prob_threshold,task.
+    full
+        Also lay the maps of unmarked images, for the results on all images.
+    legacy_csv
+        Folder to write the files of the public CheXlocalize scripts to, one folder per source (published protocol).
     of
         What is explained: logit or probability.
     train
@@ -89,15 +105,17 @@ def localization(
     """
     options = {
         "data": data, "model": model, "methods": methods, "controls": controls, "metrics": metrics,
-        "findings": findings, "protocol": protocol, "binarizer": binarizer, "of": of, "train": train, "seed": seed,
+        "findings": findings, "protocol": protocol, "binarizer": binarizer, "smooth": smooth,
+        "thresholds": thresholds, "cutoffs": cutoffs, "full": full, "of": of, "train": train, "seed": seed,
     }  # fmt: skip
-    chosen = with_binarizer(protocols(protocol), binarizer)
+    records = chosen(protocol, binarizer, smooth, thresholds, cutoffs)
+    check_legacy(legacy_csv, records, metrics, full)
     _check_names(metrics, methods)
     opened = dataset(data)
     blind = Controls(opened, tuple(c for c in controls if c != UNTRAINED), seed)
     run = Run.start(out, "localization", options)
     with run.lock():
-        run = describe(run, opened, chosen, title="Localization")
+        run = describe(run, opened, records, title="Localization")
         models = _models(run, opened, model, train, seed, device)
         wanted = _wanted(opened, models, findings)
         run = run.describe(models=[model_facts(m) for m in models], methods=_method_facts(methods), findings=wanted)
@@ -105,7 +123,10 @@ def localization(
             covered = [f for f in wanted if f in m.findings]
             explain(opened, m, names, findings=covered, out=run, of=of, batch=batch, seed=seed, prefix=prefix)
         held = Together((run, blind, Readers(opened)))
-        evaluate(run, held, opened, names=metrics, chosen=chosen, findings=wanted, seed=seed)
+        evaluate(run, held, opened, names=metrics, chosen=records, findings=wanted, seed=seed, full=full)
+        analyze(run, records, seed=seed, prevalence=_prevalence(models))
+        if legacy_csv is not None:
+            write_legacy(run, held, opened, legacy_csv, records, seed)
         run.write_table("classification", accuracy(_predictions(run, opened, models, methods[0]), seed=seed))
         return run.describe(sources=list(held.sources))
 
@@ -113,7 +134,7 @@ def localization(
 def _check_names(metrics: Sequence[str], methods: Sequence[str]) -> None:
     """Look every name up before any work is done. Errors: `UnknownNameError`, `DataError`."""
     for name in metrics:
-        metric_registry[name]
+        metric_of(name)
     check_methods(methods)
     if not methods or not metrics:
         raise DataError("name at least one method and one metric; `sightline list` shows them")
@@ -157,6 +178,24 @@ def _wanted(data: Dataset, models: Sequence[Model], findings: str) -> tuple[str,
         known = "; ".join(f"{m.name}: {', '.join(m.findings)}" for m in models)
         raise DataError(f"the models know no finding of {data.spec!r} ({', '.join(data.findings)}); they know {known}")
     return choose(findings or None, shared)
+
+
+def _prevalence(models: Sequence[Model]) -> dict[str, float]:
+    """Share of positive among the known labels that the first model was trained on, where its data can be opened."""
+    record = models[0].training
+    if record is None:
+        return {}
+    try:
+        trained = dataset(record.data)
+    except SightlineError:
+        return {}  # trained elsewhere: the record is a sentence, or the data are not here
+    found = {}
+    for finding in trained.findings:
+        labels = [r.labels.get(finding, NAN) for r in trained.radiographs if r.split in ("", "train")]
+        known = [value for value in labels if value in (0, 1)]
+        if known:
+            found[finding] = sum(known) / len(known)
+    return found
 
 
 def _explained(

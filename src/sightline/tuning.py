@@ -1,0 +1,71 @@
+"""Thresholds and cutoffs chosen on other data, read back to be used here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from sightline.core import DataError
+from sightline.findings import canonical
+from sightline.protocol import Protocol, adjusted, protocols
+from sightline.store import Run
+
+
+def chosen(protocol: str, binarizer: str, smooth: float, thresholds: str, cutoffs: str) -> tuple[Protocol, ...]:
+    """The protocols behind a name, with what a user chose instead; thresholds and cutoffs as `thresholds_from`."""
+    return adjusted(
+        protocols(protocol),
+        binarizer=binarizer,
+        smooth=smooth,
+        thresholds=thresholds_from(thresholds, "threshold") if thresholds else None,
+        cutoffs=thresholds_from(cutoffs, "cutoff") if cutoffs else None,
+    )
+
+
+def thresholds_from(spec: str, column: Literal["threshold", "cutoff"]) -> dict[str, float]:
+    """Finding -> threshold of the map, or cutoff of the probability.
+
+    spec: a run folder, whose table `tuning` is read (FOLDER?source=NAME where it has several sources), or a CSV with
+    the columns `threshold,task` or `prob_threshold,mIoU,task` of the public scripts.
+    Errors: `DataError` for a file without these columns, a value that is no number, a finding given twice, or a run
+    of several sources where none is named.
+    """
+    path, _, query = spec.partition("?")
+    table = _of_run(path, column, query.removeprefix("source=")) if Path(path).is_dir() else _of_file(path, column)
+    found: dict[str, float] = {}
+    for row, (task, value) in enumerate(zip(table["task"], table["value"], strict=True), start=2):
+        try:
+            finding, number = canonical(str(task)), float(value)
+        except ValueError as error:
+            raise DataError(f"{path}, row {row}: {value!r} is not a number") from error
+        if finding in found:
+            raise DataError(f"{path}, row {row}: {finding!r} is given twice; keep one of them")
+        if number == number:  # NaN: nothing to tune on
+            found[finding] = number
+    return found
+
+
+def _of_run(path: str, column: str, source: str) -> pd.DataFrame:
+    table = Run.open(path).table("tuning")
+    if "corrected" in set(table["protocol"]):
+        table = table[table["protocol"] == "corrected"]
+    names = list(dict.fromkeys(table["source"]))
+    if source:
+        table = table[table["source"] == source]
+    if len(set(table["source"])) != 1:
+        raise DataError(f"{path} tuned several sources ({', '.join(names)}); name one as {path}?source=NAME")
+    return table.rename(columns={"finding": "task", column: "value"})
+
+
+def _of_file(path: str, column: str) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as CSV: {error}") from error
+    table.columns = pd.Index([str(name).strip() for name in table.columns])
+    value = {"threshold": "threshold", "cutoff": "prob_threshold"}[column]
+    if not {value, "task"} <= set(table.columns):
+        raise DataError(f"{path} has the columns {', '.join(table.columns)}; needed: {value}, task")
+    return table.rename(columns={value: "value"})
