@@ -73,9 +73,9 @@ class Cases:
         if which == "gt_positive":
             return self.marked
         if which == "gt&pred":
-            return self.marked & (t["predicted"] > 0)
+            return self.marked & self.claimed
         if which == "gt&pred&human":
-            return self.marked & (t["predicted"] > 0) & (t["human_predicted"].fillna(0) > 0)
+            return self.marked & self.claimed & (t["human_predicted"].fillna(0) > 0)
         cutoff = t["finding"].map(dict(self.protocol.cutoffs)).fillna(POSITIVE)
         return self.marked & (t["probability"] >= cutoff)
 

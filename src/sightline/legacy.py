@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,11 +54,17 @@ def write_legacy(run: Run, maps: Maps, data: Dataset, folder: Path, chosen: Sequ
     for source in model_sources(sources):
         out = folder / source.replace("/", "-")
         out.mkdir(parents=True, exist_ok=True)
-        _write_source(cases(run, protocol, source, reader_of(sources)), out, seed)
+        reader = reader_of(sources)
+        _write_source(cases(run, protocol, source, reader), out, seed)
+        if reader:
+            human = pooled(cases(run, protocol, reader).table)
+            human.to_csv(out / "hb_precision_recall_specificity.csv")
         _write_masks(maps, data, source, protocol, out / "saliency_segmentations.json")
 
 
 def _write_source(c: Cases, out: Path, seed: int) -> None:
+    hits = c.table["hit"].where(c.table["status"] != "missing")  # the scripts know nothing of a map that is not there
+    c = replace(c, table=c.table.assign(hit=hits))
     human = c.table.assign(iou=c.table["human_iou"], hit=c.table["human_hit"])
     tables = {
         "iou_": _by_task(c.table.assign(iou=c.overlap("gt&pred")), "iou", c),
@@ -79,8 +86,8 @@ def _write_source(c: Cases, out: Path, seed: int) -> None:
     _write_features(c, out)
     _write_regressions(c, out)
     _write_tuning(c, out)
-    pooled(c.table, "predicted", "both").to_csv(out / "pred_precision_recall_specificity.csv")
-    pooled(c.table, "human_predicted", "human_both").to_csv(out / "hb_precision_recall_specificity.csv")
+    kept = c.table.assign(predicted=c.table["predicted"].where(c.claimed), both=c.table["both"].where(c.claimed))
+    pooled(kept).to_csv(out / "pred_precision_recall_specificity.csv")
     _by_task(c.table.assign(has=c.claimed), "has", c, everywhere=True).sum().astype(int).to_csv(out / "n_segs.csv")
 
 
@@ -169,11 +176,11 @@ def _told(rows: pd.DataFrame, mean: str, low: str, high: str, stars: pd.Series[s
 def _write_tuning(c: Cases, out: Path) -> None:
     """tuning_results.csv (the best threshold per task) and probability_tuning_results.csv (the whole grid)."""
     best, grid = [], []
+    held = c.table[c.table["status"] != "missing"]
     for task in sorted(TASKS):
-        t = c.table[c.table["finding"].replace(_PUBLIC) == task]
+        t = held[held["finding"].replace(_PUBLIC) == task]
         sweep = t.loc[t["marked"] > 0].reindex(columns=list(SWEEP)).mean()
-        if sweep.notna().any():
-            best.append((THRESHOLDS[int(np.nanargmax(sweep))], task))
+        best.append((THRESHOLDS[int(np.argmax(sweep.fillna(-1.0)))], task))  # the lowest where no case tells
         cutoffs = cutoff_grid(_CANONICAL.get(task, task), published=True)
         grid += [(cutoff, round(float(full_overlap(t, cutoff).mean()), 3), task) for cutoff in cutoffs]
     pd.DataFrame(best, columns=pd.Index(["threshold", "task"])).to_csv(out / "tuning_results.csv", index=False)
@@ -181,13 +188,13 @@ def _write_tuning(c: Cases, out: Path) -> None:
     pd.DataFrame(grid, columns=names).to_csv(out / "probability_tuning_results.csv", index=False)
 
 
-def pooled(table: pd.DataFrame, predicted: str, both: str) -> pd.DataFrame:
+def pooled(table: pd.DataFrame) -> pd.DataFrame:
     """Precision, recall and specificity per task over the pooled pixels of the radiographs with any mark."""
     kept = table[table["radiograph"].isin(table.loc[table["marked"] > 0, "radiograph"])]
-    rows = []
+    rows, pixels = [], float(kept.groupby("radiograph")["pixels"].max().sum())
     for task in sorted(TASKS):
-        t = kept[kept["finding"].replace(_PUBLIC) == task].fillna({predicted: 0, both: 0})
-        tp, claimed, marked, pixels = (float(t[k].sum()) for k in (both, predicted, "marked", "pixels"))
+        t = kept[kept["finding"].replace(_PUBLIC) == task]
+        tp, claimed, marked = (float(t[k].sum()) for k in ("both", "predicted", "marked"))
         with np.errstate(invalid="ignore", divide="ignore"):
             precision, recall = np.divide(tp, claimed), np.divide(tp, marked)
             specificity = np.divide(pixels - marked - claimed + tp, pixels - marked)
