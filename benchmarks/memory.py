@@ -18,14 +18,14 @@ from sightline.protocol import CORRECTED
 from sightline.store import Run
 
 stage, count, out = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-data = sl.dataset(f"phantom:{count}?size=96")
+data = sl.dataset(f"phantom:{count}?size=64")
 if stage == "explain":
-    model = sl.open_model("small?side=96", data.findings)
+    model = sl.open_model("small?side=64", data.findings)
     explain(data, model, ["grad-cam", "grad-cam++", "edges"], out=out)
 else:
     run = Run.open(out)
     with run.lock():
-        held = Together((run, Controls(data), Readers(data)))
+        held = Together((run, Controls(data, ('center', 'noise')), Readers(data)))
         evaluate(run, held, data, chosen=(CORRECTED,), findings=data.findings, seed=0)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """

@@ -18,11 +18,11 @@ app = App(
     version_flags=["--version"],
 )
 _data = App(name="data", help="Write a data set in a published layout, or check one.")
+_train = App(name="train", help="Train a classifier on a data set, or an ensemble by a published recipe.")
 
 _STUDIES = {"localization": "Do maps find what radiologists marked? Trains, explains, scores and reports."}
 _COMMANDS = {
     "score": ("score_maps", "Score maps made elsewhere against a data set's marks. Needs no torch."),
-    "train": ("train", "Train a classifier on a data set."),
     "report": ("write_report", "Write a run's report again."),
     "show": ("show", "Print what a run found."),
     "list": ("list_names", "Data sets, models, methods, metrics and studies that can be named."),
@@ -36,6 +36,9 @@ for _name, (_function, _help) in _COMMANDS.items():
 _data.command("sightline.commands:write_data", name="write", help="Write a data set in a published layout.")
 _data.command("sightline.commands:check_data", name="check", help="Look for what would spoil a study.")
 app.command(_data)
+_train.command("sightline.commands:train", name="classifier", help="One network.")
+_train.command("sightline.training.chexpert:train_chexpert", name="chexpert", help="An ensemble, by CheXpert's recipe.")
+app.command(_train)
 
 
 def main(arguments: list[str] | None = None) -> int:

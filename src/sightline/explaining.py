@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from sightline.core import Array, DataError, Dataset, Frame, Radiograph, Salienc
 from sightline.engine import run_units
 from sightline.evaluate import blocks
 from sightline.findings import canonical
+from sightline.inputs import fit_image
 from sightline.methods import Of, Pass, run_method, target_indices
 from sightline.methods import methods as registry
+from sightline.models.ensemble import Ensemble
 from sightline.models.wrap import Model
 from sightline.spec import parse_spec, typed_options
 from sightline.store import Run, write_maps
@@ -31,7 +33,7 @@ BLOCK = 32
 @dataclass(frozen=True, slots=True)
 class _Job:
     data: Dataset
-    model: Model
+    model: Model | Ensemble
     methods: dict[str, str]
     """Source name -> method with its options, as it was named."""
     findings: tuple[str, ...]
@@ -44,7 +46,7 @@ class _Job:
 
 def explain(
     data: Dataset,
-    model: Model,
+    model: Model | Ensemble,
     methods: Sequence[str],
     *,
     findings: Sequence[str] | None = None,
@@ -95,7 +97,7 @@ def check_methods(names: Sequence[str]) -> None:
         typed_options(name, registry[head].call, given)
 
 
-def _findings(data: Dataset, model: Model, findings: Sequence[str] | None) -> tuple[str, ...]:
+def _findings(data: Dataset, model: Model | Ensemble, findings: Sequence[str] | None) -> tuple[str, ...]:
     shared = tuple(f for f in data.findings if f in model.findings)
     wanted = tuple(canonical(f) for f in findings) if findings else shared
     strange = [f for f in wanted if f not in model.findings]
@@ -112,10 +114,7 @@ def _explain_into(run: Run, job: _Job) -> None:
 
     def work(key: str) -> None:
         radiographs = [job.data.radiographs[i] for i in units[key]]
-        maps: dict[str, list[SaliencyMap]] = {source: [] for source in job.methods}
-        for start in range(0, len(radiographs), job.batch):
-            for source, some in _explain_batch(radiographs[start : start + job.batch], job).items():
-                maps[source] += some
+        maps = _explain_block(radiographs, job)
         ids = [r.id for r in radiographs]
         run.write_part(job.key, key, lambda path: write_maps(path, ids, job.findings, maps))
 
@@ -123,17 +122,26 @@ def _explain_into(run: Run, job: _Job) -> None:
     run_units(title, list(units), lambda key: run.part(job.key, key).exists(), work)
 
 
-def _explain_batch(radiographs: Sequence[Radiograph], job: _Job) -> dict[str, list[SaliencyMap]]:
-    """source -> maps of a batch, radiograph by radiograph, finding by finding."""
-    read = [_read(r, job.model) for r in radiographs]
+@dataclass(slots=True)
+class _Sums:
+    """What the members of a model say of the readable images of a block, added up: a member of one, or many."""
+
+    probabilities: Array
+    """float64 (N, F): summed, or the greatest."""
+    voices: Array
+    """int64 (F,): members that spoke."""
+    maps: dict[str, Array | str]
+    """Source -> float32 (N, F, h, w), or why a member refused."""
+
+
+def _explain_block(radiographs: Sequence[Radiograph], job: _Job) -> dict[str, list[SaliencyMap]]:
+    """source -> maps of a block, radiograph by radiograph, finding by finding. Images are read once for all members."""
+    first = job.model.first if isinstance(job.model, Ensemble) else job.model
+    read = [_read(r, first) for r in radiographs]
     good = [i for i, one in enumerate(read) if not isinstance(one, str)]
+    seen = [one[0] for one in read if not isinstance(one, str)]
+    probabilities, values = _answers(seen, tuple(radiographs[i].id for i in good), job)
     maps: dict[str, list[SaliencyMap]] = {source: [] for source in job.methods}
-    values: dict[str, Array | str] = dict.fromkeys(job.methods, "")
-    probabilities = np.zeros((0, len(job.findings)))
-    if good:
-        x = torch.stack([one[0] for one in read if not isinstance(one, str)]).to(job.model.device)  # (N, C, h, w)
-        ids = tuple(radiographs[i].id for i in good)
-        probabilities, values = _run_methods(x, ids, job)
     for source in job.methods:
         for i, radiograph in enumerate(radiographs):
             one = read[i]
@@ -150,22 +158,86 @@ def _explain_batch(radiographs: Sequence[Radiograph], job: _Job) -> dict[str, li
     return maps
 
 
+def _answers(seen: Sequence[Array], ids: tuple[str, ...], job: _Job) -> tuple[Array, dict[str, Array | str]]:
+    """Probabilities (N, F) and, per source, maps (N, F, h, w) or why a method refused; averaged over members."""
+    shape = (len(seen), len(job.findings))
+    sums = _Sums(np.zeros(shape), np.zeros(shape[1], int), dict.fromkeys(job.methods, ""))
+    for model, findings in _members(job.model) if seen else ():
+        _add_member(sums, model, [f for f in job.findings if f in findings], seen, ids, job)
+    voices = np.maximum(sums.voices, 1)
+    means = {s: m if isinstance(m, str) else m / voices[:, None, None].astype(m.dtype) for s, m in sums.maps.items()}
+    return sums.probabilities / (1 if _takes_most(job) else voices), means
+
+
+def _takes_most(job: _Job) -> bool:
+    return isinstance(job.model, Ensemble) and job.model.aggregation == "max"
+
+
+def _members(model: Model | Ensemble) -> Iterator[tuple[Model, tuple[str, ...]]]:
+    if isinstance(model, Ensemble):
+        yield from model.open()
+    else:
+        yield model, model.findings
+
+
+def _add_member(
+    sums: _Sums, model: Model, findings: Sequence[str], seen: Sequence[Array], ids: tuple[str, ...], job: _Job
+) -> None:
+    """Explain the images of a block (side, side) by one member, batch by batch, and add it to the sums."""
+    if not findings:
+        return
+    columns = [job.findings.index(f) for f in findings]
+    sums.voices[columns] += 1
+    for start in range(0, len(seen), job.batch):
+        rows = slice(start, min(start + job.batch, len(seen)))
+        x = model.normalize(torch.from_numpy(np.stack(seen[rows]))).to(model.device)  # (B, C, side, side)
+        probabilities, values = _run_methods(model, x, ids[rows], findings, job)
+        before = sums.probabilities[rows, columns]
+        sums.probabilities[rows, columns] = (
+            np.maximum(before, probabilities) if _takes_most(job) else before + probabilities
+        )
+        for source, maps in values.items():
+            sums.maps[source] = _added(sums.maps[source], maps, rows, columns, (len(seen), len(job.findings)), job)
+
+
+def _added(
+    total: Array | str, maps: Array | str, rows: slice, columns: list[int], shape: tuple[int, int], job: _Job
+) -> Array | str:
+    """The sum with one batch of maps (B, T, h, w) in it, or why there is none."""
+    if isinstance(total, str) and total:
+        return total
+    if isinstance(maps, str):
+        return maps
+    grid = maps.shape[2:]
+    if isinstance(total, str):
+        total = np.zeros((*shape, *grid), np.float32)
+    if total.shape[2:] != grid:
+        return f"members give maps of {total.shape[2:]} and {grid} cells; an ensemble needs one architecture"
+    if isinstance(job.model, Ensemble) and job.model.scale == "equal":
+        largest = np.abs(maps).max(axis=(2, 3), keepdims=True)
+        maps = np.divide(maps, largest, out=np.zeros_like(maps), where=largest > 0)
+    total[rows, columns] += maps
+    return total
+
+
 _NOTHING = np.zeros((0, 0), np.float32)
 
 
-def _read(radiograph: Radiograph, model: Model) -> tuple[Tensor, Frame] | str:
-    """Prepared image and frame, or why there is none."""
+def _read(radiograph: Radiograph, model: Model) -> tuple[Array, Frame] | str:
+    """What the model sees, float32 (side, side), and its frame; or why there is none."""
     try:
-        return model.prepare(radiograph.read())
+        return fit_image(radiograph.read(), model.side, model.resize)
     except DataError as error:
         return str(error)
 
 
-def _run_methods(x: Tensor, ids: tuple[str, ...], job: _Job) -> tuple[Array, dict[str, Array | str]]:
-    """(probabilities (N, F), source -> maps (N, F, h, w) or why the method refused)."""
-    targets = target_indices(job.model, job.findings)
+def _run_methods(
+    model: Model, x: Tensor, ids: tuple[str, ...], findings: Sequence[str], job: _Job
+) -> tuple[Array, dict[str, Array | str]]:
+    """(probabilities (N, T), source -> maps (N, T, h, w) or why the method refused)."""
+    targets = target_indices(model, findings)
     values: dict[str, Array | str] = {}
-    with Pass(job.model, x, of=job.of, ids=ids, seed=job.seed) as p:
+    with Pass(model, x, of=job.of, ids=ids, seed=job.seed) as p:
         probabilities = p.probabilities[:, targets].double().cpu().numpy()
         for source, method in job.methods.items():
             try:

@@ -21,7 +21,7 @@ from sightline.core import DataError, Dataset, Radiograph, RunError, SightlineEr
 from sightline.methods import saliency
 from sightline.models import Model, open_model, state_hash
 from sightline.training import fit
-from sightline.training.fit import label_matrix, masked_loss
+from sightline.training.labels import label_matrix, masked_loss
 
 
 def small(findings: tuple[str, ...] = FINDINGS) -> Model:
@@ -68,12 +68,12 @@ def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path: Path) 
         time.sleep(0.005)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    done = torch.load(tmp_path / "killed" / "last.pt", weights_only=True)["epoch"]
+    done = torch.load(tmp_path / "killed" / "last.pt", weights_only=True)["done"]
     assert done < 5, "the training was over before it could be killed"
     for name in ("killed", "whole"):
         train(str(tmp_path / name))
     ends = [torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("killed", "whole")]
-    assert ends[0]["epoch"] == ends[1]["epoch"] == 5
+    assert ends[0]["done"] == ends[1]["done"] == 5
     assert all(torch.equal(ends[0]["net"][key], ends[1]["net"][key]) for key in ends[1]["net"])
     assert ends[0]["history"] == ends[1]["history"]
     best = [open_model(str(tmp_path / name / "best.pt")) for name in ("killed", "whole")]

@@ -1,4 +1,4 @@
-"""A training to be killed: `python train_blobs.py FOLDER`."""
+"""A training to be killed, or done by several processes: `python train_blobs.py FOLDER [DEVICES]`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from sightline.models import Model, open_model
 from sightline.training import fit
 
 
-def train(out: str) -> Model:
+def train(out: str, devices: int = 1) -> Model:
     data: Dataset = blobs(96)
-    return fit(open_model("small?side=32&width=8", data.findings), data, out, epochs=5, batch=16)
+    return fit(open_model("small?side=32&width=8", data.findings), data, out, epochs=5, batch=16, devices=devices)
 
 
 if __name__ == "__main__":
-    train(sys.argv[1])
+    train(sys.argv[1], *map(int, sys.argv[2:]))

@@ -11,7 +11,7 @@ from sightline import images
 from sightline.core import DataError, Dataset, Radiograph
 from sightline.data import datasets
 from sightline.data.chexlocalize import FACTS, LICENSE, VIEW_PATH
-from sightline.data.tables import Lazy, Table, no_marks, read_csv
+from sightline.data.tables import Lazy, Table, joined, no_marks, read_csv
 from sightline.findings import CHEXPERT
 
 CITATION = "doi:10.1609/aaai.v33i01.3301590"
@@ -23,43 +23,45 @@ SPLITS = {"train": "train", "valid": "val", "test": "test"}
 def chexpert(path: str, split: str = "", views: str = "all") -> Dataset:
     """CheXpert as it is published: DIR holds train.csv and valid.csv beside train/ and valid/.
 
-    split: 'train', 'valid' or (where somebody wrote it in the same form) 'test'; by default the first that is there.
-    views: 'frontal', 'lateral' or 'all'. Uncertain labels stay -1, blanks are NaN. No image is opened or looked for
-    before it is read.
+    split: 'train', 'valid' or (where somebody wrote it in the same form) 'test'; by default train and valid together,
+    whichever is there. views: 'frontal', 'lateral' or 'all'. Uncertain labels stay -1, blanks are NaN. No image is
+    opened or looked for before it is read.
     Errors: `DataError` for a folder or file that is not of this layout.
     """
     root = Path(path)
-    split = _which_split(root, split)
+    splits = _which_splits(root, split)
     if views not in ("frontal", "lateral", "all"):
         raise DataError(f"chexpert has no views {views!r}; allowed: frontal, lateral, all")
-    table = read_csv(root / f"{split}.csv", ("Path",))
-    columns = tuple(name for name in CHEXPERT if name in table.rows.columns)
+    tables = [read_csv(root / f"{name}.csv", ("Path",)) for name in splits]
+    columns = tuple(name for name in CHEXPERT if all(name in table.rows.columns for table in tables))
     if not columns:
-        raise DataError(f"{table.path} has none of the label columns {', '.join(CHEXPERT)}")
-    radiographs = _radiographs(root, split, views, table, columns)
+        names = " and ".join(table.path.name for table in tables)
+        raise DataError(f"{names} in {root} share none of the label columns {', '.join(CHEXPERT)}")
+    each = [_radiographs(root, name, views, table, columns) for name, table in zip(splits, tables, strict=True)]
+    radiographs = joined(each)
     if not len(radiographs):
-        raise DataError(f"{table.path} lists no radiographs with views={views}")
+        raise DataError(f"{tables[0].path} lists no radiographs with views={views}")
     return Dataset(
         name="chexpert",
         spec=f"chexpert:{path}?split={split}&views={views}",
         findings=columns,
         radiographs=radiographs,
         marks=no_marks,
-        facts={"split": split, "views": views, "license": LICENSE, "citation": CITATION, "warnings": ()},
+        facts={"split": "+".join(splits), "views": views, "license": LICENSE, "citation": CITATION, "warnings": ()},
     )
 
 
-def _which_split(root: Path, split: str) -> str:
-    """The split asked for, or the first that is there."""
+def _which_splits(root: Path, split: str) -> list[str]:
+    """The split asked for, or train and valid as far as they are there, or test."""
     if split and split not in SPLITS:
         raise DataError(f"chexpert has no split {split!r}; allowed: {', '.join(SPLITS)}")
-    names = [split] if split else list(SPLITS)
-    for name in names:
-        if (root / f"{name}.csv").is_file():
-            return name
-    inside = next((file.parent for name in names for file in sorted(root.glob(f"*/{name}.csv"))), None)
+    wanted = [split] if split else list(SPLITS)
+    there = [name for name in wanted if (root / f"{name}.csv").is_file()]
+    if there:
+        return there if there == ["test"] else [name for name in there if split or name != "test"]
+    inside = next((file.parent for name in wanted for file in sorted(root.glob(f"*/{name}.csv"))), None)
     hint = f"; is {inside} meant?" if inside else "; give the folder that holds the CSV files and images"
-    raise DataError(f"{root} holds no {' or '.join(f'{name}.csv' for name in names)}{hint}")
+    raise DataError(f"{root} holds no {' or '.join(f'{name}.csv' for name in wanted)}{hint}")
 
 
 def _radiographs(root: Path, split: str, views: str, table: Table, columns: tuple[str, ...]) -> Lazy[Radiograph]:

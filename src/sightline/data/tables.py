@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -181,6 +183,21 @@ class Lazy(Sequence[T]):
 
     def __iter__(self) -> Iterator[T]:
         return map(self._make, range(self._length))
+
+
+def joined(parts: Sequence[Lazy[T]]) -> Lazy[T]:
+    """One after the other.
+
+    >>> list(joined([Lazy(2, str), Lazy(1, hex)]))
+    ['0', '1', '0x0']
+    """
+    ends = list(accumulate(len(part) for part in parts))
+
+    def make(index: int) -> T:
+        at = bisect_right(ends, index)
+        return parts[at][index - (ends[at - 1] if at else 0)]
+
+    return Lazy(ends[-1] if ends else 0, make)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sightline.core import SightlineError
+from sightline.findings import CHEXPERT
+from sightline.models.checkpoint import load_weights
 from sightline.models.small import Small
+from sightline.models.triples import Triples
 from sightline.models.wrap import Model, TrainingRecord
-from sightline.models.zoo import classifier, models
+from sightline.models.zoo import classifier, models, open_model
 
 Findings = tuple[str, ...] | None
 CHECKPOINT = "path of a checkpoint, or nothing for random weights"
@@ -56,6 +60,24 @@ def inception_v4(checkpoint: str, findings: Findings, *, side: int = 299, resize
 def vit_small(checkpoint: str, findings: Findings, *, side: int = 224, resize: str = "center-crop") -> Model:
     """ViT-S/16 of timm, read at the first norm of its last block."""
     return _timm("vit_small_patch16_224", "vit_small_patch16_224", checkpoint, findings, side, resize)
+
+
+@models("three-class", argument="an architecture of the zoo", source="Irvin et al. 2019, arXiv:1901.07031")
+def three_class(arch: str, findings: Findings, *, checkpoint: str = "", side: int = 0) -> Model:
+    """Any of the zoo with classes uncertain, negative and positive per finding: 'three-class:densenet121?side=320'."""
+    names = findings or CHEXPERT
+    outputs = [f"{finding} {state}" for finding in names for state in ("uncertain", "negative", "positive")]
+    inner = open_model(f"{arch}?{side=}" if side else arch, outputs, seed=torch.initial_seed())
+    spec = f"three-class:{arch}?side={inner.side}"
+    habits: dict[str, Any] = {"channels": inner.channels, "mean": inner.mean, "std": inner.std}
+    if inner.features is not None:
+        habits["features"] = f"net.{inner.features}"
+    if checkpoint:
+        load_weights(inner.net, Path(checkpoint))
+    model = classifier(spec, lambda _: Triples(inner.net), "", names, inner.side, inner.resize, **habits)
+    if not checkpoint:
+        return model
+    return replace(model, name=Path(checkpoint).stem, training=TrainingRecord(f"as in {checkpoint}"))
 
 
 @models("torchvision", argument="name of a torchvision classifier", source="https://docs.pytorch.org/vision")

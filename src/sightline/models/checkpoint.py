@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -63,14 +64,17 @@ def load_safely(path: Path) -> dict[str, Any]:
     return content
 
 
-def weights_of(content: dict[str, Any]) -> dict[str, Tensor]:
-    """The state dictionary in a checkpoint, whoever wrote it; prefixes that wrappers add are taken off."""
+def weights_of(content: dict[str, Any], own: Collection[str]) -> dict[str, Tensor]:
+    """The state dictionary in a checkpoint, whoever wrote it; prefixes that wrappers add are taken off until a name is
+    among the network's `own`."""
     for key in ("state", "state_dict", "model_state_dict", "model"):
         if isinstance(content.get(key), dict):
             content = content[key]
             break
     weights = {str(name): tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
-    for prefix in ("module.", "model.", "net."):
+    for prefix in ("module.", "model.", "module.", "model.", "net."):
+        if any(name in own for name in weights):
+            break
         if weights and all(name.startswith(prefix) for name in weights):
             weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
     return weights
@@ -81,8 +85,8 @@ def load_weights(net: nn.Module, path: Path, content: dict[str, Any] | None = No
 
     Errors: `DataError` naming the first weights that are missing, left over or of another shape.
     """
-    weights = weights_of(load_safely(path) if content is None else content)
     own = net.state_dict()
+    weights = weights_of(load_safely(path) if content is None else content, own)
     weights = {n: tensor for n, tensor in weights.items() if n in own or not n.startswith(AUXILIARY)}
     wrong = [f"{n} is missing" for n in own if n not in weights]
     wrong += [f"{n} is not part of the network" for n in weights if n not in own]

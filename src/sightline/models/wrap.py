@@ -32,7 +32,7 @@ class TrainingRecord:
     fraction: float = 1.0
     """Share of the training patients used."""
     seed: int | None = None
-    epochs: int | None = None
+    epochs: float | None = None
     checkpoint: str = ""
     """sha256 of the weights, as `state_hash` computes it."""
     val_auroc: float | None = None

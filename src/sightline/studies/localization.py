@@ -25,6 +25,7 @@ from sightline.methods import Of
 from sightline.methods import methods as method_registry
 from sightline.metrics import metric_of
 from sightline.models import Model, untrained
+from sightline.models.ensemble import Ensemble, open_any
 from sightline.models.zoo import open_model
 from sightline.record import describe
 from sightline.stats.accuracy import accuracy
@@ -140,7 +141,9 @@ def _check_names(metrics: Sequence[str], methods: Sequence[str]) -> None:
         raise DataError("name at least one method and one metric; `sightline list` shows them")
 
 
-def _models(run: Run, data: Dataset, specs: Sequence[str], train: str, seed: int, device: str) -> list[Model]:
+def _models(
+    run: Run, data: Dataset, specs: Sequence[str], train: str, seed: int, device: str
+) -> list[Model | Ensemble]:
     """Open the models named, or train one; two models may not share a name."""
     if specs and train:
         raise DataError("give --model to explain models you have, or --train to train one; not both")
@@ -150,29 +153,31 @@ def _models(run: Run, data: Dataset, specs: Sequence[str], train: str, seed: int
         train = PHANTOM_TRAINING
     if train:
         source = dataset(train)
-        blank = _on(open_model("small", source.findings, seed=seed), device)
+        blank = open_model("small", source.findings, seed=seed)
+        _move(blank, device)
         workers = os.cpu_count() or 1
-        models = [
+        models: list[Model | Ensemble] = [
             fit(blank, source, run.path / "training", epochs=12, batch=16, augmented=False, seed=seed, workers=workers)
         ]
     else:
-        models = [_on(open_model(spec, seed=seed), device) for spec in specs]
+        models = [open_any(spec, seed=seed) for spec in specs]
+        for m in models:
+            _move(m, device)
     names = [m.name for m in models]
     if len(set(names)) != len(names):
         raise DataError(f"two models are called the same ({', '.join(names)}); name them apart with ?name=...")
     return models
 
 
-def _on(model: Model, device: str) -> Model:
-    """The model with its network on a device. Errors: `DataError` for a device that is not there."""
+def _move(model: Model | Ensemble, device: str) -> None:
+    """Put a model on a device. Errors: `DataError` for a device that is not there."""
     try:
-        model.net.to(device)
+        (model.first if isinstance(model, Ensemble) else model).net.to(device)
     except (RuntimeError, AssertionError) as error:
         raise DataError(f"--device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
-    return model
 
 
-def _wanted(data: Dataset, models: Sequence[Model], findings: str) -> tuple[str, ...]:
+def _wanted(data: Dataset, models: Sequence[Model | Ensemble], findings: str) -> tuple[str, ...]:
     shared = tuple(f for f in data.findings if any(f in m.findings for m in models))
     if not shared:
         known = "; ".join(f"{m.name}: {', '.join(m.findings)}" for m in models)
@@ -180,7 +185,7 @@ def _wanted(data: Dataset, models: Sequence[Model], findings: str) -> tuple[str,
     return choose(findings or None, shared)
 
 
-def _prevalence(models: Sequence[Model]) -> dict[str, float]:
+def _prevalence(models: Sequence[Model | Ensemble]) -> dict[str, float]:
     """Share of positive among the known labels that the first model was trained on, where its data can be opened."""
     record = models[0].training
     if record is None:
@@ -199,28 +204,38 @@ def _prevalence(models: Sequence[Model]) -> dict[str, float]:
 
 
 def _explained(
-    models: Sequence[Model], methods: Sequence[str], control: bool, seed: int
-) -> Iterator[tuple[Model, Sequence[str], str]]:
+    models: Sequence[Model | Ensemble], methods: Sequence[str], control: bool, seed: int
+) -> Iterator[tuple[Model | Ensemble, Sequence[str], str]]:
     """(model, methods, source prefix): every model, and the first one with random weights as a control."""
     for m in models:
         yield m, methods, m.name
     if control:
-        yield untrained(models[0], seed), methods[:1], f"control/{UNTRAINED}"
+        first = models[0].first if isinstance(models[0], Ensemble) else models[0]
+        yield untrained(first, seed), methods[:1], f"control/{UNTRAINED}"
 
 
-def model_facts(m: Model) -> dict[str, Any]:
+def model_facts(m: Model | Ensemble) -> dict[str, Any]:
     """What the report says of a model."""
-    parameters = sum(p.numel() for p in m.net.parameters())
-    training = None if m.training is None else asdict(m.training)
-    head = {"name": m.name, "arch": m.arch, "parameters": parameters, "resize": m.resize, "side": m.side}
-    return {**head, "findings": m.findings, "training": training}
+    first = m.first if isinstance(m, Ensemble) else m
+    facts: dict[str, Any] = {
+        "name": m.name,
+        "arch": first.arch,
+        "parameters": sum(p.numel() for p in first.net.parameters()),
+        "resize": first.resize,
+        "side": first.side,
+        "findings": m.findings,
+        "training": None if m.training is None else asdict(m.training),
+    }
+    if isinstance(m, Ensemble):
+        facts |= {"members": len(m.members), "scale": m.scale, "aggregation": m.aggregation}
+    return facts
 
 
 def _method_facts(methods: Sequence[str]) -> dict[str, Any]:
     return {name: asdict(method_registry[name.partition("?")[0]].facts) for name in methods}
 
 
-def _predictions(run: Run, data: Dataset, models: Sequence[Model], method: str) -> pd.DataFrame:
+def _predictions(run: Run, data: Dataset, models: Sequence[Model | Ensemble], method: str) -> pd.DataFrame:
     """A row per model, radiograph and finding: probability, and the label as the data set gives it."""
     ledger = run.table("maps", ["source", "radiograph", "finding", "probability"])
     names = {f"{m.name}/{method}": m.name for m in models}

@@ -23,8 +23,8 @@ _WINDOW = 1024
 """Images asked for at a time, so that a long data set is not queued whole."""
 
 
-def decoded(run: Run, model: Model, radiographs: Sequence[Radiograph], workers: int) -> tuple[Array, dict[int, str]]:
-    """Bytes (n, side, side) mapped from disk, and why some could not be read: {row: sentence} (their bytes are 0).
+def decoded(run: Run, model: Model, radiographs: Sequence[Radiograph], workers: int) -> tuple[Path, dict[int, str]]:
+    """File of bytes (n, side, side), and why some could not be read: {row: sentence} (their bytes are 0).
 
     workers: more than 1 decodes in as many processes where the radiographs can be sent to one, else in threads.
     """
@@ -32,7 +32,7 @@ def decoded(run: Run, model: Model, radiographs: Sequence[Radiograph], workers: 
     if not part.is_dir():
         run.write_part("images", "decoded", partial(_write, model=model, radiographs=radiographs, workers=workers))
     reasons = json.loads((part / "unreadable.json").read_text("utf-8"))
-    return np.load(part / "images.npy", mmap_mode="r"), {int(row): why for row, why in reasons.items()}
+    return part / "images.npy", {int(row): why for row, why in reasons.items()}
 
 
 def _write(folder: Path, model: Model, radiographs: Sequence[Radiograph], workers: int) -> None:

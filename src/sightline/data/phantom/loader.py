@@ -34,6 +34,8 @@ class Phantom:
     shortcut_finding: str
     correlation: float
     """Chance that the shortcut agrees with the label of its finding."""
+    uncertain: float = 0.0
+    """Chance that a training label is reported as uncertain (-1)."""
 
     def scene(self, index: int) -> Scene:
         made = scene(self.seed, index)
@@ -51,6 +53,14 @@ class Phantom:
                 return name
             draw -= share
         return "test"
+
+    def labels(self, index: int, made: Scene) -> dict[str, float]:
+        """1 or 0 per finding; of the split that trains, a few are -1."""
+        labels = {finding: float(finding in made.findings) for finding in CHEXLOCALIZE}
+        if self.uncertain and self.split(index) == "train":
+            doubtful = np.random.default_rng((self.seed, 9, index)).random(len(labels)) < self.uncertain
+            labels |= {finding: -1.0 for finding, doubt in zip(CHEXLOCALIZE, doubtful, strict=True) if doubt}
+        return labels
 
     def image(self, index: int) -> Array:
         """float32 (H, W) in [0, 1]."""
@@ -71,7 +81,7 @@ class Phantom:
             view="frontal",
             size=(round(self.size * a.aspect), self.size),
             split=self.split(index),
-            labels={finding: float(finding in made.findings) for finding in CHEXLOCALIZE},
+            labels=self.labels(index, made),
             facts={"sex": "Female" if a.female else "Male", "projection": "AP" if a.portable else "PA",
                    "artifact": made.artifact},
         )  # fmt: skip
@@ -133,13 +143,15 @@ def phantom(
     start: int = 0,
     shortcut: str = "",
     correlation: float = 0.95,
+    uncertain: float = 0.0,
 ) -> Dataset:
     """Rendered chest radiographs with known findings, simulated readers and true counterfactuals.
 
     argument: how many radiographs, 'phantom:200'; size: pixels of the shorter side; start: first index (any image is
     made alone from seed and index); split: keep 'train', 'val' or 'test'; shortcut: 'marker:Cardiomegaly',
     'text:Edema' or 'drain:Pneumothorax' draws that artifact so that it agrees with the label with chance
-    `correlation`. Errors: `DataError` for a count, size, split or shortcut that cannot be.
+    `correlation`; uncertain: share of the training labels that is reported as -1. Errors: `DataError` for a count,
+    size, split, share or shortcut that cannot be.
     """
     try:
         count = int(argument or "200")
@@ -150,6 +162,8 @@ def phantom(
             f"phantom:{count}?size={size}&split={split}&start={start}: allowed are a count from 1, a size of 32 to "
             "4096 pixels, split train, val or test, start from 0"
         )
+    if not 0 <= uncertain < 1:
+        raise DataError(f"uncertain={uncertain}: give the share of training labels, from 0 below 1")
     artifact, _, target = shortcut.partition(":")
     target = canonical(target)
     if shortcut and (artifact not in ARTIFACTS or target not in CHEXLOCALIZE or not 0 <= correlation <= 1):
@@ -157,7 +171,7 @@ def phantom(
             f"shortcut={shortcut!r} with correlation={correlation}: give ARTIFACT:FINDING, one of "
             f"{', '.join(ARTIFACTS)}, a finding among {', '.join(CHEXLOCALIZE)}, and a correlation from 0 to 1"
         )
-    made = Phantom(seed, size, artifact if shortcut else "", target, correlation)
+    made = Phantom(seed, size, artifact if shortcut else "", target, correlation, uncertain)
     indices: Sequence[int] = range(start, start + count)
     if split:
         indices = [index for index in indices if made.split(index) == split]

@@ -1,0 +1,270 @@
+"""The loop of a training: stretches of batches, each followed by a validation, a few files, and a place to resume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sightline.core import Array, SightlineError
+from sightline.engine import progress
+from sightline.metrics.classification import auroc
+from sightline.models import Model, TrainingRecord, state_hash, study_probabilities
+from sightline.models.checkpoint import load_safely, load_weights, save_checkpoint, save_whole
+from sightline.store import Run
+from sightline.training.augment import augment
+from sightline.training.labels import masked_loss, three_class_loss
+from sightline.training.team import Team
+
+Precision = Literal["float32", "bfloat16"]
+Schedule = Literal["cosine", "constant"]
+WARM_UP = 0.1
+"""Share of the steps over which the learning rate rises; then it falls along a cosine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything about the optimization that changes the weights, and which of them stay."""
+
+    epochs: int
+    batch: int
+    lr: float
+    weight_decay: float
+    schedule: Schedule
+    seed: int
+    augmented: bool
+    precision: Precision
+    validate: float
+    """Share of an epoch between two validations."""
+    keep: int
+    select: tuple[str, ...]
+    """Findings whose mean AUROC decides which weights are best."""
+    three_class: bool
+
+    @property
+    def stretches(self) -> int:
+        """Validations per epoch."""
+        return max(1, round(1 / self.validate))
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """The images and labels of one training. Images stay on disk, so that it travels to other processes."""
+
+    file: Path
+    """uint8 (n, side, side), .npy."""
+    labels: Array
+    """float32 (n, F): 1, 0, NaN where unknown; -1 = uncertain where that is a class."""
+    train: Array
+    val: Array
+    """Rows, int64."""
+    studies: tuple[str, ...]
+    """Of each validation row."""
+
+    def images(self, rows: Array) -> Tensor:
+        """float32 (B, side, side) in [0, 1]."""
+        return torch.from_numpy(np.load(self.file, mmap_mode="r")[rows]).float() / 255
+
+
+@dataclass(slots=True)
+class State:
+    """How far a training has come."""
+
+    done: int = 0
+    """Stretches."""
+    best: float = -math.inf
+    """Validation AUROC of best.pt; NaN validations count as -infinity."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    kept: list[tuple[float, str]] = field(default_factory=list)
+    """The best checkpoints: validation AUROC and name, best first; of equals the earlier."""
+
+
+@dataclass(slots=True)
+class Course:
+    """One training under way: what learns, from what, by which rules, with whom."""
+
+    team: Team
+    model: Model
+    net: nn.Module
+    """The model's network as the team calls it in training."""
+    optimizer: torch.optim.Optimizer
+    examples: Examples
+    recipe: Recipe
+    state: State
+
+
+def train(team: Team, out: Path, model: Model, examples: Examples, recipe: Recipe, record: TrainingRecord) -> None:
+    """Stretch after stretch, from wherever last.pt stands. Only the first process of the team writes."""
+    _lay_out(model, torch.channels_last)  # convolutions and batch norm train faster
+    optimizer = torch.optim.AdamW(model.net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    last = out / "last.pt"
+    state = _resume(last, model, optimizer) if last.is_file() else State()
+    course = Course(team, model, team.join(model.net, optimizer), optimizer, examples, recipe, state)
+    steps = max(1, len(examples.train) // recipe.batch)
+    with progress() as bar:
+        before = round(steps * state.done / recipe.stretches)
+        task = bar.add_task("train", total=steps * recipe.epochs, completed=before, unit="batches")
+        for index in range(state.done, recipe.epochs * recipe.stretches):
+            losses = []
+            for share, rows, generator in _batches(examples.train, recipe, index):
+                losses.append(_step(course, rows, _rate(recipe, share), generator))
+                bar.advance(task)
+            state.done = index + 1
+            result = validate(team, model, examples, recipe.batch)
+            loss = float(np.mean(losses)) if losses else math.nan
+            if team.rank == 0:
+                _conclude(out, course, record, loss, *result)
+            quality = _mean(result[1], recipe.select)
+            bar.update(task, description=f"train (loss {loss:.3f}, validation AUROC {quality:.3f})")
+            team.wait()
+    _lay_out(model, torch.contiguous_format)
+
+
+def _conclude(
+    out: Path, course: Course, record: TrainingRecord, loss: float, probabilities: Array, each: dict[str, float]
+) -> None:
+    """Write what a stretch has come to. Files that a kill leaves unfinished are written again, alike."""
+    state, recipe, model = course.state, course.recipe, course.model
+    quality, epoch, name = _mean(each, recipe.select), state.done / recipe.stretches, f"{state.done:06d}"
+    facts = {"epoch": epoch, "loss": _or_none(loss), "val_auroc": _or_none(quality), "checkpoint": name}
+    state.history.append({**facts, "aurocs": {finding: _or_none(value) for finding, value in each.items()}})
+    rank = -math.inf if math.isnan(quality) else quality
+    sealed = replace(record, epochs=epoch, checkpoint=state_hash(model.net), val_auroc=_or_none(quality))
+    state.kept = sorted([*state.kept, (rank, name)], key=lambda one: -one[0])[: recipe.keep]
+    if (rank, name) in state.kept:
+        _keep(out / "kept", name, replace(model, training=sealed), probabilities)
+    if state.done == 1 or rank > state.best:
+        state.best = rank
+        save_checkpoint(replace(model, training=sealed), out / "best.pt")
+    weights = {"net": model.net.state_dict(), "optimizer": course.optimizer.state_dict()}
+    save_whole({**asdict(state), **weights}, out / "last.pt")
+    note(out, history=state.history, kept=[name for _, name in state.kept])
+    for file in (out / "kept").glob("*.*"):
+        if file.stem not in {name for _, name in state.kept}:
+            file.unlink()
+
+
+def _keep(folder: Path, name: str, model: Model, probabilities: Array) -> None:
+    folder.mkdir(exist_ok=True)
+    np.save(folder / f"{name}.npy", probabilities)
+    save_checkpoint(model, folder / f"{name}.pt")
+
+
+def _resume(path: Path, model: Model, optimizer: torch.optim.Optimizer) -> State:
+    content = load_safely(path)
+    load_weights(model.net, path, {"state": content["net"]})
+    optimizer.load_state_dict(content["optimizer"])
+    return State(content["done"], content["best"], content["history"], [tuple(one) for one in content["kept"]])
+
+
+def _lay_out(model: Model, memory_format: torch.memory_format) -> None:
+    for parameter in model.net.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=memory_format)
+
+
+def _key(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _batches(rows: Array, recipe: Recipe, index: int) -> Iterator[tuple[float, Array, torch.Generator]]:
+    """The batches of one stretch: (share of the training done, rows, random numbers).
+
+    The order is keyed by (seed, epoch), everything else by (seed, epoch, stretch): continuing needs no stored state.
+    Batches are whole; what is left over waits for another epoch, because a batch of one breaks batch norm.
+    """
+    epoch, stretch = divmod(index, recipe.stretches)
+    order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(_key(recipe.seed, epoch))).numpy()]
+    steps = max(1, len(order) // recipe.batch)
+    first, end = (round(steps * part / recipe.stretches) for part in (stretch, stretch + 1))
+    with _randomness(_key(recipe.seed, epoch, stretch + 1)) as generator:
+        for step in range(first, end):
+            share = (epoch * steps + step) / (steps * recipe.epochs)
+            yield share, order[step * recipe.batch : (step + 1) * recipe.batch], generator
+
+
+@contextmanager
+def _randomness(key: int) -> Iterator[torch.Generator]:
+    with torch.random.fork_rng():
+        torch.manual_seed(key)  # dropout draws from the global generator
+        yield torch.Generator().manual_seed(key)
+
+
+def _rate(recipe: Recipe, done: float) -> float:
+    """Learning rate after the share `done` of all steps."""
+    if recipe.schedule == "constant":
+        return recipe.lr
+    if done < WARM_UP:
+        return recipe.lr * (0.1 + 0.9 * done / WARM_UP)
+    return recipe.lr * (0.01 + 0.99 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2)
+
+
+def _step(course: Course, rows: Array, rate: float, generator: torch.Generator) -> float:
+    """One batch, shared out over the team. Returns the loss of this process's share."""
+    model, recipe, team, device = course.model, course.recipe, course.team, course.model.device
+    course.net.train()
+    images = course.examples.images(rows)  # (B, side, side)
+    if recipe.augmented:
+        images = augment(images, generator)
+    mine = slice(team.rank, None, team.size)
+    x = model.normalize(images[mine].to(device)).contiguous(memory_format=torch.channels_last)
+    for group in course.optimizer.param_groups:
+        group["lr"] = rate
+    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        logits = course.net(x).float()  # (B, F), or (B, 3 F)
+    labels = torch.from_numpy(course.examples.labels[rows][mine]).to(device)
+    loss = three_class_loss(logits, labels) if recipe.three_class else masked_loss(logits, labels)
+    course.optimizer.zero_grad()
+    team.backward(loss)
+    course.optimizer.step()
+    return float(loss.detach())
+
+
+def validate(team: Team, model: Model, examples: Examples, batch: int) -> tuple[Array, dict[str, float]]:
+    """Probabilities (V, F) of the validation rows, and the AUROC of each finding over studies; NaN if undefined."""
+    model.net.eval()
+    logits = torch.zeros((len(examples.val), len(model.findings)), device=model.device)
+    with torch.inference_mode():
+        for start in range(team.rank * batch, len(examples.val), team.size * batch):
+            images = examples.images(examples.val[start : start + batch])
+            logits[start : start + batch] = model.net(model.normalize(images.to(model.device))).float()
+    scores = team.total(logits).double().cpu().numpy()  # (V, F)
+    if not np.isfinite(scores).all():
+        raise SightlineError("the network's logits are no longer finite; train with a smaller lr, in a new folder")
+    probabilities = 1 / (1 + np.exp(-scores))
+    return probabilities, study_aurocs(probabilities, examples.labels[examples.val], examples.studies, model.findings)
+
+
+def study_aurocs(
+    probabilities: Array, labels: Array, studies: tuple[str, ...], findings: tuple[str, ...]
+) -> dict[str, float]:
+    """AUROC per finding of the greatest probability (V, F) and label (V, F) among the views of each study."""
+    if not studies:
+        return dict.fromkeys(findings, math.nan)
+    _, scores = study_probabilities(probabilities, studies)
+    known = np.isfinite(labels)
+    _, truth = study_probabilities(np.where(known, labels, -1.0), studies)  # -1: no view has a label
+    truth[truth < 0] = np.nan
+    return {finding: auroc(scores[:, i], truth[:, i]) for i, finding in enumerate(findings)}
+
+
+def _mean(each: dict[str, float], select: tuple[str, ...]) -> float:
+    """Over the findings that decide, of those that are defined; NaN if none is."""
+    values = [each[f] for f in select if f in each and not math.isnan(each[f])]
+    return float(np.mean(values)) if values else math.nan
+
+
+def note(out: Path, **facts: Any) -> None:
+    """Add to run.json as it stands now, so that no earlier note is lost."""
+    Run.open(out).describe(**facts)
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value

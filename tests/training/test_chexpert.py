@@ -1,0 +1,176 @@
+"""The recipe in miniature: policies, kept checkpoints, an ensemble per finding, resumed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sightline.core import DataError, SightlineError
+from sightline.data import dataset
+from sightline.explaining import explain
+from sightline.models import open_model
+from sightline.models.ensemble import open_any
+from sightline.models.triples import Triples
+from sightline.store import Run
+from sightline.training import chexpert
+from sightline.training.chexpert import train_chexpert
+from sightline.training.labels import masked_loss, three_class_loss
+
+SMALL: dict[str, Any] = {
+    "data": "phantom:60?size=48&uncertain=0.3&start=300", "arch": "small", "policies": ("ignore", "3-class"), "runs": 1,
+    "epochs": 2, "batch": 8, "lr": 3e-3, "validate": 0.5, "keep": 2, "members": 3, "side": 32, "precision": "float32",
+    "findings": "Cardiomegaly, Edema, Support Devices",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("recipe") / "out"
+    train_chexpert(out=out, **SMALL)
+    return out
+
+
+def test_the_best_checkpoints_of_each_run_are_kept(trained: Path) -> None:
+    for name in ("ignore-0", "3-class-0"):
+        info = Run.open(trained / name).info
+        assert [row["epoch"] for row in info["history"]] == [0.5, 1, 1.5, 2]
+        for row in info["history"]:
+            decisive = [row["aurocs"][f] for f in ("Cardiomegaly", "Edema") if row["aurocs"][f] is not None]
+            assert row["val_auroc"] == pytest.approx(np.mean(decisive))
+        best = sorted(info["history"], key=lambda row: -row["val_auroc"])[:2]
+        assert info["kept"] == [row["checkpoint"] for row in best]
+        assert sorted(p.stem for p in (trained / name / "kept").glob("*.pt")) == sorted(info["kept"])
+        one = open_model(str(trained / name / "kept" / f"{info['kept'][0]}.pt"))
+        assert one.training is not None and one.training.val_auroc == best[0]["val_auroc"]
+        assert isinstance(one.net, Triples) == (name == "3-class-0")
+
+
+def test_each_finding_takes_its_best_checkpoints(trained: Path) -> None:
+    tasks = json.loads((trained / "final.json").read_text())["task2models"]
+    assert list(tasks) == ["Cardiomegaly", "Edema", "Support Devices"]
+    aurocs = {}
+    for name in ("ignore-0", "3-class-0"):
+        info = Run.open(trained / name).info
+        kept = {row["checkpoint"]: row["aurocs"] for row in info["history"] if row["checkpoint"] in info["kept"]}
+        aurocs |= {f"{name}/kept/{k}.pt": a for k, a in kept.items()}
+    for finding, entries in tasks.items():
+        wanted = sorted(aurocs, key=lambda path: (-aurocs[path][finding], path))[:3]
+        assert [e["ckpt_path"] for e in entries] == wanted
+        assert [e["is_3class"] for e in entries] == [path.startswith("3-class") for path in wanted]
+
+
+@pytest.mark.parametrize("scale", ["raw", "equal"])
+def test_the_ensemble_averages_probabilities_and_maps(trained: Path, scale: str) -> None:
+    data = dataset("phantom:5?size=48")
+    ensemble = open_any(f"{trained / 'final.json'}?scale={scale}")
+    run = explain(data, ensemble, ["grad-cam"], batch=2)
+    tasks = json.loads((trained / "final.json").read_text())["task2models"]
+    for finding in ensemble.findings:
+        members = [open_model(str(trained / entry["ckpt_path"])) for entry in tasks[finding]]
+        each = [explain(data, m, ["grad-cam"], findings=[finding], prefix="one") for m in members]
+        for radiograph in data.radiographs:
+            got = run.map(f"{ensemble.name}/grad-cam", radiograph.id, finding)
+            parts = [one.map("one/grad-cam", radiograph.id, finding) for one in each]
+            maps = [p.values for p in parts if p is not None]
+            if scale == "equal":
+                maps = [m / max(np.abs(m).max(), 1e-30) for m in maps]
+            assert got is not None and len(maps) == 3
+            assert np.allclose(got.values, np.mean(maps, axis=0), rtol=1e-3, atol=1e-6)
+            assert got.probability == pytest.approx(np.mean([p.probability for p in parts if p is not None]), abs=1e-6)
+
+
+def test_stopped_and_started_again_it_chooses_the_same(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, calls = chexpert.fit, []
+
+    def stops(*args: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return whole(*args, **options)
+
+    monkeypatch.setattr(chexpert, "fit", stops)
+    with pytest.raises(KeyboardInterrupt):
+        train_chexpert(out=tmp_path / "again", **SMALL)
+    train_chexpert(out=tmp_path / "again", **SMALL)
+    assert (tmp_path / "again" / "final.json").read_text() == (trained / "final.json").read_text()
+
+
+def test_three_classes_against_plain_cross_entropy() -> None:
+    generator = torch.Generator().manual_seed(0)
+    triples = torch.randn((4, 6), generator=generator)
+    labels = torch.tensor([[1, -1], [0, torch.nan], [torch.nan, torch.nan], [-1, 0]])
+    wanted = [
+        -torch.log_softmax(triples[i, 3 * f : 3 * f + 3], 0)[int(labels[i, f]) + 1]
+        for i in range(4)
+        for f in range(2)
+        if not labels[i, f].isnan()
+    ]
+    assert torch.allclose(three_class_loss(triples, labels), torch.stack(wanted).mean())
+    head = Triples(torch.nn.Identity()).eval()
+    pair = torch.softmax(triples.reshape(4, 2, 3)[..., 1:], -1)[..., 1]
+    assert torch.allclose(head(triples).sigmoid(), pair)
+    assert head.train()(triples).shape == (4, 6)
+    assert float(masked_loss(head.eval()(triples), labels.clamp(min=0))) > 0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not JSON"), ('{"a": 1}', "must hold"), ('{"task2models": {}}', "names no checkpoint"),
+        ('{"task2models": {"Edema": [{"is_3class": true}]}}', "an entry is"),
+        ('{"task2models": {"Edema": [{"ckpt_path": "gone/a.pt"}]}}', "nor by its last parts"),
+        ('{"task2models": {}, "aggregation_method": "vote"}', "allowed: 'mean', 'max'"),
+    ],
+)  # fmt: skip
+def test_lists_that_are_none(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "final.json").write_text(content)
+    with pytest.raises(DataError, match=message):
+        open_any(str(tmp_path / "final.json"))
+
+
+def test_a_list_of_foreign_checkpoints_needs_their_architecture(tmp_path: Path) -> None:
+    from sightline.findings import CHEXPERT
+
+    outputs = [f"{f} {i}" for f in CHEXPERT for i in range(3)]
+    (tmp_path / "runs").mkdir()
+    for name, findings in (("plain.pt", CHEXPERT), ("three.pt", outputs)):
+        state = open_model("small?side=32", findings).net.state_dict()
+        torch.save({"state_dict": {f"model.module.{k}": v for k, v in state.items()}}, tmp_path / "runs" / name)
+    entries = [
+        {"ckpt_path": "/their/disk/runs/plain.pt", "is_3class": False},
+        {"ckpt_path": "/x/runs/three.pt", "is_3class": True},
+    ]
+    lists = {"aggregation_method": "max", "task2models": {"Airspace Opacity": entries, "Edema": entries[:1]}}
+    (tmp_path / "final.json").write_text(json.dumps(lists))
+    with pytest.raises(DataError, match=r"add \?arch="):
+        open_any(str(tmp_path / "final.json"))
+    with pytest.raises(SightlineError, match="no option"):
+        open_any(f"{tmp_path / 'final.json'}?width=3")
+    ensemble = open_any(f"{tmp_path / 'final.json'}?arch=small&side=32")
+    assert ensemble.findings == ("Lung Opacity", "Edema")
+    data = dataset("phantom:2?size=48")
+    run = explain(data, ensemble, ["grad-cam"])
+    members = [
+        open_model(f"small:{tmp_path / 'runs/plain.pt'}?side=32", CHEXPERT),
+        open_model(f"three-class:small?side=32&checkpoint={tmp_path / 'runs/three.pt'}", CHEXPERT),
+    ]
+    each = [explain(data, m, ["grad-cam"], findings=["Lung Opacity"], prefix="one") for m in members]
+    for radiograph in data.radiographs:
+        got = run.map(f"{ensemble.name}/grad-cam", radiograph.id, "Lung Opacity")
+        said = [one.map("one/grad-cam", radiograph.id, "Lung Opacity") for one in each]
+        assert got is not None
+        assert got.probability == pytest.approx(max(s.probability for s in said if s is not None), abs=1e-6)
+
+
+def test_policies_and_models_must_fit(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="policies"):
+        train_chexpert(out=tmp_path, **{**SMALL, "policies": ("maybe",)})
+    with pytest.raises(SightlineError, match="do not fit"):
+        chexpert.fit(open_model("small?side=32", ["Edema"]), dataset("phantom:8"), tmp_path / "a", uncertain="3-class")
