@@ -111,6 +111,8 @@ class Mark:
     read: Callable[[], Any] = field(repr=False, compare=False)
     """region: bool (H, W); contours: list of float (K, 2) as (row, col); boxes: float (K, 4) as (top, left, bottom,
     right), edges; points: float (K, 2) as (row, col); density: float32 (H, W), sum 1."""
+    outlines: int | None = None
+    """Of a region: how many outlines the reader drew, where a file tells; they may touch or overlap."""
 
 
 @dataclass(frozen=True, slots=True)

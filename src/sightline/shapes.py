@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,11 +28,11 @@ class Shape:
     """1 minus the share of that rectangle that the piece fills, in [0, 1]."""
 
 
-def shape(mask: Array, contours: Sequence[Array] | None, definition: Definition) -> Shape:
+def shape(mask: Array, outlines: int | None, definition: Definition) -> Shape:
     """Descriptors of a mask bool (H, W).
 
-    published: pieces are the contours the reader drew (`contours`, each (K, 2); the mask's connected components where
-    there are none), the dominant one is the traced contour with most points (a hole can win), and rectangles reach
+    published: pieces are the `outlines` the reader drew (the mask's connected components where nobody counted), the
+    dominant one is the traced contour with most points (a hole can win), and rectangles reach
     from pixel center to pixel center. corrected: pieces are 8-connected components, the dominant one has the longest
     outer contour, holes count as filled (a reader draws outlines) and rectangles reach from edge to edge.
 
@@ -48,7 +47,7 @@ def shape(mask: Array, contours: Sequence[Array] | None, definition: Definition)
     if not pieces:
         return Shape(0, size, NAN, NAN)
     published = definition == "published"
-    instances = len(contours) if published and contours is not None else pieces
+    instances = outlines if published and outlines is not None else pieces
     mode = cv2.RETR_LIST if published else cv2.RETR_EXTERNAL
     traced = cv2.findContours(canvas, mode, cv2.CHAIN_APPROX_NONE)[0]
     if published:

@@ -120,15 +120,55 @@ def test_what_does_not_fit_together_is_listed(root: Path) -> None:
     assert data.marks(dropped, "Edema", "truth") is None
     text = "\n".join(data.facts["warnings"])
     for part in (
-        f"the image of {TWO} is missing",
-        f"{kept} has marks but is not in test_labels.csv: kept",
-        f"{dropped} has marks but neither",
+        "1 image without a file: reading will fail",
+        f"1 radiograph with marks but no row in test_labels.csv: kept, labels unknown ({kept})",
+        f"1 radiograph with marks but neither a row in test_labels.csv nor an image: left out ({dropped})",
         "Rickets",
-        f"{TWO} has points, but no file tells its size",
+        f"1 radiograph with points, but no file tells the size of the image: points left out ({TWO})",
     ):
         assert part in text
     with pytest.raises(DataError, match="does not exist"):
         data.radiographs[1].read()
+
+
+def test_outlines_are_counted_as_they_were_drawn(root: Path) -> None:
+    square = [[1, 1], [1, 6], [6, 6], [6, 1]]
+    beside = [[4, 4], [4, 8], [8, 8], [8, 4]]
+    put(
+        root, "gt_segmentations_test.json", {ONE: {"Edema": rle(block(1, 1))}, TWO: {"Edema": rle(block(9, 9) & False)}}
+    )
+    put(root, "gt_annotations_test.json", {ONE: {"img_size": list(SIZE), "Edema": [square, beside]}})
+    data = dataset(f"chexlocalize:{root}")
+    mark = data.marks(ONE, "Edema", "truth")
+    assert mark is not None and mark.outlines == 2 and (mark.read() == block(1, 1)).all()
+    assert data.marks(TWO, "Edema", "truth") is None
+    assert f"1 radiograph in gt_segmentations_test.json without a single marked pixel ({TWO})" in data.facts["warnings"]
+
+
+def test_contours_beyond_the_border_are_cut_off_and_told(root: Path) -> None:
+    far = [[-5, 2], [-5, 6], [3, 6], [3, 2]]
+    put(root, "gt_annotations_test.json", {ONE: {"img_size": list(SIZE), "Edema": [far]}})
+    data = dataset(f"chexlocalize:{root}")
+    mark = data.marks(ONE, "Edema", "truth")
+    assert mark is not None and mark.read()[2:7, :4].all() and mark.read().sum() == 20
+    assert any("1 mark in gt_annotations_test.json beyond the border" in w for w in data.facts["warnings"])
+
+
+def test_three_readers_are_three_sources(root: Path) -> None:
+    put(root, "gt_segmentations_test.json", {ONE: {"Edema": rle(block(0, 0))}})
+    for number, name in enumerate(("hb", "hb2", "hb_resident")):
+        put(root, f"{name}_segmentations_test.json", {ONE: {"Edema": rle(block(number, 0))}})
+    put(root, "hb2_salient_pt_test.json", {ONE: {"Edema": [[1, 1]]}})
+    data = dataset(f"chexlocalize:{root}")
+    assert data.readers == ("truth", "radiologist", "radiologist 2", "radiologist 2 points", "radiologist resident")
+    second = data.marks(ONE, "Edema", "radiologist 2")
+    assert second is not None and (second.read() == block(1, 0)).all()
+
+
+def test_files_of_the_other_split_are_recognized(root: Path) -> None:
+    put(root, "gt_segmentations_val.json", {ONE: {"Edema": rle(block(0, 0))}})
+    data = dataset(f"chexlocalize:{root}?split=test")
+    assert data.readers == () and any("is ?split=val meant?" in w for w in data.facts["warnings"])
 
 
 def test_without_a_label_file_the_images_on_disk_are_listed(root: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,8 @@ from sightline.data import datasets
 from sightline.data.tables import MarkIndex, read_csv, read_json, size_from
 from sightline.findings import CHEXLOCALIZE, CHEXPERT, canonical
 
-READERS = ("truth", "radiologist", "radiologist points")
-"""Reference standard, human benchmark (its contours), human benchmark (its most representative points)."""
+TRUTH, HUMAN = "truth", "radiologist"
+"""Reference standard; human benchmark, whose most representative points are 'radiologist points'."""
 
 LICENSE = "Stanford University Dataset Research Use Agreement"
 CITATION = "doi:10.1038/s42256-022-00536-x"
@@ -39,6 +39,12 @@ class _Found:
     marks: dict[tuple[str, str, str], Mark] = field(default_factory=dict)
     sizes: dict[str, Size] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+    def warn(self, names: Collection[str], what: str, noun: str = "radiograph") -> None:
+        """One line for however many it concerns, the first of them by name."""
+        if names:
+            shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
+            self.warnings.append(f"{len(names)} {noun}{'s' * (len(names) > 1)} {what} ({shown})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +80,9 @@ def chexlocalize(path: str, split: str = "") -> Dataset:
     split: 'val' or 'test'; by default the one that is there, 'val' before 'test'. Every file but the radiographs is
     optional. Readers: 'truth' (gt_segmentations, else gt_annotations drawn as the authors draw them), 'radiologist'
     (hb_segmentations, else hb_annotations) and 'radiologist points' (hb_salient_pt; coordinates truncated to whole
-    pixels as the published evaluation does). A mask without a pixel is no mark. What does not fit together is listed
-    in `facts["warnings"]`.
+    pixels as the published evaluation does); files hbNAME_... are of further readers, 'radiologist NAME'. A mask
+    without a pixel is no mark. What does not fit together is listed in `facts["warnings"]`; docs/chexlocalize-files.md
+    says what becomes of it.
     Errors: `DataError` for a folder or file that is not of this layout.
     """
     root = Path(path)
@@ -86,10 +93,10 @@ def chexlocalize(path: str, split: str = "") -> Dataset:
     radiographs = _radiographs(root, split, rows, found)
     if not radiographs:
         raise DataError(f"{root / 'CheXpert' / split} holds no radiographs")
-    readers = tuple(r for r in READERS if any(reader == r for _, _, reader in found.marks))
-    if readers and readers[0] != "truth":
+    readers = tuple(dict.fromkeys(reader for _, _, reader in found.marks))
+    if readers and readers[0] != TRUTH:
         found.warnings.append(f"no ground truth (gt_segmentations_{split}.json) is there, only {', '.join(readers)}")
-        readers = ("truth", *readers)
+        readers = (TRUTH, *readers)
     return Dataset(
         name="chexlocalize",
         spec=f"chexlocalize:{path}?split={split}",
@@ -150,19 +157,23 @@ def _radiographs(
     root: Path, split: str, rows: list[tuple[_View, dict[str, float], dict[str, Any]]], found: _Found
 ) -> tuple[Radiograph, ...]:
     listed = {where.id for where, _, _ in rows}
+    kept, lost = [], []
     for name in sorted({radiograph for radiograph, _, _ in found.marks} - listed):
         where = _View.parse(name.replace("_", "/", 2) + ".jpg")
         if where is not None and _image(root, split, where).is_file():
-            found.warnings.append(f"{name} has marks but is not in {split}_labels.csv: kept, its labels unknown")
+            kept.append(name)
             rows.append((where, {}, {}))
         else:
-            found.warnings.append(f"{name} has marks but neither a row in {split}_labels.csv nor an image: left out")
-            found.marks = {key: mark for key, mark in found.marks.items() if key[0] != name}
-    made = []
+            lost.append(name)
+    found.warn(kept, f"with marks but no row in {split}_labels.csv: kept, labels unknown")
+    found.warn(lost, f"with marks but neither a row in {split}_labels.csv nor an image: left out")
+    gone = set(lost)
+    found.marks = {key: mark for key, mark in found.marks.items() if key[0] not in gone}
+    made, missing = [], []
     for where, labels, known in rows:
         image = _image(root, split, where)
         if not image.is_file():
-            found.warnings.append(f"the image of {where.id} is missing ({image}): reading it will fail")
+            missing.append(str(image))
         made.append(
             Radiograph(
                 id=where.id,
@@ -176,6 +187,7 @@ def _radiographs(
                 facts={"path": str(image), **known},
             )
         )
+    found.warn(missing, "without a file: reading will fail", "image")
     return tuple(made)
 
 
@@ -189,18 +201,26 @@ def _image(root: Path, split: str, where: _View) -> Path:
     return next((path for path in candidates if path.is_file()), candidates[0])
 
 
+_READER_FILE = re.compile(r"hb(?P<name>\w*?)_(segmentations|annotations|salient_pt)_(?P<split>val|test)\.json")
+
+
 def _read_marks(folder: Path, split: str, found: _Found) -> None:
-    for prefix, reader in (("gt", "truth"), ("hb", "radiologist")):
-        segmentations, annotations = (
-            folder / f"{prefix}_{kind}_{split}.json" for kind in ("segmentations", "annotations")
+    files = [m for m in map(_READER_FILE.fullmatch, (p.name for p in folder.glob("hb*.json"))) if m]
+    humans = sorted({m["name"] for m in files if m["split"] == split})  # the plain hb_... first
+    for prefix, reader in (("gt", TRUTH), *((f"hb{n}", f"{HUMAN} {n.strip('_')}".strip()) for n in humans)):
+        segmentations, annotations, points = (
+            folder / f"{prefix}_{kind}_{split}.json" for kind in ("segmentations", "annotations", "salient_pt")
         )
+        counts = _read_annotations(annotations, reader, found) if annotations.is_file() else {}
         if segmentations.is_file():
-            _read_segmentations(segmentations, reader, found)
-        elif annotations.is_file():
-            _read_annotations(annotations, reader, found)
-    points = folder / f"hb_salient_pt_{split}.json"
-    if points.is_file():
-        _read_points(points, found)
+            found.marks = {key: mark for key, mark in found.marks.items() if key[2] != reader}
+            _read_segmentations(segmentations, reader, counts, found)
+        if points.is_file() and reader != TRUTH:
+            _read_points(points, f"{reader} points", found)
+    other = {"val": "test", "test": "val"}[split]
+    if not found.marks and (folder / f"gt_segmentations_{other}.json").is_file():
+        meant = f"gt_segmentations_{other}.json: is ?split={other} meant?"
+        found.warnings.append(f"{folder} has no marks of split {split}, but {meant}")
 
 
 def _tasks(file: Path, found: _Found) -> Iterator[tuple[str, str, Any, Mapping[str, Any]]]:
@@ -219,7 +239,8 @@ def _tasks(file: Path, found: _Found) -> Iterator[tuple[str, str, Any, Mapping[s
         found.warnings.append(f"{file.name} speaks of {', '.join(sorted(unknown))}, none of the ten findings: left out")
 
 
-def _read_segmentations(file: Path, reader: str, found: _Found) -> None:
+def _read_segmentations(file: Path, reader: str, outlines: Mapping[tuple[str, str], int], found: _Found) -> None:
+    said: dict[str, int] = {}
     for radiograph, finding, rle, _ in _tasks(file, found):
         what = f"{file}, {radiograph}, {finding}"
         if not isinstance(rle, dict):
@@ -230,24 +251,35 @@ def _read_segmentations(file: Path, reader: str, found: _Found) -> None:
             area = geometry.rle_area(rle)
         except DataError as error:
             raise DataError(f"{what}: {error}") from error
+        said[radiograph] = said.get(radiograph, 0) + area
         if area:
-            read = partial(geometry.rle_to_mask, rle)
-            found.marks[radiograph, finding, reader] = Mark(radiograph, finding, reader, "region", size, read)
+            read, drawn = partial(geometry.rle_to_mask, rle), outlines.get((radiograph, finding))
+            mark = Mark(radiograph, finding, reader, "region", size, read, drawn)
+            found.marks[radiograph, finding, reader] = mark
+    found.warn([r for r, area in said.items() if not area], f"in {file.name} without a single marked pixel")
 
 
-def _read_annotations(file: Path, reader: str, found: _Found) -> None:
+def _read_annotations(file: Path, reader: str, found: _Found) -> dict[tuple[str, str], int]:
+    """Marks drawn from contours. Returns how many there are: (radiograph, finding) -> number."""
+    outside, counts = [], {}
     for radiograph, finding, polygons, tasks in _tasks(file, found):
         what = f"{file}, {radiograph}, {finding}"
         size = size_from(tasks.get("img_size"), what)
         _note_size(file, radiograph, size, found)
         contours = [_points(polygon, what) for polygon in _list(polygons, what)]
+        if any(len(c) and ((c < -0.5).any() or (c > np.array(size)).any()) for c in contours):
+            outside.append(f"{radiograph} {finding}")
         if contours:
+            counts[radiograph, finding] = len(contours)
             read = partial(_draw, contours, size, what)
-            found.marks[radiograph, finding, reader] = Mark(radiograph, finding, reader, "region", size, read)
+            found.marks[radiograph, finding, reader] = Mark(
+                radiograph, finding, reader, "region", size, read, len(contours)
+            )
+    found.warn(outside, f"in {file.name} beyond the border of the image: what lies outside is cut off", "mark")
+    return counts
 
 
-def _read_points(file: Path, found: _Found) -> None:
-    reader = "radiologist points"
+def _read_points(file: Path, reader: str, found: _Found) -> None:
     sizeless = set()
     for radiograph, finding, pairs, tasks in _tasks(file, found):
         what = f"{file}, {radiograph}, {finding}"
@@ -261,9 +293,7 @@ def _read_points(file: Path, found: _Found) -> None:
             sizeless.add(radiograph)
             continue
         found.marks[radiograph, finding, reader] = Mark(radiograph, finding, reader, "points", size, points.copy)
-    found.warnings += [
-        f"{name} has points, but no file tells its size: its points are left out" for name in sorted(sizeless)
-    ]
+    found.warn(sizeless, "with points, but no file tells the size of the image: points left out")
 
 
 def _note_size(file: Path, radiograph: str, size: Size, found: _Found) -> None:
