@@ -7,6 +7,7 @@ follows the published protocol; docs/chexlocalize-scripts.md maps each script an
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -48,11 +49,11 @@ def check_legacy(folder: Path | None, chosen: Sequence[Protocol], metrics: Seque
 
 
 def write_legacy(run: Run, maps: Maps, data: Dataset, folder: Path, chosen: Sequence[Protocol], seed: int) -> None:
-    """Write every file for every model source into FOLDER/SOURCE (slashes become '-')."""
+    """Write every file for every model source into FOLDER/SOURCE, where '/', '?' and the like become '-'."""
     protocol = next(p for p in chosen if p.name == PUBLISHED.name)
     sources = list(dict.fromkeys(run.table("estimates")["source"]))
     for source in model_sources(sources):
-        out = folder / source.replace("/", "-")
+        out = folder / re.sub(r"[^\w.+-]+", "-", source)
         out.mkdir(parents=True, exist_ok=True)
         reader = reader_of(sources)
         _write_source(cases(run, protocol, source, reader), out, seed)

@@ -7,7 +7,8 @@ import pytest
 from sightline.core import DataError, Frame, SaliencyMap
 from sightline.data import dataset
 from sightline.protocol import CORRECTED
-from sightline.report.panels import _overlay, _path, _unseen, choose, panels
+from sightline.report.examples import choose
+from sightline.report.panels import _overlay, _path, _unseen, panels
 from sightline.report.view import View
 
 

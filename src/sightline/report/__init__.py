@@ -7,8 +7,9 @@ from pathlib import Path
 from sightline.core import DataError
 from sightline.data import dataset
 from sightline.mapfiles import maps_in
+from sightline.report.examples import choose, choose_apart, choose_shapes
 from sightline.report.page import plots, render
-from sightline.report.panels import Panel, choose, panels
+from sightline.report.panels import Panel, panels
 from sightline.report.view import View
 from sightline.store import Run, write_text
 
@@ -39,7 +40,7 @@ def report(run: Run) -> Path:
 
 def _pictures(view: View) -> tuple[list[Panel], list[str]]:
     """Example pictures, and why there are none."""
-    chosen = choose(view)
+    chosen = [*choose(view), *choose_apart(view), *choose_shapes(view)]
     spec = view.info.get("dataset", {}).get("spec")
     if not chosen or not spec:
         return [], []

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from sightline.report import draw
 from sightline.report.draw import (
@@ -18,17 +16,13 @@ from sightline.report.draw import (
     MARKERS,
     MODELS,
     MUTED,
-    PAPER,
     READER,
     SMALL,
-    TEXT,
-    WIDTH,
     Plot,
     Series,
 )
+from sightline.report.grid import ROW, Grid, dot, scale
 from sightline.report.view import AVERAGE, Number, View, higher_is_better, title
-
-_ROW, _HEAD, _FOOT = 30.0, 66.0, 40.0
 
 
 def series(view: View) -> list[Series]:
@@ -55,15 +49,15 @@ def localization(view: View) -> Plot | None:
         for m in view.shown
         for who in [view.answering(s.source, m) for s in compared]
     ]
-    step = max(_ROW, 11.0 * len(compared) + 6)
-    grid = _Grid.of([_finding(f) for f in findings], len(view.shown), step, legend=True, right=64)
+    step = max(ROW, 11.0 * len(compared) + 6)
+    grid = Grid.of([_finding(f) for f in findings], len(view.shown), step, legend=True, right=64)
     for ax, metric in zip(grid.panels, view.shown, strict=True):
         numbers = [n for _, _, m, n in rows if m == metric]
-        _scale(ax, metric, numbers)
+        scale(ax, metric, numbers)
         for k, s in enumerate(compared):
             offset = (k - (len(compared) - 1) / 2) * 11.0 / step
             for i, finding in enumerate(findings):
-                _dot(ax, view.number(view.answering(s.source, metric), metric, finding), i + offset, s)
+                dot(ax, view.number(view.answering(s.source, metric), metric, finding), i + offset, s)
     first = compared[0].source
     for i, finding in enumerate(findings):
         n = view.number(first, view.shown[0], finding).n
@@ -87,12 +81,12 @@ def comparison(view: View) -> Plot | None:
     if not view.sources:
         return None
     rows = [(s, m, view.number(s, m)) for s in view.sources for m in view.shown]
-    grid = _Grid.of([draw.elide(view.label(s), 44) for s in view.sources], len(view.shown), 28.0, legend=True)
+    grid = Grid.of([draw.elide(view.label(s), 44) for s in view.sources], len(view.shown), 28.0, legend=True)
     for ax, metric in zip(grid.panels, view.shown, strict=True):
-        _scale(ax, metric, [n for _, m, n in rows if m == metric])
+        scale(ax, metric, [n for _, m, n in rows if m == metric])
         for i, source in enumerate(view.sources):
             number = view.number(source, metric)
-            _dot(ax, number, i, _by_kind(view, source))
+            dot(ax, number, i, _by_kind(view, source))
             if not any(view.number(source, m).defined for m in view.shown):
                 ax.text(
                     0.01, i, "not defined", transform=ax.get_yaxis_transform(), va="center", size=SMALL, color=MUTED
@@ -116,7 +110,7 @@ def differences(view: View) -> Plot | None:
     if not sources:
         return None
     kinds = _kinds(view, sources)
-    grid = _Grid.of([draw.elide(view.label(s), 44) for s in sources], len(against), 28.0, legend=len(kinds) > 1)
+    grid = Grid.of([draw.elide(view.label(s), 44) for s in sources], len(against), 28.0, legend=len(kinds) > 1)
     numbers = [n for _, _, n in rows if n.defined]
     reach = 1.08 * max(0.02, *(abs(v) for n in numbers for v in (n.mean, n.low, n.high) if not np.isnan(v)))
     for ax, versus in zip(grid.panels, against, strict=True):
@@ -127,7 +121,7 @@ def differences(view: View) -> Plot | None:
             if source == versus:
                 ax.text(reach / 40, i, "reference", va="center", size=SMALL, color=MUTED)
             else:
-                _dot(ax, view.difference(source, versus, metric), i, _by_kind(view, source))
+                dot(ax, view.difference(source, versus, metric), i, _by_kind(view, source))
     if len(kinds) > 1:
         grid.legend(kinds)
     return Plot(
@@ -151,14 +145,14 @@ def accuracy(view: View) -> Plot | None:
     if not models:
         return None
     there = dict.fromkeys(a.finding for a in rows)
-    known = (*view.info.get("dataset", {}).get("findings", ()), *there)
+    known = (*view.findings, *view.info.get("dataset", {}).get("findings", ()), *there)
     findings = [
         *dict.fromkeys(f for f in known if f in there and f != AVERAGE),
         *([AVERAGE] if AVERAGE in there else []),
     ]
     shown = [Series(m, m, MODELS[i % 3], "o", m not in view.untrained) for i, m in enumerate(models)]
-    step = max(_ROW, 11.0 * len(models) + 6)
-    grid = _Grid.of([_finding(f) for f in findings], 1, step, legend=True, right=120)
+    step = max(ROW, 11.0 * len(models) + 6)
+    grid = Grid.of([_finding(f) for f in findings], 1, step, legend=True, right=120)
     ax = grid.panels[0]
     numbers = {(a.model, a.finding): a.number for a in rows}
     lowest = min([0.4, *(v for n in numbers.values() for v in (n.mean, n.low) if not np.isnan(v))])
@@ -169,7 +163,7 @@ def accuracy(view: View) -> Plot | None:
         for i, finding in enumerate(findings):
             number = numbers.get((s.source, finding))
             if number:
-                _dot(ax, number, i + (k - (len(shown) - 1) / 2) * 11.0 / step, s)
+                dot(ax, number, i + (k - (len(shown) - 1) / 2) * 11.0 / step, s)
     for i, finding in enumerate(findings):
         first = next(a for a in rows if a.finding == finding)
         if finding != AVERAGE:
@@ -201,13 +195,13 @@ def protocols(view: View) -> Plot | None:
     rows = [
         (f, p, m, view.number(source, m, f, protocol=p)) for f in findings for p in view.protocols for m in view.shown
     ]
-    grid = _Grid.of([_finding(f) for f in findings], len(view.shown), 32.0, legend=True)
+    grid = Grid.of([_finding(f) for f in findings], len(view.shown), 32.0, legend=True)
     for ax, metric in zip(grid.panels, view.shown, strict=True):
-        _scale(ax, metric, [n for _, _, m, n in rows if m == metric])
+        scale(ax, metric, [n for _, _, m, n in rows if m == metric])
         for i, finding in enumerate(findings):
             for k, s in enumerate(shown):
                 offset = (k - (len(shown) - 1) / 2) * 12 / 32
-                _dot(ax, view.number(source, metric, finding, protocol=s.source), i + offset, s)
+                dot(ax, view.number(source, metric, finding, protocol=s.source), i + offset, s)
     grid.legend(shown)
     if len(findings) > 1:
         grid.rule_above(len(findings) - 1)
@@ -221,70 +215,7 @@ def protocols(view: View) -> Plot | None:
     )
 
 
-# -- parts every figure shares --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Grid:
-    """Rows with labels at the left, panels side by side, and notes at the right, laid out in pixels."""
-
-    figure: Figure
-    panels: list[Axes]
-
-    @classmethod
-    def of(cls, labels: Sequence[str], panels: int, step: float, legend: bool, right: float = 16) -> _Grid:
-        head = _HEAD if legend else _HEAD - 30
-        body = step * len(labels)
-        figure = draw.canvas(WIDTH, head + body + _FOOT)
-        left, gap = draw.label_width(labels), 36.0
-        width = (WIDTH - left - right - gap * (panels - 1)) / panels
-        made = [draw.axes(figure, left + i * (width + gap), head, width, body) for i in range(panels)]
-        for ax in made:
-            ax.set_ylim(len(labels) - 0.5, -0.5)
-            ax.set_yticks([])
-            for i in range(0, len(labels), 2):
-                ax.axhspan(i - 0.5, i + 0.5, color=draw.BAND, zorder=0, linewidth=0)
-        made[0].set_yticks(range(len(labels)), labels, size=TEXT, color=INK)
-        made[0].tick_params(axis="y", pad=12, labelsize=TEXT, labelcolor=INK)
-        return cls(figure, made)
-
-    def note(self, row: float, text: str, color: str = MUTED) -> None:
-        """Right-aligned text beside a row, at the edge of the figure."""
-        ax = self.panels[-1]
-        y = 1 - (row + 0.5) / (ax.get_ylim()[0] + 0.5)
-        box = ax.get_position()
-        self.figure.text(1 - 4 / WIDTH, box.y0 + y * box.height, text, size=SMALL, color=color, ha="right", va="center")
-
-    def head(self, text: str) -> None:
-        """Column head over the notes."""
-        box, height = self.panels[-1].get_position(), self.figure.get_size_inches()[1] * 72
-        self.figure.text(1 - 4 / WIDTH, box.y1 + 10 / height, text, size=SMALL, color=MUTED, ha="right", va="baseline")
-
-    def rule_above(self, row: int) -> None:
-        for ax in self.panels:
-            ax.axhline(row - 0.5, color=MUTED, linewidth=1)
-
-    def legend(self, shown: Sequence[Series]) -> None:
-        draw.legend(self.figure, shown)
-
-
-def _dot(ax: Axes, number: Number, y: float, s: Series) -> None:
-    if not number.defined:
-        return
-    if not np.isnan(number.low + number.high):
-        ax.plot([number.low, number.high], [y, y], color=s.color, linewidth=2, solid_capstyle="round", zorder=2)
-    face = s.color if s.filled else PAPER
-    ax.plot(
-        [number.mean], [y], s.marker, color=s.color, markerfacecolor=face, markersize=7, markeredgewidth=1.4, zorder=3
-    )
-
-
-def _scale(ax: Axes, metric: str, numbers: Sequence[Number]) -> None:
-    """From zero to just beyond the highest interval: parts of the unit interval look like parts of it."""
-    ends = [v for n in numbers for v in (n.mean, n.low, n.high) if not np.isnan(v)]
-    low, high = min([0.0, *ends]), max([0.2, *ends])
-    ax.set_xlim(low - 0.01 * (high - low), high * 1.03)
-    ax.set_title(title(metric), loc="left", size=SMALL, color=INK, pad=10)
+# -- parts ------------------------------------------------------------------------------------------------------------
 
 
 def _by_kind(view: View, source: str) -> Series:

@@ -11,9 +11,11 @@ import jinja2
 from markupsafe import Markup
 
 from sightline.record import command
-from sightline.report import draw, figures, tables, text, trends
+from sightline.report import benchmark, causes, draw, figures, tables, text, trends
 from sightline.report.draw import Plot
-from sightline.report.panels import CASES, PREDICTED, READER, RULE, TRUTH, Panel
+from sightline.report.examples import APART, APART_RULE, CASES, RULE, SHAPES, SHAPES_RULE
+from sightline.report.panels import PREDICTED, READER, RECTANGLE, TRUTH, Panel
+from sightline.report.published import published
 from sightline.report.tables import Table
 from sightline.report.view import View, decimal, higher_is_better, title
 
@@ -39,6 +41,8 @@ class Block:
     open: bool = False
     """Whether the tables are shown without being asked for."""
     panels: Sequence[Panel] = ()
+    cases: Mapping[str, str] = field(default_factory=dict)
+    """What kinds of pictures there are, in columns."""
     paragraphs: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = ()
 
@@ -55,8 +59,9 @@ class Section:
 def plots(view: View) -> dict[str, Plot]:
     """Every figure that this run has data for, by name, in the order of the page."""
     makers = (
-        figures.localization, figures.comparison, figures.differences, trends.size_and_probability,
-        figures.accuracy, figures.protocols,
+        figures.localization, benchmark.decrease, figures.comparison, figures.differences,
+        trends.size_and_probability, causes.shapes, causes.regressions, causes.assurance,
+        benchmark.slices, benchmark.thresholds, figures.accuracy, figures.protocols,
     )  # fmt: skip
     made = [make(view) for make in makers]
     return {p.name: p for p in made if p is not None}
@@ -86,9 +91,8 @@ def render(view: View, drawn: Mapping[str, Plot], panels: Sequence[Panel], notes
         warnings=text.warnings(view),
         tiles=tiles(view),
         sections=sections(view, drawn, numbers, panels, notes),
-        cases=CASES,
-        contours={"truth": TRUTH, "reader": READER, "predicted": PREDICTED},
-        published=tables.published(),
+        contours={"truth": TRUTH, "reader": READER, "predicted": PREDICTED, "rectangle": RECTANGLE},
+        published=published(),
         simulated=view.simulated,
         has_reader=view.reader is not None,
         inline=lambda svg: Markup(draw.inline(svg)),
@@ -142,12 +146,25 @@ def sections(
         Section("localization", "Where the maps point, finding by finding", [
             block("localization", tables.by_finding(view) if "localization" in drawn else ())
         ]),
+        Section("benchmark", "How far below the human benchmark", [
+            block("decrease", benchmark.decrease_tables(view))
+        ]),
         Section("comparison", "Every source, averaged over findings", [
-            block("comparison", [tables.comparison(view)] if "comparison" in drawn else ()),
+            block("comparison", _there(tables.comparison(view), benchmark.selection(view))),
             block("differences", [tables.differences(view)] if "differences" in drawn else ()),
         ]),
-        Section("examples", "Best, typical and worst", [_examples(view, panels, notes)]),
-        Section("size", "Size of the finding, confidence of the model", [block("size", ())]),
+        Section("examples", "Best, typical and worst", _examples(view, panels, notes)),
+        Section("causes", "Size and shape of the finding", [
+            block("size", ()), _gallery(panels, SHAPES, SHAPES_RULE), block("shapes", ()),
+            block("regressions", _there(causes.regression_table(view), causes.across_table(view))),
+        ]),
+        Section("assurance", "Does a confident model point better?", [
+            block("assurance", causes.assurance_tables(view))
+        ]),
+        Section("slices", "All images, and other thresholds", [
+            block("slices", _there(benchmark.slice_table(view))),
+            block("thresholds", _there(benchmark.tuning_table(view))),
+        ]),
         Section("accuracy", "Accuracy and training of the models", _accuracy(view, block)),
         Section("failures", "Maps that failed", _failures(view)),
         Section("protocols", "Published and corrected protocol", _protocols(view, block)),
@@ -157,18 +174,27 @@ def sections(
     return [s for s in ([_kept(s) for s in made]) if s.blocks]
 
 
+def _there(*made: Table | None) -> list[Table]:
+    return [t for t in made if t is not None]
+
+
 def _kept(section: Section) -> Section:
     kept = [b for b in section.blocks if b.plot or b.tables or b.panels or b.paragraphs or b.facts]
     return Section(section.id, section.title, kept)
 
 
-def _examples(view: View, panels: Sequence[Panel], notes: Sequence[str]) -> Block:
+def _examples(view: View, panels: Sequence[Panel], notes: Sequence[str]) -> list[Block]:
     if not panels:
-        return Block(paragraphs=notes)
-    rule = (
-        RULE.format(metric=title(view.metrics[0])) if higher_is_better(view.metrics[0]) else RULE.format(metric="score")
-    )
-    return Block(panels=panels, paragraphs=[f"Maps of {view.label(view.best or '')}. {rule}", *notes])
+        return [Block(paragraphs=notes)]
+    metric = title(view.metrics[0]) if higher_is_better(view.metrics[0]) else "score"
+    said = f"Maps of {view.label(view.best or '')}. {RULE.format(metric=metric)}"
+    return [_gallery(panels, CASES, said, *notes), _gallery(panels, APART, APART_RULE.format(metric=metric))]
+
+
+def _gallery(panels: Sequence[Panel], cases: Mapping[str, str], *paragraphs: str) -> Block:
+    shown = [p for p in panels if p.example.case in cases]
+    there = {case: name for case, name in cases.items() if any(p.example.case == case for p in shown)}
+    return Block(panels=shown, cases=there, paragraphs=paragraphs if shown else ())
 
 
 def _accuracy(view: View, block: Any) -> list[Block]:
@@ -196,12 +222,13 @@ def _protocols(view: View, block: Any) -> list[Block]:
 
 
 def _published(view: View) -> Block:
-    facts = tables.published()
+    facts = published()
     if "iou" not in view.metrics:
         return Block()
     paragraphs = [
         f"From another data set, for orientation and not for comparison: {facts['data']}.",
         f"By finding: {facts['by_finding_source']}. Statements: {facts['statements_source']}.",
+        "Known errors in what is printed: " + " ".join(causes.known_errors()),
     ]
     return Block(tables=[tables.published_by_finding(view), tables.statements()], open=True, paragraphs=paragraphs)
 

@@ -11,40 +11,21 @@ from html import escape
 import cv2
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from sightline.core import Array, DataError, Dataset, Frame, Maps, Radiograph, SaliencyMap
 from sightline.geometry import place, region
 from sightline.placed import predicted_mask
 from sightline.protocol import CORRECTED, PROTOCOLS, Protocol
+from sightline.report.examples import NAMES, Example, shape_of
 from sightline.report.view import View, decimal, title
 
-TRUTH, READER, PREDICTED = "#2ee6c5", "#ff9a3c", "#ffffff"
-"""Contours: reference mark, second reader, binarized map. They lie on radiographs, so they ignore light and dark."""
+TRUTH, READER, PREDICTED, RECTANGLE = "#2ee6c5", "#ff9a3c", "#ffffff", "#ffe14d"
+"""Contours: reference mark, second reader, binarized map, smallest rectangle. They lie on radiographs, so they ignore
+light and dark."""
 _LONG_SIDE = 440
 _FIXED = 'vector-effect="non-scaling-stroke"'
 _OVERLAY = mpl.colormaps["magma"]
-CASES = {"best": "Best", "typical": "Typical", "worst": "Worst"}
-RULE = (
-    "Best and worst: of each finding the map with the highest and the lowest {metric}, then the three highest and the "
-    "three lowest among them (ties: the model's surest first). Typical: of each finding the map nearest to its median, "
-    "findings with most maps first. No patient twice, and no finding twice in a column, while others remain. Maps "
-    "that failed have no picture; they are listed below."
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One chosen map."""
-
-    case: str
-    radiograph: str
-    patient: str
-    finding: str
-    value: float
-    hit: float
-    probability: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,47 +37,6 @@ class Panel:
     """Both pictures side by side; stands alone."""
     alt: str
     caption: str
-
-
-def choose(view: View, each: int = 3) -> list[Example]:
-    """Best, typical and worst maps of the best source by its first metric, spread over findings and patients."""
-    if view.best is None:
-        return []
-    rows = view.scores(view.metrics[0]).dropna(subset="value")
-    rows = rows[(rows["source"] == view.best) & (rows["status"] == "ok")].copy()
-    hits = view.scores("hit").query("source == @view.best").set_index(["radiograph", "finding"])["value"]
-    rows["hit"] = [hits.get((r, f), np.nan) for r, f in zip(rows["radiograph"], rows["finding"], strict=True)]
-    by_finding = rows.groupby("finding")["value"]
-    rows["off"] = (rows["value"] - by_finding.transform("median")).abs()
-    rows["n"] = -by_finding.transform("size")
-    rows["sure"] = -rows["probability"].fillna(0)
-    rows["fall"] = -rows["value"]
-    rules = {
-        "best": (["fall", "sure"], ["fall", "sure"]),
-        "worst": (["value", "sure"], ["value", "sure"]),
-        "typical": (["off", "sure"], ["n"]),
-    }
-    chosen: list[Example] = []
-    for _ in range(each):  # one of each case in turn, so that few maps are shared out fairly
-        for case, (within, across) in rules.items():
-            example = _next(rows, case, within, across, chosen)
-            chosen += [example] if example else []
-    return sorted(chosen, key=lambda e: list(CASES).index(e.case))
-
-
-def _next(rows: pd.DataFrame, case: str, within: list[str], across: list[str], chosen: list[Example]) -> Example | None:
-    """The next example of a case: the first map by `within` of the finding whose turn it is, then by `across`."""
-    shown = {(e.radiograph, e.finding) for e in chosen}
-    left = rows[[pair not in shown for pair in zip(rows["radiograph"], rows["finding"], strict=True)]]
-    others = left[~left["patient"].isin({e.patient for e in chosen})]
-    left = others if len(others) else left
-    if not len(left):
-        return None
-    turns = [e.finding for e in chosen if e.case == case]
-    first = left.sort_values([*within, "radiograph"], kind="stable").groupby("finding", sort=False).head(1)
-    first = first.assign(turn=[turns.count(f) for f in first["finding"]]).sort_values(["turn", *across, "finding"])
-    columns = ["radiograph", "patient", "finding", "value", "hit", "probability"]
-    return Example(case, *next(first[columns].itertuples(index=False, name=None)))
 
 
 def panels(view: View, data: Dataset, maps: Maps, examples: Sequence[Example]) -> list[Panel]:
@@ -130,6 +70,8 @@ def _panel(
     protocol = _protocol(view)
     right = _overlay(image, map_, protocol)
     left_lines = [(lines.get("truth", ""), TRUTH, ""), (lines.get("reader", ""), READER, "6 3")]
+    if example.case in ("elongation", "irrectangularity") and "truth" in masks:
+        left_lines.append((_rectangle(masks["truth"], shape), RECTANGLE, ""))
     predicted = _path(predicted_mask(map_, protocol), shape)
     right_lines = [(lines.get("truth", ""), TRUTH, ""), (predicted, PREDICTED, "2 3")]
     svg = _pair(
@@ -143,8 +85,8 @@ def _panel(
         example.hit, "" if np.isnan(example.hit) else f", hit {decimal(example.hit)}"
     )
     probability = "" if np.isnan(example.probability) else f", probability {decimal(example.probability)}"
-    caption = f"{score}{hit}{probability}"
-    alt = f"{CASES[example.case]} example: {example.finding} on radiograph {example.radiograph}. {caption}."
+    caption = f"{score}{hit}{probability}{shape_of(view, example)}"
+    alt = f"{NAMES[example.case]}: {example.finding} on radiograph {example.radiograph}. {caption}."
     return Panel(example, svg, alt, caption)
 
 
@@ -186,6 +128,14 @@ def _path(mask: Array, shape: tuple[int, int]) -> str:
         points = cv2.approxPolyDP(points[:, None], 0.4, closed=True).reshape(-1, 2)
         parts.append("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) + "Z")
     return "".join(parts)
+
+
+def _rectangle(mask: Array, shape: tuple[int, int]) -> str:
+    """The smallest rectangle around the piece with the longest outline, as SVG path data."""
+    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    corners = cv2.boxPoints(cv2.minAreaRect(max(found, key=lambda piece: cv2.arcLength(piece, True))))  # (4, 2)
+    scale = np.array([shape[1] / mask.shape[1], shape[0] / mask.shape[0]])
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in (corners + 0.5) * scale) + "Z"
 
 
 def _unseen(map_: SaliencyMap, shape: tuple[int, int]) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 from sightline.report.figures import series
+from sightline.report.published import published
 from sightline.report.text import FIELDS
 from sightline.report.view import AVERAGE, Number, View, decimal, title
 
@@ -52,11 +51,11 @@ def by_finding(view: View) -> list[Table]:
     return made
 
 
-def comparison(view: View) -> Table:
+def comparison(view: View) -> Table | None:
     """Every source in rows, every metric in columns."""
     rows = [[view.label(s), view.kind(s), *(view.number(s, m).text(3) for m in view.metrics)] for s in view.sources]
     head = ["Source", "Kind", *map(title, view.metrics)]
-    return Table.of("Average over findings, mean [95 % interval]", head, rows, 2, "estimates")
+    return Table.of("Average over findings, mean [95 % interval]", head, rows, 2, "estimates") if rows else None
 
 
 def differences(view: View) -> Table:
@@ -101,7 +100,7 @@ def models(view: View) -> Table | None:
                 str(training.get("checkpoint") or "–")[:12],
                 f"{int(model['parameters']):,}" if model.get("parameters") else "–",
                 "–" if training.get("fraction") is None else f"{100 * training['fraction']:g} %",
-                *("–" if training.get(k) is None else str(training[k]) for k in ("epochs", "seed")),
+                *("–" if training.get(k) is None else f"{training[k]:g}" for k in ("epochs", "seed")),
                 "–" if value is None else decimal(float(value)),
             ]
         )
@@ -154,14 +153,9 @@ def records(view: View) -> Table | None:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(f"{finding} {number:g}" for finding, number in value) or "none"
     return {True: "yes", False: "no", None: "–"}[value] if value is None or isinstance(value, bool) else str(value)
-
-
-def published() -> dict[str, Any]:
-    """Figures printed by the authors of CheXlocalize, with their sources."""
-    text = (files("sightline.report") / "published.json").read_text("utf-8")
-    facts: dict[str, Any] = json.loads(text)
-    return facts
 
 
 def published_by_finding(view: View) -> Table:

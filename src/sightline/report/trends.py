@@ -79,7 +79,7 @@ def size_and_probability(view: View) -> Plot | None:
         ax.grid(axis="y", color=draw.RULE, linewidth=0.8)
         ax.set_title(title(metric), loc="left", size=SMALL, color=INK, pad=10)
         ax.set_xlabel(text, size=SMALL, color=INK, labelpad=8)
-        ax.set_ylim(*_range(size[view.best]["value"]))
+        ax.set_ylim(*_range(pd.concat([size[view.best]["value"], *(t.table["high"] for t in tables)])))
     draw.legend(figure, compared)
     data = pd.concat([t.table.assign(source=t.source) for t in tables], ignore_index=True)
     return Plot(

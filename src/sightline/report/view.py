@@ -37,6 +37,11 @@ class Number:
     def defined(self) -> bool:
         return not np.isnan(self.mean)
 
+    @classmethod
+    def none(cls) -> Number:
+        """What is not there."""
+        return cls(NAN, NAN, NAN, 0, 0)
+
     def text(self, digits: int = 2) -> str:
         """'0.31 [0.28, 0.34]'; the interval is left out where there is none, an en dash stands for NaN."""
         if not self.defined:
@@ -54,9 +59,6 @@ class Auroc:
     finding: str
     number: Number
     positives: int
-
-
-NOTHING = Number(NAN, NAN, NAN, 0, 0)
 
 
 def decimal(value: float, digits: int = 2) -> str:
@@ -110,7 +112,7 @@ class View:
         table = self._table("classification")
         table = table[table["metric"] == "auroc"]
         positives = table["positives"].fillna(0).to_numpy(int)
-        rows = zip(_numbers(table, ["model", "finding"]), positives, strict=True)
+        rows = zip(numbers(table, ["model", "finding"]), positives, strict=True)
         return tuple(Auroc(model, finding, number, int(p)) for ((model, finding), number), p in rows)
 
     @cached_property
@@ -127,6 +129,28 @@ class View:
         columns = _COLUMNS[name]
         return self.run.table(name, columns) if self.run.has_table(name) else pd.DataFrame(columns=list(columns))
 
+    def analysis(self, name: str) -> pd.DataFrame:
+        """A table of `sightline.analyses` under the main protocol; empty, with its columns, where a run has none."""
+        if not self.run.has_table(name):
+            return pd.DataFrame(columns=pd.Index(_ANALYSES[name]))
+        table = self.run.table(name)
+        return table[table["protocol"] == self.protocol].reset_index(drop=True)
+
+    @cached_property
+    def _best_by(self) -> dict[str, str]:
+        table = self.analysis("best")
+        return dict(zip(table["metric"], table["source"], strict=True))
+
+    def best_by(self, metric: str) -> str:
+        """The best source of a trained model by one metric, '' where there is none."""
+        found = self._best_by.get(metric, "")
+        return found if found and self.kind(found) == "model" else (self.best or "")
+
+    def decreases(self, metric: str) -> pd.DataFrame:
+        """The best source against the human benchmark by one metric, a row per finding and the average."""
+        table = self.analysis("decrease")
+        return table[(table["metric"] == metric) & (table["source"] == self.best_by(metric))]
+
     # -- what there is --------------------------------------------------------------------------------------------
 
     @cached_property
@@ -135,8 +159,8 @@ class View:
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
-        """All metrics; `iou` and `hit` first, where they were asked for."""
-        there = tuple(dict.fromkeys(self.estimates["metric"]))
+        """All metrics under the protocol's own binarizer; `iou` and `hit` first, where they were asked for."""
+        there = tuple(m for m in dict.fromkeys(self.estimates["metric"]) if "@" not in m)
         return tuple(sorted(there, key=lambda m: {"iou": 0, "hit": 1}.get(m, 2)))
 
     @property
@@ -145,10 +169,18 @@ class View:
         return self.metrics[:2]
 
     @cached_property
-    def findings(self) -> tuple[str, ...]:
+    def _findings(self) -> tuple[str, ...]:
+        """In the order of the data set."""
         there = dict.fromkeys(self.estimates["finding"])
         order = [f for f in self.info.get("dataset", {}).get("findings", ()) if f in there]
         return tuple(dict.fromkeys([*order, *(f for f in there if f != AVERAGE)]))
+
+    @cached_property
+    def findings(self) -> tuple[str, ...]:
+        """Farthest below the human benchmark first, by the first metric; without one in the order of the data set."""
+        table = self.decreases(self.shown[0]) if self.shown else pd.DataFrame({"finding": [], "decrease": []})
+        below = {f: d for f, d in zip(table["finding"], table["decrease"], strict=True) if not np.isnan(d)}
+        return tuple(sorted(self._findings, key=lambda f: -below.get(f, -np.inf)))
 
     @cached_property
     def sources(self) -> tuple[str, ...]:
@@ -234,19 +266,19 @@ class View:
     @cached_property
     def _numbers(self) -> dict[tuple[str, ...], Number]:
         keys = ["protocol", "metric", "source", "finding"]
-        return dict(_numbers(self.estimates, keys))
+        return dict(numbers(self.estimates, keys))
 
     @cached_property
     def _paired(self) -> dict[tuple[str, ...], Number]:
         keys = ["protocol", "metric", "source", "versus", "finding"]
-        return dict(_numbers(self.differences, keys))
+        return dict(numbers(self.differences, keys))
 
     def number(self, source: str, metric: str, finding: str = AVERAGE, protocol: str = "") -> Number:
         """An estimate; undefined where the run has none. The average of a single finding is that finding."""
         protocol = protocol or self.protocol
-        found = self._numbers.get((protocol, metric, source, finding), NOTHING)
-        if finding == AVERAGE and not found.defined and len(self.findings) == 1:
-            return self._numbers.get((protocol, metric, source, self.findings[0]), NOTHING)
+        found = self._numbers.get((protocol, metric, source, finding), Number.none())
+        if finding == AVERAGE and not found.defined and len(self._findings) == 1:
+            return self._numbers.get((protocol, metric, source, self._findings[0]), Number.none())
         return found
 
     def difference(self, source: str, versus: str, metric: str, finding: str = AVERAGE) -> Number:
@@ -255,16 +287,20 @@ class View:
         if found is not None:
             return found
         other = self._paired.get((self.protocol, metric, versus, source, finding))
-        return NOTHING if other is None else Number(-other.mean, -other.high, -other.low, other.n, other.patients)
+        return Number.none() if other is None else Number(-other.mean, -other.high, -other.low, other.n, other.patients)
 
 
-def _numbers(table: pd.DataFrame, keys: list[str]) -> list[tuple[tuple[str, ...], Number]]:
+def numbers(
+    table: pd.DataFrame, keys: list[str], mean: str = "mean", low: str = "low", high: str = "high"
+) -> list[tuple[tuple[str, ...], Number]]:
+    """Rows of a table as numbers, each under its keys."""
     names = list(zip(*(table[key].astype(str) for key in keys), strict=True))
-    means = table[["mean", "low", "high"]].to_numpy(float)
-    counts = table[["n", "patients"]].fillna(0).to_numpy(int)
+    means = table[[mean, low, high]].to_numpy(float)
+    empty = pd.Series(0, table.index)
+    counts = np.stack([table.get(c, empty).fillna(0).to_numpy(int) for c in ("n", "patients")], axis=1)
     return [
-        (key, Number(float(m), float(low), float(high), int(n), int(patients)))
-        for key, (m, low, high), (n, patients) in zip(names, means, counts, strict=True)
+        (key, Number(float(m), float(lo), float(hi), int(n), int(patients)))
+        for key, (m, lo, hi), (n, patients) in zip(names, means, counts, strict=True)
     ]
 
 
@@ -305,3 +341,40 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "status": ("source", "status", "marked", "maps"),
 }
 """What a report reads of each table; a table that a run lacks is empty."""
+
+_ANALYSES: dict[str, tuple[str, ...]] = {
+    "best": ("metric", "source"),
+    "decrease": (
+        "metric",
+        "source",
+        "finding",
+        "human",
+        "model",
+        "decrease",
+        "low",
+        "high",
+        "n",
+        "patients",
+        "detectable",
+    ),
+    "slices": ("slice", "metric", "source", "finding", "mean", "low", "high", "n", "patients"),
+    "across": ("source", "metric", "factor", "rho", "low", "high", "findings"),
+    "regressions": ("source", "feature", "slope", "low", "high", "n", "patients", "stars", "outcome"),
+    "assurance": (
+        "source",
+        "finding",
+        "metric",
+        "slope",
+        "low",
+        "high",
+        "n",
+        "stars",
+        "rho",
+        "rho_low",
+        "rho_high",
+        "rho_stars",
+    ),
+    "tuning": ("source", "finding", "threshold", "iou", "n", "cutoff", "cutoff_iou", "cutoff_n"),
+    "shapes": ("radiograph", "finding", "instances", "size", "elongation", "irrectangularity"),
+}
+"""What a report reads of each table of analyses."""

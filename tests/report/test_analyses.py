@@ -1,0 +1,126 @@
+"""The figures and tables of the CheXlocalize study, on a run that was really scored and analyzed."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+
+from report.conftest import FINDINGS, SOURCES, make_map, world
+from sightline.analyses import analyze
+from sightline.benchmark import InMemory
+from sightline.evaluate import evaluate
+from sightline.protocol import CORRECTED, PUBLISHED
+from sightline.record import describe
+from sightline.report import benchmark, causes, examples, page, report
+from sightline.report.published import beside
+from sightline.report.view import View
+from sightline.store import Run, write_maps
+
+NEW = ("decrease", "shapes", "regressions", "assurance", "slices", "thresholds")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    data = world("40")
+    made_of = {
+        s: [make_map(s, i, f, finding) for i in range(40) for f, finding in enumerate(FINDINGS)] for s in SOURCES
+    }
+    maps = InMemory.gather(m for some in made_of.values() for m in some)
+    ids = [r.id for r in data.radiographs]
+    made = Run.start(tmp_path_factory.mktemp("analyzed") / "run", "score", {"data": "world:40"})
+    for number, (s, some) in enumerate(made_of.items()):
+        made.write_part(f"maps-{number}", "0", lambda p, s=s, some=some: write_maps(p, ids, FINDINGS, {s: some}))
+    with made.lock():
+        made = describe(made, data, (PUBLISHED, CORRECTED), title="Analyzed")
+        made = made.describe(models=[{"name": "small-net", "training": {"data": "disks", "epochs": 2.5}}])
+        evaluate(made, maps, data, chosen=(PUBLISHED, CORRECTED), findings=FINDINGS, seed=0, full=True, workers=1)
+        analyze(made, (PUBLISHED, CORRECTED), seed=0, prevalence=dict(zip(FINDINGS, (0.1, 0.2, 0.3, 0.4), strict=True)))
+    return made
+
+
+@pytest.fixture(scope="module", params=["corrected", "published"])
+def view(run: Run, request: pytest.FixtureRequest) -> View:
+    return View(run, request.param)
+
+
+def test_every_figure_of_the_paper_has_its_counterpart(view: View) -> None:
+    drawn = page.plots(view)
+    assert set(NEW) < set(drawn)
+    for name in NEW:
+        plot = drawn[name]
+        assert plot.alt and plot.caption and len(plot.data) and "nan" not in plot.alt.lower().split()
+        root = ET.fromstring(plot.svg)
+        _, _, width, height = map(float, root.attrib["viewBox"].split())
+        for element in root.iter("{http://www.w3.org/2000/svg}text"):
+            x, y = float(element.attrib.get("x", 0)), float(element.attrib.get("y", 0))
+            assert -1 <= x <= width + 1 and 0 <= y <= height, (name, element.text)
+
+
+def test_findings_are_sorted_by_their_decrease(view: View) -> None:
+    table = view.decreases("iou").set_index("finding")["decrease"]
+    assert sorted(view.findings, key=lambda f: -table[f]) == list(view.findings)
+    assert set(view.decreases("iou")["source"]) == {view.best_by("iou")}
+    shown = benchmark.decrease_tables(view)[0]
+    assert [row[0] for row in shown.rows][:-1] == list(table.index[:-1]) and shown.rows[-1][0] == "Average"
+
+
+def test_the_best_source_is_chosen_per_metric(view: View) -> None:
+    for metric in ("iou", "hit"):
+        means = {s: view.number(s, metric).mean for s in view.of_kind("model")}
+        assert view.best_by(metric) == max(means, key=lambda s: means[s])
+    table = benchmark.selection(view)
+    assert table is not None and [row[0] for row in table.rows][:2] == ["IoU", "Dice"]
+
+
+def test_published_figures_stand_beside_under_our_names(view: View) -> None:
+    assert beside("regressions")["iou"]["size"].text(3) == "0.566 [0.526, 0.606]"
+    assert beside("assurance")["rho"]["Lung Opacity"].n == 381
+    assert beside("tuning")["threshold"]["Lung Lesion"].mean == 0.7
+    table = causes.regression_table(view)
+    assert table is not None and {row[5] for row in table.rows} >= {"0.566 [0.526, 0.606]"}
+    first = causes.assurance_tables(view)[0]
+    assert first.rows[-1][0] == "All together" and "(wrong n)" in first.head[-1]
+
+
+def test_slices_and_thresholds_are_those_of_the_tables(view: View) -> None:
+    table = benchmark.slice_table(view)
+    assert table is not None and {row[0] for row in table.rows} == {
+        "gt_positive", "gt&pred", "gt&pred&human", "model_positive&gt", "full",
+    }  # fmt: skip
+    plot = benchmark.thresholds(view)
+    assert plot is not None and sorted(set(plot.data["threshold"])) == [0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    for r in plot.data.to_dict("records"):
+        wanted = view.number(view.best_by("iou"), f"iou@above:{r['threshold']:g}", r["finding"]).mean
+        assert r["mean"] == wanted or (np.isnan(r["mean"]) and np.isnan(wanted))
+    assert all("@" not in metric for metric in view.metrics)
+    tuned = benchmark.tuning_table(view)
+    assert tuned is not None and {row[0] for row in tuned.rows} == set(FINDINGS)
+
+
+def test_pictures_show_disagreement_and_shape(view: View) -> None:
+    apart = examples.choose_apart(view)
+    assert [e.hit for e in apart if e.case == "hit"] == [1.0, 1.0]
+    assert all(e.hit == 0.0 for e in apart if e.case == "overlap")
+    shapes = {e.case: e for e in examples.choose_shapes(view)}
+    assert set(shapes) == set(examples.SHAPES)
+    table = view.analysis("shapes")
+    limit = table["size"].quantile(0.25)
+    small = table[(table["radiograph"] == shapes["size"].radiograph) & (table["finding"] == shapes["size"].finding)]
+    assert float(small["size"].iloc[0]) <= limit
+    assert examples.shape_of(view, shapes["size"]).endswith("% of the image")
+
+
+def test_what_goes_with_localization_across_findings(view: View) -> None:
+    table = causes.across_table(view)
+    assert table is not None and {row[2].split()[0] for row in table.rows} == {"share", "mean"}, "no average mask here"
+
+
+def test_the_report_is_whole(run: Run) -> None:
+    with run.lock():
+        text = report(run).read_text("utf-8")
+    for section in ("benchmark", "causes", "assurance", "slices"):
+        assert f'<section id="{section}">' in text
+    assert "Points right, overlaps little" in text and "Far from a rectangle" in text
+    assert "n = 1534" in text, "known errors of the published figures are named"
