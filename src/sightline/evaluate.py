@@ -23,7 +23,7 @@ BLOCK = 8
 """Radiographs per part: what a kill can cost."""
 METRICS = (
     "iou", "dice", "hit", "precision", "recall", "specificity",
-    "pixel-auroc", "average-precision", "pr-area", "mass", "rank", *SWEEP,
+    "pixel-auroc", "average-precision", "pr-area", "mass", "rank", "box-iou", *SWEEP,
 )  # fmt: skip
 
 _TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}

@@ -55,4 +55,5 @@ def metric_of(spec: str) -> tuple[Entry[MetricFacts], str]:
     return entry, binarizer
 
 
-from sightline.metrics import localization as _localization  # noqa: E402, F401  (registers on import)
+from sightline.metrics import boxes as _boxes  # noqa: E402, F401  (registers on import)
+from sightline.metrics import localization as _localization  # noqa: E402, F401

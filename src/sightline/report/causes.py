@@ -15,7 +15,7 @@ from sightline.report.draw import INK, MODELS, SMALL, Plot, Series
 from sightline.report.grid import ROW, Grid, dot
 from sightline.report.published import beside, published
 from sightline.report.tables import Table
-from sightline.report.view import Number, View, decimal, numbers, title
+from sightline.report.view import AVERAGE, Number, View, decimal, numbers, title
 from sightline.stats.regression import FEATURES
 
 OWN = Series("run", "this run", MODELS[0], "o")
@@ -158,6 +158,19 @@ def across_table(view: View) -> Table | None:
     ]  # fmt: skip
     head = ["Source", "Metric", "Against", "Spearman's ρ [95 % interval]", "Findings"]
     return Table.of("Across findings: what goes with good localization", head, rows, 3, "across") if rows else None
+
+
+def box_table(view: View) -> Table | None:
+    """Boxes instead of masks: the same maps and readers, every piece replaced by the box around it."""
+    who = [s for s in (view.best_by("iou"), view.reader_for("iou")) if s]
+    if "box-iou" not in view.metrics or not who:
+        return None
+    rows = [
+        ["Average" if f == AVERAGE else f, *(view.number(s, m, f).text(3) for s in who for m in ("iou", "box-iou"))]
+        for f in (*view.findings, AVERAGE)
+    ]
+    head = ["Finding", *(f"{view.label(s)}, {title(m)}" for s in who for m in ("iou", "box-iou"))]
+    return Table.of("Boxes instead of masks, mean [95 % interval]", head, rows, file="estimates")
 
 
 _FACTOR = {

@@ -180,8 +180,8 @@ def accuracy(view: View) -> Plot | None:
             [{"model": a.model, "finding": a.finding, **asdict(a.number), "positives": a.positives} for a in rows]
         ),
         f"AUROC by finding. {spoken}",
-        "How well each model tells findings present from absent, with 95 % intervals. Maps of a model that cannot "
-        "do this have nothing to explain.",
+        "How well each model tells findings present from absent in a study (its views together), with 95 % intervals. "
+        "Maps of a model that cannot do this have nothing to explain.",
     )
 
 

@@ -157,6 +157,7 @@ def sections(
         Section("causes", "Size and shape of the finding", [
             block("size", ()), _gallery(panels, SHAPES, SHAPES_RULE), block("shapes", ()),
             block("regressions", _there(causes.regression_table(view), causes.across_table(view))),
+            Block(tables=_there(causes.box_table(view))),
         ]),
         Section("assurance", "Does a confident model point better?", [
             block("assurance", causes.assurance_tables(view))

@@ -82,7 +82,7 @@ def accuracy(view: View) -> Table:
         ]
         for a in view.aurocs
     ]
-    head = ["Model", "Finding", "AUROC [95 % interval]", "Positive", "Radiographs", "Patients"]
+    head = ["Model", "Finding", "AUROC [95 % interval]", "Positive", "Studies", "Patients"]
     return Table.of("AUROC by model and finding", head, rows, 2, "classification")
 
 

@@ -236,17 +236,20 @@ def _method_facts(methods: Sequence[str]) -> dict[str, Any]:
 
 
 def _predictions(run: Run, data: Dataset, models: Sequence[Model | Ensemble], method: str) -> pd.DataFrame:
-    """A row per model, radiograph and finding: probability, and the label as the data set gives it."""
+    """A row per model, study and finding: the greatest probability and label among its views, as CheXpert evaluates."""
     ledger = run.table("maps", ["source", "radiograph", "finding", "probability"])
     names = {f"{m.name}/{method}": m.name for m in models}
     rows = ledger[ledger["source"].isin(list(names))]
     by_id = {r.id: r for r in data.radiographs}
-    return pd.DataFrame(
+    labels = [by_id[i].labels.get(f, NAN) for i, f in zip(rows["radiograph"], rows["finding"], strict=True)]
+    table = pd.DataFrame(
         {
             "model": [names[s] for s in rows["source"]],
             "patient": [by_id[i].patient for i in rows["radiograph"]],
+            "study": [by_id[i].study or i for i in rows["radiograph"]],
             "finding": list(rows["finding"]),
             "probability": list(rows["probability"]),
-            "label": [by_id[i].labels.get(f, NAN) for i, f in zip(rows["radiograph"], rows["finding"], strict=True)],
+            "label": labels,
         }
     )
+    return table.groupby(["model", "patient", "study", "finding"], sort=False, as_index=False).max()

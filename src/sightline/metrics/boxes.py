@@ -1,0 +1,38 @@
+"""Would boxes tell the same? Overlap of bounding boxes, where masks cost a reader many times as long to draw."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from sightline.core import Array
+from sightline.metrics import metrics
+
+
+@metrics("box-iou", title="Box IoU", takes="mask", higher_is_better=True, range=(0.0, 1.0), source="arXiv:1705.02315")
+def box_iou(predicted: Array, truth: Array) -> float:
+    """Intersection over union of the boxes around the pieces of the binarized map and around those of the mark.
+
+    predicted, truth: bool (H, W). A piece is a set of 8-connected pixels; overlapping boxes count once.
+
+    >>> ring = np.zeros((9, 9), bool)
+    >>> ring[2:7, 2:7], ring[3:6, 3:6] = True, False
+    >>> full = np.zeros((9, 9), bool)
+    >>> full[2:7, 2:7] = True
+    >>> box_iou(ring, full)
+    1.0
+    """
+    both = np.array([cv2.boundingRect(m.view(np.uint8)) for m in (predicted, truth) if m.any()])  # (K, x y w h)
+    left, top = both[:, :2].min(0)
+    right, bottom = (both[:, :2] + both[:, 2:]).max(0)
+    a, b = (boxed(m[top:bottom, left:right]) for m in (predicted, truth))
+    return float(np.count_nonzero(a & b) / np.count_nonzero(a | b))
+
+
+def boxed(mask: Array) -> Array:
+    """bool (H, W) -> bool (H, W): the boxes around its 8-connected pieces, filled. A piece in a hole lies in the box."""
+    canvas = mask.astype(np.uint8)
+    outlines, _ = cv2.findContours(canvas, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    for x, y, w, h in map(cv2.boundingRect, outlines):
+        cv2.rectangle(canvas, (x, y), (x + w - 1, y + h - 1), 1, cv2.FILLED)
+    return canvas.view(bool)
