@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 
 import sightline as sl
+from sightline.placed import predicted_mask
 from sightline.protocol import CORRECTED
-from sightline.scoring import predicted_mask
 from sightline.stats.bootstrap import replicate, weights
 from sightline.stats.tables import differences
 from sightline.training.fit import fit

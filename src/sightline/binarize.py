@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from sightline.core import Array, UnknownNameError
-from sightline.histogram import STEPS, JointHistogram, quantize
+from sightline.histogram import STEPS, JointHistogram, quantize, scaled
 
 _ALLOWED = "'otsu', 'above:T' with 0 <= T < 1, 'top:FRACTION' with 0 < FRACTION <= 1"
 
@@ -32,17 +32,18 @@ def cut_at(histogram: JointHistogram, binarizer: str) -> int:
 
 def mask_at(placed: Array, histogram: JointHistogram, bin_: int) -> Array:
     """The seen pixels in `bin_` or higher: bool, the shape of `placed`."""
-    return quantize(placed, histogram.low, histogram.high, STEPS) >= bin_
+    mask: Array = scaled(placed, histogram.low, histogram.high, STEPS) >= np.float32(bin_)
+    return mask
 
 
 def refilled(mask: Array) -> Array:
     """A mask redrawn from its contours, as the published pipeline does: holes filled, single pixels dropped."""
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
+    contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
     canvas = np.zeros(mask.shape, np.uint8)
     for contour in contours:
         if len(contour) > 1:
             cv2.drawContours(canvas, [contour], -1, 1, cv2.FILLED)
-    return canvas.astype(bool)
+    return canvas.view(bool)
 
 
 def smoothed_otsu(placed: Array, smooth: float, *, published: bool) -> Array:

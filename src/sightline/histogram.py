@@ -124,11 +124,14 @@ def joint_histogram(placed: Array, truth: Array, window: tuple[slice, slice]) ->
     levels = quantize(placed, low, high, STEPS)
     bins = STEPS + 1
     everything = _count(levels, None, bins)
-    inside = _count(levels, seen_truth.view(np.uint8), bins)
     positive = np.maximum(placed, 0) if low < 0 else placed
     mass_all = float(cv2.sumElems(positive)[0])
-    mass_in = float(cv2.mean(positive, seen_truth.view(np.uint8))[0]) * int(inside.sum())
-    unseen_in = int(np.count_nonzero(truth)) - int(inside.sum())
+    marked = int(np.count_nonzero(truth))
+    inside, mass_in = np.zeros(bins, np.int64), 0.0
+    if marked:  # most images of a data set are not
+        inside = _count(levels, seen_truth.view(np.uint8), bins)
+        mass_in = float(cv2.mean(positive, seen_truth.view(np.uint8))[0]) * int(inside.sum())
+    unseen_in = marked - int(inside.sum())
     unseen = (unseen_in, truth.size - placed.size - unseen_in)
     return JointHistogram(inside, everything - inside, unseen, low, high, (mass_in, max(mass_all - mass_in, 0.0)))
 
@@ -139,9 +142,15 @@ def quantize(placed: Array, low: float, high: float, steps: int) -> Array:
     >>> quantize(np.float32([[0, 0.5, 1]]), 0.0, 1.0, 255).tolist()
     [[0, 127, 255]]
     """
-    scaled = (placed - np.float32(low)) / np.float32(high - low)
-    scaled *= np.float32(steps)
-    return scaled.astype(np.uint16)
+    return scaled(placed, low, high, steps).astype(np.uint16)
+
+
+def scaled(placed: Array, low: float, high: float, steps: int) -> Array:
+    """steps (v - low) / (high - low), float32; what `quantize` rounds down."""
+    made = placed - np.float32(low)
+    made /= np.float32(high - low)
+    made *= np.float32(steps)
+    return made
 
 
 def _count(levels: Array, mask: Array | None, bins: int) -> Array:

@@ -47,11 +47,16 @@ class Placed:
 
     def confusion(self, binarizer: str = "") -> Confusion:
         """Pixel counts of the binarized map, by the protocol's binarizer or another: never another pass over pixels."""
-        if binarizer or self._drawn is None:
-            return self.histogram.confusion(self._bin(binarizer))
-        tp = int(np.count_nonzero(self._drawn & self.truth[self.window]))
-        fp = int(np.count_nonzero(self._drawn)) - tp
-        return Confusion(tp, fp, self.histogram.positives - tp, self.histogram.negatives - fp)
+        return self.histogram.confusion(self._bin(binarizer)) if binarizer else self._own
+
+    @cached_property
+    def _own(self) -> Confusion:
+        """By the protocol's binarizer."""
+        if self._drawn is None:
+            return self.histogram.confusion(self._bin(""))
+        claimed, marked = int(np.count_nonzero(self._drawn)), self.histogram.positives
+        tp = int(np.count_nonzero(self._drawn & self.truth[self.window])) if marked else 0
+        return Confusion(tp, claimed - tp, marked - tp, self.histogram.negatives - claimed + tp)
 
     @property
     def claim(self) -> tuple[int, int]:

@@ -289,7 +289,8 @@ def tuned_cutoffs(maps: Maps, gt: dict, task: str) -> list[tuple[float, float]]:
                 said = to_mask(m) if m.prob > cutoff else np.zeros(m.size, np.uint8)
                 truth = decode(gt[i][task]) if i in gt else np.zeros(m.size, np.uint8)
                 scores.append(iou(said, truth, true_pos_only=False))
-        found.append((round(float(cutoff), 1), round(float(np.nanmean(scores)), 3)))
+        mean = float(np.nanmean(scores)) if np.isfinite(scores).any() else math.nan
+        found.append((round(float(cutoff), 1), round(mean, 3)))
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -51,7 +53,8 @@ def test_bca_agrees_with_scipys() -> None:
     rng = np.random.default_rng(3)
     sample = rng.exponential(size=60)
     r = replicate(sample[:, None], np.arange(60), weights(60, 20_000, 0))
-    _, low, high = interval(r, "bca")
+    _, low, high = interval(replace(r, groups=np.array([10**9])), "bca")  # so many groups expand nothing
+    assert interval(r, "bca")[2][0] > high[0]
     peer = scipy.stats.bootstrap((sample,), np.mean, method="BCa", n_resamples=20_000, rng=1).confidence_interval
     plain = interval(r, "percentile")[2][0]
     assert low[0] == pytest.approx(peer.low, abs=0.01)
@@ -68,7 +71,9 @@ def test_bca_by_hand_for_clusters() -> None:
     gap = without.mean() - without
     a = (gap**3).sum() / (6 * (gap**2).sum() ** 1.5)
     z0 = scipy.stats.norm.ppf((r.draws[:, 0] < values.mean()).mean())
-    levels = [scipy.stats.norm.cdf(z0 + (z0 + z) / (1 - a * (z0 + z))) for z in scipy.stats.norm.ppf([0.025, 0.975])]
+    groups = len(np.unique(group))
+    reach = scipy.stats.t.ppf(0.975, groups - 1) * np.sqrt(groups / (groups - 1))
+    levels = [scipy.stats.norm.cdf(z0 + (z0 + z) / (1 - a * (z0 + z))) for z in (-reach, reach)]
     _, low, high = interval(r, "bca")
     assert [low[0], high[0]] == pytest.approx(np.quantile(r.draws[:, 0], levels).tolist())
 

@@ -30,7 +30,7 @@ def box_iou(predicted: Array, truth: Array) -> float:
 
 
 def boxed(mask: Array) -> Array:
-    """bool (H, W) -> bool (H, W): the boxes around its 8-connected pieces, filled. A piece in a hole lies in the box."""
+    """bool (H, W) -> bool (H, W): the boxes around its 8-connected pieces, filled; a piece in a hole is in its box."""
     canvas = mask.astype(np.uint8)
     outlines, _ = cv2.findContours(canvas, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     for x, y, w, h in map(cv2.boundingRect, outlines):
