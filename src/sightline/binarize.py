@@ -32,8 +32,25 @@ def cut_at(histogram: JointHistogram, binarizer: str) -> int:
 
 def mask_at(placed: Array, histogram: JointHistogram, bin_: int) -> Array:
     """The seen pixels in `bin_` or higher: bool, the shape of `placed`."""
-    mask: Array = scaled(placed, histogram.low, histogram.high, STEPS) >= np.float32(bin_)
+    mask: Array = placed >= _lowest(histogram, bin_)
     return mask
+
+
+def _lowest(histogram: JointHistogram, bin_: int) -> np.float32:
+    """The smallest float32 that `quantize` puts into `bin_` or higher: one comparison per pixel tells the mask."""
+    if not 0 < bin_ <= STEPS:
+        return np.float32(-np.inf if bin_ <= 0 else np.inf)
+    low, high = histogram.low, histogram.high
+
+    def inside(value: np.float32) -> bool:
+        return bool(scaled(np.array([value]), low, high, STEPS)[0] >= bin_)
+
+    value = np.float32(low + (high - low) * bin_ / STEPS)
+    while inside(value):
+        value = np.nextafter(value, np.float32(-np.inf))
+    while not inside(value):
+        value = np.nextafter(value, np.float32(np.inf))
+    return value
 
 
 def refilled(mask: Array) -> Array:

@@ -166,7 +166,9 @@ def rle_to_mask(rle: dict[str, object]) -> Array:
     """
     runs, (height, width) = _runs_of(rle)
     inside = np.arange(runs.size) % 2 == 1
-    return np.repeat(inside, runs).reshape(width, height).T
+    columns = np.repeat(inside, runs).reshape(width, height).view(np.uint8)
+    mask: Array = cv2.transpose(columns).view(bool)  # row by row in memory, as everything else reads it
+    return mask
 
 
 def rle_area(rle: dict[str, object]) -> int:
@@ -223,7 +225,7 @@ def region(mark: Mark, point_radius: float = 0.05) -> Array:
     """
     value = mark.read()
     if mark.kind == "region":
-        mask = np.asarray(value, bool)
+        mask = np.ascontiguousarray(value, bool)
     elif mark.kind == "contours":
         mask = contours_to_mask(value, mark.size)
     elif mark.kind == "boxes":
