@@ -23,6 +23,8 @@ bench: $(STAMP)
 
 proofs: $(STAMP)
 	$(BIN)/python benchmarks/proofs.py
+	$(BIN)/python benchmarks/coverage.py
+	$(BIN)/python benchmarks/recipe.py
 
 # torch first and alone, so that nothing pulls another build of it; torchvision without its pinned CUDA torch.
 $(STAMP): pyproject.toml constraints.txt

@@ -11,6 +11,7 @@ CODE = """
 import resource, sys
 from pathlib import Path
 import sightline as sl
+from sightline.analyses import analyze
 from sightline.benchmark import Controls, Readers, Together
 from sightline.evaluate import evaluate
 from sightline.explaining import explain
@@ -26,7 +27,8 @@ else:
     run = Run.open(out)
     with run.lock():
         held = Together((run, Controls(data, ('center', 'noise')), Readers(data)))
-        evaluate(run, held, data, chosen=(CORRECTED,), findings=data.findings, seed=0)
+        evaluate(run, held, data, chosen=(CORRECTED,), findings=data.findings, seed=0, full=True)
+        analyze(run, (CORRECTED,), seed=0)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
