@@ -63,8 +63,8 @@ def test_tuning_takes_the_lowest_of_the_best() -> None:
         c.table[name] = [value, value, value, NAN, NAN]
     (row,) = tuned(c).to_dict("records")
     assert (row["threshold"], row["n"]) == (0.3, 3) and row["iou"] == pytest.approx(0.4)
-    # above 0.6 only a and d claim: (8/14 + 0 + 0 + 0) / 4 as below it, where c claims as well; the first best is kept
-    assert row["cutoff"] == 0.0 and row["cutoff_iou"] == round(8 / 14 / 4, 3) and row["cutoff_n"] == 4
+    # at 0.7 d falls silent, for it does not lie above; a, b and c remain, whatever becomes of c
+    assert row["cutoff"] == 0.7 and row["cutoff_iou"] == round(8 / 14 / 3, 3) and row["cutoff_n"] == 3
 
 
 def test_the_grid_of_cutoffs_has_its_published_exception() -> None:
