@@ -119,3 +119,23 @@ def test_adjustments_are_those_of_statsmodels_and_ignore_nan(p: list[float]) -> 
         adjusted = own(values)
         assert np.isnan(adjusted[1])
         assert np.delete(adjusted, 1) == pytest.approx(multipletests(p, method=name)[1])
+
+
+def test_scaling_a_predictor_rescales_its_slope() -> None:
+    rng = np.random.default_rng(8)
+    table = pd.DataFrame({"finding": "Edema", "patient": range(60), "probability": rng.random(60), "y": rng.random(60)})
+    for feature in FEATURES:
+        table[feature] = rng.uniform(1, 5, 60)
+    wide, standard, raw = (
+        features(table, "y", "published", s).set_index("feature") for s in ("min-max", "z-score", "raw")
+    )
+    for feature in FEATURES:
+        x = table[feature]
+        assert wide.loc[feature, "slope"] == pytest.approx(raw.loc[feature, "slope"] * (x.max() - x.min()))
+        assert standard.loc[feature, "slope"] == pytest.approx(raw.loc[feature, "slope"] * x.std())
+        assert standard.loc[feature, "p"] == pytest.approx(raw.loc[feature, "p"])
+    table["size"] = 0.5
+    assert np.isnan(features(table, "y", "published").set_index("feature").loc["size", "slope"])
+    plain, scaled = (assurance(table, "y", "published", s) for s in ("raw", "min-max"))
+    assert scaled["slope"][0] == pytest.approx(plain["slope"][0] * np.ptp(table["probability"]))
+    assert scaled["rho"][0] == plain["rho"][0]

@@ -20,26 +20,36 @@ FEATURES = ("instances", "size", "elongation", "irrectangularity")
 _SLOPE = ("slope", "low", "high", "p", "n", "patients")
 
 
-def features(cases: pd.DataFrame, outcome: str, definition: Definition) -> pd.DataFrame:
+Scale = Literal["min-max", "z-score", "raw"]
+"""How a predictor is scaled over the stacked rows. The paper's results speak of z-scores and raw probabilities were
+called min-max scaled; its methods and code say min-max for features and raw for probabilities."""
+
+
+def features(cases: pd.DataFrame, outcome: str, definition: Definition, scale: Scale = "min-max") -> pd.DataFrame:
     """Linear regression of an outcome on each feature of the marks, one at a time.
 
     cases: a row per radiograph and finding with columns finding, patient, the outcome and the four features; only rows
-    with at least one instance count. Every feature is min-max scaled over the stacked rows, so that a slope is the
-    change from the lowest to the highest value; infinite values leave the rows. Undefined slopes are NaN.
+    with at least one instance count. scale: of each feature over the stacked rows; with min-max a slope is the change
+    from the lowest to the highest value. Infinite values leave the rows. Undefined slopes are NaN.
     Columns feature, slope, low, high (95 %), p, n, patients, p_adjusted (Bonferroni over the four features as
     published, Holm as corrected) and stars (* < 0.05, ** < 0.01, *** < 0.001, of p_adjusted).
     """
     rows = cases[cases["instances"] > 0].replace([np.inf, -np.inf], np.nan)
-    made = []
-    for feature in FEATURES:
-        low, high = rows[feature].min(), rows[feature].max()
-        scaled = (rows[feature] - low) / (high - low) if high > low else rows[feature] * NAN
-        made.append((feature, *_slope(scaled, rows[outcome], rows, definition)))
+    made = [(f, *_slope(_scaled(rows[f], scale), rows[outcome], rows, definition)) for f in FEATURES]
     return _adjusted(pd.DataFrame(made, columns=pd.Index(["feature", *_SLOPE])), definition)
 
 
-def assurance(cases: pd.DataFrame, outcome: str, definition: Definition) -> pd.DataFrame:
-    """Does a confident model point better? Regression and rank correlation of an outcome with the raw probability.
+def _scaled(x: pd.Series[float], scale: Scale) -> pd.Series[float]:
+    """A predictor that does not vary becomes NaN, and with it its slope."""
+    if scale == "raw":
+        return x
+    low = x.min() if scale == "min-max" else x.mean()
+    spread = x.max() - x.min() if scale == "min-max" else x.std()
+    return (x - low) / spread if spread > 0 else x * NAN
+
+
+def assurance(cases: pd.DataFrame, outcome: str, definition: Definition, scale: Scale = "raw") -> pd.DataFrame:
+    """Does a confident model point better? Regression and rank correlation of an outcome with the probability.
 
     cases: columns finding, patient, probability and the outcome; rows with NaN in either leave. One row per finding and
     one for all of them together ('all').
@@ -50,7 +60,7 @@ def assurance(cases: pd.DataFrame, outcome: str, definition: Definition) -> pd.D
     parts = [(str(f), rows[rows["finding"] == f]) for f in dict.fromkeys(cases["finding"])]
     made = []
     for name, part in [*parts, ("all", rows)]:
-        slope = _slope(part["probability"], part[outcome], part, definition)
+        slope = _slope(_scaled(part["probability"], scale), part[outcome], part, definition)
         made.append((name, *slope, *spearman(part["probability"].to_numpy(float), part[outcome].to_numpy(float))[:4]))
     names = ["finding", *_SLOPE, "rho", "rho_low", "rho_high", "rho_p"]
     table = _adjusted(pd.DataFrame(made, columns=pd.Index(names)), definition)
