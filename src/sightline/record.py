@@ -57,6 +57,7 @@ def describe_data(data: Dataset) -> dict[str, Any]:
         "readers": data.readers,
         "license": facts.license,
         "source": facts.source,
+        "simulated": bool(data.facts.get("simulated", data.name == "phantom")),
         "warnings": list(data.facts.get("warnings", ())),
         "fingerprint": digest.hexdigest(),
     }

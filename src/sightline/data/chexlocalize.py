@@ -93,6 +93,9 @@ def chexlocalize(path: str, split: str = "") -> Dataset:
     radiographs = _radiographs(root, split, rows, found)
     if not radiographs:
         raise DataError(f"{root / 'CheXpert' / split} holds no radiographs")
+    rendered = _rendered(root)
+    if rendered:
+        found.warnings.insert(0, f"these radiographs are rendered and their readers simulated ({rendered})")
     readers = tuple(dict.fromkeys(reader for _, _, reader in found.marks))
     if readers and readers[0] != TRUTH:
         found.warnings.append(f"no ground truth (gt_segmentations_{split}.json) is there, only {', '.join(readers)}")
@@ -109,8 +112,17 @@ def chexlocalize(path: str, split: str = "") -> Dataset:
             "license": LICENSE,
             "citation": CITATION,
             "warnings": tuple(found.warnings),
+            "simulated": bool(rendered),
         },
     )
+
+
+def _rendered(root: Path) -> str:
+    """The spec of the phantom that `sightline data write` made these files from; '' for anything else."""
+    note = root / "README.txt"
+    first = note.read_text("utf-8", "replace").partition("\n")[0] if note.is_file() else ""
+    spec = first.removeprefix("Written by sightline from ")
+    return spec if first != spec and spec.startswith("phantom") else ""
 
 
 def _which_split(root: Path, split: str) -> str:

@@ -246,8 +246,8 @@ class View:
     @property
     def simulated(self) -> bool:
         """Whether readers are simulated, and must be called so."""
-        name = self.info.get("dataset", {}).get("name", "")
-        return name == "phantom" or "simulated" in (self.reader or "")
+        data = self.info.get("dataset", {})
+        return bool(data.get("simulated")) or data.get("name") == "phantom" or "simulated" in (self.reader or "")
 
     def label(self, source: str) -> str:
         """What a source is called in figures and sentences."""
