@@ -212,9 +212,9 @@ def test_formats_are_known_by_name(tmp_path: Path) -> None:
 
 
 def test_a_phantom_on_disk_still_says_that_it_is_one(tmp_path: Path) -> None:
-    out = write(dataset("phantom:4?size=48&split=test"), "chexlocalize", tmp_path / "out", progress=False)
+    out = write(dataset("phantom:16?size=48&split=test"), "chexlocalize", tmp_path / "out", progress=False)
     again = dataset(f"chexlocalize:{out}")
     assert again.facts["simulated"] is True
-    assert "rendered and their readers simulated (phantom:4" in again.facts["warnings"][0]
+    assert "rendered and their readers simulated (phantom:16" in again.facts["warnings"][0]
     (out / "README.txt").write_text("Written by sightline from folder:/data/mine\n")
     assert dataset(f"chexlocalize:{out}").facts["simulated"] is False
