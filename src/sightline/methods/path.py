@@ -7,9 +7,11 @@ from typing import cast
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from sightline.core import SightlineError
 from sightline.methods import methods
+from sightline.methods.gradient import noisy
 from sightline.methods.pass_ import Pass
 
 FIRST_NODES, MOST_NODES = 8, 64
@@ -32,12 +34,12 @@ def integrated_gradients(p: Pass, targets: Tensor, *, baseline: str = "black", n
 
     A map sums to score(image) - score(baseline). The mean is a Gauss-Legendre quadrature with `nodes` nodes; with
     0, each map by itself takes 8, 16, 32 or 64, the first whose sum is right to 1 %. baseline: 'black' (an image of
-    zeros, prepared) or 'mean' (each image's own mean gray).
+    zeros, prepared), 'mean' (each image's own mean gray), 'blur' or 'random' (uniform noise, keyed by seed and id).
     `Pass.notes` gets 'integrated-gradients/error' (sum less the difference, as a share of it) and '/nodes'.
     """
     if nodes < 0:
         raise SightlineError(f"nodes={nodes}; allowed: 0 (as many as needed) or more")
-    start = _baseline(p, baseline)
+    start = baseline_of(p, baseline)
     count, findings = p.x.shape[0], len(targets)
     wanted = (p.scores - p.at(start).scores)[:, targets]  # (N, T)
     maps = p.x.new_zeros((count, findings, *p.x.shape[2:]))
@@ -61,13 +63,29 @@ def integrated_gradients(p: Pass, targets: Tensor, *, baseline: str = "black", n
     return maps
 
 
-def _baseline(p: Pass, name: str) -> Tensor:
-    """(N, C, side, side): where the path starts."""
+def baseline_of(p: Pass, name: str) -> Tensor:
+    """(N, C, side, side): an image without evidence, from which a path starts or with which a part is hidden."""
     if name == "black":
         return p.model.normalize(p.x.new_zeros((1, *p.x.shape[2:]))).expand_as(p.x).contiguous()
     if name == "mean":
         return p.x.mean((2, 3), keepdim=True).expand_as(p.x).contiguous()
-    raise SightlineError(f"integrated-gradients?baseline={name}; allowed: black, mean")
+    if name == "blur":
+        return _blurred(p.x, p.x.shape[-1] / 16)
+    if name == "random":  # keyed by (seed, id): uniform between each image's extremes
+        low, high = p.x.amin((1, 2, 3), keepdim=True), p.x.amax((1, 2, 3), keepdim=True)
+        return low + (high - low) * (0.5 + 0.5 * torch.erf(p.normal(-1) / 2**0.5))
+    raise SightlineError(f"baseline={name}; allowed: black, mean, blur, random")
+
+
+def _blurred(x: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur, borders repeated."""
+    reach = max(1, min(round(3 * sigma), x.shape[-1] - 1))
+    at = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
+    kernel = torch.exp(-(at**2) / (2 * sigma**2))
+    kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, -1)
+    wide = F.pad(x, (reach, reach, reach, reach), mode="replicate")
+    rows = F.conv2d(wide, kernel[:, :, None, :], groups=x.shape[1])
+    return F.conv2d(rows, kernel[:, :, :, None], groups=x.shape[1])
 
 
 def _integrate(p: Pass, start: Tensor, targets: Tensor, nodes: int) -> Tensor:
@@ -79,3 +97,50 @@ def _integrate(p: Pass, start: Tensor, targets: Tensor, nodes: int) -> Tensor:
         gradient = p.at(start + float(share) * step).input_gradient(targets)  # (N, T, C, h, w)
         total += float(weight) * torch.einsum("ntchw,nchw->nthw", gradient, step)
     return total
+
+
+@methods(
+    "smooth-ig",
+    needs="input-gradient",
+    signed=True,
+    class_agnostic=False,
+    resolution="input",
+    source="Smilkov et al. 2017, arXiv:1706.03825, of Sundararajan et al. 2017, arXiv:1703.01365",
+)
+def smooth_ig(
+    p: Pass, targets: Tensor, *, baseline: str = "black", nodes: int = 16, samples: int = 5, sigma: float = 0.1
+) -> Tensor:
+    """Mean of Integrated Gradients of noisy copies; float32 (N, T, side, side), signed.
+
+    sigma: of the noise, as a share of the image's range, keyed by (seed, id, draw).
+    """
+    if nodes < 1:
+        raise SightlineError(f"nodes={nodes}; allowed: from 1")
+    start = baseline_of(p, baseline)
+    total = sum(_integrate(p.at(x), start, targets, nodes) for x in noisy(p, samples, sigma))
+    assert isinstance(total, Tensor)
+    return total / samples
+
+
+@methods(
+    "gradient-shap",
+    needs="input-gradient",
+    signed=True,
+    class_agnostic=False,
+    resolution="input",
+    source="Lundberg and Lee 2017, arXiv:1705.07874; Erion et al. 2021, 10.1038/s42256-021-00343-w",
+)
+def gradient_shap(p: Pass, targets: Tensor, *, samples: int = 20, sigma: float = 0.1) -> Tensor:
+    """Expected gradients over baselines of black with noise; float32 (N, T, side, side), signed.
+
+    One random point on the path per baseline, keyed by (seed, id, draw). Sums to the score less the mean score of the
+    baselines, in expectation.
+    """
+    black = baseline_of(p, "black")
+    total = p.x.new_zeros((p.x.shape[0], len(targets), *p.x.shape[2:]))
+    for draw, noise_of in enumerate(noisy(p, samples, sigma)):
+        start = black + (noise_of - p.x)
+        share = 0.5 + 0.5 * torch.erf(p.normal(samples + draw)[:, :1, :1, :1] / 2**0.5)  # uniform (N, 1, 1, 1)
+        gradient = p.at(start + share * (p.x - start)).input_gradient(targets)
+        total += torch.einsum("ntchw,nchw->nthw", gradient, p.x - start)
+    return total / samples

@@ -46,6 +46,11 @@ class Cut:
     shape: tuple[int, int, int]
     """(K, h', w') of the features at the probe's input size."""
 
+    @property
+    def channel_axis(self) -> int:
+        """Of what the network passes there."""
+        return 1 if self.layout == "nchw" else -1
+
     def as_map(self, raw: Tensor) -> Tensor:
         """What the network passes there -> (N, K, h', w')."""
         if self.layout == "nchw":
@@ -61,7 +66,8 @@ class Joint:
     """What a cut forward leaves behind."""
 
     leaf: Tensor | None = field(default=None)
-    """The tensor at the cut, detached from the body and the root of the head's graph; None until the forward ran."""
+    """The tensor at the cut, detached from the body and the root of the head's graph; None until the forward ran. A
+    caller who sets it beforehand has the head work on that instead."""
 
     def sever(self, tensor: Tensor) -> Tensor:
         """Keep a detached copy as the root of the head's graph and return what the head is to work on."""
@@ -220,9 +226,12 @@ def _module(net: nn.Module, path: str) -> nn.Module:
 
 
 @contextmanager
-def severed(net: nn.Module, cut: Cut) -> Iterator[Joint]:
-    """Inside, a forward of `net` leaves the tensor at the cut in `Joint.leaf`, and its head's graph starts there."""
-    joint = Joint()
+def severed(net: nn.Module, cut: Cut, given: Tensor | None = None) -> Iterator[Joint]:
+    """Inside, a forward of `net` leaves the tensor at the cut in `Joint.leaf`, and its head's graph starts there.
+
+    given: what the head works on instead of the body's output, of the same shape.
+    """
+    joint = Joint(given)
     if not cut.calls:
         handle = _module(net, cut.where).register_forward_hook(lambda module, args, output: joint.sever(output))
         try:

@@ -1,0 +1,107 @@
+"""Hide a part and ask again: forward passes only, all findings of an image from the same ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sightline.core import SightlineError
+from sightline.methods import methods
+from sightline.methods.pass_ import Pass
+from sightline.methods.path import baseline_of
+
+
+@methods(
+    "occlusion",
+    needs="nothing",
+    signed=True,
+    class_agnostic=False,
+    resolution="input",
+    source="Zeiler and Fergus 2014, arXiv:1311.2901",
+)
+def occlusion(p: Pass, targets: Tensor, *, window: int = 40, stride: int = 40, baseline: str = "black") -> Tensor:
+    """How far the score falls when a window is covered; float32 (N, T, side, side), signed.
+
+    A pixel gets the mean fall of the windows over it; windows at the border are cut off. baseline: what covers, as for
+    integrated-gradients.
+    """
+    if window < 1 or stride < 1:
+        raise SightlineError(f"window={window}, stride={stride}; allowed: from 1")
+    start, whole = baseline_of(p, baseline), p.scores[:, targets]
+    side = p.x.shape[-1]
+    total = p.x.new_zeros((p.x.shape[0], len(targets), side, side))
+    count = p.x.new_zeros((side, side))
+    for top in range(0, side, stride):
+        for left in range(0, side, stride):
+            place = (..., slice(top, min(top + window, side)), slice(left, min(left + window, side)))
+            hidden = p.x.clone()
+            hidden[place] = start[place]
+            fall = whole - p.at(hidden).forward_scores()[:, targets]  # (N, T)
+            total[place] += fall[..., None, None]
+            count[place] += 1
+    return total / count.clamp(min=1)
+
+
+@methods(
+    "rise",
+    needs="nothing",
+    signed=True,
+    class_agnostic=False,
+    resolution="input",
+    source="Petsiuk et al. 2018, arXiv:1806.07421",
+)
+def rise(p: Pass, targets: Tensor, *, samples: int = 500, grid: int = 7, keep: float = 0.5) -> Tensor:
+    """Mean of random soft masks, each weighed by the score of what it leaves; float32 (N, T, side, side).
+
+    Masks are keyed by (seed, draw) alone, so every image is asked the same questions. As in the paper the mean score
+    is not taken off: a finding whose score is high everywhere has a map that is high everywhere.
+    """
+    if samples < 1 or grid < 1 or not 0 < keep < 1:
+        raise SightlineError(f"samples={samples}, grid={grid}, keep={keep}; allowed: from 1, from 1, between 0 and 1")
+    start, side = baseline_of(p, "black"), p.x.shape[-1]
+    total = p.x.new_zeros((p.x.shape[0], len(targets), side, side))
+    for draw in range(samples):
+        mask = _mask(p.seed, draw, grid, keep, side).to(p.x.device)
+        scores = p.at(start + mask * (p.x - start)).forward_scores()[:, targets]  # (N, T)
+        total += scores[..., None, None] * mask
+    return total / (samples * keep)
+
+
+def _mask(seed: int, draw: int, grid: int, keep: float, side: int) -> Tensor:
+    """float32 (side, side): a random grid, enlarged and shifted by a random part of a cell."""
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + draw) % 2**63)
+    cell = -(-side // grid)
+    coarse = (torch.rand((1, 1, grid + 1, grid + 1), generator=generator) < keep).float()
+    fine = F.interpolate(coarse, scale_factor=cell, mode="bilinear", align_corners=False)[0, 0]
+    top, left = torch.randint(0, cell, (2,), generator=generator).tolist()
+    return fine[top : top + side, left : left + side]
+
+
+@methods(
+    "score-cam",
+    needs="features",
+    signed=False,
+    class_agnostic=False,
+    resolution="features",
+    source="Wang et al. 2020, arXiv:1910.01279",
+)
+def score_cam(p: Pass, targets: Tensor, *, channels: int = 0) -> Tensor:
+    """Features weighed by the score of the image seen through each of them; float32 (N, T, h', w'), negative sums 0.
+
+    A channel, scaled to [0, 1] and enlarged, multiplies the image (in [0, 1]: what it hides is black); the softmax over
+    channels of the scores are the weights. channels: only as many, those with the highest mean in each image; 0: all.
+    """
+    features, start = p.features, baseline_of(p, "black")
+    low, high = features.amin((2, 3), keepdim=True), features.amax((2, 3), keepdim=True)
+    masks = (features - low) / (high - low).clamp(min=1e-12)  # (N, K, h', w')
+    order = features.mean((2, 3)).argsort(1, descending=True)  # (N, K)
+    order = order[:, : channels or order.shape[1]]
+    found = []
+    for column in order.T:
+        coarse = masks.gather(1, column[:, None, None, None].expand(-1, 1, *masks.shape[2:]))  # (N, 1, h', w')
+        mask = F.interpolate(coarse, p.x.shape[2:], mode="bilinear", align_corners=False)
+        found.append(p.at(start + mask * (p.x - start)).forward_scores()[:, targets])
+    weights = torch.stack(found, 2).softmax(2)  # (N, T, k)
+    chosen = features.gather(1, order[:, :, None, None].expand(-1, -1, *features.shape[2:]))
+    return torch.einsum("ntk,nkhw->nthw", weights, chosen).relu()
