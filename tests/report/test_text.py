@@ -1,6 +1,8 @@
 import dataclasses
 import re
 
+import pandas as pd
+
 from sightline.protocol import Protocol
 from sightline.report.text import FIELDS, average_auroc, verdict, versus, warnings
 from sightline.report.view import View
@@ -105,3 +107,13 @@ def test_no_average_auroc_where_none_was_measured(make_run):
 
 def test_every_protocol_field_is_explained():
     assert set(FIELDS) == {f.name for f in dataclasses.fields(Protocol)} - {"name"}
+
+
+def test_methods_that_score_alike_are_called_one(make_run):
+    view = View.of(make_run(fresh=True, radiographs=8))
+    assert not [c for c in warnings(view) if c.title == "Methods that are one here"]
+    rows = view.run.table("estimates")
+    twin = rows[rows["source"] == view.best].assign(source="small-net/hires-cam")
+    view.run.write_table("estimates", pd.concat([rows, twin], ignore_index=True))
+    (found,) = [c for c in warnings(View.of(view.run)) if c.title == "Methods that are one here"]
+    assert "Grad-CAM · small-net and HiResCAM · small-net" in found.text and not found.grave

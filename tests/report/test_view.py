@@ -48,7 +48,7 @@ def test_simulated_readers_are_called_so(make_run):
         ("control/average-mask", "control: average mask"),
         ("control/untrained/grad-cam", "control: untrained Grad-CAM"),
         ("my_maps", "my_maps"),
-        ("net/occlusion?patch=40", "occlusion (patch=40) · net"),
+        ("net/occlusion?patch=40", "Occlusion (patch=40) · net"),
     ],
 )
 def test_labels(make_run, source, label):

@@ -112,6 +112,7 @@ def saliency(
 
 from sightline.methods import cam as _cam  # noqa: E402, F401  (registers on import)
 from sightline.methods import controls as _controls  # noqa: E402, F401
+from sightline.methods import deeplift as _deeplift  # noqa: E402, F401
 from sightline.methods import gradient as _gradient  # noqa: E402, F401
 from sightline.methods import path as _path  # noqa: E402, F401
 from sightline.methods import perturbation as _perturbation  # noqa: E402, F401

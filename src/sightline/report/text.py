@@ -139,6 +139,7 @@ def _range(view: View, source: str, metric: str) -> str:
 def warnings(view: View) -> list[Caution]:
     """What makes the rest of the report weaker than it looks; the gravest first."""
     found = [*_too_few(view), *_no_better_than_control(view), *_inaccurate(view), *_failed(view)]
+    found += _same(view)
     for heading, notes in (
         ("Notes on the data", view.info.get("dataset", {}).get("warnings", ())),
         ("Files of maps that could not be used", view.info.get("problems", ())),
@@ -148,6 +149,23 @@ def warnings(view: View) -> list[Caution]:
             said = " ".join(str(n).rstrip(".") + "." for n in notes[:_MOST_NOTES])
             found.append(Caution(heading, said + more, grave=False))
     return found
+
+
+def _same(view: View) -> list[Caution]:
+    """Sources of one model that score alike everywhere: on such a network they are one method under several names."""
+    groups: dict[tuple[float, ...], list[str]] = {}
+    for source in view.of_kind("model"):
+        means = [view.number(source, m, f).mean for m in view.metrics for f in view.findings]
+        groups.setdefault(tuple(np.nan_to_num(np.round(means, 6), nan=-1.0)), []).append(view.label(source))
+    alike = [names for names in groups.values() if len(names) > 1]
+    if not alike or len(view.metrics) < 2:
+        return []
+    said = "; ".join(_join(names) for names in alike)
+    text = (
+        f"{said} score the same on every finding and metric. Behind global average pooling and one linear layer, CAM, "
+        "Grad-CAM, HiResCAM and XGrad-CAM are one map by their formulas: ranking them would rank rounding."
+    )
+    return [Caution("Methods that are one here", text, grave=False)]
 
 
 def _too_few(view: View) -> list[Caution]:

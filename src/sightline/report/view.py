@@ -16,11 +16,14 @@ from sightline.store import Run
 
 AVERAGE = "average"
 _TITLES = {
-    "grad-cam": "Grad-CAM",
-    "grad-cam++": "Grad-CAM++",
-    "integrated-gradients": "Integrated Gradients",
-    "average-mask": "average mask",
-}
+    "grad-cam": "Grad-CAM", "grad-cam++": "Grad-CAM++", "hires-cam": "HiResCAM", "layer-cam": "LayerCAM", "cam": "CAM",
+    "xgrad-cam": "XGrad-CAM", "eigen-cam": "Eigen-CAM", "ablation-cam": "Ablation-CAM", "score-cam": "Score-CAM",
+    "guided-grad-cam": "Guided Grad-CAM", "gradient": "Gradient", "input-x-gradient": "Input × gradient",
+    "smoothgrad": "SmoothGrad", "smoothgrad-squared": "SmoothGrad²", "vargrad": "VarGrad", "smooth-ig": "Smooth IG",
+    "guided-backprop": "Guided backpropagation", "deconvnet": "DeconvNet", "deeplift": "DeepLIFT",
+    "integrated-gradients": "Integrated Gradients", "gradient-shap": "GradientSHAP", "deepshap": "DeepSHAP",
+    "occlusion": "Occlusion", "rise": "RISE", "average-mask": "average mask",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,180 @@
+"""DeepLIFT: differences to a baseline, handed back through the network; complete, or refused.
+
+Rules are put at the calls themselves (`torch.overrides`), so that a ReLU counts whether it is a module, a function, in
+place or used twice. Hooks on modules miss some of them silently: on torchvision's DenseNets the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from sightline.core import SightlineError
+from sightline.methods import methods
+from sightline.methods.gradient import noisy
+from sightline.methods.pass_ import Pass
+from sightline.methods.path import baseline_of
+
+TOLERANCE = 0.01
+"""Accepted error of completeness, as a share of the difference the map has to explain."""
+_SAME = 1e-6
+"""Differences below this share of the largest are none: there the rule is the plain gradient."""
+_ELEMENTWISE: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu, "relu_": torch.relu, "sigmoid": torch.sigmoid, "sigmoid_": torch.sigmoid, "tanh": torch.tanh,
+    "tanh_": torch.tanh, "silu": F.silu, "gelu": F.gelu, "softplus": F.softplus, "elu": F.elu,
+    "leaky_relu": F.leaky_relu, "hardtanh": F.hardtanh, "hardswish": F.hardswish, "relu6": F.relu6,
+}  # fmt: skip
+
+
+class _Rescale(torch.autograd.Function):
+    """An elementwise function of images and baselines (2 N, ...): the slope is that of the line between the two."""
+
+    @staticmethod
+    def forward(ctx: Any, both: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        out = function(both)
+        x, start = both.chunk(2)
+        step = x - start
+        flat = step.abs() <= _SAME * step.abs().amax()
+        with torch.enable_grad():
+            at = x.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(function(at).sum(), at)
+        y, base = out.chunk(2)
+        ctx.save_for_backward(torch.where(flat, slope, (y - base) / torch.where(flat, 1.0, step)))
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        ours = gradients[0].chunk(2)[0] * slope
+        return torch.cat([ours, torch.zeros_like(ours)]), None
+
+
+class _MaxPool(torch.autograd.Function):
+    """Maximum pooling of images and baselines (2 N, C, h, w): the difference of two maxima goes to where they were.
+
+    Lundberg and Lee's rule (arXiv:1705.07874, as their code has it): the rise from the baseline's maximum to the larger
+    of the two goes to the image's maximum, the rest to where the baseline's was.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, both: Tensor, options: tuple[Any, ...]) -> Tensor:
+        out, index = F.max_pool2d(both, *options, return_indices=True)
+        ctx.save_for_backward(both, out, index)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        both, out, index = ctx.saved_tensors
+        (x, start), (y, base), (at, was) = both.chunk(2), out.chunk(2), index.chunk(2)
+        gradient, larger = gradients[0].chunk(2)[0], torch.maximum(y, base)
+        given = torch.zeros_like(x).flatten(2)
+        given.scatter_add_(2, at.flatten(2), (gradient * (larger - base)).flatten(2))
+        given.scatter_add_(2, was.flatten(2), (gradient * (y - larger)).flatten(2))
+        plain = torch.zeros_like(given).scatter_add_(2, at.flatten(2), gradient.flatten(2))
+        step = (x - start).flatten(2)
+        flat = step.abs() <= _SAME * step.abs().amax()
+        ours = torch.where(flat, plain, given / torch.where(flat, 1.0, step)).reshape(x.shape)
+        return torch.cat([ours, torch.zeros_like(ours)]), None
+
+
+class _Rules(TorchFunctionMode):
+    """Every nonlinear call of a network follows its rule."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "").lstrip("_")
+        tensor = args[0] if args and isinstance(args[0], Tensor) else None
+        if tensor is None or not tensor.requires_grad:
+            return func(*args, **kwargs)
+        if name in _ELEMENTWISE:
+            rest = {k: v for k, v in kwargs.items() if k != "inplace"}
+            plain = _ELEMENTWISE[name]
+            extra = () if name in ("relu", "relu_", "silu", "relu6") else args[1:]
+            return _Rescale.apply(tensor, lambda t: plain(t, *extra, **rest))  # type: ignore[no-untyped-call]
+        if name == "max_pool2d":
+            return _MaxPool.apply(tensor, _pooling(args[1:], kwargs))  # type: ignore[no-untyped-call]
+        return func(*args, **kwargs)
+
+
+def _pooling(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """kernel, stride, padding, dilation, ceil_mode."""
+    names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    kernel, rest = (
+        given["kernel_size"],
+        (given.get("padding", 0), given.get("dilation", 1), given.get("ceil_mode", False)),
+    )
+    return kernel, given.get("stride") or kernel, *rest
+
+
+def _attributions(p: Pass, start: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """((N, T, h, w) summed over channels, error of completeness (N, T) as a share of the difference)."""
+    count = p.x.shape[0]
+    both = torch.cat([p.x, start]).requires_grad_()
+    with _Rules():
+        logits = p.model.net(both)  # (2 N, F)
+        scores = logits if p.of == "logit" else logits.sigmoid()
+    gap = (scores[:count] - scores[count:]).detach()[:, targets]  # (N, T)
+    maps = []
+    for place, target in enumerate(targets.tolist()):
+        last = place == len(targets) - 1
+        (slope,) = torch.autograd.grad(scores[:count, target].sum(), both, retain_graph=not last)
+        maps.append((slope[:count] * (p.x - start)).sum(1))
+    found = torch.stack(maps, 1)
+    error = (found.double().sum((2, 3)).float() - gap) / gap.abs().clamp(min=1e-3)
+    return found, error
+
+
+@methods(
+    "deeplift",
+    needs="input-gradient",
+    signed=True,
+    class_agnostic=False,
+    resolution="input",
+    source="Shrikumar et al. 2017, arXiv:1704.02685 (rescale rule)",
+)
+def deeplift(p: Pass, targets: Tensor, *, baseline: str = "black", check: bool = True) -> Tensor:
+    """Contributions of pixels to the difference from a baseline; float32 (N, T, side, side), signed.
+
+    A map sums to score(image) - score(baseline). Where it does not, because the network multiplies activations or has a
+    nonlinearity without rule, the method is refused (check=false runs it all the same).
+    `Pass.notes` gets 'deeplift/error', the sum less the difference as a share of it.
+    """
+    maps, error = _attributions(p, baseline_of(p, baseline), targets)
+    p.notes["deeplift/error"] = error
+    worst = float(error.abs().max())
+    if check and worst > TOLERANCE:
+        raise SightlineError(
+            f"deeplift on {p.model.name}: maps miss {worst:.1%} of the difference they must add up to; a nonlinear "
+            f"step of the network has no rule (products, softmax); use integrated-gradients, or check=false"
+        )
+    return maps
+
+
+@methods(
+    "deepshap",
+    needs="input-gradient",
+    signed=True,
+    class_agnostic=False,
+    resolution="input",
+    source="Lundberg and Lee 2017, arXiv:1705.07874",
+)
+def deepshap(p: Pass, targets: Tensor, *, samples: int = 8, sigma: float = 0.1, check: bool = True) -> Tensor:
+    """Mean of DeepLIFT over baselines of black with noise; float32 (N, T, side, side), signed.
+
+    sigma: of the noise, as a share of the image's range, keyed by (seed, id, draw). Sums to the score less the mean
+    score of the baselines.
+    """
+    black, total = baseline_of(p, "black"), p.x.new_zeros((p.x.shape[0], len(targets), *p.x.shape[2:]))
+    worst = 0.0
+    for x in noisy(p, samples, sigma):
+        maps, error = _attributions(p, black + (x - p.x), targets)
+        total, worst = total + maps, max(worst, float(error.abs().max()))
+    if check and worst > TOLERANCE:
+        raise SightlineError(f"deepshap on {p.model.name}: maps miss {worst:.1%} of the difference; see deeplift")
+    return total / samples
