@@ -56,3 +56,27 @@ def model(net: nn.Module | None = None, seed: int = 0, mirrored: bool = False) -
 
 def batch(count: int, seed: int = 1) -> Tensor:
     return torch.randn((count, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(seed))
+
+
+def transformer() -> Model:
+    """A vision transformer of two blocks with a class token, on the same input."""
+    import timm
+
+    torch.manual_seed(0)
+    net = timm.models.VisionTransformer(img_size=SIDE, patch_size=4, embed_dim=24, depth=2, num_heads=2, num_classes=3)
+    for block in net.blocks:
+        nn.init.normal_(block.attn.qkv.weight, 0, 0.3)
+    nn.init.normal_(net.head.weight)
+    return wrap(net, FINDINGS, size=SIDE, mean=0.3, std=0.4, features="blocks.1.norm1")
+
+
+def model_for(needs: str, mirrored: bool = False) -> Model:
+    """A network that can serve a method."""
+    return transformer() if needs == "attention" else model(mirrored=mirrored)
+
+
+def last_bias(net: nn.Module) -> nn.Parameter:
+    """Of the logits."""
+    found = net.head.bias if hasattr(net, "head") else net.out.bias
+    assert isinstance(found, nn.Parameter)
+    return found

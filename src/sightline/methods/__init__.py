@@ -22,8 +22,9 @@ __all__ = ["MethodFacts", "Of", "Pass", "Prior", "methods", "run_method", "salie
 class MethodFacts:
     """What is known of a method before it runs."""
 
-    needs: Literal["features", "input-gradient", "nothing", "prior"]
-    """nothing: no gradient and no features, perhaps the image; prior: maps given by the caller."""
+    needs: Literal["features", "input-gradient", "attention", "nothing", "prior"]
+    """attention: a plain vision transformer; nothing: no gradient and no features, perhaps the image; prior: maps given
+    by the caller."""
     signed: bool
     """Whether negative values mean evidence against the finding."""
     class_agnostic: bool
@@ -110,10 +111,13 @@ def saliency(
         return {name: run_method(p, name, chosen) for name in names}
 
 
-from sightline.methods import cam as _cam  # noqa: E402, F401  (registers on import)
+from sightline.methods import attention as _attention  # noqa: E402, F401  (registers on import)
+from sightline.methods import cam as _cam  # noqa: E402, F401
 from sightline.methods import controls as _controls  # noqa: E402, F401
 from sightline.methods import deeplift as _deeplift  # noqa: E402, F401
 from sightline.methods import gradient as _gradient  # noqa: E402, F401
+from sightline.methods import lrp as _lrp  # noqa: E402, F401
 from sightline.methods import path as _path  # noqa: E402, F401
 from sightline.methods import perturbation as _perturbation  # noqa: E402, F401
 from sightline.methods import rectified as _rectified  # noqa: E402, F401
+from sightline.methods import regions as _regions  # noqa: E402, F401

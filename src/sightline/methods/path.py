@@ -48,7 +48,7 @@ def integrated_gradients(p: Pass, targets: Tensor, *, baseline: str = "black", n
     level = nodes or FIRST_NODES
     while pending.any():
         rows, cols = pending.any(1).nonzero()[:, 0], pending.any(0).nonzero()[:, 0]
-        found = _integrate(p.take(rows), start[rows], targets[cols], level)  # (M, S, h, w)
+        found = integrate(p.take(rows), start[rows], targets[cols], level)  # (M, S, h, w)
         block = (rows[:, None], cols[None])
         open_ = pending[block]
         maps[block] = torch.where(open_[:, :, None, None], found, maps[block])
@@ -88,8 +88,8 @@ def _blurred(x: Tensor, sigma: float) -> Tensor:
     return F.conv2d(rows, kernel[:, :, :, None], groups=x.shape[1])
 
 
-def _integrate(p: Pass, start: Tensor, targets: Tensor, nodes: int) -> Tensor:
-    """float32 (N, T, h, w): path integral with Gauss-Legendre nodes, summed over channels."""
+def integrate(p: Pass, start: Tensor, targets: Tensor, nodes: int) -> Tensor:
+    """float32 (N, T, h, w): integral of gradients on the way from `start`, Gauss-Legendre nodes, channels summed."""
     at, weights = cast("tuple[np.ndarray, np.ndarray]", np.polynomial.legendre.leggauss(nodes))  # on [-1, 1]
     step = p.x - start
     total = p.x.new_zeros((p.x.shape[0], len(targets), *p.x.shape[2:]))
@@ -117,7 +117,7 @@ def smooth_ig(
     if nodes < 1:
         raise SightlineError(f"nodes={nodes}; allowed: from 1")
     start = baseline_of(p, baseline)
-    total = sum(_integrate(p.at(x), start, targets, nodes) for x in noisy(p, samples, sigma))
+    total = sum(integrate(p.at(x), start, targets, nodes) for x in noisy(p, samples, sigma))
     assert isinstance(total, Tensor)
     return total / samples
 
@@ -144,3 +144,62 @@ def gradient_shap(p: Pass, targets: Tensor, *, samples: int = 20, sigma: float =
         gradient = p.at(start + share * (p.x - start)).input_gradient(targets)
         total += torch.einsum("ntchw,nchw->nthw", gradient, p.x - start)
     return total / samples
+
+
+@methods(
+    "blur-ig",
+    needs="input-gradient",
+    signed=True,
+    class_agnostic=False,
+    resolution="input",
+    source="Xu et al. 2020, arXiv:2004.03383",
+)
+def blur_ig(p: Pass, targets: Tensor, *, nodes: int = 20, sigma: float = 0.15) -> Tensor:
+    """Gradients on the way from a blurred image to the sharp one; float32 (N, T, side, side), signed.
+
+    sigma: of the strongest blur, as a share of the side; scales are equally spaced. Sums to the score less that of the
+    blurred image as nodes grow, without a baseline of a color no radiograph has.
+    """
+    if nodes < 1 or sigma <= 0:
+        raise SightlineError(f"nodes={nodes}, sigma={sigma}; allowed: nodes from 1, sigma above 0")
+    strongest = sigma * p.x.shape[-1]
+    total = p.x.new_zeros((p.x.shape[0], len(targets), *p.x.shape[2:]))
+    before = _blurred(p.x, strongest)
+    for step in range(1, nodes + 1):
+        width = strongest * (1 - step / nodes)
+        after = _blurred(p.x, width) if width > 0.2 else p.x
+        gradient = p.at((before + after) / 2).input_gradient(targets)  # at the middle of the step
+        total += torch.einsum("ntchw,nchw->nthw", gradient, after - before)
+        before = after
+    return total
+
+
+@methods(
+    "layer-conductance",
+    needs="features",
+    signed=True,
+    class_agnostic=False,
+    resolution="features",
+    source="Dhamdhere et al. 2018, arXiv:1805.12233",
+)
+def layer_conductance(p: Pass, targets: Tensor, *, nodes: int = 32, baseline: str = "black") -> Tensor:
+    """What flows through each place of the features on the way from a baseline; float32 (N, T, h', w'), signed.
+
+    The trapezoidal sum of gradients times steps of the features, summed over channels: it adds up to
+    score(image) - score(baseline). One forward per node serves every finding.
+    """
+    if nodes < 1:
+        raise SightlineError(f"nodes={nodes}; allowed: from 1")
+    start = baseline_of(p, baseline)
+    total: Tensor | None = None
+    before: tuple[Tensor, Tensor] | None = None
+    for step in range(nodes + 1):
+        at = p.at(start + step / nodes * (p.x - start))
+        features = at.features
+        now = features, torch.stack([at.feature_gradient(t) for t in targets.tolist()], 1)  # (N, T, K, h', w')
+        if before is not None:
+            part = torch.einsum("ntkhw,nkhw->nthw", (now[1] + before[1]) / 2, now[0] - before[0])
+            total = part if total is None else total + part
+        before = now
+    assert total is not None
+    return total

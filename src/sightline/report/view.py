@@ -22,7 +22,10 @@ _TITLES = {
     "smoothgrad": "SmoothGrad", "smoothgrad-squared": "SmoothGrad²", "vargrad": "VarGrad", "smooth-ig": "Smooth IG",
     "guided-backprop": "Guided backpropagation", "deconvnet": "DeconvNet", "deeplift": "DeepLIFT",
     "integrated-gradients": "Integrated Gradients", "gradient-shap": "GradientSHAP", "deepshap": "DeepSHAP",
-    "occlusion": "Occlusion", "rise": "RISE", "average-mask": "average mask",
+    "lrp": "LRP",
+    "occlusion": "Occlusion", "rise": "RISE", "xrai": "XRAI", "blur-ig": "Blur IG",
+    "layer-conductance": "Layer conductance", "attention-rollout": "Attention rollout",
+    "attention-relevance": "Attention relevance", "average-mask": "average mask",
 }  # fmt: skip
 
 
