@@ -44,7 +44,7 @@ def written_out(net: Dense, x: Tensor, target: int, rule: str, gamma: float) -> 
         w, b = layer.weight, torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias
         parts = w * a  # (out, in)
         if rule == "gamma":
-            parts, b = (w + gamma * w.relu()) * a, b + gamma * b.relu()
+            parts, b = parts + gamma * parts.relu(), b + gamma * b.relu()
         elif rule == "alpha1-beta0":
             parts, b = parts.relu(), b.relu()
         total = parts.sum(1) + b
@@ -71,6 +71,25 @@ def test_with_relu_and_a_tiny_epsilon_it_is_input_times_gradient() -> None:
     got = saliency(m, x, None, ["lrp?rule=epsilon&epsilon=1e-9", "input-x-gradient"])
     a, b = got.values()
     assert torch.allclose(a, b, atol=1e-3 * float(b.abs().max()))
+
+
+@pytest.mark.parametrize("rule", ["epsilon", "gamma", "alpha1-beta0"])
+def test_a_batch_norm_behind_a_convolution_is_part_of_it(rule: str) -> None:
+    torch.manual_seed(2)
+    conv, norm = nn.Conv2d(3, 8, 5, 2), nn.BatchNorm2d(8)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    nn.init.normal_(norm.running_mean)
+    nn.init.uniform_(norm.running_var, 0.5, 2)
+    tail = [nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)]
+    fused = nn.utils.fusion.fuse_conv_bn_eval(conv.eval(), norm.eval())
+    x = batch(2)
+    spec = f"lrp?rule={rule}&epsilon=1e-6"
+    apart, one = (
+        saliency(wrap(nn.Sequential(*head, *tail), THREE, size=24, mean=0.3, std=0.4), x, None, [spec])[spec]
+        for head in ((conv, norm), (fused,))
+    )
+    assert torch.allclose(apart, one, atol=1e-4 * float(one.abs().max()))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "densenet121", "vgg11"])

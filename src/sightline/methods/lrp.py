@@ -1,14 +1,15 @@
 """Layer-wise relevance propagation, as a gradient with other weights.
 
 Where a layer passes relevance in proportion to its contributions, relevance is the input times a gradient: of the layer
-itself (epsilon rule), or of the same layer with larger positive weights (gamma, alpha-beta), scaled so that what flows
-in is what flows out. Written so, batch norm needs no folding (it scales the gradient on its way), and ReLUs count
-wherever they are called.
+itself (epsilon rule), or of the same layer with larger positive contributions (gamma, alpha-beta), scaled so that what
+flows in is what flows out. Written so, ReLUs count wherever they are called. A batch norm right behind a convolution is
+folded into it; one that stands alone, as in DenseNets, is a linear layer of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,8 +23,31 @@ from sightline.methods.pass_ import Pass
 
 RULES = ("epsilon", "gamma", "alpha1-beta0")
 _LINEAR: dict[str, Callable[..., Tensor]] = {"conv2d": F.conv2d, "linear": F.linear}
+_BATCH_NORM = ("running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
 _CURVED = frozenset({"sigmoid", "tanh", "silu", "gelu", "softplus", "elu", "hardswish"})
 """Elementwise functions that are no ReLU: relevance passes them as it is, by the ratio of output to input."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call of a linear layer."""
+
+    layer: Callable[..., Tensor]
+    x: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    rest: tuple[Any, ...]
+    options: dict[str, Any]
+
+    def of(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return self.layer(x, weight, bias, *self.rest, **self.options)
+
+    def folded(self, mean: Tensor, var: Tensor, gain: Tensor | None, shift: Tensor | None, eps: float) -> _Call:
+        """The same with a batch norm behind it as part of its weights."""
+        scale = (1.0 if gain is None else gain) / torch.sqrt(var + eps)  # (outputs,)
+        bias = (0.0 if self.bias is None else self.bias) - mean
+        weight = self.weight * scale.reshape(-1, *(1,) * (self.weight.dim() - 1))
+        return replace(self, weight=weight, bias=bias * scale + (0.0 if shift is None else shift))
 
 
 class _Rules(TorchFunctionMode):
@@ -32,34 +56,40 @@ class _Rules(TorchFunctionMode):
     def __init__(self, rule: str, epsilon: float, gamma: float) -> None:
         super().__init__()
         self.rule, self.epsilon, self.gamma, self.count = rule, epsilon, gamma, 0
+        self.last: tuple[Tensor, _Call] | None = None
+        """The output of the last convolution, in case a batch norm comes next."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "").lstrip("_").rstrip("_")
         if name in _LINEAR and args:
             self.count += 1
-            return self._linear(_LINEAR[name], *args, **kwargs)
+            return self._called(_LINEAR[name], *args, **kwargs)
+        if name == "batch_norm" and self.last is not None and args[0] is self.last[0]:
+            given = dict(zip(_BATCH_NORM, args[1:], strict=False)) | kwargs
+            mean, var, gain, shift = (given.get(k) for k in ("running_mean", "running_var", "weight", "bias"))
+            return self._passed(self.last[1].folded(mean, var, gain, shift, given.get("eps", 1e-5)))
         out = func(*args, **kwargs)
         if name in _CURVED and args and isinstance(args[0], Tensor):
             return args[0] * _ratio(out, args[0])
         return out
 
-    def _linear(self, layer: Callable[..., Tensor], x: Tensor, weight: Tensor, *rest: Any, **options: Any) -> Tensor:
-        """The layer's own output, whose gradient is the rule's."""
+    def _called(self, layer: Callable[..., Tensor], x: Tensor, weight: Tensor, *rest: Any, **options: Any) -> Tensor:
         bias = rest[0] if rest else options.pop("bias", None)
-        rest = rest[1:]
-        z = layer(x, weight, bias, *rest, **options)
+        call = _Call(layer, x, weight, bias, rest[1:], options)
+        out = self._passed(call)
+        self.last = (out, call)
+        return out
+
+    def _passed(self, call: _Call) -> Tensor:
+        """The layer's own output, whose gradient is the rule's."""
+        z = call.of(call.x, call.weight, call.bias)
         if self.rule == "epsilon":
             return z * _ratio(z, z, self.epsilon)
-        up, down = weight.clamp(min=0), weight.clamp(max=0)
-        raised = None if bias is None else bias.clamp(min=0)
-        if self.rule == "gamma":
-            more = None if bias is None else bias + self.gamma * bias.clamp(min=0)
-            other = layer(x, weight + self.gamma * up, more, *rest, **options)
-        else:  # positive contributions alone: of positive inputs by positive weights, of negative by negative
-            other = layer(x.clamp(min=0), up, raised, *rest, **options) + layer(
-                x.clamp(max=0), down, None, *rest, **options
-            )
+        raised = None if call.bias is None else call.bias.clamp(min=0)
+        up, down = call.weight.clamp(min=0), call.weight.clamp(max=0)
+        positive = call.of(call.x.clamp(min=0), up, raised) + call.of(call.x.clamp(max=0), down, None)
+        other = z + self.gamma * positive if self.rule == "gamma" else positive
         return other * _ratio(z, other, self.epsilon)
 
 
