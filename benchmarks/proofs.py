@@ -146,7 +146,7 @@ def kills(out: Path) -> bool:
     killed = 0
     for _ in range(3):
         child = subprocess.Popen([*command, str(out / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(random.uniform(0.25, 0.6) * whole)
+        time.sleep(random.uniform(0.12, 0.3) * whole)
         os.kill(child.pid, signal.SIGKILL)
         killed += child.wait() == -signal.SIGKILL
     subprocess.run([*command, str(out / "killed")], check=True, capture_output=True)

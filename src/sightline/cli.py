@@ -23,6 +23,7 @@ _train = App(name="train", help="Train a classifier on a data set, or an ensembl
 _STUDIES = {"localization": "Do maps find what radiologists marked? Trains, explains, scores and reports."}
 _COMMANDS = {
     "score": ("score_maps", "Score maps made elsewhere against a data set's marks. Needs no torch."),
+    "check-method": ("check_methods", "Try the laws every method must hold to, on a method of your own."),
     "report": ("write_report", "Write a run's report again."),
     "show": ("show", "Print what a run found."),
     "list": ("list_names", "Data sets, models, methods, metrics and studies that can be named."),
