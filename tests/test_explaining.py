@@ -112,3 +112,28 @@ def test_an_untrained_copy_is_a_control(toy_data: Dataset, tmp_path: Path) -> No
     run = sl.explain(toy_data, untrained(model), ["grad-cam"], out=tmp_path / "run", prefix="control/untrained")
     assert list(run.sources) == ["control/untrained/grad-cam"]
     assert set(sl.score(run, toy_data, ["iou"])["kind"]) == {"control"}
+
+
+def test_a_map_that_breaks_its_axiom_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sightline.methods import deeplift
+
+    data = sl.dataset("phantom:6?size=48")
+    model = sl.open_model("small?side=32", data.findings)
+    whole = deeplift._attributions
+
+    def misses(p: object, start: object, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        maps, error = whole(p, start, targets)  # type: ignore[arg-type]
+        error = torch.zeros_like(error)
+        error[[i for i, name in enumerate(p.ids) if name == data.radiographs[2].id], 1] = 0.3  # type: ignore[attr-defined]
+        return maps, error
+
+    monkeypatch.setattr(deeplift, "_attributions", misses)
+    statuses = []
+    for batch in (1, 4):
+        run = sl.explain(data, model, ["deeplift"], batch=batch)
+        found = {(r.id, m.finding): m for r in data.radiographs for m in run.of(r.id)}
+        refused = {key: m.why for key, m in found.items() if m.status == "refused"}
+        assert set(refused) == {(data.radiographs[2].id, data.findings[1])}
+        assert "does not add up" in next(iter(refused.values()))
+        statuses.append({key: m.status for key, m in found.items()})
+    assert statuses[0] == statuses[1], "whoever shares its batch"

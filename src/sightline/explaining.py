@@ -123,15 +123,17 @@ def _explain_into(run: Run, job: _Job) -> None:
 
 
 @dataclass(slots=True)
-class _Sums:
-    """What the members of a model say of the readable images of a block, added up: a member of one, or many."""
+class _Answers:
+    """What the members of a model say of the readable images of a block: summed while they speak, then averaged."""
 
     probabilities: Array
-    """float64 (N, F): summed, or the greatest."""
+    """float64 (N, F): mean, or the greatest."""
     voices: Array
     """int64 (F,): members that spoke."""
     maps: dict[str, Array | str]
     """Source -> float32 (N, F, h, w), or why a member refused."""
+    refused: dict[tuple[str, int, int], str]
+    """(source, row, column) -> why a member refused this map."""
 
 
 def _explain_block(radiographs: Sequence[Radiograph], job: _Job) -> dict[str, list[SaliencyMap]]:
@@ -140,33 +142,37 @@ def _explain_block(radiographs: Sequence[Radiograph], job: _Job) -> dict[str, li
     read = [_read(r, first) for r in radiographs]
     good = [i for i, one in enumerate(read) if not isinstance(one, str)]
     seen = [one[0] for one in read if not isinstance(one, str)]
-    probabilities, values = _answers(seen, tuple(radiographs[i].id for i in good), job)
+    said = _answers(seen, tuple(radiographs[i].id for i in good), job)
     maps: dict[str, list[SaliencyMap]] = {source: [] for source in job.methods}
     for source in job.methods:
         for i, radiograph in enumerate(radiographs):
             one = read[i]
-            got = one if isinstance(one, str) else values[source]
+            got, row = (one, -1) if isinstance(one, str) else (said.maps[source], good.index(i))
             frame = Frame.whole(radiograph.size or (1, 1)) if isinstance(one, str) else one[1]
             for column, finding in enumerate(job.findings):
-                if isinstance(got, str):
+                why = got if isinstance(got, str) else said.refused.get((source, row, column), "")
+                if why or isinstance(got, str):
                     status: Status = "unreadable" if isinstance(one, str) else "refused"
-                    m = SaliencyMap(radiograph.id, finding, source, _NOTHING, frame, status=status, why=got)
+                    m = SaliencyMap(radiograph.id, finding, source, _NOTHING, frame, status=status, why=why)
                 else:
-                    row = good.index(i)
-                    m = _map(radiograph.id, finding, source, got[row, column], frame, probabilities[row, column])
+                    probability = said.probabilities[row, column]
+                    m = _map(radiograph.id, finding, source, got[row, column], frame, probability)
                 maps[source].append(m)
     return maps
 
 
-def _answers(seen: Sequence[Array], ids: tuple[str, ...], job: _Job) -> tuple[Array, dict[str, Array | str]]:
-    """Probabilities (N, F) and, per source, maps (N, F, h, w) or why a method refused; averaged over members."""
+def _answers(seen: Sequence[Array], ids: tuple[str, ...], job: _Job) -> _Answers:
+    """Of images (side, side): every member asked in turn, and the mean of what they said."""
     shape = (len(seen), len(job.findings))
-    sums = _Sums(np.zeros(shape), np.zeros(shape[1], int), dict.fromkeys(job.methods, ""))
+    said = _Answers(np.zeros(shape), np.zeros(shape[1], int), dict.fromkeys(job.methods, ""), {})
     for model, findings in _members(job.model) if seen else ():
-        _add_member(sums, model, [f for f in job.findings if f in findings], seen, ids, job)
-    voices = np.maximum(sums.voices, 1)
-    means = {s: m if isinstance(m, str) else m / voices[:, None, None].astype(m.dtype) for s, m in sums.maps.items()}
-    return sums.probabilities / (1 if _takes_most(job) else voices), means
+        _add_member(said, model, [f for f in job.findings if f in findings], seen, ids, job)
+    voices = np.maximum(said.voices, 1)
+    said.probabilities /= 1 if _takes_most(job) else voices
+    for maps in said.maps.values():
+        if not isinstance(maps, str):
+            maps /= voices[:, None, None].astype(maps.dtype)
+    return said
 
 
 def _takes_most(job: _Job) -> bool:
@@ -181,23 +187,24 @@ def _members(model: Model | Ensemble) -> Iterator[tuple[Model, tuple[str, ...]]]
 
 
 def _add_member(
-    sums: _Sums, model: Model, findings: Sequence[str], seen: Sequence[Array], ids: tuple[str, ...], job: _Job
+    said: _Answers, model: Model, findings: Sequence[str], seen: Sequence[Array], ids: tuple[str, ...], job: _Job
 ) -> None:
-    """Explain the images of a block (side, side) by one member, batch by batch, and add it to the sums."""
+    """Explain the images of a block (side, side) by one member, batch by batch, and add it to the said."""
     if not findings:
         return
     columns = [job.findings.index(f) for f in findings]
-    sums.voices[columns] += 1
+    said.voices[columns] += 1
     for start in range(0, len(seen), job.batch):
         rows = slice(start, min(start + job.batch, len(seen)))
         x = model.normalize(torch.from_numpy(np.stack(seen[rows]))).to(model.device)  # (B, C, side, side)
-        probabilities, values = _run_methods(model, x, ids[rows], findings, job)
-        before = sums.probabilities[rows, columns]
-        sums.probabilities[rows, columns] = (
+        probabilities, values, refused = _run_methods(model, x, ids[rows], findings, job)
+        said.refused |= {(source, start + row, columns[at]): why for (source, row, at), why in refused.items()}
+        before = said.probabilities[rows, columns]
+        said.probabilities[rows, columns] = (
             np.maximum(before, probabilities) if _takes_most(job) else before + probabilities
         )
         for source, maps in values.items():
-            sums.maps[source] = _added(sums.maps[source], maps, rows, columns, (len(seen), len(job.findings)), job)
+            said.maps[source] = _added(said.maps[source], maps, rows, columns, (len(seen), len(job.findings)), job)
 
 
 def _added(
@@ -233,10 +240,12 @@ def _read(radiograph: Radiograph, model: Model) -> tuple[Array, Frame] | str:
 
 def _run_methods(
     model: Model, x: Tensor, ids: tuple[str, ...], findings: Sequence[str], job: _Job
-) -> tuple[Array, dict[str, Array | str]]:
-    """(probabilities (N, T), source -> maps (N, T, h, w) or why the method refused)."""
+) -> tuple[Array, dict[str, Array | str], dict[tuple[str, int, int], str]]:
+    """Probabilities (N, T); source -> maps (N, T, h, w), or why the method refused; (source, row, column) -> why it
+    does not answer for this map."""
     targets = target_indices(model, findings)
     values: dict[str, Array | str] = {}
+    refused: dict[tuple[str, int, int], str] = {}
     with Pass(model, x, of=job.of, ids=ids, seed=job.seed) as p:
         probabilities = p.probabilities[:, targets].double().cpu().numpy()
         for source, method in job.methods.items():
@@ -244,7 +253,10 @@ def _run_methods(
                 values[source] = run_method(p, method, targets).cpu().numpy()
             except SightlineError as error:
                 values[source] = str(error)
-    return probabilities, values
+                continue
+            if p.refused is not None:
+                refused |= {(source, row, at): p.refused[1] for row, at in p.refused[0].nonzero().tolist()}
+    return probabilities, values, refused
 
 
 def _map(radiograph: str, finding: str, source: str, values: Array, frame: Frame, probability: float) -> SaliencyMap:

@@ -59,7 +59,8 @@ def run_method(p: Pass, spec: str, targets: Tensor) -> Tensor:
     """One method, 'NAME' or 'NAME?option=value', on an open pass -> float32 (N, T, h', w').
 
     Errors: `UnknownNameError` for a method that does not exist; `SightlineError` for an option it has not, for a
-    method that needs what the model or the caller does not give, or one that breaks its contract.
+    method that needs what the model or the caller does not give, or one that breaks its contract. Maps that a method
+    does not answer for are NaN; `Pass.refused` says which, and why.
     """
     name, argument, given = parse_spec(spec)
     method = methods[name]
@@ -68,6 +69,7 @@ def run_method(p: Pass, spec: str, targets: Tensor) -> Tensor:
     options = typed_options(spec, method.call, given)
     if method.facts.needs == "prior" and p.prior is None:
         raise SightlineError(f"{name} needs maps known beforehand; give prior=Tensor (N, T, h, w) or a function")
+    p.refused = None
     maps = method.call(p, targets, **options)
     wanted = (p.x.shape[0], len(targets))
     if not isinstance(maps, Tensor) or maps.dim() != 4 or tuple(maps.shape[:2]) != wanted or 0 in maps.shape[2:]:
@@ -75,6 +77,8 @@ def run_method(p: Pass, spec: str, targets: Tensor) -> Tensor:
         raise SightlineError(f"method {name} returned {got}; it must return a tensor {wanted} + (h, w)")
     if maps.dtype != torch.float32:
         raise SightlineError(f"method {name} returned {maps.dtype}; it must return float32")
+    if p.refused is not None:
+        maps = maps.masked_fill(p.refused[0][..., None, None], torch.nan)
     return maps.detach()
 
 
@@ -95,6 +99,7 @@ def saliency(
     names: methods, with options where wanted ('integrated-gradients?baseline=mean&nodes=32'). of: what is explained.
     ids, seed: key the random numbers of methods that draw any. prior: see `Prior`.
     Returns {name: float32 (N, T, h', w')}, each in its method's own resolution, raw. The model is left as it was.
+    Errors: as `run_method`, and `SightlineError` for a method that does not answer for one of the maps.
 
     >>> from torch import nn
     >>> from sightline.models import wrap
@@ -108,7 +113,13 @@ def saliency(
         raise SightlineError(f"names is a list of methods, not the text {names!r}; write [{names!r}]")
     chosen = target_indices(model, targets)
     with Pass(model, x, ids=ids, seed=seed, of=of, prior=prior) as p:
-        return {name: run_method(p, name, chosen) for name in names}
+        maps = {}
+        for name in names:
+            maps[name] = run_method(p, name, chosen)
+            if p.refused is not None:
+                count, why = int(p.refused[0].sum()), p.refused[1]
+                raise SightlineError(f"{name} on {model.name} refuses {count} of {p.refused[0].numel()} maps: {why}")
+        return maps
 
 
 from sightline.methods import attention as _attention  # noqa: E402, F401  (registers on import)

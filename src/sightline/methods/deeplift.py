@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from sightline.core import SightlineError
 from sightline.methods import methods
 from sightline.methods.gradient import noisy
 from sightline.methods.pass_ import Pass
@@ -130,6 +129,17 @@ def _attributions(p: Pass, start: Tensor, targets: Tensor) -> tuple[Tensor, Tens
     return found, error
 
 
+def _incomplete(error: Tensor) -> tuple[Tensor, str] | None:
+    """Maps (N, T) that do not add up, as `Pass.refused` takes them."""
+    wrong = error.abs() > TOLERANCE
+    if not bool(wrong.any()):
+        return None
+    return wrong, (
+        f"the map does not add up to the difference it explains (it misses up to {float(error.abs().max()):.1%}): a "
+        "nonlinear step of the network has no rule (products, softmax); use integrated-gradients, or check=false"
+    )
+
+
 @methods(
     "deeplift",
     needs="input-gradient",
@@ -141,18 +151,14 @@ def _attributions(p: Pass, start: Tensor, targets: Tensor) -> tuple[Tensor, Tens
 def deeplift(p: Pass, targets: Tensor, *, baseline: str = "black", check: bool = True) -> Tensor:
     """Contributions of pixels to the difference from a baseline; float32 (N, T, side, side), signed.
 
-    A map sums to score(image) - score(baseline). Where it does not, because the network multiplies activations or has a
-    nonlinearity without rule, the method is refused (check=false runs it all the same).
+    A map sums to score(image) - score(baseline). One that does not, because the network multiplies activations or has a
+    nonlinearity without rule, is refused (check=false gives it all the same).
     `Pass.notes` gets 'deeplift/error', the sum less the difference as a share of it.
     """
     maps, error = _attributions(p, baseline_of(p, baseline), targets)
     p.notes["deeplift/error"] = error
-    worst = float(error.abs().max())
-    if check and worst > TOLERANCE:
-        raise SightlineError(
-            f"deeplift on {p.model.name}: maps miss {worst:.1%} of the difference they must add up to; a nonlinear "
-            f"step of the network has no rule (products, softmax); use integrated-gradients, or check=false"
-        )
+    if check:
+        p.refused = _incomplete(error)
     return maps
 
 
@@ -171,10 +177,10 @@ def deepshap(p: Pass, targets: Tensor, *, samples: int = 8, sigma: float = 0.1, 
     score of the baselines.
     """
     black, total = baseline_of(p, "black"), p.x.new_zeros((p.x.shape[0], len(targets), *p.x.shape[2:]))
-    worst = 0.0
+    worst = torch.zeros_like(total[:, :, 0, 0])
     for x in noisy(p, samples, sigma):
         maps, error = _attributions(p, black + (x - p.x), targets)
-        total, worst = total + maps, max(worst, float(error.abs().max()))
-    if check and worst > TOLERANCE:
-        raise SightlineError(f"deepshap on {p.model.name}: maps miss {worst:.1%} of the difference; see deeplift")
+        total, worst = total + maps, torch.maximum(worst, error.abs())
+    if check:
+        p.refused = _incomplete(worst)
     return total / samples

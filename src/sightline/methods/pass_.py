@@ -68,6 +68,8 @@ class Pass:
         self.prior = prior
         self.notes: dict[str, Tensor] = {}
         """What methods report beside their maps: 'METHOD/QUANTITY' -> (N, T), for the targets asked for last."""
+        self.refused: tuple[Tensor, str] | None = None
+        """Maps, bool (N, T), that the method asked last would not answer for, and why; None: it answers for all."""
         self._root = self  # whose `with` block this pass lives in
         self._stack = ExitStack()
         self._open = False
