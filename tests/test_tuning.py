@@ -28,6 +28,8 @@ def test_a_run_tuned_on_other_data(tmp_path: Path) -> None:
     table = pd.DataFrame(rows, columns=["protocol", "source", "finding", "threshold", "cutoff"])
     run.write_table("tuning", table)
     assert thresholds_from(str(tmp_path / "run"), "threshold") == {"Edema": 0.3}
+    records = chosen("both", "", 0.0, str(tmp_path / "run"), "")
+    assert {r.name: r.binarizer_of("Edema") for r in records} == {"published": "above:0.7", "corrected": "above:0.3"}
     run.write_table("tuning", pd.concat([table, table.assign(source="m/b", threshold=0.6)]))
     with pytest.raises(DataError, match=r"several sources \(m/a, m/b\); name one"):
         thresholds_from(str(tmp_path / "run"), "threshold")

@@ -14,26 +14,37 @@ from sightline.store import Run
 
 
 def chosen(protocol: str, binarizer: str, smooth: float, thresholds: str, cutoffs: str) -> tuple[Protocol, ...]:
-    """The protocols behind a name, with what a user chose instead; thresholds and cutoffs as `thresholds_from`."""
-    return adjusted(
-        protocols(protocol),
-        binarizer=binarizer,
-        smooth=smooth,
-        thresholds=thresholds_from(thresholds, "threshold") if thresholds else None,
-        cutoffs=thresholds_from(cutoffs, "cutoff") if cutoffs else None,
-    )
+    """The protocols behind a name, with what a user chose instead; thresholds and cutoffs as `thresholds_from`.
+
+    Of a run that was tuned under both protocols each takes its own.
+    """
+    found: list[Protocol] = []
+    for one in protocols(protocol):
+        found += adjusted(
+            (one,),
+            binarizer=binarizer,
+            smooth=smooth,
+            thresholds=thresholds_from(thresholds, "threshold", one.name) if thresholds else None,
+            cutoffs=thresholds_from(cutoffs, "cutoff", one.name) if cutoffs else None,
+        )
+    return tuple(found)
 
 
-def thresholds_from(spec: str, column: Literal["threshold", "cutoff"]) -> dict[str, float]:
+def thresholds_from(spec: str, column: Literal["threshold", "cutoff"], protocol: str = "corrected") -> dict[str, float]:
     """Finding -> threshold of the map, or cutoff of the probability.
 
-    spec: a run folder, whose table `tuning` is read (FOLDER?source=NAME where it has several sources), or a CSV with
-    the columns `threshold,task` or `prob_threshold,mIoU,task` of the public scripts.
+    spec: a run folder, whose table `tuning` is read (FOLDER?source=NAME where it has several sources; tuned under
+    `protocol`, or under the only one there is), or a CSV with the columns `threshold,task` or
+    `prob_threshold,mIoU,task` of the public scripts.
     Errors: `DataError` for a file without these columns, a value that is no number, a finding given twice, or a run
     of several sources where none is named.
     """
     path, _, query = spec.partition("?")
-    table = _of_run(path, column, query.removeprefix("source=")) if Path(path).is_dir() else _of_file(path, column)
+    table = (
+        _of_run(path, column, query.removeprefix("source="), protocol)
+        if Path(path).is_dir()
+        else _of_file(path, column)
+    )
     found: dict[str, float] = {}
     for row, (task, value) in enumerate(zip(table["task"], table["value"], strict=True), start=2):
         try:
@@ -47,10 +58,10 @@ def thresholds_from(spec: str, column: Literal["threshold", "cutoff"]) -> dict[s
     return found
 
 
-def _of_run(path: str, column: str, source: str) -> pd.DataFrame:
+def _of_run(path: str, column: str, source: str, protocol: str) -> pd.DataFrame:
     table = Run.open(path).table("tuning")
-    if "corrected" in set(table["protocol"]):
-        table = table[table["protocol"] == "corrected"]
+    if protocol in set(table["protocol"]):
+        table = table[table["protocol"] == protocol]
     names = list(dict.fromkeys(table["source"]))
     if source:
         table = table[table["source"] == source]
