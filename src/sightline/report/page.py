@@ -240,7 +240,9 @@ def _methods(view: View) -> list[Block]:
     paragraphs = [
         "Intervals are 95 % bootstrap intervals, pointwise: nothing is adjusted for the number of findings or sources. "
         f"The source called best is the best by {title(view.metrics[0]) if view.metrics else 'score'} on these same "
-        "radiographs, which flatters it a little. Averages give every finding the same weight.",
+        "radiographs, which flatters it a little. Averages give every finding the same weight. Where all cases score "
+        "alike there is nothing to resample and an interval shrinks to a point: of few cases it says that no other "
+        "outcome was seen, not that none can be.",
     ]
     if view.simulated:
         paragraphs.append(
