@@ -67,7 +67,7 @@ def transfer(real: Dataset, checkpoint: str) -> None:
             x, _ = model.prepare(radiograph.read())
             probability = torch.sigmoid(model.net(x[None]))[0]
             rows += [
-                {"model": "phantom", "patient": radiograph.patient, "finding": theirs,
+                {"model": "phantom", "patient": radiograph.patient, "study": radiograph.id, "finding": theirs,
                  "probability": float(probability[model.index(ours)]), "label": radiograph.labels.get(theirs, np.nan)}
                 for ours, theirs in LABELS.items()
             ]  # fmt: skip

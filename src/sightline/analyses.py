@@ -102,8 +102,7 @@ def _pair(c: Columns, reader: str, source: str) -> tuple[list[str], Array, Array
 def _regressions(c: Cases) -> pd.DataFrame:
     """Table 1: what shape and size say of overlap, of pointing, and of the gap to the second reader."""
     published = c.protocol.fill_holes
-    t = c.table.assign(iou=c.overlap("gt&pred" if published else "gt_positive"))[c.marked]
-    t = t.assign(iou_gap=t["human_iou"] - t["iou"], hit_gap=t["human_hit"] - t["hit"])
+    t = c.outcomes("gt&pred" if published else "gt_positive")
     made = [features(t, outcome, _definition(published)).assign(outcome=outcome) for outcome in OUTCOMES]
     return pd.concat(made, ignore_index=True)
 

@@ -68,6 +68,11 @@ class Cases:
         points: dict[Slice, Slice] = {"gt&pred": "gt_positive", "full": "gt_positive"}
         return self.table["hit"].where(self._belongs(points.get(which, which)))
 
+    def outcomes(self, which: Slice) -> pd.DataFrame:
+        """The marked cases with what regressions explain: iou on a slice, hit, and iou_gap, hit_gap to the reader."""
+        t = self.table.assign(iou=self.overlap(which))[self.marked]
+        return t.assign(iou_gap=t["human_iou"] - t["iou"], hit_gap=t["human_hit"] - t["hit"])
+
     def _belongs(self, which: Slice) -> pd.Series[bool]:
         t = self.table
         if which == "gt_positive":

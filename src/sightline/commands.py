@@ -108,7 +108,7 @@ def score_maps(
         evaluate(run, held, opened, names=metrics, chosen=records, findings=wanted, seed=seed, full=full)
         analyze(run, records, seed=seed)
         if legacy_csv is not None:
-            write_legacy(run, held, opened, legacy_csv, records, seed)
+            write_legacy(run, folder, opened, legacy_csv, records, seed)
     return run
 
 

@@ -26,8 +26,13 @@ def noise(*key: object, height: int, width: int) -> Array:
     >>> bool(np.array_equal(noise(0, "id1", height=2, width=2), noise(0, "id1", height=2, width=2)))
     True
     """
+    return generator(*key).random((height, width), np.float32)
+
+
+def generator(*key: object) -> np.random.Generator:
+    """Random numbers of a key, the same whatever else was drawn, on every machine."""
     digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
-    return np.random.default_rng(np.frombuffer(digest, np.uint32)).random((height, width), np.float32)
+    return np.random.default_rng(np.frombuffer(digest, np.uint32))
 
 
 def edges(image: Array) -> Array:

@@ -15,7 +15,7 @@ from sightline.cases import SWEEP
 from sightline.core import Dataset, Maps
 from sightline.engine import run_units
 from sightline.protocol import Protocol
-from sightline.scoring import Extent, Ledger, Score, Scored, Shape, require_marks, score_radiograph
+from sightline.scoring import Extent, Ledger, Score, Shape, require_marks, score_radiograph
 from sightline.stats.tables import differences, estimates
 from sightline.store import Run
 
@@ -64,14 +64,15 @@ def evaluate(
     units = blocks(len(data.radiographs))
 
     def work(key: str) -> None:
-        told = Scored([], [], [], [])
+        told: dict[str, list[Any]] = {name: [] for name in _TABLES}
         for position in units[key]:
-            radiograph = data.radiographs[position]
-            score_radiograph(radiograph, data, maps, names, chosen, findings, full, told)
+            rows = score_radiograph(data.radiographs[position], data, maps, names, chosen, findings, full)
+            for name, some in rows._asdict().items():
+                told[name] += some
 
         def write(folder: Path) -> None:
             folder.mkdir()
-            for name, rows in told._asdict().items():
+            for name, rows in told.items():
                 pq.write_table(_table(rows, _SCHEMAS[name]), folder / f"{name}.parquet")
 
         run.write_part("scores", key, write)

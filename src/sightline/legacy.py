@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +17,12 @@ import numpy as np
 import pandas as pd
 
 from sightline.cases import SWEEP, THRESHOLDS, Cases, cases, cutoff_grid, full_overlap, model_sources, reader_of
-from sightline.core import DataError, Dataset, Maps
+from sightline.core import DataError, Dataset, Maps, SaliencyMap
 from sightline.findings import CHEXLOCALIZE
 from sightline.geometry import mask_to_rle
 from sightline.placed import predicted_mask
 from sightline.protocol import PUBLISHED, Protocol
-from sightline.stats.bootstrap import published_weights
+from sightline.stats.bootstrap import published_weights, replicate
 from sightline.stats.regression import assurance, features
 from sightline.store import Run
 
@@ -52,15 +53,15 @@ def write_legacy(run: Run, maps: Maps, data: Dataset, folder: Path, chosen: Sequ
     """Write every file for every model source into FOLDER/SOURCE, where '/', '?' and the like become '-'."""
     protocol = next(p for p in chosen if p.name == PUBLISHED.name)
     sources = list(dict.fromkeys(run.table("estimates")["source"]))
-    for source in model_sources(sources):
-        out = folder / re.sub(r"[^\w.+-]+", "-", source)
+    reader = reader_of(sources)
+    human = pooled(cases(run, protocol, reader).table) if reader else None
+    folders = {source: folder / re.sub(r"[^\w.+-]+", "-", source) for source in model_sources(sources)}
+    for source, out in folders.items():
         out.mkdir(parents=True, exist_ok=True)
-        reader = reader_of(sources)
         _write_source(cases(run, protocol, source, reader), out, seed)
-        if reader:
-            human = pooled(cases(run, protocol, reader).table)
+        if human is not None:
             human.to_csv(out / "hb_precision_recall_specificity.csv")
-        _write_masks(maps, data, source, protocol, out / "saliency_segmentations.json")
+    _write_masks(maps, data, protocol, {s: out / "saliency_segmentations.json" for s, out in folders.items()})
 
 
 def _write_source(c: Cases, out: Path, seed: int) -> None:
@@ -109,10 +110,8 @@ def bootstrap(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Means of each task in 1000 resamples of radiographs, drawn as eval.py draws them; columns in the order of its
     constants."""
     values = table[list(TASKS)].to_numpy(float)  # (N, 10)
-    w = published_weights(len(values), 1000, seed).astype(float)  # (1000, N)
-    valid = ~np.isnan(values)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return pd.DataFrame((w @ np.where(valid, values, 0.0)) / (w @ valid), columns=pd.Index(TASKS))
+    drawn = replicate(values, np.arange(len(values)), published_weights(len(values), 1000, seed))
+    return pd.DataFrame(drawn.draws, columns=pd.Index(TASKS))
 
 
 def _cis(draws: pd.Series[float]) -> tuple[float, float, float]:
@@ -153,8 +152,7 @@ def _write_features(c: Cases, out: Path) -> None:
 
 
 def _write_regressions(c: Cases, out: Path) -> None:
-    marked = c.table.assign(iou=c.overlap("gt&pred"))[c.marked]
-    marked = marked.assign(iou_gap=marked["human_iou"] - marked["iou"], hit_gap=marked["human_hit"] - marked["hit"])
+    marked = c.outcomes("gt&pred")
     for name, outcome in _OUTCOMES.items():
         rows = features(marked, outcome, "published")
         told = pd.DataFrame({"task": "Overall", "feature": rows["feature"].replace(_NAMES)})
@@ -203,25 +201,35 @@ def pooled(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=pd.Index(["pathology", "precision", "recall/sensitivity", "specificity"]))
 
 
-def _write_masks(maps: Maps, data: Dataset, source: str, protocol: Protocol, file: Path) -> None:
-    """The masks of every map, as COCO run lengths, written one radiograph at a time; all ten tasks, zeros if none."""
-    cutoffs, first = dict(protocol.cutoffs), True
-    partial = file.with_name(f".{file.name}.partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write("{")
+def _write_masks(maps: Maps, data: Dataset, protocol: Protocol, files: Mapping[str, Path]) -> None:
+    """The masks of every map of some sources, as COCO run lengths, one radiograph at a time; a file per source."""
+    with ExitStack() as stack:
+        streams, partial = {}, {file: file.with_name(f".{file.name}.partial") for file in files.values()}
+        for source, file in files.items():
+            streams[source] = stack.enter_context(partial[file].open("w", encoding="utf-8"))
+        separators = dict.fromkeys(files, "{")
         for radiograph in data.radiographs:
-            held = {m.finding: m for m in maps.of(radiograph.id) if m.source == source}
-            if not held:
-                continue
-            size = next(iter(held.values())).frame.size
-            empty, masks = mask_to_rle(np.zeros(size, bool)), {}
-            for finding in CHEXLOCALIZE:
-                m = held.get(finding)
-                silent = m is None or m.probability < cutoffs.get(finding, -1.0)
-                masks[_PUBLIC.get(finding, finding)] = (
-                    empty if m is None or silent else mask_to_rle(predicted_mask(m, protocol))
-                )
-            stream.write(("" if first else ",\n") + f"{json.dumps(radiograph.id)}: {json.dumps(masks)}")
-            first = False
-        stream.write("}\n")
-    partial.replace(file)
+            held: dict[str, dict[str, SaliencyMap]] = {}
+            for m in maps.of(radiograph.id):
+                held.setdefault(m.source, {})[m.finding] = m
+            for source in [s for s in files if s in held]:
+                told = json.dumps(_masks(held[source], protocol))
+                streams[source].write(f"{separators[source]}{json.dumps(radiograph.id)}: {told}")
+                separators[source] = ",\n"
+        for source, stream in streams.items():
+            stream.write("}\n" if separators[source] != "{" else "{}\n")
+    for file, written in partial.items():
+        written.replace(file)
+
+
+def _masks(held: Mapping[str, SaliencyMap], protocol: Protocol) -> dict[str, dict[str, object]]:
+    """Task -> run lengths of one radiograph; all ten tasks, zeros where there is no map or a cutoff silences it."""
+    cutoffs, masks = dict(protocol.cutoffs), {}
+    nothing = mask_to_rle(np.zeros(next(iter(held.values())).frame.size, bool))
+    for finding in CHEXLOCALIZE:
+        m = held.get(finding)
+        silent = m is None or m.probability < cutoffs.get(finding, -1.0)
+        masks[_PUBLIC.get(finding, finding)] = (
+            nothing if m is None or silent else mask_to_rle(predicted_mask(m, protocol))
+        )
+    return masks

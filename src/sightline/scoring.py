@@ -193,16 +193,15 @@ def score_radiograph(
     chosen: Sequence[Protocol],
     findings: Sequence[str],
     full: bool = False,
-    told: Scored | None = None,
 ) -> Scored:
     """Score every map of one radiograph. A map that a source owes and does not have is scored as missing.
 
-    full: also lay the maps that nobody marked, to tell how much they claim; told: what the rows are added to.
+    full: also lay the maps that nobody marked, to tell how much they claim.
     Errors: `DataError` for two maps of one source for the same finding.
     """
     held = _by_key(maps, radiograph.id)
     owed = {(s, f) for s, covered in maps.sources.items() for f in covered if f in findings}
-    told = told or Scored([], [], [], [])
+    told = Scored([], [], [], [])
     for finding in findings:
         mark = data.marks(radiograph.id, finding, data.truth)
         truth = None if mark is None else region(mark, chosen[0].point_radius)
@@ -238,18 +237,18 @@ def _tell(
 ) -> None:
     """Add the scores of one map, where there is a mark, and its extent."""
     marked, against = truth is not None, np.zeros(m.frame.size, bool) if truth is None else truth
-    area = float(against.mean())
+    count = int(np.count_nonzero(truth)) if truth is not None else 0
     who = (m.source, radiograph.id, radiograph.patient, m.finding)
     for protocol in chosen:
         laid = _laid(m, against, protocol)
         if marked:
             head = (protocol.name, m.source, source_kind(m.source), *who[1:], reader)
             for metric, (value, status, why) in _measure(laid, m, names, protocol).items():
-                told.scores.append(Score(*head, metric, value, status, why, m.probability, area))
+                told.scores.append(Score(*head, metric, value, status, why, m.probability, count / against.size))
         if m.kind != "points":
             both, predicted = (0, 0) if isinstance(laid, tuple) else laid.claim
             status = laid[0] if isinstance(laid, tuple) else m.status
-            counts = (against.size, int(np.count_nonzero(against)), predicted, both)
+            counts = (against.size, count, predicted, both)
             told.extents.append(Extent(protocol.name, *who, *counts, m.probability, status))
 
 

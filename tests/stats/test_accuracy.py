@@ -34,6 +34,7 @@ def test_uncertain_and_unknown_labels_take_no_part() -> None:
     rows = {
         "model": "net",
         "patient": list("abcdef"),
+        "study": list("abcdef"),
         "finding": "Edema",
         "probability": [0.9, 0.8, 0.2, 0.1, 0.5, 0.6],
     }
@@ -42,5 +43,11 @@ def test_uncertain_and_unknown_labels_take_no_part() -> None:
 
 
 def test_a_finding_with_one_class_is_left_out() -> None:
-    rows = {"model": "net", "patient": list("ab"), "finding": "Edema", "probability": [0.9, 0.8], "label": [1, 1]}
-    assert accuracy(pd.DataFrame(rows)).empty
+    rows = {"model": "net", "patient": list("ab"), "study": list("ab"), "finding": "Edema", "probability": [0.9, 0.8]}
+    assert accuracy(pd.DataFrame({**rows, "label": [1, 1]})).empty
+
+
+def test_the_views_of_a_study_count_once_by_the_greatest() -> None:
+    rows = {"model": "net", "patient": list("aabc"), "study": ["a1", "a1", "b1", "c1"], "finding": "Edema"}
+    found = accuracy(pd.DataFrame({**rows, "probability": [0.1, 0.9, 0.5, 0.3], "label": [1, 1, 0, 0]}))
+    assert found.iloc[0][["mean", "n", "positives", "patients"]].tolist() == [1.0, 3, 1, 3]

@@ -223,10 +223,10 @@ def _read_marks(folder: Path, split: str, found: _Found) -> None:
         segmentations, annotations, points = (
             folder / f"{prefix}_{kind}_{split}.json" for kind in ("segmentations", "annotations", "salient_pt")
         )
-        counts = _read_annotations(annotations, reader, found) if annotations.is_file() else {}
+        drawn = annotations.is_file()
+        outlines = _read_annotations(annotations, reader, not segmentations.is_file(), found) if drawn else {}
         if segmentations.is_file():
-            found.marks = {key: mark for key, mark in found.marks.items() if key[2] != reader}
-            _read_segmentations(segmentations, reader, counts, found)
+            _read_segmentations(segmentations, reader, outlines, found)
         if points.is_file() and reader != TRUTH:
             _read_points(points, f"{reader} points", found)
     other = {"val": "test", "test": "val"}[split]
@@ -271,8 +271,8 @@ def _read_segmentations(file: Path, reader: str, outlines: Mapping[tuple[str, st
     found.warn([r for r, area in said.items() if not area], f"in {file.name} without a single marked pixel")
 
 
-def _read_annotations(file: Path, reader: str, found: _Found) -> dict[tuple[str, str], int]:
-    """Marks drawn from contours. Returns how many there are: (radiograph, finding) -> number."""
+def _read_annotations(file: Path, reader: str, draw: bool, found: _Found) -> dict[tuple[str, str], int]:
+    """How many contours there are, (radiograph, finding) -> number; draw: also make marks of them."""
     outside, counts = [], {}
     for radiograph, finding, polygons, tasks in _tasks(file, found):
         what = f"{file}, {radiograph}, {finding}"
@@ -283,6 +283,7 @@ def _read_annotations(file: Path, reader: str, found: _Found) -> dict[tuple[str,
             outside.append(f"{radiograph} {finding}")
         if contours:
             counts[radiograph, finding] = len(contours)
+        if contours and draw:
             read = partial(_draw, contours, size, what)
             found.marks[radiograph, finding, reader] = Mark(
                 radiograph, finding, reader, "region", size, read, len(contours)

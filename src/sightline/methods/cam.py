@@ -174,7 +174,7 @@ def ablation_cam(p: Pass, targets: Tensor) -> Tensor:
     one linear layer the fall is known from the gradient; other heads are asked once per channel.
     """
     score = p.scores[:, targets]  # (N, T)
-    if p.of == "logit" and p.head_is_affine:
+    if p.of == "logit" and p.model.head_is_affine:
         fall = torch.stack([(p.features * p.feature_gradient(t)).sum((2, 3)) for t in targets.tolist()], 1)  # (N, T, K)
     else:
         fall = torch.stack([score - p.scores_without(k)[:, targets] for k in range(p.features.shape[1])], 2)

@@ -120,18 +120,8 @@ def lrp(p: Pass, targets: Tensor, *, rule: str = "gamma", epsilon: float = 1e-3,
         raise SightlineError(
             f"rule={rule}, epsilon={epsilon}, gamma={gamma}; allowed: rule {', '.join(RULES)}, the others from 0"
         )
-    x = p.x.clone().requires_grad_()
-    with _Rules(rule, epsilon, gamma) as mode:
-        logits = p.model.net(x)
-    if not mode.count:
+    rules = _Rules(rule, epsilon, gamma)
+    gradients = p.input_gradient(targets, rules)
+    if not rules.count:
         raise SightlineError(f"{p.model.name} calls no convolution and no linear layer; lrp has no rule for it")
-    maps = []
-    for place, target in enumerate(targets.tolist()):
-        last = place == len(targets) - 1
-        (gradient,) = torch.autograd.grad(logits[:, target].sum(), x, retain_graph=not last)
-        maps.append((gradient * p.x).sum(1))
-    found = torch.stack(maps, 1)
-    if p.of == "probability":
-        chosen = logits[:, targets].detach()
-        found = found * (chosen.sigmoid() * (-chosen).sigmoid())[..., None, None]
-    return found
+    return torch.einsum("ntchw,nchw->nthw", gradients, p.x)

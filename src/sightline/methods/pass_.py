@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import TracebackType
 from typing import Literal, Self
 
@@ -12,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sightline.controls import generator
 from sightline.core import SightlineError
 from sightline.models import Model
-from sightline.models.cut import severed
+from sightline.models.cut import logits_of, severed
 from sightline.models.frozen import frozen
 
 Of = Literal["logit", "probability"]
@@ -22,11 +22,6 @@ Of = Literal["logit", "probability"]
 
 Prior = Tensor | Callable[[tuple[str, ...], tuple[str, ...]], Tensor]
 """Maps known before the model sees an image: (N, T, h, w), or a function of (ids, findings) that gives them."""
-
-
-def _generator(*key: object) -> np.random.Generator:
-    digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
-    return np.random.default_rng(np.frombuffer(digest, np.uint32))
 
 
 class Pass:
@@ -75,7 +70,6 @@ class Pass:
         self._open = False
         self._joint: tuple[Tensor, Tensor | None] | None = None
         self._gradients: dict[int, Tensor] = {}
-        self._affine: bool | None = None
 
     def __enter__(self) -> Self:
         self._stack.enter_context(frozen(self.model.net))
@@ -131,42 +125,23 @@ class Pass:
             self._gradients[target] = self._map(gradient)
         return self._scaled(self._gradients[target], self.logits[:, target])
 
-    @property
-    def head_is_affine(self) -> bool:
-        """Whether logits are an affine function of the features, as behind an average pooling and one linear layer."""
-        if self._affine is None:
-            leaf = self._leaf().detach()
-            whole, none, half = (self._logits_of(leaf * share) for share in (1.0, 0.0, 0.5))
-            mixed = self._logits_of(leaf.flip(0, 1) * 0.25 + leaf * 0.5)
-            other = self._logits_of(leaf.flip(0, 1))
-            scale = float((whole - none).abs().max()) + float((other - none).abs().max())
-            wrong = (half - (whole + none) / 2).abs().max() + (mixed - (other + 2 * whole + none) / 4).abs().max()
-            self._affine = float(wrong) <= 1e-4 * scale
-        return self._affine
-
     def scores_without(self, channel: int) -> Tensor:
         """float32 (N, F): the scores with one channel of the features set to 0."""
-        cut = self.model.cut
-        kept = self._leaf().detach().clone()
-        kept.select(1 if cut is None else cut.channel_axis, channel).zero_()
-        logits = self._logits_of(kept)
+        kept, cut = self._leaf().detach().clone(), self.model.cut
+        assert cut is not None  # or there were no leaf
+        kept.select(cut.channel_axis, channel).zero_()
+        logits = logits_of(self.model.net, cut, self.x, kept)
         return logits if self.of == "logit" else logits.sigmoid()
 
-    def _logits_of(self, raw: Tensor) -> Tensor:
-        """Logits (N, F) of other features, as the network passes them. The body runs, and is not listened to."""
-        self._check_open()
-        cut = self.model.cut
-        if cut is None:
-            raise SightlineError(f"{self.model.name} has no features to change")
-        with torch.no_grad(), severed(self.model.net, cut, raw):
-            logits: Tensor = self.model.net(self.x)
-        return logits
+    def input_gradient(self, targets: Tensor, rules: AbstractContextManager[object] | None = None) -> Tensor:
+        """float32 (N, T, C, side, side): one forward, and one backward to the input per target int64 (T,).
 
-    def input_gradient(self, targets: Tensor) -> Tensor:
-        """float32 (N, T, C, side, side): one forward, and one backward to the input per target int64 (T,)."""
+        rules: entered for the forward, for methods that put other gradients in its calls.
+        """
         self._check_open()
         x = self.x.clone().requires_grad_()
-        logits = self.model.net(x)  # (N, F)
+        with rules or nullcontext():
+            logits = self.model.net(x)  # (N, F)
         out = x.new_empty((x.shape[0], len(targets), *x.shape[1:]))
         for place, target in enumerate(targets.tolist()):
             last = place == len(targets) - 1
@@ -174,17 +149,10 @@ class Pass:
             out[:, place] = self._scaled(gradient, logits[:, target].detach())
         return out
 
-    def forward_scores(self) -> Tensor:
-        """float32 (N, F): the scores, without the graph that gradients of features need."""
-        self._check_open()
-        with torch.no_grad():
-            logits: Tensor = self.model.net(self.x)
-        return logits if self.of == "logit" else logits.sigmoid()
-
     def normal(self, draw: int) -> Tensor:
         """Standard normal numbers, float32 (N, C, side, side), keyed by (seed, id, draw) of each image."""
         shape = tuple(self.x.shape[1:])
-        rows = [_generator(self.seed, i, draw).standard_normal(shape, np.float32) for i in self.ids]
+        rows = [generator(self.seed, i, draw).standard_normal(shape, np.float32) for i in self.ids]
         return torch.from_numpy(np.stack(rows)).to(self.x.device)
 
     def _scaled(self, gradient: Tensor, logits: Tensor) -> Tensor:

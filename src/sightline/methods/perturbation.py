@@ -37,7 +37,7 @@ def occlusion(p: Pass, targets: Tensor, *, window: int = 40, stride: int = 40, b
             place = (..., slice(top, min(top + window, side)), slice(left, min(left + window, side)))
             hidden = p.x.clone()
             hidden[place] = start[place]
-            fall = whole - p.at(hidden).forward_scores()[:, targets]  # (N, T)
+            fall = whole - p.at(hidden).scores[:, targets]  # (N, T)
             total[place] += fall[..., None, None]
             count[place] += 1
     return total / count.clamp(min=1)
@@ -63,7 +63,7 @@ def rise(p: Pass, targets: Tensor, *, samples: int = 500, grid: int = 7, keep: f
     total = p.x.new_zeros((p.x.shape[0], len(targets), side, side))
     for draw in range(samples):
         mask = _mask(p.seed, draw, grid, keep, side).to(p.x.device)
-        scores = p.at(start + mask * (p.x - start)).forward_scores()[:, targets]  # (N, T)
+        scores = p.at(start + mask * (p.x - start)).scores[:, targets]  # (N, T)
         total += scores[..., None, None] * mask
     return total / (samples * keep)
 
@@ -101,7 +101,7 @@ def score_cam(p: Pass, targets: Tensor, *, channels: int = 0) -> Tensor:
     for column in order.T:
         coarse = masks.gather(1, column[:, None, None, None].expand(-1, 1, *masks.shape[2:]))  # (N, 1, h', w')
         mask = F.interpolate(coarse, p.x.shape[2:], mode="bilinear", align_corners=False)
-        found.append(p.at(start + mask * (p.x - start)).forward_scores()[:, targets])
+        found.append(p.at(start + mask * (p.x - start)).scores[:, targets])
     weights = torch.stack(found, 2).softmax(2)  # (N, T, k)
     chosen = features.gather(1, order[:, :, None, None].expand(-1, -1, *features.shape[2:]))
     return torch.einsum("ntk,nkhw->nthw", weights, chosen).relu()

@@ -53,18 +53,11 @@ class _Replaced(TorchFunctionMode):
 
 def _rectified(p: Pass, targets: Tensor, guided: bool) -> Tensor:
     """(N, T, C, h, w): gradients under the rule."""
-    x = p.x.clone().requires_grad_()
-    with _Replaced(guided) as mode:
-        logits = p.model.net(x)
-    if not mode.count:
+    rules = _Replaced(guided)
+    gradients = p.input_gradient(targets, rules)
+    if not rules.count:
         raise SightlineError(f"{p.model.name} calls no ReLU; guided backpropagation and deconvnet are rules for ReLU")
-    out = x.new_empty((x.shape[0], len(targets), *x.shape[1:]))
-    for place, target in enumerate(targets.tolist()):
-        (out[:, place],) = torch.autograd.grad(logits[:, target].sum(), x, retain_graph=place < len(targets) - 1)
-    if p.of == "probability":
-        chosen = logits[:, targets].detach()
-        out *= (chosen.sigmoid() * (-chosen).sigmoid())[..., None, None, None]
-    return out
+    return gradients
 
 
 @methods(

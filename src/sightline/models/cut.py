@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from math import isqrt
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -245,3 +246,26 @@ def severed(net: nn.Module, cut: Cut, given: Tensor | None = None) -> Iterator[J
 
     with _Watch(visit):
         yield joint
+
+
+def logits_of(net: nn.Module, cut: Cut, x: Tensor, features: Tensor) -> Tensor:
+    """Logits (N, F) of a frozen network on x, its head given other features, as the network passes them."""
+    with torch.no_grad(), severed(net, cut, features):
+        logits: Tensor = net(x)
+    return logits
+
+
+def head_is_affine(net: nn.Module, cut: Cut, x: Tensor) -> bool:
+    """Whether the logits of a frozen network are an affine function of its features, as behind average pooling.
+
+    x (N, C, h, w): any images.
+    """
+    with severed(net, cut) as joint:
+        net(x)
+    assert joint.leaf is not None
+    one = joint.leaf.detach()
+    other = one.flip(0, cut.channel_axis)
+    ends = [logits_of(net, cut, x, features) for features in (one, other, one * 0)]
+    mixed = logits_of(net, cut, x, one * 0.5 + other * 0.25)
+    scale = sum(float((end - ends[2]).abs().max()) for end in ends[:2])
+    return float((mixed - ends[0] / 2 - ends[1] / 4 - ends[2] / 4).abs().max()) <= 1e-4 * scale

@@ -91,6 +91,9 @@ def open_ensemble(spec: str) -> Ensemble:
     for task, entries in content["task2models"].items():
         for entry in entries:
             speaks.setdefault(_member_spec(path, entry, options), []).append(canonical(task))
+    if options["arch"] == "":
+        for checkpoint in speaks:  # each once, and before any work
+            _require_own(Path(checkpoint))
     members = tuple(Member(member, tuple(dict.fromkeys(findings))) for member, findings in speaks.items())
     if not members:
         raise DataError(f"{path} names no checkpoint; each finding needs a list of them")
@@ -143,7 +146,6 @@ def _member_spec(path: Path, entry: Any, options: dict[str, Any]) -> str:
         raise DataError(f'{path}: an entry is {entry!r}; it must be {{"ckpt_path": ..., "is_3class": ...}}')
     checkpoint = _find(path, entry["ckpt_path"])
     if options["arch"] == "":
-        _require_own(checkpoint)
         return str(checkpoint)
     side = f"side={options['side']}" if options["side"] else ""
     if entry.get("is_3class"):

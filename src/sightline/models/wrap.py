@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from sightline.core import Array, Frame, SightlineError, UnknownNameError
 from sightline.findings import canonical
 from sightline.geometry import Resize
 from sightline.inputs import fit_image
-from sightline.models.cut import Cut, find_cut
+from sightline.models.cut import Cut, find_cut, head_is_affine
 from sightline.models.frozen import frozen
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -70,6 +71,14 @@ class Model:
         """Where the parameters are."""
         first = next(self.net.parameters(), None)
         return torch.device("cpu") if first is None else first.device
+
+    @cached_property
+    def head_is_affine(self) -> bool:
+        """Whether logits are an affine function of the features; found once, with noise. False without features."""
+        if self.cut is None:
+            return False
+        with frozen(self.net) as net:
+            return head_is_affine(net, self.cut, _noise(self))
 
     def normalize(self, images: Tensor) -> Tensor:
         """float32 (N, side, side) in [0, 1] -> (N, C, side, side) in the network's own units."""
@@ -158,9 +167,14 @@ def _per_channel(
     return values
 
 
-def _probe(model: Model) -> Cut | None:
+def _noise(model: Model) -> Tensor:
+    """float32 (2, C, side, side) on the model's device: what it is probed with."""
     noise = np.random.default_rng(0).random((2, model.side, model.side), np.float32)
-    x = model.normalize(torch.from_numpy(noise)).to(model.device)  # (2, C, side, side)
+    return model.normalize(torch.from_numpy(noise)).to(model.device)
+
+
+def _probe(model: Model) -> Cut | None:
+    x = _noise(model)
     with frozen(model.net) as net, torch.no_grad():
         try:
             out = net(x)

@@ -15,6 +15,7 @@ from sightline.report.tables import Table
 from sightline.report.view import AVERAGE, Number, View, decimal, numbers, title
 
 PUBLISHED = Series("published", "CheXlocalize (published, other data)", MUTED, "D", filled=False)
+OWN = Series("run", "this run", MODELS[0], "o")
 _FARTHEST = -150.0
 """Percent: a method three times as good as a reader who hardly finds anything is drawn at the edge."""
 _SHOWN = {"gt_positive": "marked cases", "model_positive&gt": "marked and called positive", "full": "all images"}
@@ -37,7 +38,7 @@ def decrease(view: View) -> Plot | None:
         who = draw.elide(view.label(view.best_by(metric)), 28)
         ax.set_title(f"{title(metric)}, % below the reader: {who}", loc="left", size=SMALL, color=INK, pad=10)
         for i, finding in enumerate(findings):
-            dot(ax, own[metric].get((finding,), Number.none()), i - 0.14, Series("run", "this run", MODELS[0], "o"))
+            dot(ax, own[metric].get((finding,), Number.none()), i - 0.14, OWN)
             dot(ax, theirs.get(metric, {}).get(finding, Number.none()), i + 0.2, PUBLISHED)
     aurocs = {a.finding: a.number for a in view.aurocs if a.model == view.best_by(metrics[0]).rpartition("/")[0]}
     for i, finding in enumerate(findings):
@@ -46,7 +47,7 @@ def decrease(view: View) -> Plot | None:
         grid.head("AUROC")
     if len(findings) > 1:
         grid.rule_above(len(findings) - 1)
-    grid.legend([Series("run", "this run", MODELS[0], "o"), PUBLISHED])
+    grid.legend([OWN, PUBLISHED])
     data = pd.concat([view.decreases(m) for m in metrics], ignore_index=True)
     return Plot(
         "decrease", draw.write_svg(grid.figure, "decrease"), data,
@@ -124,7 +125,7 @@ def slices(view: View) -> Plot | None:
                   for w, name in _SHOWN.items() for s in who),
         "The same maps on three slices of the data; called positive: a probability of 0.5 or the finding's cutoff. On "
         "all images a mark without a prediction and a prediction without a mark overlap by 0; the reader knew which "
-        "findings are there, the model was not.",
+        "findings are there, the model did not.",
     )  # fmt: skip
 
 

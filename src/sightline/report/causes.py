@@ -10,15 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from sightline.report import draw
-from sightline.report.benchmark import PUBLISHED
-from sightline.report.draw import INK, MODELS, SMALL, Plot, Series
+from sightline.report.benchmark import OWN, PUBLISHED
+from sightline.report.draw import INK, MODELS, SMALL, Plot
 from sightline.report.grid import ROW, Grid, dot
 from sightline.report.published import beside, published
 from sightline.report.tables import Table
 from sightline.report.view import AVERAGE, Number, View, decimal, numbers, title
 from sightline.stats.regression import FEATURES
 
-OWN = Series("run", "this run", MODELS[0], "o")
 _FEATURE = {
     "instances": "Number of instances",
     "size": "Size (share of the image)",

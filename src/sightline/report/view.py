@@ -135,12 +135,17 @@ class View:
         columns = _COLUMNS[name]
         return self.run.table(name, columns) if self.run.has_table(name) else pd.DataFrame(columns=list(columns))
 
+    @cached_property
+    def _analyses(self) -> dict[str, pd.DataFrame]:
+        """Read once each, when asked for."""
+        return {}
+
     def analysis(self, name: str) -> pd.DataFrame:
         """A table of `sightline.analyses` under the main protocol; empty, with its columns, where a run has none."""
-        if not self.run.has_table(name):
-            return pd.DataFrame(columns=pd.Index(_ANALYSES[name]))
-        table = self.run.table(name)
-        return table[table["protocol"] == self.protocol].reset_index(drop=True)
+        if name not in self._analyses:
+            table = self._table(name)
+            self._analyses[name] = table[table["protocol"] == self.protocol].reset_index(drop=True)
+        return self._analyses[name]
 
     @cached_property
     def _best_by(self) -> dict[str, str]:
@@ -345,12 +350,9 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "differences": ("protocol", "metric", "finding", "source", "versus", "mean", "low", "high", "n", "patients"),
     "classification": ("model", "finding", "metric", "mean", "low", "high", "n", "positives", "patients"),
     "status": ("source", "status", "marked", "maps"),
-}
-"""What a report reads of each table; a table that a run lacks is empty."""
-
-_ANALYSES: dict[str, tuple[str, ...]] = {
-    "best": ("metric", "source"),
+    "best": ("protocol", "metric", "source"),
     "decrease": (
+        "protocol",
         "metric",
         "source",
         "finding",
@@ -363,10 +365,11 @@ _ANALYSES: dict[str, tuple[str, ...]] = {
         "patients",
         "detectable",
     ),
-    "slices": ("slice", "metric", "source", "finding", "mean", "low", "high", "n", "patients"),
-    "across": ("source", "metric", "factor", "rho", "low", "high", "findings"),
-    "regressions": ("source", "feature", "slope", "low", "high", "n", "patients", "stars", "outcome"),
+    "slices": ("protocol", "slice", "metric", "source", "finding", "mean", "low", "high", "n", "patients"),
+    "across": ("protocol", "source", "metric", "factor", "rho", "low", "high", "findings"),
+    "regressions": ("protocol", "source", "feature", "slope", "low", "high", "n", "patients", "stars", "outcome"),
     "assurance": (
+        "protocol",
         "source",
         "finding",
         "metric",
@@ -380,7 +383,7 @@ _ANALYSES: dict[str, tuple[str, ...]] = {
         "rho_high",
         "rho_stars",
     ),
-    "tuning": ("source", "finding", "threshold", "iou", "n", "cutoff", "cutoff_iou", "cutoff_n"),
-    "shapes": ("radiograph", "finding", "instances", "size", "elongation", "irrectangularity"),
+    "tuning": ("protocol", "source", "finding", "threshold", "iou", "n", "cutoff", "cutoff_iou", "cutoff_n"),
+    "shapes": ("protocol", "radiograph", "finding", "instances", "size", "elongation", "irrectangularity"),
 }
-"""What a report reads of each table of analyses."""
+"""What a report reads of each table; a table that a run lacks is empty."""

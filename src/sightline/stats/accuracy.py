@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,9 +33,11 @@ def auroc_draws(probability: Array, label: Array, group: Array, w: Array) -> tup
 def accuracy(table: pd.DataFrame, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
     """AUROC per model and finding with patient-bootstrap intervals.
 
-    table: columns model, patient, finding, probability, label; rows whose label is not 0 or 1 take no part. A finding
-    with one class only has an undefined AUROC and is left out.
+    table: columns model, patient, study, finding, probability, label. The views of a study count once, by the greatest
+    probability and label among them, as CheXpert evaluates; studies whose label is not 0 or 1 then take no part. A
+    finding with one class only has an undefined AUROC and is left out.
     """
+    table = table.groupby(["model", "patient", "study", "finding"], sort=False, as_index=False).max()
     known = table[table["label"].isin([0, 1]) & table["probability"].notna()]
     patients = pd.Index(sorted(table["patient"].unique()))
     w = weights(len(patients), resamples, seed)
@@ -52,9 +53,3 @@ def accuracy(table: pd.DataFrame, resamples: int = 1000, seed: int = 0) -> pd.Da
         numbers = {"mean": mean[0], "low": low[0], "high": high[0], "n": len(part), "positives": int(label.sum())}
         rows.append({"model": model, "finding": finding, "metric": "auroc", **numbers, "patients": int(n[0])})
     return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
-
-
-def mean_auroc(table: pd.DataFrame, model: str, findings: Sequence[str]) -> float:
-    """Unweighted mean AUROC of a model over findings; NaN if none is defined."""
-    rows = table[(table["model"] == model) & table["finding"].isin(list(findings))]
-    return float(rows["mean"].mean())

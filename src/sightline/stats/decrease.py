@@ -10,8 +10,7 @@ from scipy.special import ndtri
 
 from sightline.core import Array
 from sightline.stats.bootstrap import Replicates, acceleration, interval, left_out, nanmean, replicate
-
-AVERAGE = "average"
+from sightline.stats.tables import AVERAGE
 
 
 def decrease(

@@ -127,7 +127,7 @@ def localization(
         evaluate(run, held, opened, names=metrics, chosen=records, findings=wanted, seed=seed, full=full)
         analyze(run, records, seed=seed, prevalence=_prevalence(models))
         if legacy_csv is not None:
-            write_legacy(run, held, opened, legacy_csv, records, seed)
+            write_legacy(run, run, opened, legacy_csv, records, seed)
         run.write_table("classification", accuracy(_predictions(run, opened, models, methods[0]), seed=seed))
         return run.describe(sources=list(held.sources))
 
@@ -236,13 +236,13 @@ def _method_facts(methods: Sequence[str]) -> dict[str, Any]:
 
 
 def _predictions(run: Run, data: Dataset, models: Sequence[Model | Ensemble], method: str) -> pd.DataFrame:
-    """A row per model, study and finding: the greatest probability and label among its views, as CheXpert evaluates."""
+    """A row per model, radiograph and finding: probability, and the label as the data set gives it."""
     ledger = run.table("maps", ["source", "radiograph", "finding", "probability"])
     names = {f"{m.name}/{method}": m.name for m in models}
     rows = ledger[ledger["source"].isin(list(names))]
     by_id = {r.id: r for r in data.radiographs}
     labels = [by_id[i].labels.get(f, NAN) for i, f in zip(rows["radiograph"], rows["finding"], strict=True)]
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "model": [names[s] for s in rows["source"]],
             "patient": [by_id[i].patient for i in rows["radiograph"]],
@@ -252,4 +252,3 @@ def _predictions(run: Run, data: Dataset, models: Sequence[Model | Ensemble], me
             "label": labels,
         }
     )
-    return table.groupby(["model", "patient", "study", "finding"], sort=False, as_index=False).max()

@@ -167,7 +167,7 @@ def rank_checkpoints(out: Path, runs: Sequence[str], findings: Sequence[str]) ->
     for name in runs:
         info = Run.open(out / name).info
         by_name = {entry["checkpoint"]: entry["aurocs"] for entry in info["history"]}
-        three = info["options"]["three_class"]
+        three = info["options"]["uncertain"] == "3-class"
         rows += [
             (finding, f"{name}/kept/{kept}.pt", three, by_name[kept][finding])
             for kept in info["kept"]
@@ -195,7 +195,7 @@ _ENTRY = ("finding", "checkpoint", "three_class", "auroc")
 
 
 def _predictions(out: Path, chosen: pd.DataFrame) -> pd.DataFrame:
-    """Per finding and validation study what the ensemble and its best member say, as `stats.accuracy` takes it."""
+    """Per finding and validation radiograph what the ensemble and its best member say, as `stats.accuracy` takes it."""
     frames = []
     first = chosen["checkpoint"].iloc[0].partition("/")[0]
     truth = Run.open(out / first).table("validation")
@@ -204,7 +204,7 @@ def _predictions(out: Path, chosen: pd.DataFrame) -> pd.DataFrame:
         said = [np.load((out / c).with_suffix(".npy"))[:, columns[str(finding)]] for c in part["checkpoint"]]
         for model, values in (("ensemble", np.mean(said, axis=0)), ("best checkpoint", said[0])):
             rows = truth[list(_WHO)].assign(model=model, finding=finding, probability=values, label=truth[finding])
-            frames.append(rows.groupby(["study", "model", "finding"], sort=False, as_index=False).max())
+            frames.append(rows)
     return pd.concat(frames, ignore_index=True)
 
 

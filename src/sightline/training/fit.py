@@ -83,8 +83,7 @@ def fit(
     _check(model, epochs, batch, fraction, val_share, validate, uncertain)
     chosen = tuple(select) or model.findings
     recipe = Recipe(
-        epochs, batch, lr, weight_decay, schedule, seed, augmented, precision, validate, keep, chosen,
-        three_class=uncertain == "3-class",
+        epochs, batch, lr, weight_decay, schedule, seed, augmented, precision, validate, keep, chosen
     )  # fmt: skip
     facts = _Facts(
         data.spec or data.name, fraction, val_share, uncertain, blank, seed if split_seed is None else split_seed

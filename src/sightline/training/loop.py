@@ -18,6 +18,7 @@ from sightline.engine import progress
 from sightline.metrics.classification import auroc
 from sightline.models import Model, TrainingRecord, state_hash, study_probabilities
 from sightline.models.checkpoint import load_safely, load_weights, save_checkpoint, save_whole
+from sightline.models.triples import Triples
 from sightline.store import Run
 from sightline.training.augment import augment
 from sightline.training.labels import masked_loss, three_class_loss
@@ -46,7 +47,6 @@ class Recipe:
     keep: int
     select: tuple[str, ...]
     """Findings whose mean AUROC decides which weights are best."""
-    three_class: bool
 
     @property
     def stretches(self) -> int:
@@ -220,7 +220,7 @@ def _step(course: Course, rows: Array, rate: float, generator: torch.Generator) 
     with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
         logits = course.net(x).float()  # (B, F), or (B, 3 F)
     labels = torch.from_numpy(course.examples.labels[rows][mine]).to(device)
-    loss = three_class_loss(logits, labels) if recipe.three_class else masked_loss(logits, labels)
+    loss = three_class_loss(logits, labels) if isinstance(model.net, Triples) else masked_loss(logits, labels)
     course.optimizer.zero_grad()
     team.backward(loss)
     course.optimizer.step()
