@@ -25,6 +25,7 @@ proofs: $(STAMP)
 	$(BIN)/python benchmarks/proofs.py
 	$(BIN)/python benchmarks/coverage.py
 	$(BIN)/python benchmarks/recipe.py
+	OMP_NUM_THREADS=1 SIGHTLINE_HYPOTHESIS=explore $(BIN)/python -m pytest -n 2 -q tests
 
 # torch first and alone, so that nothing pulls another build of it; torchvision without its pinned CUDA torch.
 $(STAMP): pyproject.toml constraints.txt

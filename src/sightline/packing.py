@@ -32,8 +32,11 @@ def pack(maps: Array) -> tuple[Array, Array, Array]:
     step[~np.isfinite(low + high)] = np.nan
     usable = np.where(np.isfinite(step) & (step != 0), step, 1.0)[:, None]
     whole = np.rint(np.where(np.isfinite(step)[:, None], flat, 0.0) / usable).astype(np.int64)  # (N, h * w)
-    top = whole.max(1, keepdims=True)
-    whole -= (whole == top) & (flat < high[:, None])  # what rounding has raised to the maximum
+    highest = flat == high[:, None]
+    beside = (whole == whole.max(1, keepdims=True)) & ~highest  # what rounding has raised to the maximum
+    positive = (high > 0)[:, None]
+    whole += highest & positive & beside.any(1, keepdims=True)  # up, where zero could be beside it and must stay
+    whole -= beside & ~positive  # down, where the maximum could be zero itself
     lowest = whole.min(1)
     return (whole - lowest[:, None]).astype(np.uint16).reshape(maps.shape), step, lowest
 

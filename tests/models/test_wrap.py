@@ -62,7 +62,7 @@ def test_prepare_equals_torchvision_resize_and_center_crop() -> None:
     assert x.dtype == torch.float32 and x.shape == (3, 96, 96)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(5, 90),
     st.integers(5, 90),
