@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import sightline as sl
-from sightline.core import DataError, Dataset, UnknownNameError
+from sightline.core import DataError, Dataset, SightlineError, UnknownNameError
 from sightline.methods import saliency
 from sightline.models import Model, untrained
 
@@ -42,6 +42,45 @@ def test_stored_maps_are_the_maps(toy_data: Dataset, batch: int, tmp_path: Path)
                 assert m.frame == frame
                 assert m.values == pytest.approx(direct[name][0, column].numpy(), rel=1e-3, abs=1e-6)
                 assert m.probability == pytest.approx(float(probability[column]), abs=1e-6)
+
+
+def no_room_for(count: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Make the device fail on batches larger than `count`, as an accelerator does; returns the sizes of all batches."""
+    plain, seen = nn.Conv2d.forward, []
+
+    def forward(self: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+        if self.in_channels == 1:
+            seen.append(len(x))
+            if len(x) > count:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.")
+        return plain(self, x)
+
+    monkeypatch.setattr(nn.Conv2d, "forward", forward)
+    return seen
+
+
+def test_a_batch_too_large_for_the_memory_is_halved(
+    toy_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = a_model()
+    wanted = sl.explain(toy_data, model, METHODS, out=tmp_path / "wanted")
+    seen = no_room_for(3, monkeypatch)
+    run = sl.explain(toy_data, model, METHODS, out=tmp_path / "run", batch=12)
+    assert seen[:3] == [12, 6, 3] and set(seen[3:]) == {3}
+    for one in toy_data.radiographs:
+        for m, other in zip(run.of(one.id), wanted.of(one.id), strict=True):
+            assert m.values == pytest.approx(other.values, rel=1e-3, abs=1e-6)
+
+
+def test_an_image_that_does_not_fit_alone_is_a_named_error(
+    toy_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = a_model()
+    model.net.train()
+    no_room_for(0, monkeypatch)
+    with pytest.raises(SightlineError, match="ran out of memory with 1 images of 32 x 32"):
+        sl.explain(toy_data, model, ["grad-cam"], out=tmp_path / "run")
+    assert model.net.training and all(p.requires_grad for p in model.net.parameters())
 
 
 def test_an_unreadable_image_is_a_status(toy_data: Dataset, tmp_path: Path) -> None:

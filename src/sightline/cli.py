@@ -23,7 +23,6 @@ _train = App(name="train", help="Train a classifier on a data set, or an ensembl
 _STUDIES = {"localization": "Do maps find what radiologists marked? Trains, explains, scores and reports."}
 _COMMANDS = {
     "score": ("score_maps", "Score maps made elsewhere against a data set's marks. Needs no torch."),
-    "check-method": ("check_methods", "Try the laws every method must hold to, on a method of your own."),
     "report": ("write_report", "Write a run's report again."),
     "show": ("show", "Print what a run found."),
     "list": ("list_names", "Data sets, models, methods, metrics and studies that can be named."),
@@ -34,6 +33,12 @@ for _name, _help in _STUDIES.items():
     app.command(f"sightline.studies.{_name}:{_name}", name=_name, help=_help)
 for _name, (_function, _help) in _COMMANDS.items():
     app.command(f"sightline.commands:{_function}", name=_name, help=_help)
+app.command(
+    "sightline.checks:check_methods", name="check-method", help="Try the laws every method must hold to, on your own."
+)
+app.command(
+    "sightline.checks:check_models", name="check-model", help="What each method gives on a model, and whether it holds."
+)
 _data.command("sightline.commands:write_data", name="write", help="Write a data set in a published layout.")
 _data.command("sightline.commands:check_data", name="check", help="Look for what would spoil a study.")
 app.command(_data)

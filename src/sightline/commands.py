@@ -18,7 +18,7 @@ from rich.table import Table
 
 from sightline.analyses import analyze
 from sightline.benchmark import Controls, Readers, Together
-from sightline.core import DataError, Dataset
+from sightline.core import Dataset
 from sightline.data import dataset, datasets
 from sightline.data.check import check
 from sightline.data.write import write
@@ -159,34 +159,6 @@ def train(
     )  # fmt: skip
     quality = trained.training.val_auroc if trained.training else None
     print(f"{out / 'best.pt'}: mean validation AUROC {quality if quality is None else round(quality, 3)}")
-
-
-def check_methods(methods: str, /) -> int:
-    """Try the laws that every method must hold to, on a small network. Returns 1 if one does not hold.
-
-    Parameters
-    ----------
-    methods
-        A Python file that registers methods of your own, or the name of a method ('NAME?option=value').
-    """
-    from sightline.methods import methods as registry
-    from sightline.methods.conformance import check_method
-    from sightline.registry import load_plugin
-
-    known = set(registry)
-    if methods.endswith(".py"):
-        load_plugin(methods)
-    names = sorted(set(registry) - known) if methods.endswith(".py") else [methods]
-    if not names:
-        raise DataError(f"{methods} registers no method; decorate a function with @methods(...) of sightline.methods")
-    console, broken = Console(width=None if sys.stdout.isatty() else 120), 0
-    for name in names:
-        table = Table("law", "", "what was seen", title=name)
-        for verdict in check_method(name):
-            table.add_row(verdict.law, "holds" if verdict.holds else "BROKEN", escape(verdict.detail))
-            broken += not verdict.holds
-        console.print(table)
-    return int(broken > 0)
 
 
 def finish(run: Run) -> None:

@@ -19,11 +19,10 @@ from sightline.engine import run_units
 from sightline.evaluate import blocks
 from sightline.findings import canonical
 from sightline.inputs import fit_image
-from sightline.methods import Of, Pass, run_method, target_indices
-from sightline.methods import methods as registry
+from sightline.methods import Of, Pass, method_of, run_method, target_indices
+from sightline.methods.pass_ import NoMemoryError
 from sightline.models.ensemble import Ensemble
 from sightline.models.wrap import Model
-from sightline.spec import parse_spec, typed_options
 from sightline.store import Run, write_maps
 
 BLOCK = 32
@@ -93,8 +92,7 @@ def explain(
 def check_methods(names: Sequence[str]) -> None:
     """Look up every method and its options. Errors: `UnknownNameError` for a name, `SightlineError` for an option."""
     for name in names:
-        head, _, given = parse_spec(name)
-        typed_options(name, registry[head].call, given)
+        method_of(name)
 
 
 def _findings(data: Dataset, model: Model | Ensemble, findings: Sequence[str] | None) -> tuple[str, ...]:
@@ -194,11 +192,19 @@ def _add_member(
         return
     columns = [job.findings.index(f) for f in findings]
     said.voices[columns] += 1
-    for start in range(0, len(seen), job.batch):
-        rows = slice(start, min(start + job.batch, len(seen)))
+    start, batch = 0, job.batch
+    while start < len(seen):
+        rows = slice(start, min(start + batch, len(seen)))
         x = model.normalize(torch.from_numpy(np.stack(seen[rows]))).to(model.device)  # (B, C, side, side)
-        probabilities, values, refused = _run_methods(model, x, ids[rows], findings, job)
-        said.refused |= {(source, start + row, columns[at]): why for (source, row, at), why in refused.items()}
+        try:
+            probabilities, values, refused = _run_methods(model, x, ids[rows], findings, job)
+        except NoMemoryError:
+            if len(x) == 1:
+                raise
+            batch = len(x) // 2  # what a batch holds depends on the method and the device: halve until it fits
+            continue
+        start = rows.stop
+        said.refused |= {(source, rows.start + row, columns[at]): why for (source, row, at), why in refused.items()}
         before = said.probabilities[rows, columns]
         said.probabilities[rows, columns] = (
             np.maximum(before, probabilities) if _takes_most(job) else before + probabilities

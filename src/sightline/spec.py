@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -24,8 +24,12 @@ def parse_spec(spec: str) -> tuple[str, str, dict[str, str]]:
         raise SightlineError(f"{spec!r}: options are written ?key=value&key=value, not {query!r}") from error
 
 
-def typed_options(spec: str, function: Callable[..., Any], given: Mapping[str, str]) -> dict[str, Any]:
+def typed_options(
+    spec: str, function: Callable[..., Any], given: Mapping[str, str], others: Sequence[str] = ()
+) -> dict[str, Any]:
     """Options as the type of their default in the signature of `function`; positional parameters are no options.
+
+    others: options that somebody else reads, for the error's list of what is allowed.
 
     Errors: `SightlineError` for an option that does not exist or a value of the wrong type.
 
@@ -38,7 +42,9 @@ def typed_options(spec: str, function: Callable[..., Any], given: Mapping[str, s
     options: dict[str, Any] = {}
     for key, text in given.items():
         if key not in defaults:
-            raise SightlineError(f"{spec!r} has no option {key!r}; allowed: {', '.join(defaults) or 'none'}")
+            raise SightlineError(
+                f"{spec!r} has no option {key!r}; allowed: {', '.join([*defaults, *others]) or 'none'}"
+            )
         kind = type(defaults[key])
         if kind is bool and text.lower() not in _TRUE | _FALSE:
             raise SightlineError(f"{spec!r}: option {key} takes true or false, not {text!r}")

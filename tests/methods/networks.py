@@ -10,6 +10,15 @@ from sightline.models import Model, wrap
 
 FINDINGS = ("Cardiomegaly", "Edema", "Pleural Effusion")
 SIDE = 24
+FAST = {
+    "guided-ig": "guided-ig?nodes=6", "xrai": "xrai?nodes=4",
+    "integrated-gradients": "integrated-gradients?nodes=4", "smooth-ig": "smooth-ig?nodes=2&samples=2",
+    "smoothgrad": "smoothgrad?samples=3", "smoothgrad-squared": "smoothgrad-squared?samples=3",
+    "vargrad": "vargrad?samples=3", "gradient-shap": "gradient-shap?samples=3",
+    "deepshap": "deepshap?samples=2",
+    "occlusion": "occlusion?window=8&stride=8", "rise": "rise?samples=6&grid=3",
+}  # fmt: skip
+"""Methods with few nodes or samples."""
 
 
 class Plain(nn.Module):
@@ -24,6 +33,7 @@ class Plain(nn.Module):
         self.second, self.out = nn.Conv2d(8, 12, 3, 1, 1), nn.Linear(12, 3)
         nn.init.uniform_(self.norm.running_var, 0.5, 2)
         nn.init.normal_(self.norm.running_mean)
+        self.texts = nn.Parameter(torch.randn(3, 2, 12, generator=torch.Generator().manual_seed(4)))
         if mirrored:
             for conv in (self.first, self.second):
                 conv.weight.data += conv.weight.data.flip(-1)
@@ -31,8 +41,14 @@ class Plain(nn.Module):
     def body(self, x: Tensor) -> Tensor:
         return self.second(F.max_pool2d(F.relu(self.norm(self.first(x)), inplace=True), 2))
 
+    def patches(self, x: Tensor) -> Tensor:
+        return F.relu(self.body(x), inplace=True)
+
+    def maps(self, x: Tensor) -> Tensor:
+        return torch.einsum("nkhw,fk->nfhw", self.patches(x), self.out.weight)
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.out(F.adaptive_avg_pool2d(F.relu(self.body(x), inplace=True), 1).flatten(1))
+        return self.out(F.adaptive_avg_pool2d(self.patches(x), 1).flatten(1))
 
 
 class Flattened(nn.Module):

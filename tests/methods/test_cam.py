@@ -11,7 +11,8 @@ from networks import Flattened, Plain, batch, model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sightline.methods import saliency
+from sightline.core import SightlineError
+from sightline.methods import Pass, saliency
 from sightline.models import Model, open_model, wrap
 
 X = torch.randn((2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
@@ -152,3 +153,38 @@ def test_a_confident_model_keeps_the_map_of_its_probability() -> None:
     top = logit.amax((2, 3), keepdim=True)
     assert float(top.max()) > 0 and bool(((p.amax((2, 3), keepdim=True) > 0) == (top > 0)).all())
     assert torch.allclose(p * top, logit * p.amax((2, 3), keepdim=True), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("name", ["grad-cam", "grad-cam++", "layer-cam", "eigen-cam", "layer-conductance?nodes=4"])
+def test_a_layer_by_name_is_the_model_wrapped_there(name: str) -> None:
+    torch.manual_seed(0)
+    net = torchvision.models.resnet18(num_classes=2)
+    m = wrap(net, TWO, size=64)
+    spec = name + ("&" if "?" in name else "?") + "layer=layer3"
+    got = saliency(m, X, None, [spec, name])
+    assert got[spec].shape[2:] == (4, 4) and got[name].shape[2:] == (2, 2)
+    assert torch.equal(got[spec], saliency(wrap(net, TWO, size=64, features="layer3"), X, None, [name])[name])
+
+
+def test_where_the_map_is_taken_on_a_densenet_before_and_after_its_last_relu() -> None:
+    """A module's output is what leaves it: before a functional ReLU, and not what that makes of it in place."""
+    torch.manual_seed(0)
+    net = torchvision.models.densenet121(num_classes=2)
+    m = wrap(net, TWO, size=64)
+    net.eval()
+    with torch.no_grad():
+        before = net.features.denseblock4(net.features[:-2](X))
+        normed = net.features.norm5(before)
+    for layer, wanted in {"": normed.relu(), "features.norm5": normed, "features.denseblock4": before}.items():
+        with Pass(m, X) as p:
+            assert torch.allclose(p.taken_at(layer).features, wanted, atol=1e-5 * float(wanted.abs().max()))
+
+
+def test_a_layer_that_is_none_names_what_there_is() -> None:
+    m = wrap(torchvision.models.resnet18(num_classes=2), TWO, size=64)
+    with pytest.raises(SightlineError, match="'layer9' is no module of the network; there are"):
+        saliency(m, X, None, ["grad-cam?layer=layer9"])
+    with pytest.raises(SightlineError, match="has no option 'depth'; allowed: layer"):
+        saliency(m, X, None, ["grad-cam?depth=3"])
+    with pytest.raises(SightlineError, match="has no option 'layer'"):
+        saliency(m, X, None, ["gradient?layer=layer3"])

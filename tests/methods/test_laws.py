@@ -1,4 +1,4 @@
-"""What every registered method must hold to, whoever wrote it."""
+"""What every registered method must hold to beside the laws of `sightline.methods.conformance`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from networks import FINDINGS, SIDE, Flattened, batch, last_bias, model, model_for
+from networks import FAST, FINDINGS, SIDE, Flattened, batch, last_bias, model, model_for
 from torch import Tensor, nn
 
 from sightline.core import SightlineError, UnknownNameError
@@ -16,13 +16,6 @@ from sightline.models import Model, state_hash, wrap
 IDS = ["a", "b", "c"]
 ALL = sorted(methods)
 CONVOLUTIONAL = [n for n in ALL if methods[n].facts.needs != "attention"]
-FAST = {
-    "integrated-gradients": "integrated-gradients?nodes=4", "smooth-ig": "smooth-ig?nodes=2&samples=2",
-    "smoothgrad": "smoothgrad?samples=3", "smoothgrad-squared": "smoothgrad-squared?samples=3",
-    "vargrad": "vargrad?samples=3", "gradient-shap": "gradient-shap?samples=3",
-    "deepshap": "deepshap?samples=2",
-    "occlusion": "occlusion?window=8&stride=8", "rise": "rise?samples=6&grid=3",
-}  # fmt: skip
 
 
 def prior(ids: tuple[str, ...], findings: tuple[str, ...]) -> Tensor:
@@ -38,51 +31,9 @@ def maps_of(
     return saliency(m, x, targets, [spec], ids=ids or IDS[: len(x)], seed=5, prior=prior, of=of)[spec]  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_shape_type_and_facts(name: str) -> None:
-    maps = maps_of(name, model_for(methods[name].facts.needs), batch(3))
-    facts = methods[name].facts
-    assert maps.shape[:2] == (3, 3) and maps.dtype == torch.float32
-    assert not maps.requires_grad and torch.isfinite(maps).all()
-    assert facts.signed or float(maps.min()) >= 0
-    assert not facts.class_agnostic or bool((maps == maps[:, :1]).all())
-    if facts.resolution != "own":
-        assert maps.shape[2:] == ((12, 12) if facts.resolution == "features" else (SIDE, SIDE))
-    assert facts.source and methods[name].summary
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_an_image_alone_gets_the_map_it_gets_among_others_in_any_order(name: str) -> None:
-    m, x = model_for(methods[name].facts.needs), batch(3)
-    together = maps_of(name, m, x)
-    scale = float(together.abs().max())
-    for i in range(3):
-        assert torch.allclose(maps_of(name, m, x[i : i + 1], ids=[IDS[i]])[0], together[i], atol=1e-5 * scale)
-    order = [2, 0, 1]
-    shuffled = maps_of(name, m, x[order], ids=[IDS[i] for i in order])
-    assert torch.allclose(shuffled, together[order], atol=1e-5 * scale)
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_findings_together_equal_findings_alone(name: str) -> None:
-    m, x = model_for(methods[name].facts.needs), batch(2)
-    together = maps_of(name, m, x)
-    for i, finding in enumerate(FINDINGS):
-        alone = maps_of(name, m, x, [finding])
-        assert torch.allclose(alone[:, 0], together[:, i], atol=1e-5 * float(together.abs().max()))
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_the_same_call_gives_the_same_bits(name: str) -> None:
-    m, x = model_for(methods[name].facts.needs), batch(2)
-    first = maps_of(name, m, x)
-    torch.manual_seed(99)
-    assert torch.equal(maps_of(name, m, x), first)
-
-
 DRAWN = ("noise", "smoothgrad", "smoothgrad-squared", "vargrad", "smooth-ig", "gradient-shap", "deepshap", "rise")
 """Methods whose random numbers know places: they are not mirrored with the image."""
-TIED = ("deconvnet", "deeplift")
+TIED = ("deconvnet", "deeplift", "guided-ig")
 """Methods that tell equal maxima apart (behind a ReLU, in a constant baseline): maximum pooling takes the first."""
 
 

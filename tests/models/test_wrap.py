@@ -51,6 +51,15 @@ def test_wrap_checks_the_output() -> None:
         make(std=0)
 
 
+def test_damaged_weights_are_named() -> None:
+    net = tiny()
+    with torch.no_grad():
+        net[6].weight[0, 0] = torch.nan
+        net[1].bias[2] = torch.inf
+    with pytest.raises(SightlineError, match=r"gives NaN or infinity .* weights are damaged \(1\.bias and 1 more\)"):
+        wrap(net, ["Edema", "Effusion"], size=32)
+
+
 def test_prepare_equals_torchvision_resize_and_center_crop() -> None:
     rng = np.random.default_rng(0)
     small = cv2.GaussianBlur(rng.random((90, 120), np.float32), (0, 0), 4)

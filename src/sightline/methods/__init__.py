@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,19 +12,19 @@ from torch import Tensor
 from sightline.core import SightlineError
 from sightline.methods.pass_ import Of, Pass, Prior
 from sightline.models import Model
-from sightline.registry import Registry
+from sightline.registry import Entry, Registry
 from sightline.spec import parse_spec, typed_options
 
-__all__ = ["MethodFacts", "Of", "Pass", "Prior", "methods", "run_method", "saliency", "target_indices"]
+__all__ = ["MethodFacts", "Of", "Pass", "Prior", "method_of", "methods", "run_method", "saliency", "target_indices"]
 
 
 @dataclass(frozen=True, slots=True)
 class MethodFacts:
     """What is known of a method before it runs."""
 
-    needs: Literal["features", "input-gradient", "attention", "nothing", "prior"]
-    """attention: a plain vision transformer; nothing: no gradient and no features, perhaps the image; prior: maps given
-    by the caller."""
+    needs: Literal["features", "input-gradient", "attention", "own", "text", "nothing", "prior"]
+    """attention: a plain vision transformer; own, text: a network with maps, or with patches and texts, of its own;
+    nothing: no gradient and no features, perhaps the image; prior: maps given by the caller."""
     signed: bool
     """Whether negative values mean evidence against the finding."""
     class_agnostic: bool
@@ -55,28 +55,45 @@ def target_indices(model: Model, targets: Sequence[str | int] | Tensor | None) -
     return torch.tensor(indices, dtype=torch.int64, device=model.device)
 
 
-def run_method(p: Pass, spec: str, targets: Tensor) -> Tensor:
-    """One method, 'NAME' or 'NAME?option=value', on an open pass -> float32 (N, T, h', w').
+def method_of(spec: str) -> tuple[Entry[MethodFacts], str, dict[str, Any]]:
+    """'NAME?option=value' -> the method, the layer named for its features ('' for the model's own), its options.
 
-    Errors: `UnknownNameError` for a method that does not exist; `SightlineError` for an option it has not, for a
-    method that needs what the model or the caller does not give, or one that breaks its contract. Maps that a method
-    does not answer for are NaN; `Pass.refused` says which, and why.
+    layer is an option of every method that needs features: the path of a module whose output they are.
+    Errors: `UnknownNameError` for a method that does not exist; `SightlineError` for an option it has not.
+
+    >>> entry, layer, options = method_of("grad-cam?layer=features.denseblock3")
+    >>> entry.name, layer, options
+    ('grad-cam', 'features.denseblock3', {})
     """
     name, argument, given = parse_spec(spec)
     method = methods[name]
     if argument:
         raise SightlineError(f"{spec!r}: a method takes options only, as in {name}?key=value")
-    options = typed_options(spec, method.call, given)
+    shared = ("layer",) if method.facts.needs == "features" else ()
+    layer = given.pop("layer", "") if shared else ""
+    return method, layer, typed_options(spec, method.call, given, shared)
+
+
+def run_method(p: Pass, spec: str, targets: Tensor) -> Tensor:
+    """One method, 'NAME' or 'NAME?option=value', on an open pass -> float32 (N, T, h', w').
+
+    Errors: as `method_of`; `SightlineError` for a method that needs what the model or the caller does not give, or one
+    that breaks its contract. Maps that a method does not answer for are NaN; `Pass.refused` says which, and why.
+    """
+    method, layer, options = method_of(spec)
+    name = method.name
     if method.facts.needs == "prior" and p.prior is None:
         raise SightlineError(f"{name} needs maps known beforehand; give prior=Tensor (N, T, h, w) or a function")
-    p.refused = None
-    maps = method.call(p, targets, **options)
+    at = p.taken_at(layer)
+    at.refused = None
+    maps = method.call(at, targets, **options)
     wanted = (p.x.shape[0], len(targets))
     if not isinstance(maps, Tensor) or maps.dim() != 4 or tuple(maps.shape[:2]) != wanted or 0 in maps.shape[2:]:
         got = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
         raise SightlineError(f"method {name} returned {got}; it must return a tensor {wanted} + (h, w)")
     if maps.dtype != torch.float32:
         raise SightlineError(f"method {name} returned {maps.dtype}; it must return float32")
+    p.refused = at.refused
     if p.refused is not None:
         maps = maps.masked_fill(p.refused[0][..., None, None], torch.nan)
     return maps.detach()
@@ -127,7 +144,9 @@ from sightline.methods import cam as _cam  # noqa: E402, F401
 from sightline.methods import controls as _controls  # noqa: E402, F401
 from sightline.methods import deeplift as _deeplift  # noqa: E402, F401
 from sightline.methods import gradient as _gradient  # noqa: E402, F401
+from sightline.methods import guided_path as _guided_path  # noqa: E402, F401
 from sightline.methods import lrp as _lrp  # noqa: E402, F401
+from sightline.methods import own as _own  # noqa: E402, F401
 from sightline.methods import path as _path  # noqa: E402, F401
 from sightline.methods import perturbation as _perturbation  # noqa: E402, F401
 from sightline.methods import rectified as _rectified  # noqa: E402, F401

@@ -28,17 +28,23 @@ class Verdict:
 
 
 class Convolutional(nn.Module):
-    """Batch norm, a functional ReLU in place, global average pooling and one linear layer."""
+    """Batch norm, a functional ReLU in place, average pooling and one linear layer; with maps and texts of its own."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.texts = nn.Parameter(torch.randn(len(FINDINGS), 2, 12))
         self.first, self.norm = nn.Conv2d(3, 8, 3, 1, 1), nn.BatchNorm2d(8)
         self.second, self.out = nn.Conv2d(8, 12, 3, 1, 1), nn.Linear(12, len(FINDINGS))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def patches(self, x: Tensor) -> Tensor:
         x = nn.functional.relu(self.norm(self.first(x)), inplace=True)
-        x = nn.functional.relu(self.second(nn.functional.max_pool2d(x, 2)), inplace=True)
-        logits: Tensor = self.out(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
+        return nn.functional.relu(self.second(nn.functional.max_pool2d(x, 2)), inplace=True)
+
+    def maps(self, x: Tensor) -> Tensor:
+        return torch.einsum("nkhw,fk->nfhw", self.patches(x), self.out.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.out(nn.functional.adaptive_avg_pool2d(self.patches(x), 1).flatten(1))
         return logits
 
 

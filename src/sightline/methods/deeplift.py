@@ -118,6 +118,7 @@ def _attributions(p: Pass, start: Tensor, targets: Tensor) -> tuple[Tensor, Tens
     with _Rules():
         logits = p.model.net(both)  # (2 N, F)
         scores = logits if p.of == "logit" else logits.sigmoid()
+    p.check_logits(logits[:count])
     gap = (scores[:count] - scores[count:]).detach()[:, targets]  # (N, T)
     maps = []
     for place, target in enumerate(targets.tolist()):

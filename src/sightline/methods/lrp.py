@@ -85,12 +85,17 @@ class _Rules(TorchFunctionMode):
         """The layer's own output, whose gradient is the rule's."""
         z = call.of(call.x, call.weight, call.bias)
         if self.rule == "epsilon":
-            return z * _ratio(z, z, self.epsilon)
+            return _valued(z, z * _ratio(z, z, self.epsilon))
         raised = None if call.bias is None else call.bias.clamp(min=0)
         up, down = call.weight.clamp(min=0), call.weight.clamp(max=0)
         positive = call.of(call.x.clamp(min=0), up, raised) + call.of(call.x.clamp(max=0), down, None)
         other = z + self.gamma * positive if self.rule == "gamma" else positive
-        return other * _ratio(z, other, self.epsilon)
+        return _valued(z, other * _ratio(z, other, self.epsilon))
+
+
+def _valued(value: Tensor, passed: Tensor) -> Tensor:
+    """The value of the one with the gradient of the other: stabilizers must not add up to other logits."""
+    return passed + (value - passed).detach()
 
 
 def _ratio(output: Tensor, part: Tensor, epsilon: float = 1e-9) -> Tensor:

@@ -24,6 +24,19 @@ Prior = Tensor | Callable[[tuple[str, ...], tuple[str, ...]], Tensor]
 """Maps known before the model sees an image: (N, T, h, w), or a function of (ids, findings) that gives them."""
 
 
+SAME_LOGITS = 1e-5
+"""Difference, as a share of the largest logit (at least 1), up to which two ways to compute logits are one."""
+
+
+class NoMemoryError(SightlineError):
+    """A batch was too large for the memory of the device; the model is as it was."""
+
+
+def _says_memory(error: RuntimeError) -> bool:
+    """Whether torch gave up for want of memory: a type of its own on accelerators, a sentence on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 class Pass:
     """One model on one batch, inside a `with` block that leaves the model byte for byte as it was.
 
@@ -33,7 +46,8 @@ class Pass:
 
     x: float32 (N, C, side, side) as `Model.prepare` gives it. ids: the radiographs' ids, '' each by default. seed: for
     methods that draw random numbers, always keyed by (seed, id, finding). of: what is explained.
-    Errors: `SightlineError` if x or ids do not fit the model, or if something is asked for outside the `with` block.
+    Errors: `SightlineError` if x or ids do not fit the model, or if something is asked for outside the `with` block;
+    `NoMemoryError` on leaving the block if the batch was too large.
     """
 
     def __init__(
@@ -70,6 +84,7 @@ class Pass:
         self._open = False
         self._joint: tuple[Tensor, Tensor | None] | None = None
         self._gradients: dict[int, Tensor] = {}
+        self._layers: dict[str, Pass] = {}
 
     def __enter__(self) -> Self:
         self._stack.enter_context(frozen(self.model.net))
@@ -82,18 +97,33 @@ class Pass:
         self._open = False
         self._joint = None
         self._gradients.clear()
+        self._layers.clear()
         self._stack.close()
+        if isinstance(error, RuntimeError) and _says_memory(error):
+            raise NoMemoryError(
+                f"{self.model.name} ran out of memory with {len(self.x)} images of {self.model.side} x "
+                f"{self.model.side} at once; give fewer (batch={max(1, len(self.x) // 2)}) or a smaller side"
+            ) from error
 
     def at(self, x: Tensor) -> Pass:
         """The same model, ids and options on another batch of as many images, inside the same `with` block."""
-        other = Pass(self.model, x, ids=self.ids, seed=self.seed, of=self.of, prior=self.prior)
-        other._root = self._root
-        return other
+        return self._beside(self.model, x, self.ids)
 
     def take(self, rows: Tensor) -> Pass:
         """The images at `rows` int64 (M,) only, inside the same `with` block."""
-        ids = [self.ids[row] for row in rows.tolist()]
-        other = Pass(self.model, self.x[rows], ids=ids, seed=self.seed, of=self.of, prior=self.prior)
+        return self._beside(self.model, self.x[rows], tuple(self.ids[row] for row in rows.tolist()))
+
+    def taken_at(self, layer: str) -> Pass:
+        """The same batch with features that are the output of the module `layer`; '' is this pass itself."""
+        if not layer:
+            return self
+        if layer not in self._layers:
+            self._layers[layer] = self._beside(self.model.cut_at(layer), self.x, self.ids)
+            self._layers[layer].notes = self.notes
+        return self._layers[layer]
+
+    def _beside(self, model: Model, x: Tensor, ids: tuple[str, ...]) -> Pass:
+        other = Pass(model, x, ids=ids, seed=self.seed, of=self.of, prior=self.prior)
         other._root = self._root
         return other
 
@@ -136,18 +166,30 @@ class Pass:
     def input_gradient(self, targets: Tensor, rules: AbstractContextManager[object] | None = None) -> Tensor:
         """float32 (N, T, C, side, side): one forward, and one backward to the input per target int64 (T,).
 
-        rules: entered for the forward, for methods that put other gradients in its calls.
+        rules: entered for the forward, for methods that put other gradients in its calls; they may not change what the
+        calls compute. Errors: `SightlineError` if the logits are then not the model's own.
         """
         self._check_open()
         x = self.x.clone().requires_grad_()
         with rules or nullcontext():
             logits = self.model.net(x)  # (N, F)
+        if rules is not None:
+            self.check_logits(logits)
         out = x.new_empty((x.shape[0], len(targets), *x.shape[1:]))
         for place, target in enumerate(targets.tolist()):
             last = place == len(targets) - 1
             (gradient,) = torch.autograd.grad(logits[:, target].sum(), x, retain_graph=not last)
             out[:, place] = self._scaled(gradient, logits[:, target].detach())
         return out
+
+    def check_logits(self, logits: Tensor) -> None:
+        """Errors: `SightlineError` if logits (N, F), computed another way, are not this model's own to 1e-5."""
+        gap = float((logits.detach() - self.logits).abs().max())
+        if not gap <= SAME_LOGITS * (1 + float(self.logits.abs().max())):
+            raise SightlineError(
+                f"under the rules of this method {self.model.name} gives logits that differ by {gap:.2g} from its own: "
+                "a call was replaced that does more than its name says; the map would explain another network"
+            )
 
     def normal(self, draw: int) -> Tensor:
         """Standard normal numbers, float32 (N, C, side, side), keyed by (seed, id, draw) of each image."""

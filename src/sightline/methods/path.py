@@ -77,6 +77,13 @@ def baseline_of(p: Pass, name: str) -> Tensor:
     raise SightlineError(f"baseline={name}; allowed: black, mean, blur, random")
 
 
+def tell_completeness(p: Pass, name: str, maps: Tensor, start: Tensor, targets: Tensor) -> None:
+    """Note as 'NAME/error' how far maps (N, T, h, w) sum past the difference they explain, as a share of it (N, T)."""
+    wanted = (p.scores - p.at(start).scores)[:, targets]
+    missed = maps.double().sum((2, 3)).float() - wanted
+    p.notes[f"{name}/error"] = missed / wanted.abs().clamp(min=ROUNDING)
+
+
 def _blurred(x: Tensor, sigma: float) -> Tensor:
     """Gaussian blur, borders repeated."""
     reach = max(1, min(round(3 * sigma), x.shape[-1] - 1))
@@ -158,7 +165,7 @@ def blur_ig(p: Pass, targets: Tensor, *, nodes: int = 20, sigma: float = 0.15) -
     """Gradients on the way from a blurred image to the sharp one; float32 (N, T, side, side), signed.
 
     sigma: of the strongest blur, as a share of the side; scales are equally spaced. Sums to the score less that of the
-    blurred image as nodes grow, without a baseline of a color no radiograph has.
+    blurred image as nodes grow ('blur-ig/error' in `Pass.notes`), without a baseline of a color no radiograph has.
     """
     if nodes < 1 or sigma <= 0:
         raise SightlineError(f"nodes={nodes}, sigma={sigma}; allowed: nodes from 1, sigma above 0")
@@ -171,6 +178,7 @@ def blur_ig(p: Pass, targets: Tensor, *, nodes: int = 20, sigma: float = 0.15) -
         gradient = p.at((before + after) / 2).input_gradient(targets)  # at the middle of the step
         total += torch.einsum("ntchw,nchw->nthw", gradient, after - before)
         before = after
+    tell_completeness(p, "blur-ig", total, _blurred(p.x, strongest), targets)
     return total
 
 
@@ -186,7 +194,8 @@ def layer_conductance(p: Pass, targets: Tensor, *, nodes: int = 32, baseline: st
     """What flows through each place of the features on the way from a baseline; float32 (N, T, h', w'), signed.
 
     The trapezoidal sum of gradients times steps of the features, summed over channels: it adds up to
-    score(image) - score(baseline). One forward per node serves every finding.
+    score(image) - score(baseline), and `Pass.notes` gets 'layer-conductance/error'. One forward per node serves every
+    finding.
     """
     if nodes < 1:
         raise SightlineError(f"nodes={nodes}; allowed: from 1")
@@ -202,4 +211,5 @@ def layer_conductance(p: Pass, targets: Tensor, *, nodes: int = 32, baseline: st
             total = part if total is None else total + part
         before = now
     assert total is not None
+    tell_completeness(p, "layer-conductance", total, start, targets)
     return total

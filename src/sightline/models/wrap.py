@@ -80,6 +80,19 @@ class Model:
         with frozen(self.net) as net:
             return head_is_affine(net, self.cut, _noise(self))
 
+    @cached_property
+    def _cuts(self) -> dict[str, Model]:
+        return {}
+
+    def cut_at(self, layer: str) -> Model:
+        """The same network with its features taken at the output of a module; found once per module.
+
+        Errors: `SightlineError` for a path that names none, or one whose output is no map (see `wrap`).
+        """
+        if layer not in self._cuts:
+            self._cuts[layer] = _probed(replace(self, features=layer))
+        return self._cuts[layer]
+
     def normalize(self, images: Tensor) -> Tensor:
         """float32 (N, side, side) in [0, 1] -> (N, C, side, side) in the network's own units."""
         mean = images.new_tensor(self.mean)[:, None, None]
@@ -153,7 +166,7 @@ def wrap(
     )
     if min(model.std) <= 0:
         raise SightlineError(f"std must be positive; got {model.std}")
-    return replace(model, cut=_probe(model))
+    return _probed(model)
 
 
 def _per_channel(
@@ -173,7 +186,8 @@ def _noise(model: Model) -> Tensor:
     return model.normalize(torch.from_numpy(noise)).to(model.device)
 
 
-def _probe(model: Model) -> Cut | None:
+def _probed(model: Model) -> Model:
+    """The model with its cut, found by running it once. Errors: `SightlineError` if it does not give finite logits."""
     x = _noise(model)
     with frozen(model.net) as net, torch.no_grad():
         try:
@@ -187,7 +201,15 @@ def _probe(model: Model) -> Cut | None:
                 f"{model.name} returns {got} for 2 images and {wanted[1]} findings; it must return logits {wanted}: "
                 f"give as many findings as it has outputs, in their order"
             )
-        return find_cut(net, x, model.features)
+        if not bool(torch.isfinite(out).all()):
+            raise SightlineError(f"{model.name} gives NaN or infinity for finite images: {_not_finite(net)}")
+        return replace(model, cut=find_cut(net, x, model.features))
+
+
+def _not_finite(net: nn.Module) -> str:
+    bad = [name for name, tensor in net.state_dict().items() if not bool(torch.isfinite(tensor.float()).all())]
+    more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+    return f"its weights are damaged ({bad[0]}{more})" if bad else "its arithmetic overflows, though its weights do not"
 
 
 def untrained(model: Model, seed: int = 0) -> Model:

@@ -224,6 +224,7 @@ def model_facts(m: Model | Ensemble) -> dict[str, Any]:
         "resize": first.resize,
         "side": first.side,
         "findings": m.findings,
+        "features": None if first.cut is None else {"at": first.cut.where, "shape": first.cut.shape},
         "training": None if m.training is None else asdict(m.training),
     }
     if isinstance(m, Ensemble):
