@@ -16,16 +16,13 @@ from sightline.core import SightlineError
 from sightline.models import Model
 from sightline.models.cut import logits_of, severed
 from sightline.models.frozen import frozen
+from sightline.models.swift import SAME_LOGITS, Swift
 
 Of = Literal["logit", "probability"]
 """What is explained: the logit of a finding, or its probability (the sigmoid of the logit)."""
 
 Prior = Tensor | Callable[[tuple[str, ...], tuple[str, ...]], Tensor]
 """Maps known before the model sees an image: (N, T, h, w), or a function of (ids, findings) that gives them."""
-
-
-SAME_LOGITS = 1e-5
-"""Difference, as a share of the largest logit (at least 1), up to which two ways to compute logits are one."""
 
 
 class NoMemoryError(SightlineError):
@@ -170,8 +167,10 @@ class Pass:
         calls compute. Errors: `SightlineError` if the logits are then not the model's own.
         """
         self._check_open()
-        x = self.x.clone().requires_grad_()
-        with rules or nullcontext():
+        swift = rules is None and self.model.is_swift
+        layout = torch.channels_last if swift else torch.contiguous_format
+        x = self.x.clone(memory_format=layout).requires_grad_()
+        with rules or (Swift() if swift else nullcontext()):
             logits = self.model.net(x)  # (N, F)
         if rules is not None:
             self.check_logits(logits)

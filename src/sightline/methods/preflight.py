@@ -12,8 +12,9 @@ from torch import Tensor
 from sightline.core import SightlineError
 from sightline.methods import methods, run_method
 from sightline.methods.conformance import Verdict
-from sightline.methods.pass_ import SAME_LOGITS, Pass
+from sightline.methods.pass_ import Pass
 from sightline.models import Model, state_hash
+from sightline.models.swift import SAME_LOGITS
 
 _CONSTANT = 1e-6
 """Range of an output over images, as a share of its size (at least 1), below which it answers none of them."""

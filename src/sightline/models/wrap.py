@@ -19,6 +19,7 @@ from sightline.geometry import Resize
 from sightline.inputs import fit_image
 from sightline.models.cut import Cut, find_cut, head_is_affine
 from sightline.models.frozen import frozen
+from sightline.models.swift import is_swift
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -79,6 +80,14 @@ class Model:
             return False
         with frozen(self.net) as net:
             return head_is_affine(net, self.cut, _noise(self))
+
+    @cached_property
+    def is_swift(self) -> bool:
+        """Whether gradients may be computed the fast way; found once, with noise. False on accelerators."""
+        if self.device.type != "cpu":
+            return False  # their kernels fuse by themselves
+        with frozen(self.net) as net:
+            return is_swift(net, _noise(self))
 
     @cached_property
     def _cuts(self) -> dict[str, Model]:
