@@ -176,3 +176,21 @@ def test_a_map_that_breaks_its_axiom_is_refused_alone(monkeypatch: pytest.Monkey
         assert "does not add up" in next(iter(refused.values()))
         statuses.append({key: m.status for key, m in found.items()})
     assert statuses[0] == statuses[1], "whoever shares its batch"
+
+
+def test_bfloat16_is_taken_where_maps_agree_and_the_run_says_where(toy_data: Dataset, tmp_path: Path) -> None:
+    model, methods = a_model(), ["grad-cam", "deeplift", "gradient"]
+    plain = sl.explain(toy_data, model, methods, out=tmp_path / "plain")
+    run = sl.explain(toy_data, model, methods, out=tmp_path / "run", precision="bfloat16")
+    (tried,) = run.info["precision"].values()
+    assert tried["grad-cam"]["used"] == "bfloat16" and tried["grad-cam"]["agreement"] > 0.99
+    assert tried["deeplift"] == {"agreement": 0.0, "used": "float32"}  # its rules change logits that were rounded
+    used = {name: one["used"] for name, one in tried.items()}
+    for radiograph in toy_data.radiographs:
+        for m, other in zip(run.of(radiograph.id), plain.of(radiograph.id), strict=True):
+            name = m.source.partition("/")[2]
+            assert m.probability == other.probability
+            assert (m.values == other.values).all() == (used[name] == "float32")
+            assert np.corrcoef(m.values.ravel(), other.values.ravel())[0, 1] > 0.97 or (m.values == other.values).all()
+    again = sl.explain(toy_data, model, methods, out=tmp_path / "run", precision="bfloat16")
+    assert again.info["precision"] == run.info["precision"]

@@ -18,7 +18,7 @@ FLOORS = (
     ("methods", "training", "benchmark", "record"),
     ("scoring", "explaining", "evaluate", "cases", "tuning", "analyses", "legacy"),
     ("studies", "testing"),
-    ("report", "commands", "cli"),
+    ("report", "checks", "commands", "cli"),
 )  # fmt: skip
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 WITH_TORCH = {"models", "methods", "training", "explaining", "studies"}

@@ -290,6 +290,9 @@ def _doctor_torch(console: Console) -> bool:
     from sightline.models import vision_ops
 
     console.print(f"{'ok':8}{'torch':14}{torch.__version__}, {'CUDA' if torch.cuda.is_available() else 'CPU'}")
+    bf16 = torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    speed = "in hardware: --precision bfloat16 pays" if bf16 else "emulated: --precision bfloat16 does not pay"
+    console.print(f"{'ok' if bf16 else 'absent':8}{'bfloat16':14}{speed}; {torch.backends.cpu.get_cpu_capability()}")
     note = "its operators do not load beside this torch; defined by us" if vision_ops.DEFINED_HERE else "loads"
     console.print(f"{'ok':8}{'torchvision':14}{note}")
     return True

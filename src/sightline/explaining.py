@@ -6,7 +6,8 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,14 @@ from sightline.evaluate import blocks
 from sightline.findings import canonical
 from sightline.inputs import fit_image
 from sightline.methods import Of, Pass, method_of, run_method, target_indices
-from sightline.methods.pass_ import NoMemoryError
+from sightline.methods.pass_ import NoMemoryError, Precision
+from sightline.methods.precision import AGREE, agreements
 from sightline.models.ensemble import Ensemble
 from sightline.models.wrap import Model
 from sightline.store import Run, write_maps
 
+TRIAL = 4
+"""Images on which precisions are compared."""
 BLOCK = 32
 """Radiographs per stored part: what a kill can cost."""
 
@@ -39,8 +43,11 @@ class _Job:
     of: Of
     batch: int
     seed: int
+    precision: Precision
     key: str
     """Folder of this job's parts."""
+    fast: frozenset[str] = frozenset()
+    """Methods that are computed in bfloat16."""
 
 
 def explain(
@@ -54,12 +61,15 @@ def explain(
     batch: int = 8,
     seed: int = 0,
     prefix: str = "",
+    precision: Precision = "float32",
 ) -> Run:
     """Maps of every radiograph, finding and method; one pass of the model serves them all.
 
     methods: registered names, options after '?'; findings: by default those that model and data share; out: a run
     locked by the caller, a folder, or None for one that lives as long as the result; of: what is explained, 'logit'
-    or 'probability'; prefix: what sources are called before the method, by default the model's name.
+    or 'probability'; prefix: what sources are called before the method, by default the model's name; precision:
+    'bfloat16' computes with it the methods whose maps of the first images agree with float32 (correlation 0.99 or more;
+    run.json says which), probabilities never.
     Returns the run, which holds the maps: `run.of(id)`, `run.map(source, id, finding)`. An image that cannot be read
     and a method that refuses the model give maps with a status, never a gap.
 
@@ -69,24 +79,27 @@ def explain(
     wanted = _findings(data, model, findings)
     prefix = prefix or model.name
     sources = {f"{prefix}/{name}": name for name in methods}
-    job = _Job(data, model, sources, wanted, of, batch, seed, f"maps-{prefix.replace('/', '-')}")
+    job = _Job(data, model, sources, wanted, of, batch, seed, precision, f"maps-{prefix.replace('/', '-')}")
     if isinstance(out, Run):
-        _explain_into(out, job)
-        return out
+        return _explain_into(out, job)
     options: dict[str, Any] = {
         "data": data.spec,
         "model": model.name,
         "methods": list(methods),
         "findings": list(wanted),
     }
-    options |= {"of": of, "seed": seed, "weights": model.training.checkpoint if model.training else ""}
+    options |= {
+        "of": of,
+        "seed": seed,
+        "precision": precision,
+        "weights": model.training.checkpoint if model.training else "",
+    }
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="sightline-"))
     run = Run.start(folder, "explain", options)
     if out is None:
         weakref.finalize(run, shutil.rmtree, folder, ignore_errors=True)
     with run.lock():
-        _explain_into(run, job)
-    return run
+        return _explain_into(run, job)
 
 
 def check_methods(names: Sequence[str]) -> None:
@@ -107,7 +120,10 @@ def _findings(data: Dataset, model: Model | Ensemble, findings: Sequence[str] | 
     return wanted
 
 
-def _explain_into(run: Run, job: _Job) -> None:
+def _explain_into(run: Run, job: _Job) -> Run:
+    run = _tried(run, job)
+    tried = run.info.get("precision", {}).get(job.key, {})
+    job = replace(job, fast=frozenset(method for method, one in tried.items() if one["used"] == "bfloat16"))
     units = blocks(len(job.data.radiographs), BLOCK)
 
     def work(key: str) -> None:
@@ -118,6 +134,25 @@ def _explain_into(run: Run, job: _Job) -> None:
 
     title = f"explaining {job.key.removeprefix('maps-')}"
     run_units(title, list(units), lambda key: run.part(job.key, key).exists(), work)
+    return run
+
+
+def _tried(run: Run, job: _Job) -> Run:
+    """The run, its run.json saying in which precision each method is computed: tried once, on the first images."""
+    known = run.info.get("precision", {})
+    if job.precision == "float32" or job.key in known:
+        return run
+    first = job.model.first if isinstance(job.model, Ensemble) else job.model
+    read = ((r.id, _read(r, first)) for r in job.data.radiographs)
+    trial = list(islice(((i, one[0]) for i, one in read if not isinstance(one, str)), TRIAL))
+    found: dict[str, float] = {}
+    if trial:
+        x = first.normalize(torch.from_numpy(np.stack([seen for _, seen in trial]))).to(first.device)
+        targets = target_indices(first, [f for f in job.findings if f in first.findings] or None)
+        methods, ids = list(job.methods.values()), [i for i, _ in trial]
+        found = agreements(first, x, methods, targets, ids=ids, seed=job.seed, of=job.of)
+    used = {m: {"agreement": a, "used": "bfloat16" if a >= AGREE else "float32"} for m, a in found.items()}
+    return run.describe(precision={**known, job.key: used})
 
 
 @dataclass(slots=True)
@@ -252,17 +287,33 @@ def _run_methods(
     targets = target_indices(model, findings)
     values: dict[str, Array | str] = {}
     refused: dict[tuple[str, int, int], str] = {}
+    slow = {source: method for source, method in job.methods.items() if method not in job.fast}
+    fast = {source: method for source, method in job.methods.items() if method in job.fast}
     with Pass(model, x, of=job.of, ids=ids, seed=job.seed) as p:
         probabilities = p.probabilities[:, targets].double().cpu().numpy()
-        for source, method in job.methods.items():
-            try:
-                values[source] = run_method(p, method, targets).cpu().numpy()
-            except SightlineError as error:
-                values[source] = str(error)
-                continue
-            if p.refused is not None:
-                refused |= {(source, row, at): p.refused[1] for row, at in p.refused[0].nonzero().tolist()}
+        _answer(p, slow, targets, values, refused)
+    if fast:
+        with Pass(model, x, of=job.of, ids=ids, seed=job.seed, precision="bfloat16") as p:
+            _answer(p, fast, targets, values, refused)
     return probabilities, values, refused
+
+
+def _answer(
+    p: Pass,
+    methods: dict[str, str],
+    targets: Tensor,
+    values: dict[str, Array | str],
+    refused: dict[tuple[str, int, int], str],
+) -> None:
+    """Put what methods (source -> method) say of an open pass into values and refused (see `_run_methods`)."""
+    for source, method in methods.items():
+        try:
+            values[source] = run_method(p, method, targets).cpu().numpy()
+        except SightlineError as error:
+            values[source] = str(error)
+            continue
+        if p.refused is not None:
+            refused |= {(source, row, at): p.refused[1] for row, at in p.refused[0].nonzero().tolist()}
 
 
 def _map(radiograph: str, finding: str, source: str, values: Array, frame: Frame, probability: float) -> SaliencyMap:

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from sightline.core import SightlineError
-from sightline.methods.pass_ import Of, Pass, Prior
+from sightline.methods.pass_ import Of, Pass, Precision, Prior
 from sightline.models import Model
 from sightline.registry import Entry, Registry
 from sightline.spec import parse_spec, typed_options
 
-__all__ = ["MethodFacts", "Of", "Pass", "Prior", "method_of", "methods", "run_method", "saliency", "target_indices"]
+__all__ = [
+    "MethodFacts", "Of", "Pass", "Precision", "Prior", "method_of", "methods", "run_method", "saliency",
+    "target_indices",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

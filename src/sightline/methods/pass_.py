@@ -21,6 +21,9 @@ from sightline.models.swift import SAME_LOGITS, Swift
 Of = Literal["logit", "probability"]
 """What is explained: the logit of a finding, or its probability (the sigmoid of the logit)."""
 
+Precision = Literal["float32", "bfloat16"]
+"""Of the network's arithmetic; what methods are given is float32 always."""
+
 Prior = Tensor | Callable[[tuple[str, ...], tuple[str, ...]], Tensor]
 """Maps known before the model sees an image: (N, T, h, w), or a function of (ids, findings) that gives them."""
 
@@ -56,6 +59,7 @@ class Pass:
         seed: int = 0,
         of: Of = "logit",
         prior: Prior | None = None,
+        precision: Precision = "float32",
     ) -> None:
         shape = (model.channels, model.side, model.side)
         if x.dim() != 4 or tuple(x.shape[1:]) != shape or x.dtype != torch.float32:
@@ -72,6 +76,7 @@ class Pass:
         self.seed = seed
         self.of: Of = of
         self.prior = prior
+        self.precision: Precision = precision
         self.notes: dict[str, Tensor] = {}
         """What methods report beside their maps: 'METHOD/QUANTITY' -> (N, T), for the targets asked for last."""
         self.refused: tuple[Tensor, str] | None = None
@@ -120,7 +125,7 @@ class Pass:
         return self._layers[layer]
 
     def _beside(self, model: Model, x: Tensor, ids: tuple[str, ...]) -> Pass:
-        other = Pass(model, x, ids=ids, seed=self.seed, of=self.of, prior=self.prior)
+        other = Pass(model, x, ids=ids, seed=self.seed, of=self.of, prior=self.prior, precision=self.precision)
         other._root = self._root
         return other
 
@@ -157,7 +162,8 @@ class Pass:
         kept, cut = self._leaf().detach().clone(), self.model.cut
         assert cut is not None  # or there were no leaf
         kept.select(cut.channel_axis, channel).zero_()
-        logits = logits_of(self.model.net, cut, self.x, kept)
+        with self._arithmetic():
+            logits = logits_of(self.model.net, cut, self._input(), kept).float()
         return logits if self.of == "logit" else logits.sigmoid()
 
     def input_gradient(self, targets: Tensor, rules: AbstractContextManager[object] | None = None) -> Tensor:
@@ -168,10 +174,10 @@ class Pass:
         """
         self._check_open()
         swift = rules is None and self.model.is_swift
-        layout = torch.channels_last if swift else torch.contiguous_format
-        x = self.x.clone(memory_format=layout).requires_grad_()
-        with rules or (Swift() if swift else nullcontext()):
-            logits = self.model.net(x)  # (N, F)
+        layout = torch.channels_last if swift else torch.preserve_format
+        x = self._input().clone(memory_format=layout).requires_grad_()
+        with self._arithmetic(), rules or (Swift() if swift else nullcontext()):
+            logits = self.model.net(x).float()  # (N, F)
         if rules is not None:
             self.check_logits(logits)
         out = x.new_empty((x.shape[0], len(targets), *x.shape[1:]))
@@ -209,11 +215,13 @@ class Pass:
         if self._joint is None:
             cut = self.model.cut
             if cut is None:
-                with torch.no_grad():
-                    self._joint = self.model.net(self.x), None
+                with torch.no_grad(), self._arithmetic():
+                    self._joint = self.model.net(self._input()).float(), None
             else:
-                with severed(self.model.net, cut) as joint:
-                    logits = self.model.net(self.x)  # no graph before the cut: nothing there requires a gradient
+                with severed(self.model.net, cut) as joint, self._arithmetic():
+                    logits = self.model.net(
+                        self._input()
+                    ).float()  # no graph before the cut: nothing there requires one
                 if joint.leaf is None:
                     raise SightlineError(
                         f"{self.model.name} did not reach {cut.where} as when it was wrapped; wrap it again, or name a "
@@ -233,7 +241,14 @@ class Pass:
 
     def _map(self, raw: Tensor) -> Tensor:
         cut = self.model.cut
-        return raw if cut is None else cut.as_map(raw)
+        return raw.float() if cut is None else cut.as_map(raw).float()
+
+    def _arithmetic(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def _input(self) -> Tensor:
+        """The batch in the layout that suits the arithmetic: bfloat16 kernels want channels last."""
+        return self.x if self.precision == "float32" else self.x.contiguous(memory_format=torch.channels_last)
 
     def _check_open(self) -> None:
         if not self._root._open:

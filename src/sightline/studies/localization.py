@@ -21,7 +21,7 @@ from sightline.evaluate import METRICS, evaluate
 from sightline.explaining import check_methods, explain
 from sightline.findings import choose
 from sightline.legacy import check_legacy, write_legacy
-from sightline.methods import Of
+from sightline.methods import Of, Precision
 from sightline.methods import methods as method_registry
 from sightline.metrics import metric_of
 from sightline.models import Model, untrained
@@ -60,6 +60,7 @@ def localization(
     seed: int = 0,
     batch: int = 8,
     device: str = "cpu",
+    precision: Precision = "float32",
 ) -> Run:
     """Explain a model's findings, score the maps against the marks, and report them beside readers and controls.
 
@@ -103,11 +104,14 @@ def localization(
         Images per pass; no result depends on it.
     device
         cpu or cuda.
+    precision
+        bfloat16 computes with it the methods whose maps agree with float32 on the first images; run.json says which.
     """
     options = {
         "data": data, "model": model, "methods": methods, "controls": controls, "metrics": metrics,
         "findings": findings, "protocol": protocol, "binarizer": binarizer, "smooth": smooth,
         "thresholds": thresholds, "cutoffs": cutoffs, "full": full, "of": of, "train": train, "seed": seed,
+        "precision": precision,
     }  # fmt: skip
     records = chosen(protocol, binarizer, smooth, thresholds, cutoffs)
     check_legacy(legacy_csv, records, metrics, full)
@@ -122,7 +126,10 @@ def localization(
         run = run.describe(models=[model_facts(m) for m in models], methods=_method_facts(methods), findings=wanted)
         for m, names, prefix in _explained(models, methods, UNTRAINED in controls, seed):
             covered = [f for f in wanted if f in m.findings]
-            explain(opened, m, names, findings=covered, out=run, of=of, batch=batch, seed=seed, prefix=prefix)
+            run = explain(
+                opened, m, names, findings=covered, out=run, of=of, batch=batch, seed=seed, prefix=prefix,
+                precision=precision,
+            )  # fmt: skip
         held = Together((run, blind, Readers(opened)))
         evaluate(run, held, opened, names=metrics, chosen=records, findings=wanted, seed=seed, full=full)
         analyze(run, records, seed=seed, prevalence=_prevalence(models))
