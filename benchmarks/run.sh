@@ -1,9 +1,10 @@
 #!/bin/sh
-# Speed and memory, beside the peers. grad-cam goes into a folder of its own, without its second build of opencv.
+# Speed and memory, beside the peers, which go into a folder of their own, without what they would pull in.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 peers="$(dirname "$here")/.bench"
-[ -d "$peers" ] || "$PYTHON" -m pip install --quiet --no-deps --target "$peers" grad-cam==1.5.7 ttach==0.0.3
+[ -d "$peers/saliency" ] || "$PYTHON" -m pip install --quiet --no-deps --target "$peers" \
+  grad-cam==1.5.7 ttach==0.0.3 saliency==0.2.1
 export OMP_NUM_THREADS=1
 echo "== scoring"; "$PYTHON" "$here/scoring.py"
 echo "== Grad-CAM"; PYTHONPATH="$peers" "$PYTHON" "$here/grad_cam.py"
@@ -11,4 +12,6 @@ echo "== phantom"; "$PYTHON" "$here/phantom.py"
 echo "== start-up"; "$PYTHON" "$here/startup.py"
 echo "== memory"; "$PYTHON" "$here/memory.py"
 echo "== CheXlocalize, end to end"; "$PYTHON" "$here/public_scripts.py"
-echo "== Methods"; "$PYTHON" "$here/methods.py"
+echo "== Methods: speed"; PYTHONPATH="$peers" "$PYTHON" "$here/methods.py"
+echo "== Methods: agreement"; PYTHONPATH="$peers" "$PYTHON" "$here/oracles.py"
+echo "== Methods: memory"; "$PYTHON" "$here/methods_memory.py"

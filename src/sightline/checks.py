@@ -58,7 +58,7 @@ def check_models(
     methods
         Methods ('NAME?option=value'); all by default, the slow ones with few steps.
     findings
-        Comma-separated, for a zoo entry that does not know its own; those of the data set by default.
+        Comma-separated, for a zoo entry that does not know its own; CheXpert's by default.
     """
     import torch
 
@@ -66,8 +66,7 @@ def check_models(
     from sightline.models.zoo import open_model
 
     opened = dataset(data)
-    wanted = [f.strip() for f in findings.split(",")] if findings else list(opened.findings)
-    subject = open_model(model, wanted)
+    subject = open_model(model, [f.strip() for f in findings.split(",")] if findings else None)
     chosen = opened.radiographs[: max(images, 2)]
     x = torch.stack([subject.prepare(r.read())[0] for r in chosen]).to(subject.device)  # (N, C, side, side)
     console = _console()

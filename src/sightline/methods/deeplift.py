@@ -112,19 +112,29 @@ def _pooling(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _attributions(p: Pass, start: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """((N, T, h, w) summed over channels, error of completeness (N, T) as a share of the difference)."""
-    count = p.x.shape[0]
-    both = torch.cat([p.x, start]).requires_grad_()
+    """((N, T, h, w) summed over channels, error of completeness (N, T) as a share of the difference).
+
+    Half of the images at a time: with their baselines they fill the memory of one batch.
+    """
+    halves = torch.arange(p.x.shape[0], device=p.x.device).chunk(2)
+    maps, errors = zip(*(_of_part(p, rows, start[rows], targets) for rows in halves), strict=True)
+    return torch.cat(maps), torch.cat(errors)
+
+
+def _of_part(p: Pass, rows: Tensor, start: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """`_attributions` of the images at `rows` int64 (M,), start (M, C, h, w)."""
+    x, count = p.x[rows], len(rows)
+    both = torch.cat([x, start]).requires_grad_()
     with _Rules():
         logits = p.model.net(both)  # (2 N, F)
         scores = logits if p.of == "logit" else logits.sigmoid()
-    p.check_logits(logits[:count])
+    p.check_logits(logits[:count], rows)
     gap = (scores[:count] - scores[count:]).detach()[:, targets]  # (N, T)
     maps = []
     for place, target in enumerate(targets.tolist()):
         last = place == len(targets) - 1
         (slope,) = torch.autograd.grad(scores[:count, target].sum(), both, retain_graph=not last)
-        maps.append((slope[:count] * (p.x - start)).sum(1))
+        maps.append((slope[:count] * (x - start)).sum(1))
     found = torch.stack(maps, 1)
     error = (found.double().sum((2, 3)).float() - gap) / gap.abs().clamp(min=1e-3)
     return found, error

@@ -187,9 +187,12 @@ class Pass:
             out[:, place] = self._scaled(gradient, logits[:, target].detach())
         return out
 
-    def check_logits(self, logits: Tensor) -> None:
-        """Errors: `SightlineError` if logits (N, F), computed another way, are not this model's own to 1e-5."""
-        gap = float((logits.detach() - self.logits).abs().max())
+    def check_logits(self, logits: Tensor, rows: Tensor | slice = slice(None)) -> None:
+        """Errors: `SightlineError` if logits (M, F) of the images at `rows`, computed another way, are not the model's.
+
+        To 1e-5 of the largest logit, or of 1.
+        """
+        gap = float((logits.detach() - self.logits[rows]).abs().max())
         if not gap <= SAME_LOGITS * (1 + float(self.logits.abs().max())):
             raise SightlineError(
                 f"under the rules of this method {self.model.name} gives logits that differ by {gap:.2g} from its own: "

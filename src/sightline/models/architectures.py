@@ -112,8 +112,11 @@ def xrv(weights: str, findings: Findings, *, resize: str = "center-crop") -> Mod
         raise SightlineError(f"torchxrayvision has no weights {weights!r}; it has {', '.join(sorted(known))}")
     try:
         net = torchxrayvision.models.get_model(weights)
-    except OSError as error:
-        raise SightlineError(f"torchxrayvision could not fetch the weights {weights!r}: {error}") from error
+    except Exception as error:  # of the network, the disk or a damaged file: the package lets all of them through
+        raise SightlineError(
+            f"torchxrayvision could not load the weights {weights!r} ({type(error).__name__}: {error}); "
+            "delete its file in ~/.torchxrayvision and try again"
+        ) from error
     return _bare_xrv(net, weights, findings, resize)
 
 

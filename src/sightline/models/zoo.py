@@ -147,5 +147,6 @@ def classifier(
         load_weights(net, Path(checkpoint), content)
         stated = content["training"] if ours else {"data": f"as in {checkpoint}"}
         record = TrainingRecord(**stated) if stated else None
-    name = parse_spec(arch)[0] if not checkpoint else Path(checkpoint).stem
+    head, argument, _ = parse_spec(arch)
+    name = Path(checkpoint).stem if checkpoint else argument or head
     return wrap(net, findings, side, RESIZES[resize], arch=arch, name=name, training=record, **habits)
