@@ -194,3 +194,15 @@ def test_bfloat16_is_taken_where_maps_agree_and_the_run_says_where(toy_data: Dat
             assert np.corrcoef(m.values.ravel(), other.values.ravel())[0, 1] > 0.97 or (m.values == other.values).all()
     again = sl.explain(toy_data, model, methods, out=tmp_path / "run", precision="bfloat16")
     assert again.info["precision"] == run.info["precision"]
+
+
+def test_a_baseline_of_the_data_is_drawn_by_id_whatever_the_order(toy_data: Dataset, tmp_path: Path) -> None:
+    model, spec = a_model(), "integrated-gradients?baseline=data&nodes=4"
+    run = sl.explain(toy_data, model, [spec], out=tmp_path / "run")
+    turned = replace(toy_data, radiographs=toy_data.radiographs[::-1])
+    other = sl.explain(turned, model, [spec], out=tmp_path / "other", batch=3)
+    black = sl.explain(toy_data, model, ["integrated-gradients?nodes=4"], out=tmp_path / "black")
+    for radiograph in toy_data.radiographs:
+        for m, same, plain in zip(run.of(radiograph.id), other.of(radiograph.id), black.of(radiograph.id), strict=True):
+            assert m.values == pytest.approx(same.values, rel=1e-3, abs=1e-6)
+            assert m.values != pytest.approx(plain.values, rel=1e-3, abs=1e-6)

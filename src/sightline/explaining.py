@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 import weakref
@@ -29,6 +30,8 @@ from sightline.store import Run, write_maps
 
 TRIAL = 4
 """Images on which precisions are compared."""
+BACKGROUND = 8
+"""Images that stand for the data set where a method compares with it."""
 BLOCK = 32
 """Radiographs per stored part: what a kill can cost."""
 
@@ -48,6 +51,8 @@ class _Job:
     """Folder of this job's parts."""
     fast: frozenset[str] = frozenset()
     """Methods that are computed in bfloat16."""
+    background: Array | None = None
+    """float32 (M, side, side): images of the data set for methods that compare with them (baseline=data)."""
 
 
 def explain(
@@ -123,7 +128,8 @@ def _findings(data: Dataset, model: Model | Ensemble, findings: Sequence[str] | 
 def _explain_into(run: Run, job: _Job) -> Run:
     run = _tried(run, job)
     tried = run.info.get("precision", {}).get(job.key, {})
-    job = replace(job, fast=frozenset(method for method, one in tried.items() if one["used"] == "bfloat16"))
+    fast = frozenset(method for method, one in tried.items() if one["used"] == "bfloat16")
+    job = replace(job, fast=fast, background=_background(job))
     units = blocks(len(job.data.radiographs), BLOCK)
 
     def work(key: str) -> None:
@@ -153,6 +159,20 @@ def _tried(run: Run, job: _Job) -> Run:
         found = agreements(first, x, methods, targets, ids=ids, seed=job.seed, of=job.of)
     used = {m: {"agreement": a, "used": "bfloat16" if a >= AGREE else "float32"} for m, a in found.items()}
     return run.describe(precision={**known, job.key: used})
+
+
+def _background(job: _Job) -> Array | None:
+    """Images drawn from the data set by their ids, if a method compares with them."""
+    if not any("baseline=data" in method for method in job.methods.values()):
+        return None
+
+    def drawn(radiograph: Radiograph) -> bytes:
+        return hashlib.sha256(f"{job.seed} {radiograph.id}".encode()).digest()
+
+    first = job.model.first if isinstance(job.model, Ensemble) else job.model
+    read = (_read(r, first) for r in sorted(job.data.radiographs, key=drawn))
+    seen = list(islice((one[0] for one in read if not isinstance(one, str)), BACKGROUND))
+    return np.stack(seen) if seen else None
 
 
 @dataclass(slots=True)
@@ -289,11 +309,13 @@ def _run_methods(
     refused: dict[tuple[str, int, int], str] = {}
     slow = {source: method for source, method in job.methods.items() if method not in job.fast}
     fast = {source: method for source, method in job.methods.items() if method in job.fast}
-    with Pass(model, x, of=job.of, ids=ids, seed=job.seed) as p:
+    images = None if job.background is None else torch.from_numpy(job.background)
+    others = None if images is None else model.normalize(images).to(model.device)
+    with Pass(model, x, of=job.of, ids=ids, seed=job.seed, background=others) as p:
         probabilities = p.probabilities[:, targets].double().cpu().numpy()
         _answer(p, slow, targets, values, refused)
     if fast:
-        with Pass(model, x, of=job.of, ids=ids, seed=job.seed, precision="bfloat16") as p:
+        with Pass(model, x, of=job.of, ids=ids, seed=job.seed, background=others, precision="bfloat16") as p:
             _answer(p, fast, targets, values, refused)
     return probabilities, values, refused
 

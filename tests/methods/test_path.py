@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 from captum.attr import IntegratedGradients
-from networks import Flattened, batch, model
+from networks import SIDE, Flattened, batch, model
 from torch import Tensor, nn
 
+from sightline.controls import generator
 from sightline.core import SightlineError
 from sightline.methods import Of, Pass, run_method, saliency, target_indices
 from sightline.models import Model, wrap
@@ -85,7 +86,41 @@ def test_a_network_that_never_converges_reports_its_error() -> None:
 
 def test_options_are_checked() -> None:
     m, x = model(smooth()), batch(1)
-    with pytest.raises(SightlineError, match="baseline=white; allowed: black, mean"):
+    with pytest.raises(SightlineError, match="baseline=white; allowed: black, zero, mean, blur, random, data"):
         run(m, x, "integrated-gradients?baseline=white")
     with pytest.raises(SightlineError, match="nodes=-1"):
         run(m, x, "integrated-gradients?nodes=-1")
+
+
+def test_uniform_nodes_are_the_middles_of_equal_steps() -> None:
+    m, x = model(), batch(2)
+    got = saliency(m, x, None, ["integrated-gradients?nodes=5&rule=uniform&baseline=zero"])
+    total = torch.zeros(2, 3, SIDE, SIDE)
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+        with Pass(m, x * share) as p:
+            slope = p.input_gradient(torch.arange(3))
+        total += (slope * x[:, None]).sum(2) / 5
+    assert torch.allclose(next(iter(got.values())), total, atol=1e-5 * float(total.abs().max()))
+    with pytest.raises(SightlineError, match="rule=simpson; allowed: gauss-legendre, uniform"):
+        saliency(m, x, None, ["integrated-gradients?rule=simpson"])
+
+
+def test_the_data_baseline_is_the_mean_of_the_background_or_one_of_it() -> None:
+    m, x, others = model(), batch(2), batch(4, seed=9)
+    spec = "integrated-gradients?baseline=data&nodes=32"
+    maps = saliency(m, x, None, [spec], background=others)[spec]
+    with Pass(m, x) as p:
+        wanted = p.scores - p.at(others.mean(0, keepdim=True).expand_as(x).contiguous()).scores
+    assert torch.allclose(maps.sum((2, 3)), wanted, atol=0.02 * float(wanted.abs().max()))
+    spec = "gradient-shap?baseline=data&samples=3&sigma=0"
+    maps = saliency(m, x, None, [spec], background=others, ids=["a", "b"], seed=2)[spec]
+    total = torch.zeros_like(maps)
+    with Pass(m, x, ids=["a", "b"], seed=2) as p:
+        for draw in range(3):
+            start = others[[int(generator(2, i, "background", draw).integers(4)) for i in "ab"]]
+            share = torch.special.ndtr(p.normal(3 + draw)[:, :1, :1, :1])
+            slope = p.at(start + share * (x - start)).input_gradient(torch.arange(3))
+            total += (slope * (x - start)[:, None]).sum(2) / 3
+    assert torch.allclose(maps, total, atol=1e-5 * float(total.abs().max()))
+    with pytest.raises(SightlineError, match="needs other images; give background="):
+        saliency(m, x, None, ["integrated-gradients?baseline=data"])

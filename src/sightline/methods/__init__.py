@@ -112,12 +112,14 @@ def saliency(
     ids: Sequence[str] | None = None,
     seed: int = 0,
     prior: Prior | None = None,
+    background: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Maps of one batch by several methods, sharing one forward where they can.
 
     x: float32 (N, C, side, side) as `Model.prepare` gives it. targets: findings by name or place, None = all.
     names: methods, with options where wanted ('integrated-gradients?baseline=mean&nodes=32'). of: what is explained.
     ids, seed: key the random numbers of methods that draw any. prior: see `Prior`.
+    background: prepared images (M, C, side, side) behind baseline=data.
     Returns {name: float32 (N, T, h', w')}, each in its method's own resolution, raw. The model is left as it was.
     Errors: as `run_method`, and `SightlineError` for a method that does not answer for one of the maps.
 
@@ -132,7 +134,7 @@ def saliency(
     if isinstance(names, str):
         raise SightlineError(f"names is a list of methods, not the text {names!r}; write [{names!r}]")
     chosen = target_indices(model, targets)
-    with Pass(model, x, ids=ids, seed=seed, of=of, prior=prior) as p:
+    with Pass(model, x, ids=ids, seed=seed, of=of, prior=prior, background=background) as p:
         maps = {}
         for name in names:
             maps[name] = run_method(p, name, chosen)

@@ -60,6 +60,7 @@ class Pass:
         of: Of = "logit",
         prior: Prior | None = None,
         precision: Precision = "float32",
+        background: Tensor | None = None,
     ) -> None:
         shape = (model.channels, model.side, model.side)
         if x.dim() != 4 or tuple(x.shape[1:]) != shape or x.dtype != torch.float32:
@@ -77,6 +78,7 @@ class Pass:
         self.of: Of = of
         self.prior = prior
         self.precision: Precision = precision
+        self._background = background
         self.notes: dict[str, Tensor] = {}
         """What methods report beside their maps: 'METHOD/QUANTITY' -> (N, T), for the targets asked for last."""
         self.refused: tuple[Tensor, str] | None = None
@@ -125,9 +127,17 @@ class Pass:
         return self._layers[layer]
 
     def _beside(self, model: Model, x: Tensor, ids: tuple[str, ...]) -> Pass:
-        other = Pass(model, x, ids=ids, seed=self.seed, of=self.of, prior=self.prior, precision=self.precision)
+        other = Pass(model, x, ids=ids, seed=self.seed, of=self.of, prior=self.prior, precision=self.precision,
+                     background=self._background)  # fmt: skip
         other._root = self._root
         return other
+
+    @property
+    def background(self) -> Tensor:
+        """float32 (M, C, side, side): other images, prepared, that stand for what the data look like."""
+        if self._background is None or len(self._background) == 0:
+            raise SightlineError("baseline=data needs other images; give background=Tensor (M, C, side, side)")
+        return self._background
 
     @property
     def logits(self) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sightline.core import SightlineError
+from sightline.controls import generator
+from sightline.core import Array, SightlineError
 from sightline.methods import methods
 from sightline.methods.gradient import noisy
 from sightline.methods.pass_ import Pass
@@ -29,16 +31,21 @@ ROUNDING = 1e-5
     resolution="input",
     source="Sundararajan et al. 2017, arXiv:1703.01365",
 )
-def integrated_gradients(p: Pass, targets: Tensor, *, baseline: str = "black", nodes: int = 0) -> Tensor:
+def integrated_gradients(
+    p: Pass, targets: Tensor, *, baseline: str = "black", nodes: int = 0, rule: str = "gauss-legendre"
+) -> Tensor:
     """(image - baseline) × mean gradient between the two, summed over channels; float32 (N, T, side, side), signed.
 
-    A map sums to score(image) - score(baseline). The mean is a Gauss-Legendre quadrature with `nodes` nodes; with
-    0, each map by itself takes 8, 16, 32 or 64, the first whose sum is right to 1 %. baseline: 'black' (an image of
-    zeros, prepared), 'mean' (each image's own mean gray), 'blur' or 'random' (uniform noise, keyed by seed and id).
+    A map sums to score(image) - score(baseline). The mean is a quadrature with `nodes` nodes; with 0, each map by
+    itself takes 8, 16, 32 or 64, the first whose sum is right to 1 %. rule: 'gauss-legendre', or 'uniform' (the middles
+    of equal steps). baseline: 'black' (an image of zeros, prepared), 'zero' (zeros in the network's own units, the mean
+    color of its normalization, as in CheXlocalize), 'mean' (each image's own mean gray), 'blur', 'random' (uniform
+    noise, keyed by seed and id), or 'data' (the mean of the background images).
     `Pass.notes` gets 'integrated-gradients/error' (sum less the difference, as a share of it) and '/nodes'.
     """
     if nodes < 0:
         raise SightlineError(f"nodes={nodes}; allowed: 0 (as many as needed) or more")
+    quadrature = _quadrature_of(rule)
     start = baseline_of(p, baseline)
     count, findings = p.x.shape[0], len(targets)
     wanted = (p.scores - p.at(start).scores)[:, targets]  # (N, T)
@@ -48,7 +55,7 @@ def integrated_gradients(p: Pass, targets: Tensor, *, baseline: str = "black", n
     level = nodes or FIRST_NODES
     while pending.any():
         rows, cols = pending.any(1).nonzero()[:, 0], pending.any(0).nonzero()[:, 0]
-        found = integrate(p.take(rows), start[rows], targets[cols], level)  # (M, S, h, w)
+        found = integrate(p.take(rows), start[rows], targets[cols], level, quadrature)  # (M, S, h, w)
         block = (rows[:, None], cols[None])
         open_ = pending[block]
         maps[block] = torch.where(open_[:, :, None, None], found, maps[block])
@@ -67,6 +74,10 @@ def baseline_of(p: Pass, name: str) -> Tensor:
     """(N, C, side, side): an image without evidence, from which a path starts or with which a part is hidden."""
     if name == "black":
         return p.model.normalize(p.x.new_zeros((1, *p.x.shape[2:]))).expand_as(p.x).contiguous()
+    if name == "zero":
+        return torch.zeros_like(p.x)
+    if name == "data":
+        return p.background.mean(0, keepdim=True).expand_as(p.x).contiguous()
     if name == "mean":
         return p.x.mean((2, 3), keepdim=True).expand_as(p.x).contiguous()
     if name == "blur":
@@ -74,7 +85,7 @@ def baseline_of(p: Pass, name: str) -> Tensor:
     if name == "random":  # keyed by (seed, id): uniform between each image's extremes
         low, high = p.x.amin((1, 2, 3), keepdim=True), p.x.amax((1, 2, 3), keepdim=True)
         return low + (high - low) * (0.5 + 0.5 * torch.erf(p.normal(-1) / 2**0.5))
-    raise SightlineError(f"baseline={name}; allowed: black, mean, blur, random")
+    raise SightlineError(f"baseline={name}; allowed: black, zero, mean, blur, random, data")
 
 
 def tell_completeness(p: Pass, name: str, maps: Tensor, start: Tensor, targets: Tensor) -> None:
@@ -95,12 +106,37 @@ def _blurred(x: Tensor, sigma: float) -> Tensor:
     return F.conv2d(rows, kernel[:, :, :, None], groups=x.shape[1])
 
 
-def integrate(p: Pass, start: Tensor, targets: Tensor, nodes: int) -> Tensor:
-    """float32 (N, T, h, w): integral of gradients on the way from `start`, Gauss-Legendre nodes, channels summed."""
-    at, weights = cast("tuple[np.ndarray, np.ndarray]", np.polynomial.legendre.leggauss(nodes))  # on [-1, 1]
+Quadrature = Callable[[int], tuple[Array, Array]]
+"""Number of nodes -> places on [0, 1], weights that sum to 1."""
+
+
+def gauss_legendre(nodes: int) -> tuple[Array, Array]:
+    """Exact for polynomials of degree 2 nodes - 1."""
+    at, weights = cast("tuple[Array, Array]", np.polynomial.legendre.leggauss(nodes))  # on [-1, 1]
+    return (at + 1) / 2, weights / 2
+
+
+def uniform(nodes: int) -> tuple[Array, Array]:
+    """The middles of equal steps.
+
+    >>> uniform(2)[0].tolist()
+    [0.25, 0.75]
+    """
+    return (np.arange(nodes) + 0.5) / nodes, np.full(nodes, 1 / nodes)
+
+
+def _quadrature_of(rule: str) -> Quadrature:
+    rules = {"gauss-legendre": gauss_legendre, "uniform": uniform}
+    if rule not in rules:
+        raise SightlineError(f"rule={rule}; allowed: {', '.join(rules)}")
+    return rules[rule]
+
+
+def integrate(p: Pass, start: Tensor, targets: Tensor, nodes: int, quadrature: Quadrature = gauss_legendre) -> Tensor:
+    """float32 (N, T, h, w): integral of gradients on the way from `start` (N, C, h, w), channels summed."""
     step = p.x - start
     total = p.x.new_zeros((p.x.shape[0], len(targets), *p.x.shape[2:]))
-    for share, weight in zip((at + 1) / 2, weights / 2, strict=True):
+    for share, weight in zip(*quadrature(nodes), strict=True):
         gradient = p.at(start + float(share) * step).input_gradient(targets)  # (N, T, C, h, w)
         total += float(weight) * torch.einsum("ntchw,nchw->nthw", gradient, step)
     return total
@@ -137,20 +173,30 @@ def smooth_ig(
     resolution="input",
     source="Lundberg and Lee 2017, arXiv:1705.07874; Erion et al. 2021, 10.1038/s42256-021-00343-w",
 )
-def gradient_shap(p: Pass, targets: Tensor, *, samples: int = 20, sigma: float = 0.1) -> Tensor:
-    """Expected gradients over baselines of black with noise; float32 (N, T, side, side), signed.
+def gradient_shap(
+    p: Pass, targets: Tensor, *, samples: int = 20, sigma: float = 0.1, baseline: str = "black"
+) -> Tensor:
+    """Expected gradients over baselines with noise; float32 (N, T, side, side), signed.
 
-    One random point on the path per baseline, keyed by (seed, id, draw). Sums to the score less the mean score of the
-    baselines, in expectation.
+    One random point on the path per baseline, keyed by (seed, id, draw). baseline: as for integrated-gradients, except
+    that with 'data' every draw takes one of the background images, the distribution of Erion et al.; sigma: of the
+    noise, as a share of the image's range. Sums to the score less the mean score of the baselines, in expectation.
     """
-    black = baseline_of(p, "black")
+    fixed = None if baseline == "data" else baseline_of(p, baseline)
     total = p.x.new_zeros((p.x.shape[0], len(targets), *p.x.shape[2:]))
     for draw, noise_of in enumerate(noisy(p, samples, sigma)):
-        start = black + (noise_of - p.x)
+        start = (_drawn(p, draw) if fixed is None else fixed) + (noise_of - p.x)
         share = 0.5 + 0.5 * torch.erf(p.normal(samples + draw)[:, :1, :1, :1] / 2**0.5)  # uniform (N, 1, 1, 1)
         gradient = p.at(start + share * (p.x - start)).input_gradient(targets)
         total += torch.einsum("ntchw,nchw->nthw", gradient, p.x - start)
     return total / samples
+
+
+def _drawn(p: Pass, draw: int) -> Tensor:
+    """(N, C, side, side): one background image for each image, keyed by (seed, id, draw)."""
+    count = len(p.background)
+    at = [int(generator(p.seed, i, "background", draw).integers(count)) for i in p.ids]
+    return p.background[torch.tensor(at, device=p.x.device)]
 
 
 @methods(
