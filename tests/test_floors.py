@@ -16,12 +16,12 @@ FLOORS = (
      "packing", "placed", "shapes"),
     ("inputs", "engine", "data", "models", "mapfiles"),
     ("methods", "training", "benchmark", "record"),
-    ("scoring", "explaining", "evaluate", "cases", "tuning", "analyses", "legacy"),
+    ("scoring", "explaining", "evaluate", "cases", "tuning", "analyses", "legacy", "sanity"),
     ("studies", "testing"),
     ("report", "checks", "commands", "cli"),
 )  # fmt: skip
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
-WITH_TORCH = {"models", "methods", "training", "explaining", "studies"}
+WITH_TORCH = {"models", "methods", "training", "explaining", "sanity", "studies"}
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 

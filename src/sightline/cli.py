@@ -20,7 +20,10 @@ app = App(
 _data = App(name="data", help="Write a data set in a published layout, or check one.")
 _train = App(name="train", help="Train a classifier on a data set, or an ensemble by a published recipe.")
 
-_STUDIES = {"localization": "Do maps find what radiologists marked? Trains, explains, scores and reports."}
+_STUDIES = {
+    "localization": "Do maps find what radiologists marked? Trains, explains, scores and reports.",
+    "trust": "Do maps depend on what a network learned, and come back when it is trained again?",
+}
 _COMMANDS = {
     "score": ("score_maps", "Score maps made elsewhere against a data set's marks. Needs no torch."),
     "report": ("write_report", "Write a run's report again."),

@@ -79,7 +79,7 @@ class Model:
         if self.cut is None:
             return False
         with frozen(self.net) as net:
-            return head_is_affine(net, self.cut, _noise(self))
+            return head_is_affine(net, self.cut, probe_images(self))
 
     @cached_property
     def is_swift(self) -> bool:
@@ -87,7 +87,7 @@ class Model:
         if self.device.type != "cpu":
             return False  # their kernels fuse by themselves
         with frozen(self.net) as net:
-            return is_swift(net, _noise(self))
+            return is_swift(net, probe_images(self))
 
     @cached_property
     def _cuts(self) -> dict[str, Model]:
@@ -189,7 +189,7 @@ def _per_channel(
     return values
 
 
-def _noise(model: Model) -> Tensor:
+def probe_images(model: Model) -> Tensor:
     """float32 (2, C, side, side) on the model's device: what it is probed with."""
     noise = np.random.default_rng(0).random((2, model.side, model.side), np.float32)
     return model.normalize(torch.from_numpy(noise)).to(model.device)
@@ -197,7 +197,7 @@ def _noise(model: Model) -> Tensor:
 
 def _probed(model: Model) -> Model:
     """The model with its cut, found by running it once. Errors: `SightlineError` if it does not give finite logits."""
-    x = _noise(model)
+    x = probe_images(model)
     with frozen(model.net) as net, torch.no_grad():
         try:
             out = net(x)

@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from sightline.record import command
-from sightline.report import benchmark, causes, draw, figures, tables, text, trends
+from sightline.report import benchmark, causes, draw, figures, tables, text, trends, trust
 from sightline.report.draw import Plot
 from sightline.report.examples import APART, APART_RULE, CASES, RULE, SHAPES, SHAPES_RULE
 from sightline.report.panels import PREDICTED, READER, RECTANGLE, TRUTH, Panel
@@ -59,7 +59,7 @@ class Section:
 def plots(view: View) -> dict[str, Plot]:
     """Every figure that this run has data for, by name, in the order of the page."""
     makers = (
-        figures.localization, benchmark.decrease, figures.comparison, figures.differences,
+        trust.cascade, figures.localization, benchmark.decrease, figures.comparison, figures.differences,
         trends.size_and_probability, causes.shapes, causes.regressions, causes.assurance,
         benchmark.slices, benchmark.thresholds, figures.accuracy, figures.protocols,
     )  # fmt: skip
@@ -143,6 +143,9 @@ def sections(
         return Block(drawn.get(name), numbers.get(name, 0), shown, paragraphs=paragraphs)
 
     made = [
+        Section("trust", "May the maps be trusted?", [
+            Block(tables=_there(trust.summary(view)), open=True), block("cascade", _there(trust.measures(view)))
+        ]),
         Section("localization", "Where the maps point, finding by finding", [
             block("localization", tables.by_finding(view) if "localization" in drawn else ())
         ]),

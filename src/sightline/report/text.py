@@ -153,10 +153,11 @@ def warnings(view: View) -> list[Caution]:
 
 def _same(view: View) -> list[Caution]:
     """Sources of one model that score alike everywhere: on such a network they are one method under several names."""
-    groups: dict[tuple[float, ...], list[str]] = {}
+    groups: dict[tuple[str | float, ...], list[str]] = {}
     for source in view.of_kind("model"):
         means = [view.number(source, m, f).mean for m in view.metrics for f in view.findings]
-        groups.setdefault(tuple(np.nan_to_num(np.round(means, 6), nan=-1.0)), []).append(view.label(source))
+        key = (source.rpartition("/")[0], *np.nan_to_num(np.round(means, 6), nan=-1.0))
+        groups.setdefault(key, []).append(view.label(source))
     alike = [names for names in groups.values() if len(names) > 1]
     if not alike or len(view.metrics) < 2:
         return []

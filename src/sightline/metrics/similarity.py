@@ -1,0 +1,114 @@
+"""How alike two maps are, whatever either is worth: structure, ranks, and the places that stand out most."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import cv2
+import numpy as np
+from scipy.stats import rankdata
+
+from sightline.core import Array
+
+WINDOW = 7
+"""Pixels: side of the uniform window of `ssim`, scikit-image's default."""
+Shown = Literal["published", "raw"]
+"""How a map is brought to [0, 1] before it is compared."""
+
+
+def shown(maps: Array, how: Shown = "raw") -> Array:
+    """Maps (..., h, w) brought to [0, 1]; one that is the same everywhere is 0, one that is not finite stays so.
+
+    raw: least to greatest value, signs kept in order. published: magnitudes, cut off at their 99th percentile, as
+    Arun et al. 2021 (10.1148/ryai.2021200267) show and compare them.
+
+    >>> shown(np.array([[-1.0, 0.0, 3.0]])).tolist()
+    [[0.0, 0.25, 1.0]]
+    """
+    values = maps.astype(np.float64)
+    if how == "published":
+        values = np.abs(values)
+        finite = np.isfinite(values).all((-2, -1), keepdims=True)
+        top = np.percentile(np.where(finite, values, 0.0), 99, axis=(-2, -1), keepdims=True)
+        values = np.minimum(values, np.where(finite, top, np.inf))
+    low, high = values.min((-2, -1), keepdims=True), values.max((-2, -1), keepdims=True)
+    span = np.where(high > low, high - low, 1.0)
+    with np.errstate(invalid="ignore"):
+        scaled: Array = np.where(np.isfinite(low + high), (values - low) / span, np.nan)
+    return scaled
+
+
+def ssim(a: Array, b: Array, data_range: float = 1.0) -> Array:
+    """Structural similarity of maps (..., h, w) in pairs, h and w from 7 -> float64 (...), in [-1, 1].
+
+    Wang et al. 2004, 10.1109/TIP.2003.819861, with a uniform window of 7 × 7, sample covariances and the border of 3
+    pixels left out of the mean: `skimage.metrics.structural_similarity` as it comes. data_range: 1 for maps in [0, 1];
+    2 is what scikit-image once assumed of floats, and what was published. NaN if a map is not finite.
+
+    >>> float(ssim(np.eye(9), np.eye(9)))
+    1.0
+    """
+    if a.shape != b.shape or min(a.shape[-2:]) < WINDOW:
+        raise ValueError(f"maps of {a.shape} and {b.shape}; they must be alike, and {WINDOW} x {WINDOW} or larger")
+    pairs = zip(a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:]), strict=True)
+    found = np.array([_ssim(x.astype(np.float64), y.astype(np.float64), data_range) for x, y in pairs])
+    return found.reshape(a.shape[:-2])
+
+
+def _ssim(x: Array, y: Array, data_range: float) -> float:
+    if not np.isfinite(x.sum() + y.sum()):
+        return float("nan")
+    shift = x.mean()  # variances of values near zero lose no digits
+    x, y = x - shift, y - shift
+    pad, size = WINDOW // 2, (WINDOW, WINDOW)
+    planes = (cv2.blur(p, size)[pad:-pad, pad:-pad] for p in (x, y, x * x + y * y, x * y))
+    mx, my, squares, product = planes
+    unbiased = WINDOW**2 / (WINDOW**2 - 1)
+    means, cross = mx * mx + my * my, mx * my
+    variances, covariance = unbiased * (squares - means), unbiased * (product - cross)
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    mx, my = mx + shift, my + shift
+    light = (2 * mx * my + c1) / (mx * mx + my * my + c1)
+    return float((light * (2 * covariance + c2) / (variances + c2)).mean())
+
+
+def rank_correlation(a: Array, b: Array) -> Array:
+    """Spearman correlation of the pixels of maps (..., h, w) in pairs -> float64 (...), ties at their mean rank.
+
+    Two maps that are both the same everywhere are alike (1), one alone is like nothing (0); NaN if one is not finite.
+
+    >>> float(rank_correlation(np.array([[1, 2, 3]]), np.array([[1, 4, 9]])))
+    1.0
+    """
+    first, second = (rankdata(m.reshape(*m.shape[:-2], -1), axis=-1) for m in (a, b))
+    first, second = (r - r.mean(-1, keepdims=True) for r in (first, second))
+    size = np.sqrt((first**2).sum(-1) * (second**2).sum(-1))
+    both = ((first**2).sum(-1) == 0) & ((second**2).sum(-1) == 0)
+    found = np.divide((first * second).sum(-1), size, out=np.where(both, 1.0, 0.0), where=size > 0)
+    finite = np.isfinite(a).all((-2, -1)) & np.isfinite(b).all((-2, -1))
+    return np.where(finite, np.clip(found, -1, 1), np.nan)
+
+
+def top_overlap(a: Array, b: Array, share: float = 0.05) -> Array:
+    """How much of the highest `share` of one map's pixels is among the other's, (..., h, w) in pairs -> (...), [0, 1].
+
+    Pixels tied at the edge count in part, each as its chance to be taken. Equal maps overlap wholly where nothing is
+    tied. NaN if a map is not finite.
+
+    >>> float(top_overlap(np.arange(100.0).reshape(10, 10), np.arange(100.0).reshape(10, 10)))
+    1.0
+    """
+    count = max(1, round(share * a.shape[-1] * a.shape[-2]))
+    first, second = (_chosen(m.reshape(*m.shape[:-2], -1).astype(np.float64), count) for m in (a, b))
+    overlap = np.minimum(first, second).sum(-1) / count
+    finite = np.isfinite(a).all((-2, -1)) & np.isfinite(b).all((-2, -1))
+    return np.where(finite, overlap, np.nan)
+
+
+def _chosen(values: Array, count: int) -> Array:
+    """(..., D) -> chance of each pixel to be among the `count` highest."""
+    edge = np.partition(values, -count, axis=-1)[..., -count, None]
+    above, tied = values > edge, values == edge
+    left = count - above.sum(-1, keepdims=True)
+    chance: Array = above + tied * left / np.maximum(tied.sum(-1, keepdims=True), 1)
+    return chance

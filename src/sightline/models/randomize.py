@@ -1,0 +1,118 @@
+"""A trained network forgets: block by block its weights are drawn anew, as the sanity check of saliency maps asks.
+
+Adebayo et al. 2018, arXiv:1810.03292; for radiographs Arun et al. 2021, 10.1148/ryai.2021200267.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import nn
+
+from sightline.controls import generator
+from sightline.core import SightlineError
+from sightline.models.frozen import frozen
+from sightline.models.wrap import Model, probe_images
+
+Order = Literal["top-down", "bottom-up", "independent"]
+"""top-down: from the logits to the image, keeping what was drawn; bottom-up: the other way; independent: one block at
+a time, the others as trained."""
+ORDERS: tuple[Order, ...] = ("top-down", "bottom-up", "independent")
+_WHOLE = 0.6
+"""A child that holds more than this share of the layers is no block but the body: its children are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Layers that are drawn together."""
+
+    name: str
+    """Path of the module that holds them."""
+    layers: tuple[str, ...]
+    """Paths of the modules with weights, in the order in which a forward calls them."""
+
+
+def layers(model: Model) -> list[str]:
+    """Paths of the modules with weights of their own, in the order in which a forward calls them first.
+
+    Errors: `SightlineError` if one of them has weights but no `reset_parameters` to draw them with.
+    """
+    called: list[str] = []
+    handles = []
+    for name, module in model.net.named_modules():
+        if next(module.parameters(recurse=False), None) is not None:
+            handles.append(module.register_forward_pre_hook(lambda _, __, name=name: called.append(name)))
+    try:
+        with frozen(model.net) as net, torch.no_grad():
+            net(probe_images(model))
+    finally:
+        for handle in handles:
+            handle.remove()
+    found = list(dict.fromkeys(called))
+    silent = [n for n in found if not callable(getattr(model.net.get_submodule(n), "reset_parameters", None))]
+    if silent:
+        raise SightlineError(
+            f"{model.name}: {', '.join(silent[:3])} hold weights but have no reset_parameters(); "
+            "give their classes one, which draws them as at the start of a training"
+        )
+    return found
+
+
+def blocks(model: Model) -> list[Block]:
+    """Blocks of layers from the logits to the image, named by the modules that hold them.
+
+    A block is a child of the network, or of the child that holds most of the network ('features', 'body'); a child that
+    is called in several places is still one block, at its last call.
+    """
+    return _grouped(layers(model))
+
+
+def _grouped(names: Sequence[str]) -> list[Block]:
+    depth = 1
+    while True:
+        groups: dict[str, list[str]] = {}
+        for name in names:
+            groups.setdefault(".".join(name.split(".")[:depth]), []).append(name)
+        body = max(groups.values(), key=len)
+        deeper = any(name.count(".") >= depth for name in body)
+        if len(body) <= _WHOLE * len(names) or not deeper:
+            break
+        depth += 1
+    found = [Block(name, tuple(members)) for name, members in groups.items()]
+    return sorted(found, key=lambda b: -names.index(b.layers[-1]))
+
+
+def by_layer(model: Model) -> list[Block]:
+    """Every layer a block of its own, from the logits to the image."""
+    return [Block(name, (name,)) for name in reversed(layers(model))]
+
+
+def stages(
+    model: Model, drawn: Sequence[Block], order: Order = "top-down", seed: int = 0
+) -> Iterator[tuple[str, Model]]:
+    """The model after each block that is drawn anew, with the block's name; the model given is never touched.
+
+    A layer gets the same weights in every order: they are keyed by (seed, path). The model yielded changes with the
+    next step; use it before. Its name tells the stage.
+    """
+    if order not in ORDERS:
+        raise SightlineError(f"order={order!r}; allowed: {', '.join(ORDERS)}")
+    net = copy.deepcopy(model.net)
+    for block in reversed(drawn) if order == "bottom-up" else drawn:
+        if order == "independent":
+            net.load_state_dict(model.net.state_dict())
+        for name in block.layers:
+            draw_anew(net.get_submodule(name), seed, name)
+        yield block.name, replace(model, name=f"{model.name} without {block.name}", net=net, training=None)
+
+
+def draw_anew(module: nn.Module, seed: int, name: str) -> None:
+    """Weights and statistics of a module as at the start of a training, keyed by (seed, name)."""
+    key = int(generator(seed, "randomize", name).integers(2**62))
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(key)
+        module.reset_parameters()  # type: ignore[operator]

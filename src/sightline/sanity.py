@@ -1,0 +1,204 @@
+"""How alike maps stay: when the network forgets, when it is trained again, and when nothing but chance joins them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch.nn import functional as F
+
+from sightline.controls import generator
+from sightline.core import Array, DataError, Dataset, Radiograph, SaliencyMap, SightlineError
+from sightline.engine import run_units
+from sightline.evaluate import blocks
+from sightline.methods import Of, Pass, run_method, target_indices
+from sightline.metrics.similarity import rank_correlation, shown, ssim, top_overlap
+from sightline.models import Model
+from sightline.models.randomize import Block, Order, stages
+from sightline.protocol import Protocol
+from sightline.store import Run
+
+UNIT = 8
+"""Radiographs per stored part."""
+PAIR, AGAIN, OTHER, FORGETTING = "pair", "repeatability", "reproducibility", "randomization"
+SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("kind", "method", "versus", "order")]
+    + [("step", pa.int64())]
+    + [(name, pa.string()) for name in ("radiograph", "patient", "finding", "protocol", "measure")]
+    + [("value", pa.float64())]
+)
+"""Of the table `similarity`: one row per two maps, protocol and measure. versus: the stage, model or radiograph that
+the map of the model is compared with."""
+_LOOKS = {"published": ("published", 2.0), "corrected": ("raw", 1.0)}
+"""Protocol -> how maps are brought to [0, 1], and the data range of SSIM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A radiograph and a finding that it shows."""
+
+    radiograph: Radiograph
+    finding: str
+
+
+def cases(data: Dataset, findings: Sequence[str], most: int, seed: int) -> list[Case]:
+    """The positive findings of at most `most` radiographs, drawn by their ids whatever the order of the data set."""
+
+    def drawn(radiograph: Radiograph) -> bytes:
+        return hashlib.sha256(f"{seed} {radiograph.id}".encode()).digest()
+
+    positive = [r for r in data.radiographs if any(r.labels.get(f) == 1 for f in findings)]
+    chosen = sorted(sorted(positive, key=drawn)[:most], key=lambda r: r.id)
+    return [Case(r, f) for r in chosen for f in findings if r.labels.get(f) == 1]
+
+
+def likeness(a: Array, b: Array, protocols: Sequence[Protocol]) -> Iterator[tuple[str, str, float]]:
+    """(protocol, measure, value) of two maps (h, w); NaN where one is not finite."""
+    for protocol in protocols:
+        how, data_range = _LOOKS[protocol.name]
+        first, second = (shown(m, how) for m in (a, b))  # type: ignore[arg-type]
+        yield protocol.name, "ssim", float(ssim(first, second, data_range))
+        yield protocol.name, "rank", float(rank_correlation(first, second))
+        yield protocol.name, "top", float(top_overlap(first, second))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What is compared, and where the rows go."""
+
+    run: Run
+    model: Model
+    methods: tuple[str, ...]
+    cases: tuple[Case, ...]
+    protocols: tuple[Protocol, ...]
+    seed: int
+    of: Of
+
+    @property
+    def radiographs(self) -> list[Radiograph]:
+        return list({c.radiograph.id: c.radiograph for c in self.cases}.values())
+
+    def rows(self, kind: str, method: str, versus: str, case: Case, a: Array, b: Array, order: str = "", step: int = 0
+             ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+        """Rows of `SCHEMA` for two maps."""
+        head = (kind, method, versus, order, step, case.radiograph.id, case.radiograph.patient, case.finding)
+        for protocol, measure, value in likeness(a, b, self.protocols):
+            yield (*head, protocol, measure, value)
+
+    def by_unit(self, title: str, kind: str, made: Any) -> list[str]:
+        """Run `made(cases of a unit) -> rows` for every unit of radiographs; the keys of the parts `kind`."""
+        radiographs = self.radiographs
+        units = blocks(len(radiographs), UNIT)
+
+        def work(key: str) -> None:
+            ids = {radiographs[i].id for i in units[key]}
+            rows = list(made([c for c in self.cases if c.radiograph.id in ids]))
+            self.run.write_part(kind, key, lambda path: _write(path, rows))
+
+        run_units(title, list(units), lambda key: self.run.part(kind, key).exists(), work)
+        return list(units)
+
+
+def _write(path: Path, rows: Sequence[tuple[Any, ...]]) -> None:
+    columns = zip(*rows, strict=True) if rows else ((),) * len(SCHEMA)
+    arrays = [pa.array(values, field.type, from_pandas=True) for values, field in zip(columns, SCHEMA, strict=True)]
+    pq.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), path)
+
+
+def forget(c: Comparison, drawn: Sequence[Block], orders: Sequence[Order]) -> list[str]:
+    """Compare every map with those of the same network after each block it forgets; the keys of the parts."""
+
+    def made(some: Sequence[Case]) -> Iterator[tuple[Any, ...]]:
+        batch = _prepared(c.model, some)
+        if batch is None:
+            return
+        x, ids = batch
+        before = _maps(c, c.model, x, ids, c.seed)
+        for order in orders:
+            for step, (stage, model) in enumerate(stages(c.model, drawn, order, c.seed)):
+                after = _maps(c, model, x, ids, c.seed + step + 1)  # what a method draws, it draws anew
+                for method in c.methods:
+                    for case in (case for case in some if case.radiograph.id in ids):
+                        at = ids.index(case.radiograph.id), c.model.index(case.finding)
+                        a, b = before[method][at], after[method][at]
+                        yield from c.rows(FORGETTING, method, stage, case, a, b, order, step + 1)
+
+    return c.by_unit("randomizing", "similarity-forgetting", made)
+
+
+def _prepared(model: Model, some: Sequence[Case]) -> tuple[torch.Tensor, list[str]] | None:
+    """(x (N, C, side, side), ids) of the readable radiographs; the others have their status from `explain`."""
+    seen: dict[str, torch.Tensor] = {}
+    for radiograph in {case.radiograph.id: case.radiograph for case in some}.values():
+        try:
+            seen[radiograph.id] = model.prepare(radiograph.read())[0]
+        except DataError:
+            continue
+    return (torch.stack(list(seen.values())).to(model.device), list(seen)) if seen else None
+
+
+def _maps(c: Comparison, model: Model, x: torch.Tensor, ids: Sequence[str], seed: int) -> dict[str, Array]:
+    """Method -> float32 (N, F, side, side), NaN where it refuses."""
+    targets = target_indices(model, None)
+    found: dict[str, Array] = {}
+    with Pass(model, x, ids=ids, seed=seed, of=c.of) as p:
+        for method in c.methods:
+            try:
+                maps = run_method(p, method, targets)
+            except SightlineError:
+                maps = x.new_full((len(x), len(targets), *x.shape[2:]), torch.nan)
+            fine = F.interpolate(maps, x.shape[2:], mode="bilinear", align_corners=False)
+            found[method] = fine.cpu().numpy()
+    return found
+
+
+def compare(c: Comparison, partners: Mapping[str, str]) -> list[str]:
+    """Compare stored maps of the model with those of other models and of other patients; the keys of the parts.
+
+    partners: name of a model -> `AGAIN` or `OTHER`. The other patient shows the same finding, and is drawn by id: what
+    two maps have in common when nothing but chance (and the finding) joins them.
+    """
+
+    def made(some: Sequence[Case]) -> Iterator[tuple[Any, ...]]:
+        for case in some:
+            own, other = _stored(c.run, case), _other(c, case)
+            far = {} if other is None else _stored(c.run, other)
+            for method in c.methods:
+                source = f"{c.model.name}/{method}"
+                against = [(kind, name, own.get(f"{name}/{method}")) for name, kind in partners.items()]
+                against.append((PAIR, "" if other is None else other.radiograph.id, far.get(source)))
+                for kind, versus, b in against:
+                    if source in own and b is not None:
+                        yield from c.rows(kind, method, versus, case, *_aligned(own[source], b, c.model.side))
+
+    return c.by_unit("comparing", "similarity-stored", made)
+
+
+def _other(c: Comparison, case: Case) -> Case | None:
+    """Another patient's case of the same finding, keyed by (seed, id, finding)."""
+    there = [o for o in c.cases if o.finding == case.finding and o.radiograph.patient != case.radiograph.patient]
+    if not there:
+        return None
+    return there[int(generator(c.seed, "pair", case.radiograph.id, case.finding).integers(len(there)))]
+
+
+def _stored(run: Run, case: Case) -> dict[str, SaliencyMap]:
+    return {m.source: m for m in run.of(case.radiograph.id) if m.finding == case.finding and m.values.size}
+
+
+def _aligned(a: SaliencyMap, b: SaliencyMap, side: int) -> tuple[Array, Array]:
+    """Both maps at side × side pixels (h, w). Errors: `DataError` if they are not of the same part of an image."""
+    if a.radiograph == b.radiograph and a.frame != b.frame:
+        raise DataError(
+            f"{a.source} and {b.source} see different parts of {a.radiograph}; compare models with one way to resize"
+        )
+    first, second = (cv2.resize(m.values, (side, side), interpolation=cv2.INTER_LINEAR) for m in (a, b))
+    return np.asarray(first), np.asarray(second)

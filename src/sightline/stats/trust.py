@@ -1,0 +1,77 @@
+"""What similarities say: levels with intervals, and verdicts against chance that are never a bare yes or no."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import numpy as np
+import pandas as pd
+
+from sightline.core import Array
+from sightline.stats.bootstrap import interval, replicate, weights
+
+_LEVEL = ["kind", "protocol", "measure", "method", "order", "step", "versus"]
+_CASE = ["method", "protocol", "measure", "radiograph", "patient", "finding"]
+RESAMPLES = 1000
+
+
+def levels(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Mean similarity of every comparison, over cases; intervals resample patients (expanded BCa).
+
+    Columns: kind, protocol, measure, method, order, step, versus, mean, low, high, n, patients. Pairs of different
+    patients are one level per method, whoever was paired.
+    """
+    table = similarity.assign(versus=similarity["versus"].where(similarity["kind"] != "pair", ""))
+    rows = []
+    for key, part in table.groupby(_LEVEL, sort=False):
+        rows.append(dict(zip(_LEVEL, _tuple(key), strict=True)) | _mean(part["value"], part["patient"], seed))
+    return pd.DataFrame(rows)
+
+
+def verdicts(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """How far each comparison lies from chance: its similarity less that of two different patients' maps, case by case.
+
+    randomization: the last stage of the cascade from the logits down; below chance the map forgot what the network
+    forgot ('passes' if the whole interval is). repeatability and reproducibility: above chance the map comes back.
+    Columns: criterion, protocol, measure, method, versus, level, chance, mean, low, high, n, patients, verdict. A
+    verdict is 'passes', 'fails', 'undecided', or 'not estimable' with fewer than two patients.
+    """
+    chance = similarity[similarity["kind"] == "pair"].set_index(_CASE)["value"].rename("chance")
+    last = similarity[similarity["order"].isin(["", "top-down"])]
+    final = last["step"] == last.groupby(["kind", "order"])["step"].transform("max")
+    compared = last[final & (last["kind"] != "pair")].join(chance, on=_CASE)
+    rows = []
+    for key, part in compared.groupby(["kind", "protocol", "measure", "method", "versus"], sort=False):
+        kind = str(_tuple(key)[0])
+        gap = _mean(part["value"] - part["chance"], part["patient"], seed)
+        head = dict(zip(("criterion", "protocol", "measure", "method", "versus"), _tuple(key), strict=True))
+        means = {"level": float(part["value"].mean()), "chance": float(part["chance"].mean())}
+        rows.append({**head, **means, **gap, "verdict": verdict(gap, below=kind == "randomization")})
+    return pd.DataFrame(rows)
+
+
+def verdict(gap: dict[str, float], below: bool) -> str:
+    """What a difference with its interval says, if it should lie below zero, or above.
+
+    >>> verdict({"low": -0.3, "high": -0.1}, below=True), verdict({"low": -0.3, "high": 0.1}, below=True)
+    ('passes', 'undecided')
+    """
+    low, high = gap["low"], gap["high"]
+    if np.isnan(low) or np.isnan(high):
+        return "not estimable"
+    if low <= 0 <= high:
+        return "undecided"
+    return "passes" if (high < 0) == below else "fails"
+
+
+def _mean(values: pd.Series[float], patients: pd.Series[str], seed: int) -> dict[str, float]:
+    column: Array = values.to_numpy(float)[:, None]
+    group = pd.factorize(patients, sort=True)[0]
+    r = replicate(column, group, weights(int(group.max(initial=-1)) + 1, RESAMPLES, seed))
+    mean, low, high = interval(r, "bca")
+    return {"mean": float(mean[0]), "low": float(low[0]), "high": float(high[0]), "n": int(r.n[0]),
+            "patients": int(r.groups[0])}  # fmt: skip
+
+
+def _tuple(key: Hashable) -> tuple[Hashable, ...]:
+    return key if isinstance(key, tuple) else (key,)
