@@ -58,18 +58,39 @@ def ssim(a: Array, b: Array, data_range: float = 1.0) -> Array:
 def _ssim(x: Array, y: Array, data_range: float) -> float:
     if not np.isfinite(x.sum() + y.sum()):
         return float("nan")
-    shift = x.mean()  # variances of values near zero lose no digits
+    pad = WINDOW // 2
+    inner = x.shape[0] - 2 * pad
+    strip = max(WINDOW, _STRIP // x.shape[1])
+    total = 0.0
+    for top in range(0, inner, strip):
+        rows = slice(top, min(top + strip, inner) + 2 * pad)
+        total += _ssim_sum(x[rows], y[rows], data_range)
+    return total / (inner * (x.shape[1] - 2 * pad))
+
+
+_STRIP = 9_000
+"""Pixels worked on at a time, so that what lies between stays in the processor's cache."""
+
+
+def _ssim_sum(x: Array, y: Array, data_range: float) -> float:
+    """Sum over the places whose window lies inside."""
+    shift = x.mean()  # variances of values far from zero would lose digits
     x, y = x - shift, y - shift
     pad, size = WINDOW // 2, (WINDOW, WINDOW)
-    planes = (cv2.blur(p, size)[pad:-pad, pad:-pad] for p in (x, y, x * x + y * y, x * y))
+    planes: list[Array] = [cv2.blur(p, size)[pad:-pad, pad:-pad] for p in (x, y, x * x + y * y, x * y)]
     mx, my, squares, product = planes
-    unbiased = WINDOW**2 / (WINDOW**2 - 1)
-    means, cross = mx * mx + my * my, mx * my
-    variances, covariance = unbiased * (squares - means), unbiased * (product - cross)
+    above = WINDOW**2 / (WINDOW**2 - 1)  # makes covariances those of a sample
+    product -= mx * my
+    squares -= mx * mx
+    squares -= my * my
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     mx, my = mx + shift, my + shift
-    light = (2 * mx * my + c1) / (mx * mx + my * my + c1)
-    return float((light * (2 * covariance + c2) / (variances + c2)).mean())
+    alike = 2 * mx * my + c1
+    alike *= 2 * above * product + c2
+    most = mx * mx + my * my + c1
+    most *= above * squares + c2
+    alike /= most
+    return float(alike.sum())
 
 
 def rank_correlation(a: Array, b: Array) -> Array:
