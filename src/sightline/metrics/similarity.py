@@ -65,7 +65,7 @@ def _ssim(x: Array, y: Array, data_range: float) -> float:
     for top in range(0, inner, strip):
         rows = slice(top, min(top + strip, inner) + 2 * pad)
         total += _ssim_sum(x[rows], y[rows], data_range)
-    return total / (inner * (x.shape[1] - 2 * pad))
+    return float(total / (inner * (x.shape[1] - 2 * pad)))
 
 
 _STRIP = 9_000
