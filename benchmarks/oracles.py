@@ -42,6 +42,8 @@ NETWORKS = {
     "Inception-v3": ("inception_v3?side=107", "Mixed_7c", "every ReLU is a function"),
     "ViT-tiny": ("timm:vit_tiny_patch16_224?side=96", "", ""),
 }
+XRV = "torchxrayvision"
+NETWORKS["xrv DenseNet"] = (XRV, "features", "its last ReLU is a function")
 Attribute = Callable[[int], Tensor]
 
 
@@ -59,6 +61,14 @@ def disturbed(net: nn.Module) -> None:
     nn.init.normal_(last.weight, 0, 0.1)
 
 
+def radiograph_model() -> sl.Model:
+    """torchxrayvision's own class, logits as they come."""
+    import torchxrayvision
+
+    net = torchxrayvision.models.DenseNet(weights=None, num_classes=2, in_channels=1)
+    return sl.wrap(net, TWO, size=96, channels=1)
+
+
 def captums(net: nn.Module, layer: str, x: Tensor, black: Tensor) -> Iterator[tuple[str, Attribute]]:
     def leaf() -> Tensor:
         return x.clone().requires_grad_()
@@ -70,7 +80,7 @@ def captums(net: nn.Module, layer: str, x: Tensor, black: Tensor) -> Iterator[tu
         "integrated-gradients?nodes=8",
         lambda t: ig.attribute(x, black, target=t, n_steps=8, method="gausslegendre").sum(1),
     )
-    shape = (3, 24, 24)
+    shape = (x.shape[1], 24, 24)
     yield (
         "occlusion?window=24&stride=24",
         lambda t: Occlusion(net).attribute(x, shape, strides=shape, baselines=black, target=t)[:, 0],
@@ -152,7 +162,7 @@ def pairs(model: sl.Model, x: Tensor, black: Tensor) -> Iterator[tuple[str, Attr
                     image,
                     None,
                     None,
-                    base_attribution=attribution[..., None].repeat(3, -1),
+                    base_attribution=attribution[..., None].repeat(x.shape[1], -1),
                     segments=segments,
                     extra_parameters=options,
                 )
@@ -192,11 +202,13 @@ def main() -> None:
     warnings.simplefilter("ignore")
     print(f"{'network':14}{'method':34}{'peer':18}{'max diff':>9}   {'least corr':>8}")
     for name, (spec, layer, why) in NETWORKS.items():
-        model = sl.open_model(spec, TWO)
+        if spec == XRV and find_spec("torchxrayvision") is None:
+            continue
+        model = radiograph_model() if spec == XRV else sl.open_model(spec, TWO)
         net = model.net.eval()
         disturbed(net)
-        model = sl.wrap(net, TWO, size=model.side, features=model.features)
-        x = torch.randn((2, 3, model.side, model.side))
+        model = sl.wrap(net, TWO, size=model.side, features=model.features, channels=model.channels)
+        x = torch.randn((2, model.channels, model.side, model.side))
         black = model.normalize(torch.zeros(1, model.side, model.side)).expand_as(x).contiguous()
         for peer, found, scaled in (
             ("Captum", captums(net, layer, x, black), False),

@@ -178,6 +178,26 @@ def test_a_map_that_breaks_its_axiom_is_refused_alone(monkeypatch: pytest.Monkey
     assert statuses[0] == statuses[1], "whoever shares its batch"
 
 
+def test_a_map_that_breaks_its_axiom_and_is_wanted_all_the_same_says_so(toy_data: Dataset, tmp_path: Path) -> None:
+    class Squares(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.out = nn.Conv2d(1, 4, 3), nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.conv(x)
+            return self.out((y * y).mean((2, 3)))  # DeepLIFT has no rule for products
+
+    torch.manual_seed(0)
+    model = sl.wrap(Squares(), ("Edema", "Mass"), size=32, channels=1, name="net")
+    run = sl.explain(toy_data, model, ["deeplift", "deeplift?check=false"], out=tmp_path / "run")
+    for m in run.of("toy0"):
+        if m.source == "net/deeplift":
+            assert m.status == "refused" and "does not add up" in m.why
+        else:
+            assert m.status == "ok" and m.values.any() and m.why.startswith("axiom violated: the map does not add up")
+
+
 def test_bfloat16_is_taken_where_maps_agree_and_the_run_says_where(toy_data: Dataset, tmp_path: Path) -> None:
     model, methods = a_model(), ["grad-cam", "deeplift", "gradient"]
     plain = sl.explain(toy_data, model, methods, out=tmp_path / "plain")

@@ -185,8 +185,8 @@ class _Answers:
     """int64 (F,): members that spoke."""
     maps: dict[str, Array | str]
     """Source -> float32 (N, F, h, w), or why a member refused."""
-    refused: dict[tuple[str, int, int], str]
-    """(source, row, column) -> why a member refused this map."""
+    flags: dict[tuple[str, int, int], tuple[Status, str]]
+    """(source, row, column) -> refused and why; or ok, and which promise the map breaks."""
 
 
 def _explain_block(radiographs: Sequence[Radiograph], job: _Job) -> dict[str, list[SaliencyMap]]:
@@ -203,13 +203,14 @@ def _explain_block(radiographs: Sequence[Radiograph], job: _Job) -> dict[str, li
             got, row = (one, -1) if isinstance(one, str) else (said.maps[source], good.index(i))
             frame = Frame.whole(radiograph.size or (1, 1)) if isinstance(one, str) else one[1]
             for column, finding in enumerate(job.findings):
-                why = got if isinstance(got, str) else said.refused.get((source, row, column), "")
-                if why or isinstance(got, str):
+                flag, why = said.flags.get((source, row, column), ("ok", got if isinstance(got, str) else ""))
+                if flag == "refused" or isinstance(got, str):
                     status: Status = "unreadable" if isinstance(one, str) else "refused"
                     m = SaliencyMap(radiograph.id, finding, source, _NOTHING, frame, status=status, why=why)
                 else:
                     probability = said.probabilities[row, column]
                     m = _map(radiograph.id, finding, source, got[row, column], frame, probability)
+                    m = replace(m, why=m.why or why)
                 maps[source].append(m)
     return maps
 
@@ -252,14 +253,14 @@ def _add_member(
         rows = slice(start, min(start + batch, len(seen)))
         x = model.normalize(torch.from_numpy(np.stack(seen[rows]))).to(model.device)  # (B, C, side, side)
         try:
-            probabilities, values, refused = _run_methods(model, x, ids[rows], findings, job)
+            probabilities, values, flags = _run_methods(model, x, ids[rows], findings, job)
         except NoMemoryError:
             if len(x) == 1:
                 raise
             batch = len(x) // 2  # what a batch holds depends on the method and the device: halve until it fits
             continue
         start = rows.stop
-        said.refused |= {(source, rows.start + row, columns[at]): why for (source, row, at), why in refused.items()}
+        said.flags |= {(source, rows.start + row, columns[at]): flag for (source, row, at), flag in flags.items()}
         before = said.probabilities[rows, columns]
         said.probabilities[rows, columns] = (
             np.maximum(before, probabilities) if _takes_most(job) else before + probabilities
@@ -301,23 +302,23 @@ def _read(radiograph: Radiograph, model: Model) -> tuple[Array, Frame] | str:
 
 def _run_methods(
     model: Model, x: Tensor, ids: tuple[str, ...], findings: Sequence[str], job: _Job
-) -> tuple[Array, dict[str, Array | str], dict[tuple[str, int, int], str]]:
-    """Probabilities (N, T); source -> maps (N, T, h, w), or why the method refused; (source, row, column) -> why it
-    does not answer for this map."""
+) -> tuple[Array, dict[str, Array | str], dict[tuple[str, int, int], tuple[Status, str]]]:
+    """Probabilities (N, T); source -> maps (N, T, h, w), or why the method refused; (source, row, column) -> what
+    is to be said of this map."""
     targets = target_indices(model, findings)
     values: dict[str, Array | str] = {}
-    refused: dict[tuple[str, int, int], str] = {}
+    flags: dict[tuple[str, int, int], tuple[Status, str]] = {}
     slow = {source: method for source, method in job.methods.items() if method not in job.fast}
     fast = {source: method for source, method in job.methods.items() if method in job.fast}
     images = None if job.background is None else torch.from_numpy(job.background)
     others = None if images is None else model.normalize(images).to(model.device)
     with Pass(model, x, of=job.of, ids=ids, seed=job.seed, background=others) as p:
         probabilities = p.probabilities[:, targets].double().cpu().numpy()
-        _answer(p, slow, targets, values, refused)
+        _answer(p, slow, targets, values, flags)
     if fast:
         with Pass(model, x, of=job.of, ids=ids, seed=job.seed, background=others, precision="bfloat16") as p:
-            _answer(p, fast, targets, values, refused)
-    return probabilities, values, refused
+            _answer(p, fast, targets, values, flags)
+    return probabilities, values, flags
 
 
 def _answer(
@@ -325,9 +326,9 @@ def _answer(
     methods: dict[str, str],
     targets: Tensor,
     values: dict[str, Array | str],
-    refused: dict[tuple[str, int, int], str],
+    flags: dict[tuple[str, int, int], tuple[Status, str]],
 ) -> None:
-    """Put what methods (source -> method) say of an open pass into values and refused (see `_run_methods`)."""
+    """Put what methods (source -> method) say of an open pass into values and flags (see `_run_methods`)."""
     for source, method in methods.items():
         try:
             values[source] = run_method(p, method, targets).cpu().numpy()
@@ -335,7 +336,10 @@ def _answer(
             values[source] = str(error)
             continue
         if p.refused is not None:
-            refused |= {(source, row, at): p.refused[1] for row, at in p.refused[0].nonzero().tolist()}
+            flags |= {(source, row, at): ("refused", p.refused[1]) for row, at in p.refused[0].nonzero().tolist()}
+        if p.doubted is not None:
+            said = f"axiom violated: {p.doubted[1]}"
+            flags |= {(source, row, at): ("ok", said) for row, at in p.doubted[0].nonzero().tolist()}
 
 
 def _map(radiograph: str, finding: str, source: str, values: Array, frame: Frame, probability: float) -> SaliencyMap:

@@ -82,13 +82,14 @@ def run_method(p: Pass, spec: str, targets: Tensor) -> Tensor:
 
     Errors: as `method_of`; `SightlineError` for a method that needs what the model or the caller does not give, or one
     that breaks its contract. Maps that a method does not answer for are NaN; `Pass.refused` says which, and why.
+    Maps that break a promise and were asked for all the same are in `Pass.doubted`.
     """
     method, layer, options = method_of(spec)
     name = method.name
     if method.facts.needs == "prior" and p.prior is None:
         raise SightlineError(f"{name} needs maps known beforehand; give prior=Tensor (N, T, h, w) or a function")
     at = p.taken_at(layer)
-    at.refused = None
+    at.refused = at.doubted = None
     maps = method.call(at, targets, **options)
     wanted = (p.x.shape[0], len(targets))
     if not isinstance(maps, Tensor) or maps.dim() != 4 or tuple(maps.shape[:2]) != wanted or 0 in maps.shape[2:]:
@@ -96,7 +97,7 @@ def run_method(p: Pass, spec: str, targets: Tensor) -> Tensor:
         raise SightlineError(f"method {name} returned {got}; it must return a tensor {wanted} + (h, w)")
     if maps.dtype != torch.float32:
         raise SightlineError(f"method {name} returned {maps.dtype}; it must return float32")
-    p.refused = at.refused
+    p.refused, p.doubted = at.refused, at.doubted
     if p.refused is not None:
         maps = maps.masked_fill(p.refused[0][..., None, None], torch.nan)
     return maps.detach()

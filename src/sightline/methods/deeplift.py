@@ -151,6 +151,12 @@ def _incomplete(error: Tensor) -> tuple[Tensor, str] | None:
     )
 
 
+def _judged(error: Tensor, check: bool) -> tuple[tuple[Tensor, str] | None, tuple[Tensor, str] | None]:
+    """(refused, doubted) maps, as `Pass` takes them: those that do not add up, given all the same without `check`."""
+    wrong = _incomplete(error)
+    return (wrong, None) if check else (None, wrong)
+
+
 @methods(
     "deeplift",
     needs="input-gradient",
@@ -168,8 +174,7 @@ def deeplift(p: Pass, targets: Tensor, *, baseline: str = "black", check: bool =
     """
     maps, error = _attributions(p, baseline_of(p, baseline), targets)
     p.notes["deeplift/error"] = error
-    if check:
-        p.refused = _incomplete(error)
+    p.refused, p.doubted = _judged(error, check)
     return maps
 
 
@@ -192,6 +197,5 @@ def deepshap(p: Pass, targets: Tensor, *, samples: int = 8, sigma: float = 0.1, 
     for x in noisy(p, samples, sigma):
         maps, error = _attributions(p, black + (x - p.x), targets)
         total, worst = total + maps, torch.maximum(worst, error.abs())
-    if check:
-        p.refused = _incomplete(worst)
+    p.refused, p.doubted = _judged(worst, check)
     return total / samples

@@ -83,6 +83,8 @@ class Pass:
         """What methods report beside their maps: 'METHOD/QUANTITY' -> (N, T), for the targets asked for last."""
         self.refused: tuple[Tensor, str] | None = None
         """Maps, bool (N, T), that the method asked last would not answer for, and why; None: it answers for all."""
+        self.doubted: tuple[Tensor, str] | None = None
+        """Maps, bool (N, T), that break a promise of the method asked last and were wanted all the same, and which."""
         self._root = self  # whose `with` block this pass lives in
         self._stack = ExitStack()
         self._open = False

@@ -144,7 +144,8 @@ def sections(
 
     made = [
         Section("trust", "May the maps be trusted?", [
-            Block(tables=_there(trust.summary(view)), open=True), block("cascade", _there(trust.measures(view)))
+            Block(paragraphs=trust.said(view), tables=_there(trust.summary(view)), open=True),
+            block("cascade", _there(trust.measures(view))),
         ]),
         Section("localization", "Where the maps point, finding by finding", [
             block("localization", tables.by_finding(view) if "localization" in drawn else ())

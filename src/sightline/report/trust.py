@@ -89,6 +89,32 @@ def summary(view: View) -> Table | None:
     return Table.of(caption, ["Method", *(CRITERIA[k] for k in kinds)], rows, file="verdicts")
 
 
+_SENTENCES = {
+    ("randomization", "passes"): "When the network forgets, its maps change as much as between patients: {}.",
+    (
+        "randomization",
+        "fails",
+    ): "Maps that stay more alike than those of two patients, whatever the network forgets: {}.",
+    ("repeatability", "passes"): "Trained again, the network gives maps more alike than chance: {}.",
+    ("repeatability", "fails"): "Trained again, it gives maps less alike than those of two patients: {}.",
+    ("utility", "fails"): "Worse at finding marks than the average of other patients' marks: {}.",
+}
+
+
+def said(view: View) -> list[str]:
+    """What the verdicts come to, a sentence for each kind that any method got."""
+    table = _shown(view, "verdicts", None)
+    if table.empty:
+        return []
+    table = table[table["measure"].isin(["ssim", "average-precision"])]
+    made = []
+    for (criterion, outcome), sentence in _SENTENCES.items():
+        rows = table[(table["criterion"] == criterion) & (table["verdict"] == outcome)]
+        if len(rows):
+            made.append(sentence.format(", ".join(view.label(m) for m in dict.fromkeys(rows["method"]))))
+    return made
+
+
 def _cell(row: dict[str, object]) -> str:
     number = Number(float(str(row["mean"])), float(str(row["low"])), float(str(row["high"])), 0, 0)
     return f"{number.text()} {row['verdict']}"

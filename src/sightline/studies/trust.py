@@ -31,7 +31,7 @@ from sightline.training.fit import fit
 from sightline.tuning import chosen
 
 PHANTOM = "phantom:120?split=test&size=256"
-TRAINING = "phantom:1600?start=100000&size=160"
+TRAINING = "phantom:1200?start=100000&size=160"
 METHODS = ("grad-cam", "gradient", "integrated-gradients?nodes=8", "guided-backprop", "edges", "noise")
 METRICS = ("average-precision", "pr-area", "iou", "hit")
 PRIOR = "control/average-mask"
@@ -193,11 +193,11 @@ def _team(
 def _trained(run: Run, seed: int, device: str) -> Team:
     source = dataset(TRAINING)
     made = []
-    for name, spec, number in (("small", "small", 0), ("again-1", "small", 1), ("other-1-wider", "small?width=24", 2)):
+    for name, spec, number in (("small", "small", 0), ("again-1", "small", 1), ("other-1-narrow", "small?width=12", 2)):
         blank = open_model(spec, source.findings, seed=seed + number)
         blank.net.to(device)
         folder = run.path / "training" / str(number)
-        done = fit(blank, source, folder, epochs=12, batch=16, augmented=False, seed=seed + number,
+        done = fit(blank, source, folder, epochs=10, batch=16, augmented=False, seed=seed + number,
                    workers=os.cpu_count() or 1)  # fmt: skip
         made.append(replace(done, name=name))
     return Team(made[0], (made[1],), (made[2],))
