@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 import pydicom
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import generate_frames
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
@@ -18,9 +18,12 @@ from pydicom.uid import (
     JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     RLELossless,
+    SecondaryCaptureImageStorage,
+    generate_uid,
 )
 
 from sightline.core import Array, DataError, Size
@@ -72,6 +75,14 @@ def size_of(ds: Dataset, path: Path) -> Size:
     if ds.get("Rows") is None or ds.get("Columns") is None:
         raise DataError(f"image {path} is a DICOM file without Rows and Columns: no image (a report or a directory?)")
     return int(ds.Rows), int(ds.Columns)
+
+
+@_plain_errors()
+def person(path: Path) -> dict[str, str]:
+    """patient, sex, age and projection as a header gives them; '' where it does not."""
+    tags = {"patient": "PatientID", "sex": "PatientSex", "age": "PatientAge", "projection": "ViewPosition"}
+    ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(tags.values()))
+    return {ours: str(ds.get(tag) or "") for ours, tag in tags.items()}
 
 
 @_plain_errors()
@@ -233,3 +244,27 @@ def _windowed(values: Array, ds: Dataset, path: Path) -> Array:
     if width == 0:
         return np.asarray(values > center, np.float64)
     return np.clip((values - center) / width + 0.5, 0, 1)
+
+
+def write(
+    pixels: Array, path: Path, image: str, study: str = "", patient: str = "", sex: str = "", projection: str = ""
+) -> None:
+    """An uncompressed secondary capture of 8 bits: uint8 (H, W), more = more radio-opaque (MONOCHROME2).
+
+    The unique identifiers follow from the names of image and study, so that the same film gives the same file.
+    """
+    uids = [generate_uid(entropy_srcs=[kind, name]) for kind, name in (("image", image), ("study", study or image))]
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = SecondaryCaptureImageStorage
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = uids[0]
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = uids[1], generate_uid(entropy_srcs=["series", image])
+    ds.Modality, ds.ConversionType, ds.BodyPartExamined = "CR", "WSD", "CHEST"
+    ds.PatientID = ds.PatientName = patient
+    ds.PatientSex, ds.ViewPosition = sex, projection
+    ds.Rows, ds.Columns = pixels.shape
+    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, "MONOCHROME2", 0
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 8, 8, 7
+    ds.PixelData = np.ascontiguousarray(pixels, np.uint8).tobytes()
+    ds.save_as(path, enforce_file_format=True)

@@ -61,6 +61,7 @@ ALIASES = {
     "Pleural_Thickening": "Pleural Thickening",
     "Enlarged CM": "Enlarged Cardiomediastinum",
     "Support Device": "Support Devices",
+    "Pulmonary Fibrosis": "Fibrosis",  # VinDr-CXR; NIH says Fibrosis
 }
 """What a data set calls it -> canonical name. Synonyms only: `Nodule` is no alias of `Lung Lesion`."""
 

@@ -63,6 +63,20 @@ def read(path: str | Path) -> Array:
         return _gray(image)
 
 
+def person(path: str | Path) -> dict[str, str]:
+    """patient, sex, age and projection from a DICOM header, '' where it does not say; empty for other files.
+
+    Errors: `DataError` naming a file that is missing or damaged.
+    """
+    path = Path(path)
+    with _explained(path), path.open("rb") as file:
+        if _format(file, path) != "DICOM":
+            return {}
+        from sightline import dicom  # as in `read`
+
+        return dicom.person(path)
+
+
 def size_of(path: str | Path) -> Size:
     """(H, W) of the image in a file, from its header alone. Errors: as `read`, short of damage beyond the header."""
     path = Path(path)

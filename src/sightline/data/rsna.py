@@ -10,6 +10,7 @@ import numpy as np
 from sightline import images
 from sightline.core import Array, DataError, Dataset, Radiograph
 from sightline.data import datasets
+from sightline.data.splits import divided, published
 from sightline.data.tables import ScaledBoxes, Table, group_boxes, image_files, read_csv
 from sightline.findings import canonical
 
@@ -20,7 +21,7 @@ CITATION = "doi:10.1148/ryai.2019180041"
 
 
 @datasets("rsna", title="RSNA Pneumonia Detection Challenge 2018", source=f"Shih 2019, {CITATION}", license=LICENSE)
-def rsna(path: str, finding: str = "Pneumonia", missing: str = "keep") -> Dataset:
+def rsna(path: str, finding: str = "Pneumonia", missing: str = "keep", split: str = "all") -> Dataset:
     """RSNA's stage 2 training set: DIR holds stage_2_train_labels.csv and stage_2_train_images/ (DICOM, JPEG or PNG).
 
     finding: the name given to what is boxed (the challenge says both pneumonia and lung opacity). missing: 'keep'
@@ -28,6 +29,8 @@ def rsna(path: str, finding: str = "Pneumonia", missing: str = "keep") -> Datase
     Boxes lie in a frame of 1024 × 1024 and are scaled to images of other sizes. stage_2_detailed_class_info.csv, if
     there, becomes `facts["class"]`. patients.csv (patientId, nih_image, nih_patient), if there, names the NIH patient,
     so that data sets can be split by patient; without it each image counts as a patient of its own.
+    split: 'train', 'val', 'test' or 'all'; as pneumonia_splits.csv (Image_ID, Split) says where it is there, else drawn
+    by patient (80, 10 and 10 %).
     Errors: `DataError` for a folder or file that is not of this layout.
     """
     root, finding = Path(path), canonical(finding)
@@ -39,22 +42,23 @@ def rsna(path: str, finding: str = "Pneumonia", missing: str = "keep") -> Datase
     marks = ScaledBoxes(group_boxes(keys, boxes), files, FRAME)
     names, warnings = present(list(positive), files, missing, root / "stage_2_train_images")
     facts = _facts(root, warnings)
+    radiographs = [
+        Radiograph(
+            id=name,
+            patient=facts.get(name, {}).get("nih_patient", name),
+            read=partial(images.read, files.get(name, root / "stage_2_train_images" / f"{name}.dcm")),
+            study=name,
+            view="frontal",
+            labels={finding: positive[name]},
+            facts=facts.get(name, {}),
+        )
+        for name in names
+    ]
     return Dataset(
         name="rsna",
-        spec=f"rsna:{path}?finding={finding}&missing={missing}",
+        spec=f"rsna:{path}?finding={finding}&missing={missing}&split={split}",
         findings=(finding,),
-        radiographs=tuple(
-            Radiograph(
-                id=name,
-                patient=facts.get(name, {}).get("nih_patient", name),
-                read=partial(images.read, files.get(name, root / "stage_2_train_images" / f"{name}.dcm")),
-                study=name,
-                view="frontal",
-                labels={finding: positive[name]},
-                facts=facts.get(name, {}),
-            )
-            for name in names
-        ),
+        radiographs=divided(radiographs, published(root / "pneumonia_splits.csv"), split),
         marks=marks,
         readers=("truth",),
         facts={"license": LICENSE, "citation": CITATION, "warnings": (*warnings, *marks.note())},

@@ -264,3 +264,7 @@ def _left_out(radiographs: Sequence[Radiograph], known: Sequence[str], what: str
     first = radiographs[0].labels if len(radiographs) else {}
     other = [finding for finding in first if finding not in known]
     return [f"Left out, because the layout has no place for these {what}: {', '.join(other)}."] if other else []
+
+
+# Last, because it registers its formats in the table above.
+from sightline.data import write_challenges  # noqa: E402, F401

@@ -1,0 +1,61 @@
+"""Train, val and test where a release names none, or names them in a file of its own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sightline.core import DataError, Radiograph
+from sightline.data.tables import read_csv
+
+SHARES = (("train", 0.8), ("val", 0.1), ("test", 0.1))
+"""Of patients: about the shares of Arun et al. 2021, 10.1148/ryai.2021200267 (81, 9 and 10 % of the images)."""
+_SPELLINGS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+def drawn(patient: str) -> str:
+    """The split of a patient: by a hash of the id, so that it is the same in every data set that names the patient so.
+
+    >>> [drawn(str(number)) for number in range(6)]
+    ['train', 'train', 'test', 'test', 'train', 'train']
+    """
+    at = int.from_bytes(hashlib.sha256(f"split\x1f{patient}".encode()).digest()[:8], "big") / 2**64
+    for name, share in SHARES:
+        if at < share:
+            return name
+        at -= share
+    return SHARES[-1][0]
+
+
+def published(file: Path) -> dict[str, str]:
+    """Image id -> split from a table Image_ID, Split, as Arun et al. give it; empty where there is no such file.
+
+    An id may carry a suffix ('.png'). Errors: `DataError` for an unknown split or an id named twice.
+    """
+    if not file.is_file():
+        return {}
+    table = read_csv(file, ("Image_ID", "Split"))
+    table.require_unique("Image_ID")
+    found = {}
+    for at, (name, split) in enumerate(zip(table.text("Image_ID"), table.text("Split"), strict=True)):
+        if split.lower() not in _SPELLINGS:
+            raise table.error(table.row(at), f"Split is {split!r}; allowed: {', '.join(_SPELLINGS)}")
+        found[name.removesuffix(".png").removesuffix(".dcm")] = _SPELLINGS[split.lower()]
+    return found
+
+
+def divided(radiographs: Sequence[Radiograph], known: Mapping[str, str], wanted: str) -> tuple[Radiograph, ...]:
+    """The radiographs with their split, and only those of the split that is wanted ('' or 'all': every one).
+
+    known: id -> published split; where it is empty, patients are drawn (`drawn`); an image that a published list leaves
+    out has no split. Errors: `DataError` for another `wanted`, or one that holds nothing.
+    """
+    if wanted not in ("", "all", "train", "val", "test"):
+        raise DataError(f"option split takes all, train, val or test, not {wanted!r}")
+    given = (replace(r, split=known.get(r.id, "") if known else drawn(r.patient)) for r in radiographs)
+    kept = tuple(r for r in given if wanted in ("", "all", r.split))
+    if not kept:
+        raise DataError(f"none of the {len(radiographs)} radiographs is of split {wanted!r}")
+    return kept
