@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
@@ -112,9 +113,11 @@ def rows(net: torch.nn.Module, x: Tensor, black: Tensor) -> list[Row]:
     return found
 
 
-def run(model: sl.Model, x: Tensor, specs: tuple[str, ...], precision: str = "float32") -> dict[str, Tensor]:
+def run(
+    model: sl.Model, x: Tensor, specs: tuple[str, ...], precision: str = "float32", targets: list[int] | None = None
+) -> dict[str, Tensor]:
     with Pass(model, x, precision=precision) as p:  # type: ignore[arg-type]
-        return {spec: run_method(p, spec, target_indices(model, None)) for spec in specs}
+        return {spec: run_method(p, spec, target_indices(model, targets)) for spec in specs}
 
 
 def told(row: Row, model: sl.Model, x: Tensor, forward: float) -> float:
@@ -175,26 +178,35 @@ def seven(net: torch.nn.Module, x: Tensor, black: Tensor) -> None:
 
 
 def regions(model: sl.Model) -> None:
-    """XRAI beside PAIR's, one image and one finding, 8 nodes from each of two baselines."""
+    """XRAI beside PAIR's, one film: at equal nodes, and PAIR's hundred steps beside our sixteen nodes."""
     if find_spec("saliency") is None:
         return
     import saliency.core as pair
 
-    image = torch.from_numpy(np.random.default_rng(0).random((SIDE, SIDE), np.float32))
-    film = sl.dataset("phantom:1").radiographs[0]
-    x, _ = model.prepare(film.read()) if film else (image, None)
+    x, _ = model.prepare(sl.dataset("phantom:1").radiographs[0].read())
+    picture = np.moveaxis(x.numpy(), 0, -1)
 
     def gradients(images: np.ndarray, call_model_args: object, expected_keys: object) -> dict[str, np.ndarray]:
         leaf = torch.from_numpy(np.moveaxis(images, -1, 1).astype(np.float32)).requires_grad_()
         (slope,) = torch.autograd.grad(model.net(leaf)[:, 0].sum(), leaf)
         return {"INPUT_OUTPUT_GRADIENTS": np.moveaxis(slope.numpy(), 1, -1)}
 
-    picture, options = np.moveaxis(x.numpy(), 0, -1), pair.XRAIParameters(steps=8)
-    theirs = clock(lambda: pair.XRAI().GetMask(picture, gradients, None, extra_parameters=options))[0]
-    mine, _ = best(lambda: sl.saliency(model, x[None], [0], ["xrai?nodes=8"]))
-    many, _ = best(lambda: sl.saliency(model, x[None], None, ["xrai?nodes=8"]))
-    print(f"\nXRAI, one phantom film: ours {mine:.2f} s for one finding, {many / 14:.2f} s each of 14; "
-          f"PAIR {theirs:.2f} s; ratios {theirs / mine:.1f}× and {14 * theirs / many:.1f}×")  # fmt: skip
+    def theirs(steps: int) -> tuple[float, np.ndarray]:
+        options = pair.XRAIParameters(steps=steps)
+        low, high = (np.moveaxis(model.normalize(torch.full((1, SIDE, SIDE), v))[0].numpy(), 0, -1) for v in (0.0, 1.0))
+        return clock(lambda: pair.XRAI().GetMask(picture, gradients, None, extra_parameters=options,
+                                                 baselines=[low, high]))  # fmt: skip
+
+    print("\nXRAI, one phantom film, PAIR for one finding; agreement is the correlation of maps")
+    for steps, spec in ((8, "xrai?nodes=8"), (100, "xrai?nodes=16")):
+        peer, map_ = theirs(steps)
+        print(f"PAIR, {steps} steps: {peer:.2f} s", flush=True)
+        for precision in ("float32", "bfloat16"):
+            one, got = best(partial(run, model, x[None], (spec,), precision, [0]))
+            many, _ = best(partial(run, model, x[None], (spec,), precision))
+            alike = np.corrcoef(got[spec][0, 0].ravel(), map_.ravel())[0, 1]
+            print(f"  {spec} in {precision}: {one:.2f} s for one finding, {peer / one:.1f}×; {many / 14:.2f} s each of "
+                  f"14, {14 * peer / many:.1f}×; agreement {alike:.3f}", flush=True)  # fmt: skip
 
 
 def main() -> None:

@@ -187,10 +187,10 @@ def status_of(values: Array) -> Status:
 
 
 def source_kind(source: str) -> str:
-    """'reader', 'control', or 'model' for anything else that makes maps.
+    """'reader', 'control', 'localizer' (a network that learned from marks), or 'model' for all else that makes maps.
 
     >>> source_kind("reader/radiologist"), source_kind("densenet121/grad-cam")
     ('reader', 'model')
     """
     head = source.split("/", 1)[0]
-    return head if head in ("reader", "control") else "model"
+    return head if head in ("reader", "control", "localizer") else "model"

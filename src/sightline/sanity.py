@@ -22,8 +22,11 @@ from sightline.evaluate import blocks
 from sightline.methods import Of, Pass, run_method, target_indices
 from sightline.metrics.similarity import rank_correlation, shown, ssim, top_overlap
 from sightline.models import Model
+from sightline.models.prefix import recorded
 from sightline.models.randomize import Block, Order, stages
+from sightline.models.randomize import blocks as network_blocks
 from sightline.protocol import Protocol
+from sightline.spec import parse_spec
 from sightline.store import Run
 
 UNIT = 8
@@ -81,6 +84,8 @@ class Comparison:
     protocols: tuple[Protocol, ...]
     seed: int
     of: Of
+    prefix: str = ""
+    """Before the names of all models in the sources of maps: 'localizer/'. Rows then name source and not method."""
 
     @property
     def radiographs(self) -> list[Radiograph]:
@@ -89,22 +94,24 @@ class Comparison:
     def rows(self, kind: str, method: str, versus: str, case: Case, a: Array, b: Array, order: str = "", step: int = 0
              ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
         """Rows of `SCHEMA` for two maps."""
-        head = (kind, method, versus, order, step, case.radiograph.id, case.radiograph.patient, case.finding)
+        title = f"{self.prefix}{self.model.name}/{method}" if self.prefix else method
+        head = (kind, title, versus, order, step, case.radiograph.id, case.radiograph.patient, case.finding)
         for protocol, measure, value in likeness(a, b, self.protocols):
             yield (*head, protocol, measure, value)
 
-    def by_unit(self, title: str, kind: str, made: Any) -> list[str]:
-        """Run `made(cases of a unit) -> rows` for every unit of radiographs; the keys of the parts `kind`."""
+    def by_unit(self, title: str, made: Any) -> list[str]:
+        """Run `made(cases of a unit) -> rows` for every unit of radiographs; the keys of the parts 'similarity'."""
         radiographs = self.radiographs
         units = blocks(len(radiographs), UNIT)
 
         def work(key: str) -> None:
-            ids = {radiographs[i].id for i in units[key]}
+            ids = {radiographs[i].id for i in units[key.rpartition("/")[2]]}
             rows = list(made([c for c in self.cases if c.radiograph.id in ids]))
-            self.run.write_part(kind, key, lambda path: _write(path, rows))
+            self.run.write_part("similarity", key, lambda path: _write(path, rows))
 
-        run_units(title, list(units), lambda key: self.run.part(kind, key).exists(), work)
-        return list(units)
+        keys = [f"{title.replace(' ', '-')}/{unit}" for unit in units]
+        run_units(title, keys, lambda key: self.run.part("similarity", key).exists(), work)
+        return keys
 
 
 def _write(path: Path, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -114,24 +121,39 @@ def _write(path: Path, rows: Sequence[tuple[Any, ...]]) -> None:
 
 
 def forget(c: Comparison, drawn: Sequence[Block], orders: Sequence[Order]) -> list[str]:
-    """Compare every map with those of the same network after each block it forgets; the keys of the parts."""
+    """Compare every map with those of the same network after each block it forgets; the keys of the parts.
+
+    What is computed before the first block drawn is kept, so that a stage costs methods without input gradients only
+    what changed.
+    """
+    whole, needed = [b.name for b in network_blocks(c.model)], _layers_needed(c)
 
     def made(some: Sequence[Case]) -> Iterator[tuple[Any, ...]]:
         batch = _prepared(c.model, some)
         if batch is None:
             return
         x, ids = batch
+        prefix = recorded(c.model, x, whole, needed)
         before = _maps(c, c.model, x, ids, c.seed)
         for order in orders:
-            for step, (stage, model) in enumerate(stages(c.model, drawn, order, c.seed)):
-                after = _maps(c, model, x, ids, c.seed + step + 1)  # what a method draws, it draws anew
+            changed: list[str] = []
+            for step, (block, model) in enumerate(stages(c.model, drawn, order, c.seed)):
+                changed = [*block.layers] if order == "independent" else [*changed, *block.layers]
+                with prefix.recalled(model.net, changed):
+                    after = _maps(c, model, x, ids, c.seed + step + 1)  # what a method draws, it draws anew
                 for method in c.methods:
                     for case in (case for case in some if case.radiograph.id in ids):
                         at = ids.index(case.radiograph.id), c.model.index(case.finding)
                         a, b = before[method][at], after[method][at]
-                        yield from c.rows(FORGETTING, method, stage, case, a, b, order, step + 1)
+                        yield from c.rows(FORGETTING, method, block.name, case, a, b, order, step + 1)
 
-    return c.by_unit("randomizing", "similarity-forgetting", made)
+    return c.by_unit("randomizing", made)
+
+
+def _layers_needed(c: Comparison) -> list[str]:
+    """Paths of the modules whose outputs methods look at."""
+    named = [parse_spec(method)[2].get("layer", "") for method in c.methods]
+    return [path for path in (*named, c.model.cut.where if c.model.cut else "") if path]
 
 
 def _prepared(model: Model, some: Sequence[Case]) -> tuple[torch.Tensor, list[str]] | None:
@@ -172,14 +194,14 @@ def compare(c: Comparison, partners: Mapping[str, str]) -> list[str]:
             own, other = _stored(c.run, case), _other(c, case)
             far = {} if other is None else _stored(c.run, other)
             for method in c.methods:
-                source = f"{c.model.name}/{method}"
-                against = [(kind, name, own.get(f"{name}/{method}")) for name, kind in partners.items()]
+                source = f"{c.prefix}{c.model.name}/{method}"
+                against = [(kind, name, own.get(f"{c.prefix}{name}/{method}")) for name, kind in partners.items()]
                 against.append((PAIR, "" if other is None else other.radiograph.id, far.get(source)))
                 for kind, versus, b in against:
                     if source in own and b is not None:
                         yield from c.rows(kind, method, versus, case, *_aligned(own[source], b, c.model.side))
 
-    return c.by_unit("comparing", "similarity-stored", made)
+    return c.by_unit(f"comparing {c.prefix.strip('/')}".strip(), made)
 
 
 def _other(c: Comparison, case: Case) -> Case | None:

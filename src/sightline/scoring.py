@@ -43,7 +43,7 @@ class Score(NamedTuple):
     protocol: str
     source: str
     kind: str
-    """'model', 'control' or 'reader'."""
+    """'model', 'control', 'localizer' or 'reader'."""
     radiograph: str
     patient: str
     finding: str

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sightline.methods import Pass, saliency
 from sightline.methods.path import baseline_of
-from sightline.methods.regions import gathered, regions
+from sightline.methods.regions import gathered, overlapping, regions
 
 
 def greedily(attribution: np.ndarray, masks: np.ndarray) -> np.ndarray:
@@ -31,7 +31,7 @@ def test_regions_are_taken_greedily(seed: int) -> None:
     rng = np.random.default_rng(seed)
     attribution, masks = rng.normal(size=(12, 12)), rng.random((20, 144)) < 0.2
     masks[0] = True
-    assert np.allclose(gathered(attribution, masks), greedily(attribution, masks), atol=1e-6)
+    assert np.allclose(gathered(attribution, overlapping(masks)), greedily(attribution, masks), atol=1e-6)
 
 
 def test_xrai_marks_the_region_that_counts() -> None:
@@ -41,7 +41,7 @@ def test_xrai_marks_the_region_that_counts() -> None:
     assert masks.any(0).all(), "every place belongs to a region"
     attribution = np.random.default_rng(0).normal(0, 0.05, image.shape)
     attribution[10:30, 10:30] += 1
-    found = gathered(attribution, masks)
+    found = gathered(attribution, overlapping(masks))
     assert found[12:28, 12:28].min() > 2 * found[40:60, 35:55].max()
     got = saliency(model(), batch(1), None, ["xrai?nodes=4"])["xrai?nodes=4"]
     assert len(torch.unique(got[0, 0])) < 60, "regions, not pixels"

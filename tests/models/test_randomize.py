@@ -62,7 +62,8 @@ def test_what_is_drawn_at_each_stage(model: Model, order: str) -> None:
     before, drawn, original = weights(model), by_layer(model), state_hash(model.net)
     names = [b.name for b in drawn]
     steps = names[::-1] if order == "bottom-up" else names
-    for step, (name, m) in enumerate(stages(model, drawn, order, seed=3)):
+    for step, (block, m) in enumerate(stages(model, drawn, order, seed=3)):
+        name = block.name
         assert name == steps[step]
         new = {n.partition(".")[0] for n, w in weights(m).items() if not torch.equal(w, before[n])}
         assert new == ({name} if order == "independent" else set(steps[: step + 1]))

@@ -85,7 +85,7 @@ def test_continued_gives_the_same_bytes_and_the_report_shows_it(finished: Path, 
     from sightline.report import report
 
     before = digest(finished)
-    for part in sorted((finished / "parts" / "similarity-forgetting").iterdir())[1:]:
+    for part in sorted((finished / "parts" / "similarity" / "randomizing").iterdir())[1:]:
         part.unlink()
     first, again, other = checkpoints
     trust(data=DATA, model=first, replicates=(again,), others=(other,), methods=METHODS, images=8,

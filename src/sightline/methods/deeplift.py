@@ -114,10 +114,10 @@ def _pooling(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
 def _attributions(p: Pass, start: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """((N, T, h, w) summed over channels, error of completeness (N, T) as a share of the difference).
 
-    Half of the images at a time: with their baselines they fill the memory of one batch.
+    A quarter of the images at a time: with their baselines and what the rules keep they fill the memory of one step.
     """
-    halves = torch.arange(p.x.shape[0], device=p.x.device).chunk(2)
-    maps, errors = zip(*(_of_part(p, rows, start[rows], targets) for rows in halves), strict=True)
+    parts = torch.arange(p.x.shape[0], device=p.x.device).chunk(4)
+    maps, errors = zip(*(_of_part(p, rows, start[rows], targets) for rows in parts), strict=True)
     return torch.cat(maps), torch.cat(errors)
 
 

@@ -185,13 +185,19 @@ class Pass:
         calls compute. Errors: `SightlineError` if the logits are then not the model's own.
         """
         self._check_open()
+        # Rules keep more than the network does for a backward: half of the images at a time fill the memory of one step
+        parts = torch.arange(self.x.shape[0], device=self.x.device).chunk(1 if rules is None else 2)
+        return torch.cat([self._gradient_of(rows, targets, rules) for rows in parts])
+
+    def _gradient_of(self, rows: Tensor, targets: Tensor, rules: AbstractContextManager[object] | None) -> Tensor:
+        """`input_gradient` of the images at `rows` int64 (M,)."""
         swift = rules is None and self.model.is_swift
-        layout = torch.channels_last if swift else torch.preserve_format
-        x = self._input().clone(memory_format=layout).requires_grad_()
+        layout = torch.channels_last if swift else torch.contiguous_format
+        x = self._input()[rows].contiguous(memory_format=layout).requires_grad_()
         with self._arithmetic(), rules or (Swift() if swift else nullcontext()):
-            logits = self.model.net(x).float()  # (N, F)
+            logits = self.model.net(x).float()  # (M, F)
         if rules is not None:
-            self.check_logits(logits)
+            self.check_logits(logits, rows)
         out = x.new_empty((x.shape[0], len(targets), *x.shape[1:]))
         for place, target in enumerate(targets.tolist()):
             last = place == len(targets) - 1

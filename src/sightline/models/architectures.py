@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from sightline.core import SightlineError
 from sightline.findings import CHEXPERT
 from sightline.models.checkpoint import load_weights
+from sightline.models.localizers import RetinaNet, UNet
 from sightline.models.small import Small
 from sightline.models.triples import Triples
 from sightline.models.wrap import Model, TrainingRecord
@@ -30,6 +31,31 @@ def small(checkpoint: str, findings: Findings, *, side: int = 160, width: int = 
     """A small residual network that learns from the phantom within minutes on two CPU cores."""
     arch = f"small?{side=}&{width=}"
     return classifier(arch, partial(Small, width=width), checkpoint, findings, side, resize, channels=1)
+
+
+@models("unet", argument=CHECKPOINT, source="Ronneberger et al. 2015, arXiv:1505.04597, with residual blocks")
+def unet(checkpoint: str, findings: Findings, *, side: int = 160, width: int = 16, resize: str = "stretch") -> Model:
+    """A small U-Net, which learns from marks where findings are; its maps are those of the method 'own'."""
+    arch = f"unet?{side=}&{width=}"
+    build = partial(UNet, side=_divided(arch, side), width=width)
+    return classifier(arch, build, checkpoint, findings, side, resize, channels=1)
+
+
+@models("retinanet", argument=CHECKPOINT, source="Lin et al. 2017, arXiv:1708.02002, head and losses of torchvision",
+        extra="zoo")  # fmt: skip
+def retinanet(
+    checkpoint: str, findings: Findings, *, side: int = 160, width: int = 16, resize: str = "stretch"
+) -> Model:
+    """A small one-stage detector, which learns from boxes around marks; its maps are those of the method 'own'."""
+    arch = f"retinanet?{side=}&{width=}"
+    build = partial(RetinaNet, side=_divided(arch, side), width=width)
+    return classifier(arch, build, checkpoint, findings, side, resize, channels=1)
+
+
+def _divided(arch: str, side: int) -> int:
+    if side < 32 or side % 32:
+        raise SightlineError(f"{arch}: side={side}; allowed: multiples of 32, whose halves meet again on the way up")
+    return side
 
 
 @models("densenet121", argument=CHECKPOINT, source="Huang et al. 2017, arXiv:1608.06993")

@@ -103,6 +103,14 @@ class _Watch(TorchFunctionMode):
         return self.visit(index, name, source, call)
 
 
+def watched(net: nn.Module, x: Tensor) -> int:
+    """How many calls of a forward are watched: cuts are numbered among them."""
+    watch = _Watch(lambda index, name, source, call: call(source))
+    with torch.no_grad(), watch:
+        net(x)
+    return watch.count
+
+
 def _layout_of_collapse(source: Tensor, result: Any) -> Layout | None:
     """How a 4-D map lost its two spatial axes in this call, or None if it kept them."""
     if not isinstance(result, Tensor):

@@ -93,8 +93,8 @@ def by_layer(model: Model) -> list[Block]:
 
 def stages(
     model: Model, drawn: Sequence[Block], order: Order = "top-down", seed: int = 0
-) -> Iterator[tuple[str, Model]]:
-    """The model after each block that is drawn anew, with the block's name; the model given is never touched.
+) -> Iterator[tuple[Block, Model]]:
+    """The model after each block that is drawn anew, with the block; the model given is never touched.
 
     A layer gets the same weights in every order: they are keyed by (seed, path). The model yielded changes with the
     next step; use it before. Its name tells the stage.
@@ -107,7 +107,10 @@ def stages(
             net.load_state_dict(model.net.state_dict())
         for name in block.layers:
             draw_anew(net.get_submodule(name), seed, name)
-        yield block.name, replace(model, name=f"{model.name} without {block.name}", net=net, training=None)
+        stage = replace(model, name=f"{model.name} without {block.name}", net=net, training=None)
+        # Found with noise, but properties of the calls and not of the weights: no need to find them at every stage
+        stage.__dict__.update({name: getattr(model, name) for name in ("head_is_affine", "is_swift")})
+        yield block, stage
 
 
 def draw_anew(module: nn.Module, seed: int, name: str) -> None:

@@ -17,10 +17,10 @@ from matplotlib.ticker import MaxNLocator
 INK, MUTED, RULE, BAND, PAPER = "#1b2127", "#5b656f", "#d4d9de", "#f5f7f8", "#fefefe"
 MODELS = ("#0f62a6", "#00856f", "#7a53ad")
 """The best source of each model, best model first."""
-CONTROL, READER = "#868e96", "#c8540a"
-KINDS = {"model": MODELS[0], "control": CONTROL, "reader": READER}
-"""Color of each kind of source, on every page (colorblind-safe: blue, gray, orange)."""
-MARKERS = {"model": "o", "control": "s", "reader": "D"}
+CONTROL, READER, LOCALIZER = "#868e96", "#c8540a", "#8f3a84"
+KINDS = {"model": MODELS[0], "control": CONTROL, "reader": READER, "localizer": LOCALIZER}
+"""Color of each kind of source, on every page (colorblind-safe: blue, gray, orange, plum)."""
+MARKERS = {"model": "o", "control": "s", "reader": "D", "localizer": "^"}
 
 _VARIABLES = {
     INK: "ink",
@@ -33,6 +33,7 @@ _VARIABLES = {
     MODELS[2]: "model-3",
     CONTROL: "control",
     READER: "reader",
+    LOCALIZER: "localizer",
 }
 """Drawn color -> CSS variable that replaces it inside the page, so that figures follow light and dark."""
 _FAMILY = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"

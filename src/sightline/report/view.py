@@ -25,7 +25,8 @@ _TITLES = {
     "lrp": "LRP",
     "occlusion": "Occlusion", "rise": "RISE", "xrai": "XRAI", "blur-ig": "Blur IG",
     "layer-conductance": "Layer conductance", "attention-rollout": "Attention rollout",
-    "attention-relevance": "Attention relevance", "average-mask": "average mask",
+    "attention-relevance": "Attention relevance", "average-mask": "average mask", "guided-ig": "Guided IG",
+    "image-text": "Image–text similarity", "own": "Own map",
 }  # fmt: skip
 
 
@@ -213,7 +214,7 @@ class View:
         return frozenset(m["name"] for m in self.info.get("models", ()) if m.get("training") is None)
 
     def kind(self, source: str) -> str:
-        """'model', 'control' (untrained networks among them) or 'reader'."""
+        """'model', 'control' (untrained networks among them), 'localizer' or 'reader'."""
         kind = source_kind(source)
         return "control" if kind == "model" and source.rsplit("/", 1)[0] in self.untrained else kind
 
@@ -270,6 +271,8 @@ class View:
         method = _TITLES.get(method, method) + (f" ({options})" if options else "")
         if source_kind(source) == "control":
             return f"control: {' '.join([*head.split('/')[1:], method])}"
+        if source_kind(source) == "localizer":
+            return f"localizer: {head.partition('/')[2]}"
         return f"{method} · {head}{' (untrained)' if head in self.untrained else ''}" if head else method
 
     # -- numbers --------------------------------------------------------------------------------------------------

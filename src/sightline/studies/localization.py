@@ -123,7 +123,7 @@ def localization(
         run = describe(run, opened, records, title="Localization")
         models = _models(run, opened, model, train, seed, device)
         wanted = _wanted(opened, models, findings)
-        run = run.describe(models=[model_facts(m) for m in models], methods=_method_facts(methods), findings=wanted)
+        run = run.describe(models=[model_facts(m) for m in models], methods=method_facts(methods), findings=wanted)
         for m, names, prefix in _explained(models, methods, UNTRAINED in controls, seed):
             covered = [f for f in wanted if f in m.findings]
             run = explain(
@@ -239,7 +239,7 @@ def model_facts(m: Model | Ensemble) -> dict[str, Any]:
     return facts
 
 
-def _method_facts(methods: Sequence[str]) -> dict[str, Any]:
+def method_facts(methods: Sequence[str]) -> dict[str, Any]:
     return {name: asdict(method_registry[name.partition("?")[0]].facts) for name in methods}
 
 

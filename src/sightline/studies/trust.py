@@ -5,9 +5,8 @@ After Arun et al. 2021, 10.1148/ryai.2021200267, and Adebayo et al. 2018, arXiv:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,41 +16,24 @@ from sightline.core import DataError, Dataset
 from sightline.data import dataset
 from sightline.evaluate import evaluate
 from sightline.explaining import check_methods, explain
-from sightline.findings import choose
 from sightline.methods import Of
-from sightline.models import Model, state_hash, untrained
+from sightline.models import untrained
 from sightline.models.randomize import Order, blocks, by_layer
-from sightline.models.zoo import open_model
+from sightline.protocol import Protocol
 from sightline.record import describe
-from sightline.sanity import AGAIN, OTHER, SCHEMA, Comparison, cases, compare, forget
-from sightline.stats.trust import levels, verdict, verdicts
+from sightline.sanity import SCHEMA, Comparison, cases, compare, forget
+from sightline.stats.trust import levels, verdicts
+from sightline.stats.utility import utility
 from sightline.store import Run
-from sightline.studies.localization import UNTRAINED, _method_facts, model_facts
-from sightline.training.fit import fit
+from sightline.studies import team as teams
+from sightline.studies.localization import UNTRAINED, method_facts, model_facts
+from sightline.studies.team import Team
 from sightline.tuning import chosen
 
 PHANTOM = "phantom:120?split=test&size=256"
-TRAINING = "phantom:1200?start=100000&size=160"
 METHODS = ("grad-cam", "gradient", "integrated-gradients?nodes=8", "guided-backprop", "edges", "noise")
 METRICS = ("average-precision", "pr-area", "iou", "hit")
 PRIOR = "control/average-mask"
-
-
-@dataclass(frozen=True, slots=True)
-class Team:
-    """The model whose maps are judged, the same trained again, and other architectures."""
-
-    model: Model
-    replicates: tuple[Model, ...]
-    others: tuple[Model, ...]
-
-    @property
-    def everyone(self) -> tuple[Model, ...]:
-        return self.model, *self.replicates, *self.others
-
-    @property
-    def partners(self) -> dict[str, str]:
-        return {m.name: AGAIN for m in self.replicates} | {m.name: OTHER for m in self.others}
 
 
 def trust(
@@ -60,6 +42,7 @@ def trust(
     model: str = "",
     replicates: tuple[str, ...] = (),
     others: tuple[str, ...] = (),
+    localizers: tuple[str, ...] = (),
     methods: tuple[str, ...] = METHODS,
     orders: tuple[Order, ...] = ("top-down",),
     layers: bool = False,
@@ -79,11 +62,13 @@ def trust(
     data
         Data set with marks, as NAME:PATH?option=value; the phantom when none is named.
     model
-        Checkpoint or zoo spec; on the phantom, three small networks are trained when none is named.
+        Checkpoint or zoo spec; on the phantom, small networks of every kind are trained when none is named.
     replicates
         The same architecture trained again with other seeds: are maps repeatable?
     others
         Other architectures: are maps reproducible?
+    localizers
+        Networks trained on marks (unet, retinanet): the ceiling. The first is compared with the others.
     methods
         Saliency methods by name, options after '?'. The controls edges and noise show what the tests can tell.
     orders
@@ -108,7 +93,8 @@ def trust(
         cpu or cuda.
     """
     options = {
-        "data": data, "model": model, "replicates": replicates, "others": others, "methods": methods, "orders": orders,
+        "data": data, "model": model, "replicates": replicates, "others": others,
+        "localizers": localizers, "methods": methods, "orders": orders,
         "layers": layers, "images": images, "findings": findings, "protocol": protocol, "of": of, "seed": seed,
     }  # fmt: skip
     records = chosen(protocol, "", 0.0, "", "")
@@ -117,12 +103,16 @@ def trust(
     run = Run.start(out, "trust", options)
     with run.lock():
         run = describe(run, opened, records, title="Trust")
-        team = _team(run, opened, model, replicates, others, seed, device)
-        wanted = _shared(opened, team, findings)
+        team = _team(run, opened, (model, replicates, others, localizers), seed, device)
+        wanted = team.findings(opened, findings)
         facts = [model_facts(m) for m in team.everyone]
-        run = run.describe(models=facts, methods=_method_facts(methods), findings=wanted)
-        for number, m in enumerate(team.everyone):
+        run = run.describe(models=facts, methods=method_facts(methods), findings=wanted)
+        for number, m in enumerate(team.classifiers):
             run = explain(opened, m, methods, findings=wanted, out=run, of=of, batch=batch, seed=seed + number)
+        for m in team.localizers:
+            run = explain(
+                opened, m, ("own",), findings=wanted, out=run, of=of, batch=batch, prefix=f"localizer/{m.name}"
+            )
         control = f"control/{UNTRAINED}"
         run = explain(opened, untrained(team.model, seed), methods, findings=wanted, out=run, of=of, seed=seed,
                       prefix=control)  # fmt: skip
@@ -133,79 +123,34 @@ def trust(
             raise DataError(f"{opened.spec!r} labels none of {', '.join(wanted)} as present; nothing can be compared")
         comparison = Comparison(run, team.model, methods, some, tuple(records), seed, of)
         drawn = (by_layer if layers else blocks)(team.model)
-        forgot, compared = forget(comparison, drawn, orders), compare(comparison, team.partners)
-        _summarize(run, forgot, compared, team.model.name, seed)
+        parts = forget(comparison, drawn, orders) + compare(comparison, team.partners)
+        if team.localizers:
+            ceiling = replace(comparison, model=team.localizers[0], methods=("own",), prefix="localizer/")
+            parts += compare(ceiling, team.localizing_partners)
+        run.join_parts("similarity", parts, "similarity")
+        _summarize(run, team, records, seed)
         return run.describe(sources=list(held.sources), stages=[b.name for b in drawn])
 
 
-def _summarize(run: Run, forgot: Sequence[str], compared: Sequence[str], name: str, seed: int) -> None:
-    """The tables similarity, levels and verdicts."""
-    parts = [f"../similarity-forgetting/{key}" for key in forgot] + [f"../similarity-stored/{key}" for key in compared]
-    run.join_parts("similarity-stored", parts, "similarity")
-    similarity = run.table("similarity", SCHEMA.names)
-    run.write_table("levels", levels(similarity, seed))
-    gaps = run.table("differences")
-    beaten = gaps[
-        (gaps["versus"] == PRIOR) & (gaps["finding"] == "average") & gaps["source"].str.startswith(f"{name}/")
-    ]
-    utility = [
-        {
-            "criterion": "utility", "protocol": row["protocol"], "measure": row["metric"],
-            "method": row["source"].partition("/")[2], "versus": "average-mask", "mean": row["mean"], "low": row["low"],
-            "high": row["high"], "n": row["n"], "patients": row["patients"],
-            "verdict": verdict({"low": row["low"], "high": row["high"]}, below=False),
-        }
-        for row in beaten.to_dict("records")
-    ]  # fmt: skip
-    run.write_table("verdicts", pd.concat([verdicts(similarity, seed), pd.DataFrame(utility)], ignore_index=True))
-
-
 def _team(
-    run: Run, data: Dataset, model: str, replicates: Sequence[str], others: Sequence[str], seed: int, device: str
+    run: Run, data: Dataset, specs: tuple[str, Sequence[str], Sequence[str], Sequence[str]], seed: int, device: str
 ) -> Team:
-    """Open the models, or train three on the phantom. Errors: `DataError` for replicates that are none."""
-    if model:
-        first = open_model(model, seed=seed)
-        again = [replace(open_model(s, seed=seed), name=f"again-{i + 1}") for i, s in enumerate(replicates)]
-        other = [open_model(s, seed=seed) for s in others]
-        other = [replace(m, name=f"other-{i + 1}-{m.name}") for i, m in enumerate(other)]
-        team = Team(first, tuple(again), tuple(other))
+    """Open the networks, or train them on the phantom."""
+    if specs[0]:
+        team = teams.opened(*specs, seed)
     elif data.spec.startswith("phantom"):
-        team = _trained(run, seed, device)
+        team = teams.trained(run.path / "training", seed, device)
     else:
         raise DataError("no model is named: give --model CHECKPOINT, and --replicates and --others to compare it with")
     for m in team.everyone:
         m.net.to(device)
-    hashes = [state_hash(m.net) for m in team.everyone]
-    twins = [m.name for m, digest in zip(team.everyone, hashes, strict=True) if hashes.count(digest) > 1]
-    if twins:
-        raise DataError(
-            f"{' and '.join(twins)} have the same weights: a network does not repeat itself by being copied"
-        )
-    strange = [m.name for m in team.replicates if m.arch != team.model.arch]
-    if strange:
-        raise DataError(
-            f"{', '.join(strange)} is no {team.model.arch or team.model.name} trained again; name it in --others"
-        )
-    return team
+    return team.checked()
 
 
-def _trained(run: Run, seed: int, device: str) -> Team:
-    source = dataset(TRAINING)
-    made = []
-    for name, spec, number in (("small", "small", 0), ("again-1", "small", 1), ("other-1-narrow", "small?width=12", 2)):
-        blank = open_model(spec, source.findings, seed=seed + number)
-        blank.net.to(device)
-        folder = run.path / "training" / str(number)
-        done = fit(blank, source, folder, epochs=10, batch=16, augmented=False, seed=seed + number,
-                   workers=os.cpu_count() or 1)  # fmt: skip
-        made.append(replace(done, name=name))
-    return Team(made[0], (made[1],), (made[2],))
-
-
-def _shared(data: Dataset, team: Team, findings: str) -> tuple[str, ...]:
-    shared = tuple(f for f in data.findings if all(f in m.findings for m in team.everyone))
-    if not shared:
-        known = "; ".join(f"{m.name}: {', '.join(m.findings)}" for m in team.everyone)
-        raise DataError(f"no finding of {data.spec!r} is known to all models; they know {known}")
-    return tuple(choose(findings or None, shared))
+def _summarize(run: Run, team: Team, protocols: Sequence[Protocol], seed: int) -> None:
+    """The tables levels and verdicts, from similarity and scores."""
+    similarity = run.table("similarity", SCHEMA.names)
+    run.write_table("levels", levels(similarity, seed))
+    scores = run.table("scores", ["protocol", "source", "radiograph", "patient", "finding", "metric", "value"])
+    gained = utility(scores, run.table("differences"), team.model.name, protocols)
+    run.write_table("verdicts", pd.concat([verdicts(similarity, seed), gained], ignore_index=True))

@@ -18,6 +18,7 @@ from sightline.store import Run
 from sightline.training.cache import decoded
 from sightline.training.labels import UNCERTAIN, Blank, Uncertain, label_matrix
 from sightline.training.loop import Examples, Precision, Recipe, Schedule, note, train
+from sightline.training.marks import gridded
 from sightline.training.split import Split, split_by_patient
 from sightline.training.team import run_team
 
@@ -62,9 +63,11 @@ def fit(
     """Train a copy of `model` and return it with the weights that validated best.
 
     Loss: binary cross-entropy with logits over the labels that are known; uncertain ones (-1) are ignored, zeros, ones
-    or (for a model 'three-class:ARCH') a class of their own; blank ones are ignored or zeros. Radiographs are split by
-    patient (`sightline.training.split`) and decoded once; unreadable ones are left out and named in run.json. AdamW
-    with one cosine cycle or a constant rate; all random numbers keyed by (seed, epoch), on the device of the model.
+    or (for a model 'three-class:ARCH') a class of their own; blank ones are ignored or zeros. A network with a `grid`
+    and a `loss(outputs, labels, marks)` (`sightline.models.localizers`) learns from the data set's marks instead.
+    Radiographs are split by patient (`sightline.training.split`) and decoded once; unreadable ones are left out and
+    named in run.json. AdamW with one cosine cycle or a constant rate; all random numbers keyed by (seed, epoch), on the
+    device of the model.
 
     Validation, every `validate` of an epoch: AUROC per finding of the greatest probability among the views of each
     study, uncertain labels left out; its mean over the findings `select` (all by default) decides. keep: how many of
@@ -91,7 +94,7 @@ def fit(
     options = {**asdict(recipe), **asdict(facts), "devices": devices}
     run = Run.start(out, "fit", {**options, "model": model.name, "initial": state_hash(model.net)})
     with run.lock():
-        examples = _examples(run, cache, model, list(data.radiographs), facts, workers)
+        examples = _examples(run, cache, model, data, facts, workers)
         student = replace(model, net=copy.deepcopy(model.net))
         record = TrainingRecord(facts.data, fraction, seed)
         run_team(devices, model.device.type, train, run.path, student, examples, recipe, record)
@@ -117,15 +120,15 @@ def _check(
         )
 
 
-def _examples(
-    run: Run, cache: Path | None, model: Model, radiographs: Sequence[Radiograph], facts: _Facts, workers: int
-) -> Examples:
+def _examples(run: Run, cache: Path | None, model: Model, data: Dataset, facts: _Facts, workers: int) -> Examples:
+    radiographs = list(data.radiographs)
     split = split_by_patient(radiographs, facts.val_share, facts.fraction, facts.split_seed)
     labels = _labels(radiographs, split, model.findings, facts)
     chosen = [radiographs[i] for i in np.concatenate([split.train, split.val])]
     seen = {"data": facts.data, "fraction": facts.fraction, "val_share": facts.val_share, "seed": facts.split_seed}
     home = run if cache is None else Run.start(cache, "images", {**seen, "side": model.side, "resize": model.resize})
     file, reasons = decoded(home, model, chosen, workers)
+    marks = gridded(home, model, data, chosen, workers) if hasattr(model.net, "grid") else None
     readable = np.array([i not in reasons for i in range(len(chosen))])
     note(run.path, unreadable=list(reasons.values()), radiographs=[len(split.train), len(split.val)])
     places = np.arange(len(chosen))
@@ -134,7 +137,7 @@ def _examples(
     studies = [chosen[i].study or chosen[i].id for i in val]
     who = pd.DataFrame({"study": studies, "patient": [chosen[i].patient for i in val]})
     run.write_table("validation", who.join(pd.DataFrame(labels[val], columns=pd.Index(model.findings))))
-    return Examples(file, labels, places[training & readable], val, tuple(studies))
+    return Examples(file, labels, places[training & readable], val, tuple(studies), marks)
 
 
 def _labels(radiographs: Sequence[Radiograph], split: Split, findings: Sequence[str], facts: _Facts) -> Array:

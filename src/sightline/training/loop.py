@@ -67,10 +67,19 @@ class Examples:
     """Rows, int64."""
     studies: tuple[str, ...]
     """Of each validation row."""
+    marks: Path | None = None
+    """int8 (n, F, g, g) in percent, -1 where unknown, .npy; for a network that learns from marks."""
 
     def images(self, rows: Array) -> Tensor:
         """float32 (B, side, side) in [0, 1]."""
         return torch.from_numpy(np.load(self.file, mmap_mode="r")[rows]).float() / 255
+
+    def marked(self, rows: Array) -> Tensor | None:
+        """float32 (B, F, g, g) in [0, 1], NaN where unknown; None for a network that learns from labels alone."""
+        if self.marks is None:
+            return None
+        percent = torch.from_numpy(np.load(self.marks, mmap_mode="r")[rows]).float()
+        return torch.where(percent < 0, torch.nan, percent / 100)
 
 
 @dataclass(slots=True)
@@ -210,21 +219,28 @@ def _step(course: Course, rows: Array, rate: float, generator: torch.Generator) 
     """One batch, shared out over the team. Returns the loss of this process's share."""
     model, recipe, team, device = course.model, course.recipe, course.team, course.model.device
     course.net.train()
-    images = course.examples.images(rows)  # (B, side, side)
+    images, marks = course.examples.images(rows), course.examples.marked(rows)  # (B, side, side), (B, F, g, g)
     if recipe.augmented:
-        images = augment(images, generator)
+        images, marks = augment(images, generator, marks)
     mine = slice(team.rank, None, team.size)
     x = model.normalize(images[mine].to(device)).contiguous(memory_format=torch.channels_last)
     for group in course.optimizer.param_groups:
         group["lr"] = rate
     with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-        logits = course.net(x).float()  # (B, F), or (B, 3 F)
+        outputs = course.net(x).float()  # (B, F), or what the network's own loss takes
     labels = torch.from_numpy(course.examples.labels[rows][mine]).to(device)
-    loss = three_class_loss(logits, labels) if isinstance(model.net, Triples) else masked_loss(logits, labels)
+    loss = _loss(model.net, outputs, labels, None if marks is None else marks[mine].to(device))
     course.optimizer.zero_grad()
     team.backward(loss)
     course.optimizer.step()
     return float(loss.detach())
+
+
+def _loss(net: nn.Module, outputs: Tensor, labels: Tensor, marks: Tensor | None) -> Tensor:
+    if marks is not None:
+        own: Tensor = net.loss(outputs, labels, marks)  # type: ignore[operator]
+        return own
+    return three_class_loss(outputs, labels) if isinstance(net, Triples) else masked_loss(outputs, labels)
 
 
 def validate(team: Team, model: Model, examples: Examples, batch: int) -> tuple[Array, dict[str, float]]:

@@ -1,0 +1,102 @@
+"""Does a method find marks better than what never saw the image or never learned, and how far is it from the ceiling?
+
+After Arun et al. 2021, 10.1148/ryai.2021200267: areas under precision-recall curves image by image, compared by
+Wilcoxon's signed-rank test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from sightline.core import NAN, Array
+from sightline.protocol import Protocol
+from sightline.stats.tables import AVERAGE
+from sightline.stats.trust import verdict
+
+PRIOR, UNTRAINED = "control/average-mask", "control/untrained"
+CRITERIA = {"utility": "floor", "learned": "untrained", "ceiling": "localizer"}
+MEASURES = ("average-precision", "pr-area")
+FEWEST = 6
+"""Pairs: with five, no signed-rank test can reach 0.05 on both sides."""
+
+
+def utility(scores: pd.DataFrame, differences: pd.DataFrame, name: str, protocols: Sequence[Protocol]) -> pd.DataFrame:
+    """Methods of the model `name`, and localizers, less the prior, the untrained model and the best localizer.
+
+    Criteria: 'utility' (less the average mask), 'learned' (less the same method on the untrained model), 'ceiling'
+    (less each localizer; nothing is expected above). Mean and interval are those of `differences`, over findings.
+    p: signed-rank test of the mean difference of each patient (or image, as the protocol draws), adjusted by Holm over
+    all rows of one criterion, measure and protocol. effect: rank-biserial correlation of the pairs in [-1, 1].
+    """
+    rows: list[dict[str, Any]] = []
+    for protocol in protocols:
+        unit = "patient" if protocol.resample == "patient" else "radiograph"
+        for measure in MEASURES:
+            some = scores[(scores["protocol"] == protocol.name) & (scores["metric"] == measure)]
+            wide = some.assign(unit=some[unit]).pivot_table(
+                index=["unit", "radiograph", "finding"], columns="source", values="value"
+            )
+            found = list(_rows(wide, differences, protocol.name, measure, name))
+            for criterion in CRITERIA:
+                _adjust([row for row in found if row["criterion"] == criterion])
+            rows += found
+    return pd.DataFrame(rows)
+
+
+def _rows(
+    wide: pd.DataFrame, differences: pd.DataFrame, protocol: str, measure: str, name: str
+) -> Iterator[dict[str, Any]]:
+    chosen = differences[
+        (differences["protocol"] == protocol) & (differences["metric"] == measure) & (differences["finding"] == AVERAGE)
+    ]
+    gaps = {(row["source"], row["versus"]): row for row in chosen.to_dict("records")}
+    for source in (s for s in wide.columns if s.startswith(f"{name}/")):
+        method = source.removeprefix(f"{name}/")
+        against = {PRIOR: "utility", f"{UNTRAINED}/{method}": "learned"}
+        against |= {s: "ceiling" for s in wide.columns if s.startswith("localizer/")}
+        for versus, criterion in against.items():
+            if versus not in wide.columns or (source, versus) not in gaps:
+                continue
+            gap = gaps[source, versus]
+            each = (wide[source] - wide[versus]).groupby(level="unit").mean().dropna().to_numpy()
+            numbers = {key: gap[key] for key in ("mean", "low", "high", "n", "patients")}
+            head = {"criterion": criterion, "protocol": protocol, "measure": measure, "method": method}
+            told = {"low": float(gap["low"]), "high": float(gap["high"])}
+            yield {**head, "versus": versus, **numbers, "p": signed_rank(each), "effect": rank_biserial(each),
+                   "verdict": verdict(told, below=False)}  # fmt: skip
+
+
+def signed_rank(gaps: Array) -> float:
+    """Two-sided p of Wilcoxon's test that paired differences (K,) are symmetric about 0; NaN with fewer than six."""
+    if len(gaps) < FEWEST or not gaps.any():
+        return NAN
+    return float(stats.wilcoxon(gaps).pvalue)
+
+
+def rank_biserial(gaps: Array) -> float:
+    """Share of the rank sum that speaks for the first less the share that speaks against, in [-1, 1]; NaN without any.
+
+    Kerby 2014, doi:10.2466/11.IT.3.1.
+
+    >>> rank_biserial(np.array([3.0, 1.0, -2.0]))
+    0.3333333333333333
+    """
+    nonzero = gaps[gaps != 0]
+    if not nonzero.size:
+        return NAN
+    ranks = stats.rankdata(np.abs(nonzero))
+    return float((ranks * np.sign(nonzero)).sum() / ranks.sum())
+
+
+def _adjust(rows: list[dict[str, Any]]) -> None:
+    """Holm's step-down over the rows' p, in place."""
+    order = sorted((i for i, row in enumerate(rows) if not np.isnan(row["p"])), key=lambda i: rows[i]["p"])
+    worst = 0.0
+    for rank, i in enumerate(order):
+        worst = max(worst, min(1.0, (len(order) - rank) * rows[i]["p"]))
+        rows[i]["p"] = worst
