@@ -13,15 +13,26 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "sightline"
 FLOORS = (
     ("core", "registry", "spec", "findings", "protocol"),
     ("geometry", "dicom", "images", "histogram", "binarize", "metrics", "stats", "store", "pickles", "controls",
-     "packing", "placed", "shapes"),
+     "packing", "placed", "shapes", "imputing", "memory"),
     ("inputs", "engine", "data", "models", "mapfiles"),
     ("methods", "training", "benchmark", "record"),
-    ("scoring", "explaining", "evaluate", "cases", "tuning", "analyses", "legacy", "sanity"),
+    ("scoring", "explaining", "evaluate", "cases", "tuning", "analyses", "legacy", "casework", "sanity",
+     "faithfulness", "steadiness"),
     ("studies", "testing"),
     ("report", "checks", "commands", "cli"),
 )  # fmt: skip
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
-WITH_TORCH = {"models", "methods", "training", "explaining", "sanity", "studies"}
+WITH_TORCH = {
+    "models",
+    "methods",
+    "training",
+    "explaining",
+    "casework",
+    "sanity",
+    "faithfulness",
+    "steadiness",
+    "studies",
+}
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 

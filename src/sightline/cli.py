@@ -10,6 +10,7 @@ import sys
 from cyclopts import App, Parameter
 
 from sightline.core import SightlineError
+from sightline.memory import keep_freed_memory
 
 app = App(
     name="sightline",
@@ -53,6 +54,7 @@ app.command(_train)
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0, 1 for an error that is told, 130 when interrupted."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    keep_freed_memory()
     try:
         words = _load_plugins(words)
         outcome = app(words, result_action="return_value")

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
-from torch.nn import functional as F
 
+from sightline.casework import Case, fine_maps, prepared, worked
 from sightline.controls import generator
-from sightline.core import Array, DataError, Dataset, Radiograph, SaliencyMap, SightlineError
-from sightline.engine import run_units
-from sightline.evaluate import blocks
-from sightline.methods import Of, Pass, run_method, target_indices
+from sightline.core import Array, DataError, SaliencyMap
+from sightline.methods import Of
 from sightline.metrics.similarity import rank_correlation, shown, ssim, top_overlap
 from sightline.models import Model
 from sightline.models.prefix import recorded
@@ -29,8 +23,6 @@ from sightline.protocol import Protocol
 from sightline.spec import parse_spec
 from sightline.store import Run
 
-UNIT = 8
-"""Radiographs per stored part."""
 PAIR, AGAIN, OTHER, FORGETTING = "pair", "repeatability", "reproducibility", "randomization"
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("kind", "method", "versus", "order")]
@@ -42,25 +34,6 @@ SCHEMA = pa.schema(
 the map of the model is compared with."""
 _LOOKS = {"published": ("published", 2.0), "corrected": ("raw", 1.0)}
 """Protocol -> how maps are brought to [0, 1], and the data range of SSIM."""
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A radiograph and a finding that it shows."""
-
-    radiograph: Radiograph
-    finding: str
-
-
-def cases(data: Dataset, findings: Sequence[str], most: int, seed: int) -> list[Case]:
-    """The positive findings of at most `most` radiographs, drawn by their ids whatever the order of the data set."""
-
-    def drawn(radiograph: Radiograph) -> bytes:
-        return hashlib.sha256(f"{seed} {radiograph.id}".encode()).digest()
-
-    positive = [r for r in data.radiographs if any(r.labels.get(f) == 1 for f in findings)]
-    chosen = sorted(sorted(positive, key=drawn)[:most], key=lambda r: r.id)
-    return [Case(r, f) for r in chosen for f in findings if r.labels.get(f) == 1]
 
 
 def likeness(a: Array, b: Array, protocols: Sequence[Protocol]) -> Iterator[tuple[str, str, float]]:
@@ -87,10 +60,6 @@ class Comparison:
     prefix: str = ""
     """Before the names of all models in the sources of maps: 'localizer/'. Rows then name source and not method."""
 
-    @property
-    def radiographs(self) -> list[Radiograph]:
-        return list({c.radiograph.id: c.radiograph for c in self.cases}.values())
-
     def rows(self, kind: str, method: str, versus: str, case: Case, a: Array, b: Array, order: str = "", step: int = 0
              ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
         """Rows of `SCHEMA` for two maps."""
@@ -98,26 +67,6 @@ class Comparison:
         head = (kind, title, versus, order, step, case.radiograph.id, case.radiograph.patient, case.finding)
         for protocol, measure, value in likeness(a, b, self.protocols):
             yield (*head, protocol, measure, value)
-
-    def by_unit(self, title: str, made: Any) -> list[str]:
-        """Run `made(cases of a unit) -> rows` for every unit of radiographs; the keys of the parts 'similarity'."""
-        radiographs = self.radiographs
-        units = blocks(len(radiographs), UNIT)
-
-        def work(key: str) -> None:
-            ids = {radiographs[i].id for i in units[key.rpartition("/")[2]]}
-            rows = list(made([c for c in self.cases if c.radiograph.id in ids]))
-            self.run.write_part("similarity", key, lambda path: _write(path, rows))
-
-        keys = [f"{title.replace(' ', '-')}/{unit}" for unit in units]
-        run_units(title, keys, lambda key: self.run.part("similarity", key).exists(), work)
-        return keys
-
-
-def _write(path: Path, rows: Sequence[tuple[Any, ...]]) -> None:
-    columns = zip(*rows, strict=True) if rows else ((),) * len(SCHEMA)
-    arrays = [pa.array(values, field.type, from_pandas=True) for values, field in zip(columns, SCHEMA, strict=True)]
-    pq.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), path)
 
 
 def forget(c: Comparison, drawn: Sequence[Block], orders: Sequence[Order]) -> list[str]:
@@ -129,57 +78,32 @@ def forget(c: Comparison, drawn: Sequence[Block], orders: Sequence[Order]) -> li
     whole, needed = [b.name for b in network_blocks(c.model)], _layers_needed(c)
 
     def made(some: Sequence[Case]) -> Iterator[tuple[Any, ...]]:
-        batch = _prepared(c.model, some)
+        batch = prepared(c.model, some)
         if batch is None:
             return
-        x, ids = batch
+        x, ids = batch.x, batch.ids
         prefix = recorded(c.model, x, whole, needed)
-        before = _maps(c, c.model, x, ids, c.seed)
+        before = fine_maps(c.model, c.methods, x, ids, c.seed, c.of)
         for order in orders:
             changed: list[str] = []
             for step, (block, model) in enumerate(stages(c.model, drawn, order, c.seed)):
                 changed = [*block.layers] if order == "independent" else [*changed, *block.layers]
                 with prefix.recalled(model.net, changed):
-                    after = _maps(c, model, x, ids, c.seed + step + 1)  # what a method draws, it draws anew
+                    # What a method draws, it draws anew
+                    after = fine_maps(model, c.methods, x, ids, c.seed + step + 1, c.of)
                 for method in c.methods:
                     for case in (case for case in some if case.radiograph.id in ids):
                         at = ids.index(case.radiograph.id), c.model.index(case.finding)
                         a, b = before[method][at], after[method][at]
                         yield from c.rows(FORGETTING, method, block.name, case, a, b, order, step + 1)
 
-    return c.by_unit("randomizing", made)
+    return worked(c.run, "similarity", "randomizing", SCHEMA, c.cases, made)
 
 
 def _layers_needed(c: Comparison) -> list[str]:
     """Paths of the modules whose outputs methods look at."""
     named = [parse_spec(method)[2].get("layer", "") for method in c.methods]
     return [path for path in (*named, c.model.cut.where if c.model.cut else "") if path]
-
-
-def _prepared(model: Model, some: Sequence[Case]) -> tuple[torch.Tensor, list[str]] | None:
-    """(x (N, C, side, side), ids) of the readable radiographs; the others have their status from `explain`."""
-    seen: dict[str, torch.Tensor] = {}
-    for radiograph in {case.radiograph.id: case.radiograph for case in some}.values():
-        try:
-            seen[radiograph.id] = model.prepare(radiograph.read())[0]
-        except DataError:
-            continue
-    return (torch.stack(list(seen.values())).to(model.device), list(seen)) if seen else None
-
-
-def _maps(c: Comparison, model: Model, x: torch.Tensor, ids: Sequence[str], seed: int) -> dict[str, Array]:
-    """Method -> float32 (N, F, side, side), NaN where it refuses."""
-    targets = target_indices(model, None)
-    found: dict[str, Array] = {}
-    with Pass(model, x, ids=ids, seed=seed, of=c.of) as p:
-        for method in c.methods:
-            try:
-                maps = run_method(p, method, targets)
-            except SightlineError:
-                maps = x.new_full((len(x), len(targets), *x.shape[2:]), torch.nan)
-            fine = F.interpolate(maps, x.shape[2:], mode="bilinear", align_corners=False)
-            found[method] = fine.cpu().numpy()
-    return found
 
 
 def compare(c: Comparison, partners: Mapping[str, str]) -> list[str]:
@@ -201,7 +125,7 @@ def compare(c: Comparison, partners: Mapping[str, str]) -> list[str]:
                     if source in own and b is not None:
                         yield from c.rows(kind, method, versus, case, *_aligned(own[source], b, c.model.side))
 
-    return c.by_unit(f"comparing {c.prefix.strip('/')}".strip(), made)
+    return worked(c.run, "similarity", f"comparing {c.prefix.strip('/')}".strip(), SCHEMA, c.cases, made)
 
 
 def _other(c: Comparison, case: Case) -> Case | None:

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
+from sightline.casework import cases
 from sightline.core import DataError, Dataset
 from sightline.data import dataset
 from sightline.models import open_model
 from sightline.models.checkpoint import save_checkpoint
-from sightline.sanity import cases
 from sightline.store import Run
 from sightline.studies.trust import trust
 

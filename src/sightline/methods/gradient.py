@@ -80,7 +80,7 @@ def smoothgrad(p: Pass, targets: Tensor, *, samples: int = 25, sigma: float = 0.
 
     sigma: of the noise, as a share of the image's range.
     """
-    total = sum(p.at(x).input_gradient(targets) for x in noisy(p, samples, sigma))
+    total = sum(p.gradients_at(noisy(p, samples, sigma), targets))
     assert isinstance(total, Tensor)
     return reduced(total / samples, reduce)
 
@@ -95,7 +95,7 @@ def smoothgrad(p: Pass, targets: Tensor, *, samples: int = 25, sigma: float = 0.
 )
 def smoothgrad_squared(p: Pass, targets: Tensor, *, samples: int = 25, sigma: float = 0.15) -> Tensor:
     """Mean squared gradient of noisy copies, summed over channels; float32 (N, T, side, side), 0 or more."""
-    total = sum(p.at(x).input_gradient(targets).square() for x in noisy(p, samples, sigma))
+    total = sum(g.square() for g in p.gradients_at(noisy(p, samples, sigma), targets))
     assert isinstance(total, Tensor)
     return reduced(total / samples, "sum")
 
@@ -110,9 +110,9 @@ def smoothgrad_squared(p: Pass, targets: Tensor, *, samples: int = 25, sigma: fl
 )
 def vargrad(p: Pass, targets: Tensor, *, samples: int = 25, sigma: float = 0.15) -> Tensor:
     """Variance of the gradient over noisy copies, summed over channels; float32 (N, T, side, side), 0 or more."""
-    mean, spread, count = torch.zeros(1), torch.zeros(1), 0
-    for x in noisy(p, samples, sigma):  # Welford's update: squares of large means would cancel
-        found, count = p.at(x).input_gradient(targets), count + 1
+    mean, spread = torch.zeros(1), torch.zeros(1)
+    # Welford's update: squares of large means would cancel
+    for count, found in enumerate(p.gradients_at(noisy(p, samples, sigma), targets), 1):
         step = found - mean.to(found.device)
         mean = mean.to(found.device) + step / count
         spread = spread.to(found.device) + step * (found - mean)

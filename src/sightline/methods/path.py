@@ -136,8 +136,9 @@ def integrate(p: Pass, start: Tensor, targets: Tensor, nodes: int, quadrature: Q
     """float32 (N, T, h, w): integral of gradients on the way from `start` (N, C, h, w), channels summed."""
     step = p.x - start
     total = p.x.new_zeros((p.x.shape[0], len(targets), *p.x.shape[2:]))
-    for share, weight in zip(*quadrature(nodes), strict=True):
-        gradient = p.at(start + float(share) * step).input_gradient(targets)  # (N, T, C, h, w)
+    shares, weights = quadrature(nodes)
+    points = (start + float(share) * step for share in shares)
+    for weight, gradient in zip(weights, p.gradients_at(points, targets), strict=True):  # (N, T, C, h, w)
         total += float(weight) * torch.einsum("ntchw,nchw->nthw", gradient, step)
     return total
 

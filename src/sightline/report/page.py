@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from sightline.record import command
-from sightline.report import benchmark, causes, draw, figures, tables, text, trends, trust
+from sightline.report import benchmark, causes, draw, figures, tables, text, trends, trust, trust_figures
 from sightline.report.draw import Plot
 from sightline.report.examples import APART, APART_RULE, CASES, RULE, SHAPES, SHAPES_RULE
 from sightline.report.panels import PREDICTED, READER, RECTANGLE, TRUTH, Panel
@@ -59,7 +59,8 @@ class Section:
 def plots(view: View) -> dict[str, Plot]:
     """Every figure that this run has data for, by name, in the order of the page."""
     makers = (
-        trust.cascade, figures.localization, benchmark.decrease, figures.comparison, figures.differences,
+        trust_figures.cascade, trust_figures.agreement, trust_figures.utility_boxes,
+        figures.localization, benchmark.decrease, figures.comparison, figures.differences,
         trends.size_and_probability, causes.shapes, causes.regressions, causes.assurance,
         benchmark.slices, benchmark.thresholds, figures.accuracy, figures.protocols,
     )  # fmt: skip
@@ -145,7 +146,9 @@ def sections(
     made = [
         Section("trust", "May the maps be trusted?", [
             Block(paragraphs=trust.said(view), tables=_there(trust.summary(view)), open=True),
-            block("cascade", _there(trust.measures(view))),
+            block("cascade", ()), block("agreement", _there(trust.measures(view))),
+            block("utility", _there(trust.floor_and_ceiling(view))),
+            Block(tables=_there(trust.robust(view)), open=True), Block(tables=_there(trust.beside(view))),
         ]),
         Section("localization", "Where the maps point, finding by finding", [
             block("localization", tables.by_finding(view) if "localization" in drawn else ())

@@ -1,4 +1,4 @@
-"""Figures printed by the authors of CheXlocalize, to stand beside a run's own."""
+"""Figures printed by the authors of the studies that are repeated here, to stand beside a run's own."""
 
 from __future__ import annotations
 

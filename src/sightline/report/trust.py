@@ -2,80 +2,42 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import Any
 
-from sightline.report import draw
-from sightline.report.draw import CONTROL, INK, MODELS, MUTED, RULE, SMALL, TEXT, WIDTH, Plot
+import numpy as np
+
+from sightline.report.published import published
 from sightline.report.tables import Table
-from sightline.report.view import Number, View
+from sightline.report.trust_figures import shown
+from sightline.report.view import Number, View, decimal
 
 MEASURES = {"ssim": "SSIM", "rank": "Rank correlation", "top": "Overlap of the top 5 %"}
 CRITERIA = {
     "utility": "Localization less the average mask",
+    "learned": "Localization less the untrained model",
     "randomization": "Forgets with the network",
     "repeatability": "Comes back, trained again",
     "reproducibility": "Comes back, other architecture",
 }
-_COLUMNS, _HEIGHT, _GAP = 3, 150.0, 64.0
-
-
-def _shown(view: View, name: str, measure: str | None = "ssim") -> pd.DataFrame:
-    """Rows of a table under the report's protocol; none where the run has no such table."""
-    if not view.run.has_table(name):
-        return pd.DataFrame()
-    table = view.run.table(name)
-    table = table[table["protocol"] == view.protocol]
-    return table if measure is None else table[table["measure"] == measure]
-
-
-def cascade(view: View) -> Plot | None:
-    """SSIM with the trained network's map after each block it forgets, a panel per method, chance dashed."""
-    levels = _shown(view, "levels")
-    if levels.empty:
-        return None
-    curves = levels[(levels["kind"] == "randomization") & (levels["order"] == "top-down")]
-    methods = list(dict.fromkeys(curves["method"]))
-    rows = -(-len(methods) // _COLUMNS)
-    figure = draw.canvas(WIDTH, 24 + rows * (_HEIGHT + _GAP + 40))
-    width = (WIDTH - 40 - _GAP * (_COLUMNS - 1)) / _COLUMNS
-    for place, method in enumerate(methods):
-        row, column = divmod(place, _COLUMNS)
-        ax = draw.axes(figure, 40 + column * (width + _GAP), 40 + row * (_HEIGHT + _GAP + 40), width, _HEIGHT)
-        curve = curves[curves["method"] == method].sort_values("step")
-        ax.grid(axis="x", visible=False)
-        ax.grid(axis="y", color=RULE, linewidth=0.8)
-        ax.fill_between(curve["step"], curve["low"], curve["high"], color=MODELS[0], alpha=0.12, linewidth=0)
-        ax.plot(curve["step"], curve["mean"], color=MODELS[0], marker="o", markersize=4, linewidth=1.6)
-        chance = levels[(levels["kind"] == "pair") & (levels["method"] == method)]
-        for mean in chance["mean"]:
-            ax.axhline(mean, color=CONTROL, linewidth=1.2, linestyle=(0, (5, 3)))
-        ax.set_ylim(min(-0.05, float(curve["low"].min(skipna=True))), 1.05)
-        ax.set_xlim(0.6, float(curve["step"].max()) + 0.4)
-        names = [v if len(curve) <= 8 else "" for v in curve["versus"]]
-        ax.set_xticks(curve["step"], names, rotation=40, ha="right", size=SMALL, color=MUTED)
-        ax.set_title(view.label(method), size=TEXT, color=INK, loc="left", pad=8)
-    data = curves[["method", "step", "versus", "mean", "low", "high", "n", "patients"]]
-    return Plot(
-        "cascade", draw.write_svg(figure, "cascade"), data, _spoken(view, curves),
-        "Structural similarity (SSIM) of each map with the trained network's, after one more block of weights was "
-        "drawn anew, from the logits (left) to the image (right); bands are 95 % intervals over patients. Dashed: two "
-        "maps of different patients with the same finding, of the trained network. A map that stays above the dashed "
-        "line does not need what the network learned.",
-    )  # fmt: skip
-
-
-def _spoken(view: View, curves: pd.DataFrame) -> str:
-    last = curves[curves["step"] == curves.groupby("method")["step"].transform("max")]
-    parts = [f"{view.label(r['method'])} {r['mean']:.2f}" for r in last.to_dict("records")]
-    return f"SSIM after the last block: {', '.join(parts)}."
+ROBUST = {
+    "deletion": "Deletion (lower is better)",
+    "insertion": "Insertion (higher)",
+    "road": "ROAD (higher)",
+    "infidelity": "Infidelity (lower)",
+    "complexity": "Complexity (lower: sparser)",
+    "max-sensitivity": "Largest change (lower)",
+    "steadiness": "Rank correlation after small changes (higher)",
+    "moves-with-model": "Moves with the model (higher)",
+}
 
 
 def summary(view: View) -> Table | None:
     """Methods in rows, criteria in columns: the difference to chance or prior with its interval, and what it says."""
-    table = _shown(view, "verdicts", None)
+    table = shown(view, "verdicts", None)
     if table.empty:
         return None
     table = table[table["measure"].isin(["ssim", "average-precision"])]
+    table = table[~table["method"].str.startswith("localizer/")]
     kinds = [k for k in CRITERIA if k in set(table["criterion"])]
     rows = []
     for method in dict.fromkeys(table["method"]):
@@ -103,7 +65,7 @@ _SENTENCES = {
 
 def said(view: View) -> list[str]:
     """What the verdicts come to, a sentence for each kind that any method got."""
-    table = _shown(view, "verdicts", None)
+    table = shown(view, "verdicts", None)
     if table.empty:
         return []
     table = table[table["measure"].isin(["ssim", "average-precision"])]
@@ -122,7 +84,7 @@ def _cell(row: dict[str, object]) -> str:
 
 def measures(view: View) -> Table | None:
     """Levels of the last stage, of training again and of chance by every measure."""
-    levels = _shown(view, "levels", None)
+    levels = shown(view, "levels", None)
     if levels.empty:
         return None
     last = levels.groupby(["kind", "order", "method"])["step"].transform("max") == levels["step"]
@@ -146,3 +108,69 @@ def measures(view: View) -> Table | None:
         )
     head = ["Method", "Compared", "With", *MEASURES.values(), "Maps", "Patients"]
     return Table.of("Similarity of maps, mean [95 % interval]", head, rows, 3, file="levels")
+
+
+def floor_and_ceiling(view: View) -> Table | None:
+    """Average precision of each method less that of the prior, of the same method untrained, and of each localizer."""
+    table = shown(view, "verdicts", "average-precision")
+    if table.empty or "effect" not in table:
+        return None
+    rows = []
+    for row in table.to_dict("records"):
+        number = Number(row["mean"], row["low"], row["high"], row["n"], row["patients"])
+        p = "–" if np.isnan(row["p"]) else ("< 0.001" if row["p"] < 0.001 else decimal(row["p"], 3))
+        rows.append([view.label(row["method"]), view.label(row["versus"]), number.text(), p, decimal(row["effect"]),
+                     f"{row['n']:,}", f"{row['patients']:,}"])  # fmt: skip
+    caption = (
+        "Average precision less that of floor and ceiling, mean [95 % interval]; p of the signed-rank test over "
+        "patients, corrected by Holm; effect: rank-biserial correlation, 1 if every patient gains"
+    )
+    return Table.of(caption, ["Method", "Less", "Difference", "p", "Effect", "Maps", "Patients"], rows, 2, "verdicts")
+
+
+def robust(view: View) -> Table | None:
+    """What erasing and small changes say, methods in rows; an asterisk where a random order is beaten."""
+    if not view.run.has_table("robustness"):
+        return None
+    table = view.run.table("robustness")
+    measures = [m for m in ROBUST if m in set(table["measure"])]
+    rows = []
+    for method in dict.fromkeys(table["method"]):
+        cells = {r["measure"]: r for r in table[table["method"] == method].to_dict("records")}
+        title = "random order" if method == "chance" else view.label(method)
+        rows.append([title, *(_robust_cell(cells.get(m)) for m in measures)])
+    caption = (
+        "Faithfulness and steadiness, mean [95 % interval] over patients; * better than erasing places "
+        "in random order, by the whole interval of the difference"
+    )
+    return Table.of(caption, ["Method", *(ROBUST[m] for m in measures)], rows, file="robustness")
+
+
+def _robust_cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "–"
+    text = Number(row["mean"], row["low"], row["high"], 0, 0).text()
+    return f"{text} *" if row.get("verdict") == "passes" else text
+
+
+def beside(view: View) -> Table | None:
+    """The published values of the methods of this run."""
+    facts = published()["trust"]
+    table = shown(view, "verdicts", None)
+    names = list(dict.fromkeys(table["method"])) if len(table) else []
+    rows = []
+    for method in names:
+        for data, values in facts["methods"].get(method.partition("?")[0], {}).items():
+            fate = "passed" if values["forgotten"] < values["chance"] else "failed"
+            rows.append([view.label(method), data, decimal(values["trained"], 3), decimal(values["untrained"], 3),
+                         f"{decimal(values['forgotten'])} against {decimal(values['chance'])}: {fate}",
+                         decimal(values["repeatability"]), decimal(values["reproducibility"])])  # fmt: skip
+    if not rows:
+        return None
+    for data in ("SIIM", "RSNA"):
+        net = facts["network"][data]
+        name = "U-Net" if data == "SIIM" else "RetinaNet"
+        rows.append([f"localizer: {name}", data, decimal(net["area"], 3), "–", "–", decimal(net["repeatability"]), "–"])
+        rows.append(["control: average mask", data, decimal(facts["average-mask"][data], 3), *["–"] * 4])
+    head = ["Method", "Data", "PR area", "Untrained", "SSIM forgotten against chance", "SSIM again", "SSIM other"]
+    return Table.of(f"Published: {facts['citation']}. {facts['note']}", head, rows, 2)

@@ -24,7 +24,7 @@ def levels(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     table = similarity.assign(versus=similarity["versus"].where(similarity["kind"] != "pair", ""))
     rows = []
     for key, part in table.groupby(_LEVEL, sort=False):
-        rows.append(dict(zip(_LEVEL, _tuple(key), strict=True)) | _mean(part["value"], part["patient"], seed))
+        rows.append(dict(zip(_LEVEL, _tuple(key), strict=True)) | mean_of(part["value"], part["patient"], seed))
     return pd.DataFrame(rows)
 
 
@@ -43,7 +43,7 @@ def verdicts(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     rows = []
     for key, part in compared.groupby(["kind", "protocol", "measure", "method", "versus"], sort=False):
         kind = str(_tuple(key)[0])
-        gap = _mean(part["value"] - part["chance"], part["patient"], seed)
+        gap = mean_of(part["value"] - part["chance"], part["patient"], seed)
         head = dict(zip(("criterion", "protocol", "measure", "method", "versus"), _tuple(key), strict=True))
         means = {"level": float(part["value"].mean()), "chance": float(part["chance"].mean())}
         rows.append({**head, **means, **gap, "verdict": verdict(gap, below=kind == "randomization")})
@@ -64,7 +64,8 @@ def verdict(gap: dict[str, float], below: bool) -> str:
     return "passes" if (high < 0) == below else "fails"
 
 
-def _mean(values: pd.Series[float], patients: pd.Series[str], seed: int) -> dict[str, float]:
+def mean_of(values: pd.Series[float], patients: pd.Series[str], seed: int) -> dict[str, float]:
+    """mean, low, high (expanded BCa over patients), n and patients; undefined values are left out."""
     column: Array = values.to_numpy(float)[:, None]
     group = pd.factorize(patients, sort=True)[0]
     r = replicate(column, group, weights(int(group.max(initial=-1)) + 1, RESAMPLES, seed))

@@ -12,18 +12,22 @@ from pathlib import Path
 import pandas as pd
 
 from sightline.benchmark import Controls, Readers, Together
+from sightline.casework import cases
 from sightline.core import DataError, Dataset
 from sightline.data import dataset
 from sightline.evaluate import evaluate
 from sightline.explaining import check_methods, explain
+from sightline.faithfulness import tried
 from sightline.methods import Of
 from sightline.models import untrained
 from sightline.models.randomize import Order, blocks, by_layer
 from sightline.protocol import Protocol
 from sightline.record import describe
-from sightline.sanity import SCHEMA, Comparison, cases, compare, forget
+from sightline.sanity import SCHEMA, Comparison, compare, forget
+from sightline.stats.robustness import robustness
 from sightline.stats.trust import levels, verdicts
 from sightline.stats.utility import utility
+from sightline.steadiness import changed
 from sightline.store import Run
 from sightline.studies import team as teams
 from sightline.studies.localization import UNTRAINED, method_facts, model_facts
@@ -128,6 +132,13 @@ def trust(
             ceiling = replace(comparison, model=team.localizers[0], methods=("own",), prefix="localizer/")
             parts += compare(ceiling, team.localizing_partners)
         run.join_parts("similarity", parts, "similarity")
+        sources = (
+            {f"{team.model.name}/{m}": m for m in methods}
+            | {PRIOR: PRIOR}
+            | {f"localizer/{m.name}/own": f"localizer/{m.name}/own" for m in team.localizers}
+        )
+        run.join_parts("faithfulness", tried(run, held, team.model, sources, some, seed), "faithfulness")
+        run.join_parts("steadiness", changed(run, team.model, methods, some, seed, of), "steadiness")
         _summarize(run, team, records, seed)
         return run.describe(sources=list(held.sources), stages=[b.name for b in drawn])
 
@@ -151,6 +162,7 @@ def _summarize(run: Run, team: Team, protocols: Sequence[Protocol], seed: int) -
     """The tables levels and verdicts, from similarity and scores."""
     similarity = run.table("similarity", SCHEMA.names)
     run.write_table("levels", levels(similarity, seed))
+    run.write_table("robustness", robustness(run.table("faithfulness"), run.table("steadiness"), seed))
     scores = run.table("scores", ["protocol", "source", "radiograph", "patient", "finding", "metric", "value"])
     gained = utility(scores, run.table("differences"), team.model.name, protocols)
     run.write_table("verdicts", pd.concat([verdicts(similarity, seed), gained], ignore_index=True))

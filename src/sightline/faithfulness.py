@@ -1,0 +1,208 @@
+"""Does the model's own output change where a map says the evidence is? Places are taken away, and the model is asked.
+
+Each criterion has known faults: erased images are unlike any radiograph, and a map that merely covers the body scores
+well. They are therefore shown beside the order of chance and of a prior that never saw the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import torch
+
+from sightline.casework import Batch, Case, Rows, as_seen, prepared, worked
+from sightline.controls import generator
+from sightline.core import NAN, Array, Frame, Maps, SaliencyMap
+from sightline.imputing import imputed
+from sightline.models import Model
+from sightline.models.frozen import frozen
+from sightline.store import Run
+
+MEASURES = {
+    "deletion": False, "insertion": True, "road": True, "infidelity": False, "complexity": False,
+}  # fmt: skip
+"""Name -> whether higher is better."""
+SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+"""Of the places erased or shown, for deletion and insertion; with none and all of them."""
+ROAD_SHARES = (0.1, 0.3, 0.5, 0.7)
+NOISE = 0.02
+"""Standard deviation added to imputed places, of a range of 1."""
+PATCHES = 40
+"""Squares erased one at a time for infidelity, an eighth to a quarter of the side wide."""
+CHANCE = "chance"
+"""The source whose order is drawn at random."""
+SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("source", "radiograph", "patient", "finding", "measure")]
+    + [("value", pa.float64())]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """One radiograph as the model sees it, and what erasing makes of it."""
+
+    model: Model
+    id: str
+    seen: Array
+    """float32 (side, side) in [0, 1]."""
+    frame: Frame
+    seed: int
+
+    @property
+    def blank(self) -> float:
+        """What erased places become: the mean of the film."""
+        return float(self.seen.mean())
+
+    def probabilities(self, images: Sequence[Array]) -> Array:
+        """float64 (K, F) of K images (side, side)."""
+        return 1 / (1 + np.exp(-self.logits(images)))
+
+    def logits(self, images: Sequence[Array]) -> Array:
+        """float64 (K, F)."""
+        x = self.model.normalize(torch.from_numpy(np.stack(images).astype(np.float32)).to(self.model.device))
+        with frozen(self.model.net) as net, torch.no_grad():
+            parts = [net(x[start : start + 16]) for start in range(0, len(x), 16)]
+        found: Array = torch.cat(parts).double().cpu().numpy()
+        return found
+
+    def order(self, values: Array, finding: str) -> Array:
+        """Places by falling value, int64 (side²,); ties by chance, keyed by (seed, id, finding)."""
+        draw = generator(self.seed, "order", self.id, finding).random(values.size)
+        return np.lexsort((draw, -values.ravel()))
+
+    def erased(self, places: Array) -> Array:
+        """The film with places blank."""
+        out = self.seen.ravel().copy()
+        out[places] = self.blank
+        return out.reshape(self.seen.shape)
+
+    def smoothed(self, places: Array, finding: str) -> Array:
+        """The film with places filled from their surroundings and noise, (Rong et al. 2022)."""
+        flat = np.zeros(self.seen.size, bool)
+        flat[places] = True
+        missing = flat.reshape(self.seen.shape)
+        noise = generator(self.seed, "road", self.id, finding).standard_normal(self.seen.shape, np.float32)
+        return np.where(missing, imputed(self.seen, missing) + NOISE * noise, self.seen).clip(0, 1)
+
+
+def erasing(film: Film, order: Array, finding: str) -> dict[str, float]:
+    """deletion, insertion (areas under the probability, Petsiuk et al. 2018, arXiv:1806.07421) and road.
+
+    deletion starts at the film and blanks the highest places first; insertion starts at the blurred film. road is the
+    mean probability with the lowest places imputed less that with the highest ones, over the shares.
+    """
+    place, size = film.model.index(finding), order.size
+    blurred = cv2.GaussianBlur(film.seen, (0, 0), film.model.side / 20).ravel()
+    images = [film.erased(order[: round(share * size)]) for share in (0, 1, *SHARES)]
+    images += [blurred.reshape(film.seen.shape), film.seen]
+    for share in SHARES:
+        shown, some = blurred.copy(), order[: round(share * size)]
+        shown[some] = film.seen.ravel()[some]
+        images.append(shown.reshape(film.seen.shape))
+    for share in ROAD_SHARES:
+        count = round(share * size)
+        images += [film.smoothed(order[-count:], finding), film.smoothed(order[:count], finding)]
+    p = film.probabilities(images)[:, place]
+    count = len(SHARES) + 2
+    at = np.array([0, 1, *SHARES])
+    by = np.argsort(at)
+    areas = [float(np.trapezoid(p[start : start + count][by], at[by])) for start in (0, count)]
+    road = p[2 * count :].reshape(-1, 2)
+    return {"deletion": areas[0], "insertion": areas[1], "road": float((road[:, 0] - road[:, 1]).mean())}
+
+
+@dataclass(frozen=True, slots=True)
+class Erasures:
+    """What the logits lose when squares of one film are blanked."""
+
+    squares: Array
+    """int64 (K, 4): top, left, bottom, right."""
+    losses: Array
+    """float64 (K, F)."""
+
+    @classmethod
+    def of(cls, film: Film) -> Erasures:
+        """`PATCHES` squares keyed by (seed, id)."""
+        side, draw = film.model.side, generator(film.seed, "squares", film.id)
+        width = draw.integers(max(1, side // 8), max(2, side // 4), PATCHES, endpoint=True)
+        top, left = (draw.integers(0, side - width, endpoint=True) for _ in range(2))
+        squares = np.stack([top, left, top + width, left + width], 1)
+        images = [film.seen]
+        for a, b, c, d in squares:
+            image = film.seen.copy()
+            image[a:c, b:d] = film.blank
+            images.append(image)
+        logits = film.logits(images)
+        return cls(squares, logits[:1] - logits[1:])
+
+    def infidelity(self, values: Array, place: int) -> float:
+        """Share of the squared losses that sums of the map over the squares, best scaled, leave unexplained: [0, 1].
+
+        Infidelity of Yeh et al. 2019, arXiv:1901.09392, with optimal scaling and square removal, as a share. NaN where
+        no square changes the logit.
+        """
+        total = np.pad(values.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+        a, b, c, d = self.squares.T
+        sums = total[c, d] - total[a, d] - total[c, b] + total[a, b]
+        losses = self.losses[:, place]
+        if not losses.any():
+            return NAN
+        size = float(sums @ sums)
+        explained = 0.0 if size == 0 else max(0.0, float(sums @ losses)) ** 2 / (size * float(losses @ losses))
+        return 1 - explained
+
+
+def complexity(values: Array) -> float:
+    """Entropy of a map's magnitudes as a share of the largest possible, in [0, 1]; Bhatt et al. 2020, arXiv:2005.00631.
+
+    >>> complexity(np.eye(1, 9)), complexity(np.ones(9))
+    (0.0, 1.0)
+    """
+    size = np.abs(np.asarray(values, np.float64)).ravel()
+    total = size.sum()
+    if total == 0 or size.size < 2:
+        return 1.0
+    share = size[size > 0] / total
+    return abs(float(-(share * np.log(share)).sum() / np.log(size.size)))
+
+
+def tried(run: Run, maps: Maps, model: Model, sources: Mapping[str, str], some: Sequence[Case], seed: int) -> list[str]:
+    """Try the stored maps of `sources` (source -> name in the table) on the model; the keys of parts 'faithfulness'.
+
+    Rows of `SCHEMA`, with those of `CHANCE` beside. A flat or missing map orders places by chance, so that failures
+    lose.
+    """
+
+    def made(part: Sequence[Case]) -> Iterator[tuple[object, ...]]:
+        batch = prepared(model, part)
+        for case in part if batch is not None else ():
+            if batch is not None and case.radiograph.id in batch.ids:
+                yield from _of_case(maps, model, sources, batch, case, seed)
+
+    return worked(run, "faithfulness", "erasing", SCHEMA, some, made)
+
+
+def _of_case(maps: Maps, model: Model, sources: Mapping[str, str], batch: Batch, case: Case, seed: int) -> Rows:
+    at = batch.ids.index(case.radiograph.id)
+    film = Film(model, case.radiograph.id, batch.seen[at], batch.frames[at], seed)
+    squares, place = Erasures.of(film), model.index(case.finding)
+    stored = {m.source: m for m in maps.of(case.radiograph.id) if m.finding == case.finding}
+    head = (case.radiograph.id, case.radiograph.patient, case.finding)
+    for source, name in {**sources, CHANCE: CHANCE}.items():
+        values = _values(stored.get(source), film)
+        found = erasing(film, film.order(values, case.finding), case.finding)
+        if source != CHANCE:
+            found |= {"infidelity": squares.infidelity(values, place), "complexity": complexity(values)}
+        for measure, value in found.items():
+            yield (name, *head, measure, value)
+
+
+def _values(stored: SaliencyMap | None, film: Film) -> Array:
+    """float32 (side, side); zeros where there is no map."""
+    if stored is None or stored.status in ("missing", "refused", "non-finite", "unreadable") or not stored.values.size:
+        return np.zeros(film.seen.shape, np.float32)
+    return as_seen(stored, film.frame, film.model.side)

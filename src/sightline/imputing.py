@@ -1,0 +1,75 @@
+"""Places of an image filled from what surrounds them, so that nothing but smoothness is left there.
+
+The noisy linear imputation of Rong et al. 2022, arXiv:2202.00449: each missing pixel is the weighted mean of its eight
+neighbors (direct ones count twice), which is a sparse linear system. It is solved here by conjugate gradients on the
+grid, from coarse to fine.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from sightline.core import Array
+
+KERNEL = np.array([[1, 2, 1], [2, 0, 2], [1, 2, 1]], np.float32) / 12
+TOLERANCE = 2e-5
+"""Largest residual of a pixel, as a share of the range of the image."""
+_MOST = 2000
+
+
+def imputed(image: Array, missing: Array) -> Array:
+    """The image with its missing places filled: float32 (h, w) and bool (h, w) -> float32 (h, w).
+
+    An image of which everything is missing becomes its mean.
+    """
+    image = np.asarray(image, np.float32)
+    if not missing.any():
+        return image.copy()
+    if missing.all():
+        return np.full_like(image, image.mean())
+    spread = float(np.ptp(image[~missing])) or 1.0
+    return _solved(image, missing, _guessed(image, missing), TOLERANCE * spread)
+
+
+def _guessed(image: Array, missing: Array) -> Array:
+    """A start: the solution at half the resolution, enlarged."""
+    height, width = image.shape
+    if min(height, width) < 16:
+        return np.where(missing, image[~missing].mean(), image).astype(np.float32)
+    known = (~missing).astype(np.float32)
+    size = (width // 2, height // 2)
+    weight = cv2.resize(known, size, interpolation=cv2.INTER_AREA)
+    total = cv2.resize(image * known, size, interpolation=cv2.INTER_AREA)
+    gone = weight == 0
+    coarse = np.where(gone, 0, total / np.maximum(weight, 1e-6)).astype(np.float32)
+    spread = float(np.ptp(coarse[~gone])) or 1.0
+    filled = _solved(coarse, gone, _guessed(coarse, gone), TOLERANCE * spread) if gone.any() else coarse
+    return cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _solved(image: Array, missing: Array, start: Array, tolerance: float) -> Array:
+    """Conjugate gradients over the missing places, from `start`, until no residual exceeds the tolerance."""
+    hole = missing.astype(np.float32)
+    weight = _sum(np.ones_like(hole))  # of the neighbors that exist
+    x = np.where(missing, start, image).astype(np.float32)
+    residual = (_sum(x) - weight * x) * hole
+    direction = residual / weight
+    product = float(np.vdot(residual, direction))
+    for _ in range(_MOST):
+        if float(np.abs(residual).max()) <= tolerance or product == 0:
+            break
+        applied = (weight * direction - _sum(direction)) * hole
+        step = product / float(np.vdot(direction, applied))
+        x += step * direction
+        residual -= step * applied
+        scaled = residual / weight
+        product, before = float(np.vdot(residual, scaled)), product
+        direction = scaled + (product / before) * direction
+    return x
+
+
+def _sum(values: Array) -> Array:
+    """Weighted sum over the neighbors inside the image, (h, w)."""
+    found: Array = cv2.filter2D(values, -1, KERNEL, borderType=cv2.BORDER_CONSTANT)
+    return found

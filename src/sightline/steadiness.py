@@ -1,0 +1,110 @@
+"""Do maps hold still when nothing that matters changes, and move when the model does?
+
+Small changes of the image, such as another exposure or another detector would make. Yeh et al. 2019, arXiv:1901.09392
+(sensitivity of explanations); for radiographs Zhang et al. 2024, 10.1148/ryai.220221 (prediction and saliency should
+change together).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import torch
+
+from sightline.casework import Case, fine_maps, prepared, worked
+from sightline.controls import generator
+from sightline.core import NAN, Array
+from sightline.methods import Of
+from sightline.metrics.similarity import rank_correlation
+from sightline.models import Model
+from sightline.models.frozen import frozen
+from sightline.store import Run
+
+SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("method", "change", "radiograph", "patient", "finding")]
+    + [(name, pa.float64()) for name in ("distance", "rank", "moved")]
+)
+"""distance: ‖map after - map before‖ / ‖map before‖; rank: their rank correlation; moved: |change of the logit|."""
+
+Change = Callable[[Array, str], Array]
+"""Of an image float32 (side, side) in [0, 1] with its id -> the same, changed."""
+
+
+def _noise(image: Array, name: str) -> Array:
+    noisy: Array = image + 0.02 * generator("noise", name).standard_normal(image.shape, np.float32)
+    return noisy
+
+
+def _blur(image: Array, name: str) -> Array:
+    blurred: Array = cv2.GaussianBlur(image, (0, 0), image.shape[0] / 300)
+    return blurred
+
+
+def _shift(image: Array, name: str) -> Array:
+    """Two hundredths of the side to the right and down; the border repeats."""
+    by = shift_of(image.shape[0])
+    return np.pad(image, ((by, 0), (by, 0)), mode="edge")[: image.shape[0], : image.shape[1]]
+
+
+def shift_of(side: int) -> int:
+    """Pixels of the change 'shift'."""
+    return max(1, side // 50)
+
+
+CHANGES: dict[str, Change] = {
+    "noise": _noise,
+    "blur": _blur,
+    "more contrast": lambda image, name: (image - 0.5) * 1.1 + 0.5,
+    "less contrast": lambda image, name: (image - 0.5) * 0.9 + 0.5,
+    "shift": _shift,
+}
+
+
+def changed(run: Run, model: Model, methods: Sequence[str], some: Sequence[Case], seed: int, of: Of) -> list[str]:
+    """Explain every film again after each small change; the keys of the parts 'steadiness', rows of `SCHEMA`."""
+
+    def made(part: Sequence[Case]) -> Iterator[tuple[object, ...]]:
+        batch = prepared(model, part)
+        if batch is None:
+            return
+        before, start = fine_maps(model, methods, batch.x, batch.ids, seed, of), _logits(model, batch.x)
+        for name, change in CHANGES.items():
+            images = [change(image, i).clip(0, 1) for image, i in zip(batch.seen, batch.ids, strict=True)]
+            x = model.normalize(torch.from_numpy(np.stack(images).astype(np.float32))).to(model.device)
+            after, end = fine_maps(model, methods, x, batch.ids, seed, of), _logits(model, x)
+            for method in methods:
+                for case in (c for c in part if c.radiograph.id in batch.ids):
+                    at = batch.ids.index(case.radiograph.id), model.index(case.finding)
+                    a, b = _aligned(before[method][at], after[method][at], name)
+                    who = (case.radiograph.id, case.radiograph.patient, case.finding)
+                    yield (method, name, *who, distance(a, b), float(rank_correlation(a, b)), abs(end[at] - start[at]))
+
+    return worked(run, "steadiness", "changing", SCHEMA, some, made)
+
+
+def distance(before: Array, after: Array) -> float:
+    """Norm of the difference of two maps as a share of the first's; NaN if that is zero or one is not finite.
+
+    >>> distance(np.array([3.0, 4.0]), np.array([3.0, 3.0]))
+    0.2
+    """
+    size = float(np.linalg.norm(before))
+    gap = float(np.linalg.norm(after - before))
+    return gap / size if size > 0 and np.isfinite(gap) else NAN
+
+
+def _aligned(before: Array, after: Array, change: str) -> tuple[Array, Array]:
+    """Both maps (h, w) where they show the same places."""
+    if change != "shift":
+        return before, after
+    by = shift_of(before.shape[0])
+    return before[:-by, :-by], after[by:, by:]
+
+
+def _logits(model: Model, x: torch.Tensor) -> Array:
+    with frozen(model.net) as net, torch.no_grad():
+        found: Array = net(x).double().cpu().numpy()
+    return found
