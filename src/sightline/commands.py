@@ -124,9 +124,10 @@ def train(
     seed: int = 0,
     fraction: float = 1.0,
     uncertain: Literal["ignore", "zeros", "ones"] = "ignore",
+    shuffle_labels: bool = False,
     device: str = "cpu",
 ) -> None:
-    """Train a classifier on a data set; the same command continues a training that was stopped.
+    """Train a network on a data set; the same command continues a training that was stopped.
 
     Parameters
     ----------
@@ -135,7 +136,7 @@ def train(
     out
         Run folder; its best.pt is what `--model` takes.
     model
-        Zoo spec, for example small, densenet121?side=320, timm:resnet50.
+        Zoo spec, for example small, densenet121?side=320, timm:resnet50; unet and retinanet learn from marks.
     findings
         Comma-separated; all of the data set by default.
     epochs, batch, lr, seed
@@ -144,13 +145,16 @@ def train(
         Share of the training patients used.
     uncertain
         What uncertain labels become: ignore, zeros or ones.
+    shuffle_labels
+        Give each radiograph the labels of another: what `trust --shuffled` compares with.
     device
         cpu or cuda.
     """
     from sightline.models.zoo import open_model
     from sightline.training.fit import fit
+    from sightline.training.labels import dealt_anew
 
-    opened = dataset(data)
+    opened = dealt_anew(dataset(data), seed) if shuffle_labels else dataset(data)
     start = open_model(model, choose(findings or None, opened.findings), seed=seed)
     start.net.to(device)
     trained = fit(

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from sightline.casework import Batch, Case, Rows, as_seen, prepared, worked
+from sightline.casework import Case, Rows, as_seen, prepared, worked
 from sightline.controls import generator
 from sightline.core import NAN, Array, Frame, Maps, SaliencyMap
 from sightline.imputing import imputed
@@ -92,8 +92,7 @@ class Film:
 def erasing(film: Film, order: Array, finding: str) -> dict[str, float]:
     """deletion, insertion (areas under the probability, Petsiuk et al. 2018, arXiv:1806.07421) and road.
 
-    deletion starts at the film and blanks the highest places first; insertion starts at the blurred film. road is the
-    mean probability with the lowest places imputed less that with the highest ones, over the shares.
+    deletion starts at the film and blanks the highest places first; insertion starts at the blurred film.
     """
     place, size = film.model.index(finding), order.size
     blurred = cv2.GaussianBlur(film.seen, (0, 0), film.model.side / 20).ravel()
@@ -103,16 +102,22 @@ def erasing(film: Film, order: Array, finding: str) -> dict[str, float]:
         shown, some = blurred.copy(), order[: round(share * size)]
         shown[some] = film.seen.ravel()[some]
         images.append(shown.reshape(film.seen.shape))
-    for share in ROAD_SHARES:
-        count = round(share * size)
-        images += [film.smoothed(order[-count:], finding), film.smoothed(order[:count], finding)]
     p = film.probabilities(images)[:, place]
     count = len(SHARES) + 2
     at = np.array([0, 1, *SHARES])
     by = np.argsort(at)
     areas = [float(np.trapezoid(p[start : start + count][by], at[by])) for start in (0, count)]
-    road = p[2 * count :].reshape(-1, 2)
-    return {"deletion": areas[0], "insertion": areas[1], "road": float((road[:, 0] - road[:, 1]).mean())}
+    return {"deletion": areas[0], "insertion": areas[1], "road": road(film, order, finding)}
+
+
+def road(film: Film, order: Array, finding: str) -> float:
+    """Mean probability with the lowest places imputed less that with the highest ones, over `ROAD_SHARES`: [-1, 1]."""
+    images = []
+    for share in ROAD_SHARES:
+        count = round(share * order.size)
+        images += [film.smoothed(order[-count:], finding), film.smoothed(order[:count], finding)]
+    p = film.probabilities(images)[:, film.model.index(finding)].reshape(-1, 2)
+    return float((p[:, 0] - p[:, 1]).mean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,21 +184,24 @@ def tried(run: Run, maps: Maps, model: Model, sources: Mapping[str, str], some: 
 
     def made(part: Sequence[Case]) -> Iterator[tuple[object, ...]]:
         batch = prepared(model, part)
-        for case in part if batch is not None else ():
-            if batch is not None and case.radiograph.id in batch.ids:
-                yield from _of_case(maps, model, sources, batch, case, seed)
+        if batch is None:
+            return
+        for at, name in enumerate(batch.ids):
+            film = Film(model, name, batch.seen[at], batch.frames[at], seed)
+            stored, squares = list(maps.of(name)), Erasures.of(film)
+            for case in (c for c in part if c.radiograph.id == name):
+                yield from _of_case(film, squares, stored, sources, case)
 
     return worked(run, "faithfulness", "erasing", SCHEMA, some, made)
 
 
-def _of_case(maps: Maps, model: Model, sources: Mapping[str, str], batch: Batch, case: Case, seed: int) -> Rows:
-    at = batch.ids.index(case.radiograph.id)
-    film = Film(model, case.radiograph.id, batch.seen[at], batch.frames[at], seed)
-    squares, place = Erasures.of(film), model.index(case.finding)
-    stored = {m.source: m for m in maps.of(case.radiograph.id) if m.finding == case.finding}
+def _of_case(
+    film: Film, squares: Erasures, stored: Sequence[SaliencyMap], sources: Mapping[str, str], case: Case
+) -> Rows:
+    place, found_maps = film.model.index(case.finding), {m.source: m for m in stored if m.finding == case.finding}
     head = (case.radiograph.id, case.radiograph.patient, case.finding)
     for source, name in {**sources, CHANCE: CHANCE}.items():
-        values = _values(stored.get(source), film)
+        values = _values(found_maps.get(source), film)
         found = erasing(film, film.order(values, case.finding), case.finding)
         if source != CHANCE:
             found |= {"infidelity": squares.infidelity(values, place), "complexity": complexity(values)}

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 import pyarrow as pa
+from torch import Tensor
 
 from sightline.casework import Case, fine_maps, prepared, worked
 from sightline.controls import generator
-from sightline.core import Array, DataError, SaliencyMap
-from sightline.methods import Of
+from sightline.core import NAN, Array, DataError, SaliencyMap
+from sightline.methods import Of, Pass
+from sightline.methods.gradient import noisy
 from sightline.metrics.similarity import rank_correlation, shown, ssim, top_overlap
 from sightline.models import Model
 from sightline.models.prefix import recorded
@@ -24,6 +26,7 @@ from sightline.spec import parse_spec
 from sightline.store import Run
 
 PAIR, AGAIN, OTHER, FORGETTING = "pair", "repeatability", "reproducibility", "randomization"
+SHUFFLED, COMPLEXITY = "label-randomization", "complexity"
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("kind", "method", "versus", "order")]
     + [("step", pa.int64())]
@@ -57,6 +60,8 @@ class Comparison:
     protocols: tuple[Protocol, ...]
     seed: int
     of: Of
+    smooth: int = 0
+    """Noisy copies that maps are the mean of while the network forgets; 0: the film itself."""
     prefix: str = ""
     """Before the names of all models in the sources of maps: 'localizer/'. Rows then name source and not method."""
 
@@ -67,6 +72,32 @@ class Comparison:
         head = (kind, title, versus, order, step, case.radiograph.id, case.radiograph.patient, case.finding)
         for protocol, measure, value in likeness(a, b, self.protocols):
             yield (*head, protocol, measure, value)
+
+    def risen(self, method: str, versus: str, case: Case, a: Array, b: Array, order: str, step: int
+              ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+        """By how much the entropy of the map rose, as a share: a row of each protocol, nothing where it was 0.
+
+        Efficient parameter randomization, Hedström et al. 2024, arXiv:2401.06465: no map is compared with another, so
+        that neither smoothness nor the way maps are scaled counts.
+        """
+        start, end = entropy(a), entropy(b)
+        for protocol in self.protocols if start > 0 else ():
+            who = (case.radiograph.id, case.radiograph.patient, case.finding)
+            yield (COMPLEXITY, method, versus, order, step, *who, protocol.name, "entropy-rise", end / start - 1)
+
+
+def entropy(values: Array, bins: int = 100) -> float:
+    """Entropy in nats of the histogram of a map's magnitudes as shares of the largest; NaN if it is not finite.
+
+    >>> entropy(np.ones((4, 4))), round(entropy(np.arange(100.0)), 6) == round(float(np.log(100)), 6)
+    (0.0, True)
+    """
+    size = np.abs(np.asarray(values, np.float64)).ravel()
+    if not np.isfinite(size).all():
+        return NAN
+    counts = np.histogram(size / (size.max() or 1.0), bins, (0, 1))[0]
+    share = counts[counts > 0] / size.size
+    return abs(float(-(share * np.log(share)).sum()))
 
 
 def forget(c: Comparison, drawn: Sequence[Block], orders: Sequence[Order]) -> list[str]:
@@ -83,21 +114,38 @@ def forget(c: Comparison, drawn: Sequence[Block], orders: Sequence[Order]) -> li
             return
         x, ids = batch.x, batch.ids
         prefix = recorded(c.model, x, whole, needed)
-        before = fine_maps(c.model, c.methods, x, ids, c.seed, c.of)
+        before = _maps(c, c.model, x, ids, c.seed)
         for order in orders:
             changed: list[str] = []
             for step, (block, model) in enumerate(stages(c.model, drawn, order, c.seed)):
                 changed = [*block.layers] if order == "independent" else [*changed, *block.layers]
                 with prefix.recalled(model.net, changed):
                     # What a method draws, it draws anew
-                    after = fine_maps(model, c.methods, x, ids, c.seed + step + 1, c.of)
+                    after = _maps(c, model, x, ids, c.seed + step + 1)
                 for method in c.methods:
                     for case in (case for case in some if case.radiograph.id in ids):
                         at = ids.index(case.radiograph.id), c.model.index(case.finding)
                         a, b = before[method][at], after[method][at]
                         yield from c.rows(FORGETTING, method, block.name, case, a, b, order, step + 1)
+                        yield from c.risen(method, block.name, case, a, b, order, step + 1)
 
     return worked(c.run, "similarity", "randomizing", SCHEMA, c.cases, made)
+
+
+def _maps(c: Comparison, model: Model, x: Tensor, ids: Sequence[str], seed: int) -> dict[str, Array]:
+    """Method -> float32 (N, F, side, side); the mean over noisy copies if the comparison is smooth.
+
+    Smooth parameter randomization, Hedström et al. 2024, arXiv:2401.06465, with noise of a tenth of the range of x.
+    """
+    if not c.smooth:
+        return fine_maps(model, c.methods, x, ids, seed, c.of)
+    total: dict[str, Array] = {}
+    with Pass(model, x, ids=ids, seed=c.seed, of=c.of) as p:
+        copies = list(noisy(p, c.smooth, 0.1))  # the same copies at every stage
+    for draw, copy in enumerate(copies):
+        for method, maps in fine_maps(model, c.methods, copy, ids, seed + 1000 * draw, c.of).items():
+            total[method] = total.get(method, 0) + maps / c.smooth
+    return total
 
 
 def _layers_needed(c: Comparison) -> list[str]:
@@ -113,12 +161,16 @@ def compare(c: Comparison, partners: Mapping[str, str]) -> list[str]:
     two maps have in common when nothing but chance (and the finding) joins them.
     """
 
+    mine = {f"{c.prefix}{c.model.name}/{method}": method for method in c.methods}
+    theirs = {f"{c.prefix}{name}/{method}" for name in partners for method in c.methods}
+
     def made(some: Sequence[Case]) -> Iterator[tuple[Any, ...]]:
+        held = {i: list(c.run.of(i, {*mine, *theirs})) for i in dict.fromkeys(case.radiograph.id for case in some)}
         for case in some:
-            own, other = _stored(c.run, case), _other(c, case)
-            far = {} if other is None else _stored(c.run, other)
-            for method in c.methods:
-                source = f"{c.prefix}{c.model.name}/{method}"
+            other = _other(c, case)
+            own = {m.source: m for m in held[case.radiograph.id] if m.finding == case.finding and m.values.size}
+            far = {} if other is None else _stored(c.run, other, mine)
+            for source, method in mine.items():
                 against = [(kind, name, own.get(f"{c.prefix}{name}/{method}")) for name, kind in partners.items()]
                 against.append((PAIR, "" if other is None else other.radiograph.id, far.get(source)))
                 for kind, versus, b in against:
@@ -136,8 +188,9 @@ def _other(c: Comparison, case: Case) -> Case | None:
     return there[int(generator(c.seed, "pair", case.radiograph.id, case.finding).integers(len(there)))]
 
 
-def _stored(run: Run, case: Case) -> dict[str, SaliencyMap]:
-    return {m.source: m for m in run.of(case.radiograph.id) if m.finding == case.finding and m.values.size}
+def _stored(run: Run, case: Case, sources: Collection[str]) -> dict[str, SaliencyMap]:
+    found = run.of(case.radiograph.id, sources)
+    return {m.source: m for m in found if m.finding == case.finding and m.values.size}
 
 
 def _aligned(a: SaliencyMap, b: SaliencyMap, side: int) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -182,12 +182,12 @@ class Run:
         root = self.path / "parts"
         return sorted(p for p in root.glob("maps-*") if p.is_dir()) if root.exists() else []
 
-    def of(self, radiograph: str) -> Iterator[SaliencyMap]:
-        """Every stored map of one radiograph, source by source, finding by finding."""
+    def of(self, radiograph: str, sources: Collection[str] | None = None) -> Iterator[SaliencyMap]:
+        """Every stored map of one radiograph, or those of some sources, source by source, finding by finding."""
         for folder in self._map_folders():
             part = _index(str(folder), folder.stat().st_mtime_ns).get(radiograph)
             if part is not None:
-                yield from read_maps(folder / part, radiograph)
+                yield from read_maps(folder / part, radiograph, sources)
 
     def map(self, source: str, radiograph: str, finding: str) -> SaliencyMap | None:
         """One stored map, or None."""
@@ -279,11 +279,13 @@ def _index(folder: str, _changed: int) -> dict[str, str]:
     }
 
 
-def read_maps(path: Path, radiograph: str) -> Iterator[SaliencyMap]:
-    """The maps of one radiograph in a part."""
+def read_maps(path: Path, radiograph: str, sources: Collection[str] | None = None) -> Iterator[SaliencyMap]:
+    """The maps of one radiograph in a part: all, or those of some sources."""
     group, attributes = _open_maps(str(path))
     row, findings = attributes["radiographs"].index(radiograph), attributes["findings"]
     for source, facts in attributes["sources"].items():
+        if sources is not None and source not in sources:
+            continue
         stored = np.asarray(_array(group, facts["array"])[row])
         values = _unpacked(stored, facts.get("packed"), row)  # (F, h, w)
         height, width, *box = facts["frames"][row]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from sightline.casework import cases
 from sightline.core import DataError, Dataset
 from sightline.data import dataset
-from sightline.models import open_model
+from sightline.models import Model, TrainingRecord, open_model
 from sightline.models.checkpoint import save_checkpoint
+from sightline.report import report
 from sightline.store import Run
+from sightline.studies.team import Team
 from sightline.studies.trust import trust
 
 DATA = "phantom:16?size=96"
@@ -22,10 +26,11 @@ METHODS = ("grad-cam", "guided-backprop", "edges", "noise")
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Three networks that differ: two of one architecture, one wider."""
+    """Networks that differ: three of one architecture, one of another width, and two that have maps of their own."""
     folder, findings = tmp_path_factory.mktemp("models"), dataset(DATA).findings
     made = []
-    for number, spec in enumerate(("small?side=64", "small?side=64", "small?side=64&width=8")):
+    specs = ("small?side=64",) * 2 + ("small?side=64&width=8", "small?side=64") + ("unet?side=64&width=4",) * 2
+    for number, spec in enumerate(specs):
         save_checkpoint(open_model(spec, findings, seed=number), folder / f"{number}.pt")
         made.append(str(folder / f"{number}.pt"))
     return made
@@ -34,10 +39,14 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="module")
 def finished(checkpoints: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trust") / "run"
-    first, again, other = checkpoints
-    trust(data=DATA, model=first, replicates=(again,), others=(other,), methods=METHODS, images=8,
-          orders=("top-down", "independent"), out=out)  # fmt: skip
+    study(checkpoints, out)
     return out
+
+
+def study(checkpoints: list[str], out: Path) -> Run:
+    first, again, other, shuffled, *localizers = checkpoints
+    return trust(data=DATA, model=first, replicates=(again,), others=(other,), shuffled=(shuffled,), methods=METHODS,
+                 localizers=tuple(localizers), images=8, orders=("top-down", "independent"), out=out)  # fmt: skip
 
 
 def digest(run: Path) -> dict[str, bytes]:
@@ -73,12 +82,18 @@ def test_guided_backpropagation_recovers_the_image_more_than_the_decision(finish
 def test_every_stage_order_and_criterion_is_there(finished: Path) -> None:
     run = Run.open(finished)
     similarity = run.table("similarity")
-    assert set(similarity["kind"]) == {"pair", "repeatability", "reproducibility", "randomization"}
+    assert set(similarity["kind"]) == {
+        "pair", "repeatability", "reproducibility", "randomization", "label-randomization", "complexity",
+    }  # fmt: skip
+    assert set(run.table("faithfulness")["source"]) == {
+        *METHODS, "chance", "control/average-mask", "localizer/net-1-unet/own", "localizer/net-2-unet/own",
+    }  # fmt: skip
+    assert set(run.table("steadiness")["method"]) == set(METHODS)
     forgot = similarity[similarity["kind"] == "randomization"]
     assert list(dict.fromkeys(forgot[forgot["order"] == "top-down"]["versus"])) == run.info["stages"]
     assert set(forgot["order"]) == {"top-down", "independent"} and forgot["radiograph"].nunique() == 8
     assert set(run.table("verdicts")["criterion"]) >= {"utility", "randomization", "repeatability", "reproducibility"}
-    assert similarity["value"].between(-1, 1).all()
+    assert similarity[similarity["kind"] != "complexity"]["value"].between(-1, 1).all()
 
 
 def test_continued_gives_the_same_bytes_and_the_report_shows_it(finished: Path, checkpoints: list[str]) -> None:
@@ -87,16 +102,14 @@ def test_continued_gives_the_same_bytes_and_the_report_shows_it(finished: Path, 
     before = digest(finished)
     for part in sorted((finished / "parts" / "similarity" / "randomizing").iterdir())[1:]:
         part.unlink()
-    first, again, other = checkpoints
-    trust(data=DATA, model=first, replicates=(again,), others=(other,), methods=METHODS, images=8,
-          orders=("top-down", "independent"), out=finished)  # fmt: skip
+    study(checkpoints, finished)
     assert digest(finished) == before
     page = report(Run.open(finished)).read_text()
     assert "May the maps be trusted?" in page and (finished / "figures" / "cascade.svg").exists()
 
 
 def test_copies_and_strangers_are_no_replicates(checkpoints: list[str], tmp_path: Path) -> None:
-    first, _, other = checkpoints
+    first, _, other, *_ = checkpoints
     with pytest.raises(DataError, match="a network does not repeat itself by being copied"):
         trust(data=DATA, model=first, replicates=(first,), methods=("grad-cam",), out=tmp_path / "a")
     with pytest.raises(DataError, match="name it in --others"):
@@ -115,3 +128,44 @@ def test_cases_are_drawn_by_id_whatever_the_order(toy_data: Dataset) -> None:
     assert [(c.radiograph.id, c.finding) for c in chosen] == [(c.radiograph.id, c.finding) for c in turned]
     assert len({c.radiograph.id for c in chosen}) == 4
     assert all(c.radiograph.labels[c.finding] == 1 for c in chosen)
+
+
+def record(name: str, seed: int, data: str = DATA, fraction: float = 1.0, spec: str = "small?side=64") -> Model:
+    made = open_model(spec, dataset(DATA).findings, seed=seed)
+    return replace(made, name=name, training=TrainingRecord(data, fraction, seed))
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (record("again-1", 1, "nih:elsewhere"), "learned from nih:elsewhere .* differs by its seed alone"),
+        (record("again-1", 1, fraction=0.1), r"share 0\.1"),
+        (replace(record("again-1", 1), training=TrainingRecord("phantom:99", 1.0, 0)), "with the seed of one, 0"),
+    ],
+)
+def test_replicates_differ_by_their_seed_alone(other: Model, message: str) -> None:
+    first = record("one", 0, "phantom:99" if other.training and other.training.data != DATA else DATA)
+    with pytest.raises(DataError, match=message):
+        Team(first, (other,)).checked(dataset("phantom:4?size=64&split=test"))
+
+
+def test_what_was_learned_from_is_not_explained() -> None:
+    with pytest.raises(DataError, match=r"one learned from phantom:16\?size=96; explain what was held out"):
+        Team(record("one", 0)).checked(dataset(DATA))
+    with pytest.raises(DataError, match="has no maps"):
+        Team(record("one", 0, "other"), localizers=(record("net-1-small", 1, "other"),)).checked(dataset(DATA))
+
+
+def test_a_constant_network_is_not_estimable(tmp_path: Path) -> None:
+    """A network that always says the same has flat maps: nothing is known of them, and no number says otherwise."""
+    findings = dataset(DATA).findings
+    nets = [open_model("small?side=64", findings, seed=seed) for seed in (0, 1)]
+    for number, model in enumerate(nets):
+        torch.nn.init.zeros_(model.net.head.weight)  # type: ignore[arg-type, union-attr]
+        torch.nn.init.constant_(model.net.head.bias, float(number))  # type: ignore[arg-type, union-attr]
+        save_checkpoint(model, tmp_path / f"{number}.pt")
+    run = trust(data="phantom:6?size=64", model=str(tmp_path / "0.pt"), replicates=(str(tmp_path / "1.pt"),),
+                methods=("grad-cam", "gradient"), images=3, out=tmp_path / "run")  # fmt: skip
+    again = run.table("verdicts").query("criterion == 'repeatability'")
+    assert set(again["verdict"]) == {"not estimable"}
+    report(run)

@@ -16,6 +16,7 @@ CRITERIA = {
     "utility": "Localization less the average mask",
     "learned": "Localization less the untrained model",
     "randomization": "Forgets with the network",
+    "label-randomization": "Differs when trained on shuffled labels",
     "repeatability": "Comes back, trained again",
     "reproducibility": "Comes back, other architecture",
 }

@@ -12,6 +12,8 @@ from sightline.stats.bootstrap import interval, replicate, weights
 
 _LEVEL = ["kind", "protocol", "measure", "method", "order", "step", "versus"]
 _CASE = ["method", "protocol", "measure", "radiograph", "patient", "finding"]
+_BELOW = ("randomization", "label-randomization")
+"""Where maps should be less alike than chance; elsewhere more."""
 RESAMPLES = 1000
 
 
@@ -32,21 +34,24 @@ def verdicts(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """How far each comparison lies from chance: its similarity less that of two different patients' maps, case by case.
 
     randomization: the last stage of the cascade from the logits down; below chance the map forgot what the network
-    forgot ('passes' if the whole interval is). repeatability and reproducibility: above chance the map comes back.
+    forgot ('passes' if the whole interval is); label-randomization: the same network trained on labels dealt anew.
+    complexity: at that stage the entropy of the map should have risen. repeatability and reproducibility: above chance
+    the map comes back.
     Columns: criterion, protocol, measure, method, versus, level, chance, mean, low, high, n, patients, verdict. A
     verdict is 'passes', 'fails', 'undecided', or 'not estimable' with fewer than two patients.
     """
     chance = similarity[similarity["kind"] == "pair"].set_index(_CASE)["value"].rename("chance")
-    last = similarity[similarity["order"].isin(["", "top-down"])]
-    final = last["step"] == last.groupby(["kind", "order"])["step"].transform("max")
-    compared = last[final & (last["kind"] != "pair")].join(chance, on=_CASE)
+    last = similarity[similarity["order"].isin(["", "top-down"]) & (similarity["kind"] != "pair")]
+    last = last[last["step"] == last.groupby(["kind", "order"])["step"].transform("max")]
+    compared = last.join(chance, on=_CASE)
+    compared.loc[compared["kind"] == "complexity", "chance"] = 0.0  # a rise is compared with none
     rows = []
     for key, part in compared.groupby(["kind", "protocol", "measure", "method", "versus"], sort=False):
         kind = str(_tuple(key)[0])
         gap = mean_of(part["value"] - part["chance"], part["patient"], seed)
         head = dict(zip(("criterion", "protocol", "measure", "method", "versus"), _tuple(key), strict=True))
         means = {"level": float(part["value"].mean()), "chance": float(part["chance"].mean())}
-        rows.append({**head, **means, **gap, "verdict": verdict(gap, below=kind == "randomization")})
+        rows.append({**head, **means, **gap, "verdict": verdict(gap, below=kind in _BELOW)})
     return pd.DataFrame(rows)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sightline.core import DataError, Dataset
@@ -12,13 +12,17 @@ from sightline.data import dataset
 from sightline.findings import choose
 from sightline.models import Model, state_hash
 from sightline.models.zoo import open_model
-from sightline.sanity import AGAIN, OTHER
+from sightline.sanity import AGAIN, OTHER, SHUFFLED
 from sightline.training.fit import fit
+from sightline.training.labels import dealt_anew
 
 TRAINING = "phantom:1200?start=100000&size=160"
-CLASSIFIERS = {"small": ("small", 0), "again-1": ("small", 1), "other-1-narrow": ("small?width=12", 2)}
-LOCALIZERS = {"unet": ("unet", 0), "unet-again": ("unet", 1), "retinanet": ("retinanet", 2)}
-"""Name -> spec and seed, of the networks trained on the phantom."""
+PLAN = {
+    "small": ("small", 0, 9), "again-1": ("small", 1, 9), "other-1-narrow": ("small?width=12", 2, 9),
+    "shuffled-1": ("small", 3, 6), "unet": ("unet", 0, 8), "unet-again": ("unet", 1, 8),
+    "retinanet": ("retinanet", 2, 12),
+}  # fmt: skip
+"""Name -> spec, seed and epochs of the networks trained on the phantom."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +32,14 @@ class Team:
     model: Model
     replicates: tuple[Model, ...] = ()
     others: tuple[Model, ...] = ()
-    localizers: tuple[Model, ...] = field(default=())
+    shuffled: tuple[Model, ...] = ()
+    """The same architecture trained on labels that were dealt anew."""
+    localizers: tuple[Model, ...] = ()
     """Their own maps show what can be learned of where findings are: the ceiling."""
 
     @property
     def classifiers(self) -> tuple[Model, ...]:
-        return self.model, *self.replicates, *self.others
+        return self.model, *self.replicates, *self.others, *self.shuffled
 
     @property
     def everyone(self) -> tuple[Model, ...]:
@@ -41,7 +47,8 @@ class Team:
 
     @property
     def partners(self) -> dict[str, str]:
-        return {m.name: AGAIN for m in self.replicates} | {m.name: OTHER for m in self.others}
+        kinds = ((AGAIN, self.replicates), (OTHER, self.others), (SHUFFLED, self.shuffled))
+        return {m.name: kind for kind, some in kinds for m in some}
 
     @property
     def localizing_partners(self) -> dict[str, str]:
@@ -57,15 +64,15 @@ class Team:
             raise DataError(f"no finding of {data.spec!r} is known to all models; they know {known}")
         return tuple(choose(wanted or None, shared))
 
-    def checked(self) -> Team:
-        """Itself. Errors: `DataError` for networks that are not what they are named for."""
+    def checked(self, data: Dataset) -> Team:
+        """Itself. Errors: `DataError` for networks that are not what they are named for, or learned from this data."""
         hashes = [state_hash(m.net) for m in self.everyone]
         twins = [m.name for m, digest in zip(self.everyone, hashes, strict=True) if hashes.count(digest) > 1]
         if twins:
             raise DataError(
                 f"{' and '.join(twins)} have the same weights: a network does not repeat itself by being copied"
             )
-        strange = [m.name for m in self.replicates if m.arch != self.model.arch]
+        strange = [m.name for m in (*self.replicates, *self.shuffled) if m.arch != self.model.arch]
         if strange:
             raise DataError(
                 f"{', '.join(strange)} is no {self.model.arch or self.model.name} trained again; name it in --others"
@@ -75,32 +82,64 @@ class Team:
             raise DataError(
                 f"{', '.join(mapless)} has no maps(x) of its own; a localizer is a unet, a retinanet or alike"
             )
+        self._refuse_other_trainings()
+        seen = [m.name for m in self.everyone if m.training and m.training.data == data.spec]
+        if seen and any(r.split in ("train", "val") for r in data.radiographs):
+            raise DataError(
+                f"{', '.join(seen)} learned from {data.spec}; explain what was held out, as {data.name}:…?split=test"
+            )
         return self
 
+    def _refuse_other_trainings(self) -> None:
+        """Replicates differ by their seed alone, as far as their records tell."""
+        own = self.model.training
+        for m in self.replicates:
+            if own is None or m.training is None:
+                continue
+            if (m.training.data, m.training.fraction) != (own.data, own.fraction):
+                raise DataError(
+                    f"{m.name} learned from {m.training.data} (share {m.training.fraction:g}), {self.model.name} from "
+                    f"{own.data} (share {own.fraction:g}); a replicate differs by its seed alone"
+                )
+            if own.seed is not None and m.training.seed == own.seed:
+                raise DataError(
+                    f"{m.name} was trained with the seed of {self.model.name}, {own.seed}; train it with another"
+                )
 
-def opened(model: str, replicates: Sequence[str], others: Sequence[str], localizers: Sequence[str], seed: int) -> Team:
+
+def opened(
+    model: str,
+    replicates: Sequence[str] = (),
+    others: Sequence[str] = (),
+    shuffled: Sequence[str] = (),
+    localizers: Sequence[str] = (),
+    seed: int = 0,
+) -> Team:
     """The networks by their specs, under names that tell them apart."""
     first = open_model(model, seed=seed)
-    again = [replace(open_model(s, seed=seed), name=f"again-{i + 1}") for i, s in enumerate(replicates)]
-    other = [open_model(s, seed=seed) for s in others]
-    other = [replace(m, name=f"other-{i + 1}-{m.name}") for i, m in enumerate(other)]
-    marked = [open_model(s, seed=seed) for s in localizers]
-    marked = [replace(m, name=f"{i + 1}-{m.arch.partition('?')[0] or m.name}") for i, m in enumerate(marked)]
-    return Team(first, tuple(again), tuple(other), tuple(marked))
+
+    def named(role: str, specs: Sequence[str], told: bool) -> tuple[Model, ...]:
+        found = [open_model(s, seed=seed) for s in specs]
+        kinds = [f"-{m.arch.partition('?')[0] or m.name}" if told else "" for m in found]
+        return tuple(
+            replace(m, name=f"{role}-{i + 1}{kind}") for i, (m, kind) in enumerate(zip(found, kinds, strict=True))
+        )
+
+    return Team(first, named("again", replicates, False), named("other", others, True),
+                named("shuffled", shuffled, False), named("net", localizers, True))  # fmt: skip
 
 
 def trained(folder: Path, seed: int, device: str) -> Team:
-    """Three small classifiers and three localizers, trained on phantom films that no study looks at."""
+    """Small classifiers, one of them on shuffled labels, and localizers, trained on films that no study looks at."""
     source = dataset(TRAINING)
     made = {}
-    for name, (spec, number) in (CLASSIFIERS | LOCALIZERS).items():
+    for name, (spec, number, epochs) in PLAN.items():
         blank = open_model(spec, source.findings, seed=seed + number)
         blank.net.to(device)
-        done = fit(blank, source, folder / name, epochs=_EPOCHS.get(name, 10), batch=16, augmented=False,
-                   seed=seed + number, split_seed=seed, cache=folder / "images",
-                   workers=os.cpu_count() or 1)  # fmt: skip
+        data = dealt_anew(source, seed) if name.startswith("shuffled") else source
+        cache = None if data is not source else folder / "images"
+        done = fit(blank, data, folder / name, epochs=epochs, batch=16, augmented=False, seed=seed + number,
+                   split_seed=seed, cache=cache, workers=os.cpu_count() or 1)  # fmt: skip
         made[name] = replace(done, name=name)
-    return Team(made["small"], (made["again-1"],), (made["other-1-narrow"],), tuple(made[name] for name in LOCALIZERS))
-
-
-_EPOCHS = {"unet": 8, "unet-again": 8, "retinanet": 16}
+    return Team(made["small"], (made["again-1"],), (made["other-1-narrow"],), (made["shuffled-1"],),
+                (made["unet"], made["unet-again"], made["retinanet"]))  # fmt: skip

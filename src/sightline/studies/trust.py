@@ -5,28 +5,29 @@ After Arun et al. 2021, 10.1148/ryai.2021200267, and Adebayo et al. 2018, arXiv:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from sightline.benchmark import Controls, Readers, Together
 from sightline.casework import cases
-from sightline.core import DataError, Dataset
+from sightline.core import DataError, Dataset, Maps
 from sightline.data import dataset
 from sightline.evaluate import evaluate
 from sightline.explaining import check_methods, explain
 from sightline.faithfulness import tried
 from sightline.methods import Of
 from sightline.models import untrained
-from sightline.models.randomize import Order, blocks, by_layer
+from sightline.models.randomize import Block, Order, blocks, by_layer
 from sightline.protocol import Protocol
 from sightline.record import describe
 from sightline.sanity import SCHEMA, Comparison, compare, forget
 from sightline.stats.robustness import robustness
 from sightline.stats.trust import levels, verdicts
-from sightline.stats.utility import utility
+from sightline.stats.utility import PRIOR, utility
 from sightline.steadiness import changed
 from sightline.store import Run
 from sightline.studies import team as teams
@@ -37,7 +38,6 @@ from sightline.tuning import chosen
 PHANTOM = "phantom:120?split=test&size=256"
 METHODS = ("grad-cam", "gradient", "integrated-gradients?nodes=8", "guided-backprop", "edges", "noise")
 METRICS = ("average-precision", "pr-area", "iou", "hit")
-PRIOR = "control/average-mask"
 
 
 def trust(
@@ -46,10 +46,12 @@ def trust(
     model: str = "",
     replicates: tuple[str, ...] = (),
     others: tuple[str, ...] = (),
+    shuffled: tuple[str, ...] = (),
     localizers: tuple[str, ...] = (),
     methods: tuple[str, ...] = METHODS,
     orders: tuple[Order, ...] = ("top-down",),
     layers: bool = False,
+    smooth: int = 0,
     images: int = 100,
     findings: str = "",
     protocol: str = "both",
@@ -71,6 +73,8 @@ def trust(
         The same architecture trained again with other seeds: are maps repeatable?
     others
         Other architectures: are maps reproducible?
+    shuffled
+        The same architecture trained on shuffled labels (`train classifier --shuffle-labels`): maps should differ.
     localizers
         Networks trained on marks (unet, retinanet): the ceiling. The first is compared with the others.
     methods
@@ -79,6 +83,8 @@ def trust(
         top-down (from the logits to the image), bottom-up, independent.
     layers
         Draw every layer by itself instead of block by block.
+    smooth
+        While the network forgets, compare means of maps over so many noisy copies; 0: of the film itself.
     images
         Radiographs compared at most.
     findings
@@ -96,66 +102,83 @@ def trust(
     device
         cpu or cuda.
     """
-    options = {
-        "data": data, "model": model, "replicates": replicates, "others": others,
-        "localizers": localizers, "methods": methods, "orders": orders,
-        "layers": layers, "images": images, "findings": findings, "protocol": protocol, "of": of, "seed": seed,
-    }  # fmt: skip
+    named = {"model": model, "replicates": replicates, "others": others, "shuffled": shuffled, "localizers": localizers}
     records = chosen(protocol, "", 0.0, "", "")
     check_methods(methods)
     opened = dataset(data)
+    options = {
+        "data": data, **named, "methods": methods, "orders": orders, "layers": layers, "smooth": smooth,
+        "images": images, "findings": findings, "protocol": protocol, "of": of, "seed": seed,
+    }  # fmt: skip
     run = Run.start(out, "trust", options)
     with run.lock():
         run = describe(run, opened, records, title="Trust")
-        team = _team(run, opened, (model, replicates, others, localizers), seed, device)
+        team = _team(run, opened, named, seed, device)
         wanted = team.findings(opened, findings)
         facts = [model_facts(m) for m in team.everyone]
         run = run.describe(models=facts, methods=method_facts(methods), findings=wanted)
-        for number, m in enumerate(team.classifiers):
-            run = explain(opened, m, methods, findings=wanted, out=run, of=of, batch=batch, seed=seed + number)
-        for m in team.localizers:
-            run = explain(
-                opened, m, ("own",), findings=wanted, out=run, of=of, batch=batch, prefix=f"localizer/{m.name}"
-            )
-        control = f"control/{UNTRAINED}"
-        run = explain(opened, untrained(team.model, seed), methods, findings=wanted, out=run, of=of, seed=seed,
-                      prefix=control)  # fmt: skip
+        run = _explained(run, opened, team, methods, wanted, of, batch, seed)
         held = Together((run, Controls(opened, ("average-mask", "center"), seed), Readers(opened)))
         evaluate(run, held, opened, names=METRICS, chosen=records, findings=wanted, seed=seed)
         some = tuple(cases(opened, wanted, images, seed))
         if not some:
             raise DataError(f"{opened.spec!r} labels none of {', '.join(wanted)} as present; nothing can be compared")
-        comparison = Comparison(run, team.model, methods, some, tuple(records), seed, of)
+        comparison = Comparison(run, team.model, methods, some, tuple(records), seed, of, smooth)
         drawn = (by_layer if layers else blocks)(team.model)
-        parts = forget(comparison, drawn, orders) + compare(comparison, team.partners)
-        if team.localizers:
-            ceiling = replace(comparison, model=team.localizers[0], methods=("own",), prefix="localizer/")
-            parts += compare(ceiling, team.localizing_partners)
-        run.join_parts("similarity", parts, "similarity")
-        sources = (
-            {f"{team.model.name}/{m}": m for m in methods}
-            | {PRIOR: PRIOR}
-            | {f"localizer/{m.name}/own": f"localizer/{m.name}/own" for m in team.localizers}
-        )
-        run.join_parts("faithfulness", tried(run, held, team.model, sources, some, seed), "faithfulness")
-        run.join_parts("steadiness", changed(run, team.model, methods, some, seed, of), "steadiness")
+        _compared(comparison, team, drawn, orders)
+        _tried(comparison, team, held)
         _summarize(run, team, records, seed)
         return run.describe(sources=list(held.sources), stages=[b.name for b in drawn])
 
 
-def _team(
-    run: Run, data: Dataset, specs: tuple[str, Sequence[str], Sequence[str], Sequence[str]], seed: int, device: str
-) -> Team:
+def _explained(
+    run: Run,
+    data: Dataset,
+    team: Team,
+    methods: tuple[str, ...],
+    wanted: tuple[str, ...],
+    of: Of,
+    batch: int,
+    seed: int,
+) -> Run:
+    """Maps of every network: by the methods, of localizers their own, and of the model untrained."""
+    for number, m in enumerate(team.classifiers):
+        run = explain(data, m, methods, findings=wanted, out=run, of=of, batch=batch, seed=seed + number)
+    for m in team.localizers:
+        run = explain(data, m, ("own",), findings=wanted, out=run, of=of, batch=batch, prefix=f"localizer/{m.name}")
+    control = f"control/{UNTRAINED}"
+    return explain(data, untrained(team.model, seed), methods, findings=wanted, out=run, of=of, batch=batch, seed=seed,
+                   prefix=control)  # fmt: skip
+
+
+def _compared(c: Comparison, team: Team, drawn: Sequence[Block], orders: Sequence[Order]) -> None:
+    """The table similarity."""
+    parts = forget(c, drawn, orders) + compare(c, team.partners)
+    if team.localizers:
+        ceiling = replace(c, model=team.localizers[0], methods=("own",), prefix="localizer/")
+        parts += compare(ceiling, team.localizing_partners)
+    c.run.join_parts("similarity", parts, "similarity")
+
+
+def _tried(c: Comparison, team: Team, held: Maps) -> None:
+    """The tables faithfulness and steadiness."""
+    sources = {f"{team.model.name}/{m}": m for m in c.methods} | {PRIOR: PRIOR}
+    sources |= {source: source for m in team.localizers for source in [f"localizer/{m.name}/own"]}
+    c.run.join_parts("faithfulness", tried(c.run, held, team.model, sources, c.cases, c.seed), "faithfulness")
+    c.run.join_parts("steadiness", changed(c.run, team.model, c.methods, c.cases, c.seed, c.of), "steadiness")
+
+
+def _team(run: Run, data: Dataset, named: Mapping[str, Any], seed: int, device: str) -> Team:
     """Open the networks, or train them on the phantom."""
-    if specs[0]:
-        team = teams.opened(*specs, seed)
+    if named["model"]:
+        team = teams.opened(**named, seed=seed)
     elif data.spec.startswith("phantom"):
         team = teams.trained(run.path / "training", seed, device)
     else:
         raise DataError("no model is named: give --model CHECKPOINT, and --replicates and --others to compare it with")
     for m in team.everyone:
         m.net.to(device)
-    return team.checked()
+    return team.checked(data)
 
 
 def _summarize(run: Run, team: Team, protocols: Sequence[Protocol], seed: int) -> None:

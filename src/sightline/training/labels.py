@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from sightline.core import Array, DataError, Radiograph
+from sightline.controls import generator
+from sightline.core import Array, DataError, Dataset, Radiograph
 
 Uncertain = Literal["ignore", "zeros", "ones", "3-class"]
 """What an uncertain label (-1) becomes: unknown, absent, present, or a class of its own. Irvin et al. 2019,
@@ -39,6 +41,22 @@ def label_matrix(
         labels[np.isnan(labels)] = 0
     labels[labels == -1] = {"ignore": np.nan, "zeros": 0, "ones": 1, "3-class": -1}[uncertain]
     return labels
+
+
+def dealt_anew(data: Dataset, seed: int) -> Dataset:
+    """The same radiographs, each with the labels of another one of its split, drawn by (seed, split).
+
+    What a network learns from it cannot be where findings are: label randomization, Adebayo et al. 2018,
+    arXiv:1810.03292.
+    """
+    radiographs = list(data.radiographs)
+    given = [r.labels for r in radiographs]
+    for split in sorted({r.split for r in radiographs}):
+        places = [i for i, r in enumerate(radiographs) if r.split == split]
+        order = generator(seed, "labels", split).permutation(len(places))
+        for place, other in zip(places, order.tolist(), strict=True):
+            radiographs[place] = replace(radiographs[place], labels=given[places[other]])
+    return replace(data, radiographs=tuple(radiographs), spec=f"{data.spec or data.name}, labels dealt anew ({seed})")
 
 
 def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -1,0 +1,172 @@
+"""The trust study beside peers: cascade, SSIM, ROAD and localization metrics, CPU seconds of one thread.
+
+    python benchmarks/trust.py [cascade|ssim|road|localization ...]
+
+scikit-image is part of the environment; pytorch-grad-cam (ROAD) and Quantus are asked where they are installed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+
+import cv2
+import numpy as np
+import torch
+from skimage.metrics import structural_similarity
+
+import sightline as sl
+from sightline.core import Frame, SaliencyMap
+from sightline.faithfulness import ROAD_SHARES, Film, road
+from sightline.findings import CHEXPERT
+from sightline.imputing import imputed
+from sightline.memory import keep_freed_memory
+from sightline.methods import Pass, run_method, target_indices
+from sightline.metrics.similarity import ssim
+from sightline.models.prefix import recorded
+from sightline.models.randomize import blocks, stages
+from sightline.protocol import CORRECTED
+from sightline.scoring import measure
+
+SIDE, BATCH = 320, 8
+CAMS = ("grad-cam", "grad-cam++", "hires-cam", "layer-cam", "xgrad-cam", "cam", "eigen-cam", "ablation-cam")
+
+
+def clock(work: Callable[[], object]) -> tuple[float, object]:
+    start = time.process_time()
+    found = work()
+    return time.process_time() - start, found
+
+
+def cascade() -> None:
+    """Eight class activation maps after each of the blocks of DenseNet-121, 14 findings."""
+    model = sl.open_model(f"densenet121?side={SIDE}", CHEXPERT)
+    x, drawn = torch.randn(BATCH, 3, SIDE, SIDE), blocks(model)
+    names = [b.name for b in drawn]
+
+    def maps(m: sl.Model) -> dict[str, torch.Tensor]:
+        with Pass(m, x) as p:
+            return {name: run_method(p, name, target_indices(m, None)) for name in CAMS}
+
+    def run(kept: bool) -> None:
+        prefix = recorded(model, x, names) if kept else None
+        changed: list[str] = []
+        for block, stage in stages(model, drawn):
+            changed += block.layers
+            if prefix is None:
+                maps(stage)
+            else:
+                with prefix.recalled(stage.net, changed):
+                    maps(stage)
+
+    maps(model)
+    with torch.inference_mode():
+        forward = min(clock(lambda: model.net.eval()(x))[0] for _ in range(3))
+    print(f"cascade of {len(drawn)} stages, {len(CAMS)} methods, 14 findings, {BATCH} images: one forward "
+          f"{forward / BATCH:.3f} s an image")  # fmt: skip
+    for title, kept in (("all computed anew", False), ("what precedes recalled", True)):
+        took = min(clock(lambda kept=kept: run(kept))[0] for _ in range(2))
+        print(
+            f"  {title:24}{took / BATCH:8.3f} s an image, {took / (len(drawn) * forward):.2f} × {len(drawn)} forwards"
+        )
+
+
+def similarity() -> None:
+    rng = np.random.default_rng(0)
+    pairs = [
+        cv2.GaussianBlur(rng.random((2, SIDE, SIDE)).astype(np.float32).transpose(1, 2, 0), (0, 0), 6)
+        for _ in range(200)
+    ]
+    ours, mine = clock(lambda: [ssim(p[..., 0], p[..., 1], 1.0) for p in pairs])
+    peer, theirs = clock(lambda: [structural_similarity(p[..., 0], p[..., 1], data_range=1.0) for p in pairs])
+    gap = np.abs(np.array(mine) - np.array(theirs)).max()  # type: ignore[call-overload]
+    print(f"SSIM of {len(pairs)} pairs at {SIDE}²: ours {ours:.2f} s, scikit-image {peer:.2f} s: {peer / ours:.2f} ×; "
+          f"largest difference {gap:.1e}; 10 000 pairs take {50 * ours:.0f} s")  # fmt: skip
+
+
+def roads() -> None:
+    """One map on one film: imputations at 10 to 70 %, highest and lowest first, and the forwards they need."""
+    model = sl.open_model(f"densenet121?side={SIDE}", CHEXPERT)
+    x, frame = model.prepare(sl.dataset("phantom:1?size=400").radiographs[0].read())
+    seen = (x[0] * model.std[0] + model.mean[0]).numpy()
+    film = Film(model, "film", seen, frame, 0)
+    values = cv2.GaussianBlur(np.random.default_rng(0).random((SIDE, SIDE), np.float32), (0, 0), 20)
+    order = film.order(values, "Edema")
+    ours, _ = clock(lambda: road(film, order, "Edema"))
+    masks = [np.isin(np.arange(order.size), order[: round(s * order.size)]).reshape(seen.shape) for s in ROAD_SHARES]
+    mine, filled = clock(lambda: [imputed(seen, m) for m in masks])
+    print(f"ROAD, one map, {2 * len(ROAD_SHARES)} imputations and forwards: ours {ours:.2f} s; imputation alone "
+          f"{mine / len(masks):.3f} s")  # fmt: skip
+    if find_spec("pytorch_grad_cam") is not None:
+        from pytorch_grad_cam.metrics.road import NoisyLinearImputer, ROADCombined
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+        imputer = NoisyLinearImputer(noise=0.0)
+        peer, theirs = clock(lambda: [imputer(x, torch.from_numpy(1.0 - m)) for m in masks])
+        gap = max(float(np.abs(a - (b[0] * model.std[0] + model.mean[0]).numpy()).max())
+                  for a, b in zip(filled, theirs, strict=True))  # type: ignore[call-overload]  # fmt: skip
+        combined = ROADCombined(percentiles=[round(100 * s) for s in ROAD_SHARES])
+        place = [ClassifierOutputTarget(CHEXPERT.index("Edema"))]
+        whole, _ = clock(lambda: combined(x[None], values[None], place, model.net.eval()))
+        print(f"  pytorch-grad-cam {whole:.2f} s: {whole / ours:.1f} ×; imputation {peer / len(masks):.3f} s: "
+              f"{peer / mine:.1f} ×; largest difference of a filled pixel {gap:.1e}")  # fmt: skip
+    if find_spec("quantus") is not None:
+        import quantus
+
+        region = quantus.ROAD(percentages=[round(100 * s) for s in ROAD_SHARES], noise=0.01, disable_warnings=True,
+                              display_progressbar=False)  # fmt: skip
+        batch = {"x_batch": x[None].numpy(), "y_batch": np.array([4]), "a_batch": values[None, None]}
+        theirs_too, _ = clock(lambda: region(model=model.net.eval(), **batch, device="cpu"))
+        print(f"  Quantus (highest first only: half) {theirs_too:.2f} s: {2 * theirs_too / ours:.1f} × for both ends")
+
+
+def localization() -> None:
+    """Map at 320², mark at 320²: Quantus' localization metrics, each called with a batch of one and of 32."""
+    if find_spec("quantus") is None:
+        return
+    import quantus
+
+    rng = np.random.default_rng(0)
+    maps = np.stack([cv2.GaussianBlur(rng.random((SIDE, SIDE)).astype(np.float32), (0, 0), 9) for _ in range(32)])
+    mark = np.zeros((SIDE, SIDE), bool)
+    mark[60:180, 90:220] = True
+    quiet = {"disable_warnings": True, "display_progressbar": False, "abs": False, "normalise": False}
+    theirs: Mapping[str, object] = {
+        "hit": quantus.PointingGame(**quiet), "mass": quantus.RelevanceMassAccuracy(**quiet),
+        "rank": quantus.RelevanceRankAccuracy(**quiet), "pixel-auroc": quantus.AUC(**quiet),
+    }  # fmt: skip
+    net = torch.nn.Identity()
+    batch = {"x_batch": maps[:, None], "y_batch": np.zeros(32, int), "a_batch": maps[:, None],
+             "s_batch": np.repeat(mark[None, None], 32, 0)}  # fmt: skip
+    one = {key: value[:1] for key, value in batch.items()}
+    frame = Frame.whole((SIDE, SIDE))
+    stored = [SaliencyMap(str(i), "Edema", "m", m, frame) for i, m in enumerate(maps)]
+    ours, values = clock(lambda: [measure(m, mark, tuple(theirs), CORRECTED) for m in stored])
+    total, single = 0.0, 0.0
+    for name, metric in theirs.items():
+        took, found = clock(lambda metric=metric: metric(model=net, **batch))  # type: ignore[operator, misc]
+        alone, _ = clock(lambda metric=metric: metric(model=net, **one))  # type: ignore[operator, misc]
+        total, single = total + took, single + alone
+        gap = np.abs(np.asarray(found, float) - [v[name][0] for v in values]).max()  # type: ignore[attr-defined]
+        print(f"  {name:14} Quantus {1000 * took / 32:8.2f} ms a map of 32, {1000 * alone:8.2f} ms alone; largest "
+              f"difference {gap:.1e}")  # fmt: skip
+    print(f"localization metrics, four at once, {1000 * ours / 32:.2f} ms a map; Quantus {1000 * total / 32:.1f} ms: "
+          f"{total / ours:.0f} ×, called map by map {1000 * single:.1f} ms: {32 * single / ours:.0f} ×")  # fmt: skip
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    warnings.simplefilter("ignore")
+    keep_freed_memory()
+    wanted = sys.argv[1:]
+    for name, work in {"cascade": cascade, "ssim": similarity, "road": roads, "localization": localization}.items():
+        if not wanted or name in wanted:
+            work()
+
+
+if __name__ == "__main__":
+    main()

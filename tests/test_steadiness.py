@@ -1,0 +1,57 @@
+"""Small changes: what is measured of maps that move with the image, not at all, or by themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sightline as sl
+from sightline.casework import cases
+from sightline.steadiness import CHANGES, _aligned, changed, distance, shift_of
+from sightline.store import Run
+
+
+def test_changes_are_small_and_repeat() -> None:
+    image = sl.dataset("phantom:1?size=96").radiographs[0].read()[:96, :96]
+    for name, change in CHANGES.items():
+        np.testing.assert_array_equal(change(image, "a"), change(image, "a"))
+        after = change(image, "a").clip(0, 1)
+        assert after.shape == image.shape
+        assert 0 < np.abs(after - image).mean() < 0.06, name
+    assert (CHANGES["noise"](image, "a") != CHANGES["noise"](image, "b")).any()
+
+
+def test_a_shift_is_undone_before_maps_are_compared() -> None:
+    map_ = np.random.default_rng(0).random((100, 100), np.float32)
+    by = shift_of(100)
+    moved = np.roll(map_, (by, by), (0, 1))
+    a, b = _aligned(map_, moved, "shift")
+    assert distance(a, b) == 0
+    assert distance(map_, moved) > 0.1
+
+
+def test_distance_is_undefined_for_nothing() -> None:
+    assert np.isnan(distance(np.zeros(3), np.ones(3)))
+    assert np.isnan(distance(np.ones(3), np.array([1, np.nan, 1])))
+
+
+def test_noise_maps_move_for_no_reason_and_edges_with_the_image(tmp_path: Path) -> None:
+    data = sl.dataset("phantom:6?size=96")
+    model = sl.open_model("small?side=64", data.findings)
+    some = cases(data, data.findings, 4, 0)
+    run = Run.start(tmp_path / "run", "trust", {})
+    keys = changed(run, model, ("grad-cam", "noise", "edges"), some, 0, "logit")
+    run.join_parts("steadiness", keys, "steadiness")
+    table = run.table("steadiness")
+    assert len(table) == 3 * len(CHANGES) * len(some)
+    means = table.groupby("method")["rank"].mean()
+    assert means["edges"] > 0.6
+    assert table[table["change"] == "less contrast"].groupby("method")["rank"].mean()["edges"] > 0.99
+    one = table[table["method"] == "grad-cam"].groupby(["radiograph", "finding", "change"])["moved"].first()
+    two = table[table["method"] == "edges"].groupby(["radiograph", "finding", "change"])["moved"].first()
+    assert (one == two).all()  # how far the logit moved is the model's, whatever explains it
+    assert one.max() > 0
+    contrast = table[(table["method"] == "edges") & (table["change"] == "less contrast")]["distance"]
+    assert contrast.to_numpy() == pytest.approx(np.full(len(contrast), 0.1), abs=0.02)
