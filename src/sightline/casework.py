@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import torch
 from torch.nn import functional as F
 
+from sightline.controls import generator
 from sightline.core import Array, DataError, Dataset, Frame, Radiograph, SaliencyMap, SightlineError
 from sightline.engine import run_units
 from sightline.evaluate import blocks
@@ -45,6 +46,14 @@ def cases(data: Dataset, findings: Sequence[str], most: int, seed: int) -> list[
     positive = [r for r in data.radiographs if any(r.labels.get(f) == 1 for f in findings)]
     chosen = sorted(sorted(positive, key=drawn)[:most], key=lambda r: r.id)
     return [Case(r, f) for r in chosen for f in findings if r.labels.get(f) == 1]
+
+
+def another(case: Case, some: Sequence[Case], seed: int) -> Case | None:
+    """Another patient's case of the same finding, keyed by (seed, id, finding); None without any."""
+    there = [c for c in some if c.finding == case.finding and c.radiograph.patient != case.radiograph.patient]
+    if not there:
+        return None
+    return there[int(generator(seed, "pair", case.radiograph.id, case.finding).integers(len(there)))]
 
 
 def worked(

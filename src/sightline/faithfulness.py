@@ -1,7 +1,8 @@
 """Does the model's own output change where a map says the evidence is? Places are taken away, and the model is asked.
 
-Each criterion has known faults: erased images are unlike any radiograph, and a map that merely covers the body scores
-well. They are therefore shown beside the order of chance and of a prior that never saw the image.
+Each criterion has known faults: erased images are unlike any radiograph, and coarse maps or maps that merely cover the
+body do well whatever they say of the image. So each is compared with the map of another patient with the same finding,
+by the same method: as coarse, over the same anatomy, but of another image.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from sightline.casework import Case, Rows, as_seen, prepared, worked
+from sightline.casework import Case, Rows, another, as_seen, prepared, worked
 from sightline.controls import generator
 from sightline.core import NAN, Array, Frame, Maps, SaliencyMap
 from sightline.imputing import imputed
@@ -26,19 +27,20 @@ MEASURES = {
     "deletion": False, "insertion": True, "road": True, "infidelity": False, "complexity": False,
 }  # fmt: skip
 """Name -> whether higher is better."""
-SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+SHARES = (0.1, 0.2, 0.4, 0.7)
 """Of the places erased or shown, for deletion and insertion; with none and all of them."""
-ROAD_SHARES = (0.1, 0.3, 0.5, 0.7)
+ROAD_SHARES = (0.2, 0.5)
 NOISE = 0.02
 """Standard deviation added to imputed places, of a range of 1."""
 PATCHES = 40
 """Squares erased one at a time for infidelity, an eighth to a quarter of the side wide."""
-CHANCE = "chance"
-"""The source whose order is drawn at random."""
+RANDOM = "random"
+"""The source whose order is drawn place by place."""
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("source", "radiograph", "patient", "finding", "measure")]
-    + [("value", pa.float64())]
+    + [("value", pa.float64()), ("chance", pa.float64())]
 )
+"""chance: the same with the map that the source gave for another patient with the finding; NaN where none is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +177,17 @@ def complexity(values: Array) -> float:
     return abs(float(-(share * np.log(share)).sum() / np.log(size.size)))
 
 
-def tried(run: Run, maps: Maps, model: Model, sources: Mapping[str, str], some: Sequence[Case], seed: int) -> list[str]:
-    """Try the stored maps of `sources` (source -> name in the table) on the model; the keys of parts 'faithfulness'.
+def tried(
+    run: Run, controls: Maps, model: Model, sources: Mapping[str, str], some: Sequence[Case], seed: int
+) -> list[str]:
+    """Try the maps of `sources` (source -> name in the table), stored in the run or made by controls, on the model.
 
-    Rows of `SCHEMA`, with those of `CHANCE` beside. A flat or missing map orders places by chance, so that failures
-    lose.
+    Returns the keys of parts 'faithfulness', rows of `SCHEMA`, with those of `RANDOM` beside. A flat or missing map
+    orders places by chance, so that failures lose.
     """
+
+    def maps(radiograph: str) -> list[SaliencyMap]:
+        return [*run.of(radiograph, sources), *(m for m in controls.of(radiograph) if m.source in sources)]
 
     def made(part: Sequence[Case]) -> Iterator[tuple[object, ...]]:
         batch = prepared(model, part)
@@ -188,29 +195,45 @@ def tried(run: Run, maps: Maps, model: Model, sources: Mapping[str, str], some: 
             return
         for at, name in enumerate(batch.ids):
             film = Film(model, name, batch.seen[at], batch.frames[at], seed)
-            stored, squares = list(maps.of(name)), Erasures.of(film)
+            stored, squares = maps(name), Erasures.of(film)
             for case in (c for c in part if c.radiograph.id == name):
-                yield from _of_case(film, squares, stored, sources, case)
+                other = another(case, some, seed)
+                far = [] if other is None else maps(other.radiograph.id)
+                yield from _of_case(film, squares, (stored, far), sources, case)
 
     return worked(run, "faithfulness", "erasing", SCHEMA, some, made)
 
 
 def _of_case(
-    film: Film, squares: Erasures, stored: Sequence[SaliencyMap], sources: Mapping[str, str], case: Case
+    film: Film,
+    squares: Erasures,
+    stored: tuple[Sequence[SaliencyMap], Sequence[SaliencyMap]],
+    sources: Mapping[str, str],
+    case: Case,
 ) -> Rows:
-    place, found_maps = film.model.index(case.finding), {m.source: m for m in stored if m.finding == case.finding}
+    """stored: maps of this radiograph, and of the other patient's."""
+    own, far = ({m.source: m for m in some if m.finding == case.finding} for some in stored)
     head = (case.radiograph.id, case.radiograph.patient, case.finding)
-    for source, name in {**sources, CHANCE: CHANCE}.items():
-        values = _values(found_maps.get(source), film)
+    for source, name in sources.items():
+        values, other = _values(own.get(source), film), _values(far.get(source), film, own=False)
         found = erasing(film, film.order(values, case.finding), case.finding)
-        if source != CHANCE:
-            found |= {"infidelity": squares.infidelity(values, place), "complexity": complexity(values)}
+        chance = erasing(film, film.order(other, case.finding), case.finding) if source in far else {}
+        found |= {
+            "infidelity": squares.infidelity(values, film.model.index(case.finding)),
+            "complexity": complexity(values),
+        }
         for measure, value in found.items():
-            yield (name, *head, measure, value)
+            yield (name, *head, measure, value, chance.get(measure, NAN))
+    flat = np.zeros(film.seen.shape, np.float32)
+    for measure, value in erasing(film, film.order(flat, case.finding), case.finding).items():
+        yield (RANDOM, *head, measure, value, NAN)
 
 
-def _values(stored: SaliencyMap | None, film: Film) -> Array:
-    """float32 (side, side); zeros where there is no map."""
+def _values(stored: SaliencyMap | None, film: Film, own: bool = True) -> Array:
+    """float32 (side, side); zeros where there is no map. own: of this film, in whose frame it is laid."""
     if stored is None or stored.status in ("missing", "refused", "non-finite", "unreadable") or not stored.values.size:
         return np.zeros(film.seen.shape, np.float32)
-    return as_seen(stored, film.frame, film.model.side)
+    side = film.model.side
+    if own:
+        return as_seen(stored, film.frame, side)
+    return np.asarray(cv2.resize(stored.values, (side, side), interpolation=cv2.INTER_LINEAR))

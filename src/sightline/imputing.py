@@ -13,7 +13,7 @@ import numpy as np
 from sightline.core import Array
 
 KERNEL = np.array([[1, 2, 1], [2, 0, 2], [1, 2, 1]], np.float32) / 12
-TOLERANCE = 2e-5
+TOLERANCE = 5e-5
 """Largest residual of a pixel, as a share of the range of the image."""
 _MOST = 2000
 

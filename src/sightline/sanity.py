@@ -11,12 +11,11 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
-from sightline.casework import Case, fine_maps, prepared, worked
-from sightline.controls import generator
+from sightline.casework import Case, another, fine_maps, prepared, worked
 from sightline.core import NAN, Array, DataError, SaliencyMap
 from sightline.methods import Of, Pass
 from sightline.methods.gradient import noisy
-from sightline.metrics.similarity import rank_correlation, shown, ssim, top_overlap
+from sightline.metrics.similarity import Look, Shown
 from sightline.models import Model
 from sightline.models.prefix import recorded
 from sightline.models.randomize import Block, Order, stages
@@ -35,18 +34,12 @@ SCHEMA = pa.schema(
 )
 """Of the table `similarity`: one row per two maps, protocol and measure. versus: the stage, model or radiograph that
 the map of the model is compared with."""
-_LOOKS = {"published": ("published", 2.0), "corrected": ("raw", 1.0)}
+_LOOKS: dict[str, tuple[Shown, float]] = {"published": ("published", 2.0), "corrected": ("raw", 1.0)}
 """Protocol -> how maps are brought to [0, 1], and the data range of SSIM."""
 
 
-def likeness(a: Array, b: Array, protocols: Sequence[Protocol]) -> Iterator[tuple[str, str, float]]:
-    """(protocol, measure, value) of two maps (h, w); NaN where one is not finite."""
-    for protocol in protocols:
-        how, data_range = _LOOKS[protocol.name]
-        first, second = (shown(m, how) for m in (a, b))  # type: ignore[arg-type]
-        yield protocol.name, "ssim", float(ssim(first, second, data_range))
-        yield protocol.name, "rank", float(rank_correlation(first, second))
-        yield protocol.name, "top", float(top_overlap(first, second))
+Looks = dict[str, Look]
+"""Protocol -> a map as that protocol looks at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +58,18 @@ class Comparison:
     prefix: str = ""
     """Before the names of all models in the sources of maps: 'localizer/'. Rows then name source and not method."""
 
-    def rows(self, kind: str, method: str, versus: str, case: Case, a: Array, b: Array, order: str = "", step: int = 0
+    def looks(self, values: Array) -> Looks:
+        """A map (h, w), ready to be compared with several."""
+        return {p.name: Look.of(values, _LOOKS[p.name][0]) for p in self.protocols}
+
+    def rows(self, kind: str, method: str, versus: str, case: Case, a: Looks, b: Looks, order: str = "", step: int = 0
              ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
         """Rows of `SCHEMA` for two maps."""
         title = f"{self.prefix}{self.model.name}/{method}" if self.prefix else method
         head = (kind, title, versus, order, step, case.radiograph.id, case.radiograph.patient, case.finding)
-        for protocol, measure, value in likeness(a, b, self.protocols):
-            yield (*head, protocol, measure, value)
+        for protocol in self.protocols:
+            for measure, value in a[protocol.name].likeness(b[protocol.name], _LOOKS[protocol.name][1]).items():
+                yield (*head, protocol.name, measure, value)
 
     def risen(self, method: str, versus: str, case: Case, a: Array, b: Array, order: str, step: int
               ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
@@ -115,6 +113,9 @@ def forget(c: Comparison, drawn: Sequence[Block], orders: Sequence[Order]) -> li
         x, ids = batch.x, batch.ids
         prefix = recorded(c.model, x, whole, needed)
         before = _maps(c, c.model, x, ids, c.seed)
+        there = [(case, m, (ids.index(case.radiograph.id), c.model.index(case.finding)))
+                 for case in some if case.radiograph.id in ids for m in c.methods]  # fmt: skip
+        looked = [c.looks(before[method][at]) for _, method, at in there]
         for order in orders:
             changed: list[str] = []
             for step, (block, model) in enumerate(stages(c.model, drawn, order, c.seed)):
@@ -122,12 +123,10 @@ def forget(c: Comparison, drawn: Sequence[Block], orders: Sequence[Order]) -> li
                 with prefix.recalled(model.net, changed):
                     # What a method draws, it draws anew
                     after = _maps(c, model, x, ids, c.seed + step + 1)
-                for method in c.methods:
-                    for case in (case for case in some if case.radiograph.id in ids):
-                        at = ids.index(case.radiograph.id), c.model.index(case.finding)
-                        a, b = before[method][at], after[method][at]
-                        yield from c.rows(FORGETTING, method, block.name, case, a, b, order, step + 1)
-                        yield from c.risen(method, block.name, case, a, b, order, step + 1)
+                for (case, method, at), look in zip(there, looked, strict=True):
+                    a, b = before[method][at], after[method][at]
+                    yield from c.rows(FORGETTING, method, block.name, case, look, c.looks(b), order, step + 1)
+                    yield from c.risen(method, block.name, case, a, b, order, step + 1)
 
     return worked(c.run, "similarity", "randomizing", SCHEMA, c.cases, made)
 
@@ -167,25 +166,21 @@ def compare(c: Comparison, partners: Mapping[str, str]) -> list[str]:
     def made(some: Sequence[Case]) -> Iterator[tuple[Any, ...]]:
         held = {i: list(c.run.of(i, {*mine, *theirs})) for i in dict.fromkeys(case.radiograph.id for case in some)}
         for case in some:
-            other = _other(c, case)
+            other = another(case, c.cases, c.seed)
             own = {m.source: m for m in held[case.radiograph.id] if m.finding == case.finding and m.values.size}
             far = {} if other is None else _stored(c.run, other, mine)
             for source, method in mine.items():
                 against = [(kind, name, own.get(f"{c.prefix}{name}/{method}")) for name, kind in partners.items()]
                 against.append((PAIR, "" if other is None else other.radiograph.id, far.get(source)))
+                if source not in own:
+                    continue
+                look = c.looks(_fine(own[source], c.model.side))
                 for kind, versus, b in against:
-                    if source in own and b is not None:
-                        yield from c.rows(kind, method, versus, case, *_aligned(own[source], b, c.model.side))
+                    if b is not None:
+                        _require_one_frame(own[source], b)
+                        yield from c.rows(kind, method, versus, case, look, c.looks(_fine(b, c.model.side)))
 
     return worked(c.run, "similarity", f"comparing {c.prefix.strip('/')}".strip(), SCHEMA, c.cases, made)
-
-
-def _other(c: Comparison, case: Case) -> Case | None:
-    """Another patient's case of the same finding, keyed by (seed, id, finding)."""
-    there = [o for o in c.cases if o.finding == case.finding and o.radiograph.patient != case.radiograph.patient]
-    if not there:
-        return None
-    return there[int(generator(c.seed, "pair", case.radiograph.id, case.finding).integers(len(there)))]
 
 
 def _stored(run: Run, case: Case, sources: Collection[str]) -> dict[str, SaliencyMap]:
@@ -193,11 +188,14 @@ def _stored(run: Run, case: Case, sources: Collection[str]) -> dict[str, Salienc
     return {m.source: m for m in found if m.finding == case.finding and m.values.size}
 
 
-def _aligned(a: SaliencyMap, b: SaliencyMap, side: int) -> tuple[Array, Array]:
-    """Both maps at side × side pixels (h, w). Errors: `DataError` if they are not of the same part of an image."""
+def _require_one_frame(a: SaliencyMap, b: SaliencyMap) -> None:
+    """Errors: `DataError` if two maps of one radiograph are not of the same part of it."""
     if a.radiograph == b.radiograph and a.frame != b.frame:
         raise DataError(
             f"{a.source} and {b.source} see different parts of {a.radiograph}; compare models with one way to resize"
         )
-    first, second = (cv2.resize(m.values, (side, side), interpolation=cv2.INTER_LINEAR) for m in (a, b))
-    return np.asarray(first), np.asarray(second)
+
+
+def _fine(stored: SaliencyMap, side: int) -> Array:
+    """(side, side)."""
+    return np.asarray(cv2.resize(stored.values, (side, side), interpolation=cv2.INTER_LINEAR))

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
 
-from sightline.metrics.similarity import rank_correlation, shown, ssim, top_overlap
+from sightline.metrics.similarity import Look, Shown, rank_correlation, shown, ssim, top_overlap
 
 SHAPES = st.tuples(st.integers(7, 20), st.integers(7, 20))
 PAIRS = SHAPES.flatmap(lambda s: hnp.arrays(np.float64, (2, *s), elements=st.floats(0, 1, width=32)))
@@ -80,3 +80,24 @@ def test_shown_as_published_and_raw() -> None:
 def test_maps_too_small_for_the_window_are_refused() -> None:
     with pytest.raises(ValueError, match="7 x 7 or larger"):
         ssim(np.zeros((6, 9)), np.zeros((6, 9)))
+
+
+@pytest.mark.parametrize("how", ["raw", "published"])
+def test_a_look_is_compared_as_the_maps_are(how: Shown) -> None:
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(2, 20, 24))
+    b[5:9] = np.round(b[5:9])  # ties
+    found = Look.of(a, how).likeness(Look.of(b, how), 2.0)
+    first, second = shown(a, how), shown(b, how)
+    assert found["ssim"] == pytest.approx(float(ssim(first, second, 2.0)), abs=1e-12)
+    assert found["rank"] == pytest.approx(float(rank_correlation(first, second)), abs=1e-12)
+    assert found["top"] == pytest.approx(float(top_overlap(first, second)), abs=1e-12)
+    b[0, 0] = np.inf
+    assert all(np.isnan(v) for v in Look.of(a, how).likeness(Look.of(b, how), 2.0).values())
+
+
+def test_a_flat_map_has_no_likeness_but_others_have_one_to_it() -> None:
+    flat, other = (Look.of(v) for v in (np.full((9, 9), 3.0), np.arange(81.0).reshape(9, 9)))
+    assert all(np.isnan(v) for v in flat.likeness(flat, 1.0).values())
+    assert all(np.isnan(v) for v in flat.likeness(other, 1.0).values())
+    assert other.likeness(flat, 1.0)["rank"] == 0

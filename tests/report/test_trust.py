@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sightline.report import report, trust
+from sightline.report import report, trust, trust_figures
 from sightline.report.view import View
 from sightline.stats.trust import levels, verdicts
 from sightline.store import Run
@@ -46,26 +46,57 @@ def run(make_run: Callable[..., Run]) -> Run:
 
 def test_sentences_follow_the_verdicts(run: Run) -> None:
     said = trust.said(View.of(run))
-    assert said[0] == "When the network forgets, its maps change as much as between patients: Grad-CAM."
-    assert said[1].endswith("whatever the network forgets: edges.")
-    assert said[2].endswith("more alike than chance: Grad-CAM, edges, Gradient.")
+    assert said[0] == "Stay more alike than two patients' maps, whatever the network forgets: edges."
+    assert said[1] == "Change with what the network forgets: Grad-CAM."
+    assert said[2] == "Come back when the network is trained again: Grad-CAM, edges, Gradient."
     assert len(said) == 3  # gradient is undecided: nothing is said
 
 
 def test_the_summary_gives_difference_interval_and_verdict(run: Run) -> None:
     table = trust.summary(View.of(run))
     assert table is not None
-    assert table.head == ("Method", "Forgets with the network", "Comes back, trained again")
+    assert table.head == ("Method", "Forgets with the network", "Trained again")
     cells = {row[0]: row[1] for row in table.rows}
     assert cells["Grad-CAM"].startswith("−0.1") and cells["Grad-CAM"].endswith("passes")
     assert cells["edges"].endswith("fails") and cells["Gradient"].endswith("undecided")
 
 
 def test_the_figure_draws_every_stage_of_every_method(run: Run) -> None:
-    plot = trust.cascade(View.of(run))
+    plot = trust_figures.cascade(View.of(run))
     assert plot is not None
     assert len(plot.data) == 9 and set(plot.data["versus"]) == set(STAGES)
     assert "edges 1.0" in plot.alt and all(stage in plot.svg for stage in STAGES)
+
+
+def test_agreement_draws_every_partner_beside_chance(run: Run) -> None:
+    plot = trust_figures.agreement(View.of(run))
+    assert plot is not None
+    assert set(plot.data["kind"]) == {"repeatability", "pair"} and len(plot.data) == 6
+    assert "Grad-CAM 0.6" in plot.alt
+
+
+def test_robustness_says_what_chance_is(run: Run) -> None:
+    assert trust.robust(View.of(run)) == []
+    rows = [("deletion", "grad-cam", 0.3, 0.2, 0.4, 9, 5, -0.1, -0.2, -0.05, "passes"),
+            ("complexity", "grad-cam", 0.8, 0.7, 0.9, 9, 5, np.nan, np.nan, np.nan, None),
+            ("deletion", "random", 0.5, 0.4, 0.6, 9, 5, np.nan, np.nan, np.nan, None),
+            ("steadiness", "grad-cam", 0.9, 0.8, 0.95, 9, 5, np.nan, np.nan, np.nan, None)]  # fmt: skip
+    columns = ["measure", "method", "mean", "low", "high", "n", "patients", "gap", "gap_low", "gap_high", "verdict"]
+    run.write_table("robustness", pd.DataFrame(rows, columns=columns))
+    faithful, steady = trust.robust(View.of(run))
+    assert [row[0] for row in faithful.rows] == ["Grad-CAM", "random order"]
+    assert faithful.rows[0][1] == "0.30 [0.20, 0.40]\n(−0.10 [−0.20, −0.05]) passes"
+    assert faithful.rows[0][5] == "0.80 [0.70, 0.90]" and faithful.rows[1][5] == "–"
+    assert steady.rows[0][2] == "0.90 [0.80, 0.95]"
+
+
+def test_published_values_stand_beside(run: Run) -> None:
+    table = trust.beside(View.of(run))
+    assert table is not None
+    cells = {tuple(row[:2]): row for row in table.rows}
+    assert cells["Grad-CAM", "RSNA"][2:5] == ("0.405", "0.120", "0.37 against 0.55: passed")
+    assert cells["Gradient", "SIIM"][4] == "0.25 against 0.24: failed"
+    assert cells["localizer: U-Net", "SIIM"][2] == "0.404" and ("edges", "RSNA") not in cells
 
 
 def test_levels_by_every_measure_name_what_was_compared(run: Run) -> None:
@@ -77,5 +108,5 @@ def test_levels_by_every_measure_name_what_was_compared(run: Run) -> None:
 def test_a_run_without_has_no_section(make_run: Callable[..., Run], run: Run) -> None:
     assert "May the maps be trusted?" in report(run).read_text()
     other = make_run(fresh=True)
-    assert trust.said(View.of(other)) == [] and trust.cascade(View.of(other)) is None
+    assert trust.said(View.of(other)) == [] and trust_figures.cascade(View.of(other)) is None
     assert "May the maps be trusted?" not in report(other).read_text()

@@ -16,17 +16,17 @@ def tables(patients: int = 20) -> tuple[pd.DataFrame, pd.DataFrame]:
     for i in range(patients):
         who = (f"film{i}", f"person{i}", "Edema")
         chance = rng.uniform(0.4, 0.6)
-        for source, gain in (("good", -0.2), ("bad", 0.2), ("chance", 0.0)):
-            erased.append((source, *who, "deletion", chance + gain))
-            erased.append((source, *who, "road", -gain + rng.normal(0, 0.01)))
-        erased.append(("good", *who, "complexity", 0.5))
+        for source, gain in (("good", -0.2), ("bad", 0.2)):
+            erased.append((source, *who, "deletion", chance + gain, chance))
+            erased.append((source, *who, "road", -gain + rng.normal(0, 0.01), 0.0))
+        erased.append(("good", *who, "complexity", 0.5, np.nan))
         for change in ("noise", "blur"):
             moved = rng.uniform(0, 1)
             changed.append(("follows", change, *who, moved + rng.normal(0, 0.05), 0.9, moved))
             changed.append(("stays", change, *who, 0.0, 1.0, moved))
     head = ["radiograph", "patient", "finding"]
     return (
-        pd.DataFrame(erased, columns=["source", *head, "measure", "value"]),
+        pd.DataFrame(erased, columns=["source", *head, "measure", "value", "chance"]),
         pd.DataFrame(changed, columns=["method", "change", *head, "distance", "rank", "moved"]),
     )
 

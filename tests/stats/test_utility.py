@@ -33,7 +33,9 @@ def test_floor_learning_and_ceiling() -> None:
         "localizer/unet/own": 0.4,
     })  # fmt: skip
     found = utility(scores, differences(scores, [CORRECTED]), "net", [CORRECTED])
-    assert set(found["method"]) == {"good", "bad"}
+    assert set(found["method"]) == {"good", "bad", "localizer/unet/own"}
+    net = found[found["method"] == "localizer/unet/own"]
+    assert set(net["criterion"]) == {"utility"} and set(net["verdict"]) == {"passes"}
     good = found[(found["method"] == "good") & (found["measure"] == "average-precision")].set_index("criterion")
     assert good.loc["utility", "verdict"] == "passes" and good.loc["learned", "verdict"] == "passes"
     assert good.loc["ceiling", "verdict"] == "fails" and good.loc["ceiling", "mean"] == pytest.approx(-0.2, abs=0.03)

@@ -86,7 +86,7 @@ def test_every_stage_order_and_criterion_is_there(finished: Path) -> None:
         "pair", "repeatability", "reproducibility", "randomization", "label-randomization", "complexity",
     }  # fmt: skip
     assert set(run.table("faithfulness")["source"]) == {
-        *METHODS, "chance", "control/average-mask", "localizer/net-1-unet/own", "localizer/net-2-unet/own",
+        *METHODS, "random", "control/average-mask", "localizer/net-1-unet/own", "localizer/net-2-unet/own",
     }  # fmt: skip
     assert set(run.table("steadiness")["method"]) == set(METHODS)
     forgot = similarity[similarity["kind"] == "randomization"]

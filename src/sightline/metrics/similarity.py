@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import cv2
 import numpy as np
-from scipy.stats import rankdata
 
 from sightline.core import Array
 
@@ -101,13 +101,30 @@ def rank_correlation(a: Array, b: Array) -> Array:
     >>> float(rank_correlation(np.array([[1, 2, 3]]), np.array([[1, 4, 9]])))
     1.0
     """
-    first, second = (rankdata(m.reshape(*m.shape[:-2], -1), axis=-1) for m in (a, b))
-    first, second = (r - r.mean(-1, keepdims=True) for r in (first, second))
-    size = np.sqrt((first**2).sum(-1) * (second**2).sum(-1))
-    both = ((first**2).sum(-1) == 0) & ((second**2).sum(-1) == 0)
-    found = np.divide((first * second).sum(-1), size, out=np.where(both, 1.0, 0.0), where=size > 0)
+    pairs = zip(a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:]), strict=True)
+    found = np.array([_correlation(_ranks(x), _ranks(y)) for x, y in pairs]).reshape(a.shape[:-2])
     finite = np.isfinite(a).all((-2, -1)) & np.isfinite(b).all((-2, -1))
-    return np.where(finite, np.clip(found, -1, 1), np.nan)
+    return np.where(finite, found, np.nan)
+
+
+def _ranks(values: Array) -> Array:
+    """Ranks of all values, float64 (D,), ties at their mean, less the mean rank."""
+    flat = values.ravel()
+    order = np.argsort(flat)
+    ordered = flat[order]
+    begins = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    ends = np.append(begins[1:], flat.size)
+    ranks = np.empty(flat.size)
+    ranks[order] = np.repeat((begins + ends - flat.size) / 2, ends - begins)
+    return ranks
+
+
+def _correlation(first: Array, second: Array) -> float:
+    """Of centered ranks (D,)."""
+    sizes = float(first @ first), float(second @ second)
+    if not all(sizes):
+        return float(not any(sizes))
+    return float(np.clip(first @ second / np.sqrt(sizes[0] * sizes[1]), -1, 1))
 
 
 def top_overlap(a: Array, b: Array, share: float = 0.05) -> Array:
@@ -133,3 +150,39 @@ def _chosen(values: Array, count: int) -> Array:
     left = count - above.sum(-1, keepdims=True)
     chance: Array = above + tied * left / np.maximum(tied.sum(-1, keepdims=True), 1)
     return chance
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A map made ready to be compared with several others."""
+
+    shown: Array
+    """float64 (h, w) in [0, 1]."""
+    ranks: Array
+    chosen: Array
+    finite: bool
+
+    @classmethod
+    def of(cls, values: Array, how: Shown = "raw", share: float = 0.05) -> Look:
+        """Of a map (h, w), as `shown` brings it to [0, 1]."""
+        seen = shown(values, how)
+        count = max(1, round(share * seen.size))
+        return cls(seen, _ranks(seen), _chosen(seen.ravel(), count) / count, bool(np.isfinite(seen).all()))
+
+    @property
+    def flat(self) -> bool:
+        """Whether it says nothing: one value everywhere."""
+        return not self.shown.any()
+
+    def likeness(self, other: Look, data_range: float) -> dict[str, float]:
+        """ssim, rank (`rank_correlation`) and top (`top_overlap`) of this map and another.
+
+        NaN if one is not finite, or if this one is flat: what says nothing can neither be kept nor lost.
+        """
+        if not (self.finite and other.finite) or self.flat:
+            return dict.fromkeys(("ssim", "rank", "top"), float("nan"))
+        return {
+            "ssim": _ssim(self.shown, other.shown, data_range),
+            "rank": _correlation(self.ranks, other.ranks),
+            "top": float(np.minimum(self.chosen, other.chosen).sum()),
+        }

@@ -88,7 +88,7 @@ def render(view: View, drawn: Mapping[str, Plot], panels: Sequence[Panel], notes
         title=view.info.get("title") or f"Sightline: {view.info.get('study', 'report')}",
         study=view.info.get("study", ""),
         subtitle=_subtitle(view),
-        verdict=text.verdict(view),
+        verdict=trust.said(view) or text.verdict(view),
         warnings=text.warnings(view),
         tiles=tiles(view),
         sections=sections(view, drawn, numbers, panels, notes),
@@ -145,10 +145,10 @@ def sections(
 
     made = [
         Section("trust", "May the maps be trusted?", [
-            Block(paragraphs=trust.said(view), tables=_there(trust.summary(view)), open=True),
+            Block(tables=_there(trust.summary(view)), open=True),
             block("cascade", ()), block("agreement", _there(trust.measures(view))),
             block("utility", _there(trust.floor_and_ceiling(view))),
-            Block(tables=_there(trust.robust(view)), open=True), Block(tables=_there(trust.beside(view))),
+            Block(tables=trust.robust(view), open=True), Block(tables=_there(trust.beside(view))),
         ]),
         Section("localization", "Where the maps point, finding by finding", [
             block("localization", tables.by_finding(view) if "localization" in drawn else ())

@@ -13,23 +13,18 @@ from sightline.report.view import Number, View, decimal
 
 MEASURES = {"ssim": "SSIM", "rank": "Rank correlation", "top": "Overlap of the top 5 %"}
 CRITERIA = {
-    "utility": "Localization less the average mask",
-    "learned": "Localization less the untrained model",
+    "utility": "Finds marks: less average mask",
+    "learned": "less the untrained",
     "randomization": "Forgets with the network",
-    "label-randomization": "Differs when trained on shuffled labels",
-    "repeatability": "Comes back, trained again",
-    "reproducibility": "Comes back, other architecture",
+    "label-randomization": "Trained on shuffled labels",
+    "repeatability": "Trained again",
+    "reproducibility": "Other architecture",
 }
-ROBUST = {
-    "deletion": "Deletion (lower is better)",
-    "insertion": "Insertion (higher)",
-    "road": "ROAD (higher)",
-    "infidelity": "Infidelity (lower)",
-    "complexity": "Complexity (lower: sparser)",
-    "max-sensitivity": "Largest change (lower)",
-    "steadiness": "Rank correlation after small changes (higher)",
-    "moves-with-model": "Moves with the model (higher)",
-}
+"""Criterion -> head of its column."""
+FAITHFUL = {"deletion": "Deletion ↓", "insertion": "Insertion ↑", "road": "ROAD ↑", "infidelity": "Infidelity ↓",
+            "complexity": "Complexity"}  # fmt: skip
+STEADY = {"max-sensitivity": "Largest change ↓", "steadiness": "Rank correlation ↑",
+          "moves-with-model": "Moves with the model ↑"}  # fmt: skip
 
 
 def summary(view: View) -> Table | None:
@@ -43,7 +38,7 @@ def summary(view: View) -> Table | None:
     rows = []
     for method in dict.fromkeys(table["method"]):
         part = table[table["method"] == method]
-        cells = ["; ".join(_cell(r) for r in part[part["criterion"] == k].to_dict("records")) for k in kinds]
+        cells = ["\n".join(_cell(r) for r in part[part["criterion"] == k].to_dict("records")) for k in kinds]
         rows.append([view.label(method), *cells])
     caption = (
         "Difference to chance (SSIM of two patients' maps) or to the average mask (average precision), "
@@ -53,15 +48,15 @@ def summary(view: View) -> Table | None:
 
 
 _SENTENCES = {
-    ("randomization", "passes"): "When the network forgets, its maps change as much as between patients: {}.",
-    (
-        "randomization",
-        "fails",
-    ): "Maps that stay more alike than those of two patients, whatever the network forgets: {}.",
-    ("repeatability", "passes"): "Trained again, the network gives maps more alike than chance: {}.",
-    ("repeatability", "fails"): "Trained again, it gives maps less alike than those of two patients: {}.",
-    ("utility", "fails"): "Worse at finding marks than the average of other patients' marks: {}.",
+    ("randomization", "fails"): "Stay more alike than two patients' maps, whatever the network forgets: {}.",
+    ("randomization", "passes"): "Change with what the network forgets: {}.",
+    ("label-randomization", "fails"): "More alike than chance when the labels were shuffled: {}.",
+    ("repeatability", "passes"): "Come back when the network is trained again: {}.",
+    ("repeatability", "fails"): "Less alike than chance when it is trained again: {}.",
+    ("utility", "passes"): "Find marks better than the average of other patients' marks: {}.",
+    ("utility", "fails"): "Find marks worse than the average of other patients' marks: {}.",
 }
+"""Criterion and verdict -> what is said of the methods that got it; the rest is in the table."""
 
 
 def said(view: View) -> list[str]:
@@ -70,17 +65,31 @@ def said(view: View) -> list[str]:
     if table.empty:
         return []
     table = table[table["measure"].isin(["ssim", "average-precision"])]
+    table = table[~table["method"].str.startswith("localizer/")]
     made = []
     for (criterion, outcome), sentence in _SENTENCES.items():
         rows = table[(table["criterion"] == criterion) & (table["verdict"] == outcome)]
         if len(rows):
             made.append(sentence.format(", ".join(view.label(m) for m in dict.fromkeys(rows["method"]))))
-    return made
+    return [*made, *_below_the_ceiling(view)]
+
+
+def _below_the_ceiling(view: View) -> list[str]:
+    """How far the best method lies below the best network trained on marks."""
+    ceilings = [s for s in view.sources if s.startswith("localizer/")]
+    if not ceilings or view.best is None:
+        return []
+    top = max(ceilings, key=lambda s: view.number(s, "average-precision").mean)
+    own, most = (view.number(s, "average-precision") for s in (view.best, top))
+    return [
+        f"Average precision of the best method, {view.label(view.best)}: {own.text()}; of a network trained on marks, "
+        f"{view.label(top).removeprefix('localizer: ')}: {most.text()}."
+    ]
 
 
 def _cell(row: dict[str, object]) -> str:
     number = Number(float(str(row["mean"])), float(str(row["low"])), float(str(row["high"])), 0, 0)
-    return f"{number.text()} {row['verdict']}"
+    return f"{number.text()}\n{row['verdict']}"
 
 
 def measures(view: View) -> Table | None:
@@ -129,29 +138,36 @@ def floor_and_ceiling(view: View) -> Table | None:
     return Table.of(caption, ["Method", "Less", "Difference", "p", "Effect", "Maps", "Patients"], rows, 2, "verdicts")
 
 
-def robust(view: View) -> Table | None:
-    """What erasing and small changes say, methods in rows; an asterisk where a random order is beaten."""
+def robust(view: View) -> list[Table]:
+    """What erasing and small changes say, methods in rows."""
     if not view.run.has_table("robustness"):
-        return None
+        return []
+    captions = (
+        (FAITHFUL, "Erased in the map's order, mean [95 % interval] over patients. In brackets: less the same with "
+         "another patient's map of that method and finding"),
+        (STEADY, "After small changes of the film, mean [95 % interval] over patients"),
+    )  # fmt: skip
+    return [t for names, caption in captions if (t := _robust(view, names, caption)) is not None]
+
+
+def _robust(view: View, names: dict[str, str], caption: str) -> Table | None:
     table = view.run.table("robustness")
-    measures = [m for m in ROBUST if m in set(table["measure"])]
+    table = table[table["measure"].isin(list(names))]
     rows = []
     for method in dict.fromkeys(table["method"]):
         cells = {r["measure"]: r for r in table[table["method"] == method].to_dict("records")}
-        title = "random order" if method == "chance" else view.label(method)
-        rows.append([title, *(_robust_cell(cells.get(m)) for m in measures)])
-    caption = (
-        "Faithfulness and steadiness, mean [95 % interval] over patients; * better than erasing places "
-        "in random order, by the whole interval of the difference"
-    )
-    return Table.of(caption, ["Method", *(ROBUST[m] for m in measures)], rows, file="robustness")
+        title = "random order" if method == "random" else view.label(method)
+        rows.append([title, *(_robust_cell(cells.get(m)) for m in names)])
+    return Table.of(caption, ["Method", *names.values()], rows, file="robustness") if rows else None
 
 
 def _robust_cell(row: dict[str, Any] | None) -> str:
     if row is None:
         return "–"
     text = Number(row["mean"], row["low"], row["high"], 0, 0).text()
-    return f"{text} *" if row.get("verdict") == "passes" else text
+    if not isinstance(row.get("verdict"), str):
+        return text
+    return f"{text}\n({Number(row['gap'], row['gap_low'], row['gap_high'], 0, 0).text()}) {row['verdict']}"
 
 
 def beside(view: View) -> Table | None:

@@ -113,7 +113,7 @@ def utility_boxes(view: View) -> Plot | None:
         return None
     scores = view.run.table("scores", ["protocol", "source", "metric", "value"], where=("metric", "average-precision"))
     scores = scores[(scores["protocol"] == view.protocol) & scores["value"].notna()]
-    name = view.info.get("models", [{}])[0].get("name", "")
+    name = view.info.get("judged", "")
     methods = [s for s in dict.fromkeys(scores["source"]) if s.startswith(f"{name}/")]
     ceiling = [s for s in dict.fromkeys(scores["source"]) if s.startswith("localizer/")]
     rows = sorted(methods, key=lambda s: -scores[scores["source"] == s]["value"].median())

@@ -89,7 +89,8 @@ def estimates(scores: pd.DataFrame, chosen: Sequence[Protocol], resamples: int =
 
 
 def differences(scores: pd.DataFrame, chosen: Sequence[Protocol], resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Every model source minus every reader and every control: paired means over the rows that both have.
+    """Every model source minus every reader, control and localizer, and localizers minus controls: paired means over
+    the rows that both have.
 
     Columns: protocol, metric, finding, source, versus, mean, low, high, p, n, patients. p is two-sided, from the same
     resamples, not adjusted for multiplicity.
@@ -99,8 +100,9 @@ def differences(scores: pd.DataFrame, chosen: Sequence[Protocol], resamples: int
         c = columns(scores, metric, protocol, resamples, seed)
         sources = list(dict.fromkeys(s for s, _ in c.keys))
         models = [s for s in sources if source_kind(s) == "model"]
+        localizers = [s for s in sources if source_kind(s) == "localizer"]
         for versus in (s for s in sources if source_kind(s) != "model"):
-            for source in models:
+            for source in models + (localizers if source_kind(versus) == "control" else []):
                 head = {"protocol": protocol.name, "metric": metric, "source": source, "versus": versus}
                 rows += [{**head, **numbers} for numbers in _paired(c, source, versus, protocol)]
     return pd.DataFrame(rows, columns=pd.Index(_DIFFERENCE))

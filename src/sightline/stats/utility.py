@@ -55,10 +55,11 @@ def _rows(
         (differences["protocol"] == protocol) & (differences["metric"] == measure) & (differences["finding"] == AVERAGE)
     ]
     gaps = {(row["source"], row["versus"]): row for row in chosen.to_dict("records")}
-    for source in (s for s in wide.columns if s.startswith(f"{name}/")):
+    ceilings = [s for s in wide.columns if s.startswith("localizer/")]
+    for source in (*(s for s in wide.columns if s.startswith(f"{name}/")), *ceilings):
         method = source.removeprefix(f"{name}/")
         against = {PRIOR: "utility", f"{UNTRAINED}/{method}": "learned"}
-        against |= {s: "ceiling" for s in wide.columns if s.startswith("localizer/")}
+        against |= {} if source in ceilings else dict.fromkeys(ceilings, "ceiling")
         for versus, criterion in against.items():
             if versus not in wide.columns or (source, versus) not in gaps:
                 continue

@@ -116,9 +116,10 @@ def trust(
         team = _team(run, opened, named, seed, device)
         wanted = team.findings(opened, findings)
         facts = [model_facts(m) for m in team.everyone]
-        run = run.describe(models=facts, methods=method_facts(methods), findings=wanted)
+        run = run.describe(models=facts, judged=team.model.name, methods=method_facts(methods), findings=wanted)
         run = _explained(run, opened, team, methods, wanted, of, batch, seed)
-        held = Together((run, Controls(opened, ("average-mask", "center"), seed), Readers(opened)))
+        controls = Controls(opened, ("average-mask", "center"), seed)
+        held = Together((run, controls, Readers(opened)))
         evaluate(run, held, opened, names=METRICS, chosen=records, findings=wanted, seed=seed)
         some = tuple(cases(opened, wanted, images, seed))
         if not some:
@@ -126,7 +127,7 @@ def trust(
         comparison = Comparison(run, team.model, methods, some, tuple(records), seed, of, smooth)
         drawn = (by_layer if layers else blocks)(team.model)
         _compared(comparison, team, drawn, orders)
-        _tried(comparison, team, held)
+        _tried(comparison, team, controls)
         _summarize(run, team, records, seed)
         return run.describe(sources=list(held.sources), stages=[b.name for b in drawn])
 
@@ -160,11 +161,11 @@ def _compared(c: Comparison, team: Team, drawn: Sequence[Block], orders: Sequenc
     c.run.join_parts("similarity", parts, "similarity")
 
 
-def _tried(c: Comparison, team: Team, held: Maps) -> None:
+def _tried(c: Comparison, team: Team, controls: Maps) -> None:
     """The tables faithfulness and steadiness."""
     sources = {f"{team.model.name}/{m}": m for m in c.methods} | {PRIOR: PRIOR}
     sources |= {source: source for m in team.localizers for source in [f"localizer/{m.name}/own"]}
-    c.run.join_parts("faithfulness", tried(c.run, held, team.model, sources, c.cases, c.seed), "faithfulness")
+    c.run.join_parts("faithfulness", tried(c.run, controls, team.model, sources, c.cases, c.seed), "faithfulness")
     c.run.join_parts("steadiness", changed(c.run, team.model, c.methods, c.cases, c.seed, c.of), "steadiness")
 
 
