@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -43,7 +44,7 @@ SCHEMA = pa.schema(
 """chance: the same with the map that the source gave for another patient with the finding; NaN where none is asked."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Film:
     """One radiograph as the model sees it, and what erasing makes of it."""
 
@@ -54,10 +55,21 @@ class Film:
     frame: Frame
     seed: int
 
-    @property
+    @cached_property
     def blank(self) -> float:
         """What erased places become: the mean of the film."""
         return float(self.seen.mean())
+
+    @cached_property
+    def blurred(self) -> Array:
+        """Where insertion starts, float32 (side, side)."""
+        found: Array = cv2.GaussianBlur(self.seen, (0, 0), self.model.side / 20)
+        return found
+
+    @cached_property
+    def ends(self) -> Array:
+        """Probabilities of the film, of nothing of it, and of the blurred film: float64 (3, F)."""
+        return self.probabilities([self.seen, np.full_like(self.seen, self.blank), self.blurred])
 
     def probabilities(self, images: Sequence[Array]) -> Array:
         """float64 (K, F) of K images (side, side)."""
@@ -73,8 +85,8 @@ class Film:
 
     def order(self, values: Array, finding: str) -> Array:
         """Places by falling value, int64 (side²,); ties by chance, keyed by (seed, id, finding)."""
-        draw = generator(self.seed, "order", self.id, finding).random(values.size)
-        return np.lexsort((draw, -values.ravel()))
+        drawn = generator(self.seed, "order", self.id, finding).permutation(values.size)
+        return drawn[np.argsort(-values.ravel()[drawn], kind="stable")]
 
     def erased(self, places: Array) -> Array:
         """The film with places blank."""
@@ -96,20 +108,18 @@ def erasing(film: Film, order: Array, finding: str) -> dict[str, float]:
 
     deletion starts at the film and blanks the highest places first; insertion starts at the blurred film.
     """
-    place, size = film.model.index(finding), order.size
-    blurred = cv2.GaussianBlur(film.seen, (0, 0), film.model.side / 20).ravel()
-    images = [film.erased(order[: round(share * size)]) for share in (0, 1, *SHARES)]
-    images += [blurred.reshape(film.seen.shape), film.seen]
+    place, seen = film.model.index(finding), film.seen.ravel()
+    images = [film.erased(order[: round(share * order.size)]) for share in SHARES]
     for share in SHARES:
-        shown, some = blurred.copy(), order[: round(share * size)]
-        shown[some] = film.seen.ravel()[some]
+        shown, some = film.blurred.ravel().copy(), order[: round(share * order.size)]
+        shown[some] = seen[some]
         images.append(shown.reshape(film.seen.shape))
-    p = film.probabilities(images)[:, place]
-    count = len(SHARES) + 2
-    at = np.array([0, 1, *SHARES])
-    by = np.argsort(at)
-    areas = [float(np.trapezoid(p[start : start + count][by], at[by])) for start in (0, count)]
-    return {"deletion": areas[0], "insertion": areas[1], "road": road(film, order, finding)}
+    inner = film.probabilities(images)[:, place].reshape(2, -1)
+    whole, nothing, blurred = film.ends[:, place]
+    at = np.array([0, *SHARES, 1])
+    deletion = np.trapezoid([whole, *inner[0], nothing], at)
+    insertion = np.trapezoid([blurred, *inner[1], whole], at)
+    return {"deletion": float(deletion), "insertion": float(insertion), "road": road(film, order, finding)}
 
 
 def road(film: Film, order: Array, finding: str) -> float:

@@ -227,7 +227,7 @@ def average_auroc(view: View, model: str) -> float | None:
 
 
 def _failed(view: View) -> list[Caution]:
-    marked = view.status[view.status["marked"].astype(bool)]
+    marked = view.status[view.status["marked"].astype(bool) & view.status["source"].map(view.asked)]
     owed = marked[np.array([view.kind(s) == "model" for s in marked["source"]], bool)]
     table = owed[(owed["status"] != "ok") & (owed["maps"] > 0)]
     if not len(table):

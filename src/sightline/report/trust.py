@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from sightline.report.published import published
 from sightline.report.tables import Table
@@ -60,18 +61,33 @@ _SENTENCES = {
 
 
 def said(view: View) -> list[str]:
-    """What the verdicts come to, a sentence for each kind that any method got."""
+    """What the verdicts come to: a sentence for each kind that any method got, and whether the test can tell at all."""
     table = shown(view, "verdicts", None)
     if table.empty:
         return []
     table = table[table["measure"].isin(["ssim", "average-precision"])]
     table = table[~table["method"].str.startswith("localizer/")]
-    made = []
+    asked, made = table[~table["method"].isin(_CONTROLS)], []
     for (criterion, outcome), sentence in _SENTENCES.items():
-        rows = table[(table["criterion"] == criterion) & (table["verdict"] == outcome)]
+        rows = asked[(asked["criterion"] == criterion) & (asked["verdict"] == outcome)]
         if len(rows):
             made.append(sentence.format(", ".join(view.label(m) for m in dict.fromkeys(rows["method"]))))
-    return [*made, *_below_the_ceiling(view)]
+    return [*made, *_below_the_ceiling(view), *_whether_it_can_tell(table)]
+
+
+_CONTROLS = ("edges", "noise", "center", "average-mask")
+
+
+def _whether_it_can_tell(table: pd.DataFrame) -> list[str]:
+    """The sanity of the sanity check: an edge detector needs no network, and noise never comes back."""
+    wanted = {("edges", "randomization"): "fails", ("noise", "repeatability"): ("undecided", "fails")}
+    names = {"edges": "the edge detector, which needs no network, does not fail when the network forgets",
+             "noise": "noise comes back when the network is trained again"}  # fmt: skip
+    rows = [r for r in table.to_dict("records") if (r["method"], r["criterion"]) in wanted]
+    wrong = [names[r["method"]] for r in rows if r["verdict"] not in wanted[r["method"], r["criterion"]]]
+    if wrong:
+        return [f"This test cannot tell: {'; '.join(dict.fromkeys(wrong))}."]
+    return ["The test can tell: maps whose answer is known (edges, noise) get it."] if rows else []
 
 
 def _below_the_ceiling(view: View) -> list[str]:
@@ -89,7 +105,7 @@ def _below_the_ceiling(view: View) -> list[str]:
 
 def _cell(row: dict[str, object]) -> str:
     number = Number(float(str(row["mean"])), float(str(row["low"])), float(str(row["high"])), 0, 0)
-    return f"{number.text()}\n{row['verdict']}"
+    return f"{number.text()}\n{row['verdict']}".replace(" [", "\n[")
 
 
 def measures(view: View) -> Table | None:
@@ -143,7 +159,7 @@ def robust(view: View) -> list[Table]:
     if not view.run.has_table("robustness"):
         return []
     captions = (
-        (FAITHFUL, "Erased in the map's order, mean [95 % interval] over patients. In brackets: less the same with "
+        (FAITHFUL, "Erased in the map's order, mean [95 % interval] over patients. Below: less the same with "
          "another patient's map of that method and finding"),
         (STEADY, "After small changes of the film, mean [95 % interval] over patients"),
     )  # fmt: skip
@@ -167,7 +183,7 @@ def _robust_cell(row: dict[str, Any] | None) -> str:
     text = Number(row["mean"], row["low"], row["high"], 0, 0).text()
     if not isinstance(row.get("verdict"), str):
         return text
-    return f"{text}\n({Number(row['gap'], row['gap_low'], row['gap_high'], 0, 0).text()}) {row['verdict']}"
+    return f"{text}\n{Number(row['gap'], row['gap_low'], row['gap_high'], 0, 0).text()}\n{row['verdict']}"
 
 
 def beside(view: View) -> Table | None:

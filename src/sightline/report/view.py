@@ -199,10 +199,10 @@ class View:
         """Every source, best first by the first metric."""
         if not self.metrics:
             return ()
-        there = [s for s in dict.fromkeys(self.estimates["source"]) if self._asked(s)]
+        there = [s for s in dict.fromkeys(self.estimates["source"]) if self.asked(s)]
         return tuple(sorted(there, key=lambda s: (-self._goodness(s), s)))
 
-    def _asked(self, source: str) -> bool:
+    def asked(self, source: str) -> bool:
         """A trust study asks of one model: its partners have maps to compare with, and no place of their own."""
         judged = self.info.get("judged", "")
         return not judged or source_kind(source) != "model" or source.rsplit("/", 1)[0] == judged
