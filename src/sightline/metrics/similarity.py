@@ -138,7 +138,7 @@ def top_overlap(a: Array, b: Array, share: float = 0.05) -> Array:
     """
     count = max(1, round(share * a.shape[-1] * a.shape[-2]))
     first, second = (_chosen(m.reshape(*m.shape[:-2], -1).astype(np.float64), count) for m in (a, b))
-    overlap = np.minimum(first, second).sum(-1) / count
+    overlap = np.minimum(np.minimum(first, second).sum(-1) / count, 1.0)  # shares of ties may add up to a little more
     finite = np.isfinite(a).all((-2, -1)) & np.isfinite(b).all((-2, -1))
     return np.where(finite, overlap, np.nan)
 
@@ -184,5 +184,5 @@ class Look:
         return {
             "ssim": _ssim(self.shown, other.shown, data_range),
             "rank": _correlation(self.ranks, other.ranks),
-            "top": float(np.minimum(self.chosen, other.chosen).sum()),
+            "top": min(1.0, float(np.minimum(self.chosen, other.chosen).sum())),
         }
