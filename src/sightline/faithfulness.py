@@ -183,7 +183,8 @@ def complexity(values: Array) -> float:
     total = size.sum()
     if total == 0 or size.size < 2:
         return 1.0
-    share = size[size > 0] / total
+    share = size / total
+    share = share[share > 0]  # after the division, which may come to nothing
     return abs(float(-(share * np.log(share)).sum() / np.log(size.size)))
 
 
