@@ -104,7 +104,7 @@ def forget(c: Comparison, drawn: Sequence[Block], orders: Sequence[Order]) -> li
     What is computed before the first block drawn is kept, so that a stage costs methods without input gradients only
     what changed.
     """
-    whole, needed = [b.name for b in network_blocks(c.model)], _layers_needed(c)
+    whole, needed = [b.name for b in network_blocks(c.model)], _layers_needed(c.methods)
 
     def made(some: Sequence[Case]) -> Iterator[tuple[Any, ...]]:
         batch = prepared(c.model, some)
@@ -147,10 +147,9 @@ def _maps(c: Comparison, model: Model, x: Tensor, ids: Sequence[str], seed: int)
     return total
 
 
-def _layers_needed(c: Comparison) -> list[str]:
+def _layers_needed(methods: Sequence[str]) -> list[str]:
     """Paths of the modules whose outputs methods look at."""
-    named = [parse_spec(method)[2].get("layer", "") for method in c.methods]
-    return [path for path in (*named, c.model.cut.where if c.model.cut else "") if path]
+    return [path for method in methods if (path := parse_spec(method)[2].get("layer", ""))]
 
 
 def compare(c: Comparison, partners: Mapping[str, str]) -> list[str]:

@@ -10,7 +10,7 @@ import sightline as sl
 from sightline.methods import Pass, run_method, target_indices
 from sightline.models import Model
 from sightline.models.prefix import Recall, recorded
-from sightline.models.randomize import ORDERS, Order, blocks, by_layer, stages
+from sightline.models.randomize import ORDERS, Order, blocks, stages
 
 METHODS = ("grad-cam", "hires-cam", "eigen-cam", "ablation-cam", "score-cam", "gradient", "guided-backprop",
            "occlusion?window=32&stride=32")  # fmt: skip
@@ -83,12 +83,43 @@ class Gate(nn.Module):
         return y * nn.functional.adaptive_avg_pool2d(y, 1).sigmoid()
 
 
-def test_a_network_that_pools_within_blocks_keeps_nothing() -> None:
+def test_pooling_within_blocks_does_not_move_the_cut() -> None:
     model = sl.wrap(Gated(), ["Edema"], size=32, channels=1)
     x = torch.randn(2, 1, 32, 32)
-    assert recorded(model, x, [b.name for b in by_layer(model)]).kept != {}  # the gate's convolution is not its pooling
-    assert recorded(model, x, ["gate", "body", "head"]).kept == {}
+    prefix = recorded(model, x, ["gate", "body", "head"])
+    assert set(prefix.kept) == {"gate", "body", "head"} and prefix.kept["gate"].watched == 1
+    plain = maps(model, x, ("grad-cam",))["grad-cam"]
+    with prefix.recalled(model.net, ["body"]):
+        assert torch.equal(maps(model, x, ("grad-cam",))["grad-cam"], plain)
     every_stage(model, x, "top-down", ("grad-cam",))
+
+
+class Whole(nn.Module):
+    """Everything that matters happens within one block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = Body(), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.body(x))
+        return logits
+
+
+class Body(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.adaptive_avg_pool2d(self.conv(x).relu(), 1).flatten(1)
+
+
+def test_a_block_that_holds_the_cut_is_computed() -> None:
+    model = sl.wrap(Whole(), ["Edema"], size=32, channels=1)
+    x = torch.randn(2, 1, 32, 32)
+    assert "body" not in recorded(model, x, ["body", "head"]).kept
+    every_stage(model, x, "top-down", ("grad-cam", "hires-cam"))
 
 
 def test_a_layer_that_is_looked_at_stays() -> None:

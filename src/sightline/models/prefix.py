@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from sightline.models.cut import watched
+from sightline.models.cut import stand_in_for, watching
 from sightline.models.frozen import frozen
 from sightline.models.wrap import Model
 
@@ -24,6 +24,8 @@ class Kept:
     """When it was called, among all calls of blocks."""
     overwritten: bool
     """Whether a later call wrote into the output, which must then be handed out as a copy."""
+    watched: int
+    """Calls inside by whose number cuts are found (`sightline.models.cut`)."""
 
 
 class Recall(nn.Module):
@@ -41,6 +43,7 @@ class Recall(nn.Module):
         if x.requires_grad or not (x is kept.given or torch.equal(x, kept.given)):
             out: Tensor = self.block(x)
             return out
+        stand_in_for(kept.watched)
         return kept.output.clone() if kept.overwritten else kept.output
 
 
@@ -70,42 +73,61 @@ class Prefix:
 def recorded(model: Model, x: Tensor, blocks: Sequence[str], needed: Collection[str] = ()) -> Prefix:
     """Run the network once on x (N, C, side, side) and keep what its blocks give.
 
-    Kept are blocks that are called once, with one tensor, and return one; none that holds a module whose path is
-    `needed` (it would not be called), and nothing of a network that pools within blocks: its cut is found by counting.
+    Kept are blocks that are called once, with one tensor, and return one; none that holds the cut of the model, or a
+    module whose path is `needed`: it would not be called.
     """
-    found = _recorded(model, x, [name for name in blocks if not any(path.startswith(f"{name}.") for path in needed)])
-    with frozen(model.net) as net:
-        whole = watched(net, x)
-        with found.recalled(net, list(found.firsts)[-1:]):
-            same = watched(net, x) == whole
-    return found if same else Prefix({}, found.firsts)
+    inside = [*needed, model.cut.where if model.cut else ""]
+    calls = _calls(model, x, [name for name in blocks if not any(path.startswith(f"{name}.") for path in inside)])
+    names = [call.name for call in calls]
+    cuts = set(model.cut.calls if model.cut else ())
+    kept = {}
+    for at, call in enumerate(calls):
+        if call.given is None or names.count(call.name) > 1 or cuts & set(range(*call.watched)):
+            continue
+        overwritten = call.output._version != call.version
+        output = call.copy if overwritten else call.output
+        kept[call.name] = Kept(call.given, output, at, overwritten, call.watched[1] - call.watched[0])
+    return Prefix(kept, {name: names.index(name) for name in names})
 
 
-def _recorded(model: Model, x: Tensor, blocks: Sequence[str]) -> Prefix:
-    calls: list[tuple[str, Tensor | None, Tensor | None, int, Tensor | None]] = []
+@dataclass(slots=True)
+class _Call:
+    """A call of a block as it was seen."""
 
-    def note(name: str) -> object:
-        def hook(_: nn.Module, given: tuple[object, ...], out: object) -> None:
-            plain = len(given) == 1 and isinstance(given[0], Tensor) and isinstance(out, Tensor)
-            if plain and isinstance(out, Tensor) and isinstance(given[0], Tensor):
-                calls.append((name, given[0], out, out._version, out.clone()))
-            else:
-                calls.append((name, None, None, 0, None))
+    name: str
+    watched: tuple[int, int]
+    """Numbers of the watched calls inside: first, and one past the last."""
+    given: Tensor | None = None
+    """None where the block did not take and give one tensor."""
+    output: Tensor = field(default_factory=Tensor)
+    version: int = 0
+    copy: Tensor = field(default_factory=Tensor)
 
-        return model.net.get_submodule(name).register_forward_hook(hook)
 
-    handles = [note(name) for name in blocks]
+def _calls(model: Model, x: Tensor, blocks: Sequence[str]) -> list[_Call]:
+    calls: list[_Call] = []
+    watch, begun = watching(), [0]
+
+    def before(module: nn.Module, given: tuple[object, ...]) -> None:
+        begun[0] = watch.count
+
+    def after(name: str) -> Callable[[nn.Module, tuple[object, ...], object], None]:
+        def hook(module: nn.Module, given: tuple[object, ...], out: object) -> None:
+            call = _Call(name, (begun[0], watch.count))
+            if len(given) == 1 and isinstance(given[0], Tensor) and isinstance(out, Tensor):
+                call = _Call(name, call.watched, given[0], out, out._version, out.clone())
+            calls.append(call)
+
+        return hook
+
+    handles = []
+    for name in blocks:
+        module = model.net.get_submodule(name)
+        handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after(name))]
     try:
-        with frozen(model.net) as net, torch.no_grad():
+        with frozen(model.net) as net, torch.no_grad(), watch:
             net(x)
     finally:
         for handle in handles:
-            handle.remove()  # type: ignore[attr-defined]
-    names = [name for name, *_ in calls]
-    kept = {}
-    for at, (name, given, out, version, copy) in enumerate(calls):
-        if given is None or out is None or copy is None or names.count(name) > 1:
-            continue
-        overwritten = out._version != version
-        kept[name] = Kept(given, copy if overwritten else out, at, overwritten)
-    return Prefix(kept, {name: names.index(name) for name in names})
+            handle.remove()
+    return calls
