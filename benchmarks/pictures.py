@@ -31,7 +31,8 @@ COLUMNS = 8
 
 
 def drawn(ax: Axes, name: str, map_: np.ndarray, image: np.ndarray, box: tuple[float, float, float, float]) -> None:
-    signed = methods[name].facts.signed and float(map_.min()) < 0
+    signed = methods[name].facts.signed and float(map_.min()) < 0 < float(map_.max())
+    map_ = map_ if signed else map_ - map_.min()
     most = float(np.quantile(np.abs(map_), 0.995)) or 1.0
     ax.imshow(image, cmap="gray", extent=box)
     color, least = ("seismic", -most) if signed else ("magma", 0.0)

@@ -79,9 +79,11 @@ def similarity() -> None:
     for kind in (np.float64, np.float32):
         pairs = [[cv2.GaussianBlur(rng.random((SIDE, SIDE)).astype(kind), (0, 0), 6) for _ in "ab"] for _ in range(200)]
         ours, mine = clock(lambda pairs=pairs: [ssim(a, b, 1.0) for a, b in pairs])  # type: ignore[misc]
-        peer, theirs = clock(lambda pairs=pairs: [structural_similarity(a, b, data_range=1.0) for a, b in pairs])  # type: ignore[misc]
+        peer, theirs = clock(
+            lambda pairs=pairs: [structural_similarity(a, b, data_range=1.0) for a, b in pairs]  # type: ignore[misc]
+        )
         gap = np.abs(np.array(mine) - np.array(theirs)).max()
-        print(f"SSIM of {len(pairs)} pairs at {SIDE}² of {kind.__name__}: ours {ours:.2f} s, scikit-image {peer:.2f} s: "
+        print(f"SSIM of {len(pairs)} pairs at {SIDE}² of {kind.__name__}: ours {ours:.2f} s, skimage {peer:.2f} s: "
               f"{peer / ours:.2f} ×; largest difference {gap:.1e}; 10 000 pairs {50 * ours:.0f} s")  # fmt: skip
 
 
@@ -117,8 +119,11 @@ def roads() -> None:
         region = quantus.ROAD(percentages=[round(100 * s) for s in ROAD_SHARES], noise=0.01, disable_warnings=True,
                               display_progressbar=False)  # fmt: skip
         batch = {"x_batch": x[None].numpy(), "y_batch": np.array([4]), "a_batch": np.repeat(values[None, None], 3, 1)}
-        theirs_too, _ = clock(lambda: region(model=model.net.eval(), **batch, device="cpu"))
-        print(f"  Quantus (highest first only: half) {theirs_too:.2f} s: {2 * theirs_too / ours:.1f} × for both ends")
+        try:
+            took, _ = clock(lambda: region(model=model.net.eval(), **batch, device="cpu"))
+            print(f"  Quantus (highest first only: half) {took:.2f} s: {2 * took / ours:.1f} × for both ends")
+        except IndexError as error:
+            print(f"  Quantus fails on images of three channels: {error}")
 
 
 def localization() -> None:
