@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from sightline.casework import cases
 from sightline.core import DataError, Dataset
 from sightline.data import dataset
+from sightline.methods import methods
 from sightline.models import Model, TrainingRecord, open_model
 from sightline.models.checkpoint import save_checkpoint
 from sightline.report import report
@@ -21,7 +23,7 @@ from sightline.studies.team import Team
 from sightline.studies.trust import trust
 
 DATA = "phantom:16?size=96"
-METHODS = ("grad-cam", "guided-backprop", "edges", "noise")
+METHODS = ("grad-cam", "guided-backprop", "edges", "noise", "copy")
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +39,15 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def finished(checkpoints: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(checkpoints: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A finished study, while a method is registered that gives the input back."""
+    methods("copy", needs="nothing", signed=False, class_agnostic=True, resolution="input", source="none")(
+        lambda p, targets: p.x.mean(1)[:, None].expand(-1, len(targets), -1, -1)
+    )
     out = tmp_path_factory.mktemp("trust") / "run"
     study(checkpoints, out)
-    return out
+    yield out
+    del methods._entries["copy"]
 
 
 def study(checkpoints: list[str], out: Path) -> Run:
@@ -60,10 +67,12 @@ def final(run: Path, criterion: str, method: str, measure: str = "ssim") -> dict
     return row
 
 
-def test_edges_do_not_need_the_network_and_come_back_whatever_is_trained(finished: Path) -> None:
-    row = final(finished, "randomization", "edges")
-    assert row["level"] == pytest.approx(1) and row["verdict"] == "fails"
-    assert final(finished, "repeatability", "edges")["level"] == pytest.approx(1)
+@pytest.mark.parametrize("method", ["edges", "copy"])
+def test_what_does_not_need_the_network_fails_and_comes_back_whatever_is_trained(finished: Path, method: str) -> None:
+    for criterion in ("randomization", "label-randomization"):
+        row = final(finished, criterion, method)
+        assert row["level"] == pytest.approx(1) and row["verdict"] == "fails"
+    assert final(finished, "repeatability", method)["level"] == pytest.approx(1)
 
 
 def test_noise_forgets_at_once_and_never_comes_back(finished: Path) -> None:

@@ -5,6 +5,7 @@ torchvision and timm are imported when an entry needs them: together they take l
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from sightline.findings import CHEXPERT
 from sightline.models.checkpoint import load_weights
 from sightline.models.localizers import RetinaNet, UNet
 from sightline.models.small import Small
-from sightline.models.triples import Triples
+from sightline.models.triples import Pairs, Triples
 from sightline.models.wrap import Model, TrainingRecord
 from sightline.models.zoo import classifier, models, open_model
 
@@ -91,16 +92,35 @@ def vit_small(checkpoint: str, findings: Findings, *, side: int = 224, resize: s
 @models("three-class", argument="an architecture of the zoo", source="Irvin et al. 2019, arXiv:1901.07031")
 def three_class(arch: str, findings: Findings, *, checkpoint: str = "", side: int = 0) -> Model:
     """Any of the zoo with classes uncertain, negative and positive per finding: 'three-class:densenet121?side=320'."""
+    return _by_states("three-class", Triples, ("uncertain", "negative", "positive"), arch, findings, checkpoint, side)
+
+
+@models("two-class", argument="an architecture of the zoo", source="Arun et al. 2021, 10.1148/ryai.2021200267")
+def two_class(arch: str, findings: Findings, *, checkpoint: str = "", side: int = 0) -> Model:
+    """Any of the zoo with a softmax over absent and present per finding: 'two-class:inception_v3?side=320'."""
+    return _by_states("two-class", Pairs, ("absent", "present"), arch, findings, checkpoint, side)
+
+
+def _by_states(
+    kind: str,
+    wrapper: Callable[[nn.Module], nn.Module],
+    states: tuple[str, ...],
+    arch: str,
+    findings: Findings,
+    checkpoint: str,
+    side: int,
+) -> Model:
+    """A network of the zoo with an output for every state of every finding, read as one logit by `wrapper`."""
     names = findings or CHEXPERT
-    outputs = [f"{finding} {state}" for finding in names for state in ("uncertain", "negative", "positive")]
+    outputs = [f"{finding} {state}" for finding in names for state in states]
     inner = open_model(f"{arch}?{side=}" if side else arch, outputs, seed=torch.initial_seed())
-    spec = f"three-class:{arch}?side={inner.side}"
+    spec = f"{kind}:{arch}?side={inner.side}"
     habits: dict[str, Any] = {"channels": inner.channels, "mean": inner.mean, "std": inner.std}
     if inner.features is not None:
         habits["features"] = f"net.{inner.features}"
     if checkpoint:
         load_weights(inner.net, Path(checkpoint))
-    model = classifier(spec, lambda _: Triples(inner.net), "", names, inner.side, inner.resize, **habits)
+    model = classifier(spec, lambda _: wrapper(inner.net), "", names, inner.side, inner.resize, **habits)
     if not checkpoint:
         return model
     return replace(model, name=Path(checkpoint).stem, training=TrainingRecord(f"as in {checkpoint}"))

@@ -20,7 +20,7 @@ TRAINING = "phantom:1200?start=100000&size=160"
 PLAN = {
     "small": ("small", 0, 9), "again-1": ("small", 1, 9), "other-1-narrow": ("small?width=12", 2, 9),
     "shuffled-1": ("small", 3, 6), "unet": ("unet", 0, 8), "unet-again": ("unet", 1, 8),
-    "retinanet": ("retinanet", 2, 11),
+    "retinanet": ("retinanet", 2, 12),
 }  # fmt: skip
 """Name -> spec, seed and epochs of the networks trained on the phantom."""
 
