@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,8 +99,10 @@ def entropy(values: Array, bins: int = 100) -> float:
     return abs(float(-(share * np.log(share)).sum()))
 
 
-def forget(c: Comparison, drawn: Sequence[Block], orders: Sequence[Order]) -> list[str]:
+def forget(c: Comparison, drawn: Sequence[Block], orders: Sequence[Order], draws: int = 1) -> list[str]:
     """Compare every map with those of the same network after each block it forgets; the keys of the parts.
+
+    draws: how often, with other weights each time; a case then has as many rows of a stage.
 
     What is computed before the first block drawn is kept, so that a stage costs methods without input gradients only
     what changed.
@@ -116,13 +119,13 @@ def forget(c: Comparison, drawn: Sequence[Block], orders: Sequence[Order]) -> li
         there = [(case, m, (ids.index(case.radiograph.id), c.model.index(case.finding)))
                  for case in some if case.radiograph.id in ids for m in c.methods]  # fmt: skip
         looked = [c.looks(before[method][at]) for _, method, at in there]
-        for order in orders:
+        for order, draw in itertools.product(orders, range(draws)):
             changed: list[str] = []
-            for step, (block, model) in enumerate(stages(c.model, drawn, order, c.seed)):
+            for step, (block, model) in enumerate(stages(c.model, drawn, order, c.seed + 7919 * draw)):
                 changed = [*block.layers] if order == "independent" else [*changed, *block.layers]
                 with prefix.recalled(model.net, changed):
                     # What a method draws, it draws anew
-                    after = _maps(c, model, x, ids, c.seed + step + 1)
+                    after = _maps(c, model, x, ids, c.seed + 7919 * draw + step + 1)
                 for (case, method, at), look in zip(there, looked, strict=True):
                     a, b = before[method][at], after[method][at]
                     yield from c.rows(FORGETTING, method, block.name, case, look, c.looks(b), order, step + 1)

@@ -51,6 +51,7 @@ def trust(
     methods: tuple[str, ...] = METHODS,
     orders: tuple[Order, ...] = ("top-down",),
     layers: bool = False,
+    draws: int = 1,
     smooth: int = 0,
     images: int = 100,
     findings: str = "",
@@ -83,6 +84,8 @@ def trust(
         top-down (from the logits to the image), bottom-up, independent.
     layers
         Draw every layer by itself instead of block by block.
+    draws
+        How often the weights are drawn anew, from other seeds.
     smooth
         While the network forgets, compare means of maps over so many noisy copies; 0: of the film itself.
     images
@@ -107,7 +110,7 @@ def trust(
     check_methods(methods)
     opened = dataset(data)
     options = {
-        "data": data, **named, "methods": methods, "orders": orders, "layers": layers, "smooth": smooth,
+        "data": data, **named, "methods": methods, "orders": orders, "layers": layers, "draws": draws, "smooth": smooth,
         "images": images, "findings": findings, "protocol": protocol, "of": of, "seed": seed,
     }  # fmt: skip
     run = Run.start(out, "trust", options)
@@ -126,7 +129,7 @@ def trust(
             raise DataError(f"{opened.spec!r} labels none of {', '.join(wanted)} as present; nothing can be compared")
         comparison = Comparison(run, team.model, methods, some, tuple(records), seed, of, smooth)
         drawn = (by_layer if layers else blocks)(team.model)
-        _compared(comparison, team, drawn, orders)
+        _compared(comparison, team, drawn, orders, draws)
         _tried(comparison, team, controls)
         _summarize(run, team, records, seed)
         return run.describe(sources=list(held.sources), stages=[b.name for b in drawn])
@@ -152,9 +155,9 @@ def _explained(
                    prefix=control)  # fmt: skip
 
 
-def _compared(c: Comparison, team: Team, drawn: Sequence[Block], orders: Sequence[Order]) -> None:
+def _compared(c: Comparison, team: Team, drawn: Sequence[Block], orders: Sequence[Order], draws: int) -> None:
     """The table similarity."""
-    parts = forget(c, drawn, orders) + compare(c, team.partners)
+    parts = forget(c, drawn, orders, draws) + compare(c, team.partners)
     if team.localizers:
         ceiling = replace(c, model=team.localizers[0], methods=("own",), prefix="localizer/")
         parts += compare(ceiling, team.localizing_partners)
