@@ -51,6 +51,9 @@ def test_sentences_follow_the_verdicts(run: Run) -> None:
     assert said[2] == "The test can tell: maps whose answer is known (edges, noise) get it."
     assert len(said) == 3  # gradient is undecided: nothing is said
     table = run.table("verdicts")
+    other = table[(table["criterion"] == "repeatability") & (table["method"] == "gradient")]
+    run.write_table("verdicts", pd.concat([table, other.assign(versus="again-2", verdict="undecided")]))
+    assert trust.said(View.of(run))[1] == "Come back when the network is trained again: Grad-CAM."  # all or none
     run.write_table("verdicts", table.assign(verdict=table["verdict"].where(table["method"] != "edges", "passes")))
     assert trust.said(View.of(run))[-1].startswith("This test cannot tell: the edge detector, which needs no network")
 

@@ -69,9 +69,10 @@ def said(view: View) -> list[str]:
     table = table[~table["method"].str.startswith("localizer/")]
     asked, made = table[~table["method"].isin(_CONTROLS)], []
     for (criterion, outcome), sentence in _SENTENCES.items():
-        rows = asked[(asked["criterion"] == criterion) & (asked["verdict"] == outcome)]
-        if len(rows):
-            made.append(sentence.format(", ".join(view.label(m) for m in dict.fromkeys(rows["method"]))))
+        rows = asked[asked["criterion"] == criterion]
+        other = set(rows[rows["verdict"] != outcome]["method"])  # of several networks, all must say so
+        if names := [view.label(m) for m in dict.fromkeys(rows["method"]) if m not in other]:
+            made.append(sentence.format(", ".join(names)))
     return [*made, *_below_the_ceiling(view), *_whether_it_can_tell(table)]
 
 
