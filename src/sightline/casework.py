@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -15,13 +13,15 @@ import pyarrow.parquet as pq
 import torch
 from torch.nn import functional as F
 
-from sightline.controls import generator
+from sightline.controls import digest, generator
 from sightline.core import Array, DataError, Dataset, Frame, Radiograph, SaliencyMap, SightlineError
 from sightline.engine import run_units
-from sightline.evaluate import blocks
+from sightline.evaluate import as_table, blocks
 from sightline.geometry import cut, place_whole
+from sightline.inputs import fit_image
 from sightline.methods import Of, Pass, run_method, target_indices
 from sightline.models import Model
+from sightline.models.frozen import frozen
 from sightline.store import Run
 
 UNIT = 8
@@ -39,12 +39,8 @@ class Case:
 
 def cases(data: Dataset, findings: Sequence[str], most: int, seed: int) -> list[Case]:
     """The positive findings of at most `most` radiographs, drawn by their ids whatever the order of the data set."""
-
-    def drawn(radiograph: Radiograph) -> bytes:
-        return hashlib.sha256(f"{seed} {radiograph.id}".encode()).digest()
-
     positive = [r for r in data.radiographs if any(r.labels.get(f) == 1 for f in findings)]
-    chosen = sorted(sorted(positive, key=drawn)[:most], key=lambda r: r.id)
+    chosen = sorted(sorted(positive, key=lambda r: digest(seed, r.id))[:most], key=lambda r: r.id)
     return [Case(r, f) for r in chosen for f in findings if r.labels.get(f) == 1]
 
 
@@ -66,17 +62,11 @@ def worked(
     def work(key: str) -> None:
         ids = {radiographs[i] for i in units[key.rpartition("/")[2]]}
         rows = list(made([c for c in some if c.radiograph.id in ids]))
-        run.write_part(kind, key, lambda path: _write(path, schema, rows))
+        run.write_part(kind, key, lambda path: pq.write_table(as_table(rows, schema), path))
 
     keys = [f"{title.replace(' ', '-')}/{unit}" for unit in units]
     run_units(title, keys, lambda key: run.part(kind, key).exists(), work)
     return keys
-
-
-def _write(path: Path, schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> None:
-    columns = zip(*rows, strict=True) if rows else ((),) * len(schema)
-    arrays = [pa.array(values, field.type, from_pandas=True) for values, field in zip(columns, schema, strict=True)]
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +86,23 @@ def prepared(model: Model, some: Sequence[Case]) -> Batch | None:
     found = {}
     for radiograph in {case.radiograph.id: case.radiograph for case in some}.values():
         try:
-            found[radiograph.id] = model.prepare(radiograph.read())
+            found[radiograph.id] = fit_image(radiograph.read(), model.side, model.resize)
         except DataError:
             continue
     if not found:
         return None
-    x = torch.stack([x for x, _ in found.values()])
-    seen = x[:, 0] * model.std[0] + model.mean[0]  # (N, side, side)
-    return Batch(tuple(found), x.to(model.device), seen.numpy(), tuple(frame for _, frame in found.values()))
+    seen = np.stack([image for image, _ in found.values()])
+    x = model.normalize(torch.from_numpy(seen)).to(model.device)
+    return Batch(tuple(found), x, seen, tuple(frame for _, frame in found.values()))
+
+
+def logits(model: Model, x: torch.Tensor) -> Array:
+    """Of images (N, C, side, side) on the model's device, sixteen at a time: float64 (N, F)."""
+    x = x.contiguous(memory_format=torch.channels_last)  # an eighth faster on processors, equal on accelerators
+    with frozen(model.net) as net, torch.no_grad():
+        parts = [net(x[start : start + 16]) for start in range(0, len(x), 16)]
+    found: Array = torch.cat(parts).double().cpu().numpy()
+    return found
 
 
 def fine_maps(
@@ -118,13 +117,18 @@ def fine_maps(
                 maps = run_method(p, method, targets)
             except SightlineError:
                 maps = x.new_full((len(x), len(targets), *x.shape[2:]), torch.nan)
-            fine = F.interpolate(maps, x.shape[2:], mode="bilinear", align_corners=False)
-            found[method] = fine.cpu().numpy()
+            enlarged = F.interpolate(maps, x.shape[2:], mode="bilinear", align_corners=False)
+            found[method] = enlarged.cpu().numpy()
     return found
 
 
+def fine(stored: SaliencyMap, side: int) -> Array:
+    """A stored map enlarged in its own frame, float32 (side, side)."""
+    return np.asarray(cv2.resize(stored.values, (side, side), interpolation=cv2.INTER_LINEAR))
+
+
 def as_seen(stored: SaliencyMap, frame: Frame, side: int) -> Array:
-    """A stored map on the pixels that a model sees, float32 (side, side)."""
+    """A stored map on the pixels that a model sees in `frame`, float32 (side, side)."""
     if stored.frame == frame:
-        return np.asarray(cv2.resize(stored.values, (side, side), interpolation=cv2.INTER_LINEAR))
+        return fine(stored, side)
     return cut(place_whole(stored.values, stored.frame), frame, (side, side))

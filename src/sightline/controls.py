@@ -29,10 +29,14 @@ def noise(*key: object, height: int, width: int) -> Array:
     return generator(*key).random((height, width), np.float32)
 
 
+def digest(*key: object) -> bytes:
+    """32 bytes that follow from a key: to draw patients or images by, whatever else is there and in whatever order."""
+    return hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
+
+
 def generator(*key: object) -> np.random.Generator:
     """Random numbers of a key, the same whatever else was drawn, on every machine."""
-    digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
-    return np.random.default_rng(np.frombuffer(digest, np.uint32))
+    return np.random.default_rng(np.frombuffer(digest(*key), np.uint32))
 
 
 def edges(image: Array) -> Array:

@@ -73,7 +73,7 @@ def evaluate(
         def write(folder: Path) -> None:
             folder.mkdir()
             for name, rows in told.items():
-                pq.write_table(_table(rows, _SCHEMAS[name]), folder / f"{name}.parquet")
+                pq.write_table(as_table(rows, _SCHEMAS[name]), folder / f"{name}.parquet")
 
         run.write_part("scores", key, write)
 
@@ -98,7 +98,8 @@ def summarize(run: Run, names: Sequence[str], chosen: Sequence[Protocol], seed: 
     run.write_table("status", counts)
 
 
-def _table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+def as_table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    """Rows as columns of the schema; NaN is null."""
     columns = zip(*rows, strict=True) if rows else ((),) * len(schema)
     arrays = [pa.array(values, field.type, from_pandas=True) for values, field in zip(columns, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)

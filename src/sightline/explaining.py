@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 import weakref
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sightline.controls import digest
 from sightline.core import Array, DataError, Dataset, Frame, Radiograph, SaliencyMap, SightlineError, Status, status_of
 from sightline.engine import run_units
 from sightline.evaluate import blocks
@@ -166,11 +166,8 @@ def _background(job: _Job) -> Array | None:
     if not any("baseline=data" in method for method in job.methods.values()):
         return None
 
-    def drawn(radiograph: Radiograph) -> bytes:
-        return hashlib.sha256(f"{job.seed} {radiograph.id}".encode()).digest()
-
     first = job.model.first if isinstance(job.model, Ensemble) else job.model
-    read = (_read(r, first) for r in sorted(job.data.radiographs, key=drawn))
+    read = (_read(r, first) for r in sorted(job.data.radiographs, key=lambda r: digest(job.seed, r.id)))
     seen = list(islice((one[0] for one in read if not isinstance(one, str)), BACKGROUND))
     return np.stack(seen) if seen else None
 

@@ -7,14 +7,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
-from sightline.casework import Case, another, fine_maps, prepared, worked
+from sightline.casework import Case, another, fine, fine_maps, logits, prepared, worked
 from sightline.core import NAN, Array, DataError, SaliencyMap
-from sightline.methods import Of, Pass
+from sightline.methods import Of, Pass, method_of
 from sightline.methods.gradient import noisy
 from sightline.metrics.similarity import Look, Shown
 from sightline.models import Model
@@ -56,12 +55,15 @@ class Comparison:
     of: Of
     smooth: int = 0
     """Noisy copies that maps are the mean of while the network forgets; 0: the film itself."""
+    preferred: bool = False
+    """Whether `published` explains, while the network forgets, the class that each network prefers (`_preferred`)."""
     prefix: str = ""
     """Before the names of all models in the sources of maps: 'localizer/'. Rows then name source and not method."""
 
-    def looks(self, values: Array) -> Looks:
-        """A map (h, w), ready to be compared with several."""
-        return {p.name: Look.of(values, _LOOKS[p.name][0]) for p in self.protocols}
+    def looks(self, values: Array, published: Array | None = None) -> Looks:
+        """A map (h, w), ready to be compared with several; under `published` another one, if it is given."""
+        at = {p.name: values if published is None or p.name != "published" else published for p in self.protocols}
+        return {name: Look.of(map_, _LOOKS[name][0]) for name, map_ in at.items()}
 
     def rows(self, kind: str, method: str, versus: str, case: Case, a: Looks, b: Looks, order: str = "", step: int = 0
              ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
@@ -108,6 +110,8 @@ def forget(c: Comparison, drawn: Sequence[Block], orders: Sequence[Order], draws
     what changed.
     """
     whole, needed = [b.name for b in network_blocks(c.model)], _layers_needed(c.methods)
+    if any(method_of(m)[0].facts.needs == "attention" for m in c.methods):
+        whole = []  # they watch every block attend: none may answer from memory
 
     def made(some: Sequence[Case]) -> Iterator[tuple[Any, ...]]:
         batch = prepared(c.model, some)
@@ -116,20 +120,24 @@ def forget(c: Comparison, drawn: Sequence[Block], orders: Sequence[Order], draws
         x, ids = batch.x, batch.ids
         prefix = recorded(c.model, x, whole, needed)
         before = _maps(c, c.model, x, ids, c.seed)
+        liked = _preferred(c, c.model, x, ids, c.seed, before)
         there = [(case, m, (ids.index(case.radiograph.id), c.model.index(case.finding)))
                  for case in some if case.radiograph.id in ids for m in c.methods]  # fmt: skip
-        looked = [c.looks(before[method][at]) for _, method, at in there]
+        looked = [c.looks(before[method][at], liked[method][at]) for _, method, at in there]
         for order, draw in itertools.product(orders, range(draws)):
             changed: list[str] = []
             for step, (block, model) in enumerate(stages(c.model, drawn, order, c.seed + 7919 * draw)):
                 changed = [*block.layers] if order == "independent" else [*changed, *block.layers]
                 with prefix.recalled(model.net, changed):
                     # What a method draws, it draws anew
-                    after = _maps(c, model, x, ids, c.seed + 7919 * draw + step + 1)
+                    fresh = c.seed + 7919 * draw + step + 1
+                    after = _maps(c, model, x, ids, fresh)
+                    now = _preferred(c, model, x, ids, fresh, after)
                 for (case, method, at), look in zip(there, looked, strict=True):
                     a, b = before[method][at], after[method][at]
-                    yield from c.rows(FORGETTING, method, block.name, case, look, c.looks(b), order, step + 1)
-                    yield from c.risen(method, block.name, case, a, b, order, step + 1)
+                    looks = c.looks(b, now[method][at])
+                    yield from c.rows(FORGETTING, method, block.title, case, look, looks, order, step + 1)
+                    yield from c.risen(method, block.title, case, a, b, order, step + 1)
 
     return worked(c.run, "similarity", "randomizing", SCHEMA, c.cases, made)
 
@@ -150,6 +158,26 @@ def _maps(c: Comparison, model: Model, x: Tensor, ids: Sequence[str], seed: int)
     return total
 
 
+def _preferred(
+    c: Comparison, model: Model, x: Tensor, ids: Sequence[str], seed: int, maps: dict[str, Array]
+) -> dict[str, Array]:
+    """`maps`, and where the model denies a finding (logit below 0) the map of its absence, whose logit is the negative.
+
+    What the published code explains, which asks a network with two classes for the one it prefers.
+    """
+    if not c.preferred:
+        return maps
+    denied = logits(model, x) < 0  # (N, F)
+    if not denied.any():
+        return maps
+    handle = model.net.register_forward_hook(lambda _, __, logit: -logit)
+    try:
+        absent = _maps(c, model, x, ids, seed)
+    finally:
+        handle.remove()
+    return {method: np.where(denied[..., None, None], absent[method], of) for method, of in maps.items()}
+
+
 def _layers_needed(methods: Sequence[str]) -> list[str]:
     """Paths of the modules whose outputs methods look at."""
     return [path for method in methods if (path := parse_spec(method)[2].get("layer", ""))]
@@ -158,10 +186,9 @@ def _layers_needed(methods: Sequence[str]) -> list[str]:
 def compare(c: Comparison, partners: Mapping[str, str]) -> list[str]:
     """Compare stored maps of the model with those of other models and of other patients; the keys of the parts.
 
-    partners: name of a model -> `AGAIN` or `OTHER`. The other patient shows the same finding, and is drawn by id: what
-    two maps have in common when nothing but chance (and the finding) joins them.
+    partners: name of a model -> `AGAIN`, `OTHER` or `SHUFFLED`. The other patient shows the same finding, and is drawn
+    by id: what two maps have in common when nothing but chance (and the finding) joins them.
     """
-
     mine = {f"{c.prefix}{c.model.name}/{method}": method for method in c.methods}
     theirs = {f"{c.prefix}{name}/{method}" for name in partners for method in c.methods}
 
@@ -176,11 +203,11 @@ def compare(c: Comparison, partners: Mapping[str, str]) -> list[str]:
                 against.append((PAIR, "" if other is None else other.radiograph.id, far.get(source)))
                 if source not in own:
                     continue
-                look = c.looks(_fine(own[source], c.model.side))
+                look = c.looks(fine(own[source], c.model.side))
                 for kind, versus, b in against:
                     if b is not None:
                         _require_one_frame(own[source], b)
-                        yield from c.rows(kind, method, versus, case, look, c.looks(_fine(b, c.model.side)))
+                        yield from c.rows(kind, method, versus, case, look, c.looks(fine(b, c.model.side)))
 
     return worked(c.run, "similarity", f"comparing {c.prefix.strip('/')}".strip(), SCHEMA, c.cases, made)
 
@@ -196,8 +223,3 @@ def _require_one_frame(a: SaliencyMap, b: SaliencyMap) -> None:
         raise DataError(
             f"{a.source} and {b.source} see different parts of {a.radiograph}; compare models with one way to resize"
         )
-
-
-def _fine(stored: SaliencyMap, side: int) -> Array:
-    """(side, side)."""
-    return np.asarray(cv2.resize(stored.values, (side, side), interpolation=cv2.INTER_LINEAR))

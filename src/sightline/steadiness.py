@@ -14,13 +14,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from sightline.casework import Case, fine_maps, prepared, worked
+from sightline.casework import Case, fine_maps, logits, prepared, worked
 from sightline.controls import generator
 from sightline.core import NAN, Array
 from sightline.methods import Of
 from sightline.metrics.similarity import rank_correlation
 from sightline.models import Model
-from sightline.models.frozen import frozen
 from sightline.store import Run
 
 SCHEMA = pa.schema(
@@ -70,11 +69,11 @@ def changed(run: Run, model: Model, methods: Sequence[str], some: Sequence[Case]
         batch = prepared(model, part)
         if batch is None:
             return
-        before, start = fine_maps(model, methods, batch.x, batch.ids, seed, of), _logits(model, batch.x)
+        before, start = fine_maps(model, methods, batch.x, batch.ids, seed, of), logits(model, batch.x)
         for name, change in CHANGES.items():
             images = [change(image, i).clip(0, 1) for image, i in zip(batch.seen, batch.ids, strict=True)]
             x = model.normalize(torch.from_numpy(np.stack(images).astype(np.float32))).to(model.device)
-            after, end = fine_maps(model, methods, x, batch.ids, seed, of), _logits(model, x)
+            after, end = fine_maps(model, methods, x, batch.ids, seed, of), logits(model, x)
             for method in methods:
                 for case in (c for c in part if c.radiograph.id in batch.ids):
                     at = batch.ids.index(case.radiograph.id), model.index(case.finding)
@@ -102,9 +101,3 @@ def _aligned(before: Array, after: Array, change: str) -> tuple[Array, Array]:
         return before, after
     by = shift_of(before.shape[0])
     return before[:-by, :-by], after[by:, by:]
-
-
-def _logits(model: Model, x: torch.Tensor) -> Array:
-    with frozen(model.net) as net, torch.no_grad():
-        found: Array = net(x).double().cpu().numpy()
-    return found

@@ -46,6 +46,12 @@ def test_maps_of_networks_that_work_in_place(arch: str) -> None:
     every_stage(model, torch.randn(1, 3, model.side, model.side), "top-down", ("grad-cam", "gradient"))
 
 
+@pytest.mark.parametrize("order", ["top-down", "independent"])
+def test_tokens_of_the_network_itself_change_everything(order: Order) -> None:
+    model = sl.open_model("timm:vit_tiny_patch16_224?side=32", ["Edema"])
+    every_stage(model, torch.randn(1, 3, 32, 32), order, ("gradient",))
+
+
 def test_only_what_changed_is_computed() -> None:
     model = sl.open_model("small?side=64", ["Edema"])
     x, calls = torch.randn(2, 1, 64, 64), []

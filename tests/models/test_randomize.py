@@ -92,24 +92,45 @@ def test_statistics_of_batch_norm_are_forgotten_too() -> None:
     assert (last.net[1].running_mean == 0).all() and (net[1].running_mean != 0).any()
 
 
-def test_weights_that_cannot_be_drawn_and_orders_that_are_none(model: Model) -> None:
-    class Scaled(Backwards):
-        def __init__(self) -> None:
-            super().__init__()
-            self.scale = Scale()
+class Scaled(nn.Module):
+    """Weights that no module initializes: of the network itself, of a layer, and one number."""
 
-        def forward(self, x: Tensor) -> Tensor:
-            return self.scale(super().forward(x))
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.attend = nn.Conv2d(3, 4, 3), nn.MultiheadAttention(4, 2, batch_first=True)
+        self.token = nn.Parameter(torch.randn(1, 1, 4))
+        self.by = nn.Parameter(torch.tensor([2.0]))
+        self.out = nn.Linear(4, 2)
 
-    class Scale(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.by = nn.Parameter(torch.ones(1))
+    def forward(self, x: Tensor) -> Tensor:
+        words = self.conv(x).flatten(2).mT
+        tokens = torch.cat([self.token.expand(len(x), -1, -1), words], 1)
+        return self.by * self.out(self.attend(tokens, tokens, tokens)[0][:, 0])
 
-        def forward(self, x: Tensor) -> Tensor:
-            return x * self.by
 
-    with pytest.raises(SightlineError, match="scale hold weights but have no reset_parameters"):
-        layers(wrap(Scaled(), TWO, size=16))
+def test_no_weight_in_use_is_left_out() -> None:
+    """Neither a token of the network itself, nor a projection inside attention, which is never called as a module."""
+    torch.manual_seed(0)
+    m = wrap(Scaled(), TWO, size=16)
+    assert layers(m) == ["", "conv", "attend", "attend.out_proj", "out"]
+    assert [b.title for b in by_layer(m)] == ["out", "attend.out_proj", "attend", "conv", "own weights"]
+    before = weights(m)
+    *_, (_, last) = stages(m, by_layer(m))
+    same = {name for name, w in weights(last).items() if torch.equal(w, before[name])}
+    assert same == {"by", "attend.in_proj_bias"}  # one number, and zeros, which have no deviation
+    assert float(last.net.token.std().detach()) == pytest.approx(float(before["token"].std()), rel=1)
+
+
+def test_vision_transformers_are_drawn_block_by_block() -> None:
+    m = open_model("timm:vit_tiny_patch16_224?side=64", TWO)
+    found = [b.title for b in blocks(m)]
+    assert (found[0], found[-2:], len(found)) == ("head", ["patch_embed.proj", "own weights"], 16)
+    before = weights(m)
+    *_, (_, last) = stages(m, blocks(m))
+    moved = {name for name, w in weights(last).items() if not torch.equal(w, before[name])}
+    assert {"cls_token", "pos_embed", "blocks.3.attn.qkv.weight", "head.weight"} <= moved
+
+
+def test_orders_that_are_none(model: Model) -> None:
     with pytest.raises(SightlineError, match="allowed: top-down, bottom-up, independent"):
         list(stages(model, by_layer(model), "sideways"))  # type: ignore[arg-type]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from sightline.controls import digest
 from sightline.core import DataError, Radiograph
 from sightline.data.tables import read_csv
 
@@ -21,7 +21,7 @@ def drawn(patient: str) -> str:
     >>> [drawn(str(number)) for number in range(6)]
     ['train', 'train', 'test', 'test', 'train', 'train']
     """
-    at = int.from_bytes(hashlib.sha256(f"split\x1f{patient}".encode()).digest()[:8], "big") / 2**64
+    at = int.from_bytes(digest("split", patient)[:8], "big") / 2**64
     for name, share in SHARES:
         if at < share:
             return name

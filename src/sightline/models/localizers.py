@@ -14,17 +14,10 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sightline.models.small import Block
+from sightline.models.small import Block, stem
 
 TOP = 0.01
 """Share of the places whose mean logit speaks for the image."""
-
-
-def stem(width: int) -> nn.Sequential:
-    """(N, 1, h, w) -> (N, width, h / 4, w / 4)."""
-    return nn.Sequential(
-        nn.Conv2d(1, width, 5, 2, 2, bias=False), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
-    )  # fmt: skip
 
 
 class UNet(nn.Module):
@@ -125,16 +118,13 @@ class RetinaNet(nn.Module):
         head = RetinaNetHead(2 * width, anchors.num_anchors_per_location()[0], outputs, norm_layer=nn.BatchNorm2d)
         self.detector = Detector(pyramid, outputs, anchor_generator=anchors, head=head)
 
-    def _heads(self, x: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """{cls_logits (N, A, F), bbox_regression (N, A, 4)}, and the anchors (A, 4) of each image."""
-        from torchvision.models.detection.image_list import ImageList
-
-        features = list(self.detector.backbone(x).values())
-        images = ImageList(x, [(self.side, self.side)] * len(x))
-        return self.detector.head(features), self.detector.anchor_generator(images, features)
+    def _heads(self, x: Tensor) -> dict[str, Tensor]:
+        """{cls_logits (N, A, F), bbox_regression (N, A, 4)}."""
+        found: dict[str, Tensor] = self.detector.head(list(self.detector.backbone(x).values()))
+        return found
 
     def forward(self, x: Tensor) -> Tensor:
-        heads, _ = self._heads(x)
+        heads = self._heads(x)
         logits = heads["cls_logits"]  # (N, A, F)
         if self.training:
             return torch.cat([logits, heads["bbox_regression"]], 2)  # (N, A, F + 4)
@@ -145,10 +135,10 @@ class RetinaNet(nn.Module):
 
         Of the 100 most certain boxes of a finding; overlapping ones are kept, because they say where most agree.
         """
-        heads, anchors = self._heads(x)
+        heads = self._heads(x)
         out = x.new_zeros((len(x), self.outputs, self.grid, self.grid))
         centers = (torch.arange(self.grid, device=x.device) + 0.5) * (self.side / self.grid)
-        for n, boxes in enumerate(anchors):
+        for n, boxes in enumerate(self._anchors(x)):
             moved = self.detector.box_coder.decode_single(heads["bbox_regression"][n], boxes)  # (A, 4)
             sure, which = heads["cls_logits"][n].sigmoid().topk(min(100, len(boxes)), dim=0)  # (100, F)
             left, top, right, bottom = moved[which].unbind(-1)  # (100, F) each
@@ -165,9 +155,7 @@ class RetinaNet(nn.Module):
         known = [i for i in range(len(marks)) if not marks[i].isnan().any()]
         if not known:
             return outputs.sum() * 0
-        shape = (len(known), 1, self.side, self.side)
-        with torch.no_grad():
-            anchors = self._anchors(outputs.new_zeros(shape))
+        anchors = self._anchors(outputs.new_zeros((len(known), 1, self.side, self.side)))
         logits, boxes = outputs[known, :, : self.outputs], outputs[known, :, self.outputs :]
         heads = {"cls_logits": logits, "bbox_regression": boxes}
         losses = self.detector.compute_loss([self._boxes(marks[i]) for i in known], heads, anchors)
@@ -175,6 +163,7 @@ class RetinaNet(nn.Module):
         return total
 
     def _anchors(self, x: Tensor) -> list[Tensor]:
+        """Boxes (A, 4) of each image of x (N, 1, side, side): they follow from its size alone."""
         from torchvision.models.detection.image_list import ImageList
 
         sides = [-(-self.side // stride) for stride in (8, 16, 32)]

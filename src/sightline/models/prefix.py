@@ -59,7 +59,7 @@ class Prefix:
     def recalled(self, net: nn.Module, changed: Collection[str]) -> Iterator[None]:
         """Within, the blocks of `net` that end before any with a `changed` layer begins answer from memory."""
         touched = [at for name, at in self.firsts.items() if any(f"{path}.".startswith(f"{name}.") for path in changed)]
-        begins = min(touched, default=0)
+        begins = 0 if "" in changed else min(touched, default=0)  # weights of the network itself serve anywhere
         blocks = {name: net.get_submodule(name) for name, kept in self.kept.items() if kept.first < begins}
         try:
             for name, block in blocks.items():
@@ -77,7 +77,8 @@ def recorded(model: Model, x: Tensor, blocks: Sequence[str], needed: Collection[
     module whose path is `needed`: it would not be called.
     """
     inside = [*needed, model.cut.where if model.cut else ""]
-    calls = _calls(model, x, [name for name in blocks if not any(path.startswith(f"{name}.") for path in inside)])
+    outer = [name for name in blocks if name and not any(path.startswith(f"{name}.") for path in inside)]
+    calls = _calls(model, x, outer)
     names = [call.name for call in calls]
     cuts = set(model.cut.calls if model.cut else ())
     kept = {}

@@ -16,7 +16,7 @@ from torch import nn
 from sightline.controls import generator
 from sightline.core import SightlineError
 from sightline.models.frozen import frozen
-from sightline.models.wrap import Model, probe_images
+from sightline.models.wrap import Model, probe_images, redraw
 
 Order = Literal["top-down", "bottom-up", "independent"]
 """top-down: from the logits to the image, keeping what was drawn; bottom-up: the other way; independent: one block at
@@ -31,35 +31,47 @@ class Block:
     """Layers that are drawn together."""
 
     name: str
-    """Path of the module that holds them."""
+    """Path of the module that holds them; empty for the network itself, with its class token or positions."""
     layers: tuple[str, ...]
     """Paths of the modules with weights, in the order in which a forward calls them."""
 
+    @property
+    def title(self) -> str:
+        """The name, or what stands for the network itself."""
+        return self.name or "own weights"
+
 
 def layers(model: Model) -> list[str]:
-    """Paths of the modules with weights of their own, in the order in which a forward calls them first.
+    """Paths of the modules with weights of their own that the logits depend on, in the order of a forward's calls.
 
-    Errors: `SightlineError` if one of them has weights but no `reset_parameters` to draw them with.
+    A module that is never called itself while its weights are used (the output projection of
+    `torch.nn.MultiheadAttention`) follows the module that holds it. The network itself, empty path, counts as called
+    where it holds weights.
     """
     called: list[str] = []
     handles = []
     for name, module in model.net.named_modules():
-        if next(module.parameters(recurse=False), None) is not None:
-            handles.append(module.register_forward_pre_hook(lambda _, __, name=name: called.append(name)))
+        handles.append(module.register_forward_pre_hook(lambda _, __, name=name: called.append(name)))
     try:
-        with frozen(model.net) as net, torch.no_grad():
-            net(probe_images(model))
+        with frozen(model.net) as net:
+            own = {n: list(m.parameters(recurse=False)) for n, m in net.named_modules()}
+            weights = [w.requires_grad_() for held in own.values() for w in held]
+            given = torch.autograd.grad(net(probe_images(model)).sum(), weights, allow_unused=True)
     finally:
         for handle in handles:
             handle.remove()
-    found = list(dict.fromkeys(called))
-    silent = [n for n in found if not callable(getattr(model.net.get_submodule(n), "reset_parameters", None))]
-    if silent:
-        raise SightlineError(
-            f"{model.name}: {', '.join(silent[:3])} hold weights but have no reset_parameters(); "
-            "give their classes one, which draws them as at the start of a training"
-        )
-    return found
+    used = {id(w) for w, gradient in zip(weights, given, strict=True) if gradient is not None}
+    order = {name: at for at, name in reversed(list(enumerate(called)))}
+    found = [name for name, held in own.items() if any(id(w) in used for w in held)]
+    return sorted(found, key=lambda name: _first(name, order))
+
+
+def _first(name: str, order: dict[str, int]) -> tuple[int, int]:
+    """When the module, or else the nearest one that holds it, is called first; the holder before what it holds."""
+    depth = 0
+    while name and name not in order:
+        name, depth = name.rpartition(".")[0], depth + 1
+    return order[name], depth
 
 
 def blocks(model: Model) -> list[Block]:
@@ -107,7 +119,7 @@ def stages(
             net.load_state_dict(model.net.state_dict())
         for name in block.layers:
             draw_anew(net.get_submodule(name), seed, name)
-        stage = replace(model, name=f"{model.name} without {block.name}", net=net, training=None)
+        stage = replace(model, name=f"{model.name} without {block.title}", net=net, training=None)
         # Found with noise, but properties of the calls and not of the weights: no need to find them at every stage
         stage.__dict__.update({name: getattr(model, name) for name in ("head_is_affine", "is_swift")})
         yield block, stage
@@ -116,6 +128,6 @@ def stages(
 def draw_anew(module: nn.Module, seed: int, name: str) -> None:
     """Weights and statistics of a module as at the start of a training, keyed by (seed, name)."""
     key = int(generator(seed, "randomize", name).integers(2**62))
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key)
-        module.reset_parameters()  # type: ignore[operator]
+        redraw(module)

@@ -27,6 +27,13 @@ class Block(nn.Module):
         return F.relu(self.second(F.relu(self.first(x))) + self.shortcut(x))
 
 
+def stem(width: int) -> nn.Sequential:
+    """(N, 1, h, w) -> (N, width, h / 4, w / 4)."""
+    return nn.Sequential(
+        nn.Conv2d(1, width, 5, 2, 2, bias=False), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
+    )  # fmt: skip
+
+
 class Small(nn.Module):
     """float32 (N, 1, h, w) -> logits (N, outputs). Features (N, 6 width, h / 8, w / 8) enter an average pooling.
 
@@ -36,9 +43,7 @@ class Small(nn.Module):
 
     def __init__(self, outputs: int, width: int = 16) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(1, width, 5, 2, 2, bias=False), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
-        )  # h / 4
+        self.stem = stem(width)
         self.body = nn.Sequential(
             Block(width, width),
             Block(width, 2 * width, 2),  # h / 8

@@ -222,24 +222,29 @@ def _not_finite(net: nn.Module) -> str:
 
 
 def untrained(model: Model, seed: int = 0) -> Model:
-    """A copy with random weights: the control that shows what the architecture alone points at.
-
-    Modules initialize themselves (`reset_parameters`); parameters that no module does this for (class tokens,
-    position embeddings) are drawn from a normal distribution of their own mean and deviation.
-    """
+    """A copy with random weights (`redraw`): the control that shows what the architecture alone points at."""
     net = copy.deepcopy(model.net)
-    fresh: set[int] = set()
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for module in net.modules():
-            reset = getattr(module, "reset_parameters", None)
-            if callable(reset):
-                reset()
-                fresh.update(map(id, module.parameters(recurse=False)))
-        for parameter in net.parameters():
-            if id(parameter) not in fresh and parameter.numel() > 1:
-                parameter.normal_(float(parameter.mean()), float(parameter.std()))
+            redraw(module)
     return replace(model, name="untrained", net=net, training=None)
+
+
+@torch.no_grad()
+def redraw(module: nn.Module) -> None:
+    """Draw the weights of one module anew, not of those it holds, and forget its statistics.
+
+    A module initializes itself (`reset_parameters`). Where it cannot (class tokens, positions, a layer of the user's
+    own), each parameter is drawn from a normal distribution of its own mean and deviation; a lone number stays.
+    """
+    reset = getattr(module, "reset_parameters", None)
+    if callable(reset):
+        reset()
+        return
+    for parameter in module.parameters(recurse=False):
+        if parameter.numel() > 1:
+            parameter.normal_(float(parameter.mean()), float(parameter.std()))
 
 
 def state_hash(net: nn.Module) -> str:

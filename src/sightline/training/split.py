@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from sightline.controls import digest
 from sightline.core import Array, DataError, Radiograph
 
 
@@ -32,7 +32,7 @@ def split_by_patient(radiographs: Sequence[Radiograph], val_share: float, fracti
     usable = "train" if "train" in splits else ""
     pool = [i for i, split in enumerate(splits) if split == usable]
     val = [i for i, split in enumerate(splits) if split == "val"]
-    ordered = sorted({patients[i] for i in pool}, key=lambda patient: _draw(seed, patient))
+    ordered = sorted({patients[i] for i in pool}, key=lambda patient: digest(seed, patient))
     held = set() if val else set(ordered[: math.ceil(val_share * len(ordered))])
     kept = [patient for patient in reversed(ordered) if patient not in held]  # from the end val is not taken from
     kept_set = set(kept[: math.ceil(fraction * len(kept))])
@@ -56,7 +56,3 @@ def _refuse_shared_patients(radiographs: Sequence[Radiograph]) -> None:
                 f"patient {radiograph.patient!r} is in two splits: {first.split!r} (radiograph {first.id!r}) and "
                 f"{radiograph.split!r} ({radiograph.id!r}); a patient must not validate what it trained"
             )
-
-
-def _draw(seed: int, patient: str) -> bytes:
-    return hashlib.sha256(f"{seed}\x1f{patient}".encode()).digest()
