@@ -13,11 +13,11 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "sightline"
 FLOORS = (
     ("core", "registry", "spec", "findings", "protocol"),
     ("geometry", "dicom", "images", "histogram", "binarize", "metrics", "stats", "store", "pickles", "controls",
-     "packing", "placed", "shapes", "imputing", "memory"),
+     "packing", "placed", "shapes", "imputing", "memory", "gaze"),
     ("inputs", "engine", "data", "models", "mapfiles"),
     ("methods", "training", "benchmark", "record"),
-    ("scoring", "explaining", "evaluate", "cases", "tuning", "analyses", "legacy", "casework", "sanity",
-     "faithfulness", "steadiness"),
+    ("scoring", "explaining", "evaluate", "cases", "tuning", "analyses", "legacy", "casework", "asking", "sanity",
+     "faithfulness", "steadiness", "agreement"),
     ("studies", "testing"),
     ("report", "checks", "commands", "cli"),
 )  # fmt: skip
@@ -27,7 +27,7 @@ WITH_TORCH = {
     "methods",
     "training",
     "explaining",
-    "casework",
+    "asking",
     "sanity",
     "faithfulness",
     "steadiness",

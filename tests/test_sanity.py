@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import sightline as sl
-from sightline.casework import another, cases, fine_maps
+from sightline.asking import fine_maps
+from sightline.casework import another, cases
 from sightline.models.randomize import blocks
 from sightline.protocol import CORRECTED
 from sightline.sanity import SCHEMA, Comparison, _preferred, entropy, forget

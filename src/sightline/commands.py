@@ -26,7 +26,7 @@ from sightline.evaluate import METRICS, evaluate
 from sightline.findings import choose
 from sightline.legacy import check_legacy, write_legacy
 from sightline.mapfiles import maps_in
-from sightline.metrics import metric_of
+from sightline.metrics import marks_metric, metric_of
 from sightline.metrics import metrics as metric_registry
 from sightline.record import describe
 from sightline.registry import Registry
@@ -90,7 +90,7 @@ def score_maps(
     records = chosen(protocol, binarizer, smooth, thresholds, cutoffs)
     check_legacy(legacy_csv, records, metrics, full)
     for name in metrics:
-        metric_of(name)
+        marks_metric(name)
     opened = dataset(data)
     wanted = choose(findings or None, opened.findings)
     folder = maps_in(maps, opened)

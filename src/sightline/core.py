@@ -18,7 +18,7 @@ Array = NDArray[Any]
 Size = tuple[int, int]
 """(H, W) in pixels."""
 
-MarkKind = Literal["region", "contours", "boxes", "points", "density"]
+MarkKind = Literal["region", "contours", "boxes", "points", "density", "fixations"]
 MapKind = Literal["map", "mask", "points"]
 """What the values of a map mean: graded evidence; an extent (0 or 1: its peak means nothing); points (its extent means
 nothing). A metric that asks what a kind cannot answer is not computed for it."""
@@ -110,7 +110,8 @@ class Mark:
     """(H, W) of the image the mark was made on."""
     read: Callable[[], Any] = field(repr=False, compare=False)
     """region: bool (H, W); contours: list of float (K, 2) as (row, col); boxes: float (K, 4) as (top, left, bottom,
-    right), edges; points: float (K, 2) as (row, col); density: float32 (H, W), sum 1."""
+    right), edges; points: float (K, 2) as (row, col); density: float32 (h, w) over the whole image, sum 1; fixations: a
+    `sightline.gaze.Gaze`."""
     outlines: int | None = None
     """Of a region: how many outlines the reader drew, where a file tells; they may touch or overlap."""
 
@@ -134,6 +135,9 @@ class Dataset:
     """Readers that left marks; the first is the reference standard ('truth')."""
     regions: tuple[str, ...] = ()
     """Anatomical regions for which `marks` answers under the reference reader."""
+    gaze_readers: tuple[str, ...] = ()
+    """Readers whose eyes were followed: `marks(id, 'gaze', reader)` gives their fixations, `marks(id, FINDING, reader)`
+    the density of the looking while they spoke of it."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """version, license, citation, notes found while loading ('warnings': tuple of str)."""
 

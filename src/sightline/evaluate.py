@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -28,10 +28,14 @@ METRICS = (
 
 _TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
 _TABLES = {"scores": Score, "maps": Ledger, "extents": Extent, "shapes": Shape}
-_SCHEMAS = {
-    name: pa.schema([(field, _TYPES[kind]) for field, kind in get_type_hints(row).items()])
-    for name, row in _TABLES.items()
-}
+
+
+def schema_of(row: type) -> pa.Schema:
+    """Columns of a table whose rows are named tuples."""
+    return pa.schema([(field, _TYPES[kind]) for field, kind in get_type_hints(row).items()])
+
+
+_SCHEMAS = {name: schema_of(row) for name, row in _TABLES.items()}
 
 
 def blocks(count: int, size: int = BLOCK) -> dict[str, range]:
@@ -69,18 +73,25 @@ def evaluate(
             rows = score_radiograph(data.radiographs[position], data, maps, names, chosen, findings, full)
             for name, some in rows._asdict().items():
                 told[name] += some
-
-        def write(folder: Path) -> None:
-            folder.mkdir()
-            for name, rows in told.items():
-                pq.write_table(as_table(rows, _SCHEMAS[name]), folder / f"{name}.parquet")
-
-        run.write_part("scores", key, write)
+        store(run, "scores", key, told, _SCHEMAS)
 
     run_units("scoring", list(units), lambda key: run.part("scores", key).exists(), work, workers=workers or _workers())
     for name in _TABLES:
         run.join_parts("scores", [f"{key}/{name}.parquet" for key in units], name)
     summarize(run, names, chosen, seed)
+
+
+def store(
+    run: Run, kind: str, key: str, told: Mapping[str, Sequence[tuple[Any, ...]]], schemas: Mapping[str, pa.Schema]
+) -> None:
+    """Write the rows of several tables as one part."""
+
+    def write(folder: Path) -> None:
+        folder.mkdir()
+        for name, rows in told.items():
+            pq.write_table(as_table(rows, schemas[name]), folder / f"{name}.parquet")
+
+    run.write_part(kind, key, write)
 
 
 def summarize(run: Run, names: Sequence[str], chosen: Sequence[Protocol], seed: int) -> None:

@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from sightline.casework import Case, Rows, another, as_seen, fine, logits, prepared, worked
+from sightline.asking import logits, prepared
+from sightline.casework import Case, Rows, another, as_seen, fine, worked
 from sightline.controls import generator
 from sightline.core import NAN, Array, Frame, Maps, SaliencyMap
 from sightline.imputing import imputed

@@ -36,6 +36,25 @@ CHEXPERT = (
 )
 """The fourteen CheXpert labels, in the order of the probability vectors of CheXlocalize."""
 
+SPOKEN = {
+    "Cardiomegaly": ("cardiomegaly", "heart is enlarged", "enlarged heart", "cardiac silhouette is enlarged",
+                     "enlarged cardiac silhouette"),
+    "Enlarged Cardiomediastinum": ("enlarged cardiomediastinum", "mediastinum is wide", "widened mediastinum",
+                                   "mediastinal widening"),
+    "Lung Lesion": ("lung lesion", "nodule", "mass"),
+    "Lung Opacity": ("opacity", "opacities", "opacification"),
+    "Edema": ("edema", "vascular congestion"),
+    "Consolidation": ("consolidation",),
+    "Pneumonia": ("pneumonia", "infection", "infectious"),
+    "Atelectasis": ("atelectasis", "atelectatic", "collapse"),
+    "Pneumothorax": ("pneumothorax",),
+    "Pleural Effusion": ("effusion",),
+    "Pleural Other": ("pleural thickening", "pleural scarring"),
+    "Fracture": ("fracture",),
+    "Support Devices": ("support devices", "tube", "catheter", "pacemaker", "picc", "line is", "wires"),
+}  # fmt: skip
+"""Finding -> words by which radiologists speak of it, affirmed or denied."""
+
 NIH = (
     "Atelectasis",
     "Cardiomegaly",

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
-from sightline.casework import Case, another, fine, fine_maps, logits, prepared, worked
+from sightline.asking import fine_maps, logits, prepared
+from sightline.casework import Case, another, fine, worked
 from sightline.core import NAN, Array, DataError, SaliencyMap
 from sightline.methods import Of, Pass, method_of
 from sightline.methods.gradient import noisy

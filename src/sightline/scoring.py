@@ -27,7 +27,7 @@ from sightline.core import (
     status_of,
 )
 from sightline.geometry import place_whole, region
-from sightline.metrics import MetricFacts, metric_of
+from sightline.metrics import MetricFacts, marks_metric, metric_of
 from sightline.metrics.localization import peaks
 from sightline.placed import Placed, lay
 from sightline.protocol import Protocol, adjusted, protocols
@@ -170,6 +170,7 @@ def _measure(
 ) -> dict[str, tuple[float, str, str]]:
     out = {}
     for spec in names:
+        marks_metric(spec)
         facts = metric_of(spec)[0].facts
         if not _applies(facts, m):
             continue

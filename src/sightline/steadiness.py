@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from sightline.casework import Case, fine_maps, logits, prepared, worked
+from sightline.asking import fine_maps, logits, prepared
+from sightline.casework import Case, worked
 from sightline.controls import generator
 from sightline.core import NAN, Array
 from sightline.methods import Of

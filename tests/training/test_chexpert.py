@@ -15,11 +15,11 @@ from sightline.data import dataset
 from sightline.explaining import explain
 from sightline.models import open_model
 from sightline.models.ensemble import open_any
+from sightline.models.losses import masked_loss, three_class_loss
 from sightline.models.triples import Triples
 from sightline.store import Run
 from sightline.training import chexpert
 from sightline.training.chexpert import train_chexpert
-from sightline.training.labels import masked_loss, three_class_loss
 
 SMALL: dict[str, Any] = {
     "data": "phantom:60?size=48&uncertain=0.3&start=300", "arch": "small", "policies": ("ignore", "3-class"), "runs": 1,

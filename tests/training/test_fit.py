@@ -20,8 +20,9 @@ from train_blobs import train
 from sightline.core import DataError, Dataset, Radiograph, RunError, SightlineError
 from sightline.methods import saliency
 from sightline.models import Model, open_model, state_hash
+from sightline.models.losses import masked_loss
 from sightline.training import fit
-from sightline.training.labels import label_matrix, masked_loss
+from sightline.training.labels import label_matrix
 
 
 def small(findings: tuple[str, ...] = FINDINGS) -> Model:

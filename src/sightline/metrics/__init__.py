@@ -3,7 +3,8 @@
 A metric declares what it takes, and `sightline.scoring` prepares that once for all metrics of a map:
 
 - `confusion`: `Confusion` counts of the binarized map; - `histogram`: the `JointHistogram`; - `peaks`: `Peaks`;
-- `mask`: (predicted, true) bool (H, W); - `map`: (values float32 (H, W), true bool (H, W)).
+- `mask`: (predicted, true) bool (H, W); - `map`: (values float32 (H, W), true bool (H, W));
+- `glance`: a `Glance` of the map beside where a reader looked, which `sightline.agreement` prepares.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Literal
 from sightline.core import UnknownNameError
 from sightline.registry import Entry, Registry
 
-__all__ = ["MetricFacts", "metric_of", "metrics"]
+__all__ = ["MetricFacts", "marks_metric", "metric_of", "metrics"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +24,10 @@ class MetricFacts:
 
     title: str
     """For axes and table heads."""
-    takes: Literal["confusion", "histogram", "peaks", "mask", "map"]
+    takes: Literal["confusion", "histogram", "peaks", "mask", "map", "glance"]
     higher_is_better: bool
     range: tuple[float, float]
-    """Inclusive. Its worse end is the score of a map that failed."""
+    """Inclusive. Its worse end is the score of a map that failed; of a `glance`, that of a map of one value is."""
     source: str
     """Where it is defined: DOI or arXiv id."""
 
@@ -35,11 +36,14 @@ class MetricFacts:
         return self.range[0] if self.higher_is_better else self.range[1]
 
 
+SPOKEN = "spoken"
 metrics: Registry[MetricFacts] = Registry("metric", MetricFacts)
 
 
 def metric_of(spec: str) -> tuple[Entry[MetricFacts], str]:
     """The metric that 'NAME' or 'NAME@BINARIZER' names, and its own binarizer ('' for the protocol's).
+
+    Of a `glance`, 'NAME@spoken' is the same for the looking while the finding was spoken of.
 
     >>> entry, binarizer = metric_of("iou@above:0.4")
     >>> entry.name, binarizer
@@ -47,6 +51,8 @@ def metric_of(spec: str) -> tuple[Entry[MetricFacts], str]:
     """
     name, at, binarizer = spec.partition("@")
     entry = metrics[name]
+    if entry.facts.takes == "glance" and binarizer in ("", SPOKEN):
+        return entry, binarizer
     if at and (entry.facts.takes != "confusion" or not binarizer):
         raise UnknownNameError(
             f"{spec!r}: a binarizer after '@' is for metrics of a mask "
@@ -55,5 +61,12 @@ def metric_of(spec: str) -> tuple[Entry[MetricFacts], str]:
     return entry, binarizer
 
 
+def marks_metric(spec: str) -> None:
+    """Errors: `UnknownNameError` for what is no metric of a map against a mark."""
+    if metric_of(spec)[0].facts.takes == "glance":
+        raise UnknownNameError(f"{spec!r} compares maps with gaze, not with marks; `sightline gaze` does that")
+
+
 from sightline.metrics import boxes as _boxes  # noqa: E402, F401  (registers on import)
+from sightline.metrics import gaze as _gaze  # noqa: E402, F401
 from sightline.metrics import localization as _localization  # noqa: E402, F401

@@ -19,6 +19,7 @@ from sightline.findings import CHEXPERT
 from sightline.models.checkpoint import load_weights
 from sightline.models.localizers import RetinaNet, UNet
 from sightline.models.small import Small
+from sightline.models.taught import TEACHING, Taught
 from sightline.models.triples import Pairs, Triples
 from sightline.models.wrap import Model, TrainingRecord
 from sightline.models.zoo import classifier, models, open_model
@@ -115,15 +116,38 @@ def _by_states(
     outputs = [f"{finding} {state}" for finding in names for state in states]
     inner = open_model(f"{arch}?{side=}" if side else arch, outputs, seed=torch.initial_seed())
     spec = f"{kind}:{arch}?side={inner.side}"
-    habits: dict[str, Any] = {"channels": inner.channels, "mean": inner.mean, "std": inner.std}
-    if inner.features is not None:
-        habits["features"] = f"net.{inner.features}"
+    habits = _habits(inner)
     if checkpoint:
         load_weights(inner.net, Path(checkpoint))
     model = classifier(spec, lambda _: wrapper(inner.net), "", names, inner.side, inner.resize, **habits)
     if not checkpoint:
         return model
     return replace(model, name=Path(checkpoint).stem, training=TrainingRecord(f"as in {checkpoint}"))
+
+
+def _habits(inner: Model) -> dict[str, Any]:
+    """How a network that holds another one as `net` is to be wrapped."""
+    habits: dict[str, Any] = {"channels": inner.channels, "mean": inner.mean, "std": inner.std}
+    if inner.features is not None and inner.cut is not None:
+        prefix = f"[{inner.cut.prefix}:]" if inner.cut.layout == "tokens" else ""  # counted by the inner one
+        habits["features"] = f"net.{inner.cut.where}{prefix}"
+    return habits
+
+
+@models("gaze", argument="an architecture of the zoo", source="Kim, Zhou and Lipton 2021 (DenseNet-Aug)")
+def gaze(
+    arch: str, findings: Findings, *, by: str = "decoder", weight: float = 1.0, checkpoint: str = "", side: int = 0
+) -> Model:
+    """Any of the zoo taught by gaze, by a decoder, its own Grad-CAM or a gate: 'gaze:densenet121?by=gate&weight=10'."""
+    if by not in TEACHING or not weight >= 0:
+        raise SightlineError(f"gaze:{arch}?by={by}&weight={weight}; allowed: by {', '.join(TEACHING)}, weight from 0")
+    names = findings or CHEXPERT
+    inner = open_model(f"{arch}?{side=}" if side else arch, names, seed=torch.initial_seed())
+    if inner.cut is None:
+        raise SightlineError(f"gaze:{arch}: {inner.name} has no spatial features to teach; name one that has")
+    cut, spec = inner.cut, f"gaze:{arch}?{by=!s}&{weight=}&side={inner.side}"
+    return classifier(spec, lambda _: Taught(inner.net, cut, by, weight), checkpoint, names, inner.side, inner.resize,
+                      **_habits(inner))  # fmt: skip
 
 
 @models("torchvision", argument="name of a torchvision classifier", source="https://docs.pytorch.org/vision")

@@ -61,6 +61,14 @@ class Cut:
         channels, height, width = self.shape
         return raw[:, self.prefix :].transpose(1, 2).reshape(raw.shape[0], channels, height, width)
 
+    def weighed(self, raw: Tensor, gate: Tensor) -> Tensor:
+        """What the network passes there, its places weighed by a gate (N, 1, h', w'); tokens before the grid as is."""
+        if self.layout == "nchw":
+            return raw * gate
+        if self.layout == "nhwc":
+            return raw * gate.permute(0, 2, 3, 1)
+        return torch.cat([raw[:, : self.prefix], raw[:, self.prefix :] * gate.flatten(2).transpose(1, 2)], 1)
+
 
 @dataclass(slots=True)
 class Joint:
@@ -247,19 +255,26 @@ def severed(net: nn.Module, cut: Cut, given: Tensor | None = None) -> Iterator[J
     given: what the head works on instead of the body's output, of the same shape.
     """
     joint = Joint(given)
+    with changed(net, cut, joint.sever):
+        yield joint
+
+
+@contextmanager
+def changed(net: nn.Module, cut: Cut, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Inside, the head of `net` works on `change(what the network passes at the cut)`, of the same shape."""
     if not cut.calls:
-        handle = _module(net, cut.where).register_forward_hook(lambda module, args, output: joint.sever(output))
+        handle = _module(net, cut.where).register_forward_hook(lambda module, args, output: change(output))
         try:
-            yield joint
+            yield
         finally:
             handle.remove()
         return
 
     def visit(index: int, name: str, source: Tensor, call: Callable[[Tensor], Any]) -> Any:
-        return call(joint.sever(source) if index in cut.calls else source)
+        return call(change(source) if index in cut.calls else source)
 
     with _Watch(visit):
-        yield joint
+        yield
 
 
 def logits_of(net: nn.Module, cut: Cut, x: Tensor, features: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from sightline.findings import choose
 from sightline.legacy import check_legacy, write_legacy
 from sightline.methods import Of, Precision
 from sightline.methods import methods as method_registry
-from sightline.metrics import metric_of
+from sightline.metrics import marks_metric
 from sightline.models import Model, untrained
 from sightline.models.ensemble import Ensemble, open_any
 from sightline.models.zoo import open_model
@@ -142,7 +142,7 @@ def localization(
 def _check_names(metrics: Sequence[str], methods: Sequence[str]) -> None:
     """Look every name up before any work is done. Errors: `UnknownNameError`, `DataError`."""
     for name in metrics:
-        metric_of(name)
+        marks_metric(name)
     check_methods(methods)
     if not methods or not metrics:
         raise DataError("name at least one method and one metric; `sightline list` shows them")

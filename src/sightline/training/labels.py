@@ -1,4 +1,4 @@
-"""Labels and the losses they call for: what an uncertain label counts as is a choice with a name."""
+"""Labels: what an uncertain one counts as is a choice with a name."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-from torch import Tensor
-from torch.nn import functional as F
 
-from sightline.controls import generator
-from sightline.core import Array, DataError, Dataset, Radiograph
+from sightline.controls import digest, generator
+from sightline.core import Array, DataError, Dataset, Mark, Radiograph
 
 Uncertain = Literal["ignore", "zeros", "ones", "3-class"]
 """What an uncertain label (-1) becomes: unknown, absent, present, or a class of its own. Irvin et al. 2019,
@@ -59,20 +57,21 @@ def dealt_anew(data: Dataset, seed: int) -> Dataset:
     return replace(data, radiographs=tuple(radiographs), spec=f"{data.spec or data.name}, labels dealt anew ({seed})")
 
 
-def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean binary cross-entropy of logits (B, F) over the labels (B, F) that are not NaN; 0 if none is known."""
-    known = ~labels.isnan()
-    each = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(), reduction="none")
-    return (each * known).sum() / known.sum().clamp(min=1)
+def gaze_dealt_anew(data: Dataset, seed: int) -> Dataset:
+    """The same radiographs and labels, each with the gaze at a radiograph of another patient, drawn by seed.
 
-
-def three_class_loss(triples: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of triples (B, 3 F): uncertain, negative, positive; labels (B, F) of -1, 0, 1, NaN = unknown.
-
-    >>> round(float(three_class_loss(Tensor([[0, 0, 0]]), Tensor([[-1]]))), 4)  # log 3
-    1.0986
+    What a network learns from it can only be where one looks at any film: the control of training on gaze.
     """
-    known = ~labels.isnan()
-    classes = (labels.nan_to_num() + 1).long().flatten()  # (B F,)
-    each = F.cross_entropy(triples.reshape(-1, 3), classes, reduction="none").reshape(labels.shape)
-    return (each * known).sum() / known.sum().clamp(min=1)
+    radiographs = sorted(data.radiographs, key=lambda r: digest(seed, "gaze", r.id))
+    patients = list(dict.fromkeys(r.patient for r in radiographs))
+    first = {r.patient: r.id for r in reversed(radiographs)}
+    after = dict(zip(patients, [*patients[1:], *patients[:1]], strict=True))
+    given = {r.id: first[after[r.patient]] for r in radiographs}
+
+    def marks(radiograph: str, finding: str, reader: str) -> Mark | None:
+        if reader not in data.gaze_readers:
+            return data.marks(radiograph, finding, reader)
+        mark = data.marks(given[radiograph], finding, reader)
+        return None if mark is None else replace(mark, radiograph=radiograph)
+
+    return replace(data, marks=marks, spec=f"{data.spec or data.name}, gaze dealt anew ({seed})")

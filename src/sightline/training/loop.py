@@ -18,10 +18,10 @@ from sightline.engine import progress
 from sightline.metrics.classification import auroc
 from sightline.models import Model, TrainingRecord, state_hash, study_probabilities
 from sightline.models.checkpoint import load_safely, load_weights, save_checkpoint, save_whole
+from sightline.models.losses import masked_loss, three_class_loss
 from sightline.models.triples import Triples
 from sightline.store import Run
 from sightline.training.augment import augment
-from sightline.training.labels import masked_loss, three_class_loss
 from sightline.training.team import Team
 
 Precision = Literal["float32", "bfloat16"]

@@ -1,9 +1,9 @@
-"""What a localizer learns from: the marks of every training image on a coarse grid, in one file of the run."""
+"""What a network learns from besides labels: marks or gaze at every training image on a coarse grid, in one file."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from sightline import geometry
-from sightline.core import Array, DataError, Dataset, Radiograph
+from sightline.core import Array, DataError, Dataset, Frame, Radiograph
 from sightline.engine import progress
+from sightline.gaze import KERNELS, WHOLE, density
+from sightline.gaze import grid as fine_grid
 from sightline.models import Model
 from sightline.store import Run
 
@@ -23,31 +25,38 @@ UNKNOWN = -1
 def gridded(run: Run, model: Model, data: Dataset, radiographs: Sequence[Radiograph], workers: int) -> Path:
     """File of int8 (n, F, grid, grid): percent of each cell that is marked, `UNKNOWN` for a finding without a mark.
 
-    A finding that is labeled absent is marked nowhere. The model's network has a `grid`.
-    Errors: `DataError` if the data set marks nothing of what the model finds.
+    A finding that is labeled absent is marked nowhere. The model's network has a `grid`. Of one that `learns` from
+    'gaze', (n, 1, grid, grid): the density of the looking in percent of its peak, `UNKNOWN` where there is none.
+    Errors: `DataError` if the data set marks nothing of what the model finds, or has no gaze.
     """
-    if not data.readers or not set(model.findings) & set(data.findings):
+    if getattr(model.net, "learns", "marks") == "gaze":
+        kind, count, planes = "gaze", 1, _gaze_plane
+        lacking = not data.gaze_readers
+    else:
+        kind, count, planes = "marks", len(model.findings), _planes
+        lacking = not data.readers or not set(model.findings) & set(data.findings)
+    if lacking:
         raise DataError(
-            f"{data.spec!r} marks none of {', '.join(model.findings)}; a localizer needs marks to learn from"
+            f"{data.spec!r} has no {kind} for {', '.join(model.findings)}; {model.name} needs some to learn"
         )
     grid = int(model.net.grid)  # type: ignore[arg-type]
-    key = f"{grid}-{hashlib.sha256(repr(model.findings).encode()).hexdigest()[:8]}"
+    key = f"{grid}-{hashlib.sha256(repr((kind, model.findings)).encode()).hexdigest()[:8]}"
     part = run.part("marks", key)
     if not part.is_dir():
-        run.write_part("marks", key, partial(_write, model=model, data=data, radiographs=radiographs, grid=grid,
-                                             workers=workers))  # fmt: skip
+        made = partial(planes, model, data, grid)
+        run.write_part("marks", key, partial(_write, made, (count, grid, grid), radiographs, workers))
     return part / "marks.npy"
 
 
 def _write(
-    folder: Path, model: Model, data: Dataset, radiographs: Sequence[Radiograph], grid: int, workers: int
-) -> None:
+    made: Callable[[Radiograph], Array], shape: tuple[int, ...], radiographs: Sequence[Radiograph], workers: int,
+    folder: Path,
+) -> None:  # fmt: skip
     folder.mkdir(parents=True)
-    shape = (len(radiographs), len(model.findings), grid, grid)
-    marks = np.lib.format.open_memmap(folder / "marks.npy", "w+", np.int8, shape)
+    marks = np.lib.format.open_memmap(folder / "marks.npy", "w+", np.int8, (len(radiographs), *shape))
     with ThreadPoolExecutor(workers) as pool, progress() as bar:
         task = bar.add_task("marks", total=len(radiographs), unit="images")
-        for index, planes in enumerate(pool.map(partial(_planes, model, data, grid), radiographs)):
+        for index, planes in enumerate(pool.map(made, radiographs)):
             marks[index] = planes
             bar.advance(task)
     marks.flush()
@@ -69,4 +78,22 @@ def _planes(model: Model, data: Dataset, grid: int, radiograph: Radiograph) -> A
             continue
         _, frame = geometry.input_frame(mark.size, model.side, model.resize)
         out[place] = np.rint(100 * geometry.cut(mask, frame, (grid, grid)))
+    return out
+
+
+def _gaze_plane(model: Model, data: Dataset, grid: int, radiograph: Radiograph) -> Array:
+    """int8 (1, grid, grid): the first reader's density, by duration and one degree wide, on what the model sees."""
+    out = np.full((1, grid, grid), UNKNOWN, np.int8)
+    mark = data.marks(radiograph.id, WHOLE, data.gaze_readers[0])
+    if mark is None:
+        return out
+    gaze = mark.read()
+    shape = fine_grid(gaze.size)
+    looked = density(gaze, KERNELS["corrected"], shape)
+    _, frame = geometry.input_frame(gaze.size, model.side, model.resize)
+    scale = np.array([shape[0] / gaze.size[0], shape[1] / gaze.size[1]] * 2)
+    top, left, bottom, right = (np.array(frame.box) * scale).tolist()
+    plane = geometry.cut(looked, Frame(shape, (top, left, bottom, right)), (grid, grid))
+    if plane.max() > 0:
+        out[0] = np.rint(100 * plane / plane.max())
     return out

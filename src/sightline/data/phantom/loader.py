@@ -11,13 +11,16 @@ import numpy as np
 
 from sightline.core import Array, DataError, Dataset, Mark, Radiograph
 from sightline.data import datasets
+from sightline.data.phantom.gaze import LOOKER, look
 from sightline.data.phantom.readers import READER, contour, misses, point
 from sightline.data.phantom.render import render
 from sightline.data.phantom.scene import Scene, patient_of, scene
 from sightline.findings import CHEXLOCALIZE, canonical
+from sightline.gaze import WHOLE, Gaze, spoken_density
 
 REGIONS = ("Right Lung", "Left Lung", "Mediastinum", "Heart", "Aortic Knob")
 TRUTH, CONTOURS, POINTS = "truth", "simulated radiologist", "simulated radiologist points"
+LOOKERS = ("simulated gaze", "simulated gaze of another")
 ARTIFACTS = ("marker", "text", "drain")
 SPLITS = (("train", 0.6), ("val", 0.15), ("test", 0.25))
 
@@ -36,6 +39,8 @@ class Phantom:
     """Chance that the shortcut agrees with the label of its finding."""
     uncertain: float = 0.0
     """Chance that a training label is reported as uncertain (-1)."""
+    gazed: float = 1.0
+    """Share of the films whose reading was followed."""
 
     def scene(self, index: int) -> Scene:
         made = scene(self.seed, index)
@@ -90,6 +95,8 @@ class Phantom:
         """Marks of the truth, of the two simulated readers, of regions and of the shortcut."""
         index = int(radiograph.removeprefix("phantom"))
         made = self.scene(index)
+        if reader in LOOKERS:
+            return self._looked(radiograph, index, finding, reader)
         known = {*made.findings, *REGIONS, *(("Shortcut",) if made.artifact else ())}
         if finding not in known or (reader != TRUTH and finding not in made.findings):
             return None
@@ -109,6 +116,22 @@ class Phantom:
         if reader == CONTOURS:
             return Mark(radiograph, finding, reader, "region", size, lambda: contour(READER, mask(), key))
         return Mark(radiograph, finding, reader, "points", size, lambda: point(READER, mask(), key))
+
+    def gaze(self, index: int, reader: str) -> Gaze:
+        """How a simulated reader looked at a film."""
+        made = self.scene(index)
+        findings = tuple(finding for finding in CHEXLOCALIZE if finding in made.findings)
+        key = (self.seed, 10, index, LOOKERS.index(reader))
+        return look(render(made, self.size).masks, findings, key, f"phantom{index:06d}", reader)
+
+    def _looked(self, radiograph: str, index: int, finding: str, reader: str) -> Mark | None:
+        """All of a reading, or the density while a finding was spoken of."""
+        if np.random.default_rng((self.seed, 11, index)).random() >= self.gazed:
+            return None
+        gaze = self.gaze(index, reader)
+        if finding == WHOLE:
+            return Mark(radiograph, WHOLE, reader, "fixations", gaze.size, lambda: gaze)
+        return spoken_density(gaze, finding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +167,15 @@ def phantom(
     shortcut: str = "",
     correlation: float = 0.95,
     uncertain: float = 0.0,
+    gazed: float = 1.0,
 ) -> Dataset:
     """Rendered chest radiographs with known findings, simulated readers and true counterfactuals.
 
     argument: how many radiographs, 'phantom:200'; size: pixels of the shorter side; start: first index (any image is
     made alone from seed and index); split: keep 'train', 'val' or 'test'; shortcut: 'marker:Cardiomegaly',
     'text:Edema' or 'drain:Pneumothorax' draws that artifact so that it agrees with the label with chance
-    `correlation`; uncertain: share of the training labels that is reported as -1. Errors: `DataError` for a count,
-    size, split, share or shortcut that cannot be.
+    `correlation`; uncertain: share of the training labels that is reported as -1; gazed: share of the films whose
+    reading was followed. Errors: `DataError` for a count, size, split, share or shortcut that cannot be.
     """
     try:
         count = int(argument or "200")
@@ -164,6 +188,8 @@ def phantom(
         )
     if not 0 <= uncertain < 1:
         raise DataError(f"uncertain={uncertain}: give the share of training labels, from 0 below 1")
+    if not 0 <= gazed <= 1:
+        raise DataError(f"gazed={gazed}: give the share of films with gaze, from 0 to 1")
     artifact, _, target = shortcut.partition(":")
     target = canonical(target)
     if shortcut and (artifact not in ARTIFACTS or target not in CHEXLOCALIZE or not 0 <= correlation <= 1):
@@ -171,12 +197,12 @@ def phantom(
             f"shortcut={shortcut!r} with correlation={correlation}: give ARTIFACT:FINDING, one of "
             f"{', '.join(ARTIFACTS)}, a finding among {', '.join(CHEXLOCALIZE)}, and a correlation from 0 to 1"
         )
-    made = Phantom(seed, size, artifact if shortcut else "", target, correlation, uncertain)
+    made = Phantom(seed, size, artifact if shortcut else "", target, correlation, uncertain, gazed)
     indices: Sequence[int] = range(start, start + count)
     if split:
         indices = [index for index in indices if made.split(index) == split]
-    facts: dict[str, Any] = {"reader": asdict(READER), "phantom": made, "warnings": ()}
+    facts: dict[str, Any] = {"reader": asdict(READER), "looker": asdict(LOOKER), "phantom": made, "warnings": ()}
     return Dataset(
         "phantom", f"phantom:{count}", CHEXLOCALIZE, _Radiographs(made, indices), made.mark,
-        (TRUTH, CONTOURS, POINTS), REGIONS, facts,
+        (TRUTH, CONTOURS, POINTS), REGIONS, LOOKERS, facts,
     )  # fmt: skip

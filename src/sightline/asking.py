@@ -1,0 +1,70 @@
+"""What studies ask a model: radiographs as it sees them, its logits, and maps of all findings at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from sightline.casework import Case
+from sightline.core import Array, DataError, Frame, SightlineError
+from sightline.inputs import fit_image
+from sightline.methods import Of, Pass, run_method, target_indices
+from sightline.models import Model
+from sightline.models.frozen import frozen
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Radiographs as a model sees them."""
+
+    ids: tuple[str, ...]
+    x: torch.Tensor
+    """(N, C, side, side)."""
+    seen: Array
+    """float32 (N, side, side) in [0, 1], before the network's own units."""
+    frames: tuple[Frame, ...]
+
+
+def prepared(model: Model, some: Sequence[Case]) -> Batch | None:
+    """The readable radiographs, each once; None without any. The others have their status from `explain`."""
+    found = {}
+    for radiograph in {case.radiograph.id: case.radiograph for case in some}.values():
+        try:
+            found[radiograph.id] = fit_image(radiograph.read(), model.side, model.resize)
+        except DataError:
+            continue
+    if not found:
+        return None
+    seen = np.stack([image for image, _ in found.values()])
+    x = model.normalize(torch.from_numpy(seen)).to(model.device)
+    return Batch(tuple(found), x, seen, tuple(frame for _, frame in found.values()))
+
+
+def logits(model: Model, x: torch.Tensor) -> Array:
+    """Of images (N, C, side, side) on the model's device, sixteen at a time: float64 (N, F)."""
+    x = x.contiguous(memory_format=torch.channels_last)  # an eighth faster on processors, equal on accelerators
+    with frozen(model.net) as net, torch.no_grad():
+        parts = [net(x[start : start + 16]) for start in range(0, len(x), 16)]
+    found: Array = torch.cat(parts).double().cpu().numpy()
+    return found
+
+
+def fine_maps(
+    model: Model, methods: Sequence[str], x: torch.Tensor, ids: Sequence[str], seed: int, of: Of
+) -> dict[str, Array]:
+    """Method -> float32 (N, F, side, side), NaN where it refuses."""
+    targets = target_indices(model, None)
+    found: dict[str, Array] = {}
+    with Pass(model, x, ids=ids, seed=seed, of=of) as p:
+        for method in methods:
+            try:
+                maps = run_method(p, method, targets)
+            except SightlineError:
+                maps = x.new_full((len(x), len(targets), *x.shape[2:]), torch.nan)
+            enlarged = F.interpolate(maps, x.shape[2:], mode="bilinear", align_corners=False)
+            found[method] = enlarged.cpu().numpy()
+    return found

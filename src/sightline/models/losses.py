@@ -1,0 +1,25 @@
+"""Losses over labels of which some are unknown."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean binary cross-entropy of logits (B, F) over the labels (B, F) that are not NaN; 0 if none is known."""
+    known = ~labels.isnan()
+    each = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(), reduction="none")
+    return (each * known).sum() / known.sum().clamp(min=1)
+
+
+def three_class_loss(triples: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of triples (B, 3 F): uncertain, negative, positive; labels (B, F) of -1, 0, 1, NaN = unknown.
+
+    >>> round(float(three_class_loss(Tensor([[0, 0, 0]]), Tensor([[-1]]))), 4)  # log 3
+    1.0986
+    """
+    known = ~labels.isnan()
+    classes = (labels.nan_to_num() + 1).long().flatten()  # (B F,)
+    each = F.cross_entropy(triples.reshape(-1, 3), classes, reduction="none").reshape(labels.shape)
+    return (each * known).sum() / known.sum().clamp(min=1)

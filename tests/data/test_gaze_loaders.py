@@ -1,0 +1,234 @@
+"""Eye-Gaze-CXR and REFLACX: written from the phantom and read back, and what is wrong with a file told by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import sightline as sl
+from sightline.core import DataError
+from sightline.data.egd import TRANSCRIPTS
+from sightline.data.fixations import read_samples
+from sightline.data.write import write
+from sightline.gaze import KERNELS, WHOLE, Gaze, density
+from sightline.geometry import region
+
+SPEC = "phantom:5?size=128&gazed=0.5"
+
+
+@pytest.fixture(scope="module")
+def phantom() -> sl.Dataset:
+    return sl.dataset(SPEC)
+
+
+@pytest.fixture(scope="module")
+def egd(phantom: sl.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(phantom, "egd", tmp_path_factory.mktemp("egd") / "set", progress=False)
+
+
+@pytest.fixture(scope="module")
+def reflacx(phantom: sl.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(phantom, "reflacx", tmp_path_factory.mktemp("reflacx") / "set", progress=False)
+
+
+def copy(source: Path, target: Path) -> Path:
+    """A copy whose tables can be spoiled; images are linked."""
+    for file in source.rglob("*"):
+        to = target / file.relative_to(source)
+        if file.is_file():
+            to.parent.mkdir(parents=True, exist_ok=True)
+            to.write_bytes(file.read_bytes()) if file.suffix in (".csv", ".json") else to.symlink_to(file)
+    return target
+
+
+def gaze_of(data: sl.Dataset, radiograph: str, reader: int = 0) -> Gaze | None:
+    mark = data.marks(radiograph, WHOLE, data.gaze_readers[reader])
+    return None if mark is None else mark.read()
+
+
+def test_some_phantom_films_have_gaze_and_some_have_none(phantom: sl.Dataset) -> None:
+    there = [gaze_of(phantom, r.id) is not None for r in phantom.radiographs]
+    assert any(there) and not all(there)
+
+
+def test_egd_comes_back_to_a_pixel(phantom: sl.Dataset, egd: Path) -> None:
+    data = sl.dataset(f"egd:{egd}")
+    assert [r.id for r in data.radiographs] == [r.id for r in phantom.radiographs]
+    for mine, theirs in zip(data.radiographs, phantom.radiographs, strict=True):
+        assert mine.patient == theirs.patient and mine.facts["sex"] == str(theirs.facts["sex"])[0]
+        assert {f: mine.labels[f] for f in phantom.findings} == theirs.labels
+        np.testing.assert_allclose(mine.read(), theirs.read(), atol=0.003)
+        for name in ("Left Lung", "Right Lung", "Mediastinum", "Aortic Knob"):
+            masks = [region(d.marks(mine.id, name, d.truth)) for d in (data, phantom)]
+            assert (masks[0] == masks[1]).all()
+        own, other = gaze_of(data, mine.id), gaze_of(phantom, mine.id)
+        if other is None:
+            assert own is None
+            continue
+        assert own is not None and own.size == other.size and not own.left_out
+        assert np.abs(own.places - other.places).max() <= 0.5
+        np.testing.assert_allclose([own.begin, own.duration], [other.begin, other.duration], atol=1e-9)
+        assert [p.text for p in own.phrases] == [p.text for p in other.phrases]
+        np.testing.assert_array_equal(np.isfinite(own.pupil), np.isfinite(other.pupil))
+
+
+def test_rectangles_of_egd_are_in_the_order_of_its_columns(phantom: sl.Dataset, egd: Path) -> None:
+    data = sl.dataset(f"egd:{egd}")
+    name = data.radiographs[0].id
+    mark = data.marks(name, "Heart Box", data.truth)
+    rows, cols = (np.flatnonzero(region(phantom.marks(name, "Heart", "truth")).any(axis)) for axis in (1, 0))
+    assert mark.read().tolist() == [[rows[0], cols[0], rows[-1] + 1, cols[-1] + 1]]
+
+
+def test_samples_of_the_tracker_add_up_to_the_same_density(egd: Path) -> None:
+    fixed, raw = sl.dataset(f"egd:{egd}"), sl.dataset(f"egd:{egd}?gaze=raw")
+    for r in fixed.radiographs:
+        if (gaze := gaze_of(fixed, r.id)) is not None:
+            densities = [density(g, KERNELS["corrected"], (32, 32)).ravel() for g in (gaze, gaze_of(raw, r.id))]
+            assert np.corrcoef(densities)[0, 1] > 0.995
+
+
+def test_screen_coordinates_serve_where_the_release_has_no_others(egd: Path, tmp_path: Path) -> None:
+    other = copy(egd, tmp_path / "set")
+    table = pd.read_csv(other / "fixations.csv").drop(columns=["X_ORIGINAL", "Y_ORIGINAL"])
+    table.to_csv(other / "fixations.csv", index=False)
+    for r in sl.dataset(f"egd:{egd}").radiographs:
+        own, screen = gaze_of(sl.dataset(f"egd:{egd}"), r.id), gaze_of(sl.dataset(f"egd:{other}"), r.id)
+        assert own is None or np.abs(own.places - screen.places).max() <= 1
+
+
+def test_what_egd_holds_besides_fixations_is_counted(egd: Path, tmp_path: Path) -> None:
+    """Off the image, without numbers, backwards in time, calibration screens, two sessions; any order, with a BOM."""
+    other = copy(egd, tmp_path / "set")
+    table = pd.read_csv(other / "fixations.csv")
+    name = table["DICOM_ID"][0]
+    first = table[table["DICOM_ID"] == name].copy()
+    first.iloc[0, first.columns.get_loc("X_ORIGINAL")] = -1
+    first.iloc[1, first.columns.get_loc("FPOGD")] = -0.5
+    first.iloc[2, first.columns.get_loc("Y_ORIGINAL")] = np.nan
+    first.iloc[2, first.columns.get_loc("FPOGY")] = np.nan
+    again = first.head(3).assign(SESSION_ID=77)
+    strange = first.head(2).assign(DICOM_ID="calibration")
+    whole = pd.concat([strange, table[table["DICOM_ID"] != name], again, first])
+    whole[[*whole.columns[::-1]]].to_csv(other / "fixations.csv", index=False, encoding="utf-8-sig")
+    data = sl.dataset(f"egd:{other}")
+    gaze = gaze_of(data, name)
+    assert gaze.left_out == {"without coordinates or times": 1, "outside the image": 1, "with a negative duration": 1}
+    assert len(gaze) == len(first) - 3
+    (said,) = (w for w in data.facts["warnings"] if "calibration" in w)
+    assert "2 rows look at 1 images" in said
+
+
+def test_missing_and_damaged_files_of_egd_are_told(egd: Path, tmp_path: Path) -> None:
+    other = copy(egd, tmp_path / "set")
+    names = [r.id for r in sl.dataset(f"egd:{egd}").radiographs if gaze_of(sl.dataset(f"egd:{egd}"), r.id)]
+    (other / TRANSCRIPTS / names[0] / "transcript.json").write_text("{")
+    (other / TRANSCRIPTS / names[1] / "transcript.json").write_text(json.dumps({"time_stamped_text": [{"phrase": 1}]}))
+    (other / TRANSCRIPTS / names[0] / "left_lung.png").unlink()
+    data = sl.dataset(f"egd:{other}")
+    assert (
+        gaze_of(data, names[0]).left_out == gaze_of(data, names[1]).left_out == {"transcripts that cannot be read": 1}
+    )
+    assert data.marks(names[0], "Left Lung", data.truth) is None
+    boxes = pd.read_csv(other / "bounding_boxes.csv")
+    boxes.loc[3, "x2"] = boxes.loc[3, "x1"]
+    boxes.to_csv(other / "bounding_boxes.csv", index=False)
+    assert any(
+        "bounding_boxes.csv, row 5: the rectangle has no area" in w
+        for w in sl.dataset(f"egd:{other}").facts["warnings"]
+    )
+    (other / "bounding_boxes.csv").unlink()
+    assert any("no rectangles" in w for w in sl.dataset(f"egd:{other}").facts["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "said"),
+    [("FPOGD", "long", "FPOGD|Row #3|conversion"), ("DICOM_ID", "", "row 3: DICOM_ID is blank")],
+)
+def test_a_cell_that_is_none_is_named(egd: Path, tmp_path: Path, column: str, cell: str, said: str) -> None:
+    table = pd.read_csv(egd / "fixations.csv", dtype=str)
+    table.loc[1, column] = cell
+    table.to_csv(tmp_path / "f.csv", index=False)
+    with pytest.raises(DataError, match=said):
+        read_samples(tmp_path / "f.csv", "DICOM_ID", ("FPOGD",), "SESSION_ID")
+
+
+def test_files_that_are_no_gaze_tables(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        read_samples(tmp_path / "none.csv", "DICOM_ID", ())
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="no column 'DICOM_ID'; it has A, B"):
+        read_samples(tmp_path / "other.csv", "DICOM_ID", ())
+    with pytest.raises(DataError, match=r"master_sheet\.csv does not exist"):
+        sl.dataset(f"egd:{tmp_path}")
+    with pytest.raises(DataError, match="allowed: fixations or raw"):
+        sl.dataset(f"egd:{tmp_path}?gaze=half")
+
+
+def test_reflacx_comes_back_with_every_reading(phantom: sl.Dataset, reflacx: Path) -> None:
+    data = sl.dataset(f"reflacx:{reflacx}")
+    for mine, theirs in zip(data.radiographs, phantom.radiographs, strict=True):
+        assert (mine.id, mine.patient, mine.size) == (theirs.id, theirs.patient, theirs.size)
+        assert {f: mine.labels[f] for f in phantom.findings} == theirs.labels
+        np.testing.assert_allclose(mine.read(), theirs.read(), atol=0.003)
+        for reader in range(2):
+            own, other = gaze_of(data, mine.id, reader), gaze_of(phantom, mine.id, reader)
+            assert (own is None) == (other is None)
+            if own is not None:
+                for column in ("places", "begin", "duration", "degree", "shown", "pupil"):
+                    np.testing.assert_allclose(getattr(own, column), getattr(other, column), atol=1e-6)
+                said = [p.text.rstrip(".") for p in own.phrases]
+                assert said == [p.text for p in other.phrases]
+        for finding in phantom.findings:
+            mark = data.marks(mine.id, finding, data.truth)
+            assert (mark is not None) == (theirs.labels[finding] == 1)
+            if mark is not None:
+                truth = region(phantom.marks(mine.id, finding, "truth"))
+                ellipses = mark.read()
+                assert ellipses[truth].mean() > 0.6  # inscribed in the rectangle around each part
+
+
+def test_what_reflacx_lacks_is_told(reflacx: Path, tmp_path: Path) -> None:
+    other = copy(reflacx, tmp_path / "set")
+    sheet = pd.read_csv(other / "main_data" / "metadata_phase_1.csv")
+    kept = sheet[~sheet["eye_tracking_data_discarded"]].iloc[0]
+    folder = other / "main_data" / kept["id"]
+    table = pd.read_csv(folder / "fixations.csv")
+    table.loc[0, "x_position"] = -4
+    table.loc[1, "timestamp_end_fixation"] = table.loc[1, "timestamp_start_fixation"] - 1
+    table.to_csv(folder / "fixations.csv", index=False)
+    (folder / "timestamps_transcription.csv").unlink()
+    gaze = gaze_of(sl.dataset(f"reflacx:{other}"), kept["dicom_id"])
+    assert gaze.left_out == {
+        "outside the image": 1, "with a negative duration": 1, "transcripts that are missing": 1
+    }  # fmt: skip
+    table.drop(columns=[c for c in table if "degree" in c]).to_csv(folder / "fixations.csv", index=False)
+    with pytest.raises(DataError, match="pixels per degree"):
+        gaze_of(sl.dataset(f"reflacx:{other}"), kept["dicom_id"])
+    with pytest.raises(DataError, match=r"holds no metadata_phase_1\.csv"):
+        sl.dataset(f"reflacx:{tmp_path / 'nowhere'}")
+    sheet["Edema"] = sheet["Edema"].astype(object)
+    sheet.loc[2, "Edema"] = "perhaps"
+    sheet.to_csv(other / "main_data" / "metadata_phase_1.csv", index=False)
+    with pytest.raises(DataError, match=r"metadata_phase_1\.csv, row 4: Edema is 'perhaps'"):
+        sl.dataset(f"reflacx:{other}")
+
+
+def test_what_was_looked_at_while_a_finding_was_spoken_of(phantom: sl.Dataset, egd: Path, reflacx: Path) -> None:
+    """Nearer to the finding than the whole reading is, from every loader."""
+    for data in (phantom, sl.dataset(f"egd:{egd}"), sl.dataset(f"reflacx:{reflacx}")):
+        gains = []
+        for r in phantom.radiographs:
+            for finding in phantom.findings:
+                mark = data.marks(r.id, finding, data.gaze_readers[0])
+                if mark is None or r.labels[finding] != 1:
+                    continue
+                whole = density(gaze_of(data, r.id), KERNELS["corrected"], mark.read().shape)
+                inside = region(phantom.marks(r.id, finding, "truth"))
+                inside = inside[: whole.shape[0], : whole.shape[1]]
+                gains.append(mark.read()[inside].sum() - whole[inside].sum())
+        assert len(gains) >= 3 and np.mean(gains) > 0.05
