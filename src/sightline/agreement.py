@@ -23,7 +23,7 @@ from sightline.findings import SPOKEN as WORDS
 from sightline.gaze import KERNELS, WHOLE, Gaze, Kernel, density
 from sightline.geometry import cut, place_whole, region
 from sightline.metrics import SPOKEN, metric_of
-from sightline.metrics.gaze import Glance, Others, standardized
+from sightline.metrics.gaze import Glance, Others, Seen, standardized
 from sightline.protocol import Protocol
 from sightline.scoring import Ledger, Score
 from sightline.store import Run
@@ -32,6 +32,8 @@ GRID = (128, 128)
 """Cells over every image, whatever its shape: about six to a degree of visual angle."""
 MEASURES = ("ssim", "ncc", "nss", "auc-judd", "shuffled-auc", "similarity", "kl", "gain-center", "gain-average",
             "shuffled-ncc")  # fmt: skip
+FOUR = ("Aortic Knob", "Right Lung", "Left Lung", "Mediastinum")
+"""The regions of the published comparison."""
 ITSELF = "reader/the gaze itself"
 AVERAGE_GAZE, OTHER_GAZE, CENTER, LUNGS = (
     f"control/{name}" for name in ("average-gaze", "gaze-elsewhere", "center", "lungs")
@@ -320,22 +322,24 @@ def _scores(
     beside = _beside(desk, radiograph, gaze, regions, kernel)
     spoken: dict[str, Reading | None] = {}
     once: dict[str, dict[str, float]] = {}
+    windows = ("", f"@{SPOKEN}") if protocol.name != "published" else ("",)
     for (source, finding), (values, status, why, p) in planes.items():
         if finding not in spoken:
             spoken[finding] = Reading.of(gaze.while_said(WORDS.get(finding, (finding,))), kernel)
-        values = beside.get(source, values)
+        seen = Seen(evidence(beside.get(source, values), protocol.name))
         head = (protocol.name, source, source_kind(source), radiograph.id, radiograph.patient, finding, desk.reader)
-        for suffix, reading in (("", whole), (f"@{SPOKEN}", spoken[finding])):
+        for suffix in windows:
+            reading = spoken[finding] if suffix else whole
             if reading is None:
                 continue
             key = source if source in beside and not suffix else ""  # the same for every finding
-            found = once.get(key) or _measured(desk.names, evidence(values, protocol.name), reading, others)
+            found = once.get(key) or _measured(desk.names, seen, reading, others)
             if key:
                 once[key] = found
             for name, value in found.items():
                 yield Score(*head, f"{name}{suffix}", value, status, why, p, NAN)
 
 
-def _measured(names: Sequence[str], values: Array, reading: Reading, others: Others) -> dict[str, float]:
-    glance = Glance(values, reading.density, reading.fixated, others, _middle())
+def _measured(names: Sequence[str], seen: Seen, reading: Reading, others: Others) -> dict[str, float]:
+    glance = Glance(seen, reading.density, reading.fixated, others, _middle())
     return {name: float(metric_of(name)[0](glance)) for name in names}

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from torch.nn import functional as F
 
 from sightline.casework import Case
-from sightline.core import Array, DataError, Frame, SightlineError
+from sightline.core import NAN, Array, DataError, Dataset, Frame, SightlineError
+from sightline.engine import run_units
+from sightline.evaluate import as_table, blocks, schema_of
 from sightline.inputs import fit_image
 from sightline.methods import Of, Pass, run_method, target_indices
 from sightline.models import Model
 from sightline.models.frozen import frozen
+from sightline.store import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +73,40 @@ def fine_maps(
             enlarged = F.interpolate(maps, x.shape[2:], mode="bilinear", align_corners=False)
             found[method] = enlarged.cpu().numpy()
     return found
+
+
+class Prediction(NamedTuple):
+    """What a model says of a radiograph."""
+
+    model: str
+    radiograph: str
+    patient: str
+    study: str
+    finding: str
+    probability: float
+    """NaN where the image could not be read."""
+    label: float
+    """1, 0, -1 or NaN, as the data set has it."""
+
+
+def predict(run: Run, data: Dataset, model: Model, findings: Sequence[str], kind: str = "predictions") -> list[str]:
+    """Store what a model says of every radiograph, part by part; the keys of the parts of `kind`."""
+    units = blocks(len(data.radiographs), 32)
+    columns = [model.index(finding) for finding in findings]
+
+    def work(key: str) -> None:
+        radiographs = [data.radiographs[i] for i in units[key.rpartition("/")[2]]]
+        batch = prepared(model, [Case(r, "") for r in radiographs])
+        ids = () if batch is None else batch.ids
+        said = np.zeros((0, len(columns))) if batch is None else 1 / (1 + np.exp(-logits(model, batch.x)[:, columns]))
+        rows = []
+        for r in radiographs:
+            values = said[ids.index(r.id)].tolist() if r.id in ids else [NAN] * len(columns)
+            for finding, p in zip(findings, values, strict=True):
+                label = r.labels.get(finding, NAN)
+                rows.append(Prediction(model.name, r.id, r.patient, r.study or r.id, finding, p, label))
+        run.write_part(kind, key, lambda path: pq.write_table(as_table(rows, schema_of(Prediction)), path))
+
+    keys = [f"{model.name}/{unit}" for unit in units]
+    run_units(f"asking {model.name}", keys, lambda key: run.part(kind, key).exists(), work)
+    return keys

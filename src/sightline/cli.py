@@ -23,6 +23,7 @@ _train = App(name="train", help="Train a classifier on a data set, or an ensembl
 
 _STUDIES = {
     "localization": "Do maps find what radiologists marked? Trains, explains, scores and reports.",
+    "gaze": "Do maps agree with where a radiologist looked, and does training on gaze help?",
     "trust": "Do maps depend on what a network learned, and come back when it is trained again?",
 }
 _COMMANDS = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from scipy.stats import rankdata
 
@@ -42,6 +44,34 @@ def average_precision(scores: Array, labels: Array) -> float:
     hits = np.cumsum(positive[order])[last_of_tie]
     precision = hits / (last_of_tie + 1)
     return float((np.diff(hits, prepend=0) * precision).sum() / hits[-1])
+
+
+Rule = Literal["f1", "youden"]
+RULES: tuple[Rule, ...] = ("f1", "youden")
+
+
+def best_cutoff(scores: Array, labels: Array, rule: Rule = "f1") -> float:
+    """The score from which to call an image positive: the largest F1, or sensitivity + specificity (Youden).
+
+    scores (n,), labels (n,) of 1, 0 or NaN (unknown, left out). Halfway to the next lower score; of equals the highest.
+    NaN unless both classes occur.
+
+    >>> round(best_cutoff(np.array([0.1, 0.4, 0.34, 0.8]), np.array([0, 0, 1, 1])), 3)
+    0.22
+    """
+    scores, positive = _known(scores, labels)
+    if positive.all() or not positive.any():
+        return NAN
+    levels = np.unique(scores)[::-1]  # falling
+    order = np.argsort(-scores, kind="stable")
+    last = np.searchsorted(-scores[order], -levels, side="right")  # how many lie at or above each level
+    hits = np.cumsum(positive[order])[last - 1]
+    wrong = last - hits
+    count, others = int(positive.sum()), int((~positive).sum())
+    worth = 2 * hits / (last + count) if rule == "f1" else hits / count - wrong / others
+    best = int(np.argmax(worth))
+    below = levels[best + 1] if best + 1 < len(levels) else levels[best]
+    return float((levels[best] + below) / 2)
 
 
 def _known(scores: Array, labels: Array) -> tuple[Array, Array]:

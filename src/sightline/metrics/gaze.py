@@ -33,23 +33,21 @@ class Others:
 
 
 @dataclass(frozen=True)
-class Glance:
-    """One map and one reading on one grid (h, w)."""
+class Seen:
+    """A map as measures look at it, whatever it is compared with."""
 
     values: Array = field(repr=False)
-    """float64, 0 or more. One value everywhere says nothing: no measure is better for it than for chance."""
-    density: Array = field(repr=False)
-    """float64, sum 1."""
-    fixated: Array = field(repr=False)
-    """float64: share of the looking (or of the fixations) at each cell, unsmoothed, sum 1."""
-    others: Others = field(repr=False)
-    center: Array = field(repr=False)
-    """float64: what is known without an image, sum 1."""
+    """float64 (h, w), 0 or more. One value everywhere says nothing: no measure is better for it than for chance."""
 
     @cached_property
     def scores(self) -> Array:
         """The map less its mean, divided by its deviation."""
         return standardized(self.values)
+
+    @cached_property
+    def shown(self) -> Array:
+        """From 0, its least value, to 1."""
+        return shown(self.values)
 
     @cached_property
     def share(self) -> Array:
@@ -70,6 +68,20 @@ class Glance:
         first, second = (np.add.reduceat(w.ravel()[order], begins) for w in (positive, negative))
         below = np.cumsum(second) - second / 2
         return float((first * below).sum() / (first.sum() * second.sum()))
+
+
+@dataclass(frozen=True)
+class Glance:
+    """One map and one reading on one grid (h, w)."""
+
+    map: Seen
+    density: Array = field(repr=False)
+    """float64, sum 1."""
+    fixated: Array = field(repr=False)
+    """float64: share of the looking (or of the fixations) at each cell, unsmoothed, sum 1."""
+    others: Others = field(repr=False)
+    center: Array = field(repr=False)
+    """float64: what is known without an image, sum 1."""
 
 
 def standardized(values: Array) -> Array:
@@ -95,7 +107,7 @@ def structure(g: Glance) -> float:
 
     0 for a map of one value, which would else be like every empty part of a density.
     """
-    return 0.0 if not g.scores.any() else float(ssim(shown(g.values), shown(g.density), 1.0))
+    return 0.0 if not g.map.scores.any() else float(ssim(g.map.shown, shown(g.density), 1.0))
 
 
 @metrics(
@@ -108,7 +120,7 @@ def structure(g: Glance) -> float:
 )
 def ncc(g: Glance) -> float:
     """Pearson correlation of map and density over cells, [-1, 1]."""
-    return float((g.scores * standardized(g.density)).mean())
+    return float((g.map.scores * standardized(g.density)).mean())
 
 
 @metrics(
@@ -121,7 +133,7 @@ def ncc(g: Glance) -> float:
 )
 def nss(g: Glance) -> float:
     """Mean of the standardized map at the fixations, in deviations of the map."""
-    return float((g.scores * g.fixated).sum())
+    return float((g.map.scores * g.fixated).sum())
 
 
 @metrics(
@@ -135,7 +147,7 @@ def nss(g: Glance) -> float:
 def auc_judd(g: Glance) -> float:
     """Chance that a fixated cell has a higher value than one that is not, [0, 1]; exact, ties half."""
     looked = g.fixated > 0
-    return float("nan") if looked.all() else g.area(looked.astype(float), (~looked).astype(float))
+    return float("nan") if looked.all() else g.map.area(looked.astype(float), (~looked).astype(float))
 
 
 @metrics(
@@ -148,7 +160,7 @@ def auc_judd(g: Glance) -> float:
 )
 def shuffled_auc(g: Glance) -> float:
     """Chance that a fixation lies at a higher value than one of another patient's reading, [0, 1]; exact, ties half."""
-    return g.area(g.fixated, g.others.fixated)
+    return g.map.area(g.fixated, g.others.fixated)
 
 
 @metrics(
@@ -161,7 +173,7 @@ def shuffled_auc(g: Glance) -> float:
 )
 def similarity(g: Glance) -> float:
     """What map and density, as densities, have in common, [0, 1]."""
-    return float(np.minimum(g.share, g.density).sum())
+    return float(np.minimum(g.map.share, g.density).sum())
 
 
 @metrics(
@@ -175,7 +187,7 @@ def similarity(g: Glance) -> float:
 def kl(g: Glance) -> float:
     """Divergence of the density from the map as a density (`LAPSE` of it uniform, as of the density), nats, from 0."""
     truth = _mixed(g.density)
-    return float((truth * np.log(truth / _mixed(g.share))).sum())
+    return float((truth * np.log(truth / _mixed(g.map.share))).sum())
 
 
 @metrics(
@@ -214,7 +226,7 @@ def gain_over_average(g: Glance) -> float:
 )
 def shuffled_ncc(g: Glance) -> float:
     """NCC with this reading less the mean NCC with readings of other patients, [-2, 2]."""
-    return float((g.scores * (standardized(g.density) - g.others.scores)).mean())
+    return float((g.map.scores * (standardized(g.density) - g.others.scores)).mean())
 
 
 def _mixed(density: Array) -> Array:
@@ -223,4 +235,4 @@ def _mixed(density: Array) -> Array:
 
 
 def _gain(g: Glance, base: Array) -> float:
-    return float((g.fixated * np.log2(_mixed(g.share) / _mixed(base))).sum())
+    return float((g.fixated * np.log2(_mixed(g.map.share) / _mixed(base))).sum())

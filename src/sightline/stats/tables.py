@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,16 +95,30 @@ def differences(scores: pd.DataFrame, chosen: Sequence[Protocol], resamples: int
     Columns: protocol, metric, finding, source, versus, mean, low, high, p, n, patients. p is two-sided, from the same
     resamples, not adjusted for multiplicity.
     """
+    return paired(scores, _opposed, chosen, resamples, seed)
+
+
+def _opposed(sources: Sequence[str]) -> list[tuple[str, str]]:
+    models = [s for s in sources if source_kind(s) == "model"]
+    localizers = [s for s in sources if source_kind(s) == "localizer"]
+    return [(source, versus) for versus in sources if source_kind(versus) != "model"
+            for source in models + (localizers if source_kind(versus) == "control" else [])]  # fmt: skip
+
+
+def paired(
+    scores: pd.DataFrame,
+    pairs: Callable[[Sequence[str]], Sequence[tuple[str, str]]],
+    chosen: Sequence[Protocol],
+    resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Differences as in `differences`, between the (source, versus) that `pairs(sources)` names."""
     rows: list[dict[str, Any]] = []
     for protocol, metric in _pairs(scores, chosen):
         c = columns(scores, metric, protocol, resamples, seed)
-        sources = list(dict.fromkeys(s for s, _ in c.keys))
-        models = [s for s in sources if source_kind(s) == "model"]
-        localizers = [s for s in sources if source_kind(s) == "localizer"]
-        for versus in (s for s in sources if source_kind(s) != "model"):
-            for source in models + (localizers if source_kind(versus) == "control" else []):
-                head = {"protocol": protocol.name, "metric": metric, "source": source, "versus": versus}
-                rows += [{**head, **numbers} for numbers in _paired(c, source, versus, protocol)]
+        for source, versus in pairs(list(dict.fromkeys(s for s, _ in c.keys))):
+            head = {"protocol": protocol.name, "metric": metric, "source": source, "versus": versus}
+            rows += [{**head, **numbers} for numbers in _paired(c, source, versus, protocol)]
     return pd.DataFrame(rows, columns=pd.Index(_DIFFERENCE))
 
 

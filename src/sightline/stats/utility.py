@@ -43,7 +43,7 @@ def utility(scores: pd.DataFrame, differences: pd.DataFrame, name: str, protocol
             )
             found = list(_rows(wide, differences, protocol.name, measure, name))
             for criterion in CRITERIA:
-                _adjust([row for row in found if row["criterion"] == criterion])
+                holm([row for row in found if row["criterion"] == criterion], "p")
             rows += found
     return pd.DataFrame(rows)
 
@@ -94,10 +94,12 @@ def rank_biserial(gaps: Array) -> float:
     return float((ranks * np.sign(nonzero)).sum() / ranks.sum())
 
 
-def _adjust(rows: list[dict[str, Any]]) -> None:
-    """Holm's step-down over the rows' p, in place."""
+def holm(rows: Sequence[dict[str, Any]], into: str = "p_holm") -> None:
+    """Holm's step-down over the rows' p, written to their `into`; NaN stays, and does not count."""
+    for row in rows:
+        row.setdefault(into, row["p"])
     order = sorted((i for i, row in enumerate(rows) if not np.isnan(row["p"])), key=lambda i: rows[i]["p"])
     worst = 0.0
     for rank, i in enumerate(order):
         worst = max(worst, min(1.0, (len(order) - rank) * rows[i]["p"]))
-        rows[i]["p"] = worst
+        rows[i][into] = worst

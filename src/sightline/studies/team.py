@@ -137,9 +137,8 @@ def trained(folder: Path, seed: int, device: str) -> Team:
         blank = open_model(spec, source.findings, seed=seed + number)
         blank.net.to(device)
         data = dealt_anew(source, seed) if name.startswith("shuffled") else source
-        cache = None if data is not source else folder / "images"
         done = fit(blank, data, folder / name, epochs=epochs, batch=16, augmented=False, seed=seed + number,
-                   split_seed=seed, cache=cache, workers=os.cpu_count() or 1)  # fmt: skip
+                   split_seed=seed, cache=folder / "images", workers=os.cpu_count() or 1)  # fmt: skip
         made[name] = replace(done, name=name)
     return Team(made["small"], (made["again-1"],), (made["other-1-narrow"],), (made["shuffled-1"],),
                 (made["unet"], made["unet-again"], made["retinanet"]))  # fmt: skip

@@ -16,7 +16,7 @@ from sightline.models.checkpoint import load_safely, load_weights
 from sightline.models.triples import Triples
 from sightline.store import Run
 from sightline.training.cache import decoded
-from sightline.training.labels import UNCERTAIN, Blank, Uncertain, label_matrix
+from sightline.training.labels import UNCERTAIN, Blank, Uncertain, films_of, label_matrix
 from sightline.training.loop import Examples, Precision, Recipe, Schedule, note, train
 from sightline.training.marks import gridded
 from sightline.training.split import Split, split_by_patient
@@ -126,6 +126,7 @@ def _examples(run: Run, cache: Path | None, model: Model, data: Dataset, facts: 
     labels = _labels(radiographs, split, model.findings, facts)
     chosen = [radiographs[i] for i in np.concatenate([split.train, split.val])]
     seen = {"data": facts.data, "fraction": facts.fraction, "val_share": facts.val_share, "seed": facts.split_seed}
+    seen["data"] = films_of(facts.data)
     home = run if cache is None else Run.start(cache, "images", {**seen, "side": model.side, "resize": model.resize})
     file, reasons = decoded(home, model, chosen, workers)
     marks = gridded(home, model, data, chosen, workers) if hasattr(model.net, "grid") else None

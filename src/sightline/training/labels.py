@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -55,6 +56,15 @@ def dealt_anew(data: Dataset, seed: int) -> Dataset:
         for place, other in zip(places, order.tolist(), strict=True):
             radiographs[place] = replace(radiographs[place], labels=given[places[other]])
     return replace(data, radiographs=tuple(radiographs), spec=f"{data.spec or data.name}, labels dealt anew ({seed})")
+
+
+def films_of(spec: str) -> str:
+    """The spec of the data set whose labels or gaze were dealt anew: its films are the same.
+
+    >>> films_of("nih:DIR, labels dealt anew (3)")
+    'nih:DIR'
+    """
+    return re.sub(r", (labels|gaze) dealt anew \(\d+\)$", "", spec)
 
 
 def gaze_dealt_anew(data: Dataset, seed: int) -> Dataset:

@@ -40,7 +40,7 @@ def gridded(run: Run, model: Model, data: Dataset, radiographs: Sequence[Radiogr
             f"{data.spec!r} has no {kind} for {', '.join(model.findings)}; {model.name} needs some to learn"
         )
     grid = int(model.net.grid)  # type: ignore[arg-type]
-    key = f"{grid}-{hashlib.sha256(repr((kind, model.findings)).encode()).hexdigest()[:8]}"
+    key = f"{grid}-{hashlib.sha256(repr((kind, model.findings, data.spec)).encode()).hexdigest()[:8]}"
     part = run.part("marks", key)
     if not part.is_dir():
         made = partial(planes, model, data, grid)

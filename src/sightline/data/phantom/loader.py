@@ -128,10 +128,10 @@ class Phantom:
         """All of a reading, or the density while a finding was spoken of."""
         if np.random.default_rng((self.seed, 11, index)).random() >= self.gazed:
             return None
-        gaze = self.gaze(index, reader)
         if finding == WHOLE:
-            return Mark(radiograph, WHOLE, reader, "fixations", gaze.size, lambda: gaze)
-        return spoken_density(gaze, finding)
+            size = (round(self.size * self.scene(index).anatomy.aspect), self.size)
+            return Mark(radiograph, WHOLE, reader, "fixations", size, partial(self.gaze, index, reader))
+        return spoken_density(self.gaze(index, reader), finding)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,37 @@
+"""Do probabilities mean what they say?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sightline.core import NAN, Array
+
+
+def brier(probability: Array, label: Array) -> float:
+    """Mean squared error of probabilities (n,) against labels (n,) of 0 and 1, [0, 1]; NaN without any.
+
+    Brier 1950, 10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2.
+
+    >>> brier(np.array([0.5, 1.0]), np.array([0, 1]))
+    0.125
+    """
+    return float(((probability - label) ** 2).mean()) if len(label) else NAN
+
+
+def calibration_error(probability: Array, label: Array, bins: int = 10) -> float:
+    """Mean gap between probability and share of positives over bins of as many images each, [0, 1]; NaN without any.
+
+    Nixon et al. 2019, arXiv:1904.01685 (adaptive calibration error of one class). Few images inflate it: with ten a
+    bin, a perfect model has about 0.1.
+
+    >>> round(calibration_error(np.full(10, 0.3), np.repeat([0, 1], [7, 3])), 3)
+    0.0
+    """
+    if not len(label):
+        return NAN
+    order = np.lexsort((label, probability))
+    parts = np.array_split(order, min(bins, len(order)))
+    if np.ptp(probability) == 0:
+        parts = [order]
+    gaps = [abs(float(probability[p].mean() - label[p].mean())) * len(p) for p in parts]
+    return float(sum(gaps) / len(order))

@@ -1,0 +1,92 @@
+"""How well models tell findings apart, how two of them differ on the same images, and whether probabilities hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sightline.core import Array
+from sightline.stats import delong
+from sightline.stats.accuracy import auroc_draws
+from sightline.stats.bootstrap import Replicates, interval, p_value, replicate, weights
+from sightline.stats.calibration import brier, calibration_error
+from sightline.stats.utility import holm
+
+RESAMPLES = 1000
+
+
+def discrimination(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """AUROC by DeLong and by resampling patients, Brier score and calibration error, per model and finding.
+
+    table: columns model, patient, study, finding, probability, label (0 or 1 where known), as `accuracy` takes it, one
+    view per study. Columns: model, finding, auroc, low, high, delong_low, delong_high, brier, brier_low, brier_high,
+    calibration (no interval: resampling inflates it), n, positives, patients. Findings of one class are left out.
+    """
+    rows = []
+    for (model, finding), part in _known(table).groupby(["model", "finding"], sort=False):
+        p, label, group, w = _columns(part, seed)
+        point, draws = auroc_draws(p, label, group, w)
+        _, low, high = _ends(point, draws, group)
+        _, first, last = delong.interval(p, label)
+        errors = replicate(((p - label) ** 2)[:, None], group, w)
+        _, least, most = interval(errors, "bca")
+        rows.append({
+            "model": model, "finding": finding, "auroc": point, "low": low, "high": high, "delong_low": first,
+            "delong_high": last, "brier": brier(p, label), "brier_low": least[0], "brier_high": most[0],
+            "calibration": calibration_error(p, label), "n": len(part), "positives": int(label.sum()),
+            "patients": int(group.max()) + 1,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def compared(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: int = 0) -> pd.DataFrame:
+    """AUROC of one model less that of another on the same images, per finding.
+
+    table: as in `discrimination`; pairs: (model, versus). Columns: model, versus, finding, mean, low, high (resampling
+    patients), p (DeLong's test), p_holm (adjusted over the findings of a pair), n, positives, patients.
+    """
+    known, rows = _known(table), list[dict[str, Any]]()
+    for model, versus in pairs:
+        found = []
+        for finding, part in known[known["model"] == model].groupby("finding", sort=False):
+            other = known[(known["model"] == versus) & (known["finding"] == finding)]
+            both = part.merge(other[["study", "probability"]], on="study", suffixes=("", "_versus"))
+            p, label, group, w = _columns(both, seed)
+            if len(set(label)) < 2:
+                continue
+            q = both["probability_versus"].to_numpy(float)
+            (a, first), (b, second) = (auroc_draws(values, label, group, w) for values in (p, q))
+            gap, low, high = _ends(a - b, first - second, group)
+            found.append({
+                "model": model, "versus": versus, "finding": finding, "mean": gap, "low": low, "high": high,
+                "p": delong.p_value(p, q, label), "p_resampled": p_value(first - second), "n": len(both),
+                "positives": int(label.sum()), "patients": int(group.max()) + 1,
+            })  # fmt: skip
+        holm(found)
+        rows += found
+    return pd.DataFrame(rows)
+
+
+def _known(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows with a label and a probability, of findings with both classes; views of a study by their greatest."""
+    table = table.groupby(["model", "patient", "study", "finding"], sort=False, as_index=False).max()
+    known = table[table["label"].isin([0, 1]) & table["probability"].notna()]
+    classes = known.groupby(["model", "finding"])["label"].transform("nunique")
+    return known[classes == 2]
+
+
+def _columns(part: pd.DataFrame, seed: int) -> tuple[Array, Array, Array, Array]:
+    """Probabilities, labels, numbered patients (n,) each, and the weights of the resamples (B, G)."""
+    group = pd.factorize(part["patient"], sort=True)[0]
+    w = weights(int(group.max(initial=-1)) + 1, RESAMPLES, seed)
+    return part["probability"].to_numpy(float), part["label"].to_numpy(int), group, w
+
+
+def _ends(point: float, draws: Array, group: Array) -> tuple[float, float, float]:
+    n = np.array([np.unique(group).size])
+    found: Iterable[Array] = interval(Replicates(np.array([point]), draws[:, None], n, n, np.zeros(1)))
+    mean, low, high = (float(end[0]) for end in found)
+    return mean, low, high

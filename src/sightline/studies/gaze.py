@@ -1,0 +1,249 @@
+"""Do maps agree with where a radiologist looked, more so when the model is right, and does training on gaze help?
+
+After Kim, Zhou and Lipton, IMLH workshop of ICML 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sightline.agreement import FOUR, ITSELF, MEASURES, Cohort, Desk, agree, looked
+from sightline.asking import predict
+from sightline.casework import Case, cases
+from sightline.core import DataError, Dataset
+from sightline.data import dataset
+from sightline.explaining import check_methods, explain
+from sightline.gaze import WHOLE
+from sightline.methods import Of
+from sightline.metrics.classification import RULES, Rule, best_cutoff
+from sightline.protocol import Protocol
+from sightline.record import describe
+from sightline.stats.accuracy import accuracy
+from sightline.stats.agreement import correctness, distributions, duplicates, standings
+from sightline.stats.discrimination import compared, discrimination
+from sightline.stats.tables import paired
+from sightline.store import Run
+from sightline.studies import gazers
+from sightline.studies.gazers import Gazers
+from sightline.studies.localization import method_facts, model_facts
+from sightline.tuning import chosen
+
+PHANTOM = "phantom:480?split=test&size=256"
+METHODS = ("gradient", "grad-cam", "deeplift", "layer-conductance", "gradient-shap", "smoothgrad")
+SMALL = ("gradient", "grad-cam", "deeplift", "layer-conductance?nodes=8", "gradient-shap?samples=8",
+         "smoothgrad?samples=8")  # fmt: skip
+"""The same, as the phantom's few minutes allow them."""
+
+
+def gaze(
+    *,
+    data: str = PHANTOM,
+    model: str = "",
+    taught: tuple[str, ...] = (),
+    shuffled: tuple[str, ...] = (),
+    methods: tuple[str, ...] = (),
+    validation: str = "",
+    rule: Rule = "f1",
+    reader: str = "",
+    images: int = 60,
+    findings: str = "",
+    protocol: str = "both",
+    of: Of = "logit",
+    out: Path = Path("runs/gaze"),
+    seed: int = 0,
+    batch: int = 8,
+    device: str = "cpu",
+) -> Run:
+    """Compare maps with where a reader looked, by finding and by region, of models taught by gaze or not.
+
+    Parameters
+    ----------
+    data
+        Data set with gaze, as NAME:PATH?option=value (egd:DIR, reflacx:DIR); the phantom when none is named.
+    model
+        Checkpoint or zoo spec; on the phantom, small networks are trained when none is named.
+    taught
+        The same network taught by gaze: train classifier --model 'gaze:ARCH?by=cam&weight=10'.
+    shuffled
+        The same, taught by the gaze at other patients' films (--shuffle-gaze): what gaze must beat to have taught.
+    methods
+        Saliency methods by name, options after '?'; by default the six of the published study.
+    validation
+        Labeled data on which the cutoff of every finding is chosen; without it, 0.5 on the phantom's own.
+    rule
+        f1 or youden: what the cutoff makes largest.
+    reader
+        Whose gaze; the first of the data set by default.
+    images
+        Radiographs compared at most; accuracy is that of all of them.
+    findings
+        Comma-separated; by default those that the models and data share.
+    protocol
+        published, corrected or both.
+    of
+        What is explained: logit or probability.
+    out
+        Run folder; the same command continues it.
+    seed
+        Of training, draws and resamples.
+    batch
+        Images per pass; no result depends on it.
+    device
+        cpu or cuda.
+    """
+    records = chosen(protocol, "", 0.0, "", "")
+    methods = methods or (METHODS if model else SMALL)
+    check_methods(methods)
+    if rule not in RULES:
+        raise DataError(f"rule={rule!r}; allowed: {', '.join(RULES)}")
+    opened = dataset(data)
+    who = _reader(opened, reader)
+    options = {
+        "data": data, "model": model, "taught": taught, "shuffled": shuffled, "methods": methods,
+        "validation": validation, "rule": rule, "reader": who, "images": images, "findings": findings,
+        "protocol": protocol, "of": of, "seed": seed,
+    }  # fmt: skip
+    run = Run.start(out, "gaze", options)
+    with run.lock():
+        run = describe(run, opened, records, title="Gaze")
+        team, told = _team(run, opened, model, taught, shuffled, seed, device)
+        wanted = team.findings(opened, findings)
+        facts = [model_facts(m) for m in team.everyone]
+        run = run.describe(models=facts, pairs=team.pairs, methods=method_facts(methods), findings=wanted, **told)
+        some = _cases(opened, who, wanted, images, seed)
+        ids = {case.radiograph.id for case in some}
+        part = replace(opened, radiographs=tuple(r for r in opened.radiographs if r.id in ids))
+        run = _explained(run, part, team, methods, wanted, of, batch, seed)
+        cohort = Cohort.of(opened, who, part.radiographs, [p.name for p in records], seed)
+        agree(run, Desk(opened, run, who, records, MEASURES, cohort), some, seed)
+        cutoffs = _asked(run, opened, team, wanted, validation or (gazers.VALIDATION if not model else ""), rule, seed)
+        run = _summarized(run, team, records, cutoffs, seed)
+        return run.describe(sources=list(run.sources), gaze=_counted(opened, who, part))
+
+
+def _reader(data: Dataset, reader: str) -> str:
+    if not data.gaze_readers:
+        raise DataError(f"{data.spec!r} has no gaze; data sets with gaze are egd:DIR, reflacx:DIR and phantom:N")
+    if reader and reader not in data.gaze_readers:
+        raise DataError(f"reader={reader!r}: nobody of that name was followed; {', '.join(data.gaze_readers)}")
+    return reader or data.gaze_readers[0]
+
+
+def _team(
+    run: Run, data: Dataset, model: str, taught: Sequence[str], shuffled: Sequence[str], seed: int, device: str
+) -> tuple[Gazers, dict[str, Any]]:
+    """Open the networks, or train them on the phantom."""
+    if model:
+        team, told = gazers.opened(model, taught, shuffled, seed), dict[str, Any]()
+    elif data.spec.startswith("phantom"):
+        team, told = gazers.trained(run.path / "training", seed, device)
+    else:
+        raise DataError("no model is named: give --model CHECKPOINT, and --taught to compare it with")
+    for m in team.everyone:
+        m.net.to(device)
+    return team.checked(data), {"sweep": told} if told else {}
+
+
+def _cases(data: Dataset, reader: str, wanted: Sequence[str], images: int, seed: int) -> tuple[Case, ...]:
+    """Positive findings of radiographs with gaze. Errors: `DataError` for fewer than two patients."""
+    followed = tuple(r for r in data.radiographs if data.marks(r.id, WHOLE, reader) is not None)
+    some = tuple(cases(replace(data, radiographs=followed), wanted, images, seed))
+    if len({case.radiograph.patient for case in some}) < 2:
+        raise DataError(
+            f"{data.spec!r}: {len(followed)} of {len(data.radiographs)} radiographs have gaze of {reader!r}, and fewer "
+            f"than two patients among them show any of {', '.join(wanted)}; nothing can be compared"
+        )
+    return some
+
+
+def _explained(
+    run: Run, data: Dataset, team: Gazers, methods: Sequence[str], wanted: Sequence[str], of: Of, batch: int, seed: int
+) -> Run:
+    """Maps of every network, and its own estimate of the gaze where it makes one."""
+    for m in team.everyone:
+        own = ("own",) if callable(getattr(m.net, "maps", None)) else ()
+        run = explain(data, m, (*methods, *own), findings=wanted, out=run, of=of, batch=batch, seed=seed)
+    return run
+
+
+def _asked(
+    run: Run, data: Dataset, team: Gazers, wanted: Sequence[str], validation: str, rule: Rule, seed: int
+) -> dict[tuple[str, str], float]:
+    """Predictions of all radiographs, in the table predictions; the cutoff of each model and finding."""
+
+    def said(kind: str, of: Dataset) -> pd.DataFrame:
+        keys = [key for m in team.everyone for key in predict(run, of, m, wanted, kind)]
+        run.join_parts(kind, keys, kind)
+        return run.table(kind)
+
+    table = said("predictions", data)
+    run.write_table("classification", accuracy(table.drop(columns="radiograph"), seed=seed))
+    run.write_table("discrimination", discrimination(table, seed))
+    run.write_table("discrimination_differences", compared(table, team.pairs, seed))
+    if not validation:
+        return {}
+    other = said("validation", _apart(dataset(validation), data))
+    found = {}
+    for (model, finding), part in other.groupby(["model", "finding"], sort=False):
+        labels = part["label"].where(part["label"].isin([0, 1]))
+        known = part["probability"].notna().to_numpy()
+        cutoff = best_cutoff(part["probability"].to_numpy(float)[known], labels.to_numpy(float)[known], rule)
+        if cutoff == cutoff:
+            found[str(model), str(finding)] = cutoff
+    return found
+
+
+def _apart(validation: Dataset, data: Dataset) -> Dataset:
+    """Errors: `DataError` if the two share a radiograph."""
+    shared = {r.id for r in validation.radiographs} & {r.id for r in data.radiographs}
+    if shared and validation.name == data.name and validation.name != "phantom":
+        raise DataError(f"{validation.spec!r} and {data.spec!r} share {len(shared)} radiographs, such as {min(shared)}")
+    return validation
+
+
+def _summarized(
+    run: Run, team: Gazers, records: Sequence[Protocol], cutoffs: Mapping[tuple[str, str], float], seed: int
+) -> Run:
+    """The tables correctness, standings, distributions, and the differences between networks."""
+    columns = ["protocol", "source", "radiograph", "patient", "finding", "metric", "value", "probability"]
+    scores = run.table("scores", columns)
+    run.write_table("correctness", correctness(scores, cutoffs, records, seed))
+    between = paired(scores, lambda sources: _between(team.pairs, sources), records, seed=seed)
+    run.write_table("differences", pd.concat([run.table("differences"), between], ignore_index=True))
+    found = standings(run.table("shares"), FOUR)
+    run.write_table("standings", found)
+    run.write_table("distributions", distributions(found, FOUR, ITSELF, seed))
+    means = run.table("estimates")
+    shown = means[(means["metric"] == "ssim") & (means["protocol"] == records[0].name) & (means["kind"] == "model")]
+    table = shown[shown["finding"] != "average"].pivot_table(index="source", columns="finding", values="mean")
+    twice = [{"source": a, "versus": b, "cells": n} for a, b, n in duplicates(table)]
+    known = [{"model": m, "finding": f, "cutoff": c} for (m, f), c in cutoffs.items()]
+    return run.describe(duplicates=twice, cutoffs=known)
+
+
+def _between(pairs: Sequence[tuple[str, str]], sources: Sequence[str]) -> list[tuple[str, str]]:
+    """The same method on two networks."""
+    found = []
+    for source in sources:
+        model, _, method = source.rpartition("/")
+        others = [f"{other}/{method}" for name, other in pairs if name == model]
+        found += [(source, other) for other in others if other in sources]
+    return found
+
+
+def _counted(data: Dataset, reader: str, part: Dataset) -> dict[str, Any]:
+    """How much gaze was compared, and what of the files was not used."""
+    total, fixations, left_out = 0.0, 0, dict[str, int]()
+    for r in part.radiographs:
+        found = looked(data, r.id, reader)
+        if found is not None:
+            total, fixations = total + float(found.duration.sum()), fixations + len(found)
+            for why, count in found.left_out.items():
+                left_out[why] = left_out.get(why, 0) + count
+    return {"radiographs": len(part.radiographs), "fixations": fixations, "seconds": round(total, 1),
+            "left_out": left_out, "reader": reader}  # fmt: skip
