@@ -191,10 +191,11 @@ def status_of(values: Array) -> Status:
 
 
 def source_kind(source: str) -> str:
-    """'reader', 'control', 'localizer' (a network that learned from marks), or 'model' for all else that makes maps.
+    """'reader', 'control', 'localizer' (a network that learned from marks), 'ceiling' (the truth itself, as a map), or
+    'model' for all else that makes maps.
 
     >>> source_kind("reader/radiologist"), source_kind("densenet121/grad-cam")
     ('reader', 'model')
     """
     head = source.split("/", 1)[0]
-    return head if head in ("reader", "control", "localizer") else "model"
+    return head if head in ("reader", "control", "localizer", "ceiling") else "model"

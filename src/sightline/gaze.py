@@ -46,6 +46,8 @@ class Gaze:
     pupil: Array = field(repr=False)
     """float64 (K,): size of the pupil in whatever unit; NaN where it was not seen."""
     phrases: tuple[Phrase, ...] = ()
+    scale: float = 1.0
+    """Pixels of the image per pixel of the film that the eye tracker knew: what kernels in pixels go by."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """What the file holds that is not used here, fixations 'outside the image' and the like -> how many."""
 
@@ -65,6 +67,7 @@ class Gaze:
         shown: Array | None = None,
         pupil: Array | None = None,
         phrases: tuple[Phrase, ...] = (),
+        scale: float = 1.0,
     ) -> Self:
         """Keep the rows that are fixations on the image, in order of time, and count the others by what they lack."""
         count = len(begin)
@@ -84,7 +87,7 @@ class Gaze:
         return cls(
             radiograph, reader, size, places[order], begin[order], duration[order], degree[order],
             (whole if shown is None else shown)[order], (np.full(count, np.nan) if pupil is None else pupil)[order],
-            phrases, left_out,
+            phrases, scale, left_out,
         )  # fmt: skip
 
     def during(self, begin: float, end: float) -> Gaze:
@@ -131,7 +134,7 @@ class Kernel:
     name: str
     weight: Literal["count", "duration"]
     pixels: float = 0.0
-    """Standard deviation of the Gaussian in pixels of the original; 0: `degrees`."""
+    """Standard deviation of the Gaussian in pixels of the film; 0: `degrees`."""
     degrees: float = 0.0
     """Standard deviation in degrees of visual angle."""
     mirrored: bool = False
@@ -165,7 +168,7 @@ def density(gaze: Gaze, kernel: Kernel, shape: Size) -> Array:
     [0.02, 0.33, 0.33, 0.02]
     """
     places = np.floor(gaze.places) + 0.5 if kernel.mirrored else gaze.places
-    sigma = np.full((len(gaze), 2), kernel.pixels) if kernel.pixels else kernel.degrees * gaze.degree
+    sigma = np.full((len(gaze), 2), kernel.pixels * gaze.scale) if kernel.pixels else kernel.degrees * gaze.degree
     weight = np.ones(len(gaze)) if kernel.weight == "count" else gaze.duration
     sides = []
     for axis in (0, 1):

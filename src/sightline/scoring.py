@@ -43,7 +43,7 @@ class Score(NamedTuple):
     protocol: str
     source: str
     kind: str
-    """'model', 'control', 'localizer' or 'reader'."""
+    """'model', 'control', 'localizer', 'reader' or 'ceiling'."""
     radiograph: str
     patient: str
     finding: str

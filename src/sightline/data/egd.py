@@ -253,10 +253,10 @@ class Marks:
         return self.root / TRANSCRIPTS / radiograph
 
     def _size(self, radiograph: str) -> Size | None:
-        """(H, W) of the image, or where it is not there, of a mask drawn on it."""
+        """(H, W) of the original: of a mask drawn on it, or else of the image, which may have been made smaller."""
         if radiograph not in self._sizes:
             masks = (self._folder(radiograph) / f"{name}.png" for name in MASKS.values())
-            file = self.files.get(radiograph) or next((m for m in masks if m.is_file()), None)
+            file = next((m for m in masks if m.is_file()), None) or self.files.get(radiograph)
             if file is None:
                 return None
             self._sizes[radiograph] = images.size_of(file)

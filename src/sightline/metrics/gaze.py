@@ -187,7 +187,7 @@ def similarity(g: Glance) -> float:
 def kl(g: Glance) -> float:
     """Divergence of the density from the map as a density (`LAPSE` of it uniform, as of the density), nats, from 0."""
     truth = _mixed(g.density)
-    return float((truth * np.log(truth / _mixed(g.map.share))).sum())
+    return max(0.0, float((truth * np.log(truth / _mixed(g.map.share))).sum()))
 
 
 @metrics(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sightline.core import SightlineError
 from sightline.models.cut import Cut, changed
@@ -99,7 +101,9 @@ class Taught(nn.Module):
                 return raw
             return self.cut.weighed(raw, estimate / estimate.mean((2, 3), keepdim=True))  # moves, does not dim
 
-        with changed(self.net, self.cut, change):
+        # Gradients of gradients need the attention that is written out: the fused ones have none
+        plain = sdpa_kernel(SDPBackend.MATH) if self.by == "cam" else nullcontext()
+        with changed(self.net, self.cut, change), plain:
             logits: Tensor = self.net(x)
         return logits, *seen[-1]
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from sightline.core import DataError
 from sightline.data import dataset
 from sightline.mapfiles import maps_in
+from sightline.report.draw import Plot
 from sightline.report.examples import choose, choose_apart, choose_shapes
+from sightline.report.gaze_figures import models
+from sightline.report.gaze_panel import panel
 from sightline.report.page import plots, render
 from sightline.report.panels import Panel, panels
 from sightline.report.view import View
@@ -24,8 +28,9 @@ def report(run: Run) -> Path:
     report says so and does without. Returns the path of the report.
     """
     view = View.of(run)
-    drawn = plots(view)
-    pictures, notes = _pictures(view)
+    made, notes = _pictures(view)
+    drawn = {p.name: p for p in made if isinstance(p, Plot)} | plots(view)
+    pictures = [p for p in made if isinstance(p, Panel)]
     folder = run.path / "figures"
     folder.mkdir(exist_ok=True)
     for plot in drawn.values():
@@ -38,14 +43,18 @@ def report(run: Run) -> Path:
     return page
 
 
-def _pictures(view: View) -> tuple[list[Panel], list[str]]:
-    """Example pictures, and why there are none."""
-    chosen = [*choose(view), *choose_apart(view), *choose_shapes(view)]
+def _pictures(view: View) -> tuple[Sequence[Panel | Plot], list[str]]:
+    """Example pictures, or the panel of a gaze study, and why there are none."""
+    of_gaze = bool(models(view))
+    chosen = [] if of_gaze else [*choose(view), *choose_apart(view), *choose_shapes(view)]
     spec = view.info.get("dataset", {}).get("spec")
-    if not chosen or not spec:
+    if not (chosen or of_gaze) or not spec:
         return [], []
     try:
         data = dataset(spec)
+        if of_gaze:
+            shown = panel(view, data, view.run)
+            return [shown] if shown else [], []
         elsewhere = view.info.get("options", {}).get("maps")
         return panels(view, data, maps_in(elsewhere, data) if elsewhere else view.run, chosen), []
     except DataError as error:

@@ -18,9 +18,9 @@ INK, MUTED, RULE, BAND, PAPER = "#1b2127", "#5b656f", "#d4d9de", "#f5f7f8", "#fe
 MODELS = ("#0f62a6", "#00856f", "#7a53ad")
 """The best source of each model, best model first."""
 CONTROL, READER, LOCALIZER = "#868e96", "#c8540a", "#8f3a84"
-KINDS = {"model": MODELS[0], "control": CONTROL, "reader": READER, "localizer": LOCALIZER}
+KINDS = {"model": MODELS[0], "control": CONTROL, "reader": READER, "localizer": LOCALIZER, "ceiling": LOCALIZER}
 """Color of each kind of source, on every page (colorblind-safe: blue, gray, orange, plum)."""
-MARKERS = {"model": "o", "control": "s", "reader": "D", "localizer": "^"}
+MARKERS = {"model": "o", "control": "s", "reader": "D", "localizer": "^", "ceiling": "^"}
 
 _VARIABLES = {
     INK: "ink",

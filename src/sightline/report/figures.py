@@ -229,6 +229,7 @@ def _kinds(view: View, sources: Sequence[str]) -> list[Series]:
         "control": "control",
         "reader": "simulated reader" if view.simulated else "reader",
         "localizer": "network trained on marks",
+        "ceiling": "ceiling",
     }
     there = dict.fromkeys(view.kind(s) for s in sources)
     return [Series(k, names[k], KINDS[k], MARKERS[k]) for k in names if k in there]

@@ -11,7 +11,19 @@ import jinja2
 from markupsafe import Markup
 
 from sightline.record import command
-from sightline.report import benchmark, causes, draw, figures, tables, text, trends, trust, trust_figures
+from sightline.report import (
+    benchmark,
+    causes,
+    draw,
+    figures,
+    gaze,
+    gaze_figures,
+    tables,
+    text,
+    trends,
+    trust,
+    trust_figures,
+)  # fmt: skip
 from sightline.report.draw import Plot
 from sightline.report.examples import APART, APART_RULE, CASES, RULE, SHAPES, SHAPES_RULE
 from sightline.report.panels import PREDICTED, READER, RECTANGLE, TRUTH, Panel
@@ -59,6 +71,7 @@ class Section:
 def plots(view: View) -> dict[str, Plot]:
     """Every figure that this run has data for, by name, in the order of the page."""
     makers = (
+        gaze_figures.taught, gaze_figures.correctness, gaze_figures.regions,
         trust_figures.cascade, trust_figures.agreement, trust_figures.utility_boxes,
         figures.localization, benchmark.decrease, figures.comparison, figures.differences,
         trends.size_and_probability, causes.shapes, causes.regressions, causes.assurance,
@@ -88,7 +101,7 @@ def render(view: View, drawn: Mapping[str, Plot], panels: Sequence[Panel], notes
         title=view.info.get("title") or f"Sightline: {view.info.get('study', 'report')}",
         study=view.info.get("study", ""),
         subtitle=_subtitle(view),
-        verdict=trust.said(view) or text.verdict(view),
+        verdict=gaze.said(view) or trust.said(view) or text.verdict(view),
         warnings=text.warnings(view),
         tiles=tiles(view),
         sections=sections(view, drawn, numbers, panels, notes),
@@ -150,7 +163,17 @@ def sections(
             block("utility", _there(trust.floor_and_ceiling(view))),
             Block(tables=trust.robust(view), open=True), Block(tables=_there(trust.beside(view))),
         ]),
-        Section("localization", "Where the maps point, finding by finding", [
+        Section("gaze", "Do maps agree with where the radiologist looked?", [
+            block("panel", ()), block("gaze", _there(gaze.gains(view))), Block(facts=gaze.facts(view)),
+        ]),
+        Section("correctness", "More so where the network is right?", [
+            block("correctness", _there(gaze.ssim_table(view), gaze.published_ssim(view))),
+        ]),
+        Section("regions", "The same regions?", [block("regions", _there(gaze.region_table(view)))]),
+        Section("teaching", "Does training on gaze cost accuracy?", [
+            Block(tables=_there(gaze.auroc_table(view)), open=True), Block(tables=_there(gaze.calibration(view))),
+        ]),
+        Section("localization", _by_finding(view), [
             block("localization", tables.by_finding(view) if "localization" in drawn else ())
         ]),
         Section("benchmark", "How far below the human benchmark", [
@@ -180,6 +203,10 @@ def sections(
         Section("methods", "How this was made", _methods(view)),
     ]  # fmt: skip
     return [s for s in ([_kept(s) for s in made]) if s.blocks]
+
+
+def _by_finding(view: View) -> str:
+    return "Agreement, finding by finding" if gaze_figures.models(view) else "Where the maps point, finding by finding"
 
 
 def _there(*made: Table | None) -> list[Table]:

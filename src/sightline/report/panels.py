@@ -75,8 +75,8 @@ def _panel(
     predicted = _path(predicted_mask(map_, protocol), shape)
     right_lines = [(lines.get("truth", ""), TRUTH, ""), (predicted, PREDICTED, "2 3")]
     svg = _pair(
-        (_jpeg(cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)), left_lines, ""),
-        (_jpeg(cv2.resize(right, shape[::-1], interpolation=cv2.INTER_AREA)), right_lines, _unseen(map_, shape)),
+        (jpeg(cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)), left_lines, ""),
+        (jpeg(cv2.resize(right, shape[::-1], interpolation=cv2.INTER_AREA)), right_lines, _unseen(map_, shape)),
         shape,
         f"example-{number + 1}",
     )
@@ -152,7 +152,7 @@ def _unseen(map_: SaliencyMap, shape: tuple[int, int]) -> str:
     return f"M0 0H{shape[1]}V{shape[0]}H0Z{inner}"
 
 
-def _jpeg(image: Array) -> str:
+def jpeg(image: Array) -> str:
     """A picture float (h, w) or (h, w, 3) in [0, 1] as a data URI."""
     out = io.BytesIO()
     pixels = np.clip(np.asarray(image) * 255 + 0.5, 0, 255).astype(np.uint8)

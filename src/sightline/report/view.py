@@ -219,7 +219,7 @@ class View:
         return frozenset(m["name"] for m in self.info.get("models", ()) if m.get("training") is None)
 
     def kind(self, source: str) -> str:
-        """'model', 'control' (untrained networks among them), 'localizer' or 'reader'."""
+        """'model', 'control' (untrained networks among them), 'localizer', 'ceiling' or 'reader'."""
         kind = source_kind(source)
         return "control" if kind == "model" and source.rsplit("/", 1)[0] in self.untrained else kind
 
@@ -276,6 +276,8 @@ class View:
         method = _TITLES.get(method, method) + (f" ({options})" if options else "")
         if source_kind(source) == "control":
             return f"control: {' '.join([*head.split('/')[1:], method])}"
+        if source_kind(source) == "ceiling":
+            return f"ceiling: {name}"
         if source_kind(source) == "localizer":
             return f"localizer: {head.partition('/')[2]}"
         return f"{method} · {head}{' (untrained)' if head in self.untrained else ''}" if head else method

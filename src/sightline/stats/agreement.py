@@ -32,7 +32,8 @@ def correctness(
     All cases show the finding, so that right is a probability at or above the cutoff (model, finding); 0.5 without one.
     finding 'average': all cases together. Columns: protocol, metric, source, finding, cutoff, correct, correct_low,
     correct_high, correct_n, incorrect (likewise), mean, low, high (correct less incorrect), n, patients, p, p_holm.
-    Resamples draw patients; p is two-sided, p_holm adjusted over the findings and sources of a protocol and metric.
+    Resamples draw patients; p is two-sided, p_holm adjusted over the findings of a source, or for 'average' over the
+    sources, of one protocol and metric.
     NaN with fewer than two patients on either side.
     """
     rows: list[dict[str, Any]] = []
@@ -44,7 +45,9 @@ def correctness(
         mine = told[told["protocol"] == protocol.name]
         for metric, some in mine.groupby("metric", sort=False):
             found = list(_split(some, {"protocol": protocol.name, "metric": metric}, seed))
-            holm(found)
+            holm([row for row in found if row["finding"] == AVERAGE])
+            for source in dict.fromkeys(row["source"] for row in found):
+                holm([row for row in found if row["source"] == source and row["finding"] != AVERAGE])
             rows += found
     return pd.DataFrame(rows)
 
@@ -108,13 +111,14 @@ def distributions(found: pd.DataFrame, regions: Sequence[str], gaze: str, seed: 
 
     found: of `standings`; gaze: the source to compare with. Columns: source, finding, region, mean, low, high (95 %,
     resampling patients), n, patients, distance (half the sum of absolute differences of the two distributions, [0, 1]),
-    p (of swapping source and gaze case by case, which would change nothing if they agreed), p_holm.
+    p (of swapping source and gaze patient by patient, which would change nothing if they agreed), p_holm (over the rows
+    of a source).
     """
     rows: list[dict[str, Any]] = []
-    tests: list[dict[str, Any]] = []
     key = ["radiograph", "finding"]
     looked = found[found["source"] == gaze].set_index(key)["region"].rename("looked")
     for source, of in found.groupby("source", sort=False):
+        tests: list[dict[str, Any]] = []
         for finding, part in [*of.groupby("finding", sort=False), (AVERAGE, of)]:
             test: dict[str, Any] = {"distance": NAN, "p": NAN}
             if source != gaze:
@@ -127,7 +131,7 @@ def distributions(found: pd.DataFrame, regions: Sequence[str], gaze: str, seed: 
             for name, mean, low, high in zip(regions, *interval(r), strict=True):
                 rows.append({"source": source, "finding": finding, "region": name, "mean": mean, "low": low,
                              "high": high, "n": len(part), "patients": int(r.groups[0]), "test": test})  # fmt: skip
-    holm(tests)
+        holm(tests)
     return pd.DataFrame([{**{k: v for k, v in row.items() if k != "test"}, **row["test"]} for row in rows])
 
 

@@ -164,9 +164,9 @@ def _cases(data: Dataset, reader: str, wanted: Sequence[str], images: int, seed:
 def _explained(
     run: Run, data: Dataset, team: Gazers, methods: Sequence[str], wanted: Sequence[str], of: Of, batch: int, seed: int
 ) -> Run:
-    """Maps of every network, and its own estimate of the gaze where it makes one."""
+    """Maps of every network, and its own estimate of the gaze where that is no Grad-CAM."""
     for m in team.everyone:
-        own = ("own",) if callable(getattr(m.net, "maps", None)) else ()
+        own = ("own",) if callable(getattr(m.net, "maps", None)) and getattr(m.net, "by", "") != "cam" else ()
         run = explain(data, m, (*methods, *own), findings=wanted, out=run, of=of, batch=batch, seed=seed)
     return run
 

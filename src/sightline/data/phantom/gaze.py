@@ -16,6 +16,8 @@ ROUND = (("Right Lung", 0.2), ("Right Lung", 0.5), ("Right Lung", 0.85), ("Media
 """Places of the search: a region, and how far down it."""
 FIELD = 20.0
 """Degrees of visual angle that the width of a film takes."""
+FILM = 2544
+"""Pixels of the width that a film stands for, as those of Eye-Gaze-CXR mostly have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def _timed(
     said = (*phrases.values(), Phrase("no other acute abnormality", max(spoken, clock), max(spoken, clock) + 1.5))
     pupil = np.where(rng.random(len(stops)) < 0.97, rng.normal(3.2, 0.2, len(stops)), np.nan)
     return Gaze.of(radiograph, reader, size, np.array(places).reshape(-1, 2), np.array(begin), np.array(duration),
-                   size[1] / FIELD, pupil=pupil, phrases=said)  # fmt: skip
+                   size[1] / FIELD, pupil=pupil, phrases=said, scale=size[1] / FILM)  # fmt: skip
 
 
 def _in_region(mask: Array, down: float) -> Array:

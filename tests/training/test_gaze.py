@@ -1,0 +1,96 @@
+"""Training on gaze: what is learned from, what is dealt anew, and that mixed batches train."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import sightline as sl
+from sightline.gaze import WHOLE
+from sightline.models import open_model
+from sightline.store import Run
+from sightline.training.fit import fit
+from sightline.training.labels import films_of, gaze_dealt_anew
+from sightline.training.marks import UNKNOWN, gridded
+
+DATA = "phantom:16?size=64&gazed=0.6"
+
+
+def planes(tmp: Path, data: sl.Dataset, spec: str = "gaze:small?by=cam&side=64") -> np.ndarray:
+    model = open_model(spec, data.findings)
+    return np.load(gridded(Run.start(tmp, "x", {}), model, data, list(data.radiographs), 1))
+
+
+def test_a_plane_is_the_density_in_percent_of_its_peak(tmp_path: Path) -> None:
+    data = sl.dataset(DATA)
+    found = planes(tmp_path, data)
+    assert found.shape == (16, 1, 8, 8) and found.dtype == np.int8
+    for r, plane in zip(data.radiographs, found[:, 0], strict=True):
+        mark = data.marks(r.id, WHOLE, data.gaze_readers[0])
+        if mark is None:
+            assert (plane == UNKNOWN).all()
+            continue
+        gaze = mark.read()
+        counts, *_ = np.histogram2d(*(gaze.places / np.array(gaze.size) * 8).T, bins=8, range=[[0, 8]] * 2,
+                                    weights=gaze.duration)  # fmt: skip
+        assert plane.max() == 100 and plane.min() >= 0
+        assert np.corrcoef(plane.ravel(), counts.ravel())[0, 1] > 0.6
+
+
+def test_a_plane_lies_in_the_frame_of_the_model(tmp_path: Path) -> None:
+    """A center crop sees the middle of what a stretch sees."""
+    data = sl.dataset("phantom:2?size=64")
+    whole = planes(tmp_path / "stretch", data)
+    cropped = planes(tmp_path / "crop", data, "gaze:timm:resnet18?by=cam&side=256")
+    size = data.radiographs[0].size
+    assert size is not None and size[0] > size[1]
+    rows = (np.arange(8) + 0.5) / 8 * size[0]
+    cut = (size[0] - size[1]) / 2
+    inner = whole[0, 0, (rows > cut) & (rows < size[0] - cut)]
+    assert abs(inner.mean(0).argmax() - cropped[0, 0].mean(0).argmax()) <= 1
+
+
+def test_gaze_dealt_anew_is_another_patients(tmp_path: Path) -> None:
+    data = sl.dataset("phantom:20?size=64")
+    other = gaze_dealt_anew(data, 3)
+    assert films_of(other.spec) == data.spec and films_of("nih:a, b") == "nih:a, b"
+    owner = {}
+    for r in data.radiographs:
+        gaze = data.marks(r.id, WHOLE, data.gaze_readers[0]).read()
+        owner[gaze.begin.tobytes()] = r.patient
+    for r in other.radiographs:
+        mark = other.marks(r.id, WHOLE, other.gaze_readers[0])
+        assert mark.radiograph == r.id and owner[mark.read().begin.tobytes()] != r.patient
+    assert [r.labels for r in other.radiographs] == [r.labels for r in data.radiographs]
+    finding = data.findings[0]
+    marks = [d.marks(data.radiographs[0].id, finding, data.truth) for d in (data, other)]
+    assert (marks[0] is None) == (marks[1] is None)
+
+
+@pytest.mark.parametrize("by", ["decoder", "cam", "gate"])
+def test_mixed_batches_train_and_continue_alike(tmp_path: Path, by: str) -> None:
+    data = sl.dataset(DATA)
+    start = open_model(f"gaze:small?by={by}&weight=5&side=64", data.findings)
+    habits = {"epochs": 2, "batch": 4, "seed": 1, "val_share": 0.2}
+    whole = fit(start, data, tmp_path / "whole", **habits)  # type: ignore[arg-type]
+    again = fit(start, data, tmp_path / "again", **habits)  # type: ignore[arg-type]
+    for a, b in zip(whole.net.state_dict().values(), again.net.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    opened = sl.open_model(str(tmp_path / "whole" / "best.pt"))
+    assert opened.net.by == by and opened.arch == start.arch
+    losses = [h["loss"] for h in Run.open(tmp_path / "whole").info["history"]]
+    assert all(np.isfinite(losses))
+
+
+def test_teaching_moves_the_estimate_towards_gaze(tmp_path: Path) -> None:
+    data = sl.dataset("phantom:24?size=64")
+    start = open_model("gaze:small?by=decoder&weight=50&side=64", data.findings)
+    done = fit(start, data, tmp_path / "run", epochs=12, batch=4, augmented=False, lr=1e-2)
+    truth = torch.from_numpy(planes(tmp_path / "marks", data, start.arch)[:, 0] / 100).float()
+    x = torch.stack([start.prepare(r.read())[0] for r in data.radiographs])
+    errors = [float(((replace(m).net.eval().maps(x)[:, 0] - truth) ** 2).mean()) for m in (start, done)]
+    assert errors[1] < 0.5 * errors[0]
