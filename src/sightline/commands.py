@@ -125,6 +125,7 @@ def train(
     fraction: float = 1.0,
     uncertain: Literal["ignore", "zeros", "ones"] = "ignore",
     shuffle_labels: bool = False,
+    shuffle_gaze: bool = False,
     device: str = "cpu",
 ) -> None:
     """Train a network on a data set; the same command continues a training that was stopped.
@@ -147,14 +148,17 @@ def train(
         What uncertain labels become: ignore, zeros or ones.
     shuffle_labels
         Give each radiograph the labels of another: what `trust --shuffled` compares with.
+    shuffle_gaze
+        Give each radiograph the gaze at another patient's: what `gaze --shuffled` compares with.
     device
         cpu or cuda.
     """
     from sightline.models.zoo import open_model
     from sightline.training.fit import fit
-    from sightline.training.labels import dealt_anew
+    from sightline.training.labels import dealt_anew, gaze_dealt_anew
 
     opened = dealt_anew(dataset(data), seed) if shuffle_labels else dataset(data)
+    opened = gaze_dealt_anew(opened, seed) if shuffle_gaze else opened
     start = open_model(model, choose(findings or None, opened.findings), seed=seed)
     start.net.to(device)
     trained = fit(

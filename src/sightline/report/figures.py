@@ -27,7 +27,9 @@ from sightline.report.view import AVERAGE, Number, View, higher_is_better, title
 
 def series(view: View) -> list[Series]:
     """Who is compared in the figures by finding: the best source of each model, the reader, the strongest control."""
-    shown = [Series(s, view.label(s), MODELS[i], "o") for i, s in enumerate(view.leaders)]
+    names = [m["name"] for m in view.info.get("models", ())] if view.info.get("study") == "gaze" else []
+    ranks = {s: names.index(s.split("/")[0]) if names else i for i, s in enumerate(view.leaders)}
+    shown = [Series(s, view.label(s), MODELS[i % len(MODELS)], "o") for s, i in ranks.items()]
     if view.reader:
         readers = sorted({view.label(r) for r in map(view.reader_for, view.shown) if r}, key=len)
         one = all(name.startswith(readers[0]) for name in readers)  # contours and points of the same reader

@@ -26,27 +26,35 @@ def said(view: View) -> list[str]:
     return [*_beyond_chance(view), *_taught(view), *_right_or_wrong(view), *_accuracy(view), *_can_tell(view)]
 
 
+def _names(view: View, some: Sequence[str]) -> str:
+    """Methods without their options."""
+    return ", ".join(view.label(m.partition("?")[0]) for m in some)
+
+
 def _beyond_chance(view: View) -> Iterator[str]:
     metric, plain = view.metrics[0], models(view)[0]
-    above = [view.label(m) for m in methods(view) if view.number(f"{plain}/{m}", metric).low > 0]
-    other = [view.label(m) for m in methods(view) if view.number(f"{plain}/{m}", metric).low <= 0]
-    where = f"of the network trained on {'labels' if plain == 'labels' else 'labels alone'}"
+    above = [m for m in methods(view) if view.number(f"{plain}/{m}", metric).low > 0]
+    other = [m for m in methods(view) if view.number(f"{plain}/{m}", metric).low <= 0]
     if above:
-        yield f"Maps {where} agree with gaze beyond what any film's gaze would give: {', '.join(above)}."
+        yield f"Trained on labels alone, maps agree with gaze beyond chance: {_names(view, above)}."
     if other:
-        yield f"No agreement beyond chance {where}: {', '.join(other)}."
+        yield f"Trained on labels alone, no agreement beyond chance: {_names(view, other)}."
 
 
 def _taught(view: View) -> Iterator[str]:
-    metric = view.metrics[0]
+    """Of each pair of networks but the control's: how many methods gained, and which most."""
+    metric, plain = view.metrics[0], models(view)[0]
     for name, versus in view.info.get("pairs", ()):
-        gaps = [(view.label(m), view.difference(f"{name}/{m}", f"{versus}/{m}", metric)) for m in methods(view)]
-        more = [f"{label} +{n.text()}" for label, n in gaps if n.low > 0]
-        less = [f"{label} {n.text()}" for label, n in gaps if n.high < 0]
-        if more:
-            yield f"{title(metric)} of {name} above {versus}: {', '.join(more)}."
-        if less:
-            yield f"{title(metric)} of {name} below {versus}: {', '.join(less)}."
+        if name.startswith("shuffled"):
+            continue
+        gaps = {m: view.difference(f"{name}/{m}", f"{versus}/{m}", metric) for m in methods(view)}
+        gaps = {m: n for m, n in gaps.items() if n.defined}
+        more = sorted((m for m, n in gaps.items() if n.low > 0), key=lambda m: -gaps[m].mean)
+        less = [m for m, n in gaps.items() if n.high < 0]
+        than = "labels alone" if versus == plain else "gaze at other patients' films"
+        text = f"Taught by gaze, {len(more)} of {len(gaps)} methods agree better than after {than}"
+        text += f", {_names(view, more[:1])} the most (+{gaps[more[0]].text()})" if more else ""
+        yield text + (f"; worse: {_names(view, less)}." if less else ".")
 
 
 def _right_or_wrong(view: View) -> Iterator[str]:
@@ -54,24 +62,24 @@ def _right_or_wrong(view: View) -> Iterator[str]:
     if table.empty:
         return
     some = table[(table["metric"] == "ssim") & (table["finding"] == AVERAGE)]
-    better, worse = ([view.label(s) for s in some[side]["source"]] for side in (some["low"] > 0, some["high"] < 0))
-    parts = [f"higher where the network is right for {', '.join(better)}"] if better else []
-    parts += [f"lower for {', '.join(worse)}"] if worse else []
-    left = len(some) - len(better) - len(worse)
-    parts += [f"not told apart for {left} of {len(some)}"] if left else []
-    yield f"SSIM with gaze is {'; '.join(parts)}."
+    better, worse = int((some["low"] > 0).sum()), int((some["high"] < 0).sum())
+    yield (f"Of {len(some)} methods and networks, SSIM with gaze is higher where the network is right for {better}, "
+           f"lower for {worse}, not told apart for {len(some) - better - worse}.")  # fmt: skip
 
 
 def _accuracy(view: View) -> Iterator[str]:
     table = table_of(view, "discrimination_differences")
+    plain = models(view)[0]
     for (name, versus), part in table.groupby(["model", "versus"], sort=False) if len(table) else ():
+        if versus != plain or str(name).startswith("shuffled"):
+            continue
         clear = part[part["p_holm"] < 0.05]
         ups, downs = clear[clear["mean"] > 0], clear[clear["mean"] < 0]
-        parts = [f"higher on {', '.join(ups['finding'])}"] if len(ups) else []
-        parts += [f"lower on {', '.join(downs['finding'])}"] if len(downs) else []
+        parts = [f"raises AUROC on {', '.join(ups['finding'])}"] if len(ups) else []
+        parts += [f"lowers it on {', '.join(downs['finding'])}"] if len(downs) else []
         rest = len(part) - len(clear)
-        parts += [f"not told apart on {rest}"] if rest else []
-        yield f"AUROC of {name} against {versus}: {'; '.join(parts)} (DeLong, Holm)."
+        parts += [f"{'leaves' if parts else 'changes AUROC on none;'} {rest} findings not told apart"] if rest else []
+        yield f"Training on gaze {', '.join(parts)} (DeLong, Holm)."
 
 
 def _can_tell(view: View) -> Iterator[str]:
@@ -190,27 +198,34 @@ def region_table(view: View) -> Table | None:
 
 
 def auroc_table(view: View) -> Table | None:
-    """AUROC by finding and network with both intervals, the difference, and the published values."""
+    """AUROC by finding and network with both intervals, and the differences."""
     table, gaps = table_of(view, "discrimination"), table_of(view, "discrimination_differences")
     if table.empty:
         return None
-    names, known = models(view), published()["gaze"]["auroc"]
+    names = models(view)
     rows = []
     for finding, part in table.groupby("finding", sort=False):
         by = {row["model"]: row for row in part.to_dict("records")}
         first = next(iter(by.values()))
         cells = [_area(by[n]) if n in by else "–" for n in names]
-        printed = known.get(str(finding), {})
         rows.append([str(finding), f"{first['n']:,} / {first['positives']:,}", *cells,
-                     *_gaps(gaps, str(finding), view.info.get("pairs", ())),
-                     "\n".join(f"{n} {_range(v)}" for n, v in printed.items()) or "–"])  # fmt: skip
+                     *_gaps(gaps, str(finding), view.info.get("pairs", ()))])  # fmt: skip
     pairs = [f"{a} less {b}" for a, b in view.info.get("pairs", ()) if len(gaps)]
     caption = (
         "AUROC [95 % over patients] (95 % by DeLong); differences [95 % over patients] with p of DeLong's test, "
-        "corrected by Holm. Published: DenseNet and DenseNet-Aug on MIMIC-CXR"
+        "corrected by Holm"
     )
-    head = ["Finding", "Films / positive", *names, *pairs, "Published"]
+    head = ["Finding", "Films / positive", *names, *pairs]
     return Table.of(caption, head, rows, 1, "discrimination")
+
+
+def published_auroc(view: View) -> Table | None:
+    """What was printed for a DenseNet and the same taught by gaze."""
+    if not models(view):
+        return None
+    facts = published()["gaze"]
+    rows = [[finding, *(_range(values[n]) for n in facts["ssim"])] for finding, values in facts["auroc"].items()]
+    return Table.of(f"Published AUROC on MIMIC-CXR [95 %]: {facts['citation']}", ["Finding", *facts["ssim"]], rows)
 
 
 def _area(row: Mapping[Hashable, Any]) -> str:

@@ -115,7 +115,7 @@ def regions(view: View) -> Plot | None:
     own = [f"{n}/{m}" for m in methods(view) for n in models(view) if f"{n}/{m}" in shares.index]
     rows = [*gazes, *own, *(s for s in (OTHER_GAZE, CENTER) if s in shares.index)]
     left, step = draw.label_width([draw.elide(view.label(s), 40) for s in rows]), 24.0
-    figure = draw.canvas(WIDTH, 60 + step * len(rows) + 40)
+    figure = draw.canvas(WIDTH, 60 + step * len(rows) + 8)
     ax = draw.axes(figure, left, 46, WIDTH - left - 70, step * len(rows))
     start = pd.Series(0.0, index=rows)
     for region, color in zip(FOUR, _REGIONS, strict=True):

@@ -42,7 +42,7 @@ def panel(view: View, data: Dataset, maps: Maps) -> Plot | None:
             continue
         gaze: Gaze = mark.read()
         held = {(m.source, m.finding): m for m in maps.of(radiograph)}
-        drawn.append(_text(0, top + 14, _short(finding, 20), INK))
+        drawn.append(_text(0, top + 14, _short(finding, 17), INK))
         for row, name in enumerate(names):
             drawn.append(_text(0, top + 32 if row == 0 else top + 14, name.replace("-", " "), MUTED))
             cells = [] if row else [film, _seen(film, density(gaze, KERNELS["corrected"], (128, 128)))]

@@ -171,7 +171,8 @@ def sections(
         ]),
         Section("regions", "The same regions?", [block("regions", _there(gaze.region_table(view)))]),
         Section("teaching", "Does training on gaze cost accuracy?", [
-            Block(tables=_there(gaze.auroc_table(view)), open=True), Block(tables=_there(gaze.calibration(view))),
+            Block(tables=_there(gaze.auroc_table(view)), open=True),
+            Block(tables=_there(gaze.calibration(view), gaze.published_auroc(view))),
         ]),
         Section("localization", _by_finding(view), [
             block("localization", tables.by_finding(view) if "localization" in drawn else ())

@@ -26,7 +26,8 @@ _TITLES = {
     "occlusion": "Occlusion", "rise": "RISE", "xrai": "XRAI", "blur-ig": "Blur IG",
     "layer-conductance": "Layer conductance", "attention-rollout": "Attention rollout",
     "attention-relevance": "Attention relevance", "average-mask": "average mask", "guided-ig": "Guided IG",
-    "image-text": "Image–text similarity", "own": "Own map",
+    "image-text": "Image–text similarity", "own": "Own map", "average-gaze": "average gaze",
+    "gaze-elsewhere": "gaze at another film",
 }  # fmt: skip
 
 

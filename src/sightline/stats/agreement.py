@@ -20,8 +20,8 @@ from sightline.stats.tables import AVERAGE
 from sightline.stats.utility import holm
 
 RESAMPLES = 1000
-FEWEST = 2
-"""Patients on each side of a comparison: with one there is nothing to resample."""
+FEWEST = 5
+"""Patients on each side of a comparison: of fewer, resamples are copies of each other."""
 
 
 def correctness(
@@ -34,7 +34,7 @@ def correctness(
     correct_high, correct_n, incorrect (likewise), mean, low, high (correct less incorrect), n, patients, p, p_holm.
     Resamples draw patients; p is two-sided, p_holm adjusted over the findings of a source, or for 'average' over the
     sources, of one protocol and metric.
-    NaN with fewer than two patients on either side.
+    NaN with fewer than five patients on either side.
     """
     rows: list[dict[str, Any]] = []
     told = scores[scores["probability"].notna() & scores["value"].notna()]

@@ -1,0 +1,140 @@
+"""The gaze study end to end on the phantom and on written data sets, and what it refuses."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import sightline as sl
+from sightline.core import DataError, UnknownNameError
+from sightline.data.write import write
+from sightline.models import open_model
+from sightline.models.checkpoint import save_checkpoint
+from sightline.report import report
+from sightline.store import Run
+from sightline.studies import gazers
+from sightline.studies.gaze import gaze
+from sightline.studies.gazers import Gazers
+
+DATA = "phantom:16?size=96"
+METHODS = ("grad-cam", "gradient")
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder, findings = tmp_path_factory.mktemp("models"), sl.dataset(DATA).findings
+    specs = {"plain": "small?side=64", "taught": "gaze:small?by=decoder&side=64", "cam": "gaze:small?by=cam&side=64"}
+    for number, (name, spec) in enumerate(specs.items()):
+        save_checkpoint(open_model(spec, findings, seed=number), folder / f"{name}.pt")
+    return {name: str(folder / f"{name}.pt") for name in specs}
+
+
+def study(checkpoints: dict[str, str], out: Path, **other: object) -> Run:
+    named = {"data": DATA, "model": checkpoints["plain"], "taught": (checkpoints["taught"],),
+             "shuffled": (checkpoints["cam"],), "methods": METHODS, "images": 8}  # fmt: skip
+    return gaze(**{**named, **other}, out=out)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def finished(checkpoints: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    out = tmp_path_factory.mktemp("gaze") / "run"
+    study(checkpoints, out, validation="phantom:16?size=96&start=500")
+    yield out
+
+
+def test_every_table_is_there(finished: Path) -> None:
+    run = Run.open(finished)
+    sources = set(run.table("estimates")["source"])
+    wanted = {f"{model}/{m}" for model in ("small", "taught", "shuffled-gaze") for m in METHODS}
+    assert wanted | {"taught/own", "ceiling/the gaze itself", "control/center", "control/average-gaze"} <= sources
+    assert "shuffled-gaze/own" not in sources  # Grad-CAM under another name
+    between = run.table("differences")
+    pairs = set(zip(between["source"], between["versus"], strict=True))
+    assert {("taught/grad-cam", "small/grad-cam"), ("taught/grad-cam", "shuffled-gaze/grad-cam")} <= pairs
+    assert len(run.table("predictions")) == 3 * 16 * 10
+    assert {c["model"] for c in run.info["cutoffs"]} == {"small", "taught", "shuffled-gaze"}
+    assert run.info["gaze"]["fixations"] > 50 and run.info["pairs"][0] == ["taught", "small"]
+    assert set(run.table("correctness")["source"]) == wanted | {"taught/own"}
+    assert not run.table("distributions").empty and not run.table("discrimination").empty
+
+
+def test_the_same_command_continues_and_ends_with_the_same_tables(checkpoints: dict[str, str], finished: Path) -> None:
+    before = {p.name: p.read_bytes() for p in sorted((finished / "tables").iterdir())}
+    shutil.rmtree(finished / "parts" / "agreement" / "000000")
+    next((finished / "parts" / "predictions").rglob("000000")).unlink()
+    study(checkpoints, finished, validation="phantom:16?size=96&start=500")
+    after = {p.name: p.read_bytes() for p in sorted((finished / "tables").iterdir())}
+    assert {n for n in before if before[n] != after.get(n)} == set()
+
+
+def test_the_report_shows_it(finished: Path) -> None:
+    page = report(Run.open(finished)).read_text("utf-8")
+    for text in ("Do maps agree with where the radiologist looked?", "More so where the network is right?",
+                 "The same regions?", "Does training on gaze cost accuracy?", "Printed twice",
+                 "Grad-CAM and Layer conductance agree in 12 of 12 cells", "uniform window of 7 × 7"):  # fmt: skip
+        assert text in page, text
+    names = {"panel", "gaze", "correctness", "regions"}
+    assert names <= {p.stem for p in (finished / "figures").glob("*.svg")}
+
+
+@pytest.mark.parametrize("layout", ["egd", "reflacx"])
+def test_written_data_sets_serve_as_well(checkpoints: dict[str, str], tmp_path: Path, layout: str) -> None:
+    write(sl.dataset("phantom:8?size=96"), layout, tmp_path / layout, progress=False)
+    run = study(checkpoints, tmp_path / "run", data=f"{layout}:{tmp_path / layout}", images=4, taught=(), shuffled=())
+    assert "small/grad-cam" in set(run.table("estimates")["source"])
+    assert ("control/lungs" in set(run.table("estimates")["source"])) == (layout == "egd")
+    assert report(run).is_file()
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"data": "phantom:16?size=96&gazed=0"}, "0 of 16 radiographs have gaze"),
+        ({"data": "phantom:1?size=96"}, "fewer than two patients"),
+        ({"reader": "nobody"}, "nobody of that name"),
+        ({"rule": "best"}, "allowed: f1, youden"),
+        ({"findings": "Rubbish"}, "Rubbish"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    checkpoints: dict[str, str], tmp_path: Path, other: dict[str, object], said: str
+) -> None:
+    with pytest.raises((DataError, UnknownNameError), match=said):
+        study(checkpoints, tmp_path / "run", **other)
+
+
+def test_networks_that_are_not_what_they_are_named_for(checkpoints: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="have the same weights"):
+        study(checkpoints, tmp_path / "run", taught=(checkpoints["plain"],))
+    with pytest.raises(DataError, match="no model is named"):
+        gaze(data=_folder(tmp_path), out=tmp_path / "other")
+    with pytest.raises(DataError, match="has no gaze"):
+        gaze(data=_without_gaze(tmp_path), out=tmp_path / "third")
+
+
+def _folder(tmp_path: Path) -> str:
+    write(sl.dataset("phantom:3?size=64"), "egd", tmp_path / "egd", progress=False)
+    return f"egd:{tmp_path / 'egd'}"
+
+
+def _without_gaze(tmp_path: Path) -> str:
+    write(sl.dataset("phantom:3?size=64"), "rsna", tmp_path / "rsna", progress=False)
+    return f"rsna:{tmp_path / 'rsna'}?finding=lung opacity"
+
+
+def test_on_the_phantom_networks_are_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gazers, "TRAINING", "phantom:40?start=100000&size=64")
+    monkeypatch.setattr(gazers, "WEIGHTS", (1.0, 5.0))
+    monkeypatch.setattr(gazers, "EPOCHS", 1)
+    team, told = gazers.trained(tmp_path, 0, "cpu")
+    assert [m.name for m in team.everyone] == ["labels", "gaze", "shuffled-gaze"]
+    assert told["chosen"] in (1.0, 5.0) and set(told["weights"]) == {"1", "5"}
+    assert all(m.training is not None for m in team.everyone)
+    assert "gaze dealt anew" in (team.shuffled[0].training.data if team.shuffled[0].training else "")
+    assert team.pairs == (("gaze", "labels"), ("shuffled-gaze", "labels"), ("gaze", "shuffled-gaze"))
+    assert len(list((tmp_path / "images").rglob("*.npy"))) >= 2  # one set of films, gaze twice
+    with pytest.raises(DataError, match="learned from"):
+        Gazers(team.plain).checked(sl.dataset(gazers.TRAINING))
