@@ -121,6 +121,7 @@ def train(
     epochs: int = 10,
     batch: int = 32,
     lr: float = 2e-3,
+    schedule: Literal["cosine", "constant", "plateau"] = "cosine",
     seed: int = 0,
     fraction: float = 1.0,
     uncertain: Literal["ignore", "zeros", "ones"] = "ignore",
@@ -142,6 +143,9 @@ def train(
         Comma-separated; all of the data set by default.
     epochs, batch, lr, seed
         Of the optimization.
+    schedule
+        Of the learning rate: cosine, constant, or plateau, which halves it after 3 validations without a lower loss and
+        ends after 10.
     fraction
         Share of the training patients used.
     uncertain
@@ -162,7 +166,8 @@ def train(
     start = open_model(model, choose(findings or None, opened.findings), seed=seed)
     start.net.to(device)
     trained = fit(
-        start, opened, out, epochs=epochs, batch=batch, lr=lr, seed=seed, fraction=fraction, uncertain=uncertain,
+        start, opened, out, epochs=epochs, batch=batch, lr=lr, schedule=schedule, seed=seed, fraction=fraction,
+        uncertain=uncertain,
         workers=os.cpu_count() or 1,
     )  # fmt: skip
     quality = trained.training.val_auroc if trained.training else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from sightline.models import open_model
 from sightline.store import Run
 from sightline.training.fit import fit
 from sightline.training.labels import films_of, gaze_dealt_anew
+from sightline.training.loop import GIVE_UP, _rate, cross_entropy, plateaus
 from sightline.training.marks import UNKNOWN, gridded
 
 DATA = "phantom:16?size=64&gazed=0.6"
@@ -94,3 +96,24 @@ def test_teaching_moves_the_estimate_towards_gaze(tmp_path: Path) -> None:
     x = torch.stack([start.prepare(r.read())[0] for r in data.radiographs])
     errors = [float(((replace(m).net.eval().maps(x)[:, 0] - truth) ** 2).mean()) for m in (start, done)]
     assert errors[1] < 0.5 * errors[0]
+
+
+def test_the_rate_is_halved_on_plateaus_and_the_training_ends_on_a_long_one(tmp_path: Path) -> None:
+    data = sl.dataset("phantom:40?size=64")
+    start = open_model("small?side=64&width=4", data.findings)
+    habits = {"batch": 8, "lr": 1e-9, "schedule": "plateau", "augmented": False}  # batch norm alone moves the loss
+    fit(start, data, tmp_path / "run", epochs=60, **habits)  # type: ignore[arg-type]
+    history = Run.open(tmp_path / "run").info["history"]
+    losses = [h["val_loss"] for h in history]
+    assert plateaus(losses)[1] == GIVE_UP and len(losses) < 60
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 1 + GIVE_UP
+    recipe = SimpleNamespace(schedule="plateau", lr=0.8)
+    assert [_rate(recipe, 0.5, k) for k in range(3)] == [0.8, 0.4, 0.2]  # type: ignore[arg-type]
+
+
+def test_the_validation_loss_is_the_cross_entropy_of_known_labels() -> None:
+    p = np.array([[0.9, 0.2], [0.4, 0.5]])
+    labels = np.array([[1, np.nan], [0, -1]])
+    assert cross_entropy(p, labels) == pytest.approx(-(np.log(0.9) + np.log(0.6)) / 2)
+    assert np.isnan(cross_entropy(p, np.full((2, 2), np.nan)))

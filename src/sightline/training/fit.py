@@ -64,10 +64,11 @@ def fit(
 
     Loss: binary cross-entropy with logits over the labels that are known; uncertain ones (-1) are ignored, zeros, ones
     or (for a model 'three-class:ARCH') a class of their own; blank ones are ignored or zeros. A network with a `grid`
-    and a `loss(outputs, labels, marks)` (`sightline.models.localizers`) learns from the data set's marks instead.
+    and a `loss(outputs, labels, marks)` (`sightline.models.localizers`) learns from the data set's marks instead,
+    or besides (`sightline.models.taught`) from gaze.
     Radiographs are split by patient (`sightline.training.split`) and decoded once; unreadable ones are left out and
-    named in run.json. AdamW with one cosine cycle or a constant rate; all random numbers keyed by (seed, epoch), on the
-    device of the model.
+    named in run.json. AdamW with one cosine cycle, a constant rate, or one halved on plateaus of the validation loss
+    (`loop.PATIENCE`); all random numbers keyed by (seed, epoch), on the device of the model.
 
     Validation, every `validate` of an epoch: AUROC per finding of the greatest probability among the views of each
     study, uncertain labels left out; its mean over the findings `select` (all by default) decides. keep: how many of

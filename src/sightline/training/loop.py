@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -25,9 +25,12 @@ from sightline.training.augment import augment
 from sightline.training.team import Team
 
 Precision = Literal["float32", "bfloat16"]
-Schedule = Literal["cosine", "constant"]
+Schedule = Literal["cosine", "constant", "plateau"]
 WARM_UP = 0.1
 """Share of the steps over which the learning rate rises; then it falls along a cosine."""
+PATIENCE, GIVE_UP = 3, 10
+"""Of 'plateau': validations without a lower loss after which the learning rate is halved, and the training ends
+(CheXclusion, Seyyed-Kalantari et al. 2021, arXiv:2003.00827)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +120,20 @@ def train(team: Team, out: Path, model: Model, examples: Examples, recipe: Recip
     state = _resume(last, model, optimizer) if last.is_file() else State()
     course = Course(team, model, team.join(model.net, optimizer), optimizer, examples, recipe, state)
     steps = max(1, len(examples.train) // recipe.batch)
+    seen = [math.nan if (loss := h.get("val_loss")) is None else loss for h in state.history]  # of every process
     with progress() as bar:
         before = round(steps * state.done / recipe.stretches)
         task = bar.add_task("train", total=steps * recipe.epochs, completed=before, unit="batches")
         for index in range(state.done, recipe.epochs * recipe.stretches):
-            losses = []
+            losses, (halvings, stale) = [], plateaus(seen)
+            if recipe.schedule == "plateau" and stale >= GIVE_UP:
+                break
             for share, rows, generator in _batches(examples.train, recipe, index):
-                losses.append(_step(course, rows, _rate(recipe, share), generator))
+                losses.append(_step(course, rows, _rate(recipe, share, halvings), generator))
                 bar.advance(task)
             state.done = index + 1
             result = validate(team, model, examples, recipe.batch)
+            seen.append(cross_entropy(result[0], examples.labels[examples.val]))
             loss = float(np.mean(losses)) if losses else math.nan
             if team.rank == 0:
                 _conclude(out, course, record, loss, *result)
@@ -142,7 +149,9 @@ def _conclude(
     """Write what a stretch has come to. Files that a kill leaves unfinished are written again, alike."""
     state, recipe, model = course.state, course.recipe, course.model
     quality, epoch, name = _mean(each, recipe.select), state.done / recipe.stretches, f"{state.done:06d}"
-    facts = {"epoch": epoch, "loss": _or_none(loss), "val_auroc": _or_none(quality), "checkpoint": name}
+    val_loss = cross_entropy(probabilities, course.examples.labels[course.examples.val])
+    facts = {"epoch": epoch, "loss": _or_none(loss), "val_auroc": _or_none(quality), "val_loss": _or_none(val_loss),
+             "checkpoint": name}  # fmt: skip
     state.history.append({**facts, "aurocs": {finding: _or_none(value) for finding, value in each.items()}})
     rank = -math.inf if math.isnan(quality) else quality
     sealed = replace(record, epochs=epoch, checkpoint=state_hash(model.net), val_auroc=_or_none(quality))
@@ -206,10 +215,36 @@ def _randomness(key: int) -> Iterator[torch.Generator]:
         yield torch.Generator().manual_seed(key)
 
 
-def _rate(recipe: Recipe, done: float) -> float:
-    """Learning rate after the share `done` of all steps."""
+def plateaus(losses: Sequence[float]) -> tuple[int, int]:
+    """How often validation losses stood still for `PATIENCE` validations, and for how many they stand still now.
+
+    >>> plateaus([0.5, 0.4, 0.4, 0.41, 0.42, 0.3])
+    (1, 0)
+    """
+    best, stale, waited, halvings = math.inf, 0, 0, 0
+    for loss in losses:
+        if loss < best:
+            best, stale, waited = loss, 0, 0
+            continue
+        stale, waited = stale + 1, waited + 1
+        if waited == PATIENCE:
+            halvings, waited = halvings + 1, 0
+    return halvings, stale
+
+
+def cross_entropy(probabilities: Array, labels: Array) -> float:
+    """Mean binary cross-entropy over the labels that are 0 or 1; NaN without any."""
+    known = np.isin(labels, (0, 1))
+    p = np.clip(np.where(labels == 1, probabilities, 1 - probabilities)[known], 1e-7, 1)
+    return float(-np.log(p).mean()) if p.size else math.nan
+
+
+def _rate(recipe: Recipe, done: float, halvings: int) -> float:
+    """Learning rate after the share `done` of all steps, and so many plateaus."""
     if recipe.schedule == "constant":
         return recipe.lr
+    if recipe.schedule == "plateau":
+        return float(recipe.lr * 0.5**halvings)
     if done < WARM_UP:
         return recipe.lr * (0.1 + 0.9 * done / WARM_UP)
     return recipe.lr * (0.01 + 0.99 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2)

@@ -1,0 +1,119 @@
+"""Gaze at the size of Eye-Gaze-CXR: densities, measures and the raw table, wall seconds.
+
+    python benchmarks/gaze.py [densities|measures|raw ...]
+
+Everything is drawn at random in the shape of the release: 1083 films, 48 959 fixations, 1 498 953 samples.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.ndimage import gaussian_filter
+
+from sightline.agreement import GRID, MEASURES, Reading, _middle
+from sightline.core import Array, Frame
+from sightline.data.egd import COLUMNS
+from sightline.data.fixations import read_samples
+from sightline.data.write_gaze import _SAMPLES
+from sightline.gaze import KERNELS, Gaze, density, grid
+from sightline.geometry import cut
+from sightline.metrics import metrics
+from sightline.metrics.gaze import Glance, Others, Seen, standardized
+
+FILMS, FIXATIONS, SAMPLES = 1083, 48_959, 1_498_953
+SIZE = (3056, 2544)
+
+
+def a_gaze(rng: np.random.Generator, count: int, size: tuple[int, int] = SIZE) -> Gaze:
+    places = rng.normal(0.5, 0.17, (count, 2)).clip(0, 0.999) * np.array(size)
+    return Gaze.of("a", "b", size, places, np.arange(count) * 0.3, rng.gamma(2, 0.12, count), 127.0)
+
+
+def densities() -> None:
+    rng = np.random.default_rng(0)
+    counts = np.diff(np.sort(rng.integers(0, FIXATIONS, FILMS - 1)), prepend=0, append=FIXATIONS)
+    some = [a_gaze(rng, max(1, int(count))) for count in counts]
+    for name in ("published", "corrected"):
+        start = time.perf_counter()
+        for gaze in some:
+            density(gaze, KERNELS[name], grid(gaze.size))
+        print(f"{FILMS} densities, {name}, 256 cells along the longer side: {time.perf_counter() - start:.2f} s")
+    gaze = some[3]
+    counted = np.zeros(SIZE)
+    np.add.at(counted, tuple(gaze.places.astype(int).T), 1)
+    start = time.perf_counter()
+    slow = gaussian_filter(counted, 150.0)
+    took = time.perf_counter() - start
+    shape = grid(SIZE)
+    exact = cut(slow / slow.sum(), Frame.whole(SIZE), shape) * (SIZE[0] * SIZE[1] / shape[0] / shape[1])
+    ours = density(gaze, KERNELS["published"], shape)
+    correlation = np.corrcoef(ours.ravel(), exact.ravel())[0, 1]
+    off = np.abs(ours - exact).sum() / 2
+    print(f"one by scipy at {SIZE[0]} × {SIZE[1]}: {took:.2f} s; correlation {correlation:.7f}, {off:.1e} of the mass")
+
+
+def measures() -> None:
+    rng = np.random.default_rng(0)
+    readings = [r for r in (Reading.of(a_gaze(rng, 45), KERNELS["corrected"]) for _ in range(21)) if r is not None]
+    others = Others(*(np.mean([part(r) for r in readings[1:]], 0) for part in (_density, _fixated, _scores)))
+    values = rng.random(GRID)
+    start, rounds = time.perf_counter(), 50
+    for _ in range(rounds):
+        glance = Glance(Seen(values), readings[0].density, readings[0].fixated, others, _middle())
+        for name in MEASURES:
+            metrics[name](glance)
+    print(f"{len(MEASURES)} measures of one map and density: {1000 * (time.perf_counter() - start) / rounds:.1f} ms")
+
+
+def _density(r: Reading) -> Array:
+    return r.density
+
+
+def _fixated(r: Reading) -> Array:
+    return r.fixated
+
+
+def _scores(r: Reading) -> Array:
+    return standardized(r.density)
+
+
+def raw() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "eye_gaze.csv"
+        rng = np.random.default_rng(0)
+        table = {name: np.round(rng.random(SAMPLES), 5) for name in _SAMPLES}
+        names = np.array([f"{i:08x}-{i:08x}-{i:08x}-{i:08x}-{i:08x}" for i in range(FILMS)])
+        table["DICOM_ID"] = names[np.sort(rng.integers(0, FILMS, SAMPLES))]
+        pd.DataFrame(table).to_csv(file, index=False)
+        print(f"{file.stat().st_size / 1e6:.0f} MB, {SAMPLES:,} rows", flush=True)
+        subprocess.run([sys.executable, __file__, "read", str(file)], check=True)  # memory of this one alone
+
+
+def read(file: str) -> None:
+    before = _peak()
+    start = time.perf_counter()
+    samples = read_samples(Path(file), "DICOM_ID", COLUMNS, "SESSION_ID")
+    took, peak = time.perf_counter() - start, _peak()
+    print(f"read in {took:.2f} s; {peak:.0f} MB at most, {before:.0f} before; {len(samples.names)} films")
+
+
+def _peak() -> float:
+    """MB; what getrusage says would be that of the parent."""
+    status = Path("/proc/self/status").read_text()
+    return float(status.partition("VmHWM:")[2].split()[0]) / 1e3
+
+
+if __name__ == "__main__":
+    asked = sys.argv[1:] or ["densities", "measures", "raw"]
+    if asked[0] == "read":
+        read(asked[1])
+    else:
+        for name in asked:
+            {"densities": densities, "measures": measures, "raw": raw}[name]()
