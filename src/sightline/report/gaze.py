@@ -12,6 +12,7 @@ from sightline.gaze import KERNELS
 from sightline.report.gaze_figures import methods, models, table_of
 from sightline.report.published import published
 from sightline.report.tables import Table
+from sightline.report.text import counted
 from sightline.report.view import AVERAGE, Number, View, decimal, title
 from sightline.stats.agreement import duplicates
 
@@ -78,7 +79,8 @@ def _accuracy(view: View) -> Iterator[str]:
         parts = [f"raises AUROC on {', '.join(ups['finding'])}"] if len(ups) else []
         parts += [f"lowers it on {', '.join(downs['finding'])}"] if len(downs) else []
         rest = len(part) - len(clear)
-        parts += [f"{'leaves' if parts else 'changes AUROC on none;'} {rest} findings not told apart"] if rest else []
+        if rest:
+            parts.append(f"{'leaves' if parts else 'changes AUROC on none;'} {counted(rest, 'finding')} not told apart")
         yield f"Training on gaze {', '.join(parts)} (DeLong, Holm)."
 
 

@@ -163,17 +163,7 @@ def sections(
             block("utility", _there(trust.floor_and_ceiling(view))),
             Block(tables=trust.robust(view), open=True), Block(tables=_there(trust.beside(view))),
         ]),
-        Section("gaze", "Do maps agree with where the radiologist looked?", [
-            block("panel", ()), block("gaze", _there(gaze.gains(view))), Block(facts=gaze.facts(view)),
-        ]),
-        Section("correctness", "More so where the network is right?", [
-            block("correctness", _there(gaze.ssim_table(view), gaze.published_ssim(view))),
-        ]),
-        Section("regions", "The same regions?", [block("regions", _there(gaze.region_table(view)))]),
-        Section("teaching", "Does training on gaze cost accuracy?", [
-            Block(tables=_there(gaze.auroc_table(view)), open=True),
-            Block(tables=_there(gaze.calibration(view), gaze.published_auroc(view))),
-        ]),
+        *_of_gaze(view, block),
         Section("localization", _by_finding(view), [
             block("localization", tables.by_finding(view) if "localization" in drawn else ())
         ]),
@@ -204,6 +194,22 @@ def sections(
         Section("methods", "How this was made", _methods(view)),
     ]  # fmt: skip
     return [s for s in ([_kept(s) for s in made]) if s.blocks]
+
+
+def _of_gaze(view: View, block: Any) -> list[Section]:
+    return [
+        Section("gaze", "Do maps agree with where the radiologist looked?", [
+            block("panel", ()), block("gaze", _there(gaze.gains(view))), Block(facts=gaze.facts(view)),
+        ]),
+        Section("correctness", "More so where the network is right?", [
+            block("correctness", _there(gaze.ssim_table(view), gaze.published_ssim(view))),
+        ]),
+        Section("regions", "The same regions?", [block("regions", _there(gaze.region_table(view)))]),
+        Section("teaching", "Does training on gaze cost accuracy?", [
+            Block(tables=_there(gaze.auroc_table(view)), open=True),
+            Block(tables=_there(gaze.calibration(view), gaze.published_auroc(view))),
+        ]),
+    ]  # fmt: skip
 
 
 def _by_finding(view: View) -> str:
