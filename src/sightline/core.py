@@ -138,6 +138,9 @@ class Dataset:
     gaze_readers: tuple[str, ...] = ()
     """Readers whose eyes were followed: `marks(id, 'gaze', reader)` gives their fixations, `marks(id, FINDING, reader)`
     the density of the looking while they spoke of it."""
+    reports: Callable[[str], Any] | None = field(default=None, repr=False, compare=False)
+    """radiograph id -> `sightline.reports.Report` of its study, or None where there is none; None where the data set
+    has no reports at all."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """version, license, citation, notes found while loading ('warnings': tuple of str)."""
 

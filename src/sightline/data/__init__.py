@@ -40,5 +40,5 @@ def dataset(spec: str) -> Dataset:
 
 
 # Last, because each of these registers its loader in the table above.
-from sightline.data import chexlocalize, chexpert, egd, folder, nih, reflacx, rsna, siim, vindr  # noqa: E402, F401
+from sightline.data import chexlocalize, chexpert, egd, folder, mimic, nih, openi, reflacx, rsna, siim, vindr  # noqa: E402, F401
 from sightline.data.phantom import loader as _phantom  # noqa: E402, F401

@@ -14,9 +14,11 @@ from sightline.data import datasets
 from sightline.data.phantom.gaze import LOOKER, look
 from sightline.data.phantom.readers import READER, contour, misses, point
 from sightline.data.phantom.render import render
+from sightline.data.phantom.report import dictate
 from sightline.data.phantom.scene import Scene, patient_of, scene
 from sightline.findings import CHEXLOCALIZE, canonical
 from sightline.gaze import WHOLE, Gaze, spoken_density
+from sightline.reports import Report
 
 REGIONS = ("Right Lung", "Left Lung", "Mediastinum", "Heart", "Aortic Knob")
 TRUTH, CONTOURS, POINTS = "truth", "simulated radiologist", "simulated radiologist points"
@@ -124,6 +126,13 @@ class Phantom:
         key = (self.seed, 10, index, LOOKERS.index(reader))
         return look(render(made, self.size).masks, findings, key, f"phantom{index:06d}", reader)
 
+    def report(self, radiograph: str) -> Report:
+        """What was dictated of a film."""
+        index = int(radiograph.removeprefix("phantom"))
+        made = self.scene(index)
+        study = f"patient{made.patient:06d}_study{made.visit + 1}"
+        return dictate(made, render(made, self.size).masks, (self.seed, 12, index), study)
+
     def _looked(self, radiograph: str, index: int, finding: str, reader: str) -> Mark | None:
         """All of a reading, or the density while a finding was spoken of."""
         if np.random.default_rng((self.seed, 11, index)).random() >= self.gazed:
@@ -204,5 +213,5 @@ def phantom(
     facts: dict[str, Any] = {"reader": asdict(READER), "looker": asdict(LOOKER), "phantom": made, "warnings": ()}
     return Dataset(
         "phantom", f"phantom:{count}", CHEXLOCALIZE, _Radiographs(made, indices), made.mark,
-        (TRUTH, CONTOURS, POINTS), REGIONS, LOOKERS, facts,
+        (TRUTH, CONTOURS, POINTS), REGIONS, LOOKERS, made.report, facts,
     )  # fmt: skip
