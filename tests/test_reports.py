@@ -81,6 +81,9 @@ def test_numbers_initials_and_titles_end_no_sentence() -> None:
 
 def test_other_languages_are_told_apart() -> None:
     assert is_english(MIMIC) and not is_english("")
-    for foreign in ("Herz normal groß, kein Erguss, keine Stauung, Zwerchfelle glatt begrenzt.",
-                    "Sin derrame pleural ni neumotórax, silueta cardíaca conservada.", "Coeur de taille normale, pas d'épanchement."):  # fmt: skip
+    for foreign in (
+        "Herz normal groß, kein Erguss, keine Stauung, Zwerchfelle glatt begrenzt.",
+        "Sin derrame pleural ni neumotórax, silueta cardíaca conservada.",
+        "Coeur de taille normale, pas d'épanchement.",
+    ):
         assert not is_english(foreign), foreign

@@ -16,7 +16,7 @@ from sightline.models import open_model
 from sightline.store import Run
 from sightline.training.fit import fit
 from sightline.training.labels import films_of, gaze_dealt_anew
-from sightline.training.loop import GIVE_UP, _rate, cross_entropy, plateaus
+from sightline.training.loop import GIVE_UP, rate, cross_entropy, plateaus
 from sightline.training.marks import UNKNOWN, gridded
 
 DATA = "phantom:16?size=64&gazed=0.6"
@@ -109,7 +109,7 @@ def test_the_rate_is_halved_on_plateaus_and_the_training_ends_on_a_long_one(tmp_
     best = int(np.argmin(losses))
     assert len(losses) == best + 1 + GIVE_UP
     recipe = SimpleNamespace(schedule="plateau", lr=0.8)
-    assert [_rate(recipe, 0.5, k) for k in range(3)] == [0.8, 0.4, 0.2]  # type: ignore[arg-type]
+    assert [rate(recipe, 0.5, k) for k in range(3)] == [0.8, 0.4, 0.2]  # type: ignore[arg-type]
 
 
 def test_the_validation_loss_is_the_cross_entropy_of_known_labels() -> None:

@@ -128,8 +128,8 @@ def train(team: Team, out: Path, model: Model, examples: Examples, recipe: Recip
             losses, (halvings, stale) = [], plateaus(seen)
             if recipe.schedule == "plateau" and stale >= GIVE_UP:
                 break
-            for share, rows, generator in _batches(examples.train, recipe, index):
-                losses.append(_step(course, rows, _rate(recipe, share, halvings), generator))
+            for share, rows, generator in batches(examples.train, recipe, index):
+                losses.append(_step(course, rows, rate(recipe, share, halvings), generator))
                 bar.advance(task)
             state.done = index + 1
             result = validate(team, model, examples, recipe.batch)
@@ -192,7 +192,7 @@ def _key(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _batches(rows: Array, recipe: Recipe, index: int) -> Iterator[tuple[float, Array, torch.Generator]]:
+def batches(rows: Array, recipe: Recipe, index: int) -> Iterator[tuple[float, Array, torch.Generator]]:
     """The batches of one stretch: (share of the training done, rows, random numbers).
 
     The order is keyed by (seed, epoch), everything else by (seed, epoch, stretch): continuing needs no stored state.
@@ -239,7 +239,7 @@ def cross_entropy(probabilities: Array, labels: Array) -> float:
     return float(-np.log(p).mean()) if p.size else math.nan
 
 
-def _rate(recipe: Recipe, done: float, halvings: int) -> float:
+def rate(recipe: Recipe, done: float, halvings: int) -> float:
     """Learning rate after the share `done` of all steps, and so many plateaus."""
     if recipe.schedule == "constant":
         return recipe.lr

@@ -53,6 +53,13 @@ class Team:
         summed: Tensor = self.fabric.all_reduce(values, reduce_op="sum")
         return summed
 
+    def gather(self, values: Tensor) -> Tensor:
+        """Rows (n, ...) of all processes, one after the other; gradients find their way back."""
+        if self.fabric is None:
+            return values
+        everyone: Tensor = self.fabric.all_gather(values, sync_grads=True)  # (processes, n, ...)
+        return everyone.flatten(0, 1)
+
     def wait(self) -> None:
         """Until every process is here."""
         if self.fabric is not None:

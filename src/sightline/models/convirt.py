@@ -1,0 +1,86 @@
+"""Images and sentences in one space: contrastive pre-training of an image encoder by reports, or by its own images.
+
+Zhang et al. 2020, arXiv:2010.00747 (ConVIRT); Chen et al. 2020, arXiv:2002.05709 (images alone).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from sightline.models.cut import Cut, changed
+
+TEMPERATURE, IMAGE_SHARE = 0.1, 0.75
+"""τ, and the weight λ of the direction from image to text."""
+
+
+class Pair(nn.Module):
+    """The body of a classifier and an encoder of what goes with an image, each with a projection.
+
+    net: (N, C, h, w) -> logits, which are not used; cut: where its features are. other: of sentences, from int64
+    (N, L); None for a second view of the image itself.
+    """
+
+    def __init__(self, net: nn.Module, cut: Cut, other: nn.Module | None, width: int = 128) -> None:
+        super().__init__()
+        self.net, self.cut, self.other = net, cut, other
+        self.image_head = _projection(cut.shape[0], width)
+        self.other_head = None if other is None else _projection(int(other.width), width)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit vectors (N, width) of images, and of sentences or second views."""
+        v = self.images(x)
+        if self.other is None or self.other_head is None:
+            return v, self.images(other)
+        return v, F.normalize(self.other_head(self.other(other)), dim=1)
+
+    def images(self, x: Tensor) -> Tensor:
+        """Unit vectors (N, width)."""
+        return F.normalize(self.image_head(self.features(x).mean((2, 3))), dim=1)
+
+    def features(self, x: Tensor) -> Tensor:
+        """What enters the pooling of the classifier, (N, K, h', w')."""
+        seen: list[Tensor] = []
+
+        def keep(raw: Tensor) -> Tensor:
+            seen.append(raw)
+            return raw.clone()  # the head may work in place
+
+        with changed(self.net, self.cut, keep):
+            self.net(x)
+        return self.cut.as_map(seen[-1])
+
+
+def _projection(inputs: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, inputs), nn.ReLU(), nn.Linear(inputs, width))
+
+
+def contrastive_loss(
+    v: Tensor,
+    u: Tensor,
+    temperature: float = TEMPERATURE,
+    share: float = IMAGE_SHARE,
+    block: int = 1024,
+    start: int = 0,
+    rows: int | None = None,
+) -> Tensor:
+    """Mean of `share` · CE(image to text) + (1 − `share`) · CE(text to image) of unit vectors (N, D) in pairs.
+
+    No more than `block` rows of similarities are held at a time: those of a block are computed again for the backward.
+    start, rows: of the pairs whose losses are this process's, by default all; the others are their negatives.
+    """
+    end = len(v) if rows is None else start + rows
+    total = v.new_zeros(())
+    for first in range(start, end, block):
+        part = slice(first, min(first + block, end))
+        total = total + checkpoint(_block, v[part], u[part], v, u, first, temperature, share, use_reentrant=False)
+    return total / (end - start)
+
+
+def _block(v: Tensor, u: Tensor, all_v: Tensor, all_u: Tensor, first: int, temperature: float, share: float) -> Tensor:
+    target = torch.arange(first, first + len(v), device=v.device)
+    there = F.cross_entropy(v @ all_u.T / temperature, target, reduction="sum")
+    back = F.cross_entropy(u @ all_v.T / temperature, target, reduction="sum")
+    return share * there + (1 - share) * back

@@ -1,0 +1,279 @@
+"""`pretrain`: teach an image encoder by the reports that go with its images, or by its images alone, without labels."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sightline.controls import generator as keyed
+from sightline.core import Array, DataError, Dataset, Radiograph, SightlineError
+from sightline.engine import progress
+from sightline.metrics.retrieval import AT, precision_at
+from sightline.models import Model, state_hash
+from sightline.models.checkpoint import load_safely, load_weights, save_checkpoint, save_whole
+from sightline.models.convirt import Pair, contrastive_loss
+from sightline.models.text import TextEncoder, Vocabulary
+from sightline.reports import is_english
+from sightline.store import Run
+from sightline.training.augment import augment
+from sightline.training.cache import decoded
+from sightline.training.loop import Precision, Recipe, batches, note, rate
+from sightline.training.split import split_by_patient
+from sightline.training.team import Team, run_team
+
+By = Literal["reports", "images"]
+BYS: tuple[By, ...] = ("reports", "images")
+"""What an image is paired with: a sentence of its report (ConVIRT), or another view of itself (as SimCLR)."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Images and what goes with them."""
+
+    file: Path
+    """uint8 (n, side, side), .npy."""
+    sentences: tuple[tuple[str, ...], ...]
+    """Of each image; empty by images alone."""
+    labels: Array
+    """float32 (n, F), NaN where unknown: for retrieval alone, nothing is learned from them."""
+    train: Array
+    val: Array
+    vocabulary: Vocabulary | None
+
+    def images(self, rows: Array) -> Tensor:
+        """float32 (B, side, side) in [0, 1]."""
+        return torch.from_numpy(np.load(self.file, mmap_mode="r")[rows]).float() / 255
+
+    def said(self, rows: Array, seed: int, epoch: int) -> Tensor:
+        """int64 (B, L): a sentence of each report, drawn by (seed, epoch, row)."""
+        assert self.vocabulary is not None
+        drawn = [keyed(seed, "sentence", epoch, int(row)).integers(len(self.sentences[row])) for row in rows]
+        return self.vocabulary.encode([self.sentences[row][at] for row, at in zip(rows, drawn, strict=True)])
+
+
+def pretrain(
+    model: Model,
+    data: Dataset,
+    out: str | Path,
+    *,
+    by: By = "reports",
+    epochs: int = 10,
+    batch: int = 32,
+    lr: float = 1e-3,
+    weight_decay: float = 1e-6,
+    seed: int = 0,
+    split_seed: int | None = None,
+    val_share: float = 0.15,
+    precision: Precision = "float32",
+    cache: Path | None = None,
+    workers: int = 1,
+    devices: int = 1,
+) -> Model:
+    """Train the body of a copy of `model` contrastively and return it, its head as it was, without a training record.
+
+    by: 'reports' pairs an image with a sentence of its report, a new one each epoch (Zhang et al. 2020,
+    arXiv:2010.00747: τ 0.1, λ 0.75); 'images' with another augmentation of itself. Images without a usable report
+    (none, no findings or impression, not English) are left out and counted in run.json. Patients are split as `fit`
+    splits them; labels serve retrieval alone. AdamW, one cosine cycle; random numbers are keyed by (seed, epoch).
+
+    The run folder gets best.pt, a checkpoint of the classifier for `open_model`, with the body of the best validation
+    loss; joint.pt with the other encoder and the vocabulary; in run.json losses and the precision of retrieval at 5,
+    10 and 50, image to image (the same findings) and text to image (a finding's name). The same call continues a run
+    that was killed and ends with the same weights on the same machine.
+
+    Errors: `DataError` if the data set has no reports, or fewer than two batches of usable ones; `SightlineError` for a
+    network without spatial features.
+    """
+    if by not in BYS or epochs < 1 or batch < 2 or batch % devices:
+        raise SightlineError(
+            f"by={by!r}, epochs={epochs}, batch={batch}, devices={devices}; allowed: {', '.join(BYS)}, epochs from 1, "
+            "batch from 2 and a multiple of devices"
+        )
+    if model.cut is None:
+        raise SightlineError(f"{model.name} has no spatial features to pre-train; name a network that has")
+    recipe = Recipe(epochs, batch, lr, weight_decay, "cosine", seed, True, precision, 1.0, 0, ())
+    splitting = seed if split_seed is None else split_seed
+    options = {**asdict(recipe), "by": by, "data": data.spec, "val_share": val_share, "split_seed": splitting}
+    run = Run.start(out, "pretrain", {**options, "model": model.name, "initial": state_hash(model.net)})
+    with run.lock():
+        pairs = _pairs(run, cache, model, data, by, val_share, splitting, workers)
+        if len(pairs.train) < 2 * batch or len(pairs.val) < 2:
+            raise DataError(
+                f"{data.spec!r}: {len(pairs.train)} images to learn from and {len(pairs.val)} to validate by have a "
+                f"usable {'report' if by == 'reports' else 'image'}; at least {2 * batch} and 2 are needed"
+            )
+        student = replace(model, net=copy.deepcopy(model.net), training=None)
+        run_team(devices, model.device.type, _train, run.path, student, pairs, recipe)
+        load_weights(student.net, run.path / "best.pt", load_safely(run.path / "best.pt"))
+    return student
+
+
+def _pairs(
+    run: Run, cache: Path | None, model: Model, data: Dataset, by: By, val_share: float, seed: int, workers: int
+) -> Pairs:
+    if by == "reports" and data.reports is None:
+        raise DataError(f"{data.spec!r} has no reports; data sets with reports are mimic:DIR, openi:PATH and phantom:N")
+    radiographs = list(data.radiographs)
+    split = split_by_patient(radiographs, val_share, 1.0, seed)
+    chosen = [radiographs[i] for i in np.concatenate([split.train, split.val])]
+    seen = {"data": data.spec, "fraction": 1.0, "val_share": val_share, "seed": seed}
+    home = run if cache is None else Run.start(cache, "images", {**seen, "side": model.side, "resize": model.resize})
+    file, reasons = decoded(home, model, chosen, workers)
+    said, told = _sentences(data, chosen) if by == "reports" else ([()] * len(chosen), {})
+    usable = np.array([i not in reasons and (by == "images" or len(said[i]) > 0) for i in range(len(chosen))])
+    places = np.arange(len(chosen))
+    training = places < len(split.train)
+    train, val = places[training & usable], places[~training & usable]
+    note(run.path, unreadable=list(reasons.values()), reports=told, radiographs=[len(train), len(val)])
+    labels = np.array([[r.labels.get(f, np.nan) for f in model.findings] for r in chosen], np.float32)
+    vocabulary = Vocabulary.of(s for i in train for s in said[i]) if by == "reports" else None
+    return Pairs(file, tuple(said), labels, train, val, vocabulary)
+
+
+def _sentences(data: Dataset, radiographs: Sequence[Radiograph]) -> tuple[list[tuple[str, ...]], dict[str, int]]:
+    """Usable sentences of each report, and how many reports are usable and why others are not."""
+    assert data.reports is not None
+    found: list[tuple[str, ...]] = []
+    told = {"usable": 0, "missing": 0, "damaged": 0, "not English": 0, "without findings or impression": 0}
+    for radiograph in radiographs:
+        try:
+            report = data.reports(radiograph.id)
+        except DataError:
+            told["damaged"] += 1
+            found.append(())
+            continue
+        sentences = () if report is None else tuple(report.sentences())
+        if sentences and not is_english(" ".join(sentences)):
+            why, sentences = "not English", ()
+        else:
+            why = "usable" if sentences else "missing" if report is None else "without findings or impression"
+        told[why] += 1
+        found.append(sentences)
+    return found, told
+
+
+def _train(team: Team, out: Path, model: Model, pairs: Pairs, recipe: Recipe) -> None:
+    """Epoch after epoch, from wherever last.pt stands. Only the first process writes."""
+    net = _joint(model, pairs.vocabulary, recipe.seed)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    done, best, history = 0, math.inf, list[dict[str, Any]]()
+    if (out / "last.pt").is_file():
+        content = load_safely(out / "last.pt")
+        net.load_state_dict(content["net"])
+        optimizer.load_state_dict(content["optimizer"])
+        done, best, history = content["done"], content["best"], content["history"]
+    joined = team.join(net, optimizer)
+    steps = max(1, len(pairs.train) // recipe.batch)
+    with progress() as bar:
+        task = bar.add_task("pre-train", total=steps * recipe.epochs, completed=steps * done, unit="batches")
+        for epoch in range(done, recipe.epochs):
+            losses = []
+            for share, rows, draw in batches(pairs.train, recipe, epoch):
+                for group in optimizer.param_groups:
+                    group["lr"] = rate(recipe, share, 0)
+                losses.append(_step(team, joined, model, optimizer, pairs, recipe, rows, epoch, draw))
+                bar.advance(task)
+            facts = {"epoch": epoch + 1, "loss": float(np.mean(losses)), **validate(net, model, pairs, recipe)}
+            history.append(facts)
+            if team.rank == 0:
+                better = facts["val_loss"] < best or epoch == 0
+                _conclude(out, model, net, optimizer, pairs, history, better, min(best, facts["val_loss"]))
+            best = min(best, facts["val_loss"])
+            bar.update(task, description=f"pre-train (loss {facts['loss']:.3f}, validation {facts['val_loss']:.3f})")
+            team.wait()
+
+
+def _joint(model: Model, vocabulary: Vocabulary | None, seed: int) -> Pair:
+    """The network of both encoders; what is new in it is drawn from the seed."""
+    assert model.cut is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(keyed(seed, "pretrain").integers(2**62)))
+        other = None if vocabulary is None else TextEncoder(len(vocabulary), vocabulary.length)
+        return Pair(model.net, model.cut, other).to(model.device)
+
+
+def _step(
+    team: Team, net: nn.Module, model: Model, optimizer: torch.optim.Optimizer, pairs: Pairs, recipe: Recipe,
+    rows: Array, epoch: int, draw: torch.Generator,
+) -> float:  # fmt: skip
+    """One batch, shared out over the team, whose members are each other's negatives."""
+    net.train()
+    images = pairs.images(rows)
+    mine = slice(team.rank, None, team.size)
+    first = model.normalize(augment(images, draw)[0][mine].to(model.device))
+    if pairs.vocabulary is None:
+        other = model.normalize(augment(images, draw)[0][mine].to(model.device))
+    else:
+        other = pairs.said(rows, recipe.seed, epoch)[mine].to(model.device)
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        v, u = net(first, other)
+    v, u = v.float(), u.float()
+    loss = contrastive_loss(team.gather(v), team.gather(u), start=team.rank * len(v), rows=len(v))
+    optimizer.zero_grad()
+    team.backward(loss)
+    optimizer.step()
+    return float(loss.detach())
+
+
+def validate(net: Pair, model: Model, pairs: Pairs, recipe: Recipe) -> dict[str, float]:
+    """The loss over batches of the validation pairs, and the precision of retrieval among them."""
+    net.eval()
+    vs, us, losses = [], [], []
+    draw = torch.Generator().manual_seed(0)  # the same second views each time
+    with torch.no_grad():
+        for start in range(0, len(pairs.val), recipe.batch):
+            rows = pairs.val[start : start + recipe.batch]
+            images = pairs.images(rows)
+            other = (pairs.said(rows, recipe.seed, 0) if pairs.vocabulary is not None
+                     else model.normalize(augment(images, draw)[0])).to(model.device)  # fmt: skip
+            v, u = net(model.normalize(images).to(model.device), other)
+            losses.append(float(contrastive_loss(v.float(), u.float())) * len(rows))
+            vs.append(v.float().cpu())
+            us.append(u.float().cpu())
+    if not all(map(math.isfinite, losses)):
+        raise SightlineError("the contrastive loss is no longer finite; train with a smaller lr, in a new folder")
+    return {"val_loss": sum(losses) / len(pairs.val)} | _retrieval(net, model, pairs, torch.cat(vs).numpy())
+
+
+def _retrieval(net: Pair, model: Model, pairs: Pairs, images: Array) -> dict[str, float]:
+    """Mean precision at 5, 10, 50: images of exactly the same findings, and images of the finding that is named."""
+    known = pairs.labels[pairs.val] == 1  # (n, F)
+    shown = known.any(1)
+    alike = (known[:, None] == known[None]).all(2)
+    np.fill_diagonal(alike, False)  # nothing retrieves itself
+    found = {"image": np.nanmean(_nearest(images[shown], images, alike[shown]), axis=0)}
+    if pairs.vocabulary is not None and net.other is not None and net.other_head is not None:
+        with torch.no_grad():
+            words = pairs.vocabulary.encode([f"there is {f.lower()}" for f in model.findings]).to(model.device)
+            text = nn.functional.normalize(net.other_head(net.other(words)), dim=1).float().cpu().numpy()
+        found["text"] = np.nanmean(_nearest(text, images, known.T), axis=0)
+    return {f"{kind}-at-{k}": float(value) for kind, row in found.items() for k, value in zip(AT, row, strict=True)}
+
+
+def _nearest(queries: Array, gallery: Array, alike: Array) -> Array:
+    """Of `precision_at`, with a row that is undefined, so that the mean of nothing is no warning."""
+    found = precision_at(queries, gallery, alike)
+    return found if np.isfinite(found).any(0).all() else np.full((1, len(AT)), np.nan)
+
+
+def _conclude(
+    out: Path, model: Model, net: Pair, optimizer: torch.optim.Optimizer, pairs: Pairs, history: list[dict[str, Any]],
+    better: bool, best: float,
+) -> None:  # fmt: skip
+    if better:
+        save_checkpoint(model, out / "best.pt")
+        words = list(pairs.vocabulary.words) if pairs.vocabulary else []
+        length = pairs.vocabulary.length if pairs.vocabulary else 0
+        save_whole({"state": net.state_dict(), "words": words, "length": length, "arch": model.arch,
+                    "findings": list(model.findings)}, out / "joint.pt")  # fmt: skip
+    weights = {"net": net.state_dict(), "optimizer": optimizer.state_dict()}
+    save_whole({"done": len(history), "best": best, "history": history, **weights}, out / "last.pt")
+    note(out, history=history)
