@@ -16,7 +16,7 @@ from sightline.models import open_model
 from sightline.store import Run
 from sightline.training.fit import fit
 from sightline.training.labels import films_of, gaze_dealt_anew
-from sightline.training.loop import GIVE_UP, rate, cross_entropy, plateaus
+from sightline.training.loop import GIVE_UP, cross_entropy, plateaus, rate
 from sightline.training.marks import UNKNOWN, gridded
 
 DATA = "phantom:16?size=64&gazed=0.6"

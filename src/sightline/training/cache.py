@@ -7,12 +7,14 @@ import os
 import pickle
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
+from sightline.controls import digest
 from sightline.core import Array, Radiograph
 from sightline.engine import progress
 from sightline.inputs import decode
@@ -23,16 +25,48 @@ _WINDOW = 1024
 """Images asked for at a time, so that a long data set is not queued whole."""
 
 
-def decoded(run: Run, model: Model, radiographs: Sequence[Radiograph], workers: int) -> tuple[Path, dict[int, str]]:
-    """File of bytes (n, side, side), and why some could not be read: {row: sentence} (their bytes are 0).
+@dataclass(frozen=True, slots=True)
+class Films:
+    """Decoded images of some radiographs."""
+
+    file: Path
+    """uint8 (n, side, side), .npy."""
+    indices: Array
+    """int64 (n,), rising: which of the data set's radiographs each row is."""
+    reasons: dict[int, str]
+    """Row -> why it could not be read; its bytes are 0."""
+
+    def rows(self, indices: Array) -> Array:
+        """Rows int64 of radiographs by their place in the data set, in the order given."""
+        found: Array = np.searchsorted(self.indices, indices)
+        return found
+
+    def readable(self, indices: Array) -> Array:
+        """`rows` of those that could be read."""
+        rows = self.rows(indices)
+        return rows[~np.isin(rows, list(self.reasons))]
+
+
+def image_home(run: Run, cache: Path | None, model: Model, films: str) -> Run:
+    """Where decoded images are kept: in the run, or in a folder that trainings on the same films share."""
+    if cache is None:
+        return run
+    return Run.start(cache, "images", {"data": films, "side": model.side, "resize": model.resize})
+
+
+def decoded(run: Run, model: Model, radiographs: Sequence[Radiograph], wanted: Array, workers: int) -> Films:
+    """The radiographs at `wanted` as the model sees them, each decoded once per run.
 
     workers: more than 1 decodes in as many processes where the radiographs can be sent to one, else in threads.
     """
-    part = run.part("images", "decoded")
+    indices = np.unique(wanted)
+    chosen = [radiographs[i] for i in indices]
+    key = f"decoded-{digest(*indices.tolist()).hex()[:8]}"
+    part = run.part("images", key)
     if not part.is_dir():
-        run.write_part("images", "decoded", partial(_write, model=model, radiographs=radiographs, workers=workers))
+        run.write_part("images", key, partial(_write, model=model, radiographs=chosen, workers=workers))
     reasons = json.loads((part / "unreadable.json").read_text("utf-8"))
-    return part / "images.npy", {int(row): why for row, why in reasons.items()}
+    return Films(part / "images.npy", indices, {int(row): why for row, why in reasons.items()})
 
 
 def _write(folder: Path, model: Model, radiographs: Sequence[Radiograph], workers: int) -> None:

@@ -15,9 +15,9 @@ from sightline.models import Model, TrainingRecord, state_hash
 from sightline.models.checkpoint import load_safely, load_weights
 from sightline.models.triples import Triples
 from sightline.store import Run
-from sightline.training.cache import decoded
+from sightline.training.cache import Films, decoded, image_home
 from sightline.training.labels import UNCERTAIN, Blank, Uncertain, films_of, label_matrix
-from sightline.training.loop import Examples, Precision, Recipe, Schedule, note, train
+from sightline.training.loop import Examples, Learn, Precision, Recipe, Schedule, note, train
 from sightline.training.marks import gridded
 from sightline.training.split import Split, split_by_patient
 from sightline.training.team import run_team
@@ -33,6 +33,7 @@ class _Facts:
     uncertain: Uncertain
     blank: Blank
     split_seed: int
+    stratified: bool = False
 
 
 def fit(
@@ -55,6 +56,11 @@ def fit(
     keep: int = 0,
     select: Sequence[str] = (),
     augmented: bool = True,
+    learn: Learn = "all",
+    warm_up: int = 0,
+    layer_decay: float = 1.0,
+    patience: int = 0,
+    stratified: bool = False,
     precision: Precision = "float32",
     cache: Path | None = None,
     workers: int = 1,
@@ -69,6 +75,10 @@ def fit(
     Radiographs are split by patient (`sightline.training.split`) and decoded once; unreadable ones are left out and
     named in run.json. AdamW with one cosine cycle, a constant rate, or one halved on plateaus of the validation loss
     (`loop.PATIENCE`); all random numbers keyed by (seed, epoch), on the device of the model.
+
+    learn: 'head' leaves the features as they are (linear evaluation); warm_up: steps in which the head learns alone;
+    layer_decay: the learning rate of each block as a share of that of the block above; patience: validations without
+    a better AUROC after which the training ends. stratified: a `fraction` holds every finding in its share, nested.
 
     Validation, every `validate` of an epoch: AUROC per finding of the greatest probability among the views of each
     study, uncertain labels left out; its mean over the findings `select` (all by default) decides. keep: how many of
@@ -85,13 +95,20 @@ def fit(
     `RunError` if the folder is in use or belongs to other options.
     """
     _check(model, epochs, batch, fraction, val_share, validate, uncertain)
+    if learn not in ("all", "head") or warm_up < 0 or not 0 < layer_decay <= 1 or patience < 0:
+        raise SightlineError(
+            f"learn={learn!r}, warm_up={warm_up}, layer_decay={layer_decay}, patience={patience}; allowed: all or "
+            "head, steps and patience from 0, layer_decay above 0 up to 1"
+        )
     chosen = tuple(select) or model.findings
     recipe = Recipe(
-        epochs, batch, lr, weight_decay, schedule, seed, augmented, precision, validate, keep, chosen
+        epochs, batch, lr, weight_decay, schedule, seed, augmented, precision, validate, keep, chosen, learn, warm_up,
+        layer_decay, patience,
     )  # fmt: skip
     facts = _Facts(
-        data.spec or data.name, fraction, val_share, uncertain, blank, seed if split_seed is None else split_seed
-    )
+        data.spec or data.name, fraction, val_share, uncertain, blank, seed if split_seed is None else split_seed,
+        stratified,
+    )  # fmt: skip
     options = {**asdict(recipe), **asdict(facts), "devices": devices}
     run = Run.start(out, "fit", {**options, "model": model.name, "initial": state_hash(model.net)})
     with run.lock():
@@ -123,27 +140,29 @@ def _check(
 
 def _examples(run: Run, cache: Path | None, model: Model, data: Dataset, facts: _Facts, workers: int) -> Examples:
     radiographs = list(data.radiographs)
-    split = split_by_patient(radiographs, facts.val_share, facts.fraction, facts.split_seed)
-    labels = _labels(radiographs, split, model.findings, facts)
-    chosen = [radiographs[i] for i in np.concatenate([split.train, split.val])]
-    seen = {"data": facts.data, "fraction": facts.fraction, "val_share": facts.val_share, "seed": facts.split_seed}
-    seen["data"] = films_of(facts.data)
-    home = run if cache is None else Run.start(cache, "images", {**seen, "side": model.side, "resize": model.resize})
-    file, reasons = decoded(home, model, chosen, workers)
+    findings = model.findings if facts.stratified else ()
+    split = split_by_patient(radiographs, facts.val_share, facts.fraction, facts.split_seed, findings)
+    home = image_home(run, cache, model, films_of(facts.data))
+    # What is shared is decoded whole, whatever share of it this training learns from
+    pool = split if cache is None else split_by_patient(radiographs, facts.val_share, 1.0, facts.split_seed)
+    films = decoded(home, model, radiographs, np.concatenate([pool.train, pool.val]), workers)
+    chosen = [radiographs[i] for i in films.indices]
+    labels = _labels(radiographs, split, films, model.findings, facts)
     marks = gridded(home, model, data, chosen, workers) if hasattr(model.net, "grid") else None
-    readable = np.array([i not in reasons for i in range(len(chosen))])
-    note(run.path, unreadable=list(reasons.values()), radiographs=[len(split.train), len(split.val)])
-    places = np.arange(len(chosen))
-    training = places < len(split.train)
-    val = places[~training & readable]
+    train, val = films.readable(split.train), films.readable(split.val)
+    unread = [why for row, why in films.reasons.items() if films.indices[row] in {*split.train, *split.val}]
+    note(run.path, unreadable=unread, radiographs=[len(split.train), len(split.val)])
     studies = [chosen[i].study or chosen[i].id for i in val]
     who = pd.DataFrame({"study": studies, "patient": [chosen[i].patient for i in val]})
     run.write_table("validation", who.join(pd.DataFrame(labels[val], columns=pd.Index(model.findings))))
-    return Examples(file, labels, places[training & readable], val, tuple(studies), marks)
+    return Examples(films.file, labels, train, val, tuple(studies), marks)
 
 
-def _labels(radiographs: Sequence[Radiograph], split: Split, findings: Sequence[str], facts: _Facts) -> Array:
-    """float32 (n, F), training rows first. Policies shape what is learned from; what is validated by is never made up.
+def _labels(
+    radiographs: Sequence[Radiograph], split: Split, films: Films, findings: Sequence[str], facts: _Facts
+) -> Array:
+    """float32 (n, F), a row per film, NaN for those of neither part. Policies shape what is learned from; what is
+    validated by is never made up.
 
     Errors: `DataError` for a finding that no training radiograph has a known label of.
     """
@@ -151,4 +170,7 @@ def _labels(radiographs: Sequence[Radiograph], split: Split, findings: Sequence[
     for finding, column in zip(findings, learned.T, strict=True):
         if np.isnan(column).all():
             raise DataError(f"no training radiograph has a known label for {finding!r}; leave it out of the findings")
-    return np.concatenate([learned, label_matrix([radiographs[i] for i in split.val], findings, "ignore")])
+    labels = np.full((len(films.indices), len(findings)), np.nan, np.float32)
+    labels[films.rows(split.train)] = learned
+    labels[films.rows(split.val)] = label_matrix([radiographs[i] for i in split.val], findings, "ignore")
+    return labels

@@ -19,12 +19,15 @@ from sightline.metrics.classification import auroc
 from sightline.models import Model, TrainingRecord, state_hash, study_probabilities
 from sightline.models.checkpoint import load_safely, load_weights, save_checkpoint, save_whole
 from sightline.models.losses import masked_loss, three_class_loss
+from sightline.models.randomize import blocks
 from sightline.models.triples import Triples
 from sightline.store import Run
 from sightline.training.augment import augment
 from sightline.training.team import Team
 
 Precision = Literal["float32", "bfloat16"]
+Learn = Literal["all", "head"]
+"""What learns: the whole network, or the block of the logits alone, on features that stay (linear evaluation)."""
 Schedule = Literal["cosine", "constant", "plateau"]
 WARM_UP = 0.1
 """Share of the steps over which the learning rate rises; then it falls along a cosine."""
@@ -50,6 +53,13 @@ class Recipe:
     keep: int
     select: tuple[str, ...]
     """Findings whose mean AUROC decides which weights are best."""
+    learn: Learn = "all"
+    warm_up: int = 0
+    """Steps at the beginning in which the head learns alone."""
+    layer_decay: float = 1.0
+    """The learning rate of each block of layers as a share of that of the block nearer to the logits."""
+    patience: int = 0
+    """Validations without a better mean AUROC after which the training ends; 0: never."""
 
     @property
     def stretches(self) -> int:
@@ -110,26 +120,32 @@ class Course:
     examples: Examples
     recipe: Recipe
     state: State
+    head: tuple[str, ...] = ()
+    """Paths of the modules that learn where the rest does not."""
 
 
 def train(team: Team, out: Path, model: Model, examples: Examples, recipe: Recipe, record: TrainingRecord) -> None:
     """Stretch after stretch, from wherever last.pt stands. Only the first process of the team writes."""
     _lay_out(model, torch.channels_last)  # convolutions and batch norm train faster
-    optimizer = torch.optim.AdamW(model.net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.AdamW(groups(model, recipe), lr=recipe.lr, weight_decay=recipe.weight_decay)
     last = out / "last.pt"
     state = _resume(last, model, optimizer) if last.is_file() else State()
-    course = Course(team, model, team.join(model.net, optimizer), optimizer, examples, recipe, state)
+    head = blocks(model)[0].layers if recipe.learn == "head" else ()
+    course = Course(team, model, team.join(model.net, optimizer), optimizer, examples, recipe, state, head)
     steps = max(1, len(examples.train) // recipe.batch)
     seen = [math.nan if (loss := h.get("val_loss")) is None else loss for h in state.history]  # of every process
+    quality_seen = [math.nan if (q := h["val_auroc"]) is None else q for h in state.history]
     with progress() as bar:
         before = round(steps * state.done / recipe.stretches)
         task = bar.add_task("train", total=steps * recipe.epochs, completed=before, unit="batches")
         for index in range(state.done, recipe.epochs * recipe.stretches):
             losses, (halvings, stale) = [], plateaus(seen)
-            if recipe.schedule == "plateau" and stale >= GIVE_UP:
+            tired = recipe.patience and plateaus([-q for q in quality_seen])[1] >= recipe.patience
+            if tired or (recipe.schedule == "plateau" and stale >= GIVE_UP):
                 break
             for share, rows, generator in batches(examples.train, recipe, index):
-                losses.append(_step(course, rows, rate(recipe, share, halvings), generator))
+                alone = round(share * steps * recipe.epochs) < recipe.warm_up
+                losses.append(_step(course, rows, rate(recipe, share, halvings), generator, alone))
                 bar.advance(task)
             state.done = index + 1
             result = validate(team, model, examples, recipe.batch)
@@ -138,6 +154,7 @@ def train(team: Team, out: Path, model: Model, examples: Examples, recipe: Recip
             if team.rank == 0:
                 _conclude(out, course, record, loss, *result)
             quality = _mean(result[1], recipe.select)
+            quality_seen.append(quality)
             bar.update(task, description=f"train (loss {loss:.3f}, validation AUROC {quality:.3f})")
             team.wait()
     _lay_out(model, torch.contiguous_format)
@@ -250,17 +267,38 @@ def rate(recipe: Recipe, done: float, halvings: int) -> float:
     return recipe.lr * (0.01 + 0.99 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2)
 
 
-def _step(course: Course, rows: Array, rate: float, generator: torch.Generator) -> float:
-    """One batch, shared out over the team. Returns the loss of this process's share."""
+def groups(model: Model, recipe: Recipe) -> list[dict[str, Any]]:
+    """Parameters that learn, for an optimizer: with `scale`, the share of the learning rate, and whether of the `head`.
+
+    The head is the block of layers nearest to the logits (`sightline.models.randomize.blocks`). What does not learn is
+    frozen.
+    """
+    if recipe.learn == "all" and recipe.layer_decay == 1 and not recipe.warm_up:
+        return [{"params": list(model.net.parameters()), "scale": 1.0, "head": True}]
+    depth = {name: at for at, block in enumerate(blocks(model)) for name in block.layers}
+    made: dict[int, list[nn.Parameter]] = {}
+    for name, module in model.net.named_modules():
+        for parameter in module.parameters(recurse=False):
+            at = depth.get(name, len(depth))  # of no block: nothing depends on it
+            parameter.requires_grad_(at == 0 or recipe.learn == "all")
+            made.setdefault(at, []).append(parameter)
+    kept = [at for at in sorted(made) if at == 0 or recipe.learn == "all"]
+    return [{"params": made[at], "scale": recipe.layer_decay**at, "head": at == 0} for at in kept]
+
+
+def _step(course: Course, rows: Array, rate: float, generator: torch.Generator, alone: bool) -> float:
+    """One batch, shared out over the team. Returns the loss of this process's share. alone: the head learns alone."""
     model, recipe, team, device = course.model, course.recipe, course.team, course.model.device
-    course.net.train()
+    course.net.train(not course.head)  # where the head learns alone, the rest stays as it is, statistics included
+    for name in course.head:
+        model.net.get_submodule(name).train()
     images, marks = course.examples.images(rows), course.examples.marked(rows)  # (B, side, side), (B, F, g, g)
     if recipe.augmented:
         images, marks = augment(images, generator, marks)
     mine = slice(team.rank, None, team.size)
     x = model.normalize(images[mine].to(device)).contiguous(memory_format=torch.channels_last)
     for group in course.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["scale"] * (group["head"] or not alone)
     with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
         outputs = course.net(x).float()  # (B, F), or what the network's own loss takes
     labels = torch.from_numpy(course.examples.labels[rows][mine]).to(device)

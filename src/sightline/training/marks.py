@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sightline import geometry
+from sightline.controls import digest
 from sightline.core import Array, DataError, Dataset, Frame, Radiograph
 from sightline.engine import progress
 from sightline.gaze import KERNELS, WHOLE, density
@@ -40,7 +40,7 @@ def gridded(run: Run, model: Model, data: Dataset, radiographs: Sequence[Radiogr
             f"{data.spec!r} has no {kind} for {', '.join(model.findings)}; {model.name} needs some to learn"
         )
     grid = int(model.net.grid)  # type: ignore[arg-type]
-    key = f"{grid}-{hashlib.sha256(repr((kind, model.findings, data.spec)).encode()).hexdigest()[:8]}"
+    key = f"{grid}-{digest(kind, model.findings, data.spec, *(r.id for r in radiographs)).hex()[:8]}"
     part = run.part("marks", key)
     if not part.is_dir():
         made = partial(planes, model, data, grid)

@@ -22,9 +22,10 @@ from sightline.models.checkpoint import load_safely, load_weights, save_checkpoi
 from sightline.models.convirt import Pair, contrastive_loss
 from sightline.models.text import TextEncoder, Vocabulary
 from sightline.reports import is_english
+from sightline.stats.bootstrap import nanmean
 from sightline.store import Run
 from sightline.training.augment import augment
-from sightline.training.cache import decoded
+from sightline.training.cache import decoded, image_home
 from sightline.training.loop import Precision, Recipe, batches, note, rate
 from sightline.training.split import split_by_patient
 from sightline.training.team import Team, run_team
@@ -123,19 +124,16 @@ def _pairs(
         raise DataError(f"{data.spec!r} has no reports; data sets with reports are mimic:DIR, openi:PATH and phantom:N")
     radiographs = list(data.radiographs)
     split = split_by_patient(radiographs, val_share, 1.0, seed)
-    chosen = [radiographs[i] for i in np.concatenate([split.train, split.val])]
-    seen = {"data": data.spec, "fraction": 1.0, "val_share": val_share, "seed": seed}
-    home = run if cache is None else Run.start(cache, "images", {**seen, "side": model.side, "resize": model.resize})
-    file, reasons = decoded(home, model, chosen, workers)
+    home = image_home(run, cache, model, data.spec)
+    films = decoded(home, model, radiographs, np.concatenate([split.train, split.val]), workers)
+    chosen = [radiographs[i] for i in films.indices]
     said, told = _sentences(data, chosen) if by == "reports" else ([()] * len(chosen), {})
-    usable = np.array([i not in reasons and (by == "images" or len(said[i]) > 0) for i in range(len(chosen))])
-    places = np.arange(len(chosen))
-    training = places < len(split.train)
-    train, val = places[training & usable], places[~training & usable]
-    note(run.path, unreadable=list(reasons.values()), reports=told, radiographs=[len(train), len(val)])
+    usable = np.array([i not in films.reasons and (by == "images" or len(said[i]) > 0) for i in range(len(chosen))])
+    train, val = ((rows := films.rows(some))[usable[rows]] for some in (split.train, split.val))
+    note(run.path, unreadable=list(films.reasons.values()), reports=told, radiographs=[len(train), len(val)])
     labels = np.array([[r.labels.get(f, np.nan) for f in model.findings] for r in chosen], np.float32)
     vocabulary = Vocabulary.of(s for i in train for s in said[i]) if by == "reports" else None
-    return Pairs(file, tuple(said), labels, train, val, vocabulary)
+    return Pairs(films.file, tuple(said), labels, train, val, vocabulary)
 
 
 def _sentences(data: Dataset, radiographs: Sequence[Radiograph]) -> tuple[list[tuple[str, ...]], dict[str, int]]:
@@ -249,19 +247,14 @@ def _retrieval(net: Pair, model: Model, pairs: Pairs, images: Array) -> dict[str
     shown = known.any(1)
     alike = (known[:, None] == known[None]).all(2)
     np.fill_diagonal(alike, False)  # nothing retrieves itself
-    found = {"image": np.nanmean(_nearest(images[shown], images, alike[shown]), axis=0)}
+    found = {"image": nanmean(precision_at(images[shown], images, alike[shown]).T)}
     if pairs.vocabulary is not None and net.other is not None and net.other_head is not None:
         with torch.no_grad():
             words = pairs.vocabulary.encode([f"there is {f.lower()}" for f in model.findings]).to(model.device)
             text = nn.functional.normalize(net.other_head(net.other(words)), dim=1).float().cpu().numpy()
-        found["text"] = np.nanmean(_nearest(text, images, known.T), axis=0)
-    return {f"{kind}-at-{k}": float(value) for kind, row in found.items() for k, value in zip(AT, row, strict=True)}
-
-
-def _nearest(queries: Array, gallery: Array, alike: Array) -> Array:
-    """Of `precision_at`, with a row that is undefined, so that the mean of nothing is no warning."""
-    found = precision_at(queries, gallery, alike)
-    return found if np.isfinite(found).any(0).all() else np.full((1, len(AT)), np.nan)
+        found["text"] = nanmean(precision_at(text, images, known.T).T)
+    told = {f"{kind}-at-{k}": float(value) for kind, row in found.items() for k, value in zip(AT, row, strict=True)}
+    return {name: value for name, value in told.items() if not math.isnan(value)}  # fewer films than that
 
 
 def _conclude(
