@@ -1,0 +1,273 @@
+"""Does it matter how a network began? Accuracy and maps after the same training on 1, 10 and 100 % of the labels.
+
+After Zhang et al. 2020, arXiv:2010.00747 (ConVIRT): every beginning is trained alike before anything is compared.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sightline.asking import predict
+from sightline.benchmark import Controls, Readers, Together
+from sightline.core import DataError, Dataset
+from sightline.data import dataset
+from sightline.evaluate import evaluate
+from sightline.explaining import check_methods, explain
+from sightline.findings import choose
+from sightline.models import Model
+from sightline.models.zoo import open_model
+from sightline.protocol import Protocol
+from sightline.record import describe
+from sightline.stats.accuracy import accuracy
+from sightline.stats.curves import cells, curves, gains
+from sightline.stats.tables import paired
+from sightline.store import Run
+from sightline.studies.localization import method_facts, model_facts
+from sightline.training.fit import fit
+from sightline.training.loop import Learn
+from sightline.training.pretrain import BYS, pretrain
+from sightline.tuning import chosen
+
+TRAINING = "phantom:2000?start=100000&size=96"
+TEST = "phantom:1200?split=test&size=96"
+ARCH = "small?side=96"
+METHODS = ("gradient", "grad-cam", "grad-cam++", "integrated-gradients?nodes=8")
+METRICS = ("iou", "hit", "mass", "pr-area")
+RANDOM = "random"
+EPOCHS = {"all": {0.01: 20, 0.1: 12, 1.0: 8}, "head": {0.01: 12, 0.1: 8, 1.0: 4}}
+"""Of the phantom's networks, by what learns and the share of the labels."""
+PRETRAINING = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One training of the grid."""
+
+    init: str
+    learn: Learn
+    fraction: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.init}-{self.learn}-{self.fraction:g}-{self.seed}"
+
+
+def pretraining(
+    *,
+    data: str = TRAINING,
+    test: str = TEST,
+    inits: tuple[str, ...] = (),
+    arch: str = ARCH,
+    learn: tuple[Learn, ...] = ("all", "head"),
+    fractions: tuple[float, ...] = (0.01, 0.1, 1.0),
+    seeds: int = 2,
+    epochs: int = 0,
+    batch: int = 32,
+    lr: float = 3e-3,
+    layer_decay: float = 1.0,
+    warm_up: int = 0,
+    patience: int = 0,
+    methods: tuple[str, ...] = METHODS,
+    images: int = 60,
+    findings: str = "",
+    protocol: str = "corrected",
+    out: Path = Path("runs/pretraining"),
+    seed: int = 0,
+    device: str = "cpu",
+) -> Run:
+    """Train each beginning on the same shares of the labels, compare accuracy, and see what becomes of the maps.
+
+    Parameters
+    ----------
+    data
+        Data set to learn from, as NAME:PATH?option=value; the phantom when none is named.
+    test
+        Data set to compare on, whose patients are not in the other; never smaller with fewer labels.
+    inits
+        Beginnings as NAME=CHECKPOINT, of one architecture ('convirt=runs/pre/best.pt imagenet=resnet50.pt'); weights at
+        random are always among them. On the phantom, pre-training by reports and by images when none is named.
+    arch
+        Zoo spec of the network that all begin from.
+    learn
+        all (fine-tuning) and head (linear evaluation).
+    fractions
+        Shares of the training patients, each part of the next, with every finding in its share.
+    seeds
+        Trainings of each, with the same labels and order of batches for every beginning.
+    epochs, batch, lr
+        Of every training; 0 epochs takes the phantom's, or ten.
+    layer_decay, warm_up, patience
+        Learning rate of each block as a share of the one above; steps in which the head learns alone; validations
+        without a better AUROC after which a training ends.
+    methods
+        Saliency methods, of the fine-tuned networks of the first seed.
+    images
+        Radiographs explained at most.
+    findings
+        Comma-separated; by default those that the two data sets share.
+    protocol
+        published, corrected or both.
+    out
+        Run folder; the same command continues it, cell by cell.
+    seed
+        Of weights, shares and resamples.
+    device
+        cpu or cuda.
+    """
+    records = chosen(protocol, "", 0.0, "", "")
+    check_methods(methods)
+    source, compared = dataset(data), dataset(test)
+    wanted = _checked(source, compared, findings, fractions, learn, seeds)
+    options = {
+        "data": data, "test": test, "inits": inits, "arch": arch, "learn": learn, "fractions": fractions,
+        "seeds": seeds, "epochs": epochs, "batch": batch, "lr": lr, "layer_decay": layer_decay, "warm_up": warm_up,
+        "patience": patience, "methods": methods, "images": images, "findings": findings, "protocol": protocol,
+        "seed": seed,
+    }  # fmt: skip
+    run = Run.start(out, "pretraining", options)
+    with run.lock():
+        run = describe(run, compared, records, title="Pre-training")
+        begun = _begun(run, source, inits, arch, wanted, seed, device)
+        habits = {"batch": batch, "lr": lr, "layer_decay": layer_decay, "warm_up": warm_up, "patience": patience}
+        grid = [Cell(init, how, fraction, seed + number) for number in range(seeds) for fraction in sorted(fractions)
+                for how in learn for init in begun]  # fmt: skip
+        made = {cell: _trained(run, source, begun[cell.init], cell, epochs, habits, seed) for cell in grid}
+        run = run.describe(models=[model_facts(m) for m in made.values()], methods=method_facts(methods),
+                           findings=wanted, inits=list(begun))  # fmt: skip
+        _asked(run, compared, made, wanted, seed)
+        run = _explained(run, compared, made, methods, wanted, images, records, seed)
+        return run
+
+
+def _checked(
+    source: Dataset, compared: Dataset, findings: str, fractions: Sequence[float], learn: Sequence[str], seeds: int
+) -> tuple[str, ...]:
+    """The findings. Errors: `DataError` for a grid that cannot be, or patients in both data sets."""
+    if not fractions or min(fractions) <= 0 or max(fractions) > 1 or seeds < 1 or not set(learn) <= {"all", "head"}:
+        raise DataError(
+            f"fractions={fractions}, learn={tuple(learn)}, seeds={seeds}; allowed: above 0 up to 1, all, head, from 1"
+        )
+    shared = tuple(f for f in source.findings if f in compared.findings and f != "No Finding")
+    if not shared:
+        raise DataError(f"{source.spec!r} and {compared.spec!r} share no finding")
+    both = {r.id for r in source.radiographs if r.split != "test"} & {r.id for r in compared.radiographs}
+    if both and source.name == compared.name:
+        raise DataError(
+            f"{source.spec!r} and {compared.spec!r} share {len(both)} radiographs, such as {min(both)}; compare on "
+            "what no training saw"
+        )
+    return tuple(choose(findings or None, shared))
+
+
+def _begun(
+    run: Run, source: Dataset, inits: Sequence[str], arch: str, wanted: tuple[str, ...], seed: int, device: str
+) -> dict[str, Model]:
+    """Name -> where every training of it begins: same architecture, head as drawn."""
+    blank = replace(open_model(arch, wanted, seed=seed), training=None)
+    blank.net.to(device)
+    found = {RANDOM: blank}
+    for stated in inits:
+        name, _, path = stated.partition("=")
+        if not path or name == RANDOM or name in found:
+            raise DataError(f"inits: {stated!r} is not NAME=CHECKPOINT with a name of its own ({RANDOM!r} is taken)")
+        found[name] = _body_of(path, blank)
+    if inits or not source.spec.startswith("phantom"):
+        return found
+    for by in BYS:
+        found[by] = pretrain(blank, source, run.path / "training" / f"pretraining-{by}", by=by, epochs=PRETRAINING,
+                             batch=64, lr=2e-3, seed=seed, cache=run.path / "training" / "images",
+                             workers=os.cpu_count() or 1)  # fmt: skip
+    return found
+
+
+def _body_of(path: str, blank: Model) -> Model:
+    """The blank network with every weight of a checkpoint that fits, but for the head.
+
+    Errors: `DataError` if a checkpoint fits nowhere.
+    """
+    from sightline.models.checkpoint import load_safely, weights_of
+    from sightline.models.randomize import blocks
+
+    own = blank.net.state_dict()
+    head = {f"{layer}." for layer in blocks(blank)[0].layers}
+    given = weights_of(load_safely(Path(path)), own.keys())
+    fits = {k: w for k, w in given.items() if k in own and w.shape == own[k].shape and not k.startswith(tuple(head))}
+    body = [k for k in own if not k.startswith(tuple(head))]
+    if len(fits) < 0.9 * len(body):
+        raise DataError(
+            f"{path} has weights for {len(fits)} of the {len(body)} tensors of {blank.arch}; a beginning is of the "
+            "same architecture"
+        )
+    other = open_model(blank.arch, blank.findings)
+    other.net.load_state_dict({**own, **fits})
+    other.net.to(blank.device)
+    return other
+
+
+def _trained(
+    run: Run, source: Dataset, begun: Model, cell: Cell, epochs: int, habits: Mapping[str, Any], seed: int
+) -> Model:
+    """A cell of the grid. The shares of the labels are those of the seed of the cell, whatever the beginning."""
+    count = epochs or (EPOCHS[cell.learn].get(cell.fraction, 10) if source.spec.startswith("phantom") else 10)
+    patients = len({r.patient for r in source.radiographs})
+    small = {**habits, "batch": min(habits["batch"], max(2, round(0.25 * cell.fraction * patients)))}
+    done = fit(begun, source, run.path / "training" / cell.name, epochs=count, learn=cell.learn, fraction=cell.fraction,
+               stratified=True, augmented=False, seed=cell.seed, split_seed=seed + cell.seed,
+               cache=run.path / "training" / "images", workers=os.cpu_count() or 1, **small)  # fmt: skip
+    return replace(done, name=cell.name)
+
+
+def _asked(run: Run, compared: Dataset, made: Mapping[Cell, Model], wanted: Sequence[str], seed: int) -> None:
+    """The tables predictions, classification, curves and gains."""
+    keys = [key for m in made.values() for key in predict(run, compared, m, wanted)]
+    run.join_parts("predictions", keys, "predictions")
+    table = run.table("predictions")
+    run.write_table("classification", accuracy(table.drop(columns="radiograph"), seed=seed))
+    by = {cell.name: cell for cell in made}
+    told = pd.DataFrame([vars_of(by[name]) for name in table["model"]], index=table.index)
+    found = cells(table.join(told), seed=seed)
+    run.write_table("curves", curves(found))
+    run.write_table("gains", gains(found, RANDOM))
+
+
+def vars_of(cell: Cell) -> dict[str, Any]:
+    return {"init": cell.init, "learn": cell.learn, "fraction": cell.fraction, "seed": cell.seed}
+
+
+def _explained(
+    run: Run, compared: Dataset, made: Mapping[Cell, Model], methods: Sequence[str], wanted: tuple[str, ...],
+    images: int, records: Sequence[Protocol], seed: int,
+) -> Run:  # fmt: skip
+    """Maps of the fine-tuned networks of the first seed, scored beside marks: frontal films that show a finding."""
+    shown = [cell for cell in made if cell.learn == "all" and cell.seed == seed] or list(made)[:1]
+    frontal = [r for r in compared.radiographs if r.view != "lateral" and any(r.labels.get(f) == 1 for f in wanted)]
+    part = replace(compared, radiographs=tuple(frontal[:images]))
+    if not part.readers or not methods:
+        return run
+    for cell in shown:
+        run = explain(part, made[cell], methods, findings=wanted, out=run, seed=seed)
+    held = Together((run, Controls(part, ("average-mask", "center"), seed), Readers(part)))
+    evaluate(run, held, part, names=METRICS, chosen=records, findings=wanted, seed=seed)
+    names = ["protocol", "source", "radiograph", "patient", "finding", "metric", "value"]
+    between = paired(run.table("scores", names), lambda sources: _between(shown, sources), records, seed=seed)
+    run.write_table("differences", pd.concat([run.table("differences"), between], ignore_index=True))
+    return run.describe(sources=list(held.sources), shown=[{"model": c.name, **vars_of(c)} for c in shown])
+
+
+def _between(shown: Sequence[Cell], sources: Sequence[str]) -> list[tuple[str, str]]:
+    """The same method after the same labels, less the beginning at random."""
+    by = {c.name: c for c in shown}
+    found = []
+    for source in sources:
+        name, _, method = source.rpartition("/")
+        if name in by and by[name].init != RANDOM:
+            other = f"{replace(by[name], init=RANDOM).name}/{method}"
+            found += [(source, other)] if other in sources else []
+    return found
