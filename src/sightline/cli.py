@@ -48,7 +48,9 @@ app.command(
 _data.command("sightline.commands:write_data", name="write", help="Write a data set in a published layout.")
 _data.command("sightline.commands:check_data", name="check", help="Look for what would spoil a study.")
 app.command(_data)
-_train.command("sightline.commands:train", name="classifier", help="One network.")
+_train.command("sightline.training.commands:train", name="classifier", help="One network.")
+_train.command("sightline.training.commands:train_contrastive", name="contrastive",
+               help="An encoder, by reports or by images alone.")  # fmt: skip
 _train.command("sightline.training.chexpert:train_chexpert", name="chexpert", help="An ensemble, by CheXpert's recipe.")
 app.command(_train)
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -110,68 +109,6 @@ def score_maps(
         if legacy_csv is not None:
             write_legacy(run, folder, opened, legacy_csv, records, seed)
     return run
-
-
-def train(
-    *,
-    data: str,
-    out: Path,
-    model: str = "small",
-    findings: str = "",
-    epochs: int = 10,
-    batch: int = 32,
-    lr: float = 2e-3,
-    schedule: Literal["cosine", "constant", "plateau"] = "cosine",
-    seed: int = 0,
-    fraction: float = 1.0,
-    uncertain: Literal["ignore", "zeros", "ones"] = "ignore",
-    shuffle_labels: bool = False,
-    shuffle_gaze: bool = False,
-    device: str = "cpu",
-) -> None:
-    """Train a network on a data set; the same command continues a training that was stopped.
-
-    Parameters
-    ----------
-    data
-        Data set with labels, as NAME:PATH?option=value.
-    out
-        Run folder; its best.pt is what `--model` takes.
-    model
-        Zoo spec, for example small, densenet121?side=320, timm:resnet50; unet and retinanet learn from marks.
-    findings
-        Comma-separated; all of the data set by default.
-    epochs, batch, lr, seed
-        Of the optimization.
-    schedule
-        Of the learning rate: cosine, constant, or plateau, which halves it after 3 validations without a lower loss and
-        ends after 10.
-    fraction
-        Share of the training patients used.
-    uncertain
-        What uncertain labels become: ignore, zeros or ones.
-    shuffle_labels
-        Give each radiograph the labels of another: what `trust --shuffled` compares with.
-    shuffle_gaze
-        Give each radiograph the gaze at another patient's: what `gaze --shuffled` compares with.
-    device
-        cpu or cuda.
-    """
-    from sightline.models.zoo import open_model
-    from sightline.training.fit import fit
-    from sightline.training.labels import dealt_anew, gaze_dealt_anew
-
-    opened = dealt_anew(dataset(data), seed) if shuffle_labels else dataset(data)
-    opened = gaze_dealt_anew(opened, seed) if shuffle_gaze else opened
-    start = open_model(model, choose(findings or None, opened.findings), seed=seed)
-    start.net.to(device)
-    trained = fit(
-        start, opened, out, epochs=epochs, batch=batch, lr=lr, schedule=schedule, seed=seed, fraction=fraction,
-        uncertain=uncertain,
-        workers=os.cpu_count() or 1,
-    )  # fmt: skip
-    quality = trained.training.val_auroc if trained.training else None
-    print(f"{out / 'best.pt'}: mean validation AUROC {quality if quality is None else round(quality, 3)}")
 
 
 def finish(run: Run) -> None:

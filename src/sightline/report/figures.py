@@ -140,11 +140,15 @@ def differences(view: View) -> Plot | None:
     )
 
 
+_MOST_MODELS = 12
+"""In one figure: a grid of trainings has figures of its own."""
+
+
 def accuracy(view: View) -> Plot | None:
     """AUROC of each model by finding, with chance marked."""
     rows = [a for a in view.aurocs if a.number.defined]
     models = list(dict.fromkeys(a.model for a in rows))
-    if not models:
+    if not models or len(models) > _MOST_MODELS:
         return None
     there = dict.fromkeys(a.finding for a in rows)
     known = (*view.findings, *view.info.get("dataset", {}).get("findings", ()), *there)

@@ -18,12 +18,13 @@ from sightline.report import (
     figures,
     gaze,
     gaze_figures,
+    pretraining,
     tables,
     text,
     trends,
     trust,
     trust_figures,
-)  # fmt: skip
+)
 from sightline.report.draw import Plot
 from sightline.report.examples import APART, APART_RULE, CASES, RULE, SHAPES, SHAPES_RULE
 from sightline.report.panels import PREDICTED, READER, RECTANGLE, TRUTH, Panel
@@ -71,7 +72,7 @@ class Section:
 def plots(view: View) -> dict[str, Plot]:
     """Every figure that this run has data for, by name, in the order of the page."""
     makers = (
-        gaze_figures.taught, gaze_figures.correctness, gaze_figures.regions,
+        pretraining.curves, gaze_figures.taught, gaze_figures.correctness, gaze_figures.regions,
         trust_figures.cascade, trust_figures.agreement, trust_figures.utility_boxes,
         figures.localization, benchmark.decrease, figures.comparison, figures.differences,
         trends.size_and_probability, causes.shapes, causes.regressions, causes.assurance,
@@ -101,7 +102,7 @@ def render(view: View, drawn: Mapping[str, Plot], panels: Sequence[Panel], notes
         title=view.info.get("title") or f"Sightline: {view.info.get('study', 'report')}",
         study=view.info.get("study", ""),
         subtitle=_subtitle(view),
-        verdict=gaze.said(view) or trust.said(view) or text.verdict(view),
+        verdict=pretraining.said(view) or gaze.said(view) or trust.said(view) or text.verdict(view),
         warnings=text.warnings(view),
         tiles=tiles(view),
         sections=sections(view, drawn, numbers, panels, notes),
@@ -163,6 +164,7 @@ def sections(
             block("utility", _there(trust.floor_and_ceiling(view))),
             Block(tables=trust.robust(view), open=True), Block(tables=_there(trust.beside(view))),
         ]),
+        _of_beginnings(view, block),
         *_of_gaze(view, block),
         Section("localization", _by_finding(view), [
             block("localization", tables.by_finding(view) if "localization" in drawn else ())
@@ -194,6 +196,15 @@ def sections(
         Section("methods", "How this was made", _methods(view)),
     ]  # fmt: skip
     return [s for s in ([_kept(s) for s in made]) if s.blocks]
+
+
+def _of_beginnings(view: View, block: Any) -> Section:
+    return Section("curves", "Does the beginning matter?", [
+        block("curves", _there(pretraining.gain_table(view))),
+        Block(tables=_there(pretraining.auc_table(view)), open=True),
+        Block(tables=_there(pretraining.map_table(view)), open=True),
+        Block(tables=_there(pretraining.published_auc(view))),
+    ])  # fmt: skip
 
 
 def _of_gaze(view: View, block: Any) -> list[Section]:

@@ -1,0 +1,121 @@
+"""Commands that train one network. Each is a function whose signature is its options."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from sightline.data import dataset
+from sightline.findings import choose
+from sightline.store import Run
+
+
+def train(
+    *,
+    data: str,
+    out: Path,
+    model: str = "small",
+    findings: str = "",
+    epochs: int = 10,
+    batch: int = 32,
+    lr: float = 2e-3,
+    schedule: Literal["cosine", "constant", "plateau"] = "cosine",
+    seed: int = 0,
+    fraction: float = 1.0,
+    uncertain: Literal["ignore", "zeros", "ones"] = "ignore",
+    shuffle_labels: bool = False,
+    shuffle_gaze: bool = False,
+    device: str = "cpu",
+) -> None:
+    """Train a network on a data set; the same command continues a training that was stopped.
+
+    Parameters
+    ----------
+    data
+        Data set with labels, as NAME:PATH?option=value.
+    out
+        Run folder; its best.pt is what `--model` takes.
+    model
+        Zoo spec, for example small, densenet121?side=320, timm:resnet50; unet and retinanet learn from marks.
+    findings
+        Comma-separated; all of the data set by default.
+    epochs, batch, lr, seed
+        Of the optimization.
+    schedule
+        Of the learning rate: cosine, constant, or plateau, which halves it after 3 validations without a lower loss and
+        ends after 10.
+    fraction
+        Share of the training patients used.
+    uncertain
+        What uncertain labels become: ignore, zeros or ones.
+    shuffle_labels
+        Give each radiograph the labels of another: what `trust --shuffled` compares with.
+    shuffle_gaze
+        Give each radiograph the gaze at another patient's: what `gaze --shuffled` compares with.
+    device
+        cpu or cuda.
+    """
+    from sightline.models.zoo import open_model
+    from sightline.training.fit import fit
+    from sightline.training.labels import dealt_anew, gaze_dealt_anew
+
+    opened = dealt_anew(dataset(data), seed) if shuffle_labels else dataset(data)
+    opened = gaze_dealt_anew(opened, seed) if shuffle_gaze else opened
+    start = open_model(model, choose(findings or None, opened.findings), seed=seed)
+    start.net.to(device)
+    trained = fit(
+        start, opened, out, epochs=epochs, batch=batch, lr=lr, schedule=schedule, seed=seed, fraction=fraction,
+        uncertain=uncertain,
+        workers=os.cpu_count() or 1,
+    )  # fmt: skip
+    quality = trained.training.val_auroc if trained.training else None
+    print(f"{out / 'best.pt'}: mean validation AUROC {quality if quality is None else round(quality, 3)}")
+
+
+def train_contrastive(
+    *,
+    data: str,
+    out: Path,
+    model: str = "small",
+    by: Literal["reports", "images"] = "reports",
+    findings: str = "",
+    epochs: int = 10,
+    batch: int = 32,
+    lr: float = 1e-3,
+    seed: int = 0,
+    precision: Literal["float32", "bfloat16"] = "float32",
+    device: str = "cpu",
+) -> None:
+    """Teach a network by reports or by images alone, without labels; the same command continues.
+
+    Parameters
+    ----------
+    data
+        Data set with reports, as mimic:DIR, openi:PATH or phantom:N; any for images alone.
+    out
+        Run folder; its best.pt is what `pretraining --inits NAME=` takes, or `train classifier --model ARCH:`.
+    model
+        Zoo spec of the image encoder, for example torchvision:resnet50?side=224.
+    by
+        reports (ConVIRT) or images (two views of one film).
+    findings
+        Comma-separated, for retrieval alone; all of the data set by default.
+    epochs, batch, lr, seed
+        Of the optimization; the other films of a batch are what an image is told apart from.
+    precision
+        float32, or bfloat16 for the forward.
+    device
+        cpu or cuda.
+    """
+    from sightline.models.zoo import open_model
+    from sightline.training.pretrain import pretrain
+
+    opened = dataset(data)
+    start = open_model(model, choose(findings or None, opened.findings), seed=seed)
+    start.net.to(device)
+    pretrain(start, opened, out, by=by, epochs=epochs, batch=batch, lr=lr, seed=seed, precision=precision,
+             workers=os.cpu_count() or 1)  # fmt: skip
+    last = Run.open(out).info["history"][-1]
+    told = ", ".join(f"{name} {value:.3f}" for name, value in last.items() if name != "epoch")
+    print(f"{out / 'best.pt'}: {told}")

@@ -1,0 +1,161 @@
+"""The pre-training study: every beginning is trained alike, and the defects of an earlier comparison cannot happen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sightline as sl
+from sightline.core import DataError
+from sightline.metrics.classification import auroc
+from sightline.models import open_model, state_hash
+from sightline.models.checkpoint import save_checkpoint
+from sightline.report import report
+from sightline.store import Run
+from sightline.studies import pretraining as study
+from sightline.studies.pretraining import RANDOM, Cell, pretraining
+from sightline.training.split import split_by_patient
+
+DATA, TEST = "phantom:60?start=1000&size=48", "phantom:24?size=48"
+SMALL = {"data": DATA, "test": TEST, "arch": "small?side=48&width=8", "fractions": (0.3, 1.0), "seeds": 2, "epochs": 1,
+         "batch": 8, "methods": ("gradient", "grad-cam"), "images": 8,
+         "findings": "Lung Opacity,Cardiomegaly,Enlarged Cardiomediastinum"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("pretraining") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "PRETRAINING", 1)
+        patch.setattr(study, "pretrain", lambda *a, **k: _pretrain(*a, **{**k, "batch": 8}))
+        pretraining(**SMALL, out=out)  # type: ignore[arg-type]
+    return out
+
+
+def _pretrain(*given: object, **named: object) -> sl.Model:
+    from sightline.training.pretrain import pretrain
+
+    return pretrain(*given, **named)  # type: ignore[arg-type]
+
+
+def test_every_beginning_is_trained_on_the_same_labels(finished: Path) -> None:
+    """Defect (a) of the earlier comparison: columns that were never fine-tuned."""
+    run = Run.open(finished)
+    assert run.info["inits"] == [RANDOM, "reports", "images"]
+    models = {m["name"]: m["training"] for m in run.info["models"]}
+    assert len(models) == 3 * 2 * 2 * 2 and all(record is not None for record in models.values())
+    for init in ("reports", "images"):
+        for learn in ("all", "head"):
+            for fraction in ("0.3", "1"):
+                mine, base = (models[f"{i}-{learn}-{fraction}-0"] for i in (init, RANDOM))
+                assert {k: mine[k] for k in ("data", "fraction", "seed")} == {k: base[k] for k in
+                                                                             ("data", "fraction", "seed")}  # fmt: skip
+                assert mine["checkpoint"] != base["checkpoint"]
+
+
+def test_maps_are_of_the_finding_they_are_scored_for_and_findings_have_their_own_names(finished: Path) -> None:
+    """Defects (b) and (c): each column explained the class it liked best, under names that were shifted by one."""
+    run, data = Run.open(finished), sl.dataset(TEST)
+    scores = run.table("scores", ["source", "radiograph", "finding", "value"])
+    labels = {r.id: r.labels for r in data.radiographs}
+    assert all(labels[i][f] == 1 for i, f in zip(scores["radiograph"], scores["finding"], strict=True))
+    sources = [s for s in run.sources if "/" in s and s.split("/")[0] in {m["name"] for m in run.info["models"]}]
+    for source in sources:
+        own = scores[scores["source"] == source]
+        base = scores[scores["source"] == f"{RANDOM}{source[source.index('-') :]}"]
+        assert set(zip(own["radiograph"], own["finding"], strict=True)) == set(
+            zip(base["radiograph"], base["finding"], strict=True)
+        )
+
+
+def test_frontal_films_and_several_of_each_finding_are_shown(finished: Path) -> None:
+    """Defect (d): one image a row, one of them lateral."""
+    run, data = Run.open(finished), sl.dataset(TEST)
+    views = {r.id: r.view for r in data.radiographs}
+    counts = run.table("estimates")
+    assert counts[counts["finding"] == "Lung Opacity"]["n"].max() > 1
+    assert {views[i] for i in run.table("scores")["radiograph"]} == {"frontal"}
+
+
+def test_the_test_films_never_shrink_and_belong_to_other_patients(finished: Path) -> None:
+    """Defects (f) and (g): the share was taken before the split, and 117 images had to do."""
+    table = Run.open(finished).table("predictions")
+    assert set(table.groupby("model")["radiograph"].nunique()) == {24}
+    trained = {r.patient for r in sl.dataset(DATA).radiographs}
+    assert not trained & set(table["patient"])
+
+
+def test_shares_of_labels_are_nested_and_the_same_for_every_beginning() -> None:
+    radiographs = list(sl.dataset(DATA).radiographs)
+    some = [set(split_by_patient(radiographs, 0.15, f, 0, ("Lung Opacity",)).train.tolist()) for f in (0.3, 1.0)]
+    assert some[0] < some[1]
+
+
+def test_numbers_come_from_predictions(finished: Path) -> None:
+    """Defect (e): a curve that was drawn from a sentence."""
+    run = Run.open(finished)
+    table, curve = run.table("predictions"), run.table("curves")
+    row = curve[(curve["init"] == RANDOM) & (curve["learn"] == "all") & (curve["fraction"] == 1.0)].iloc[0]
+    means = []
+    for seed in (0, 1):
+        part = table[table["model"] == f"{RANDOM}-all-1-{seed}"]
+        each = [auroc(p["probability"].to_numpy(), p["label"].to_numpy()) for _, p in part.groupby("finding")]
+        means.append(np.nanmean(each))
+    assert row["mean"] == pytest.approx(np.mean(means))
+    assert row["seeds"] == 2 and row["least"] <= row["mean"] <= row["most"]
+    assert set(run.table("gains")["versus"]) == {RANDOM, "gain at 1"}
+
+
+def test_the_report_shows_curves_tables_and_what_was_published(finished: Path) -> None:
+    page = report(Run.open(finished)).read_text("utf-8")
+    for text in ("Does the beginning matter?", "Linear evaluation", "Fine-tuning", "Published AUC", "85.9"):
+        assert text in page, text
+    assert (finished / "figures" / "curves.svg").is_file() and not (finished / "figures" / "accuracy.svg").is_file()
+
+
+def test_the_same_command_continues(finished: Path) -> None:
+    before = (finished / "tables" / "curves.parquet").read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "PRETRAINING", 1)
+        patch.setattr(study, "pretrain", lambda *a, **k: _pretrain(*a, **{**k, "batch": 8}))
+        pretraining(**SMALL, out=finished)  # type: ignore[arg-type]
+    assert (finished / "tables" / "curves.parquet").read_bytes() == before
+
+
+def test_beginnings_from_checkpoints_keep_the_body_and_not_the_head(tmp_path: Path) -> None:
+    other = open_model("small?side=48&width=8", ["Edema", "Fracture", "Pneumonia"], seed=5)
+    save_checkpoint(other, tmp_path / "body.pt")
+    blank = open_model("small?side=48&width=8", ["Edema", "Fracture"], seed=0)
+    begun = study._body_of(str(tmp_path / "body.pt"), blank)
+    own, given = begun.net.state_dict(), other.net.state_dict()
+    assert all((own[k] == given[k]).all() for k in own if not k.startswith("head."))
+    assert state_hash(begun.net) != state_hash(blank.net) and own["head.weight"].shape[0] == 2
+    assert (own["head.weight"] == blank.net.state_dict()["head.weight"]).all()
+    wide = open_model("small?side=48&width=12", ["Edema"], seed=0)
+    with pytest.raises(DataError, match="a beginning is of the same architecture"):
+        study._body_of(str(tmp_path / "body.pt"), wide)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"test": DATA}, r"share \d+ radiographs, such as phantom001000"),
+        ({"fractions": (0.0,)}, "allowed: above 0 up to 1"),
+        ({"seeds": 0}, "from 1"),
+        ({"inits": ("nonsense",)}, "is not NAME=CHECKPOINT"),
+        ({"inits": ("random=x.pt",)}, "is taken"),
+        ({"fractions": (0.001,)}, "hold no case of"),
+    ],
+)
+def test_grids_that_cannot_be(tmp_path: Path, other: dict[str, object], said: str) -> None:
+    start = open_model("small?side=48&width=8", sl.dataset(DATA).findings, seed=3)
+    save_checkpoint(start, tmp_path / "x.pt")
+    named = {**SMALL, "inits": (f"mine={tmp_path / 'x.pt'}",), "methods": (), **other}
+    with pytest.raises(DataError, match=said):
+        pretraining(**named, out=tmp_path / "run")  # type: ignore[arg-type]
+
+
+def test_cells_are_named_by_what_they_are() -> None:
+    assert Cell("reports", "all", 0.01, 3).name == "reports-all-0.01-3"
