@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 import sightline as sl
 from sightline.core import Frame, SightlineError
-from sightline.gaze import KERNELS, WHOLE, Gaze, Kernel, Phrase, density, grid, spoken_density
+from sightline.gaze import KERNELS, WHOLE, Gaze, Kernel, Phrase, density, grid, spoken_density, watched
 from sightline.geometry import cut
 
 
@@ -97,6 +97,24 @@ def test_what_was_looked_at_while_words_were_said() -> None:
     assert float(said.duration.sum()) == pytest.approx(2.0) and said.begin.min() == 1.5
     assert len(gaze.while_said(("pneumothorax",))) == 0
     assert gaze.with_pupil().begin.size == 0
+
+
+def test_a_stretch_of_every_reading_or_what_was_seen_with_the_pupil() -> None:
+    data = sl.dataset("phantom:6?size=64")
+    early, seen = watched(data, 0, 2), watched(data, pupil=True)
+    reader, changed = data.gaze_readers[0], 0
+    for r in data.radiographs:
+        whole, first, valid = (d.marks(r.id, WHOLE, reader).read() for d in (data, early, seen))
+        assert first.begin.max() < 2 and float(first.duration.sum()) <= 2
+        assert np.isfinite(valid.pupil).all() and len(valid) == np.isfinite(whole.pupil).sum()
+        changed += len(valid) < len(whole)
+        for finding in (*data.findings, *data.regions):
+            assert (data.marks(r.id, finding, "truth") is None) == (early.marks(r.id, finding, "truth") is None)
+            if finding in data.findings:
+                assert watched(data, 1000, 2000).marks(r.id, finding, reader) is None
+    assert changed and watched(data) is data
+    with pytest.raises(SightlineError, match="no stretch of time"):
+        watched(data, 3, 3)
 
 
 def test_kernels_have_one_width() -> None:

@@ -12,7 +12,8 @@ import torch
 from torch.nn import functional as F
 
 from sightline.casework import Case
-from sightline.core import NAN, Array, DataError, Dataset, Frame, SightlineError
+from sightline.controls import digest
+from sightline.core import NAN, Array, DataError, Dataset, Frame, Radiograph, SightlineError
 from sightline.engine import run_units
 from sightline.evaluate import as_table, blocks, schema_of
 from sightline.inputs import fit_image
@@ -89,24 +90,42 @@ class Prediction(NamedTuple):
     """1, 0, -1 or NaN, as the data set has it."""
 
 
-def predict(run: Run, data: Dataset, model: Model, findings: Sequence[str], kind: str = "predictions") -> list[str]:
-    """Store what a model says of every radiograph, part by part; the keys of the parts of `kind`."""
+def predict(
+    run: Run, data: Dataset, models: Sequence[Model], findings: Sequence[str], kind: str = "predictions"
+) -> list[str]:
+    """Store what models say of every radiograph, each read once for all of them; the keys of the parts of `kind`."""
     units = blocks(len(data.radiographs), 32)
-    columns = [model.index(finding) for finding in findings]
+    team = digest(*(m.name for m in models)).hex()[:8]
 
     def work(key: str) -> None:
         radiographs = [data.radiographs[i] for i in units[key.rpartition("/")[2]]]
-        batch = prepared(model, [Case(r, "") for r in radiographs])
-        ids = () if batch is None else batch.ids
-        said = np.zeros((0, len(columns))) if batch is None else 1 / (1 + np.exp(-logits(model, batch.x)[:, columns]))
-        rows = []
-        for r in radiographs:
-            values = said[ids.index(r.id)].tolist() if r.id in ids else [NAN] * len(columns)
-            for finding, p in zip(findings, values, strict=True):
-                label = r.labels.get(finding, NAN)
-                rows.append(Prediction(model.name, r.id, r.patient, r.study or r.id, finding, p, label))
+        seen: dict[tuple[int, str], Batch | None] = {}
+        rows: list[Prediction] = []
+        for model in models:
+            how = (model.side, model.resize)
+            if how not in seen:
+                seen[how] = prepared(model, [Case(r, "") for r in radiographs])
+            rows += _said(model, seen[how], radiographs, findings)
         run.write_part(kind, key, lambda path: pq.write_table(as_table(rows, schema_of(Prediction)), path))
 
-    keys = [f"{model.name}/{unit}" for unit in units]
-    run_units(f"asking {model.name}", keys, lambda key: run.part(kind, key).exists(), work)
+    keys = [f"{team}/{unit}" for unit in units]
+    run_units("asking the models", keys, lambda key: run.part(kind, key).exists(), work)
     return keys
+
+
+def _said(
+    model: Model, batch: Batch | None, radiographs: Sequence[Radiograph], findings: Sequence[str]
+) -> list[Prediction]:
+    columns = [model.index(finding) for finding in findings]
+    said: Array = np.zeros((0, len(columns)))
+    ids: tuple[str, ...] = ()
+    if batch is not None:
+        x = model.normalize(torch.from_numpy(batch.seen)).to(model.device)
+        said, ids = 1 / (1 + np.exp(-logits(model, x)[:, columns])), batch.ids
+    rows = []
+    for r in radiographs:
+        values = said[ids.index(r.id)].tolist() if r.id in ids else [NAN] * len(columns)
+        for finding, p in zip(findings, values, strict=True):
+            label = r.labels.get(finding, NAN)
+            rows.append(Prediction(model.name, r.id, r.patient, r.study or r.id, finding, p, label))
+    return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
@@ -9,7 +10,7 @@ from typing import Literal, Self
 import numpy as np
 from scipy.special import ndtr
 
-from sightline.core import Array, Mark, SightlineError, Size
+from sightline.core import Array, Dataset, Mark, SightlineError, Size
 from sightline.findings import SPOKEN
 
 WHOLE = "gaze"
@@ -125,6 +126,37 @@ class Gaze:
             self, places=self.places[some], begin=self.begin[some], duration=self.duration[some],
             degree=self.degree[some], shown=self.shown[some], pupil=self.pupil[some],
         )  # fmt: skip
+
+
+def watched(data: Dataset, begin: float = 0.0, end: float = 0.0, pupil: bool = False) -> Dataset:
+    """The same data set, of whose gaze only a stretch of seconds counts, or only what was seen with a valid pupil.
+
+    end: 0 is the end of each reading.
+
+    Errors: `SightlineError` for a stretch that is none.
+    """
+    last = end or math.inf
+    if not 0 <= begin < last:
+        raise SightlineError(f"gaze from {begin} to {end} seconds is no stretch of time; begin from 0, and end later")
+    if begin == 0 and last == math.inf and not pupil:
+        return data
+
+    def part(mark: Mark) -> Gaze:
+        gaze: Gaze = mark.read()
+        gaze = gaze.during(begin, last)
+        return gaze.with_pupil() if pupil else gaze
+
+    def marks(radiograph: str, finding: str, reader: str) -> Mark | None:
+        mark = data.marks(radiograph, WHOLE if reader in data.gaze_readers else finding, reader)
+        if mark is None or mark.kind != "fixations":
+            return data.marks(radiograph, finding, reader)
+        if finding == WHOLE:
+            return replace(mark, read=lambda: part(mark))
+        return (
+            data.marks(radiograph, finding, reader) if finding in data.regions else spoken_density(part(mark), finding)
+        )
+
+    return replace(data, marks=marks)
 
 
 @dataclass(frozen=True, slots=True)

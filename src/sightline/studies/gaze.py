@@ -18,7 +18,7 @@ from sightline.casework import Case, cases
 from sightline.core import DataError, Dataset
 from sightline.data import dataset
 from sightline.explaining import check_methods, explain
-from sightline.gaze import WHOLE
+from sightline.gaze import WHOLE, watched
 from sightline.methods import Of
 from sightline.metrics.classification import RULES, Rule, best_cutoff
 from sightline.protocol import Protocol
@@ -50,6 +50,8 @@ def gaze(
     validation: str = "",
     rule: Rule = "f1",
     reader: str = "",
+    seconds: tuple[float, float] = (0.0, 0.0),
+    pupil: bool = False,
     images: int = 60,
     findings: str = "",
     protocol: str = "both",
@@ -79,6 +81,10 @@ def gaze(
         f1 or youden: what the cutoff makes largest.
     reader
         Whose gaze; the first of the data set by default.
+    seconds
+        Stretch of the reading that counts, from the first fixation on; an end of 0 is that of the reading.
+    pupil
+        Only fixations during which the pupil was seen.
     images
         Radiographs compared at most; accuracy is that of all of them.
     findings
@@ -101,11 +107,12 @@ def gaze(
     check_methods(methods)
     if rule not in RULES:
         raise DataError(f"rule={rule!r}; allowed: {', '.join(RULES)}")
-    opened = dataset(data)
+    opened = watched(dataset(data), *seconds, pupil=pupil)
     who = _reader(opened, reader)
     options = {
         "data": data, "model": model, "taught": taught, "shuffled": shuffled, "methods": methods,
-        "validation": validation, "rule": rule, "reader": who, "images": images, "findings": findings,
+        "validation": validation, "rule": rule, "reader": who, "seconds": seconds, "pupil": pupil,
+        "images": images, "findings": findings,
         "protocol": protocol, "of": of, "seed": seed,
     }  # fmt: skip
     run = Run.start(out, "gaze", options)
@@ -177,7 +184,7 @@ def _asked(
     """Predictions of all radiographs, in the table predictions; the cutoff of each model and finding."""
 
     def said(kind: str, of: Dataset) -> pd.DataFrame:
-        keys = [key for m in team.everyone for key in predict(run, of, m, wanted, kind)]
+        keys = predict(run, of, team.everyone, wanted, kind)
         run.join_parts(kind, keys, kind)
         return run.table(kind)
 

@@ -226,7 +226,7 @@ def _trained(
 
 def _asked(run: Run, compared: Dataset, made: Mapping[Cell, Model], wanted: Sequence[str], seed: int) -> None:
     """The tables predictions, classification, curves and gains."""
-    keys = [key for m in made.values() for key in predict(run, compared, m, wanted)]
+    keys = predict(run, compared, list(made.values()), wanted)
     run.join_parts("predictions", keys, "predictions")
     table = run.table("predictions")
     run.write_table("classification", accuracy(table.drop(columns="radiograph"), seed=seed))
