@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import sightline as sl
 from sightline.core import DataError
@@ -159,3 +160,18 @@ def test_grids_that_cannot_be(tmp_path: Path, other: dict[str, object], said: st
 
 def test_cells_are_named_by_what_they_are() -> None:
     assert Cell("reports", "all", 0.01, 3).name == "reports-all-0.01-3"
+
+
+def test_norms_of_the_network_at_random_are_settled_on_films_without_labels() -> None:
+    data = sl.dataset("phantom:12?start=1000&size=48")
+    blank = open_model("small?side=48&width=8", data.findings, seed=0)
+    settled = study._settled(blank, data)
+    own, given = blank.net.state_dict(), settled.net.state_dict()
+    moved = {k for k in own if not (own[k] == given[k]).all()}
+    assert moved and all("running" in k or "num_batches" in k for k in moved)
+    x = np.stack([blank.prepare(r.read())[0].numpy() for r in data.radiographs])
+    with torch.no_grad():
+        features = settled.net.stem[:2](torch.from_numpy(x))  # what the first norm gives
+    mean, deviation = features.mean((0, 2, 3)), features.std((0, 2, 3))
+    assert float(mean.abs().max()) < 0.35 and float((deviation - 1).abs().max()) < 0.35
+    assert all(m.momentum == 0.1 for m in settled.net.modules() if isinstance(m, torch.nn.BatchNorm2d))

@@ -68,12 +68,16 @@ def _maps(view: View) -> Iterator[str]:
     rows = list(_paired(view))
     if not rows:
         return
-    metric = _leading(view)
-    clear = [(name, n) for name, n in rows if n.low > 0 or n.high < 0]
-    parts = [f"{name} {_signed(n)}" for name, n in clear]
-    left = len(rows) - len(clear)
-    yield (f"{title(metric)} of maps, less those of the network begun at random: " + ("; ".join(parts) or "no clear "
-           "difference") + (f"; not told apart for {left} of {len(rows)}" if clear and left else "") + ".")  # fmt: skip
+    better = [row for row in rows if row[1].low > 0]
+    worse = [row for row in rows if row[1].high < 0]
+    text = f"{title(_leading(view))} of maps is above that of the network begun at random in {len(better)} of "
+    text += f"{len(rows)} "
+    text += f"comparisons, below in {len(worse)}"
+    for some, word in ((better, "most"), (worse, "least")):
+        if some:
+            name, number = (max if some is better else min)(some, key=lambda row: row[1].mean)
+            text += f"; {word} for {name} ({_signed(number)})"
+    yield text + "."
 
 
 def _signed(n: Number) -> str:

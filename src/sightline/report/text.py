@@ -216,7 +216,13 @@ def _inaccurate(view: View) -> list[Caution]:
             text += f" On {len(chance)} of {len(rows)} findings it cannot be told from chance{_names(chance)}."
         text += " Maps of a model that does not recognize a finding cannot be expected to locate it."
         found.append(Caution(f"{model} is not accurate", text))
-    return found
+    if len(found) <= _MOST_NOTES:
+        return found
+    names = [c.title.removesuffix(" is not accurate") for c in found]
+    said = (
+        f"Their average AUROC is below {_POOR_AUROC:g}: {', '.join(names)}. Maps of a model that does not recognize a "
+    )
+    return [Caution(f"{len(found)} networks are not accurate", f"{said}finding cannot be expected to locate it.")]
 
 
 def average_auroc(view: View, model: str) -> float | None:

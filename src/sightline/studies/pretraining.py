@@ -5,6 +5,7 @@ After Zhang et al. 2020, arXiv:2010.00747 (ConVIRT): every beginning is trained 
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
+from torch import nn
 
-from sightline.asking import predict
+from sightline.asking import predict, prepared
 from sightline.benchmark import Controls, Readers, Together
+from sightline.casework import Case
 from sightline.core import DataError, Dataset
 from sightline.data import dataset
 from sightline.evaluate import evaluate
@@ -43,6 +47,8 @@ RANDOM = "random"
 EPOCHS = {"all": {0.01: 20, 0.1: 12, 1.0: 8}, "head": {0.01: 12, 0.1: 8, 1.0: 4}}
 """Of the phantom's networks, by what learns and the share of the labels."""
 PRETRAINING = 12
+SETTLED = 256
+"""Films that the norms of a network at random are settled on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +178,7 @@ def _begun(
     """Name -> where every training of it begins: same architecture, head as drawn."""
     blank = replace(open_model(arch, wanted, seed=seed), training=None)
     blank.net.to(device)
-    found = {RANDOM: blank}
+    found = {RANDOM: _settled(blank, source)}
     for stated in inits:
         name, _, path = stated.partition("=")
         if not path or name == RANDOM or name in found:
@@ -185,6 +191,31 @@ def _begun(
                              batch=64, lr=2e-3, seed=seed, cache=run.path / "training" / "images",
                              workers=os.cpu_count() or 1)  # fmt: skip
     return found
+
+
+def _settled(blank: Model, source: Dataset) -> Model:
+    """A copy whose batch norms know the statistics of unlabeled training films, which no other beginning lacks.
+
+    With those they are born with, features of a network at random hardly vary, and linear evaluation would compare with
+    nothing at all.
+    """
+    net = copy.deepcopy(blank.net).eval()
+    norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    some = [r for r in source.radiographs if r.split in ("", "train")][:SETTLED]
+    batch = prepared(blank, [Case(r, "") for r in some]) if norms else None
+    if batch is None:
+        return blank
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over batches
+        norm.train()
+    with torch.no_grad():
+        for images in torch.split(batch.x, 32):
+            net(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return replace(blank, net=net.eval())
 
 
 def _body_of(path: str, blank: Model) -> Model:
