@@ -13,11 +13,11 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "sightline"
 FLOORS = (
     ("core", "registry", "spec", "findings", "protocol"),
     ("geometry", "dicom", "images", "histogram", "binarize", "metrics", "stats", "store", "pickles", "controls",
-     "packing", "placed", "shapes", "imputing", "memory", "gaze", "reports", "mentions"),
+     "packing", "placed", "shapes", "imputing", "memory", "gaze", "reports", "mentions", "narrate"),
     ("inputs", "engine", "data", "models", "mapfiles"),
     ("methods", "training", "benchmark", "record"),
     ("scoring", "explaining", "evaluate", "cases", "tuning", "analyses", "legacy", "casework", "asking", "sanity",
-     "faithfulness", "steadiness", "agreement"),
+     "faithfulness", "steadiness", "agreement", "reading"),
     ("studies", "testing"),
     ("report", "checks", "commands", "cli"),
 )  # fmt: skip

@@ -45,6 +45,11 @@ app.command(
 app.command(
     "sightline.checks:check_models", name="check-model", help="What each method gives on a model, and whether it holds."
 )
+app.command(
+    "sightline.reading:check_text",
+    name="check-text",
+    help="Check what a text says of a run's maps against the numbers.",
+)
 _data.command("sightline.commands:write_data", name="write", help="Write a data set in a published layout.")
 _data.command("sightline.commands:check_data", name="check", help="Look for what would spoil a study.")
 app.command(_data)

@@ -203,6 +203,7 @@ def _of_beginnings(view: View, block: Any) -> Section:
         block("curves", _there(pretraining.gain_table(view))),
         Block(tables=_there(pretraining.auc_table(view)), open=True),
         Block(tables=_there(pretraining.map_table(view)), open=True),
+        Block(tables=_there(pretraining.claim_table(view)), paragraphs=pretraining.narrative(view)),
         Block(tables=_there(pretraining.published_auc(view))),
     ])  # fmt: skip
 

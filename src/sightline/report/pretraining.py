@@ -199,6 +199,26 @@ def map_table(view: View) -> Table | None:
     return Table.of(caption, head, sorted(rows, key=lambda r: (r[0], r[1])), 3, "estimates")
 
 
+def narrative(view: View) -> list[str]:
+    """The reading of the maps, a paragraph per line, without its marks."""
+    file = view.run.path / "narrative.md"
+    if not inits(view) or not file.is_file():
+        return []
+    return [line.replace("**", "") for line in file.read_text("utf-8").splitlines() if line.strip()]
+
+
+def claim_table(view: View) -> Table | None:
+    """Every claim of that reading, and what the numbers say of it."""
+    table = _table(view, "claims")
+    if table.empty:
+        return None
+    rows = [[r["verdict"], r["model"], r["finding"], r["text"], r["why"]] for r in table.to_dict("records")]
+    told = table[table["verdict"].isin(["supported", "contradicted"])]
+    rate = f"{(told['verdict'] == 'contradicted').mean():.0%}" if len(told) else "nothing checkable"
+    caption = f"Claims of the reading, checked against the measurements; contradicted: {rate}"
+    return Table.of(caption, ["Verdict", "Beginning", "Finding", "Claim", "Measured"], rows, 5, "claims")
+
+
 def published_auc(view: View) -> Table | None:
     """ConVIRT's own table."""
     if not inits(view):

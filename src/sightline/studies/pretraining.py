@@ -27,6 +27,7 @@ from sightline.findings import choose
 from sightline.models import Model
 from sightline.models.zoo import open_model
 from sightline.protocol import Protocol
+from sightline.reading import measure, read_aloud
 from sightline.record import describe
 from sightline.stats.accuracy import accuracy
 from sightline.stats.curves import cells, curves, gains
@@ -289,7 +290,18 @@ def _explained(
     names = ["protocol", "source", "radiograph", "patient", "finding", "metric", "value"]
     between = paired(run.table("scores", names), lambda sources: _between(shown, sources), records, seed=seed)
     run.write_table("differences", pd.concat([run.table("differences"), between], ignore_index=True))
+    _read(run, part, shown, methods, wanted, seed)
     return run.describe(sources=list(held.sources), shown=[{"model": c.name, **vars_of(c)} for c in shown])
+
+
+def _read(
+    run: Run, part: Dataset, shown: Sequence[Cell], methods: Sequence[str], wanted: tuple[str, ...], seed: int
+) -> None:
+    """Narrate the first method's maps of every beginning, as trained on the smallest share of the labels."""
+    least = min(cell.fraction for cell in shown)
+    sources = {f"{cell.name}/{methods[0]}": cell.init for cell in shown if cell.fraction == least}
+    some = [Case(r, f) for r in part.radiographs for f in wanted if r.labels.get(f) == 1]
+    read_aloud(run, measure(run, part, sources, some), seed)
 
 
 def _between(shown: Sequence[Cell], sources: Sequence[str]) -> list[tuple[str, str]]:
