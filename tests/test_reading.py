@@ -63,7 +63,7 @@ def test_maps_on_the_marks_are_read_where_the_findings_are(data: Dataset, run: R
     gap = facts.gap("seer", "lost", "average")
     assert gap is not None and gap["low"] > 0
     text = (run.path / "narrative.md").read_text("utf-8")
-    assert text == narrate(facts) and "seer is more focused than lost" in text
+    assert text == narrate(facts) and "Maps of seer are more focused than those of lost" in text
     claims = run.table("claims")
     assert set(claims["verdict"]) == {"supported"} and len(claims) >= 4
 

@@ -45,6 +45,7 @@ app.command(
 app.command(
     "sightline.checks:check_models", name="check-model", help="What each method gives on a model, and whether it holds."
 )
+app.command("sightline.reading:narrate_run", name="narrate", help="A reading of a run's maps in words, and its check.")
 app.command(
     "sightline.reading:check_text",
     name="check-text",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from sightline.core import NAN, Array, DataError, Dataset, Frame
 from sightline.evaluate import schema_of
 from sightline.geometry import cut, region
 from sightline.narrate import Facts, check, contradiction_rate, measured, narrate
+from sightline.narrate.endpoint import Endpoint, read_panel
 from sightline.narrate.facts import FOCUS, gini, lifts, zones
 from sightline.store import Run, write_text
 
@@ -145,3 +147,51 @@ def check_text(run: Path, text: Path, *, models: tuple[str, ...] = ()) -> None:
         console.print(f"    {row['kind']}, {row['model']}, {row['finding']}: {escape(str(row['why']))}", soft_wrap=True)
     for name, rate in controls(body, facts, known).items():
         console.print(f"contradicted, {name}: {'nothing checkable' if rate != rate else f'{rate:.0%}'}")
+
+
+def narrate_run(
+    run: Path,
+    *,
+    url: str = "",
+    model: str = "",
+    with_facts: bool = False,
+    key: str = "OPENAI_API_KEY",
+    timeout: float = 60.0,
+    price: float = 0.0,
+    cap: float = 1.0,
+) -> None:
+    """Write a reading of a run's maps and check it: by the numbers, or by a vision-language model before the panel.
+
+    Parameters
+    ----------
+    run
+        Run folder of a pre-training study, with its report.
+    url
+        Base of an endpoint that speaks OpenAI's chat completions, https://HOST/v1; without one, the template.
+    model
+        Its name there.
+    with_facts
+        Give it the measurements beside the picture.
+    key
+        Environment variable that holds the key; it is written nowhere.
+    timeout
+        Seconds for one attempt, of three.
+    price, cap
+        Of a thousand tokens, and what a call may cost at most.
+    """
+    opened = Run.open(run)
+    facts = Facts(opened.table("facts"), opened.table("focus_differences"))
+    if not url:
+        text = narrate(facts)
+        write_text(run / "narrative.md", text)
+        print(text)
+        return
+    panel = run / "figures" / "panel.png"
+    if not panel.is_file():
+        raise DataError(f"{panel} is not there; `sightline report {run}` draws it")
+    endpoint = Endpoint(url, model, key, timeout=timeout, price=price, cap=cap)
+    name = re.sub(r"[^\w.-]+", "-", model) or "model"
+    told = facts.table.to_csv(index=False, float_format="%.3f") if with_facts else ""
+    text = read_panel(endpoint, panel, run / "narratives" / f"{name}.json", told)
+    write_text(run / "narratives" / f"{name}.md", text + "\n")
+    check_text(run, run / "narratives" / f"{name}.md")

@@ -102,7 +102,7 @@ def test_the_narrator_says_nothing_that_its_own_numbers_contradict(facts: Facts)
     text = narrate(facts)
     told = check(text, facts)
     assert len(told) > 8 and {c.verdict for c in told} == {"supported"}, [c for c in told if c.verdict != "supported"]
-    assert "convirt is more focused than random" in text and "the lower zones" in text
+    assert "Maps of convirt are more focused than those of random" in text and "the lower zones" in text
     for heading in ("Perspectives", "Recommendations", "1. Atelectasis", "- **convirt:**"):
         assert heading in text
 

@@ -13,6 +13,7 @@ from sightline.core import DataError
 from sightline.metrics.classification import auroc
 from sightline.models import open_model, state_hash
 from sightline.models.checkpoint import save_checkpoint
+from sightline.reading import narrate_run
 from sightline.report import report
 from sightline.store import Run
 from sightline.studies import pretraining as study
@@ -175,3 +176,22 @@ def test_norms_of_the_network_at_random_are_settled_on_films_without_labels() ->
     mean, deviation = features.mean((0, 2, 3)), features.std((0, 2, 3))
     assert float(mean.abs().max()) < 0.35 and float((deviation - 1).abs().max()) < 0.35
     assert all(m.momentum == 0.1 for m in settled.net.modules() if isinstance(m, torch.nn.BatchNorm2d))
+
+
+def test_the_maps_are_read_in_words_and_the_words_are_checked(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run.open(finished)
+    assert (finished / "narrative.md").read_text("utf-8").count("Recommendations") == 1
+    facts, claims = run.table("facts"), run.table("claims")
+    assert set(facts["model"]) == {RANDOM, "reports", "images"} and "focus" in set(facts["measure"])
+    assert not len(claims) or set(claims["verdict"]) == {"supported"}
+    report(run)
+    assert (finished / "figures" / "panel.png").stat().st_size > 10_000
+    narrate_run(finished)
+    assert "Perspectives" in capsys.readouterr().out
+
+
+def test_a_run_without_facts_or_panel_has_nothing_to_narrate(tmp_path: Path) -> None:
+    with pytest.raises(sl.SightlineError):
+        narrate_run(tmp_path)

@@ -40,7 +40,7 @@ def _headline(facts: Facts) -> Iterator[str]:
     clear = [(m, v, gap) for m in facts.models for v in facts.models
              if m != v and (gap := facts.gap(m, v, "average")) is not None and gap["low"] > 0]  # fmt: skip
     for model, versus, gap in clear:
-        yield f"{model} is more focused than {versus} ({_signed(gap)} in {FOCUS}, all cases)."
+        yield f"Maps of {model} are more focused than those of {versus} ({_signed(gap)} in {FOCUS}, all cases)."
     if not clear:
         yield "No network's maps are clearly more focused than another's."
 

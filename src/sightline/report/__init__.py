@@ -8,12 +8,14 @@ from pathlib import Path
 from sightline.core import DataError
 from sightline.data import dataset
 from sightline.mapfiles import maps_in
+from sightline.report import beginnings_panel
 from sightline.report.draw import Plot
 from sightline.report.examples import choose, choose_apart, choose_shapes
 from sightline.report.gaze_figures import models
 from sightline.report.gaze_panel import panel
 from sightline.report.page import plots, render
 from sightline.report.panels import Panel, panels
+from sightline.report.pretraining import inits
 from sightline.report.view import View
 from sightline.store import Run, write_text
 
@@ -28,11 +30,13 @@ def report(run: Run) -> Path:
     report says so and does without. Returns the path of the report.
     """
     view = View.of(run)
-    made, notes = _pictures(view)
-    drawn = {p.name: p for p in made if isinstance(p, Plot)} | plots(view)
-    pictures = [p for p in made if isinstance(p, Panel)]
     folder = run.path / "figures"
     folder.mkdir(exist_ok=True)
+    made, notes = _pictures(view)
+    drawn = {p.name: p for p in made if isinstance(p, Plot)} | plots(view)
+    if "curves" in drawn:  # figures are numbered in the order of the page
+        drawn = {"curves": drawn.pop("curves"), **drawn}
+    pictures = [p for p in made if isinstance(p, Panel)]
     for plot in drawn.values():
         write_text(folder / f"{plot.name}.svg", plot.svg)
         write_text(folder / f"{plot.name}.csv", plot.data.to_csv(index=False, lineterminator="\n"))
@@ -45,7 +49,7 @@ def report(run: Run) -> Path:
 
 def _pictures(view: View) -> tuple[Sequence[Panel | Plot], list[str]]:
     """Example pictures, or the panel of a gaze study, and why there are none."""
-    of_gaze = bool(models(view))
+    of_gaze = bool(models(view) or inits(view))
     chosen = [] if of_gaze else [*choose(view), *choose_apart(view), *choose_shapes(view)]
     spec = view.info.get("dataset", {}).get("spec")
     if not (chosen or of_gaze) or not spec:
@@ -53,7 +57,7 @@ def _pictures(view: View) -> tuple[Sequence[Panel | Plot], list[str]]:
     try:
         data = dataset(spec)
         if of_gaze:
-            shown = panel(view, data, view.run)
+            shown = (beginnings_panel.panel if inits(view) else panel)(view, data, view.run)
             return [shown] if shown else [], []
         elsewhere = view.info.get("options", {}).get("maps")
         return panels(view, data, maps_in(elsewhere, data) if elsewhere else view.run, chosen), []

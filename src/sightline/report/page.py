@@ -201,6 +201,7 @@ def sections(
 def _of_beginnings(view: View, block: Any) -> Section:
     return Section("curves", "Does the beginning matter?", [
         block("curves", _there(pretraining.gain_table(view))),
+        block("panel", ()) if pretraining.inits(view) else Block(),
         Block(tables=_there(pretraining.auc_table(view)), open=True),
         Block(tables=_there(pretraining.map_table(view)), open=True),
         Block(tables=_there(pretraining.claim_table(view)), paragraphs=pretraining.narrative(view)),
@@ -211,7 +212,8 @@ def _of_beginnings(view: View, block: Any) -> Section:
 def _of_gaze(view: View, block: Any) -> list[Section]:
     return [
         Section("gaze", "Do maps agree with where the radiologist looked?", [
-            block("panel", ()), block("gaze", _there(gaze.gains(view))), Block(facts=gaze.facts(view)),
+            block("panel", ()) if gaze_figures.models(view) else Block(),
+            block("gaze", _there(gaze.gains(view))), Block(facts=gaze.facts(view)),
         ]),
         Section("correctness", "More so where the network is right?", [
             block("correctness", _there(gaze.ssim_table(view), gaze.published_ssim(view))),

@@ -49,8 +49,8 @@ def _accuracy(view: View) -> Iterator[str]:
         text += f"{_gap(last)} with {_share(most)}"
         extra = by.get((least, False))
         if extra is not None:
-            told = "more" if extra["low"] > 0 else "less" if extra["high"] < 0 else "not told apart"
-            text += f"; its help with few labels is {told} ({_gap(extra)})"
+            told = "helps more" if extra["low"] > 0 else "helps less" if extra["high"] < 0 else "is not told apart"
+            text += f"; with few labels it {told} ({_gap(extra)})"
         yield text + "."
 
 
