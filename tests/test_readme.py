@@ -21,7 +21,7 @@ def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_its_commands_exist() -> None:
-    words = set(re.findall(r"sightline (\w+)", README)) - {"as"}
+    words = set(re.findall(r"sightline ([\w-]+)", README)) - {"as"}
     assert words
     for word in words:
         assert word in app, word
