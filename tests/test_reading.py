@@ -14,7 +14,7 @@ from sightline.casework import Case
 from sightline.core import Dataset, Frame, SaliencyMap
 from sightline.geometry import region
 from sightline.narrate import narrate
-from sightline.reading import check_text, checked_table, controls, measure, read_aloud
+from sightline.reading import check_text, checked_table, controls, measure, meet_reports, met, read_aloud
 from sightline.store import Run, write_maps
 
 FINDINGS = ("Pleural Effusion", "Cardiomegaly", "Pneumothorax")
@@ -99,3 +99,16 @@ def test_any_text_can_be_checked_from_the_command_line(
         check_text(run.path, tmp_path / "nothing.md")
     table = checked_table("", read_aloud(run, run.table("map_facts"), 0))
     assert table.empty and "verdict" in table
+
+
+def test_maps_on_the_marks_meet_the_reports_and_maps_of_noise_do_not(data: Dataset, run: Run) -> None:
+    table = measure(run, data, {"seer/own": "seer", "lost/own": "lost"}, some(data))
+    meetings = meet_reports(table, data, some(data), 0)
+    found = met(meetings, 0).set_index(["model", "measure"])
+    seer, lost = found.loc[("seer", "side")], found.loc[("lost", "side")]
+    assert seer["mean"] > 0.9 and seer["gap_low"] > 0.1 and seer["n"] > 8
+    assert lost["gap_low"] < 0 < lost["gap_high"]
+    assert meetings["value"].isin([0, 1]).all() and set(meetings["measure"]) <= {"side", "third"}
+    flat = table.assign(value=np.nan)
+    assert (meet_reports(flat, data, some(data), 0)["value"] == 0).all()  # what points nowhere meets nothing
+    assert meet_reports(table, replace(data, reports=None), some(data), 0).empty

@@ -243,7 +243,8 @@ def _compared(desk: Desk, radiograph: Radiograph, findings: Sequence[str]) -> di
     if gaze is None:
         return told
     regions = _regions(desk.data, radiograph.id)
-    for source, values in _beside(desk, radiograph, gaze, regions, KERNELS["corrected"]).items():
+    kernel = KERNELS[desk.protocols[-1].name]  # corrected, where it was asked for
+    for source, values in _beside(desk, radiograph, gaze, regions, kernel).items():
         planes |= {(source, f): Plane(values, "ok", "", NAN) for f in findings}
     told["shares"] += _shares(radiograph, planes, regions)
     for protocol in desk.protocols:
@@ -256,7 +257,7 @@ def _beside(
 ) -> dict[str, Array]:
     """Controls, other readers and the reading itself, float64 (h, w) each."""
     found: dict[str, Array] = {CENTER: _middle()}
-    others = desk.cohort.others(radiograph.patient, kernel.name) if kernel.name in desk.cohort.sums else None
+    others = desk.cohort.others(radiograph.patient, kernel.name)
     if others is not None:
         found[AVERAGE_GAZE] = others.density
     readers = {OTHER_GAZE: desk.cohort.elsewhere(radiograph), ITSELF: gaze}

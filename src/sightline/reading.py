@@ -11,13 +11,16 @@ import numpy as np
 import pandas as pd
 
 from sightline.agreement import GRID, on_grid
-from sightline.casework import Case, worked
+from sightline.casework import Case, another, worked
 from sightline.core import NAN, Array, DataError, Dataset, Frame
 from sightline.evaluate import schema_of
 from sightline.geometry import cut, region
+from sightline.mentions import mentions
 from sightline.narrate import Facts, check, contradiction_rate, measured, narrate
+from sightline.narrate.check import THIRDS
 from sightline.narrate.endpoint import Endpoint, read_panel
-from sightline.narrate.facts import FOCUS, gini, lifts, zones
+from sightline.narrate.facts import FOCUS, SIDES, gini, lifts, zones
+from sightline.stats.trust import mean_of
 from sightline.store import Run, write_text
 
 
@@ -116,6 +119,75 @@ def controls(text: str, facts: Facts, models: Mapping[str, str] | None = None) -
         "models exchanged": contradiction_rate(check(text, facts, turned)) if len(own) > 1 else NAN,
         "findings exchanged": contradiction_rate(check(text, moved, known)) if len(findings) > 1 else NAN,
     }
+
+
+class Meeting(NamedTuple):
+    """Whether a map points where a report says the finding is."""
+
+    model: str
+    radiograph: str
+    patient: str
+    finding: str
+    measure: str
+    """'side' or 'third'."""
+    value: float
+    """1 if the map is densest in the place that the report names, 0 if not, or if the map points nowhere."""
+    chance: float
+    """The same with the report on another patient with the finding; NaN without one."""
+
+
+def meet_reports(table: pd.DataFrame, data: Dataset, some: Sequence[Case], seed: int) -> pd.DataFrame:
+    """Maps beside what reports say of the same finding: Meeting's columns, of reports that name one side or third.
+
+    table: of `measure`. Cross-modal: nobody marked anything.
+    """
+    if data.reports is None:
+        return pd.DataFrame(columns=list(Meeting._fields))
+    said = {(c.radiograph.id, c.finding): _said_places(data, c) for c in some}
+    lift = {(r["model"], r["radiograph"], r["finding"], r["measure"]): r["value"] for r in table.to_dict("records")}
+    models = list(dict.fromkeys(table["model"]))
+    rows = []
+    for case in some:
+        other = another(case, some, seed)
+        for measure, group in GROUPS.items():
+            own = said[case.radiograph.id, case.finding].get(measure)
+            far = said[other.radiograph.id, other.finding].get(measure) if other else None
+            for model in models if own else ():
+                there = {p: lift.get((model, case.radiograph.id, case.finding, p), NAN) for p in group}
+                known = {p: value for p, value in there.items() if value == value}
+                top = max(known, key=lambda p: known[p]) if known else ""
+                chance = NAN if far is None else float(top == far)
+                rows.append(Meeting(model, case.radiograph.id, case.radiograph.patient, case.finding, measure,
+                                    float(top == own), chance))  # fmt: skip
+    return pd.DataFrame(rows, columns=list(Meeting._fields))
+
+
+GROUPS = {"side": SIDES, "third": THIRDS}
+
+
+def _said_places(data: Dataset, case: Case) -> dict[str, str]:
+    """'side' and 'third' that a report names for a finding that it affirms; none where it names two, or none."""
+    try:
+        report = data.reports(case.radiograph.id) if data.reports else None
+    except DataError:
+        report = None
+    told = [m for m in mentions(report.text()) if m.finding == case.finding and m.present] if report else []
+    named = {"side": {s for m in told for s in m.sides}, "third": {z for m in told for z in m.zones if z in THIRDS}}
+    return {measure: next(iter(names)) for measure, names in named.items() if len(names) == 1}
+
+
+def met(meetings: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """How often each model's maps meet the reports, and how much more often than reports on other patients.
+
+    Columns: model, measure, mean, low, high, n, patients, gap, gap_low, gap_high (95 %, resampling patients).
+    """
+    rows = []
+    for (model, measure), part in meetings.groupby(["model", "measure"], sort=False):
+        gap = mean_of(part["value"] - part["chance"], part["patient"], seed)
+        rows.append({"model": model, "measure": measure, **mean_of(part["value"], part["patient"], seed),
+                     "gap": gap["mean"], "gap_low": gap["low"], "gap_high": gap["high"]})  # fmt: skip
+    columns = ["model", "measure", "mean", "low", "high", "n", "patients", "gap", "gap_low", "gap_high"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def check_text(run: Path, text: Path, *, models: tuple[str, ...] = ()) -> None:

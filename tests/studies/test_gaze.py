@@ -80,6 +80,13 @@ def test_the_report_shows_it(finished: Path) -> None:
     assert names <= {p.stem for p in (finished / "figures").glob("*.svg")}
 
 
+def test_one_protocol_has_the_same_sources_as_both(checkpoints: dict[str, str], finished: Path, tmp_path: Path) -> None:
+    run = study(checkpoints, tmp_path / "run", protocol="published", taught=(), shuffled=())
+    own, both = (r.table("estimates") for r in (run, Run.open(finished)))
+    both = both[(both["protocol"] == "published") & ~both["source"].str.startswith(("taught", "shuffled"))]
+    assert set(own["source"]) == set(both["source"]) and "control/average-gaze" in set(own["source"])
+
+
 @pytest.mark.parametrize("layout", ["egd", "reflacx"])
 def test_written_data_sets_serve_as_well(checkpoints: dict[str, str], tmp_path: Path, layout: str) -> None:
     write(sl.dataset("phantom:8?size=96"), layout, tmp_path / layout, progress=False)

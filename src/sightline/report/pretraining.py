@@ -219,6 +219,22 @@ def claim_table(view: View) -> Table | None:
     return Table.of(caption, ["Verdict", "Beginning", "Finding", "Claim", "Measured"], rows, 5, "claims")
 
 
+def report_table(view: View) -> Table | None:
+    """How often maps are densest where the report of the same film says the finding is."""
+    table = _table(view, "report_agreement")
+    if table.empty:
+        return None
+    rows = [[r["model"], str(r["measure"]), Number(r["mean"], r["low"], r["high"], 0, 0).text(),
+             Number(r["gap"], r["gap_low"], r["gap_high"], 0, 0).text(), f"{r['n']:,}", f"{r['patients']:,}"]
+            for r in table.to_dict("records")]  # fmt: skip
+    caption = (
+        "Maps beside reports: how often the densest side, or third, is the one that the report names [95 %], and how "
+        "much more often than the report on another patient with the finding"
+    )
+    head = ["Beginning", "Place", "Meets the report", "More than another's", "Cases", "Patients"]
+    return Table.of(caption, head, rows, 2, "report_agreement")
+
+
 def published_auc(view: View) -> Table | None:
     """ConVIRT's own table."""
     if not inits(view):

@@ -27,7 +27,7 @@ from sightline.findings import choose
 from sightline.models import Model
 from sightline.models.zoo import open_model
 from sightline.protocol import Protocol
-from sightline.reading import measure, read_aloud
+from sightline.reading import measure, meet_reports, met, read_aloud
 from sightline.record import describe
 from sightline.stats.accuracy import accuracy
 from sightline.stats.curves import cells, curves, gains
@@ -301,7 +301,9 @@ def _read(
     least = min(cell.fraction for cell in shown)
     sources = {f"{cell.name}/{methods[0]}": cell.init for cell in shown if cell.fraction == least}
     some = [Case(r, f) for r in part.radiographs for f in wanted if r.labels.get(f) == 1]
-    read_aloud(run, measure(run, part, sources, some), seed)
+    table = measure(run, part, sources, some)
+    read_aloud(run, table, seed)
+    run.write_table("report_agreement", met(meet_reports(table, part, some, seed), seed))
 
 
 def _between(shown: Sequence[Cell], sources: Sequence[str]) -> list[tuple[str, str]]:
