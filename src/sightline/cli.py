@@ -5,6 +5,7 @@ Commands are named by import path, so that `sightline --help` imports neither to
 
 from __future__ import annotations
 
+import os
 import sys
 
 from cyclopts import App, Parameter
@@ -72,6 +73,11 @@ def main(arguments: list[str] | None = None) -> int:
             from sightline.commands import finish
 
             finish(outcome)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_left():
+            raise
+        return 1
     except SightlineError as error:
         print(f"sightline: {error}", file=sys.stderr)
         return 1
@@ -79,6 +85,16 @@ def main(arguments: list[str] | None = None) -> int:
         print("\nsightline: stopped; what is done is kept, and the same command goes on from there", file=sys.stderr)
         return 130
     return outcome if isinstance(outcome, int) else 0
+
+
+def _reader_left() -> bool:
+    """Whether standard output is a pipe that nobody reads any more (`| head`); it is pointed at nothing then."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _load_plugins(words: list[str]) -> list[str]:

@@ -19,7 +19,7 @@ from sightline.mentions import mentions
 from sightline.narrate import Facts, check, contradiction_rate, measured, narrate
 from sightline.narrate.check import THIRDS
 from sightline.narrate.endpoint import Endpoint, read_panel
-from sightline.narrate.facts import FOCUS, SIDES, gini, lifts, zones
+from sightline.narrate.facts import SIDES, lifts, shapes, zones
 from sightline.stats.trust import mean_of
 from sightline.store import Run, write_text
 
@@ -32,7 +32,7 @@ class Measure(NamedTuple):
     patient: str
     finding: str
     measure: str
-    """A place's lift, or 'focus'."""
+    """A place's lift, or how the evidence lies: `sightline.narrate.facts.shapes`."""
     value: float
 
 
@@ -51,7 +51,7 @@ def measure(run: Run, data: Dataset, sources: Mapping[str, str], some: Sequence[
                 for source, model in sources.items():
                     m = held.get((source, case.finding))
                     values = np.zeros(GRID) if m is None else on_grid(m)
-                    told = {FOCUS: gini(values), **lifts(values, places)}
+                    told = {**shapes(values), **lifts(values, places)}
                     for what, value in told.items():
                         yield Measure(model, name, case.radiograph.patient, case.finding, what, value)
 
@@ -80,10 +80,10 @@ def _mask(data: Dataset, radiograph: str, name: str) -> Array | None:
 
 
 def read_aloud(run: Run, table: pd.DataFrame, seed: int) -> Facts:
-    """Write the tables facts and focus_differences, narrative.md, and its claims with their verdicts in `claims`."""
+    """Write the tables facts and fact_differences, narrative.md, and its claims with their verdicts in `claims`."""
     facts = measured(table, seed)
     run.write_table("facts", facts.table)
-    run.write_table("focus_differences", facts.differences)
+    run.write_table("fact_differences", facts.differences)
     text = narrate(facts)
     write_text(run.path / "narrative.md", text)
     run.write_table("claims", checked_table(text, facts))
@@ -206,7 +206,7 @@ def check_text(run: Path, text: Path, *, models: tuple[str, ...] = ()) -> None:
     from rich.markup import escape
 
     opened = Run.open(run)
-    facts = Facts(opened.table("facts"), opened.table("focus_differences"))
+    facts = Facts(opened.table("facts"), opened.table("fact_differences"))
     stated = dict(pair.split("=", 1) for pair in models if "=" in pair)
     known = {name: name for name in facts.models} | stated
     try:
@@ -252,7 +252,7 @@ def narrate_run(
         Of a thousand tokens, and what a call may cost at most.
     """
     opened = Run.open(run)
-    facts = Facts(opened.table("facts"), opened.table("focus_differences"))
+    facts = Facts(opened.table("facts"), opened.table("fact_differences"))
     if not url:
         text = narrate(facts)
         write_text(run / "narrative.md", text)

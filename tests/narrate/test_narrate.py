@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sightline.core import Array
 from sightline.narrate import Facts, check, claims, contradiction_rate, measured, narrate
-from sightline.narrate.facts import FOCUS, PLACES, gini, lifts, zones
+from sightline.narrate.facts import FOCUS, PLACES, SHAPES, gini, lifts, shapes, zones
 
 SEED = Path(__file__).resolve().parents[3] / "shared/seeds/000_7bcc41eb09ebf3e0.txt"
 GRID = (48, 48)
@@ -51,7 +51,7 @@ def cases(patients: int = 24) -> pd.DataFrame:
                 values = rng.uniform(0, 1, GRID)
             else:
                 values = blob(where[0] + rng.normal(), where[1] + rng.normal(), where[2], i)
-            told = {FOCUS: gini(values), **lifts(values, places)}
+            told = {**shapes(values), **lifts(values, places)}
             rows += [(model, finding, f"r{i}", f"p{i}", what, value) for what, value in told.items()]
     return pd.DataFrame(rows, columns=["model", "finding", "radiograph", "patient", "measure", "value"])
 
@@ -87,6 +87,35 @@ def test_an_even_map_is_dense_nowhere_and_an_empty_one_says_nothing() -> None:
     share = np.sort(np.random.default_rng(0).exponential(size=50))
     pairs = np.abs(share[:, None] - share[None]).sum() / (2 * 50**2 * share.mean())
     assert gini(share) == pytest.approx(pairs)
+
+
+@given(st.integers(0, 1000), st.floats(0.1, 100))
+def test_shapes_are_those_of_their_definitions(seed: int, scale: float) -> None:
+    values = np.random.default_rng(seed).normal(size=(5, 8))
+    found = shapes(values * scale)
+    cells = [((r + 0.5) / 5, (c + 0.5) / 8, max(values[r, c], 0)) for r in range(5) for c in range(8)]
+    total = sum(v for *_, v in cells)
+    row, col = (sum(cell[i] * cell[2] for cell in cells) / total for i in (0, 1))
+    spread = (sum(v * ((r - row) ** 2 + (c - col) ** 2) for r, c, v in cells) / total) ** 0.5
+    entropy = -sum(v / total * np.log(v / total) for *_, v in cells if v > 0) / np.log(40)
+    assert found == pytest.approx({"focus": gini(values), "entropy": entropy, "spread": spread})
+    assert shapes(values[::-1, ::-1]) == pytest.approx(found | {"focus": gini(values)})
+
+
+def test_the_shapes_of_an_even_a_pointed_a_split_and_an_empty_map() -> None:
+    assert shapes(np.ones(GRID)) == pytest.approx({"focus": 0, "entropy": 1, "spread": 6**-0.5}, abs=1e-3)
+    point, split = np.zeros(GRID), np.zeros(GRID)
+    point[3, 7] = split[0, 0] = split[-1, -1] = 2
+    assert shapes(point) == pytest.approx({"focus": 1 - 1 / point.size, "entropy": 0, "spread": 0})
+    assert shapes(split)["spread"] == pytest.approx(2**-0.5 * 47 / 48)
+    assert np.isnan(list(shapes(-point).values())).all()
+
+
+def test_facts_compare_every_shape(facts: Facts) -> None:
+    assert set(facts.differences["measure"]) == set(SHAPES)
+    wider = facts.gap("random", "convirt", "average", "spread")
+    evener = facts.gap("random", "convirt", "average", "entropy")
+    assert wider is not None and wider["low"] > 0 and evener is not None and evener["low"] > 0
 
 
 def test_facts_say_where_maps_point(facts: Facts) -> None:

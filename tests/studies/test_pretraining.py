@@ -186,7 +186,8 @@ def test_the_maps_are_read_in_words_and_the_words_are_checked(
     facts, claims = run.table("facts"), run.table("claims")
     assert set(facts["model"]) == {RANDOM, "reports", "images"} and "focus" in set(facts["measure"])
     assert not len(claims) or set(claims["verdict"]) == {"supported"}
-    report(run)
+    page = report(run).read_text("utf-8")
+    assert "less random" in page and "How the evidence lies" in page
     assert (finished / "figures" / "panel.png").stat().st_size > 10_000
     narrate_run(finished)
     assert "Perspectives" in capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ SIDES = ("left", "right")
 """Of the patient: left is on the right of the film."""
 ZONES = ("upper", "middle", "lower", "perihilar", "costophrenic", "cardiac", "mediastinal")
 PLACES = (*SIDES, *ZONES)
-FOCUS = "focus"
+FOCUS, ENTROPY, SPREAD = SHAPES = ("focus", "entropy", "spread")
 COLUMNS = ["model", "finding", "measure", "mean", "low", "high", "n", "patients"]
 
 
@@ -67,14 +68,39 @@ def gini(values: Array) -> float:
     return abs(float(2 * (ranks * v).sum() / (v.size * v.sum()) - (v.size + 1) / v.size))
 
 
+def shapes(values: Array) -> dict[str, float]:
+    """How positive evidence lies on a map (h, w), wherever that is; NaN for a map without any.
+
+    focus: `gini`. entropy: of the evidence as a distribution over the map's cells, as a share of that of an even map: 0
+    in one cell, 1 even. spread: root mean square distance to the center of mass, in shares of height and width: 0 in
+    one cell, 0.41 even, 0.71 in two opposite corners.
+
+    >>> shapes(np.eye(1, 4)) == {"focus": 0.75, "entropy": 0.0, "spread": 0.0}
+    True
+    """
+    evidence = np.maximum(np.asarray(values, np.float64), 0)
+    total = float(evidence.sum())
+    if not total > 0:
+        return dict.fromkeys(SHAPES, NAN)
+    share = evidence / total
+    some = share[share > 0]
+    bits = abs(float(-(some * np.log(some)).sum()))
+    variance = 0.0
+    for axis, size in enumerate(share.shape):
+        along = share.sum(1 - axis)
+        at = (np.arange(size) + 0.5) / size
+        variance += float(along @ (at - along @ at) ** 2)
+    return {FOCUS: gini(evidence), ENTROPY: bits / float(np.log(max(share.size, 2))), SPREAD: variance**0.5}
+
+
 @dataclass(frozen=True)
 class Facts:
     """Measurements of several models' maps, finding by finding."""
 
     table: pd.DataFrame = field(repr=False)
-    """Columns `COLUMNS`; measure: a place's lift, or `FOCUS`. finding 'average': all cases together."""
+    """Columns `COLUMNS`; measure: a place's lift, or one of `SHAPES`. finding 'average': all cases together."""
     differences: pd.DataFrame = field(repr=False)
-    """Of `FOCUS`, paired by case: columns finding, model, versus, mean, low, high, n, patients."""
+    """Of `SHAPES`, paired by case: columns finding, model, versus, measure, mean, low, high, n, patients."""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -90,11 +116,11 @@ class Facts:
         rows = t[(t["model"] == model) & (t["finding"] == finding) & (t["measure"] == measure)]
         return _only(rows)
 
-    def gap(self, model: str, versus: str, finding: str) -> dict[str, float] | None:
-        """Focus of one model less that of another; None where it was not measured."""
+    def gap(self, model: str, versus: str, finding: str, measure: str = FOCUS) -> dict[str, float] | None:
+        """One of `SHAPES` of one model less that of another; None where it was not measured."""
         d = self.differences
-        rows = d[(d["model"] == model) & (d["versus"] == versus) & (d["finding"] == finding)]
-        return _only(rows)
+        asked = (d["model"] == model) & (d["versus"] == versus) & (d["finding"] == finding)
+        return _only(d[asked & (d["measure"] == measure)])
 
 
 def _only(rows: pd.DataFrame) -> dict[str, float] | None:
@@ -116,14 +142,14 @@ def measured(cases: pd.DataFrame, seed: int = 0) -> Facts:
             for measure, some in part.groupby("measure", sort=False):
                 head = {"model": model, "finding": finding, "measure": measure}
                 rows.append(head | mean_of(some["value"], some["patient"], seed))
-    focus = cases[cases["measure"] == FOCUS]
-    wide = focus.pivot_table(index=["finding", "radiograph", "patient"], columns="model", values="value")
-    wide = wide.reset_index()
-    names = [m for m in dict.fromkeys(cases["model"]) if m in wide]
-    for model in names:
-        for versus in (m for m in names if m != model):
+    for shape in SHAPES:
+        wide = cases[cases["measure"] == shape].pivot_table(
+            index=["finding", "radiograph", "patient"], columns="model", values="value"
+        ).reset_index()  # fmt: skip
+        names = [m for m in dict.fromkeys(cases["model"]) if m in wide]
+        for model, versus in permutations(names, 2):
             for finding, part in [*wide.groupby("finding", sort=False), ("average", wide)]:
-                head = {"finding": finding, "model": model, "versus": versus}
+                head = {"finding": finding, "model": model, "versus": versus, "measure": shape}
                 gaps.append(head | mean_of(part[model] - part[versus], part["patient"], seed))
-    columns = ["finding", "model", "versus", "mean", "low", "high", "n", "patients"]
+    columns = ["finding", "model", "versus", "measure", "mean", "low", "high", "n", "patients"]
     return Facts(pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(gaps, columns=columns))

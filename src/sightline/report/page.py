@@ -204,6 +204,7 @@ def _of_beginnings(view: View, block: Any) -> Section:
         block("panel", ()) if pretraining.inits(view) else Block(),
         Block(tables=_there(pretraining.auc_table(view)), open=True),
         Block(tables=_there(pretraining.map_table(view)), open=True),
+        Block(tables=_there(pretraining.shape_table(view)), open=True),
         Block(tables=_there(pretraining.report_table(view)), open=True),
         Block(tables=_there(pretraining.claim_table(view)), paragraphs=pretraining.narrative(view)),
         Block(tables=_there(pretraining.published_auc(view))),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sightline.narrate.facts import SHAPES, Facts
 from sightline.report import draw
 from sightline.report.draw import INK, MODELS, MUTED, RULE, SMALL, TEXT, WIDTH, Plot, Series
 from sightline.report.published import published
@@ -197,6 +198,35 @@ def map_table(view: View) -> Table | None:
     head = ["Method", "Labels", "Beginning", *map(title, metrics), f"{title(_leading(view))} less random"]
     caption = "Maps of the fine-tuned networks of the first seed, each of the finding it is scored for: mean [95 %]"
     return Table.of(caption, head, sorted(rows, key=lambda r: (r[0], r[1])), 3, "estimates")
+
+
+def shape_table(view: View) -> Table | None:
+    """How the evidence lies on the maps that were read, and the paired difference to the beginning at random."""
+    table, gaps = _table(view, "facts"), _table(view, "fact_differences")
+    if table.empty or gaps.empty:
+        return None
+    facts, base = Facts(table, gaps), inits(view)[0]
+    rows = []
+    for model in facts.models:
+        cells = []
+        for measure in SHAPES:
+            gap = facts.gap(model, base, "average", measure)
+            cells += [_interval(facts.number(model, "average", measure)), _signed(_number(gap)) if gap else "–"]
+        rows.append([model, *cells])
+    caption = (
+        "How the evidence lies on the maps that were read: focus (Gini index, 1 = all in one place), entropy (1 = "
+        "even), spread around the center of mass (0.41 = even), over all cases [95 % over patients]"
+    )
+    head = ["Beginning", *(text for measure in SHAPES for text in (measure.capitalize(), f"less {base}"))]
+    return Table.of(caption, head, rows, file="facts")
+
+
+def _interval(fact: Mapping[str, float] | None) -> str:
+    return _number(fact).text(3) if fact else "–"
+
+
+def _number(fact: Mapping[str, float]) -> Number:
+    return Number(fact["mean"], fact["low"], fact["high"], 0, 0)
 
 
 def narrative(view: View) -> list[str]:
