@@ -33,7 +33,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade pip setuptools
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch numpy
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps torchvision timm captum
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,check]' huggingface_hub safetensors pyyaml tqdm
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,check,text,dicom,postgres,mlflow,docs]' huggingface_hub safetensors pyyaml tqdm
 	touch $(STAMP)
 
 clean:
