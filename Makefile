@@ -10,12 +10,14 @@ demo: $(STAMP)
 	$(BIN)/sightline localization --out runs/demo
 
 test: $(STAMP)
+	sh tests/services.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
 check: $(STAMP)
 	$(BIN)/ruff format --check src tests examples benchmarks
 	$(BIN)/ruff check src tests examples benchmarks
 	$(BIN)/mypy
+	sh tests/services.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
 bench: $(STAMP)
