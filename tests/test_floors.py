@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "sightline"
 FLOORS = (
     ("core", "registry", "spec", "findings", "protocol"),
     ("geometry", "dicom", "images", "histogram", "binarize", "metrics", "stats", "store", "pickles", "controls",
-     "packing", "placed", "shapes", "imputing", "memory", "gaze", "reports", "mentions", "narrate"),
+     "packing", "placed", "shapes", "imputing", "memory", "gaze", "reports", "mentions", "narrate", "sheets"),
     ("inputs", "engine", "data", "models", "mapfiles"),
     ("methods", "training", "benchmark", "record"),
     ("scoring", "explaining", "evaluate", "cases", "tuning", "analyses", "legacy", "casework", "asking", "sanity",

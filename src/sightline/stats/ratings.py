@@ -1,0 +1,204 @@
+"""What readers made of maps: means on a scale, how often each map was chosen, and whether readers agree.
+
+Ratings are a table with the columns of `sightline.sheets.COLUMNS`. Resamples draw patients; readers are those who
+read, and nothing is claimed of others. Means and choices count the first occasion alone; the second tells how far a
+reader agrees with themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from itertools import combinations
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from sightline.core import NAN, Array, DataError
+from sightline.sheets import CHOICE, COLUMNS, QUESTIONS
+from sightline.stats.bootstrap import Replicates, interval, nanmean, p_value, replicate, weights
+from sightline.stats.utility import holm
+
+RESAMPLES = 1000
+POINTS = 5
+EVERYONE = "all"
+Distance = Literal["quadratic", "nominal"]
+
+
+def checked(ratings: pd.DataFrame) -> pd.DataFrame:
+    """The table itself. Errors: `DataError` for columns that are missing, questions and values that are none, and
+    anything answered twice."""
+    lacking = [c for c in COLUMNS if c not in ratings.columns]
+    if lacking:
+        raise DataError(f"ratings have no {', '.join(lacking)}; their columns are {', '.join(COLUMNS)}")
+    known = {**{q.name: range(1, POINTS + 1) for q in QUESTIONS}, CHOICE.name: range(2)}
+    for question in map(str, ratings["question"].unique()):
+        if question not in known:
+            raise DataError(f"question {question!r}; there are {', '.join(known)}")
+        part, allowed = ratings[ratings["question"] == question], known[question]
+        wrong = part[~part["value"].isin(allowed)]
+        if len(wrong):
+            raise DataError(f"{question} of {wrong['radiograph'].iloc[0]} is {wrong['value'].iloc[0]!r}; allowed: "
+                            f"{allowed[0]} to {allowed[-1]}, whole; leave out what was not answered")  # fmt: skip
+    twice = ratings.duplicated([c for c in COLUMNS if c not in ("value", "patient")])
+    if twice.any():
+        row = ratings[twice].iloc[0]
+        raise DataError(f"{row['reader']} answers {row['question']} of {row['source']} on {row['radiograph']} twice on "
+                        f"occasion {row['occasion']}; occasion 0 is the first, 1 the repeat")  # fmt: skip
+    return ratings
+
+
+def means(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Mean answer per question, source and reader, and of all readers ('all', each with the same weight on a case).
+
+    Of the choice: how often the source was chosen, in [0, 1]. Columns: question, source, reader, mean, low, high (95 %,
+    BCa, resampling patients), n (answers), patients.
+    """
+    rows = list[dict[str, Any]]()
+    for question, source, reader, part in _parts(checked(ratings)):
+        case = _by_case(part, "value")
+        group = pd.factorize(case["patient"], sort=True)[0]
+        r = replicate(case[["value"]].to_numpy(float), group, weights(int(group.max()) + 1, RESAMPLES, seed))
+        mean, low, high = (float(end[0]) for end in interval(r, "bca"))
+        rows.append({"question": question, "source": source, "reader": reader, "mean": mean, "low": low, "high": high,
+                     "n": len(part), "patients": int(r.groups[0])})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _parts(ratings: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
+    first = ratings[ratings["occasion"] == 0]
+    for (question, source), part in first.groupby(["question", "source"], sort=False):
+        yield str(question), str(source), EVERYONE, part
+        for reader, own in part.groupby("reader", sort=False):
+            yield str(question), str(source), str(reader), own
+
+
+def _by_case(part: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """Mean over readers of each case."""
+    return part.groupby(["radiograph", "patient", "finding"], as_index=False, sort=True)[list(columns)].mean()
+
+
+def contrasts(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Every source less every other, paired by reader and case, per question.
+
+    Columns: question, source, versus, mean, low, high (95 %, BCa, resampling patients), p (two-sided, of the same
+    resamples), p_holm (over the pairs of a question), wins (share of pairs that prefer the source, ties half), n,
+    patients. NaN with a single patient.
+    """
+    first = checked(ratings)
+    first = first[first["occasion"] == 0]
+    rows = list[dict[str, Any]]()
+    key = ["reader", "radiograph", "patient", "finding"]
+    for question, part in first.groupby("question", sort=False):
+        wide = part.pivot_table(index=key, columns="source", values="value")
+        found = []
+        for source, versus in combinations(dict.fromkeys(part["source"]), 2):
+            both = wide[[source, versus]].dropna()
+            gap = both[source] - both[versus]
+            frame = gap.rename("gap").reset_index().assign(wins=((gap > 0) + (gap == 0) / 2).to_numpy())
+            found.append({"question": question, "source": source, "versus": versus, **_gap(frame, seed)})
+        holm(found)
+        rows += found
+    return pd.DataFrame(rows)
+
+
+def _gap(pairs: pd.DataFrame, seed: int) -> dict[str, float]:
+    if pairs.empty:
+        return {"mean": NAN, "low": NAN, "high": NAN, "p": NAN, "wins": NAN, "n": 0, "patients": 0}
+    case = _by_case(pairs, "gap")
+    group = pd.factorize(case["patient"], sort=True)[0]
+    r = replicate(case[["gap"]].to_numpy(float), group, weights(int(group.max()) + 1, RESAMPLES, seed))
+    mean, low, high = (float(end[0]) for end in interval(r, "bca"))
+    p = p_value(r.draws[:, 0]) if r.groups[0] > 1 else NAN
+    return {"mean": mean, "low": low, "high": high, "p": p, "wins": float(pairs["wins"].mean()), "n": len(pairs),
+            "patients": int(r.groups[0])}  # fmt: skip
+
+
+def kappa(table: Array, distance: Distance) -> Array:
+    """Cohen's kappa of tables of counts (..., K, K): rows what one said, columns the other; float64 (...).
+
+    1 - observed / expected disagreement, disagreement growing with the square of the distance (quadratic: Cohen 1968,
+    10.1037/h0026256) or 1 for whatever is not the same (nominal: Cohen 1960, 10.1177/001316446002000104). NaN where
+    no disagreement is expected: both always said one and the same, or nothing.
+
+    >>> round(float(kappa(np.array([[20, 5], [10, 15]]), "nominal")), 3)
+    0.4
+    """
+    table = np.asarray(table, float)
+    at = np.arange(table.shape[-1])
+    apart = (at[:, None] - at) ** 2 if distance == "quadratic" else (at[:, None] != at).astype(float)
+    total = table.sum((-2, -1))
+    seen = (table * apart).sum((-2, -1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        expected = (table.sum(-1)[..., :, None] * table.sum(-2)[..., None, :] * apart).sum((-2, -1)) / total
+        made: Array = np.where(expected > 0, 1 - seen / expected, np.nan)
+    return made
+
+
+def agreements(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Kappa between every two readers and of each with themselves, per question, and the mean over readers ('all').
+
+    Quadratic weights on the scale of five points, over all maps both judged; of the choice nominal, over sheets.
+    Columns: question, kind ('between' or 'within'), reader, versus, kappa, low, high (95 %, percentiles, resampling
+    patients), n (pairs of answers), patients. Where both gave everything one and the same answer kappa is NaN.
+    """
+    rows = list[dict[str, Any]]()
+    ratings = _as_choices(checked(ratings))
+    patients = pd.Index(sorted(ratings["patient"].unique()))
+    w = weights(len(patients), RESAMPLES, seed)
+    for question, part in ratings.groupby("question", sort=False):
+        readers = list(dict.fromkeys(part["reader"]))
+        by = {(r, o): of for (r, o), of in part.groupby(["reader", "occasion"], sort=False)}
+        pairs = [("between", a, b, by.get((a, 0)), by.get((b, 0))) for a, b in combinations(readers, 2)]
+        pairs += [("within", a, a, by.get((a, 0)), by.get((a, 1))) for a in readers]
+        for kind in ("between", "within"):
+            counted = [(a, b, _counts(x, y, patients, str(question))) for k, a, b, x, y in pairs
+                       if k == kind and x is not None and y is not None]  # fmt: skip
+            rows += [{"question": question, "kind": kind, **row} for row in _told(counted, w, _distance(str(question)))]
+    return pd.DataFrame(rows)
+
+
+def _distance(question: str) -> Distance:
+    return "nominal" if question == CHOICE.name else "quadratic"
+
+
+def _as_choices(ratings: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the choice become one a sheet, whose value is the number of the source that was chosen."""
+    chosen = ratings[(ratings["question"] == CHOICE.name) & (ratings["value"] == 1)]
+    number = pd.Index(sorted(ratings["source"].unique())).get_indexer(pd.Index(chosen["source"]))
+    return pd.concat([ratings[ratings["question"] != CHOICE.name], chosen.assign(value=number, source="")])
+
+
+def _counts(one: pd.DataFrame, other: pd.DataFrame, patients: pd.Index[Any], question: str) -> Array:
+    """What two said of the same, float64 (G, K, K)."""
+    key: list[Hashable] = ["radiograph", "patient", "finding", "source"]
+    both = one.merge(other, on=key, suffixes=("", "_other"))
+    first, second = both["value"].to_numpy(int), both["value_other"].to_numpy(int)
+    if question != CHOICE.name:
+        first, second = first - 1, second - 1
+    size = max(POINTS, int(max(first.max(initial=0), second.max(initial=0))) + 1)
+    table = np.zeros((len(patients), size, size))
+    np.add.at(table, (patients.get_indexer(pd.Index(both["patient"])), first, second), 1)
+    return table
+
+
+def _told(counted: list[tuple[str, str, Array]], w: Array, distance: Distance) -> Iterator[dict[str, Any]]:
+    """A row of each pair, and their mean."""
+    each = list[Array]()
+    together: Array = np.zeros(0)
+    for a, b, table in counted:
+        g, k, _ = table.shape
+        draws = kappa((w.astype(float) @ table.reshape(g, -1)).reshape(-1, k, k), distance)
+        each.append(np.append(kappa(table.sum(0), distance), draws))
+        heard = table.sum((1, 2))
+        together = heard if not together.size else together + heard
+        yield {"reader": a, "versus": b, **_ends(each[-1], heard)}
+    if len(each) > 1:
+        yield {"reader": EVERYONE, "versus": EVERYONE, **_ends(nanmean(np.stack(each, 1)), together)}
+
+
+def _ends(found: Array, heard: Array) -> dict[str, float]:
+    groups = np.array([int((heard > 0).sum())])
+    r = Replicates(found[:1], found[1:, None], np.array([int(heard.sum())]), groups, np.zeros(1))
+    value, low, high = (float(end[0]) for end in interval(r))
+    return {"kappa": value, "low": low, "high": high, "n": int(heard.sum()), "patients": int(groups[0])}
