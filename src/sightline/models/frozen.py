@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -24,10 +24,22 @@ def frozen(net: nn.Module) -> Iterator[nn.Module]:
             module.training = False
         for parameter, _ in parameters:
             parameter.requires_grad_(False)
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
+        exact = nullcontext() if device == "cpu" else _without_tf32()
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False), exact:
             yield net
     finally:
         for module, training in modules:
             module.training = training
         for parameter, requires_grad in parameters:
             parameter.requires_grad_(requires_grad)
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Products and convolutions of float32 numbers in float32: the default of cuDNN keeps ten bits of them."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
