@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from browser import browser, open_page, serve_app  # noqa: F401  (fixtures of every test with a browser)
 from sightline.core import Array, Dataset, Frame, Mark, Radiograph, SaliencyMap
 from sightline.registry import Registry, load_plugin
 

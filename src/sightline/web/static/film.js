@@ -1,0 +1,392 @@
+// A radiograph on a canvas: zoom about the pointer, pan, window and level, and layers drawn over it.
+// Every coordinate given or told is (row, col) in pixels of the original image, pixel centers at +0.5.
+
+import { ask, el } from "./dom.js";
+
+/** Gray values of a radiograph, 0 to 65535, shared by every film that shows it. */
+export class Picture {
+  constructor(values, height, width) {
+    this.values = values; // Uint16Array (height * width)
+    this.height = height;
+    this.width = width;
+    this.size = [height, width]; // of the original; larger than the values where those are reduced
+    this._shown = null;
+  }
+
+  /** Read a PNG of `sightline.web.pixels.film`: gray is 256 × red + green. size: (H, W) of the original. */
+  static async load(url, size = null, options = {}) {
+    const blob = await (await ask(url, options)).blob();
+    const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+    const { width, height } = bitmap;
+    const canvas = new OffscreenCanvas(width, height);
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    context.drawImage(bitmap, 0, 0);
+    bitmap.close();
+    const { data } = context.getImageData(0, 0, width, height);
+    const values = new Uint16Array(width * height);
+    for (let i = 0, j = 0; i < values.length; i++, j += 4) values[i] = (data[j] << 8) | data[j + 1];
+    const made = new Picture(values, height, width);
+    if (size) made.size = size;
+    return made;
+  }
+
+  /** The gray of a pixel of the original, in [0, 1]; NaN outside. */
+  at(row, col) {
+    const i = Math.floor((row / this.size[0]) * this.height);
+    const j = Math.floor((col / this.size[1]) * this.width);
+    if (i < 0 || j < 0 || i >= this.height || j >= this.width) return NaN;
+    return this.values[i * this.width + j] / 65535;
+  }
+
+  /** The picture under a window, as a canvas; drawn again only when the window has changed. */
+  shown({ center, width, invert }) {
+    const key = `${center} ${width} ${invert}`;
+    if (this._shown?.key === key) return this._shown.canvas;
+    const canvas = this._shown?.canvas ?? new OffscreenCanvas(this.width, this.height);
+    const low = (center - width / 2) * 65535;
+    const scale = 255 / Math.max(width * 65535, 1);
+    const gray = new Uint32Array(65536);
+    for (let v = 0; v < 65536; v++) {
+      let g = Math.min(255, Math.max(0, Math.round((v - low) * scale)));
+      if (invert) g = 255 - g;
+      gray[v] = 0xff000000 | (g << 16) | (g << 8) | g;
+    }
+    const pixels = new ImageData(this.width, this.height);
+    const words = new Uint32Array(pixels.data.buffer);
+    for (let i = 0; i < words.length; i++) words[i] = gray[this.values[i]];
+    canvas.getContext("2d").putImageData(pixels, 0, 0);
+    this._shown = { key, canvas };
+    return canvas;
+  }
+}
+
+const WHOLE = { center: 0.5, width: 1, invert: false };
+
+/**
+ * One film. Events: "view" (zoom or pan by the user), "window", "hover" (detail: {row, col, gray} or null).
+ *
+ * layers, drawn in order: each { kind, visible, opacity } and
+ *   raster    image (canvas), box [top, left, bottom, right], smooth
+ *   contours  contours (arrays of [row, col]), color, width, dash, open, fill
+ *   points    points ([row, col]), color, radius, shape "cross" | "disk" | "ring"
+ *   custom    draw(context, film): in CSS pixels; `film.toScreen` places
+ *
+ * tool: { down(at, event), move(at, event), up(at, event), cancel() }, at = [row, col]. While there is one, a plain drag
+ * with mouse, pen or one finger is the tool's; a second finger cancels it and pinches; with the space bar or the middle
+ * button held a drag still pans.
+ */
+export class Film extends EventTarget {
+  constructor({ label = "Radiograph" } = {}) {
+    super();
+    this.canvas = el("canvas", { class: "film-canvas", tabIndex: 0, role: "img", aria: { label } });
+    this.element = el("div", { class: "film" }, this.canvas);
+    this.picture = null;
+    this.layers = [];
+    this.tool = null;
+    this.mode = "pan"; // or "window": what a plain drag does
+    this.window = { ...WHOLE };
+    this.view = null; // { scale: CSS pixels per pixel, row, col: what lies in the middle }; null: fitted
+    this._pointers = new Map();
+    this._drag = null;
+    this._space = false;
+    this._asked = 0;
+    this._listen();
+    new ResizeObserver(() => this.redraw()).observe(this.element);
+  }
+
+  /** Show a picture. keep: leave zoom and window as they are. */
+  show(picture, { keep = false } = {}) {
+    this.picture = picture;
+    if (!keep) {
+      this.view = null;
+      this.window = { ...WHOLE };
+    }
+    this.redraw();
+  }
+
+  get size() {
+    return this.picture ? this.picture.size : [1, 1];
+  }
+
+  /** The scale at which the whole radiograph is seen. */
+  get fitted() {
+    const [height, width] = this.size;
+    const { clientWidth, clientHeight } = this.canvas;
+    return Math.max(1e-6, Math.min(clientWidth / width, clientHeight / height));
+  }
+
+  /** { scale, row, col } now. */
+  get current() {
+    const [height, width] = this.size;
+    return this.view ?? { scale: this.fitted, row: height / 2, col: width / 2 };
+  }
+
+  /** Set the view from outside, without an event; null fits. */
+  look(view) {
+    this.view = view && { ...view };
+    this.redraw();
+  }
+
+  /** Set the window from outside, without an event. */
+  see(window) {
+    this.window = { ...window };
+    this.redraw();
+  }
+
+  /** (row, col) -> [x, y] in CSS pixels of the canvas. */
+  toScreen(row, col) {
+    const { scale, row: r, col: c } = this.current;
+    return [(col - c) * scale + this.canvas.clientWidth / 2, (row - r) * scale + this.canvas.clientHeight / 2];
+  }
+
+  /** A pointer event -> [row, col], which may lie outside the image. */
+  toImage(event) {
+    const box = this.canvas.getBoundingClientRect();
+    return this._unproject(event.clientX - box.left, event.clientY - box.top);
+  }
+
+  _unproject(x, y) {
+    const { scale, row, col } = this.current;
+    return [(y - this.canvas.clientHeight / 2) / scale + row, (x - this.canvas.clientWidth / 2) / scale + col];
+  }
+
+  fit() {
+    this._change(null);
+  }
+
+  /** Zoom by a factor about a place of the canvas, by default its middle. */
+  zoom(factor, x = this.canvas.clientWidth / 2, y = this.canvas.clientHeight / 2) {
+    const { scale } = this.current;
+    const next = Math.min(40, Math.max(this.fitted * 0.5, scale * factor));
+    const [row, col] = this._unproject(x, y);
+    const moved = { scale: next };
+    moved.row = row - (y - this.canvas.clientHeight / 2) / next;
+    moved.col = col - (x - this.canvas.clientWidth / 2) / next;
+    this._change(moved);
+  }
+
+  /** Pan by CSS pixels. */
+  pan(dx, dy) {
+    const { scale, row, col } = this.current;
+    this._change({ scale, row: row - dy / scale, col: col - dx / scale });
+  }
+
+  _change(view) {
+    if (view) {
+      const [height, width] = this.size; // the middle of the film never leaves the radiograph
+      view.row = Math.min(height, Math.max(0, view.row));
+      view.col = Math.min(width, Math.max(0, view.col));
+    }
+    this.view = view;
+    this.redraw();
+    this.dispatchEvent(new CustomEvent("view", { detail: view }));
+  }
+
+  /** Move level (center) and window (width), shares of the full range. */
+  adjust(level, width) {
+    this.window.center = Math.min(1, Math.max(0, this.window.center + level));
+    this.window.width = Math.min(2, Math.max(0.02, this.window.width + width));
+    this._windowed();
+  }
+
+  invert() {
+    this.window.invert = !this.window.invert;
+    this._windowed();
+  }
+
+  resetWindow() {
+    this.window = { ...WHOLE };
+    this._windowed();
+  }
+
+  _windowed() {
+    this.redraw();
+    this.dispatchEvent(new CustomEvent("window", { detail: { ...this.window } }));
+  }
+
+  // -- drawing ------------------------------------------------------------------------------------------------------
+
+  redraw() {
+    if (!this._asked) this._asked = requestAnimationFrame(() => this._draw());
+  }
+
+  _draw() {
+    this._asked = 0;
+    const { canvas } = this;
+    const ratio = globalThis.devicePixelRatio || 1;
+    const width = Math.round(canvas.clientWidth * ratio);
+    const height = Math.round(canvas.clientHeight * ratio);
+    if (!width || !height) return;
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    const context = canvas.getContext("2d");
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, width, height);
+    context.scale(ratio, ratio);
+    if (!this.picture) return;
+    const [h, w] = this.size;
+    this._raster(context, { image: this.picture.shown(this.window), box: [0, 0, h, w], smooth: this.current.scale < 4 });
+    for (const layer of this.layers) {
+      if (layer.visible === false) continue;
+      context.save();
+      context.globalAlpha = layer.opacity ?? 1;
+      if (layer.kind === "raster") this._raster(context, layer);
+      else if (layer.kind === "contours") this._contours(context, layer);
+      else if (layer.kind === "points") this._points(context, layer);
+      else layer.draw(context, this);
+      context.restore();
+    }
+  }
+
+  _raster(context, { image, box: [top, left, bottom, right], smooth = true }) {
+    const [x, y] = this.toScreen(top, left);
+    const { scale } = this.current;
+    context.imageSmoothingEnabled = smooth;
+    context.imageSmoothingQuality = "high";
+    context.drawImage(image, x, y, (right - left) * scale, (bottom - top) * scale);
+  }
+
+  _contours(context, { contours, color = "#fff", width = 2, dash = [], open = false, fill = null }) {
+    context.beginPath();
+    for (const contour of contours) {
+      contour.forEach(([row, col], i) => {
+        const [x, y] = this.toScreen(row, col);
+        if (i) context.lineTo(x, y);
+        else context.moveTo(x, y);
+      });
+      if (!open) context.closePath();
+    }
+    if (fill) {
+      context.fillStyle = fill;
+      context.fill("evenodd");
+    }
+    context.lineJoin = "round";
+    context.setLineDash(dash);
+    context.strokeStyle = "rgb(0 0 0 / 55%)"; // a dark line below keeps every contour legible on bone and on lung
+    context.lineWidth = width + 1.8;
+    context.stroke();
+    context.strokeStyle = color;
+    context.lineWidth = width;
+    context.stroke();
+  }
+
+  _points(context, { points, color = "#fff", radius = 6, shape = "cross" }) {
+    for (const [row, col] of points) {
+      const [x, y] = this.toScreen(row, col);
+      context.beginPath();
+      if (shape === "cross") {
+        context.moveTo(x - radius, y);
+        context.lineTo(x + radius, y);
+        context.moveTo(x, y - radius);
+        context.lineTo(x, y + radius);
+      } else context.arc(x, y, radius, 0, 2 * Math.PI);
+      context.strokeStyle = "rgb(0 0 0 / 55%)";
+      context.lineWidth = 4;
+      context.stroke();
+      context.strokeStyle = context.fillStyle = color;
+      context.lineWidth = 2;
+      if (shape === "disk") context.fill();
+      else context.stroke();
+    }
+  }
+
+  // -- pointers and keys --------------------------------------------------------------------------------------------
+
+  _listen() {
+    const { canvas } = this;
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      const box = canvas.getBoundingClientRect();
+      const lines = event.deltaMode === 1 ? 33 : 1;
+      this.zoom(Math.exp(-event.deltaY * lines * 0.0015), event.clientX - box.left, event.clientY - box.top);
+    }, { passive: false });
+    canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+    canvas.addEventListener("dblclick", () => !this.tool && this.fit());
+    canvas.addEventListener("pointerdown", (event) => this._down(event));
+    canvas.addEventListener("pointermove", (event) => this._move(event));
+    for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => this._up(event));
+    canvas.addEventListener("pointerleave", () => this.dispatchEvent(new CustomEvent("hover", { detail: null })));
+    canvas.addEventListener("keydown", (event) => this._key(event));
+    canvas.addEventListener("keyup", (event) => event.key === " " && (this._space = false));
+    canvas.addEventListener("blur", () => (this._space = false));
+  }
+
+  _down(event) {
+    this.canvas.focus({ preventScroll: true });
+    this.canvas.setPointerCapture(event.pointerId);
+    this._pointers.set(event.pointerId, [event.clientX, event.clientY]);
+    if (this._pointers.size === 2) {
+      if (this._drag?.what === "tool") this.tool?.cancel?.();
+      this._drag = { what: "pinch" };
+      return;
+    }
+    if (this._pointers.size > 2) return;
+    const pans = event.button === 1 || this._space;
+    const windows = event.button === 2 || event.shiftKey || (this.mode === "window" && !this.tool);
+    this._drag = { what: pans ? "pan" : windows ? "window" : this.tool ? "tool" : "pan" };
+    if (this._drag.what === "tool") this.tool.down?.(this.toImage(event), event);
+  }
+
+  _move(event) {
+    const before = this._pointers.get(event.pointerId);
+    if (!before) {
+      const [row, col] = this.toImage(event);
+      const gray = this.picture ? this.picture.at(row, col) : NaN;
+      this.dispatchEvent(new CustomEvent("hover", { detail: { row, col, gray } }));
+      this.tool?.hover?.([row, col], event);
+      return;
+    }
+    const [dx, dy] = [event.clientX - before[0], event.clientY - before[1]];
+    if (this._drag?.what === "pinch") this._pinch(event, dx, dy);
+    this._pointers.set(event.pointerId, [event.clientX, event.clientY]);
+    if (this._drag?.what === "pan") this.pan(dx, dy);
+    else if (this._drag?.what === "window") this.adjust(-dy / 400, dx / 400);
+    else if (this._drag?.what === "tool") this.tool?.move?.(this.toImage(event), event);
+  }
+
+  _pinch(event, dx, dy) {
+    const other = [...this._pointers].find(([id]) => id !== event.pointerId)?.[1];
+    const own = this._pointers.get(event.pointerId);
+    if (!other) return;
+    const far = Math.hypot(own[0] + dx - other[0], own[1] + dy - other[1]);
+    const was = Math.hypot(own[0] - other[0], own[1] - other[1]);
+    const box = this.canvas.getBoundingClientRect();
+    this.pan(dx / 2, dy / 2);
+    if (was > 0 && far > 0)
+      this.zoom(far / was, (own[0] + dx + other[0]) / 2 - box.left, (own[1] + dy + other[1]) / 2 - box.top);
+  }
+
+  _up(event) {
+    if (!this._pointers.delete(event.pointerId)) return;
+    if (this._drag?.what === "tool") {
+      if (event.type === "pointercancel") this.tool?.cancel?.();
+      else this.tool?.up?.(this.toImage(event), event);
+    }
+    // A finger that stays after a pinch does not begin to pan or draw.
+    if (!this._pointers.size) this._drag = null;
+    else if (this._drag?.what !== "pinch") this._drag = null;
+  }
+
+  _key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const step = 60;
+    const keys = {
+      "+": () => this.zoom(1.25), "=": () => this.zoom(1.25), "-": () => this.zoom(0.8), "0": () => this.fit(),
+      ArrowLeft: () => this.pan(step, 0), ArrowRight: () => this.pan(-step, 0),
+      ArrowUp: () => this.pan(0, step), ArrowDown: () => this.pan(0, -step),
+      "[": () => this.adjust(-0.03, 0), "]": () => this.adjust(0.03, 0),
+      "{": () => this.adjust(0, -0.05), "}": () => this.adjust(0, 0.05),
+      i: () => this.invert(), w: () => this.resetWindow(), " ": () => (this._space = true),
+    };
+    const run = keys[event.key];
+    if (!run) return;
+    event.preventDefault();
+    event.stopPropagation();
+    run();
+  }
+}
+
+/** Keys that a focused film answers, for help sheets. */
+export const FILM_KEYS = [
+  ["wheel, + −", "zoom"], ["drag, arrows", "pan"], ["double click, 0", "fit"],
+  ["right drag, Shift + drag, [ ] { }", "level and window"], ["i", "invert"], ["w", "window as stored"],
+];
