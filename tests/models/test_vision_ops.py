@@ -23,6 +23,18 @@ def test_it_does_nothing_where_the_operators_exist() -> None:
     assert vision_ops.define_missing() is None
 
 
+def test_it_leaves_a_library_that_knows_fewer_operators_alone() -> None:
+    """torchvision 0.26 brings nms but no qnms; to define nms again would end the process."""
+    code = (
+        "import runpy, torch\n"
+        "library = torch.library.Library('torchvision', 'DEF')\n"
+        "library.define('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')\n"
+        f"assert not runpy.run_path({vision_ops.__file__!r})['DEFINED_HERE']\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_nms_keeps_what_a_plain_double_loop_keeps() -> None:
     generator = torch.Generator().manual_seed(0)
     corner = torch.rand((40, 2), generator=generator) * 6
