@@ -6,6 +6,7 @@ Where Chromium is missing such tests are skipped, as `services` says.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -79,6 +80,14 @@ def open_page(browser: Any) -> Iterator[OpenPage]:
     for context in contexts:
         context.close()
     assert not problems, problems
+
+
+def until(page: Any, condition: str, seconds: float = TIMEOUT / 1000) -> None:
+    """Wait for a condition in JavaScript. Playwright's own wait evaluates inside the page, which our policy forbids."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(f"() => Boolean({condition})"):
+        assert time.monotonic() < end, f"not within {seconds:g} s: {condition}"
+        page.wait_for_timeout(15)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from browser import until
 from sightline.web.app import new_app
 from sightline.web.pixels import film, pack
 
@@ -48,7 +49,7 @@ def url(serve_app: Callable[..., Any]) -> Iterator[str]:
 @pytest.fixture
 def page(url: str, open_page: Callable[..., Any]) -> Any:
     opened = open_page(url + "/")
-    opened.wait_for_function("window.ready")
+    until(opened, "window.ready")
     return opened
 
 
@@ -66,7 +67,7 @@ def test_coordinates_are_the_originals_at_any_zoom(page: Any) -> None:
     before = page.evaluate(where, at)
     page.mouse.move(*at)
     page.mouse.wheel(0, -400)
-    page.wait_for_function("film.view !== null")
+    until(page, "film.view !== null")
     assert page.evaluate(where, at) == pytest.approx(before)  # zoom about the pointer
     assert page.evaluate("film.current.scale > film.fitted * 1.5")
     page.mouse.down()
@@ -90,7 +91,7 @@ def test_window_and_level_by_drag_and_key(page: Any) -> None:
     page.mouse.up(button="right")
     assert page.evaluate("film.window.center !== 0.5 && film.view === null")
     page.evaluate("film.see({ center: 0.25, width: 0.5, invert: false })")
-    page.wait_for_function("film.picture._shown.key === '0.25 0.5 false'")
+    until(page, "film.picture._shown.key === '0.25 0.5 false'")
     shown = page.evaluate("[...film.picture.shown(film.window).getContext('2d').getImageData(0, 0, 200, 100).data]")
     expected = np.clip(np.rint(GRAY * 2 * 255), 0, 255)
     assert np.abs(np.array(shown).reshape(100, 200, 4)[..., 0] - expected).max() <= 1
