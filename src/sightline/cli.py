@@ -36,10 +36,16 @@ _COMMANDS = {
     "doctor": ("doctor", "Check this installation and say what is missing."),
 }
 
+_EXPORTS = {
+    "export": ("sightline.exporting:export", "A run's maps as DICOM, NIfTI, NPZ, or masks as COCO."),
+}
+
 for _name, _help in _STUDIES.items():
     app.command(f"sightline.studies.{_name}:{_name}", name=_name, help=_help)
 for _name, (_function, _help) in _COMMANDS.items():
     app.command(f"sightline.commands:{_function}", name=_name, help=_help)
+for _name, (_path, _help) in _EXPORTS.items():
+    app.command(_path, name=_name, help=_help)
 app.command(
     "sightline.checks:check_methods", name="check-method", help="Try the laws every method must hold to, on your own."
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -91,6 +92,25 @@ def size_of(path: str | Path) -> Size:
             size = image.height, image.width
     _check_size(size, path)
     return size
+
+
+def format_of(path: Path) -> Format:
+    """What a file is, by its first bytes. Errors: `DataError` for a missing file, or one of no such format."""
+    with _explained(path), path.open("rb") as file:
+        return _format(file, path)
+
+
+def path_of(reading: Callable[[], Array]) -> Path | None:
+    """The image file behind a `Radiograph.read`: of `partial(read, path)`, or `path` of a reader of one's own.
+
+    None where pixels come from elsewhere.
+
+    >>> path_of(partial(read, "film.png")), path_of(list)
+    (PosixPath('film.png'), None)
+    """
+    if isinstance(reading, partial) and reading.func is read and reading.args:
+        return Path(reading.args[0])
+    return getattr(reading, "path", None)
 
 
 @contextmanager

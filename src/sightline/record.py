@@ -10,8 +10,9 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from sightline.core import Dataset, RunError
-from sightline.data import datasets
+from sightline.core import Dataset, Maps, RunError
+from sightline.data import dataset, datasets
+from sightline.mapfiles import maps_in
 from sightline.protocol import Protocol
 from sightline.spec import parse_spec
 from sightline.store import Run
@@ -68,15 +69,28 @@ def describe(run: Run, data: Dataset, chosen: Sequence[Protocol], **facts: Any) 
 
     Errors: `RunError` if the folder's parts were made from other data than this spec gives now.
     """
-    dataset = describe_data(data)
+    described = describe_data(data)
     before = run.info.get("dataset", {}).get("fingerprint")
-    if before not in (None, dataset["fingerprint"]):
+    if before not in (None, described["fingerprint"]):
         raise RunError(
             f"{data.spec!r} is not the data that {run.path} was begun with (images, patients or labels changed); "
             "give --out another folder"
         )
     protocols = {protocol.name: asdict(protocol) for protocol in chosen}
-    return run.describe(dataset=dataset, protocols=protocols, versions=versions(), **facts)
+    return run.describe(dataset=described, protocols=protocols, versions=versions(), **facts)
+
+
+def reopened(run: Run) -> tuple[Dataset, Maps]:
+    """The data set that a run was made from, and its maps: stored in the run, or in the folder that was scored.
+
+    Errors: `DataError` where they are gone; `RunError` for a run that names no data set.
+    """
+    spec = run.info.get("dataset", {}).get("spec")
+    if not spec:
+        raise RunError(f"{run.path} does not say what data it was made from; name a run with a data set")
+    data = dataset(spec)
+    elsewhere = run.info.get("options", {}).get("maps")
+    return data, maps_in(elsewhere, data) if elsewhere else run
 
 
 def command(study: str, options: Mapping[str, Any], out: object) -> str:

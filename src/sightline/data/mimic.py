@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +53,7 @@ def mimic(path: str, reports: str = "", split: str = "all", views: str = "fronta
         folder = f"files/p{patient[at][:2]}/p{patient[at]}/s{study[at]}"
         labels = dict(zip(findings, by_study.get(study[at], [NAN] * len(findings)), strict=True))
         return Radiograph(
-            id=names[at], patient=patient[at], read=partial(_read, root / folder, names[at]), study=study[at],
+            id=names[at], patient=patient[at], read=Film(root / folder, names[at]), study=study[at],
             view=view[at], split=parts.get(names[at], ""), labels=labels,
         )  # fmt: skip
 
@@ -123,6 +122,17 @@ def _views(meta: Table) -> list[str]:
     return [VIEWS.get(cell.upper(), "") for cell in meta.text("ViewPosition")]
 
 
-def _read(folder: Path, name: str) -> Array:
-    there = (folder / f"{name}{suffix}" for suffix in (".jpg", ".png", ".dcm"))
-    return images.read(next((file for file in there if file.is_file()), folder / f"{name}.jpg"))
+@dataclass(frozen=True, slots=True)
+class Film:
+    """`Radiograph.read` of an image that is looked for when it is asked for: JPEG, PNG or DICOM."""
+
+    folder: Path
+    name: str
+
+    @property
+    def path(self) -> Path:
+        there = (self.folder / f"{self.name}{suffix}" for suffix in (".jpg", ".png", ".dcm"))
+        return next((file for file in there if file.is_file()), self.folder / f"{self.name}.jpg")
+
+    def __call__(self) -> Array:
+        return images.read(self.path)

@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +126,23 @@ def as_probability(value: object, path: Path) -> float:
     if not (0 <= number <= 1 or np.isnan(number)):
         raise DataError(f"map {path}: the probability is {number:g}; it must lie in [0, 1], after the sigmoid")
     return number
+
+
+def cropped(content: Content, seen: object, path: Path) -> Content:
+    """The part that the model saw of a map laid on its radiograph: [top, left, bottom, right], whole pixels.
+
+    All of it for None. Errors: `DataError` for pixels that are not there.
+    """
+    if seen is None:
+        return content
+    box = as_box(seen, path)
+    height, width = content.values.shape
+    if box is None or any(v != int(v) for v in box) or box[0] < 0 or box[1] < 0 or box[2] > height or box[3] > width:
+        raise DataError(f"map {path}: the part that was seen is {seen!r}, which a map of {height} × {width} has not")
+    top, left, bottom, right = map(int, box)
+    if (top, left, bottom, right) == (0, 0, height, width):
+        return content
+    return replace(content, values=content.values[top:bottom, left:right], box=box, size=(height, width))
 
 
 def as_box(value: object, path: Path) -> Box | None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sightline.core import DataError
-from sightline.mapfiles.content import Content, as_grid, check_shape, explained
+from sightline.mapfiles.content import Content, as_grid, as_probability, check_shape, cropped, explained
 
 
 def read(path: Path, finding: str) -> Content:
     """The first axis of the array is the column (x, to the right), the second the row (y, downwards), as tools write
     that turn radiographs into NIfTI. Slope and intercept are applied; the affine (position and direction in space, of
-    which a radiograph has none) is not.
+    which a radiograph has none) is not. A comment that our own export leaves in the header tells which pixels the model
+    saw, and its probability.
 
     Errors: `DataError` for a damaged file, and for more than one slice.
     """
@@ -32,4 +36,21 @@ def read(path: Path, finding: str) -> Content:
             raise DataError(f"map {path} has the shape {shape}, more than one slice; extract the slice that is meant")
         check_shape(shape[:2], path)
         slices = np.asanyarray(image.dataobj)  # (w, h, 1, ...)
-        return Content(as_grid(slices.reshape(slices.shape[:2]), path).T)
+        said = _comment(image.header)
+        content = Content(
+            as_grid(slices.reshape(slices.shape[:2]), path).T, as_probability(said.get("probability"), path)
+        )
+        return cropped(content, said.get("seen"), path)
+
+
+def _comment(header: Any) -> Mapping[str, Any]:
+    """What our export says in a comment of the header; nothing in other files."""
+    for extension in header.extensions:
+        if extension.get_code() == 6:  # a comment
+            try:
+                said = json.loads(extension.get_content())["sightline"]
+            except (ValueError, TypeError, KeyError, RecursionError):
+                continue
+            if isinstance(said, dict):
+                return said
+    return {}

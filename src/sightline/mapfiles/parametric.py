@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sightline.core import DataError
-from sightline.mapfiles.content import Content, MisfitError, as_grid, check_shape, explained
+from sightline.core import Array, DataError
+from sightline.mapfiles.content import Content, MisfitError, as_grid, check_shape, cropped, explained
 
 
 def read(path: Path, finding: str) -> Content:
     """Stored values with rescale slope and intercept. No window, lookup table or inversion is applied: these are for
-    display, and a map is not looked at.
+    display, and a map is not looked at. Rows and columns of nothing but the padding value were not seen by the model.
 
     Errors: `MisfitError` for a picture in color; `DataError` for a damaged or compressed file, or several frames.
     """
@@ -35,4 +35,12 @@ def read(path: Path, finding: str) -> Content:
             values = stored * float(ds.get("RescaleSlope") or 1) + float(ds.get("RescaleIntercept") or 0)
     except (BytesLengthException, InvalidDicomError) as error:
         raise DataError(f"map {path} is no DICOM file ({error}); it is damaged, make it again") from error
-    return Content(as_grid(values, path))
+    content = Content(as_grid(values, path))
+    padding = header.get("FloatPixelPaddingValue")
+    return content if padding is None else cropped(content, _seen(content.values != np.float32(padding)), path)
+
+
+def _seen(inside: Array) -> list[int] | None:
+    """[top, left, bottom, right] of the rows and columns with anything inside; None for none."""
+    rows, cols = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    return [int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1] if rows.size else None

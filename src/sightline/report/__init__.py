@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sightline.core import DataError
-from sightline.data import dataset
-from sightline.mapfiles import maps_in
+from sightline.record import reopened
 from sightline.report import beginnings_panel
 from sightline.report.draw import Plot
 from sightline.report.examples import choose, choose_apart, choose_shapes
@@ -55,11 +54,10 @@ def _pictures(view: View) -> tuple[Sequence[Panel | Plot], list[str]]:
     if not (chosen or of_gaze) or not spec:
         return [], []
     try:
-        data = dataset(spec)
+        data, maps = reopened(view.run)
         if of_gaze:
             shown = (beginnings_panel.panel if inits(view) else panel)(view, data, view.run)
             return [shown] if shown else [], []
-        elsewhere = view.info.get("options", {}).get("maps")
-        return panels(view, data, maps_in(elsewhere, data) if elsewhere else view.run, chosen), []
+        return panels(view, data, maps, chosen), []
     except DataError as error:
         return [], [f"No pictures: data or maps could not be read again ({error})."]
