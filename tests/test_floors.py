@@ -19,7 +19,7 @@ FLOORS = (
     ("scoring", "explaining", "evaluate", "cases", "tuning", "analyses", "legacy", "casework", "asking", "sanity",
      "faithfulness", "steadiness", "agreement", "reading"),
     ("studies", "testing"),
-    ("report", "web", "exporting", "checks", "commands", "cli"),
+    ("report", "web", "viewer", "exporting", "checks", "commands", "cli"),
 )  # fmt: skip
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 WITH_TORCH = {
@@ -109,7 +109,14 @@ def test_torch_stays_on_its_side(path: Path) -> None:
     [
         ["sightline", "sightline.cli"],
         ["sightline.scoring", "sightline.evaluate", "sightline.mapfiles"],
-        ["sightline.report", "sightline.commands", "sightline.web.guard", "sightline.web.app", "sightline.web.pixels"],
+        [
+            "sightline.report",
+            "sightline.commands",
+            "sightline.web.guard",
+            "sightline.web.app",
+            "sightline.web.pixels",
+            "sightline.viewer.server",
+        ],
     ],
 )
 def test_scoring_reporting_and_start_up_need_no_torch(modules: list[str]) -> None:

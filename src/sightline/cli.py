@@ -47,6 +47,9 @@ for _name, (_function, _help) in _COMMANDS.items():
 for _name, (_path, _help) in _EXPORTS.items():
     app.command(_path, name=_name, help=_help)
 app.command(
+    "sightline.viewer.server:view", name="view", help="Look at a run in the browser, or write it as a static site."
+)
+app.command(
     "sightline.checks:check_methods", name="check-method", help="Try the laws every method must hold to, on your own."
 )
 app.command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import shlex
 import shutil
 import sys
 from collections.abc import Iterable
@@ -159,6 +160,13 @@ def show(run: Path) -> None:
     for row in failed.itertuples():
         console.print(f"{row.maps} maps of {escape(str(row.source))}: {row.status}")
     console.print(f"report: {opened.path / 'report.html'}", soft_wrap=True)
+    console.print(f"look:   {_program()} view {escape(shlex.quote(str(opened.path)))}", soft_wrap=True)
+
+
+def _program() -> str:
+    """What to call this program by: its path where the shell would not find it."""
+    called = Path(sys.argv[0])
+    return "sightline" if called.name != "sightline" or shutil.which("sightline") else shlex.quote(str(called))
 
 
 def _cell(rows: pd.DataFrame) -> str:

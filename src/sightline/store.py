@@ -182,16 +182,24 @@ class Run:
         root = self.path / "parts"
         return sorted(p for p in root.glob("maps-*") if p.is_dir()) if root.exists() else []
 
-    def of(self, radiograph: str, sources: Collection[str] | None = None) -> Iterator[SaliencyMap]:
-        """Every stored map of one radiograph, or those of some sources, source by source, finding by finding."""
+    def of(
+        self, radiograph: str, sources: Collection[str] | None = None, finding: str | None = None
+    ) -> Iterator[SaliencyMap]:
+        """Every stored map of one radiograph, or those of some sources or one finding, by source, then by finding."""
         for folder in self._map_folders():
             part = _index(str(folder), folder.stat().st_mtime_ns).get(radiograph)
             if part is not None:
-                yield from read_maps(folder / part, radiograph, sources)
+                yield from read_maps(folder / part, radiograph, sources, finding)
+
+    def stored(self) -> Iterator[dict[str, Any]]:
+        """What every part of stored maps says of them (see `write_maps`), values aside."""
+        for folder in self._map_folders():
+            for part in sorted(p for p in folder.iterdir() if not p.name.startswith(".")):
+                yield json.loads((part / "zarr.json").read_text("utf-8"))["attributes"]
 
     def map(self, source: str, radiograph: str, finding: str) -> SaliencyMap | None:
         """One stored map, or None."""
-        return next((m for m in self.of(radiograph) if (m.source, m.finding) == (source, finding)), None)
+        return next(self.of(radiograph, (source,), finding), None)
 
 
 def write_maps(
@@ -246,11 +254,11 @@ def _packed(values: Array) -> dict[str, Any] | None:
     return {"codes": codes.reshape(values.shape), "step": steps, "lowest": lowest.tolist()}
 
 
-def _unpacked(stored: Array, packed: Mapping[str, Any] | None, row: int) -> Array:
-    """The maps of one radiograph, float32 (F, h, w)."""
+def _unpacked(stored: Array, packed: Mapping[str, Any] | None, start: int) -> Array:
+    """Maps, float32 (K, h, w), of which the first is map number `start` of the part."""
     if packed is None:
         return np.asarray(stored, np.float32)
-    part = slice(row * len(stored), (row + 1) * len(stored))
+    part = slice(start, start + len(stored))
     steps = [math.nan if s is None else s for s in packed["step"][part]]
     return packing.unpack(stored, np.array(steps), np.array(packed["lowest"][part]))
 
@@ -279,25 +287,30 @@ def _index(folder: str, _changed: int) -> dict[str, str]:
     }
 
 
-def read_maps(path: Path, radiograph: str, sources: Collection[str] | None = None) -> Iterator[SaliencyMap]:
-    """The maps of one radiograph in a part: all, or those of some sources."""
+def read_maps(
+    path: Path, radiograph: str, sources: Collection[str] | None = None, finding: str | None = None
+) -> Iterator[SaliencyMap]:
+    """The maps of one radiograph in a part: all, or those of some sources or one finding."""
     group, attributes = _open_maps(str(path))
     row, findings = attributes["radiographs"].index(radiograph), attributes["findings"]
+    if finding is not None and finding not in findings:
+        return
+    columns = range(len(findings)) if finding is None else [findings.index(finding)]
     for source, facts in attributes["sources"].items():
         if sources is not None and source not in sources:
             continue
-        stored = np.asarray(_array(group, facts["array"])[row])
-        values = _unpacked(stored, facts.get("packed"), row)  # (F, h, w)
+        first = row * len(findings) + columns[0]
+        stored = np.asarray(_array(group, facts["array"])[row, columns[0] : columns[-1] + 1])
+        values = _unpacked(stored, facts.get("packed"), first)  # (K, h, w)
         height, width, *box = facts["frames"][row]
         frame = Frame((height, width), (box[0], box[1], box[2], box[3]))
-        for column, finding in enumerate(findings):
-            i = row * len(findings) + column
+        for i, column in enumerate(columns, first):
             probability = facts["probabilities"][i]
             yield SaliencyMap(
                 radiograph,
-                finding,
+                findings[column],
                 source,
-                np.zeros((0, 0), np.float32) if i in facts["empty"] else values[column],
+                np.zeros((0, 0), np.float32) if i in facts["empty"] else values[i - first],
                 frame,
                 math.nan if probability is None else probability,
                 STATUSES[facts["statuses"][i]],

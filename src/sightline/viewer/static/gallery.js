@@ -1,0 +1,238 @@
+// Cases as small pictures: only those in sight exist, however many there are.
+
+import { getBundle } from "../web/bundle.js";
+import { scaleOf, DIVERGING } from "../web/colors.js";
+import { ask, decimal, el, fill } from "../web/dom.js";
+import { asked, panel } from "./filters.js";
+import { here, link, tweak } from "./state.js";
+
+const GAP = 12;
+const TEXT = 50;
+const WIDTH = 190;
+
+export class Gallery {
+  constructor(store) {
+    this.store = store;
+    this.kept = new Map(); // radiograph -> promise of { picture, preview }
+    this.cards = new Map(); // place -> element
+    this.canvasHolder = el("div", { class: "cards" });
+    this.scroller = el("div", { class: "scroller", tabIndex: -1, on: { scroll: () => this.arrange() } }, this.canvasHolder);
+    this.side = el("aside", { class: "side", id: "filters" });
+    this.head = el("div", { class: "bar head", role: "status" });
+    this.element = el("div", { class: "gallery" }, this.side, el("section", { class: "list" }, this.head, this.scroller));
+    this.cases = new Uint32Array();
+    this.selected = 0;
+    new ResizeObserver(() => this.arrange(true)).observe(this.scroller);
+    addEventListener("tweaked", () => this.element.isConnected && this.update({ typing: true }));
+  }
+
+  /** Show what the address asks for. typing: leave the controls alone. */
+  async update({ typing = false } = {}) {
+    const { store } = this;
+    const began = performance.now();
+    this.now = asked(store, here().params);
+    const turn = (this.turn = (this.turn ?? 0) + 1);
+    const columns = await store.gather(this.now);
+    if (turn !== this.turn) return; // something newer was asked for
+    this.columns = columns;
+    this.cases = store.choose(this.now, columns);
+    this.selected = 0;
+    if (!typing) {
+      const [top, focus] = [this.side.scrollTop, document.activeElement];
+      const again = this.side.contains(focus) && (focus.dataset.value ?? focus.id);
+      fill(this.side, panel(store, this.now, columns));
+      this.side.scrollTop = top;
+      if (again) (this.side.querySelector(`[data-value="${CSS.escape(again)}"]`) ?? document.getElementById(again))?.focus();
+    }
+    this.said();
+    this.scroller.scrollTop = Number(history.state?.scroll ?? 0);
+    this.arrange(true);
+    this.element.dataset.cases = this.cases.length;
+    this.element.dataset.milliseconds = (performance.now() - began).toFixed(1);
+    this.element.dataset.turn = turn;
+  }
+
+  said() {
+    const { store, now } = this;
+    const patients = new Set(Array.from(this.cases, (i) => store.patient[Math.floor(i / store.F)])).size;
+    const score = now.metric && store.metric.get(now.metric);
+    fill(this.head,
+      el("h1", {}, `${this.cases.length.toLocaleString("en")} ${this.cases.length === 1 ? "case" : "cases"}`),
+      el("span", { class: "muted" }, `of ${patients.toLocaleString("en")} ${patients === 1 ? "patient" : "patients"} · ${store.label(now.source)}` +
+        (score ? ` · ${score.title}, ${now.protocol}${score.higher ? "" : " (lower is better)"}` : "")),
+      el("span", { class: "grow" }),
+      this.key());
+  }
+
+  key() {
+    const { side } = this;
+    return el("span", { class: "bar small muted" },
+      el("span", { class: "swatch truth" }), "truth", el("span", { class: "swatch ramp" }), "map",
+      el("button", { type: "button", class: "narrow", on: { click: () => side.classList.toggle("open") } }, "Filter"));
+  }
+
+  get columnsAcross() {
+    return Math.max(1, Math.floor((this.scroller.clientWidth - GAP) / (WIDTH + GAP)));
+  }
+
+  get side_() {
+    return Math.floor((this.scroller.clientWidth - GAP) / this.columnsAcross) - GAP;
+  }
+
+  /** Put cards where they are in sight. */
+  arrange(anew = false) {
+    const across = this.columnsAcross;
+    const width = this.side_;
+    const height = width + TEXT + GAP;
+    if (anew) {
+      for (const card of this.cards.values()) card.remove();
+      this.cards.clear();
+      this.canvasHolder.style.height = `${Math.ceil(this.cases.length / across) * height + GAP}px`;
+    }
+    const first = Math.max(0, Math.floor(this.scroller.scrollTop / height) - 1) * across;
+    const last = Math.min(this.cases.length, (Math.ceil((this.scroller.scrollTop + this.scroller.clientHeight) / height) + 1) * across);
+    for (const [place, card] of this.cards)
+      if (place < first || place >= last) {
+        card.remove();
+        this.cards.delete(place);
+      }
+    for (let place = first; place < last; place++) {
+      if (this.cards.has(place)) continue;
+      const card = this.card(this.cases[place], place, width);
+      card.style.transform = `translate(${GAP + (place % across) * (width + GAP)}px, ${GAP + Math.floor(place / across) * height}px)`;
+      card.style.width = `${width}px`;
+      this.cards.set(place, card);
+      this.canvasHolder.append(card);
+    }
+  }
+
+  card(number, place, width) {
+    const { store, now, columns } = this;
+    const id = store.radiographOf(number);
+    const finding = store.findingOf(number);
+    const status = columns.status[number];
+    const canvas = el("canvas", { class: "thumb", width: width * 1.5, height: width * 1.5, aria: { hidden: "true" } });
+    canvas.style.height = `${width}px`;
+    const score = columns.score[number];
+    const p = columns.probability[number];
+    const wrong = [1, 2].includes(columns.outcome[number]);
+    const card = el("a", { class: "card", href: this.caseLink(number), data: { place, case: number },
+                           aria: { label: `${finding}, ${id}` }, on: { click: () => this.remember() } },
+      canvas,
+      el("span", { class: "line" }, el("b", {}, finding), now.metric && el("span", { class: "score" }, decimal(score))),
+      el("span", { class: "line muted small" }, el("span", { class: "id" }, id),
+        !Number.isNaN(p) && el("span", { class: wrong ? "wrong" : "" }, `p ${decimal(p)}`)),
+      status > 0 && status < 255 && el("span", { class: "badge" }, store.index.statuses[status]));
+    this.paint(canvas, number);
+    return card;
+  }
+
+  caseLink(number) {
+    const params = here().params;
+    return link("case", [this.store.radiographOf(number), this.store.findingOf(number)], params);
+  }
+
+  remember() {
+    history.replaceState({ scroll: this.scroller.scrollTop }, "");
+  }
+
+  pictures(r) {
+    if (!this.kept.has(r)) {
+      const film = this.store.place[r] < 0 ? Promise.resolve(null)
+        : ask(this.store.url(`data/thumb/${r}.jpg`)).then((a) => a.blob()).then(createImageBitmap).catch(() => null);
+      const preview = getBundle(this.store.url(`data/preview/${r}.bin`)).catch(() => null);
+      this.kept.set(r, Promise.all([film, preview]));
+      if (this.kept.size > 300) this.kept.delete(this.kept.keys().next().value);
+    }
+    return this.kept.get(r);
+  }
+
+  async paint(canvas, number) {
+    await new Promise((done) => setTimeout(done, 30)); // a card that only flies by asks for nothing
+    if (!canvas.isConnected) return;
+    const source = this.now.source;
+    const [film, preview] = await this.pictures(Math.floor(number / this.store.F));
+    if (!canvas.isConnected) return;
+    const context = canvas.getContext("2d");
+    const size = preview?.facts.size ?? (film ? [film.height, film.width] : [1, 1]);
+    const scale = Math.min(canvas.width / size[1], canvas.height / size[0]);
+    const [left, top] = [(canvas.width - size[1] * scale) / 2, (canvas.height - size[0] * scale) / 2];
+    if (film) context.drawImage(film, left, top, size[1] * scale, size[0] * scale);
+    if (!preview) return;
+    context.save();
+    context.beginPath();
+    context.rect(left, top, size[1] * scale, size[0] * scale);
+    context.clip();
+    const finding = this.store.findingOf(number);
+    const i = preview.facts.maps.findIndex((m) => m.finding === finding && m.source === source);
+    if (i >= 0 && preview.arrays[`m${i}`].length) {
+      const told = preview.facts.maps[i];
+      const [t, l, b, r] = told.box;
+      context.globalAlpha = 0.75;
+      context.imageSmoothingEnabled = true;
+      context.drawImage(tinted(preview.arrays[`m${i}`], told.shape, told.signed), left + l * scale, top + t * scale,
+        (r - l) * scale, (b - t) * scale);
+      context.globalAlpha = 1;
+    }
+    context.beginPath();
+    for (const line of preview.facts.truth[finding] ?? []) {
+      line.forEach(([row, col], k) => context[k ? "lineTo" : "moveTo"](left + col * scale, top + row * scale));
+      context.closePath();
+    }
+    context.strokeStyle = "rgb(0 0 0 / 60%)";
+    context.lineWidth = 5;
+    context.stroke();
+    context.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue("--truth");
+    context.lineWidth = 2.5;
+    context.stroke();
+    context.restore();
+    canvas.dataset.painted = "1";
+  }
+
+  /** Move the focus among cards. */
+  step(by) {
+    const next = Math.max(0, Math.min(this.cases.length - 1, this.selected + by));
+    this.selected = next;
+    const height = this.side_ + TEXT + GAP;
+    const top = Math.floor(next / this.columnsAcross) * height;
+    if (top < this.scroller.scrollTop) this.scroller.scrollTop = top;
+    if (top + height > this.scroller.scrollTop + this.scroller.clientHeight)
+      this.scroller.scrollTop = top + height - this.scroller.clientHeight + GAP;
+    this.arrange();
+    this.cards.get(next)?.focus({ preventScroll: true });
+  }
+
+  key_(event) {
+    const inCards = document.activeElement?.classList.contains("card");
+    if (inCards) this.selected = Number(document.activeElement.dataset.place);
+    const steps = { ArrowRight: 1, j: 1, ArrowLeft: -1, k: -1, ArrowDown: this.columnsAcross, ArrowUp: -this.columnsAcross };
+    if (event.key in steps) {
+      if (!inCards) this.step(0);
+      else this.step(steps[event.key]);
+      return true;
+    }
+    if (event.key === "x") {
+      tweak({ status: here().params.has("status") ? null : this.store.index.statuses.slice(1) }, { replace: false });
+      return true;
+    }
+    return false;
+  }
+}
+
+const tints = new Map();
+function tinted(values, [height, width], signed) {
+  if (tints.has(values)) return tints.get(values);
+  const table = scaleOf(signed ? DIVERGING : "magma");
+  const pixels = new ImageData(width, height);
+  for (let i = 0; i < values.length; i++) {
+    const at = Math.round((values[i] / 255) * 511);
+    const strength = signed ? Math.abs(values[i] - 127.5) / 127.5 : values[i] / 255;
+    pixels.data.set([table[at * 3], table[at * 3 + 1], table[at * 3 + 2], 255 * strength ** 0.7], i * 4);
+  }
+  const canvas = new OffscreenCanvas(width, height);
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  if (tints.size > 500) tints.clear();
+  tints.set(values, canvas);
+  return canvas;
+}
+

@@ -1,0 +1,90 @@
+// The viewer of a run: opens what the address says.
+
+import { el, fill, themeButton } from "../web/dom.js";
+import { FILM_KEYS } from "../web/film.js";
+import { CasePage } from "./case.js";
+import { Charts } from "./charts.js";
+import { Failures } from "./failures.js";
+import { Gallery } from "./gallery.js";
+import { go, here, link, onMove } from "./state.js";
+import { Store } from "./store.js";
+
+const top = document.getElementById("top");
+const main = document.getElementById("page");
+const HELP = [
+  ["Everywhere", [["?", "this sheet"], ["g", "cases"], ["d", "distributions and scatter"], ["f", "failed maps"], ["/", "search"]]],
+  ["Cases", [["arrows, j k", "from case to case"], ["Enter", "open"], ["x", "only maps that failed, or all"]]],
+  ["A case", [["j k", "next case, case before"], ["1 – 9", "show or hide a source's map"], ["o", "overlaid or side by side"], ["m", "maps on or off"],
+    ["t", "mask and IoU"], [", .", "threshold down, up"], ["h", "marks on or off"], ["r", "regions"], ["a", "all scores"], ["Esc", "back to the cases"]]],
+  ["Film", FILM_KEYS],
+];
+
+function helpSheet() {
+  const dialog = el("dialog", { aria: { label: "Keys" } },
+    el("div", { class: "bar" }, el("h1", { class: "grow" }, "Keys"),
+      el("button", { type: "button", class: "quiet", on: { click: () => dialog.close() } }, "Close")),
+    el("div", { class: "keys" }, HELP.map(([title, keys]) => el("section", {}, el("h2", {}, title),
+      el("dl", {}, keys.map(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)]))))));
+  document.body.append(dialog);
+  return dialog;
+}
+
+function header(store, help) {
+  const { index } = store;
+  const failed = index.failed.reduce((sum, f) => sum + f.maps, 0);
+  const tabs = [["cases", "Cases"], ["charts", "Distributions"], ["failures", failed ? `Failed maps (${failed.toLocaleString("en")})` : "Failed maps"]];
+  document.title = `${index.title} · ${index.run} · Sightline`;
+  fill(top,
+    el("a", { class: "brand", href: "#/cases" }, index.title, el("span", { class: "muted small" }, index.run)),
+    el("nav", { class: "bar", aria: { label: "Pages" } }, tabs.map(([page, text]) =>
+      el("a", { class: "tab", href: link(page), data: { page } }, text))),
+    el("span", { class: "grow" }),
+    el("span", { class: "muted small data" }, [index.data.title, index.simulated && "readers are simulated"].filter(Boolean).join(" · ")),
+    el("button", { type: "button", class: "quiet", title: "Keys (?)", aria: { label: "Keys" }, on: { click: () => help.showModal() } }, "?"),
+    themeButton());
+}
+
+async function start() {
+  const store = await Store.open();
+  const help = helpSheet();
+  header(store, help);
+  const gallery = new Gallery(store);
+  const pages = { cases: gallery, case: new CasePage(store, gallery), charts: new Charts(store), failures: new Failures(store) };
+
+  async function show() {
+    const { page } = here();
+    const shown = pages[page] ?? gallery;
+    document.body.dataset.page = page;
+    for (const tab of top.querySelectorAll(".tab")) tab.toggleAttribute("aria-current", tab.dataset.page === page);
+    if (shown.element.parentNode !== main) fill(main, shown.element);
+    try {
+      if (shown instanceof CasePage) {
+        if (!gallery.cases.length) await gallery.update();
+        await shown.open();
+      } else await shown.update();
+    } catch (error) {
+      fill(main, el("p", { class: "alarm" }, error.message));
+    }
+    document.body.dataset.ready = page;
+  }
+
+  onMove(show);
+  addEventListener("keydown", (event) => {
+    const typing = event.target.matches("input:not([type=checkbox]):not([type=range]), textarea, select");
+    if (typing) {
+      if (event.key === "Escape") event.target.blur();
+      return;
+    }
+    if (event.ctrlKey || event.metaKey || event.altKey || help.open) return;
+    const own = { "?": () => help.showModal(), g: () => go("cases", [], here().params), d: () => go("charts", [], here().params),
+                  f: () => go("failures", []), "/": () => document.getElementById("search")?.focus() };
+    const arrows = event.target.matches("input[type=range]") && event.key.startsWith("Arrow");
+    if (arrows) return;
+    if (event.key in own) own[event.key]();
+    else if (!(pages[here().page] ?? gallery).key_?.(event)) return;
+    event.preventDefault();
+  });
+  await show();
+}
+
+start().catch((error) => fill(main, el("p", { class: "alarm" }, `The run cannot be shown: ${error.message}.`)));

@@ -1,0 +1,44 @@
+// Pieces of the page of a case: a color bar with its numbers, and the table of all scores.
+
+import { DIVERGING, ramp } from "../web/colors.js";
+import { decimal, el } from "../web/dom.js";
+
+/** A number as short as it can be told apart. */
+export function short(value) {
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  return (size >= 1e4 || size < 1e-2 ? value.toExponential(1) : value.toPrecision(2)).replace("-", "−").replace("e+", "e");
+}
+
+export function bar({ low, high, signed }, scale) {
+  const canvas = el("canvas", { class: "colorbar", width: 512, height: 1, aria: { hidden: "true" } });
+  canvas.getContext("2d").drawImage(ramp(signed ? DIVERGING : scale), 0, 0);
+  return el("span", { class: "bar-of-colors small", title: "values of the map as the method gave them" },
+    el("span", {}, short(low)), canvas, signed && el("span", { class: "zero" }, "0"), el("span", {}, short(high)));
+}
+
+/** Every score of a case: a row per source, a column per metric. */
+export function scoreTable(store, now, loaded, number, pick) {
+  const { index } = store;
+  const metrics = index.metrics.filter((m) => index.columns.some((c) => c.protocol === now.protocol && c.metric === m.name));
+  const value = (source, metric) => {
+    const file = store.files.get(`${now.protocol}\n${metric}\n${source}`);
+    return file === undefined || !loaded.scores ? NaN : loaded.scores[file * store.F + (number % store.F)];
+  };
+  const rows = index.sources.map((s) => el("tr", { class: s.name === now.source ? "chosen" : "" },
+    el("th", { scope: "row" }, el("button", { type: "button", class: "quiet link", on: { click: () => pick(s.name) } }, s.label)),
+    el("td", {}, loaded.maps.get(s.name)?.status ?? "–"),
+    metrics.map((m) => el("td", { class: "right" }, decimal(value(s.name, m.name), 3)))));
+  if (!metrics.length) return el("p", { class: "muted" }, "This run has no scores of its maps.");
+  const facts = [["size", store.area[number]], ["instances", store.instances[number]], ["elongation", store.elongation[number]],
+                 ["irrectangularity", store.irrectangularity[number]]].filter(([, v]) => !Number.isNaN(v));
+  return [
+    el("p", { class: "muted small" }, `${store.findingOf(number)} on ${store.radiographOf(number)}, ${now.protocol} protocol. `,
+      store.marked[number] ? `The mark: ${facts.map(([k, v]) => `${k} ${decimal(v, k === "instances" ? 0 : 3)}`).join(", ")}.`
+        : "Nobody marked it here, so there is no truth to score by."),
+    el("div", { class: "wide" }, el("table", {},
+      el("thead", {}, el("tr", {}, el("th", {}, "source"), el("th", {}, "map"),
+        metrics.map((m) => el("th", { class: "right" }, m.title, !m.higher && el("span", { class: "muted" }, " ↓"))))),
+      el("tbody", {}, rows))),
+  ];
+}

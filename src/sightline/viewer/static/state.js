@@ -1,0 +1,59 @@
+// Where one is lies in the address: every view can be linked to, reloaded, and gone back to.
+
+const listeners = new Set();
+
+/** { page, parts, params } of the address: #/page/part/part?name=value. */
+export function here() {
+  const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
+  const [page = "", ...parts] = path.split("/").map(decode);
+  return { page: page || "cases", parts, params: new URLSearchParams(query) };
+}
+
+function decode(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // a link somebody mangled: it will name nothing
+  }
+}
+
+export function link(page, parts = [], params = new URLSearchParams()) {
+  const query = params.toString();
+  return `#/${[page, ...parts].map(encodeURIComponent).join("/")}${query ? `?${query}` : ""}`;
+}
+
+/** Go to a place: a step of the history, or instead of the present one. */
+export function go(page, parts, params, { replace = false } = {}) {
+  const hash = link(page, parts, params);
+  if (hash === location.hash) return;
+  history[replace ? "replaceState" : "pushState"](null, "", hash);
+  if (!replace) tell();
+}
+
+/** Change some parameters of the present place; null takes one away, a list sets it as often. */
+export function tweak(changes, { replace = true } = {}) {
+  const { page, parts, params } = here();
+  for (const [name, value] of Object.entries(changes)) {
+    params.delete(name);
+    for (const one of Array.isArray(value) ? value : [value])
+      if (one !== null && one !== "" && one !== undefined) params.append(name, one);
+  }
+  go(page, parts, params, { replace });
+}
+
+export function onMove(run) {
+  listeners.add(run);
+}
+
+function tell() {
+  for (const run of listeners) run();
+}
+
+addEventListener("popstate", tell);
+addEventListener("hashchange", tell);
+
+export function number(params, name) {
+  const text = params.get(name);
+  const value = Number(text);
+  return text === null || text === "" || Number.isNaN(value) ? null : value;
+}

@@ -1,0 +1,160 @@
+// What the run holds, as the browser needs it: names, cases, and columns of scores that are loaded when they are used.
+
+import { getBundle } from "../web/bundle.js";
+import { ask, getJSON } from "../web/dom.js";
+
+const UNKNOWN = -128;
+const NOTHING = 255;
+export const OUTCOMES = ["true positive", "false negative", "false positive", "true negative"];
+export const CORRECT = { correct: [0, 3], incorrect: [1, 2] };
+
+export class Store {
+  static async open() {
+    const made = new Store();
+    made.index = await getJSON("data/index.json");
+    const { facts, arrays } = await getBundle(made.url("data/cases.bin"));
+    const { label, ...others } = arrays;
+    Object.assign(made, { ...facts, ...others, label_: label });
+    made.F = made.index.findings.length;
+    made.count = made.radiographs.length * made.F;
+    made.sourceNumber = new Map(made.index.sources.map((s, i) => [s.name, i]));
+    made.radiographNumber = new Map(made.radiographs.map((id, i) => [id, i]));
+    made.files = new Map(made.index.columns.map((c) => [`${c.protocol}\n${c.metric}\n${c.source}`, c.file]));
+    made.metric = new Map(made.index.metrics.map((m) => [m.name, m]));
+    made._kept = new Map();
+    return made;
+  }
+
+  url(path) {
+    return `${path}?v=${this.index.stamp}`;
+  }
+
+  caseOf(id, finding) {
+    const r = this.radiographNumber.get(id);
+    const f = this.index.findings.indexOf(finding);
+    return r === undefined || f < 0 ? -1 : r * this.F + f;
+  }
+
+  radiographOf(number) {
+    return this.radiographs[Math.floor(number / this.F)];
+  }
+
+  findingOf(number) {
+    return this.index.findings[number % this.F];
+  }
+
+  patientOf(number) {
+    return this.patients[this.patient[Math.floor(number / this.F)]];
+  }
+
+  label(source) {
+    return this.index.sources[this.sourceNumber.get(source)]?.label ?? source;
+  }
+
+  _file(path, Type) {
+    if (!this._kept.has(path)) {
+      const loading = ask(this.url(path)).then((a) => a.arrayBuffer()).then((b) => new Type(b));
+      loading.catch(() => this._kept.delete(path));
+      this._kept.set(path, loading);
+      if (this._kept.size > 60) this._kept.delete(this._kept.keys().next().value);
+    }
+    return this._kept.get(path);
+  }
+
+  /** Scores, Float32Array (cases,), or null where this source has none. */
+  async column(protocol, metric, source) {
+    const file = this.files.get(`${protocol}\n${metric}\n${source}`);
+    return file === undefined ? null : this._file(`data/columns/${file}.f32`, Float32Array);
+  }
+
+  status(source) {
+    return this._file(`data/status/${this.sourceNumber.get(source)}.bin`, Uint8Array);
+  }
+
+  probability(source) {
+    return this._file(`data/probability/${this.sourceNumber.get(source)}.bin`, Float32Array);
+  }
+
+  /** From which probability a model calls a finding present. */
+  cutoff(source, finding) {
+    const model = source.slice(0, source.lastIndexOf("/"));
+    const of = (name) => this.index.cutoffs.find((c) => c.model === name && c.finding === finding)?.cutoff;
+    return of(model) ?? of("") ?? 0.5;
+  }
+
+  /** Place in OUTCOMES per case, or NOTHING where label or probability are unknown. */
+  async outcomes(source) {
+    const probability = await this.probability(source);
+    const cutoffs = this.index.findings.map((f) => this.cutoff(source, f));
+    const out = new Uint8Array(this.count);
+    for (let i = 0; i < out.length; i++) {
+      const [label, p] = [this.label_[i], probability[i]];
+      if ((label !== 0 && label !== 1) || Number.isNaN(p)) out[i] = NOTHING;
+      else out[i] = label === 1 ? (p >= cutoffs[i % this.F] ? 0 : 1) : p >= cutoffs[i % this.F] ? 2 : 3;
+    }
+    return out;
+  }
+
+  labelText(number) {
+    const value = this.label_[number];
+    return value === UNKNOWN ? "label unknown" : { 1: "present", 0: "absent", "-1": "uncertain" }[value];
+  }
+
+  /** Everything that the choice of cases goes by, loaded together. */
+  async gather({ protocol, metric, source }) {
+    const [score, status, probability, outcome] = await Promise.all([
+      this.column(protocol, metric, source), this.status(source), this.probability(source), this.outcomes(source),
+    ]);
+    return { score: score ?? new Float32Array(this.count).fill(NaN), status, probability, outcome };
+  }
+
+  /** Cases that meet what is asked, in its order: Uint32Array. */
+  choose(asked, columns) {
+    const { score, status, outcome } = columns;
+    const findings = new Set(asked.findings.map((f) => this.index.findings.indexOf(f)));
+    const statuses = new Set(asked.statuses.map((s) => this.index.statuses.indexOf(s)));
+    const outcomes = new Set(asked.outcomes.flatMap((o) => CORRECT[o] ?? [OUTCOMES.indexOf(o)]));
+    const rows = this._matching(asked.text);
+    const [low, high] = [asked.low ?? -Infinity, asked.high ?? Infinity];
+    const ranged = asked.low !== null || asked.high !== null;
+    const kept = new Uint32Array(this.count);
+    let n = 0;
+    for (let i = 0; i < this.count; i++) {
+      if (asked.marked && !this.marked[i]) continue;
+      if (!asked.marked && status[i] === NOTHING && Number.isNaN(score[i])) continue;
+      if (findings.size && !findings.has(i % this.F)) continue;
+      if (statuses.size && !statuses.has(status[i])) continue;
+      if (outcomes.size && !outcomes.has(outcome[i])) continue;
+      if (rows && !rows[Math.floor(i / this.F)]) continue;
+      if (ranged && !(score[i] >= low && score[i] <= high)) continue;
+      kept[n++] = i;
+    }
+    return this._sorted(kept.slice(0, n), this._key(asked.sort, columns), asked.descending);
+  }
+
+  _key(sort, columns) {
+    if (sort === "order") return null;
+    return { score: columns.score, probability: columns.probability, area: this.area, elongation: this.elongation,
+             irrectangularity: this.irrectangularity, instances: this.instances }[sort];
+  }
+
+  /** Undefined values stand last either way. */
+  _sorted(cases, key, descending) {
+    if (!key) return descending ? cases.reverse() : cases;
+    const sign = descending ? -1 : 1;
+    const known = cases.filter((i) => !Number.isNaN(key[i]));
+    const rest = cases.filter((i) => Number.isNaN(key[i]));
+    known.sort((a, b) => sign * (key[a] - key[b]) || a - b);
+    const out = new Uint32Array(cases.length);
+    out.set(known);
+    out.set(rest, known.length);
+    return out;
+  }
+
+  _matching(text) {
+    if (!text) return null;
+    const wanted = text.toLowerCase();
+    const ofPatient = this.patients.map((p) => p.toLowerCase().includes(wanted));
+    return Uint8Array.from(this.radiographs, (id, r) => id.toLowerCase().includes(wanted) || ofPatient[this.patient[r]]);
+  }
+}
