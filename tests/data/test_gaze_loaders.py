@@ -145,6 +145,42 @@ def test_missing_and_damaged_files_of_egd_are_told(egd: Path, tmp_path: Path) ->
     assert any("no rectangles" in w for w in sl.dataset(f"egd:{other}").facts["warnings"])
 
 
+def test_rows_without_a_session_are_one_session(egd: Path, tmp_path: Path) -> None:
+    other = copy(egd, tmp_path / "set")
+    table = pd.read_csv(other / "fixations.csv")
+    whole = gaze_of(sl.dataset(f"egd:{egd}"), table["DICOM_ID"][0])
+    table.assign(SESSION_ID="").to_csv(other / "fixations.csv", index=False)
+    np.testing.assert_array_equal(gaze_of(sl.dataset(f"egd:{other}"), table["DICOM_ID"][0]).places, whole.places)
+
+
+def test_a_mask_that_is_damaged_is_told_when_it_is_read_and_spoils_nothing_else(egd: Path, tmp_path: Path) -> None:
+    other = copy(egd, tmp_path / "set")
+    name = sl.dataset(f"egd:{egd}").radiographs[0].id
+    mask = other / TRANSCRIPTS / name / "left_lung.png"
+    mask.unlink()
+    mask.write_bytes(b"no picture")
+    for file in (other / TRANSCRIPTS / name).glob("*lung.png"):  # the size is that of the next mask, or of the image
+        data = sl.dataset(f"egd:{other}")
+        assert data.marks(name, "Mediastinum", data.truth).size == data.radiographs[0].read().shape
+        file.unlink()
+        file.write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"left_lung\.png is not an image"):
+        region(data.marks(name, "Left Lung", data.truth))
+
+
+def test_the_master_sheet_in_another_order_with_a_bom(egd: Path, tmp_path: Path) -> None:
+    """And a rectangle and a transcript of an image that it does not have, which are no one's."""
+    other = copy(egd, tmp_path / "set")
+    sheet = pd.read_csv(other / "master_sheet.csv", dtype=str)
+    sheet[[*sheet.columns[::-1]]].to_csv(other / "master_sheet.csv", index=False, encoding="utf-8-sig")
+    with (other / "bounding_boxes.csv").open("a") as file:
+        file.write("stranger,left lung,1,5,1,5\n")
+    (other / TRANSCRIPTS / "stranger").mkdir()
+    one, two = sl.dataset(f"egd:{egd}"), sl.dataset(f"egd:{other}")
+    assert [(r.id, r.patient, r.labels) for r in one.radiographs] == [(r.id, r.patient, r.labels) for r in two.radiographs]
+    assert two.marks("stranger", "Left Lung Box", two.truth) is None
+
+
 @pytest.mark.parametrize(
     ("column", "cell", "said"),
     [("FPOGD", "long", "FPOGD|Row #3|conversion"), ("DICOM_ID", "", "row 3: DICOM_ID is blank")],
@@ -216,6 +252,26 @@ def test_what_reflacx_lacks_is_told(reflacx: Path, tmp_path: Path) -> None:
     sheet.to_csv(other / "main_data" / "metadata_phase_1.csv", index=False)
     with pytest.raises(DataError, match=r"metadata_phase_1\.csv, row 4: Edema is 'perhaps'"):
         sl.dataset(f"reflacx:{other}")
+
+
+def test_tables_of_a_reading_may_be_empty_ordered_otherwise_and_have_a_bom(reflacx: Path, tmp_path: Path) -> None:
+    other = copy(reflacx, tmp_path / "set")
+    sheet = pd.read_csv(other / "main_data" / "metadata_phase_1.csv")
+    first, second = sheet[~sheet["eye_tracking_data_discarded"]].iloc[:2].to_dict("records")
+    assert first["dicom_id"] == second["dicom_id"]  # two readers of one film
+    turned, emptied = (other / "main_data" / r["id"] for r in (first, second))
+    table = pd.read_csv(turned / "fixations.csv")
+    table.loc[0, "y_position"] = np.nan
+    table[[*table.columns[::-1]]].to_csv(turned / "fixations.csv", index=False, encoding="utf-8-sig")
+    for name in ("fixations", "anomaly_location_ellipses", "chest_bounding_box"):
+        pd.read_csv(emptied / f"{name}.csv").head(0).to_csv(emptied / f"{name}.csv", index=False)
+    data = sl.dataset(f"reflacx:{other}")
+    name = first["dicom_id"]
+    gaze = gaze_of(data, name)
+    assert gaze.left_out == {"without coordinates or times": 1} and len(gaze) == len(table) - 1
+    assert len(gaze_of(data, name, 1)) == 0 and data.marks(name, "Chest", "reading 2") is None
+    assert all(data.marks(name, f, "reading 2") is None for f in data.findings)
+    assert all(data.marks(name, f, "gaze 2") is None for f in data.findings)
 
 
 def test_what_was_looked_at_while_a_finding_was_spoken_of(phantom: sl.Dataset, egd: Path, reflacx: Path) -> None:

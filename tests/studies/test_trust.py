@@ -159,8 +159,13 @@ def test_replicates_differ_by_their_seed_alone(other: Model, message: str) -> No
 
 
 def test_what_was_learned_from_is_not_explained() -> None:
-    with pytest.raises(DataError, match=r"one learned from phantom:16\?size=96; explain what was held out"):
-        Team(record("one", 0)).checked(dataset(DATA))
+    for spec in (DATA, "phantom:8?size=64", "phantom:2?start=3"):  # the same patients under another name
+        with pytest.raises(DataError, match=r"one learned from phantom:16\?size=96, and .* explain what was held out"):
+            Team(record("one", 0)).checked(dataset(spec))
+    Team(record("one", 0)).checked(dataset("phantom:8?seed=1"))  # others, of the same names
+    Team(record("one", 0)).checked(dataset("phantom:16?split=test"))
+    for elsewhere in ("phantom:16?size=huge", "at the hospital, in 2019?"):
+        Team(record("one", 0, elsewhere)).checked(dataset(DATA))  # cannot be looked up
     with pytest.raises(DataError, match="has no maps"):
         Team(record("one", 0, "other"), localizers=(record("net-1-small", 1, "other"),)).checked(dataset(DATA))
 

@@ -183,14 +183,12 @@ class Marks:
     def __call__(self, radiograph: str, finding: str, reader: str) -> Mark | None:
         if reader != READER or radiograph not in self.paddings:
             return None
-        if finding in MASKS:
-            file = self._folder(radiograph) / f"{MASKS[finding]}.png"
-            if not file.is_file():
-                return None
-            return Mark(radiograph, finding, reader, "region", images.size_of(file), partial(_mask, file))
         size = self._size(radiograph)
         if size is None:
             return None
+        if finding in MASKS:
+            file = self._folder(radiograph) / f"{MASKS[finding]}.png"
+            return Mark(radiograph, finding, reader, "region", size, partial(_mask, file)) if file.is_file() else None
         if (radiograph, finding) in self.boxes:
             return Mark(radiograph, finding, reader, "boxes", size, self.boxes[radiograph, finding].copy)
         if radiograph not in self.places:
@@ -253,14 +251,17 @@ class Marks:
         return self.root / TRANSCRIPTS / radiograph
 
     def _size(self, radiograph: str) -> Size | None:
-        """(H, W) of the original: of a mask drawn on it, or else of the image, which may have been made smaller."""
-        if radiograph not in self._sizes:
-            masks = (self._folder(radiograph) / f"{name}.png" for name in MASKS.values())
-            file = next((m for m in masks if m.is_file()), None) or self.files.get(radiograph)
-            if file is None:
-                return None
-            self._sizes[radiograph] = images.size_of(file)
-        return self._sizes[radiograph]
+        """(H, W) of the original: of a mask drawn on it, or else of the image, which may have been made smaller.
+
+        None where none of them is there and can be read.
+        """
+        files = [*(self._folder(radiograph) / f"{name}.png" for name in MASKS.values()), self.files.get(radiograph)]
+        for file in (f for f in files if radiograph not in self._sizes and f is not None and f.is_file()):
+            try:
+                self._sizes[radiograph] = images.size_of(file)
+            except DataError:
+                continue  # told where it is read
+        return self._sizes.get(radiograph)
 
 
 def _mask(file: Path) -> Array:

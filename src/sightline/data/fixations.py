@@ -28,7 +28,7 @@ class Samples:
     numbers: Mapping[str, Array] = field(repr=False)
     """Column -> float64 (rows,), NaN where blank or not in the file."""
     sessions: Array = field(repr=False)
-    """int64 (rows,): number of the session, 0 where the file has none."""
+    """int64 (rows,): number of the session, 0 where the file states none."""
 
     def rows(self, image: int) -> slice:
         return slice(int(self.starts[image]), int(self.starts[image + 1]))
@@ -58,7 +58,7 @@ def read_samples(path: Path, image: str, numbers: Sequence[str], session: str = 
     starts = np.searchsorted(codes[order], np.arange(len(names) + 1))
     nothing = np.full(len(codes), np.nan)
     values = {c: columns[c].to_numpy().astype(float)[order] if c in there else nothing for c in numbers}
-    sessions = _coded(columns[session])[0] if session in texts else np.zeros(len(codes), np.int64)
+    sessions = _coded(columns[session])[0] + 1 if session in texts else np.zeros(len(codes), np.int64)
     return Samples(path, names, starts, values, sessions[order])
 
 

@@ -197,14 +197,14 @@ def _looked(r: Reading, finding: str, reader: str) -> Mark | None:
 
 
 def gaze(r: Reading, reader: str) -> Gaze:
-    """The fixations of a reading. Errors: `DataError` for a table that is none."""
-    table = read_csv(r.folder / "fixations.csv", ("x_position", "y_position"))
+    """The fixations of a reading, also none. Errors: `DataError` for a table that is none."""
+    table = read_csv(r.folder / "fixations.csv", ("x_position", "y_position"), may_be_empty=True)
     n = {c: table.numbers(low) if (low := c.lower()) in table.rows else np.full(len(table.rows), np.nan)
          for c in COLUMNS}  # fmt: skip
     begin, end = n["TIMESTAMP_START_FIXATION"], n["TIMESTAMP_END_FIXATION"]
     degree = np.stack([n[f"ANGULAR_RESOLUTION_{axis}_PIXELS_PER_DEGREE"] for axis in "YX"], 1)
     typical = np.nanmedian(degree) if np.isfinite(degree).any() else np.nan
-    if not typical > 0:
+    if len(table.rows) and not typical > 0:
         raise DataError(f"{table.path}: no row states the pixels per degree of visual angle; get the complete file")
     shown = np.stack([n[c] for c in COLUMNS[-4:]], 1)
     whole = np.array([0, 0, *r.size], float)
@@ -244,8 +244,10 @@ def _chest(r: Reading, reader: str) -> Mark | None:
     file = r.folder / "chest_bounding_box.csv"
     if not file.is_file():
         return None
-    table = read_csv(file, ("xmin", "ymin", "xmax", "ymax"))
+    table = read_csv(file, ("xmin", "ymin", "xmax", "ymax"), may_be_empty=True)
     box = np.stack([table.numbers(c) for c in ("ymin", "xmin", "ymax", "xmax")], 1)[:1]
+    if not len(box):
+        return None
     return Mark(r.image, CHEST, reader, "boxes", r.size, box.copy)
 
 
@@ -254,16 +256,11 @@ def _ellipses(r: Reading, finding: str, reader: str) -> Mark | None:
     file = r.folder / "anomaly_location_ellipses.csv"
     if not file.is_file():
         return None
-    try:
-        table = read_csv(file, ("xmin", "ymin", "xmax", "ymax"))
-    except DataError as error:
-        if "no rows" in str(error):
-            return None  # nothing abnormal
-        raise
+    table = read_csv(file, ("xmin", "ymin", "xmax", "ymax"), may_be_empty=True)  # empty: nothing abnormal
     columns = [c for c in table.rows.columns if _finding(str(c)) == finding]
     if not columns:
         return None
-    named = np.array([cell.lower() == "true" for cell in table.text(columns[0])])
+    named = np.array([cell.lower() == "true" for cell in table.text(columns[0])], bool)
     boxes = np.stack([table.numbers(c) for c in ("ymin", "xmin", "ymax", "xmax")], 1)[named]
     if not len(boxes):
         return None

@@ -97,10 +97,13 @@ def outside_text(box: Array, size: Size) -> str:
     )
 
 
-def read_csv(path: Path, columns: Sequence[str] = (), aliases: Mapping[str, str] | None = None) -> Table:
+def read_csv(
+    path: Path, columns: Sequence[str] = (), aliases: Mapping[str, str] | None = None, may_be_empty: bool = False
+) -> Table:
     """Read a CSV file that must hold `columns` (others are kept). `aliases`: other spellings of a column -> ours.
 
-    Errors: `DataError` for a file that is missing, empty, not UTF-8 text, ragged, or lacks a column.
+    Errors: `DataError` for a file that is missing, empty (but for its header, unless it `may_be_empty`), not UTF-8
+    text, ragged, or lacks a column.
     """
     try:
         rows = pd.read_csv(
@@ -134,7 +137,7 @@ def read_csv(path: Path, columns: Sequence[str] = (), aliases: Mapping[str, str]
     for column in rows.columns:
         rows[column] = rows[column].fillna("").str.strip()  # a row that ends early is filled up with NaN
     rows = rows[(rows != "").any(axis=1)]
-    if rows.empty:
+    if rows.empty and not may_be_empty:
         raise DataError(f"{path} has a header but no rows")
     return Table(path, rows)
 

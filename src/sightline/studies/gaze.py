@@ -30,7 +30,7 @@ from sightline.stats.tables import paired
 from sightline.store import Run
 from sightline.studies import gazers
 from sightline.studies.gazers import Gazers
-from sightline.studies.localization import method_facts, model_facts
+from sightline.studies.localization import method_facts, model_facts, moved
 from sightline.tuning import chosen
 
 PHANTOM = "phantom:480?split=test&size=256"
@@ -130,7 +130,7 @@ def gaze(
         agree(run, Desk(opened, run, who, records, MEASURES, cohort), some, seed)
         cutoffs = _asked(run, opened, team, wanted, validation or (gazers.VALIDATION if not model else ""), rule, seed)
         run = _summarized(run, team, records, cutoffs, seed)
-        return run.describe(sources=list(run.sources), gaze=_counted(opened, who, part))
+        return run.describe(sources=list(run.sources), gaze=_counted(run, opened, who, part))
 
 
 def _reader(data: Dataset, reader: str) -> str:
@@ -152,7 +152,7 @@ def _team(
     else:
         raise DataError("no model is named: give --model CHECKPOINT, and --taught to compare it with")
     for m in team.everyone:
-        m.net.to(device)
+        moved(m, device)
     return team.checked(data), {"sweep": told} if told else {}
 
 
@@ -243,8 +243,8 @@ def _between(pairs: Sequence[tuple[str, str]], sources: Sequence[str]) -> list[t
     return found
 
 
-def _counted(data: Dataset, reader: str, part: Dataset) -> dict[str, Any]:
-    """How much gaze was compared, and what of the files was not used."""
+def _counted(run: Run, data: Dataset, reader: str, part: Dataset) -> dict[str, Any]:
+    """How much gaze was compared, and what of the files was not used or not there."""
     total, fixations, left_out = 0.0, 0, dict[str, int]()
     for r in part.radiographs:
         found = looked(data, r.id, reader)
@@ -252,5 +252,8 @@ def _counted(data: Dataset, reader: str, part: Dataset) -> dict[str, Any]:
             total, fixations = total + float(found.duration.sum()), fixations + len(found)
             for why, count in found.left_out.items():
                 left_out[why] = left_out.get(why, 0) + count
+    shares = run.table("shares", ["radiograph", "region"]).drop_duplicates()
+    if lacking := shares["radiograph"].nunique() * len(data.regions) - len(shares):
+        left_out["regions that are not marked or cannot be read"] = lacking
     return {"radiographs": len(part.radiographs), "fixations": fixations, "seconds": round(total, 1),
             "left_out": left_out, "reader": reader}  # fmt: skip

@@ -13,6 +13,7 @@ from sightline.data import dataset
 from sightline.findings import choose
 from sightline.models import Model, state_hash
 from sightline.models.zoo import open_model
+from sightline.studies.held_out import require_held_out
 from sightline.training.fit import fit
 from sightline.training.labels import gaze_dealt_anew
 
@@ -59,9 +60,7 @@ class Gazers:
         twins = [m.name for m, digest in zip(self.everyone, hashes, strict=True) if hashes.count(digest) > 1]
         if twins:
             raise DataError(f"{' and '.join(twins)} have the same weights: nothing was taught to one of them")
-        seen = [m.name for m in self.everyone if m.training and m.training.data == data.spec]
-        if seen:
-            raise DataError(f"{', '.join(seen)} learned from {data.spec}; compare on what was held out")
+        require_held_out(self.everyone, data)
         return self
 
 

@@ -161,7 +161,7 @@ def _models(
     if train:
         source = dataset(train)
         blank = open_model("small", source.findings, seed=seed)
-        _move(blank, device)
+        moved(blank, device)
         workers = os.cpu_count() or 1
         models: list[Model | Ensemble] = [
             fit(blank, source, run.path / "training", epochs=12, batch=16, augmented=False, seed=seed, workers=workers)
@@ -169,14 +169,14 @@ def _models(
     else:
         models = [open_any(spec, seed=seed) for spec in specs]
         for m in models:
-            _move(m, device)
+            moved(m, device)
     names = [m.name for m in models]
     if len(set(names)) != len(names):
         raise DataError(f"two models are called the same ({', '.join(names)}); name them apart with ?name=...")
     return models
 
 
-def _move(model: Model | Ensemble, device: str) -> None:
+def moved(model: Model | Ensemble, device: str) -> None:
     """Put a model on a device. Errors: `DataError` for a device that is not there."""
     try:
         (model.first if isinstance(model, Ensemble) else model).net.to(device)

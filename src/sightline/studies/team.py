@@ -13,6 +13,7 @@ from sightline.findings import choose
 from sightline.models import Model, state_hash
 from sightline.models.zoo import open_model
 from sightline.sanity import AGAIN, OTHER, SHUFFLED
+from sightline.studies.held_out import require_held_out
 from sightline.training.fit import fit
 from sightline.training.labels import dealt_anew
 
@@ -83,11 +84,7 @@ class Team:
                 f"{', '.join(mapless)} has no maps(x) of its own; a localizer is a unet, a retinanet or alike"
             )
         self._refuse_other_trainings()
-        seen = [m.name for m in self.everyone if m.training and m.training.data == data.spec]
-        if seen and any(r.split in ("train", "val") for r in data.radiographs):
-            raise DataError(
-                f"{', '.join(seen)} learned from {data.spec}; explain what was held out, as {data.name}:…?split=test"
-            )
+        require_held_out(self.everyone, data)
         return self
 
     def _refuse_other_trainings(self) -> None:

@@ -31,7 +31,7 @@ from sightline.stats.utility import PRIOR, utility
 from sightline.steadiness import changed
 from sightline.store import Run
 from sightline.studies import team as teams
-from sightline.studies.localization import UNTRAINED, method_facts, model_facts
+from sightline.studies.localization import UNTRAINED, method_facts, model_facts, moved
 from sightline.studies.team import Team
 from sightline.tuning import chosen
 
@@ -185,7 +185,7 @@ def _team(run: Run, data: Dataset, named: Mapping[str, Any], seed: int, device: 
     else:
         raise DataError("no model is named: give --model CHECKPOINT, and --replicates and --others to compare it with")
     for m in team.everyone:
-        m.net.to(device)
+        moved(m, device)
     return team.checked(data)
 
 

@@ -1,0 +1,49 @@
+"""What a network learned from says nothing about it: the patients that a study explains must be new to all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sightline.core import DataError, Dataset, SightlineError
+from sightline.data import dataset
+from sightline.models import Model
+from sightline.spec import parse_spec
+from sightline.training.labels import films_of
+
+
+def require_held_out(models: Sequence[Model], data: Dataset) -> None:
+    """Errors: `DataError` for networks whose training or validation had patients of `data`.
+
+    As far as the records tell, and the data they name can be opened here. Names of patients are compared within one
+    folder and loader (of the phantom, one seed): elsewhere the same name is another person.
+    """
+    specs = dict.fromkeys(films_of(m.training.data) for m in models if m.training)
+    there = {r.patient for r in data.radiographs}
+    for spec in (s for s in specs if _home(s) == _home(data.spec)):
+        if shared := there & _learned(data if spec == data.spec else spec):
+            names = ", ".join(m.name for m in models if m.training and films_of(m.training.data) == spec)
+            raise DataError(
+                f"{names} learned from {spec}, and {len(shared)} of the {len(there)} patients of {data.spec} are part "
+                f"of it, such as {min(shared)}; explain what was held out, as {data.name}:…?split=test"
+            )
+
+
+def _home(spec: str) -> tuple[str, str]:
+    """Loader and folder, within which a patient has one name; neither for what is no spec."""
+    try:
+        name, argument, options = parse_spec(spec)
+    except SightlineError:
+        return "", spec
+    return name, options.get("seed", "0") if name == "phantom" else str(Path(argument).resolve())
+
+
+def _learned(data: Dataset | str) -> set[str]:
+    """Patients that train or validate in `sightline.training.split`; none where the data cannot be opened."""
+    try:
+        radiographs = (dataset(data) if isinstance(data, str) else data).radiographs
+    except SightlineError:
+        return set()
+    splits = {(r.patient, r.split) for r in radiographs}
+    usable = "train" if any(split == "train" for _, split in splits) else ""
+    return {patient for patient, split in splits if split in (usable, "val")}
