@@ -15,6 +15,8 @@ from sightline.findings import SPOKEN
 
 WHOLE = "gaze"
 """What `Dataset.marks` calls the density of all of a reading, in place of a finding."""
+BOX = " Box"
+"""How the name of a region ends of which a rectangle is known: Eye-Gaze-CXR has up to 17 on a film."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,7 +177,9 @@ def test_the_master_sheet_in_another_order_with_a_bom(egd: Path, tmp_path: Path)
         file.write("stranger,left lung,1,5,1,5\n")
     (other / TRANSCRIPTS / "stranger").mkdir()
     one, two = sl.dataset(f"egd:{egd}"), sl.dataset(f"egd:{other}")
-    assert [(r.id, r.patient, r.labels) for r in one.radiographs] == [(r.id, r.patient, r.labels) for r in two.radiographs]
+    assert [(r.id, r.patient, r.labels) for r in one.radiographs] == [
+        (r.id, r.patient, r.labels) for r in two.radiographs
+    ]
     assert two.marks("stranger", "Left Lung Box", two.truth) is None
 
 

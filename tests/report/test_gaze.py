@@ -48,8 +48,10 @@ def tables(folder: Path) -> Run:
     better = [{"model": a, "versus": b, "finding": f, "p": p, "p_holm": p, "p_resampled": p, "positives": 20,
                **numbers(0.1)} for a, b in pairs for f, p in (("Edema", 0.001), ("Fracture", 0.5))]  # fmt: skip
     run.write_table("discrimination_differences", pd.DataFrame(better))
-    spread = [{"source": s, "finding": "average", "region": r, "distance": 0.1, "p": 0.4, "p_holm": 0.4,
-               **numbers(0.25)} for s in LEVELS for r in gaze.FOUR]  # fmt: skip
+    parts = {"regions": gaze.FOUR, "rectangles": ("Heart Box", "Carina Box", "Left Lung Box", "Trachea Box")}
+    spread = [{"source": s, "finding": "average", "region": r, "among": among, "distance": 0.1, "p": 0.4, "p_holm": 0.4,
+               **numbers(0.4 - 0.1 * i)} for s in LEVELS for among, names in parts.items()
+              for i, r in enumerate(names)]  # fmt: skip
     run.write_table("distributions", pd.DataFrame(spread))
     told = {"radiographs": 40, "fixations": 900, "seconds": 300.5, "left_out": {"outside the image": 3}, "reader": "r"}
     models = [{"name": m, "training": {"data": "d"}} for m in MODELS]
@@ -97,6 +99,10 @@ def test_tables_hold_intervals_and_numbers_of_cases(view: View) -> None:
     assert "uniform window of 7 × 7, data range 1" in ssim.caption
     auroc = made["auroc"]
     assert auroc is not None and auroc.rows[0][1] == "50 / 20" and "p 0.001" in auroc.rows[0][-1]
+    regions, boxes = made["regions"], gaze.rectangle_table(view)
+    assert regions is not None and boxes is not None and len(regions.rows) == len(boxes.rows) == len(LEVELS) - 1
+    told = "Heart 0.40 [0.38, 0.42]\nCarina 0.30 [0.28, 0.32]\nLeft Lung 0.20 [0.18, 0.22]"
+    assert boxes.rows[0][1:] == (told, "0.10", "0.400", "40")
     assert dict(gaze.facts(view))["Left out"] == "3 outside the image"
 
 
@@ -113,7 +119,7 @@ def test_figures_draw_every_source_once(view: View) -> None:
     right = gaze_figures.correctness(view)
     assert right is not None and len(right.data) == 6 and np.isfinite(right.data["low"]).all()
     regions = gaze_figures.regions(view)
-    assert regions is not None and "Aortic Knob 25%" in regions.alt
+    assert regions is not None and "Aortic Knob 40%" in regions.alt and "Heart" not in regions.alt
 
 
 def test_another_study_has_no_such_section(make_run: Callable[..., Run]) -> None:
@@ -124,6 +130,7 @@ def test_another_study_has_no_such_section(make_run: Callable[..., Run]) -> None
         gaze.published_ssim(view),
         gaze.gains(view),
         gaze.region_table(view),
+        gaze.rectangle_table(view),
         gaze.auroc_table(view),
         gaze.published_auroc(view),
         gaze.calibration(view),

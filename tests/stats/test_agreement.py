@@ -86,7 +86,10 @@ def shares(values: dict[str, list[list[float]]]) -> pd.DataFrame:
 def test_the_most_salient_region_has_the_highest_z_score_of_its_source() -> None:
     """Not the largest share: the right lung always has that."""
     table = shares({"a": [[0.1, 0.6, 0.3], [0.2, 0.6, 0.2], [0.1, 0.7, 0.2]]})
-    assert standings(table, REGIONS)["region"].tolist() == ["Left Lung", "Aortic Knob", "Right Lung"]
+    found = standings(table, REGIONS)
+    assert found["region"].tolist() == ["Left Lung", "Aortic Knob", "Right Lung"]
+    left = np.array([0.3, 0.2, 0.2])
+    assert found["z"].iloc[0] == pytest.approx((left[0] - left.mean()) / left.std(ddof=1))
 
 
 def test_regions_that_are_missing_or_never_vary_and_maps_that_point_nowhere_are_left_out() -> None:

@@ -93,6 +93,11 @@ def test_written_data_sets_serve_as_well(checkpoints: dict[str, str], tmp_path: 
     run = study(checkpoints, tmp_path / "run", data=f"{layout}:{tmp_path / layout}", images=4, taught=(), shuffled=())
     assert "small/grad-cam" in set(run.table("estimates")["source"])
     assert ("control/lungs" in set(run.table("estimates")["source"])) == (layout == "egd")
+    standings, wanted = run.table("standings"), {"regions", "rectangles"} if layout == "egd" else set()
+    assert set(standings["among"]) == set(run.table("distributions")["among"]) == wanted
+    boxes = standings[standings["among"] == "rectangles"]
+    assert boxes["region"].str.endswith(" Box").all() and len(boxes) == len(standings) / 2
+    assert ("reader/gaze 2" in set(run.table("estimates")["source"])) == (layout == "reflacx")  # readers agree, or not
     assert report(run).is_file()
 
 

@@ -18,7 +18,7 @@ from sightline.data.rsna import present
 from sightline.data.splits import divided
 from sightline.data.tables import Table, read_csv, read_json
 from sightline.findings import CHEXPERT, canonical
-from sightline.gaze import WHOLE, Gaze, Phrase, spoken_density
+from sightline.gaze import BOX, WHOLE, Gaze, Phrase, spoken_density
 
 READER = "radiologist"
 SCREEN = (1080, 1920)
@@ -150,7 +150,7 @@ def _boxes(file: Path) -> tuple[dict[tuple[str, str], Array], list[str]]:
     for at, (name, region) in enumerate(zip(table.text("dicom_id"), table.text("bbox_name"), strict=True)):
         if not wrong[at]:
             box = [float(side[at]) for side in (top, left, bottom, right)]
-            found.setdefault((name, f"{region.title()} Box"), []).append(box)
+            found.setdefault((name, f"{region.title()}{BOX}"), []).append(box)
     said = [f"{file}, row {table.row(at)}: the rectangle has no area; left out" for at in np.flatnonzero(wrong)[:5]]
     return {key: np.array(boxes) for key, boxes in found.items()}, said
 
@@ -195,7 +195,7 @@ class Marks:
             return None
         if finding == WHOLE:
             return Mark(radiograph, WHOLE, reader, "fixations", size, partial(self.gaze, radiograph, size))
-        if finding.endswith(" Box"):
+        if finding.endswith(BOX):
             return None
         return spoken_density(self.gaze(radiograph, size), finding)
 

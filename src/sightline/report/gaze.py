@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from sightline.agreement import CENTER, FOUR, GRID, ITSELF
-from sightline.gaze import KERNELS
+from sightline.gaze import BOX, KERNELS
 from sightline.report.gaze_figures import methods, models, table_of
 from sightline.report.published import published
 from sightline.report.tables import Table
@@ -179,24 +179,49 @@ def _there(view: View, metric: str) -> bool:
 
 
 def region_table(view: View) -> Table | None:
-    """How far each source's distribution over regions lies from the gaze's, and the test of it."""
-    table = table_of(view, "distributions")
-    if table.empty:
-        return None
+    """How far each source's distribution over the four regions lies from the gaze's, and the test of it."""
     rows = []
-    for (source, finding), part in table.groupby(["source", "finding"], sort=False):
-        if finding != AVERAGE or str(source).startswith("control/"):
-            continue
-        shares = {r["region"]: Number(r["mean"], r["low"], r["high"], r["n"], r["patients"])
-                  for r in part.to_dict("records")}  # fmt: skip
-        first = part.iloc[0]
-        rows.append([view.label(str(source)), *(shares[r].text() for r in FOUR), decimal(first["distance"]),
-                     _p(first["p"]), f"{first['n']:,}"])  # fmt: skip
+    for source, part in _spread(view, "regions"):
+        shares = {r["region"]: _share(r) for r in part.to_dict("records")}
+        rows.append([view.label(source), *(shares[r].text() for r in FOUR), *_distance(part)])
     caption = (
         "Most salient region, share of cases [95 % interval]; distance to the gaze's distribution (total variation, 0 "
         "to 1), and p of exchanging map and gaze patient by patient"
     )
-    return Table.of(caption, ["Source", *FOUR, "Distance", "p", "Cases"], rows, 1, "distributions")
+    return Table.of(caption, ["Source", *FOUR, *_DISTANCE], rows, 1, "distributions") if rows else None
+
+
+def rectangle_table(view: View) -> Table | None:
+    """The same among the rectangles of a data set that has them: the three that are most often the most salient."""
+    rows = []
+    for source, part in _spread(view, "rectangles"):
+        most = part.sort_values("mean", ascending=False, kind="stable").head(3).to_dict("records")
+        told = [f"{str(r['region']).removesuffix(BOX)} {_share(r).text()}" for r in most if r["mean"] > 0]
+        rows.append([view.label(source), "\n".join(told), *_distance(part)])
+    caption = "The same among the rectangles of the data set, of which three are named"
+    return Table.of(caption, ["Source", "Most often", *_DISTANCE], rows, 2, "distributions") if rows else None
+
+
+_DISTANCE = ("Distance", "p", "Cases")
+
+
+def _spread(view: View, among: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Sources but controls, and how often each region was their most salient one over all findings."""
+    table = table_of(view, "distributions")
+    if table.empty:
+        return
+    for source, part in table[(table["among"] == among) & (table["finding"] == AVERAGE)].groupby("source", sort=False):
+        if not str(source).startswith("control/"):
+            yield str(source), part
+
+
+def _share(row: Mapping[Hashable, Any]) -> Number:
+    return Number(row["mean"], row["low"], row["high"], row["n"], row["patients"])
+
+
+def _distance(part: pd.DataFrame) -> list[str]:
+    first = part.iloc[0]
+    return [decimal(first["distance"]), _p(first["p"]), f"{first['n']:,}"]
 
 
 def auroc_table(view: View) -> Table | None:

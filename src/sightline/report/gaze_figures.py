@@ -109,7 +109,9 @@ def regions(view: View) -> Plot | None:
     table = table_of(view, "distributions")
     if table.empty:
         return None
-    table = table[table["finding"] == AVERAGE]
+    table = table[(table["finding"] == AVERAGE) & (table["among"] == "regions")]
+    if table.empty:
+        return None
     shares = table.pivot_table(index="source", columns="region", values="mean").reindex(columns=list(FOUR))
     gazes = [s for s in (ITSELF, *shares.index[shares.index.str.startswith("reader/")]) if s in shares.index]
     own = [f"{n}/{m}" for m in methods(view) for n in models(view) if f"{n}/{m}" in shares.index]

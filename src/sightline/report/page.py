@@ -220,7 +220,9 @@ def _of_gaze(view: View, block: Any) -> list[Section]:
         Section("correctness", "More so where the network is right?", [
             block("correctness", _there(gaze.ssim_table(view), gaze.published_ssim(view))),
         ]),
-        Section("regions", "The same regions?", [block("regions", _there(gaze.region_table(view)))]),
+        Section("regions", "The same regions?", [
+            block("regions", _there(gaze.region_table(view), gaze.rectangle_table(view))),
+        ]),
         Section("teaching", "Does training on gaze cost accuracy?", [
             Block(tables=_there(gaze.auroc_table(view)), open=True),
             Block(tables=_there(gaze.calibration(view), gaze.published_auroc(view))),

@@ -84,9 +84,9 @@ def _of_two(values: Array, right: Array, group: Array, seed: int) -> dict[str, f
 def standings(shares: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
     """Each case's most salient region: the largest z-score of its share among all cases of the source.
 
-    shares: rows of `sightline.agreement.Share`. Columns: source, radiograph, patient, finding, region, tied. Regions
-    that are not marked or never vary are left out; ties go to the first of `regions` and are flagged. A map that points
-    nowhere has none.
+    shares: rows of `sightline.agreement.Share`. Columns: source, radiograph, patient, finding, region, z (its score),
+    tied. Regions that are not marked or never vary are left out; ties go to the first of `regions` and are flagged. A
+    map that points nowhere has none.
     """
     rows = []
     some = shares[shares["region"].isin(list(regions))]
@@ -101,8 +101,9 @@ def standings(shares: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
         tied = z.eq(z.max(axis=1), axis=0).sum(axis=1) > 1
         of_source = z.index.to_frame(index=False)
         of_source.insert(0, "source", str(source))
-        rows.append(of_source.assign(region=z.idxmax(axis=1).to_numpy(), tied=tied.to_numpy()))
-    columns = ["source", "radiograph", "patient", "finding", "region", "tied"]
+        best = {"region": z.idxmax(axis=1).to_numpy(), "z": z.max(axis=1).to_numpy(), "tied": tied.to_numpy()}
+        rows.append(of_source.assign(**best))
+    columns = ["source", "radiograph", "patient", "finding", "region", "z", "tied"]
     return pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)
 
 
@@ -132,7 +133,8 @@ def distributions(found: pd.DataFrame, regions: Sequence[str], gaze: str, seed: 
                 rows.append({"source": source, "finding": finding, "region": name, "mean": mean, "low": low,
                              "high": high, "n": len(part), "patients": int(r.groups[0]), "test": test})  # fmt: skip
         holm(tests)
-    return pd.DataFrame([{**{k: v for k, v in row.items() if k != "test"}, **row["test"]} for row in rows])
+    columns = ["source", "finding", "region", "mean", "low", "high", "n", "patients", "distance", "p", "p_holm"]
+    return pd.DataFrame([{**row, **row["test"]} for row in rows], columns=columns)
 
 
 def _distance(both: pd.DataFrame, regions: Sequence[str], seed: int) -> dict[str, float]:

@@ -18,7 +18,7 @@ from sightline.casework import Case, cases
 from sightline.core import DataError, Dataset
 from sightline.data import dataset
 from sightline.explaining import check_methods, explain
-from sightline.gaze import WHOLE, watched
+from sightline.gaze import BOX, WHOLE, watched
 from sightline.methods import Of
 from sightline.metrics.classification import RULES, Rule, best_cutoff
 from sightline.protocol import Protocol
@@ -216,21 +216,31 @@ def _apart(validation: Dataset, data: Dataset) -> Dataset:
 def _summarized(
     run: Run, team: Gazers, records: Sequence[Protocol], cutoffs: Mapping[tuple[str, str], float], seed: int
 ) -> Run:
-    """The tables correctness, standings, distributions, and the differences between networks."""
+    """The tables correctness, standings and distributions, and the differences between networks."""
     columns = ["protocol", "source", "radiograph", "patient", "finding", "metric", "value", "probability"]
     scores = run.table("scores", columns)
     run.write_table("correctness", correctness(scores, cutoffs, records, seed))
     between = paired(scores, lambda sources: _between(team.pairs, sources), records, seed=seed)
     run.write_table("differences", pd.concat([run.table("differences"), between], ignore_index=True))
-    found = standings(run.table("shares"), FOUR)
-    run.write_table("standings", found)
-    run.write_table("distributions", distributions(found, FOUR, ITSELF, seed))
+    _by_region(run, seed)
     means = run.table("estimates")
     shown = means[(means["metric"] == "ssim") & (means["protocol"] == records[0].name) & (means["kind"] == "model")]
     table = shown[shown["finding"] != "average"].pivot_table(index="source", columns="finding", values="mean")
     twice = [{"source": a, "versus": b, "cells": n} for a, b, n in duplicates(table)]
     known = [{"model": m, "finding": f, "cutoff": c} for (m, f), c in cutoffs.items()]
     return run.describe(duplicates=twice, cutoffs=known)
+
+
+def _by_region(run: Run, seed: int) -> None:
+    """The tables standings and distributions: among the four regions, and among the rectangles where there are any."""
+    shares = run.table("shares")
+    groups = {"regions": FOUR, "rectangles": tuple(r for r in shares["region"].unique() if r.endswith(BOX))}
+    made = []
+    for among, names in groups.items():
+        found = standings(shares, names)
+        made.append([t.assign(among=among) for t in (found, distributions(found, names, ITSELF, seed))])
+    for name, parts in zip(("standings", "distributions"), zip(*made, strict=True), strict=True):
+        run.write_table(name, pd.concat(parts, ignore_index=True))
 
 
 def _between(pairs: Sequence[tuple[str, str]], sources: Sequence[str]) -> list[tuple[str, str]]:
