@@ -65,6 +65,7 @@ _data.command("sightline.commands:write_data", name="write", help="Write a data 
 _data.command("sightline.commands:check_data", name="check", help="Look for what would spoil a study.")
 app.command(_data)
 _train.command("sightline.training.commands:train", name="classifier", help="One network.")
+_train.command("sightline.training.commands:train_taught", name="taught", help="A network by labels and gaze.")
 _train.command("sightline.training.commands:train_contrastive", name="contrastive",
                help="An encoder, by reports or by images alone.")  # fmt: skip
 _train.command("sightline.training.chexpert:train_chexpert", name="chexpert", help="An ensemble, by CheXpert's recipe.")

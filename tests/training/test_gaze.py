@@ -11,9 +11,12 @@ import pytest
 import torch
 
 import sightline as sl
+from sightline.core import SightlineError
 from sightline.gaze import WHOLE
 from sightline.models import open_model
+from sightline.models.checkpoint import save_checkpoint
 from sightline.store import Run
+from sightline.training.commands import train_taught
 from sightline.training.fit import fit
 from sightline.training.labels import films_of, gaze_dealt_anew
 from sightline.training.loop import GIVE_UP, cross_entropy, plateaus, rate
@@ -117,3 +120,25 @@ def test_the_validation_loss_is_the_cross_entropy_of_known_labels() -> None:
     labels = np.array([[1, np.nan], [0, -1]])
     assert cross_entropy(p, labels) == pytest.approx(-(np.log(0.9) + np.log(0.6)) / 2)
     assert np.isnan(cross_entropy(p, np.full((2, 2), np.nan)))
+
+
+def test_the_weight_with_the_best_validation_is_kept_beside_its_control(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From weights that were trained before, in a file that may go afterwards."""
+    start = open_model("small?side=64", sl.dataset(DATA).findings, seed=3)
+    save_checkpoint(start, tmp_path / "start.pt")
+    asked = {"data": "phantom:30?size=64", "out": tmp_path / "run", "model": f"small:{tmp_path / 'start.pt'}?side=64",
+             "weights": (2.0, 5.0, 2.0), "epochs": 1, "batch": 8}  # fmt: skip
+    train_taught(**asked)  # type: ignore[arg-type]
+    (tmp_path / "start.pt").unlink()
+    aurocs = {w: sl.open_model(str(tmp_path / "run" / f"weight-{w}" / "best.pt")).training.val_auroc for w in (2, 5)}
+    best = max(aurocs, key=lambda w: aurocs[w])
+    kept, control = (sl.open_model(str(tmp_path / "run" / at / "best.pt")) for at in (".", "shuffled"))
+    assert kept.net.weight == control.net.weight == best and kept.training.val_auroc == aurocs[best]
+    assert "gaze dealt anew" in control.training.data and "gaze" not in kept.training.data
+    assert f"weight {best}; mean validation AUROC by weight 2: {aurocs[2]:.3f}, 5: {aurocs[5]:.3f}" in (
+        capsys.readouterr().out
+    )
+    with pytest.raises(SightlineError, match="give at least one, all above 0"):
+        train_taught(**(asked | {"weights": (0.0,)}))  # type: ignore[arg-type]

@@ -145,7 +145,8 @@ def gaze(
     inner = open_model(f"{arch}?{side=}" if side else arch, names, seed=torch.initial_seed())
     if inner.cut is None:
         raise SightlineError(f"gaze:{arch}: {inner.name} has no spatial features to teach; name one that has")
-    cut, spec = inner.cut, f"gaze:{arch}?{by=!s}&{weight=}&side={inner.side}"
+    bare = inner.arch.partition("?")[0]  # without the weights that it starts from
+    cut, spec = inner.cut, f"gaze:{bare}?{by=!s}&{weight=}&side={inner.side}"
     return classifier(spec, lambda _: Taught(inner.net, cut, by, weight), checkpoint, names, inner.side, inner.resize,
                       **_habits(inner))  # fmt: skip
 

@@ -15,7 +15,7 @@ from sightline.models import Model, state_hash
 from sightline.models.zoo import open_model
 from sightline.studies.held_out import require_held_out
 from sightline.training.fit import fit
-from sightline.training.labels import gaze_dealt_anew
+from sightline.training.sweep import swept
 
 TRAINING = "phantom:1200?start=100000&size=160"
 VALIDATION = "phantom:400?start=200000&size=160&split=val"
@@ -83,19 +83,16 @@ def trained(folder: Path, seed: int, device: str) -> tuple[Gazers, dict[str, Any
     findings that are there; the third is the second with the gaze at films of other patients.
     """
     source = dataset(TRAINING)
-    other = gaze_dealt_anew(source, seed)
+    habits: dict[str, Any] = {"epochs": EPOCHS, "batch": 16, "augmented": False, "cache": folder / "images",
+              "workers": os.cpu_count() or 1}  # fmt: skip
 
-    def made(name: str, spec: str, data: Dataset) -> Model:
-        blank = open_model(spec, source.findings, seed=seed)
-        blank.net.to(device)
-        done = fit(blank, data, folder / name, epochs=EPOCHS, batch=16, augmented=False, seed=seed,
-                   cache=folder / "images", workers=os.cpu_count() or 1)  # fmt: skip
-        return replace(done, name=name.partition("/")[0])
+    def blank(spec: str) -> Model:
+        made = open_model(spec, source.findings, seed=seed)
+        made.net.to(device)
+        return made
 
-    plain = made("labels", "small", source)
-    swept = {weight: made(f"gaze/{weight:g}", f"gaze:small?by=cam&weight={weight:g}", source) for weight in WEIGHTS}
-    aurocs = {weight: (m.training.val_auroc if m.training else None) or 0.0 for weight, m in swept.items()}
-    best = max(aurocs, key=lambda weight: aurocs[weight])
-    control = made("shuffled-gaze", f"gaze:small?by=cam&weight={best:g}", other)
-    told = {"weights": {f"{weight:g}": value for weight, value in aurocs.items()}, "chosen": best, "by": "cam"}
-    return Gazers(plain, (swept[best],), (control,)), told
+    plain = fit(blank("small"), source, folder / "labels", seed=seed, **habits)
+    sweep = swept(lambda weight: blank(f"gaze:small?by=cam&weight={weight:g}"), source, folder / "gaze", WEIGHTS, seed,
+                  **habits)  # fmt: skip
+    team = Gazers(replace(plain, name="labels"), (replace(sweep.taught, name="gaze"),), (sweep.shuffled,))
+    return team, {**sweep.facts, "by": "cam"}

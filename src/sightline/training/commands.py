@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sightline.data import dataset
 from sightline.findings import choose
 from sightline.store import Run
+
+if TYPE_CHECKING:
+    from sightline.models import Model
 
 
 def train(
@@ -71,6 +74,63 @@ def train(
     )  # fmt: skip
     quality = trained.training.val_auroc if trained.training else None
     print(f"{out / 'best.pt'}: mean validation AUROC {quality if quality is None else round(quality, 3)}")
+
+
+def train_taught(
+    *,
+    data: str,
+    out: Path,
+    model: str = "small",
+    by: Literal["decoder", "cam", "gate"] = "cam",
+    weights: tuple[float, ...] = (1.0, 3.0, 10.0),
+    findings: str = "",
+    epochs: int = 10,
+    batch: int = 32,
+    lr: float = 2e-3,
+    schedule: Literal["cosine", "constant", "plateau"] = "cosine",
+    seed: int = 0,
+    uncertain: Literal["ignore", "zeros", "ones"] = "ignore",
+    device: str = "cpu",
+) -> None:
+    """Teach a network by gaze with several weights of the gaze term, keep the best in validation, and its control.
+
+    Parameters
+    ----------
+    data
+        Data set with labels and gaze, as NAME:PATH?option=value.
+    out
+        Folder; its best.pt is what `gaze --taught` takes, its shuffled/best.pt what `gaze --shuffled` takes.
+    model
+        Zoo spec of the network, for example densenet121?side=256.
+    by
+        What is compared with gaze: a decoder's map, the network's own Grad-CAM, or a gate on the features.
+    weights
+        Of the gaze term; the one with the best mean validation AUROC is kept.
+    findings
+        Comma-separated; all of the data set by default.
+    epochs, batch, lr, schedule, seed, uncertain
+        As in `train classifier`.
+    device
+        cpu or cuda.
+    """
+    from sightline.models.checkpoint import save_checkpoint
+    from sightline.models.zoo import open_model
+    from sightline.training.sweep import swept
+
+    opened = dataset(data)
+    wanted, (head, _, options) = choose(findings or None, opened.findings), model.partition("?")
+
+    def make(weight: float) -> Model:
+        spec = f"gaze:{head}?by={by}&weight={weight:g}{'&' if options else ''}{options}"
+        blank = open_model(spec, wanted, seed=seed)
+        blank.net.to(device)
+        return blank
+
+    found = swept(make, opened, out, weights, seed, epochs=epochs, batch=batch, lr=lr, schedule=schedule,
+                  uncertain=uncertain, cache=out / "images", workers=os.cpu_count() or 1)  # fmt: skip
+    save_checkpoint(found.taught, out / "best.pt")
+    tried = ", ".join(f"{weight:g}: {auroc:.3f}" for weight, auroc in found.aurocs.items())
+    print(f"{out / 'best.pt'}: weight {found.chosen:g}; mean validation AUROC by weight {tried}")
 
 
 def train_contrastive(
