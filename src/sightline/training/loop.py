@@ -120,18 +120,20 @@ class Course:
     examples: Examples
     recipe: Recipe
     state: State
+    layout: torch.memory_format
     head: tuple[str, ...] = ()
     """Paths of the modules that learn where the rest does not."""
 
 
 def train(team: Team, out: Path, model: Model, examples: Examples, recipe: Recipe, record: TrainingRecord) -> None:
     """Stretch after stretch, from wherever last.pt stands. Only the first process of the team writes."""
-    _lay_out(model, torch.channels_last)  # convolutions and batch norm train faster
+    form = layout(model.net)
+    _lay_out(model, form)
     optimizer = torch.optim.AdamW(groups(model, recipe), lr=recipe.lr, weight_decay=recipe.weight_decay)
     last = out / "last.pt"
     state = _resume(last, model, optimizer) if last.is_file() else State()
     head = blocks(model)[0].layers if recipe.learn == "head" else ()
-    course = Course(team, model, team.join(model.net, optimizer), optimizer, examples, recipe, state, head)
+    course = Course(team, model, team.join(model.net, optimizer), optimizer, examples, recipe, state, form, head)
     steps = max(1, len(examples.train) // recipe.batch)
     seen = [math.nan if (loss := h.get("val_loss")) is None else loss for h in state.history]  # of every process
     quality_seen = [math.nan if (q := h["val_auroc"]) is None else q for h in state.history]
@@ -197,6 +199,19 @@ def _resume(path: Path, model: Model, optimizer: torch.optim.Optimizer) -> State
     load_weights(model.net, path, {"state": content["net"]})
     optimizer.load_state_dict(content["optimizer"])
     return State(content["done"], content["best"], content["history"], [tuple(one) for one in content["kept"]])
+
+
+def layout(net: nn.Module) -> torch.memory_format:
+    """Channels last, in which convolutions and batch norm train faster, unless that would break memory.
+
+    On some processors the gradient of a convolution of one pixel that strides over fewer than eight channels is then
+    written beyond its end (oneDNN as of torch 2.13).
+    """
+    narrow = any(
+        isinstance(m, nn.Conv2d) and m.in_channels < 8 and max(m.stride) > 1 and m.kernel_size == (1, 1)
+        for m in net.modules()
+    )
+    return torch.contiguous_format if narrow else torch.channels_last
 
 
 def _lay_out(model: Model, memory_format: torch.memory_format) -> None:
@@ -296,7 +311,7 @@ def _step(course: Course, rows: Array, rate: float, generator: torch.Generator, 
     if recipe.augmented:
         images, marks = augment(images, generator, marks)
     mine = slice(team.rank, None, team.size)
-    x = model.normalize(images[mine].to(device)).contiguous(memory_format=torch.channels_last)
+    x = model.normalize(images[mine].to(device)).contiguous(memory_format=course.layout)
     for group in course.optimizer.param_groups:
         group["lr"] = rate * group["scale"] * (group["head"] or not alone)
     with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
