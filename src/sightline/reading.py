@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from sightline.core import NAN, Array, DataError, Dataset, Frame
 from sightline.evaluate import schema_of
 from sightline.geometry import cut, region
 from sightline.mentions import mentions
+from sightline.metrics.similarity import rank_correlation
 from sightline.narrate import Facts, check, contradiction_rate, measured, narrate
 from sightline.narrate.check import THIRDS
 from sightline.narrate.endpoint import Endpoint, read_panel
@@ -129,11 +131,12 @@ class Meeting(NamedTuple):
     patient: str
     finding: str
     measure: str
-    """'side' or 'third'."""
+    """'side' or 'third', or 'image and words'."""
     value: float
-    """1 if the map is densest in the place that the report names, 0 if not, or if the map points nowhere."""
+    """1 if the map is densest in the place that the report names, 0 if not, or if the map points nowhere; of image and
+    words, a rank correlation."""
     chance: float
-    """The same with the report on another patient with the finding; NaN without one."""
+    """The same with the report on, or the words' map of, another patient with the finding; NaN without one."""
 
 
 def meet_reports(table: pd.DataFrame, data: Dataset, some: Sequence[Case], seed: int) -> pd.DataFrame:
@@ -159,6 +162,31 @@ def meet_reports(table: pd.DataFrame, data: Dataset, some: Sequence[Case], seed:
                 chance = NAN if far is None else float(top == far)
                 rows.append(Meeting(model, case.radiograph.id, case.radiograph.patient, case.finding, measure,
                                     float(top == own), chance))  # fmt: skip
+    return pd.DataFrame(rows, columns=list(Meeting._fields))
+
+
+def meet_words(run: Run, sources: Mapping[str, str], words: str, some: Sequence[Case], seed: int) -> pd.DataFrame:
+    """Maps beside where the contrastive model finds the image like the words for the finding: Meeting's columns.
+
+    sources: source of maps in the run -> what it is called; words: the source of the maps of words. value: rank
+    correlation of the two over the image; chance: with the map of words on another patient with the finding. Maps that
+    say nothing, the same everywhere, agree with nothing: 0.
+    """
+
+    @lru_cache(maxsize=64)
+    def held(radiograph: str) -> dict[tuple[str, str], Array]:
+        return {(m.source, m.finding): on_grid(m) for m in run.of(radiograph, [*sources, words])}
+
+    rows = []
+    for case in some:
+        other = another(case, some, seed)
+        own = held(case.radiograph.id).get((words, case.finding))
+        far = None if other is None else held(other.radiograph.id).get((words, other.finding))
+        for source, called in sources.items():
+            there = held(case.radiograph.id).get((source, case.finding), np.zeros(GRID))
+            alike, chance = (NAN if m is None else float(rank_correlation(there, m)) for m in (own, far))
+            rows.append(Meeting(called, case.radiograph.id, case.radiograph.patient, case.finding, "image and words",
+                                alike, chance))  # fmt: skip
     return pd.DataFrame(rows, columns=list(Meeting._fields))
 
 

@@ -16,13 +16,14 @@ from sightline.models.checkpoint import save_checkpoint
 from sightline.reading import narrate_run
 from sightline.report import report
 from sightline.store import Run
-from sightline.studies import pretraining as study
-from sightline.studies.pretraining import RANDOM, Cell, pretraining
+from sightline.studies import beginnings
+from sightline.studies.beginnings import RANDOM, body_of, settled
+from sightline.studies.pretraining import Cell, pretraining
 from sightline.training.split import split_by_patient
 
 DATA, TEST = "phantom:60?start=1000&size=48", "phantom:24?size=48"
 SMALL = {"data": DATA, "test": TEST, "arch": "small?side=48&width=8", "fractions": (0.3, 1.0), "seeds": 2, "epochs": 1,
-         "batch": 8, "methods": ("gradient", "grad-cam"), "images": 8,
+         "batch": 8, "learn": ("all", "head", "layers"), "methods": ("gradient", "grad-cam"), "images": 8,
          "findings": "Lung Opacity,Cardiomegaly,Enlarged Cardiomediastinum"}  # fmt: skip
 
 
@@ -30,16 +31,9 @@ SMALL = {"data": DATA, "test": TEST, "arch": "small?side=48&width=8", "fractions
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("pretraining") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "PRETRAINING", 1)
-        patch.setattr(study, "pretrain", lambda *a, **k: _pretrain(*a, **{**k, "batch": 8}))
+        patch.setattr(beginnings, "PRETRAINING", {"epochs": 1, "batch": 8, "lr": 2e-3})
         pretraining(**SMALL, out=out)  # type: ignore[arg-type]
     return out
-
-
-def _pretrain(*given: object, **named: object) -> sl.Model:
-    from sightline.training.pretrain import pretrain
-
-    return pretrain(*given, **named)  # type: ignore[arg-type]
 
 
 def test_every_beginning_is_trained_on_the_same_labels(finished: Path) -> None:
@@ -47,9 +41,9 @@ def test_every_beginning_is_trained_on_the_same_labels(finished: Path) -> None:
     run = Run.open(finished)
     assert run.info["inits"] == [RANDOM, "reports", "images"]
     models = {m["name"]: m["training"] for m in run.info["models"]}
-    assert len(models) == 3 * 2 * 2 * 2 and all(record is not None for record in models.values())
+    assert len(models) == 3 * 3 * 2 * 2 and all(record is not None for record in models.values())
     for init in ("reports", "images"):
-        for learn in ("all", "head"):
+        for learn in ("all", "head", "layers"):
             for fraction in ("0.3", "1"):
                 mine, base = (models[f"{i}-{learn}-{fraction}-0"] for i in (init, RANDOM))
                 assert {k: mine[k] for k in ("data", "fraction", "seed")} == {k: base[k] for k in
@@ -107,7 +101,7 @@ def test_numbers_come_from_predictions(finished: Path) -> None:
         means.append(np.nanmean(each))
     assert row["mean"] == pytest.approx(np.mean(means))
     assert row["seeds"] == 2 and row["least"] <= row["mean"] <= row["most"]
-    assert set(run.table("gains")["versus"]) == {RANDOM, "gain at 1"}
+    assert set(run.table("gains")["versus"]) == {RANDOM, "gain at 1", "all"}
 
 
 def test_the_report_shows_curves_tables_and_what_was_published(finished: Path) -> None:
@@ -120,8 +114,7 @@ def test_the_report_shows_curves_tables_and_what_was_published(finished: Path) -
 def test_the_same_command_continues(finished: Path) -> None:
     before = (finished / "tables" / "curves.parquet").read_bytes()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "PRETRAINING", 1)
-        patch.setattr(study, "pretrain", lambda *a, **k: _pretrain(*a, **{**k, "batch": 8}))
+        patch.setattr(beginnings, "PRETRAINING", {"epochs": 1, "batch": 8, "lr": 2e-3})
         pretraining(**SMALL, out=finished)  # type: ignore[arg-type]
     assert (finished / "tables" / "curves.parquet").read_bytes() == before
 
@@ -130,14 +123,14 @@ def test_beginnings_from_checkpoints_keep_the_body_and_not_the_head(tmp_path: Pa
     other = open_model("small?side=48&width=8", ["Edema", "Fracture", "Pneumonia"], seed=5)
     save_checkpoint(other, tmp_path / "body.pt")
     blank = open_model("small?side=48&width=8", ["Edema", "Fracture"], seed=0)
-    begun = study._body_of(str(tmp_path / "body.pt"), blank)
+    begun = body_of(str(tmp_path / "body.pt"), blank)
     own, given = begun.net.state_dict(), other.net.state_dict()
     assert all((own[k] == given[k]).all() for k in own if not k.startswith("head."))
     assert state_hash(begun.net) != state_hash(blank.net) and own["head.weight"].shape[0] == 2
     assert (own["head.weight"] == blank.net.state_dict()["head.weight"]).all()
     wide = open_model("small?side=48&width=12", ["Edema"], seed=0)
     with pytest.raises(DataError, match="a beginning is of the same architecture"):
-        study._body_of(str(tmp_path / "body.pt"), wide)
+        body_of(str(tmp_path / "body.pt"), wide)
 
 
 @pytest.mark.parametrize(
@@ -166,16 +159,16 @@ def test_cells_are_named_by_what_they_are() -> None:
 def test_norms_of_the_network_at_random_are_settled_on_films_without_labels() -> None:
     data = sl.dataset("phantom:12?start=1000&size=48")
     blank = open_model("small?side=48&width=8", data.findings, seed=0)
-    settled = study._settled(blank, data)
-    own, given = blank.net.state_dict(), settled.net.state_dict()
+    made = settled(blank, data)
+    own, given = blank.net.state_dict(), made.net.state_dict()
     moved = {k for k in own if not (own[k] == given[k]).all()}
     assert moved and all("running" in k or "num_batches" in k for k in moved)
     x = np.stack([blank.prepare(r.read())[0].numpy() for r in data.radiographs])
     with torch.no_grad():
-        features = settled.net.stem[:2](torch.from_numpy(x))  # what the first norm gives
+        features = made.net.stem[:2](torch.from_numpy(x))  # what the first norm gives
     mean, deviation = features.mean((0, 2, 3)), features.std((0, 2, 3))
     assert float(mean.abs().max()) < 0.35 and float((deviation - 1).abs().max()) < 0.35
-    assert all(m.momentum == 0.1 for m in settled.net.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    assert all(m.momentum == 0.1 for m in made.net.modules() if isinstance(m, torch.nn.BatchNorm2d))
 
 
 def test_the_maps_are_read_in_words_and_the_words_are_checked(
@@ -191,6 +184,35 @@ def test_the_maps_are_read_in_words_and_the_words_are_checked(
     assert (finished / "figures" / "panel.png").stat().st_size > 10_000
     narrate_run(finished)
     assert "Perspectives" in capsys.readouterr().out
+
+
+def test_layers_that_learn_more_slowly_are_a_condition_of_their_own(finished: Path) -> None:
+    """The recommendation of the earlier comparison: the same beginning, share and seed, only the rates differ."""
+    run = Run.open(finished)
+    options = {how: Run.open(finished / "training" / f"reports-{how}-1-0").info["options"] for how in ("all", "layers")}
+    differ = {k for k in options["all"] if options["all"][k] != options["layers"][k]}
+    assert differ == {"layer_decay"} and options["layers"]["layer_decay"] == 0.6
+    gap = run.table("gains").query("versus == 'all'")
+    assert set(gap["learn"]) == {"layers"} and set(gap["init"]) == {RANDOM, "reports", "images"}
+    curve = run.table("curves").set_index(["init", "learn", "fraction"])["mean"]
+    row = gap[(gap["init"] == "reports") & (gap["fraction"] == 1.0)].iloc[0]
+    assert row["mean"] == pytest.approx(curve["reports", "layers", 1.0] - curve["reports", "all", 1.0])
+    page = report(run).read_text("utf-8")
+    assert "Fine-tuning, slower below" in page
+
+
+def test_maps_of_words_stand_beside_those_of_the_classifiers(finished: Path) -> None:
+    """Cross-modal: where the contrastive pair finds the image like the words, without any label."""
+    run = Run.open(finished)
+    source = "words/image-text"
+    assert source in run.sources and source in set(run.table("estimates")["source"])
+    against = run.table("differences").query("versus == @source")["source"]
+    assert {s.split("-")[0] for s in against} == {RANDOM, "reports", "images"}
+    table = run.table("word_agreement")
+    assert set(table["model"]) == {f"{i}/{m}" for i in (RANDOM, "reports", "images") for m in ("gradient", "grad-cam")}
+    assert table["mean"].between(-1, 1).all() and (table["low"] <= table["high"]).all()
+    page = report(run).read_text("utf-8")
+    assert "like the words for the finding" in page and "reports, in words" in page
 
 
 def test_a_run_without_facts_or_panel_has_nothing_to_narrate(tmp_path: Path) -> None:

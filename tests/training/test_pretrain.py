@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,15 +17,22 @@ from sightline.core import DataError, Dataset, Radiograph, SightlineError
 from sightline.metrics.retrieval import precision_at
 from sightline.models import open_model, state_hash
 from sightline.models.convirt import contrastive_loss
+from sightline.models.hub import hub_text
 from sightline.models.randomize import blocks
 from sightline.models.text import TextEncoder, Vocabulary
 from sightline.reports import Report
 from sightline.store import Run
+from sightline.studies.localization import localization
+from sightline.studies.trust import trust
 from sightline.training import pretrain as training
 from sightline.training.fit import fit
 from sightline.training.loop import Recipe, groups
 from sightline.training.pretrain import pretrain
 from sightline.training.split import split_by_patient, spread
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
+
+from test_hub import tiny_bert
 
 DATA = "phantom:40?size=64"
 
@@ -215,3 +223,40 @@ def test_a_share_without_a_case_is_refused() -> None:
     with pytest.raises(DataError, match=r"1\.00% of the training patients hold no case of 'Once', of which the whole"):
         for seed in range(3):
             split_by_patient(radiographs, 0.0, 0.01, seed, ("Once",))
+
+
+def test_a_text_encoder_of_hugging_face_reads_the_reports(data: Dataset, tmp_path: Path) -> None:
+    bert = tiny_bert(tmp_path / "bert")
+    run = tmp_path / "run"
+    pretrain(small(data), data, run, epochs=1, batch=8, val_share=0.2, text=str(bert), frozen=2, width=32)
+    content = torch.load(run / "joint.pt", weights_only=True)
+    assert content["text"]["kind"] == "hub" and content["state"]["text_head.2.weight"].shape[0] == 32
+    start = hub_text(str(bert), 2)[1].state_dict()
+    same = {k: torch.equal(w, content["state"][f"text.{k}"]) for k, w in start.items()}
+    assert all(v for k, v in same.items() if ".embeddings." in k or "layer.0." in k or "layer.1." in k)
+    assert not any(v for k, v in same.items() if "layer.2." in k and "weight" in k)
+    opened = open_model(f"contrastive:{run / 'joint.pt'}")
+    assert opened.findings == data.findings and opened.training is not None
+    assert opened.training.data == f"{DATA}, by reports without labels"
+    with pytest.raises(SightlineError, match="by images alone no text is read"):
+        pretrain(small(data), data, tmp_path / "x", by="images", text=str(bert))
+
+
+def test_the_share_of_waiting_for_data_is_recorded(data: Dataset, tmp_path: Path) -> None:
+    pretrain(small(data), data, tmp_path / "run", epochs=1, batch=4, val_share=0.2)
+    wait = Run.open(tmp_path / "run").info["data_wait"]
+    assert 0 <= wait["share"] < 1 and wait["seconds"] > 0
+
+
+@pytest.mark.parametrize("study", ["trust", "localization"])
+def test_every_other_study_takes_what_was_pre_trained(data: Dataset, tmp_path: Path, study: str) -> None:
+    pretrain(small(data), data, tmp_path / "run", epochs=1, batch=8, val_share=0.2)
+    films = "phantom:8?start=500&size=64"
+    joint = f"contrastive:{tmp_path / 'run' / 'joint.pt'}"
+    if study == "localization":
+        run = localization(data=films, model=(joint,), methods=("image-text", "grad-cam"), out=tmp_path / "out")
+        assert {"contrastive/image-text", "contrastive/grad-cam"} <= set(run.table("scores")["source"])
+    else:
+        run = trust(data=films, model=joint, methods=("image-text", "edges"), images=4, findings="Lung Opacity",
+                    out=tmp_path / "out")  # fmt: skip
+        assert "contrastive/image-text" in set(run.table("scores")["source"])

@@ -20,3 +20,4 @@ __all__ = [
 ]
 
 from sightline.models import architectures as _architectures  # noqa: F401  (registers on import)
+from sightline.models import grounded as _grounded  # noqa: F401

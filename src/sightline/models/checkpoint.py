@@ -21,7 +21,12 @@ AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
 
 def save_checkpoint(model: Model, path: Path) -> None:
     """Write what `sightline.models.open_model` opens: tensors, numbers and strings only, in one go."""
-    content = {
+    save_whole(described(model), path)
+
+
+def described(model: Model) -> dict[str, Any]:
+    """All it takes to open a model again, weights included."""
+    return {
         "format": FORMAT,
         "name": model.name,
         "arch": model.arch,
@@ -35,7 +40,6 @@ def save_checkpoint(model: Model, path: Path) -> None:
         "training": asdict(model.training) if model.training else None,
         "state": {name: tensor.detach().cpu() for name, tensor in model.net.state_dict().items()},
     }
-    save_whole(content, path)
 
 
 def save_whole(content: dict[str, Any], path: Path) -> None:

@@ -14,31 +14,28 @@ from sightline.models.cut import Cut, changed
 
 TEMPERATURE, IMAGE_SHARE = 0.1, 0.75
 """τ, and the weight λ of the direction from image to text."""
+WIDTH = 128
+"""Of the space in which images and sentences meet; 512 in ConVIRT."""
 
 
-class Pair(nn.Module):
-    """The body of a classifier and an encoder of what goes with an image, each with a projection.
+class Images(nn.Module):
+    """The body of a classifier and a projection: float32 (N, C, h, w) -> unit vectors (N, width).
 
-    net: (N, C, h, w) -> logits, which are not used; cut: where its features are. other: of sentences, from int64
-    (N, L); None for a second view of the image itself.
+    net: (N, C, h, w) -> logits, which are not used; cut: where its features are.
     """
 
-    def __init__(self, net: nn.Module, cut: Cut, other: nn.Module | None, width: int = 128) -> None:
+    def __init__(self, net: nn.Module, cut: Cut, width: int = WIDTH) -> None:
         super().__init__()
-        self.net, self.cut, self.other = net, cut, other
-        self.image_head = _projection(cut.shape[0], width)
-        self.other_head = None if other is None else _projection(int(other.width), width)  # type: ignore[arg-type]
+        self.net, self.cut = net, cut
+        self.head = _projection(cut.shape[0], width)
 
-    def forward(self, x: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors (N, width) of images, and of sentences or second views."""
-        v = self.images(x)
-        if self.other is None or self.other_head is None:
-            return v, self.images(other)
-        return v, F.normalize(self.other_head(self.other(other)), dim=1)
+    def forward(self, x: Tensor) -> Tensor:
+        return F.normalize(self.head(self.features(x).mean((2, 3))), dim=1)
 
-    def images(self, x: Tensor) -> Tensor:
-        """Unit vectors (N, width)."""
-        return F.normalize(self.image_head(self.features(x).mean((2, 3))), dim=1)
+    def patches(self, x: Tensor) -> Tensor:
+        """Each place of the features in the space of the words, (N, width, h', w')."""
+        projected: Tensor = self.head(self.features(x).permute(0, 2, 3, 1))
+        return projected.permute(0, 3, 1, 2)
 
     def features(self, x: Tensor) -> Tensor:
         """What enters the pooling of the classifier, (N, K, h', w')."""
@@ -51,6 +48,27 @@ class Pair(nn.Module):
         with changed(self.net, self.cut, keep):
             self.net(x)
         return self.cut.as_map(seen[-1])
+
+
+class Pair(nn.Module):
+    """An encoder of images and one of what goes with them.
+
+    text: of sentences, from int64 (N, L), with a `width`; None where a second view of the image goes with it.
+    """
+
+    def __init__(self, images: Images, text: nn.Module | None, width: int = WIDTH) -> None:
+        super().__init__()
+        self.images, self.text = images, text
+        self.text_head = None if text is None else _projection(int(text.width), width)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit vectors (N, width) of images, and of sentences or second views."""
+        return self.images(x), self.images(other) if self.text is None else self.said(other)
+
+    def said(self, tokens: Tensor) -> Tensor:
+        """Unit vectors (N, width) of sentences."""
+        assert self.text is not None and self.text_head is not None
+        return F.normalize(self.text_head(self.text(tokens)), dim=1)
 
 
 def _projection(inputs: int, width: int) -> nn.Sequential:

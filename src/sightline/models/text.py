@@ -1,4 +1,8 @@
-"""Reports as a network reads them: a vocabulary made of the reports at hand, and a small transformer."""
+"""Reports as a network reads them: words become numbers, and an encoder reads those.
+
+Two are at hand: a small transformer with a vocabulary made of the reports (nothing is downloaded), and any encoder of
+Hugging Face, by name or from a folder (`sightline.models.hub`).
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,19 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 PAD, UNKNOWN = 0, 1
+
+
+class Words(Protocol):
+    """How sentences become numbers."""
+
+    def encode(self, sentences: Sequence[str]) -> Tensor:
+        """int64 (n, L), filled up with the encoder's padding."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,17 @@ class TextEncoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         empty = tokens == PAD
-        y = self.layers(self.words(tokens) + self.places, src_key_padding_mask=empty)  # (N, L, width)
-        pooled: Tensor = y.masked_fill(empty[..., None], -torch.inf).amax(1)
-        return pooled
+        y = self.layers(self.words(tokens) + self.places[: tokens.shape[1]], src_key_padding_mask=empty)
+        return largest(y, empty)
+
+
+def largest(y: Tensor, empty: Tensor) -> Tensor:
+    """(N, L, width) -> (N, width): of each channel over the words; empty: bool (N, L), what only fills up.
+
+    Genuine zeros count, which the usual `y * mask` with a test for zero loses.
+
+    >>> largest(torch.tensor([[[-1.0], [0.0], [9.0]]]), torch.tensor([[False, False, True]])).tolist()
+    [[0.0]]
+    """
+    pooled: Tensor = y.masked_fill(empty[..., None], -torch.inf).amax(1)
+    return pooled

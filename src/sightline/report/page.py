@@ -206,6 +206,7 @@ def _of_beginnings(view: View, block: Any) -> Section:
         Block(tables=_there(pretraining.map_table(view)), open=True),
         Block(tables=_there(pretraining.shape_table(view)), open=True),
         Block(tables=_there(pretraining.report_table(view)), open=True),
+        Block(tables=_there(pretraining.word_table(view)), open=True),
         Block(tables=_there(pretraining.claim_table(view)), paragraphs=pretraining.narrative(view)),
         Block(tables=_there(pretraining.published_auc(view))),
     ])  # fmt: skip

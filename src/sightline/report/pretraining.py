@@ -15,7 +15,9 @@ from sightline.report.published import published
 from sightline.report.tables import Table
 from sightline.report.view import Number, View, decimal, title
 
-LEARN = {"all": "Fine-tuning", "head": "Linear evaluation"}
+LEARN = {"all": "Fine-tuning", "head": "Linear evaluation", "layers": "Fine-tuning, slower below"}
+WORDS = "words"
+"""The contrastive pair, asked in words, among the sources of a run."""
 _COLORS = (draw.CONTROL, *MODELS)
 
 
@@ -38,17 +40,17 @@ def _accuracy(view: View) -> Iterator[str]:
     if table.empty:
         return
     base = inits(view)[0]
-    for (init, learn), part in table.groupby(["init", "learn"], sort=False):
-        by = {(r["fraction"], r["versus"] == base): r for r in part.to_dict("records")}
+    for (init, learn), part in table[table["init"] != base].groupby(["init", "learn"], sort=False):
+        by = {(r["fraction"], r["versus"]): r for r in part.to_dict("records")}
         least, most = min(part["fraction"]), max(part["fraction"])
-        first, last = by.get((least, True)), by.get((most, True))
+        first, last = by.get((least, base)), by.get((most, base))
         if first is None or last is None:
             continue
         text = (
             f"{LEARN[str(learn)]} from {init}: AUROC {_gap(first)} beside {base} with {_share(least)} of the labels, "
         )
         text += f"{_gap(last)} with {_share(most)}"
-        extra = by.get((least, False))
+        extra = by.get((least, f"gain at {most:g}"))
         if extra is not None:
             told = "helps more" if extra["low"] > 0 else "helps less" if extra["high"] < 0 else "is not told apart"
             text += f"; with few labels it {told} ({_gap(extra)})"
@@ -145,7 +147,7 @@ def auc_table(view: View) -> Table | None:
     table = _table(view, "curves")
     if table.empty:
         return None
-    columns = [(how, f) for how in ("head", "all") for f in sorted(set(table["fraction"]))
+    columns = [(how, f) for how in ("head", "all", "layers") for f in sorted(set(table["fraction"]))
                if ((table["learn"] == how) & (table["fraction"] == f)).any()]  # fmt: skip
     rows = []
     for init in inits(view):
@@ -172,7 +174,7 @@ def gain_table(view: View) -> Table | None:
     table = _table(view, "gains")
     if table.empty:
         return None
-    rows = [[r["init"], LEARN[r["learn"]], _share(r["fraction"]), str(r["versus"]),
+    rows = [[r["init"], LEARN[r["learn"]], _share(r["fraction"]), LEARN.get(r["versus"], str(r["versus"])),
              Number(r["mean"], r["low"], r["high"], 0, 0).text(3), "< 0.002" if r["p"] <= 0.002 else decimal(r["p"], 3),
              decimal(r["spread"], 3)] for r in table.to_dict("records")]  # fmt: skip
     caption = "Paired differences of AUROC [95 % over test patients]; p by resampling, not corrected; spread over seeds"
@@ -195,6 +197,9 @@ def map_table(view: View) -> Table | None:
             gap = gaps.get(key)
             rows.append([view.label(method), _share(row["fraction"]), row["init"],
                          *(view.number(source, m).text() for m in metrics), gap.text(3) if gap else "–"])  # fmt: skip
+        elif name == WORDS:
+            rows.append([view.label(method), "none", "reports, in words",
+                         *(view.number(source, m).text() for m in metrics), "–"])  # fmt: skip
     head = ["Method", "Labels", "Beginning", *map(title, metrics), f"{title(_leading(view))} less random"]
     caption = "Maps of the fine-tuned networks of the first seed, each of the finding it is scored for: mean [95 %]"
     return Table.of(caption, head, sorted(rows, key=lambda r: (r[0], r[1])), 3, "estimates")
@@ -263,6 +268,31 @@ def report_table(view: View) -> Table | None:
     )
     head = ["Beginning", "Place", "Meets the report", "More than another's", "Cases", "Patients"]
     return Table.of(caption, head, rows, 2, "report_agreement")
+
+
+def word_table(view: View) -> Table | None:
+    """How alike the classifiers' maps and those of the words for the finding are, and which of them find more."""
+    table = _table(view, "word_agreement")
+    if table.empty:
+        return None
+    names = {(r["init"], r["fraction"]): r["model"] for r in view.info.get("shown", ())}
+    least = min(fraction for _, fraction in names)
+    words = next(s for s in view.run.sources if s.startswith(f"{WORDS}/"))
+    rows = []
+    for r in table.to_dict("records"):
+        init, _, method = str(r["model"]).partition("/")
+        gap = view.difference(f"{names[init, least]}/{method}", words, _leading(view))
+        rows.append([init, view.label(method), Number(r["mean"], r["low"], r["high"], 0, 0).text(),
+                     Number(r["gap"], r["gap_low"], r["gap_high"], 0, 0).text(),
+                     _signed(gap) if gap.defined else "–", f"{r['n']:,}", f"{r['patients']:,}"])  # fmt: skip
+    caption = (
+        f"The classifiers' maps (with {_share(least)} of the labels) beside where the contrastive pair finds the image "
+        "like the words for the finding: rank correlation over the image [95 %], how much higher than with the words' "
+        f"map of another patient with the finding, and the difference in {title(_leading(view))}"
+    )
+    last = f"{title(_leading(view))} less the words'"
+    head = ["Beginning", "Method", "Rank correlation", "More than another's", last, "Cases", "Patients"]
+    return Table.of(caption, head, rows, 2, "word_agreement")
 
 
 def published_auc(view: View) -> Table | None:

@@ -79,6 +79,21 @@ def gains(found: dict[tuple[Any, ...], Array], base: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def ways(found: dict[tuple[Any, ...], Array], base: str) -> pd.DataFrame:
+    """Each way of learning less `base`, of the same beginning, share and seeds; columns of `gains`, versus = `base`.
+
+    Linear evaluation is another question, not another way, and is left out.
+    """
+    rows = []
+    for init, learn, fraction in dict.fromkeys(k[:3] for k in found if k[1] not in (base, "head")):
+        gap = {k[3]: draws - found[init, base, *k[2:]] for k, draws in found.items()
+               if k[:3] == (init, learn, fraction) and (init, base, *k[2:]) in found}  # fmt: skip
+        if gap:
+            head = {"init": init, "learn": learn, "fraction": fraction, "versus": base}
+            rows.append({**head, **_told(list(gap.values()))})
+    return pd.DataFrame(rows)
+
+
 def _paired(found: dict[tuple[Any, ...], Array], key: tuple[Any, ...], base: str) -> dict[Any, Array]:
     """Seed -> difference to the base's cell of that seed."""
     return {k[3]: draws - found[base, *k[1:]] for k, draws in found.items() if k[:3] == key and (base, *k[1:]) in found}

@@ -5,18 +5,15 @@ After Zhang et al. 2020, arXiv:2010.00747 (ConVIRT): every beginning is trained 
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
-import torch
-from torch import nn
 
-from sightline.asking import predict, prepared
+from sightline.asking import predict
 from sightline.benchmark import Controls, Readers, Together
 from sightline.casework import Case
 from sightline.core import DataError, Dataset
@@ -24,32 +21,32 @@ from sightline.data import dataset
 from sightline.evaluate import evaluate
 from sightline.explaining import check_methods, explain
 from sightline.findings import choose
-from sightline.models import Model
-from sightline.models.zoo import open_model
+from sightline.models import Model, open_model
 from sightline.protocol import Protocol
-from sightline.reading import measure, meet_reports, met, read_aloud
+from sightline.reading import measure, meet_reports, meet_words, met, read_aloud
 from sightline.record import describe
 from sightline.stats.accuracy import accuracy
-from sightline.stats.curves import cells, curves, gains
+from sightline.stats.curves import cells, curves, gains, ways
 from sightline.stats.tables import paired
 from sightline.store import Run
+from sightline.studies.beginnings import RANDOM, begun, home
 from sightline.studies.localization import method_facts, model_facts
 from sightline.training.fit import fit
 from sightline.training.loop import Learn
-from sightline.training.pretrain import BYS, pretrain
 from sightline.tuning import chosen
 
 TRAINING = "phantom:2000?start=100000&size=96"
 TEST = "phantom:1200?split=test&size=96"
 ARCH = "small?side=96"
 METHODS = ("gradient", "grad-cam", "grad-cam++", "integrated-gradients?nodes=8")
+WORDS, LIKENESS = "words", "image-text"
+"""What the contrastive pair is called among sources, and its method."""
 METRICS = ("iou", "hit", "mass", "pr-area")
-RANDOM = "random"
+Ways = Literal["all", "head", "layers"]
+"""Fine-tuning, linear evaluation, and fine-tuning with a lower learning rate the deeper a layer lies."""
+WAYS: tuple[Ways, ...] = ("all", "head", "layers")
 EPOCHS = {"all": {0.01: 20, 0.1: 12, 1.0: 8}, "head": {0.01: 12, 0.1: 8, 1.0: 4}}
 """Of the phantom's networks, by what learns and the share of the labels."""
-PRETRAINING = 12
-SETTLED = 256
-"""Films that the norms of a network at random are settled on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,7 @@ class Cell:
     """One training of the grid."""
 
     init: str
-    learn: Learn
+    learn: Ways
     fraction: float
     seed: int
 
@@ -72,16 +69,17 @@ def pretraining(
     test: str = TEST,
     inits: tuple[str, ...] = (),
     arch: str = ARCH,
-    learn: tuple[Learn, ...] = ("all", "head"),
+    learn: tuple[Ways, ...] = ("all", "head"),
     fractions: tuple[float, ...] = (0.01, 0.1, 1.0),
     seeds: int = 2,
     epochs: int = 0,
     batch: int = 32,
     lr: float = 3e-3,
-    layer_decay: float = 1.0,
-    warm_up: int = 0,
+    layer_decay: float = 0.6,
+    warm_up: int = 30,
     patience: int = 0,
     methods: tuple[str, ...] = METHODS,
+    words: str = "",
     images: int = 60,
     findings: str = "",
     protocol: str = "corrected",
@@ -103,7 +101,7 @@ def pretraining(
     arch
         Zoo spec of the network that all begin from.
     learn
-        all (fine-tuning) and head (linear evaluation).
+        all (fine-tuning), head (linear evaluation) and layers (fine-tuning, more slowly the deeper a layer lies).
     fractions
         Shares of the training patients, each part of the next, with every finding in its share.
     seeds
@@ -111,10 +109,13 @@ def pretraining(
     epochs, batch, lr
         Of every training; 0 epochs takes the phantom's, or ten.
     layer_decay, warm_up, patience
-        Learning rate of each block as a share of the one above; steps in which the head learns alone; validations
-        without a better AUROC after which a training ends.
+        Of layers, the learning rate of each block as a share of the one above; steps in which the head learns alone;
+        validations without a better AUROC after which a training ends.
     methods
         Saliency methods, of the fine-tuned networks of the first seed.
+    words
+        joint.pt of a contrastive pre-training by reports, whose maps of the words for a finding are set beside those of
+        the classifiers; on the phantom, that of the study's own.
     images
         Radiographs explained at most.
     findings
@@ -135,21 +136,22 @@ def pretraining(
     options = {
         "data": data, "test": test, "inits": inits, "arch": arch, "learn": learn, "fractions": fractions,
         "seeds": seeds, "epochs": epochs, "batch": batch, "lr": lr, "layer_decay": layer_decay, "warm_up": warm_up,
-        "patience": patience, "methods": methods, "images": images, "findings": findings, "protocol": protocol,
-        "seed": seed,
+        "patience": patience, "methods": methods, "words": words, "images": images, "findings": findings,
+        "protocol": protocol, "seed": seed,
     }  # fmt: skip
     run = Run.start(out, "pretraining", options)
     with run.lock():
         run = describe(run, compared, records, title="Pre-training")
-        begun = _begun(run, source, inits, arch, wanted, seed, device)
+        starts = begun(run, source, inits, arch, wanted, seed, device)
         habits = {"batch": batch, "lr": lr, "layer_decay": layer_decay, "warm_up": warm_up, "patience": patience}
         grid = [Cell(init, how, fraction, seed + number) for number in range(seeds) for fraction in sorted(fractions)
-                for how in learn for init in begun]  # fmt: skip
-        made = {cell: _trained(run, source, begun[cell.init], cell, epochs, habits, seed) for cell in grid}
+                for how in learn for init in starts]  # fmt: skip
+        made = {cell: _trained(run, source, starts[cell.init], cell, epochs, habits, seed) for cell in grid}
         run = run.describe(models=[model_facts(m) for m in made.values()], methods=method_facts(methods),
-                           findings=wanted, inits=list(begun))  # fmt: skip
+                           findings=wanted, inits=list(starts))  # fmt: skip
         _asked(run, compared, made, wanted, seed)
-        run = _explained(run, compared, made, methods, wanted, images, records, seed)
+        worded = _worded(run, words, wanted, device)
+        run = _explained(run, compared, made, worded, methods, wanted, images, records, seed)
         return run
 
 
@@ -157,9 +159,11 @@ def _checked(
     source: Dataset, compared: Dataset, findings: str, fractions: Sequence[float], learn: Sequence[str], seeds: int
 ) -> tuple[str, ...]:
     """The findings. Errors: `DataError` for a grid that cannot be, or patients in both data sets."""
-    if not fractions or min(fractions) <= 0 or max(fractions) > 1 or seeds < 1 or not set(learn) <= {"all", "head"}:
+    shares = bool(fractions) and min(fractions) > 0 and max(fractions) <= 1
+    if not shares or seeds < 1 or not learn or not set(learn) <= set(WAYS):
         raise DataError(
-            f"fractions={fractions}, learn={tuple(learn)}, seeds={seeds}; allowed: above 0 up to 1, all, head, from 1"
+            f"fractions={fractions}, learn={tuple(learn)}, seeds={seeds}; allowed: above 0 up to 1, "
+            f"{', '.join(WAYS)}, from 1"
         )
     shared = tuple(f for f in source.findings if f in compared.findings and f != "No Finding")
     if not shared:
@@ -173,84 +177,16 @@ def _checked(
     return tuple(choose(findings or None, shared))
 
 
-def _begun(
-    run: Run, source: Dataset, inits: Sequence[str], arch: str, wanted: tuple[str, ...], seed: int, device: str
-) -> dict[str, Model]:
-    """Name -> where every training of it begins: same architecture, head as drawn."""
-    blank = replace(open_model(arch, wanted, seed=seed), training=None)
-    blank.net.to(device)
-    found = {RANDOM: _settled(blank, source)}
-    for stated in inits:
-        name, _, path = stated.partition("=")
-        if not path or name == RANDOM or name in found:
-            raise DataError(f"inits: {stated!r} is not NAME=CHECKPOINT with a name of its own ({RANDOM!r} is taken)")
-        found[name] = _body_of(path, blank)
-    if inits or not source.spec.startswith("phantom"):
-        return found
-    for by in BYS:
-        found[by] = pretrain(blank, source, run.path / "training" / f"pretraining-{by}", by=by, epochs=PRETRAINING,
-                             batch=64, lr=2e-3, seed=seed, cache=run.path / "training" / "images",
-                             workers=os.cpu_count() or 1)  # fmt: skip
-    return found
-
-
-def _settled(blank: Model, source: Dataset) -> Model:
-    """A copy whose batch norms know the statistics of unlabeled training films, which no other beginning lacks.
-
-    With those they are born with, features of a network at random hardly vary, and linear evaluation would compare with
-    nothing at all.
-    """
-    net = copy.deepcopy(blank.net).eval()
-    norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    some = [r for r in source.radiographs if r.split in ("", "train")][:SETTLED]
-    batch = prepared(blank, [Case(r, "") for r in some]) if norms else None
-    if batch is None:
-        return blank
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over batches
-        norm.train()
-    with torch.no_grad():
-        for images in torch.split(batch.x, 32):
-            net(images)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    return replace(blank, net=net.eval())
-
-
-def _body_of(path: str, blank: Model) -> Model:
-    """The blank network with every weight of a checkpoint that fits, but for the head.
-
-    Errors: `DataError` if a checkpoint fits nowhere.
-    """
-    from sightline.models.checkpoint import load_safely, weights_of
-    from sightline.models.randomize import blocks
-
-    own = blank.net.state_dict()
-    head = {f"{layer}." for layer in blocks(blank)[0].layers}
-    given = weights_of(load_safely(Path(path)), own.keys())
-    fits = {k: w for k, w in given.items() if k in own and w.shape == own[k].shape and not k.startswith(tuple(head))}
-    body = [k for k in own if not k.startswith(tuple(head))]
-    if len(fits) < 0.9 * len(body):
-        raise DataError(
-            f"{path} has weights for {len(fits)} of the {len(body)} tensors of {blank.arch}; a beginning is of the "
-            "same architecture"
-        )
-    other = open_model(blank.arch, blank.findings)
-    other.net.load_state_dict({**own, **fits})
-    other.net.to(blank.device)
-    return other
-
-
 def _trained(
     run: Run, source: Dataset, begun: Model, cell: Cell, epochs: int, habits: Mapping[str, Any], seed: int
 ) -> Model:
     """A cell of the grid. The shares of the labels are those of the seed of the cell, whatever the beginning."""
-    count = epochs or (EPOCHS[cell.learn].get(cell.fraction, 10) if source.spec.startswith("phantom") else 10)
+    how: Learn = "head" if cell.learn == "head" else "all"
+    count = epochs or (EPOCHS[how].get(cell.fraction, 10) if source.spec.startswith("phantom") else 10)
     patients = len({r.patient for r in source.radiographs})
+    habits = habits if cell.learn == "layers" else {**habits, "layer_decay": 1.0}
     small = {**habits, "batch": min(habits["batch"], max(2, round(0.25 * cell.fraction * patients)))}
-    done = fit(begun, source, run.path / "training" / cell.name, epochs=count, learn=cell.learn, fraction=cell.fraction,
+    done = fit(begun, source, run.path / "training" / cell.name, epochs=count, learn=how, fraction=cell.fraction,
                stratified=True, augmented=False, seed=cell.seed, split_seed=seed + cell.seed,
                cache=run.path / "training" / "images", workers=os.cpu_count() or 1, **small)  # fmt: skip
     return replace(done, name=cell.name)
@@ -266,16 +202,27 @@ def _asked(run: Run, compared: Dataset, made: Mapping[Cell, Model], wanted: Sequ
     told = pd.DataFrame([vars_of(by[name]) for name in table["model"]], index=table.index)
     found = cells(table.join(told), seed=seed)
     run.write_table("curves", curves(found))
-    run.write_table("gains", gains(found, RANDOM))
+    run.write_table("gains", pd.concat([gains(found, RANDOM), ways(found, "all")], ignore_index=True))
 
 
 def vars_of(cell: Cell) -> dict[str, Any]:
     return {"init": cell.init, "learn": cell.learn, "fraction": cell.fraction, "seed": cell.seed}
 
 
+def _worded(run: Run, words: str, wanted: tuple[str, ...], device: str) -> Model | None:
+    """The contrastive pair that is asked in words; None without any."""
+    own = home(run, "reports") / "joint.pt"
+    path = words or (str(own) if own.is_file() else "")
+    if not path:
+        return None
+    found = replace(open_model(f"contrastive:{path}", wanted), name=WORDS)
+    found.net.to(device)
+    return found
+
+
 def _explained(
-    run: Run, compared: Dataset, made: Mapping[Cell, Model], methods: Sequence[str], wanted: tuple[str, ...],
-    images: int, records: Sequence[Protocol], seed: int,
+    run: Run, compared: Dataset, made: Mapping[Cell, Model], worded: Model | None, methods: Sequence[str],
+    wanted: tuple[str, ...], images: int, records: Sequence[Protocol], seed: int,
 ) -> Run:  # fmt: skip
     """Maps of the fine-tuned networks of the first seed, scored beside marks: frontal films that show a finding."""
     shown = [cell for cell in made if cell.learn == "all" and cell.seed == seed] or list(made)[:1]
@@ -285,6 +232,8 @@ def _explained(
         return run
     for cell in shown:
         run = explain(part, made[cell], methods, findings=wanted, out=run, seed=seed)
+    if worded is not None:
+        run = explain(part, worded, [LIKENESS], findings=wanted, out=run, seed=seed)
     held = Together((run, Controls(part, ("average-mask", "center"), seed), Readers(part)))
     evaluate(run, held, part, names=METRICS, chosen=records, findings=wanted, seed=seed)
     names = ["protocol", "source", "radiograph", "patient", "finding", "metric", "value"]
@@ -304,15 +253,23 @@ def _read(
     table = measure(run, part, sources, some)
     read_aloud(run, table, seed)
     run.write_table("report_agreement", met(meet_reports(table, part, some, seed), seed))
+    if any(source == f"{WORDS}/{LIKENESS}" for source in run.sources):
+        every = {f"{cell.name}/{method}": f"{cell.init}/{method}" for cell in shown if cell.fraction == least
+                 for method in methods}  # fmt: skip
+        alike = meet_words(run, every, f"{WORDS}/{LIKENESS}", some, seed)
+        run.write_table("word_agreement", met(alike, seed))
 
 
 def _between(shown: Sequence[Cell], sources: Sequence[str]) -> list[tuple[str, str]]:
-    """The same method after the same labels, less the beginning at random."""
+    """The same method after the same labels, less the beginning at random; and every map less that of the words."""
     by = {c.name: c for c in shown}
+    worded = f"{WORDS}/{LIKENESS}"
     found = []
     for source in sources:
         name, _, method = source.rpartition("/")
         if name in by and by[name].init != RANDOM:
             other = f"{replace(by[name], init=RANDOM).name}/{method}"
             found += [(source, other)] if other in sources else []
+        if name in by and worded in sources:
+            found.append((source, worded))
     return found

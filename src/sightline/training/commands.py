@@ -139,12 +139,16 @@ def train_contrastive(
     out: Path,
     model: str = "small",
     by: Literal["reports", "images"] = "reports",
+    text: str = "own",
+    frozen: int = 6,
+    width: int = 128,
     findings: str = "",
     epochs: int = 10,
     batch: int = 32,
     lr: float = 1e-3,
     seed: int = 0,
     precision: Literal["float32", "bfloat16"] = "float32",
+    devices: int = 1,
     device: str = "cpu",
 ) -> None:
     """Teach a network by reports or by images alone, without labels; the same command continues.
@@ -154,17 +158,27 @@ def train_contrastive(
     data
         Data set with reports, as mimic:DIR, openi:PATH or phantom:N; any for images alone.
     out
-        Run folder; its best.pt is what `pretraining --inits NAME=` takes, or `train classifier --model ARCH:`.
+        Run folder; its best.pt is what `pretraining --inits NAME=` takes, or `train classifier --model ARCH:`; its
+        joint.pt, as contrastive:joint.pt, a model that finds what it is told in words.
     model
         Zoo spec of the image encoder, for example torchvision:resnet50?side=224.
     by
         reports (ConVIRT) or images (two views of one film).
+    text
+        What reads reports: own, a small transformer trained on the spot, or an encoder of Hugging Face by name or
+        folder (ConVIRT: emilyalsentzer/Bio_ClinicalBERT).
+    frozen
+        First layers of that encoder which stay as they are, with its embeddings.
+    width
+        Of the space in which images and sentences meet; 512 in ConVIRT.
     findings
         Comma-separated, for retrieval alone; all of the data set by default.
     epochs, batch, lr, seed
         Of the optimization; the other films of a batch are what an image is told apart from.
     precision
         float32, or bfloat16 for the forward.
+    devices
+        Processes that train, each with a device of its own (Lightning Fabric); the batch is shared out over them.
     device
         cpu or cuda.
     """
@@ -174,8 +188,9 @@ def train_contrastive(
     opened = dataset(data)
     start = open_model(model, choose(findings or None, opened.findings), seed=seed)
     start.net.to(device)
-    pretrain(start, opened, out, by=by, epochs=epochs, batch=batch, lr=lr, seed=seed, precision=precision,
-             workers=os.cpu_count() or 1)  # fmt: skip
-    last = Run.open(out).info["history"][-1]
+    pretrain(start, opened, out, by=by, text=text, frozen=frozen, width=width, epochs=epochs, batch=batch, lr=lr,
+             seed=seed, precision=precision, devices=devices, workers=os.cpu_count() or 1)  # fmt: skip
+    info = Run.open(out).info
+    last = info["history"][-1]
     told = ", ".join(f"{name} {value:.3f}" for name, value in last.items() if name != "epoch")
-    print(f"{out / 'best.pt'}: {told}")
+    print(f"{out / 'best.pt'}: {told}; waited for data {info['data_wait']['share']:.1%} of the time")

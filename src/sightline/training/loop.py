@@ -145,10 +145,11 @@ def train(team: Team, out: Path, model: Model, examples: Examples, recipe: Recip
             tired = recipe.patience and plateaus([-q for q in quality_seen])[1] >= recipe.patience
             if tired or (recipe.schedule == "plateau" and stale >= GIVE_UP):
                 break
-            for share, rows, generator in batches(examples.train, recipe, index):
-                alone = round(share * steps * recipe.epochs) < recipe.warm_up
-                losses.append(_step(course, rows, rate(recipe, share, halvings), generator, alone))
-                bar.advance(task)
+            with randomness(recipe, index) as generator:
+                for share, rows in batches(examples.train, recipe, index):
+                    alone = round(share * steps * recipe.epochs) < recipe.warm_up
+                    losses.append(_step(course, rows, rate(recipe, share, halvings), generator, alone))
+                    bar.advance(task)
             state.done = index + 1
             result = validate(team, model, examples, recipe.batch)
             seen.append(cross_entropy(result[0], examples.labels[examples.val]))
@@ -224,24 +225,24 @@ def _key(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
-def batches(rows: Array, recipe: Recipe, index: int) -> Iterator[tuple[float, Array, torch.Generator]]:
-    """The batches of one stretch: (share of the training done, rows, random numbers).
+def batches(rows: Array, recipe: Recipe, index: int) -> Iterator[tuple[float, Array]]:
+    """The batches of one stretch: (share of the training done, rows), in an order keyed by (seed, epoch).
 
-    The order is keyed by (seed, epoch), everything else by (seed, epoch, stretch): continuing needs no stored state.
     Batches are whole; what is left over waits for another epoch, because a batch of one breaks batch norm.
     """
     epoch, stretch = divmod(index, recipe.stretches)
     order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(_key(recipe.seed, epoch))).numpy()]
     steps = max(1, len(order) // recipe.batch)
     first, end = (round(steps * part / recipe.stretches) for part in (stretch, stretch + 1))
-    with _randomness(_key(recipe.seed, epoch, stretch + 1)) as generator:
-        for step in range(first, end):
-            share = (epoch * steps + step) / (steps * recipe.epochs)
-            yield share, order[step * recipe.batch : (step + 1) * recipe.batch], generator
+    for step in range(first, end):
+        yield (epoch * steps + step) / (steps * recipe.epochs), order[step * recipe.batch : (step + 1) * recipe.batch]
 
 
 @contextmanager
-def _randomness(key: int) -> Iterator[torch.Generator]:
+def randomness(recipe: Recipe, index: int) -> Iterator[torch.Generator]:
+    """Random numbers of one stretch, keyed by (seed, epoch, stretch): continuing needs no stored state."""
+    epoch, stretch = divmod(index, recipe.stretches)
+    key = _key(recipe.seed, epoch, stretch + 1)
     with torch.random.fork_rng():
         torch.manual_seed(key)  # dropout draws from the global generator
         yield torch.Generator().manual_seed(key)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,22 +18,27 @@ from sightline.controls import generator as keyed
 from sightline.core import Array, DataError, Dataset, Radiograph, SightlineError
 from sightline.engine import progress
 from sightline.metrics.retrieval import AT, precision_at
-from sightline.models import Model, state_hash
+from sightline.models import Model, TrainingRecord, state_hash
 from sightline.models.checkpoint import load_safely, load_weights, save_checkpoint, save_whole
-from sightline.models.convirt import Pair, contrastive_loss
-from sightline.models.text import TextEncoder, Vocabulary
+from sightline.models.convirt import WIDTH, Images, Pair, contrastive_loss
+from sightline.models.grounded import save_pair, texts_of
+from sightline.models.hub import FROZEN, hub_text
+from sightline.models.text import TextEncoder, Vocabulary, Words
 from sightline.reports import is_english
 from sightline.stats.bootstrap import nanmean
 from sightline.store import Run
-from sightline.training.augment import augment
+from sightline.training.augment import STRONG, augment
 from sightline.training.cache import decoded, image_home
-from sightline.training.loop import Precision, Recipe, batches, note, rate
+from sightline.training.feed import Wait, ahead
+from sightline.training.loop import Precision, Recipe, batches, note, randomness, rate
 from sightline.training.split import split_by_patient
 from sightline.training.team import Team, run_team
 
 By = Literal["reports", "images"]
 BYS: tuple[By, ...] = ("reports", "images")
 """What an image is paired with: a sentence of its report (ConVIRT), or another view of itself (as SimCLR)."""
+OWN = "own"
+"""The text encoder that is trained on the spot; any other is one of Hugging Face."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,8 @@ class Pairs:
     """float32 (n, F), NaN where unknown: for retrieval alone, nothing is learned from them."""
     train: Array
     val: Array
-    vocabulary: Vocabulary | None
+    words: Words | None
+    """None by images alone."""
 
     def images(self, rows: Array) -> Tensor:
         """float32 (B, side, side) in [0, 1]."""
@@ -55,9 +62,17 @@ class Pairs:
 
     def said(self, rows: Array, seed: int, epoch: int) -> Tensor:
         """int64 (B, L): a sentence of each report, drawn by (seed, epoch, row)."""
-        assert self.vocabulary is not None
+        assert self.words is not None
         drawn = [keyed(seed, "sentence", epoch, int(row)).integers(len(self.sentences[row])) for row in rows]
-        return self.vocabulary.encode([self.sentences[row][at] for row, at in zip(rows, drawn, strict=True)])
+        return self.words.encode([self.sentences[row][at] for row, at in zip(rows, drawn, strict=True)])
+
+    def drawn(self, rows: Array, recipe: Recipe, epoch: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+        """One batch: images (B, side, side) in [0, 1], and what goes with them: sentences, or second views."""
+        images = self.images(rows)
+        first = augment(images, draw, reach=STRONG)[0]
+        if self.words is None:
+            return first, augment(images, draw, reach=STRONG)[0]
+        return first, self.said(rows, recipe.seed, epoch)
 
 
 def pretrain(
@@ -66,6 +81,9 @@ def pretrain(
     out: str | Path,
     *,
     by: By = "reports",
+    text: str = OWN,
+    frozen: int = FROZEN,
+    width: int = WIDTH,
     epochs: int = 10,
     batch: int = 32,
     lr: float = 1e-3,
@@ -81,40 +99,54 @@ def pretrain(
     """Train the body of a copy of `model` contrastively and return it, its head as it was, without a training record.
 
     by: 'reports' pairs an image with a sentence of its report, a new one each epoch (Zhang et al. 2020,
-    arXiv:2010.00747: τ 0.1, λ 0.75); 'images' with another augmentation of itself. Images without a usable report
-    (none, no findings or impression, not English) are left out and counted in run.json. Patients are split as `fit`
-    splits them; labels serve retrieval alone. AdamW, one cosine cycle; random numbers are keyed by (seed, epoch).
+    arXiv:2010.00747: τ 0.1, λ 0.75); 'images' with another augmentation of itself. text: 'own', a small transformer
+    whose vocabulary is that of the reports, or an encoder of Hugging Face by name or folder, of which the embeddings
+    and the first `frozen` layers stay as they are. width: of the space in which both meet. Images without a usable
+    report (none, no findings or impression, not English) are left out and counted in run.json. Patients are split as
+    `fit` splits them; labels serve retrieval alone. AdamW, one cosine cycle; random numbers keyed by (seed, epoch).
 
     The run folder gets best.pt, a checkpoint of the classifier for `open_model`, with the body of the best validation
-    loss; joint.pt with the other encoder and the vocabulary; in run.json losses and the precision of retrieval at 5,
-    10 and 50, image to image (the same findings) and text to image (a finding's name). The same call continues a run
-    that was killed and ends with the same weights on the same machine.
+    loss; joint.pt, the pair of encoders for 'contrastive:joint.pt'; in run.json losses, the precision of retrieval at
+    5, 10 and 50, image to image (the same findings) and text to image (a finding's name), and the share of the time
+    that steps waited for data. The same call continues a run that was killed and ends with the same weights on the
+    same machine.
 
     Errors: `DataError` if the data set has no reports, or fewer than two batches of usable ones; `SightlineError` for a
     network without spatial features.
     """
-    if by not in BYS or epochs < 1 or batch < 2 or batch % devices:
-        raise SightlineError(
-            f"by={by!r}, epochs={epochs}, batch={batch}, devices={devices}; allowed: {', '.join(BYS)}, epochs from 1, "
-            "batch from 2 and a multiple of devices"
-        )
-    if model.cut is None:
-        raise SightlineError(f"{model.name} has no spatial features to pre-train; name a network that has")
+    _check(model, by, text, epochs, batch, width, devices)
     recipe = Recipe(epochs, batch, lr, weight_decay, "cosine", seed, True, precision, 1.0, 0, ())
     splitting = seed if split_seed is None else split_seed
-    options = {**asdict(recipe), "by": by, "data": data.spec, "val_share": val_share, "split_seed": splitting}
+    options = {**asdict(recipe), "by": by, "text": text, "frozen": frozen, "width": width, "data": data.spec,
+               "val_share": val_share, "split_seed": splitting}  # fmt: skip
     run = Run.start(out, "pretrain", {**options, "model": model.name, "initial": state_hash(model.net)})
     with run.lock():
         pairs = _pairs(run, cache, model, data, by, val_share, splitting, workers)
+        encoder = None
+        if by == "reports":
+            pairs, encoder = _with_words(pairs, text, frozen, seed)
         if len(pairs.train) < 2 * batch or len(pairs.val) < 2:
             raise DataError(
                 f"{data.spec!r}: {len(pairs.train)} images to learn from and {len(pairs.val)} to validate by have a "
                 f"usable {'report' if by == 'reports' else 'image'}; at least {2 * batch} and 2 are needed"
             )
         student = replace(model, net=copy.deepcopy(model.net), training=None)
-        run_team(devices, model.device.type, _train, run.path, student, pairs, recipe)
+        joint = _joint(student, encoder, width, seed)
+        run_team(devices, model.device.type, _train, run.path, student, joint, pairs, recipe, data.spec)
         load_weights(student.net, run.path / "best.pt", load_safely(run.path / "best.pt"))
     return student
+
+
+def _check(model: Model, by: str, text: str, epochs: int, batch: int, width: int, devices: int) -> None:
+    if by not in BYS or epochs < 1 or batch < 2 or batch % devices or width < 1:
+        raise SightlineError(
+            f"by={by!r}, epochs={epochs}, batch={batch}, width={width}, devices={devices}; allowed: {', '.join(BYS)}, "
+            "epochs and width from 1, batch from 2 and a multiple of devices"
+        )
+    if by == "images" and text != OWN:
+        raise SightlineError(f"by images alone no text is read; leave out text={text!r}, or pre-train by reports")
+    if model.cut is None:
+        raise SightlineError(f"{model.name} has no spatial features to pre-train; name a network that has")
 
 
 def _pairs(
@@ -132,8 +164,17 @@ def _pairs(
     train, val = ((rows := films.rows(some))[usable[rows]] for some in (split.train, split.val))
     note(run.path, unreadable=list(films.reasons.values()), reports=told, radiographs=[len(train), len(val)])
     labels = np.array([[r.labels.get(f, np.nan) for f in model.findings] for r in chosen], np.float32)
-    vocabulary = Vocabulary.of(s for i in train for s in said[i]) if by == "reports" else None
-    return Pairs(films.file, tuple(said), labels, train, val, vocabulary)
+    return Pairs(films.file, tuple(said), labels, train, val, None)
+
+
+def _with_words(pairs: Pairs, text: str, frozen: int, seed: int) -> tuple[Pairs, nn.Module]:
+    """How sentences are read, and by what."""
+    if text != OWN:
+        words, encoder = hub_text(text, frozen)
+        return replace(pairs, words=words), encoder
+    vocabulary = Vocabulary.of(s for i in pairs.train for s in pairs.sentences[i])
+    with _drawn_from(seed, "words"):
+        return replace(pairs, words=vocabulary), TextEncoder(len(vocabulary), vocabulary.length)
 
 
 def _sentences(data: Dataset, radiographs: Sequence[Radiograph]) -> tuple[list[tuple[str, ...]], dict[str, int]]:
@@ -158,10 +199,25 @@ def _sentences(data: Dataset, radiographs: Sequence[Radiograph]) -> tuple[list[t
     return found, told
 
 
-def _train(team: Team, out: Path, model: Model, pairs: Pairs, recipe: Recipe) -> None:
+def _joint(model: Model, text: nn.Module | None, width: int, seed: int) -> Pair:
+    """The network of both encoders; its projections are drawn from the seed."""
+    assert model.cut is not None
+    with _drawn_from(seed, "projections"):
+        return Pair(Images(model.net, model.cut, width), text, width).to(model.device)
+
+
+@contextmanager
+def _drawn_from(seed: int, what: str) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(keyed(seed, "pretrain", what).integers(2**62)))
+        yield
+
+
+def _train(team: Team, out: Path, model: Model, net: Pair, pairs: Pairs, recipe: Recipe, data: str) -> None:
     """Epoch after epoch, from wherever last.pt stands. Only the first process writes."""
-    net = _joint(model, pairs.vocabulary, recipe.seed)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    model = replace(model, net=net.images.net)  # one and the same, also where both traveled here
+    optimizer = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=recipe.lr,
+                                  weight_decay=recipe.weight_decay)  # fmt: skip
     done, best, history = 0, math.inf, list[dict[str, Any]]()
     if (out / "last.pt").is_file():
         content = load_safely(out / "last.pt")
@@ -173,46 +229,48 @@ def _train(team: Team, out: Path, model: Model, pairs: Pairs, recipe: Recipe) ->
     with progress() as bar:
         task = bar.add_task("pre-train", total=steps * recipe.epochs, completed=steps * done, unit="batches")
         for epoch in range(done, recipe.epochs):
-            losses = []
-            for share, rows, draw in batches(pairs.train, recipe, epoch):
-                for group in optimizer.param_groups:
-                    group["lr"] = rate(recipe, share, 0)
-                losses.append(_step(team, joined, model, optimizer, pairs, recipe, rows, epoch, draw))
-                bar.advance(task)
+            losses, wait = [], Wait()
+            with randomness(recipe, epoch) as draw:
+                for share, batch in _fed(pairs, recipe, epoch, draw, wait):
+                    for group in optimizer.param_groups:
+                        group["lr"] = rate(recipe, share, 0)
+                    losses.append(_step(team, joined, model, optimizer, recipe, *batch))
+                    bar.advance(task)
             facts = {"epoch": epoch + 1, "loss": float(np.mean(losses)), **validate(net, model, pairs, recipe)}
             history.append(facts)
             if team.rank == 0:
                 better = facts["val_loss"] < best or epoch == 0
-                _conclude(out, model, net, optimizer, pairs, history, better, min(best, facts["val_loss"]))
+                record = TrainingRecord(f"{data}, by reports without labels", 1.0, recipe.seed, epoch + 1)
+                _conclude(out, model, net, optimizer, pairs, history, record, better, min(best, facts["val_loss"]))
+                note(out, data_wait={"share": round(wait.share, 4), "seconds": round(wait.total, 2)})
             best = min(best, facts["val_loss"])
             bar.update(task, description=f"pre-train (loss {facts['loss']:.3f}, validation {facts['val_loss']:.3f})")
             team.wait()
 
 
-def _joint(model: Model, vocabulary: Vocabulary | None, seed: int) -> Pair:
-    """The network of both encoders; what is new in it is drawn from the seed."""
-    assert model.cut is not None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(keyed(seed, "pretrain").integers(2**62)))
-        other = None if vocabulary is None else TextEncoder(len(vocabulary), vocabulary.length)
-        return Pair(model.net, model.cut, other).to(model.device)
+def _fed(
+    pairs: Pairs, recipe: Recipe, epoch: int, draw: torch.Generator, wait: Wait
+) -> Iterator[tuple[float, tuple[Tensor, Tensor]]]:
+    """(share of the training done, batch) of an epoch; the next batches are made while a step runs."""
+
+    def made(one: tuple[float, Array]) -> tuple[float, tuple[Tensor, Tensor]]:
+        return one[0], pairs.drawn(one[1], recipe, epoch, draw)
+
+    return ahead(batches(pairs.train, recipe, epoch), made, wait)
 
 
 def _step(
-    team: Team, net: nn.Module, model: Model, optimizer: torch.optim.Optimizer, pairs: Pairs, recipe: Recipe,
-    rows: Array, epoch: int, draw: torch.Generator,
+    team: Team, net: nn.Module, model: Model, optimizer: torch.optim.Optimizer, recipe: Recipe, images: Tensor,
+    other: Tensor,
 ) -> float:  # fmt: skip
     """One batch, shared out over the team, whose members are each other's negatives."""
     net.train()
-    images = pairs.images(rows)
     mine = slice(team.rank, None, team.size)
-    first = model.normalize(augment(images, draw)[0][mine].to(model.device))
-    if pairs.vocabulary is None:
-        other = model.normalize(augment(images, draw)[0][mine].to(model.device))
-    else:
-        other = pairs.said(rows, recipe.seed, epoch)[mine].to(model.device)
+    first, second = images[mine].to(model.device), other[mine].to(model.device)
+    if second.is_floating_point():
+        second = model.normalize(second)
     with torch.autocast(model.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-        v, u = net(first, other)
+        v, u = net(model.normalize(first), second)
     v, u = v.float(), u.float()
     loss = contrastive_loss(team.gather(v), team.gather(u), start=team.rank * len(v), rows=len(v))
     optimizer.zero_grad()
@@ -230,8 +288,8 @@ def validate(net: Pair, model: Model, pairs: Pairs, recipe: Recipe) -> dict[str,
         for start in range(0, len(pairs.val), recipe.batch):
             rows = pairs.val[start : start + recipe.batch]
             images = pairs.images(rows)
-            other = (pairs.said(rows, recipe.seed, 0) if pairs.vocabulary is not None
-                     else model.normalize(augment(images, draw)[0])).to(model.device)  # fmt: skip
+            other = (pairs.said(rows, recipe.seed, 0) if pairs.words is not None
+                     else model.normalize(augment(images, draw, reach=STRONG)[0])).to(model.device)  # fmt: skip
             v, u = net(model.normalize(images).to(model.device), other)
             losses.append(float(contrastive_loss(v.float(), u.float())) * len(rows))
             vs.append(v.float().cpu())
@@ -248,10 +306,8 @@ def _retrieval(net: Pair, model: Model, pairs: Pairs, images: Array) -> dict[str
     alike = (known[:, None] == known[None]).all(2)
     np.fill_diagonal(alike, False)  # nothing retrieves itself
     found = {"image": nanmean(precision_at(images[shown], images, alike[shown]).T)}
-    if pairs.vocabulary is not None and net.other is not None and net.other_head is not None:
-        with torch.no_grad():
-            words = pairs.vocabulary.encode([f"there is {f.lower()}" for f in model.findings]).to(model.device)
-            text = nn.functional.normalize(net.other_head(net.other(words)), dim=1).float().cpu().numpy()
+    if pairs.words is not None:
+        text = texts_of(net, pairs.words, model.findings)[:, 0].numpy()
         found["text"] = nanmean(precision_at(text, images, known.T).T)
     told = {f"{kind}-at-{k}": float(value) for kind, row in found.items() for k, value in zip(AT, row, strict=True)}
     return {name: value for name, value in told.items() if not math.isnan(value)}  # fewer films than that
@@ -259,14 +315,11 @@ def _retrieval(net: Pair, model: Model, pairs: Pairs, images: Array) -> dict[str
 
 def _conclude(
     out: Path, model: Model, net: Pair, optimizer: torch.optim.Optimizer, pairs: Pairs, history: list[dict[str, Any]],
-    better: bool, best: float,
+    record: TrainingRecord, better: bool, best: float,
 ) -> None:  # fmt: skip
     if better:
         save_checkpoint(model, out / "best.pt")
-        words = list(pairs.vocabulary.words) if pairs.vocabulary else []
-        length = pairs.vocabulary.length if pairs.vocabulary else 0
-        save_whole({"state": net.state_dict(), "words": words, "length": length, "arch": model.arch,
-                    "findings": list(model.findings)}, out / "joint.pt")  # fmt: skip
+        save_pair(replace(model, training=record), net, pairs.words, out / "joint.pt")
     weights = {"net": net.state_dict(), "optimizer": optimizer.state_dict()}
     save_whole({"done": len(history), "best": best, "history": history, **weights}, out / "last.pt")
     note(out, history=history)
