@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 from browser import browser, open_page, serve_app  # noqa: F401  (fixtures of every test with a browser)
+from clusters import cluster, place  # noqa: F401  (and of every test with a database)
 from sightline.core import Array, Dataset, Frame, Mark, Radiograph, SaliencyMap
 from sightline.registry import Registry, load_plugin
 

@@ -14,12 +14,12 @@ FLOORS = (
     ("core", "registry", "spec", "findings", "protocol"),
     ("geometry", "dicom", "images", "histogram", "binarize", "metrics", "stats", "store", "pickles", "controls",
      "packing", "placed", "shapes", "imputing", "memory", "gaze", "reports", "mentions", "narrate", "sheets"),
-    ("inputs", "engine", "data", "models", "mapfiles"),
+    ("inputs", "engine", "answers", "data", "models", "mapfiles"),
     ("methods", "training", "benchmark", "record"),
     ("scoring", "explaining", "evaluate", "cases", "tuning", "analyses", "legacy", "casework", "asking", "sanity",
      "faithfulness", "steadiness", "agreement", "reading"),
     ("studies", "testing"),
-    ("report", "web", "viewer", "exporting", "checks", "commands", "cli"),
+    ("report", "web", "viewer", "exporting", "readers", "checks", "commands", "cli"),
 )  # fmt: skip
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 WITH_TORCH = {

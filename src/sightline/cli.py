@@ -64,6 +64,8 @@ app.command(
 _data.command("sightline.commands:write_data", name="write", help="Write a data set in a published layout.")
 _data.command("sightline.commands:check_data", name="check", help="Look for what would spoil a study.")
 app.command(_data)
+app.command("sightline.readers.commands:app", name="readers",
+            help="Radiologists draw, point and rate in the browser, and become the human benchmark.")  # fmt: skip
 _train.command("sightline.training.commands:train", name="classifier", help="One network.")
 _train.command("sightline.training.commands:train_taught", name="taught", help="A network by labels and gaze.")
 _train.command("sightline.training.commands:train_contrastive", name="contrastive",

@@ -30,13 +30,19 @@ def dataset(spec: str) -> Dataset:
     """Open a data set: 'phantom:200', 'chexlocalize:DIR?split=val', 'rsna:DIR', 'folder:DIR', ...
 
     A loader is a function of the argument (a path, or what the loader says) and of options; options arrive as the
-    type of their default. Errors: `UnknownNameError` for a loader and `SightlineError` for an option that does not
+    type of their default. Every loader takes `readers=PLACE`: the readers of a study (`sightline readers`) beside the
+    data set's own. Errors: `UnknownNameError` for a loader and `SightlineError` for an option that does not
     exist, `DataError` for files that are not what the format promises.
     """
     name, argument, given = parse_spec(spec)
     loader = datasets[name]
-    opened: Dataset = loader(argument, **typed_options(spec, loader.call, given))
-    return replace(opened, spec=spec)
+    study = given.pop("readers", "")
+    opened: Dataset = replace(loader(argument, **typed_options(spec, loader.call, given, ("readers",))), spec=spec)
+    if not study:
+        return opened
+    from sightline.answers.marks import with_readers  # SQLAlchemy takes 0.3 s to import: only who has readers pays
+
+    return with_readers(opened, study)
 
 
 # Last, because each of these registers its loader in the table above.

@@ -308,15 +308,18 @@ def serve(
     names: Collection[str] = (),
     limit: int = LIMIT,
     opened: Callable[[str], None] | None = None,
+    asks: bool = False,
 ) -> None:
     """Serve an app until it is interrupted, and print the address to open.
 
     gates: further ones, asked after the token; names: host names it goes by behind a proxy; opened: called with the
-    address once it is listened on. Errors: `SightlineError` as `check_token` and `listen`.
+    address once it is listened on; asks: the app itself asks everyone who they are, so that none but its own tokens is
+    needed at any address. Errors: `SightlineError` as `check_token` and `listen`.
     """
     import uvicorn
 
-    check_token(host, token)
+    if not asks:
+        check_token(host, token)
     bound = listen(host, port)
     port = int(bound.getsockname()[1])
     first = [token_gate(token, f"sightline-{port}")] if token else []
@@ -324,8 +327,8 @@ def serve(
     wrapped = guarded(app, names=own, gates=[*first, *gates], limit=limit)
     config = uvicorn.Config(wrapped, log_level="warning", access_log=False, server_header=False, ws="none")
     where = address(host, port, token)
+    bound.listen(128)  # before the address is told: whoever reads it may come at once
     print(f"open {where}   (stop with Ctrl-C)", flush=True)
-    bound.listen(128)
     if opened is not None:
         opened(where)
     try:

@@ -1,0 +1,194 @@
+"""`sightline readers`: make a study, invite readers, serve it, and take home what they said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sightline.answers.database import Book
+from sightline.answers.log import State
+from sightline.answers.planning import invite as enter
+from sightline.readers.create import Material
+from sightline.readers.create import create as make
+from sightline.web.guard import address
+
+PORT = 8460
+TRIAL = Path("runs/readers")
+app = App(
+    name="readers",
+    help="Radiologists draw, point and rate in the browser, and become the human benchmark.",
+    default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
+)
+
+
+@app.default
+def attempt(place: Path = TRIAL, *, port: int = PORT) -> None:
+    """Try it: a small study of the phantom, with one reader invited, opened on this machine.
+
+    Parameters
+    ----------
+    place
+        Folder of the study; made when it is not there.
+    port
+        Of the address.
+    """
+    if not place.exists():
+        make("phantom:12", place, tasks=("contour", "point"), title="Trial of a reader study")
+    name = "me"
+    with Book.open(place) as book:
+        token = book.renew(name) if any(r.name == name for r in book.readers()) else enter(book, name)
+    _serve(str(place), "127.0.0.1", port, (), token)
+
+
+@app.command
+def create(
+    source: str,
+    *,
+    tasks: tuple[str, ...] = ("contour", "point"),
+    out: str = "study",
+    findings: str = "",
+    cases: int = 0,
+    absent: float = 0.25,
+    repeats: float = 0.1,
+    sources: tuple[str, ...] = (),
+    seed: int = 0,
+    title: str = "Reader study",
+) -> None:
+    """Make a study from a data set, or from a run whose maps are to be judged.
+
+    Parameters
+    ----------
+    source
+        Data set, as NAME:PATH, or a run folder.
+    tasks
+        contour, point, look (clicks in the order of looking), rate and choice (maps of a run, blinded).
+    out
+        Folder of the study, or postgresql://USER@HOST/DATABASE.
+    findings
+        Comma-separated; all by default.
+    cases
+        Radiographs to ask for, drawn by the seed; 0 asks for all.
+    absent
+        Cases without the finding, as a share of those with it, so that being asked says nothing.
+    repeats
+        Share of the cases that each reader gets a second time, far apart, for agreement with oneself.
+    sources
+        Whose maps are judged; by default the models' of the run.
+    seed
+        Of the draw, and of every reader's order.
+    title
+        What readers see at the top of their browser.
+    """
+    with make(source, out, tasks=tasks, findings=findings, cases=cases, absent=absent, repeats=repeats,
+              sources=sources, seed=seed, title=title) as book:  # fmt: skip
+        said = ", ".join(f"{count} × {task}" for task, count in book.counts().items())
+    print(
+        f"{book.place}: {said}\nnext: sightline readers invite {book.place} NAME; sightline readers serve {book.place}"
+    )
+
+
+@app.command
+def invite(place: str, name: str, *, renew: bool = False, base: str = "") -> None:
+    """Invite a reader; prints the personal link, which cannot be shown again.
+
+    Parameters
+    ----------
+    place
+        Folder or database of the study.
+    name
+        What the reader will be called in tables and reports.
+    renew
+        A new link for a reader who lost theirs; the old one ends.
+    base
+        Address under which readers reach the server; this machine's by default.
+    """
+    with Book.open(place) as book:
+        token = book.renew(name) if renew else enter(book, name)
+    print(link(base or address("127.0.0.1", PORT), token))
+
+
+@app.command
+def revoke(place: str, name: str) -> None:
+    """Shut a reader out, at once. What was said stays.
+
+    Parameters
+    ----------
+    place
+        Folder or database of the study.
+    name
+        Of the reader.
+    """
+    with Book.open(place) as book:
+        book.revoke(name)
+
+
+@app.command
+def serve(place: str, *, host: str = "127.0.0.1", port: int = PORT, names: tuple[str, ...] = ()) -> None:
+    """Serve a study. Readers open their links; everyone else sees nothing.
+
+    Parameters
+    ----------
+    place
+        Folder or database of the study.
+    host
+        Address to listen on; beyond this machine, put a proxy with TLS in front.
+    port
+        Of the address.
+    names
+        Host names under which a proxy passes requests on.
+    """
+    _serve(place, host, port, names)
+
+
+def link(base: str, token: str) -> str:
+    """Behind '#', where it reaches no server and no log.
+
+    >>> link("https://study.example", "1-abc")
+    'https://study.example/#token=1-abc'
+    """
+    return f"{base.rstrip('/')}/#token={token}"
+
+
+def _serve(place: str, host: str, port: int, names: Sequence[str], token: str = "") -> None:
+    from sightline.readers.server import reader_app
+    from sightline.web.guard import serve as listen
+
+    with Book.open(place) as book:
+        study = book.study()
+        app_ = reader_app(book, Material.open(study.source, study.sources, bool(study.sources)))
+        if token:
+            print(f"your link: {link(address(host, port), token)}")
+        listen(app_, host, port, names=names, asks=True)
+
+
+@app.command
+def status(place: str) -> None:
+    """Who has read how much, and how long it took.
+
+    Parameters
+    ----------
+    place
+        Folder or database of the study.
+    """
+    with Book.open(place) as book:
+        study = book.study()
+        table = Table(title=escape(f"{study.title}: {study.data}"), title_justify="left")
+        for head in ("reader", *study.tasks, "minutes", "seconds a case"):
+            table.add_column(head, justify="left" if head == "reader" else "right")
+        for reader in book.readers():
+            turns, states = book.assignments(reader.number), book.states(reader.number)
+            cells = [_progress([states.get(t.key) for t in turns if t.case.task == task]) for task in study.tasks]
+            done = [s.seconds for s in states.values() if s.finished]
+            minutes = f"{sum(s.seconds for s in states.values()) / 60:.1f}"
+            name = reader.name + (" (revoked)" if reader.revoked else "")
+            table.add_row(escape(name), *cells, minutes, f"{sum(done) / len(done):.0f}" if done else "–")
+    Console().print(table)
+
+
+def _progress(states: Sequence[State | None]) -> str:
+    return f"{sum(s is not None and s.finished for s in states)} of {len(states)}"

@@ -1,0 +1,63 @@
+// The rail beside a film: tools with their keys, the window, the way back, and what ends a case.
+
+import { el, svg } from "/web/dom.js";
+
+const ICONS = {
+  freehand: "M4 17c3-9 6-12 9-9s-4 7-1 8 5-3 8-2",
+  polygon: "M5 19 4 8l8-4 8 6-4 9Z",
+  edit: "M5 19l1-4L16 5l3 3L9 18Zm9-12 3 3",
+  undo: "M9 6 4 11l5 5M4 11h10a5 5 0 0 1 0 10h-3",
+  redo: "m15 6 5 5-5 5m5-5H10a5 5 0 0 0 0 10h3",
+  remove: "M5 7h14M10 7V4h4v3m3 0-1 13H8L7 7m3 4v6m4-6v6",
+  closer: "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14Zm5 12 5 5M8 11h6m-3-3v6",
+  farther: "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14Zm5 12 5 5M8 11h6",
+  fit: "M4 9V4h5m6 0h5v5m0 6v5h-5m-6 0H4v-5",
+  invert: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18Zm0 0v18m0-14h6.5M12 12h9m-9 5h6.5",
+  reset: "M5 5v5h5M5.5 15a7 7 0 1 0 .5-7",
+};
+
+function icon(name) {
+  return svg("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true" }, svg("path", { d: ICONS[name] }));
+}
+
+/** A button with picture, words and key; `key` is what is shown, and what a keyboard reader hears. */
+export function button(name, words, key, run, props = {}) {
+  return el("button", {
+    type: "button", class: "tool", title: key ? `${words} (${key})` : words, on: { click: run },
+    aria: { keyshortcuts: key || undefined }, ...props,
+  }, ICONS[name] && icon(name), el("span", {}, words), key && el("kbd", {}, key));
+}
+
+/** Zoom, brightness and contrast of a film; with several films, whatever `films` holds. */
+export function windowing(films) {
+  const [first] = films;
+  const slider = (words, value, set) => {
+    const input = el("input", { type: "range", min: "0", max: "1", step: "0.01", value: String(value), aria: { label: words },
+      on: { input: () => set(Number(input.value)) } });
+    return [el("label", { class: "slider" }, el("span", {}, words), input), input];
+  };
+  const see = (change) => {
+    const window = { ...first.window, ...change };
+    for (const film of films) film.see(window);
+  };
+  // Brighter is a lower level; more contrast a narrower window, in even steps of its logarithm.
+  const width = (share) => 2 * 0.02 ** share;
+  const [bright, light] = slider("Brightness", 0.5, (v) => see({ center: 1 - v }));
+  const [contrast, spread] = slider("Contrast", 0.18, (v) => see({ width: width(v) }));
+  const shown = () => {
+    light.value = String(1 - first.window.center);
+    spread.value = String(Math.log(first.window.width / 2) / Math.log(0.02));
+  };
+  for (const film of films) film.addEventListener("window", shown);
+  return el("div", { class: "group window" }, bright, contrast,
+    el("div", { class: "pair" },
+      button("invert", "Invert", "I", () => { first.invert(); see(first.window); }),
+      button("reset", "Reset", "W", () => { first.resetWindow(); see(first.window); })));
+}
+
+export function zooming(film) {
+  return el("div", { class: "group three" },
+    button("closer", "Zoom in", "+", () => film.zoom(1.4), { class: "tool only" }),
+    button("farther", "Zoom out", "−", () => film.zoom(1 / 1.4), { class: "tool only" }),
+    button("fit", "Whole film", "0", () => film.fit(), { class: "tool only" }));
+}

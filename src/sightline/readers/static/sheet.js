@@ -1,0 +1,90 @@
+// The desk of a sheet of maps: one film several times, a map under each letter, and questions about every map.
+
+import { getBundle } from "/web/bundle.js";
+import { colorize, rangeOf } from "/web/colors.js";
+import { el } from "/web/dom.js";
+import { Film } from "/web/film.js";
+import { button, windowing } from "./controls.js";
+
+/** What `drawing` gives, for tasks "rate" and "choice". */
+export async function sheet(turn, picture) {
+  const { letters, key, questions, finding } = turn.told;
+  const bundles = await Promise.all(letters.map((letter) => getBundle(`/api/turns/${key}/maps/${letter}`)));
+  const films = letters.map((letter) => new Film({ label: `Radiograph with map ${letter} of ${finding}` }));
+  const layers = bundles.map(({ facts, arrays, shapes }) => {
+    const [height, width] = shapes.values;
+    const image = colorize(arrays.values, height, width, rangeOf(arrays.values));
+    return { kind: "raster", image, box: facts.box, smooth: true, opacity: 0.55 };
+  });
+  films.forEach((film, i) => {
+    film.layers = [layers[i]];
+    film.show(picture);
+    const others = films.filter((other) => other !== film);
+    film.addEventListener("view", ({ detail }) => others.forEach((other) => other.look(detail)));
+    film.addEventListener("window", () => others.forEach((other) => other.see(film.window)));
+  });
+  const redraw = () => films.forEach((film) => film.redraw());
+  const strength = el("input", { type: "range", min: "0", max: "1", step: "0.01", value: "0.55", aria: { label: "Map over film" },
+    on: { input: () => { layers.forEach((layer) => (layer.opacity = Number(strength.value))); redraw(); } } });
+  const veil = button("", "Film alone", "M", () => {
+    const hidden = veil.getAttribute("aria-pressed") !== "true";
+    veil.setAttribute("aria-pressed", String(hidden));
+    layers.forEach((layer) => (layer.visible = !hidden));
+    redraw();
+  }, { class: "tool plain", aria: { pressed: "false", keyshortcuts: "M" } });
+
+  const rows = questions.length ? questions.map((q) => question(turn, letters, q)) : [choice(turn, letters)];
+  const element = el("div", { class: "sheet", data: { maps: letters.length } },
+    el("div", { class: "row films" }, el("div", { class: "legend" }),
+      films.map((film, i) => el("figure", {}, el("figcaption", {}, letters[i]), film.element))),
+    rows);
+  return {
+    element, films,
+    rail: [
+      el("div", { class: "group" }, el("label", { class: "slider" }, el("span", {}, "Map over film"), strength), veil),
+      windowing(films),
+    ],
+    keys: { m: () => veil.click() },
+    enter: () => false,
+    lacks: () => {
+      const due = questions.length ? questions.length * letters.length : 1;
+      const open = due - turn.state.answers.size;
+      return open > 0 ? (questions.length ? `${open} of ${due} answers are open.` : "Choose one of the maps.") : "";
+    },
+    close: () => {},
+  };
+}
+
+/** One question: its scale in words, and five buttons below every map. */
+function question(turn, letters, { name, text, anchors }) {
+  const legend = el("div", { class: "legend" }, el("h2", {}, text),
+    el("ol", {}, anchors.map((said) => el("li", {}, said))));
+  const cells = letters.map((letter) => {
+    const points = anchors.map((said, i) => el("button", {
+      type: "button", title: said, aria: { label: `${letter}: ${i + 1}, ${said}` },
+      on: { click: () => turn.say(name, turn.answer(name, letter) === String(i + 1) ? "" : String(i + 1), letter) },
+    }, String(i + 1)));
+    const words = el("p", { class: "small muted" });
+    const refresh = () => {
+      const value = turn.answer(name, letter);
+      points.forEach((point, i) => point.setAttribute("aria-pressed", String(value === String(i + 1))));
+      words.textContent = value ? anchors[Number(value) - 1] : "";
+    };
+    turn.addEventListener("change", refresh);
+    refresh();
+    return el("div", { class: "cell" }, el("span", { class: "letter" }, letter), el("div", { class: "scale" }, points), words);
+  });
+  return el("div", { class: "row", role: "group", aria: { label: text } }, legend, cells);
+}
+
+function choice(turn, letters) {
+  const buttons = letters.map((letter) => el("button", {
+    type: "button", class: "choose", on: { click: () => turn.say("choice", turn.answer("choice") === letter ? "" : letter) },
+  }, `Choose ${letter}`));
+  const refresh = () =>
+    buttons.forEach((shown, i) => shown.setAttribute("aria-pressed", String(turn.answer("choice") === letters[i])));
+  turn.addEventListener("change", refresh);
+  refresh();
+  return el("div", { class: "row", role: "group", aria: { label: "Your choice" } }, el("div", { class: "legend" }),
+    buttons.map((shown) => el("div", { class: "cell" }, shown)));
+}

@@ -1,0 +1,24 @@
+"""Who reads what in which order."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sightline.answers.planning import order
+
+
+@given(st.integers(0, 40), st.integers(0, 50), st.integers(0, 5))
+def test_every_case_comes_once_and_some_again_far_apart(count: int, repeats: int, seed: int) -> None:
+    turns = order(count, repeats, seed)
+    first = {case: at for at, (case, occasion) in enumerate(turns) if occasion == 0}
+    again = {case: at for at, (case, occasion) in enumerate(turns) if occasion == 1}
+    assert sorted(first) == list(range(count))
+    assert len(turns) == count + len(again) and len(again) == min(repeats, count)
+    assert all(at - first[case] >= (count + 1) // 2 for case, at in again.items())
+
+
+def test_an_order_follows_from_its_key() -> None:
+    assert order(30, 5, 1, "Dr A") == order(30, 5, 1, "Dr A") != order(30, 5, 1, "Dr B")
+    places = [order(30, 5, seed)[:30].index((0, 0)) if (0, 0) in order(30, 5, seed)[:30] else 30 for seed in range(60)]
+    assert len(set(places)) > 15, "and cases come early or late by chance"
