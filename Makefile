@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 export OMP_NUM_THREADS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench proofs clean
+.PHONY: demo test check docs bench proofs clean
 demo: $(STAMP)
 	$(BIN)/sightline localization --out runs/demo
 
@@ -19,6 +19,9 @@ check: $(STAMP)
 	$(BIN)/mypy
 	sh tests/services.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=src $(BIN)/mkdocs build --quiet
 
 bench: $(STAMP)
 	PYTHON=$(BIN)/python sh benchmarks/run.sh
@@ -39,4 +42,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf .venv runs build dist
+	rm -rf .venv runs build dist site

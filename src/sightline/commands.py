@@ -264,7 +264,7 @@ def write_data(spec: str, *, format: str, out: Path) -> None:
     spec
         Data set to write, for example phantom:200.
     format
-        chexpert or chexlocalize.
+        chexpert, chexlocalize, rsna, siim, egd, reflacx, mimic, or folder.
     out
         New or empty folder.
     """

@@ -267,4 +267,4 @@ def _left_out(radiographs: Sequence[Radiograph], known: Sequence[str], what: str
 
 
 # Last, because it registers its formats in the table above.
-from sightline.data import write_challenges, write_gaze, write_reports  # noqa: E402, F401
+from sightline.data import write_challenges, write_folder, write_gaze, write_reports  # noqa: E402, F401
