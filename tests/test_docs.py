@@ -131,7 +131,6 @@ def test_blocks_that_do_not_run_say_why() -> None:
     for name, text in READ.items():
         for block in blocks(text):
             if name.startswith("docs/"):
-                assert block.language, f"{name}:{block.line} has no language"
                 assert not block.title or block.file or block.language != "python", (
                     f"{name}:{block.line}: {block.title!r}"
                 )
