@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sightline.methods import saliency
     from sightline.models.wrap import Model, wrap
     from sightline.models.zoo import open_model
+    from sightline.notebook import Estimates
     from sightline.protocol import Protocol
     from sightline.registry import load_plugin
     from sightline.scoring import score
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 _HOME = {
     "DataError": "core",
     "Dataset": "core",
+    "Estimates": "notebook",
     "Frame": "core",
     "Maps": "core",
     "Mark": "core",
@@ -73,6 +75,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DataError",
     "Dataset",
+    "Estimates",
     "Frame",
     "Maps",
     "Mark",

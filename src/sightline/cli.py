@@ -38,6 +38,7 @@ _COMMANDS = {
 
 _EXPORTS = {
     "export": ("sightline.exporting:export", "A run's maps as DICOM, NIfTI, NPZ, or masks as COCO."),
+    "mlflow": ("sightline.exporting.tracking:mlflow", "Log a run to MLflow."),
 }
 
 for _name, _help in _STUDIES.items():

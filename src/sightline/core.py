@@ -170,6 +170,11 @@ class SaliencyMap:
     """One sentence, empty when ok."""
     kind: MapKind = "map"
 
+    def _repr_html_(self) -> str:
+        from sightline.notebook import map_html  # asked for by notebooks only
+
+        return map_html(self)
+
 
 class Maps(Protocol):
     """Anything that holds maps: a run, a folder made by another tool, a second reader, a list in memory."""

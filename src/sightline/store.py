@@ -11,6 +11,7 @@ import fcntl
 import json
 import math
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ import pyarrow.parquet as pq
 import zarr
 from zarr.codecs import BloscCodec
 
-from sightline import packing
+from sightline import notebook, packing
 from sightline.core import Array, Frame, RunError, SaliencyMap, Status
 
 STATUSES: tuple[Status, ...] = ("ok", "flat", "non-finite", "missing", "refused", "unreadable")
@@ -102,6 +103,19 @@ class Run:
             file.write(f"process {os.getpid()}")
             file.flush()
             yield
+
+    def _repr_html_(self) -> str:
+        """Title, headline numbers with intervals, and where to look on: for notebooks."""
+        data, report = self.info.get("dataset", {}), self.path / "report.html"
+        lines = [f"{self.info.get('study', 'a run')} on {data['title']}: {data['radiographs']} radiographs of "
+                 f"{data['patients']} patients"] if data else []  # fmt: skip
+        table = ""
+        if self.has_table("estimates"):
+            rows = self.table("estimates", where=("finding", "average")).to_dict("records")
+            table = notebook.estimates_html(rows)
+        link = report.resolve().as_uri() if report.is_file() else ""
+        words = [f"sightline {verb} {shlex.quote(str(self.path))}" for verb in ("show", "view")]
+        return notebook.run_html(str(self.info.get("title") or self.path.name), lines, table, link, words)
 
     # -- parts: units of work that are either whole or absent -----------------------------------------------------
 
