@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import termios
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from sightline.cli import main
+from sightline.cli import app, main, told
 from sightline.metrics import metrics
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -44,13 +51,11 @@ def test_maps_of_another_tool_are_scored_and_reported(tmp_path: Path, capsys: py
     assert main(["show", str(out)]) == 0
 
 
-def test_list_and_doctor(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     printed = capsys.readouterr().out
     for name in ("phantom", "chexlocalize", "grad-cam", "average-mask", "densenet121", "pixel-auroc"):
         assert name in printed
-    assert main(["doctor"]) == 0
-    assert "torchvision" in capsys.readouterr().out
 
 
 def test_data_write_and_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,8 +81,55 @@ def test_a_plugin_is_listed(capsys: pytest.CaptureFixture[str], plugin) -> None:
         (["data", "check", "phantum:9"], "did you mean 'phantom'"),
         (["data", "check", "phantom:9?sise=3"], "no option 'sise'"),
         (["score", "nowhere", "--data", "phantom:2?size=64"], "nowhere"),
+        (["score", "nowhere", "--data", "phantom:2?size=64", "--metrics", "iou@often"], "allowed: 'otsu'"),
+        (["score", "nowhere", "--data", "phantom:2?size=64", "--binarizer", "often"], "allowed: 'otsu'"),
     ],
 )
 def test_errors_say_what_to_do(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 1
     assert message in capsys.readouterr().err
+
+
+def test_errors_are_wrapped_for_a_terminal_of_80_columns_only(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a terminal: at most 80 columns, continued under themselves. In a pipe: one line, for those who grep."""
+    asked = ["data", "check", "phantum:9"]
+    assert main(asked) == 1
+    piped = capsys.readouterr().err
+    assert piped.count("\n") == 1
+    code = "import sys; from sightline.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", code, *asked]
+    near, far = os.openpty()
+    fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    shell = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    code = subprocess.run(words, stdin=far, stdout=far, stderr=far, check=False, env=shell).returncode
+    shown = os.read(near, 65536).decode().replace("\r\n", "\n")
+    os.close(near), os.close(far)
+    lines = shown.splitlines()
+    assert code == 1 and len(lines) > 1 and all(len(line) <= 80 for line in lines)
+    assert all(line.startswith("    ") for line in lines[1:])
+    assert " ".join(line.strip() for line in lines) == piped.strip()
+
+
+def test_paths_are_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    path = "/data/" + "a" * 70 + ".png"
+    lines = told(f"image {path} does not exist; and more words follow, so that another line is needed\nsecond").split(
+        "\n"
+    )
+    assert path in [line.strip() for line in lines] and lines[-1] == "second"
+    assert all(len(line) <= 59 for line in lines if path not in line)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_our_commands(shell: str, tmp_path: Path) -> None:
+    script = app.generate_completion(prog_name="sightline", shell=shell)
+    for word in ("localization", "export", "doctor", "chexpert", "--format", "--protocol"):
+        assert word in script
+    if shell == "bash" and shutil.which("bash"):
+        (tmp_path / "sightline").write_text(script)
+        asked = "COMP_WORDS=(sightline ex); COMP_CWORD=1; _sightline; echo ${COMPREPLY[@]}"
+        done = subprocess.run(
+            ["bash", "-c", f"source {tmp_path / 'sightline'}; {asked}"], capture_output=True, text=True, check=False
+        )
+        assert done.stdout.split() == ["export"] and done.stderr == ""

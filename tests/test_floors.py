@@ -19,7 +19,7 @@ FLOORS = (
     ("scoring", "explaining", "evaluate", "cases", "tuning", "analyses", "legacy", "casework", "asking", "sanity",
      "faithfulness", "steadiness", "agreement", "reading"),
     ("studies", "testing"),
-    ("report", "web", "viewer", "exporting", "readers", "checks", "commands", "cli"),
+    ("report", "web", "viewer", "exporting", "readers", "checks", "doctor", "commands", "cli"),
 )  # fmt: skip
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 WITH_TORCH = {

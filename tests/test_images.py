@@ -407,3 +407,14 @@ def test_real_jpeg_of_chexpert() -> None:
     if not file.is_file():
         pytest.skip(f"{file} is not there")
     assert images.read(file).shape == images.size_of(file) == (2320, 2828)
+
+
+def test_a_great_age_is_not_told_exactly(tmp_path: Path) -> None:
+    from sightline import dicom
+
+    for age, told in (("094Y", "090Y"), ("089Y", "089Y"), ("003M", "003M"), ("", "")):
+        dicom.write(np.zeros((2, 2), np.uint8), tmp_path / "a.dcm", "a", patient="p")
+        ds = pydicom.dcmread(tmp_path / "a.dcm")
+        ds.PatientAge = age
+        ds.save_as(tmp_path / "a.dcm")
+        assert images.person(tmp_path / "a.dcm")["age"] == told

@@ -11,23 +11,35 @@ from sightline.histogram import STEPS, JointHistogram, quantize, scaled
 _ALLOWED = "'otsu', 'above:T' with 0 <= T < 1, 'top:FRACTION' with 0 < FRACTION <= 1"
 
 
+def parsed(binarizer: str) -> tuple[str, float]:
+    """('above', 0.4) for 'above:0.4'. Errors: `UnknownNameError` for what is no binarizer.
+
+    >>> parsed("otsu"), parsed("top:0.05")
+    (('otsu', 0.0), ('top', 0.05))
+    """
+    name, _, argument = binarizer.partition(":")
+    try:
+        if name == "otsu" and not argument:
+            return name, 0.0
+        if name == "above" and 0 <= float(argument) < 1:
+            return name, float(argument)
+        if name == "top" and 0 < float(argument) <= 1:
+            return name, float(argument)
+    except ValueError:
+        pass  # not a number: the error below says what is
+    raise UnknownNameError(f"no binarizer {binarizer!r}; allowed: {_ALLOWED}")
+
+
 def cut_at(histogram: JointHistogram, binarizer: str) -> int:
     """First bin of the predicted mask under a binarizer.
 
     'otsu'; 'above:0.4' (strictly above 0.4 of the min-max normalized map); 'top:0.05' (the highest 5 % of the pixels
     the model saw, ties included). Errors: `UnknownNameError` for anything else.
     """
-    name, _, argument = binarizer.partition(":")
-    try:
-        if name == "otsu" and not argument:
-            return histogram.otsu()
-        if name == "above" and 0 <= float(argument) < 1:
-            return histogram.above(float(argument))
-        if name == "top" and 0 < float(argument) <= 1:
-            return histogram.top(float(argument))
-    except ValueError:
-        pass  # not a number: the error below says what is
-    raise UnknownNameError(f"no binarizer {binarizer!r}; allowed: {_ALLOWED}")
+    name, argument = parsed(binarizer)
+    if name == "otsu":
+        return histogram.otsu()
+    return histogram.above(argument) if name == "above" else histogram.top(argument)
 
 
 def mask_at(placed: Array, histogram: JointHistogram, bin_: int) -> Array:

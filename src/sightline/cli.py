@@ -6,7 +6,9 @@ Commands are named by import path, so that `sightline --help` imports neither to
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
 
 from cyclopts import App, Parameter
 
@@ -33,10 +35,10 @@ _COMMANDS = {
     "report": ("write_report", "Write a run's report again."),
     "show": ("show", "Print what a run found."),
     "list": ("list_names", "Data sets, models, methods, metrics and studies that can be named."),
-    "doctor": ("doctor", "Check this installation and say what is missing."),
 }
 
-_EXPORTS = {
+_OTHERS = {
+    "doctor": ("sightline.doctor:doctor", "Versions, devices, fast paths, data: what is here, and what is missing."),
     "export": ("sightline.exporting:export", "A run's maps as DICOM, NIfTI, NPZ, or masks as COCO."),
     "mlflow": ("sightline.exporting.tracking:mlflow", "Log a run to MLflow."),
 }
@@ -45,7 +47,7 @@ for _name, _help in _STUDIES.items():
     app.command(f"sightline.studies.{_name}:{_name}", name=_name, help=_help)
 for _name, (_function, _help) in _COMMANDS.items():
     app.command(f"sightline.commands:{_function}", name=_name, help=_help)
-for _name, (_path, _help) in _EXPORTS.items():
+for _name, (_path, _help) in _OTHERS.items():
     app.command(_path, name=_name, help=_help)
 app.command(
     "sightline.viewer.server:view", name="view", help="Look at a run in the browser, or write it as a static site."
@@ -73,6 +75,7 @@ _train.command("sightline.training.commands:train_contrastive", name="contrastiv
                help="An encoder, by reports or by images alone.")  # fmt: skip
 _train.command("sightline.training.chexpert:train_chexpert", name="chexpert", help="An ensemble, by CheXpert's recipe.")
 app.command(_train)
+app.register_install_completion_command(help="Complete commands and options in this shell (bash, zsh, fish).")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -92,12 +95,25 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         return 1
     except SightlineError as error:
-        print(f"sightline: {error}", file=sys.stderr)
+        print(told(f"sightline: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nsightline: stopped; what is done is kept, and the same command goes on from there", file=sys.stderr)
         return 130
     return outcome if isinstance(outcome, int) else 0
+
+
+def told(message: str) -> str:
+    """A message for standard error: wrapped at the width of a terminal, as it is where it goes to a file or a pipe.
+
+    Paths and commands are not broken, so that they can be copied.
+    """
+    if not sys.stderr.isatty():
+        return message
+    width = max(40, shutil.get_terminal_size().columns - 1)
+    lines = (textwrap.wrap(line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+             for line in message.splitlines())  # fmt: skip
+    return "\n".join("\n".join(some) for some in lines)
 
 
 def _reader_left() -> bool:

@@ -210,52 +210,6 @@ def _torch_registry(name: str) -> Registry[Any] | None:
     return found
 
 
-def doctor() -> int:
-    """Check Python, packages, torch and torchvision, codecs, disk; say what to install.
-
-    Returns 0 if everything needed is there.
-    """
-    console, healthy = Console(), True
-    for module, need, remedy in _NEEDS:
-        there = importlib.util.find_spec(module) is not None
-        healthy &= there or not need
-        mark = "ok" if there else ("MISSING" if need else "absent")
-        console.print(f"{mark:8}{module:14}{'' if there else escape(remedy)}")
-    if importlib.util.find_spec("torch") is not None:
-        healthy &= _doctor_torch(console)
-    free = shutil.disk_usage(Path.cwd()).free / 1e9
-    console.print(f"{'ok' if free > 2 else 'LOW':8}{'disk':14}{free:.0f} GB free here")
-    console.print(f"{'ok':8}{'python':14}{sys.version.split()[0]}")
-    return 0 if healthy else 1
-
-
-_NEEDS = (
-    ("numpy", True, "pip install sightline"),
-    ("cv2", True, "pip install opencv-python-headless"),
-    ("zarr", True, "pip install 'zarr>=3.1'"),
-    ("pydicom", True, "pip install pydicom"),
-    ("openjpeg", False, "pip install pylibjpeg-openjpeg   (JPEG 2000 in DICOM)"),
-    ("gdcm", False, "pip install python-gdcm   (JPEG lossless and JPEG-LS in DICOM)"),
-    ("torch", False, "pip install 'sightline[torch]'   (training and explaining; scoring needs none)"),
-    ("timm", False, "pip install 'sightline[torch]'   (Inception-v4, vision transformers)"),
-    ("torchxrayvision", False, "pip install 'sightline[xrv]'   (its chest X-ray models)"),
-)
-
-
-def _doctor_torch(console: Console) -> bool:
-    import torch
-
-    from sightline.models import vision_ops
-
-    console.print(f"{'ok':8}{'torch':14}{torch.__version__}, {'CUDA' if torch.cuda.is_available() else 'CPU'}")
-    bf16 = torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    speed = "in hardware: --precision bfloat16 pays" if bf16 else "emulated: --precision bfloat16 does not pay"
-    console.print(f"{'ok' if bf16 else 'absent':8}{'bfloat16':14}{speed}; {torch.backends.cpu.get_cpu_capability()}")
-    note = "its operators do not load beside this torch; defined by us" if vision_ops.DEFINED_HERE else "loads"
-    console.print(f"{'ok':8}{'torchvision':14}{note}")
-    return True
-
-
 def write_data(spec: str, *, format: str, out: Path) -> None:
     """Write a data set, for example the phantom, in a published layout.
 

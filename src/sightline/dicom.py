@@ -79,10 +79,15 @@ def size_of(ds: Dataset, path: Path) -> Size:
 
 @_plain_errors()
 def person(path: Path) -> dict[str, str]:
-    """patient, sex, age and projection as a header gives them; '' where it does not."""
+    """patient, sex, age and projection as a header gives them; '' where it does not. Nothing else of a person is read.
+
+    Ages of 90 years and more are told as 90: so old, an age alone can tell who it is.
+    """
     tags = {"patient": "PatientID", "sex": "PatientSex", "age": "PatientAge", "projection": "ViewPosition"}
     ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(tags.values()))
-    return {ours: str(ds.get(tag) or "") for ours, tag in tags.items()}
+    about = {ours: str(ds.get(tag) or "") for ours, tag in tags.items()}
+    years = about["age"].removesuffix("Y")
+    return {**about, "age": "090Y" if years.isdecimal() and int(years) >= 90 else about["age"]}
 
 
 @_plain_errors()

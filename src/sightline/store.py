@@ -108,7 +108,7 @@ class Run:
         """Title, headline numbers with intervals, and where to look on: for notebooks."""
         data, report = self.info.get("dataset", {}), self.path / "report.html"
         lines = [f"{self.info.get('study', 'a run')} on {data['title']}: {data['radiographs']} radiographs of "
-                 f"{data['patients']} patients"] if data else []  # fmt: skip
+                 f"{data['patients']} patients"] if "patients" in data else []  # fmt: skip
         table = ""
         if self.has_table("estimates"):
             rows = self.table("estimates", where=("finding", "average")).to_dict("records")

@@ -7,6 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
+from sightline.binarize import parsed
 from sightline.core import DataError
 from sightline.findings import canonical
 from sightline.protocol import Protocol, adjusted, protocols
@@ -16,8 +17,11 @@ from sightline.store import Run
 def chosen(protocol: str, binarizer: str, smooth: float, thresholds: str, cutoffs: str) -> tuple[Protocol, ...]:
     """The protocols behind a name, with what a user chose instead; thresholds and cutoffs as `thresholds_from`.
 
-    Of a run that was tuned under both protocols each takes its own.
+    Of a run that was tuned under both protocols each takes its own. Errors: `UnknownNameError` for a binarizer that is
+    none.
     """
+    if binarizer:
+        parsed(binarizer)
     found: list[Protocol] = []
     for one in protocols(protocol):
         found += adjusted(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from sightline import geometry
+from sightline import dicom, geometry
 from sightline.core import DataError
 from sightline.data import dataset
 from sightline.data.siim import mask_to_runs, runs_to_mask
@@ -65,6 +65,21 @@ def test_both_spellings_several_regions_and_smaller_images(root: Path) -> None:
     mask = geometry.region(mark)
     assert mask[:, 1:].sum() == 0
     assert mask[:, 0].all()  # nearest to column 1 of 1024, which is marked whole
+
+
+def test_patients_of_a_header_have_pseudonyms_unless_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = "".join(f"f{n},-1\n" for n in range(4))
+    (tmp_path / "train-rle.csv").write_text(f"ImageId,EncodedPixels\n{rows}")
+    for n in range(4):
+        dicom.write(np.zeros((4, 4), np.uint8), tmp_path / f"f{n}.dcm", f"f{n}", patient=f"MRN4711{n // 2}")
+    told = dataset(f"siim:{tmp_path}").radiographs
+    assert "MRN4711" not in repr(told) and len({r.patient for r in told}) == 2
+    named = dataset(f"siim:{tmp_path}?identify=true").radiographs
+    assert [r.patient for r in named] == ["MRN47110", "MRN47110", "MRN47111", "MRN47111"]
+    assert [r.split for r in told] == [r.split for r in named]  # drawn by the id itself
+    monkeypatch.setenv("SIGHTLINE_KEY", "secret")
+    keyed = dataset(f"siim:{tmp_path}").radiographs
+    assert not {r.patient for r in keyed} & {r.patient for r in told}
 
 
 def test_splits_published_or_drawn_by_patient(root: Path) -> None:

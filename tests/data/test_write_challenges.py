@@ -29,7 +29,7 @@ def truths(data: Dataset, finding: str) -> dict[str, np.ndarray]:
 
 def test_siim_comes_back_pixel_by_pixel(tmp_path: Path) -> None:
     source = dataset(PHANTOM)
-    back = dataset(f"siim:{write(source, 'siim', tmp_path / 'siim', progress=False)}")
+    back = dataset(f"siim:{write(source, 'siim', tmp_path / 'siim', progress=False)}?identify=true")
     wanted, found = truths(source, "Pneumothorax"), truths(back, "Pneumothorax")
     assert wanted.keys() == found.keys()
     assert wanted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from sightline import images
 from sightline.core import Array, DataError, Dataset, Mark, Radiograph, Size
 from sightline.data import datasets
 from sightline.data.rsna import FRAME, present
-from sightline.data.splits import divided, published
+from sightline.data.splits import divided, pseudonym, published
 from sightline.data.tables import Table, read_csv
 
 FINDING = "Pneumothorax"
@@ -23,14 +23,15 @@ CITATION = "https://www.kaggle.com/c/siim-acr-pneumothorax-segmentation"
 
 
 @datasets("siim", title="SIIM-ACR Pneumothorax Segmentation 2019", source=f"SIIM-ACR 2019, {CITATION}", license=LICENSE)
-def siim(path: str, missing: str = "keep", split: str = "all") -> Dataset:
+def siim(path: str, missing: str = "keep", split: str = "all", identify: bool = False) -> Dataset:
     """SIIM-ACR: DIR holds train-rle.csv (or stage_2_train.csv) and, in any folder below it, an image per id.
 
     Images are DICOM files (ID.dcm), or PNG or JPEG of the same name. A row of ImageId, EncodedPixels (published with
     and without a blank before the name) is one region, several rows of one id are several; -1 says there is none. Runs
     are relative: each start counts from the end of the run before, column by column, in a frame of 1024 × 1024.
-    A patient is PatientID of the DICOM header; without one, each image. missing: as in `rsna`. split: 'train', 'val',
-    'test' or 'all', by pneumothorax_splits.csv (Image_ID, Split) where it is there, else drawn by patient.
+    A patient is PatientID of the DICOM header, under a pseudonym unless `identify`; without one, each image. missing:
+    as in `rsna`. split: 'train', 'val', 'test' or 'all', by pneumothorax_splits.csv (Image_ID, Split) where it is
+    there, else drawn by patient.
     Errors: `DataError` for a folder or file that is not of this layout, with the row of a region that is none.
     """
     root = Path(path)
@@ -42,11 +43,12 @@ def siim(path: str, missing: str = "keep", split: str = "all") -> Dataset:
     files = {file.stem: file for file in found}
     names, warnings = present(list(regions), files, missing, root)
     radiographs = [_radiograph(root, name, files.get(name), bool(regions[name])) for name in names]
+    chosen = divided(radiographs, published(root / "pneumothorax_splits.csv"), split)
     return Dataset(
         name="siim",
-        spec=f"siim:{path}?missing={missing}&split={split}",
+        spec=f"siim:{path}?missing={missing}&split={split}&identify={str(identify).lower()}",
         findings=(FINDING,),
-        radiographs=divided(radiographs, published(root / "pneumothorax_splits.csv"), split),
+        radiographs=chosen if identify else tuple(map(_hidden, chosen)),
         marks=Regions({name: runs for name, runs in regions.items() if runs}, files),
         readers=("truth",),
         facts={"license": LICENSE, "citation": CITATION, "warnings": tuple(warnings)},
@@ -64,6 +66,12 @@ def _radiograph(root: Path, name: str, file: Path | None, positive: bool) -> Rad
         labels={FINDING: float(positive)},
         facts={key: value for key, value in about.items() if value},
     )
+
+
+def _hidden(radiograph: Radiograph) -> Radiograph:
+    """Under a pseudonym, where a header named the patient."""
+    named = radiograph.patient != radiograph.id
+    return replace(radiograph, patient=pseudonym(radiograph.patient)) if named else radiograph
 
 
 def _regions(table: Table) -> dict[str, list[Array]]:

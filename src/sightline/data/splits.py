@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +30,18 @@ def drawn(patient: str) -> str:
             return name
         at -= share
     return SHARES[-1][0]
+
+
+def pseudonym(patient: str) -> str:
+    """What a patient is called whose id comes from a DICOM header: the same wherever the id is the same.
+
+    Whoever guesses an id can confirm the guess, unless the environment variable SIGHTLINE_KEY holds a secret.
+
+    >>> pseudonym("12345678") == pseudonym("12345678") != pseudonym("12345679")
+    True
+    """
+    key = os.environ.get("SIGHTLINE_KEY", "").encode()
+    return f"p{hmac.new(key, patient.encode(), hashlib.sha256).hexdigest()[:12]}"
 
 
 def published(file: Path) -> dict[str, str]:

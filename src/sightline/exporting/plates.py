@@ -11,12 +11,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from sightline.binarize import cut_at
+from sightline.binarize import parsed
 from sightline.core import Array, DataError, Dataset, Maps, Mark, Radiograph, SaliencyMap
 from sightline.geometry import region
-from sightline.histogram import joint_histogram
 from sightline.placed import predicted_mask
 from sightline.protocol import CORRECTED, Protocol
 from sightline.store import Run, write_text
@@ -152,8 +149,7 @@ def protocol_of(run: Run, binarizer: str = "") -> Protocol:
 
     Errors: `UnknownNameError` for what is no binarizer.
     """
-    pair = joint_histogram(np.array([[0, 1]], np.float32), np.zeros((1, 2), bool), (slice(0, 1), slice(0, 2)))
-    cut_at(pair, binarizer or CORRECTED.binarizer)
+    parsed(binarizer or CORRECTED.binarizer)
     told: Mapping[str, Any] = run.info.get("protocols", {})
     record = dict(told.get(CORRECTED.name) or next(iter(told.values()), {}))
     for name in ("thresholds", "cutoffs"):

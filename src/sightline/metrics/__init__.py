@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from sightline.binarize import parsed
 from sightline.core import UnknownNameError
 from sightline.registry import Entry, Registry
 
@@ -62,8 +63,11 @@ def metric_of(spec: str) -> tuple[Entry[MetricFacts], str]:
 
 
 def marks_metric(spec: str) -> None:
-    """Errors: `UnknownNameError` for what is no metric of a map against a mark."""
-    if metric_of(spec)[0].facts.takes == "glance":
+    """Errors: `UnknownNameError` for what is no metric of a map against a mark, or has no binarizer after its '@'."""
+    entry, binarizer = metric_of(spec)
+    if binarizer and entry.facts.takes != "glance":
+        parsed(binarizer)
+    if entry.facts.takes == "glance":
         raise UnknownNameError(f"{spec!r} compares maps with gaze, not with marks; `sightline gaze` does that")
 
 
