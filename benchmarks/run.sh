@@ -18,3 +18,4 @@ echo "== Methods: memory"; "$PYTHON" "$here/methods_memory.py"
 echo "== Methods: agreement, trained networks"; PYTHONPATH="$peers" "$PYTHON" "$here/oracles.py" trained
 echo "== Trust"; PYTHONPATH="$peers" "$PYTHON" "$here/trust.py"
 echo "== Gaze"; "$PYTHON" "$here/gaze.py"
+echo "== Contrastive pre-training"; "$PYTHON" "$here/pretraining.py"

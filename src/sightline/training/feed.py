@@ -28,6 +28,11 @@ class Wait:
         """Of the time between batches; 0 before any."""
         return self.waited / self.total if self.total > 0 else 0.0
 
+    @property
+    def facts(self) -> dict[str, float]:
+        """For run.json."""
+        return {"share": round(self.share, 4), "seconds": round(self.total, 2)}
+
 
 def ahead(items: Iterable[T], make: Callable[[T], U], wait: Wait, depth: int = DEPTH) -> Iterator[U]:
     """`make(item)` of each item, in order, made by one thread up to `depth` items before it is asked for.

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from sightline.models.randomize import blocks
 from sightline.models.triples import Triples
 from sightline.store import Run
 from sightline.training.augment import augment
+from sightline.training.feed import Wait, ahead
 from sightline.training.team import Team
 
 Precision = Literal["float32", "bfloat16"]
@@ -137,6 +139,7 @@ def train(team: Team, out: Path, model: Model, examples: Examples, recipe: Recip
     steps = max(1, len(examples.train) // recipe.batch)
     seen = [math.nan if (loss := h.get("val_loss")) is None else loss for h in state.history]  # of every process
     quality_seen = [math.nan if (q := h["val_auroc"]) is None else q for h in state.history]
+    wait = Wait()
     with progress() as bar:
         before = round(steps * state.done / recipe.stretches)
         task = bar.add_task("train", total=steps * recipe.epochs, completed=before, unit="batches")
@@ -146,9 +149,10 @@ def train(team: Team, out: Path, model: Model, examples: Examples, recipe: Recip
             if tired or (recipe.schedule == "plateau" and stale >= GIVE_UP):
                 break
             with randomness(recipe, index) as generator:
-                for share, rows in batches(examples.train, recipe, index):
+                drawn = partial(_drawn, examples, recipe, generator)
+                for share, rows, images, marks in ahead(batches(examples.train, recipe, index), drawn, wait):
                     alone = round(share * steps * recipe.epochs) < recipe.warm_up
-                    losses.append(_step(course, rows, rate(recipe, share, halvings), generator, alone))
+                    losses.append(_step(course, rows, images, marks, rate(recipe, share, halvings), alone))
                     bar.advance(task)
             state.done = index + 1
             result = validate(team, model, examples, recipe.batch)
@@ -156,6 +160,7 @@ def train(team: Team, out: Path, model: Model, examples: Examples, recipe: Recip
             loss = float(np.mean(losses)) if losses else math.nan
             if team.rank == 0:
                 _conclude(out, course, record, loss, *result)
+                note(out, data_wait=wait.facts)
             quality = _mean(result[1], recipe.select)
             quality_seen.append(quality)
             bar.update(task, description=f"train (loss {loss:.3f}, validation AUROC {quality:.3f})")
@@ -302,15 +307,23 @@ def groups(model: Model, recipe: Recipe) -> list[dict[str, Any]]:
     return [{"params": made[at], "scale": recipe.layer_decay**at, "head": at == 0} for at in kept]
 
 
-def _step(course: Course, rows: Array, rate: float, generator: torch.Generator, alone: bool) -> float:
+def _drawn(
+    examples: Examples, recipe: Recipe, generator: torch.Generator, one: tuple[float, Array]
+) -> tuple[float, Array, Tensor, Tensor | None]:
+    """(share of the training done, rows, images (B, side, side), marks (B, F, g, g)) of a batch."""
+    share, rows = one
+    images, marks = examples.images(rows), examples.marked(rows)
+    if recipe.augmented:
+        images, marks = augment(images, generator, marks)
+    return share, rows, images, marks
+
+
+def _step(course: Course, rows: Array, images: Tensor, marks: Tensor | None, rate: float, alone: bool) -> float:
     """One batch, shared out over the team. Returns the loss of this process's share. alone: the head learns alone."""
     model, recipe, team, device = course.model, course.recipe, course.team, course.model.device
     course.net.train(not course.head)  # where the head learns alone, the rest stays as it is, statistics included
     for name in course.head:
         model.net.get_submodule(name).train()
-    images, marks = course.examples.images(rows), course.examples.marked(rows)  # (B, side, side), (B, F, g, g)
-    if recipe.augmented:
-        images, marks = augment(images, generator, marks)
     mine = slice(team.rank, None, team.size)
     x = model.normalize(images[mine].to(device)).contiguous(memory_format=course.layout)
     for group in course.optimizer.param_groups:

@@ -242,7 +242,7 @@ def _train(team: Team, out: Path, model: Model, net: Pair, pairs: Pairs, recipe:
                 better = facts["val_loss"] < best or epoch == 0
                 record = TrainingRecord(f"{data}, by reports without labels", 1.0, recipe.seed, epoch + 1)
                 _conclude(out, model, net, optimizer, pairs, history, record, better, min(best, facts["val_loss"]))
-                note(out, data_wait={"share": round(wait.share, 4), "seconds": round(wait.total, 2)})
+                note(out, data_wait=wait.facts)
             best = min(best, facts["val_loss"])
             bar.update(task, description=f"pre-train (loss {facts['loss']:.3f}, validation {facts['val_loss']:.3f})")
             team.wait()
