@@ -33,7 +33,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 PICTURES = DOCS / "figures" / "methods"
 DATA = "phantom:300?split=test&size=320"
 HEIGHT = 250
-COLORS = 96
+COLORS = 160
 TITLES = {
     "cam": "Features, weighed",
     "gradient": "Gradients of the input",
