@@ -77,3 +77,16 @@ def test_levels_are_means_of_every_comparison() -> None:
 )  # fmt: skip
 def test_what_an_interval_says(low: float, high: float, below: bool, wanted: str) -> None:
     assert verdict({"low": low, "high": high}, below) == wanted
+
+
+def test_what_comes_back_is_compared_with_what_networks_trained_on_marks_bring_back() -> None:
+    mine, net = similarity(0.1, 0.6, 0.3), similarity(0.1, 0.8, 0.2)
+    net = net[net["kind"].isin(["repeatability", "pair"])].assign(
+        method="localizer/net-1-unet/own", versus="net-2-unet"
+    )
+    rows = verdicts(pd.concat([mine, net], ignore_index=True)).set_index("criterion")
+    row = rows.loc["repeatability-ceiling"]
+    assert (row["method"], row["verdict"], row["n"], row["patients"]) == ("m", "fails", 60, 30)
+    assert row["mean"] == pytest.approx(-0.2, abs=0.03) and row["chance"] == pytest.approx(0.8, abs=0.02)
+    assert set(rows.loc["repeatability", "method"]) == {"m", "localizer/net-1-unet/own"}
+    assert "repeatability-ceiling" not in set(verdicts(mine)["criterion"])

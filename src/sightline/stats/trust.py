@@ -36,7 +36,8 @@ def verdicts(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     randomization: the last stage of the cascade from the logits down; below chance the map forgot what the network
     forgot ('passes' if the whole interval is); label-randomization: the same network trained on labels dealt anew.
     complexity: at that stage the entropy of the map should have risen. repeatability and reproducibility: above chance
-    the map comes back.
+    the map comes back. repeatability-ceiling and reproducibility-ceiling: the same less that of the networks trained on
+    marks (methods 'localizer/...'), on the same cases; 'chance' is then their level, and nothing is expected above.
     Columns: criterion, protocol, measure, method, versus, level, chance, mean, low, high, n, patients, verdict. A
     verdict is 'passes', 'fails', 'undecided', or 'not estimable' with fewer than two patients.
     """
@@ -45,6 +46,7 @@ def verdicts(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     last = last[last["step"] == last.groupby(["kind", "order"])["step"].transform("max")]
     compared = last.join(chance, on=_CASE)
     compared.loc[compared["kind"] == "complexity", "chance"] = 0.0  # a rise is compared with none
+    compared = pd.concat([compared, _below_ceiling(compared)], ignore_index=True)
     rows = []
     for key, part in compared.groupby(["kind", "protocol", "measure", "method", "versus"], sort=False):
         kind = str(_tuple(key)[0])
@@ -53,6 +55,16 @@ def verdicts(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         means = {"level": float(part["value"].mean()), "chance": float(part["chance"].mean())}
         rows.append({**head, **means, **gap, "verdict": verdict(gap, below=kind in _BELOW)})
     return pd.DataFrame(rows)
+
+
+def _below_ceiling(compared: pd.DataFrame) -> pd.DataFrame:
+    """Rows of methods that came back, or not, with the mean of the localizers' on the same case in place of chance."""
+    again = compared[compared["kind"].isin(["repeatability", "reproducibility"])]
+    of_marks = again["method"].str.startswith("localizer/")
+    key = ["kind", *_CASE[1:]]
+    ceiling = again[of_marks].groupby(key)["value"].mean().rename("chance")
+    rows = again[~of_marks].drop(columns="chance").join(ceiling, on=key)
+    return rows[rows["chance"].notna()].assign(kind=rows["kind"] + "-ceiling")
 
 
 def verdict(gap: dict[str, float], below: bool) -> str:
