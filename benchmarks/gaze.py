@@ -1,4 +1,4 @@
-"""Gaze at the size of Eye-Gaze-CXR: densities, measures and the raw table, wall seconds.
+"""Gaze at the size of Eye-Gaze-CXR: densities, measures and the raw table, wall and CPU seconds.
 
     python benchmarks/gaze.py [densities|measures|raw ...]
 
@@ -31,6 +31,19 @@ FILMS, FIXATIONS, SAMPLES = 1083, 48_959, 1_498_953
 SIZE = (3056, 2544)
 
 
+class Clock:
+    """Wall and CPU seconds since it was made."""
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter(), time.process_time()
+
+    def told(self, per: float = 1.0, unit: str = "s") -> str:
+        """Both, divided by `per`."""
+        wall, cpu = ((now() - then) / per for now, then in zip((time.perf_counter, time.process_time), self.began,
+                                                               strict=True))  # fmt: skip
+        return f"{wall:.2f} {unit} ({cpu:.2f} of CPU)"
+
+
 def a_gaze(rng: np.random.Generator, count: int, size: tuple[int, int] = SIZE) -> Gaze:
     places = rng.normal(0.5, 0.17, (count, 2)).clip(0, 0.999) * np.array(size)
     return Gaze.of("a", "b", size, places, np.arange(count) * 0.3, rng.gamma(2, 0.12, count), 127.0)
@@ -41,22 +54,22 @@ def densities() -> None:
     counts = np.diff(np.sort(rng.integers(0, FIXATIONS, FILMS - 1)), prepend=0, append=FIXATIONS)
     some = [a_gaze(rng, max(1, int(count))) for count in counts]
     for name in ("published", "corrected"):
-        start = time.perf_counter()
+        clock = Clock()
         for gaze in some:
             density(gaze, KERNELS[name], grid(gaze.size))
-        print(f"{FILMS} densities, {name}, 256 cells along the longer side: {time.perf_counter() - start:.2f} s")
+        print(f"{FILMS} densities, {name}, 256 cells along the longer side: {clock.told()}")
     gaze = some[3]
     counted = np.zeros(SIZE)
     np.add.at(counted, tuple(gaze.places.astype(int).T), 1)
-    start = time.perf_counter()
+    clock = Clock()
     slow = gaussian_filter(counted, 150.0)
-    took = time.perf_counter() - start
+    took = clock.told()
     shape = grid(SIZE)
     exact = cut(slow / slow.sum(), Frame.whole(SIZE), shape) * (SIZE[0] * SIZE[1] / shape[0] / shape[1])
     ours = density(gaze, KERNELS["published"], shape)
     correlation = np.corrcoef(ours.ravel(), exact.ravel())[0, 1]
     off = np.abs(ours - exact).sum() / 2
-    print(f"one by scipy at {SIZE[0]} × {SIZE[1]}: {took:.2f} s; correlation {correlation:.7f}, {off:.1e} of the mass")
+    print(f"one by scipy at {SIZE[0]} × {SIZE[1]}: {took}; correlation {correlation:.7f}, {off:.1e} of the mass")
 
 
 def measures() -> None:
@@ -64,12 +77,12 @@ def measures() -> None:
     readings = [r for r in (Reading.of(a_gaze(rng, 45), KERNELS["corrected"]) for _ in range(21)) if r is not None]
     others = Others(*(np.mean([part(r) for r in readings[1:]], 0) for part in (_density, _fixated, _scores)))
     values = rng.random(GRID)
-    start, rounds = time.perf_counter(), 50
+    clock, rounds = Clock(), 50
     for _ in range(rounds):
         glance = Glance(Seen(values), readings[0].density, readings[0].fixated, others, _middle())
         for name in MEASURES:
             metrics[name](glance)
-    print(f"{len(MEASURES)} measures of one map and density: {1000 * (time.perf_counter() - start) / rounds:.1f} ms")
+    print(f"{len(MEASURES)} measures of one map and density: {clock.told(rounds / 1000, 'ms')}")
 
 
 def _density(r: Reading) -> Array:
@@ -98,10 +111,10 @@ def raw() -> None:
 
 def read(file: str) -> None:
     before = _peak()
-    start = time.perf_counter()
+    clock = Clock()
     samples = read_samples(Path(file), "DICOM_ID", COLUMNS, "SESSION_ID")
-    took, peak = time.perf_counter() - start, _peak()
-    print(f"read in {took:.2f} s; {peak:.0f} MB at most, {before:.0f} before; {len(samples.names)} films")
+    took, peak = clock.told(), _peak()
+    print(f"read in {took}; {peak:.0f} MB at most, {before:.0f} before; {len(samples.names)} films")
 
 
 def _peak() -> float:
