@@ -100,8 +100,12 @@ def test_a_run_shows_its_headline(tmp_path: Path, toy_data: sl.Dataset) -> None:
     html = run._repr_html_()
     row = run.table("estimates").query("metric == 'iou' and finding == 'average'").iloc[0]
     assert f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}] {row['n']}" in html
-    assert "12 radiographs of 6 patients" in html and (run.path / "report.html").as_uri() in html
+    assert (
+        "radiographs: 12, patients: 6" in html
+        and "mean over findings" in html
+        and (run.path / "report.html").as_uri() in html
+    )
     assert f"sightline view {run.path}" in html
     edema = Estimates(run.table("estimates"), finding="Edema", metrics=("hit",))._repr_html_()
-    assert "<th" in edema and "iou" not in edema
+    assert "<th" in edema and "iou" not in edema and "Edema, mean" in edema
     assert sl.Estimates is Estimates

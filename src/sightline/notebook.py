@@ -28,7 +28,7 @@ AROUND = ((33, 82, 163), (150, 186, 224), (244, 244, 242), (232, 160, 122), (176
 SIDE = 220
 """Pixels of the longer side of a picture."""
 SHOWN = ("iou", "hit", "pixel-auroc")
-_TABLE = "border-collapse:collapse;font-variant-numeric:tabular-nums"
+_TABLE = "border-collapse:collapse;font-size:inherit;font-variant-numeric:tabular-nums"
 _CELL = "padding:2px 10px;text-align:{}"
 
 
@@ -117,7 +117,7 @@ class Estimates:
 
 
 def estimates_html(rows: Sequence[Mapping[Any, Any]], metrics: Sequence[str] = ()) -> str:
-    """Rows with protocol, source, metric, mean, low, high, n as one table per protocol."""
+    """Rows of one finding, with protocol, source, metric, mean, low, high, n, as one table per protocol."""
     if not rows:
         return "<p>no estimates</p>"
     there = dict.fromkeys(str(r["metric"]) for r in rows)
@@ -135,7 +135,9 @@ def _one(protocol: str, rows: Sequence[Mapping[Any, Any]], metrics: Sequence[str
         + "</tr>"
         for source in dict.fromkeys(source for source, _ in cells)
     )
-    caption = f"{escape(protocol)} protocol: mean [95 % interval], n"
+    findings = dict.fromkeys(str(r["finding"]) for r in rows)
+    of = "mean over findings" if list(findings) == ["average"] else f"{', '.join(findings)}, mean"
+    caption = f"{escape(protocol)} protocol: {escape(of)} [95 % interval], n"
     head = f'<thead><tr><th style="{left}">source</th>{heads}</tr></thead>'
     return (
         f'<table style="{_TABLE}"><caption style="text-align:left;padding:2px 10px">{caption}</caption>'

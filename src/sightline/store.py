@@ -107,8 +107,8 @@ class Run:
     def _repr_html_(self) -> str:
         """Title, headline numbers with intervals, and where to look on: for notebooks."""
         data, report = self.info.get("dataset", {}), self.path / "report.html"
-        lines = [f"{self.info.get('study', 'a run')} on {data['title']}: {data['radiographs']} radiographs of "
-                 f"{data['patients']} patients"] if "patients" in data else []  # fmt: skip
+        lines = [f"{self.info.get('study', 'a run')} on {data['title']}; radiographs: {data['radiographs']}, "
+                 f"patients: {data['patients']}"] if "patients" in data else []  # fmt: skip
         table = ""
         if self.has_table("estimates"):
             rows = self.table("estimates", where=("finding", "average")).to_dict("records")

@@ -20,7 +20,7 @@ from sightline.record import describe
 from sightline.store import Run, write_maps
 
 SIZE = (40, 48)
-FINDINGS = ("Edema", "Pleural Effusion")
+FINDINGS = ("Lung Opacity", "Pleural Effusion")
 CROP = Frame(SIZE, (0.0, 4.0, 40.0, 44.0))
 PLANTED = {
     "PatientName": "Roe^Secret", "PatientID": "MRN77001122", "PatientBirthDate": "19310203", "PatientSex": "F",
@@ -74,7 +74,7 @@ def write_data(root: Path, suffix: str, count: int = 3) -> Path:
     """A `folder:` data set of films with masks of two findings that overlap."""
     for folder in ("images", *(f"masks/{f}" for f in FINDINGS)):
         (root / folder).mkdir(parents=True)
-    rows = ["image,patient,view,Edema,Pleural Effusion"]
+    rows = ["image,patient,view,Lung Opacity,Pleural Effusion"]
     for n in range(count):
         if suffix == ".dcm":
             write_original(root / f"images/film{n}.dcm", n)
@@ -97,7 +97,7 @@ def make_run(root: Path, suffix: str = ".dcm", frame: Frame = CROP, both: bool =
     run = describe(run, data, chosen, title="A run to export")
     ids, rng = [r.id for r in data.radiographs], np.random.default_rng(7)
     maps = [
-        SaliencyMap(i, f, "net/grad-cam", rng.normal(size=(5, 5)).astype(np.float32), frame, 0.1 + 0.2 * k)
+        SaliencyMap(i, f, "net/grad-cam", np.float32(rng.normal(size=(5, 5)) * (1, 0.001)[k]), frame, 0.1 + 0.2 * k)
         for i in ids for k, f in enumerate(FINDINGS)
     ]  # fmt: skip
     flat = np.ones((5, 5), np.float32)

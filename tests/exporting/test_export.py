@@ -81,8 +81,8 @@ def test_maps_of_another_tool_are_exported_too(dicom_run: sl.Run, exported, tmp_
 
 
 def test_nifti_lies_as_its_affine_says(dicom_run: sl.Run, exported) -> None:
-    image = nibabel.load(exported("dicom", "nifti") / "maps/net/grad-cam/film0__Edema.nii.gz")
-    m = dicom_run.map("net/grad-cam", "film0", "Edema")
+    image = nibabel.load(exported("dicom", "nifti") / "maps/net/grad-cam/film0__Lung Opacity.nii.gz")
+    m = dicom_run.map("net/grad-cam", "film0", "Lung Opacity")
     np.testing.assert_array_equal(image.get_fdata(dtype=np.float32)[:, :, 0].T, place_whole(m.values, m.frame))
     assert nibabel.aff2axcodes(image.affine) == ("L", "I", "P")  # columns to the patient's left, rows to the feet
     assert np.linalg.det(image.affine) == pytest.approx(1)
@@ -114,9 +114,9 @@ def test_coco_opens_and_holds_every_mask(dicom_run: sl.Run, exported) -> None:
 
 
 def test_another_binarizer_fewer_findings(dicom_run: sl.Run, tmp_path: Path) -> None:
-    export(dicom_run.path, format="coco", out=tmp_path / "out", findings="Edema", binarizer="top:0.1")
+    export(dicom_run.path, format="coco", out=tmp_path / "out", findings="Lung Opacity", binarizer="top:0.1")
     told = json.loads((tmp_path / "out/annotations.json").read_text())
-    assert [c["name"] for c in told["categories"]] == ["Edema"]
+    assert [c["name"] for c in told["categories"]] == ["Lung Opacity"]
     areas = [a["area"] for a in told["annotations"] if a["source"] == "net/grad-cam"]
     assert all(abs(a - 0.1 * 40 * 40) < 20 for a in areas) and len(areas) == 3
 
@@ -165,7 +165,7 @@ def test_a_folder_with_something_else_is_left_alone(dicom_run: sl.Run, tmp_path:
     with pytest.raises(DataError, match="not empty"):
         export(dicom_run.path, format="npz", out=tmp_path)
     with pytest.raises(DataError, match="other options"):
-        export(dicom_run.path, format="npz", out=exported("dicom", "npz"), findings="Edema")
+        export(dicom_run.path, format="npz", out=exported("dicom", "npz"), findings="Lung Opacity")
 
 
 def test_names_cannot_lead_out_of_the_folder(dicom_run: sl.Run, tmp_path: Path) -> None:

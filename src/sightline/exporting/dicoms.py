@@ -123,7 +123,11 @@ def _parametric(m: SaliencyMap, shown: Film, export: Export) -> Dataset:
         contains_recognizable_visual_features=False, content_label=_label(m.finding),
         content_description=f"{m.source}: {m.finding}; {export.protocol.name} protocol"[:64],
         series_description=m.source[:64], derived_pixel_contrast=DerivedPixelContrastValues.NONE,
-        voi_lut_transformations=[VOILUTTransformation(_short((low + high) / 2), _short(high - low) or 1.0)],
+        voi_lut_transformations=[
+            VOILUTTransformation(
+                _short((low + high) / 2), _short(high - low) or 1.0, voi_lut_function="LINEAR_EXACT"  # of any width
+            )
+        ],
     )  # fmt: skip
     if outside is not None:
         made.FloatPixelPaddingValue = made.FloatPixelPaddingRangeLimit = outside
