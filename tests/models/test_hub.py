@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from sightline.core import DataError, SightlineError
-from sightline.models import hub
+from sightline.models import hub, open_model
 from sightline.models.hub import PUBLISHED, HubWords, hub_text, keep_text, saved_text
+from sightline.studies.beginnings import body_of
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "no", "there", "is", "small", "left", "effusion", "edema", "."]
 
@@ -104,3 +105,31 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(SightlineError, match=r"pip install 'sightline\[text\]'"):
         hub_text(PUBLISHED)
+
+
+def test_weights_that_a_zoo_publishes_begin_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    make = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, **k: make(name, **{**k, "pretrained": False}))
+    torch.manual_seed(3)
+    begun = body_of("timm:resnet10t", open_model("timm:resnet10t?side=64", ["Edema"], seed=1))
+    torch.manual_seed(3)
+    theirs = make("resnet10t").state_dict()
+    own = begun.net.state_dict()
+    assert all(torch.equal(own[k], theirs[k]) for k in own if not k.startswith("fc."))
+    assert own["fc.weight"].shape[0] == 1
+
+
+@pytest.mark.parametrize("spec", ["timm:resnet10t", "torchvision:resnet18"])
+def test_weights_out_of_reach_are_no_reason_to_begin_at_random(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+    import torchvision
+
+    def gone(*given: object, **named: object) -> None:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(timm, "create_model", gone)
+    monkeypatch.setattr(torchvision.models, "get_model", gone)
+    with pytest.raises(DataError, match=r"cannot be had .OSError.; fetch them where there is a network"):
+        hub.fetched(spec)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +11,14 @@ import pytest
 import torch
 
 import sightline as sl
+from sightline import cli
 from sightline.core import DataError
 from sightline.metrics.classification import auroc
 from sightline.models import open_model, state_hash
 from sightline.models.checkpoint import save_checkpoint
 from sightline.reading import narrate_run
 from sightline.report import report
+from sightline.report.view import View
 from sightline.store import Run
 from sightline.studies import beginnings
 from sightline.studies.beginnings import RANDOM, body_of, settled
@@ -150,6 +154,25 @@ def test_grids_that_cannot_be(tmp_path: Path, other: dict[str, object], said: st
     named = {**SMALL, "inits": (f"mine={tmp_path / 'x.pt'}",), "methods": (), **other}
     with pytest.raises(DataError, match=said):
         pretraining(**named, out=tmp_path / "run")  # type: ignore[arg-type]
+
+
+def test_every_module_that_a_command_names_is_there() -> None:
+    """Defect (h): the entry script imported modules that were not in the repository."""
+    text = Path(cli.__file__).read_text("utf-8")
+    named = set(re.findall(r'"(sightline[\w.]*):(\w+)"', text)) | {(f"sightline.studies.{n}", n) for n in cli._STUDIES}
+    assert ("sightline.training.commands", "train_contrastive") in named
+    for module, function in sorted(named):
+        assert hasattr(importlib.import_module(module), function), (module, function)
+
+
+def test_no_column_is_a_network_that_was_never_trained(finished: Path) -> None:
+    """Defect (a) again, in the report: whatever was not trained is called so, and no cell of the grid is."""
+    run = Run.open(finished)
+    view = View.of(run)
+    cells = {row["model"] for row in run.info["shown"]}
+    assert len(cells) == 3 * 2 and not cells & set(view.untrained)
+    bare = open_model(str(finished / "training" / "pretraining-reports" / "best.pt"))
+    assert bare.training is None  # pre-trained, its head at random: wherever it is compared as it is, it is a control
 
 
 def test_cells_are_named_by_what_they_are() -> None:
