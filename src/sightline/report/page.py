@@ -159,7 +159,7 @@ def sections(
 
     made = [
         Section("trust", "May the maps be trusted?", [
-            Block(tables=_there(trust.summary(view)), open=True),
+            Block(tables=_there(trust.summary(view), trust.ceilings(view)), open=True),
             block("cascade", ()), block("agreement", _there(trust.measures(view))),
             block("utility", _there(trust.floor_and_ceiling(view))),
             Block(tables=trust.robust(view), open=True), Block(tables=_there(trust.beside(view))),
