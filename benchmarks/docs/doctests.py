@@ -7,15 +7,17 @@ from typing import Any
 
 import griffe
 
+_ERRORS = re.compile(r"\s+Errors: (?=`)")
 _EXAMPLE = re.compile(r"(?:^[ ]*>>> .*\n?(?:^[ ]*\S.*\n?)*)+", re.MULTILINE)
 
 
 def fenced(text: str) -> str:
-    """Put every example, its answer included, between fences.
+    """Put every example, its answer included, between fences, and what is raised into a paragraph of its own.
 
     >>> fenced("Add.\\n\\n>>> 1 + 1\\n2\\n")
     'Add.\\n\\n```pycon\\n>>> 1 + 1\\n2\\n```\\n'
     """
+    text = _ERRORS.sub("\n\n**Errors.** ", text)
     return _EXAMPLE.sub(lambda found: f"```pycon\n{found[0].rstrip()}\n```\n", text)
 
 

@@ -1,0 +1,94 @@
+"""Figures of phantom runs for the pages of the studies: copied out of a run's folder, with what they are of.
+
+    python benchmarks/docs/figures.py RUN...
+
+A run's study says which page it serves: what stands there between the two comments is written anew from run.json.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from sightline.store import Run
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+BEGIN, END = "<!-- figures of a phantom run -->", "<!-- end of the figures -->"
+CHOSEN = {
+    "localization": ("localization", "decrease", "size", "shapes", "example-1", "example-7"),
+    "trust": ("cascade", "agreement", "utility"),
+    "gaze": ("gaze", "correctness", "regions"),
+    "pretraining": ("curves", "gains", "comparison"),
+    "selfexplain": ("comparison", "differences", "budget", "example-1"),
+}
+"""Of the figures of a report, those that its page shows, where the run has them."""
+
+
+def section(run: Run) -> str:
+    """The lines between the comments: what the figures are of, then each with its caption."""
+    study = str(run.info["study"])
+    lines = [BEGIN, "", "## On the phantom", "", _told(run.info), ""]
+    said = captions((run.path / "report.html").read_text("utf-8"))
+    for name in CHOSEN[study]:
+        file = run.path / "figures" / f"{name}.svg"
+        if file.exists():
+            target = f"{study}-{name}.svg"
+            shutil.copyfile(file, DOCS / "figures" / target)
+            caption = said.get(name, "")
+            lines += [
+                "<figure>",
+                f'<img class="plot" src="../figures/{target}" alt="{name}" loading="lazy">',
+                f"<figcaption>{caption}</figcaption>",
+                "</figure>",
+                "",
+            ]
+    return "\n".join([*lines, END])
+
+
+def captions(report: str) -> dict[str, str]:
+    """Figure -> its caption in the report, without its number and links."""
+    found = {}
+    for figure in re.findall(r"<figure.*?</figure>", report, re.DOTALL):
+        name = re.search(r'figures/([\w-]+)\.svg|id="([\w-]+)-hatch"', figure)
+        caption = re.search(r"<figcaption[^>]*>(.*?)</figcaption>", figure, re.DOTALL)
+        if name and caption:
+            text = re.sub(r"<a .*?</a>|</?(?!code)[a-z]+[^>]*>", "", caption[1].replace("<br>", " · "))
+            found[name[1] or name[2]] = re.sub(r"^Figure \d+\.\s*", "", " ".join(text.split()))
+    return found
+
+
+def _told(info: dict[str, Any]) -> str:
+    data = info["dataset"]
+    learned = [(m["name"], m["training"]) for m in info.get("models", ()) if m.get("training")]
+    each = [f"{name} learned from `{t['data']}` (validation AUROC {t['val_auroc'] or 0:.2f})" for name, t in learned]
+    trained = f" Networks: {'; '.join(each)}." if each else ""
+    return (
+        f"Figures of the report on `{data['spec']}`: {data['radiographs']} rendered films of {data['patients']} "
+        f"patients who do not exist; readers, gaze and reports are simulated.{trained} They show what the study tells, "
+        "not how methods do on patients."
+    )
+
+
+def put(page: Path, text: str) -> None:
+    """Write the section into a page: where it stood before, else before its limits."""
+    old = page.read_text()
+    if BEGIN in old:
+        new = re.sub(f"{BEGIN}.*?{END}", lambda _: text, old, flags=re.DOTALL)
+    else:
+        new = old.replace("## Limits", f"{text}\n\n## Limits", 1)
+    page.write_text(new)
+
+
+def main(paths: list[str]) -> None:
+    for path in paths:
+        run = Run.open(path)
+        page = DOCS / "studies" / f"{run.info['study']}.md"
+        put(page, section(run))
+        print(page)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
