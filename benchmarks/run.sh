@@ -19,3 +19,4 @@ echo "== Methods: agreement, trained networks"; PYTHONPATH="$peers" "$PYTHON" "$
 echo "== Trust"; PYTHONPATH="$peers" "$PYTHON" "$here/trust.py"
 echo "== Gaze"; "$PYTHON" "$here/gaze.py"
 echo "== Contrastive pre-training"; "$PYTHON" "$here/pretraining.py"
+echo "== Viewer"; "$PYTHON" "$here/viewer.py"

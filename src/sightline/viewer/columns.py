@@ -24,7 +24,7 @@ from sightline.store import STATUSES, Run, write_text
 from sightline.viewer.atlas import Atlas, batches, codes
 from sightline.web.pixels import pack
 
-FORM = 1
+FORM = 2
 """Of the files written here; another number makes them anew."""
 NOTHING = 255
 """Status of a case for which a source has no map and owes none."""
@@ -99,7 +99,12 @@ class _Writer:
         arrays["area"] = areas
         (self.folder / "cases.bin").write_bytes(pack(facts, arrays))
         write_text(self.folder / "failures.json", json.dumps(fates.failures))
-        index = {"stamp": stamp, **_about(self.atlas), "columns": scores, "failed": fates.counts(self.atlas.sources)}
+        index = {
+            "stamp": stamp,
+            **_about(self.atlas, scores),
+            "columns": scores,
+            "failed": fates.counts(self.atlas.sources),
+        }
         write_text(self.folder / "index.json", json.dumps(index, allow_nan=False))
 
     # -- maps: what became of them --------------------------------------------------------------------------------
@@ -280,16 +285,16 @@ def _split(folder: Path, name: str, array: Array) -> None:
         (folder / name / f"{number}.bin").write_bytes(np.ascontiguousarray(row).tobytes())
 
 
-def _about(atlas: Atlas) -> dict[str, Any]:
+def _about(atlas: Atlas, scores: list[dict[str, Any]]) -> dict[str, Any]:
     """What the first page needs: names, and what they mean."""
     run, info = atlas.run, atlas.run.info
     view = View.of(run) if run.has_table("estimates") else View(run, "")
     untrained = view.untrained
     data = info.get("dataset", {})
-    metrics = list(view.metrics)
-    if run.has_table("estimates"):
-        metrics = list(dict.fromkeys([*metrics, *view.estimates["metric"]]))
-    records = info.get("protocols", {})
+    first = {"iou": 0, "hit": 1}
+    metrics = sorted(dict.fromkeys(s["metric"] for s in scores), key=lambda m: ("@" in m, first.get(m, 2)))
+    protocols = dict.fromkeys(s["protocol"] for s in scores)
+    records = {name: r for name, r in info.get("protocols", {}).items() if name in protocols or not protocols}
     return {
         "title": info.get("title") or info.get("study", "run"),
         "run": run.path.resolve().name,
@@ -304,7 +309,7 @@ def _about(atlas: Atlas) -> dict[str, Any]:
             {"name": s, "label": view.label(s), "kind": "control" if _head(s) in untrained else source_kind(s)}
             for s in atlas.sources
         ],
-        "protocols": sorted(records, key=lambda name: name != view.protocol),
+        "protocols": sorted({**protocols, **records}, key=lambda name: name != "corrected"),
         "binarizers": {name: {"all": r.get("binarizer", "otsu"), "by": dict(r.get("thresholds", ()))}
                        for name, r in records.items()},
         "metrics": [{"name": m, "title": title(m), "higher": higher_is_better(m), "worst": _worst(m)} for m in metrics],
@@ -313,7 +318,7 @@ def _about(atlas: Atlas) -> dict[str, Any]:
         "regions": list(atlas.data.regions) if atlas.data else [],
         "statuses": list(STATUSES),
         "cutoffs": _cutoffs(run),
-        "best": view.best if metrics else None,
+        "best": view.best if run.has_table("estimates") else None,
     }  # fmt: skip
 
 

@@ -9,11 +9,29 @@ import { Gaze } from "./gaze.js";
 import { bar, scoreTable } from "./parts.js";
 import { Placed, fromRuns, place } from "./place.js";
 import { go, here, link, number, tweak } from "./state.js";
+import { OUTCOMES } from "./store.js";
 
 const MASKS = [[214, 79, 176], [90, 160, 255], [255, 170, 60], [120, 210, 90], [240, 90, 90], [170, 130, 250]];
 const READERS = ["#f08a34", "#f2c53d", "#ff7aa8", "#b9e04c"];
 const TRUTH = "#2fd6c2";
 const DRAWN = 640; // pixels along the longer side at which a map is colored
+
+/** Names of regions, each at the top of its outline. */
+function named(context, film, regions) {
+  context.font = "12px system-ui, sans-serif";
+  context.textAlign = "center";
+  context.lineWidth = 3;
+  context.strokeStyle = "rgb(0 0 0 / 70%)";
+  context.fillStyle = "#e4ebf1";
+  for (const { name, contours } of regions) {
+    const points = contours.flat();
+    if (!points.length) continue;
+    const top = points.reduce((a, b) => (b[0] < a[0] ? b : a));
+    const [x, y] = film.toScreen(...top);
+    context.strokeText(name, x, y + 16);
+    context.fillText(name, x, y + 16);
+  }
+}
 
 export class CasePage {
   constructor(store, gallery) {
@@ -279,8 +297,10 @@ export class CasePage {
   common(state) {
     const { loaded, store } = this;
     const layers = [];
-    if (state.regions)
+    if (state.regions) {
       layers.push({ kind: "contours", contours: loaded.regions.flatMap((r) => r.contours), color: "#c9d3dc", width: 1, dash: [4, 4] });
+      layers.push({ kind: "custom", draw: (context, film) => named(context, film, loaded.regions) });
+    }
     const gaze = loaded.gaze.find((g) => g.reader === state.gaze);
     if (gaze) {
       const time = state.time ?? gaze.end;
@@ -347,7 +367,7 @@ export class CasePage {
       el("span", { class: "muted" }, [store.patientOf(n), store.views[Math.floor(n / store.F)], store.splits[Math.floor(n / store.F)]]
         .filter(Boolean).join(" · ")),
       !Number.isNaN(p) && el("span", { class: [1, 2].includes(this.loaded.columns.outcome[n]) ? "wrong" : "" },
-        `p ${decimal(p)} at cutoff ${decimal(store.cutoff(now.source, store.findingOf(n)))}: ${["true positive", "false negative", "false positive", "true negative"][this.loaded.columns.outcome[n]] ?? "label unknown"}`),
+        `p ${decimal(p)}, cutoff ${decimal(store.cutoff(now.source, store.findingOf(n)))}: ${OUTCOMES[this.loaded.columns.outcome[n]] ?? "label unknown"}`),
       el("span", { class: "grow" }),
       el("button", { type: "button", aria: { pressed: String(this.state.table) }, on: { click: () => this.set({ table: this.state.table ? null : "1" }) } }, "All scores"));
   }

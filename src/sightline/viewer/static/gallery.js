@@ -9,12 +9,15 @@ import { here, link, tweak } from "./state.js";
 const GAP = 12;
 const TEXT = 50;
 const WIDTH = 190;
+const AT_ONCE = 2; // of two requests each; a browser makes six at once
 
 export class Gallery {
   constructor(store) {
     this.store = store;
     this.kept = new Map(); // radiograph -> promise of { picture, preview }
     this.cards = new Map(); // place -> element
+    this.waiting = []; // [canvas, case] to be painted
+    this.painting = 0;
     this.canvasHolder = el("div", { class: "cards" });
     this.scroller = el("div", { class: "scroller", tabIndex: -1, on: { scroll: () => this.arrange() } }, this.canvasHolder);
     this.side = el("aside", { class: "side", id: "filters" });
@@ -147,9 +150,23 @@ export class Gallery {
     return this.kept.get(r);
   }
 
-  async paint(canvas, number) {
+  /** Ask for the pictures of a card, few at once, so that scores never wait behind them. */
+  paint(canvas, number) {
+    this.waiting.push([canvas, number]);
+    if (this.painting < AT_ONCE) this.work();
+  }
+
+  async work() {
+    this.painting++;
     await new Promise((done) => setTimeout(done, 30)); // a card that only flies by asks for nothing
-    if (!canvas.isConnected) return;
+    while (this.waiting.length) {
+      const [canvas, number] = this.waiting.shift();
+      if (canvas.isConnected) await this.draw(canvas, number);
+    }
+    this.painting--;
+  }
+
+  async draw(canvas, number) {
     const source = this.now.source;
     const [film, preview] = await this.pictures(Math.floor(number / this.store.F));
     if (!canvas.isConnected) return;
