@@ -18,6 +18,7 @@ from sightline.store import Run
 from sightline.studies import gazers
 from sightline.studies.gaze import gaze
 from sightline.studies.gazers import Gazers
+from viewing import can_be_looked_at
 
 DATA = "phantom:16?size=96"
 METHODS = ("grad-cam", "gradient")
@@ -150,3 +151,7 @@ def test_on_the_phantom_networks_are_trained(tmp_path: Path, monkeypatch: pytest
     assert len(list((tmp_path / "images").rglob("*.npy"))) >= 2  # one set of films, gaze twice
     with pytest.raises(DataError, match="learned from"):
         Gazers(team.plain).checked(sl.dataset(gazers.TRAINING))
+
+
+def test_its_run_can_be_looked_at(finished: Path) -> None:
+    can_be_looked_at(finished)

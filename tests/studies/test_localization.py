@@ -17,6 +17,7 @@ from sightline.cli import main
 from sightline.core import DataError
 from sightline.store import Run
 from sightline.studies.localization import localization
+from viewing import can_be_looked_at
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 WORDS = [
@@ -115,3 +116,7 @@ def test_a_real_data_set_needs_a_model(tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_text("image,finding,x,y,width,height\n")
     with pytest.raises(DataError):
         localization(data=f"folder:{tmp_path}", out=tmp_path / "run")
+
+
+def test_its_run_can_be_looked_at(finished: Path) -> None:
+    can_be_looked_at(finished)

@@ -24,6 +24,7 @@ from sightline.studies import beginnings
 from sightline.studies.beginnings import RANDOM, body_of, settled
 from sightline.studies.pretraining import Cell, pretraining
 from sightline.training.split import split_by_patient
+from viewing import can_be_looked_at
 
 DATA, TEST = "phantom:60?start=1000&size=48", "phantom:24?size=48"
 SMALL = {"data": DATA, "test": TEST, "arch": "small?side=48&width=8", "fractions": (0.3, 1.0), "seeds": 2, "epochs": 1,
@@ -241,3 +242,7 @@ def test_maps_of_words_stand_beside_those_of_the_classifiers(finished: Path) -> 
 def test_a_run_without_facts_or_panel_has_nothing_to_narrate(tmp_path: Path) -> None:
     with pytest.raises(sl.SightlineError):
         narrate_run(tmp_path)
+
+
+def test_its_run_can_be_looked_at(finished: Path) -> None:
+    can_be_looked_at(finished)

@@ -21,6 +21,7 @@ from sightline.report import report
 from sightline.store import Run
 from sightline.studies.team import Team
 from sightline.studies.trust import trust
+from viewing import can_be_looked_at
 
 DATA = "phantom:16?size=96"
 METHODS = ("grad-cam", "guided-backprop", "edges", "noise", "copy")
@@ -183,3 +184,7 @@ def test_a_constant_network_is_not_estimable(tmp_path: Path) -> None:
     again = run.table("verdicts").query("criterion == 'repeatability'")
     assert set(again["verdict"]) == {"not estimable"}
     report(run)
+
+
+def test_its_run_can_be_looked_at(finished: Path) -> None:
+    can_be_looked_at(finished)

@@ -42,6 +42,8 @@ _HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
 _SAFE = ("GET", "HEAD")
+AGAIN = "again"
+"""Parameter with which web/static/again.js asks once more for what a link from another site asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,32 +142,36 @@ def token_gate(token: str, cookie: str) -> Gate:
     seal = hmac.new(token.encode(), b"sightline cookie", hashlib.sha256).hexdigest()
 
     def gate(request: Request) -> Answer | None:
+        given = dict(parse_qsl(request.query, keep_blank_values=True))
         if hmac.compare_digest(request.cookie(cookie).encode(), seal.encode()):
-            return None
-        pairs = parse_qsl(request.query)
-        given = next((value for key, value in pairs if key == "token"), None)
-        if given is not None and hmac.compare_digest(given.encode(), token.encode()):
-            rest = urlencode([pair for pair in pairs if pair[0] != "token"])
+            return _elsewhere(request, AGAIN) if AGAIN in given else None
+        if "token" in given and hmac.compare_digest(given["token"].encode(), token.encode()):
             secure = "; Secure" if request.scheme == "https" else ""
             kept = f"{cookie}={seal}; Path=/; HttpOnly; SameSite=Strict; Max-Age=31536000{secure}"
-            # `//name` would lead to another host; one slash never does.
-            place = "/" + request.path.lstrip("/") + (f"?{rest}" if rest else "")
-            return Answer(303, b"", (("location", place), ("set-cookie", kept)))
+            return _elsewhere(request, "token", ("set-cookie", kept))
         if request.wants_page:
-            return Answer(401, _page(request, wrong=given is not None), (("content-type", "text/html; charset=utf-8"),))
+            page = _page(wrong="token" in given, linked=request.headers.get("sec-fetch-site") == "cross-site")
+            return Answer(401, page, (("content-type", "text/html; charset=utf-8"),))
         return Answer.error(401, "this server asks for its token; open the address that it printed")
 
     return gate
 
 
-def _page(request: Request, *, wrong: bool) -> bytes:
-    """Asks for the token. Whoever followed a link from elsewhere has the cookie, but his browser sends it only from
-    here (SameSite=Strict): the page loads itself again, once."""
-    again = request.headers.get("sec-fetch-site") == "cross-site"
+def _elsewhere(request: Request, without: str, *headers: tuple[str, str]) -> Answer:
+    """To the same place without one parameter; a browser keeps what stands after `#`."""
+    rest = urlencode([pair for pair in parse_qsl(request.query, keep_blank_values=True) if pair[0] != without])
+    # `//name` would lead to another host; one slash never does.
+    place = "/" + request.path.lstrip("/") + (f"?{rest}" if rest else "")
+    return Answer(303, b"", (("location", place), *headers))
+
+
+def _page(*, wrong: bool, linked: bool) -> bytes:
+    """Asks for the token. Whoever followed a link from elsewhere may have the cookie, but his browser sends it only
+    from here (SameSite=Strict): a script, which only he can load, asks for the same place again."""
     said = "That is not the token." if wrong else "This server asks for its token."
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Sightline</title>'
-        + ('<meta http-equiv="refresh" content="0">' if again else "")
+        + ('<script src="/web/again.js" defer></script>' if linked else "")
         + f'<form><p>{said}</p><label>Token <input name="token" type="password" autofocus></label> '
         "<button>Open</button></form></html>"
     ).encode()

@@ -20,7 +20,7 @@ const HELP = [
 ];
 
 function helpSheet() {
-  const dialog = el("dialog", { aria: { label: "Keys" } },
+  const dialog = el("dialog", { class: "sheet", aria: { label: "Keys" } },
     el("div", { class: "bar" }, el("h1", { class: "grow" }, "Keys"),
       el("button", { type: "button", class: "quiet", on: { click: () => dialog.close() } }, "Close")),
     el("div", { class: "keys" }, HELP.map(([title, keys]) => el("section", {}, el("h2", {}, title),
