@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from sightline.core import Array, RunError, UnknownNameError, source_kind
-from sightline.metrics import metric_of
+from sightline.core import Array, RunError, source_kind
 from sightline.report.view import View, higher_is_better, title
 from sightline.store import STATUSES, Run, write_text
 from sightline.viewer.atlas import Atlas, batches, codes
@@ -312,7 +311,7 @@ def _about(atlas: Atlas, scores: list[dict[str, Any]]) -> dict[str, Any]:
         "protocols": sorted({**protocols, **records}, key=lambda name: name != "corrected"),
         "binarizers": {name: {"all": r.get("binarizer", "otsu"), "by": dict(r.get("thresholds", ()))}
                        for name, r in records.items()},
-        "metrics": [{"name": m, "title": title(m), "higher": higher_is_better(m), "worst": _worst(m)} for m in metrics],
+        "metrics": [{"name": m, "title": title(m), "higher": higher_is_better(m)} for m in metrics],
         "readers": list(atlas.data.readers) if atlas.data else [],
         "gaze": list(atlas.data.gaze_readers) if atlas.data else [],
         "regions": list(atlas.data.regions) if atlas.data else [],
@@ -324,13 +323,6 @@ def _about(atlas: Atlas, scores: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _head(source: str) -> str:
     return source.rsplit("/", 1)[0]
-
-
-def _worst(metric: str) -> float | None:
-    try:
-        return metric_of(metric)[0].facts.worst
-    except UnknownNameError:
-        return None
 
 
 def _cutoffs(run: Run) -> list[dict[str, Any]]:
