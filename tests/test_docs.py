@@ -39,6 +39,7 @@ def parsed(words: list[str]) -> None:
         for one in [value] if isinstance(value, str) else value if isinstance(value, tuple) else ():
             if name in ("data", "test", "validation") and not one.isupper():  # SPEC
                 loader, _, options = parse_spec(one)
+                options.pop("readers", None)  # every loader's
                 typed_options(one, datasets[loader].call, options)
             if name == "metrics":
                 metric_of(one)

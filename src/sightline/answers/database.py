@@ -93,6 +93,11 @@ class Book:
         with self.read() as session:
             return session.scalars(select(Study)).one()
 
+    def cases(self) -> Sequence[Case]:
+        """Everything that is asked."""
+        with self.read() as session:
+            return session.scalars(select(Case).order_by(Case.number)).all()
+
     def counts(self) -> dict[str, int]:
         """Task -> cases, in the order of the study's tasks."""
         with self.read() as session:

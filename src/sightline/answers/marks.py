@@ -99,14 +99,18 @@ def with_readers(data: Dataset, place: str) -> Dataset:
     """
     with Book.open(place) as book:
         said, invited = list(readings(book, occasion=0)), [r.name for r in book.readers()]
+        asked = {_key(case) for case in book.cases() if case.task in DRAWN}
     drawn = [r for r in said if r.case.task in DRAWN]
     names = dict.fromkeys(named(r.reader, r.case.task) for r in drawn)
     _check(data, book.place, invited, list(names))
     done = _done_by_all(drawn)
     marks = {(m.radiograph, m.finding, m.reader): m for r in drawn if (m := r.mark()) is not None}
-    asked = {finding for _, finding in done} - {WHOLE}
-    findings = tuple(f for f in data.findings if f in asked) if asked else data.findings
-    kept = tuple(r for r in data.radiographs if _answered(data, r.id, findings, done))
+    by_name = {finding for _, finding in done} - {WHOLE}
+    findings = tuple(f for f in data.findings if f in by_name) if by_name else data.findings
+    asked = {key for key in asked if key[1] in (*findings, *(() if by_name else (WHOLE,)))}
+    unfinished = {radiograph for radiograph, _ in asked - done}
+    begun = {radiograph for radiograph, _ in asked} - unfinished
+    kept = tuple(r for r in data.radiographs if r.id in begun and (not by_name or _covered(data, r.id, findings, done)))
     if not kept:
         raise DataError(f"no radiograph of {data.spec} was read to its end by every reader of {place}")
     lookers = tuple(name for name in names if name.endswith(" looking"))
@@ -139,18 +143,19 @@ def _done_by_all(said: list[Reading]) -> set[tuple[str, str]]:
     """(radiograph, finding) that every reader has finished in every task begun; of clicks, (radiograph, gaze)."""
     done: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for r in said:
-        finding = WHOLE if r.case.task == "look" else r.case.finding
-        done.setdefault((r.reader, r.case.task), set()).add((r.case.radiograph, finding))
+        done.setdefault((r.reader, r.case.task), set()).add(_key(r.case))
     of_findings = [pairs for (_, task), pairs in done.items() if task != "look"]
     return set.intersection(*(of_findings or list(done.values()))) if done else set()
 
 
-def _answered(data: Dataset, radiograph: str, findings: tuple[str, ...], done: set[tuple[str, str]]) -> bool:
-    """Whether something was asked of a radiograph, and all that is marked on it was."""
-    if (radiograph, WHOLE) in done:
-        return True
-    there = [(radiograph, f) in done for f in findings if data.marks(radiograph, f, data.truth) is not None]
-    return all(there) and any((radiograph, f) in done for f in findings)
+def _covered(data: Dataset, radiograph: str, findings: tuple[str, ...], done: set[tuple[str, str]]) -> bool:
+    """Whether all that the reference marked on a radiograph was asked for."""
+    return all((radiograph, f) in done for f in findings if data.marks(radiograph, f, data.truth) is not None)
+
+
+def _key(case: Case) -> tuple[str, str]:
+    """What a case is about; of clicks, (radiograph, gaze)."""
+    return case.radiograph, WHOLE if case.task == "look" else case.finding
 
 
 def _check(data: Dataset, place: str, invited: list[str], names: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,6 +27,8 @@ from sightline.registry import Registry
 T = TypeVar("T")
 Progress = Callable[[Sequence[T]], Iterable[T]]
 JPEG_QUALITY = 95
+POINTS = "_salient_pt"
+"""How CheXlocalize's files of most representative points are called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,27 +137,30 @@ def chexlocalize(dataset: Dataset, out: Path, walk: Progress[Radiograph]) -> lis
 
 
 def _chexlocalize_notes(dataset: Dataset, named: Sequence[Radiograph], readers: dict[str, str]) -> list[str]:
-    files = {
-        "gt": "gt_segmentations and gt_annotations",
-        "hb": "hb_segmentations and hb_annotations",
-        "pt": "hb_salient_pt",
-    }
-    notes = [f"{files[role]}: marks by {reader!r}" for role, reader in readers.items()]
-    unwritten = [reader for reader in dataset.readers if reader not in readers.values()]
-    if unwritten:
-        notes.append(f"Marks by {', '.join(unwritten)} are not written: the layout holds one reader of each kind.")
+    regions = "{0}_segmentations and {0}_annotations"
+    notes = [
+        f"{role if role.endswith(POINTS) else regions.format(role)}: marks by {reader!r}"
+        for role, reader in readers.items()
+    ]
     if other := [finding for finding in dataset.findings if finding not in CHEXLOCALIZE]:
         notes.append(f"Marks of {', '.join(other)} are not written: they are none of the ten findings.")
     return notes + _left_out(named, CHEXPERT, "labels")
 
 
 def _roles(dataset: Dataset) -> dict[str, str]:
-    """'gt', 'hb' and 'pt' (reference, benchmark regions, benchmark points) -> reader, where there is one."""
+    """How the files of each reader with a mark begin -> reader: 'gt' the reference; 'hb' the first of the others who
+    drew and 'hb_salient_pt' the first who pointed, the benchmark; 'hbNAME' and 'hbNAME_salient_pt' all further ones."""
     roles = {"gt": dataset.truth} if dataset.readers else {}
     for reader in dataset.readers[1:]:
         kind = _kind(dataset, reader)
-        if kind is not None:
-            roles.setdefault("pt" if kind == "points" else "hb", reader)
+        if kind is None:
+            continue
+        suffix = POINTS if kind == "points" else ""
+        name = re.sub(r"\W+", "_", reader.removesuffix(" points").removeprefix("radiologist "))
+        role = f"hb{suffix}" if f"hb{suffix}" not in roles else f"hb{name}{suffix}"
+        if role in roles:
+            raise DataError(f"readers {roles[role]!r} and {reader!r} would share the files {role}_...; rename one")
+        roles[role] = reader
     return roles
 
 
@@ -172,8 +178,8 @@ def _entries(dataset: Dataset, radiograph: str, readers: dict[str, str]) -> Iter
         if not made:
             continue
         size = next(iter(made.values())).size
-        if role == "pt":
-            yield "hb_salient_pt", {"img_size": list(size)} | {task: _xy(mark.read()) for task, mark in made.items()}
+        if role.endswith(POINTS):
+            yield role, {"img_size": list(size)} | {task: _xy(mark.read()) for task, mark in made.items()}
             continue
         masks = {task: geometry.region(mark) for task, mark in made.items()}
         empty = np.zeros(size, bool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -192,3 +193,50 @@ def status(place: str) -> None:
 
 def _progress(states: Sequence[State | None]) -> str:
     return f"{sum(s is not None and s.finished for s in states)} of {len(states)}"
+
+
+@app.command
+def export(place: str, *, format: Literal["chexlocalize", "coco", "csv"] = "chexlocalize", out: Path) -> None:
+    """Write what readers said. `DATA?readers=PLACE` opens it as a data set without this.
+
+    Parameters
+    ----------
+    place
+        Folder or database of the study.
+    format
+        chexlocalize (annotations and points, which chexlocalize:DIR opens), coco, or csv (marks, cases, ratings).
+    out
+        New or empty folder.
+    """
+    from sightline.readers.export import export as write
+
+    for path in write(place, format, out):
+        print(path)
+
+
+@app.command
+def report(place: str, *, out: Path = Path("runs/agreement"), seed: int = 0) -> None:
+    """How far readers agree with the reference, with one another and with themselves, and how long they took.
+
+    Parameters
+    ----------
+    place
+        Folder or database of the study.
+    out
+        Folder for report.html and its tables.
+    seed
+        Of the resamples.
+    """
+    from sightline.readers.report import report as write
+
+    made = write(place, out, seed)
+    for title, frame in made.tables:  # by finding in the files, on average here
+        if "finding" in frame.columns:
+            frame = frame[frame["finding"] == "average"].drop(columns="finding")
+        table = Table(title=escape(title), title_justify="left")
+        for head in frame.columns:
+            table.add_column(head)
+        for row in frame.itertuples(index=False):
+            table.add_row(*(escape(str(cell)) for cell in row))
+        Console().print(table)
+    print(made.page)
