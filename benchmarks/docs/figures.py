@@ -16,6 +16,7 @@ from typing import Any
 from sightline.store import Run
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+WEAK = 0.65
 BEGIN, END = "<!-- figures of a phantom run -->", "<!-- end of the figures -->"
 CHOSEN = {
     "localization": ("localization", "decrease", "size", "shapes", "example-1", "example-7"),
@@ -63,8 +64,10 @@ def captions(report: str) -> dict[str, str]:
 def _told(info: dict[str, Any]) -> str:
     data = info["dataset"]
     learned = [(m["name"], m["training"]) for m in info.get("models", ()) if m.get("training")]
-    each = [f"{name} learned from `{t['data']}` (validation AUROC {t['val_auroc'] or 0:.2f})" for name, t in learned]
+    each = [f"*{name}* from `{t['data']}` (validation AUROC {t['val_auroc'] or 0:.2f})" for name, t in learned]
     trained = f" Networks: {'; '.join(each)}." if each else ""
+    if any((t["val_auroc"] or 0) < WEAK for _, t in learned):
+        trained += " Networks this weak have little to explain, and the figures say so."
     return (
         f"Figures of the report on `{data['spec']}`: {data['radiographs']} rendered films of {data['patients']} "
         f"patients who do not exist; readers, gaze and reports are simulated.{trained} They show what the study tells, "
