@@ -17,7 +17,7 @@ FLOORS = (
     ("inputs", "engine", "answers", "data", "models", "mapfiles"),
     ("methods", "training", "benchmark", "record"),
     ("scoring", "explaining", "evaluate", "cases", "tuning", "analyses", "legacy", "casework", "asking", "sanity",
-     "faithfulness", "steadiness", "agreement", "reading"),
+     "faithfulness", "steadiness", "agreement", "reading", "froc"),
     ("studies", "testing"),
     ("report", "web", "viewer", "exporting", "readers", "checks", "doctor", "commands", "cli"),
 )  # fmt: skip

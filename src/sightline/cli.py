@@ -28,6 +28,7 @@ _STUDIES = {
     "localization": "Do maps find what radiologists marked? Trains, explains, scores and reports.",
     "gaze": "Do maps agree with where a radiologist looked, and does training on gaze help?",
     "pretraining": "Does it matter how a network began, by accuracy and by maps, at 1, 10 and 100 % of the labels?",
+    "selfexplain": "Does a network that shows where explain itself better than post-hoc maps, and near a detector?",
     "trust": "Do maps depend on what a network learned, and come back when it is trained again?",
 }
 _COMMANDS = {

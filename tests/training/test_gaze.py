@@ -86,7 +86,7 @@ def test_mixed_batches_train_and_continue_alike(tmp_path: Path, by: str) -> None
     for a, b in zip(whole.net.state_dict().values(), again.net.state_dict().values(), strict=True):
         assert torch.equal(a, b)
     opened = sl.open_model(str(tmp_path / "whole" / "best.pt"))
-    assert opened.net.by == by and opened.arch == start.arch
+    assert opened.net.way.kind == by and opened.arch == start.arch
     losses = [h["loss"] for h in Run.open(tmp_path / "whole").info["history"]]
     assert all(np.isfinite(losses))
 

@@ -10,11 +10,12 @@ from typing import Literal, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sightline.controls import generator
 from sightline.core import SightlineError
 from sightline.models import Model
+from sightline.models.collapse import listening
 from sightline.models.cut import logits_of, severed
 from sightline.models.frozen import frozen
 from sightline.models.swift import SAME_LOGITS, Swift
@@ -93,6 +94,7 @@ class Pass:
         self._stack = ExitStack()
         self._open = False
         self._joint: tuple[Tensor, Tensor | None] | None = None
+        self._shown: list[Tensor] = []
         self._gradients: dict[int, Tensor] = {}
         self._layers: dict[str, Pass] = {}
 
@@ -106,6 +108,7 @@ class Pass:
     ) -> None:
         self._open = False
         self._joint = None
+        self._shown.clear()
         self._gradients.clear()
         self._layers.clear()
         self._stack.close()
@@ -164,6 +167,20 @@ class Pass:
     def features(self) -> Tensor:
         """float32 (N, K, h', w'): what enters the pooling, or the output of the module the model names."""
         return self._map(self._leaf().detach())
+
+    @property
+    def shown(self) -> Tensor | None:
+        """float32 (N, F, h, w): the maps that the forward of the logits left at the network's module `shown`.
+
+        None where it left none. A single one, (N, 1, h, w), is that of every finding.
+        """
+        if not isinstance(getattr(self.model.net, "shown", None), nn.Module):
+            return None
+        logits = self._forward()[0]
+        if not self._shown:
+            return None
+        maps = self._shown[-1].float()
+        return maps.expand(-1, logits.shape[1], -1, -1) if maps.shape[1] == 1 else maps
 
     def feature_gradient(self, target: int) -> Tensor:
         """float32 (N, K, h', w'): how the score of the finding at `target` changes with each feature."""
@@ -247,10 +264,10 @@ class Pass:
         if self._joint is None:
             cut = self.model.cut
             if cut is None:
-                with torch.no_grad(), self._arithmetic():
+                with torch.no_grad(), self._arithmetic(), listening(self.model.net) as heard:
                     self._joint = self.model.net(self._input()).float(), None
             else:
-                with severed(self.model.net, cut) as joint, self._arithmetic():
+                with severed(self.model.net, cut) as joint, self._arithmetic(), listening(self.model.net) as heard:
                     logits = self.model.net(
                         self._input()
                     ).float()  # no graph before the cut: nothing there requires one
@@ -260,6 +277,7 @@ class Pass:
                         f"module with features='...'"
                     )
                 self._joint = logits, joint.leaf
+            self._shown = heard
         return self._joint
 
     def _leaf(self) -> Tensor:

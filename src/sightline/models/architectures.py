@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from sightline.core import SightlineError
 from sightline.findings import CHEXPERT
 from sightline.models.checkpoint import load_weights
+from sightline.models.element import TrainableSaliency, Way
 from sightline.models.localizers import RetinaNet, UNet
 from sightline.models.small import Small
-from sightline.models.taught import TEACHING, Taught
 from sightline.models.triples import Pairs, Triples
 from sightline.models.wrap import Model, TrainingRecord
 from sightline.models.zoo import classifier, models, open_model
@@ -134,6 +134,11 @@ def _habits(inner: Model) -> dict[str, Any]:
     return habits
 
 
+TEACHING = ("decoder", "cam", "gate")
+"""What is compared with gaze: a decoder's reading of the features, the network's own Grad-CAM of the findings that are
+there, or a gate that also weighs the features before they are pooled."""
+
+
 @models("gaze", argument="an architecture of the zoo", source="Kim, Zhou and Lipton 2021 (DenseNet-Aug)")
 def gaze(
     arch: str, findings: Findings, *, by: str = "decoder", weight: float = 1.0, checkpoint: str = "", side: int = 0
@@ -141,14 +146,45 @@ def gaze(
     """Any of the zoo taught by gaze, by a decoder, its own Grad-CAM or a gate: 'gaze:densenet121?by=gate&weight=10'."""
     if by not in TEACHING or not weight >= 0:
         raise SightlineError(f"gaze:{arch}?by={by}&weight={weight}; allowed: by {', '.join(TEACHING)}, weight from 0")
+    way = Way(by, "finding" if by == "cam" else "image", "gaze", weight)
+    return _with_element("gaze", f"{by=!s}&{weight=}", way, arch, findings, checkpoint, side)
+
+
+@models("selfexplaining", argument="an architecture of the zoo",
+        source="a reconstruction of Aggarwal et al. 2020, arXiv:2011.07482")  # fmt: skip
+def selfexplaining(
+    arch: str, findings: Findings, *, kind: str = "gate", per: str = "", learns: str = "labels", weight: float = 1.0,
+    sparsity: float = 0.0, variation: float = 0.0, task: str = "classification", checkpoint: str = "", side: int = 0,
+    width: int = 0,
+) -> Model:  # fmt: skip
+    """Any of the zoo with an element that shows where: 'selfexplaining:densenet121?kind=gate&sparsity=0.01'.
+
+    width: of 'small'. The other options are those of `sightline.models.element.Way`.
+    """
+    chosen = per or ("image" if kind in ("mask", "decoder") else "finding")
+    way = Way(kind, chosen, learns, weight, sparsity, variation, task)  # type: ignore[arg-type]
+    told = f"{kind=!s}&per={chosen}&{learns=!s}&{weight=}&{sparsity=}&{variation=}&{task=!s}"
+    told += f"&{width=}" if width else ""
+    inner = f"{arch}?{width=}" if width else arch
+    return _with_element("selfexplaining", told, way, inner, findings, checkpoint, side)
+
+
+def _with_element(head: str, told: str, way: Way, arch: str, findings: Findings, checkpoint: str, side: int) -> Model:
+    """A network of the zoo inside a `TrainableSaliency`. head, told: name and options of its spec."""
     names = findings or CHEXPERT
-    inner = open_model(f"{arch}?{side=}" if side else arch, names, seed=torch.initial_seed())
+    joined = "&" if "?" in arch else "?"
+    inner = open_model(f"{arch}{joined}{side=}" if side else arch, names, seed=torch.initial_seed())
     if inner.cut is None:
-        raise SightlineError(f"gaze:{arch}: {inner.name} has no spatial features to teach; name one that has")
+        raise SightlineError(f"{head}:{arch}: {inner.name} has no spatial features to show; name one that has")
+    habits = _habits(inner)
+    if way.classifies:
+        habits["features"] = "look.features"
+    elif way.kind == "mask":
+        habits.pop("features", None)  # a module that runs twice in one forward
+    net = TrainableSaliency(inner.net, inner.cut, len(names), way)
     bare = inner.arch.partition("?")[0]  # without the weights that it starts from
-    cut, spec = inner.cut, f"gaze:{bare}?{by=!s}&{weight=}&side={inner.side}"
-    return classifier(spec, lambda _: Taught(inner.net, cut, by, weight), checkpoint, names, inner.side, inner.resize,
-                      **_habits(inner))  # fmt: skip
+    spec = f"{head}:{bare}?{told}&side={inner.side}"
+    return classifier(spec, lambda _: net, checkpoint, names, inner.side, inner.resize, **habits)
 
 
 @models("torchvision", argument="name of a torchvision classifier", source="https://docs.pytorch.org/vision")

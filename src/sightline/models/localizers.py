@@ -1,7 +1,7 @@
 """Networks that learn from marks where findings are: what a saliency method could at best hope for.
 
 Each takes (N, 1, side, side), gives one logit per finding like any classifier, and has `maps(x)`, its evidence for each
-place (the method `own`). `grid` is the side of the marks it learns from, and `loss(outputs, labels, marks)` how.
+place (the method `own`). It `learns` from marks, `grid` is their side, and `loss(outputs, labels, marks)` how.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sightline.models.losses import places_loss
 from sightline.models.small import Block, stem
 
 TOP = 0.01
@@ -25,6 +26,8 @@ class UNet(nn.Module):
 
     Evaluated: (N, 1, side, side) -> logits (N, F), the mean of the top 1 % of places. Training: (N, F, grid, grid).
     """
+
+    learns = "marks"
 
     def __init__(self, outputs: int, side: int, width: int = 16) -> None:
         super().__init__()
@@ -61,15 +64,7 @@ class UNet(nn.Module):
 
     def loss(self, outputs: Tensor, labels: Tensor, marks: Tensor) -> Tensor:
         """Binary cross-entropy and soft Dice over places; marks (B, F, grid, grid) in [0, 1], NaN where unknown."""
-        known = ~marks.isnan()
-        truth = marks.nan_to_num()
-        each = F.binary_cross_entropy_with_logits(outputs, truth, reduction="none")
-        entropy = (each * known).sum() / known.sum().clamp(min=1)
-        found = outputs.sigmoid() * known
-        overlap, total = (found * truth).sum((2, 3)), (found + truth).sum((2, 3))  # (B, F)
-        positive = truth.sum((2, 3)) > 0
-        dice = ((1 - (2 * overlap + 1) / (total + 1)) * positive).sum() / positive.sum().clamp(min=1)
-        return entropy + 0.2 * dice
+        return places_loss(outputs, marks)
 
 
 class Pyramid(nn.Module):
@@ -101,6 +96,8 @@ class RetinaNet(nn.Module):
     Evaluated: (N, 1, side, side) -> logits (N, F), of each finding's most certain box. Marks become the boxes around
     their connected parts.
     """
+
+    learns = "marks"
 
     def __init__(self, outputs: int, side: int, width: int = 16) -> None:
         from sightline.models import vision_ops  # noqa: F401  # before torchvision

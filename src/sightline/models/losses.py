@@ -13,6 +13,27 @@ def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return (each * known).sum() / known.sum().clamp(min=1)
 
 
+def label_loss(outputs: Tensor, labels: Tensor, task: str) -> Tensor:
+    """Of a classification `masked_loss`; of a regression the mean squared error over the values that are not NaN."""
+    if task == "classification":
+        return masked_loss(outputs, labels)
+    known = ~labels.isnan()
+    return ((outputs - labels.nan_to_num()) ** 2 * known).sum() / known.sum().clamp(min=1)
+
+
+def places_loss(logits: Tensor, marks: Tensor) -> Tensor:
+    """Binary cross-entropy and soft Dice over places: logits and marks (B, F, h, w), marks in [0, 1], NaN = unknown."""
+    known = ~marks.isnan()
+    truth = marks.nan_to_num()
+    each = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    entropy = (each * known).sum() / known.sum().clamp(min=1)
+    found = logits.sigmoid() * known
+    overlap, total = (found * truth).sum((2, 3)), (found + truth).sum((2, 3))  # (B, F)
+    positive = truth.sum((2, 3)) > 0
+    dice = ((1 - (2 * overlap + 1) / (total + 1)) * positive).sum() / positive.sum().clamp(min=1)
+    return entropy + 0.2 * dice
+
+
 def three_class_loss(triples: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of triples (B, 3 F): uncertain, negative, positive; labels (B, F) of -1, 0, 1, NaN = unknown.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sightline.core import DataError
 from sightline.record import reopened
-from sightline.report import beginnings_panel
+from sightline.report import beginnings_panel, selfexplain_panel
 from sightline.report.draw import Plot
 from sightline.report.examples import choose, choose_apart, choose_shapes
 from sightline.report.gaze_figures import models
@@ -15,6 +15,7 @@ from sightline.report.gaze_panel import panel
 from sightline.report.page import plots, render
 from sightline.report.panels import Panel, panels
 from sightline.report.pretraining import inits
+from sightline.report.selfexplain import own
 from sightline.report.view import View
 from sightline.store import Run, write_text
 
@@ -33,8 +34,9 @@ def report(run: Run) -> Path:
     folder.mkdir(exist_ok=True)
     made, notes = _pictures(view)
     drawn = {p.name: p for p in made if isinstance(p, Plot)} | plots(view)
-    if "curves" in drawn:  # figures are numbered in the order of the page
-        drawn = {"curves": drawn.pop("curves"), **drawn}
+    for first in ("curves", "ladder"):  # figures are numbered in the order of the page
+        if first in drawn:
+            drawn = {first: drawn.pop(first), **drawn}
     pictures = [p for p in made if isinstance(p, Panel)]
     for plot in drawn.values():
         write_text(folder / f"{plot.name}.svg", plot.svg)
@@ -48,7 +50,7 @@ def report(run: Run) -> Path:
 
 def _pictures(view: View) -> tuple[Sequence[Panel | Plot], list[str]]:
     """Example pictures, or the panel of a gaze study, and why there are none."""
-    of_gaze = bool(models(view) or inits(view))
+    of_gaze = bool(models(view) or inits(view) or own(view))
     chosen = [] if of_gaze else [*choose(view), *choose_apart(view), *choose_shapes(view)]
     spec = view.info.get("dataset", {}).get("spec")
     if not (chosen or of_gaze) or not spec:
@@ -56,7 +58,8 @@ def _pictures(view: View) -> tuple[Sequence[Panel | Plot], list[str]]:
     try:
         data, maps = reopened(view.run)
         if of_gaze:
-            shown = (beginnings_panel.panel if inits(view) else panel)(view, data, view.run)
+            make = beginnings_panel.panel if inits(view) else selfexplain_panel.panel if own(view) else panel
+            shown = make(view, data, view.run)
             return [shown] if shown else [], []
         return panels(view, data, maps, chosen), []
     except DataError as error:

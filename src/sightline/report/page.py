@@ -19,6 +19,8 @@ from sightline.report import (
     gaze,
     gaze_figures,
     pretraining,
+    selfexplain,
+    selfexplain_figures,
     tables,
     text,
     trends,
@@ -72,7 +74,8 @@ class Section:
 def plots(view: View) -> dict[str, Plot]:
     """Every figure that this run has data for, by name, in the order of the page."""
     makers = (
-        pretraining.curves, gaze_figures.taught, gaze_figures.correctness, gaze_figures.regions,
+        pretraining.curves, selfexplain_figures.ladder, selfexplain_figures.froc_curves, selfexplain_figures.budget,
+        gaze_figures.taught, gaze_figures.correctness, gaze_figures.regions,
         trust_figures.cascade, trust_figures.agreement, trust_figures.utility_boxes,
         figures.localization, benchmark.decrease, figures.comparison, figures.differences,
         trends.size_and_probability, causes.shapes, causes.regressions, causes.assurance,
@@ -102,7 +105,7 @@ def render(view: View, drawn: Mapping[str, Plot], panels: Sequence[Panel], notes
         title=view.info.get("title") or f"Sightline: {view.info.get('study', 'report')}",
         study=view.info.get("study", ""),
         subtitle=_subtitle(view),
-        verdict=pretraining.said(view) or gaze.said(view) or trust.said(view) or text.verdict(view),
+        verdict=_said(view),
         warnings=text.warnings(view),
         tiles=tiles(view),
         sections=sections(view, drawn, numbers, panels, notes),
@@ -113,6 +116,12 @@ def render(view: View, drawn: Mapping[str, Plot], panels: Sequence[Panel], notes
         inline=lambda svg: Markup(draw.inline(svg)),
         metric=title(view.metrics[0]) if view.metrics else "",
     )
+
+
+def _said(view: View) -> list[str]:
+    """The sentences of whichever study this is."""
+    told = (study.said(view) for study in (pretraining, gaze, selfexplain, trust))
+    return next((some for some in told if some), None) or text.verdict(view)
 
 
 def _subtitle(view: View) -> list[str]:
@@ -158,6 +167,7 @@ def sections(
         return Block(drawn.get(name), numbers.get(name, 0), shown, paragraphs=paragraphs)
 
     made = [
+        *_of_elements(view, block),
         Section("trust", "May the maps be trusted?", [
             Block(tables=_there(trust.summary(view), trust.ceilings(view)), open=True),
             block("cascade", ()), block("agreement", _there(trust.measures(view))),
@@ -210,6 +220,29 @@ def _of_beginnings(view: View, block: Any) -> Section:
         Block(tables=_there(pretraining.claim_table(view)), paragraphs=pretraining.narrative(view)),
         Block(tables=_there(pretraining.published_auc(view))),
     ])  # fmt: skip
+
+
+def _of_elements(view: View, block: Any) -> list[Section]:
+    if not selfexplain.own(view):
+        return []
+    return [
+        Section("element", "Does the network explain itself better?", [
+            block("ladder", _there(selfexplain.localization(view))), block("panel", ()), block("froc", ()),
+        ]),
+        Section("margin", "Does the element cost accuracy?", [
+            Block(tables=_there(selfexplain.margins(view)), open=True),
+        ]),
+        Section("labels", "Label budget: how many marks are the labels worth?", [
+            block("budget", _there(selfexplain.budgets(view))),
+            Block(tables=_there(selfexplain.labels(view)), open=True),
+        ]),
+        Section("decision", "Does the map mean anything for the decision?", [
+            Block(tables=_there(selfexplain.decision(view)), open=True),
+        ]),
+        Section("costs", "What maps cost", [Block(tables=_there(selfexplain.cost_table(view)), open=True)]),
+        Section("sheets", "Sheets for readers", [Block(tables=selfexplain.rating_tables(view))]),
+        Section("limits", "Limits", [Block(paragraphs=[selfexplain.RECONSTRUCTION, selfexplain.LIMITS])]),
+    ]  # fmt: skip
 
 
 def _of_gaze(view: View, block: Any) -> list[Section]:

@@ -173,7 +173,7 @@ def _explained(
 ) -> Run:
     """Maps of every network, and its own estimate of the gaze where that is no Grad-CAM."""
     for m in team.everyone:
-        own = ("own",) if callable(getattr(m.net, "maps", None)) and getattr(m.net, "by", "") != "cam" else ()
+        own = ("own",) if hasattr(m.net, "look") else ()
         run = explain(data, m, (*methods, *own), findings=wanted, out=run, of=of, batch=batch, seed=seed)
     return run
 

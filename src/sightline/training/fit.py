@@ -69,9 +69,9 @@ def fit(
     """Train a copy of `model` and return it with the weights that validated best.
 
     Loss: binary cross-entropy with logits over the labels that are known; uncertain ones (-1) are ignored, zeros, ones
-    or (for a model 'three-class:ARCH') a class of their own; blank ones are ignored or zeros. A network with a `grid`
-    and a `loss(outputs, labels, marks)` (`sightline.models.localizers`) learns from the data set's marks instead,
-    or besides (`sightline.models.taught`) from gaze.
+    or (for a model 'three-class:ARCH') a class of their own; blank ones are ignored or zeros. A network with a
+    `loss(outputs, labels, marks)` of its own learns by that, from the data set's marks instead if it `learns` from them
+    (`sightline.models.localizers`), or besides from marks, boxes or gaze (`sightline.models.element`).
     Radiographs are split by patient (`sightline.training.split`) and decoded once; unreadable ones are left out and
     named in run.json. AdamW with one cosine cycle, a constant rate, or one halved on plateaus of the validation loss
     (`loop.PATIENCE`); all random numbers keyed by (seed, epoch), on the device of the model.
@@ -147,8 +147,8 @@ def _examples(run: Run, cache: Path | None, model: Model, data: Dataset, facts: 
     pool = split if cache is None else split_by_patient(radiographs, facts.val_share, 1.0, facts.split_seed)
     films = decoded(home, model, radiographs, np.concatenate([pool.train, pool.val]), workers)
     chosen = [radiographs[i] for i in films.indices]
-    labels = _labels(radiographs, split, films, model.findings, facts)
-    marks = gridded(home, model, data, chosen, workers) if hasattr(model.net, "grid") else None
+    labels = _labels(run, radiographs, split, films, model.findings, facts)
+    marks = gridded(home, model, data, chosen, workers) if getattr(model.net, "learns", "labels") != "labels" else None
     train, val = films.readable(split.train), films.readable(split.val)
     unread = [why for row, why in films.reasons.items() if films.indices[row] in {*split.train, *split.val}]
     note(run.path, unreadable=unread, radiographs=[len(split.train), len(split.val)])
@@ -159,17 +159,26 @@ def _examples(run: Run, cache: Path | None, model: Model, data: Dataset, facts: 
 
 
 def _labels(
-    radiographs: Sequence[Radiograph], split: Split, films: Films, findings: Sequence[str], facts: _Facts
+    run: Run, radiographs: Sequence[Radiograph], split: Split, films: Films, findings: Sequence[str], facts: _Facts
 ) -> Array:
     """float32 (n, F), a row per film, NaN for those of neither part. Policies shape what is learned from; what is
     validated by is never made up.
 
-    Errors: `DataError` for a finding that no training radiograph has a known label of.
+    Errors: `DataError` for a finding that no training radiograph has a known label of, or if every finding is always
+    there or never: nothing tells where it is then. Findings of one class beside others are named in run.json.
     """
     learned = label_matrix([radiographs[i] for i in split.train], findings, facts.uncertain, facts.blank)
     for finding, column in zip(findings, learned.T, strict=True):
         if np.isnan(column).all():
             raise DataError(f"no training radiograph has a known label for {finding!r}; leave it out of the findings")
+    alike = [f for f, column in zip(findings, learned.T, strict=True) if len(np.unique(column[~np.isnan(column)])) < 2]
+    if len(alike) == len(findings):
+        raise DataError(
+            f"of {', '.join(alike)} the {len(learned)} training radiographs have labels of one class only; add "
+            "radiographs of the other, or take a larger fraction"
+        )
+    if alike:
+        note(run.path, one_class=alike)
     labels = np.full((len(films.indices), len(findings)), np.nan, np.float32)
     labels[films.rows(split.train)] = learned
     labels[films.rows(split.val)] = label_matrix([radiographs[i] for i in split.val], findings, "ignore")

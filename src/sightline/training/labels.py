@@ -59,12 +59,33 @@ def dealt_anew(data: Dataset, seed: int) -> Dataset:
 
 
 def films_of(spec: str) -> str:
-    """The spec of the data set whose labels or gaze were dealt anew: its films are the same.
+    """The spec of the data set whose labels or gaze were dealt anew, or some marks left out: its films are the same.
 
     >>> films_of("nih:DIR, labels dealt anew (3)")
     'nih:DIR'
     """
-    return re.sub(r", (labels|gaze) dealt anew \(\d+\)$", "", spec)
+    return re.sub(r", ((labels|gaze) dealt anew|marks of \d+ films) \(\d+\)$", "", spec)
+
+
+def marks_of(data: Dataset, films: int, seed: int) -> Dataset:
+    """The same radiographs and labels, with the marks of so many films alone; labels still tell what is absent.
+
+    Drawn by seed and id among the marked films that train; fewer are part of more. Errors: `DataError` if there are not
+    as many.
+    """
+
+    def marked(r: Radiograph) -> bool:
+        return any(r.labels.get(f) == 1 and data.marks(r.id, f, data.truth) is not None for f in data.findings)
+
+    there = [r.id for r in data.radiographs if r.split in ("", "train") and marked(r)]
+    if not 0 <= films <= len(there):
+        raise DataError(f"marks of {films} films of {data.spec!r} that train; allowed: 0 to {len(there)}")
+    kept = set(sorted(there, key=lambda name: digest(seed, "marks", name))[:films])
+
+    def marks(radiograph: str, finding: str, reader: str) -> Mark | None:
+        return data.marks(radiograph, finding, reader) if radiograph in kept else None
+
+    return replace(data, marks=marks, spec=f"{data.spec or data.name}, marks of {films} films ({seed})")
 
 
 def gaze_dealt_anew(data: Dataset, seed: int) -> Dataset:

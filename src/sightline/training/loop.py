@@ -19,6 +19,7 @@ from sightline.engine import progress
 from sightline.metrics.classification import auroc
 from sightline.models import Model, TrainingRecord, state_hash, study_probabilities
 from sightline.models.checkpoint import load_safely, load_weights, save_checkpoint, save_whole
+from sightline.models.collapse import collapse, listening
 from sightline.models.losses import masked_loss, three_class_loss
 from sightline.models.randomize import blocks
 from sightline.models.triples import Triples
@@ -125,6 +126,8 @@ class Course:
     layout: torch.memory_format
     head: tuple[str, ...] = ()
     """Paths of the modules that learn where the rest does not."""
+    collapsed: str | None = None
+    """Why the maps that the network shows say nothing ('' where they do), as last validated; None of one without."""
 
 
 def train(team: Team, out: Path, model: Model, examples: Examples, recipe: Recipe, record: TrainingRecord) -> None:
@@ -155,7 +158,9 @@ def train(team: Team, out: Path, model: Model, examples: Examples, recipe: Recip
                     losses.append(_step(course, rows, images, marks, rate(recipe, share, halvings), alone))
                     bar.advance(task)
             state.done = index + 1
-            result = validate(team, model, examples, recipe.batch)
+            with listening(model.net) as heard:
+                result = validate(team, model, examples, recipe.batch)
+            course.collapsed = collapse(torch.cat(heard)) if heard else None
             seen.append(cross_entropy(result[0], examples.labels[examples.val]))
             loss = float(np.mean(losses)) if losses else math.nan
             if team.rank == 0:
@@ -163,7 +168,8 @@ def train(team: Team, out: Path, model: Model, examples: Examples, recipe: Recip
                 note(out, data_wait=wait.facts)
             quality = _mean(result[1], recipe.select)
             quality_seen.append(quality)
-            bar.update(task, description=f"train (loss {loss:.3f}, validation AUROC {quality:.3f})")
+            said = f", maps {course.collapsed}" if course.collapsed else ""
+            bar.update(task, description=f"train (loss {loss:.3f}, validation AUROC {quality:.3f}{said})")
             team.wait()
     _lay_out(model, torch.contiguous_format)
 
@@ -177,6 +183,8 @@ def _conclude(
     val_loss = cross_entropy(probabilities, course.examples.labels[course.examples.val])
     facts = {"epoch": epoch, "loss": _or_none(loss), "val_auroc": _or_none(quality), "val_loss": _or_none(val_loss),
              "checkpoint": name}  # fmt: skip
+    if course.collapsed is not None:
+        facts["collapsed"] = course.collapsed
     state.history.append({**facts, "aurocs": {finding: _or_none(value) for finding, value in each.items()}})
     rank = -math.inf if math.isnan(quality) else quality
     sealed = replace(record, epochs=epoch, checkpoint=state_hash(model.net), val_auroc=_or_none(quality))
@@ -185,6 +193,8 @@ def _conclude(
         _keep(out / "kept", name, replace(model, training=sealed), probabilities)
     if state.done == 1 or rank > state.best:
         state.best = rank
+        if course.collapsed is not None:
+            note(out, collapsed=course.collapsed)
         save_checkpoint(replace(model, training=sealed), out / "best.pt")
     weights = {"net": model.net.state_dict(), "optimizer": course.optimizer.state_dict()}
     save_whole({**asdict(state), **weights}, out / "last.pt")
@@ -339,7 +349,7 @@ def _step(course: Course, rows: Array, images: Tensor, marks: Tensor | None, rat
 
 
 def _loss(net: nn.Module, outputs: Tensor, labels: Tensor, marks: Tensor | None) -> Tensor:
-    if marks is not None:
+    if hasattr(net, "loss"):
         own: Tensor = net.loss(outputs, labels, marks)  # type: ignore[operator]
         return own
     return three_class_loss(outputs, labels) if isinstance(net, Triples) else masked_loss(outputs, labels)

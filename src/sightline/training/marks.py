@@ -15,6 +15,7 @@ from sightline.core import Array, DataError, Dataset, Frame, Radiograph
 from sightline.engine import progress
 from sightline.gaze import KERNELS, WHOLE, density
 from sightline.gaze import grid as fine_grid
+from sightline.metrics.boxes import boxed
 from sightline.models import Model
 from sightline.store import Run
 
@@ -26,14 +27,15 @@ def gridded(run: Run, model: Model, data: Dataset, radiographs: Sequence[Radiogr
     """File of int8 (n, F, grid, grid): percent of each cell that is marked, `UNKNOWN` for a finding without a mark.
 
     A finding that is labeled absent is marked nowhere. The model's network has a `grid`. Of one that `learns` from
-    'gaze', (n, 1, grid, grid): the density of the looking in percent of its peak, `UNKNOWN` where there is none.
+    'boxes', every piece of a mark is the box around it; from 'gaze', (n, 1, grid, grid): the density of the looking in
+    percent of its peak, `UNKNOWN` where there is none.
     Errors: `DataError` if the data set marks nothing of what the model finds, or has no gaze.
     """
-    if getattr(model.net, "learns", "marks") == "gaze":
-        kind, count, planes = "gaze", 1, _gaze_plane
+    kind, count, planes = str(model.net.learns), len(model.findings), _planes
+    if kind == "gaze":
+        count, planes = 1, _gaze_plane
         lacking = not data.gaze_readers
     else:
-        kind, count, planes = "marks", len(model.findings), _planes
         lacking = not data.readers or not set(model.findings) & set(data.findings)
     if lacking:
         raise DataError(
@@ -76,6 +78,8 @@ def _planes(model: Model, data: Dataset, grid: int, radiograph: Radiograph) -> A
             mask = geometry.region(mark)
         except (DataError, OSError):
             continue
+        if model.net.learns == "boxes":
+            mask = boxed(mask)
         _, frame = geometry.input_frame(mark.size, model.side, model.resize)
         out[place] = np.rint(100 * geometry.cut(mask, frame, (grid, grid)))
     return out

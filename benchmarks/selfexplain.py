@@ -1,0 +1,81 @@
+"""What the element costs on DenseNet-121 at 320², beside a plain forward and post-hoc maps of 14 findings.
+
+    python benchmarks/selfexplain.py [REPEATS]
+
+The networks share the weights of the backbone. Everything runs on the same two images and threads, one after the other
+in every repeat, so that a busy machine slows all alike; ratios are taken within a repeat, and their median is shown
+with the middle half.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sightline.findings import CHEXPERT
+from sightline.methods import saliency
+from sightline.models import Model, open_model
+
+SIDE, BATCH, TARGET = 320, 2, 1.03
+KINDS = ("kind=gate", "kind=gate&per=image", "kind=lse", "kind=pcam")
+POSTHOC = ("grad-cam", "gradient", "guided-backprop", "integrated-gradients?nodes=10", "smoothgrad-squared?samples=25")
+ONE = ("Cardiomegaly",)
+"""The finding that methods of input gradients explain: fourteen cost as many backwards."""
+
+
+def forward(model: Model, x: Tensor) -> None:
+    with torch.inference_mode():
+        model.net(x)
+
+
+def shown(model: Model, x: Tensor) -> None:
+    """Logits and the element's maps of all findings."""
+    saliency(model, x, None, ["own"])
+
+
+def seconds(work: Callable[[Model, Tensor], object], model: Model, x: Tensor) -> float:
+    start = time.perf_counter()
+    work(model, x)
+    return time.perf_counter() - start
+
+
+def main(repeats: int) -> None:
+    plain = open_model(f"densenet121?side={SIDE}", CHEXPERT)
+    plain.net.eval()
+    x = torch.randn(BATCH, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    work: dict[str, tuple[Model, Callable[[Model, Tensor], object]]] = {"plain forward": (plain, forward)}
+    for kind in KINDS:
+        element = open_model(f"selfexplaining:densenet121?{kind}&side={SIDE}", CHEXPERT)
+        element.net.net.load_state_dict(plain.net.state_dict())  # type: ignore[operator, union-attr]
+        element.net.eval()
+        extra = sum(p.numel() for p in element.net.parameters()) - sum(p.numel() for p in plain.net.parameters())
+        work[f"forward, {kind} (+{extra:,} weights)"] = (element, forward)
+        work[f"logits and own maps, {kind}"] = (element, shown)
+    work["Grad-CAM, 14 findings"] = (plain, lambda m, x: saliency(m, x, None, ["grad-cam"]))
+    for method in POSTHOC[1:]:
+        work[f"{method}, 1 finding"] = (plain, lambda m, x, k=method: saliency(m, x, ONE, [k]))  # type: ignore[misc]
+    took: dict[str, list[float]] = {name: [] for name in work}
+    for repeat in range(repeats + 1):
+        for name, (model, do) in work.items():
+            if repeat > 2 and "finding" in name and "Grad" not in name:
+                continue  # far from the target, and slow
+            spent = seconds(do, model, x)
+            if repeat:
+                took[name].append(spent)
+    base = took["plain forward"]
+    for name, times in took.items():
+        ratios = sorted(t / b for t, b in zip(times, base, strict=False))
+        half = f"{ratios[len(ratios) // 4]:.3f} to {ratios[-1 - len(ratios) // 4]:.3f}"
+        per_image = 1000 * statistics.median(times) / BATCH
+        print(f"{name:52s} {per_image:9.1f} ms an image, {statistics.median(ratios):8.3f} forwards ({half})")
+    worst = max(min(took[name]) / min(base) for name in took if name.startswith("forward, "))
+    print(f"the element at the fastest of {repeats}: at most {worst:.3f} forwards, target {TARGET}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 9)

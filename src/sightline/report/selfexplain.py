@@ -1,0 +1,279 @@
+"""What a self-explaining study says: sentences, and the tables beside its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from sightline.report.tables import Table
+from sightline.report.text import counted
+from sightline.report.view import AVERAGE, Number, View, decimal, title
+from sightline.sheets import QUESTIONS
+from sightline.stats.froc import OVER
+from sightline.stats.utility import PRIOR
+
+METRIC = "average-precision"
+RECONSTRUCTION = (
+    "This study is a reconstruction: the full text of Aggarwal et al. 2020 (arXiv:2011.07482) was not available to us, "
+    "only its abstract. Element, losses, comparison and questions to readers are ours; no figure here is compared with "
+    "theirs."
+)
+LIMITS = (
+    "A gate is part of the decision by construction; that makes it necessary, not right: it may open at a shortcut. "
+    "Networks on the phantom are small and seen once each, so differences between trainings are not in the intervals. "
+    "Marked films are counted, not minutes of drawing; the detector here is small and trained on the same films. Times "
+    "were taken while the machine may have been busy with other work: the least of the rounds is the fairest."
+)
+
+
+def own(view: View) -> str:
+    """The source of the element's map; '' for another study."""
+    return f"{view.info['element']}/own" if view.info.get("study") == "selfexplain" and "element" in view.info else ""
+
+
+def table_of(view: View, name: str) -> pd.DataFrame:
+    """A table of this study under the report's protocol; empty where there is none."""
+    if not own(view) or not view.run.has_table(name):
+        return pd.DataFrame()
+    table = view.run.table(name)
+    return table[table["protocol"] == view.protocol] if "protocol" in table else table
+
+
+def ordered(view: View) -> list[str]:
+    """Sources: the element, what learned from marks, the priors, then post-hoc maps, best first."""
+    kinds = {"localizer": 1, "control": 2}
+    some = [s for s in view.sources if view.kind(s) != "reader"]
+    return sorted(some, key=lambda s: 0 if s == own(view) else kinds.get(s.split("/")[0], 3))
+
+
+def said(view: View) -> list[str]:
+    """What the tables come to, or nothing for another study."""
+    if not own(view) or not view.metrics:
+        return []
+    return [*_localized(view), *_accurate(view), *_crossing(view), *_decides(view), *_collapsed(view), RECONSTRUCTION]
+
+
+def _localized(view: View) -> Iterator[str]:
+    mine = view.number(own(view), METRIC)
+    posthoc = [s for s in ordered(view) if "/" in s and s.split("/")[0] in ("plain", view.info["element"])]
+    gaps = {s: view.difference(own(view), s, METRIC) for s in posthoc if s != own(view)}
+    gaps = {s: n for s, n in gaps.items() if n.defined}
+    better = [s for s, n in gaps.items() if n.low > 0]
+    worse = [s for s, n in gaps.items() if n.high < 0]
+    if gaps:
+        closest = min(gaps, key=lambda s: gaps[s].mean)
+        yield (
+            f"The element's own map reaches an {title(METRIC).lower()} of {mine.text()}: better than {len(better)} of "
+            f"{len(gaps)} post-hoc maps of the backbone with and without it, worse than {len(worse)}; nearest is "
+            f"{view.label(closest)} ({gaps[closest].text()})."
+        )
+    for s in (PRIOR, *(s for s in ordered(view) if s.startswith("localizer/"))):
+        gap = view.difference(own(view), s, METRIC)
+        if gap.defined:
+            told = "above" if gap.low > 0 else "below" if gap.high < 0 else "not told apart from"
+            yield f"It is {told} {view.label(s).replace('control: ', 'the ')}: {gap.text()}."
+
+
+def _accurate(view: View) -> Iterator[str]:
+    table = table_of(view, "noninferiority")
+    rows = table[table["finding"] == AVERAGE] if len(table) and (table["finding"] == AVERAGE).any() else table
+    for row in rows.to_dict("records"):
+        gap = Number(row["mean"], row["low"], row["high"], 0, 0).text(3)
+        verdict = {"superior": "better than", "non-inferior": "no worse than", "inferior": "worse than"}.get(
+            row["verdict"], "not shown to be as good as"
+        )
+        yield (f"By AUROC the network with the element is {verdict} the one without ({gap}, margin {row['margin']:g}; "
+               f"{row['verdict']}).")  # fmt: skip
+
+
+def _crossing(view: View) -> Iterator[str]:
+    crossing = view.info.get("crossing")
+    if not crossing:
+        return
+    most = crossing.get("most")
+    if crossing.get("outside") == "above":
+        yield (f"Up to {most} marked films a detector does not find marks as well as the element with as many: the "
+               f"curves do not cross ({crossing['said']} films).")  # fmt: skip
+    elif crossing.get("outside") == "below":
+        yield f"From {crossing['fewest']} marked films on a detector is ahead of the element with as many."
+    elif crossing.get("point") is not None:
+        yield (f"A detector needs {crossing['said']} marked films to find marks as well as the element with as many "
+               f"(they cross in {100 * crossing['share']:.0f} % of resamples).")  # fmt: skip
+
+
+def _decides(view: View) -> Iterator[str]:
+    names = {"deletion": "necessary", "insertion": "sufficient"}
+    for row in table_of(view, "robustness").to_dict("records"):
+        if not str(row["method"]).endswith("own") or row["measure"] not in names:
+            continue
+        gap = _number(row, "gap", "gap_low", "gap_high").text(3)
+        shown = {"passes": "is shown to be", "fails": "is less"}.get(str(row["verdict"]), "is not shown to be")
+        yield (f"What the map points at {shown} {names[str(row['measure'])]} for the decision beyond another patient's "
+               f"map ({row['measure']} {gap}).")  # fmt: skip
+
+
+def _collapsed(view: View) -> Iterator[str]:
+    found = view.info.get("collapsed", {})
+    for name, why in found.items():
+        yield f"Maps of {name} collapsed in training ({why}): they say nothing of where."
+
+
+def localization(view: View) -> Table | None:
+    """Every source by overlap, pointing and FROC."""
+    froc = table_of(view, "froc")
+    if froc.empty:
+        return None
+    several = (froc["finding"] == AVERAGE).any()
+    part = froc[(froc["rate"] == OVER) & ((froc["finding"] == AVERAGE) | (not several))]
+    reads = {(r["source"], r["films"]): Number(r["mean"], r["low"], r["high"], r["n"], r["patients"])
+             for r in part.to_dict("records")}  # fmt: skip
+    metrics = [m for m in (METRIC, "pr-area", "iou", "hit") if (view.estimates["metric"] == m).any()]
+    rows = []
+    for s in ordered(view):
+        numbers = [view.number(s, m) for m in metrics]
+        curves = [reads.get((s, films), Number.none()) for films in ("marked", "all")]
+        counts = [f"{numbers[0].n:,}", f"{numbers[0].patients:,}"]
+        rows.append([view.label(s), *(n.text(3) for n in (*numbers, *curves)), *counts])
+    caption = (
+        "Localization averaged over findings, mean [95 % interval]. FROC: share of the marks' pieces found, mean over "
+        "0.25, 0.5, 1, 2 and 4 false candidates a film; on films that show the finding, and on all that were explained"
+    )
+    head = ["Source", *map(title, metrics), "FROC, with the finding", "FROC, all films", "Maps", "Patients"]
+    return Table.of(caption, head, rows, 1, "estimates")
+
+
+def margins(view: View) -> Table | None:
+    """Paired differences of AUROC with both intervals and the verdict."""
+    table = table_of(view, "noninferiority")
+    if table.empty:
+        return None
+    areas = table_of(view, "discrimination").set_index(["model", "finding"])["auroc"].to_dict()
+    rows = []
+    for r in table.to_dict("records"):
+        each = [decimal(areas.get((r[k], r["finding"]), float("nan")), 3) for k in ("model", "versus")]
+        delong = (
+            "–"
+            if r["delong_low"] != r["delong_low"]
+            else f"{decimal(r['delong_low'], 3)}, {decimal(r['delong_high'], 3)}"
+        )
+        name = "Average" if r["finding"] == AVERAGE else r["finding"]
+        rows.append([name, *each, Number(r["mean"], r["low"], r["high"], 0, 0).text(3), delong, r["verdict"],
+                     f"{r['n']:,} / {r['positives']:,}", f"{r['patients']:,}"])  # fmt: skip
+    margin = float(table["margin"].iloc[0])
+    caption = (
+        f"AUROC with the element less without, on the same films: no worse ('non-inferior') means an interval above "
+        f"−{margin:g}. {margin:g} is what studies of readers commonly allow, about what another seed changes; it was "
+        "set before the comparison"
+    )
+    head = ["Finding", "With", "Without", "Difference [95 % over patients]", "DeLong 95 %", "Verdict",
+            "Films / positive", "Patients"]  # fmt: skip
+    return Table.of(caption, head, rows, 1, "noninferiority")
+
+
+def budgets(view: View) -> Table | None:
+    """The label budget curve in numbers."""
+    table = table_of(view, "budget")
+    if table.empty:
+        return None
+    by = {(r["role"], r["told"]): Number(r["mean"], r["low"], r["high"], r["n"], r["patients"]).text(3)
+          for r in table.to_dict("records")}  # fmt: skip
+    rows = [[f"{k:,}", by.get(("element", k), "–"), by.get(("detector", k), "–")] for k in sorted(set(table["told"]))]
+    n, patients = int(table["n"].max()), int(table["patients"].max())
+    caption = (
+        f"{title(METRIC)} by marked films, averaged over findings, mean [95 % interval]; {n:,} maps of "
+        f"{counted(patients, 'patient')}"
+    )
+    head = ["Marked films", "Element, labels and these marks", "Detector, these marks"]
+    return Table.of(caption, head, rows, 1, "budget")
+
+
+def labels(view: View) -> Table | None:
+    """What each kind of network has to be told."""
+    if not own(view):
+        return None
+    box = "some seconds a box: 7 or 35 on photographs, by how it is drawn (arXiv:1708.02750)"
+    outline = "about a minute an outline: 79 seconds on photographs (arXiv:1405.0312)"
+    rows = [["Element, and any post-hoc map", "one label an image and finding", "seconds, or none: read from reports"],
+            ["RetinaNet", "a box around every piece", box],
+            ["U-Net, supervised element", "an outline of every piece", outline]]  # fmt: skip
+    caption = "What the labels cost; times are of others and of photographs, for orientation: no reader was timed here"
+    return Table.of(caption, ["Network", "Is told", "Takes a person"], rows, 3)
+
+
+def decision(view: View) -> Table | None:
+    """Necessity and sufficiency beside chance."""
+    table = table_of(view, "robustness")
+    if table.empty:
+        return None
+    names = {"deletion": "Necessity: probability while the map's highest places are blanked ↓",
+             "insertion": "Sufficiency: probability while all but its highest places are blurred ↑",
+             "road": "ROAD: lowest less highest places filled in ↑"}  # fmt: skip
+    rows = []
+    for r in table[table["measure"].isin(list(names))].to_dict("records"):
+        verdict = r["verdict"] if isinstance(r["verdict"], str) else "–"
+        numbers = [_number(r), _number(r, "gap", "gap_low", "gap_high")]
+        rows.append([names[str(r["measure"])], view.label(r["method"]), *(n.text(3) for n in numbers), verdict,
+                     f"{r['n']:,}"])  # fmt: skip
+    caption = (
+        "Does the decision rest on what the map shows? Areas over the shares of the film erased or shown, mean [95 % "
+        "interval]; less the same with the map of another patient with the finding"
+    )
+    head = ["Question", "Map", "Area", "Less another patient's map", "Verdict", "Cases"]
+    return Table.of(caption, head, rows, 2, "robustness")
+
+
+def _number(row: Mapping[Hashable, Any], mean: str = "mean", low: str = "low", high: str = "high") -> Number:
+    return Number(row[mean], row[low], row[high], row.get("n", 0), row.get("patients", 0))
+
+
+def cost_table(view: View) -> Table | None:
+    """Milliseconds an image of every network and method."""
+    table = table_of(view, "costs")
+    if table.empty:
+        return None
+    forward = table[table["what"] == "forward"].set_index("model")["least"].to_dict()
+    rows = []
+    for r in table.to_dict("records"):
+        what = f"forward · {r['model']}" if r["what"] == "forward" else view.label(f"{r['model']}/{r['what']}")
+        times = [decimal(r[k], 1) for k in ("least", "median", "most", "processor")]
+        rows.append([what, f"{r['parameters']:,}", *times, decimal(r["least"] / forward[r["model"]], 1)])
+    caption = (
+        "What maps cost: milliseconds an image for all findings at once, forward included, of "
+        f"{int(table['rounds'].iloc[0])} rounds in turn, two images at a time; last column in forwards of the network"
+    )
+    head = ["What", "Parameters", "Least", "Median", "Most", "Processor time", "Forwards"]
+    return Table.of(caption, head, rows, 1, "costs")
+
+
+def rating_tables(view: View) -> list[Table]:
+    """Ratings of simulated readers: means, contrasts, agreement."""
+    table = table_of(view, "ratings_means")
+    if table.empty:
+        return []
+    asked = [q.name for q in QUESTIONS] + ["choice"]
+    by = {(r["source"], r["question"]): _number(r) for r in table[table["reader"] == "all"].to_dict("records")}
+    sources = list(dict.fromkeys(table["source"]))
+    rows = [[view.label(s), *(by[s, q].text() for q in asked), f"{by[s, 'location'].n:,}"] for s in sources]
+    caption = (
+        "Simulated readers, who rate by the scores above: the analysis is shown at work, nothing is learned of what "
+        "radiologists think. Mean on the scale of 1 to 5, share chosen, [95 % interval]"
+    )
+    made = [Table.of(caption, ["Map", *(q.title() for q in asked), "Ratings"], rows, 1, "ratings_means")]
+    rows = []
+    for r in table_of(view, "ratings_contrasts").to_dict("records"):
+        p = "< 0.01" if r["p_holm"] < 0.01 else decimal(r["p_holm"])
+        between = f"{view.label(r['source'])} less {view.label(r['versus'])}"
+        rows.append([r["question"], between, _number(r).text(), p, f"{100 * r['wins']:.0f} %"])
+    caption = "Paired differences of simulated ratings, p corrected by Holm, share of pairs won"
+    made.append(Table.of(caption, ["Question", "Maps", "Difference", "p", "Won"], rows, 2, "ratings_contrasts"))
+    rows = []
+    for r in table_of(view, "ratings_agreement").to_dict("records"):
+        kind = "between readers" if r["kind"] == "between" else "a reader again"
+        kappa = _number(r, "kappa").text()
+        rows.append([r["question"], kind, r["reader"], r["versus"], kappa, f"{r['n']:,}"])
+    caption = "Kappa of simulated readers (quadratic weights; of the choice nominal), [95 % interval]"
+    head = ["Question", "Kind", "Reader", "With", "Kappa", "Pairs"]
+    made.append(Table.of(caption, head, rows, 4, "ratings_agreement"))
+    return made

@@ -1,0 +1,83 @@
+"""How many marked films a detector needs to find marks as well as an element that has to do with labels and as many."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sightline.core import NAN, Array
+from sightline.stats.bootstrap import Replicates, acceleration, interval, left_out, nanmean, replicate, weights
+
+RESAMPLES = 1000
+ELEMENT, DETECTOR = "element", "detector"
+
+
+def learned(scores: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The curves of both, and where they cross.
+
+    scores: columns role ('element' or 'detector'), told (marked films it learned from), radiograph, patient, finding,
+    value: of one metric, higher is better. Curves: role, told, mean (over findings), low, high (95 %, BCa, resampling
+    patients), n, patients. The crossing: see `crossing`.
+    """
+    films = pd.Index(scores["radiograph"].unique())
+    owner = scores.drop_duplicates("radiograph").set_index("radiograph")["patient"].loc[films]
+    group = pd.factorize(owner, sort=True)[0]
+    w = weights(int(group.max()) + 1, RESAMPLES, seed)
+    rows, draws = list[dict[str, Any]](), dict[tuple[str, int], Array]()
+    for key, part in scores.groupby(["role", "told"], sort=True):
+        role, told = str(key[0]), int(str(key[1]))
+        wide = part.pivot_table(index="radiograph", columns="finding", values="value").reindex(films).to_numpy(float)
+        r = replicate(wide, group, w)
+        without, there = left_out(wide, group)
+        skew = acceleration(nanmean(without)[:, None], np.array(there.any(axis=1, keepdims=True)))
+        n = int((~np.isnan(wide)).sum())
+        people = np.array([np.unique(group[(~np.isnan(wide)).any(1)]).size])
+        both = Replicates(nanmean(r.point[None]), nanmean(r.draws)[:, None], np.array([n]), people, skew)
+        mean, low, high = (float(e[0]) for e in interval(both, "bca"))
+        rows.append({"role": role, "told": told, "mean": mean, "low": low, "high": high, "n": n,
+                     "patients": int(people[0])})  # fmt: skip
+        draws[role, told] = np.append(both.point, both.draws[:, 0])
+    return pd.DataFrame(rows), crossing(draws)
+
+
+def crossing(draws: dict[tuple[str, int], Array]) -> dict[str, Any]:
+    """Marked films from which the detector finds marks at least as well as the element with as many.
+
+    draws: (role, told) -> means (1 + B,), of the sample first. Between budgets the gap is taken as straight over the
+    logarithm of 1 + told. Returns point, low, high (95 %; NaN where a bound lies outside of what was tried), fewest and
+    most (budgets that both have), outside ('above' where the sample does not cross up to `most`, 'below' where the
+    detector is ahead from `fewest` on, else ''), share (of resamples that cross between them), said (in words).
+    """
+    budgets = sorted({t for r, t in draws if r == ELEMENT} & {t for r, t in draws if r == DETECTOR})
+    if len(budgets) < 2:
+        return {"point": NAN, "low": NAN, "high": NAN, "outside": "", "share": NAN, "said": "fewer than two budgets"}
+    gap = np.stack([draws[ELEMENT, t] - draws[DETECTOR, t] for t in budgets], 1)  # (1 + B, K)
+    found = np.array([_first(row, np.log1p(budgets)) for row in gap])
+    low, high = np.quantile(found[1:], [0.025, 0.975], method="closest_observation")
+    fewest, most = budgets[0], budgets[-1]
+    outside = "above" if found[0] == np.inf else "below" if found[0] == -np.inf else ""
+    inside = [float(np.expm1(v)) if np.isfinite(v) else NAN for v in (found[0], low, high)]
+    share = float(np.isfinite(found[1:]).mean())
+    text = [_words(v, fewest, most) for v in (found[0], low, high)]
+    said = f"{text[0]} [{text[1]}, {text[2]}]"
+    return {"point": inside[0], "low": inside[1], "high": inside[2], "fewest": fewest, "most": most,
+            "outside": outside, "share": share, "said": said}  # fmt: skip
+
+
+def _first(gap: Array, at: Array) -> float:
+    """Where the gap first falls to 0: -inf if it begins there, inf if it never does."""
+    down = np.flatnonzero(gap <= 0)
+    if not down.size:
+        return np.inf
+    k = int(down[0])
+    if k == 0:
+        return -np.inf
+    return float(at[k - 1] + (at[k] - at[k - 1]) * gap[k - 1] / (gap[k - 1] - gap[k]))
+
+
+def _words(value: float, fewest: int, most: int) -> str:
+    if value == np.inf:
+        return f"above {most}"
+    return f"below {fewest}" if value == -np.inf else f"{np.expm1(value):.0f}"

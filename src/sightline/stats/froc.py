@@ -1,0 +1,98 @@
+"""FROC curves: how many marks are found at how many false candidates a film, with intervals over patients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sightline.core import Array
+from sightline.stats.bootstrap import Replicates, interval, nanmean, weights
+from sightline.stats.tables import AVERAGE
+
+RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""False candidates a film at which curves are read."""
+OVER = "mean over rates"
+RESAMPLES = 500
+
+
+def froc(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Share of the pieces of marks that are found at each of `RATES` false candidates a film, and its mean over them.
+
+    table: rows of `sightline.froc.Candidate`. Columns: source, films ('marked': those that show the finding; 'all':
+    also those that do not, where the source has maps of them), finding (and 'average' over them), rate (a number as
+    text, or 'mean over rates'), mean, low, high (95 %, resampling patients), n (pieces), count (films), patients. A
+    piece that several candidates hit counts once, by the highest; further hits are neither true nor false. Candidates
+    of equal score come together.
+    """
+    patients = pd.Index(sorted(table["patient"].unique()))
+    w = np.concatenate([np.ones((1, len(patients))), weights(len(patients), RESAMPLES, seed)])
+    rows = list[dict[str, Any]]()
+    for films, some in (("marked", table[table["pieces"] > 0]), ("all", _with_absent(table))):
+        for source, of in some.groupby("source", sort=False):
+            found = {str(f): _curve(part, patients, w) for f, part in of.groupby("finding", sort=False)}
+            found = {f: c for f, c in found.items() if c.pieces}
+            if len(found) > 1:
+                together = [np.stack([c.draws[:, k] for c in found.values()], 1) for k in range(len(RATES) + 1)]
+                counts = of["radiograph"].nunique(), of[of["pieces"] > 0]["patient"].nunique()
+                draws = np.stack([nanmean(t) for t in together], 1)
+                found[AVERAGE] = _Curve(draws, sum(c.pieces for c in found.values()), *counts)
+            for finding, curve in found.items():
+                head = {"source": source, "films": films, "finding": finding}
+                rows += [head | row for row in _rows(curve)]
+    return pd.DataFrame(rows)
+
+
+def _with_absent(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of sources that have maps of films without the finding."""
+    told = table[table["pieces"] == 0]["source"].unique()
+    return table[table["source"].isin(told)]
+
+
+class _Curve(NamedTuple):
+    """Of one source and finding."""
+
+    draws: Array
+    """float64 (1 + B, rates + 1): the sample first; the last column is the mean over rates."""
+    pieces: int
+    films: int
+    patients: int
+
+
+def _curve(part: pd.DataFrame, patients: pd.Index[Any], w: Array) -> _Curve:
+    films = part.drop_duplicates("radiograph")
+    group = patients.get_indexer(pd.Index(films["patient"]))
+    total = np.zeros((2, len(patients)))  # films and pieces of each patient
+    np.add.at(total[0], group, 1.0)
+    np.add.at(total[1], group, films["pieces"].to_numpy(float))
+    count, pieces = w @ total[0], w @ total[1]  # (1 + B,)
+    ordered = part[part["score"].notna()].sort_values("score", ascending=False, kind="stable")
+    true = (ordered["piece"] > 0) & ~ordered.duplicated(["radiograph", "piece"])
+    false = ordered["piece"] < 0
+    owner = patients.get_indexer(pd.Index(ordered["patient"]))
+    drawn = w[:, owner]  # (1 + B, C)
+    last = np.flatnonzero(np.append(np.diff(ordered["score"].to_numpy(float)) != 0, [True][: len(ordered)]))
+    wrong = np.cumsum(drawn * false.to_numpy(float), 1)[:, last]
+    right = np.cumsum(drawn * true.to_numpy(float), 1)[:, last]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rate, share = wrong / count[:, None], right / pieces[:, None]
+    read = np.stack([_at(rate, share, r, pieces) for r in RATES], 1)
+    return _Curve(np.column_stack([read, read.mean(1)]), int(total[1].sum()), len(films), int((total[1] > 0).sum()))
+
+
+def _at(rate: Array, share: Array, at: float, pieces: Array) -> Array:
+    """Share found at the lowest threshold whose rate is not above `at`, (1 + B,); NaN for resamples without a piece."""
+    allowed = (rate <= at + 1e-12).sum(1)
+    padded = np.column_stack([np.zeros(len(rate)), share])
+    found: Array = padded[np.arange(len(rate)), allowed]
+    return np.where(pieces > 0, found, np.nan)
+
+
+def _rows(curve: _Curve) -> Iterator[dict[str, Any]]:
+    groups = np.full(len(RATES) + 1, curve.patients)
+    mean, low, high = interval(Replicates(curve.draws[0], curve.draws[1:], groups, groups, np.zeros(len(groups))))
+    for k, rate in enumerate([*(f"{r:g}" for r in RATES), OVER]):
+        yield {"rate": rate, "mean": mean[k], "low": low[k], "high": high[k], "n": curve.pieces, "count": curve.films,
+               "patients": curve.patients}  # fmt: skip

@@ -1,0 +1,90 @@
+"""Is one model no worse than another by more than a margin? Paired areas under ROC curves, against a bound set before.
+
+A difference that is not significant has not shown that nothing is lost; an interval above the margin has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sightline.core import NAN, Array
+from sightline.stats import delong
+from sightline.stats.accuracy import auroc_draws
+from sightline.stats.bootstrap import Replicates, interval, nanmean, weights
+from sightline.stats.tables import AVERAGE
+
+RESAMPLES = 1000
+MARGIN = 0.05
+"""Of AUROC: what studies of readers with and without an aid commonly allow to be lost, about the difference between two
+trainings of one network by other seeds."""
+
+
+def noninferiority(
+    table: pd.DataFrame, pairs: Sequence[tuple[str, str]], margin: float = MARGIN, seed: int = 0
+) -> pd.DataFrame:
+    """AUROC of each model less that of another on the same studies, by finding and averaged over findings.
+
+    table: columns model, patient, study, finding, probability, label; pairs: (model, versus). Columns: model, versus,
+    finding, mean, low, high (95 %, resampling patients), delong_low, delong_high (of images as if they were
+    independent; NaN for the average), margin, verdict, n, positives, patients. verdict: 'superior' (the interval lies
+    above 0), 'non-inferior' (above -margin), 'inferior' (below -margin), else 'undecided'; 'not estimable' without an
+    interval. Findings of one class are left out.
+    """
+    table = table.groupby(["model", "patient", "study", "finding"], sort=False, as_index=False).max()
+    known = table[table["label"].isin([0, 1]) & table["probability"].notna()]
+    patients = pd.Index(sorted(known["patient"].unique()))
+    w = weights(len(patients), RESAMPLES, seed)
+    rows = []
+    for model, versus in pairs:
+        found, counts, people = list[Array](), [0, 0], set[str]()
+        for finding, both in _paired(known, model, versus):
+            p, q = (both[c].to_numpy(float) for c in ("probability", "probability_versus"))
+            label, group = both["label"].to_numpy(int), patients.get_indexer(pd.Index(both["patient"]))
+            (a, first), (b, second) = (auroc_draws(values, label, group, w) for values in (p, q))
+            found.append(np.append(a - b, first - second))
+            _, low, high = delong.difference(p, q, label)
+            head = {"model": model, "versus": versus, "finding": finding}
+            size = {"n": len(both), "positives": int(label.sum()), "patients": int(np.unique(group).size)}
+            rows.append({**head, **_ends(found[-1], size["patients"], margin), "delong_low": low, "delong_high": high,
+                         **size})  # fmt: skip
+            counts, people = [max(counts[0], size["n"]), counts[1] + size["positives"]], people | set(both["patient"])
+        if len(found) > 1:
+            ends = _ends(nanmean(np.stack(found, 1)), len(people), margin)
+            size = {"n": counts[0], "positives": counts[1], "patients": len(people)}
+            rows.append({"model": model, "versus": versus, "finding": AVERAGE, **ends, "delong_low": NAN,
+                         "delong_high": NAN, **size})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _paired(known: pd.DataFrame, model: str, versus: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Findings of both classes with the rows that both models have."""
+    for finding, part in known[known["model"] == model].groupby("finding", sort=False):
+        other = known[(known["model"] == versus) & (known["finding"] == finding)]
+        both = part.merge(other[["study", "probability"]], on="study", suffixes=("", "_versus"))
+        if both["label"].nunique() == 2:
+            yield str(finding), both
+
+
+def _ends(found: Array, patients: int, margin: float) -> dict[str, Any]:
+    groups = np.array([patients])
+    mean, low, high = (float(e[0]) for e in interval(
+        Replicates(found[:1], found[1:, None], groups, groups, np.zeros(1))
+    ))  # fmt: skip
+    return {"mean": mean, "low": low, "high": high, "margin": margin, "verdict": judged(low, high, margin)}
+
+
+def judged(low: float, high: float, margin: float) -> str:
+    """What an interval of a difference says beside a margin.
+
+    >>> judged(-0.03, 0.01, 0.05), judged(-0.08, 0.01, 0.05), judged(-0.2, -0.06, 0.05)
+    ('non-inferior', 'undecided', 'inferior')
+    """
+    if np.isnan(low) or np.isnan(high):
+        return "not estimable"
+    if low > 0:
+        return "superior"
+    return "non-inferior" if low > -margin else "inferior" if high < -margin else "undecided"

@@ -1,0 +1,170 @@
+"""The networks of a self-explaining study: with and without the element, trained again, and told by marks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sightline.core import DataError, Dataset
+from sightline.data import dataset
+from sightline.findings import choose
+from sightline.models import Model, state_hash
+from sightline.models.element import TrainableSaliency
+from sightline.models.zoo import open_model
+from sightline.sanity import AGAIN, OTHER
+from sightline.stats.budget import DETECTOR, ELEMENT
+from sightline.studies.held_out import require_held_out
+from sightline.training.fit import fit
+from sightline.training.labels import marks_of
+
+TRAINING = "phantom:1200?start=100000&size=160"
+WITH = "selfexplaining:small?kind=gate&sparsity=0.1"
+BUDGETS = (10, 30, 100, 300)
+"""Marked films, beside all of them, that element and detector are told by on the phantom."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A network that learned from the marks of so many films."""
+
+    role: str
+    """'element' or 'detector'."""
+    films: int
+    model: Model
+
+
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """Whose maps are compared."""
+
+    element: Model
+    """Trained on labels alone, with the element."""
+    plain: Model
+    """The same backbone without."""
+    replicates: tuple[Model, ...] = ()
+    """The element trained again with other seeds."""
+    others: tuple[Model, ...] = ()
+    """On other architectures."""
+    localizers: tuple[Model, ...] = ()
+    """Trained on marks: detector, U-Net, and the element supervised."""
+    told: tuple[Told, ...] = ()
+
+    @property
+    def compared(self) -> tuple[Model, ...]:
+        """Those whose accuracy and maps stand in the tables."""
+        return self.element, self.plain, *self.localizers
+
+    @property
+    def everyone(self) -> tuple[Model, ...]:
+        return *self.compared, *self.replicates, *self.others, *(t.model for t in self.told)
+
+    @property
+    def partners(self) -> dict[str, str]:
+        """Whom the element is compared with for repeatability and reproducibility."""
+        kinds = ((AGAIN, self.replicates), (OTHER, self.others))
+        return {m.name: kind for kind, some in kinds for m in some}
+
+    def findings(self, data: Dataset, wanted: str) -> tuple[str, ...]:
+        """Those of the data set that every network knows, or of them the ones wanted (comma-separated)."""
+        shared = tuple(f for f in data.findings if all(f in m.findings for m in self.everyone) and f != "No Finding")
+        if not shared:
+            known = "; ".join(f"{m.name}: {', '.join(m.findings)}" for m in self.everyone)
+            raise DataError(f"no finding of {data.spec!r} is known to all models; they know {known}")
+        return tuple(choose(wanted or None, shared))
+
+    def checked(self, data: Dataset) -> Elements:
+        """Itself. Errors: `DataError` for networks that are not what they are named for, or learned from this data."""
+        if not isinstance(self.element.net, TrainableSaliency):
+            raise DataError(
+                f"{self.element.name} has no element; train one: train classifier --model 'selfexplaining:ARCH'"
+            )
+        if self.element.net.learns != "labels":
+            raise DataError(f"{self.element.name} learned from {self.element.net.learns}; name it in --localizers")
+        apart = (*self.compared, *self.replicates, *self.others)  # the last budget may be a localizer
+        hashes = [state_hash(m.net) for m in apart]
+        twins = [m.name for m, digest in zip(apart, hashes, strict=True) if hashes.count(digest) > 1]
+        if twins:
+            raise DataError(f"{' and '.join(twins)} have the same weights: name each network once")
+        mapless = [m.name for m in (*self.localizers, *(t.model for t in self.told)) if not hasattr(m.net, "maps")]
+        if mapless:
+            raise DataError(
+                f"{', '.join(mapless)} has no maps(x) of its own; a localizer is a unet, a retinanet or alike"
+            )
+        require_held_out(self.everyone, data)
+        return self
+
+
+def opened(
+    model: str, plain: str, replicates: Sequence[str], others: Sequence[str], localizers: Sequence[str],
+    told: Sequence[str], detectors: Sequence[str], seed: int,
+) -> Elements:  # fmt: skip
+    """The networks by their specs, under names that tell them apart."""
+    if not plain:
+        raise DataError("--plain: name the same backbone without the element, which it is compared with")
+
+    def named(role: str, specs: Sequence[str], arch: bool) -> tuple[Model, ...]:
+        found = [open_model(s, seed=seed) for s in specs]
+        kinds = [_kind(m) if arch else "" for m in found]
+        several = any(kinds.count(k) > 1 for k in kinds)
+        return tuple(replace(m, name=f"{role}{k}{f'-{i + 1}' if several or not k else ''}")
+                     for i, (m, k) in enumerate(zip(found, kinds, strict=True)))  # fmt: skip
+
+    budgets = [_budget(role, text, seed) for role, some in ((ELEMENT, told), (DETECTOR, detectors)) for text in some]
+    return Elements(
+        replace(open_model(model, seed=seed), name="element"), replace(open_model(plain, seed=seed), name="plain"),
+        named("again", replicates, False), named("other", others, False), named("", localizers, True), tuple(budgets),
+    )  # fmt: skip
+
+
+def _kind(m: Model) -> str:
+    """What a localizer is called: by its architecture, an element 'supervised'."""
+    return "supervised" if isinstance(m.net, TrainableSaliency) else m.arch.partition("?")[0] or m.name
+
+
+def _budget(role: str, text: str, seed: int) -> Told:
+    films, _, spec = text.partition("=")
+    if not films.isdigit() or not spec:
+        raise DataError(f"{text!r}: write FILMS=CHECKPOINT, as 30=runs/thirty/best.pt")
+    return Told(role, int(films), replace(open_model(spec, seed=seed), name=f"{role}-{films}"))
+
+
+def trained(folder: Path, seed: int, device: str) -> Elements:
+    """Small networks on films that no study looks at.
+
+    With labels: the backbone with and without the element, the element again, and on a narrower backbone. With marks: a
+    U-Net and a RetinaNet; and for every budget the trained element taught on, and a U-Net from the beginning.
+    """
+    source = dataset(TRAINING)
+
+    def made(name: str, start: str | Model, data: Dataset, epochs: int, number: int = 0, lr: float = 3e-3) -> Model:
+        blank = open_model(start, source.findings, seed=seed + number) if isinstance(start, str) else start
+        blank.net.to(device)
+        done = fit(blank, data, folder / name, epochs=epochs, batch=16, lr=lr, augmented=False, seed=seed + number,
+                   split_seed=seed, cache=folder / "images", workers=os.cpu_count() or 1)  # fmt: skip
+        return replace(done, name=name)
+
+    plain, element = made("plain", "small", source, 9), made("element", WITH, source, 9)
+    again = made("again-1", WITH, source, 6, number=1)
+    other = made("other-1", f"{WITH}&width=12", source, 6, number=2)
+    retinanet = made("retinanet", "retinanet", source, 6, number=3)
+    told = list[Told]()
+    every = len([r for r in source.radiographs if r.split == "train" and 1 in r.labels.values()])
+    for films in (*BUDGETS, every):
+        some = marks_of(source, films, seed)
+        told.append(Told(ELEMENT, films, made(f"element-{films}", supervised(element), some, 2, lr=1e-3)))
+        told.append(Told(DETECTOR, films, made(f"detector-{films}", "unet", some, 5)))
+    best = {t.role: replace(t.model, name=name) for t in told if t.films == every
+            for name in ["supervised" if t.role == ELEMENT else "unet"]}  # fmt: skip
+    fewer = tuple(t for t in told if t.films != every)
+    localizers = (best[DETECTOR], retinanet, best[ELEMENT])
+    whole = (Told(ELEMENT, every, best[ELEMENT]), Told(DETECTOR, every, best[DETECTOR]))
+    return Elements(element, plain, (again,), (other,), localizers, (*fewer, *whole))
+
+
+def supervised(element: Model) -> Model:
+    """The trained element, to be taught on by masks."""
+    start = open_model(f"{element.arch.replace('learns=labels', 'learns=marks')}", element.findings)
+    start.net.load_state_dict(element.net.state_dict())
+    return start

@@ -1,0 +1,312 @@
+"""Is a trainable element in the network a better explanation than post-hoc maps, and how close to a detector?
+
+A reconstruction: of Aggarwal et al. 2020, arXiv:2011.07482, only the abstract is public.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sightline.asking import predict
+from sightline.benchmark import Controls, Readers, Together
+from sightline.casework import cases
+from sightline.controls import digest
+from sightline.core import DataError, Dataset, Maps
+from sightline.data import dataset
+from sightline.evaluate import evaluate
+from sightline.explaining import check_methods, explain
+from sightline.faithfulness import tried
+from sightline.froc import gather
+from sightline.methods import Of
+from sightline.models.randomize import blocks
+from sightline.protocol import Protocol
+from sightline.record import describe
+from sightline.sanity import SCHEMA, Comparison, compare, forget
+from sightline.sheets import FILE, SIMULATED, Sheet, draw_sheets, simulate, write_sheets
+from sightline.stats.accuracy import accuracy
+from sightline.stats.budget import learned
+from sightline.stats.discrimination import discrimination
+from sightline.stats.froc import froc
+from sightline.stats.margin import MARGIN, noninferiority
+from sightline.stats.ratings import agreements, contrasts, means
+from sightline.stats.robustness import robustness
+from sightline.stats.tables import paired
+from sightline.stats.trust import levels, verdicts
+from sightline.stats.utility import PRIOR, utility
+from sightline.steadiness import changed
+from sightline.store import Run
+from sightline.studies import elements
+from sightline.studies.costs import measured
+from sightline.studies.elements import Elements, Told
+from sightline.studies.localization import method_facts, model_facts, moved
+from sightline.tuning import chosen
+
+PHANTOM = "phantom:1200?split=test&size=256"
+FINDINGS = "Cardiomegaly, Consolidation, Lung Lesion, Pleural Effusion, Pneumothorax"
+"""Explained on the phantom: large and small, central and at the border. Its networks learn all ten."""
+METHODS = ("grad-cam", "gradient", "smoothgrad-squared", "integrated-gradients?nodes=10", "smooth-ig",
+           "guided-backprop", "guided-grad-cam", "xrai")  # fmt: skip
+"""The eight of Arun et al. 2021."""
+SMALL = ("grad-cam", "gradient", "smoothgrad-squared?samples=3", "integrated-gradients?nodes=4",
+         "smooth-ig?samples=2&nodes=3", "guided-backprop", "guided-grad-cam", "xrai?nodes=2")  # fmt: skip
+"""The same, as the phantom's few minutes allow them."""
+METRICS = ("average-precision", "pr-area", "iou", "dice", "hit", "mass")
+OWN, CAM = "own", "grad-cam"
+READERS = (f"{SIMULATED} 1", f"{SIMULATED} 2")
+
+
+def selfexplain(
+    *,
+    data: str = PHANTOM,
+    model: str = "",
+    plain: str = "",
+    replicates: tuple[str, ...] = (),
+    others: tuple[str, ...] = (),
+    localizers: tuple[str, ...] = (),
+    told: tuple[str, ...] = (),
+    detectors: tuple[str, ...] = (),
+    methods: tuple[str, ...] = (),
+    margin: float = MARGIN,
+    images: int = 80,
+    sheets: int = 40,
+    tried_on: int = 30,
+    findings: str = "",
+    protocol: str = "corrected",
+    of: Of = "logit",
+    out: Path = Path("runs/selfexplain"),
+    seed: int = 0,
+    batch: int = 8,
+    device: str = "cpu",
+) -> Run:
+    """Compare a network that shows where with the same without, with post-hoc maps of both, and with detectors.
+
+    Parameters
+    ----------
+    data
+        Data set with marks, as NAME:PATH?option=value; the phantom when none is named.
+    model
+        Checkpoint of the element, trained on labels: train classifier --model 'selfexplaining:ARCH?kind=gate'; on the
+        phantom, small networks of every kind are trained when none is named.
+    plain
+        The same backbone without it, trained alike.
+    replicates
+        The element trained again with other seeds: are its maps repeatable?
+    others
+        The element on other architectures: are they reproducible?
+    localizers
+        Networks trained on marks: retinanet, unet, or 'selfexplaining:ARCH?learns=marks', the element supervised.
+    told
+        The element taught by marks of so many films, as 30=CHECKPOINT; the first point is --model, by none.
+    detectors
+        A network trained on marks of so many films, likewise.
+    methods
+        Post-hoc methods, options after '?'; by default the eight of Arun et al.
+    margin
+        AUROC that the element may cost: no worse means an interval above minus this.
+    images
+        Radiographs explained at most; accuracy is that of all of them.
+    sheets
+        Cases on the sheets for readers, at most.
+    tried_on
+        Radiographs on which the network forgets and places are erased, at most.
+    findings
+        Comma-separated; by default those that the models and data share.
+    protocol
+        published, corrected or both.
+    of
+        What is explained: logit or probability.
+    out
+        Run folder; the same command continues it.
+    seed
+        Of training, draws and resamples.
+    batch
+        Images per pass; no result depends on it.
+    device
+        cpu or cuda.
+    """
+    records = chosen(protocol, "", 0.0, "", "")
+    methods = methods or (METHODS if model else SMALL)
+    check_methods(methods)
+    if not 0 < margin < 0.5 or min(images, sheets, tried_on) < 1:
+        given = f"margin={margin}, images={images}, sheets={sheets}, tried_on={tried_on}"
+        raise DataError(f"{given}; allowed: a margin above 0 below 0.5, the others from 1")
+    opened = dataset(data)
+    named = {"model": model, "plain": plain, "replicates": replicates, "others": others, "localizers": localizers,
+             "told": told, "detectors": detectors}  # fmt: skip
+    options = {"data": data, **named, "methods": methods, "margin": margin, "images": images, "sheets": sheets,
+               "tried_on": tried_on, "findings": findings, "protocol": protocol, "of": of, "seed": seed}  # fmt: skip
+    run = Run.start(out, "selfexplain", options)
+    with run.lock():
+        run = describe(run, opened, records, title="Self-explaining models")
+        team = _team(run, opened, named, seed, device)
+        wanted = team.findings(opened, findings if findings or model else FINDINGS)
+        facts = [model_facts(m) for m in (*team.compared, *team.replicates, *team.others)]
+        run = run.describe(models=facts, methods=method_facts((*methods, OWN)), findings=wanted)
+        run = run.describe(collapsed=_collapsed(run, team))
+        _asked(run, opened, team, wanted, margin, seed)
+        part = _some(opened, images, seed)
+        run = _explained(run, part, team, methods, wanted, of, batch, seed)
+        controls = Controls(opened, ("average-mask", "center"), seed)
+        held = Together((run, controls, Readers(part)))
+        evaluate(run, held, part, names=METRICS, chosen=records, findings=wanted, seed=seed)
+        _pointed(run, held, part, wanted, seed)
+        run = _budget(run, part, team, wanted, records, batch, seed)
+        some = tuple(cases(part, wanted, tried_on, seed))
+        _trusted(Comparison(run, team.element, (OWN, CAM), some, tuple(records), seed, of), part, team, controls)
+        _summarized(run, team, methods, records, seed)
+        _read(run, team, records, sheets, seed)
+        run.join_parts("costs", measured(run, (team.plain, team.element, *team.localizers), methods, wanted), "costs")
+        shown = {"sources": list(held.sources), "element": team.element.name, "explained": len(part.radiographs)}
+        return run.describe(**shown, stages=[b.title for b in blocks(team.element)])
+
+
+def _some(data: Dataset, images: int, seed: int) -> Dataset:
+    """At most so many radiographs, drawn by id, in the order of the data set. Errors: `DataError` without a mark."""
+    ids = set(sorted((r.id for r in data.radiographs), key=lambda name: digest(seed, "images", name))[:images])
+    part = replace(data, radiographs=tuple(r for r in data.radiographs if r.id in ids))
+    if not any(data.marks(r.id, f, data.truth) for r in part.radiographs for f in data.findings):
+        raise DataError(f"none of {len(ids)} radiographs of {data.spec!r} has a mark; give more --images")
+    return part
+
+
+def _team(run: Run, data: Dataset, named: Mapping[str, Any], seed: int, device: str) -> Elements:
+    """Open the networks, or train them on the phantom."""
+    if named["model"]:
+        team = elements.opened(**named, seed=seed)
+    elif data.spec.startswith("phantom"):
+        team = elements.trained(run.path / "training", seed, device)
+    else:
+        raise DataError(
+            "no model is named: give --model CHECKPOINT, and --plain, the same backbone without the element"
+        )
+    for m in team.everyone:
+        moved(m, device)
+    return team.checked(data)
+
+
+def _collapsed(run: Run, team: Elements) -> dict[str, str]:
+    """What the trainings said of maps that collapsed, where they are in this run's folder."""
+    found = dict[str, str]()
+    for m in team.everyone:
+        folder = run.path / "training" / m.name
+        if (folder / "run.json").exists():
+            why = Run.open(folder).info.get("collapsed", "")
+            found |= {m.name: why} if why else {}
+    return found
+
+
+def _asked(run: Run, data: Dataset, team: Elements, wanted: Sequence[str], margin: float, seed: int) -> None:
+    """The tables predictions, classification, discrimination and noninferiority."""
+    run.join_parts("predictions", predict(run, data, team.compared, wanted), "predictions")
+    table = run.table("predictions").drop(columns="radiograph")
+    run.write_table("classification", accuracy(table, seed=seed))
+    run.write_table("discrimination", discrimination(table, seed))
+    run.write_table("noninferiority", noninferiority(table, [(team.element.name, team.plain.name)], margin, seed))
+
+
+def _explained(
+    run: Run,
+    data: Dataset,
+    team: Elements,
+    methods: tuple[str, ...],
+    wanted: tuple[str, ...],
+    of: Of,
+    batch: int,
+    seed: int,
+) -> Run:
+    """Post-hoc maps of the backbone with and without the element, and every network's own."""
+    run = explain(data, team.element, (OWN, *methods), findings=wanted, out=run, of=of, batch=batch, seed=seed)
+    run = explain(data, team.plain, methods, findings=wanted, out=run, of=of, batch=batch, seed=seed)
+    for m in team.localizers:
+        run = explain(data, m, (OWN,), findings=wanted, out=run, batch=batch, prefix=f"localizer/{m.name}")
+    return run
+
+
+def _pointed(run: Run, held: Maps, data: Dataset, wanted: Sequence[str], seed: int) -> None:
+    """The tables candidates and froc."""
+    keys = gather(run, held, data, [s for s in held.sources if not s.startswith("reader/")], wanted)
+    run.join_parts("candidates", keys, "candidates")
+    run.write_table("froc", froc(run.table("candidates"), seed))
+
+
+def _budget(
+    run: Run, data: Dataset, team: Elements, wanted: tuple[str, ...], records: Sequence[Protocol], batch: int, seed: int
+) -> Run:
+    """The table budget, of average precision by marked films, and where the curves cross; in a folder of its own."""
+    if not team.told:
+        return run
+    part = Run.start(run.path / "budget", "budget", {"seed": seed})
+    everyone = (Told("element", 0, team.element), *team.told)
+    names = {f"budget/{t.role}-{t.films}": t for t in everyone}
+    for name, one in names.items():
+        part = explain(data, one.model, (OWN,), findings=wanted, out=part, batch=batch, prefix=name)
+    evaluate(part, part, data, names=METRICS[:1], chosen=records[-1:], findings=wanted, seed=seed)
+    scores = part.table("scores", ["source", "radiograph", "patient", "finding", "value"])
+    who = scores["source"].str.removesuffix(f"/{OWN}").map(names)
+    scores = scores.assign(role=[t.role for t in who], told=[t.films for t in who])
+    curve, crossing = learned(scores, seed)
+    run.write_table("budget", curve)
+    clean = {k: None if v != v else v for k, v in crossing.items()}
+    return run.describe(crossing=clean)
+
+
+def _trusted(c: Comparison, data: Dataset, team: Elements, controls: Maps) -> None:
+    """The tables similarity, faithfulness and steadiness, of the element's own map and its Grad-CAM."""
+    radiographs = {x.radiograph.id: x.radiograph for x in c.cases}
+    data = replace(data, radiographs=tuple(radiographs.values()))
+    findings = tuple(dict.fromkeys(x.finding for x in c.cases))
+    for m in (*team.replicates, *team.others):
+        explain(data, m, c.methods, findings=findings, out=c.run, of=c.of)
+    parts = forget(c, blocks(team.element), ("top-down",)) + compare(c, team.partners)
+    c.run.join_parts("similarity", parts, "similarity")
+    sources = {f"{team.element.name}/{m}": m for m in c.methods} | {PRIOR: PRIOR}
+    c.run.join_parts("faithfulness", tried(c.run, controls, team.element, sources, c.cases, c.seed), "faithfulness")
+    c.run.join_parts("steadiness", changed(c.run, team.element, c.methods, c.cases, c.seed, c.of), "steadiness")
+
+
+def _summarized(run: Run, team: Elements, methods: Sequence[str], records: Sequence[Protocol], seed: int) -> None:
+    """The tables levels, robustness and verdicts, and differences of the element's map to every other."""
+    similarity = run.table("similarity", SCHEMA.names)
+    run.write_table("levels", levels(similarity, seed))
+    run.write_table("robustness", robustness(run.table("faithfulness"), run.table("steadiness"), seed))
+    scores = run.table("scores", ["protocol", "source", "radiograph", "patient", "finding", "metric", "value"])
+    own = f"{team.element.name}/{OWN}"
+    posthoc = [f"{m.name}/{k}" for m in (team.element, team.plain) for k in methods]
+    between = paired(scores, lambda there: [(own, s) for s in posthoc if s in there], records, seed=seed)
+    run.write_table("differences", pd.concat([run.table("differences"), between], ignore_index=True))
+    gained = utility(scores, run.table("differences"), team.element.name, records)
+    gained = gained[gained["method"].isin([OWN, CAM])]
+    run.write_table("verdicts", pd.concat([verdicts(similarity, seed), gained], ignore_index=True))
+
+
+def _read(run: Run, team: Elements, records: Sequence[Protocol], most: int, seed: int) -> None:
+    """The sheets for readers, and the tables ratings, ratings_means, ratings_contrasts and ratings_agreement.
+
+    Those are of simulated readers, who rate by what the scores say.
+    """
+    sources = [f"{team.element.name}/{OWN}", f"{team.element.name}/{CAM}", f"{team.plain.name}/{CAM}"]
+    sources += [f"localizer/{m.name}/{OWN}" for m in team.localizers[:1]]
+    sources = [s for s in sources if s in run.sources]
+    scores = run.table("scores", ["protocol", "source", "radiograph", "patient", "finding", "metric", "value"])
+    scores = scores[scores["protocol"] == records[-1].name]
+    values = scores.set_index(["metric", "source", "radiograph", "finding"])["value"].to_dict()
+    marked = scores[scores["source"] == sources[0]].drop_duplicates(["radiograph", "finding"])
+    some = list(zip(marked["radiograph"], marked["patient"], marked["finding"], strict=True))
+    drawn = draw_sheets(some, sources, READERS, most=most, seed=seed)
+    write_sheets(run.path / FILE, drawn)
+
+    def quality(source: str, sheet: Sheet) -> dict[str, float]:
+        at = (source, sheet.radiograph, sheet.finding)
+        location = (values["hit", *at] + values["mass", *at]) / 2
+        return {"location": location, "extent": values["dice", *at], "usefulness": values["average-precision", *at]}
+
+    ratings = simulate(drawn, quality, seed=seed)
+    run.write_table("ratings", ratings)
+    run.write_table("ratings_means", means(ratings, seed))
+    run.write_table("ratings_contrasts", contrasts(ratings, seed))
+    run.write_table("ratings_agreement", agreements(ratings, seed))

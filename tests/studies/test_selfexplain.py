@@ -1,0 +1,127 @@
+"""The self-explaining study end to end on the phantom, with networks whose answers can be told beforehand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sightline.core import DataError
+from sightline.data import dataset
+from sightline.models import open_model
+from sightline.models.checkpoint import save_checkpoint
+from sightline.report import report
+from sightline.sheets import FILE, read_sheets
+from sightline.store import Run
+from sightline.studies.selfexplain import selfexplain
+
+DATA = "phantom:24?size=96"
+LABELED, MARKED = "selfexplaining:small?kind=lse&side=64", "selfexplaining:small?kind=lse&learns=marks&side=64"
+SPECS = {
+    "element": LABELED, "plain": "small?side=64", "again": LABELED,
+    "other": "selfexplaining:small?kind=lse&width=8&side=64", "unet": "unet?side=64&width=4", "supervised": MARKED,
+    "narrow": "small?side=64&width=8", "element-10": MARKED, "detector-10": "unet?side=64&width=4",
+    "element-30": MARKED, "detector-30": "unet?side=64&width=4",
+}  # fmt: skip
+METHODS = ("grad-cam", "gradient")
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder, findings = tmp_path_factory.mktemp("models"), dataset(DATA).findings
+    for number, (name, spec) in enumerate(SPECS.items()):
+        save_checkpoint(open_model(spec, findings, seed=number), folder / f"{name}.pt")
+    return {name: str(folder / f"{name}.pt") for name in SPECS}
+
+
+def study(c: dict[str, str], out: Path, **other: object) -> Run:
+    named = {
+        "model": c["element"], "plain": c["plain"], "replicates": (c["again"],), "others": (c["other"],),
+        "localizers": (c["unet"], c["supervised"]), "told": (f"10={c['element-10']}", f"30={c['element-30']}"),
+        "detectors": (f"10={c['detector-10']}", f"30={c['detector-30']}"),
+    }  # fmt: skip
+    return selfexplain(data=DATA, **{**named, **other}, methods=METHODS, images=20, sheets=8, tried_on=4,
+                       findings="Cardiomegaly,Pleural Effusion", out=out)  # type: ignore[arg-type]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(checkpoints: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("selfexplain") / "run"
+    study(checkpoints, out)
+    return out
+
+
+def test_all_that_was_asked_is_there(finished: Path) -> None:
+    run = Run.open(finished)
+    sources = set(run.table("estimates")["source"])
+    assert {"element/own", "element/grad-cam", "plain/gradient", "localizer/unet/own", "localizer/supervised/own",
+            "control/average-mask"} <= sources  # fmt: skip
+    assert set(run.table("levels")["kind"]) >= {"randomization", "repeatability", "reproducibility", "pair"}
+    assert set(run.table("robustness")["measure"]) >= {"deletion", "insertion", "steadiness"}
+    assert set(run.table("verdicts")["method"]) == {"own", "grad-cam"}
+    gap = run.table("differences")
+    assert len(gap[(gap["source"] == "element/own") & (gap["versus"] == "plain/grad-cam")])
+    froc = run.table("froc")
+    assert set(froc["films"]) == {"marked", "all"} and "control/average-mask" not in set(
+        froc[froc["films"] == "all"]["source"]
+    )
+    assert run.table("budget")["told"].tolist() == [10, 30, 0, 10, 30] and run.info["crossing"]["said"]
+    costs = run.table("costs").set_index(["model", "what"])["median"]
+    assert costs["element", "own"] > 0 and ("plain", "gradient") in costs and ("plain", "own") not in costs
+
+
+def test_no_worse_is_judged_by_the_interval(finished: Path) -> None:
+    table = Run.open(finished).table("noninferiority")
+    assert set(table["finding"]) == {"Cardiomegaly", "Pleural Effusion", "average"} and (table["margin"] == 0.05).all()
+    assert ((table["low"] <= table["mean"]) & (table["mean"] <= table["high"])).all()
+
+
+def test_sheets_hide_what_made_the_maps_and_simulated_readers_are_called_so(finished: Path) -> None:
+    sheets = read_sheets(finished / FILE)
+    assert {s.reader for s in sheets} == {"simulated 1", "simulated 2"}
+    shown = {"element/own", "element/grad-cam", "plain/grad-cam", "localizer/unet/own"}
+    assert all(set(s.shown) == shown for s in sheets)
+    run = Run.open(finished)
+    assert set(run.table("ratings")["question"]) == {"location", "extent", "usefulness", "choice"}
+    assert {"between", "within"} == set(run.table("ratings_agreement")["kind"])
+
+
+def test_the_same_command_adds_nothing(finished: Path, checkpoints: dict[str, str]) -> None:
+    before = {p.name: p.read_bytes() for p in (finished / "tables").iterdir()}
+    study(checkpoints, finished)
+    assert {p.name: p.read_bytes() for p in (finished / "tables").iterdir()} == before
+
+
+def test_the_report_stands(finished: Path) -> None:
+    page = report(Run.open(finished)).read_text()
+    for said in ("Own map", "Label budget", "Necessity", "simulated", "reconstruction", "non-inferior"):
+        assert said in page, said
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"model": "plain"}, "has no element"), ({"model": "supervised"}, "learned from marks"),
+    ({"plain": ""}, "--plain"), ({"replicates": ("element",)}, "have the same weights"),
+    ({"localizers": ("narrow",)}, "has no maps"), ({"told": ("ten",)}, "FILMS=CHECKPOINT"),
+    ({"margin": 0.7}, "margin=0.7"),
+])  # fmt: skip
+def test_what_cannot_be_compared(
+    change: dict[str, object], said: str, checkpoints: dict[str, str], tmp_path: Path
+) -> None:
+    def path(value: object) -> object:
+        if isinstance(value, tuple):
+            return tuple(checkpoints.get(v, v) for v in value)
+        return checkpoints.get(value, value) if isinstance(value, str) else value
+
+    with pytest.raises(DataError, match=said):
+        study(checkpoints, tmp_path / "run", **{k: path(v) for k, v in change.items()})
+
+
+def test_own_maps_of_the_study_are_those_of_the_network(finished: Path, checkpoints: dict[str, str]) -> None:
+    run, m = Run.open(finished), open_model(checkpoints["element"])
+    radiograph = next(r for r in dataset(DATA).radiographs if run.map("element/own", r.id, "Cardiomegaly"))
+    stored = run.map("element/own", radiograph.id, "Cardiomegaly")
+    assert stored is not None
+    x, _ = m.prepare(radiograph.read())
+    wanted = m.net.eval().maps(x[None])[0, m.index("Cardiomegaly")].numpy()
+    np.testing.assert_allclose(stored.values, wanted, atol=1e-4)

@@ -1,0 +1,116 @@
+"""Training the element: on labels alone, on marks of a few films, on boxes; and what is told when maps collapse."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import sightline as sl
+from sightline.core import DataError
+from sightline.metrics.boxes import boxed
+from sightline.models import open_model
+from sightline.store import Run
+from sightline.training.fit import fit
+from sightline.training.labels import films_of, marks_of
+from sightline.training.marks import UNKNOWN, gridded
+
+DATA = "phantom:24?size=64"
+HABITS = {"epochs": 2, "batch": 4, "val_share": 0.2, "augmented": False}
+
+
+def test_labels_alone_train_it_and_a_kill_changes_nothing(tmp_path: Path) -> None:
+    data = sl.dataset(DATA)
+    start = open_model("selfexplaining:small?kind=gate&sparsity=0.1&variation=0.1&side=64", data.findings)
+    whole = fit(start, data, tmp_path / "whole", **HABITS)  # type: ignore[arg-type]
+    fit(start, data, tmp_path / "again", **HABITS)  # type: ignore[arg-type]
+    opened = sl.open_model(str(tmp_path / "again" / "best.pt"))
+    for a, b in zip(whole.net.state_dict().values(), opened.net.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    assert opened.arch == start.arch and opened.net.way == start.net.way
+    assert not (tmp_path / "whole" / "parts" / "marks").exists(), "no mark was asked for"
+
+
+def test_a_collapsed_gate_is_told_and_training_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = sl.dataset(DATA)
+    start = open_model("selfexplaining:small?kind=gate&side=64", data.findings)
+    with torch.no_grad():
+        start.net.look.gate.weight.zero_()
+        start.net.look.gate.bias.fill_(40)
+    fit(start, data, tmp_path / "run", **HABITS)  # type: ignore[arg-type]
+    info = Run.open(tmp_path / "run").info
+    assert info["collapsed"] == "all ones" and [h["collapsed"] for h in info["history"]] == ["all ones"] * 2
+    assert "maps all ones" in capsys.readouterr().err
+
+
+def test_a_plain_network_has_no_maps_to_collapse(tmp_path: Path) -> None:
+    data = sl.dataset(DATA)
+    fit(open_model("small?side=64", data.findings), data, tmp_path / "run", **HABITS)  # type: ignore[arg-type]
+    info = Run.open(tmp_path / "run").info
+    assert "collapsed" not in info and "collapsed" not in info["history"][0]
+
+
+def test_labels_of_one_class_only_are_refused_or_named(tmp_path: Path) -> None:
+    data = sl.dataset(DATA)
+    finding = data.findings[0]
+    alike = tuple(replace(r, labels={**r.labels, finding: 1.0}) for r in data.radiographs)
+    start = open_model("selfexplaining:small?kind=lse&side=64", [finding])
+    with pytest.raises(DataError, match="labels of one class only"):
+        fit(start, replace(data, radiographs=alike), tmp_path / "one", **HABITS)  # type: ignore[arg-type]
+    start = open_model("selfexplaining:small?kind=lse&side=64", [finding, data.findings[1]])
+    fit(start, replace(data, radiographs=alike), tmp_path / "two", **HABITS)  # type: ignore[arg-type]
+    assert finding in Run.open(tmp_path / "two").info["one_class"]
+
+
+def test_marks_of_a_few_films_are_nested_and_the_labels_stay() -> None:
+    data = sl.dataset("phantom:60?size=64")
+
+    def marked(films: int) -> set[str]:
+        some = marks_of(data, films, 3)
+        assert films_of(some.spec) == data.spec and len(some.radiographs) == len(data.radiographs)
+        return {r.id for r in some.radiographs for f in data.findings if some.marks(r.id, f, data.truth)}
+
+    assert [len(marked(k)) for k in (0, 4, 9)] == [0, 4, 9] and marked(4) < marked(9)
+    assert all(r.split in ("", "train") for r in data.radiographs if r.id in marked(9))
+    with pytest.raises(DataError, match="allowed: 0 to"):
+        marks_of(data, 1000, 3)
+
+
+def test_what_it_learns_from_is_known_where_labels_or_marks_tell(tmp_path: Path) -> None:
+    data = sl.dataset(DATA)
+    some = marks_of(data, 3, 0)
+    model = open_model("selfexplaining:small?learns=marks&side=64", data.findings)
+    planes = np.load(gridded(Run.start(tmp_path, "x", {}), model, some, list(data.radiographs), 1))
+    for r, plane in zip(data.radiographs, planes, strict=True):
+        for f, cells in zip(data.findings, plane, strict=True):
+            if r.labels.get(f) == 0:
+                assert (cells == 0).all()
+            elif some.marks(r.id, f, data.truth) is None:
+                assert (cells == UNKNOWN).all()
+    whole = fit(model, some, tmp_path / "run", **HABITS)  # type: ignore[arg-type]
+    assert whole.training is not None and "marks of 3 films" in whole.training.data
+
+
+def test_boxes_are_those_around_the_pieces_also_beyond_the_image(tmp_path: Path) -> None:
+    data = sl.dataset(DATA)
+    made = {}
+    for learns in ("marks", "boxes"):
+        model = open_model(f"selfexplaining:small?learns={learns}&side=64", data.findings)
+        made[learns] = np.load(gridded(Run.start(tmp_path / learns, "x", {}), model, data, list(data.radiographs), 1))
+    known = made["marks"] != UNKNOWN
+    assert (made["boxes"][known] >= made["marks"][known]).all() and (made["boxes"] > made["marks"]).any()
+    r = next(r for r in data.radiographs if any(data.marks(r.id, f, data.truth) for f in data.findings))
+    finding = next(f for f in data.findings if data.marks(r.id, f, data.truth))
+    mark = data.marks(r.id, finding, data.truth)
+    assert mark is not None
+    beyond = replace(mark, kind="boxes", read=lambda: np.array([[-40.0, -40.0, 30.0, 4000.0]]))
+    outside = replace(data, marks=lambda *key: beyond if key[:2] == (r.id, finding) else None, radiographs=(r,))
+    model = open_model("selfexplaining:small?learns=boxes&side=64", data.findings)
+    cells = np.load(gridded(Run.start(tmp_path / "beyond", "x", {}), model, outside, [r], 1))[0]
+    plane = cells[data.findings.index(finding)]
+    share = 30 / mark.size[0]
+    assert plane[0].min() == 100 and plane[-1].max() == 0 and plane.mean() == pytest.approx(100 * share, abs=2)
+    assert boxed(np.eye(3, dtype=bool)).all()
