@@ -316,3 +316,21 @@ def test_a_tablet(live: str, open_page: OpenPage) -> None:
     page.locator(".card").first.tap()
     until(page, "document.querySelector('.case')?.dataset.case")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_sorting_is_that_of_numpy(live: str, open_page: OpenPage) -> None:
+    """Either way, with equal, negative and undefined scores; equals stay in the order of the data."""
+    page = open_page(live + "/")
+    opened(page, "cases")
+    key = np.random.default_rng(3).choice(np.float32([-2.5, -1e-30, -0.0, 0.0, 1e-30, 0.1, 0.3, 7e8, np.nan]), 30)
+    told = [None if np.isnan(v) else float(v) for v in key]
+    for descending in (False, True):
+        got = page.evaluate(
+            """async ([key, descending]) => { const { Store } = await import("/app/store.js");
+            const s = new Store(); s.count = key.length;
+            const values = Float32Array.from(key, (v) => (v === null ? NaN : v));
+            return [...s._sorted(Uint32Array.from(values.keys()), values, descending)]; }""",
+            [told, descending],
+        )
+        order = np.argsort(-key if descending else key, kind="stable")
+        assert got == order.tolist()

@@ -74,7 +74,7 @@ export function chips(label, names, pressed, change, titles = {}) {
 }
 
 /** The panel beside the gallery. */
-export function panel(store, now, columns) {
+export function panel(store, now, columns, cases) {
   const { index } = store;
   const set = (changes) => tweak(changes, { replace: false });
   const metrics = metricsOf(store, now.protocol, now.source).map((m) => [m, store.metric.get(m).title]);
@@ -92,7 +92,7 @@ export function panel(store, now, columns) {
       el("button", { type: "button", class: "square", title: now.descending ? "highest first" : "lowest first",
                      aria: { label: now.descending ? "Highest first" : "Lowest first" },
                      on: { click: () => set({ desc: now.descending ? null : "1" }) } }, now.descending ? "↓" : "↑")),
-    metrics.length > 0 && range(store, now, columns),
+    metrics.length > 0 && range(store, now, columns, cases),
     chips("Finding", index.findings, now.findings, (names) => set({ finding: names })),
     predicts && chips(`Prediction, by ${cutoff}`, ["correct", "incorrect", ...OUTCOMES], now.outcomes,
       (names) => set({ outcome: names })),
@@ -113,8 +113,9 @@ function tweakSoon(changes) {
 }
 
 /** Histogram of the score of what else is asked for, and the two ends to keep. */
-function range(store, now, columns) {
-  const open = store.choose({ ...now, low: null, high: null, sort: "order" }, columns);
+function range(store, now, columns, cases) {
+  const limited = now.low !== null || now.high !== null;
+  const open = limited ? store.choose({ ...now, low: null, high: null, sort: "order" }, columns) : cases;
   const values = Float32Array.from(open, (i) => columns.score[i]).filter((v) => !Number.isNaN(v));
   let [low, high] = [Infinity, -Infinity];
   for (const v of values) [low, high] = [Math.min(low, v), Math.max(high, v)];

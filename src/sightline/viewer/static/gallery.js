@@ -43,7 +43,7 @@ export class Gallery {
     if (!typing) {
       const [top, focus] = [this.side.scrollTop, document.activeElement];
       const again = this.side.contains(focus) && (focus.dataset.value ?? focus.id);
-      fill(this.side, panel(store, this.now, columns));
+      fill(this.side, panel(store, this.now, columns, this.cases));
       this.side.scrollTop = top;
       if (again) (this.side.querySelector(`[data-value="${CSS.escape(again)}"]`) ?? document.getElementById(again))?.focus();
     }
@@ -57,7 +57,9 @@ export class Gallery {
 
   said() {
     const { store, now } = this;
-    const patients = new Set(Array.from(this.cases, (i) => store.patient[Math.floor(i / store.F)])).size;
+    const there = new Uint8Array(store.patients.length);
+    for (const i of this.cases) there[store.patient[Math.floor(i / store.F)]] = 1;
+    const patients = there.reduce((a, b) => a + b, 0);
     const score = now.metric && store.metric.get(now.metric);
     fill(this.head,
       el("h1", {}, `${this.cases.length.toLocaleString("en")} ${this.cases.length === 1 ? "case" : "cases"}`),
