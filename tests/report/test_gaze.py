@@ -95,7 +95,7 @@ def test_tables_hold_intervals_and_numbers_of_cases(view: View) -> None:
         assert table is not None and table.rows, name
     ssim = made["ssim"]
     assert ssim is not None and ssim.rows[0][:2] == ("labels", "Grad-CAM")
-    assert ssim.rows[0][2] == "✓ 0.50 [0.40, 0.60] n 30\n✗ 0.40 [0.30, 0.50] n 10\np 0.020"
+    assert ssim.rows[0][2] == "✓ 0.50 n 30\n[0.40, 0.60]\n✗ 0.40 n 10\n[0.30, 0.50]\np 0.020"
     assert "uniform window of 7 × 7, data range 1" in ssim.caption
     auroc = made["auroc"]
     assert auroc is not None and auroc.rows[0][1] == "50 / 20" and "p 0.001" in auroc.rows[0][-1]

@@ -72,6 +72,8 @@ def test_maps_clearly_worse_than_a_control_are_said_to_be(make_run):
     first, *_ = warnings(View.of(run))
     assert first.title == "A control locates the findings better"
     assert "worse than" in first.text
+    first, *_ = warnings(View.of(run.describe(study="gaze")))
+    assert first.title == "A control agrees better with gaze"
 
 
 def test_a_poor_model_is_called_so(make_run):

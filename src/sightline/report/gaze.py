@@ -134,8 +134,10 @@ def _cell(cells: Mapping[str, dict[Hashable, Any]], finding: str) -> str:
     if finding not in cells:
         return "–"
     row = cells[finding]
-    parts = [f"{sign} {Number(row[k], row[f'{k}_low'], row[f'{k}_high'], 0, 0).text()} n {int(row[f'{k}_n'])}"
-             for sign, k in (("✓", "correct"), ("✗", "incorrect"))]  # fmt: skip
+    parts = []
+    for sign, k in (("✓", "correct"), ("✗", "incorrect")):
+        mean, _, ends = Number(row[k], row[f"{k}_low"], row[f"{k}_high"], 0, 0).text().partition(" [")
+        parts += [f"{sign} {mean} n {int(row[f'{k}_n'])}", *([f"[{ends}"] if ends else [])]
     return "\n".join([*parts, f"p {_p(row['p_holm'])}"])
 
 
@@ -164,7 +166,7 @@ def gains(view: View) -> Table | None:
     """Each method on one network less the same on another, by the leading measures."""
     pairs = view.info.get("pairs", ())
     shown = [m for m in ("shuffled-ncc", "ncc", "ssim", "nss", "shuffled-ncc@spoken") if _there(view, m)]
-    rows = [[view.label(m), f"{name} less {versus}", *(n.text(3) for n in found)]
+    rows = [[view.label(m), f"{name} less {versus}", *(n.text(3).replace(" [", "\n[") for n in found)]
             for m in methods(view) for name, versus in pairs
             if any((found := [view.difference(f"{name}/{m}", f"{versus}/{m}", k) for k in shown])[i].defined
                    for i in range(len(shown)))] if models(view) else []  # fmt: skip

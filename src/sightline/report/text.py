@@ -188,6 +188,9 @@ def _no_better_than_control(view: View) -> list[Caution]:
     side = _side(number.low, number.high, higher_is_better(metric))
     if not number.defined or np.isnan(number.low) or side > 0:
         return []
+    better, unclear = ("A control locates the findings better", "These maps are not shown to locate the findings")
+    if view.info.get("study") == "gaze":
+        better, unclear = ("A control agrees better with gaze", "These maps are not shown to agree with gaze")
     mean = average_auroc(view, view.best.rsplit("/", 1)[0])
     accurate = "" if mean is None or mean < 0.8 else (
         f" The model itself is accurate (average AUROC {mean:.2f}): either it decides by something other than the "
@@ -195,7 +198,7 @@ def _no_better_than_control(view: View) -> list[Caution]:
     )  # fmt: skip
     return [
         Caution(
-            "A control locates the findings better" if side else "These maps are not shown to locate the findings",
+            better if side else unclear,
             f"The best of these maps, {view.label(view.best)}, is {'worse' if side else 'not clearly better'} than "
             f"{_the(view, view.control)}, which never looks at what the model learned: "
             f"difference in {title(metric)} {number.text()}.{accurate}",
