@@ -42,7 +42,7 @@ MOST_OPERATIONS = 20_000
 _SENTENCES = {
     "contour": ("Outline ", ", everywhere you see it."),
     "point": ("Click the one point that shows ", " best."),
-    "look": ("Click where you would look, in the order in which you would look there.", ""),
+    "look": ("Click where you would look, in the order in which you would look.", ""),
     "rate": ("How well does each map show ", "?"),
     "choice": ("If you could have only one of these maps beside the film: which for ", "?"),
 }

@@ -34,7 +34,7 @@ export async function sheet(turn, picture) {
   }, { class: "tool plain", aria: { pressed: "false", keyshortcuts: "M" } });
 
   const rows = questions.length ? questions.map((q) => question(turn, letters, q)) : [choice(turn, letters)];
-  const element = el("div", { class: "sheet", data: { maps: letters.length } },
+  const element = el("div", { class: questions.length ? "sheet" : "sheet bare", data: { maps: letters.length } },
     el("div", { class: "row films" }, el("div", { class: "legend" }),
       films.map((film, i) => el("figure", {}, el("figcaption", {}, letters[i]), film.element))),
     rows);
