@@ -165,7 +165,8 @@ class Book:
         added = insert(Entry).values(rows).on_conflict_do_nothing().returning(Entry.id)
         with self.write() as session:
             new = set(session.scalars(added))
-            _check_same(session, assignment, [row for row in rows if row["id"] not in new])
+            if len(new) < len(rows):
+                _check_same(session, assignment, [row for row in rows if row["id"] not in new])
         return len(new)
 
     def operations(self, assignment: str) -> list[Operation]:
