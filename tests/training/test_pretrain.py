@@ -24,6 +24,7 @@ from sightline.reports import Report
 from sightline.store import Run
 from sightline.studies.localization import localization
 from sightline.studies.trust import trust
+from sightline.training import loop
 from sightline.training import pretrain as training
 from sightline.training.fit import fit
 from sightline.training.loop import Recipe, groups
@@ -180,11 +181,19 @@ def test_layers_learn_more_slowly_the_deeper_they_lie(data: Dataset) -> None:
     assert len(groups(m, recipe())) == 1
 
 
-def test_the_head_warms_up_and_a_tired_training_ends(data: Dataset, tmp_path: Path) -> None:
+def test_the_head_warms_up_and_a_tired_training_ends(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     start = small(data)
     done = fit(start, data, tmp_path / "warm", epochs=1, batch=8, warm_up=100, augmented=False)
-    same = [torch.equal(a, b) for a, b in zip(start.net.parameters(), done.net.parameters(), strict=True)]
-    assert same[:-2] == [True] * (len(same) - 2) and not all(same[-2:])
+    assert not any(torch.equal(a, b) for a, b in zip(start.net.parameters(), done.net.parameters(), strict=True))
+    asked, step = list[bool](), loop._step
+    monkeypatch.setattr(loop, "_step", lambda *given: asked.append(given[-1]) or step(*given))
+    fit(start, data, tmp_path / "few", epochs=2, batch=8, warm_up=3, augmented=False)
+    fit(start, data, tmp_path / "many", epochs=2, batch=8, warm_up=100, augmented=False)
+    half = len(asked) // 2  # each training's steps, of which no more than half are the head's alone
+    assert asked == [True] * 3 + [False] * (half - 3) + [True] * (half // 2) + [False] * (half - half // 2)
+    monkeypatch.setattr(loop, "_step", step)
     fit(start, data, tmp_path / "tired", epochs=40, batch=8, lr=1e-9, patience=2, augmented=False)
     assert len(Run.open(tmp_path / "tired").info["history"]) < 40
 

@@ -58,7 +58,7 @@ class Recipe:
     """Findings whose mean AUROC decides which weights are best."""
     learn: Learn = "all"
     warm_up: int = 0
-    """Steps at the beginning in which the head learns alone."""
+    """Steps at the beginning in which the head learns alone; of a short training no more than half."""
     layer_decay: float = 1.0
     """The learning rate of each block of layers as a share of that of the block nearer to the logits."""
     patience: int = 0
@@ -154,7 +154,7 @@ def train(team: Team, out: Path, model: Model, examples: Examples, recipe: Recip
             with randomness(recipe, index) as generator:
                 drawn = partial(_drawn, examples, recipe, generator)
                 for share, rows, images, marks in ahead(batches(examples.train, recipe, index), drawn, wait):
-                    alone = round(share * steps * recipe.epochs) < recipe.warm_up
+                    alone = round(share * steps * recipe.epochs) < min(recipe.warm_up, steps * recipe.epochs // 2)
                     losses.append(_step(course, rows, images, marks, rate(recipe, share, halvings), alone))
                     bar.advance(task)
             state.done = index + 1
