@@ -15,6 +15,7 @@ from sightline.report import report
 from sightline.sheets import FILE, read_sheets
 from sightline.store import Run
 from sightline.studies.selfexplain import selfexplain
+from viewing import can_be_looked_at
 
 DATA = "phantom:24?size=96"
 LABELED, MARKED = "selfexplaining:small?kind=lse&side=64", "selfexplaining:small?kind=lse&learns=marks&side=64"
@@ -125,3 +126,7 @@ def test_own_maps_of_the_study_are_those_of_the_network(finished: Path, checkpoi
     x, _ = m.prepare(radiograph.read())
     wanted = m.net.eval().maps(x[None])[0, m.index("Cardiomegaly")].numpy()
     np.testing.assert_allclose(stored.values, wanted, atol=1e-4)
+
+
+def test_its_run_can_be_looked_at(finished: Path) -> None:
+    can_be_looked_at(finished)
