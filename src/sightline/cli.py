@@ -10,7 +10,7 @@ import shutil
 import sys
 import textwrap
 
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 
 from sightline.core import SightlineError
 from sightline.memory import keep_freed_memory
@@ -21,61 +21,75 @@ app = App(
     default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
     version_flags=["--version"],
 )
-_data = App(name="data", help="Write a data set in a published layout, or check one.")
-_train = App(name="train", help="Train a classifier on a data set, or an ensemble by a published recipe.")
+Command = tuple[str, str]
+"""Where the function is, below `sightline`, and what it does."""
+_COMMANDS: dict[str, dict[str, Command]] = {
+    "Studies": {
+        "localization": ("studies.localization:localization",
+                         "Do maps find what radiologists marked? Trains, explains, scores and reports."),
+        "trust": ("studies.trust:trust",
+                  "Do maps depend on what a network learned, and come back when it is trained again?"),
+        "gaze": ("studies.gaze:gaze",
+                 "Do maps agree with where a radiologist looked, and does training on gaze help?"),
+        "pretraining": ("studies.pretraining:pretraining",
+                        "Does it matter how a network began, by accuracy and maps, at 1, 10 and 100 % of the labels?"),
+        "selfexplain": ("studies.selfexplain:selfexplain",
+                        "Does a network that shows where explain itself better than post-hoc maps?"),
+    },
+    "Maps and people": {
+        "score": ("commands:score_maps", "Score maps made elsewhere against a data set's marks. Needs no torch."),
+        "readers": ("readers.commands:app",
+                    "Radiologists draw, point and rate in the browser, and become the human benchmark."),
+    },
+    "Runs": {
+        "view": ("viewer.server:view", "Look at a run in the browser, or write it as a static site."),
+        "show": ("commands:show", "Print what a run found."),
+        "report": ("commands:write_report", "Write a run's report again."),
+        "narrate": ("reading:narrate_run", "A reading of a run's maps in words, and its check."),
+        "check-text": ("reading:check_text", "Check what a text says of a run's maps against the numbers."),
+        "export": ("exporting:export", "A run's maps as DICOM, NIfTI, NPZ, or masks as COCO."),
+        "mlflow": ("exporting.tracking:mlflow", "Log a run to MLflow."),
+    },
+    "Data and models": {
+        "data write": ("commands:write_data", "Write a data set in a published layout."),
+        "data check": ("commands:check_data", "Look for what would spoil a study."),
+        "train classifier": ("training.commands:train", "One network."),
+        "train taught": ("training.commands:train_taught", "A network by labels and gaze."),
+        "train contrastive": ("training.commands:train_contrastive", "An encoder, by reports or by images alone."),
+        "train chexpert": ("training.chexpert:train_chexpert", "An ensemble, by CheXpert's recipe."),
+        "check-model": ("checks:check_models", "What each method gives on a model, and whether it holds."),
+        "check-method": ("checks:check_methods", "Try the laws every method must hold to, on your own."),
+    },
+    "Help": {
+        "list": ("commands:list_names", "Data sets, models, methods, metrics and studies that can be named."),
+        "doctor": ("doctor:doctor", "Versions, devices, fast paths, data: what is here, and what is missing."),
+    },
+}  # fmt: skip
 
-_STUDIES = {
-    "localization": "Do maps find what radiologists marked? Trains, explains, scores and reports.",
-    "gaze": "Do maps agree with where a radiologist looked, and does training on gaze help?",
-    "pretraining": "Does it matter how a network began, by accuracy and by maps, at 1, 10 and 100 % of the labels?",
-    "selfexplain": "Does a network that shows where explain itself better than post-hoc maps, and near a detector?",
-    "trust": "Do maps depend on what a network learned, and come back when it is trained again?",
-}
-_COMMANDS = {
-    "score": ("score_maps", "Score maps made elsewhere against a data set's marks. Needs no torch."),
-    "report": ("write_report", "Write a run's report again."),
-    "show": ("show", "Print what a run found."),
-    "list": ("list_names", "Data sets, models, methods, metrics and studies that can be named."),
+
+_PARENTS = {
+    "data": "Write a data set in a published layout, or check one.",
+    "train": "Train a classifier on a data set, or an ensemble by a published recipe.",
 }
 
-_OTHERS = {
-    "doctor": ("sightline.doctor:doctor", "Versions, devices, fast paths, data: what is here, and what is missing."),
-    "export": ("sightline.exporting:export", "A run's maps as DICOM, NIfTI, NPZ, or masks as COCO."),
-    "mlflow": ("sightline.exporting.tracking:mlflow", "Log a run to MLflow."),
-}
 
-for _name, _help in _STUDIES.items():
-    app.command(f"sightline.studies.{_name}:{_name}", name=_name, help=_help)
-for _name, (_function, _help) in _COMMANDS.items():
-    app.command(f"sightline.commands:{_function}", name=_name, help=_help)
-for _name, (_path, _help) in _OTHERS.items():
-    app.command(_path, name=_name, help=_help)
-app.command(
-    "sightline.viewer.server:view", name="view", help="Look at a run in the browser, or write it as a static site."
-)
-app.command(
-    "sightline.checks:check_methods", name="check-method", help="Try the laws every method must hold to, on your own."
-)
-app.command(
-    "sightline.checks:check_models", name="check-model", help="What each method gives on a model, and whether it holds."
-)
-app.command("sightline.reading:narrate_run", name="narrate", help="A reading of a run's maps in words, and its check.")
-app.command(
-    "sightline.reading:check_text",
-    name="check-text",
-    help="Check what a text says of a run's maps against the numbers.",
-)
-_data.command("sightline.commands:write_data", name="write", help="Write a data set in a published layout.")
-_data.command("sightline.commands:check_data", name="check", help="Look for what would spoil a study.")
-app.command(_data)
-app.command("sightline.readers.commands:app", name="readers",
-            help="Radiologists draw, point and rate in the browser, and become the human benchmark.")  # fmt: skip
-_train.command("sightline.training.commands:train", name="classifier", help="One network.")
-_train.command("sightline.training.commands:train_taught", name="taught", help="A network by labels and gaze.")
-_train.command("sightline.training.commands:train_contrastive", name="contrastive",
-               help="An encoder, by reports or by images alone.")  # fmt: skip
-_train.command("sightline.training.chexpert:train_chexpert", name="chexpert", help="An ensemble, by CheXpert's recipe.")
-app.command(_train)
+def _fill(app: App) -> None:
+    """Every command in its place; 'train chexpert' is the command chexpert of the app train."""
+    parents: dict[str, App] = {}
+    for order, (title, commands) in enumerate(_COMMANDS.items()):
+        group = Group(title, sort_key=order)
+        for name, (path, told) in commands.items():
+            parent, _, word = name.rpartition(" ")
+            if not parent:
+                app.command(f"sightline.{path}", name=word, help=told, group=group)
+                continue
+            if parent not in parents:
+                parents[parent] = App(name=parent, help=_PARENTS[parent], group=group)
+                app.command(parents[parent])
+            parents[parent].command(f"sightline.{path}", name=word, help=told)
+
+
+_fill(app)
 app.register_install_completion_command(help="Complete commands and options in this shell (bash, zsh, fish).")
 
 
