@@ -23,7 +23,7 @@ CHOSEN = {
     "trust": ("cascade", "agreement", "utility"),
     "gaze": ("gaze", "correctness", "regions"),
     "pretraining": ("curves", "gains", "comparison"),
-    "selfexplain": ("comparison", "differences", "budget", "example-1"),
+    "selfexplain": ("ladder", "froc", "budget"),
 }
 """Of the figures of a report, those that its page shows, where the run has them."""
 
@@ -64,8 +64,12 @@ def captions(report: str) -> dict[str, str]:
 def _told(info: dict[str, Any]) -> str:
     data = info["dataset"]
     learned = [(m["name"], m["training"]) for m in info.get("models", ()) if m.get("training")]
-    each = [f"*{name}* from `{t['data']}` (validation AUROC {t['val_auroc'] or 0:.2f})" for name, t in learned]
-    trained = f" Networks: {'; '.join(each)}." if each else ""
+    each: dict[str, list[str]] = {}
+    for name, training in learned:
+        quality = "" if training["val_auroc"] is None else f" ({training['val_auroc']:.2f})"
+        each.setdefault(training["data"].partition(",")[0], []).append(f"{name}{quality}")
+    told = "; ".join(f"{', '.join(names)} from `{spec}`" for spec, names in each.items())
+    trained = f" Networks, with their validation AUROC: {told}." if each else ""
     if any((t["val_auroc"] or 0) < WEAK for _, t in learned):
         trained += " Networks this weak have little to explain, and the figures say so."
     return (
