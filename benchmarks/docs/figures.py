@@ -22,7 +22,7 @@ CHOSEN = {
     "localization": ("localization", "decrease", "size", "shapes", "example-1", "example-7"),
     "trust": ("cascade", "agreement", "utility"),
     "gaze": ("gaze", "correctness", "regions"),
-    "pretraining": ("curves", "gains", "comparison"),
+    "pretraining": ("curves", "gains"),
     "selfexplain": ("ladder", "froc", "budget"),
 }
 """Of the figures of a report, those that its page shows, where the run has them."""
@@ -31,7 +31,7 @@ CHOSEN = {
 def section(run: Run) -> str:
     """The lines between the comments: what the figures are of, then each with its caption."""
     study = str(run.info["study"])
-    lines = [BEGIN, "", "## On the phantom", "", _told(run.info), ""]
+    lines = [BEGIN, "", "## Figures of a small run", "", _told(run.info), ""]
     said = captions((run.path / "report.html").read_text("utf-8"))
     for name in CHOSEN[study]:
         file = run.path / "figures" / f"{name}.svg"
