@@ -7,7 +7,7 @@ import hmac
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from sightline.answers.desk import Desk
 from sightline.answers.log import CONTENT, OPERATION, Operation, State, replay
 from sightline.answers.tables import Assignment, Base, Case, Entry, Reader, Study
 from sightline.core import DataError, SightlineError, UnknownNameError
@@ -39,6 +40,7 @@ class Book:
     place: str
     """As it was named: a folder, or a URL without its password."""
     engine: Engine
+    desk: Desk = field(default_factory=Desk, compare=False, repr=False)
 
     @classmethod
     def open(cls, place: str | Path, *, new: bool = False) -> Book:
@@ -163,11 +165,22 @@ class Book:
             return 0
         insert = (postgresql if self.engine.dialect.name == "postgresql" else sqlite).insert
         added = insert(Entry).values(rows).on_conflict_do_nothing().returning(Entry.id)
-        with self.write() as session:
+
+        def add(session: Session) -> int:
             new = set(session.scalars(added))
             if len(new) < len(rows):
                 _check_same(session, assignment, [row for row in rows if row["id"] not in new])
-        return len(new)
+            return len(new)
+
+        return self.desk.write(add, self.write)
+
+    def turn(self, reader: Reader, key: str) -> tuple[Assignment, int] | None:
+        """A case of a reader and how many operations it has, None if it is not theirs."""
+        many = select(func.count()).where(Entry.assignment == Assignment.key).correlate(Assignment).scalar_subquery()
+        of = select(Assignment, many).where(Assignment.key == key, Assignment.reader_number == reader.number)
+        with self.read() as session:
+            found = session.execute(of).one_or_none()
+        return None if found is None else (found[0], found[1])
 
     def operations(self, assignment: str) -> list[Operation]:
         """The log of an assignment, in the order of its clocks."""

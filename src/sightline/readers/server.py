@@ -17,13 +17,12 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
-from sqlalchemy import func, select
 from starlette.exceptions import HTTPException
 
 from sightline.answers.database import Book
 from sightline.answers.log import ABSENT, Answer, Operation
 from sightline.answers.marks import DRAWN
-from sightline.answers.tables import Assignment, Entry, Reader, Study
+from sightline.answers.tables import Assignment, Reader, Study
 from sightline.controls import digest
 from sightline.core import SightlineError
 from sightline.readers.create import Material
@@ -97,10 +96,12 @@ class Room:
 
     def turn(self, request: Request, key: str) -> Assignment:
         """A case of the reader who asks. Errors: HTTP 404 for any other."""
-        reader = self.reader(request)
-        with self.book.read() as session:
-            found = session.get(Assignment, key)
-        if found is None or found.reader_number != reader.number:
+        return self.counted(request, key)[0]
+
+    def counted(self, request: Request, key: str) -> tuple[Assignment, int]:
+        """The same, and how many operations there are of it."""
+        found = self.book.turn(self.reader(request), key)
+        if found is None:
             raise HTTPException(404, "there is no such case for you")
         return found
 
@@ -163,7 +164,7 @@ def _cases(app: FastAPI, room: Room) -> None:
 
     @app.post("/api/turns/{key}/operations")
     def save(key: str, batch: Batch, request: Request) -> dict[str, int]:
-        _check_operations(batch.operations, room.turn(request, key), room.book)
+        _check_operations(batch.operations, *room.counted(request, key))
         return {"new": room.book.append(key, batch.operations), "saved": len(batch.operations)}
 
     @app.get("/api/turns/{key}/film")
@@ -195,7 +196,7 @@ def _kept(body: bytes, kind: str) -> Response:
     return Response(body, media_type=kind, headers={"cache-control": "private, max-age=86400"})
 
 
-def _check_operations(operations: list[Operation], turn: Assignment, book: Book) -> None:
+def _check_operations(operations: list[Operation], turn: Assignment, there: int) -> None:
     """Errors: HTTP 422 for an answer to what was not asked, a place outside the film, or more than anyone does."""
     allowed = _answers(turn)
     height, width = turn.case.height, turn.case.width
@@ -204,8 +205,6 @@ def _check_operations(operations: list[Operation], turn: Assignment, book: Book)
             raise HTTPException(422, f"{o.question!r} of {o.source!r} is {o.value!r}, which was not asked for here")
         if o.kind == "put" and (turn.case.task not in DRAWN or any(r > height or c > width for r, c in o.points)):
             raise HTTPException(422, "a shape lies outside the film, or none was asked for")
-    with book.read() as session:
-        there = session.scalar(select(func.count()).where(Entry.assignment == turn.key)) or 0
     if there + len(operations) > MOST_OPERATIONS:
         raise HTTPException(422, f"more than {MOST_OPERATIONS} changes of one case are not kept")
 

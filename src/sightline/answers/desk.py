@@ -1,0 +1,65 @@
+"""One pen for many: whoever finds it free writes for all who wait, and all of it is on disk by one commit.
+
+A commit waits for the disk. Twenty readers who draw at once would queue for twenty of them; so those who come while one
+is under way are written together by the next.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from threading import Lock
+
+from sqlalchemy.orm import Session
+
+Work = Callable[[Session], int]
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    work: Work
+    result: int | None = None
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where work waits for the pen."""
+
+    waiting: deque[_Waiting] = field(default_factory=deque)
+    pen: Lock = field(default_factory=Lock)
+
+    def write(self, work: Work, transaction: Callable[[], AbstractContextManager[Session]]) -> int:
+        """Do a piece of work in a transaction, perhaps with that of others; returns once it is committed.
+
+        Work that fails is undone alone, and its error is raised here; the rest is committed. If the commit itself
+        fails, all who were part of it are told.
+        """
+        own = _Waiting(work)
+        self.waiting.append(own)
+        with self.pen:
+            if own.result is None and own.error is None:
+                _together([self.waiting.popleft() for _ in range(len(self.waiting))], transaction)
+        if own.error is not None:
+            raise own.error
+        return own.result or 0
+
+
+def _together(batch: list[_Waiting], transaction: Callable[[], AbstractContextManager[Session]]) -> None:
+    done: dict[int, int] = {}
+    try:
+        with transaction() as session:
+            for number, one in enumerate(batch):
+                try:
+                    with session.begin_nested():
+                        done[number] = one.work(session)
+                except Exception as error:
+                    one.error = error
+    except BaseException as error:  # nothing was committed: everybody must know, and may send again
+        for one in batch:
+            one.error = one.error or error
+        raise
+    for number, count in done.items():
+        batch[number].result = count
