@@ -92,7 +92,7 @@ def test_errors_say_what_to_do(words: list[str], message: str, capsys: pytest.Ca
 
 def test_errors_are_wrapped_for_a_terminal_of_80_columns_only(capsys: pytest.CaptureFixture[str]) -> None:
     """In a terminal: at most 80 columns, continued under themselves. In a pipe: one line, for those who grep."""
-    asked = ["data", "check", "phantum:9"]
+    asked = ["show", "no/such/run"]
     assert main(asked) == 1
     piped = capsys.readouterr().err
     assert piped.count("\n") == 1

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import sightline as sl
-from conftest import good_map
+from sightline.benchmark import InMemory
 from sightline.core import Frame, SaliencyMap
 from sightline.evaluate import evaluate
 from sightline.notebook import Estimates, colored, png
@@ -86,15 +86,12 @@ def test_nothing_reaches_the_page_unescaped(tmp_path: Path) -> None:
         assert not re.findall(r"""(?:src|href)=["'](?!data:|file:)""", html)  # nothing is fetched
 
 
-def test_a_run_shows_its_headline(tmp_path: Path, toy_data: sl.Dataset) -> None:
+def test_a_run_shows_its_headline(tmp_path: Path, toy_data: sl.Dataset, toy_maps: list[SaliencyMap]) -> None:
     run = Run.start(tmp_path / "run", "score", {}).describe(
         title="Maps of net", dataset={"title": "Toy", "radiographs": 12, "patients": 6}
     )
     assert "Maps of net" in run._repr_html_() and "<table" not in run._repr_html_()
-    maps = [good_map(f"toy{n}", f) for n in range(12) for f in toy_data.findings]
-    from sightline.benchmark import InMemory
-
-    held = InMemory.gather(maps)
+    held = InMemory.gather(toy_maps)
     evaluate(run, held, toy_data, names=("iou", "hit"), chosen=(CORRECTED,), findings=toy_data.findings, seed=0)
     (run.path / "report.html").write_text("x")
     html = run._repr_html_()

@@ -135,7 +135,7 @@ def test_the_weight_with_the_best_validation_is_kept_beside_its_control(
     aurocs = {w: sl.open_model(str(tmp_path / "run" / f"weight-{w}" / "best.pt")).training.val_auroc for w in (2, 5)}
     best = max(aurocs, key=lambda w: aurocs[w])
     kept, control = (sl.open_model(str(tmp_path / "run" / at / "best.pt")) for at in (".", "shuffled"))
-    assert kept.net.weight == control.net.weight == best and kept.training.val_auroc == aurocs[best]
+    assert kept.net.way.weight == control.net.way.weight == best and kept.training.val_auroc == aurocs[best]
     assert "gaze dealt anew" in control.training.data and "gaze" not in kept.training.data
     assert f"weight {best}; mean validation AUROC by weight 2: {aurocs[2]:.3f}, 5: {aurocs[5]:.3f}" in (
         capsys.readouterr().out

@@ -35,16 +35,20 @@ def guided_ig(
 
     At each of `nodes` steps the `fraction` of values with the smallest gradients moves toward the image, then the next,
     until the step is made, none further than `distance` from the straight line (1: anywhere). A path of its own for
-    every finding: as many passes as findings × nodes. Choosing steps by a small slope at their beginning leaves out
-    what the slope becomes on the way: sums miss score(image) - score(baseline) by some percent however many nodes
-    there are, and `Pass.notes['guided-ig/error']` says by how much.
+    every image and finding: images × findings × nodes passes of one image. Choosing steps by a small slope at their
+    beginning leaves out what the slope becomes on the way: sums miss score(image) - score(baseline) by some percent
+    however many nodes there are, and `Pass.notes['guided-ig/error']` says by how much.
     """
     if nodes < 1 or not 0 < fraction <= 1 or not 0 <= distance <= 1:
         raise SightlineError(
             f"nodes={nodes}, fraction={fraction}, distance={distance}; allowed: from 1, above 0 to 1, 0 to 1"
         )
     start = baseline_of(p, baseline)
-    maps = torch.stack([_along(p, start, t, nodes, fraction, distance) for t in targets[:, None]], 1)
+    # One image at a time: rounding differs with the size of a batch, and turns a path at the first pair of like slopes
+    rows = torch.arange(len(p.x), device=p.x.device)[:, None]
+    alone = [(p.take(row), start[row]) for row in rows]
+    paths = [torch.cat([_along(*one, t, nodes, fraction, distance) for t in targets[:, None]]) for one in alone]
+    maps = torch.stack(paths)  # (N, T, side, side)
     tell_completeness(p, "guided-ig", maps, start, targets)
     return maps
 
