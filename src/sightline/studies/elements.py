@@ -19,8 +19,10 @@ from sightline.studies.held_out import require_held_out
 from sightline.training.fit import fit
 from sightline.training.labels import marks_of
 
-TRAINING = "phantom:1200?start=100000&size=160"
+TRAINING = "phantom:700?start=100000&size=160"
 WITH = "selfexplaining:small?kind=gate&sparsity=0.1"
+EPOCHS = 9
+"""Of every network that learns from labels: what is compared differs by one thing alone."""
 BUDGETS = (10, 30, 100, 300)
 """Marked films, beside all of them, that element and detector are told by on the phantom."""
 
@@ -145,9 +147,9 @@ def trained(folder: Path, seed: int, device: str) -> Elements:
                    split_seed=seed, cache=folder / "images", workers=os.cpu_count() or 1)  # fmt: skip
         return replace(done, name=name)
 
-    plain, element = made("plain", "small", source, 9), made("element", WITH, source, 9)
-    again = made("again-1", WITH, source, 6, number=1)
-    other = made("other-1", f"{WITH}&width=12", source, 6, number=2)
+    plain, element = made("plain", "small", source, EPOCHS), made("element", WITH, source, EPOCHS)
+    again = made("again-1", WITH, source, EPOCHS, number=1)
+    other = made("other-1", f"{WITH}&width=12", source, EPOCHS, number=2)
     retinanet = made("retinanet", "retinanet", source, 6, number=3)
     told = list[Told]()
     every = len([r for r in source.radiographs if r.split == "train" and 1 in r.labels.values()])

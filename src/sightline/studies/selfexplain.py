@@ -72,7 +72,7 @@ def selfexplain(
     detectors: tuple[str, ...] = (),
     methods: tuple[str, ...] = (),
     margin: float = MARGIN,
-    images: int = 80,
+    images: int = 50,
     sheets: int = 40,
     tried_on: int = 30,
     findings: str = "",
