@@ -77,7 +77,7 @@ def run_team(devices: int, accelerator: str, work: Callable[..., None], *argumen
     if importlib.util.find_spec("lightning_fabric") is None:
         raise SightlineError(f"devices={devices} needs Lightning Fabric; pip install 'sightline[fabric]', or devices=1")
     from lightning_fabric import Fabric
-    from lightning_fabric.strategies import DDPStrategy
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
     # Weights that no gradient reaches, as of a classifier's head while its features are taught, must not hang a team
     strategy = DDPStrategy(start_method="spawn", find_unused_parameters=True)

@@ -11,11 +11,13 @@ import pytest
 
 from sightline.core import DataError
 from sightline.data import dataset
-from sightline.data.phantom.loader import CONTOURS, POINTS, REGIONS, TRUTH
-from sightline.data.phantom.render import render
+from sightline.data.phantom.body import smooth
+from sightline.data.phantom.loader import CONTOURS, LOOKERS, POINTS, REGIONS, TRUTH
+from sightline.data.phantom.render import image, masks
 from sightline.data.phantom.scene import OPACITIES, patient_of, scene
 from sightline.data.write import write
 from sightline.findings import CHEXLOCALIZE
+from sightline.gaze import WHOLE
 
 LARGE = dataset("phantom:60?size=256")
 
@@ -30,7 +32,7 @@ def test_any_image_is_made_alone_whatever_was_made_before() -> None:
     for place in (19, 17):
         first, second = whole.radiographs[place], tail.radiographs[place - 16]
         assert first == second
-        render.cache_clear()
+        image.cache_clear()
         assert (first.read() == second.read()).all()
     assert dataset("phantom:1?size=96&seed=1").radiographs[0].size != whole.radiographs[0].size  # another patient
 
@@ -46,7 +48,7 @@ def test_a_hundred_thousand_are_as_quick_to_open_as_one() -> None:
 @pytest.mark.parametrize("finding", CHEXLOCALIZE)
 def test_the_same_scene_at_two_sizes(finding: str) -> None:
     index = found(finding)[1]
-    small, large = (render(scene(0, index), width).masks[finding] for width in (160, 480))
+    small, large = (masks(scene(0, index), width)[finding] for width in (160, 480))
     shrunk = cv2.resize(large.astype(np.float32), small.shape[::-1], interpolation=cv2.INTER_AREA) > 0.5
     overlap = (shrunk & small).sum() / (shrunk | small).sum()
     thin = {"Support Devices": 0.45, "Atelectasis": 0.65}  # lines and bands are drawn in whole pixels
@@ -84,14 +86,37 @@ def test_masks_are_there_exactly_where_labels_are() -> None:
     assert empty <= 1
 
 
+def test_footprints_expose_no_film(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are asked for far oftener than films: marks, gaze and reports need nothing else."""
+    monkeypatch.setattr("sightline.data.phantom.render._expose", lambda *_: pytest.fail("a film was exposed"))
+    data = dataset("phantom:3?size=96&seed=77&shortcut=drain:Pneumothorax&correlation=1")
+    for radiograph in data.radiographs:
+        assert data.reports is not None and data.reports(radiograph.id) is not None
+        for finding in (*data.findings, "Heart", "Shortcut", WHOLE):
+            for reader in (*data.readers, *LOOKERS):
+                mark = data.marks(radiograph.id, finding, reader)
+                assert mark is None or mark.read() is not None
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_curves_are_corners_cut_three_times(closed: bool) -> None:
+    corners = [(0.1, 0.2), (0.9, 0.1), (0.8, 0.7), (0.3, 0.9)]
+    curve = corners
+    for _ in range(3):
+        pairs = list(zip(curve, [*curve[1:], curve[0]], strict=True))[: None if closed else -1]
+        cut = [(w * ax + (1 - w) * bx, w * ay + (1 - w) * by) for (ax, ay), (bx, by) in pairs for w in (0.75, 0.25)]
+        curve = cut if closed else [curve[0], *cut, curve[-1]]
+    assert np.allclose(smooth(corners, closed=closed), curve, rtol=0, atol=1e-15)
+
+
 def test_parents_contain_their_children() -> None:
     for index in range(60):
         made = scene(0, index)
-        masks = render(made, 96).masks
+        laid = masks(made, 96)
         for child in OPACITIES & made.findings:
-            assert not (masks[child] & ~masks["Lung Opacity"]).any()
+            assert not (laid[child] & ~laid["Lung Opacity"]).any()
         if "Cardiomegaly" in made.findings:
-            assert not (masks["Cardiomegaly"] & ~masks["Enlarged Cardiomediastinum"]).any()
+            assert not (laid["Cardiomegaly"] & ~laid["Enlarged Cardiomediastinum"]).any()
 
 
 def test_regions_lie_where_they_should() -> None:
@@ -107,7 +132,7 @@ def test_findings_vary_in_size_and_are_common_enough() -> None:
     for finding in CHEXLOCALIZE:
         indices = found(finding, 400)
         assert 0.08 < len(indices) / 400 < 0.65, finding
-    areas = [render(scene(0, i), 96).masks["Pleural Effusion"].mean() for i in found("Pleural Effusion")[:25]]
+    areas = [masks(scene(0, i), 96)["Pleural Effusion"].mean() for i in found("Pleural Effusion")[:25]]
     assert max(areas) > 3 * min(areas)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -83,15 +85,22 @@ class Film:
         return rounded
 
 
-def smooth(points: list[tuple[float, float]], count: int = 60, closed: bool = True) -> Array:
-    """A curve through corner points, rounded twice by Chaikin's cutting; float (K, 2)."""
-    xy = np.array(points, float)
+def smooth(points: Sequence[tuple[float, float]], closed: bool = True) -> Array:
+    """A curve through corner points, rounded three times by Chaikin's cutting; float (K, 2)."""
+    curve: Array = _cutting(len(points), closed) @ np.array(points, float)
+    return curve
+
+
+@lru_cache(maxsize=64)
+def _cutting(corners: int, closed: bool) -> Array:
+    """float (K, corners): the share of each corner in each point of the rounded curve, which is the same for all."""
+    shares = np.eye(corners)
     for _ in range(3):
-        after = np.roll(xy, -1, 0) if closed else xy[1:]
-        before = xy if closed else xy[:-1]
-        cut = np.stack([0.75 * before + 0.25 * after, 0.25 * before + 0.75 * after], 1).reshape(-1, 2)
-        xy = cut if closed else np.vstack([xy[:1], cut, xy[-1:]])
-    return xy
+        after = np.roll(shares, -1, 0) if closed else shares[1:]
+        before = shares if closed else shares[:-1]
+        cut = np.stack([0.75 * before + 0.25 * after, 0.25 * before + 0.75 * after], 1).reshape(-1, corners)
+        shares = cut if closed else np.vstack([shares[:1], cut, shares[-1:]])
+    return shares
 
 
 @dataclass(frozen=True)

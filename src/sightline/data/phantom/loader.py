@@ -13,7 +13,7 @@ from sightline.core import Array, DataError, Dataset, Mark, Radiograph
 from sightline.data import datasets
 from sightline.data.phantom.gaze import LOOKER, look
 from sightline.data.phantom.readers import READER, contour, misses, point
-from sightline.data.phantom.render import render
+from sightline.data.phantom.render import image, masks
 from sightline.data.phantom.report import dictate
 from sightline.data.phantom.scene import Scene, patient_of, scene
 from sightline.findings import CHEXLOCALIZE, canonical
@@ -71,11 +71,11 @@ class Phantom:
 
     def image(self, index: int) -> Array:
         """float32 (H, W) in [0, 1]."""
-        return render(self.scene(index), self.size).image
+        return image(self.scene(index), self.size)
 
     def counterfactual(self, index: int, finding: str) -> Array:
         """The same patient, moment and noise without the finding: float32 (H, W) in [0, 1]."""
-        return render(self.scene(index).without(canonical(finding)), self.size).image
+        return image(self.scene(index).without(canonical(finding)), self.size)
 
     def radiograph(self, index: int) -> Radiograph:
         made = self.scene(index)
@@ -109,7 +109,7 @@ class Phantom:
         key = (self.seed, 8, index, number)
 
         def mask() -> Array:
-            return render(made, self.size).masks[finding]
+            return masks(made, self.size)[finding]
 
         if reader == TRUTH:
             return Mark(radiograph, finding, reader, "region", size, mask)
@@ -124,14 +124,14 @@ class Phantom:
         made = self.scene(index)
         findings = tuple(finding for finding in CHEXLOCALIZE if finding in made.findings)
         key = (self.seed, 10, index, LOOKERS.index(reader))
-        return look(render(made, self.size).masks, findings, key, f"phantom{index:06d}", reader)
+        return look(masks(made, self.size), findings, key, f"phantom{index:06d}", reader)
 
     def report(self, radiograph: str) -> Report:
         """What was dictated of a film."""
         index = int(radiograph.removeprefix("phantom"))
         made = self.scene(index)
         study = f"patient{made.patient:06d}_study{made.visit + 1}"
-        return dictate(made, render(made, self.size).masks, (self.seed, 12, index), study)
+        return dictate(made, masks(made, self.size), (self.seed, 12, index), study)
 
     def _looked(self, radiograph: str, index: int, finding: str, reader: str) -> Mark | None:
         """All of a reading, or the density while a finding was spoken of."""

@@ -17,31 +17,41 @@ lacks against water (NIST attenuation tables at 60 to 70 keV, rounded)."""
 
 
 @dataclass(frozen=True)
+class Organs:
+    """Where lungs, heart and mediastinum lie on a film."""
+
+    lungs: tuple[Array, Array]
+    """Share of lung depth behind each pixel, float32 (H, W) in [0, 1], right and left, before heart and mediastinum
+    take their room."""
+    heart: Array
+    mediastinum: Array
+    """Masks, float32 (H, W) in [0, 1]."""
+
+    @classmethod
+    def of(cls, film: Film, body: Body) -> Organs:
+        right, left = (film.round_off(film.fill(outline), 0.12) for outline in body.lungs)
+        return cls((right, left), film.fill(body.heart), film.fill(body.mediastinum))
+
+
+@dataclass(frozen=True)
 class Tissue:
-    """Line integrals of attenuation, float32 (H, W), and the lungs as they are seen."""
+    """Line integrals of attenuation, float32 (H, W)."""
 
     solid: Array
     """Everything but air-filled lung: body wall, bones, heart, great vessels."""
-    lungs: tuple[Array, Array]
-    """Share of lung depth behind each pixel, 0 to 1, right and left, before heart and mediastinum take their room."""
     vessels: Array
     """Vessels and bronchi inside the lungs, as attenuation to add."""
-    heart: Array
-    mediastinum: Array
-    """Masks in [0, 1]."""
 
 
-def healthy(film: Film, body: Body, a: Anatomy) -> Tissue:
+def healthy(film: Film, body: Body, organs: Organs, a: Anatomy) -> Tissue:
     """The attenuation of a patient without findings."""
-    heart, mediastinum = film.fill(body.heart), film.fill(body.mediastinum)
-    lungs = tuple(film.round_off(film.fill(outline), 0.12) for outline in body.lungs)
     rng = np.random.default_rng((*a.key, 1))
     solid = _wall(film, body, a) + _bones(film, body, a, rng)
-    inside = np.maximum(7.0 * film.round_off(heart, 0.16), 6.0 * film.blur(film.round_off(mediastinum, 0.05), 0.006))
-    solid += SOFT * film.blur(inside, 0.004)
+    center = 6.0 * film.blur(film.round_off(organs.mediastinum, 0.05), 0.006)
+    solid += SOFT * film.blur(np.maximum(7.0 * film.round_off(organs.heart, 0.16), center), 0.004)
     solid += SOFT * 1.2 * _disk(film, body.knob[:2], body.knob[2]) - SOFT * 1.1 * _trachea(film, body)
     solid += SOFT * _below(film, body, a)
-    return Tissue(solid, (lungs[0], lungs[1]), SOFT * _vessels(film, body, a, rng), heart, mediastinum)
+    return Tissue(solid, SOFT * _vessels(film, body, a, rng))
 
 
 def _grid(film: Film) -> tuple[Array, Array]:
