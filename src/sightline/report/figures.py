@@ -83,7 +83,7 @@ def comparison(view: View) -> Plot | None:
     if not view.sources:
         return None
     rows = [(s, m, view.number(s, m)) for s in view.sources for m in view.shown]
-    grid = Grid.of([draw.elide(view.label(s), 44) for s in view.sources], len(view.shown), 28.0, legend=True)
+    grid = Grid.of([draw.elide(view.label(s), 52) for s in view.sources], len(view.shown), 28.0, legend=True)
     for ax, metric in zip(grid.panels, view.shown, strict=True):
         scale(ax, metric, [n for _, m, n in rows if m == metric])
         for i, source in enumerate(view.sources):
@@ -112,7 +112,7 @@ def differences(view: View) -> Plot | None:
     if not sources:
         return None
     kinds = _kinds(view, sources)
-    grid = Grid.of([draw.elide(view.label(s), 44) for s in sources], len(against), 28.0, legend=len(kinds) > 1)
+    grid = Grid.of([draw.elide(view.label(s), 52) for s in sources], len(against), 28.0, legend=len(kinds) > 1)
     numbers = [n for _, _, n in rows if n.defined]
     reach = 1.08 * max(0.02, *(abs(v) for n in numbers for v in (n.mean, n.low, n.high) if not np.isnan(v)))
     for ax, versus in zip(grid.panels, against, strict=True):

@@ -155,10 +155,17 @@ def auc_table(view: View) -> Table | None:
         rows.append([init, *(_curve_cell(by.get(c)) for c in columns)])
     seeds = int(table["seeds"].max())
     caption = (
-        f"AUROC averaged over findings, mean of {seeds} seeds [95 % over test patients] ± standard deviation over seeds"
+        f"AUROC averaged over findings, mean of {seeds} seeds [95 % over test patients] ± standard deviation over "
+        f"seeds; {_tested(view)}"
     )
     head = ["Beginning", *(f"{LEARN[how]}, {_share(f)}" for how, f in columns)]
     return Table.of(caption, head, rows, file="curves")
+
+
+def _tested(view: View) -> str:
+    """How many films and patients accuracy was measured on."""
+    table = view.run.table("predictions")
+    return f"{table['radiograph'].nunique():,} films of {table['patient'].nunique():,} patients"
 
 
 def _curve_cell(row: Mapping[Hashable, Any] | None) -> str:
@@ -177,7 +184,10 @@ def gain_table(view: View) -> Table | None:
     rows = [[r["init"], LEARN[r["learn"]], _share(r["fraction"]), LEARN.get(r["versus"], str(r["versus"])),
              Number(r["mean"], r["low"], r["high"], 0, 0).text(3), "< 0.002" if r["p"] <= 0.002 else decimal(r["p"], 3),
              decimal(r["spread"], 3)] for r in table.to_dict("records")]  # fmt: skip
-    caption = "Paired differences of AUROC [95 % over test patients]; p by resampling, not corrected; spread over seeds"
+    caption = (
+        "Paired differences of AUROC [95 % over test patients]; p by resampling, not corrected; spread over seeds; "
+        f"{_tested(view)}"
+    )
     return Table.of(caption, ["Beginning", "Training", "Labels", "Less", "Difference", "p", "Spread"], rows, 4, "gains")
 
 
@@ -201,7 +211,11 @@ def map_table(view: View) -> Table | None:
             rows.append([view.label(method), "none", "reports, in words",
                          *(view.number(source, m).text() for m in metrics), "–"])  # fmt: skip
     head = ["Method", "Labels", "Beginning", *map(title, metrics), f"{title(_leading(view))} less random"]
-    caption = "Maps of the fine-tuned networks of the first seed, each of the finding it is scored for: mean [95 %]"
+    n = view.number(next(iter(view.estimates["source"])), metrics[0])
+    caption = (
+        "Maps of the fine-tuned networks of the first seed, each of the finding it is scored for: mean [95 %] over "
+        f"{n.n:,} marks of {n.patients:,} patients"
+    )
     return Table.of(caption, head, sorted(rows, key=lambda r: (r[0], r[1])), 3, "estimates")
 
 

@@ -223,9 +223,11 @@ def _inaccurate(view: View) -> list[Caution]:
         return found
     names = [c.title.removesuffix(" is not accurate") for c in found]
     said = (
-        f"Their average AUROC is below {_POOR_AUROC:g}: {', '.join(names)}. Maps of a model that does not recognize a "
+        f"Their average AUROC is below {_POOR_AUROC:g}: {', '.join(names[:_MOST_NOTES])} and "
+        f"{len(names) - _MOST_NOTES} more. Maps of a model that does not recognize a finding cannot be expected to "
+        "locate it."
     )
-    return [Caution(f"{len(found)} networks are not accurate", f"{said}finding cannot be expected to locate it.")]
+    return [Caution(f"{len(found)} networks are not accurate", said)]
 
 
 def average_auroc(view: View, model: str) -> float | None:
