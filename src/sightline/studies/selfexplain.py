@@ -46,7 +46,7 @@ from sightline.studies.elements import Elements, Told
 from sightline.studies.localization import method_facts, model_facts, moved
 from sightline.tuning import chosen
 
-PHANTOM = "phantom:1200?split=test&size=256"
+PHANTOM = "phantom:1200?split=test&size=192"
 FINDINGS = "Cardiomegaly, Consolidation, Lung Lesion, Pleural Effusion, Pneumothorax"
 """Explained on the phantom: large and small, central and at the border. Its networks learn all ten."""
 METHODS = ("grad-cam", "gradient", "smoothgrad-squared", "integrated-gradients?nodes=10", "smooth-ig",
