@@ -143,6 +143,11 @@ def test_files_and_functions_stay_small(path: Path) -> None:
             assert length <= 45, f"{path.name}: {node.name} has {length} lines"
 
 
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.js")), ids=lambda p: str(p.relative_to(SOURCE)))
+def test_scripts_stay_small(path: Path) -> None:
+    assert path.read_text().count("\n") <= 400, f"{path.name} has over 400 lines: which noun is missing?"
+
+
 def test_every_exported_name_exists() -> None:
     import sightline
 

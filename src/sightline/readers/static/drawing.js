@@ -6,13 +6,14 @@ import { Contours } from "./contours.js";
 import { button, windowing, zooming } from "./controls.js";
 import { Point, Trail } from "./points.js";
 
+const MODES = { contour: [["freehand", "Freehand", "F"], ["polygon", "Polygon", "P"], ["edit", "Edit", "E"]] };
 const LACKS = {
   contour: "Outline the finding, or say that it is not visible.",
   point: "Click the finding, or say that it is not visible.",
   look: "Click at least once.",
 };
 
-/** { element, rail, keys, ready(), lacks, close(), films } of a case. seconds(): how long it has been worked on. */
+/** { element, films, rail, keys, enter(), lacks(), close() } of a case. seconds(): how long it has been worked on. */
 export function drawing(turn, picture, seconds) {
   const { task, finding } = turn.told;
   const film = new Film({ label: `Radiograph; ${task === "look" ? "click where you look" : `mark ${finding}`}` });
@@ -21,16 +22,8 @@ export function drawing(turn, picture, seconds) {
   film.show(picture);
   const absence = el("p", { class: "absence", role: "status", hidden: true }, "Marked as not visible");
   film.element.append(absence);
-
-  const modes = task !== "contour" ? {} : {
-    freehand: button("freehand", "Freehand", "F", () => tool.use("freehand")),
-    polygon: button("polygon", "Polygon", "P", () => tool.use("polygon")),
-    edit: button("edit", "Edit", "E", () => tool.use("edit")),
-  };
-  const undo = button("undo", "Undo", "Z", () => turn.undo());
-  const redo = button("redo", "Redo", "Y", () => turn.redo());
-  const remove = button("remove", task === "look" ? "Last click" : "Delete", "Del", () => tool.discard());
-  const none = button("", "Not visible", "N", () => turn.say("absent", absent() ? "" : "yes"), { class: "tool plain" });
+  const buttons = buttonsOf(turn, tool);
+  const { modes, undo, redo, remove, none } = buttons;
   const absent = () => turn.answer("absent") === "yes";
 
   function refresh() {
@@ -53,26 +46,39 @@ export function drawing(turn, picture, seconds) {
   tool.use?.(tool.open ? "polygon" : "freehand"); // a polygon that a reload broke off goes on
   refresh();
 
-  const press = (shown) => () => !shown.disabled && shown.click();
-  const keys = {
-    z: press(undo), "ctrl+z": press(undo), y: press(redo), "ctrl+y": press(redo), "ctrl+shift+z": press(redo),
-    delete: press(remove), backspace: press(remove), escape: () => tool.open && tool.discard(),
-    ...Object.fromEntries(Object.entries(modes).map(([mode, shown]) => [mode[0], press(shown)])),
-    ...(task === "look" ? {} : { n: press(none) }),
-  };
   return {
     element: film.element,
     films: [film],
     rail: [
       Object.keys(modes).length > 0 && el("div", { class: "group three" }, Object.values(modes)),
-      el("div", { class: "group three" }, undo, redo, remove),
-      zooming(film),
-      windowing([film]),
+      el("div", { class: "group three" }, undo, redo, remove), zooming(film), windowing([film]),
       task !== "look" && el("div", { class: "group" }, none),
     ],
-    keys,
+    keys: keysOf(tool, buttons, task !== "look"),
     enter: () => Boolean(tool.open) && (tool.close(), true),
     lacks: () => (absent() || turn.state.shapes.size ? "" : LACKS[task]),
     close: () => tool.close?.(),
+  };
+}
+
+function buttonsOf(turn, tool) {
+  const { task } = turn.told;
+  return {
+    modes: Object.fromEntries((MODES[task] ?? []).map(([mode, words, key]) => [mode, button(mode, words, key, () => tool.use(mode))])),
+    undo: button("undo", "Undo", "Z", () => turn.undo()),
+    redo: button("redo", "Redo", "Y", () => turn.redo()),
+    remove: button("remove", task === "look" ? "Last click" : "Delete", "Del", () => tool.discard()),
+    none: button("", "Not visible", "N", () => turn.say("absent", turn.answer("absent") ? "" : "yes"), { class: "tool plain" }),
+  };
+}
+
+/** Keys press what the hand would press; n only where a finding can be said not to be visible. */
+function keysOf(tool, { modes, undo, redo, remove, none }, deniable) {
+  const press = (shown) => () => !shown.disabled && shown.click();
+  return {
+    z: press(undo), "ctrl+z": press(undo), y: press(redo), "ctrl+y": press(redo), "ctrl+shift+z": press(redo),
+    delete: press(remove), backspace: press(remove), escape: () => tool.open && tool.discard(),
+    ...Object.fromEntries(Object.entries(modes).map(([mode, shown]) => [mode[0], press(shown)])),
+    ...(deniable ? { n: press(none) } : {}),
   };
 }

@@ -23,16 +23,7 @@ export async function sheet(turn, picture) {
     film.addEventListener("view", ({ detail }) => others.forEach((other) => other.look(detail)));
     film.addEventListener("window", () => others.forEach((other) => other.see(film.window)));
   });
-  const redraw = () => films.forEach((film) => film.redraw());
-  const strength = el("input", { type: "range", min: "0", max: "1", step: "0.01", value: "0.55", aria: { label: "Map over film" },
-    on: { input: () => { layers.forEach((layer) => (layer.opacity = Number(strength.value))); redraw(); } } });
-  const veil = button("", "Film alone", "M", () => {
-    const hidden = veil.getAttribute("aria-pressed") !== "true";
-    veil.setAttribute("aria-pressed", String(hidden));
-    layers.forEach((layer) => (layer.visible = !hidden));
-    redraw();
-  }, { class: "tool plain", aria: { pressed: "false", keyshortcuts: "M" } });
-
+  const [strength, veil] = overFilm(layers, films);
   const rows = questions.length ? questions.map((q) => question(turn, letters, q)) : [choice(turn, letters)];
   const element = el("div", { class: questions.length ? "sheet" : "sheet bare", data: { maps: letters.length } },
     el("div", { class: "row films" }, el("div", { class: "legend" }),
@@ -53,6 +44,22 @@ export async function sheet(turn, picture) {
     },
     close: () => {},
   };
+}
+
+/** How strongly the maps lie over the film: a slider, and a button that takes them away. */
+function overFilm(layers, films) {
+  const change = (what) => {
+    for (const layer of layers) Object.assign(layer, what);
+    for (const film of films) film.redraw();
+  };
+  const strength = el("input", { type: "range", min: "0", max: "1", step: "0.01", value: "0.55", aria: { label: "Map over film" },
+    on: { input: () => change({ opacity: Number(strength.value) }) } });
+  const veil = button("", "Film alone", "M", () => {
+    const hidden = veil.getAttribute("aria-pressed") !== "true";
+    veil.setAttribute("aria-pressed", String(hidden));
+    change({ visible: !hidden });
+  }, { class: "tool plain", aria: { pressed: "false", keyshortcuts: "M" } });
+  return [strength, veil];
 }
 
 /** One question: its scale in words, and five buttons below every map. */

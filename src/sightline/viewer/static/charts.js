@@ -2,6 +2,7 @@
 
 import { decimal, el, fill } from "../web/dom.js";
 import { asked, chips, choice, metricsOf, sourceChoice } from "./filters.js";
+import { swatch } from "./parts.js";
 import { go, here, tweak } from "./state.js";
 
 const AXES = { probability: "Probability", area: "Size: share of the image", elongation: "Elongation", irrectangularity: "Irrectangularity",
@@ -100,17 +101,14 @@ export class Charts {
     const canvas = el("canvas", { class: "scatter", tabIndex: 0, role: "img", aria: { label: `${title} against ${x.title}, ${shown.length} cases` } });
     const said = el("p", { class: "small", role: "status" }, "Point at a case, click to open it.");
     const findings = [...new Set(Array.from(shown, (i) => i % store.F))].sort((a, b) => a - b);
-    const key = el("div", { class: "bar small" }, findings.map((f) => {
-      const swatch = el("span", { class: "swatch" });
-      swatch.style.background = PALETTE[f % PALETTE.length];
-      return el("span", { class: "bar" }, swatch, store.index.findings[f]);
-    }));
-    const plot = { canvas, shown, x: x.values, y, xTitle: x.title, yTitle: title, square: x.square };
-    const draw = () => this.draw(plot);
-    new ResizeObserver(draw).observe(canvas);
+    const colorOf = (i) => PALETTE[(i % store.F) % PALETTE.length];
+    const key = el("div", { class: "bar small" },
+      findings.map((f) => el("span", { class: "bar" }, swatch(colorOf(f)), store.index.findings[f])));
+    const plot = { canvas, shown, x: x.values, y, xTitle: x.title, yTitle: title, square: x.square, colorOf };
+    new ResizeObserver(() => draw(plot)).observe(canvas);
     canvas.addEventListener("pointermove", (event) => {
       plot.near = nearest(plot, event);
-      draw();
+      draw(plot);
       said.textContent = plot.near === null ? "Point at a case, click to open it."
         : `${store.findingOf(plot.near)} · ${store.radiographOf(plot.near)} · ${x.title} ${decimal(x.values[plot.near], 3)} · ${title} ${decimal(y[plot.near], 3)}`;
     });
@@ -121,67 +119,84 @@ export class Charts {
     const note = step > 1 ? ` Every ${step}th of ${known.length.toLocaleString("en")} is drawn.` : ` n = ${known.length.toLocaleString("en")}.`;
     return el("div", {}, canvas, el("div", { class: "bar" }, said, el("span", { class: "muted small" }, note)), key);
   }
+}
 
-  draw(plot) {
-    const { canvas, shown, x, y } = plot;
-    const ratio = devicePixelRatio || 1;
-    const [width, height] = [canvas.clientWidth, canvas.clientHeight];
-    if (!width) return;
-    Object.assign(canvas, { width: width * ratio, height: height * ratio });
-    const context = canvas.getContext("2d");
-    context.scale(ratio, ratio);
-    const ink = getComputedStyle(document.documentElement);
-    const color = (name) => ink.getPropertyValue(name);
-    let [x0, x1] = extent([Float32Array.from(shown, (i) => x[i])]);
-    let [y0, y1] = extent([Float32Array.from(shown, (i) => y[i])]);
-    if (y0 >= 0 && y1 <= 1) [y0, y1] = [0, 1];
-    if (plot.square) [x0, x1] = [y0, y1] = [Math.min(x0, y0), Math.max(x1, y1)];
-    else if (x0 >= 0 && x1 <= 1 && x1 > 0.5) [x0, x1] = [0, 1];
-    const [left, right, top, bottom] = [48, width - 12, 10, height - 40];
-    plot.toX = (v) => left + 6 + ((v - x0) / Math.max(x1 - x0, 1e-12)) * (right - left - 12);
-    plot.toY = (v) => bottom - 6 - ((v - y0) / Math.max(y1 - y0, 1e-12)) * (bottom - top - 12);
-    context.font = "12px system-ui, sans-serif";
-    context.fillStyle = color("--muted");
-    context.strokeStyle = color("--rule");
-    for (const v of ticks(y0, y1)) {
-      context.beginPath();
-      context.moveTo(left, plot.toY(v));
-      context.lineTo(right, plot.toY(v));
-      context.stroke();
-      context.textAlign = "right";
-      context.fillText(tidy(v), left - 6, plot.toY(v) + 4);
-    }
-    context.textAlign = "center";
-    for (const v of ticks(x0, x1)) context.fillText(tidy(v), plot.toX(v), bottom + 15);
-    context.fillText(plot.xTitle, (left + right) / 2, height - 6);
-    context.save();
-    context.translate(12, (top + bottom) / 2);
-    context.rotate(-Math.PI / 2);
-    context.fillText(plot.yTitle, 0, 0);
-    context.restore();
-    if (plot.square) {
-      context.beginPath();
-      context.moveTo(plot.toX(x0), plot.toY(y0));
-      context.lineTo(plot.toX(x1), plot.toY(y1));
-      context.stroke();
-    }
-    const radius = shown.length > 4000 ? 1.6 : shown.length > 600 ? 2.6 : 4;
-    context.globalAlpha = shown.length > 4000 ? 0.35 : 0.7;
-    for (const i of shown) {
-      context.fillStyle = PALETTE[(i % this.store.F) % PALETTE.length];
-      context.beginPath();
-      context.arc(plot.toX(x[i]), plot.toY(y[i]), radius, 0, 7);
-      context.fill();
-    }
-    context.globalAlpha = 1;
-    if (plot.near !== null && plot.near !== undefined) {
-      context.strokeStyle = color("--ink");
-      context.lineWidth = 2;
-      context.beginPath();
-      context.arc(plot.toX(x[plot.near]), plot.toY(y[plot.near]), 7, 0, 7);
-      context.stroke();
-    }
+function draw(plot) {
+  const { canvas } = plot;
+  const ratio = devicePixelRatio || 1;
+  const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+  if (!width) return;
+  Object.assign(canvas, { width: width * ratio, height: height * ratio });
+  const context = canvas.getContext("2d");
+  context.scale(ratio, ratio);
+  fit(plot, width, height);
+  drawAxes(context, plot, height);
+  drawPoints(context, plot);
+}
+
+/** Lay the range of what is shown on the canvas. */
+function fit(plot, width, height) {
+  const { shown, x, y } = plot;
+  let [x0, x1] = extent([Float32Array.from(shown, (i) => x[i])]);
+  let [y0, y1] = extent([Float32Array.from(shown, (i) => y[i])]);
+  if (y0 >= 0 && y1 <= 1) [y0, y1] = [0, 1];
+  if (plot.square) [x0, x1] = [y0, y1] = [Math.min(x0, y0), Math.max(x1, y1)];
+  else if (x0 >= 0 && x1 <= 1 && x1 > 0.5) [x0, x1] = [0, 1];
+  const [left, right, top, bottom] = [48, width - 12, 10, height - 40];
+  plot.range = { x0, x1, y0, y1 };
+  plot.box = { left, right, top, bottom };
+  plot.toX = (v) => left + 6 + ((v - x0) / Math.max(x1 - x0, 1e-12)) * (right - left - 12);
+  plot.toY = (v) => bottom - 6 - ((v - y0) / Math.max(y1 - y0, 1e-12)) * (bottom - top - 12);
+}
+
+function drawAxes(context, { range: { x0, x1, y0, y1 }, box: { left, right, top, bottom }, toX, toY, square, xTitle, yTitle }, height) {
+  const rule = (...ends) => {
+    context.beginPath();
+    for (const end of ends) context.lineTo(...end);
+    context.stroke();
+  };
+  context.font = "12px system-ui, sans-serif";
+  context.fillStyle = color("--muted");
+  context.strokeStyle = color("--rule");
+  context.textAlign = "right";
+  for (const v of ticks(y0, y1)) {
+    rule([left, toY(v)], [right, toY(v)]);
+    context.fillText(tidy(v), left - 6, toY(v) + 4);
   }
+  context.textAlign = "center";
+  for (const v of ticks(x0, x1)) context.fillText(tidy(v), toX(v), bottom + 15);
+  context.fillText(xTitle, (left + right) / 2, height - 6);
+  context.save();
+  context.translate(12, (top + bottom) / 2);
+  context.rotate(-Math.PI / 2);
+  context.fillText(yTitle, 0, 0);
+  context.restore();
+  if (square) rule([toX(x0), toY(y0)], [toX(x1), toY(y1)]);
+}
+
+function drawPoints(context, { shown, x, y, toX, toY, colorOf, near }) {
+  const disk = (i, radius) => {
+    context.beginPath();
+    context.arc(toX(x[i]), toY(y[i]), radius, 0, 7);
+  };
+  const radius = shown.length > 4000 ? 1.6 : shown.length > 600 ? 2.6 : 4;
+  context.globalAlpha = shown.length > 4000 ? 0.35 : 0.7;
+  for (const i of shown) {
+    context.fillStyle = colorOf(i);
+    disk(i, radius);
+    context.fill();
+  }
+  context.globalAlpha = 1;
+  if (near === null || near === undefined) return;
+  context.strokeStyle = color("--ink");
+  context.lineWidth = 2;
+  disk(near, 7);
+  context.stroke();
+}
+
+/** A color of the theme as it is now. */
+function color(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name);
 }
 
 function nearest(plot, event) {
@@ -221,15 +236,14 @@ function tidy(value) {
 /** Every score a thin line, the median a firm one. */
 function strip(canvas, values, median, low, high, chosen) {
   const context = canvas.getContext("2d");
-  const ink = getComputedStyle(document.documentElement);
   const at = (v) => 4 + ((v - low) / Math.max(high - low, 1e-12)) * (canvas.width - 8);
-  context.fillStyle = ink.getPropertyValue("--rule");
+  context.fillStyle = color("--rule");
   context.fillRect(0, canvas.height - 1, canvas.width, 1);
-  context.fillStyle = ink.getPropertyValue(chosen ? "--accent" : "--control");
+  context.fillStyle = color(chosen ? "--accent" : "--control");
   context.globalAlpha = Math.min(0.8, Math.max(0.02, 60 / values.length));
   for (const v of values) context.fillRect(at(v) - 1, 8, 2, 20);
   context.globalAlpha = 1;
-  context.fillStyle = ink.getPropertyValue("--ink");
+  context.fillStyle = color("--ink");
   context.fillRect(at(median) - 2, 2, 4, 32);
 }
 

@@ -58,7 +58,7 @@ export class Gallery {
   said() {
     const { store, now } = this;
     const there = new Uint8Array(store.patients.length);
-    for (const i of this.cases) there[store.patient[Math.floor(i / store.F)]] = 1;
+    for (const i of this.cases) there[store.patient[store.rowOf(i)]] = 1;
     const patients = there.reduce((a, b) => a + b, 0);
     const score = now.metric && store.metric.get(now.metric);
     fill(this.head,
@@ -66,10 +66,10 @@ export class Gallery {
       el("span", { class: "muted" }, `of ${patients.toLocaleString("en")} ${patients === 1 ? "patient" : "patients"} · ${store.label(now.source)}` +
         (score ? ` · ${score.title}, ${now.protocol}${score.higher ? "" : " (lower is better)"}` : "")),
       el("span", { class: "grow" }),
-      this.key());
+      this.legend());
   }
 
-  key() {
+  legend() {
     const { side } = this;
     return el("span", { class: "bar small muted" },
       el("span", { class: "swatch truth" }), "truth", el("span", { class: "swatch ramp" }), "map",
@@ -80,14 +80,14 @@ export class Gallery {
     return Math.max(1, Math.floor((this.scroller.clientWidth - GAP) / (WIDTH + GAP)));
   }
 
-  get side_() {
+  get cardWidth() {
     return Math.floor((this.scroller.clientWidth - GAP) / this.columnsAcross) - GAP;
   }
 
   /** Put cards where they are in sight. */
   arrange(anew = false) {
     const across = this.columnsAcross;
-    const width = this.side_;
+    const width = this.cardWidth;
     const height = width + TEXT + GAP;
     if (anew) {
       for (const card of this.cards.values()) card.remove();
@@ -170,7 +170,7 @@ export class Gallery {
 
   async draw(canvas, number) {
     const source = this.now.source;
-    const [film, preview] = await this.pictures(Math.floor(number / this.store.F));
+    const [film, preview] = await this.pictures(this.store.rowOf(number));
     if (!canvas.isConnected) return;
     const context = canvas.getContext("2d");
     const size = preview?.facts.size ?? (film ? [film.height, film.width] : [1, 1]);
@@ -178,32 +178,14 @@ export class Gallery {
     const [left, top] = [(canvas.width - size[1] * scale) / 2, (canvas.height - size[0] * scale) / 2];
     if (film) context.drawImage(film, left, top, size[1] * scale, size[0] * scale);
     if (!preview) return;
+    const finding = this.store.findingOf(number);
     context.save();
     context.beginPath();
     context.rect(left, top, size[1] * scale, size[0] * scale);
     context.clip();
-    const finding = this.store.findingOf(number);
-    const i = preview.facts.maps.findIndex((m) => m.finding === finding && m.source === source);
-    if (i >= 0 && preview.arrays[`m${i}`].length) {
-      const told = preview.facts.maps[i];
-      const [t, l, b, r] = told.box;
-      context.globalAlpha = 0.75;
-      context.imageSmoothingEnabled = true;
-      context.drawImage(tinted(preview.arrays[`m${i}`], told.shape, told.signed), left + l * scale, top + t * scale,
-        (r - l) * scale, (b - t) * scale);
-      context.globalAlpha = 1;
-    }
-    context.beginPath();
-    for (const line of preview.facts.truth[finding] ?? []) {
-      line.forEach(([row, col], k) => context[k ? "lineTo" : "moveTo"](left + col * scale, top + row * scale));
-      context.closePath();
-    }
-    context.strokeStyle = "rgb(0 0 0 / 60%)";
-    context.lineWidth = 5;
-    context.stroke();
-    context.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue("--truth");
-    context.lineWidth = 2.5;
-    context.stroke();
+    context.translate(left, top);
+    drawMap(context, preview, preview.facts.maps.findIndex((m) => m.finding === finding && m.source === source), scale);
+    drawTruth(context, preview.facts.truth[finding] ?? [], scale);
     context.restore();
     canvas.dataset.painted = "1";
   }
@@ -212,7 +194,7 @@ export class Gallery {
   step(by) {
     const next = Math.max(0, Math.min(this.cases.length - 1, this.selected + by));
     this.selected = next;
-    const height = this.side_ + TEXT + GAP;
+    const height = this.cardWidth + TEXT + GAP;
     const top = Math.floor(next / this.columnsAcross) * height;
     if (top < this.scroller.scrollTop) this.scroller.scrollTop = top;
     if (top + height > this.scroller.scrollTop + this.scroller.clientHeight)
@@ -221,7 +203,8 @@ export class Gallery {
     this.cards.get(next)?.focus({ preventScroll: true });
   }
 
-  key_(event) {
+  /** Answer a key; false for one that means nothing here. */
+  press(event) {
     const inCards = document.activeElement?.classList.contains("card");
     if (inCards) this.selected = Number(document.activeElement.dataset.place);
     const steps = { ArrowRight: 1, j: 1, ArrowLeft: -1, k: -1, ArrowDown: this.columnsAcross, ArrowUp: -this.columnsAcross };
@@ -236,6 +219,29 @@ export class Gallery {
     }
     return false;
   }
+}
+
+function drawMap(context, { facts, arrays }, i, scale) {
+  if (i < 0 || !arrays[`m${i}`].length) return;
+  const { box: [top, left, bottom, right], shape, signed } = facts.maps[i];
+  context.globalAlpha = 0.75;
+  context.imageSmoothingEnabled = true;
+  context.drawImage(tinted(arrays[`m${i}`], shape, signed), left * scale, top * scale, (right - left) * scale, (bottom - top) * scale);
+  context.globalAlpha = 1;
+}
+
+function drawTruth(context, contours, scale) {
+  context.beginPath();
+  for (const contour of contours) {
+    contour.forEach(([row, col], k) => context[k ? "lineTo" : "moveTo"](col * scale, row * scale));
+    context.closePath();
+  }
+  context.strokeStyle = "rgb(0 0 0 / 60%)";
+  context.lineWidth = 5;
+  context.stroke();
+  context.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue("--truth");
+  context.lineWidth = 2.5;
+  context.stroke();
 }
 
 const tints = new Map();

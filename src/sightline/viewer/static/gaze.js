@@ -23,6 +23,11 @@ export class Gaze {
       .map((f) => ({ ...f, duration: Math.min(f.duration, time - f.begin) }));
   }
 
+  /** A moment that was asked for, or the last. */
+  moment(time) {
+    return Math.min(this.end, time ?? this.end);
+  }
+
   phraseAt(time) {
     return this.phrases.find((p) => p.begin <= time && time < p.end)?.text ?? "";
   }

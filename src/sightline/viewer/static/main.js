@@ -58,10 +58,7 @@ async function start() {
     for (const tab of top.querySelectorAll(".tab")) tab.toggleAttribute("aria-current", tab.dataset.page === page);
     if (shown.element.parentNode !== main) fill(main, shown.element);
     try {
-      if (shown instanceof CasePage) {
-        if (!gallery.cases.length) await gallery.update();
-        await shown.open();
-      } else await shown.update();
+      await shown.update();
     } catch (error) {
       fill(main, el("p", { class: "alarm" }, error.message));
     }
@@ -69,22 +66,24 @@ async function start() {
   }
 
   onMove(show);
-  addEventListener("keydown", (event) => {
-    const typing = event.target.matches("input:not([type=checkbox]):not([type=range]), textarea, select");
-    if (typing) {
-      if (event.key === "Escape") event.target.blur();
-      return;
-    }
-    if (event.ctrlKey || event.metaKey || event.altKey || help.open) return;
-    const own = { "?": () => help.showModal(), g: () => go("cases", [], here().params), d: () => go("charts", [], here().params),
-                  f: () => go("failures", []), "/": () => document.getElementById("search")?.focus() };
-    const arrows = event.target.matches("input[type=range]") && event.key.startsWith("Arrow");
-    if (arrows) return;
-    if (event.key in own) own[event.key]();
-    else if (!(pages[here().page] ?? gallery).key_?.(event)) return;
-    event.preventDefault();
-  });
+  addEventListener("keydown", (event) => press(event, help, pages[here().page] ?? gallery));
   await show();
+}
+
+/** A key, unless it is typed somewhere, first for every page and then for the one that is shown. */
+function press(event, help, page) {
+  const { target, key } = event;
+  const slides = target.matches("input[type=range]");
+  if (target.matches("textarea, select, input:not([type=checkbox], [type=range])")) {
+    if (key === "Escape") target.blur();
+    return;
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey || help.open || (slides && key.startsWith("Arrow"))) return;
+  const own = { "?": () => help.showModal(), g: () => go("cases", [], here().params), d: () => go("charts", [], here().params),
+                f: () => go("failures", []), "/": () => document.getElementById("search")?.focus() };
+  if (key in own) own[key]();
+  else if (!page.press?.(event)) return;
+  event.preventDefault();
 }
 
 start().catch((error) => fill(main, el("p", { class: "alarm" }, `The run cannot be shown: ${error.message}.`)));

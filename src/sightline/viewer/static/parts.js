@@ -1,4 +1,4 @@
-// Pieces of the page of a case: a color bar with its numbers, and the table of all scores.
+// Pieces of pages: a patch of color, a color bar with its numbers, and the table of all scores of a case.
 
 import { DIVERGING, ramp } from "../web/colors.js";
 import { decimal, el } from "../web/dom.js";
@@ -10,6 +10,13 @@ export function short(value) {
   return (size >= 1e4 || size < 1e-2 ? value.toExponential(1) : value.toPrecision(2)).replace("-", "−").replace("e+", "e");
 }
 
+/** A patch of a color, for a key. */
+export function swatch(color) {
+  const made = el("span", { class: "swatch" });
+  made.style.background = color;
+  return made;
+}
+
 export function bar({ low, high, signed }, scale) {
   const canvas = el("canvas", { class: "colorbar", width: 512, height: 1, aria: { hidden: "true" } });
   canvas.getContext("2d").drawImage(ramp(signed ? DIVERGING : scale), 0, 0);
@@ -18,22 +25,19 @@ export function bar({ low, high, signed }, scale) {
 }
 
 /** Every score of a case: a row per source, a column per metric. */
-export function scoreTable(store, now, loaded, number, pick) {
+export function scoreTable(file, { source, protocol }, pick) {
+  const { store, number, finding } = file;
   const { index } = store;
-  const metrics = index.metrics.filter((m) => index.columns.some((c) => c.protocol === now.protocol && c.metric === m.name));
-  const value = (source, metric) => {
-    const file = store.files.get(`${now.protocol}\n${metric}\n${source}`);
-    return file === undefined || !loaded.scores ? NaN : loaded.scores[file * store.F + (number % store.F)];
-  };
-  const rows = index.sources.map((s) => el("tr", { class: s.name === now.source ? "chosen" : "" },
+  const metrics = index.metrics.filter((m) => index.columns.some((c) => c.protocol === protocol && c.metric === m.name));
+  const rows = index.sources.map((s) => el("tr", { class: s.name === source ? "chosen" : "" },
     el("th", { scope: "row" }, el("button", { type: "button", class: "quiet link", on: { click: () => pick(s.name) } }, s.label)),
-    el("td", {}, loaded.maps.get(s.name)?.status ?? "–"),
-    metrics.map((m) => el("td", { class: "right" }, decimal(value(s.name, m.name), 3)))));
+    el("td", {}, file.maps.get(s.name)?.status ?? "–"),
+    metrics.map((m) => el("td", { class: "right" }, decimal(file.score({ protocol, metric: m.name }, s.name), 3)))));
   if (!metrics.length) return el("p", { class: "muted" }, "This run has no scores of its maps.");
   const facts = [["size", store.area[number]], ["instances", store.instances[number]], ["elongation", store.elongation[number]],
                  ["irrectangularity", store.irrectangularity[number]]].filter(([, v]) => !Number.isNaN(v));
   return [
-    el("p", { class: "muted small" }, `${store.findingOf(number)} on ${store.radiographOf(number)}, ${now.protocol} protocol. `,
+    el("p", { class: "muted small" }, `${finding} on ${store.radiographOf(number)}, ${protocol} protocol. `,
       store.marked[number] ? `The mark: ${facts.map(([k, v]) => `${k} ${decimal(v, k === "instances" ? 0 : 3)}`).join(", ")}.`
         : "Nobody marked it here, so there is no truth to score by."),
     el("div", { class: "wide" }, el("table", {},

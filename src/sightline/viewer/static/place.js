@@ -5,6 +5,11 @@ const STEPS = 5100; // 255 × 20: gray levels of Otsu's threshold and multiples 
 const PER_GRAY = STEPS / 255;
 const f32 = Math.fround;
 
+/** Where a bin begins, as a share of the map's range. */
+export function levelOf(bin) {
+  return bin / STEPS;
+}
+
 /** Bilinear weights along one axis: { first, low, high, upper } of the pixels whose centers lie inside. */
 function taps(cells, length, start, stop, whole) {
   const first = whole ? 0 : Math.max(0, Math.floor(start - 0.5) + 1);
@@ -91,6 +96,20 @@ export class Placed {
       }
     this.marked = 0;
     if (truth) for (const pixel of truth) this.marked += pixel;
+  }
+
+  /** The value at a pixel of the image; undefined where the map does not reach. */
+  valueAt(row, col) {
+    const { values, rows, cols, top, left } = this.at;
+    const [r, c] = [row - top, col - left];
+    return r >= 0 && c >= 0 && r < rows && c < cols ? values[r * cols + c] : undefined;
+  }
+
+  /** The middle of the pixel with the highest value, [row, col]. */
+  peak() {
+    const { values, cols, top, left } = this.at;
+    const at = values.reduce((best, v, i) => (v > values[best] ? i : best), 0);
+    return [top + Math.floor(at / cols) + 0.5, left + (at % cols) + 0.5];
   }
 
   /** First bin above Otsu's threshold at 256 gray levels. */

@@ -14,7 +14,7 @@ export class Store {
     made.index = await getJSON("data/index.json");
     const { facts, arrays } = await getBundle(made.url("data/cases.bin"));
     const { label, ...others } = arrays;
-    Object.assign(made, { ...facts, ...others, label_: label });
+    Object.assign(made, { ...facts, ...others, labels: label });
     made.F = made.index.findings.length;
     made.count = made.radiographs.length * made.F;
     made.sourceNumber = new Map(made.index.sources.map((s, i) => [s.name, i]));
@@ -35,8 +35,13 @@ export class Store {
     return r === undefined || f < 0 ? -1 : r * this.F + f;
   }
 
+  /** Place of a case's radiograph. */
+  rowOf(number) {
+    return Math.floor(number / this.F);
+  }
+
   radiographOf(number) {
-    return this.radiographs[Math.floor(number / this.F)];
+    return this.radiographs[this.rowOf(number)];
   }
 
   findingOf(number) {
@@ -44,11 +49,15 @@ export class Store {
   }
 
   patientOf(number) {
-    return this.patients[this.patient[Math.floor(number / this.F)]];
+    return this.patients[this.patient[this.rowOf(number)]];
   }
 
   label(source) {
     return this.index.sources[this.sourceNumber.get(source)]?.label ?? source;
+  }
+
+  kindOf(source) {
+    return this.index.sources[this.sourceNumber.get(source)]?.kind;
   }
 
   _file(path, Type) {
@@ -88,7 +97,7 @@ export class Store {
     const cutoffs = this.index.findings.map((f) => this.cutoff(source, f));
     const out = new Uint8Array(this.count);
     for (let i = 0; i < out.length; i++) {
-      const [label, p] = [this.label_[i], probability[i]];
+      const [label, p] = [this.labels[i], probability[i]];
       if ((label !== 0 && label !== 1) || Number.isNaN(p)) out[i] = NOTHING;
       else out[i] = label === 1 ? (p >= cutoffs[i % this.F] ? 0 : 1) : p >= cutoffs[i % this.F] ? 2 : 3;
     }
@@ -96,7 +105,7 @@ export class Store {
   }
 
   labelText(number) {
-    const value = this.label_[number];
+    const value = this.labels[number];
     return value === UNKNOWN ? "label unknown" : { 1: "present", 0: "absent", "-1": "uncertain" }[value];
   }
 
@@ -129,10 +138,10 @@ export class Store {
       if (ranged && !(score[i] >= low && score[i] <= high)) continue;
       kept[n++] = i;
     }
-    return this._sorted(kept.slice(0, n), this._key(asked.sort, columns), asked.descending);
+    return this._sorted(kept.slice(0, n), this._sortedBy(asked.sort, columns), asked.descending);
   }
 
-  _key(sort, columns) {
+  _sortedBy(sort, columns) {
     if (sort === "order") return null;
     return { score: columns.score, probability: columns.probability, area: this.area, elongation: this.elongation,
              irrectangularity: this.irrectangularity, instances: this.instances }[sort];

@@ -305,7 +305,7 @@ export class Film extends EventTarget {
     canvas.addEventListener("pointermove", (event) => this._move(event));
     for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => this._up(event));
     canvas.addEventListener("pointerleave", () => this.dispatchEvent(new CustomEvent("hover", { detail: null })));
-    canvas.addEventListener("keydown", (event) => this._key(event));
+    canvas.addEventListener("keydown", (event) => this.press(event));
     canvas.addEventListener("keyup", (event) => event.key === " " && (this._space = false));
     canvas.addEventListener("blur", () => (this._space = false));
   }
@@ -366,7 +366,8 @@ export class Film extends EventTarget {
     else if (this._drag?.what !== "pinch") this._drag = null;
   }
 
-  _key(event) {
+  /** Answer a key, as if the film had the focus. */
+  press(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const step = 60;
     const keys = {

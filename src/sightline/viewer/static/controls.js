@@ -1,0 +1,149 @@
+// The panel beside the films of a case: maps, threshold, marks and gaze. What is changed here goes into the address.
+
+import { SEQUENTIAL } from "../web/colors.js";
+import { decimal, el, fill } from "../web/dom.js";
+import { choice } from "./filters.js";
+import { readerColor } from "./overlays.js";
+import { swatch } from "./parts.js";
+import { Playback } from "./playback.js";
+import { cutOfProtocol } from "./settings.js";
+
+const cutText = (file, { shown, cut }) =>
+  cut.startsWith("above:") ? decimal(Number(cut.slice(6)), 3) : `${cut} ${decimal(file.threshold({ shown, cut }), 3)}`;
+const timeText = (gaze, time) => `${decimal(time - gaze.start, 1)} of ${decimal(gaze.end - gaze.start, 1)} s`;
+
+export class Controls {
+  constructor(page) {
+    this.page = page;
+    this.playback = new Playback(page);
+    this.element = el("aside", { class: "side", id: "controls" });
+    this._dragging = false;
+  }
+
+  /** Show how things stand; scroll and focus stay. */
+  show(file, settings) {
+    const { element } = this;
+    const [scroll, focus] = [element.scrollTop, document.activeElement];
+    const again = element.contains(focus) ? focus.id : "";
+    if (again && focus.type === "range" && this._dragging) return this.follow(file, settings); // never take a slider from under a finger
+    fill(element, this._maps(file, settings), this._threshold(file, settings), this._marks(file, settings), this._gaze(file, settings));
+    element.scrollTop = scroll;
+    if (again) document.getElementById(again)?.focus();
+    return undefined;
+  }
+
+  /** Only the numbers beside the sliders, while one is moved. */
+  follow(file, settings) {
+    const said = (id, text) => document.getElementById(`${id}-said`) && (document.getElementById(`${id}-said`).textContent = text);
+    said("opacity", decimal(settings.opacity));
+    said("cut", cutText(file, settings));
+    const gaze = file.gazeOf(settings.gaze);
+    if (gaze) said("time", timeText(gaze, gaze.moment(settings.time)));
+    const mask = document.getElementById("mask");
+    if (mask) mask.checked = settings.mask;
+  }
+
+  _maps(file, settings) {
+    const { page } = this;
+    const mode = (id, value, text, pressed) => el("button", { type: "button", id, aria: { pressed: String(pressed) },
+      on: { click: () => page.set({ mode: value }) } }, text);
+    return [
+      el("h2", {}, "Maps"),
+      el("div", { class: "sources" }, file.store.index.sources.map((s, i) => this._source(file, settings, s, i))),
+      el("div", { class: "bar segment" },
+        mode("beside", null, "Side by side", !settings.over), mode("over", "over", "Overlaid", settings.over)),
+      this._check(settings, "map", "Show maps"),
+      this._slider("opacity", "Opacity", settings.opacity, [0, 1, 0.05], decimal(settings.opacity)),
+      choice("Color of unsigned maps", SEQUENTIAL.map((s) => [s, s]), settings.scale, (scale) => page.set({ scale }), "scale"),
+    ];
+  }
+
+  _source(file, settings, source, i) {
+    const status = file.maps.get(source.name)?.status;
+    return el("label", { class: "check source" },
+      el("input", { type: "checkbox", id: `source-${i}`, checked: settings.shown.includes(source.name), on: { change: () => this.page.toggle(source.name) } }),
+      el("span", { class: "grow" }, source.label, status && status !== "ok" && el("span", { class: "badge inline" }, status),
+        !status && source.kind !== "reader" && el("span", { class: "muted small" }, " not stored")),
+      el("span", { class: "score" }, decimal(file.score(settings, source.name))));
+  }
+
+  _threshold(file, settings) {
+    const { protocol } = settings;
+    return [
+      el("h2", {}, "Threshold"),
+      this._check(settings, "mask", "Show the mask and its IoU"),
+      this._slider("cut", "Of the map's range", file.threshold(settings), [0, 0.995, 0.005], cutText(file, settings)),
+      el("button", { type: "button", id: "otsu", class: "small", on: { click: () => this.page.set({ cut: null, mask: "1" }) } },
+        `As the ${protocol || "corrected"} protocol: ${cutOfProtocol(file.store, protocol, file.finding)}`),
+      protocol === "published" && el("p", { class: "muted small" },
+        "The mask shown follows the corrected definition: maps in their frame, holes kept."),
+    ];
+  }
+
+  _marks(file, settings) {
+    return [
+      el("h2", {}, "Marks"),
+      this._readers(file, settings),
+      file.regions.length > 0 && this._check(settings, "regions", "Anatomical regions"),
+      this._check(settings, "peak", "Highest point of the map"),
+    ];
+  }
+
+  _readers({ store, marks, truth }, { hidden }) {
+    const there = new Set(marks.map((m) => m.reader));
+    if (!there.size) return el("p", { class: "muted small" }, truth ? "" : "Nobody marked this finding here.");
+    return store.index.readers.map((reader, i) => {
+      const shown = !hidden.includes(reader);
+      const flip = () => this.page.set({ hide: shown ? [...hidden, reader] : hidden.filter((r) => r !== reader) });
+      return el("label", { class: "check" },
+        el("input", { type: "checkbox", id: `reader-${i}`, checked: shown && there.has(reader), disabled: !there.has(reader), on: { change: flip } }),
+        swatch(readerColor(i)),
+        el("span", { class: "grow" }, store.index.simulated && i && !reader.includes("simulated") ? `simulated ${reader}` : reader),
+        !there.has(reader) && el("span", { class: "muted small" }, "no mark"));
+    });
+  }
+
+  _gaze({ gazes }, settings) {
+    const { page, playback } = this;
+    if (!gazes.length) return [];
+    const gaze = gazes.find((g) => g.reader === settings.gaze);
+    const time = gaze?.moment(settings.time);
+    const phrase = gaze?.phraseAt(time);
+    return [
+      el("h2", {}, "Gaze"),
+      choice("Reader", [["", "none"], ...gazes.map((g) => [g.reader, g.reader])], settings.gaze, (reader) => page.set({ gaze: reader, time: null }), "gaze"),
+      gaze && [
+        this._check(settings, "path", "Path of the eyes"),
+        this._check(settings, "density", "Density"),
+        this._slider("time", "Time", time, [gaze.start, gaze.end, 0.1], timeText(gaze, time)),
+        el("button", { type: "button", id: "play", on: { click: () => playback.toggle(gaze, page.settings.time) } }, playback.playing ? "Stop" : "Play"),
+        el("p", { class: "muted small phrase" }, phrase ? `“${phrase}”` : ""),
+      ],
+    ];
+  }
+
+  _check(settings, name, text) {
+    return el("label", { class: "check" },
+      el("input", { type: "checkbox", id: name, checked: settings[name], on: { change: () => this.page.flip(name) } }),
+      el("span", { class: "grow" }, text));
+  }
+
+  _slider(id, label, value, [min, max, step], text) {
+    const input = el("input", {
+      type: "range", id, min, max, step, value, aria: { label },
+      on: {
+        input: (event) => {
+          this._dragging = true;
+          this.page.slide({ [id]: event.target.value, ...(id === "cut" ? { mask: "1" } : {}) });
+        },
+        change: () => {
+          this._dragging = false;
+          this.page.show();
+        },
+      },
+    });
+    input.value = value; // after min and max, which it is clamped by
+    return el("label", { class: "slider" },
+      el("span", { class: "line small" }, el("span", { class: "muted" }, label), el("output", { id: `${id}-said` }, text)), input);
+  }
+}
