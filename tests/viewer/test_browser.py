@@ -282,6 +282,15 @@ def test_keys_move_through_the_cases(live: str, open_page: OpenPage) -> None:
     assert page.evaluate("document.activeElement.id") == "search"
 
 
+def test_another_source_brings_its_own_prediction(live: str, open_page: OpenPage, run: Run) -> None:
+    page = open_page(live + "/")
+    for source in ("net/cam", "other/cam?a=1,b=2", "net/cam"):
+        page.goto(live + case_link(4, "Edema", f"source={quote(source, safe='')}"))
+        shown = run.map(source, id_of(4), "Edema")
+        assert shown is not None
+        until(page, f"document.querySelector('.case .head')?.textContent.includes('p {shown.probability:.2f}, cutoff')")
+
+
 def test_a_run_whose_data_is_gone(
     build_run: Callable[..., Run], serve_app: Callable[..., Any], open_page: OpenPage
 ) -> None:

@@ -37,11 +37,12 @@ export class CasePage {
     const turn = (this.turn = (this.turn ?? 0) + 1);
     this.number = store.caseOf(id, finding);
     if (this.number < 0) return void this.missing(id, finding);
-    if (this.file?.number !== this.number) {
-      const [file, columns] = await Promise.all([CaseFile.load(store, this.number, this.file), store.gather(asked(store, params))]);
-      if (turn !== this.turn) return; // another case was asked for
-      Object.assign(this, { file, columns });
-    }
+    const [file, columns] = await Promise.all([
+      this.file?.number === this.number ? this.file : CaseFile.load(store, this.number, this.file),
+      store.gather(asked(store, params)), // anew for the same case: the source may be another
+    ]);
+    if (turn !== this.turn) return; // something newer was asked for
+    Object.assign(this, { file, columns });
     this.show();
   }
 
