@@ -17,7 +17,7 @@ from sightline.models.frozen import frozen
 from sightline.models.wrap import probe_images
 from sightline.store import Run
 
-ROUNDS = 7
+ROUNDS = 5
 """Of everything in turn, so that a busy moment falls on all; the first warms up and does not count."""
 FORWARD = "forward"
 
@@ -37,25 +37,30 @@ class Cost(NamedTuple):
     rounds: int
 
 
-def measured(run: Run, models: Sequence[Model], methods: Sequence[str], findings: Sequence[str]) -> list[str]:
-    """Keys of the part 'costs': each model's forward, and each method on it; own maps of models that show some."""
+def measured(
+    run: Run, explained: Sequence[Model], others: Sequence[Model], methods: Sequence[str], findings: Sequence[str]
+) -> list[str]:
+    """Keys of the part 'costs': everyone's forward and own maps, and each method on the explained models."""
 
     def write(path: object) -> None:
-        pq.write_table(as_table(costs(models, methods, findings), schema_of(Cost)), path)
+        pq.write_table(as_table(costs(explained, others, methods, findings), schema_of(Cost)), path)
 
     if not run.part("costs", "measured").exists():
         run.write_part("costs", "measured", write)
     return ["measured"]
 
 
-def costs(models: Sequence[Model], methods: Sequence[str], findings: Sequence[str]) -> list[Cost]:
+def costs(
+    explained: Sequence[Model], others: Sequence[Model], methods: Sequence[str], findings: Sequence[str]
+) -> list[Cost]:
     """Measured on two images of noise at once, all findings explained."""
     work: dict[tuple[str, str], Callable[[], object]] = {}
+    models = (*explained, *others)
     for m in models:
         x, targets = probe_images(m), target_indices(m, [f for f in m.findings if f in findings])
         work[m.name, FORWARD] = lambda m=m, x=x: _forward(m, x)  # type: ignore[misc]
         own = ["own"] if hasattr(m.net, "maps") else []
-        for method in (*own, *(methods if m.cut is not None else ())):
+        for method in (*own, *(methods if m in explained else ())):
             work[m.name, method] = lambda m=m, x=x, t=targets, k=method: _explained(m, x, t, k)  # type: ignore[misc]
     wall: dict[tuple[str, str], list[float]] = {key: [] for key in work}
     busy: dict[tuple[str, str], list[float]] = {key: [] for key in work}

@@ -19,13 +19,13 @@ from sightline.studies.held_out import require_held_out
 from sightline.training.fit import fit
 from sightline.training.labels import marks_of
 
-TRAINING = "phantom:700?start=100000&size=160"
+TRAINING = "phantom:660?start=100000&size=160"
 WITH = "selfexplaining:small?kind=gate&sparsity=0.1"
 EPOCHS = 9
 """Of every network that learns from labels: what is compared differs by one thing alone."""
 BUDGETS = (10, 30, 100, 300)
 """Marked films that element and detector are told by on the phantom; the last makes the localizers."""
-TOLD_EPOCHS = 8
+TOLD_EPOCHS = 7
 """Of either, at every budget: a detector that learned for less than an element would seem to need more films."""
 
 

@@ -160,7 +160,7 @@ def selfexplain(
         _trusted(Comparison(run, team.element, (OWN, CAM), some, tuple(records), seed, of), part, team, controls)
         _summarized(run, team, methods, records, seed)
         _read(run, team, records, sheets, seed)
-        run.join_parts("costs", measured(run, (team.plain, team.element, *team.localizers), methods, wanted), "costs")
+        run.join_parts("costs", measured(run, (team.plain, team.element), team.localizers, methods, wanted), "costs")
         shown = {"sources": list(held.sources), "element": team.element.name, "explained": len(part.radiographs)}
         return run.describe(**shown, stages=[b.title for b in blocks(team.element)])
 
