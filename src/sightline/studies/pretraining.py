@@ -80,7 +80,7 @@ def pretraining(
     patience: int = 0,
     methods: tuple[str, ...] = METHODS,
     words: str = "",
-    images: int = 60,
+    images: int = 50,
     findings: str = "",
     protocol: str = "corrected",
     out: Path = Path("runs/pretraining"),
