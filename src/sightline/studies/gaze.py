@@ -33,7 +33,7 @@ from sightline.studies.gazers import Gazers
 from sightline.studies.localization import method_facts, model_facts, moved
 from sightline.tuning import chosen
 
-PHANTOM = "phantom:480?split=test&size=256"
+PHANTOM = "phantom:480?split=test&size=192"
 METHODS = ("gradient", "grad-cam", "deeplift", "layer-conductance", "gradient-shap", "smoothgrad")
 SMALL = ("gradient", "grad-cam", "deeplift", "layer-conductance?nodes=8", "gradient-shap?samples=8",
          "smoothgrad?samples=8")  # fmt: skip
@@ -52,7 +52,7 @@ def gaze(
     reader: str = "",
     seconds: tuple[float, float] = (0.0, 0.0),
     pupil: bool = False,
-    images: int = 60,
+    images: int = 48,
     findings: str = "",
     protocol: str = "both",
     of: Of = "logit",

@@ -17,7 +17,7 @@ from sightline.studies.held_out import require_held_out
 from sightline.training.fit import fit
 from sightline.training.sweep import swept
 
-TRAINING = "phantom:1200?start=100000&size=160"
+TRAINING = "phantom:1100?start=100000&size=160"
 VALIDATION = "phantom:400?start=200000&size=160&split=val"
 WEIGHTS = (3.0, 10.0)
 """Of the gaze term: that with the best validation AUROC is kept."""
