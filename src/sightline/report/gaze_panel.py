@@ -60,8 +60,8 @@ def panel(view: View, data: Dataset, maps: Maps) -> Plot | None:
     return Plot(
         "panel", svg, pd.DataFrame(chosen, columns=["finding", "radiograph"]), f"Maps beside gaze: {shown}.",
         "The commonest findings, each on the film of median agreement, not the best: the film, where the radiologist "
-        "looked (density, and fixations in their order), and each method on each network. Color runs from nothing to a "
-        "map's highest positive value; an empty picture is a map without any.",
+        "looked (density, and fixations in their order), and each method on each network. Color runs from nothing to "
+        "the 99th percentile of a map's positive values; an empty picture is a map without any.",
     )  # fmt: skip
 
 
@@ -88,7 +88,8 @@ def _over(film: Array, m: SaliencyMap | None) -> Array:
 
 def _seen(film: Array, values: Array) -> Array:
     """The film under a density (h, w): float32 (H, W, 3)."""
-    scaled = (values / max(float(values.max()), 1e-30)).astype(np.float32)
+    positive = values[values > 0]  # a single bright place would leave all others unseen
+    scaled = (values / (np.percentile(positive, 99) if positive.size else 1)).astype(np.float32)
     strength = cv2.resize(scaled, film.shape[::-1], interpolation=cv2.INTER_LINEAR)
     gray = np.repeat(film[..., None], 3, 2).astype(np.float32)
     alpha = (0.8 * np.clip(strength, 0, 1) ** 0.7)[..., None]
