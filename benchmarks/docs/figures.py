@@ -64,11 +64,10 @@ def captions(report: str) -> dict[str, str]:
 def _told(info: dict[str, Any]) -> str:
     data = info["dataset"]
     learned = [(m["name"], m["training"]) for m in info.get("models", ()) if m.get("training")]
-    each: dict[str, list[str]] = {}
+    each: dict[str, list[tuple[str, float | None]]] = {}
     for name, training in learned:
-        quality = "" if training["val_auroc"] is None else f" ({training['val_auroc']:.2f})"
-        each.setdefault(training["data"].partition(",")[0], []).append(f"{name}{quality}")
-    told = "; ".join(f"{', '.join(names)} from `{spec}`" for spec, names in each.items())
+        each.setdefault(training["data"].partition(",")[0], []).append((name, training["val_auroc"]))
+    told = "; ".join(f"{_named(some)} from `{spec}`" for spec, some in each.items())
     trained = f" Networks, with their validation AUROC: {told}." if each else ""
     if any((t["val_auroc"] or 0) < WEAK for _, t in learned):
         trained += " Networks this weak have little to explain, and the figures say so."
@@ -77,6 +76,14 @@ def _told(info: dict[str, Any]) -> str:
         f"patients who do not exist; readers, gaze and reports are simulated.{trained} They show what the study tells, "
         "not how methods do on patients."
     )
+
+
+def _named(some: list[tuple[str, float | None]], most: int = 10) -> str:
+    """Each network with its AUROC; of more than can be read, how many there are and between what they lie."""
+    known = [auroc for _, auroc in some if auroc is not None]
+    if len(some) > most and known:
+        return f"{len(some)} ({min(known):.2f} to {max(known):.2f})"
+    return ", ".join(name if auroc is None else f"{name} ({auroc:.2f})" for name, auroc in some)
 
 
 def put(page: Path, text: str) -> None:
