@@ -16,7 +16,7 @@ import sightline as sl
 from sightline.memory import keep_freed_memory
 from sightline.stats.tables import AVERAGE
 from sightline.store import Run
-from sightline.studies.elements import TRAINING
+from sightline.studies.elements import RECIPE, TRAINING
 from sightline.studies.selfexplain import FINDINGS, PHANTOM, selfexplain
 from sightline.training.fit import fit
 
@@ -33,9 +33,8 @@ def main(run: Path, out: Path, epochs: list[int]) -> None:
     plain = run / "training/plain"
     for count in epochs:
         plain = out / f"plain-{count}"
-        fit(sl.open_model("small", source.findings, seed=0), source, plain, epochs=count, batch=16, lr=3e-3,
-            augmented=False, seed=0, split_seed=0, cache=run / "training/images",
-            workers=os.cpu_count() or 1)  # fmt: skip
+        fit(sl.open_model("small", source.findings, seed=0), source, plain, epochs=count, seed=0, split_seed=0,
+            cache=run / "training/images", workers=os.cpu_count() or 1, **RECIPE)  # fmt: skip
         print(f"without it, {count} epochs: {reached(plain):.3f}", flush=True)
         if reached(plain) >= reached(element):
             break

@@ -164,7 +164,7 @@ def auc_table(view: View) -> Table | None:
 
 def _tested(view: View) -> str:
     """How many films and patients accuracy was measured on."""
-    table = view.run.table("predictions")
+    table = view.run.table("predictions", ["radiograph", "patient"])
     return f"{table['radiograph'].nunique():,} films of {table['patient'].nunique():,} patients"
 
 

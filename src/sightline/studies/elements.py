@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sightline.core import DataError, Dataset
 from sightline.data import dataset
@@ -23,6 +24,8 @@ TRAINING = "phantom:660?start=100000&size=160"
 WITH = "selfexplaining:small?kind=gate&sparsity=0.1"
 EPOCHS = 9
 """Of every network that learns from labels: what is compared differs by one thing alone."""
+RECIPE: dict[str, Any] = {"batch": 16, "lr": 3e-3, "augmented": False}
+"""Of every training of the study."""
 BUDGETS = (10, 30, 100, 300)
 """Marked films that element and detector are told by on the phantom; the last makes the localizers."""
 TOLD_EPOCHS = 7
@@ -145,8 +148,8 @@ def trained(folder: Path, seed: int, device: str) -> Elements:
     def made(name: str, start: str | Model, data: Dataset, epochs: int, number: int = 0) -> Model:
         blank = open_model(start, source.findings, seed=seed + number) if isinstance(start, str) else start
         blank.net.to(device)
-        done = fit(blank, data, folder / name, epochs=epochs, batch=16, lr=3e-3, augmented=False, seed=seed + number,
-                   split_seed=seed, cache=folder / "images", workers=os.cpu_count() or 1)  # fmt: skip
+        done = fit(blank, data, folder / name, epochs=epochs, seed=seed + number, split_seed=seed,
+                   cache=folder / "images", workers=os.cpu_count() or 1, **RECIPE)  # fmt: skip
         return replace(done, name=name)
 
     plain, element = made("plain", "small", source, EPOCHS), made("element", WITH, source, EPOCHS)
