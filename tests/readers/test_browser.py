@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import expect
 from sqlalchemy import update
 
-from browser import TIMEOUT
+from browser import TIMEOUT, until
 from sightline.answers.database import Book
 from sightline.answers.log import OPERATION, Operation, replay
 from sightline.answers.marks import readings
@@ -24,6 +24,13 @@ from sightline.readers.create import Material, create
 from sightline.readers.server import reader_app
 
 DATA = "phantom:4?size=128"
+WATCH = """
+    window.said = [];
+    new MutationObserver(() => {
+        const text = document.querySelector(".saved")?.textContent;
+        if (text && text !== window.said.at(-1)) window.said.push(text);
+    }).observe(document, { childList: true, subtree: true, characterData: true });
+"""
 FINDING = "Lung Opacity"
 expect.set_options(timeout=TIMEOUT)
 
@@ -202,6 +209,31 @@ def test_a_dropped_connection_and_a_closed_window_lose_nothing(
         ids = [o.id for t in (0, 1) for o in log(book, turn=t)]
         assert len(ids) == len(set(ids))
         page.problems.clear()  # the browser told of the requests that failed
+
+
+def test_what_waits_is_not_called_saved_while_it_is_sent(
+    study: Callable[..., Any], open_page: Callable[..., Any]
+) -> None:
+    with study("contour") as (book, url):
+        page = begin(open_page, url, book)
+        page.context.set_offline(True)
+        circle(page)
+        expect(page.locator(".saved")).to_contain_text("No connection")
+        context = page.context
+        page.close()
+        context.set_offline(False)
+        held: list[Any] = []
+        context.route("**/operations", lambda route, _: held.append(route))  # the server is slow
+        context.add_init_script(WATCH)
+        again = context.new_page()
+        again.goto(url)
+        until(again, "document.querySelector('canvas')")
+        assert again.evaluate("() => window.said") == ["Saving …"]
+        assert not replay(log(book)).shapes
+        held.pop(0).continue_()
+        saved(again)
+        assert len(replay(log(book)).shapes) == 1
+        page.problems.clear()
 
 
 def test_a_reload_after_a_lost_answer_doubles_nothing(study: Callable[..., Any], open_page: Callable[..., Any]) -> None:

@@ -26,7 +26,9 @@ export class Outbox extends EventTarget {
     this._sending = null;
     this._collect();
     addEventListener("online", () => this._soon(0));
-    if (this.waiting.size) this._soon(0);
+    if (!this.waiting.size) return;
+    this._tell("saving"); // nothing is called saved before the server has said so
+    this._soon(0);
   }
 
   /** Take up what other windows of this reader have left. Their files stay until the server has what is in them. */
