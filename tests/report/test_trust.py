@@ -16,6 +16,7 @@ from sightline.store import Run
 STAGES = ("head", "body", "stem")
 FINAL = {"grad-cam": 0.1, "edges": 1.0, "gradient": 0.3}
 """Similarity at the last stage; chance is 0.3."""
+SPREAD = {"grad-cam": 0.05, "edges": 0.05, "gradient": 0.15}
 
 
 def similarity(patients: int = 20) -> pd.DataFrame:
@@ -30,7 +31,7 @@ def similarity(patients: int = 20) -> pd.DataFrame:
             ]
             compared += [("repeatability", "again-1", "", 0, 0.6), ("pair", f"r{number + 1}", "", 0, 0.3)]
             for kind, versus, order, step, mean in compared:
-                value = mean + 0.05 * rng.standard_normal()
+                value = mean + SPREAD[method] * rng.standard_normal()
                 rows.append({**head, "kind": kind, "versus": versus, "order": order, "step": step, "value": value})
     return pd.DataFrame(rows)
 

@@ -30,10 +30,12 @@ def said(table: pd.DataFrame, criterion: str) -> pd.Series:
     return verdicts(table).set_index("criterion").loc[criterion]
 
 
-def test_below_chance_at_the_last_stage_passes_and_above_fails() -> None:
+def test_no_more_alike_than_chance_at_the_last_stage_passes_and_more_fails() -> None:
     assert said(similarity(0.1, 0.6, 0.3), "randomization")["verdict"] == "passes"
     assert said(similarity(0.5, 0.6, 0.3), "randomization")["verdict"] == "fails"
-    assert said(similarity(0.3, 0.6, 0.3), "randomization")["verdict"] == "undecided"
+    assert said(similarity(0.3, 0.6, 0.3), "randomization")["verdict"] == "passes"
+    assert said(similarity(0.3, 0.6, 0.3, noise=0.4), "randomization")["verdict"] == "undecided"
+    assert said(similarity(0.3, 0.3, 0.3), "repeatability")["verdict"] == "fails"
     assert said(similarity(0.1, 0.6, 0.3), "repeatability")["verdict"] == "passes"
     assert said(similarity(0.1, 0.2, 0.3), "repeatability")["verdict"] == "fails"
 
@@ -71,12 +73,18 @@ def test_levels_are_means_of_every_comparison() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "below", "wanted"),
+    ("low", "high", "forgets", "wanted"),
     [(-2, -1, True, "passes"), (-2, -1, False, "fails"), (1, 2, True, "fails"), (1, 2, False, "passes"),
-     (-1, 1, True, "undecided"), (np.nan, np.nan, False, "not estimable")],
+     (-1, 1, True, "undecided"), (-1, 1, False, "undecided"), (-1, 0.05, True, "passes"), (-1, 0.05, False, "fails"),
+     (0.01, 0.05, True, "fails"), (0.01, 0.05, False, "passes"), (np.nan, np.nan, False, "not estimable")],
 )  # fmt: skip
-def test_what_an_interval_says(low: float, high: float, below: bool, wanted: str) -> None:
-    assert verdict({"low": low, "high": high}, below) == wanted
+def test_what_an_interval_says(low: float, high: float, forgets: bool, wanted: str) -> None:
+    assert verdict({"low": low, "high": high}, forgets, margin=0.1) == wanted
+
+
+@pytest.mark.parametrize(("high", "wanted"), [(0.0, "undecided"), (-0.01, "fails"), (0.01, "undecided")])
+def test_without_a_margin_an_interval_has_to_lie_on_one_side(high: float, wanted: str) -> None:
+    assert verdict({"low": -1, "high": high}, below=False) == wanted
 
 
 def test_what_comes_back_is_compared_with_what_networks_trained_on_marks_bring_back() -> None:

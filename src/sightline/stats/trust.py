@@ -12,8 +12,13 @@ from sightline.stats.bootstrap import interval, replicate, weights
 
 _LEVEL = ["kind", "protocol", "measure", "method", "order", "step", "versus"]
 _CASE = ["method", "protocol", "measure", "radiograph", "patient", "finding"]
-_BELOW = ("randomization", "label-randomization")
-"""Where maps should be less alike than chance; elsewhere more."""
+_FORGETS = ("randomization", "label-randomization")
+"""Where maps should be no more alike than chance."""
+_RETURNS = ("repeatability", "reproducibility")
+"""Where they should be more alike."""
+MARGIN = 0.05
+"""Similarity beyond chance, on a scale that ends at 1, that is as good as none. A convention: with intervals over two
+dozen patients noise, which has no memory, ends at 0.02."""
 RESAMPLES = 1000
 
 
@@ -33,10 +38,11 @@ def levels(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 def verdicts(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """How far each comparison lies from chance: its similarity less that of two different patients' maps, case by case.
 
-    randomization: the last stage of the cascade from the logits down; below chance the map forgot what the network
-    forgot ('passes' if the whole interval is); label-randomization: the same network trained on labels dealt anew.
-    complexity: at that stage the entropy of the map should have risen. repeatability and reproducibility: above chance
-    the map comes back. repeatability-ceiling and reproducibility-ceiling: the same less that of the networks trained on
+    randomization: the last stage of the cascade from the logits down; no more alike than chance, the map forgot what
+    the network forgot; label-randomization: the same network trained on labels dealt anew.
+    complexity: at that stage the entropy of the map should have risen. repeatability and reproducibility: more alike
+    than chance, the map comes back. 'More' is an interval above 0, 'no more' one that ends below `MARGIN` and does not
+    lie above 0. repeatability-ceiling and reproducibility-ceiling: the same less that of the networks trained on
     marks (methods 'localizer/...'), on the same cases; 'chance' is then their level, and nothing is expected above.
     Columns: criterion, protocol, measure, method, versus, level, chance, mean, low, high, n, patients, verdict. A
     verdict is 'passes', 'fails', 'undecided', or 'not estimable' with fewer than two patients.
@@ -53,7 +59,8 @@ def verdicts(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         gap = mean_of(part["value"] - part["chance"], part["patient"], seed)
         head = dict(zip(("criterion", "protocol", "measure", "method", "versus"), _tuple(key), strict=True))
         means = {"level": float(part["value"].mean()), "chance": float(part["chance"].mean())}
-        rows.append({**head, **means, **gap, "verdict": verdict(gap, below=kind in _BELOW)})
+        margin = MARGIN if kind in (*_FORGETS, *_RETURNS) else 0.0
+        rows.append({**head, **means, **gap, "verdict": verdict(gap, kind in _FORGETS, margin)})
     return pd.DataFrame(rows)
 
 
@@ -67,18 +74,25 @@ def _below_ceiling(compared: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["chance"].notna()].assign(kind=rows["kind"] + "-ceiling")
 
 
-def verdict(gap: dict[str, float], below: bool) -> str:
-    """What a difference with its interval says, if it should lie below zero, or above.
+def verdict(gap: dict[str, float], below: bool, margin: float = 0.0) -> str:
+    """What a difference with its interval says, if it should lie above zero, or (`below`) should not.
+
+    margin: how far above zero an interval may end and still be no difference.
 
     >>> verdict({"low": -0.3, "high": -0.1}, below=True), verdict({"low": -0.3, "high": 0.1}, below=True)
     ('passes', 'undecided')
+    >>> noise = {"low": -0.02, "high": 0.02}
+    >>> verdict(noise, below=True, margin=0.05), verdict(noise, below=False, margin=0.05)
+    ('passes', 'fails')
     """
     low, high = gap["low"], gap["high"]
     if np.isnan(low) or np.isnan(high):
         return "not estimable"
-    if low <= 0 <= high:
-        return "undecided"
-    return "passes" if (high < 0) == below else "fails"
+    if low > 0:
+        return "fails" if below else "passes"
+    if high < margin:
+        return "passes" if below else "fails"
+    return "undecided"
 
 
 def mean_of(values: pd.Series[float], patients: pd.Series[str], seed: int) -> dict[str, float]:
