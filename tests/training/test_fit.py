@@ -23,7 +23,6 @@ from sightline.models import Model, open_model, state_hash
 from sightline.models.losses import masked_loss
 from sightline.training import fit
 from sightline.training.labels import label_matrix
-from sightline.training.loop import layout
 
 
 def small(findings: tuple[str, ...] = FINDINGS) -> Model:
@@ -32,13 +31,6 @@ def small(findings: tuple[str, ...] = FINDINGS) -> Model:
 
 def history(out: Path) -> list[dict[str, float]]:
     return list(json.loads((out / "run.json").read_text("utf-8")).get("history", []))
-
-
-def test_a_layout_that_would_break_memory_is_not_taken() -> None:
-    """Where it is, the gradient of the shortcut's weights is written beyond its end on some processors."""
-    last, other = torch.channels_last, torch.contiguous_format
-    wanted = {3: other, 7: other, 8: last, 16: last}
-    assert {width: layout(open_model(f"small?side=32&width={width}", FINDINGS).net) for width in wanted} == wanted
 
 
 def test_it_learns_and_its_checkpoint_opens_alone(tmp_path: Path) -> None:

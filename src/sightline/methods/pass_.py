@@ -17,7 +17,6 @@ from sightline.core import SightlineError
 from sightline.models import Model
 from sightline.models.collapse import listening
 from sightline.models.cut import logits_of, severed
-from sightline.models.frozen import frozen
 from sightline.models.swift import SAME_LOGITS, Swift
 
 TOGETHER = 4
@@ -99,7 +98,7 @@ class Pass:
         self._layers: dict[str, Pass] = {}
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(frozen(self.model.net))
+        self._stack.enter_context(self.model.borrowed())
         self._open = True
         return self
 

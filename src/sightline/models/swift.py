@@ -9,12 +9,15 @@ convolution kernels do. Decided at the calls a network makes, so that it need no
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+
+from sightline.models.layout import laid_out
 
 SAME_LOGITS = 1e-5
 """Difference, as a share of the largest logit (at least 1), up to which two ways to compute logits are one."""
@@ -110,13 +113,10 @@ def is_swift(net: nn.Module, x: Tensor) -> bool:
 
     def computed(fast: bool) -> tuple[Tensor, Tensor]:
         leaf = x.clone(memory_format=torch.channels_last if fast else torch.contiguous_format).requires_grad_()
-        if fast:
-            with Swift():
-                logits = net(leaf)
-        else:
+        with laid_out(net) if fast else nullcontext(), Swift() if fast else nullcontext():
             logits = net(leaf)
-        weights = torch.linspace(1, 2, logits.numel(), device=x.device).reshape(logits.shape)
-        return logits.detach(), torch.autograd.grad((logits * weights).sum(), leaf)[0]
+            weights = torch.linspace(1, 2, logits.numel(), device=x.device).reshape(logits.shape)
+            return logits.detach(), torch.autograd.grad((logits * weights).sum(), leaf)[0]
 
     logits, gradient = computed(False)
     try:

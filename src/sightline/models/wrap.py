@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -19,6 +20,7 @@ from sightline.geometry import Resize
 from sightline.inputs import fit_image
 from sightline.models.cut import Cut, find_cut, head_is_affine
 from sightline.models.frozen import frozen
+from sightline.models.layout import laid_out
 from sightline.models.swift import is_swift
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -88,6 +90,12 @@ class Model:
             return False  # on an H200 it gains nothing up to 32 images at once, and a sixth at 64
         with frozen(self.net) as net:
             return is_swift(net, probe_images(self))
+
+    @contextmanager
+    def borrowed(self) -> Iterator[nn.Module]:
+        """The network `frozen`, with its weights in memory as they are fastest where it `is_swift`."""
+        with frozen(self.net) as net, laid_out(net) if self.is_swift else nullcontext():
+            yield net
 
     @cached_property
     def _cuts(self) -> dict[str, Model]:

@@ -13,7 +13,6 @@ import torch
 from sightline.evaluate import as_table, schema_of
 from sightline.methods import Pass, run_method, target_indices
 from sightline.models import Model
-from sightline.models.frozen import frozen
 from sightline.models.wrap import probe_images
 from sightline.store import Run
 
@@ -77,7 +76,7 @@ def costs(
 
 
 def _forward(m: Model, x: torch.Tensor) -> None:
-    with frozen(m.net) as net, torch.no_grad():
+    with m.borrowed() as net, torch.no_grad():
         net(x)
     _wait(x)
 

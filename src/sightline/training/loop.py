@@ -20,6 +20,7 @@ from sightline.metrics.classification import auroc
 from sightline.models import Model, TrainingRecord, state_hash, study_probabilities
 from sightline.models.checkpoint import load_safely, load_weights, save_checkpoint, save_whole
 from sightline.models.collapse import collapse, listening
+from sightline.models.layout import lay_out, layout
 from sightline.models.losses import masked_loss, three_class_loss
 from sightline.models.randomize import blocks
 from sightline.models.triples import Triples
@@ -133,7 +134,7 @@ class Course:
 def train(team: Team, out: Path, model: Model, examples: Examples, recipe: Recipe, record: TrainingRecord) -> None:
     """Stretch after stretch, from wherever last.pt stands. Only the first process of the team writes."""
     form = layout(model.net)
-    _lay_out(model, form)
+    lay_out(model.net, form)
     optimizer = torch.optim.AdamW(groups(model, recipe), lr=recipe.lr, weight_decay=recipe.weight_decay)
     last = out / "last.pt"
     state = _resume(last, model, optimizer) if last.is_file() else State()
@@ -171,7 +172,7 @@ def train(team: Team, out: Path, model: Model, examples: Examples, recipe: Recip
             said = f", maps {course.collapsed}" if course.collapsed else ""
             bar.update(task, description=f"train (loss {loss:.3f}, validation AUROC {quality:.3f}{said})")
             team.wait()
-    _lay_out(model, torch.contiguous_format)
+    lay_out(model.net, torch.contiguous_format)
 
 
 def _conclude(
@@ -215,25 +216,6 @@ def _resume(path: Path, model: Model, optimizer: torch.optim.Optimizer) -> State
     load_weights(model.net, path, {"state": content["net"]})
     optimizer.load_state_dict(content["optimizer"])
     return State(content["done"], content["best"], content["history"], [tuple(one) for one in content["kept"]])
-
-
-def layout(net: nn.Module) -> torch.memory_format:
-    """Channels last, in which convolutions and batch norm train faster, unless that would break memory.
-
-    On some processors the gradient of a convolution of one pixel that strides over fewer than eight channels is then
-    written beyond its end (oneDNN as of torch 2.13).
-    """
-    narrow = any(
-        isinstance(m, nn.Conv2d) and m.in_channels < 8 and max(m.stride) > 1 and m.kernel_size == (1, 1)
-        for m in net.modules()
-    )
-    return torch.contiguous_format if narrow else torch.channels_last
-
-
-def _lay_out(model: Model, memory_format: torch.memory_format) -> None:
-    for parameter in model.net.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=memory_format)
 
 
 def _key(*numbers: int) -> int:
