@@ -107,22 +107,30 @@ def erasing(film: Film, order: Array, finding: str) -> dict[str, float]:
         shown, some = film.blurred.ravel().copy(), order[: round(share * order.size)]
         shown[some] = seen[some]
         images.append(shown.reshape(film.seen.shape))
-    inner = film.probabilities(images)[:, place].reshape(2, -1)
+    images += _smoothed(film, order, finding)
+    found = film.probabilities(images)[:, place]  # all in one batch: networks are faster on many
+    inner = found[: 2 * len(SHARES)].reshape(2, -1)
     whole, nothing, blurred = film.ends[:, place]
     at = np.array([0, *SHARES, 1])
     deletion = np.trapezoid([whole, *inner[0], nothing], at)
     insertion = np.trapezoid([blurred, *inner[1], whole], at)
-    return {"deletion": float(deletion), "insertion": float(insertion), "road": road(film, order, finding)}
+    return {"deletion": float(deletion), "insertion": float(insertion), "road": _gap(found[inner.size :])}
 
 
 def road(film: Film, order: Array, finding: str) -> float:
     """Mean probability with the lowest places imputed less that with the highest ones, over `ROAD_SHARES`: [-1, 1]."""
-    images = []
-    for share in ROAD_SHARES:
-        count = round(share * order.size)
-        images += [film.smoothed(order[-count:], finding), film.smoothed(order[:count], finding)]
-    p = film.probabilities(images)[:, film.model.index(finding)].reshape(-1, 2)
-    return float((p[:, 0] - p[:, 1]).mean())
+    return _gap(film.probabilities(_smoothed(film, order, finding))[:, film.model.index(finding)])
+
+
+def _smoothed(film: Film, order: Array, finding: str) -> list[Array]:
+    """The film with its lowest and its highest places imputed, for each of `ROAD_SHARES`."""
+    counts = [round(share * order.size) for share in ROAD_SHARES]
+    return [film.smoothed(some, finding) for count in counts for some in (order[-count:], order[:count])]
+
+
+def _gap(p: Array) -> float:
+    """Of probabilities of `_smoothed`."""
+    return float((p[::2] - p[1::2]).mean())
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ from sightline.studies.held_out import require_held_out
 from sightline.training.fit import fit
 from sightline.training.labels import dealt_anew
 
-TRAINING = "phantom:1000?start=100000&size=128"
+TRAINING = "phantom:850?start=100000&size=128"
 PLAN = {
     "small": ("small?side=128", 0, 9), "again-1": ("small?side=128", 1, 9),
     "other-1-narrow": ("small?width=12&side=128", 2, 9), "shuffled-1": ("small?side=128", 3, 6),
-    "unet": ("unet?side=128", 0, 8), "unet-again": ("unet?side=128", 1, 8), "retinanet": ("retinanet?side=128", 2, 12),
+    "unet": ("unet?side=128", 0, 8), "unet-again": ("unet?side=128", 1, 8), "retinanet": ("retinanet?side=128", 2, 10),
 }  # fmt: skip
 """Name -> spec, seed and epochs of the networks trained on the phantom."""
 

@@ -35,7 +35,7 @@ from sightline.studies.localization import UNTRAINED, method_facts, model_facts,
 from sightline.studies.team import Team
 from sightline.tuning import chosen
 
-PHANTOM = "phantom:100?split=test&size=192"
+PHANTOM = "phantom:80?split=test&size=192"
 METHODS = ("grad-cam", "gradient", "integrated-gradients?nodes=8", "guided-backprop", "edges", "noise")
 METRICS = ("average-precision", "pr-area", "iou", "hit")
 
