@@ -35,6 +35,8 @@ Learn = Literal["all", "head"]
 Schedule = Literal["cosine", "constant", "plateau"]
 WARM_UP = 0.1
 """Share of the steps over which the learning rate rises; then it falls along a cosine."""
+AT_ONCE = 32
+"""Images validated at once at least: a training of few labels has batches of few, in which a network is slow."""
 PATIENCE, GIVE_UP = 3, 10
 """Of 'plateau': validations without a lower loss after which the learning rate is halved, and the training ends
 (CheXclusion, Seyyed-Kalantari et al. 2021, arXiv:2003.00827)."""
@@ -160,7 +162,7 @@ def train(team: Team, out: Path, model: Model, examples: Examples, recipe: Recip
                     bar.advance(task)
             state.done = index + 1
             with listening(model.net) as heard:
-                result = validate(team, model, examples, recipe.batch)
+                result = validate(team, model, examples, max(recipe.batch, AT_ONCE))
             course.collapsed = collapse(torch.cat(heard)) if heard else None
             seen.append(cross_entropy(result[0], examples.labels[examples.val]))
             loss = float(np.mean(losses)) if losses else math.nan
