@@ -63,6 +63,7 @@ def test_the_summary_gives_difference_interval_and_verdict(run: Run) -> None:
     table = trust.summary(View.of(run))
     assert table is not None
     assert table.head == ("Method", "Forgets with the network", "Trained again")
+    assert table.caption.endswith("n = 20 maps of 20 patients")
     cells = {row[0]: row[1] for row in table.rows}
     assert cells["Grad-CAM"].startswith("−0.1") and cells["Grad-CAM"].endswith("passes")
     assert cells["edges"].endswith("fails") and cells["Gradient"].endswith("undecided")

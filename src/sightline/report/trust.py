@@ -67,7 +67,18 @@ def _judged(view: View, heads: dict[str, str], caption: str) -> Table | None:
         part = table[table["method"] == method]
         cells = ["\n".join(_cell(r) for r in part[part["criterion"] == k].to_dict("records")) for k in kinds]
         rows.append([view.label(method), *cells])
+    caption = f"{caption}; {_among(table[table['criterion'].isin(kinds)])}"
     return Table.of(caption, ["Method", *(heads[k] for k in kinds)], rows, file="verdicts") if kinds else None
+
+
+def _among(table: pd.DataFrame) -> str:
+    """How many maps, of how many patients, the rows of a table tell of; fewer where some are flat."""
+
+    def span(column: pd.Series[int]) -> str:
+        least, most = column.min(), column.max()
+        return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+    return f"n = {span(table['n'])} maps of {span(table['patients'])} patients"
 
 
 _SENTENCES = {
@@ -203,6 +214,7 @@ def _robust(view: View, names: dict[str, str], caption: str) -> Table | None:
         cells = {r["measure"]: r for r in table[table["method"] == method].to_dict("records")}
         title = "random order" if method == "random" else view.label(method)
         rows.append([title, *(_robust_cell(cells.get(m)) for m in names)])
+    caption = f"{caption}; {_among(table)}"
     return Table.of(caption, ["Method", *names.values()], rows, file="robustness") if rows else None
 
 
