@@ -11,14 +11,14 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	sh tests/services.sh
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q
 
 check: $(STAMP)
 	$(BIN)/ruff format --check src tests examples benchmarks
 	$(BIN)/ruff check src tests examples benchmarks
 	$(BIN)/mypy
 	sh tests/services.sh
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=src $(BIN)/mkdocs build --quiet
@@ -30,7 +30,7 @@ proofs: $(STAMP)
 	$(BIN)/python benchmarks/proofs.py
 	$(BIN)/python benchmarks/coverage.py
 	$(BIN)/python benchmarks/recipe.py
-	OMP_NUM_THREADS=1 SIGHTLINE_HYPOTHESIS=explore $(BIN)/python -m pytest -n 2 -q tests
+	OMP_NUM_THREADS=1 SIGHTLINE_HYPOTHESIS=explore $(BIN)/python -m pytest -n 2 --dist loadfile -q tests
 
 # torch first and alone, so that nothing pulls another build of it; torchvision without its pinned CUDA torch.
 $(STAMP): pyproject.toml constraints.txt
