@@ -15,6 +15,8 @@ import json
 import re
 import sys
 from collections.abc import Iterable
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -175,14 +177,18 @@ def pictures(networks: dict[str, sl.Model], finding: str) -> dict[str, Any]:
 
 
 def transformer(weights: str = "") -> sl.Model:
-    """A vision transformer small enough to be trained here: `train classifier --model catalogue:transformer`."""
+    """A vision transformer small enough to be trained here: `train classifier --model catalogue:transformer`.
+
+    Its tokens come from convolutions, without which a few thousand films teach it nothing.
+    """
     import timm
     import torch
 
     from sightline.models import TrainingRecord
 
-    size = {"img_size": 160, "patch_size": 16, "in_chans": 1, "embed_dim": 96, "depth": 4, "num_heads": 4}
-    net = timm.models.VisionTransformer(**size, num_classes=len(CHEXLOCALIZE))
+    stem = partial(timm.models.vision_transformer_hybrid.HybridEmbed, backbone=_stem(1, 24, 48, 72, 96))
+    size = {"img_size": 160, "patch_size": 1, "in_chans": 1, "embed_dim": 96, "depth": 4, "num_heads": 4}
+    net = timm.models.VisionTransformer(**size, embed_layer=stem, num_classes=len(CHEXLOCALIZE))
     record = None
     if weights:
         content = torch.load(weights, weights_only=True)
@@ -190,6 +196,14 @@ def transformer(weights: str = "") -> sl.Model:
         record = TrainingRecord(**content["training"])
     habits = {"size": 160, "resize": "pad", "channels": 1, "name": "vit", "features": "blocks.3.norm1"}
     return sl.wrap(net, CHEXLOCALIZE, **habits, training=record)
+
+
+def _stem(*widths: int) -> Any:
+    """(N, 1, h, w) -> (N, widths[-1], h / 16, w / 16)."""
+    from torch import nn
+
+    steps = [(nn.Conv2d(a, b, 3, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()) for a, b in pairwise(widths)]
+    return nn.Sequential(*(layer for step in steps for layer in step))
 
 
 def _film(data: sl.Dataset, model: sl.Model, finding: str) -> sl.Radiograph:

@@ -83,7 +83,8 @@ def _ssim_sum(x: Array, y: Array, data_range: float) -> float:
     u, v = x + y, x - y
     shift = u.mean()  # variances of values far from zero would lose digits
     u -= shift
-    mean, gap, spread, apart = (cv2.blur(p, size) for p in (u, v, u * u, v * v))  # (rows, w) each
+    planes: list[Array] = [cv2.blur(p, size) for p in (u, v, u * u, v * v)]  # (rows, w) each
+    mean, gap, spread, apart = planes
     spread -= mean * mean
     gap *= gap  # of means, squared
     apart -= gap
