@@ -1,6 +1,7 @@
 """The catalogue of methods: a picture of each on one phantom film, and the page that shows them with their facts.
 
     python benchmarks/docs/catalogue.py pictures NET [--attention VIT] [--own UNET] [--text MODEL] [--finding NAME]
+    python benchmarks/docs/catalogue.py add [--attention VIT] [--own UNET] [--text MODEL]
     python benchmarks/docs/catalogue.py page
 
 The page follows from the registry and from what the pictures were made of (docs/figures/methods/made.json); a test
@@ -149,19 +150,34 @@ def pictures(networks: dict[str, sl.Model], finding: str) -> dict[str, Any]:
     """Draw every method that a network here serves; what the page has to know of it."""
     data, main = sl.dataset(DATA), networks["network"]
     film = _film(data, main, finding)
-    mark = data.marks(film.id, finding, data.truth)
-    assert mark is not None
-    image, mask = film.read(), region(mark)
     phantom, number = data.facts["phantom"], int(film.id.removeprefix("phantom"))
     effect = phantom.image(number) - phantom.counterfactual(number, finding)
+    image, mask = film.read(), _mark(data, film, finding)
     _save("film", _tile(image, None, mask, False))
     _save("effect", _tile(np.full_like(image, 0.5), effect, mask, True))
-    drawn, undrawn = {}, {}
-    prior = _average(data, film, finding)
+    blank = {"film": film.id, "finding": finding, "networks": {}, "drawn": {}, "undrawn": {}}
+    return _drawn(networks, data, film, blank, {entry.facts.needs for entry in methods.values()})
+
+
+def added(networks: dict[str, sl.Model], made: dict[str, Any]) -> dict[str, Any]:
+    """Draw the methods that need what these networks have, on the film of the others."""
+    data = sl.dataset(DATA)
+    film = next(r for r in data.radiographs if r.id == made["film"])
+    return _drawn(networks, data, film, made, set(networks))
+
+
+def _drawn(
+    networks: dict[str, sl.Model], data: sl.Dataset, film: sl.Radiograph, made: dict[str, Any], wanted: set[str]
+) -> dict[str, Any]:
+    """`made` with the methods that need what is wanted, by the networks that have it, else by the one of all others."""
+    image, finding = film.read(), made["finding"]
+    mask, prior = _mark(data, film, finding), _average(data, film, finding)
+    drawn, undrawn = dict(made["drawn"]), dict(made["undrawn"])
     for name, entry in methods.items():
-        needs = entry.facts.needs
-        model = networks.get(needs, main)
-        spec = CHEAPER.get(name, name)
+        needs, spec = entry.facts.needs, CHEAPER.get(name, name)
+        if needs not in wanted:
+            continue
+        model = networks.get(needs) or networks["network"]
         x, frame = model.prepare(image)
         try:
             maps = sl.saliency(model, x[None], [finding], [spec], ids=[film.id], prior=prior)
@@ -171,9 +187,16 @@ def pictures(networks: dict[str, sl.Model], finding: str) -> dict[str, Any]:
         values = place_whole(maps[spec][0, 0].numpy(), frame)
         _save(_file(name).removesuffix(".png"), _tile(image, values, mask, entry.facts.signed))
         drawn[name] = spec
+        undrawn.pop(name, None)
         print(name, flush=True)
-    facts = {what: _described(m, film, finding) for what, m in networks.items()}
+    facts = made["networks"] | {what: _described(m, film, finding) for what, m in networks.items()}
     return {"film": film.id, "finding": finding, "networks": facts, "drawn": drawn, "undrawn": undrawn}
+
+
+def _mark(data: sl.Dataset, film: sl.Radiograph, finding: str) -> Array:
+    mark = data.marks(film.id, finding, data.truth)
+    assert mark is not None
+    return region(mark)
 
 
 def transformer(weights: str = "") -> sl.Model:
@@ -278,13 +301,19 @@ def _save(name: str, pixels: Array) -> None:
 def main(words: Iterable[str]) -> None:
     what, *rest = words
     made = PICTURES / "made.json"
-    if what == "pictures":
-        options = {rest[i].removeprefix("--"): rest[i + 1] for i in range(1, len(rest), 2)}
+    if what in ("pictures", "add"):
+        first = {"network": rest.pop(0)} if what == "pictures" else {}
+        options = {rest[i].removeprefix("--"): rest[i + 1] for i in range(0, len(rest), 2)}
         finding = options.pop("finding", "Pleural Effusion")
-        networks = {"network": rest[0], **options}
-        facts = pictures({needs: sl.open_model(spec) for needs, spec in networks.items()}, finding)
+        networks = {needs: _opened(spec) for needs, spec in {**first, **options}.items()}
+        facts = pictures(networks, finding) if first else added(networks, json.loads(made.read_text()))
         made.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     (DOCS / "catalogue.md").write_text(page(json.loads(made.read_text())))
+
+
+def _opened(spec: str) -> sl.Model:
+    """A pair that is asked in words finds what it is asked for."""
+    return sl.open_model(spec, CHEXLOCALIZE) if spec.startswith("contrastive:") else sl.open_model(spec)
 
 
 if __name__ == "__main__":
