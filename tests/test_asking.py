@@ -22,6 +22,20 @@ class Flat(nn.Module):
         return found
 
 
+class Forward(Flat):
+    """Knows no gradients, as a network behind a compiled runtime."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return super().forward(x)
+
+
+def test_a_network_without_gradients_is_asked_all_the_same() -> None:
+    model = wrap(Forward(), ("Edema", "Pneumonia"), size=24, channels=1)
+    assert not model.is_swift
+    assert logits(model, torch.rand(2, 1, 24, 24)).shape == (2, 2)
+
+
 @pytest.mark.parametrize("swift", [True, False])
 def test_logits_are_those_of_the_plain_network(swift: bool) -> None:
     torch.manual_seed(0)

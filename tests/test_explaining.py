@@ -76,7 +76,6 @@ def test_an_image_that_does_not_fit_alone_is_a_named_error(
     toy_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = a_model()
-    assert model.is_swift  # found on a processor, before; accelerators are not asked
     model.net.train()
     no_room_for(0, monkeypatch)
     with pytest.raises(SightlineError, match="ran out of memory with 1 images of 32 x 32"):

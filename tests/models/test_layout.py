@@ -11,7 +11,8 @@ from sightline.models.small import Small
 
 
 def test_what_would_be_written_beyond_its_end_stays_as_it_is() -> None:
-    wanted = {4: torch.contiguous_format, 8: torch.channels_last, 16: torch.channels_last}
+    last, other = torch.channels_last, torch.contiguous_format
+    wanted = {3: other, 7: other, 8: last, 16: last}
     assert {width: layout(Small(1, width)) for width in wanted} == wanted
 
 

@@ -81,6 +81,7 @@ def test_noise_forgets_at_once_and_never_comes_back(finished: Path) -> None:
         row = final(finished, criterion, "noise", "rank")
         assert abs(row["level"]) < 0.05 and abs(row["chance"]) < 0.05
         assert row["verdict"] in ("undecided", "passes" if criterion == "randomization" else "fails")  # few patients
+    assert final(finished, "repeatability", "noise")["verdict"] != "passes"  # no more alike than two patients' noise
 
 
 def test_guided_backpropagation_recovers_the_image_more_than_the_decision(finished: Path) -> None:

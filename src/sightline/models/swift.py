@@ -118,10 +118,10 @@ def is_swift(net: nn.Module, x: Tensor) -> bool:
             weights = torch.linspace(1, 2, logits.numel(), device=x.device).reshape(logits.shape)
             return logits.detach(), torch.autograd.grad((logits * weights).sum(), leaf)[0]
 
-    logits, gradient = computed(False)
     try:
+        logits, gradient = computed(False)
         other, found = computed(True)
-    except RuntimeError:  # a network that needs its tensors as they were, such as a view across channels
+    except RuntimeError:  # no gradient, or tensors needed as they were, such as by a view across channels
         return False
     close = float((logits - other).abs().max()) <= SAME_LOGITS * (1 + float(logits.abs().max()))
     length = float(gradient.norm())
