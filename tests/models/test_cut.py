@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import timm
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sightline.core import SightlineError
-from sightline.models.cut import find_cut, severed
+from sightline.models.cut import _Watch, find_cut, severed
 from sightline.models.frozen import frozen
 
 X = torch.rand((2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
@@ -88,6 +90,69 @@ def test_channels_last_networks() -> None:
         assert cut is not None and (cut.layout, cut.shape) == ("nhwc", (768, 2, 2))
         by_name = find_cut(net, X, "layers.3")
         assert by_name is not None and (by_name.layout, by_name.shape) == ("nhwc", (768, 2, 2))
+
+
+def watched_before_the_head(net: nn.Module) -> list[str]:
+    """Functions that a severed forward shows us although they come before the cut; with the logits left as they are."""
+    with frozen(net), torch.no_grad():
+        cut, plain = find_cut(net, X, None), net(X)
+        assert cut is not None
+        seen: list[str] = []
+        looked = _Watch.__torch_function__
+
+        def noting(self: _Watch, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            seen.append(func.__name__)
+            return looked(self, func, types, args, kwargs)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_Watch, "__torch_function__", noting)
+            with severed(net, cut) as joint:
+                assert torch.equal(net(X), plain)
+        assert joint.leaf is not None and joint.leaf.shape[1:] == cut.shape
+    return seen[: seen.index(cut.where)]
+
+
+def test_only_what_follows_the_last_module_before_the_cut_is_looked_at() -> None:
+    torch.manual_seed(0)
+    assert watched_before_the_head(torchvision.models.densenet121(num_classes=2)) == ["relu"]
+    assert watched_before_the_head(torchvision.models.resnet18(num_classes=2)) == []
+    net = Gated("both")
+    assert "conv2d" not in watched_before_the_head(net) and net.conv._forward_hooks == {}
+
+
+class Twice(Gated):
+    """One ReLU for everything, as in many networks: when it ends says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__("mean")
+        self.act = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.act(self.gate(self.act(self.conv(x)))).mean((2, 3)))
+
+
+def test_a_module_that_runs_often_marks_nothing() -> None:
+    cut = find_cut(Twice(), X, None)
+    assert cut is not None and cut.since == ("gate", 0)
+
+
+class OnDevice(Gated):
+    """Enters a mode of functions before the module behind which the cut comes, and leaves it before the cut."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.device("cpu"):
+            x = self.gate(self.conv(x))
+        return self.out(x.mean((2, 3)))
+
+
+def test_modes_of_the_network_itself_are_left_in_order() -> None:
+    net = OnDevice("mean")
+    with torch.no_grad():
+        cut = find_cut(net, X, None)
+        assert cut is not None and cut.since is None
+        with severed(net, cut) as joint:
+            logits = net(X)
+        assert joint.leaf is not None and torch.equal(net(X), logits)
 
 
 class Tokens(nn.Module):

@@ -267,9 +267,7 @@ class Pass:
                     self._joint = self.model.net(self._input()).float(), None
             else:
                 with severed(self.model.net, cut) as joint, self._arithmetic(), listening(self.model.net) as heard:
-                    logits = self.model.net(
-                        self._input()
-                    ).float()  # no graph before the cut: nothing there requires one
+                    logits = self.model.net(self._input()).float()  # no graph before the cut: nothing requires one
                 if joint.leaf is None:
                     raise SightlineError(
                         f"{self.model.name} did not reach {cut.where} as when it was wrapped; wrap it again, or name a "

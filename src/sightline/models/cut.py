@@ -7,11 +7,11 @@ itself: `torch.overrides` shows every function the network calls, module or not,
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from math import isqrt
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -46,6 +46,9 @@ class Cut:
     """Tokens before the grid (class and register tokens), dropped; 0 for maps."""
     shape: tuple[int, int, int]
     """(K, h', w') of the features at the probe's input size."""
+    since: tuple[str, int] | None = None
+    """Path of a module behind which the calls come, and how many watched calls there were by its end. Only from there
+    on are calls looked at: each costs microseconds of Python, and a DenseNet makes hundreds. None: all are."""
 
     @property
     def channel_axis(self) -> int:
@@ -169,14 +172,41 @@ def _find_pooling(net: nn.Module, x: Tensor) -> Cut | None:
             seen.append((index, name, source, layout))
         return result
 
-    with _Watch(visit):
+    watch = _Watch(visit)
+    with _ends(net, watch) as ends, watch:
         net(x)
     if not seen:
         return None
     _, name, source, layout = seen[-1]
     calls = tuple(index for index, _, other, _ in seen if other is source)
     shape = source.shape[1:] if layout == "nchw" else (source.shape[3], *source.shape[1:3])
-    return Cut(name, calls, layout, 0, (int(shape[0]), int(shape[1]), int(shape[2])))
+    cut = Cut(name, calls, layout, 0, (int(shape[0]), int(shape[1]), int(shape[2])))
+    paths = [path for path, _ in ends]
+    before = [(path, count) for path, count in ends if count <= calls[0] and paths.count(path) == 1]
+    late = replace(cut, since=before[-1]) if before else cut
+    return late if _is_reached(net, late, x) else cut
+
+
+@contextmanager
+def _ends(net: nn.Module, watch: _Watch) -> Iterator[list[tuple[str, int]]]:
+    """Inside, a forward leaves which modules ended, in order, and how many watched calls there had been."""
+    ends: list[tuple[str, int]] = []
+
+    def ending(path: str) -> Callable[[nn.Module, Any, Any], None]:
+        return lambda module, args, output: ends.append((path, watch.count))
+
+    with ExitStack() as stack:
+        for path, module in net.named_modules():
+            if path:
+                stack.callback(module.register_forward_hook(ending(path)).remove)
+        yield ends
+
+
+def _is_reached(net: nn.Module, cut: Cut, x: Tensor) -> bool:
+    """Not where the network itself leaves a mode of functions in between: it would take our own off."""
+    with torch.no_grad(), severed(net, cut) as joint:
+        net(x)
+    return joint.leaf is not None and joint.leaf.shape[1:].numel() == math.prod(cut.shape)
 
 
 def _find_module(net: nn.Module, x: Tensor, features: str) -> Cut:
@@ -220,13 +250,13 @@ def _token_grid(net: nn.Module, path: str, tokens: int, side: int, prefix: str |
     """(prefix tokens, side of the square grid)."""
     stated = int(prefix) if prefix is not None else getattr(net, "num_prefix_tokens", None)
     if isinstance(stated, int):
-        grid = isqrt(max(tokens - stated, 0))
+        grid = math.isqrt(max(tokens - stated, 0))
         if grid == 0 or grid * grid + stated != tokens:
             raise SightlineError(f"features={path!r}: {tokens} tokens less {stated} leading ones are no square grid")
         return stated, grid
     fits = [
         (tokens - grid * grid, grid)
-        for grid in range(2, isqrt(tokens) + 1)
+        for grid in range(2, math.isqrt(tokens) + 1)
         if tokens - grid * grid <= _MOST_PREFIX_TOKENS and side % grid == 0
     ]
     if len(fits) != 1:
@@ -273,7 +303,19 @@ def changed(net: nn.Module, cut: Cut, change: Callable[[Tensor], Tensor]) -> Ite
     def visit(index: int, name: str, source: Tensor, call: Callable[[Tensor], Any]) -> Any:
         return call(change(source) if index in cut.calls else source)
 
-    with _Watch(visit):
+    watch = _Watch(visit)
+    with ExitStack() as stack:
+        if cut.since is None:
+            stack.enter_context(watch)
+        else:
+            path, watch.count = cut.since
+
+            def begin(module: nn.Module, args: Any, output: Any) -> None:
+                handle.remove()
+                stack.enter_context(watch)
+
+            handle = _module(net, path).register_forward_hook(begin)
+            stack.callback(handle.remove)
         yield
 
 
