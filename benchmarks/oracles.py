@@ -169,30 +169,33 @@ def pairs(model: sl.Model, x: Tensor, black: Tensor) -> Iterator[tuple[str, Attr
         return torch.from_numpy(np.stack(masks))
 
     def xrai(t: int) -> Tensor:
-        """Their gathering of our regions by our attributions: theirs are the maximum over channels, not the sum."""
-        options = pair.XRAIParameters()
-        options.experimental_params["min_pixel_diff"] = 1
-        with Pass(model, x) as p:
-            low, high = (model.normalize(torch.full_like(x[:, 0], v)) for v in (0.0, 1.0))
-            chosen = torch.tensor([t])
-            base = (integrate(p, low, chosen, 16) + integrate(p, high, chosen, 16)) / 2  # (N, 1, h, w)
-        masks = []
-        for (image, _), attribution, gray in zip(images(), base[:, 0].numpy(), x.mean(1).numpy(), strict=True):
-            segments = list(regions(gray).reshape(-1, *gray.shape))
-            masks.append(
-                pair.XRAI().GetMask(
-                    image,
-                    None,
-                    None,
-                    base_attribution=attribution[..., None].repeat(x.shape[1], -1),
-                    segments=segments,
-                    extra_parameters=options,
-                )
-            )
-        return torch.from_numpy(np.stack(masks))
+        return gathered(model, x, t)
 
     yield "guided-ig?nodes=20", guided
     yield "xrai?nodes=16", xrai
+
+
+def gathered(model: sl.Model, x: Tensor, t: int) -> Tensor:
+    """PAIR's gathering of our regions by our attributions: theirs are the maximum over channels, not the sum."""
+    import saliency.core as pair
+
+    options = pair.XRAIParameters()
+    options.experimental_params["min_pixel_diff"] = 1
+    with Pass(model, x) as p:
+        low, high = (model.normalize(torch.full_like(x[:, 0], v)) for v in (0.0, 1.0))
+        chosen = torch.tensor([t])
+        base = (integrate(p, low, chosen, 16) + integrate(p, high, chosen, 16)) / 2  # (N, 1, h, w)
+    masks = []
+    for image, attribution, gray in zip(x.numpy(), base[:, 0].numpy(), x.mean(1).numpy(), strict=True):
+        shown = np.moveaxis(image, 0, -1)
+        segments = list(regions(gray).reshape(-1, *gray.shape))
+        weights = attribution[..., None].repeat(x.shape[1], -1)
+        masks.append(
+            pair.XRAI().GetMask(
+                shown, None, None, base_attribution=weights, segments=segments, extra_parameters=options
+            )
+        )
+    return torch.from_numpy(np.stack(masks))
 
 
 def compared(model: sl.Model, x: Tensor, spec: str, attribute: Attribute, scaled: bool) -> str:
