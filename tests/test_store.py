@@ -154,6 +154,12 @@ def test_tables_hold_no_nan_but_an_empty_cell(tmp_path: Path) -> None:
         run.table("estimates")
 
 
+def test_what_another_holder_of_the_run_noted_is_kept(tmp_path: Path) -> None:
+    run = Run.start(tmp_path / "run", "explain", {"seed": 0})
+    run.describe(one=1)
+    assert run.describe(two=2).info.items() >= {"one": 1, "two": 2}.items()
+
+
 def test_run_json_is_strict(tmp_path: Path) -> None:
     run = Run.start(tmp_path / "run", "explain", {"seed": 0}).describe(models=[{"val_auroc": 0.9}])
     assert json.loads((run.path / "run.json").read_text())["models"] == [{"val_auroc": 0.9}]

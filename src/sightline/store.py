@@ -78,8 +78,8 @@ class Run:
             raise RunError(f"{file} is damaged: {error}; start the run again in a new folder") from error
 
     def describe(self, **facts: Any) -> Run:
-        """Add facts to run.json; returns the run with them."""
-        info = {**self.info, **json.loads(_json(facts))}
+        """Add facts to run.json, whoever added others since this run was opened; returns the run with all of them."""
+        info = {**Run.open(self.path).info, **json.loads(_json(facts))}
         with _disk(self.path):
             write_text(self.path / "run.json", _json(info))
         return Run(self.path, info)

@@ -30,6 +30,7 @@ from sightline.stats.tables import paired
 from sightline.store import Run
 from sightline.studies import gazers
 from sightline.studies.gazers import Gazers
+from sightline.studies.held_out import require_apart
 from sightline.studies.localization import method_facts, model_facts, moved
 from sightline.tuning import chosen
 
@@ -194,7 +195,9 @@ def _asked(
     run.write_table("discrimination_differences", compared(table, team.pairs, seed))
     if not validation:
         return {}
-    other = said("validation", _apart(dataset(validation), data))
+    tuned = dataset(validation)
+    require_apart("the cutoffs", tuned.spec, {r.patient for r in tuned.radiographs}, data)
+    other = said("validation", tuned)
     found = {}
     for (model, finding), part in other.groupby(["model", "finding"], sort=False):
         labels = part["label"].where(part["label"].isin([0, 1]))
@@ -203,14 +206,6 @@ def _asked(
         if cutoff == cutoff:
             found[str(model), str(finding)] = cutoff
     return found
-
-
-def _apart(validation: Dataset, data: Dataset) -> Dataset:
-    """Errors: `DataError` if the two share a radiograph."""
-    shared = {r.id for r in validation.radiographs} & {r.id for r in data.radiographs}
-    if shared and validation.name == data.name and validation.name != "phantom":
-        raise DataError(f"{validation.spec!r} and {data.spec!r} share {len(shared)} radiographs, such as {min(shared)}")
-    return validation
 
 
 def _summarized(

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from sightline.core import DataError, Dataset, SightlineError
 from sightline.data import dataset
 from sightline.models import Model
+from sightline.models.ensemble import Ensemble
 from sightline.spec import parse_spec
 from sightline.training.labels import films_of
 
 
-def require_held_out(models: Sequence[Model], data: Dataset) -> None:
+def require_held_out(models: Sequence[Model | Ensemble], data: Dataset) -> None:
     """Errors: `DataError` for networks whose training or validation had patients of `data`.
 
-    As far as the records tell, and the data they name can be opened here. Names of patients are compared within one
-    folder and loader (of the phantom, one seed): elsewhere the same name is another person.
+    As far as the records tell, and the data they name can be opened here.
     """
-    specs = dict.fromkeys(films_of(m.training.data) for m in models if m.training)
-    there = {r.patient for r in data.radiographs}
-    for spec in (s for s in specs if _home(s) == _home(data.spec)):
-        if shared := there & _learned(data if spec == data.spec else spec):
+    for spec in dict.fromkeys(films_of(m.training.data) for m in models if m.training):
+        if _home(spec) == _home(data.spec):
             names = ", ".join(m.name for m in models if m.training and films_of(m.training.data) == spec)
-            raise DataError(
-                f"{names} learned from {spec}, and {len(shared)} of the {len(there)} patients of {data.spec} are part "
-                f"of it, such as {min(shared)}; explain what was held out, as {data.name}:…?split=test"
-            )
+            require_apart(names, spec, learned(data if spec == data.spec else spec), data)
+
+
+def require_apart(who: str, spec: str, patients: Collection[str], data: Dataset) -> None:
+    """Errors: `DataError` if `patients`, whom `who` learned from, of the data set `spec`, are among those of `data`.
+
+    Names of patients are compared within one folder and loader (of the phantom, one seed): elsewhere the same name is
+    another person.
+    """
+    there = {r.patient for r in data.radiographs}
+    shared = there & set(patients)
+    if shared and _home(spec) == _home(data.spec):
+        raise DataError(
+            f"{who} learned from {spec}, and {len(shared)} of the {len(there)} patients of {data.spec} are part "
+            f"of it, such as {min(shared)}; explain what was held out, as {data.name}:…?split=test"
+        )
 
 
 def _home(spec: str) -> tuple[str, str]:
@@ -38,7 +48,7 @@ def _home(spec: str) -> tuple[str, str]:
     return name, options.get("seed", "0") if name == "phantom" else str(Path(argument).resolve())
 
 
-def _learned(data: Dataset | str) -> set[str]:
+def learned(data: Dataset | str) -> set[str]:
     """Patients that train or validate in `sightline.training.split`; none where the data cannot be opened."""
     try:
         radiographs = (dataset(data) if isinstance(data, str) else data).radiographs

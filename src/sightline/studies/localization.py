@@ -30,6 +30,7 @@ from sightline.models.zoo import open_model
 from sightline.record import describe
 from sightline.stats.accuracy import accuracy
 from sightline.store import Run
+from sightline.studies.held_out import require_held_out
 from sightline.training.fit import fit
 from sightline.tuning import chosen
 
@@ -122,6 +123,7 @@ def localization(
     with run.lock():
         run = describe(run, opened, records, title="Localization")
         models = _models(run, opened, model, train, seed, device)
+        require_held_out(models, opened)
         wanted = _wanted(opened, models, findings)
         run = run.describe(models=[model_facts(m) for m in models], methods=method_facts(methods), findings=wanted)
         for m, names, prefix in _explained(models, methods, UNTRAINED in controls, seed):

@@ -30,6 +30,7 @@ from sightline.stats.curves import cells, curves, gains, ways
 from sightline.stats.tables import paired
 from sightline.store import Run
 from sightline.studies.beginnings import RANDOM, begun, home
+from sightline.studies.held_out import learned, require_apart
 from sightline.studies.localization import method_facts, model_facts
 from sightline.training.fit import fit
 from sightline.training.loop import Learn
@@ -168,12 +169,7 @@ def _checked(
     shared = tuple(f for f in source.findings if f in compared.findings and f != "No Finding")
     if not shared:
         raise DataError(f"{source.spec!r} and {compared.spec!r} share no finding")
-    both = {r.id for r in source.radiographs if r.split != "test"} & {r.id for r in compared.radiographs}
-    if both and source.name == compared.name:
-        raise DataError(
-            f"{source.spec!r} and {compared.spec!r} share {len(both)} radiographs, such as {min(both)}; compare on "
-            "what no training saw"
-        )
+    require_apart("the networks", source.spec, learned(source), compared)
     return tuple(choose(findings or None, shared))
 
 
