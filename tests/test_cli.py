@@ -9,10 +9,12 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cyclopts import App
 from PIL import Image
 
 from sightline.cli import app, main, told
@@ -54,8 +56,40 @@ def test_maps_of_another_tool_are_scored_and_reported(tmp_path: Path, capsys: py
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     printed = capsys.readouterr().out
-    for name in ("phantom", "chexlocalize", "grad-cam", "average-mask", "densenet121", "pixel-auroc"):
+    for name in ("phantom", "chexlocalize", "grad-cam", "average-mask", "densenet121", "pixel-auroc", "selfexplain"):
         assert name in printed
+    assert main(["list", "studies"]) == 0
+    some = capsys.readouterr().out
+    assert "Do maps find what radiologists marked" in some and "pixel-auroc" not in some
+
+
+def test_only_what_is_there_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "foo"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "'foo'" in printed.err and "allowed: datasets, models, methods, metrics, studies" in printed.err
+
+
+def commands(app: App, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], App]]:
+    """Every command below, each once, with the words that call it."""
+    yield words, app
+    for name in app:
+        if not name.startswith("-"):
+            yield from commands(app[name], (*words, name))
+
+
+def test_every_command_and_every_option_of_it_has_help() -> None:
+    """One entry of the docstring per option: of 'epochs, batch: ...' nothing would be shown for either."""
+    every = dict(commands(app))
+    assert {("localization",), ("train", "taught"), ("readers",), ("readers", "invite"), ("list",)} <= every.keys()
+    told = {words: command.help for words, command in every.items()}
+    for words, command in every.items():
+        if command.default_command is not None:
+            options = command.assemble_argument_collection(parse_docstring=True)
+            told |= {(*words, option.name): option.parameter.help or "" for option in options}
+    assert ("pretraining", "--warm-up") in told
+    assert [words for words, text in told.items() if not text.strip()] == []
+    assert [words for words, text in told.items() if text.startswith("Of ")] == []  # "Seed of ...", not "Of ..."
 
 
 def test_data_write_and_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

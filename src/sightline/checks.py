@@ -26,7 +26,7 @@ def check_methods(methods: str, /) -> int:
     Parameters
     ----------
     methods
-        A Python file that registers methods of your own, or the name of a method ('NAME?option=value').
+        Python file that registers methods of your own, or a method, as NAME?option=value.
     """
     from sightline.methods import methods as registry
     from sightline.methods.conformance import check_method
@@ -50,15 +50,16 @@ def check_models(
     Parameters
     ----------
     model
-        Checkpoint (best.pt) or zoo spec, for example densenet121?side=320, xrv:densenet121-res224-all.
+        Checkpoint (best.pt), or a model as NAME?option=value, for example densenet121?side=320,
+        xrv:densenet121-res224-all.
     data
-        Data set whose first radiographs it is tried on; your own say most.
+        Data set to try the model on, best your own.
     images
-        How many of them.
+        How many of its radiographs, from the first.
     methods
-        Methods ('NAME?option=value'); all by default, the slow ones with few steps.
+        Saliency methods, as NAME?option=value; by default all, the slow ones with few steps.
     findings
-        Comma-separated, for a zoo entry that does not know its own; CheXpert's by default.
+        Findings of the model, comma-separated, if it does not name its own; CheXpert's by default.
     """
     import torch
 

@@ -14,62 +14,73 @@ from cyclopts import App, Group, Parameter
 
 from sightline.core import SightlineError
 from sightline.memory import keep_freed_memory
+from sightline.studies import STUDIES
 
+
+def _default(value: object) -> str | None:
+    """A default as it would be typed; an empty one is not shown."""
+    if value is None:
+        return None
+    return (" ".join(map(str, value)) if isinstance(value, tuple) else str(value)) or None
+
+
+_HELP = """Does a radiology model look where the evidence is, and can you trust the map that says so?
+
+Start with `sightline localization`, which needs no data: it trains and explains on synthetic radiographs, the phantom.
+`sightline COMMAND --help` explains a command. `--plugin FILE`, anywhere, runs a Python file that registers methods,
+metrics, models or data sets of your own.
+"""
 app = App(
     name="sightline",
-    help="Does a radiology model look where the evidence is, and can you trust the map that says so?",
-    default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
+    help=_HELP,
+    default_parameter=Parameter(consume_multiple=True, negative_iterable=(), show_default=_default),
+    group_commands=Group("Options", sort_key=9),
     version_flags=["--version"],
 )
 Command = tuple[str, str]
 """Where the function is, below `sightline`, and what it does."""
 _COMMANDS: dict[str, dict[str, Command]] = {
-    "Studies": {
-        "localization": ("studies.localization:localization",
-                         "Do maps find what radiologists marked? Trains, explains, scores and reports."),
-        "trust": ("studies.trust:trust",
-                  "Do maps depend on what a network learned, and come back when it is trained again?"),
-        "gaze": ("studies.gaze:gaze",
-                 "Do maps agree with where a radiologist looked, and does training on gaze help?"),
-        "pretraining": ("studies.pretraining:pretraining",
-                        "Does it matter how a network began, by accuracy and maps, at 1, 10 and 100 % of the labels?"),
-        "selfexplain": ("studies.selfexplain:selfexplain",
-                        "Does a network that shows where explain itself better than post-hoc maps?"),
-    },
-    "Maps and people": {
-        "score": ("commands:score_maps", "Score maps made elsewhere against a data set's marks. Needs no torch."),
+    "Studies": {name: (f"studies.{name}:{name}", told) for name, told in STUDIES.items()},
+    "Maps and readers": {
+        "score": ("commands:score_maps", "Score maps made by another tool against a data set's marks. Needs no torch."),
         "readers": ("readers.commands:app",
-                    "Radiologists draw, point and rate in the browser, and become the human benchmark."),
+                    "Radiologists draw, point and rate in the browser, and become the human benchmark.\n\n"
+                    "`create` makes a study, `invite` gives a reader a link, `serve` opens it. Without a command, a "
+                    "trial study of the phantom opens on this machine."),
     },
     "Runs": {
         "view": ("viewer.server:view", "Look at a run in the browser, or write it as a static site."),
-        "show": ("commands:show", "Print what a run found."),
+        "show": ("commands:show", "Print the main results of a run."),
         "report": ("commands:write_report", "Write a run's report again."),
-        "narrate": ("reading:narrate_run", "A reading of a run's maps in words, and its check."),
-        "check-text": ("reading:check_text", "Check what a text says of a run's maps against the numbers."),
-        "export": ("exporting:export", "A run's maps as DICOM, NIfTI, NPZ, or masks as COCO."),
+        "narrate": ("reading:narrate_run", "Describe a run's maps in words, and check the words against the numbers."),
+        "check-text": ("reading:check_text", "Check what a text says about a run's maps against the numbers."),
+        "export": ("exporting:export", "Write a run's maps as DICOM, NIfTI or NPZ, or its masks as COCO."),
         "mlflow": ("exporting.tracking:mlflow", "Log a run to MLflow."),
     },
     "Data and models": {
         "data write": ("commands:write_data", "Write a data set in a published layout."),
-        "data check": ("commands:check_data", "Look for what would spoil a study."),
-        "train classifier": ("training.commands:train", "One network."),
-        "train taught": ("training.commands:train_taught", "A network by labels and gaze."),
-        "train contrastive": ("training.commands:train_contrastive", "An encoder, by reports or by images alone."),
-        "train chexpert": ("training.chexpert:train_chexpert", "An ensemble, by CheXpert's recipe."),
-        "check-model": ("checks:check_models", "What each method gives on a model, and whether it holds."),
-        "check-method": ("checks:check_methods", "Try the laws every method must hold to, on your own."),
+        "data check": ("commands:check_data",
+                       "Look for what would spoil a study: unreadable images, patients in two splits, duplicates."),
+        "train classifier": ("training.commands:train", "Train one network on labels, or a localizer on marks."),
+        "train taught": ("training.commands:train_taught",
+                         "Train a network on labels and gaze, and its control on shuffled gaze."),
+        "train contrastive": ("training.commands:train_contrastive",
+                              "Pre-train an encoder on reports, or on images alone."),
+        "train chexpert": ("training.chexpert:train_chexpert", "Train an ensemble by CheXpert's recipe."),
+        "check-model": ("checks:check_models", "Check a model, and try every saliency method on it."),
+        "check-method": ("checks:check_methods",
+                         "Check a saliency method of your own against the laws that all must hold to."),
     },
     "Help": {
-        "list": ("commands:list_names", "Data sets, models, methods, metrics and studies that can be named."),
-        "doctor": ("doctor:doctor", "Versions, devices, fast paths, data: what is here, and what is missing."),
+        "list": ("commands:list_names", "List the data sets, models, methods, metrics and studies there are."),
+        "doctor": ("doctor:doctor", "Show what is installed and what is missing: packages, devices, fast paths, data."),
     },
 }  # fmt: skip
 
 
 _PARENTS = {
     "data": "Write a data set in a published layout, or check one.",
-    "train": "Train a classifier on a data set, or an ensemble by a published recipe.",
+    "train": "Train a network on labels, marks, gaze or reports, or CheXpert's ensemble.",
 }
 
 
@@ -78,15 +89,17 @@ def _fill(app: App) -> None:
     parents: dict[str, App] = {}
     for order, (title, commands) in enumerate(_COMMANDS.items()):
         group = Group(title, sort_key=order)
-        for name, (path, told) in commands.items():
+        for place, (name, (path, told)) in enumerate(commands.items()):
             parent, _, word = name.rpartition(" ")
             if not parent:
-                app.command(f"sightline.{path}", name=word, help=told, group=group)
+                app.command(f"sightline.{path}", name=word, help=told, group=group, sort_key=place)
                 continue
             if parent not in parents:
-                parents[parent] = App(name=parent, help=_PARENTS[parent], group=group)
+                parents[parent] = App(
+                    name=parent, help=_PARENTS[parent], group=group, group_commands="Commands", sort_key=place
+                )
                 app.command(parents[parent])
-            parents[parent].command(f"sightline.{path}", name=word, help=told)
+            parents[parent].command(f"sightline.{path}", name=word, help=told, sort_key=place)
 
 
 _fill(app)

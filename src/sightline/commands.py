@@ -7,7 +7,7 @@ import importlib.util
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from rich.table import Table
 
 from sightline.analyses import analyze
 from sightline.benchmark import Controls, Readers, Together
-from sightline.core import Dataset
+from sightline.core import Dataset, UnknownNameError
 from sightline.data import dataset, datasets
 from sightline.data.check import check
 from sightline.data.write import write
@@ -32,9 +32,11 @@ from sightline.record import describe
 from sightline.registry import Registry
 from sightline.report import report
 from sightline.store import Run
+from sightline.studies import STUDIES
 from sightline.tuning import chosen
 
 CONTROLS = ("center", "noise", "edges", "average-mask")
+KINDS = ("datasets", "models", "methods", "metrics", "studies")
 
 
 def score_maps(
@@ -59,33 +61,34 @@ def score_maps(
     Parameters
     ----------
     maps
-        Folder (or file) of maps: CheXlocalize pickles, NPZ, Zarr, PNG or NIfTI.
+        Folder (or file) of maps: CheXlocalize pickles, NPZ, Zarr, PNG, NIfTI or DICOM.
     data
-        Data set with the marks, as NAME:PATH, for example chexlocalize:/data/CheXlocalize.
+        Data set with the marks, as NAME:PATH?option=value, for example chexlocalize:/data/CheXlocalize.
     out
         Run folder; the same command continues it.
     metrics
-        Metrics by name; `sightline list` names them.
+        Metrics; `sightline list metrics` names them.
     controls
-        Maps that never saw a model, scored beside: center, noise, edges, average-mask.
+        Maps that never saw a model, scored for comparison: center, noise, edges, average-mask.
     findings
-        Comma-separated; all by default.
+        Findings, comma-separated; all by default.
     protocol
-        published, corrected or both.
+        Protocol of scoring: published (as in the original code), corrected, or both.
     binarizer
-        Instead of the protocol's: otsu, above:T, top:FRACTION.
+        Rule that turns maps into masks, instead of the protocol's own: otsu, above:T or top:FRACTION.
     smooth
-        Side of a box filter before Otsu's threshold: share of the height below 1, pixels from 1 on.
+        Side of a box filter before Otsu's threshold: a share of the height if below 1, else pixels; 0 for none.
     thresholds
-        Thresholds per finding tuned on other data: a run folder, or a CSV with threshold,task.
+        Thresholds per finding, tuned on other data: a run folder, or a CSV with columns threshold and task.
     cutoffs
-        Probability cutoffs per finding for the results on all images: a run folder, or a CSV with prob_threshold,task.
+        Probability cutoffs per finding, for the results on all images: a run folder, or a CSV with columns
+        prob_threshold and task.
     full
-        Also lay the maps of unmarked images, for the results on all images.
+        Include images without marks, for the results on all images.
     legacy_csv
-        Folder to write the files of the public CheXlocalize scripts to, one folder per source (published protocol).
+        Folder for files as the public CheXlocalize scripts write them, one folder per source (published protocol).
     seed
-        Of resamples and noise.
+        Seed of noise and bootstrap resamples.
     """
     records = chosen(protocol, binarizer, smooth, thresholds, cutoffs)
     check_legacy(legacy_csv, records, metrics, full)
@@ -184,22 +187,34 @@ def list_names(kind: str = "") -> None:
     Parameters
     ----------
     kind
-        datasets, metrics, methods or models; all by default.
+        What to list: datasets, models, methods, metrics or studies; all by default.
+
+    Errors: `UnknownNameError` for any other kind.
     """
-    homes: dict[str, Registry[Any]] = {"datasets": datasets, "metrics": metric_registry}
+    if kind not in ("", *KINDS):
+        raise UnknownNameError(f"nothing of the kind {kind!r} can be listed; allowed: {', '.join(KINDS)}")
     console = Console()
-    for name in ("datasets", "models", "methods", "metrics"):
-        if kind not in ("", name):
-            continue
-        registry = homes.get(name) or _torch_registry(name)
-        if registry is None:
+    for name in (kind,) if kind else KINDS:
+        lines = _lines(name)
+        if lines is None:
             console.print(f"[bold]{name}[/]: need torch; pip install 'sightline\\[torch]'")
             continue
         table = Table("name", "what", title=name, title_justify="left", show_edge=False, box=None)
-        for entry in registry.values():
-            table.add_row(entry.name, escape(getattr(entry.facts, "title", "") or entry.summary))
+        for entry, line in lines.items():
+            table.add_row(entry, escape(line))
         console.print(table)
         console.print()
+
+
+def _lines(kind: str) -> Mapping[str, str] | None:
+    """Name -> one line on it; None where torch, which is not installed, is needed to know."""
+    if kind == "studies":
+        return STUDIES
+    homes: dict[str, Registry[Any]] = {"datasets": datasets, "metrics": metric_registry}
+    registry = homes.get(kind) or _torch_registry(kind)
+    if registry is None:
+        return None
+    return {entry.name: getattr(entry.facts, "title", "") or entry.summary for entry in registry.values()}
 
 
 def _torch_registry(name: str) -> Registry[Any] | None:
@@ -216,9 +231,9 @@ def write_data(spec: str, *, format: str, out: Path) -> None:
     Parameters
     ----------
     spec
-        Data set to write, for example phantom:200.
+        Data set to write, as NAME:PATH?option=value, for example phantom:200.
     format
-        chexpert, chexlocalize, rsna, siim, egd, reflacx, mimic, or folder.
+        Layout: chexpert, chexlocalize, rsna, siim, egd, reflacx, mimic or folder.
     out
         New or empty folder.
     """
@@ -231,7 +246,7 @@ def check_data(spec: str, *, images: bool = True) -> int:
     Parameters
     ----------
     spec
-        Data set to check.
+        Data set to check, as NAME:PATH?option=value.
     images
         Open every image, too.
 

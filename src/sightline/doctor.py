@@ -73,7 +73,7 @@ def doctor(*, data: tuple[str, ...] = ()) -> int:
     Parameters
     ----------
     data
-        Data sets to open and count; by default those in $SIGHTLINE_DATA, ./data, ~/data and /data.
+        Data sets to open and count, as NAME:PATH; by default those found in $SIGHTLINE_DATA, ./data, ~/data and /data.
     """
     console, bad = Console(), False
     parts = {

@@ -228,7 +228,7 @@ def check_text(run: Path, text: Path, *, models: tuple[str, ...] = ()) -> None:
     text
         File with the text, whoever wrote it.
     models
-        NAME=MODEL where the text calls a model otherwise than the run.
+        Names the text gives to models, as NAME=MODEL, where they differ from the run's.
     """
     from rich.console import Console
     from rich.markup import escape
@@ -267,17 +267,20 @@ def narrate_run(
     run
         Run folder of a pre-training study, with its report.
     url
-        Base of an endpoint that speaks OpenAI's chat completions, https://HOST/v1; without one, the template.
+        Base address of a vision-language model with OpenAI's chat-completions API, https://HOST/v1; without it,
+        sentences are written from the measurements.
     model
-        Its name there.
+        Name of the model at that address.
     with_facts
-        Give it the measurements beside the picture.
+        Give the model the measurements along with the figure.
     key
-        Environment variable that holds the key; it is written nowhere.
+        Environment variable that holds the API key; the key is written nowhere.
     timeout
-        Seconds for one attempt, of three.
-    price, cap
-        Of a thousand tokens, and what a call may cost at most.
+        Seconds for each of three attempts.
+    price
+        Price of a thousand tokens, in any currency.
+    cap
+        Most that one call may cost, in the same currency; a call that may cost more is not made.
     """
     opened = Run.open(run)
     facts = Facts(opened.table("facts"), opened.table("fact_differences"))

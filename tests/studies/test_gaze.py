@@ -107,7 +107,7 @@ def test_written_data_sets_serve_as_well(checkpoints: dict[str, str], tmp_path: 
     [
         ({"data": "phantom:16?size=96&gazed=0"}, "0 of 16 radiographs have gaze"),
         ({"data": "phantom:1?size=96"}, "fewer than two patients"),
-        ({"reader": "nobody"}, "nobody of that name"),
+        ({"reader": "nobody"}, "no reader with gaze has that name"),
         ({"rule": "best"}, "allowed: f1, youden"),
         ({"findings": "Rubbish"}, "Rubbish"),
     ],

@@ -65,18 +65,18 @@ def export(
     run
         Run folder.
     format
-        dicom-seg, dicom-pm, coco, nifti or npz.
+        Format: dicom-seg (segmentations), dicom-pm (parametric maps), coco, nifti or npz.
     out
-        Folder to write to; an export that was stopped goes on.
+        Folder to write to; an export that was stopped continues.
     sources
-        Whose maps, as MODEL/METHOD; all that the run holds by default.
+        Sources of the maps, as MODEL/METHOD; by default all in the run.
     findings
-        Comma-separated; all by default.
+        Findings, comma-separated; all by default.
     binarizer
-        Of masks, instead of the run's: otsu, above:T, top:FRACTION.
+        Rule that turns maps into masks, instead of the run's own: otsu, above:T or top:FRACTION.
     identify
-        Keep patients' names and the original images' identifiers. Without it, DICOM objects carry pseudonyms and lie on
-        a copy of the radiograph without its header.
+        Keep patients' names and the original images' identifiers. Without it, DICOM objects carry pseudonyms and refer
+        to a copy of the radiograph without its header.
     """
     opened = Run.open(run)
     writer = writers[format]

@@ -33,13 +33,13 @@ def mlflow(run: Path, *, experiment: str = "sightline", uri: str = "", link: str
     Parameters
     ----------
     run
-        Run folder. Logged again, it goes on in the same run of MLflow.
+        Run folder. Logged again, it updates the same MLflow run.
     experiment
-        Name of the experiment; made where there is none.
+        Name of the experiment; made if it is not there.
     uri
-        Of the tracking server or store, for example sqlite:///mlflow.db; MLFLOW_TRACKING_URI by default.
+        Address of the tracking server or store, for example sqlite:///mlflow.db; by default MLFLOW_TRACKING_URI.
     link
-        Where the run can be looked at, for its description; the report's path by default.
+        Address at which the run can be viewed, for its description; by default the path of its report.
     report
         Also send report.html, which shows example radiographs.
     """

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -20,11 +20,7 @@ from sightline.web.guard import address
 
 PORT = 8460
 TRIAL = Path("runs/readers")
-app = App(
-    name="readers",
-    help="Radiologists draw, point and rate in the browser, and become the human benchmark.",
-    default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
-)
+app = App(name="readers", group_commands="Commands")
 
 
 @app.default
@@ -34,9 +30,9 @@ def attempt(place: Path = TRIAL, *, port: int = PORT) -> None:
     Parameters
     ----------
     place
-        Folder of the study; made when it is not there.
+        Folder of the trial study; made if it is not there.
     port
-        Of the address.
+        Port of the trial study.
     """
     if not place.exists():
         make("phantom:12", place, tasks=("contour", "point"), title="Trial of a reader study")
@@ -67,23 +63,24 @@ def create(
     source
         Data set, as NAME:PATH, or a run folder.
     tasks
-        contour, point, look (clicks in the order of looking), rate and choice (maps of a run, blinded).
+        What readers do: contour, point, look (click in the order of looking), or rate and choice (blinded maps of a
+        run).
     out
         Folder of the study, or postgresql://USER@HOST/DATABASE.
     findings
-        Comma-separated; all by default.
+        Findings, comma-separated; all by default.
     cases
-        Radiographs to ask for, drawn by the seed; 0 asks for all.
+        Radiographs in the study, drawn at random; 0 takes all.
     absent
-        Cases without the finding, as a share of those with it, so that being asked says nothing.
+        Cases without the finding, as a share of those with it, so that a question does not give its answer away.
     repeats
-        Share of the cases that each reader gets a second time, far apart, for agreement with oneself.
+        Share of the cases that each reader sees twice, far apart, for intra-reader agreement.
     sources
-        Whose maps are judged; by default the models' of the run.
+        Whose maps are judged, as MODEL/METHOD; by default those of the run's models.
     seed
-        Of the draw, and of every reader's order.
+        Seed of the choice of cases and of each reader's order.
     title
-        What readers see at the top of their browser.
+        Title that readers see in their browser.
     """
     with make(source, out, tasks=tasks, findings=findings, cases=cases, absent=absent, repeats=repeats,
               sources=sources, seed=seed, title=title) as book:  # fmt: skip
@@ -95,18 +92,18 @@ def create(
 
 @app.command
 def invite(place: str, name: str, *, renew: bool = False, base: str = "") -> None:
-    """Invite a reader; prints the personal link, which cannot be shown again.
+    """Invite a reader: prints a personal link, which cannot be shown again.
 
     Parameters
     ----------
     place
         Folder or database of the study.
     name
-        What the reader will be called in tables and reports.
+        Name of the reader, as in tables and reports.
     renew
-        A new link for a reader who lost theirs; the old one ends.
+        Give a reader who lost the link a new one; the old one ends.
     base
-        Address under which readers reach the server; this machine's by default.
+        Address at which readers reach the server; by default this machine's.
     """
     with Book.open(place) as book:
         token = book.renew(name) if renew else enter(book, name)
@@ -115,14 +112,14 @@ def invite(place: str, name: str, *, renew: bool = False, base: str = "") -> Non
 
 @app.command
 def revoke(place: str, name: str) -> None:
-    """Shut a reader out, at once. What was said stays.
+    """Shut a reader out, at once. What the reader said stays.
 
     Parameters
     ----------
     place
         Folder or database of the study.
     name
-        Of the reader.
+        Name of the reader.
     """
     with Book.open(place) as book:
         book.revoke(name)
@@ -130,18 +127,18 @@ def revoke(place: str, name: str) -> None:
 
 @app.command
 def serve(place: str, *, host: str = "127.0.0.1", port: int = PORT, names: tuple[str, ...] = ()) -> None:
-    """Serve a study. Readers open their links; everyone else sees nothing.
+    """Serve a study in the browser. Readers open their links; everyone else sees nothing.
 
     Parameters
     ----------
     place
         Folder or database of the study.
     host
-        Address to listen on; beyond this machine, put a proxy with TLS in front.
+        Address to listen on; for readers on other machines, put a proxy with TLS in front.
     port
-        Of the address.
+        Port to listen on.
     names
-        Host names under which a proxy passes requests on.
+        Host names of that proxy, as readers see them.
     """
     _serve(place, host, port, names)
 
@@ -169,7 +166,7 @@ def _serve(place: str, host: str, port: int, names: Sequence[str], token: str = 
 
 @app.command
 def status(place: str) -> None:
-    """Who has read how much, and how long it took.
+    """Show who has read how much, and how long it took.
 
     Parameters
     ----------
@@ -197,14 +194,14 @@ def _progress(states: Sequence[State | None]) -> str:
 
 @app.command
 def export(place: str, *, format: Literal["chexlocalize", "coco", "csv"] = "chexlocalize", out: Path) -> None:
-    """Write what readers said. `DATA?readers=PLACE` opens it as a data set without this.
+    """Write the readers' answers to files. As marks of a data set, `DATA?readers=PLACE` reads them without this.
 
     Parameters
     ----------
     place
         Folder or database of the study.
     format
-        chexlocalize (annotations and points, which chexlocalize:DIR opens), coco, or csv (marks, cases, ratings).
+        chexlocalize (contours and points, which chexlocalize:DIR opens), coco, or csv (marks, cases, ratings).
     out
         New or empty folder.
     """
@@ -216,7 +213,7 @@ def export(place: str, *, format: Literal["chexlocalize", "coco", "csv"] = "chex
 
 @app.command
 def report(place: str, *, out: Path = Path("runs/agreement"), seed: int = 0) -> None:
-    """How far readers agree with the reference, with one another and with themselves, and how long they took.
+    """Report how far readers agree with the reference, with one another and with themselves, and how long they took.
 
     Parameters
     ----------
@@ -225,7 +222,7 @@ def report(place: str, *, out: Path = Path("runs/agreement"), seed: int = 0) -> 
     out
         Folder for report.html and its tables.
     seed
-        Of the resamples.
+        Seed of the bootstrap resamples.
     """
     from sightline.readers.report import report as write
 

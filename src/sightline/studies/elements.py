@@ -29,7 +29,7 @@ RECIPE: dict[str, Any] = {"batch": 16, "lr": 3e-3, "augmented": False}
 BUDGETS = (10, 30, 100, 300)
 """Marked films that element and detector are told by on the phantom; the last makes the localizers."""
 TOLD_EPOCHS = 7
-"""Of either, at every budget: a detector that learned for less than an element would seem to need more films."""
+"""Epochs of element and detector alike; fewer for one would make it seem to need more radiographs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,37 +67,43 @@ def gaze(
     Parameters
     ----------
     data
-        Data set with gaze, as NAME:PATH?option=value (egd:DIR, reflacx:DIR); the phantom when none is named.
+        Data set with gaze, as NAME:PATH?option=value (egd:DIR, reflacx:DIR); by default the phantom, which is
+        synthetic.
     model
-        Checkpoint or zoo spec; on the phantom, small networks are trained when none is named.
+        Checkpoint, or a model as NAME?option=value (`sightline list models`); on the phantom, small networks are
+        trained if none is named.
     taught
-        The same network taught by gaze: train classifier --model 'gaze:ARCH?by=cam&weight=10'.
+        Checkpoints of the same network taught by gaze: `train taught`, or `train classifier --model
+        'gaze:ARCH?by=cam&weight=10'`.
     shuffled
-        The same, taught by the gaze at other patients' films (--shuffle-gaze): what gaze must beat to have taught.
+        Checkpoints taught by the gaze at other patients' radiographs (`train classifier --shuffle-gaze`): the control
+        for `--taught`.
     methods
-        Saliency methods by name, options after '?'; by default the six of the published study.
+        Saliency methods, as NAME?option=value; by default the six of the published study.
     validation
-        Labeled data on which the cutoff of every finding is chosen; without it, 0.5 on the phantom's own.
+        Labeled data on which each finding's probability cutoff is chosen; without it the cutoff is 0.5, except for the
+        phantom's own networks.
     rule
-        f1 or youden: what the cutoff makes largest.
+        What the cutoff maximizes: F1 or Youden's index.
     reader
-        Whose gaze; the first of the data set by default.
+        Reader whose gaze is compared; the first of the data set by default.
     seconds
-        Stretch of the reading that counts, from the first fixation on; an end of 0 is that of the reading.
+        Start and end of the part of each reading that counts, in seconds from the first fixation; an end of 0 is the
+        end of the reading.
     pupil
-        Only fixations during which the pupil was seen.
+        Use only fixations during which the pupil was seen.
     images
-        Radiographs compared at most; accuracy is that of all of them.
+        Radiographs compared, at most; accuracy is that of all of them.
     findings
-        Comma-separated; by default those that the models and data share.
+        Findings, comma-separated; by default those that the models and the data share.
     protocol
-        published, corrected or both.
+        Protocol of scoring: published (as in the original code), corrected, or both.
     of
-        What is explained: logit or probability.
+        What is explained: the logit or the probability.
     out
         Run folder; the same command continues it.
     seed
-        Of training, draws and resamples.
+        Seed of training, random draws and bootstrap resamples.
     batch
         Images per pass; no result depends on it.
     device
@@ -138,7 +144,9 @@ def _reader(data: Dataset, reader: str) -> str:
     if not data.gaze_readers:
         raise DataError(f"{data.spec!r} has no gaze; data sets with gaze are egd:DIR, reflacx:DIR and phantom:N")
     if reader and reader not in data.gaze_readers:
-        raise DataError(f"reader={reader!r}: nobody of that name was followed; {', '.join(data.gaze_readers)}")
+        raise DataError(
+            f"reader={reader!r}: no reader with gaze has that name; allowed: {', '.join(data.gaze_readers)}"
+        )
     return reader or data.gaze_readers[0]
 
 

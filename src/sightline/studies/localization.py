@@ -68,45 +68,48 @@ def localization(
     Parameters
     ----------
     data
-        Data set with marks, as NAME:PATH?option=value; the phantom when none is named.
+        Data set with marks, as NAME:PATH?option=value; by default the phantom, which is synthetic.
     model
-        Checkpoints or zoo specs; on the phantom, a small network is trained when none is named.
+        Checkpoints, or models as NAME?option=value (`sightline list models`); on the phantom, a small network is
+        trained if none is named.
     methods
-        Saliency methods by name, options after '?'.
+        Saliency methods, as NAME?option=value; `sightline list methods` names them.
     controls
-        center, noise, edges, average-mask, and untrained (the first method on random weights).
+        Maps to compare with: center, noise, edges, average-mask, and untrained (the first method on random weights).
     metrics
-        Metrics by name; `sightline list` names them.
+        Metrics; `sightline list metrics` names them.
     findings
-        Comma-separated; by default those that model and data share.
+        Findings, comma-separated; by default those that the models and the data share.
     protocol
-        published, corrected or both.
+        Protocol of scoring: published (as in the original code), corrected, or both.
     binarizer
-        Instead of the protocol's: otsu, above:T, top:FRACTION.
+        Rule that turns maps into masks, instead of the protocol's own: otsu, above:T or top:FRACTION.
     smooth
-        Side of a box filter before Otsu's threshold: share of the height below 1, pixels from 1 on.
+        Side of a box filter before Otsu's threshold: a share of the height if below 1, else pixels; 0 for none.
     thresholds
-        Thresholds per finding tuned on other data: a run folder, or a CSV with threshold,task.
+        Thresholds per finding, tuned on other data: a run folder, or a CSV with columns threshold and task.
     cutoffs
-        Probability cutoffs per finding for the results on all images: a run folder, or a CSV with prob_threshold,task.
+        Probability cutoffs per finding, for the results on all images: a run folder, or a CSV with columns
+        prob_threshold and task.
     full
-        Also lay the maps of unmarked images, for the results on all images.
+        Include images without marks, for the results on all images.
     legacy_csv
-        Folder to write the files of the public CheXlocalize scripts to, one folder per source (published protocol).
+        Folder for files as the public CheXlocalize scripts write them, one folder per source (published protocol).
     of
-        What is explained: logit or probability.
+        What is explained: the logit or the probability.
     train
         Train a small network on this data set instead of naming a model.
     out
         Run folder; the same command continues it.
     seed
-        Of training, noise and resamples.
+        Seed of training, noise and bootstrap resamples.
     batch
         Images per pass; no result depends on it.
     device
         cpu or cuda.
     precision
-        bfloat16 computes with it the methods whose maps agree with float32 on the first images; run.json says which.
+        With bfloat16, methods whose maps agree with those of float32 on the first images are computed in it; run.json
+        says which.
     """
     options = {
         "data": data, "model": model, "methods": methods, "controls": controls, "metrics": metrics,

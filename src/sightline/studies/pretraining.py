@@ -93,40 +93,47 @@ def pretraining(
     Parameters
     ----------
     data
-        Data set to learn from, as NAME:PATH?option=value; the phantom when none is named.
+        Data set to train on, as NAME:PATH?option=value; by default the phantom, which is synthetic.
     test
-        Data set to compare on, whose patients are not in the other; never smaller with fewer labels.
+        Data set to test on, with other patients; all of it is used whatever the share of labels.
     inits
-        Beginnings as NAME=CHECKPOINT, of one architecture ('convirt=runs/pre/best.pt imagenet=resnet50.pt'); weights at
-        random are always among them. On the phantom, pre-training by reports and by images when none is named.
+        Initial weights, as NAME=CHECKPOINT, all of one architecture (convirt=runs/pre/best.pt imagenet=resnet50.pt);
+        random weights are always added. On the phantom, pre-training on reports and on images if none is named.
     arch
-        Zoo spec of the network that all begin from.
+        Architecture of every network, as NAME?option=value (`sightline list models`).
     learn
-        all (fine-tuning), head (linear evaluation) and layers (fine-tuning, more slowly the deeper a layer lies).
+        What learns: all (fine-tuning), head (linear evaluation), layers (fine-tuning with `--layer-decay`).
     fractions
-        Shares of the training patients, each part of the next, with every finding in its share.
+        Shares of the training patients, nested and stratified by finding.
     seeds
-        Trainings of each, with the same labels and order of batches for every beginning.
-    epochs, batch, lr
-        Of every training; 0 epochs takes the phantom's, or ten.
-    layer_decay, warm_up, patience
-        Of layers, the learning rate of each block as a share of the one above; steps in which the head learns alone;
-        validations without a better AUROC after which a training ends.
+        Trainings of each cell, with other seeds; labels and order of batches are alike for all initial weights.
+    epochs
+        Epochs of every training; 0 takes the phantom's own, or 10 on other data.
+    batch
+        Radiographs per training step; fewer where they would be more than a quarter of the training patients.
+    lr
+        Highest learning rate; it rises to it, then falls along a cosine.
+    layer_decay
+        For `--learn layers`: learning rate of each block as a share of that of the next block toward the head.
+    warm_up
+        Steps at the start in which the head learns alone; at most half of all.
+    patience
+        Stop a training after this many validations without a better AUROC; 0 never stops early.
     methods
-        Saliency methods, of the fine-tuned networks of the first seed.
+        Saliency methods, as NAME?option=value; they explain the fine-tuned networks of the first seed.
     words
-        joint.pt of a contrastive pre-training by reports, whose maps of the words for a finding are set beside those of
-        the classifiers; on the phantom, that of the study's own.
+        joint.pt of a contrastive pre-training on reports; its maps for a finding's name are compared with those of the
+        classifiers. On the phantom, the study's own.
     images
-        Radiographs explained at most.
+        Radiographs explained, at most.
     findings
-        Comma-separated; by default those that the two data sets share.
+        Findings, comma-separated; by default those that the two data sets share.
     protocol
-        published, corrected or both.
+        Protocol of scoring: published (as in the original code), corrected, or both.
     out
         Run folder; the same command continues it, cell by cell.
     seed
-        Of weights, shares and resamples.
+        Seed of random weights, shares of the labels and bootstrap resamples.
     device
         cpu or cuda.
     """

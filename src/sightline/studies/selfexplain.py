@@ -88,42 +88,42 @@ def selfexplain(
     Parameters
     ----------
     data
-        Data set with marks, as NAME:PATH?option=value; the phantom when none is named.
+        Data set with marks, as NAME:PATH?option=value; by default the phantom, which is synthetic.
     model
-        Checkpoint of the element, trained on labels: train classifier --model 'selfexplaining:ARCH?kind=gate'; on the
-        phantom, small networks of every kind are trained when none is named.
+        Checkpoint of a network with the self-explaining element, trained on labels: `train classifier --model
+        'selfexplaining:ARCH?kind=gate'`; on the phantom, all networks are trained if none is named.
     plain
-        The same backbone without it, trained alike.
+        Checkpoint of the same network without the element, trained alike.
     replicates
-        The element trained again with other seeds: are its maps repeatable?
+        Checkpoints of `--model` trained with other seeds: are its maps repeatable?
     others
-        The element on other architectures: are they reproducible?
+        Checkpoints of the element in other architectures: are its maps reproducible?
     localizers
-        Networks trained on marks: retinanet, unet, or 'selfexplaining:ARCH?learns=marks', the element supervised.
+        Networks trained on marks: retinanet, unet, or the element itself ('selfexplaining:ARCH?learns=marks').
     told
-        The element taught by marks of so many films, as 30=CHECKPOINT; the first point is --model, by none.
+        Elements trained with marks on N radiographs, as N=CHECKPOINT. N=0 is `--model`.
     detectors
-        A network trained on marks of so many films, likewise.
+        Detectors trained with marks on N radiographs, as N=CHECKPOINT.
     methods
-        Post-hoc methods, options after '?'; by default the eight of Arun et al.
+        Post-hoc saliency methods, as NAME?option=value; by default the eight of Arun et al.
     margin
-        AUROC that the element may cost: no worse means an interval above minus this.
+        Noninferiority margin in AUROC: the element is no worse if the interval of the difference lies above minus this.
     images
-        Radiographs explained at most; accuracy is that of all of them.
+        Radiographs explained, at most; accuracy is that of all of them.
     sheets
-        Cases on the sheets for readers, at most.
+        Cases on the blinded sheets for readers, at most.
     tried_on
-        Radiographs on which the network forgets and places are erased, at most.
+        Radiographs for the tests that randomize weights or erase parts of the image, at most.
     findings
-        Comma-separated; by default those that the models and data share.
+        Findings, comma-separated; by default those that the models and the data share.
     protocol
-        published, corrected or both.
+        Protocol of scoring: published (as in the original code), corrected, or both.
     of
-        What is explained: logit or probability.
+        What is explained: the logit or the probability.
     out
         Run folder; the same command continues it.
     seed
-        Of training, draws and resamples.
+        Seed of training, random draws and bootstrap resamples.
     batch
         Images per pass; no result depends on it.
     device

@@ -68,42 +68,45 @@ def trust(
     Parameters
     ----------
     data
-        Data set with marks, as NAME:PATH?option=value; the phantom when none is named.
+        Data set with marks, as NAME:PATH?option=value; by default the phantom, which is synthetic.
     model
-        Checkpoint or zoo spec; on the phantom, small networks of every kind are trained when none is named.
+        Checkpoint, or a model as NAME?option=value (`sightline list models`); on the phantom, all networks are trained
+        if none is named.
     replicates
-        The same architecture trained again with other seeds: are maps repeatable?
+        Checkpoints of the same architecture trained with other seeds: are maps repeatable?
     others
-        Other architectures: are maps reproducible?
+        Checkpoints of other architectures: are maps reproducible?
     shuffled
-        The same architecture trained on shuffled labels (`train classifier --shuffle-labels`): maps should differ.
+        Checkpoints trained on shuffled labels (`train classifier --shuffle-labels`): their maps should differ.
     localizers
-        Networks trained on marks (unet, retinanet): the ceiling. The first is compared with the others.
+        Networks trained on marks (unet, retinanet), as the ceiling; the first is compared with the others.
     methods
-        Saliency methods by name, options after '?'. The controls edges and noise show what the tests can tell.
+        Saliency methods, as NAME?option=value; the controls edges and noise show what the tests can detect.
     orders
-        top-down (from the logits to the image), bottom-up, independent.
+        Order of weight randomization: top-down (from the logits to the image), bottom-up, independent (one block at a
+        time).
     layers
-        Draw every layer by itself instead of block by block.
+        Randomize layer by layer instead of block by block.
     draws
-        How often the weights are drawn anew, from other seeds.
+        How often the weights are randomized, each time with another seed.
     smooth
-        While the network forgets, compare means of maps over so many noisy copies; 0: of the film itself.
+        During weight randomization, compare means of maps over this many noisy copies; 0 compares maps of the
+        radiograph itself.
     preferred
-        While the network forgets, explain under `published` the class that each network prefers, a finding present or
+        During weight randomization, explain under `published` the class that each network prefers, finding present or
         absent, as the published code does; costs up to twice as much. Otherwise, and under `corrected`, the finding.
     images
-        Radiographs compared at most.
+        Radiographs compared, at most.
     findings
-        Comma-separated; by default those that the models and data share.
+        Findings, comma-separated; by default those that the models and the data share.
     protocol
-        published, corrected or both.
+        Protocol of scoring: published (as in the original code), corrected, or both.
     of
-        What is explained: logit or probability.
+        What is explained: the logit or the probability.
     out
         Run folder; the same command continues it.
     seed
-        Of training, draws and resamples.
+        Seed of training, random draws and bootstrap resamples.
     batch
         Images per pass; no result depends on it.
     device

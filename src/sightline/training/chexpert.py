@@ -66,41 +66,44 @@ def train_chexpert(
     data
         Data set with labels; chexpert:DIR reads train.csv and valid.csv.
     out
-        Folder of the recipe; each run gets a folder POLICY-RUN below.
+        Folder of the ensemble; each run gets a folder POLICY-RUN in it.
     arch
-        Zoo spec without size, for example densenet121, resnet152, inception_v4.
+        Architecture without its size, for example densenet121, resnet152, inception_v4.
     policies
-        What uncertain labels count as: ignore, zeros, ones, 3-class (each trains its own runs).
+        What uncertain labels count as: ignore (unknown), zeros, ones, 3-class (a class of its own). Each policy has its
+        own runs.
     runs
-        Per policy, with different seeds.
-    epochs, batch
-        Of each run.
+        Runs per policy, with different seeds.
+    epochs
+        Passes over the training data in each run.
+    batch
+        Radiographs per training step.
     lr
         Learning rate of Adam; 0 takes the published one of the architecture, or 1e-4.
     validate
         Share of an epoch between validations.
     keep
-        Checkpoints kept per run: the best by mean AUROC of the five competition findings.
+        Checkpoints kept per run: the best by mean AUROC over the five competition findings.
     members
-        Checkpoints per finding in the ensemble, the best of all runs by its AUROC.
+        Checkpoints per finding in the ensemble: the best of all runs by that finding's AUROC.
     side
-        Input size.
+        Side of the input, in pixels.
     findings
-        Comma-separated; all of the data set by default.
+        Findings, comma-separated; all of the data set by default.
     start
-        Checkpoint file to start from (for example ImageNet weights); its last layer is left out where it does not fit.
+        Checkpoint to start from, for example ImageNet weights; its last layer is left out if it does not fit.
     val_share
-        Share of patients that validate where the data set has no validation split.
+        Share of the patients used for validation if the data set has no validation split.
     augmented
-        Turn, shift, zoom and expose images a little.
+        Rotate, shift and scale images and change their exposure, a little.
     precision
-        bfloat16 (mixed) or float32.
+        bfloat16 (mixed precision) or float32.
     device
         cpu or cuda.
     devices
-        How many train one network together.
+        Devices that train one network together.
     seed
-        Of the first run; run N of a policy has seed + N.
+        Seed of the first run; run N of a policy has seed + N.
     """
     _check(policies, runs, keep, members)
     opened = dataset(data)

@@ -38,24 +38,30 @@ def train(
     data
         Data set with labels, as NAME:PATH?option=value.
     out
-        Run folder; its best.pt is what `--model` takes.
+        Run folder; its best.pt is what `--model` of the studies takes.
     model
-        Zoo spec, for example small, densenet121?side=320, timm:resnet50; unet and retinanet learn from marks.
+        Architecture, for example small, densenet121?side=320, timm:resnet50; unet and retinanet learn from marks.
     findings
-        Comma-separated; all of the data set by default.
-    epochs, batch, lr, seed
-        Of the optimization.
+        Findings, comma-separated; all of the data set by default.
+    epochs
+        Passes over the training data.
+    batch
+        Radiographs per training step.
+    lr
+        Highest learning rate.
+    seed
+        Seed of initial weights, split of the patients and order of batches.
     schedule
-        Of the learning rate: cosine, constant, or plateau, which halves it after 3 validations without a lower loss and
-        ends after 10.
+        Schedule of the learning rate: cosine (rises, then falls), constant, or plateau, which halves it after 3
+        validations without a lower loss and stops after 10.
     fraction
-        Share of the training patients used.
+        Share of the training patients to use.
     uncertain
-        What uncertain labels become: ignore, zeros or ones.
+        What uncertain labels count as: ignore (unknown), zeros (absent) or ones (present).
     shuffle_labels
-        Give each radiograph the labels of another: what `trust --shuffled` compares with.
+        Give each radiograph the labels of another: the control that `trust --shuffled` takes.
     shuffle_gaze
-        Give each radiograph the gaze at another patient's: what `gaze --shuffled` compares with.
+        Give each radiograph the gaze at another patient's: the control that `gaze --shuffled` takes.
     device
         cpu or cuda.
     """
@@ -101,15 +107,26 @@ def train_taught(
     out
         Folder; its best.pt is what `gaze --taught` takes, its shuffled/best.pt what `gaze --shuffled` takes.
     model
-        Zoo spec of the network, for example densenet121?side=256.
+        Architecture, for example densenet121?side=256.
     by
-        What is compared with gaze: a decoder's map, the network's own Grad-CAM, or a gate on the features.
+        What is compared with gaze: the map of a decoder, the network's own Grad-CAM (cam), or a gate on the features.
     weights
-        Of the gaze term; the one with the best mean validation AUROC is kept.
+        Weights of the gaze loss to try; the one with the best mean validation AUROC is kept.
     findings
-        Comma-separated; all of the data set by default.
-    epochs, batch, lr, schedule, seed, uncertain
-        As in `train classifier`.
+        Findings, comma-separated; all of the data set by default.
+    epochs
+        Passes over the training data.
+    batch
+        Radiographs per training step.
+    lr
+        Highest learning rate.
+    schedule
+        Schedule of the learning rate: cosine (rises, then falls), constant, or plateau, which halves it after 3
+        validations without a lower loss and stops after 10.
+    seed
+        Seed of initial weights, split of the patients and order of batches.
+    uncertain
+        What uncertain labels count as: ignore (unknown), zeros (absent) or ones (present).
     device
         cpu or cuda.
     """
@@ -156,29 +173,35 @@ def train_contrastive(
     Parameters
     ----------
     data
-        Data set with reports, as mimic:DIR, openi:PATH or phantom:N; any for images alone.
+        Data set with reports, as mimic:DIR, openi:PATH or phantom:N; for `--by images`, any.
     out
-        Run folder; its best.pt is what `pretraining --inits NAME=` takes, or `train classifier --model ARCH:`; its
-        joint.pt, as contrastive:joint.pt, a model that finds what it is told in words.
+        Run folder. Its best.pt is what `pretraining --inits NAME=best.pt` and `train classifier --model ARCH:best.pt`
+        take; contrastive:joint.pt is a model that finds what is described in words.
     model
-        Zoo spec of the image encoder, for example torchvision:resnet50?side=224.
+        Architecture of the image encoder, for example torchvision:resnet50?side=224.
     by
-        reports (ConVIRT) or images (two views of one film).
+        What an image is paired with: its report (reports, ConVIRT) or a second view of itself (images).
     text
-        What reads reports: own, a small transformer trained on the spot, or an encoder of Hugging Face by name or
-        folder (ConVIRT: emilyalsentzer/Bio_ClinicalBERT).
+        Text encoder: own, a small transformer trained here, or one of Hugging Face by name or folder (in ConVIRT
+        emilyalsentzer/Bio_ClinicalBERT).
     frozen
-        First layers of that encoder which stay as they are, with its embeddings.
+        How many of the first layers of a Hugging Face encoder stay frozen; its embeddings always do.
     width
-        Of the space in which images and sentences meet; 512 in ConVIRT.
+        Dimension of the joint space of images and sentences; 512 in ConVIRT.
     findings
-        Comma-separated, for retrieval alone; all of the data set by default.
-    epochs, batch, lr, seed
-        Of the optimization; the other films of a batch are what an image is told apart from.
+        Findings on which retrieval is tested, comma-separated; all of the data set by default.
+    epochs
+        Passes over the training data.
+    batch
+        Radiographs per training step; each is contrasted with the others in its batch.
+    lr
+        Highest learning rate.
+    seed
+        Seed of initial weights, split of the patients and order of batches.
     precision
-        float32, or bfloat16 for the forward.
+        float32, or bfloat16 for the forward pass.
     devices
-        Processes that train, each with a device of its own (Lightning Fabric); the batch is shared out over them.
+        Processes that train together, each on its own device (Lightning Fabric); each takes a part of the batch.
     device
         cpu or cuda.
     """

@@ -76,10 +76,10 @@ def fit(
     named in run.json. AdamW with one cosine cycle, a constant rate, or one halved on plateaus of the validation loss
     (`loop.PATIENCE`); all random numbers keyed by (seed, epoch), on the device of the model.
 
-    learn: 'head' leaves the features as they are (linear evaluation); warm_up: steps, up to half of all, in
-    which the head learns alone;
-    layer_decay: the learning rate of each block as a share of that of the block above; patience: validations without
-    a better AUROC after which the training ends. stratified: a `fraction` holds every finding in its share, nested.
+    learn: 'head' leaves the features as they are (linear evaluation); warm_up: steps, up to half of all, in which the
+    head learns alone; layer_decay: the learning rate of each block as a share of that of the block above; patience:
+    validations without a better AUROC after which the training ends. stratified: a `fraction` holds every finding in
+    its share, nested.
 
     Validation, every `validate` of an epoch: AUROC per finding of the greatest probability among the views of each
     study, uncertain labels left out; its mean over the findings `select` (all by default) decides. keep: how many of

@@ -104,13 +104,13 @@ def view(
     run
         Run folder.
     export
-        Write a static site to this folder instead of serving; any web server can serve it.
+        Folder for a static site, written instead of serving; any web server can serve it.
     host
-        Address to listen on; any but this machine's own demands a token.
+        Address to listen on; any but this machine's own needs a token.
     port
-        0 takes 8400 or the next free one.
+        Port to listen on; 0 takes 8400 or the next free one.
     token
-        What a browser must show once; also read from SIGHTLINE_TOKEN.
+        Token that a browser must give once; also read from SIGHTLINE_TOKEN.
     open
         Open a browser window.
     """
