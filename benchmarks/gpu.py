@@ -14,8 +14,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import torch
 from captum.attr import IntegratedGradients, LayerGradCam, Occlusion, Saliency
@@ -27,6 +29,7 @@ from sightline.methods import Pass, run_method, target_indices
 from sightline.methods.precision import likeness
 from sightline.models import open_model
 from sightline.training.fit import fit
+from sightline.training.recipe import Precision, Recipe
 
 BATCH, SIDE, TIMED = 32, 320, 2
 SPECS = (
@@ -102,16 +105,16 @@ def main(device: str = "cuda") -> None:
 def whole(device: str) -> None:
     data = sl.dataset("phantom:256?size=320")
     with tempfile.TemporaryDirectory() as folder:
-        for precision in ("float32", "bfloat16"):
+        for precision in get_args(Precision):
             blank = open_model("densenet121?side=320", data.findings, seed=0)
             blank.net.to(device)
             out = Path(folder) / precision
             start = time.perf_counter()
-            fit(blank, data, out, epochs=1, batch=32, cache=Path(folder) / "films", precision=precision, workers=16)  # type: ignore[arg-type]
+            recipe, films = Recipe(epochs=1, precision=precision), Path(folder) / "films"
+            fit(blank, data, out, recipe, cache=films, workers=16)
             first = time.perf_counter() - start
             start = time.perf_counter()
-            fit(blank, data, out.with_suffix(".more"), epochs=4, batch=32, cache=Path(folder) / "films",
-                precision=precision, workers=16)  # type: ignore[arg-type]  # fmt: skip
+            fit(blank, data, out.with_suffix(".more"), replace(recipe, epochs=4), cache=films, workers=16)
             told = time.perf_counter() - start
             rate = 4 * len(data.radiographs) / told
             print(f"training in {precision}: first epoch {first:.1f} s with decoding, then {rate:.0f} films per second")

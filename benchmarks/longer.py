@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import sightline as sl
@@ -19,6 +20,7 @@ from sightline.store import Run
 from sightline.studies.elements import RECIPE, TRAINING
 from sightline.studies.selfexplain import FINDINGS, PHANTOM, selfexplain
 from sightline.training.fit import fit
+from sightline.training.recipe import Sample
 
 
 def reached(folder: Path) -> float:
@@ -33,8 +35,8 @@ def main(run: Path, out: Path, epochs: list[int]) -> None:
     plain = run / "training/plain"
     for count in epochs:
         plain = out / f"plain-{count}"
-        fit(sl.open_model("small", source.findings, seed=0), source, plain, epochs=count, seed=0, split_seed=0,
-            cache=run / "training/images", workers=os.cpu_count() or 1, **RECIPE)  # fmt: skip
+        fit(sl.open_model("small", source.findings, seed=0), source, plain, replace(RECIPE, epochs=count),
+            Sample(split_seed=0), cache=run / "training/images", workers=os.cpu_count() or 1)  # fmt: skip
         print(f"without it, {count} epochs: {reached(plain):.3f}", flush=True)
         if reached(plain) >= reached(element):
             break

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -36,7 +37,8 @@ def waiting() -> None:
             out = Path(folder) / str(depth)
             start = time.process_time()
             model = open_model("small?side=96", data.findings)
-            pretrain.pretrain(model, data, out, epochs=3, batch=16, cache=Path(folder) / "images")
+            recipe = replace(pretrain.CONTRASTIVE, epochs=3, batch=16)
+            pretrain.pretrain(model, data, out, recipe, cache=Path(folder) / "images")
             wait = Run.open(out).info["data_wait"]
             print(
                 f"{name}: steps wait {wait['share']:.1%} of {wait['seconds']:.1f} s; "

@@ -32,6 +32,7 @@ from sightline.stats.bootstrap import replicate, weights
 from sightline.stats.tables import differences
 from sightline.studies.gaze import gaze
 from sightline.training.fit import fit
+from sightline.training.recipe import Recipe
 
 TRAIN = "phantom:2600?start=100000&size=160"
 FIXED = ("Cardiomegaly", "Enlarged Cardiomediastinum", "Edema")
@@ -106,7 +107,8 @@ def shortcut(out: Path) -> bool:
     """A drain that is there whenever a lung lesion is: right for the wrong reason."""
     finding, option = "Lung Lesion", "shortcut=drain:Lung Lesion&correlation=1.0"
     blank = sl.open_model("small?side=160", [finding], seed=0)
-    fit(blank, sl.dataset(f"phantom:900?start=200000&size=160&{option}"), out / "cheat", epochs=9, batch=16, workers=2)
+    fit(blank, sl.dataset(f"phantom:900?start=200000&size=160&{option}"), out / "cheat", Recipe(epochs=9, batch=16),
+        workers=2)  # fmt: skip
     shared = {"model": (str(out / "cheat" / "best.pt"),), "methods": ("grad-cam",), "metrics": ("iou", "hit")}
     cheat = sl.localization(data=f"{TEST}&{option}", out=out / "cheat-run", controls=("center",), **shared)
     honest = sl.localization(data=TEST, out=out / "cheat-honest", controls=("center",), **shared)

@@ -16,6 +16,7 @@ import sightline as sl
 from sightline.commands import finish
 from sightline.core import NAN, Dataset
 from sightline.training.fit import fit
+from sightline.training.recipe import Recipe
 
 OPACITY = ("Pneumonia", "Infiltration", "Consolidation", "Edema")
 
@@ -40,7 +41,7 @@ def main(root: Path, out: Path) -> None:
     training = as_pneumonia(nih, shared)
     print(f"{len(shared)} patients are in both; {len(training.radiographs)} of {len(nih.radiographs)} images train")
     start = sl.open_model("small?side=160", training.findings, seed=0)
-    fit(start, training, out / "training", epochs=12, seed=0, workers=2)
+    fit(start, training, out / "training", Recipe(epochs=12), workers=2)
     run = sl.localization(
         data=f"rsna:{root / 'rsna_nih'}",
         model=(str(out / "training" / "best.pt"),),

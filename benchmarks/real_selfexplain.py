@@ -28,8 +28,9 @@ from sightline.studies.elements import supervised
 from sightline.studies.selfexplain import selfexplain
 from sightline.training.fit import fit
 from sightline.training.labels import marks_of
+from sightline.training.recipe import Recipe, Sample
 
-SEEDS, EPOCHS = (0, 1, 2), 10
+SEEDS = (0, 1, 2)
 KINDS = ("gate", "lse")
 BUDGETS = (5, 10, 20)
 METHODS = ("grad-cam", "gradient", "smoothgrad-squared?samples=8", "integrated-gradients?nodes=8",
@@ -43,20 +44,18 @@ class Trainer:
     def __init__(self, out: Path, device: str) -> None:
         self.out, self.device, self.workers = out, device, os.cpu_count() or 1
 
-    def __call__(self, name: str, start: str | Model, data: Dataset, seed: int, epochs: int, **habits: object) -> str:
-        model = sl.open_model(start, FINDING, seed=seed) if isinstance(start, str) else start
+    def __call__(self, name: str, start: str | Model, data: Dataset, recipe: Recipe) -> str:
+        model = sl.open_model(start, FINDING, seed=recipe.seed) if isinstance(start, str) else start
         model.net.to(self.device)
         fit(
             model,
             data,
             self.out / name,
-            epochs=epochs,
-            seed=seed,
-            split_seed=0,
+            recipe,
+            Sample(split_seed=0),
             workers=self.workers,
             cache=self.out / "images" / data.name,
-            **habits,
-        )  # type: ignore[arg-type]
+        )
         return str(self.out / name / "best.pt")
 
 
@@ -72,17 +71,17 @@ def main(root: Path, out: Path, device: str) -> None:
     train = Trainer(out, device)
     every = sum(r.labels["Pneumonia"] == 1 for r in boxed.radiographs if r.split == "train")
     films = [*(b for b in BUDGETS if b < every), every]
-    detectors = {k: train(f"unet-{k}", "unet", marks_of(boxed, k, 0), 0, 40, batch=8) for k in films}
-    retinanet = train("retinanet", "retinanet", boxed, 2, 60, batch=8)
-    plain = {seed: train(f"plain-{seed}", "small", training, seed, EPOCHS) for seed in SEEDS}
+    detectors = {k: train(f"unet-{k}", "unet", marks_of(boxed, k, 0), Recipe(epochs=40, batch=8)) for k in films}
+    retinanet = train("retinanet", "retinanet", boxed, Recipe(epochs=60, batch=8, seed=2))
+    plain = {seed: train(f"plain-{seed}", "small", training, Recipe(seed=seed)) for seed in SEEDS}
     runs = {}
     for kind in KINDS:
         made = {
-            s: train(f"{kind}-{s}", f"selfexplaining:small?kind={kind}&sparsity=0.1", training, s, EPOCHS)
+            s: train(f"{kind}-{s}", f"selfexplaining:small?kind={kind}&sparsity=0.1", training, Recipe(seed=s))
             for s in SEEDS
         }
-        told = {k: train(f"{kind}-told-{k}", supervised(sl.open_model(made[0])), marks_of(boxed, k, 0), 0, 20, batch=8,
-                         lr=1e-3) for k in films}  # fmt: skip
+        told = {k: train(f"{kind}-told-{k}", supervised(sl.open_model(made[0])), marks_of(boxed, k, 0),
+                         Recipe(epochs=20, batch=8, lr=1e-3)) for k in films}  # fmt: skip
         for seed in SEEDS:
             first = seed == SEEDS[0]
             runs[kind, seed] = selfexplain(

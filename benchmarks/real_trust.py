@@ -22,6 +22,7 @@ from sightline.memory import keep_freed_memory
 from sightline.studies.trust import trust
 from sightline.training.fit import fit
 from sightline.training.labels import dealt_anew
+from sightline.training.recipe import Recipe, Sample
 
 NETS = {"first": ("small", 0), "again": ("small", 1), "third": ("small", 2), "other": ("timm:resnet18?side=160", 0),
         "shuffled": ("small", 3)}  # fmt: skip
@@ -46,26 +47,12 @@ def networks(training: Dataset, marked: Dataset, out: Path) -> dict[str, str]:
     found = {}
     for name, (spec, seed) in NETS.items():
         data = dealt_anew(training, seed) if name == "shuffled" else training
-        fit(
-            sl.open_model(spec, ("Pneumonia",), seed=seed),
-            data,
-            out / name,
-            epochs=12,
-            seed=seed,
-            split_seed=0,
-            workers=2,
-        )
+        blank = sl.open_model(spec, ("Pneumonia",), seed=seed)
+        fit(blank, data, out / name, Recipe(epochs=12, seed=seed), Sample(split_seed=0), workers=2)
         found[name] = str(out / name / "best.pt")
     for name, (spec, seed, epochs) in MARKED.items():
-        fit(
-            sl.open_model(spec, ("Pneumonia",), seed=seed),
-            marked,
-            out / name,
-            epochs=epochs,
-            batch=8,
-            seed=seed,
-            workers=2,
-        )
+        blank = sl.open_model(spec, ("Pneumonia",), seed=seed)
+        fit(blank, marked, out / name, Recipe(epochs=epochs, batch=8, seed=seed), workers=2)
         found[name] = str(out / name / "best.pt")
     return found
 

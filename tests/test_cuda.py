@@ -16,7 +16,8 @@ from sightline.methods import Pass, methods, run_method, target_indices
 from sightline.methods.precision import agreements, likeness
 from sightline.models import Model, open_model, state_hash
 from sightline.training.fit import fit
-from sightline.training.pretrain import pretrain
+from sightline.training.pretrain import CONTRASTIVE, By, pretrain
+from sightline.training.recipe import Recipe
 
 sys.path.append(str(Path(__file__).parent / "methods"))
 from networks import FAST, batch, model_for
@@ -112,7 +113,7 @@ def test_networks_learn_there_and_answer_here(spec: str, tmp_path: Path) -> None
     data = sl.dataset("phantom:32?size=64")
     start = open_model(spec, data.findings, seed=1)
     before = state_hash(start.net)
-    trained = fit(moved(start), data, tmp_path / "run", epochs=1, batch=8, seed=1)
+    trained = fit(moved(start), data, tmp_path / "run", Recipe(epochs=1, batch=8, seed=1))
     assert trained.device.type == "cuda" and state_hash(trained.net) != before
     again = open_model(str(tmp_path / "run" / "best.pt"))
     x, _ = again.prepare(data.radiographs[0].read())
@@ -124,9 +125,9 @@ def test_networks_learn_there_and_answer_here(spec: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("by", ["reports", "images"])
-def test_pre_training_runs_there(by: str, tmp_path: Path) -> None:
+def test_pre_training_runs_there(by: By, tmp_path: Path) -> None:
     data = sl.dataset("phantom:40?size=64")
     start = moved(open_model("small?side=64&width=8", data.findings))
-    pretrain(start, data, tmp_path / "run", by=by, epochs=1, batch=8)  # type: ignore[arg-type]
+    pretrain(start, data, tmp_path / "run", replace(CONTRASTIVE, epochs=1, batch=8), by=by)
     history = sl.Run.open(tmp_path / "run").info["history"]
     assert np.isfinite(history[-1]["loss"])

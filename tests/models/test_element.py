@@ -20,6 +20,7 @@ from sightline.models.element import TrainableSaliency, Way
 from sightline.models.losses import masked_loss, places_loss
 from sightline.models.pools import POOLS
 from sightline.training.fit import fit
+from sightline.training.recipe import Recipe
 
 FINDINGS = ["Edema", "Pneumonia", "Cardiomegaly"]
 LABELS = torch.tensor([[1, 0, torch.nan], [0, 0, 0], [1, 1, 0], [0, 1, 1]])
@@ -118,7 +119,7 @@ def test_a_data_set_without_gaze_teaches_none(tmp_path: Path) -> None:
     assert all(data.marks(r.id, "gaze", data.gaze_readers[0]) is None for r in data.radiographs)
     m = open_model("gaze:small?by=cam&side=64", data.findings)
     with pytest.raises(SightlineError, match="has no gaze"):
-        fit(m, replace(data, gaze_readers=()), tmp_path / "run", epochs=1, batch=2)
+        fit(m, replace(data, gaze_readers=()), tmp_path / "run", Recipe(epochs=1, batch=2))
 
 
 ELEMENTS = ("kind=gate", "kind=gate&per=image", "kind=lse", "kind=noisy-or", "kind=pcam", "kind=wildcat", "kind=mask")

@@ -11,6 +11,7 @@ import torch
 import sightline as sl
 from sightline.core import DataError, SightlineError
 from sightline.training.fit import fit
+from sightline.training.recipe import Recipe, Sample
 
 KINDS = ("unet", "retinanet")
 
@@ -81,7 +82,7 @@ def test_boxes_surround_the_connected_parts_of_marks() -> None:
 def test_fit_learns_from_marks_and_opens_again(kind: str, tmp_path: Path) -> None:
     data = sl.dataset("phantom:16?size=64")
     model = sl.open_model(f"{kind}?side=64&width=8", data.findings, seed=1)
-    done = fit(model, data, tmp_path / "run", epochs=1, batch=4, val_share=0.25)
+    done = fit(model, data, tmp_path / "run", Recipe(epochs=1, batch=4), Sample(val_share=0.25))
     again = sl.open_model(str(tmp_path / "run/best.pt"))
     x = torch.randn(1, 1, 64, 64)
     assert torch.equal(*(sl.saliency(m, x, None, ["own"])["own"] for m in (done, again)))
@@ -100,4 +101,4 @@ def test_what_cannot_learn_is_refused(tmp_path: Path) -> None:
     data = sl.dataset("phantom:8?size=64")
     model = sl.open_model("unet?side=64&width=8", ["Fracture"])
     with pytest.raises(DataError, match=r"marks none of Fracture|no training radiograph has a known label"):
-        fit(model, data, tmp_path / "run", epochs=1, batch=4)
+        fit(model, data, tmp_path / "run", Recipe(epochs=1, batch=4))

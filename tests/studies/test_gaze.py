@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -141,7 +142,7 @@ def _without_gaze(tmp_path: Path) -> str:
 def test_on_the_phantom_networks_are_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gazers, "TRAINING", "phantom:40?start=100000&size=64")
     monkeypatch.setattr(gazers, "WEIGHTS", (1.0, 5.0))
-    monkeypatch.setattr(gazers, "EPOCHS", 1)
+    monkeypatch.setattr(gazers, "RECIPE", replace(gazers.RECIPE, epochs=1))
     team, told = gazers.trained(tmp_path, 0, "cpu")
     assert [m.name for m in team.everyone] == ["labels", "gaze", "shuffled-gaze"]
     assert told["chosen"] in (1.0, 5.0) and set(told["weights"]) == {"1", "5"}

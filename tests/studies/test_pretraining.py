@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ SMALL = {"data": DATA, "test": TEST, "arch": "small?side=48&width=8", "fractions
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("pretraining") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(beginnings, "PRETRAINING", {"epochs": 1, "batch": 8, "lr": 2e-3})
+        patch.setattr(beginnings, "PRETRAINING", replace(beginnings.PRETRAINING, epochs=1, batch=8))
         pretraining(**SMALL, out=out)  # type: ignore[arg-type]
     return out
 
@@ -118,7 +119,7 @@ def test_the_report_shows_curves_tables_and_what_was_published(finished: Path) -
 def test_the_same_command_continues(finished: Path) -> None:
     before = (finished / "tables" / "curves.parquet").read_bytes()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(beginnings, "PRETRAINING", {"epochs": 1, "batch": 8, "lr": 2e-3})
+        patch.setattr(beginnings, "PRETRAINING", replace(beginnings.PRETRAINING, epochs=1, batch=8))
         pretraining(**SMALL, out=finished)  # type: ignore[arg-type]
     assert (finished / "tables" / "curves.parquet").read_bytes() == before
 

@@ -172,5 +172,6 @@ def test_a_list_of_foreign_checkpoints_needs_their_architecture(tmp_path: Path) 
 def test_policies_and_models_must_fit(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="policies"):
         train_chexpert(out=tmp_path, **{**SMALL, "policies": ("maybe",)})
+    sample = chexpert.Sample(uncertain="3-class")
     with pytest.raises(SightlineError, match="do not fit"):
-        chexpert.fit(open_model("small?side=32", ["Edema"]), dataset("phantom:8"), tmp_path / "a", uncertain="3-class")
+        chexpert.fit(open_model("small?side=32", ["Edema"]), dataset("phantom:8"), tmp_path / "a", sample=sample)

@@ -17,16 +17,17 @@ from sightline.store import Run
 from sightline.training.fit import fit
 from sightline.training.labels import films_of, marks_of
 from sightline.training.marks import UNKNOWN, gridded
+from sightline.training.recipe import Recipe, Sample
 
 DATA = "phantom:24?size=64"
-HABITS = {"epochs": 2, "batch": 4, "val_share": 0.2, "augmented": False}
+RECIPE, SAMPLE = Recipe(epochs=2, batch=4, augmented=False), Sample(val_share=0.2)
 
 
 def test_labels_alone_train_it_and_a_kill_changes_nothing(tmp_path: Path) -> None:
     data = sl.dataset(DATA)
     start = open_model("selfexplaining:small?kind=gate&sparsity=0.1&variation=0.1&side=64", data.findings)
-    whole = fit(start, data, tmp_path / "whole", **HABITS)  # type: ignore[arg-type]
-    fit(start, data, tmp_path / "again", **HABITS)  # type: ignore[arg-type]
+    whole = fit(start, data, tmp_path / "whole", RECIPE, SAMPLE)
+    fit(start, data, tmp_path / "again", RECIPE, SAMPLE)
     opened = sl.open_model(str(tmp_path / "again" / "best.pt"))
     for a, b in zip(whole.net.state_dict().values(), opened.net.state_dict().values(), strict=True):
         assert torch.equal(a, b)
@@ -40,7 +41,7 @@ def test_a_collapsed_gate_is_told_and_training_goes_on(tmp_path: Path, capsys: p
     with torch.no_grad():
         start.net.look.gate.weight.zero_()
         start.net.look.gate.bias.fill_(40)
-    fit(start, data, tmp_path / "run", **HABITS)  # type: ignore[arg-type]
+    fit(start, data, tmp_path / "run", RECIPE, SAMPLE)
     info = Run.open(tmp_path / "run").info
     assert info["collapsed"] == "all ones" and [h["collapsed"] for h in info["history"]] == ["all ones"] * 2
     assert "maps all ones" in capsys.readouterr().err
@@ -48,7 +49,7 @@ def test_a_collapsed_gate_is_told_and_training_goes_on(tmp_path: Path, capsys: p
 
 def test_a_plain_network_has_no_maps_to_collapse(tmp_path: Path) -> None:
     data = sl.dataset(DATA)
-    fit(open_model("small?side=64", data.findings), data, tmp_path / "run", **HABITS)  # type: ignore[arg-type]
+    fit(open_model("small?side=64", data.findings), data, tmp_path / "run", RECIPE, SAMPLE)
     info = Run.open(tmp_path / "run").info
     assert "collapsed" not in info and "collapsed" not in info["history"][0]
 
@@ -59,9 +60,9 @@ def test_labels_of_one_class_only_are_refused_or_named(tmp_path: Path) -> None:
     alike = tuple(replace(r, labels={**r.labels, finding: 1.0}) for r in data.radiographs)
     start = open_model("selfexplaining:small?kind=lse&side=64", [finding])
     with pytest.raises(DataError, match="labels of one class only"):
-        fit(start, replace(data, radiographs=alike), tmp_path / "one", **HABITS)  # type: ignore[arg-type]
+        fit(start, replace(data, radiographs=alike), tmp_path / "one", RECIPE, SAMPLE)
     start = open_model("selfexplaining:small?kind=lse&side=64", [finding, data.findings[1]])
-    fit(start, replace(data, radiographs=alike), tmp_path / "two", **HABITS)  # type: ignore[arg-type]
+    fit(start, replace(data, radiographs=alike), tmp_path / "two", RECIPE, SAMPLE)
     assert finding in Run.open(tmp_path / "two").info["one_class"]
 
 
@@ -90,7 +91,7 @@ def test_what_it_learns_from_is_known_where_labels_or_marks_tell(tmp_path: Path)
                 assert (cells == 0).all()
             elif some.marks(r.id, f, data.truth) is None:
                 assert (cells == UNKNOWN).all()
-    whole = fit(model, some, tmp_path / "run", **HABITS)  # type: ignore[arg-type]
+    whole = fit(model, some, tmp_path / "run", RECIPE, SAMPLE)
     assert whole.training is not None and "marks of 3 films" in whole.training.data
 
 

@@ -21,8 +21,11 @@ from sightline.core import DataError, Dataset, Radiograph, RunError, SightlineEr
 from sightline.methods import saliency
 from sightline.models import Model, open_model, state_hash
 from sightline.models.losses import masked_loss
-from sightline.training import fit
+from sightline.store import Run
+from sightline.training import Recipe, Sample, fit
 from sightline.training.labels import label_matrix
+
+BRIEF = Recipe(epochs=1, batch=8)
 
 
 def small(findings: tuple[str, ...] = FINDINGS) -> Model:
@@ -36,7 +39,7 @@ def history(out: Path) -> list[dict[str, float]]:
 def test_it_learns_and_its_checkpoint_opens_alone(tmp_path: Path) -> None:
     data, start = blobs(160), small()
     before = state_hash(start.net)
-    model = fit(start, data, tmp_path / "run", epochs=6, batch=16, lr=5e-3)
+    model = fit(start, data, tmp_path / "run", Recipe(epochs=6, batch=16, lr=5e-3))
     assert state_hash(start.net) == before
     assert model.training is not None and model.training.val_auroc is not None
     assert model.training.val_auroc > 0.9
@@ -53,7 +56,7 @@ def test_it_learns_and_its_checkpoint_opens_alone(tmp_path: Path) -> None:
 def test_the_seed_decides_everything(tmp_path: Path) -> None:
     data = blobs(64)
     weights = [
-        state_hash(fit(small(), data, tmp_path / name, epochs=2, batch=16, seed=seed).net)
+        state_hash(fit(small(), data, tmp_path / name, Recipe(epochs=2, batch=16, seed=seed)).net)
         for name, seed in (("a", 0), ("b", 0), ("c", 1))
     ]
     assert weights[0] == weights[1] != weights[2]
@@ -83,11 +86,28 @@ def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path: Path) 
 
 def test_a_folder_of_another_training_is_refused(tmp_path: Path) -> None:
     data = blobs(32)
-    fit(small(), data, tmp_path / "run", epochs=1, batch=8)
+    fit(small(), data, tmp_path / "run", BRIEF)
     with pytest.raises(RunError, match="epochs was 1, now 2"):
-        fit(small(), data, tmp_path / "run", epochs=2, batch=8)
+        fit(small(), data, tmp_path / "run", replace(BRIEF, epochs=2))
     with pytest.raises(RunError, match="initial was"):
-        fit(open_model("small?side=32&width=8", FINDINGS, seed=1), data, tmp_path / "run", epochs=1, batch=8)
+        fit(open_model("small?side=32&width=8", FINDINGS, seed=1), data, tmp_path / "run", BRIEF)
+
+
+def test_a_folder_begun_before_there_were_recipes_goes_on(tmp_path: Path) -> None:
+    """Its options stand side by side in run.json, with the findings and the seed of the split written out."""
+    options = {
+        "epochs": 1, "batch": 8, "lr": 3e-3, "weight_decay": 0.01, "schedule": "cosine", "seed": 3, "augmented": False,
+        "precision": "float32", "validate": 1.0, "keep": 0, "select": list(FINDINGS), "learn": "all", "warm_up": 0,
+        "layer_decay": 1.0, "patience": 0, "data": "blobs:32", "fraction": 0.5, "val_share": 0.15,
+        "uncertain": "ignore", "blank": "ignore", "split_seed": 3, "stratified": False, "devices": 1,
+        "model": "small", "initial": state_hash(small().net),
+    }  # fmt: skip
+    recipe, sample = replace(BRIEF, seed=3, augmented=False), Sample(fraction=0.5)
+    Run.start(tmp_path / "old", "fit", options)
+    for name in ("old", "new"):
+        fit(small(), blobs(32), tmp_path / name, recipe, sample)
+    assert list(Run.open(tmp_path / "new").info["options"].items()) == list(options.items())
+    assert len(history(tmp_path / "old")) == 1 and history(tmp_path / "old") == history(tmp_path / "new")
 
 
 def changed(data: Dataset, index: int, **fields: object) -> Dataset:
@@ -100,7 +120,7 @@ def test_an_unreadable_image_is_left_out_and_named(tmp_path: Path) -> None:
     def broken() -> np.ndarray:
         raise DataError("scan.png is truncated")
 
-    fit(small(), changed(blobs(32), 3, read=broken), tmp_path / "run", epochs=1, batch=8)
+    fit(small(), changed(blobs(32), 3, read=broken), tmp_path / "run", BRIEF)
     facts = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))
     assert facts["unreadable"] == ["r3: scan.png is truncated"]
 
@@ -108,17 +128,16 @@ def test_an_unreadable_image_is_left_out_and_named(tmp_path: Path) -> None:
 def test_a_patient_in_two_splits_is_refused(tmp_path: Path) -> None:
     data = changed(changed(blobs(8), 2, split="train"), 3, split="val")
     with pytest.raises(DataError, match=r"patient 'p1' is in two splits: 'train' \(radiograph 'r2'\) and 'val'"):
-        fit(small(), data, tmp_path / "run", epochs=1, batch=4)
+        fit(small(), data, tmp_path / "run", replace(BRIEF, batch=4))
 
 
 def test_wrong_labels_and_arguments(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'r1' has the label 0\.5 for 'Pneumothorax'"):
-        fit(small(), changed(blobs(8), 1, labels={"Pneumothorax": 0.5}), tmp_path / "a", epochs=1, batch=4)
+        fit(small(), changed(blobs(8), 1, labels={"Pneumothorax": 0.5}), tmp_path / "a", replace(BRIEF, batch=4))
     with pytest.raises(DataError, match="no training radiograph has a known label for 'Edema'"):
-        fit(small((*FINDINGS, "Edema")), blobs(8), tmp_path / "b", epochs=1, batch=4)
-    for wrong in ({"epochs": 0}, {"batch": 1}, {"fraction": 0}, {"val_share": 1}, {"uncertain": "maybe"}):
-        with pytest.raises(SightlineError, match="allowed"):
-            fit(small(), blobs(8), tmp_path / "c", **wrong)  # type: ignore[arg-type]
+        fit(small((*FINDINGS, "Edema")), blobs(8), tmp_path / "b", replace(BRIEF, batch=4))
+    with pytest.raises(SightlineError, match=r"'3-class' and 'small' do not fit; allowed: .*three-class:ARCH"):
+        fit(small(), blobs(8), tmp_path / "c", sample=Sample(uncertain="3-class"))
 
 
 def test_training_on_uncertain_and_unknown_labels() -> None:
@@ -148,7 +167,7 @@ def test_a_network_that_diverges_says_so(tmp_path: Path) -> None:
     with torch.no_grad():
         model.net.head.bias.fill_(torch.inf)
     with pytest.raises(SightlineError, match="no longer finite"):
-        fit(model, blobs(32), tmp_path / "run", epochs=1, batch=8)
+        fit(model, blobs(32), tmp_path / "run", BRIEF)
 
 
 def test_dropout_is_keyed_by_the_seed_too(tmp_path: Path) -> None:
@@ -162,5 +181,5 @@ def test_dropout_is_keyed_by_the_seed_too(tmp_path: Path) -> None:
     hashes = []
     for name in "ab":
         torch.manual_seed(len(hashes))
-        hashes.append(state_hash(fit(model, blobs(32), tmp_path / name, epochs=1, batch=8).net))
+        hashes.append(state_hash(fit(model, blobs(32), tmp_path / name, BRIEF).net))
     assert hashes[0] == hashes[1]

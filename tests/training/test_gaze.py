@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from sightline.training.fit import fit
 from sightline.training.labels import films_of, gaze_dealt_anew
 from sightline.training.loop import GIVE_UP, cross_entropy, plateaus, rate
 from sightline.training.marks import UNKNOWN, gridded
+from sightline.training.recipe import Recipe, Sample
 
 DATA = "phantom:16?size=64&gazed=0.6"
 
@@ -80,9 +80,9 @@ def test_gaze_dealt_anew_is_another_patients(tmp_path: Path) -> None:
 def test_mixed_batches_train_and_continue_alike(tmp_path: Path, by: str) -> None:
     data = sl.dataset(DATA)
     start = open_model(f"gaze:small?by={by}&weight=5&side=64", data.findings)
-    habits = {"epochs": 2, "batch": 4, "seed": 1, "val_share": 0.2}
-    whole = fit(start, data, tmp_path / "whole", **habits)  # type: ignore[arg-type]
-    again = fit(start, data, tmp_path / "again", **habits)  # type: ignore[arg-type]
+    recipe, sample = Recipe(epochs=2, batch=4, seed=1), Sample(val_share=0.2)
+    whole = fit(start, data, tmp_path / "whole", recipe, sample)
+    again = fit(start, data, tmp_path / "again", recipe, sample)
     for a, b in zip(whole.net.state_dict().values(), again.net.state_dict().values(), strict=True):
         assert torch.equal(a, b)
     opened = sl.open_model(str(tmp_path / "whole" / "best.pt"))
@@ -94,7 +94,7 @@ def test_mixed_batches_train_and_continue_alike(tmp_path: Path, by: str) -> None
 def test_teaching_moves_the_estimate_towards_gaze(tmp_path: Path) -> None:
     data = sl.dataset("phantom:24?size=64")
     start = open_model("gaze:small?by=decoder&weight=50&side=64", data.findings)
-    done = fit(start, data, tmp_path / "run", epochs=12, batch=4, augmented=False, lr=1e-2)
+    done = fit(start, data, tmp_path / "run", Recipe(epochs=12, batch=4, augmented=False, lr=1e-2))
     truth = torch.from_numpy(planes(tmp_path / "marks", data, start.arch)[:, 0] / 100).float()
     x = torch.stack([start.prepare(r.read())[0] for r in data.radiographs])
     errors = [float(((replace(m).net.eval().maps(x)[:, 0] - truth) ** 2).mean()) for m in (start, done)]
@@ -104,15 +104,15 @@ def test_teaching_moves_the_estimate_towards_gaze(tmp_path: Path) -> None:
 def test_the_rate_is_halved_on_plateaus_and_the_training_ends_on_a_long_one(tmp_path: Path) -> None:
     data = sl.dataset("phantom:40?size=64")
     start = open_model("small?side=64&width=4", data.findings)
-    habits = {"batch": 8, "lr": 1e-9, "schedule": "plateau", "augmented": False}  # batch norm alone moves the loss
-    fit(start, data, tmp_path / "run", epochs=60, **habits)  # type: ignore[arg-type]
+    recipe = Recipe(epochs=60, batch=8, lr=1e-9, schedule="plateau", augmented=False)  # batch norm alone moves the loss
+    fit(start, data, tmp_path / "run", recipe)
     history = Run.open(tmp_path / "run").info["history"]
     losses = [h["val_loss"] for h in history]
     assert plateaus(losses)[1] == GIVE_UP and len(losses) < 60
     best = int(np.argmin(losses))
     assert len(losses) == best + 1 + GIVE_UP
-    recipe = SimpleNamespace(schedule="plateau", lr=0.8)
-    assert [rate(recipe, 0.5, k) for k in range(3)] == [0.8, 0.4, 0.2]  # type: ignore[arg-type]
+    recipe = Recipe(schedule="plateau", lr=0.8)
+    assert [rate(recipe, 0.5, k) for k in range(3)] == [0.8, 0.4, 0.2]
 
 
 def test_the_validation_loss_is_the_cross_entropy_of_known_labels() -> None:

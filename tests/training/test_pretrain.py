@@ -27,8 +27,9 @@ from sightline.studies.trust import trust
 from sightline.training import loop
 from sightline.training import pretrain as training
 from sightline.training.fit import fit
-from sightline.training.loop import Recipe, groups
-from sightline.training.pretrain import pretrain
+from sightline.training.loop import groups
+from sightline.training.pretrain import CONTRASTIVE, By, pretrain
+from sightline.training.recipe import Recipe
 from sightline.training.split import split_by_patient, spread
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
@@ -36,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from test_hub import tiny_bert
 
 DATA = "phantom:40?size=64"
+BRIEF = replace(CONTRASTIVE, epochs=1, batch=8)
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +100,10 @@ def test_precision_of_retrieval_beside_scikit_learn() -> None:
 
 @pytest.mark.parametrize("by", ["reports", "images"])
 def test_a_killed_pre_training_ends_with_the_same_weights(
-    data: Dataset, tmp_path: Path, by: str, monkeypatch: pytest.MonkeyPatch
+    data: Dataset, tmp_path: Path, by: By, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    habits = {"by": by, "batch": 8, "seed": 1, "val_share": 0.2}
-    whole = pretrain(small(data), data, tmp_path / "whole", epochs=3, **habits)  # type: ignore[arg-type]
+    recipe = replace(BRIEF, epochs=3, seed=1)
+    whole = pretrain(small(data), data, tmp_path / "whole", recipe, by=by, val_share=0.2)
     history = Run.open(tmp_path / "whole").info["history"]
     assert len(history) == 3 and all(np.isfinite(h["loss"]) and np.isfinite(h["val_loss"]) for h in history)
     assert ("text-at-5" in history[0]) == (by == "reports")
@@ -115,10 +117,10 @@ def test_a_killed_pre_training_ends_with_the_same_weights(
 
     monkeypatch.setattr(training, "_step", killed)
     with pytest.raises(KeyboardInterrupt):
-        pretrain(small(data), data, tmp_path / "part", epochs=3, **habits)  # type: ignore[arg-type]
+        pretrain(small(data), data, tmp_path / "part", recipe, by=by, val_share=0.2)
     monkeypatch.setattr(training, "_step", step)
     assert len(Run.open(tmp_path / "part").info["history"]) == 1
-    again = pretrain(small(data), data, tmp_path / "part", epochs=3, **habits)  # type: ignore[arg-type]
+    again = pretrain(small(data), data, tmp_path / "part", recipe, by=by, val_share=0.2)
     assert state_hash(again.net) == state_hash(whole.net) != state_hash(small(data).net)
     assert whole.training is None  # nothing was learned of any finding: maps of it are controls
     opened = open_model(str(tmp_path / "whole" / "best.pt"))
@@ -144,7 +146,7 @@ def test_reports_that_teach_nothing_are_counted_and_left_out(data: Dataset, tmp_
         found: Report = data.reports(radiograph)
         return found
 
-    pretrain(small(data), with_reports(data, told), tmp_path / "run", epochs=1, batch=4, val_share=0.2)
+    pretrain(small(data), with_reports(data, told), tmp_path / "run", replace(BRIEF, batch=4), val_share=0.2)
     info = Run.open(tmp_path / "run").info
     kept = sum(info["radiographs"])
     assert info["reports"]["usable"] == kept and all(n > 0 for n in info["reports"].values())
@@ -154,47 +156,57 @@ def test_what_cannot_be_pre_trained(data: Dataset, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no reports"):
         pretrain(small(data), replace(data, reports=None), tmp_path / "a")
     with pytest.raises(DataError, match="at least 200 and 2 are needed"):
-        pretrain(small(data), data, tmp_path / "b", batch=100)
+        pretrain(small(data), data, tmp_path / "b", replace(BRIEF, batch=100))
     with pytest.raises(SightlineError, match="no spatial features"):
         pretrain(open_model("unet?side=64&width=4", data.findings), data, tmp_path / "c")
     with pytest.raises(SightlineError, match="allowed: reports, images"):
         pretrain(small(data), data, tmp_path / "d", by="magic")  # type: ignore[arg-type]
+    with pytest.raises(SightlineError, match=r"leave out schedule='plateau', keep=2"):
+        pretrain(small(data), data, tmp_path / "e", replace(BRIEF, schedule="plateau", keep=2))
+
+
+def test_a_pre_training_begun_before_there_were_recipes_goes_on(data: Dataset, tmp_path: Path) -> None:
+    options = {
+        "epochs": 1, "batch": 8, "lr": 1e-3, "weight_decay": 1e-6, "schedule": "cosine", "seed": 0, "augmented": True,
+        "precision": "float32", "validate": 1.0, "keep": 0, "select": [], "learn": "all", "warm_up": 0,
+        "layer_decay": 1.0, "patience": 0, "by": "images", "text": "own", "frozen": 6, "width": 128, "data": DATA,
+        "val_share": 0.2, "split_seed": 0, "model": "small", "initial": state_hash(small(data).net),
+    }  # fmt: skip
+    Run.start(tmp_path / "old", "pretrain", options)
+    pretrain(small(data), data, tmp_path / "old", BRIEF, by="images", val_share=0.2)
+    assert len(Run.open(tmp_path / "old").info["history"]) == 1
 
 
 def test_the_head_learns_alone_where_features_stay(data: Dataset, tmp_path: Path) -> None:
     start = small(data)
-    done = fit(start, data, tmp_path / "run", epochs=2, batch=8, learn="head", lr=0.05)
+    done = fit(start, data, tmp_path / "run", Recipe(epochs=2, batch=8, learn="head", lr=0.05))
     moved = {name for name, w in done.net.state_dict().items() if not torch.equal(w, start.net.state_dict()[name])}
     assert moved == {"head.weight", "head.bias"}  # not even the statistics of a norm
 
 
-def recipe(**other: object) -> Recipe:
-    return Recipe(1, 8, 1e-3, 0, "cosine", 0, False, "float32", 1.0, 0, (), **other)  # type: ignore[arg-type]
-
-
 def test_layers_learn_more_slowly_the_deeper_they_lie(data: Dataset) -> None:
     m = small(data)
-    made = groups(m, recipe(layer_decay=0.5))
+    made = groups(m, Recipe(layer_decay=0.5))
     assert [g["scale"] for g in made] == [0.5**i for i in range(len(blocks(m)))]
     assert sum(p.numel() for g in made for p in g["params"]) == sum(p.numel() for p in m.net.parameters())
     assert made[0]["head"] and sum(g["head"] for g in made) == 1
-    assert len(groups(m, recipe())) == 1
+    assert len(groups(m, Recipe())) == 1
 
 
 def test_the_head_warms_up_and_a_tired_training_ends(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = small(data)
-    done = fit(start, data, tmp_path / "warm", epochs=1, batch=8, warm_up=100, augmented=False)
+    done = fit(start, data, tmp_path / "warm", Recipe(epochs=1, batch=8, warm_up=100, augmented=False))
     assert not any(torch.equal(a, b) for a, b in zip(start.net.parameters(), done.net.parameters(), strict=True))
     asked, step = list[bool](), loop._step
     monkeypatch.setattr(loop, "_step", lambda *given: asked.append(given[-1]) or step(*given))
-    fit(start, data, tmp_path / "few", epochs=2, batch=8, warm_up=3, augmented=False)
-    fit(start, data, tmp_path / "many", epochs=2, batch=8, warm_up=100, augmented=False)
+    fit(start, data, tmp_path / "few", Recipe(epochs=2, batch=8, warm_up=3, augmented=False))
+    fit(start, data, tmp_path / "many", Recipe(epochs=2, batch=8, warm_up=100, augmented=False))
     half = len(asked) // 2  # each training's steps, of which no more than half are the head's alone
     assert asked == [True] * 3 + [False] * (half - 3) + [True] * (half // 2) + [False] * (half - half // 2)
     monkeypatch.setattr(loop, "_step", step)
-    fit(start, data, tmp_path / "tired", epochs=40, batch=8, lr=1e-9, patience=2, augmented=False)
+    fit(start, data, tmp_path / "tired", Recipe(epochs=40, batch=8, lr=1e-9, patience=2, augmented=False))
     assert len(Run.open(tmp_path / "tired").info["history"]) < 40
 
 
@@ -237,7 +249,7 @@ def test_a_share_without_a_case_is_refused() -> None:
 def test_a_text_encoder_of_hugging_face_reads_the_reports(data: Dataset, tmp_path: Path) -> None:
     bert = tiny_bert(tmp_path / "bert")
     run = tmp_path / "run"
-    pretrain(small(data), data, run, epochs=1, batch=8, val_share=0.2, text=str(bert), frozen=2, width=32)
+    pretrain(small(data), data, run, BRIEF, val_share=0.2, text=str(bert), frozen=2, width=32)
     content = torch.load(run / "joint.pt", weights_only=True)
     assert content["text"]["kind"] == "hub" and content["state"]["text_head.2.weight"].shape[0] == 32
     start = hub_text(str(bert), 2)[1].state_dict()
@@ -252,14 +264,14 @@ def test_a_text_encoder_of_hugging_face_reads_the_reports(data: Dataset, tmp_pat
 
 
 def test_the_share_of_waiting_for_data_is_recorded(data: Dataset, tmp_path: Path) -> None:
-    pretrain(small(data), data, tmp_path / "run", epochs=1, batch=4, val_share=0.2)
+    pretrain(small(data), data, tmp_path / "run", replace(BRIEF, batch=4), val_share=0.2)
     wait = Run.open(tmp_path / "run").info["data_wait"]
     assert 0 <= wait["share"] < 1 and wait["seconds"] > 0
 
 
 @pytest.mark.parametrize("study", ["trust", "localization"])
 def test_every_other_study_takes_what_was_pre_trained(data: Dataset, tmp_path: Path, study: str) -> None:
-    pretrain(small(data), data, tmp_path / "run", epochs=1, batch=8, val_share=0.2)
+    pretrain(small(data), data, tmp_path / "run", BRIEF, val_share=0.2)
     films = "phantom:8?start=500&size=64"
     joint = f"contrastive:{tmp_path / 'run' / 'joint.pt'}"
     if study == "localization":

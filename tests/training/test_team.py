@@ -14,6 +14,7 @@ from sightline.models import open_model
 from sightline.store import Run
 from sightline.training import team
 from sightline.training.fit import fit
+from sightline.training.recipe import Recipe
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -51,4 +52,10 @@ def test_two_processes_pre_train_one_pair_and_see_each_others_films(tmp_path: Pa
 def test_several_devices_without_fabric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(team.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SightlineError, match=r"pip install 'sightline\[fabric\]'"):
-        fit(open_model("small?side=32&width=8", blobs(8).findings), blobs(8), tmp_path, epochs=1, batch=4, devices=2)
+        fit(
+            open_model("small?side=32&width=8", blobs(8).findings),
+            blobs(8),
+            tmp_path,
+            Recipe(epochs=1, batch=4),
+            devices=2,
+        )

@@ -8,12 +8,14 @@ from blobs import blobs
 
 from sightline.core import Dataset
 from sightline.models import Model, open_model
-from sightline.training import fit
+from sightline.training import Recipe, fit
 
 
 def train(out: str, devices: int = 1) -> Model:
     data: Dataset = blobs(96)
-    return fit(open_model("small?side=32&width=8", data.findings), data, out, epochs=5, batch=16, devices=devices)
+    return fit(
+        open_model("small?side=32&width=8", data.findings), data, out, Recipe(epochs=5, batch=16), devices=devices
+    )
 
 
 if __name__ == "__main__":

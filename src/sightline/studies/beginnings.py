@@ -20,10 +20,10 @@ from sightline.models.hub import fetched
 from sightline.models.randomize import blocks
 from sightline.models.zoo import open_model
 from sightline.store import Run
-from sightline.training.pretrain import BYS, pretrain
+from sightline.training.pretrain import BYS, CONTRASTIVE, pretrain
 
 RANDOM = "random"
-PRETRAINING = {"epochs": 12, "batch": 64, "lr": 2e-3}
+PRETRAINING = replace(CONTRASTIVE, epochs=12, batch=64, lr=2e-3)
 """Of the phantom's networks, by reports and by images alike."""
 SETTLED = 256
 """Films that the norms of a network at random are settled on."""
@@ -44,8 +44,8 @@ def begun(
     if inits or not source.spec.startswith("phantom"):
         return found
     for by in BYS:
-        found[by] = pretrain(blank, source, home(run, by), by=by, seed=seed, cache=run.path / "training" / "images",
-                             workers=os.cpu_count() or 1, **PRETRAINING)  # type: ignore[arg-type]  # fmt: skip
+        found[by] = pretrain(blank, source, home(run, by), replace(PRETRAINING, seed=seed), by=by,
+                             cache=run.path / "training" / "images", workers=os.cpu_count() or 1)  # fmt: skip
     return found
 
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from sightline.core import DataError, Dataset
 from sightline.data import dataset
@@ -19,13 +18,12 @@ from sightline.stats.budget import DETECTOR, ELEMENT
 from sightline.studies.held_out import require_held_out
 from sightline.training.fit import fit
 from sightline.training.labels import marks_of
+from sightline.training.recipe import Recipe, Sample
 
 TRAINING = "phantom:660?start=100000&size=160"
 WITH = "selfexplaining:small?kind=gate&sparsity=0.1"
-EPOCHS = 9
+RECIPE = Recipe(epochs=9, batch=16, augmented=False)
 """Of every network that learns from labels: what is compared differs by one thing alone."""
-RECIPE: dict[str, Any] = {"batch": 16, "lr": 3e-3, "augmented": False}
-"""Of every training of the study."""
 BUDGETS = (10, 30, 100, 300)
 """Marked films that element and detector are told by on the phantom; the last makes the localizers."""
 TOLD_EPOCHS = 7
@@ -145,22 +143,22 @@ def trained(folder: Path, seed: int, device: str) -> Elements:
     """
     source = dataset(TRAINING)
 
-    def made(name: str, start: str | Model, data: Dataset, epochs: int, number: int = 0) -> Model:
+    def made(name: str, start: str | Model, data: Dataset, number: int = 0, epochs: int = RECIPE.epochs) -> Model:
         blank = open_model(start, source.findings, seed=seed + number) if isinstance(start, str) else start
         blank.net.to(device)
-        done = fit(blank, data, folder / name, epochs=epochs, seed=seed + number, split_seed=seed,
-                   cache=folder / "images", workers=os.cpu_count() or 1, **RECIPE)  # fmt: skip
+        done = fit(blank, data, folder / name, replace(RECIPE, epochs=epochs, seed=seed + number),
+                   Sample(split_seed=seed), cache=folder / "images", workers=os.cpu_count() or 1)  # fmt: skip
         return replace(done, name=name)
 
-    plain, element = made("plain", "small", source, EPOCHS), made("element", WITH, source, EPOCHS)
-    again = made("again-1", WITH, source, EPOCHS, number=1)
-    other = made("other-1", f"{WITH}&width=12", source, EPOCHS, number=2)
-    retinanet = made("retinanet", "retinanet", source, 6, number=3)
+    plain, element = made("plain", "small", source), made("element", WITH, source)
+    again = made("again-1", WITH, source, 1)
+    other = made("other-1", f"{WITH}&width=12", source, 2)
+    retinanet = made("retinanet", "retinanet", source, 3, epochs=6)
     told = list[Told]()
     for films in BUDGETS:
         some = marks_of(source, films, seed)
-        told.append(Told(ELEMENT, films, made(f"element-{films}", supervised(element), some, TOLD_EPOCHS, 2)))
-        told.append(Told(DETECTOR, films, made(f"detector-{films}", "unet", some, TOLD_EPOCHS, 5)))
+        told.append(Told(ELEMENT, films, made(f"element-{films}", supervised(element), some, 2, TOLD_EPOCHS)))
+        told.append(Told(DETECTOR, films, made(f"detector-{films}", "unet", some, 5, TOLD_EPOCHS)))
     *fewer, taught, unet = told
     taught = replace(taught, model=replace(taught.model, name="supervised"))
     unet = replace(unet, model=replace(unet.model, name="unet"))

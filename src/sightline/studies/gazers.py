@@ -15,13 +15,14 @@ from sightline.models import Model, state_hash
 from sightline.models.zoo import open_model
 from sightline.studies.held_out import require_held_out
 from sightline.training.fit import fit
+from sightline.training.recipe import Recipe
 from sightline.training.sweep import swept
 
 TRAINING = "phantom:1100?start=100000&size=160"
 VALIDATION = "phantom:400?start=200000&size=160&split=val"
 WEIGHTS = (3.0, 10.0)
 """Of the gaze term: that with the best validation AUROC is kept."""
-EPOCHS = 9
+RECIPE = Recipe(epochs=9, batch=16, augmented=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +84,15 @@ def trained(folder: Path, seed: int, device: str) -> tuple[Gazers, dict[str, Any
     findings that are there; the third is the second with the gaze at films of other patients.
     """
     source = dataset(TRAINING)
-    habits: dict[str, Any] = {"epochs": EPOCHS, "batch": 16, "augmented": False, "cache": folder / "images",
-              "workers": os.cpu_count() or 1}  # fmt: skip
+    recipe, images, workers = replace(RECIPE, seed=seed), folder / "images", os.cpu_count() or 1
 
     def blank(spec: str) -> Model:
         made = open_model(spec, source.findings, seed=seed)
         made.net.to(device)
         return made
 
-    plain = fit(blank("small"), source, folder / "labels", seed=seed, **habits)
-    sweep = swept(lambda weight: blank(f"gaze:small?by=cam&weight={weight:g}"), source, folder / "gaze", WEIGHTS, seed,
-                  **habits)  # fmt: skip
+    plain = fit(blank("small"), source, folder / "labels", recipe, cache=images, workers=workers)
+    sweep = swept(lambda weight: blank(f"gaze:small?by=cam&weight={weight:g}"), source, folder / "gaze", WEIGHTS,
+                  recipe, cache=images, workers=workers)  # fmt: skip
     team = Gazers(replace(plain, name="labels"), (replace(sweep.taught, name="gaze"),), (sweep.shuffled,))
     return team, {**sweep.facts, "by": "cam"}

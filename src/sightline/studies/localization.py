@@ -32,6 +32,7 @@ from sightline.stats.accuracy import accuracy
 from sightline.store import Run
 from sightline.studies.held_out import require_held_out
 from sightline.training.fit import fit
+from sightline.training.recipe import Recipe
 from sightline.tuning import chosen
 
 PHANTOM = "phantom:400?split=test&size=384"
@@ -167,9 +168,9 @@ def _models(
         source = dataset(train)
         blank = open_model("small", source.findings, seed=seed)
         moved(blank, device)
-        workers = os.cpu_count() or 1
+        recipe = Recipe(epochs=12, batch=16, augmented=False, seed=seed)
         models: list[Model | Ensemble] = [
-            fit(blank, source, run.path / "training", epochs=12, batch=16, augmented=False, seed=seed, workers=workers)
+            fit(blank, source, run.path / "training", recipe, workers=os.cpu_count() or 1)
         ]
     else:
         models = [open_any(spec, seed=seed) for spec in specs]

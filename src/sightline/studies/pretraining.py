@@ -33,7 +33,7 @@ from sightline.studies.beginnings import RANDOM, begun, home
 from sightline.studies.held_out import learned, require_apart
 from sightline.studies.localization import method_facts, model_facts
 from sightline.training.fit import fit
-from sightline.training.loop import Learn
+from sightline.training.recipe import Learn, Recipe, Sample
 from sightline.tuning import chosen
 
 TRAINING = "phantom:2000?start=100000&size=96"
@@ -147,14 +147,14 @@ def pretraining(
         "patience": patience, "methods": methods, "words": words, "images": images, "findings": findings,
         "protocol": protocol, "seed": seed,
     }  # fmt: skip
+    recipe = Recipe(batch=batch, lr=lr, augmented=False, warm_up=warm_up, layer_decay=layer_decay, patience=patience)
     run = Run.start(out, "pretraining", options)
     with run.lock():
         run = describe(run, compared, records, title="Pre-training")
         starts = begun(run, source, inits, arch, wanted, seed, device)
-        habits = {"batch": batch, "lr": lr, "layer_decay": layer_decay, "warm_up": warm_up, "patience": patience}
         grid = [Cell(init, how, fraction, seed + number) for number in range(seeds) for fraction in sorted(fractions)
                 for how in learn for init in starts]  # fmt: skip
-        made = {cell: _trained(run, source, starts[cell.init], cell, epochs, habits, seed) for cell in grid}
+        made = {cell: _trained(run, source, starts[cell.init], cell, epochs, recipe, seed) for cell in grid}
         run = run.describe(models=[model_facts(m) for m in made.values()], methods=method_facts(methods),
                            findings=wanted, inits=list(starts))  # fmt: skip
         _asked(run, compared, made, wanted, seed)
@@ -180,18 +180,18 @@ def _checked(
     return tuple(choose(findings or None, shared))
 
 
-def _trained(
-    run: Run, source: Dataset, begun: Model, cell: Cell, epochs: int, habits: Mapping[str, Any], seed: int
-) -> Model:
+def _trained(run: Run, source: Dataset, begun: Model, cell: Cell, epochs: int, recipe: Recipe, seed: int) -> Model:
     """A cell of the grid. The shares of the labels are those of the seed of the cell, whatever the beginning."""
     how: Learn = "head" if cell.learn == "head" else "all"
     count = epochs or (EPOCHS[how].get(cell.fraction, 10) if source.spec.startswith("phantom") else 10)
     patients = len({r.patient for r in source.radiographs})
-    habits = habits if cell.learn == "layers" else {**habits, "layer_decay": 1.0}
-    small = {**habits, "batch": min(habits["batch"], max(2, round(0.25 * cell.fraction * patients)))}
-    done = fit(begun, source, run.path / "training" / cell.name, epochs=count, learn=how, fraction=cell.fraction,
-               stratified=True, augmented=False, seed=cell.seed, split_seed=seed + cell.seed,
-               cache=run.path / "training" / "images", workers=os.cpu_count() or 1, **small)  # fmt: skip
+    recipe = replace(
+        recipe, epochs=count, batch=min(recipe.batch, max(2, round(0.25 * cell.fraction * patients))), seed=cell.seed,
+        learn=how, layer_decay=recipe.layer_decay if cell.learn == "layers" else 1.0,
+    )  # fmt: skip
+    sample = Sample(fraction=cell.fraction, split_seed=seed + cell.seed, stratified=True)
+    done = fit(begun, source, run.path / "training" / cell.name, recipe, sample,
+               cache=run.path / "training" / "images", workers=os.cpu_count() or 1)  # fmt: skip
     return replace(done, name=cell.name)
 
 

@@ -16,6 +16,7 @@ from sightline.sanity import AGAIN, OTHER, SHUFFLED
 from sightline.studies.held_out import require_held_out
 from sightline.training.fit import fit
 from sightline.training.labels import dealt_anew
+from sightline.training.recipe import Recipe, Sample
 
 TRAINING = "phantom:850?start=100000&size=128"
 PLAN = {
@@ -134,8 +135,9 @@ def trained(folder: Path, seed: int, device: str) -> Team:
         blank = open_model(spec, source.findings, seed=seed + number)
         blank.net.to(device)
         data = dealt_anew(source, seed) if name.startswith("shuffled") else source
-        done = fit(blank, data, folder / name, epochs=epochs, batch=16, augmented=False, seed=seed + number,
-                   split_seed=seed, cache=folder / "images", workers=os.cpu_count() or 1)  # fmt: skip
+        recipe = Recipe(epochs=epochs, batch=16, augmented=False, seed=seed + number)
+        done = fit(blank, data, folder / name, recipe, Sample(split_seed=seed), cache=folder / "images",
+                   workers=os.cpu_count() or 1)  # fmt: skip
         made[name] = replace(done, name=name)
     return Team(made["small"], (made["again-1"],), (made["other-1-narrow"],), (made["shuffled-1"],),
                 (made["unet"], made["unet-again"], made["retinanet"]))  # fmt: skip

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from sightline.training.fit import fit
+from sightline.training.recipe import Recipe, Sample
 
-__all__ = ["fit"]
+__all__ = ["Recipe", "Sample", "fit"]

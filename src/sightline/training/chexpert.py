@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from sightline.stats.accuracy import accuracy
 from sightline.store import Run, write_text
 from sightline.training.fit import fit
 from sightline.training.labels import UNCERTAIN, Uncertain
-from sightline.training.loop import Precision
+from sightline.training.recipe import Precision, Recipe, Sample
 
 COMPETITION = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 """The findings of CheXpert's competition; their mean AUROC ranks the checkpoints of a run."""
@@ -114,26 +115,29 @@ def train_chexpert(
         "validate": validate, "keep": keep, "members": members, "side": side, "findings": findings, "start": start,
         "val_share": val_share, "augmented": augmented, "precision": precision, "seed": seed,
     }  # fmt: skip
-    recipe = Run.start(out, "train chexpert", options)
-    with recipe.lock():
+    recipe = Recipe(
+        epochs=epochs, batch=batch, lr=lr or RATES.get(arch, 1e-4), weight_decay=0.0, schedule="constant",
+        validate=validate, keep=keep, select=select, augmented=augmented, precision=precision,
+    )  # fmt: skip
+    sample = Sample(val_share=val_share, blank="zeros", split_seed=seed)
+    run = Run.start(out, "train chexpert", options)
+    with run.lock():
         for policy in policies:
             for number in range(runs):
                 name = f"{policy}-{number}"
                 print(f"{name}: run {number + 1} of {runs}", flush=True)
                 fit(
                     _blank(arch, policy, wanted, side, start, seed + number, device), opened, out / name,
-                    epochs=epochs, batch=batch, lr=lr or RATES.get(arch, 1e-4), weight_decay=0.0, schedule="constant",
-                    seed=seed + number, split_seed=seed, cache=out / "images", val_share=val_share, uncertain=policy,
-                    blank="zeros", validate=validate, keep=keep, select=select, augmented=augmented,
-                    precision=precision, devices=devices, workers=os.cpu_count() or 1,
+                    replace(recipe, seed=seed + number), replace(sample, uncertain=policy),
+                    cache=out / "images", devices=devices, workers=os.cpu_count() or 1,
                 )  # fmt: skip
         names = [f"{policy}-{number}" for policy in policies for number in range(runs)]
         ranked = rank_checkpoints(out, names, wanted)
         chosen = ranked[ranked["rank"] <= members]
         write_text(out / "final.json", json.dumps(ensemble_file(chosen), indent=1) + "\n")
-        recipe.write_table("selection", chosen)
-        recipe.write_table("classification", accuracy(_predictions(out, chosen), seed=seed))
-    _tell(recipe, out)
+        run.write_table("selection", chosen)
+        run.write_table("classification", accuracy(_predictions(out, chosen), seed=seed))
+    _tell(run, out)
 
 
 def _check(policies: Sequence[str], runs: int, keep: int, members: int) -> None:
@@ -214,8 +218,8 @@ def _predictions(out: Path, chosen: pd.DataFrame) -> pd.DataFrame:
 _WHO = ("study", "patient")
 
 
-def _tell(recipe: Run, out: Path) -> None:
-    table = recipe.table("classification")
+def _tell(run: Run, out: Path) -> None:
+    table = run.table("classification")
     for model, part in table.groupby("model", sort=False):
         mean, findings, studies = part["mean"].mean(), len(part), part["n"].max()
         print(f"{model}: mean validation AUROC {mean:.3f} over {findings} findings, {studies} studies")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -68,16 +69,15 @@ def train(
     from sightline.models.zoo import open_model
     from sightline.training.fit import fit
     from sightline.training.labels import dealt_anew, gaze_dealt_anew
+    from sightline.training.recipe import Recipe, Sample
 
+    recipe = Recipe(epochs=epochs, batch=batch, lr=lr, schedule=schedule, seed=seed)
+    sample = Sample(fraction=fraction, uncertain=uncertain)
     opened = dealt_anew(dataset(data), seed) if shuffle_labels else dataset(data)
     opened = gaze_dealt_anew(opened, seed) if shuffle_gaze else opened
     start = open_model(model, choose(findings or None, opened.findings), seed=seed)
     start.net.to(device)
-    trained = fit(
-        start, opened, out, epochs=epochs, batch=batch, lr=lr, schedule=schedule, seed=seed, fraction=fraction,
-        uncertain=uncertain,
-        workers=os.cpu_count() or 1,
-    )  # fmt: skip
+    trained = fit(start, opened, out, recipe, sample, workers=os.cpu_count() or 1)
     quality = trained.training.val_auroc if trained.training else None
     print(f"{out / 'best.pt'}: mean validation AUROC {quality if quality is None else round(quality, 3)}")
 
@@ -132,8 +132,10 @@ def train_taught(
     """
     from sightline.models.checkpoint import save_checkpoint
     from sightline.models.zoo import open_model
+    from sightline.training.recipe import Recipe, Sample
     from sightline.training.sweep import swept
 
+    recipe = Recipe(epochs=epochs, batch=batch, lr=lr, schedule=schedule, seed=seed)
     opened = dataset(data)
     wanted, (head, _, options) = choose(findings or None, opened.findings), model.partition("?")
 
@@ -143,8 +145,8 @@ def train_taught(
         blank.net.to(device)
         return blank
 
-    found = swept(make, opened, out, weights, seed, epochs=epochs, batch=batch, lr=lr, schedule=schedule,
-                  uncertain=uncertain, cache=out / "images", workers=os.cpu_count() or 1)  # fmt: skip
+    found = swept(make, opened, out, weights, recipe, Sample(uncertain=uncertain), cache=out / "images",
+                  workers=os.cpu_count() or 1)  # fmt: skip
     save_checkpoint(found.taught, out / "best.pt")
     tried = ", ".join(f"{weight:g}: {auroc:.3f}" for weight, auroc in found.aurocs.items())
     print(f"{out / 'best.pt'}: weight {found.chosen:g}; mean validation AUROC by weight {tried}")
@@ -206,13 +208,14 @@ def train_contrastive(
         cpu or cuda.
     """
     from sightline.models.zoo import open_model
-    from sightline.training.pretrain import pretrain
+    from sightline.training.pretrain import CONTRASTIVE, pretrain
 
+    recipe = replace(CONTRASTIVE, epochs=epochs, batch=batch, lr=lr, seed=seed, precision=precision)
     opened = dataset(data)
     start = open_model(model, choose(findings or None, opened.findings), seed=seed)
     start.net.to(device)
-    pretrain(start, opened, out, by=by, text=text, frozen=frozen, width=width, epochs=epochs, batch=batch, lr=lr,
-             seed=seed, precision=precision, devices=devices, workers=os.cpu_count() or 1)  # fmt: skip
+    pretrain(start, opened, out, recipe, by=by, text=text, frozen=frozen, width=width, devices=devices,
+             workers=os.cpu_count() or 1)  # fmt: skip
     info = Run.open(out).info
     last = info["history"][-1]
     told = ", ".join(f"{name} {value:.3f}" for name, value in last.items() if name != "epoch")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,139 +16,80 @@ from sightline.models.checkpoint import load_safely, load_weights
 from sightline.models.triples import Triples
 from sightline.store import Run
 from sightline.training.cache import Films, decoded, image_home
-from sightline.training.labels import UNCERTAIN, Blank, Uncertain, films_of, label_matrix
-from sightline.training.loop import Examples, Learn, Precision, Recipe, Schedule, note, train
+from sightline.training.labels import films_of, label_matrix
+from sightline.training.loop import Examples, note, train
 from sightline.training.marks import gridded
+from sightline.training.recipe import Recipe, Sample
 from sightline.training.split import Split, split_by_patient
 from sightline.training.team import run_team
-
-
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """What the training is made on."""
-
-    data: str
-    fraction: float
-    val_share: float
-    uncertain: Uncertain
-    blank: Blank
-    split_seed: int
-    stratified: bool = False
 
 
 def fit(
     model: Model,
     data: Dataset,
     out: str | Path,
+    recipe: Recipe = Recipe(),
+    sample: Sample = Sample(),
     *,
-    epochs: int = 10,
-    batch: int = 32,
-    lr: float = 3e-3,
-    weight_decay: float = 0.01,
-    schedule: Schedule = "cosine",
-    seed: int = 0,
-    split_seed: int | None = None,
-    fraction: float = 1.0,
-    val_share: float = 0.15,
-    uncertain: Uncertain = "ignore",
-    blank: Blank = "ignore",
-    validate: float = 1.0,
-    keep: int = 0,
-    select: Sequence[str] = (),
-    augmented: bool = True,
-    learn: Learn = "all",
-    warm_up: int = 0,
-    layer_decay: float = 1.0,
-    patience: int = 0,
-    stratified: bool = False,
-    precision: Precision = "float32",
     cache: Path | None = None,
     workers: int = 1,
     devices: int = 1,
 ) -> Model:
     """Train a copy of `model` and return it with the weights that validated best.
 
+        fit(model, data, "runs/mine", Recipe(epochs=20, seed=1), Sample(uncertain="zeros"))
+
     Loss: binary cross-entropy with logits over the labels that are known; uncertain ones (-1) are ignored, zeros, ones
     or (for a model 'three-class:ARCH') a class of their own; blank ones are ignored or zeros. A network with a
     `loss(outputs, labels, marks)` of its own learns by that, from the data set's marks instead if it `learns` from them
     (`sightline.models.localizers`), or besides from marks, boxes or gaze (`sightline.models.element`).
     Radiographs are split by patient (`sightline.training.split`) and decoded once; unreadable ones are left out and
-    named in run.json. AdamW with one cosine cycle, a constant rate, or one halved on plateaus of the validation loss
-    (`loop.PATIENCE`); all random numbers keyed by (seed, epoch), on the device of the model.
-
-    learn: 'head' leaves the features as they are (linear evaluation); warm_up: steps, up to half of all, in which the
-    head learns alone; layer_decay: the learning rate of each block as a share of that of the block above; patience:
-    validations without a better AUROC after which the training ends. stratified: a `fraction` holds every finding in
-    its share, nested.
+    named in run.json. AdamW; all random numbers keyed by (seed, epoch), on the device of the model.
 
     Validation, every `validate` of an epoch: AUROC per finding of the greatest probability among the views of each
-    study, uncertain labels left out; its mean over the findings `select` (all by default) decides. keep: how many of
-    the best checkpoints stay under kept/, each with its validation probabilities.
+    study, uncertain labels left out; its mean over the findings `select` decides.
 
     The run folder `out` gets best.pt (for `sightline.models.open_model`), last.pt (to continue from), and in run.json
     the loss and AUROC of each validation. The same call continues a run that was killed, and ends with the same weights
-    on the same machine. split_seed: of the split, by default `seed`; cache: a folder for the decoded images that
-    trainings on the same patients share, by default the run's own. workers: processes that decode images, devices:
-    processes that train (Lightning Fabric); more than 1 only from a program whose main module may be imported again
-    (`if __name__ == "__main__":`).
+    on the same machine. cache: a folder for the decoded images that trainings on the same patients share, by default
+    the run's own. workers: processes that decode images, devices: processes that train (Lightning Fabric); more than 1
+    only from a program whose main module may be imported again (`if __name__ == "__main__":`).
 
     Errors: `DataError` for a patient in two splits, a label that is none, or a finding without any known label;
     `RunError` if the folder is in use or belongs to other options.
     """
-    _check(model, epochs, batch, fraction, val_share, validate, uncertain)
-    if learn not in ("all", "head") or warm_up < 0 or not 0 < layer_decay <= 1 or patience < 0:
+    if (sample.uncertain == "3-class") != isinstance(model.net, Triples):
         raise SightlineError(
-            f"learn={learn!r}, warm_up={warm_up}, layer_decay={layer_decay}, patience={patience}; allowed: all or "
-            "head, steps and patience from 0, layer_decay above 0 up to 1"
+            f"uncertain={sample.uncertain!r} and {model.name!r} do not fit; allowed: '3-class' with a model "
+            f"'three-class:ARCH', any other with any other model"
         )
-    chosen = tuple(select) or model.findings
-    recipe = Recipe(
-        epochs, batch, lr, weight_decay, schedule, seed, augmented, precision, validate, keep, chosen, learn, warm_up,
-        layer_decay, patience,
-    )  # fmt: skip
-    facts = _Facts(
-        data.spec or data.name, fraction, val_share, uncertain, blank, seed if split_seed is None else split_seed,
-        stratified,
-    )  # fmt: skip
-    options = {**asdict(recipe), **asdict(facts), "devices": devices}
+    recipe = replace(recipe, select=tuple(recipe.select) or model.findings)
+    splitting = recipe.seed if sample.split_seed is None else sample.split_seed
+    spec = data.spec or data.name
+    options = {**asdict(recipe), "data": spec, **asdict(sample), "split_seed": splitting, "devices": devices}
     run = Run.start(out, "fit", {**options, "model": model.name, "initial": state_hash(model.net)})
     with run.lock():
-        examples = _examples(run, cache, model, data, facts, workers)
+        examples = _examples(run, cache, model, data, sample, splitting, workers)
         student = replace(model, net=copy.deepcopy(model.net))
-        record = TrainingRecord(facts.data, fraction, seed)
+        record = TrainingRecord(spec, sample.fraction, recipe.seed)
         run_team(devices, model.device.type, train, run.path, student, examples, recipe, record)
         content = load_safely(run.path / "best.pt")
         load_weights(student.net, run.path / "best.pt", content)
     return replace(student, training=TrainingRecord(**content["training"]))
 
 
-def _check(
-    model: Model, epochs: int, batch: int, fraction: float, val_share: float, validate: float, uncertain: str
-) -> None:
-    if epochs < 1 or batch < 2 or not 0 < fraction <= 1 or not 0 <= val_share < 1 or not 0 < validate <= 1:
-        raise SightlineError(
-            f"epochs={epochs}, batch={batch}, fraction={fraction}, val_share={val_share}, validate={validate}; "
-            f"allowed: epochs from 1, batch from 2, fraction and validate above 0 up to 1, val_share from 0 below 1"
-        )
-    if uncertain not in UNCERTAIN:
-        raise SightlineError(f"uncertain={uncertain!r}; allowed: {', '.join(map(repr, UNCERTAIN))}")
-    if (uncertain == "3-class") != isinstance(model.net, Triples):
-        raise SightlineError(
-            f"uncertain={uncertain!r} and {model.name!r} do not fit; allowed: '3-class' with a model "
-            f"'three-class:ARCH', any other with any other model"
-        )
-
-
-def _examples(run: Run, cache: Path | None, model: Model, data: Dataset, facts: _Facts, workers: int) -> Examples:
+def _examples(
+    run: Run, cache: Path | None, model: Model, data: Dataset, sample: Sample, seed: int, workers: int
+) -> Examples:
     radiographs = list(data.radiographs)
-    findings = model.findings if facts.stratified else ()
-    split = split_by_patient(radiographs, facts.val_share, facts.fraction, facts.split_seed, findings)
-    home = image_home(run, cache, model, films_of(facts.data))
+    findings = model.findings if sample.stratified else ()
+    split = split_by_patient(radiographs, sample.val_share, sample.fraction, seed, findings)
+    home = image_home(run, cache, model, films_of(data.spec or data.name))
     # What is shared is decoded whole, whatever share of it this training learns from
-    pool = split if cache is None else split_by_patient(radiographs, facts.val_share, 1.0, facts.split_seed)
+    pool = split if cache is None else split_by_patient(radiographs, sample.val_share, 1.0, seed)
     films = decoded(home, model, radiographs, np.concatenate([pool.train, pool.val]), workers)
     chosen = [radiographs[i] for i in films.indices]
-    labels = _labels(run, radiographs, split, films, model.findings, facts)
+    labels = _labels(run, radiographs, split, films, model.findings, sample)
     marks = gridded(home, model, data, chosen, workers) if getattr(model.net, "learns", "labels") != "labels" else None
     train, val = films.readable(split.train), films.readable(split.val)
     unread = [why for row, why in films.reasons.items() if films.indices[row] in {*split.train, *split.val}]
@@ -160,7 +101,7 @@ def _examples(run: Run, cache: Path | None, model: Model, data: Dataset, facts: 
 
 
 def _labels(
-    run: Run, radiographs: Sequence[Radiograph], split: Split, films: Films, findings: Sequence[str], facts: _Facts
+    run: Run, radiographs: Sequence[Radiograph], split: Split, films: Films, findings: Sequence[str], sample: Sample
 ) -> Array:
     """float32 (n, F), a row per film, NaN for those of neither part. Policies shape what is learned from; what is
     validated by is never made up.
@@ -168,7 +109,7 @@ def _labels(
     Errors: `DataError` for a finding that no training radiograph has a known label of, or if every finding is always
     there or never: nothing tells where it is then. Findings of one class beside others are named in run.json.
     """
-    learned = label_matrix([radiographs[i] for i in split.train], findings, facts.uncertain, facts.blank)
+    learned = label_matrix([radiographs[i] for i in split.train], findings, sample.uncertain, sample.blank)
     for finding, column in zip(findings, learned.T, strict=True):
         if np.isnan(column).all():
             raise DataError(f"no training radiograph has a known label for {finding!r}; leave it out of the findings")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,12 +27,9 @@ from sightline.models.triples import Triples
 from sightline.store import Run
 from sightline.training.augment import augment
 from sightline.training.feed import Wait, ahead
+from sightline.training.recipe import Recipe
 from sightline.training.team import Team
 
-Precision = Literal["float32", "bfloat16"]
-Learn = Literal["all", "head"]
-"""What learns: the whole network, or the block of the logits alone, on features that stay (linear evaluation)."""
-Schedule = Literal["cosine", "constant", "plateau"]
 WARM_UP = 0.1
 """Share of the steps over which the learning rate rises; then it falls along a cosine."""
 AT_ONCE = 32
@@ -40,37 +37,6 @@ AT_ONCE = 32
 PATIENCE, GIVE_UP = 3, 10
 """Of 'plateau': validations without a lower loss after which the learning rate is halved, and the training ends
 (CheXclusion, Seyyed-Kalantari et al. 2021, arXiv:2003.00827)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Everything about the optimization that changes the weights, and which of them stay."""
-
-    epochs: int
-    batch: int
-    lr: float
-    weight_decay: float
-    schedule: Schedule
-    seed: int
-    augmented: bool
-    precision: Precision
-    validate: float
-    """Share of an epoch between two validations."""
-    keep: int
-    select: tuple[str, ...]
-    """Findings whose mean AUROC decides which weights are best."""
-    learn: Learn = "all"
-    warm_up: int = 0
-    """Steps at the beginning in which the head learns alone; of a short training no more than half."""
-    layer_decay: float = 1.0
-    """The learning rate of each block of layers as a share of that of the block nearer to the logits."""
-    patience: int = 0
-    """Validations without a better mean AUROC after which the training ends; 0: never."""
-
-    @property
-    def stretches(self) -> int:
-        """Validations per epoch."""
-        return max(1, round(1 / self.validate))
 
 
 @dataclass(frozen=True, slots=True)

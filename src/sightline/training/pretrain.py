@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +30,8 @@ from sightline.store import Run
 from sightline.training.augment import STRONG, augment
 from sightline.training.cache import decoded, image_home
 from sightline.training.feed import Wait, ahead
-from sightline.training.loop import Precision, Recipe, batches, note, randomness, rate
+from sightline.training.loop import batches, note, randomness, rate
+from sightline.training.recipe import Recipe
 from sightline.training.split import split_by_patient
 from sightline.training.team import Team, run_team
 
@@ -39,6 +40,10 @@ BYS: tuple[By, ...] = ("reports", "images")
 """What an image is paired with: a sentence of its report (ConVIRT), or another view of itself (as SimCLR)."""
 OWN = "own"
 """The text encoder that is trained on the spot; any other is one of Hugging Face."""
+CONTRASTIVE = Recipe(lr=1e-3, weight_decay=1e-6)
+"""What a recipe of a pre-training is made from, by `dataclasses.replace`; the decay is ConVIRT's."""
+FOLLOWED = ("epochs", "batch", "lr", "weight_decay", "seed", "precision")
+"""What of a recipe a pre-training follows."""
 
 
 @dataclass(frozen=True)
@@ -79,19 +84,14 @@ def pretrain(
     model: Model,
     data: Dataset,
     out: str | Path,
+    recipe: Recipe = CONTRASTIVE,
     *,
     by: By = "reports",
     text: str = OWN,
     frozen: int = FROZEN,
     width: int = WIDTH,
-    epochs: int = 10,
-    batch: int = 32,
-    lr: float = 1e-3,
-    weight_decay: float = 1e-6,
-    seed: int = 0,
     split_seed: int | None = None,
     val_share: float = 0.15,
-    precision: Precision = "float32",
     cache: Path | None = None,
     workers: int = 1,
     devices: int = 1,
@@ -104,6 +104,7 @@ def pretrain(
     and the first `frozen` layers stay as they are. width: of the space in which both meet. Images without a usable
     report (none, no findings or impression, not English) are left out and counted in run.json. Patients are split as
     `fit` splits them; labels serve retrieval alone. AdamW, one cosine cycle; random numbers keyed by (seed, epoch).
+    recipe: `replace(CONTRASTIVE, ...)` of what is in `FOLLOWED`.
 
     The run folder gets best.pt, a checkpoint of the classifier for `open_model`, with the body of the best validation
     loss; joint.pt, the pair of encoders for 'contrastive:joint.pt'; in run.json losses, the precision of retrieval at
@@ -112,10 +113,10 @@ def pretrain(
     same machine.
 
     Errors: `DataError` if the data set has no reports, or fewer than two batches of usable ones; `SightlineError` for a
-    network without spatial features.
+    network without spatial features, or a recipe that asks for what a pre-training does not follow.
     """
-    _check(model, by, text, epochs, batch, width, devices)
-    recipe = Recipe(epochs, batch, lr, weight_decay, "cosine", seed, True, precision, 1.0, 0, ())
+    _check(model, recipe, by, text, width, devices)
+    seed, batch = recipe.seed, recipe.batch
     splitting = seed if split_seed is None else split_seed
     options = {**asdict(recipe), "by": by, "text": text, "frozen": frozen, "width": width, "data": data.spec,
                "val_share": val_share, "split_seed": splitting}  # fmt: skip
@@ -137,11 +138,17 @@ def pretrain(
     return student
 
 
-def _check(model: Model, by: str, text: str, epochs: int, batch: int, width: int, devices: int) -> None:
-    if by not in BYS or epochs < 1 or batch < 2 or batch % devices or width < 1:
+def _check(model: Model, recipe: Recipe, by: str, text: str, width: int, devices: int) -> None:
+    if by not in BYS or recipe.batch % devices or width < 1:
         raise SightlineError(
-            f"by={by!r}, epochs={epochs}, batch={batch}, width={width}, devices={devices}; allowed: {', '.join(BYS)}, "
-            "epochs and width from 1, batch from 2 and a multiple of devices"
+            f"by={by!r}, batch={recipe.batch}, width={width}, devices={devices}; allowed: {', '.join(BYS)}, "
+            "batch a multiple of devices, width from 1"
+        )
+    others = [field.name for field in fields(Recipe) if field.name not in FOLLOWED]
+    ignored = [f"{name}={asked!r}" for name in others if (asked := getattr(recipe, name)) != getattr(CONTRASTIVE, name)]
+    if ignored:
+        raise SightlineError(
+            f"a pre-training follows {', '.join(FOLLOWED)} of a recipe; leave out {', '.join(ignored)}"
         )
     if by == "images" and text != OWN:
         raise SightlineError(f"by images alone no text is read; leave out text={text!r}, or pre-train by reports")

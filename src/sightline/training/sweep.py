@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from sightline.core import Dataset, SightlineError
 from sightline.models import Model
 from sightline.training.fit import fit
 from sightline.training.labels import gaze_dealt_anew
+from sightline.training.recipe import Recipe, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +34,30 @@ class Sweep:
 
 
 def swept(
-    make: Callable[[float], Model], data: Dataset, out: Path, weights: Sequence[float], seed: int, **habits: Any
+    make: Callable[[float], Model],
+    data: Dataset,
+    out: Path,
+    weights: Sequence[float],
+    recipe: Recipe,
+    sample: Sample = Sample(),
+    *,
+    cache: Path | None = None,
+    workers: int = 1,
 ) -> Sweep:
     """Train `make(weight)` for each weight and, of the one with the best validation AUROC, the control.
 
-    The first of equals is kept. Each network has its folder in `out`: weight-3 and so on, and shuffled. habits: as
-    `fit` takes them. Errors: those of `fit`, and `SightlineError` without weights, or where no AUROC is known.
+    The first of equals is kept. Each network has its folder in `out`: weight-3 and so on, and shuffled. The rest is
+    as `fit` takes it. Errors: those of `fit`, and `SightlineError` without weights, or where no AUROC is known.
     """
     if not weights or min(weights) <= 0:
         raise SightlineError(f"weights={tuple(weights)}; give at least one, all above 0")
-    made = {w: fit(make(w), data, out / f"weight-{w:g}", seed=seed, **habits) for w in dict.fromkeys(weights)}
+    taught = partial(fit, recipe=recipe, sample=sample, cache=cache, workers=workers)
+    made = {w: taught(make(w), data, out / f"weight-{w:g}") for w in dict.fromkeys(weights)}
     aurocs = {w: a for w, m in made.items() if m.training and (a := m.training.val_auroc) is not None}
     if not aurocs:
         raise SightlineError(
             f"{data.spec!r}: no validation AUROC tells the weights apart; validate on more radiographs"
         )
     best = max(aurocs, key=lambda w: aurocs[w])
-    control = fit(make(best), gaze_dealt_anew(data, seed), out / "shuffled", seed=seed, **habits)
+    control = taught(make(best), gaze_dealt_anew(data, recipe.seed), out / "shuffled")
     return Sweep(made[best], replace(control, name="shuffled-gaze"), aurocs, best)
