@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import sightline as sl
-from sightline.asking import fine_maps
+from sightline.asking import Asked, fine_maps
 from sightline.casework import another, cases
 from sightline.models.randomize import blocks
 from sightline.protocol import CORRECTED
@@ -24,7 +24,7 @@ def forgotten(folder: Path, draws: int = 1, smooth: int = 0) -> pd.DataFrame:
     model = sl.open_model("small?side=64&width=8", data.findings)
     some = tuple(cases(data, data.findings, 3, 0))
     run = Run.start(folder, "trust", {})
-    c = Comparison(run, model, ("grad-cam", "gradient"), some, (CORRECTED,), 0, "logit", smooth)
+    c = Comparison(run, model, ("grad-cam", "gradient"), some, (CORRECTED,), Asked(data.findings), smooth)
     run.join_parts("similarity", forget(c, blocks(model)[:3], ("top-down",), draws), "similarity")
     return run.table("similarity", SCHEMA.names)
 
@@ -59,14 +59,30 @@ def test_the_class_that_a_network_prefers_is_the_finding_or_its_absence(tmp_path
         rejected = (model.net.eval()(x) < 0).numpy()
     assert rejected[:, 0].any() and not rejected[:, 1].any()
     sign = np.where(rejected, -1, 1)[..., None, None]
-    c = Comparison(Run.start(tmp_path, "trust", {}), model, ("input-x-gradient", "grad-cam"), (), (), 0, "logit")
-    fixed = fine_maps(model, c.methods, x, ids, 0, "logit")
-    assert _preferred(c, model, x, ids, 0, fixed) is fixed
-    liked = _preferred(replace(c, preferred=True), model, x, ids, 0, fixed)
+    asked = Asked(model.findings)
+    c = Comparison(Run.start(tmp_path, "trust", {}), model, ("input-x-gradient", "grad-cam"), (), (), asked)
+    fixed = fine_maps(model, x, ids, c.methods, asked)
+    assert _preferred(c, model, x, ids, asked, fixed) is fixed
+    liked = _preferred(replace(c, preferred=True), model, x, ids, asked, fixed)
     np.testing.assert_allclose(liked["input-x-gradient"], sign * fixed["input-x-gradient"], rtol=1e-5, atol=1e-7)
     np.testing.assert_array_equal(liked["grad-cam"][~rejected], fixed["grad-cam"][~rejected])
     assert (liked["grad-cam"][rejected] >= 0).all() and (liked["grad-cam"] != fixed["grad-cam"])[rejected].any()
     assert torch.equal(model.net(x) < 0, torch.from_numpy(rejected))  # nothing stays on the network
+
+
+def test_one_finding_asked_for_in_small_batches_says_the_same(tmp_path: Path) -> None:
+    """Also where the network forgets from the image on, and where it remembers what it need not compute."""
+    data = sl.dataset("phantom:16?size=64")
+    model = sl.open_model("small?side=64&width=8", data.findings)
+    some = tuple(case for case in cases(data, data.findings, 16, 0) if case.finding == "Cardiomegaly")
+    assert len(some) > 2
+    tables = []
+    for number, asked in enumerate([Asked(data.findings), Asked(("Cardiomegaly",), batch=2)]):
+        run = Run.start(tmp_path / str(number), "trust", {})
+        c = Comparison(run, model, ("grad-cam", "gradient"), some, (CORRECTED,), asked, preferred=True)
+        run.join_parts("similarity", forget(c, blocks(model)[:2], ("top-down", "bottom-up")), "similarity")
+        tables.append(run.table("similarity", SCHEMA.names))
+    pd.testing.assert_frame_equal(*tables, atol=0.01)
 
 
 def test_entropy_is_that_of_the_histogram_of_magnitudes() -> None:

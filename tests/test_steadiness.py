@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import sightline as sl
+from sightline.asking import Asked
 from sightline.casework import cases
 from sightline.steadiness import CHANGES, _aligned, changed, distance, shift_of
 from sightline.store import Run
@@ -42,7 +43,7 @@ def test_noise_maps_move_for_no_reason_and_edges_with_the_image(tmp_path: Path) 
     model = sl.open_model("small?side=64", data.findings)
     some = cases(data, data.findings, 4, 0)
     run = Run.start(tmp_path / "run", "trust", {})
-    keys = changed(run, model, ("grad-cam", "noise", "edges"), some, 0, "logit")
+    keys = changed(run, model, ("grad-cam", "noise", "edges"), some, Asked(data.findings))
     run.join_parts("steadiness", keys, "steadiness")
     table = run.table("steadiness")
     assert len(table) == 3 * len(CHANGES) * len(some)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from torch import Tensor
 
-from sightline.asking import fine_maps, logits, prepared
+from sightline.asking import Asked, fine_maps, logits, prepared
 from sightline.casework import Case, another, fine, worked
 from sightline.core import NAN, Array, DataError, SaliencyMap
-from sightline.methods import Of, Pass, method_of
+from sightline.methods import Pass, method_of
 from sightline.methods.gradient import noisy
 from sightline.metrics.similarity import Look, Shown
 from sightline.models import Model
@@ -52,8 +54,7 @@ class Comparison:
     methods: tuple[str, ...]
     cases: tuple[Case, ...]
     protocols: tuple[Protocol, ...]
-    seed: int
-    of: Of
+    asked: Asked
     smooth: int = 0
     """Noisy copies that maps are the mean of while the network forgets; 0: the film itself."""
     preferred: bool = False
@@ -110,7 +111,7 @@ def forget(c: Comparison, drawn: Sequence[Block], orders: Sequence[Order], draws
     What is computed before the first block drawn is kept, so that a stage costs methods without input gradients only
     what changed.
     """
-    whole, needed = [b.name for b in network_blocks(c.model)], _layers_needed(c.methods)
+    asked, whole, needed = c.asked, [b.name for b in network_blocks(c.model)], _layers_needed(c.methods)
     if any(method_of(m)[0].facts.needs == "attention" for m in c.methods):
         whole = []  # they watch every block attend: none may answer from memory
 
@@ -119,19 +120,22 @@ def forget(c: Comparison, drawn: Sequence[Block], orders: Sequence[Order], draws
         if batch is None:
             return
         x, ids = batch.x, batch.ids
-        prefix = recorded(c.model, x, whole, needed)
-        before = _maps(c, c.model, x, ids, c.seed)
-        liked = _preferred(c, c.model, x, ids, c.seed, before)
-        there = [(case, m, (ids.index(case.radiograph.id), c.model.index(case.finding)))
+        known = [recorded(c.model, batch_of, whole, needed) for batch_of in torch.split(x, asked.batch)]
+        before = _maps(c, c.model, x, ids, asked)
+        liked = _preferred(c, c.model, x, ids, asked, before)
+        there = [(case, m, (ids.index(case.radiograph.id), asked.findings.index(case.finding)))
                  for case in some if case.radiograph.id in ids for m in c.methods]  # fmt: skip
         looked = [c.looks(before[method][at], liked[method][at]) for _, method, at in there]
         for order, draw in itertools.product(orders, range(draws)):
+            seed = asked.seed + 7919 * draw
             changed: list[str] = []
-            for step, (block, model) in enumerate(stages(c.model, drawn, order, c.seed + 7919 * draw)):
+            for step, (block, model) in enumerate(stages(c.model, drawn, order, seed)):
                 changed = [*block.layers] if order == "independent" else [*changed, *block.layers]
-                with prefix.recalled(model.net, changed):
+                with ExitStack() as memory:
+                    for prefix in known:
+                        memory.enter_context(prefix.recalled(model.net, changed))
                     # What a method draws, it draws anew
-                    fresh = c.seed + 7919 * draw + step + 1
+                    fresh = replace(asked, seed=seed + step + 1)
                     after = _maps(c, model, x, ids, fresh)
                     now = _preferred(c, model, x, ids, fresh, after)
                 for (case, method, at), look in zip(there, looked, strict=True):
@@ -143,24 +147,25 @@ def forget(c: Comparison, drawn: Sequence[Block], orders: Sequence[Order], draws
     return worked(c.run, "similarity", "randomizing", SCHEMA, c.cases, made)
 
 
-def _maps(c: Comparison, model: Model, x: Tensor, ids: Sequence[str], seed: int) -> dict[str, Array]:
-    """Method -> float32 (N, F, side, side); the mean over noisy copies if the comparison is smooth.
+def _maps(c: Comparison, model: Model, x: Tensor, ids: Sequence[str], asked: Asked) -> dict[str, Array]:
+    """Method -> float32 (N, T, side, side); the mean over noisy copies if the comparison is smooth.
 
     Smooth parameter randomization, Hedström et al. 2024, arXiv:2401.06465, with noise of a tenth of the range of x.
     """
     if not c.smooth:
-        return fine_maps(model, c.methods, x, ids, seed, c.of)
+        return fine_maps(model, x, ids, c.methods, asked)
     total: dict[str, Array] = {}
-    with Pass(model, x, ids=ids, seed=c.seed, of=c.of) as p:
+    with Pass(model, x, ids=ids, seed=c.asked.seed) as p:
         copies = list(noisy(p, c.smooth, 0.1))  # the same copies at every stage
     for draw, copy in enumerate(copies):
-        for method, maps in fine_maps(model, c.methods, copy, ids, seed + 1000 * draw, c.of).items():
+        again = replace(asked, seed=asked.seed + 1000 * draw)
+        for method, maps in fine_maps(model, copy, ids, c.methods, again).items():
             total[method] = total.get(method, 0) + maps / c.smooth
     return total
 
 
 def _preferred(
-    c: Comparison, model: Model, x: Tensor, ids: Sequence[str], seed: int, maps: dict[str, Array]
+    c: Comparison, model: Model, x: Tensor, ids: Sequence[str], asked: Asked, maps: dict[str, Array]
 ) -> dict[str, Array]:
     """`maps`, and where the model denies a finding (logit below 0) the map of its absence, whose logit is the negative.
 
@@ -168,12 +173,12 @@ def _preferred(
     """
     if not c.preferred:
         return maps
-    denied = logits(model, x) < 0  # (N, F)
+    denied = logits(model, x)[:, [model.index(f) for f in asked.findings]] < 0  # (N, T)
     if not denied.any():
         return maps
     handle = model.net.register_forward_hook(lambda _, __, logit: -logit)
     try:
-        absent = _maps(c, model, x, ids, seed)
+        absent = _maps(c, model, x, ids, asked)
     finally:
         handle.remove()
     return {method: np.where(denied[..., None, None], absent[method], of) for method, of in maps.items()}
@@ -196,7 +201,7 @@ def compare(c: Comparison, partners: Mapping[str, str]) -> list[str]:
     def made(some: Sequence[Case]) -> Iterator[tuple[Any, ...]]:
         held = {i: list(c.run.of(i, {*mine, *theirs})) for i in dict.fromkeys(case.radiograph.id for case in some)}
         for case in some:
-            other = another(case, c.cases, c.seed)
+            other = another(case, c.cases, c.asked.seed)
             own = {m.source: m for m in held[case.radiograph.id] if m.finding == case.finding and m.values.size}
             far = {} if other is None else _stored(c.run, other, mine)
             for source, method in mine.items():

@@ -14,11 +14,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from sightline.asking import fine_maps, logits, prepared
+from sightline.asking import Asked, fine_maps, logits, prepared
 from sightline.casework import Case, worked
 from sightline.controls import generator
 from sightline.core import NAN, Array
-from sightline.methods import Of
 from sightline.metrics.similarity import rank_correlation
 from sightline.models import Model
 from sightline.store import Run
@@ -63,21 +62,22 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def changed(run: Run, model: Model, methods: Sequence[str], some: Sequence[Case], seed: int, of: Of) -> list[str]:
+def changed(run: Run, model: Model, methods: Sequence[str], some: Sequence[Case], asked: Asked) -> list[str]:
     """Explain every film again after each small change; the keys of the parts 'steadiness', rows of `SCHEMA`."""
 
     def made(part: Sequence[Case]) -> Iterator[tuple[object, ...]]:
         batch = prepared(model, part)
         if batch is None:
             return
-        before, start = fine_maps(model, methods, batch.x, batch.ids, seed, of), logits(model, batch.x)
+        columns = [model.index(finding) for finding in asked.findings]
+        before, start = fine_maps(model, batch.x, batch.ids, methods, asked), logits(model, batch.x)[:, columns]
         for name, change in CHANGES.items():
             images = [change(image, i).clip(0, 1) for image, i in zip(batch.seen, batch.ids, strict=True)]
             x = model.normalize(torch.from_numpy(np.stack(images).astype(np.float32))).to(model.device)
-            after, end = fine_maps(model, methods, x, batch.ids, seed, of), logits(model, x)
+            after, end = fine_maps(model, x, batch.ids, methods, asked), logits(model, x)[:, columns]
             for method in methods:
                 for case in (c for c in part if c.radiograph.id in batch.ids):
-                    at = batch.ids.index(case.radiograph.id), model.index(case.finding)
+                    at = batch.ids.index(case.radiograph.id), asked.findings.index(case.finding)
                     a, b = _aligned(before[method][at], after[method][at], name)
                     who = (case.radiograph.id, case.radiograph.patient, case.finding)
                     yield (method, name, *who, distance(a, b), float(rank_correlation(a, b)), abs(end[at] - start[at]))

@@ -187,5 +187,15 @@ def test_a_constant_network_is_not_estimable(tmp_path: Path) -> None:
     report(run)
 
 
+def test_a_method_that_compares_with_the_data_is_asked_by_every_test(checkpoints: list[str], tmp_path: Path) -> None:
+    names = ("integrated-gradients?baseline=data&nodes=2", "gradient-shap?baseline=data&samples=2")
+    run = trust(data="phantom:6?size=64", model=checkpoints[0], methods=names, images=3, batch=2, out=tmp_path / "run")
+    similarity = run.table("similarity").query("kind == 'randomization'")
+    steadiness = run.table("steadiness")
+    for table, column in ((similarity, "value"), (steadiness, "rank")):
+        known = table[column].notna().groupby(table["method"]).mean()
+        assert set(known.index) == set(names) and (known > 0.9).all()
+
+
 def test_its_run_can_be_looked_at(finished: Path) -> None:
     can_be_looked_at(finished)

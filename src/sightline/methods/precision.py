@@ -30,7 +30,15 @@ def likeness(maps: Tensor, others: Tensor) -> float:
 
 
 def agreements(
-    model: Model, x: Tensor, specs: Iterable[str], targets: Tensor, *, ids: Sequence[str], seed: int, of: Of
+    model: Model,
+    x: Tensor,
+    specs: Iterable[str],
+    targets: Tensor,
+    *,
+    ids: Sequence[str],
+    seed: int,
+    of: Of,
+    background: Tensor | None = None,
 ) -> dict[str, float]:
     """Method -> `likeness` of its maps in bfloat16 with those in float32, on prepared images (N, C, side, side).
 
@@ -38,7 +46,7 @@ def agreements(
     """
 
     def computed(spec: str, precision: Precision) -> Tensor:
-        with Pass(model, x, ids=ids, seed=seed, of=of, precision=precision) as p:
+        with Pass(model, x, ids=ids, seed=seed, of=of, precision=precision, background=background) as p:
             maps = run_method(p, spec, targets)
             if p.refused is not None:
                 raise SightlineError(p.refused[1])

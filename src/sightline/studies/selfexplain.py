@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from sightline.asking import predict
+from sightline.asking import Asked, predict
 from sightline.benchmark import Controls, Readers, Together
 from sightline.casework import cases
 from sightline.controls import digest
@@ -157,7 +157,8 @@ def selfexplain(
         _pointed(run, held, part, wanted, seed)
         run = _budget(run, part, team, wanted, records, batch, seed)
         some = tuple(cases(part, wanted, tried_on, seed))
-        _trusted(Comparison(run, team.element, (OWN, CAM), some, tuple(records), seed, of), part, team, controls)
+        asked = Asked(wanted, of, seed, batch)
+        _trusted(Comparison(run, team.element, (OWN, CAM), some, tuple(records), asked), part, team, controls)
         _summarized(run, team, methods, records, seed)
         _read(run, team, records, sheets, seed)
         run.join_parts("costs", measured(run, (team.plain, team.element), team.localizers, methods, wanted), "costs")
@@ -261,12 +262,14 @@ def _trusted(c: Comparison, data: Dataset, team: Elements, controls: Maps) -> No
     data = replace(data, radiographs=tuple(radiographs.values()))
     findings = tuple(dict.fromkeys(x.finding for x in c.cases))
     for m in (*team.replicates, *team.others):
-        explain(data, m, c.methods, findings=findings, out=c.run, of=c.of)
+        explain(data, m, c.methods, findings=findings, out=c.run, of=c.asked.of, batch=c.asked.batch)
     parts = forget(c, blocks(team.element), ("top-down",)) + compare(c, team.partners)
     c.run.join_parts("similarity", parts, "similarity")
     sources = {f"{team.element.name}/{m}": m for m in c.methods} | {PRIOR: PRIOR}
-    c.run.join_parts("faithfulness", tried(c.run, controls, team.element, sources, c.cases, c.seed), "faithfulness")
-    c.run.join_parts("steadiness", changed(c.run, team.element, c.methods, c.cases, c.seed, c.of), "steadiness")
+    c.run.join_parts(
+        "faithfulness", tried(c.run, controls, team.element, sources, c.cases, c.asked.seed), "faithfulness"
+    )
+    c.run.join_parts("steadiness", changed(c.run, team.element, c.methods, c.cases, c.asked), "steadiness")
 
 
 def _summarized(run: Run, team: Elements, methods: Sequence[str], records: Sequence[Protocol], seed: int) -> None:

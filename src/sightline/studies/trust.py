@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from sightline.asking import Asked, background
 from sightline.benchmark import Controls, Readers, Together
 from sightline.casework import cases
 from sightline.core import DataError, Dataset, Maps
@@ -134,7 +135,8 @@ def trust(
         some = tuple(cases(opened, wanted, images, seed))
         if not some:
             raise DataError(f"{opened.spec!r} labels none of {', '.join(wanted)} as present; nothing can be compared")
-        comparison = Comparison(run, team.model, methods, some, tuple(records), seed, of, smooth, preferred)
+        asked = Asked(wanted, of, seed, batch, background(opened, team.model, methods, seed))
+        comparison = Comparison(run, team.model, methods, some, tuple(records), asked, smooth, preferred)
         drawn = (by_layer if layers else blocks)(team.model)
         _compared(comparison, team, drawn, orders, draws)
         _tried(comparison, team, controls)
@@ -175,8 +177,8 @@ def _tried(c: Comparison, team: Team, controls: Maps) -> None:
     """The tables faithfulness and steadiness."""
     sources = {f"{team.model.name}/{m}": m for m in c.methods} | {PRIOR: PRIOR}
     sources |= {source: source for m in team.localizers for source in [f"localizer/{m.name}/own"]}
-    c.run.join_parts("faithfulness", tried(c.run, controls, team.model, sources, c.cases, c.seed), "faithfulness")
-    c.run.join_parts("steadiness", changed(c.run, team.model, c.methods, c.cases, c.seed, c.of), "steadiness")
+    c.run.join_parts("faithfulness", tried(c.run, controls, team.model, sources, c.cases, c.asked.seed), "faithfulness")
+    c.run.join_parts("steadiness", changed(c.run, team.model, c.methods, c.cases, c.asked), "steadiness")
 
 
 def _team(run: Run, data: Dataset, named: Mapping[str, Any], seed: int, device: str) -> Team:
