@@ -81,14 +81,14 @@ def main(root: Path, out: Path, device: str) -> None:
             for s in SEEDS
         }
         told = {k: train(f"{kind}-told-{k}", supervised(sl.open_model(made[0])), marks_of(boxed, k, 0),
-                         Recipe(epochs=20, batch=8, lr=1e-3)) for k in films}  # fmt: skip
+                         Recipe(epochs=20, batch=8, lr=1e-3)) for k in (0, *films)}  # fmt: skip
         for seed in SEEDS:
             first = seed == SEEDS[0]
             runs[kind, seed] = selfexplain(
                 data=test.spec, model=made[seed], plain=plain[seed], images=1000, tried_on=30, device=device, seed=seed,
                 replicates=tuple(made[s] for s in SEEDS if s != seed) if first else (),
                 localizers=(retinanet, detectors[every], told[every]) if first else (retinanet, detectors[every]),
-                told=tuple(f"{k}={told[k]}" for k in films) if first else (),
+                told=tuple(f"{k}={path}" for k, path in told.items()) if first else (),
                 detectors=tuple(f"{k}={detectors[k]}" for k in films) if first else (),
                 methods=METHODS, out=out / f"run-{kind}-{seed}",
             )  # fmt: skip

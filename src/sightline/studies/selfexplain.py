@@ -29,7 +29,7 @@ from sightline.record import describe
 from sightline.sanity import SCHEMA, Comparison, compare, forget
 from sightline.sheets import FILE, SIMULATED, Sheet, draw_sheets, simulate, write_sheets
 from sightline.stats.accuracy import accuracy
-from sightline.stats.budget import learned
+from sightline.stats.budget import ELEMENT, learned
 from sightline.stats.discrimination import discrimination
 from sightline.stats.froc import froc
 from sightline.stats.margin import MARGIN, noninferiority
@@ -101,7 +101,8 @@ def selfexplain(
     localizers
         Networks trained on marks: retinanet, unet, or the element itself ('selfexplaining:ARCH?learns=marks').
     told
-        Elements trained with marks on N radiographs, as N=CHECKPOINT. N=0 is `--model`.
+        Elements trained with marks on N radiographs, as N=CHECKPOINT. 0=CHECKPOINT had as long a training without
+        marks; by default it is `--model`.
     detectors
         Detectors trained with marks on N radiographs, as N=CHECKPOINT.
     methods
@@ -242,7 +243,8 @@ def _budget(
     if not team.told:
         return run
     part = Run.start(run.path / "budget", "budget", {"seed": seed})
-    everyone = (Told("element", 0, team.element), *team.told)
+    without = [t for t in team.told if not t.films and t.role == ELEMENT] or [Told(ELEMENT, 0, team.element)]
+    everyone = (*without, *(t for t in team.told if t.films))
     names = {f"budget/{t.role}-{t.films}": t for t in everyone}
     for name, one in names.items():
         part = explain(data, one.model, (OWN,), findings=wanted, out=part, batch=batch, prefix=name)
