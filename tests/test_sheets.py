@@ -102,3 +102,13 @@ def test_simulated_readers_prefer_what_is_better_and_differ() -> None:
 def test_nobody_is_simulated_under_a_real_name() -> None:
     with pytest.raises(DataError, match="would be simulated"):
         simulate(draw_sheets(CASES, SOURCES, ["Dr. Roe"], most=2), good)
+
+
+@pytest.mark.parametrize("shown", [2, 3])
+def test_no_sheet_comes_again_as_it_was(shown: int) -> None:
+    many = [(f"film{i}", f"person{i}", "Edema") for i in range(60)]
+    sheets = draw_sheets(many, SOURCES[:shown], READERS, most=60, repeated=1)
+    before = {(s.reader, s.radiograph): s.shown for s in sheets if s.occasion == 0}
+    again = [s for s in sheets if s.occasion == 1]
+    assert len(again) == 120 and not any(s.shown == before[s.reader, s.radiograph] for s in again)
+    assert 40 < sum(s.shown[0] == SOURCES[0] for s in again) * shown / 2 < 80, "each as often in front"

@@ -106,11 +106,19 @@ def draw_sheets(
         order = sorted(chosen, key=lambda case: digest(seed, "sheets", reader, *case))
         again = order[: round(repeated * len(order))]
         for occasion, some in enumerate((order, again)):
-            for radiograph, patient, finding in some:
-                at = generator(seed, "shown", reader, radiograph, finding, occasion).permutation(len(sources))
-                shown = tuple(sources[i] for i in at)
-                sheets.append(Sheet(radiograph, patient, finding, shown, reader, occasion))
+            for case in some:
+                shown = _ordered(sources, (seed, "shown", reader, case[0], case[2]), occasion)
+                sheets.append(Sheet(*case, shown, reader, occasion))
     return sheets
+
+
+def _ordered(sources: Sequence[str], key: tuple[object, ...], occasion: int) -> tuple[str, ...]:
+    """An order of the sources; on the second occasion drawn until it is not that of the first."""
+    before = _ordered(sources, key, 0) if occasion else None
+    rng = generator(*key, occasion)
+    while (shown := tuple(sources[i] for i in rng.permutation(len(sources)))) == before:
+        pass
+    return shown
 
 
 def _check(cases: Sequence[Case], sources: Sequence[str], readers: Sequence[str], most: int, repeated: float) -> None:

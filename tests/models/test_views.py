@@ -11,6 +11,8 @@ def test_the_greatest_of_each_study_in_first_seen_order() -> None:
     names, best = study_probabilities(np.array([[0.2, 0.5], [0.9, 0.1], [0.3, 0.4]]), ["s2", "s1", "s2"])
     assert names == ("s2", "s1")
     assert best.tolist() == [[0.3, 0.5], [0.9, 0.1]]
+    pairs, best = study_probabilities(np.array([[0.2], [0.9]]), [("p1", "1"), ("p2", "1")])
+    assert pairs == (("p1", "1"), ("p2", "1")) and best.tolist() == [[0.2], [0.9]]
 
 
 def test_wrong_input() -> None:

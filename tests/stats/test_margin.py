@@ -55,3 +55,13 @@ def test_verdicts() -> None:
     assert [judged(*ends, 0.05) for ends in ((0.01, 0.1), (-0.05, 0.0), (-0.1, -0.05), (np.nan, 1.0))] == [
         "superior", "undecided", "undecided", "not estimable",
     ]  # fmt: skip
+
+
+def test_a_study_is_one_of_its_patient() -> None:
+    """A folder of one's own may call the first study of every patient '1'."""
+    named = table(0.5, 60)
+    found = noninferiority(named.assign(study="1"), [("element", "plain")])
+    assert found["n"].tolist()[:2] == [60, 60]
+    pd.testing.assert_frame_equal(found, noninferiority(named, [("element", "plain")]))
+    pairs = [compared(some, [("element", "plain")]) for some in (named.assign(study="1"), named)]
+    pd.testing.assert_frame_equal(*pairs)

@@ -141,3 +141,18 @@ def test_ratings_that_are_none_are_refused(change: object, said: str) -> None:
 def test_one_patient_gives_no_interval() -> None:
     few = table(readers=1, most=1)
     assert np.isnan(means(few)["low"]).all() and np.isnan(contrasts(few)["p"]).all()
+
+
+def test_a_resample_without_a_readers_kappa_leaves_the_mean() -> None:
+    """The second reader strays on one film: a resample without it has no kappa of theirs, and no mean of both."""
+    rng, rows = np.random.default_rng(0), []
+    for i in range(20):
+        said = rng.integers(1, 6, 2)
+        rows += [("free", f"f{i}", f"p{i}", "Edema", "s", "extent", int(said[k]), k) for k in range(2)]
+        rows += [("fixed", f"f{i}", f"p{i}", "Edema", "s", "extent", 3 - (i == 0), k) for k in range(2)]
+    found = agreements(pd.DataFrame(rows, columns=pd.Index(COLUMNS)))
+    row = found[found["kind"] == "within"].set_index("reader")
+    assert row.loc["free", "dropped"] == 0 and row.loc["fixed", "dropped"] == row.loc["all", "dropped"]
+    assert row.loc["all", "dropped"] / 1000 == pytest.approx((1 - 1 / 20) ** 20, abs=0.05)
+    assert row.loc["all", "low"] == pytest.approx((row.loc["free", "low"] + 1) / 2, abs=0.05)
+    assert row.loc["all", "high"] < 1

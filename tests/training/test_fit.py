@@ -53,6 +53,16 @@ def test_it_learns_and_its_checkpoint_opens_alone(tmp_path: Path) -> None:
     assert float(saliency(model, x, None, ["grad-cam"])["grad-cam"].max()) > 0
 
 
+def test_a_study_is_one_of_its_patient(tmp_path: Path) -> None:
+    """Where every patient's study is called '1', validation is that of studies with names of their own."""
+    data, found = blobs(64), []
+    for name in ("1", ""):
+        named = replace(data, radiographs=tuple(replace(r, study=name or r.patient) for r in data.radiographs))
+        fit(small(), named, tmp_path / f"run{name}", Recipe(epochs=2, batch=16))
+        found.append([row["val_auroc"] for row in history(tmp_path / f"run{name}")])
+    assert found[0] == found[1] and not any(np.isnan(found[0]))
+
+
 def test_the_seed_decides_everything(tmp_path: Path) -> None:
     data = blobs(64)
     weights = [

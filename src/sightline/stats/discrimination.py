@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,12 +51,8 @@ def compared(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: int = 
     known, rows = _known(table), list[dict[str, Any]]()
     for model, versus in pairs:
         found = []
-        for finding, part in known[known["model"] == model].groupby("finding", sort=False):
-            other = known[(known["model"] == versus) & (known["finding"] == finding)]
-            both = part.merge(other[["study", "probability"]], on="study", suffixes=("", "_versus"))
+        for finding, both in on_the_same(known, model, versus):
             p, label, group, w = _columns(both, seed)
-            if len(set(label)) < 2:
-                continue
             q = both["probability_versus"].to_numpy(float)
             (a, first), (b, second) = (auroc_draws(values, label, group, w) for values in (p, q))
             gap, low, high = _ends(a - b, first - second, group)
@@ -68,6 +64,19 @@ def compared(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: int = 
         holm(found)
         rows += found
     return pd.DataFrame(rows)
+
+
+def on_the_same(known: pd.DataFrame, model: str, versus: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Findings of both classes with the studies that both models judged, the other's as `probability_versus`.
+
+    known: one row per model, patient, study and finding. A study is one of its patient: names of studies may repeat.
+    """
+    key = ["patient", "study"]
+    for finding, part in known[known["model"] == model].groupby("finding", sort=False):
+        other = known[(known["model"] == versus) & (known["finding"] == finding)]
+        both = part.merge(other[[*key, "probability"]], on=key, suffixes=("", "_versus"), validate="one_to_one")
+        if both["label"].nunique() == 2:
+            yield str(finding), both
 
 
 def _known(table: pd.DataFrame) -> pd.DataFrame:

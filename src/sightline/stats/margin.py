@@ -5,7 +5,7 @@ A difference that is not significant has not shown that nothing is lost; an inte
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from sightline.core import NAN, Array
 from sightline.stats import delong
 from sightline.stats.accuracy import auroc_draws
 from sightline.stats.bootstrap import Replicates, interval, nanmean, weights
+from sightline.stats.discrimination import on_the_same
 from sightline.stats.tables import AVERAGE
 
 RESAMPLES = 1000
@@ -41,7 +42,7 @@ def noninferiority(
     rows = []
     for model, versus in pairs:
         found, counts, people = list[Array](), [0, 0], set[str]()
-        for finding, both in _paired(known, model, versus):
+        for finding, both in on_the_same(known, model, versus):
             p, q = (both[c].to_numpy(float) for c in ("probability", "probability_versus"))
             label, group = both["label"].to_numpy(int), patients.get_indexer(pd.Index(both["patient"]))
             (a, first), (b, second) = (auroc_draws(values, label, group, w) for values in (p, q))
@@ -58,15 +59,6 @@ def noninferiority(
             rows.append({"model": model, "versus": versus, "finding": AVERAGE, **ends, "delong_low": NAN,
                          "delong_high": NAN, **size})  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def _paired(known: pd.DataFrame, model: str, versus: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Findings of both classes with the rows that both models have."""
-    for finding, part in known[known["model"] == model].groupby("finding", sort=False):
-        other = known[(known["model"] == versus) & (known["finding"] == finding)]
-        both = part.merge(other[["study", "probability"]], on="study", suffixes=("", "_versus"))
-        if both["label"].nunique() == 2:
-            yield str(finding), both
 
 
 def _ends(found: Array, patients: int, margin: float) -> dict[str, Any]:

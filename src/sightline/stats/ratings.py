@@ -16,7 +16,7 @@ import pandas as pd
 
 from sightline.core import NAN, Array, DataError
 from sightline.sheets import CHOICE, COLUMNS, QUESTIONS
-from sightline.stats.bootstrap import Replicates, interval, nanmean, p_value, replicate, weights
+from sightline.stats.bootstrap import Replicates, interval, p_value, replicate, weights
 from sightline.stats.utility import holm
 
 RESAMPLES = 1000
@@ -140,7 +140,9 @@ def agreements(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
     Quadratic weights on the scale of five points, over all maps both judged; of the choice nominal, over sheets.
     Columns: question, kind ('between' or 'within'), reader, versus, kappa, low, high (95 %, percentiles, resampling
-    patients), n (pairs of answers), patients. Where both gave everything one and the same answer kappa is NaN.
+    patients), n (pairs of answers), patients, dropped (resamples of 1000 without a kappa, which the interval leaves
+    out). Where both gave everything one and the same answer kappa is NaN, and stays out of the mean; a resample in
+    which that befalls any reader of the mean has none.
     """
     rows = list[dict[str, Any]]()
     ratings = _as_choices(checked(ratings))
@@ -184,21 +186,21 @@ def _counts(one: pd.DataFrame, other: pd.DataFrame, patients: pd.Index[Any], que
 
 def _told(counted: list[tuple[str, str, Array]], w: Array, distance: Distance) -> Iterator[dict[str, Any]]:
     """A row of each pair, and their mean."""
-    each = list[Array]()
-    together: Array = np.zeros(0)
+    each = list[tuple[Array, Array]]()
     for a, b, table in counted:
         g, k, _ = table.shape
         draws = kappa((w.astype(float) @ table.reshape(g, -1)).reshape(-1, k, k), distance)
-        each.append(np.append(kappa(table.sum(0), distance), draws))
-        heard = table.sum((1, 2))
-        together = heard if not together.size else together + heard
-        yield {"reader": a, "versus": b, **_ends(each[-1], heard)}
+        each.append((np.append(kappa(table.sum(0), distance), draws), table.sum((1, 2))))
+        yield {"reader": a, "versus": b, **_ends(*each[-1])}
     if len(each) > 1:
-        yield {"reader": EVERYONE, "versus": EVERYONE, **_ends(nanmean(np.stack(each, 1)), together)}
+        known = [one for one in each if not np.isnan(one[0][0])] or each
+        found, heard = (np.stack(some, 1) for some in zip(*known, strict=True))
+        yield {"reader": EVERYONE, "versus": EVERYONE, **_ends(found.mean(1), heard.sum(1))}
 
 
 def _ends(found: Array, heard: Array) -> dict[str, float]:
     groups = np.array([int((heard > 0).sum())])
     r = Replicates(found[:1], found[1:, None], np.array([int(heard.sum())]), groups, np.zeros(1))
     value, low, high = (float(end[0]) for end in interval(r))
-    return {"kappa": value, "low": low, "high": high, "n": int(heard.sum()), "patients": int(groups[0])}
+    return {"kappa": value, "low": low, "high": high, "n": int(heard.sum()), "patients": int(groups[0]),
+            "dropped": int(np.isnan(found[1:]).sum())}  # fmt: skip

@@ -94,8 +94,8 @@ def _examples(
     train, val = films.readable(split.train), films.readable(split.val)
     unread = [why for row, why in films.reasons.items() if films.indices[row] in {*split.train, *split.val}]
     note(run.path, unreadable=unread, radiographs=[len(split.train), len(split.val)])
-    studies = [chosen[i].study or chosen[i].id for i in val]
-    who = pd.DataFrame({"study": studies, "patient": [chosen[i].patient for i in val]})
+    studies = [(chosen[i].patient, chosen[i].study or chosen[i].id) for i in val]
+    who = pd.DataFrame(studies, columns=pd.Index(["patient", "study"]))[["study", "patient"]]
     run.write_table("validation", who.join(pd.DataFrame(labels[val], columns=pd.Index(model.findings))))
     return Examples(films.file, labels, train, val, tuple(studies), marks)
 

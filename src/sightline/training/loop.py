@@ -50,8 +50,8 @@ class Examples:
     train: Array
     val: Array
     """Rows, int64."""
-    studies: tuple[str, ...]
-    """Of each validation row."""
+    studies: tuple[tuple[str, str], ...]
+    """Patient and study of each validation row: names of studies may repeat between patients."""
     marks: Path | None = None
     """int8 (n, F, g, g) in percent, -1 where unknown, .npy; for a network that learns from marks."""
 
@@ -321,7 +321,7 @@ def validate(team: Team, model: Model, examples: Examples, batch: int) -> tuple[
 
 
 def study_aurocs(
-    probabilities: Array, labels: Array, studies: tuple[str, ...], findings: tuple[str, ...]
+    probabilities: Array, labels: Array, studies: tuple[tuple[str, str], ...], findings: tuple[str, ...]
 ) -> dict[str, float]:
     """AUROC per finding of the greatest probability (V, F) and label (V, F) among the views of each study."""
     if not studies:
