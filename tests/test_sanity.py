@@ -1,4 +1,4 @@
-"""Comparisons of maps while a network forgets: how often it is drawn, how smooth maps are, and entropy."""
+"""Comparisons of maps while a network forgets, and of stored maps of networks that like one place, or fail."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ import torch
 
 import sightline as sl
 from sightline.asking import Asked, fine_maps
-from sightline.casework import another, cases
+from sightline.casework import Case, another, cases
+from sightline.core import Array, Frame, SaliencyMap
+from sightline.metrics.similarity import rank_correlation
 from sightline.models.randomize import blocks
 from sightline.protocol import CORRECTED
-from sightline.sanity import SCHEMA, Comparison, _preferred, entropy, forget
-from sightline.store import Run
+from sightline.sanity import AGAIN, OTHER, PAIR, SCHEMA, Comparison, _preferred, compare, entropy, forget
+from sightline.stats.trust import verdicts
+from sightline.store import Run, write_maps
 
 
 def forgotten(folder: Path, draws: int = 1, smooth: int = 0) -> pd.DataFrame:
@@ -108,3 +111,73 @@ def test_another_patient_shows_the_same_finding() -> None:
         assert other.finding == case.finding
         assert other.radiograph.patient != case.radiograph.patient
         assert other == another(case, some[::1], 0)
+
+
+SIDE = 32
+
+
+def beside(folder: Path, drawn: dict[str, list[Array]], partners: dict[str, str]) -> tuple[Run, tuple[Case, ...]]:
+    """A run of stored maps, source -> one per case, compared by `compare` as those of a model called 'one'; cases."""
+    data = sl.dataset(f"phantom:60?size={SIDE}")
+    some = tuple(c for c in cases(data, data.findings[:1], 60, 0))
+    run = Run.start(folder, "trust", {})
+    ids, finding = [c.radiograph.id for c in some], some[0].finding
+    maps = {source: [
+        SaliencyMap(i, finding, source, values, Frame.whole((SIDE, SIDE)), status="ok" if values.size else "refused")
+        for i, values in zip(ids, each, strict=False)] for source, each in drawn.items()}  # fmt: skip
+    run.write_part("maps-0", "00", lambda path: write_maps(path, ids, [finding], maps))
+    model = replace(sl.open_model(f"small?side={SIDE}&width=8", data.findings), name="one")
+    c = Comparison(run, model, ("m",), some, (CORRECTED,), Asked(data.findings))
+    run.join_parts("similarity", compare(c, partners), "similarity")
+    return run, some
+
+
+def liking(seed: int, count: int = 60) -> list[Array]:
+    """Maps of films, faint beside one place that this network likes on every film."""
+    rng, shared = np.random.default_rng(seed), np.random.default_rng(7)
+    liked = 3 * rng.normal(size=(SIDE, SIDE))
+    return [(liked + shared.normal(size=(SIDE, SIDE))).astype(np.float32) for _ in range(count)]
+
+
+def test_a_place_that_a_network_likes_on_every_film_is_no_chance_of_two_networks(tmp_path: Path) -> None:
+    """Maps of two networks share what the film says: they come back, though each is yet more like itself elsewhere."""
+    drawn = {"one/m": liking(0), "again/m": liking(1), "other/m": liking(2)}
+    run, some = beside(tmp_path, drawn, {"again": AGAIN, "other": OTHER})
+    table = run.table("similarity", SCHEMA.names)
+    assert set(table[table["kind"] == PAIR]["versus"]) == {"", "again", "other"}
+    found = verdicts(table).query("measure == 'rank'").set_index("versus")
+    within = table.query("kind == @PAIR and versus == '' and measure == 'rank'")["value"].mean()
+    for name in ("again", "other"):
+        near, far = [], []
+        for at, case in enumerate(some):
+            other = another(case, some, 0)
+            assert other is not None
+            mine, its, elsewhere = drawn["one/m"][at], drawn[f"{name}/m"][at], drawn[f"{name}/m"][some.index(other)]
+            near.append(float(rank_correlation(mine, its)))
+            far.append(float(rank_correlation(mine, elsewhere)))
+        row = found.loc[name]
+        assert row["mean"] == pytest.approx(np.mean(near) - np.mean(far), abs=1e-6)
+        assert row["mean"] > 0.05 and row["verdict"] == "passes"
+        assert np.mean(near) - within < -0.5  # what the model shares with itself has the other sign
+
+
+def test_maps_that_are_the_same_whatever_the_film_do_not_come_back(tmp_path: Path) -> None:
+    one = np.random.default_rng(0).random((SIDE, SIDE), np.float32)
+    drawn = {source: [one] * 60 for source in ("one/m", "again/m")}
+    run, _ = beside(tmp_path, drawn, {"again": AGAIN})
+    found = verdicts(run.table("similarity", SCHEMA.names))
+    assert (found["level"] > 0.999).all() and set(found["verdict"]) == {"fails"}
+
+
+def test_failed_maps_are_rows_without_a_value_and_win_nothing(tmp_path: Path) -> None:
+    drawn = {"one/m": liking(0), "again/m": liking(1)}
+    flat, refused = np.zeros((SIDE, SIDE), np.float32), np.zeros((0, 0), np.float32)
+    for source, at, values in (("one/m", 0, flat), ("again/m", 0, flat), ("one/m", 1, refused), ("again/m", 2, flat)):
+        drawn[source][at] = values
+    run, some = beside(tmp_path, drawn, {"again": AGAIN})
+    rows = run.table("similarity", SCHEMA.names).query("kind == @AGAIN and measure == 'ssim'")
+    assert len(rows) == len(some)
+    failed = [c.radiograph.id for c in some[:3]]
+    assert rows[rows["value"].isna()]["radiograph"].tolist() == failed
+    found = verdicts(run.table("similarity", SCHEMA.names))
+    assert set(found["n"]) == {len(some)} and set(found["failed"]) == {3}

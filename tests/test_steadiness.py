@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import sightline as sl
 from sightline.asking import Asked
 from sightline.casework import cases
-from sightline.steadiness import CHANGES, _aligned, changed, distance, shift_of
+from sightline.metrics.similarity import rank_correlation
+from sightline.steadiness import CHANGES, _aligned, changed, distance, shift_of, stayed
 from sightline.store import Run
 
 
@@ -36,6 +38,32 @@ def test_a_shift_is_undone_before_maps_are_compared() -> None:
 def test_distance_is_undefined_for_nothing() -> None:
     assert np.isnan(distance(np.zeros(3), np.ones(3)))
     assert np.isnan(distance(np.ones(3), np.array([1, np.nan, 1])))
+
+
+def test_what_says_nothing_did_not_hold_still() -> None:
+    rng = np.random.default_rng(0)
+    a, b, flat, ones = rng.random((9, 9)), rng.random((9, 9)), np.zeros((9, 9)), np.ones((9, 9))
+    refused = np.full((9, 9), np.nan)
+    failed = [(flat, flat), (ones, ones), (flat, a), (a, flat), (ones, a), (refused, refused), (a, refused)]
+    for before, after in failed:
+        far, rank = stayed(before, after)
+        assert far >= 1 and rank == 0
+    assert stayed(ones, 50 * a)[0] == distance(ones, 50 * a) > 1  # a failure is no excuse
+    assert stayed(a, a) == (0, 1) and stayed(a, b) == (distance(a, b), rank_correlation(a, b))
+
+
+def test_a_flat_method_is_the_least_steady_and_no_case_of_it_leaves(tmp_path: Path) -> None:
+    data = sl.dataset("phantom:4?size=64")
+    model = sl.open_model("small?side=64&width=8", data.findings)
+    torch.nn.init.zeros_(model.net.head.weight)  # type: ignore[arg-type, union-attr]
+    some = cases(data, data.findings, 2, 0)
+    run = Run.start(tmp_path / "run", "trust", {})
+    run.join_parts("steadiness", changed(run, model, ("gradient", "edges"), some, Asked(data.findings)), "steadiness")
+    table = run.table("steadiness")
+    gradient = table[table["method"] == "gradient"]
+    assert (gradient["rank"] == 0).all() and (gradient["distance"] == 1).all()
+    assert len(gradient) == len(CHANGES) * len(some)
+    assert table[table["method"] == "edges"]["rank"].mean() > 0.6
 
 
 def test_noise_maps_move_for_no_reason_and_edges_with_the_image(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,8 +35,9 @@ SCHEMA = pa.schema(
     + [(name, pa.string()) for name in ("radiograph", "patient", "finding", "protocol", "measure")]
     + [("value", pa.float64())]
 )
-"""Of the table `similarity`: one row per two maps, protocol and measure. versus: the stage, model or radiograph that
-the map of the model is compared with."""
+"""Of the table `similarity`: one row per two maps, protocol and measure. versus: the stage or network whose map the
+model's is compared with; of a `PAIR` the network whose map of another patient it is, '' for the model itself. value:
+NaN where a map failed."""
 _LOOKS: dict[str, tuple[Shown, float]] = {"published": ("published", 2.0), "corrected": ("raw", 1.0)}
 """Protocol -> how maps are brought to [0, 1], and the data range of SSIM."""
 
@@ -193,7 +194,11 @@ def compare(c: Comparison, partners: Mapping[str, str]) -> list[str]:
     """Compare stored maps of the model with those of other models and of other patients; the keys of the parts.
 
     partners: name of a model -> `AGAIN`, `OTHER` or `SHUFFLED`. The other patient shows the same finding, and is drawn
-    by id: what two maps have in common when nothing but chance (and the finding) joins them.
+    by id: what two maps have in common when nothing but chance (and the finding) joins them. Each network shows its map
+    of that one patient: where a network likes to look, whatever the film, is then in the comparison and in its chance.
+
+    A stage of `forget` has the model's own map of the other patient for its chance, as published. That of the forgetful
+    network would do to it what a partner's does here, but has to be computed: twice the forwards.
     """
     mine = {f"{c.prefix}{c.model.name}/{method}": method for method in c.methods}
     theirs = {f"{c.prefix}{name}/{method}" for name in partners for method in c.methods}
@@ -202,30 +207,40 @@ def compare(c: Comparison, partners: Mapping[str, str]) -> list[str]:
         held = {i: list(c.run.of(i, {*mine, *theirs})) for i in dict.fromkeys(case.radiograph.id for case in some)}
         for case in some:
             other = another(case, c.cases, c.asked.seed)
-            own = {m.source: m for m in held[case.radiograph.id] if m.finding == case.finding and m.values.size}
-            far = {} if other is None else _stored(c.run, other, mine)
+            own = _of_case(held[case.radiograph.id], case)
+            far = {} if other is None else _of_case(c.run.of(other.radiograph.id, {*mine, *theirs}), other)
             for source, method in mine.items():
-                against = [(kind, name, own.get(f"{c.prefix}{name}/{method}")) for name, kind in partners.items()]
-                against.append((PAIR, "" if other is None else other.radiograph.id, far.get(source)))
                 if source not in own:
                     continue
-                look = c.looks(fine(own[source], c.model.side))
+                against = [(PAIR, "", far.get(source))]
+                for name, kind in partners.items():
+                    his = f"{c.prefix}{name}/{method}"
+                    against += [(kind, name, own.get(his)), (PAIR, name, far.get(his))]
+                look = _seen(c, own[source])
                 for kind, versus, b in against:
                     if b is not None:
                         _require_one_frame(own[source], b)
-                        yield from c.rows(kind, method, versus, case, look, c.looks(fine(b, c.model.side)))
+                        yield from c.rows(kind, method, versus, case, look, _seen(c, b))
 
     return worked(c.run, "similarity", f"comparing {c.prefix.strip('/')}".strip(), SCHEMA, c.cases, made)
 
 
-def _stored(run: Run, case: Case, sources: Collection[str]) -> dict[str, SaliencyMap]:
-    found = run.of(case.radiograph.id, sources)
-    return {m.source: m for m in found if m.finding == case.finding and m.values.size}
+def _of_case(maps: Iterable[SaliencyMap], case: Case) -> dict[str, SaliencyMap]:
+    """Source -> its map of the case, failed or not; none where the image itself could not be read."""
+    return {m.source: m for m in maps if m.finding == case.finding and m.status != "unreadable"}
+
+
+def _seen(c: Comparison, stored: SaliencyMap) -> Looks:
+    """A stored map, ready to be compared; one that failed, or is flat as a protocol looks at it, is like no other."""
+    side = c.model.side
+    said = stored.status == "ok"
+    looks = c.looks(fine(stored, side) if said else np.full((side, side), np.nan, np.float32))
+    return {name: replace(look, finite=look.finite and not look.flat) for name, look in looks.items()}
 
 
 def _require_one_frame(a: SaliencyMap, b: SaliencyMap) -> None:
     """Errors: `DataError` if two maps of one radiograph are not of the same part of it."""
-    if a.radiograph == b.radiograph and a.frame != b.frame:
+    if a.status == b.status == "ok" and a.radiograph == b.radiograph and a.frame != b.frame:
         raise DataError(
             f"{a.source} and {b.source} see different parts of {a.radiograph}; compare models with one way to resize"
         )

@@ -26,7 +26,7 @@ SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("method", "change", "radiograph", "patient", "finding")]
     + [(name, pa.float64()) for name in ("distance", "rank", "moved")]
 )
-"""distance: ‖map after - map before‖ / ‖map before‖; rank: their rank correlation; moved: |change of the logit|."""
+"""distance, rank: see `stayed`; moved: |change of the logit|."""
 
 Change = Callable[[Array, str], Array]
 """Of an image float32 (side, side) in [0, 1] with its id -> the same, changed."""
@@ -80,9 +80,23 @@ def changed(run: Run, model: Model, methods: Sequence[str], some: Sequence[Case]
                     at = batch.ids.index(case.radiograph.id), asked.findings.index(case.finding)
                     a, b = _aligned(before[method][at], after[method][at], name)
                     who = (case.radiograph.id, case.radiograph.patient, case.finding)
-                    yield (method, name, *who, distance(a, b), float(rank_correlation(a, b)), abs(end[at] - start[at]))
+                    yield (method, name, *who, *stayed(a, b), abs(end[at] - start[at]))
 
     return worked(run, "steadiness", "changing", SCHEMA, some, made)
+
+
+def stayed(before: Array, after: Array) -> tuple[float, float]:
+    """`distance` and rank correlation of two maps; at least 1 and 0 where one is flat or not finite.
+
+    What says nothing was not kept, though two flat maps are equal: failures lose.
+
+    >>> stayed(np.array([[3.0, 4.0]]), np.array([[3.0, 4.0]])), stayed(np.ones((1, 2)), np.ones((1, 2)))
+    ((0.0, 1.0), (1.0, 0.0))
+    """
+    gap = distance(before, after)
+    if all(np.isfinite(m).all() and np.ptp(m) > 0 for m in (before, after)):
+        return gap, float(rank_correlation(before, after))
+    return float(np.fmax(1.0, gap)), 0.0
 
 
 def distance(before: Array, after: Array) -> float:

@@ -20,7 +20,7 @@ SPREAD = {"grad-cam": 0.05, "edges": 0.05, "gradient": 0.15}
 
 
 def similarity(patients: int = 20) -> pd.DataFrame:
-    rng = np.random.default_rng(0)
+    rng, partner = np.random.default_rng(0), np.random.default_rng(1)
     rows = []
     for method, final in FINAL.items():
         for number in range(patients):
@@ -29,9 +29,14 @@ def similarity(patients: int = 20) -> pd.DataFrame:
             compared = [
                 ("randomization", s, "top-down", i + 1, 1 + (final - 1) * (i + 1) / 3) for i, s in enumerate(STAGES)
             ]
-            compared += [("repeatability", "again-1", "", 0, 0.6), ("pair", f"r{number + 1}", "", 0, 0.3)]
+            compared += [
+                ("repeatability", "again-1", "", 0, 0.6),
+                ("pair", "", "", 0, 0.3),
+                ("pair", "again-1", "", 0, 0.3),
+            ]
             for kind, versus, order, step, mean in compared:
-                value = mean + SPREAD[method] * rng.standard_normal()
+                drawn = partner if (kind, versus) == ("pair", "again-1") else rng
+                value = mean + SPREAD[method] * drawn.standard_normal()
                 rows.append({**head, "kind": kind, "versus": versus, "order": order, "step": step, "value": value})
     return pd.DataFrame(rows)
 
@@ -110,7 +115,23 @@ def test_published_values_stand_beside(run: Run) -> None:
 def test_levels_by_every_measure_name_what_was_compared(run: Run) -> None:
     table = trust.measures(View.of(run))
     assert table is not None
-    assert {row[2] for row in table.rows} == {"stem", "again-1", "another patient"}
+    assert {row[2] for row in table.rows} == {"stem", "again-1", "another patient", "another patient, again-1"}
+
+
+def test_failed_maps_are_told_in_cells_and_captions(run: Run) -> None:
+    plain = trust.summary(View.of(run))
+    assert plain is not None and "failed" not in plain.caption
+    table = similarity()
+    table.loc[(table["method"] == "grad-cam") & table["radiograph"].isin(["r1", "r2"]), "value"] = np.nan
+    run.write_table("levels", levels(table))
+    run.write_table("verdicts", verdicts(table))
+    summary, measures = trust.summary(View.of(run)), trust.measures(View.of(run))
+    assert summary is not None and measures is not None
+    assert "failed maps are like nothing (0)" in summary.caption and "n = 18 to 20 maps" in summary.caption
+    cells = {row[0]: row[1:] for row in summary.rows}
+    assert all(cell.endswith(" (2 failed)") for cell in cells["Grad-CAM"])
+    assert not any("failed" in cell for cell in cells["edges"])
+    assert {row[-1] for row in measures.rows if row[0] == "Grad-CAM"} == {"2"}
 
 
 def test_a_run_without_has_no_section(make_run: Callable[..., Run], run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,9 @@ STEADY = {"max-sensitivity": "Largest change ↓", "steadiness": "Rank correlati
 def summary(view: View) -> Table | None:
     """Methods in rows, criteria in columns: the difference to chance or prior with its interval, and what it says."""
     caption = (
-        "Difference to chance (SSIM of two patients' maps) or to the average mask (average precision), "
-        f"mean [95 % interval]; forgetting should not lie above 0 (by less than {MARGIN:g}), all others should"
+        "Difference to chance (SSIM of two patients' maps, by the networks compared) or to the average mask "
+        f"(average precision), mean [95 % interval]; forgetting should not lie above 0 (by less than {MARGIN:g}), "
+        "all others should"
     )
     return _judged(view, CRITERIA, caption)
 
@@ -67,8 +69,9 @@ def _judged(view: View, heads: dict[str, str], caption: str) -> Table | None:
         part = table[table["method"] == method]
         cells = ["\n".join(_cell(r) for r in part[part["criterion"] == k].to_dict("records")) for k in kinds]
         rows.append([view.label(method), *cells])
-    caption = f"{caption}; {_among(table[table['criterion'].isin(kinds)])}"
-    return Table.of(caption, ["Method", *(heads[k] for k in kinds)], rows, file="verdicts") if kinds else None
+    used = table[table["criterion"].isin(kinds)]
+    told = [caption, *([_FAILURES] if _failed(used.to_dict("records")) else []), _among(used)]
+    return Table.of("; ".join(told), ["Method", *(heads[k] for k in kinds)], rows, file="verdicts") if kinds else None
 
 
 def _among(table: pd.DataFrame) -> str:
@@ -145,7 +148,16 @@ def _below_the_ceiling(view: View) -> list[str]:
 
 def _cell(row: dict[str, object]) -> str:
     number = Number(float(str(row["mean"])), float(str(row["low"])), float(str(row["high"])), 0, 0)
-    return f"{number.text()}\n{row['verdict']}".replace(" [", "\n[")
+    failed = _failed([row])
+    return f"{number.text()}\n{row['verdict']}{f' ({failed} failed)' if failed else ''}".replace(" [", "\n[")
+
+
+_FAILURES = "failed maps are like nothing (0) where they should come back, and left out where they should forget"
+
+
+def _failed(rows: Iterable[Mapping[Any, Any]]) -> int:
+    """Most cases that failed in one of the rows of levels or verdicts; other criteria do not say."""
+    return int(np.nanmax([0.0, *(float(r.get("failed", np.nan)) for r in rows)]))
 
 
 def measures(view: View) -> Table | None:
@@ -166,14 +178,15 @@ def measures(view: View) -> Table | None:
             [
                 view.label(str(method)),
                 str(kind),
-                str(versus) or "another patient",
+                ", ".join(filter(None, ["another patient" if kind == "pair" else "", str(versus)])),
                 *cells,
                 f"{n.n:,}",
                 f"{n.patients:,}",
+                f"{_failed(part.to_dict('records')):,}",
             ]
         )
-    head = ["Method", "Compared", "With", *MEASURES.values(), "Maps", "Patients"]
-    return Table.of("Similarity of maps, mean [95 % interval]", head, rows, 3, file="levels")
+    head = ["Method", "Compared", "With", *MEASURES.values(), "Maps", "Patients", "Failed"]
+    return Table.of(f"Similarity of maps, mean [95 % interval]; {_FAILURES}", head, rows, 3, file="levels")
 
 
 def floor_and_ceiling(view: View) -> Table | None:

@@ -42,7 +42,7 @@ def cascade(view: View) -> Plot | None:
         ax.grid(axis="y", color=RULE, linewidth=0.8)
         ax.fill_between(curve["step"], curve["low"], curve["high"], color=MODELS[0], alpha=0.12, linewidth=0)
         ax.plot(curve["step"], curve["mean"], color=MODELS[0], marker="o", markersize=4, linewidth=1.6)
-        chance = levels[(levels["kind"] == "pair") & (levels["method"] == method)]
+        chance = levels[(levels["kind"] == "pair") & (levels["method"] == method) & (levels["versus"] == "")]
         for mean in chance["mean"]:
             ax.axhline(mean, color=CONTROL, linewidth=1.2, linestyle=(0, (5, 3)))
         ax.set_ylim(min(-0.05, float(curve["low"].min(skipna=True))), 1.05)
@@ -69,8 +69,11 @@ def _spoken(view: View, curves: pd.DataFrame) -> str:
 def agreement(view: View) -> Plot | None:
     """SSIM of each method's maps with those of the network trained again and of other networks, beside chance."""
     levels = shown(view, "levels")
-    levels = levels[levels["kind"].isin(["repeatability", "reproducibility", "pair"])] if len(levels) else levels
-    methods = list(dict.fromkeys(levels[levels["kind"] != "pair"]["method"])) if len(levels) else []
+    if levels.empty:
+        return None
+    again = levels[levels["kind"].isin(["repeatability", "reproducibility"])]
+    pairs = levels[(levels["kind"] == "pair") & levels["versus"].isin(again["versus"])]
+    levels, methods = pd.concat([again, pairs]), list(dict.fromkeys(again["method"]))
     if not methods:
         return None
     left = draw.label_width([view.label(m) for m in methods])
@@ -78,13 +81,14 @@ def agreement(view: View) -> Plot | None:
     ax = draw.axes(figure, left, 34, WIDTH - left - 20, _ROW * len(methods))
     for place, method in enumerate(methods):
         mine = levels[levels["method"] == method]
-        for mean in mine[mine["kind"] == "pair"]["mean"]:
-            ax.plot([mean, mean], [place - 0.32, place + 0.32], color=CONTROL, linewidth=2)
+        chance = mine[mine["kind"] == "pair"].set_index("versus")["mean"]
         for kind, offset, filled in (("repeatability", -0.13, True), ("reproducibility", 0.13, False)):
             color = LOCALIZER if method.startswith("localizer/") else MODELS[0]
             for row in mine[mine["kind"] == kind].to_dict("records"):
-                ax.plot([row["low"], row["high"]], [place + offset] * 2, color=color, linewidth=1.4)
-                ax.plot(row["mean"], place + offset, marker="o", markersize=6, color=color,
+                at, level = place + offset, chance.get(row["versus"], np.nan)
+                ax.plot([level, level], [at - 0.18, at + 0.18], color=CONTROL, linewidth=2)
+                ax.plot([row["low"], row["high"]], [at, at], color=color, linewidth=1.4)
+                ax.plot(row["mean"], at, marker="o", markersize=6, color=color,
                         markerfacecolor=color if filled else draw.PAPER)  # fmt: skip
     ax.set_ylim(len(methods) - 0.5, -0.5)
     ax.set_xlim(min(0.0, float(levels["low"].min(skipna=True))), 1.02)
@@ -103,7 +107,8 @@ def agreement(view: View) -> Plot | None:
     return Plot(
         "agreement", draw.write_svg(figure, "agreement"), levels, f"SSIM when trained again: {', '.join(spoken)}.",
         "Do maps come back? Structural similarity with the maps of networks trained on the same data: dots are means, "
-        "lines 95 % intervals over patients. The gray tick is what maps of two different patients share.",
+        "lines 95 % intervals over patients. The gray tick is chance: the other network's map of another patient. "
+        "Failed maps count as like nothing (0).",
     )  # fmt: skip
 
 

@@ -25,38 +25,59 @@ RESAMPLES = 1000
 def levels(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Mean similarity of every comparison, over cases; intervals resample patients (expanded BCa).
 
-    Columns: kind, protocol, measure, method, order, step, versus, mean, low, high, n, patients. Pairs of different
-    patients are one level per method, whoever was paired.
+    Columns: kind, protocol, measure, method, order, step, versus, mean, low, high, n, patients, failed: cases of which
+    a map failed (see `_counted`).
     """
-    table = similarity.assign(versus=similarity["versus"].where(similarity["kind"] != "pair", ""))
     rows = []
-    for key, part in table.groupby(_LEVEL, sort=False):
-        rows.append(dict(zip(_LEVEL, _tuple(key), strict=True)) | mean_of(part["value"], part["patient"], seed))
+    for key, part in _counted(similarity).groupby(_LEVEL, sort=False):
+        rows.append(dict(zip(_LEVEL, _tuple(key), strict=True)) | _told(part["value"], part, seed))
     return pd.DataFrame(rows)
+
+
+def _counted(similarity: pd.DataFrame) -> pd.DataFrame:
+    """The table, where a failed map is like nothing: 0, in comparisons and in their chance, so that failures lose.
+
+    Not where maps should forget: there 0 would win, and what says nothing has nothing to forget. Those stay NaN, and so
+    does a comparison of which every map failed. Adds the column failed.
+    """
+    table = similarity.assign(failed=similarity["value"].isna())
+    every = table.groupby(_LEVEL, sort=False)["failed"].transform("all")
+    lost = table["failed"] & ~every & ~table["kind"].isin([*_FORGETS, "complexity"])
+    return table.assign(value=table["value"].mask(lost, 0.0))
+
+
+def _told(values: pd.Series[float], part: pd.DataFrame, seed: int) -> dict[str, float]:
+    """`mean_of` values of rows of `_counted`, and how many of those failed."""
+    return {**mean_of(values, part["patient"], seed), "failed": int(part["failed"].sum())}
 
 
 def verdicts(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """How far each comparison lies from chance: its similarity less that of two different patients' maps, case by case.
 
+    Chance of a comparison of two networks is the map of the one with the other's of another patient, so that what
+    either shows of every film is in both; of a stage of randomization, two maps of the trained network, as published.
     randomization: the last stage of the cascade from the logits down; no more alike than chance, the map forgot what
     the network forgot; label-randomization: the same network trained on labels dealt anew.
     complexity: at that stage the entropy of the map should have risen. repeatability and reproducibility: more alike
     than chance, the map comes back. 'More' is an interval above 0, 'no more' one that ends below `MARGIN` and does not
     lie above 0. repeatability-ceiling and reproducibility-ceiling: the same less that of the networks trained on
     marks (methods 'localizer/...'), on the same cases; 'chance' is then their level, and nothing is expected above.
-    Columns: criterion, protocol, measure, method, versus, level, chance, mean, low, high, n, patients, verdict. A
-    verdict is 'passes', 'fails', 'undecided', or 'not estimable' with fewer than two patients.
+    Columns: criterion, protocol, measure, method, versus, level, chance, mean, low, high, n, patients, failed (see
+    `levels`), verdict. A verdict is 'passes', 'fails', 'undecided', or 'not estimable' with fewer than two patients or
+    failed maps alone.
     """
-    chance = similarity[similarity["kind"] == "pair"].set_index(_CASE)["value"].rename("chance")
-    last = similarity[similarity["order"].isin(["", "top-down"]) & (similarity["kind"] != "pair")]
+    counted = _counted(similarity)
+    pairs = counted[counted["kind"] == "pair"].rename(columns={"versus": "partner", "value": "chance"})
+    last = counted[counted["order"].isin(["", "top-down"]) & (counted["kind"] != "pair")]
     last = last[last["step"] == last.groupby(["kind", "order"])["step"].transform("max")]
-    compared = last.join(chance, on=_CASE)
+    last = last.assign(partner=last["versus"].mask(last["kind"] == "randomization", ""))
+    compared = last.join(pairs.set_index([*_CASE, "partner"])["chance"], on=[*_CASE, "partner"])
     compared.loc[compared["kind"] == "complexity", "chance"] = 0.0  # a rise is compared with none
     compared = pd.concat([compared, _below_ceiling(compared)], ignore_index=True)
     rows = []
     for key, part in compared.groupby(["kind", "protocol", "measure", "method", "versus"], sort=False):
         kind = str(_tuple(key)[0])
-        gap = mean_of(part["value"] - part["chance"], part["patient"], seed)
+        gap = _told(part["value"] - part["chance"], part, seed)
         head = dict(zip(("criterion", "protocol", "measure", "method", "versus"), _tuple(key), strict=True))
         means = {"level": float(part["value"].mean()), "chance": float(part["chance"].mean())}
         margin = MARGIN if kind in (*_FORGETS, *_RETURNS) else 0.0
