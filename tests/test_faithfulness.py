@@ -14,7 +14,8 @@ from torch import Tensor, nn
 import sightline as sl
 from sightline.casework import Case
 from sightline.core import Frame, Radiograph, SaliencyMap
-from sightline.faithfulness import RANDOM, Erasures, Film, complexity, erasing, tried
+from sightline.faithfulness import Erasures, Film, complexity, erasing, tried
+from sightline.stats.robustness import RANDOM
 from sightline.store import Run
 
 SIDE = 32

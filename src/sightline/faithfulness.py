@@ -22,6 +22,7 @@ from sightline.controls import generator
 from sightline.core import NAN, Array, Frame, Maps, SaliencyMap
 from sightline.imputing import imputed
 from sightline.models import Model
+from sightline.stats.robustness import RANDOM
 from sightline.store import Run
 
 SHARES = (0.1, 0.2, 0.4, 0.7)
@@ -31,8 +32,6 @@ NOISE = 0.02
 """Standard deviation added to imputed places, of a range of 1."""
 PATCHES = 40
 """Squares erased one at a time for infidelity, an eighth to a quarter of the side wide."""
-RANDOM = "random"
-"""The source whose order is drawn place by place."""
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("source", "radiograph", "patient", "finding", "measure")]
     + [("value", pa.float64()), ("chance", pa.float64())]

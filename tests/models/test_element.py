@@ -15,7 +15,6 @@ from sightline.findings import CHEXPERT
 from sightline.methods import Pass, run_method, target_indices
 from sightline.models import Model, open_model, state_hash
 from sightline.models.architectures import TEACHING
-from sightline.models.collapse import collapse
 from sightline.models.element import TrainableSaliency, Way
 from sightline.models.losses import masked_loss, places_loss
 from sightline.models.pools import POOLS
@@ -296,15 +295,6 @@ def test_a_backbone_without_a_spatial_map_is_refused() -> None:
     for shape in ((96, 1, 1), (96, 8, 5)):
         with pytest.raises(SightlineError, match="a square map of at least 2 × 2 is needed"):
             TrainableSaliency(m.net.net, replace(m.net.cut, shape=shape), 3, Way())
-
-
-@pytest.mark.parametrize(("maps", "why"), [
-    (torch.ones(6, 2, 8, 8), "all ones"), (torch.zeros(6, 2, 8, 8), "all zeros"),
-    (torch.full((6, 2, 8, 8), 0.4), "flat"), (torch.rand(1, 2, 8, 8).expand(6, 2, 8, 8), "the same for every image"),
-    (torch.rand(6, 2, 8, 8), ""), (-5 * torch.rand(6, 2, 8, 8), ""),
-])  # fmt: skip
-def test_maps_that_say_nothing_are_told(maps: torch.Tensor, why: str) -> None:
-    assert collapse(maps) == why
 
 
 def test_the_wrapped_spec_opens_again_with_everything() -> None:

@@ -42,6 +42,21 @@ def test_gaps_to_chance_have_the_right_side() -> None:
     assert pd.isna(found.loc[("complexity", "good"), "gap"])
 
 
+def test_a_map_that_beats_another_patients_is_still_compared_with_random_places() -> None:
+    erased, changed = tables()
+    good = erased[(erased["source"] == "good") & (erased["measure"] == "deletion")]
+    random = good.assign(
+        source="random", value=good["value"] - 0.05 - 0.01 * np.arange(len(good)) % 0.02, chance=np.nan
+    )
+    found = robustness(pd.concat([erased, random]), changed).set_index(["measure", "method"])
+    row = found.loc[("deletion", "good")]
+    assert row["verdict"] == "passes" and row["beside_random"] == "fails"
+    assert row["random"] == pytest.approx((good["value"].to_numpy() - random["value"].to_numpy()).mean())
+    assert row["random_low"] <= row["random"] <= row["random_high"]
+    assert pd.isna(found.loc[("road", "good"), "random"]), "where no order was drawn"
+    assert pd.isna(found.loc[("deletion", "random"), "random"]), "nor is it compared with itself"
+
+
 def test_moving_together_is_a_rank_correlation() -> None:
     erased, changed = tables()
     found = robustness(erased, changed).set_index(["measure", "method"])

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from sightline.core import DataError
 from sightline.data import dataset
-from sightline.models import open_model
+from sightline.models import TrainingRecord, open_model, wrap
 from sightline.models.checkpoint import save_checkpoint
 from sightline.report import report
 from sightline.sheets import FILE, read_sheets
 from sightline.store import Run
+from sightline.studies.elements import require_alike
 from sightline.studies.selfexplain import selfexplain
 from viewing import can_be_looked_at
 
@@ -23,7 +26,12 @@ SPECS = {
     "element": LABELED, "plain": "small?side=64", "again": LABELED,
     "other": "selfexplaining:small?kind=lse&width=8&side=64", "unet": "unet?side=64&width=4", "supervised": MARKED,
     "narrow": "small?side=64&width=8", "element-10": MARKED, "detector-10": "unet?side=64&width=4",
-    "element-30": MARKED, "detector-30": "unet?side=64&width=4",
+    "element-30": MARKED, "detector-30": "unet?side=64&width=4", "large": "small?side=96", "trained": LABELED,
+    "half": "small?side=64", "elsewhere": "small?side=64", "told": "small?side=64",
+}  # fmt: skip
+RECORDS = {
+    "trained": TrainingRecord("phantom:8?start=9000"), "half": TrainingRecord("phantom:8?start=9000", 0.5),
+    "elsewhere": TrainingRecord("phantom:8?start=9008"), "told": TrainingRecord("as in weights.pt"),
 }  # fmt: skip
 METHODS = ("grad-cam", "gradient")
 
@@ -32,7 +40,11 @@ METHODS = ("grad-cam", "gradient")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder, findings = tmp_path_factory.mktemp("models"), dataset(DATA).findings
     for number, (name, spec) in enumerate(SPECS.items()):
-        save_checkpoint(open_model(spec, findings, seed=number), folder / f"{name}.pt")
+        made = replace(open_model(spec, findings, seed=number), training=RECORDS.get(name))
+        if name == "element-30":
+            with torch.no_grad():
+                made.net.look.evidence.weight.mul_(1000)[findings.index("Cardiomegaly")] = 0
+        save_checkpoint(made, folder / f"{name}.pt")
     return {name: str(folder / f"{name}.pt") for name in SPECS}
 
 
@@ -60,7 +72,10 @@ def test_all_that_was_asked_is_there(finished: Path) -> None:
             "control/average-mask"} <= sources  # fmt: skip
     assert set(run.table("levels")["kind"]) >= {"randomization", "repeatability", "reproducibility", "pair"}
     assert set(run.table("robustness")["measure"]) >= {"deletion", "insertion", "steadiness"}
-    assert set(run.table("verdicts")["method"]) == {"own", "grad-cam"}
+    ours = {"own", "grad-cam", "localizer/unet/own", "localizer/supervised/own"}
+    assert set(run.table("verdicts")["method"]) == ours
+    robust = run.table("robustness").set_index(["measure", "method"])
+    assert np.isfinite(robust.loc[[("insertion", "own"), ("deletion", "own")], "random"]).all()
     gap = run.table("differences")
     assert len(gap[(gap["source"] == "element/own") & (gap["versus"] == "plain/grad-cam")])
     froc = run.table("froc")
@@ -70,6 +85,11 @@ def test_all_that_was_asked_is_there(finished: Path) -> None:
     assert run.table("budget")["told"].tolist() == [10, 30, 0, 10, 30] and run.info["crossing"]["said"]
     costs = run.table("costs").set_index(["model", "what"])["median"]
     assert costs["element", "own"] > 0 and ("plain", "gradient") in costs and ("plain", "own") not in costs
+
+
+def test_maps_that_collapsed_are_told_of_a_network_of_the_users(finished: Path) -> None:
+    assert Run.open(finished).info["collapsed"]["element-30"] == "flat (Cardiomegaly)"
+    assert "Maps of element-30 collapsed: flat (Cardiomegaly)" in report(Run.open(finished)).read_text()
 
 
 def test_no_worse_is_judged_by_the_interval(finished: Path) -> None:
@@ -104,7 +124,11 @@ def test_the_report_stands(finished: Path) -> None:
     ({"model": "plain"}, "has no element"), ({"model": "supervised"}, "learned from marks"),
     ({"plain": ""}, "--plain"), ({"replicates": ("element",)}, "have the same weights"),
     ({"localizers": ("narrow",)}, "has no maps"), ({"told": ("ten",)}, "FILMS=CHECKPOINT"),
-    ({"margin": 0.7}, "margin=0.7"),
+    ({"margin": 0.7}, "margin=0.7"), ({"plain": "narrow"}, "differ by more than the element: size"),
+    ({"plain": "large"}, "side 64 and 96"), ({"plain": "detector-10"}, "architecture small and unet"),
+    ({"plain": "element-10"}, "architecture small and selfexplaining:small"),
+    ({"model": "trained", "plain": "half"}, "fraction 1.0 and 0.5"),
+    ({"model": "trained", "plain": "elsewhere"}, "data phantom:8.start=9000 and phantom:8.start=9008"),
 ])  # fmt: skip
 def test_what_cannot_be_compared(
     change: dict[str, object], said: str, checkpoints: dict[str, str], tmp_path: Path
@@ -116,6 +140,12 @@ def test_what_cannot_be_compared(
 
     with pytest.raises(DataError, match=said):
         study(checkpoints, tmp_path / "run", **{k: path(v) for k, v in change.items()})
+
+
+def test_what_a_network_does_not_tell_is_not_held_against_it(checkpoints: dict[str, str]) -> None:
+    element, plain = open_model(checkpoints["trained"]), open_model(checkpoints["told"])
+    require_alike(element, plain)
+    require_alike(element, wrap(open_model(checkpoints["large"]).net, element.findings, 96, channels=1))
 
 
 def test_own_maps_of_the_study_are_those_of_the_network(finished: Path, checkpoints: dict[str, str]) -> None:

@@ -47,6 +47,18 @@ def test_a_collapsed_gate_is_told_and_training_goes_on(tmp_path: Path, capsys: p
     assert "maps all ones" in capsys.readouterr().err
 
 
+def test_of_several_gates_the_collapsed_ones_are_named(tmp_path: Path) -> None:
+    data = sl.dataset(DATA)
+    start = open_model("selfexplaining:small?kind=gate&side=64", data.findings)
+    with torch.no_grad():
+        start.net.look.gate.weight[2:].zero_()
+        start.net.look.gate.bias[2:].fill_(40)
+        start.net.look.gate.weight[:2].mul_(20)
+    fit(start, data, tmp_path / "run", RECIPE, SAMPLE)
+    said = Run.open(tmp_path / "run").info["collapsed"]
+    assert said == f"all ones ({', '.join(data.findings[2:])})"
+
+
 def test_a_plain_network_has_no_maps_to_collapse(tmp_path: Path) -> None:
     data = sl.dataset(DATA)
     fit(open_model("small?side=64", data.findings), data, tmp_path / "run", RECIPE, SAMPLE)

@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
 
 FLAT, SAME = 0.02, 0.01
 """Below this range within each map, and below this spread between images, maps say nothing."""
+FEWEST = 2
+"""Images that show a finding, for its maps to be judged by them alone."""
 
 
-def collapse(maps: Tensor) -> str:
-    """Why maps (N, T, h, w) of many images say nothing of where; '' where they do.
+def collapse(maps: Tensor, findings: Sequence[str] = (), shown: Tensor | None = None) -> str:
+    """Which of the maps (N, T, h, w) of many images say nothing of where, and why; '' where all do.
+
+    Every column is judged by itself: one that collapsed does not hide among others. findings: what the columns are
+    called (T); shown: bool (N, T), the images that show each, which alone judge it if there are two or more: a map that
+    is empty on all others is as it should be.
+
+    >>> import torch
+    >>> maps = torch.rand(4, 2, 8, 8)
+    >>> collapse(torch.ones(4, 2, 8, 8)), collapse(maps)
+    ('all ones', '')
+    >>> maps[:, 1] = 0
+    >>> collapse(maps, ["Edema", "Fracture"])
+    'all zeros (Fracture)'
+    """
+    columns = list(maps.unbind(1))
+    if shown is not None:
+        columns = [m[there] if int(there.sum()) >= FEWEST else m for m, there in zip(columns, shown.T, strict=True)]
+    names = findings or [f"map {i + 1}" for i in range(len(columns))]
+    return in_words({name: emptiness(column) for name, column in zip(names, columns, strict=True)})
+
+
+def emptiness(maps: Tensor) -> str:
+    """Why maps (N, h, w) of one finding say nothing of where; '' where they do.
 
     'all ones', 'all zeros' or 'flat': nine of ten maps span less than 0.02 from their lowest to their highest place, or
     less than a fiftieth of what all maps together span. 'the same for every image': over the images, places spread by
     less than a hundredth of the range of a map.
-
-    >>> import torch
-    >>> collapse(torch.ones(4, 1, 8, 8)), collapse(torch.rand(4, 1, 8, 8))
-    ('all ones', '')
     """
-    reach = maps.amax((2, 3)) - maps.amin((2, 3))  # (N, T)
+    reach = maps.amax((1, 2)) - maps.amin((1, 2))  # (N,)
     whole = float(maps.max() - maps.min())
     if float((reach < FLAT * max(1.0, whole)).float().mean()) >= 0.9:
         mean = float(maps.mean())
@@ -30,6 +50,20 @@ def collapse(maps: Tensor) -> str:
     if len(maps) > 1 and float(maps.std(0).mean()) < SAME * float(reach.mean()):
         return "the same for every image"
     return ""
+
+
+def in_words(emptied: Mapping[str, str]) -> str:
+    """Why the maps of each finding say nothing, in words: the reason alone where it is that of every finding.
+
+    >>> in_words({"Edema": "flat", "Nodule": "", "Fracture": "flat"})
+    'flat (Edema, Fracture)'
+    """
+    reasons = set(emptied.values())
+    if len(reasons) == 1:
+        return reasons.pop()
+    return "; ".join(
+        f"{why} ({', '.join(name for name, one in emptied.items() if one == why)})" for why in sorted(reasons - {""})
+    )
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,15 +11,19 @@ from sightline.report.tables import Table
 from sightline.report.text import counted
 from sightline.report.view import AVERAGE, Number, View, decimal, title
 from sightline.sheets import QUESTIONS
+from sightline.stats.budget import DETECTOR
 from sightline.stats.froc import OVER
-from sightline.stats.utility import PRIOR
+from sightline.stats.robustness import RANDOM
+from sightline.stats.utility import PRIOR, holm
 
-METRIC = "average-precision"
+METRIC, LEVEL = "average-precision", 0.05
 RECONSTRUCTION = (
     "This study is a reconstruction: the full text of Aggarwal et al. 2020 (arXiv:2011.07482) was not available to us, "
     "only its abstract. Element, losses, comparison and questions to readers are ours; no figure here is compared with "
     "theirs."
 )
+LATE = 0.75
+"""Share of a training's epochs after which a best one says that more might be better still."""
 LIMITS = (
     "A gate is part of the decision by construction; that makes it necessary, not right: it may open at a shortcut. "
     "Networks on the phantom are small and seen once each, so differences between trainings are not in the intervals. "
@@ -52,7 +56,8 @@ def said(view: View) -> list[str]:
     """What the tables come to, or nothing for another study."""
     if not own(view) or not view.metrics:
         return []
-    return [*_localized(view), *_accurate(view), *_crossing(view), *_decides(view), *_collapsed(view), RECONSTRUCTION]
+    told = (_localized, _floor, _accurate, _crossing, unfinished, _decides, _collapsed)
+    return [sentence for tell in told for sentence in tell(view)] + [RECONSTRUCTION]
 
 
 def _localized(view: View) -> Iterator[str]:
@@ -60,20 +65,47 @@ def _localized(view: View) -> Iterator[str]:
     posthoc = [s for s in ordered(view) if "/" in s and s.split("/")[0] in ("plain", view.info["element"])]
     gaps = {s: view.difference(own(view), s, METRIC) for s in posthoc if s != own(view)}
     gaps = {s: n for s, n in gaps.items() if n.defined}
-    better = [s for s, n in gaps.items() if n.low > 0]
-    worse = [s for s, n in gaps.items() if n.high < 0]
+    told_apart = _told_apart(view, list(gaps))
+    better = [s for s in told_apart if gaps[s].mean > 0]
     if gaps:
-        closest = min(gaps, key=lambda s: gaps[s].mean)
+        best = min(gaps, key=lambda s: gaps[s].mean)
         yield (
             f"The element's own map reaches an {title(METRIC).lower()} of {mine.text()}: better than {len(better)} of "
-            f"{len(gaps)} post-hoc maps of the backbone with and without it, worse than {len(worse)}; nearest is "
-            f"{view.label(closest)} ({gaps[closest].text()})."
+            f"{len(gaps)} post-hoc maps of the backbone with and without it, worse than "
+            f"{len(told_apart) - len(better)} (p below {LEVEL:g} after Holm's correction over all {len(gaps)}); the "
+            f"best of them is {view.label(best)} (own map less it {gaps[best].text()})."
         )
     for s in (PRIOR, *(s for s in ordered(view) if s.startswith("localizer/"))):
         gap = view.difference(own(view), s, METRIC)
         if gap.defined:
             told = "above" if gap.low > 0 else "below" if gap.high < 0 else "not told apart from"
             yield f"It is {told} {view.label(s).replace('control: ', 'the ')}: {gap.text()}."
+
+
+def _told_apart(view: View, sources: Sequence[str]) -> list[str]:
+    """Sources that the own map is told apart from in average precision, p corrected by Holm over all of them."""
+    if not sources:
+        return []
+    table = table_of(view, "differences")
+    table = table[(table["metric"] == METRIC) & (table["finding"] == AVERAGE)]
+    table = table[(table["source"] == own(view)) & table["versus"].isin(sources)]
+    rows: list[dict[str, Any]] = [{"versus": str(r["versus"]), "p": float(r["p"])} for r in table.to_dict("records")]
+    holm(rows)
+    return [str(row["versus"]) for row in rows if row["p_holm"] < LEVEL]
+
+
+def _floor(view: View) -> Iterator[str]:
+    """Whether what learned from marks finds them better than the average of other patients' marks."""
+    gaps = {s: view.difference(s, PRIOR, METRIC) for s in ordered(view) if s.startswith("localizer/")}
+    gaps = {s: n for s, n in gaps.items() if n.defined}
+    if gaps and not any(n.low > 0 for n in gaps.values()):
+        best = max(gaps, key=lambda s: gaps[s].mean)
+        where = "under" if gaps[best].high < 0 else "no higher than"
+        yield (
+            f"None of the {counted(len(gaps), 'network')} trained on marks is shown to find them better than the "
+            f"average of other patients' marks (the best, {view.label(best)}, less it {gaps[best].text()}): the "
+            f"ceiling lies {where} the floor, so how far a map is from it says little."
+        )
 
 
 def _accurate(view: View) -> Iterator[str]:
@@ -103,21 +135,46 @@ def _crossing(view: View) -> Iterator[str]:
                f"(they cross in {100 * crossing['share']:.0f} % of resamples).")  # fmt: skip
 
 
+def unfinished(view: View) -> Iterator[str]:
+    """Whether the networks whose curves cross had come to their end."""
+    lengths = view.info.get("lengths", {})
+    detectors = {name: one for name, one in lengths.items() if name.startswith(DETECTOR)}
+    late = [name for name, one in detectors.items() if one["best"] > LATE * one["epochs"]]
+    short = not view.info["options"]["model"]  # trained by the study itself, for its few minutes
+    if not detectors or not (late or short):
+        return
+    epochs = " or ".join(f"{e:g}" for e in sorted({one["epochs"] for one in detectors.values()}))
+    subject = "The small detectors of this run" if short else "The detectors"
+    yield (
+        f"{subject} learned for {epochs} epochs and are not trained to the end ({len(late)} of {len(detectors)} were "
+        f"best in the last quarter of them): where the curves cross is of equal epochs, not of finished networks."
+    )
+
+
 def _decides(view: View) -> Iterator[str]:
+    """Beyond chance alone is not enough: what random places do better, blanked or shown, no map explains."""
     names = {"deletion": "necessary", "insertion": "sufficient"}
     for row in table_of(view, "robustness").to_dict("records"):
         if not str(row["method"]).endswith("own") or row["measure"] not in names:
             continue
+        what, measure = names[str(row["measure"])], row["measure"]
         gap = _number(row, "gap", "gap_low", "gap_high").text(3)
-        shown = {"passes": "is shown to be", "fails": "is less"}.get(str(row["verdict"]), "is not shown to be")
-        yield (f"What the map points at {shown} {names[str(row['measure'])]} for the decision beyond another patient's "
-               f"map ({row['measure']} {gap}).")  # fmt: skip
+        beside = _number(row, "random", "random_low", "random_high").text(3)
+        if row.get("beside_random") == "fails":
+            yield (f"Whether what the map points at is {what} for the decision is not interpretable: random places do "
+                   f"better ({measure} less theirs {beside}; less another patient's map {gap}).")  # fmt: skip
+            continue
+        both = (str(row["verdict"]), row.get("beside_random"))
+        shown = "is shown to be" if both == ("passes", "passes") else "is not shown to be"
+        shown = "is less" if both[0] == "fails" else shown
+        yield (f"What the map points at {shown} {what} for the decision beyond another patient's map ({measure} {gap}) "
+               f"and random places ({beside}).")  # fmt: skip
 
 
 def _collapsed(view: View) -> Iterator[str]:
     found = view.info.get("collapsed", {})
     for name, why in found.items():
-        yield f"Maps of {name} collapsed in training ({why}): they say nothing of where."
+        yield f"Maps of {name} collapsed: {why}. They say nothing of where."
 
 
 def localization(view: View) -> Table | None:
@@ -213,18 +270,25 @@ def decision(view: View) -> Table | None:
     rows = []
     for r in table[table["measure"].isin(list(names))].to_dict("records"):
         verdict = r["verdict"] if isinstance(r["verdict"], str) else "–"
-        numbers = [_number(r), _number(r, "gap", "gap_low", "gap_high")]
-        rows.append([names[str(r["measure"])], view.label(r["method"]), *(n.text(3) for n in numbers), verdict,
-                     f"{r['n']:,}"])  # fmt: skip
+        numbers = [
+            _number(r),
+            _number(r, "gap", "gap_low", "gap_high"),
+            _number(r, "random", "random_low", "random_high"),
+        ]
+        name = "random order" if r["method"] == RANDOM else view.label(r["method"])
+        rows.append([names[str(r["measure"])], name, *(n.text(3) for n in numbers), verdict, f"{r['n']:,}"])
     caption = (
         "Does the decision rest on what the map shows? Areas over the shares of the film erased or shown, mean [95 % "
-        "interval]; less the same with the map of another patient with the finding"
+        "interval]; less the same with the map of another patient with the finding, which the verdict is of; and less "
+        "that of random places, without which no verdict counts"
     )
-    head = ["Question", "Map", "Area", "Less another patient's map", "Verdict", "Cases"]
+    head = ["Question", "Map", "Area", "Less another patient's map", "Less random places", "Verdict", "Cases"]
     return Table.of(caption, head, rows, 2, "robustness")
 
 
 def _number(row: Mapping[Hashable, Any], mean: str = "mean", low: str = "low", high: str = "high") -> Number:
+    if mean not in row:
+        return Number.none()
     return Number(row[mean], row[low], row[high], row.get("n", 0), row.get("patients", 0))
 
 

@@ -14,27 +14,35 @@ from sightline.stats.trust import RESAMPLES, mean_of, verdict
 
 HIGHER = {"deletion": False, "insertion": True, "road": True}
 """Measures that another patient's map answers too, and whether more is better."""
+RANDOM = "random"
+"""The source whose order is drawn place by place."""
 _CASE = ["radiograph", "patient", "finding"]
 
 
 def robustness(erased: pd.DataFrame, changed: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """One row per measure and method (and random order): mean, low, high, n, patients; gap, gap_low, gap_high, verdict.
+    """One row per measure and method (and random order): mean, low, high, n, patients; gap, gap_low, gap_high, verdict;
+    random, random_low, random_high, beside_random.
 
     erased: the table of `sightline.faithfulness`; changed: of `sightline.steadiness`. From that: 'max-sensitivity',
     the largest distance over the changes of a case; 'steadiness', the mean rank correlation; 'moves-with-model', the
     rank correlation over cases and changes between how far the logit and how far the map moved. gap: less chance, case
-    by case; a verdict says whether its whole interval is on the better side. Intervals are 95 %, over patients.
+    by case; random: less places in random order on the same case, which a map that is worse than them explains nothing
+    by. verdict and beside_random say whether the whole interval is on the better side. Intervals are 95 %, over
+    patients.
     """
     return pd.DataFrame([*_erased(erased, seed), *_changed(changed, seed)])
 
 
 def _erased(table: pd.DataFrame, seed: int) -> Iterator[dict[str, Any]]:
+    random = table[table["source"] == RANDOM].set_index(["measure", *_CASE])["value"].rename("random")
+    table = table.join(random, on=["measure", *_CASE])
     for (measure, method), part in table.groupby(["measure", "source"], sort=False):
         row = {"measure": measure, "method": method, **mean_of(part["value"], part["patient"], seed)}
-        if measure in HIGHER and part["chance"].notna().any():
-            told = mean_of(part["value"] - part["chance"], part["patient"], seed)
-            better = verdict(told, below=not HIGHER[str(measure)])
-            row |= {"gap": told["mean"], "gap_low": told["low"], "gap_high": told["high"], "verdict": better}
+        for than, gap, told in (("chance", "gap", "verdict"), ("random", "random", "beside_random")):
+            if measure in HIGHER and method != RANDOM and part[than].notna().any():
+                less = mean_of(part["value"] - part[than], part["patient"], seed)
+                better = verdict(less, below=not HIGHER[str(measure)])
+                row |= {gap: less["mean"], f"{gap}_low": less["low"], f"{gap}_high": less["high"], told: better}
         yield row
 
 

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sightline.core import DataError, Dataset
-from sightline.data import dataset
+from sightline.core import DataError, Dataset, RunError
+from sightline.data import dataset, datasets
 from sightline.findings import choose
 from sightline.models import Model, state_hash
 from sightline.models.element import TrainableSaliency
 from sightline.models.zoo import open_model
 from sightline.sanity import AGAIN, OTHER
+from sightline.spec import parse_spec
 from sightline.stats.budget import DETECTOR, ELEMENT
+from sightline.store import Run
 from sightline.studies.held_out import require_held_out
 from sightline.training.fit import fit
 from sightline.training.labels import marks_of
@@ -38,6 +40,18 @@ class Told:
     """'element' or 'detector'."""
     films: int
     model: Model
+    home: Path | None = None
+    """Folder of its training; None where nobody knows."""
+
+    @property
+    def length(self) -> dict[str, float]:
+        """epochs of its training, and best, the one whose weights these are; empty where no record tells."""
+        try:
+            history = Run.open(self.home).info.get("history", []) if self.home else []
+        except RunError:
+            return {}
+        best = self.model.training.epochs if self.model.training else None
+        return {} if best is None or not history else {"epochs": float(history[-1]["epoch"]), "best": float(best)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +111,47 @@ class Elements:
             raise DataError(
                 f"{', '.join(mapless)} has no maps(x) of its own; a localizer is a unet, a retinanet or alike"
             )
+        require_alike(self.element, self.plain)
         require_held_out(self.everyone, data)
         return self
+
+
+def require_alike(element: Model, plain: Model) -> None:
+    """Errors: `DataError` where `plain` is not the backbone of `element`, trained alike, as far as both tell.
+
+    A network of the user's own tells no architecture, and one trained elsewhere no data set.
+    """
+    apart = dict[str, tuple[object, object]]()
+    if element.arch and plain.arch:
+        apart = {"architecture": (_backbone(element), plain.arch.partition("?")[0]), "side": (element.side, plain.side)}
+        if element.findings == plain.findings:
+            apart["size"] = (_size(element), _size(plain))
+    a, b = element.training, plain.training
+    if a and b and _known(a.data) and _known(b.data):
+        apart |= {"data": (a.data, b.data), "fraction": (a.fraction, b.fraction)}
+    differ = [f"{what} {x} and {y}" for what, (x, y) in apart.items() if x != y]
+    if differ:
+        recipe = f"'{_backbone(element)}'" if element.arch else "its backbone"
+        raise DataError(
+            f"{element.name} and {plain.name} differ by more than the element: {'; '.join(differ)}; for --plain train "
+            f"{recipe} on the data of {element.name}, at the same side, by the same options"
+        )
+
+
+def _backbone(element: Model) -> str:
+    """The architecture inside: 'densenet121' of 'selfexplaining:densenet121?kind=gate'."""
+    return parse_spec(element.arch)[1]
+
+
+def _size(m: Model) -> str:
+    """Weights of the backbone, in words."""
+    net = m.net.net if isinstance(m.net, TrainableSaliency) else m.net
+    return f"{sum(p.numel() for p in net.parameters()):,} weights"
+
+
+def _known(data: str) -> bool:
+    """Whether a training record names a data set, and not a sentence of where the training was."""
+    return data.partition(":")[0].partition("?")[0] in datasets
 
 
 def opened(
@@ -132,7 +185,8 @@ def _budget(role: str, text: str, seed: int) -> Told:
     films, _, spec = text.partition("=")
     if not films.isdigit() or not spec:
         raise DataError(f"{text!r}: write FILMS=CHECKPOINT, as 30=runs/thirty/best.pt")
-    return Told(role, int(films), replace(open_model(spec, seed=seed), name=f"{role}-{films}"))
+    home = Path(spec).parent if Path(spec).is_file() else None
+    return Told(role, int(films), replace(open_model(spec, seed=seed), name=f"{role}-{films}"), home)
 
 
 def trained(folder: Path, seed: int, device: str) -> Elements:
@@ -151,20 +205,23 @@ def trained(folder: Path, seed: int, device: str) -> Elements:
                    Sample(split_seed=seed), cache=folder / "images", workers=os.cpu_count() or 1)  # fmt: skip
         return replace(done, name=name)
 
+    def taught(role: str, start: str | Model, films: int, number: int) -> Told:
+        name, some = f"{role}-{films}", marks_of(source, films, seed)
+        return Told(role, films, made(name, start, some, number, TOLD_EPOCHS), folder / name)
+
     plain, element = made("plain", "small", source), made("element", WITH, source)
     again = made("again-1", WITH, source, 1)
     other = made("other-1", f"{WITH}&width=12", source, 2)
     retinanet = made("retinanet", "retinanet", source, 3, epochs=6)
     told = list[Told]()
     for films in (0, *BUDGETS):
-        some = marks_of(source, films, seed)
-        told.append(Told(ELEMENT, films, made(f"element-{films}", supervised(element), some, 2, TOLD_EPOCHS)))
+        told.append(taught(ELEMENT, supervised(element), films, 2))
         if films:
-            told.append(Told(DETECTOR, films, made(f"detector-{films}", "unet", some, 5, TOLD_EPOCHS)))
-    *fewer, taught, unet = told
-    taught = replace(taught, model=replace(taught.model, name="supervised"))
+            told.append(taught(DETECTOR, "unet", films, 5))
+    *fewer, marked, unet = told
+    marked = replace(marked, model=replace(marked.model, name="supervised"))
     unet = replace(unet, model=replace(unet.model, name="unet"))
-    return Elements(element, plain, (again,), (other,), (unet.model, retinanet, taught.model), (*fewer, taught, unet))
+    return Elements(element, plain, (again,), (other,), (unet.model, retinanet, marked.model), (*fewer, marked, unet))
 
 
 def supervised(element: Model) -> Model:

@@ -10,7 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
 from sightline.asking import Asked, predict
 from sightline.benchmark import Controls, Readers, Together
@@ -23,6 +26,7 @@ from sightline.explaining import check_methods, explain
 from sightline.faithfulness import tried
 from sightline.froc import gather
 from sightline.methods import Of
+from sightline.models.collapse import FEWEST, emptiness, in_words
 from sightline.models.randomize import blocks
 from sightline.protocol import Protocol
 from sightline.record import describe
@@ -148,7 +152,6 @@ def selfexplain(
         wanted = team.findings(opened, findings if findings or model else FINDINGS)
         facts = [model_facts(m) for m in (*team.compared, *team.replicates, *team.others)]
         run = run.describe(models=facts, methods=method_facts((*methods, OWN)), findings=wanted)
-        run = run.describe(collapsed=_collapsed(run, team))
         _asked(run, opened, team, wanted, margin, seed)
         part = _some(opened, images, seed)
         run = _explained(run, part, team, methods, wanted, of, batch, seed)
@@ -164,6 +167,7 @@ def selfexplain(
         _read(run, team, records, sheets, seed)
         run.join_parts("costs", measured(run, (team.plain, team.element), team.localizers, methods, wanted), "costs")
         shown = {"sources": list(held.sources), "element": team.element.name, "explained": len(part.radiographs)}
+        shown["collapsed"] = _collapsed(run, part, team)
         return run.describe(**shown, stages=[b.title for b in blocks(team.element)])
 
 
@@ -191,15 +195,28 @@ def _team(run: Run, data: Dataset, named: Mapping[str, Any], seed: int, device: 
     return team.checked(data)
 
 
-def _collapsed(run: Run, team: Elements) -> dict[str, str]:
-    """What the trainings said of maps that collapsed, where they are in this run's folder."""
-    found = dict[str, str]()
-    for m in team.everyone:
-        folder = run.path / "training" / m.name
-        if (folder / "run.json").exists():
-            why = Run.open(folder).info.get("collapsed", "")
-            found |= {m.name: why} if why else {}
+def _collapsed(run: Run, data: Dataset, team: Elements) -> dict[str, str]:
+    """Network -> which of its own maps in this run say nothing of where, and why, whoever trained it.
+
+    Judged by the films that show the finding, or all where fewer than two do.
+    """
+    found, known = dict[str, str](), {m.name for m in team.everyone}
+    for one in (run, *([Run.open(run.path / "budget")] if team.told else [])):
+        for source, findings in one.sources.items():
+            name, method = source.split("/")[-2:]
+            if method == OWN and name in known:  # in the budget some have another name, too
+                why = in_words({f: emptiness(maps) for f in findings if len(maps := _own(one, data, source, f))})
+                found |= {name: why} if why else {}
     return found
+
+
+def _own(run: Run, data: Dataset, source: str, finding: str) -> Tensor:
+    """Stored maps (N, h, w) of the films that show a finding, or of all where fewer than two do."""
+    showing = [r for r in data.radiographs if r.labels.get(finding) == 1]
+    some = showing if len(showing) >= FEWEST else data.radiographs
+    maps = (run.map(source, r.id, finding) for r in some)
+    values = [m.values for m in maps if m is not None and m.status in ("ok", "flat")]
+    return torch.from_numpy(np.stack(values)) if values else torch.empty(0)
 
 
 def _asked(run: Run, data: Dataset, team: Elements, wanted: Sequence[str], margin: float, seed: int) -> None:
@@ -255,7 +272,8 @@ def _budget(
     curve, crossing = learned(scores, seed)
     run.write_table("budget", curve)
     clean = {k: None if v != v else v for k, v in crossing.items()}
-    return run.describe(crossing=clean)
+    lengths = {f"{t.role}-{t.films}": t.length for t in team.told if t.length}
+    return run.describe(crossing=clean, lengths=lengths)
 
 
 def _trusted(c: Comparison, data: Dataset, team: Elements, controls: Maps) -> None:
@@ -282,10 +300,11 @@ def _summarized(run: Run, team: Elements, methods: Sequence[str], records: Seque
     scores = run.table("scores", ["protocol", "source", "radiograph", "patient", "finding", "metric", "value"])
     own = f"{team.element.name}/{OWN}"
     posthoc = [f"{m.name}/{k}" for m in (team.element, team.plain) for k in methods]
-    between = paired(scores, lambda there: [(own, s) for s in posthoc if s in there], records, seed=seed)
+    resamples = max(1000, 50 * len(posthoc))  # or no p could be below 0.05 once it is corrected for so many
+    between = paired(scores, lambda there: [(own, s) for s in posthoc if s in there], records, resamples, seed)
     run.write_table("differences", pd.concat([run.table("differences"), between], ignore_index=True))
     gained = utility(scores, run.table("differences"), team.element.name, records)
-    gained = gained[gained["method"].isin([OWN, CAM])]
+    gained = gained[gained["method"].isin([OWN, CAM]) | gained["method"].str.startswith("localizer/")]
     run.write_table("verdicts", pd.concat([verdicts(similarity, seed), gained], ignore_index=True))
 
 

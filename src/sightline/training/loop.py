@@ -129,7 +129,7 @@ def train(team: Team, out: Path, model: Model, examples: Examples, recipe: Recip
             state.done = index + 1
             with listening(model.net) as heard:
                 result = validate(team, model, examples, max(recipe.batch, AT_ONCE))
-            course.collapsed = collapse(torch.cat(heard)) if heard else None
+            course.collapsed = _collapsed(course, heard)
             seen.append(cross_entropy(result[0], examples.labels[examples.val]))
             loss = float(np.mean(losses)) if losses else math.nan
             if team.rank == 0:
@@ -310,14 +310,31 @@ def validate(team: Team, model: Model, examples: Examples, batch: int) -> tuple[
     model.net.eval()
     logits = torch.zeros((len(examples.val), len(model.findings)), device=model.device)
     with torch.inference_mode():
-        for start in range(team.rank * batch, len(examples.val), team.size * batch):
-            images = examples.images(examples.val[start : start + batch])
-            logits[start : start + batch] = model.net(model.normalize(images.to(model.device))).float()
+        for mine in _turns(team, len(examples.val), batch):
+            images = examples.images(examples.val[mine])
+            logits[mine] = model.net(model.normalize(images.to(model.device))).float()
     scores = team.total(logits).double().cpu().numpy()  # (V, F)
     if not np.isfinite(scores).all():
         raise SightlineError("the network's logits are no longer finite; train with a smaller lr, in a new folder")
     probabilities = 1 / (1 + np.exp(-scores))
     return probabilities, study_aurocs(probabilities, examples.labels[examples.val], examples.studies, model.findings)
+
+
+def _turns(team: Team, count: int, batch: int) -> Iterator[slice]:
+    """The batches of `count` rows that this process takes."""
+    return (slice(start, start + batch) for start in range(team.rank * batch, count, team.size * batch))
+
+
+def _collapsed(course: Course, heard: Sequence[Tensor]) -> str | None:
+    """Which maps of a validation say nothing, judged by the images that show the finding; None of a network without."""
+    if not heard:
+        return None
+    maps, examples, findings = torch.cat(list(heard)), course.examples, course.model.findings
+    if maps.shape[1] != len(findings):  # one map for all findings
+        return collapse(maps)
+    turns = _turns(course.team, len(examples.val), max(course.recipe.batch, AT_ONCE))
+    shown = np.concatenate([examples.labels[examples.val[mine]] == 1 for mine in turns])
+    return collapse(maps, findings, torch.from_numpy(shown).to(maps.device))
 
 
 def study_aurocs(
