@@ -12,7 +12,7 @@ from torch import nn
 
 import sightline as sl
 from sightline.core import DataError, Dataset, SightlineError, UnknownNameError
-from sightline.methods import saliency
+from sightline.methods import methods, saliency
 from sightline.models import Model, untrained
 
 
@@ -96,6 +96,21 @@ def test_an_unreadable_image_is_a_status(toy_data: Dataset, tmp_path: Path) -> N
     lost = table[table["radiograph"] == "toy3"]
     assert (lost["value"] == 0).all()
     assert set(lost["status"]) == {"unreadable"}
+
+
+def test_a_method_that_raises_loses_its_maps_and_ends_no_run(toy_data: Dataset, tmp_path: Path) -> None:
+    @methods("raising", needs="nothing", signed=False, class_agnostic=True, resolution="input", source="a test")
+    def raising(p: object, targets: object) -> torch.Tensor:
+        raise IndexError("past the end")
+
+    try:
+        run = sl.explain(toy_data, a_model(), ["raising", "edges"], out=tmp_path / "run")
+        found = {(m.source, m.status) for r in toy_data.radiographs for m in run.of(r.id)}
+    finally:
+        methods._entries.pop("raising")
+    assert found == {("net/raising", "refused"), ("net/edges", "ok")}
+    why = {m.why for m in run.of("toy0") if m.status == "refused"}
+    assert len(why) == 1 and f"method raising raised IndexError: past the end ({__file__}" in why.pop()
 
 
 def test_a_method_that_refuses_the_model_is_a_status(toy_data: Dataset, tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ def test_a_misspelled_fact_fails_at_registration() -> None:
 def test_an_unknown_name_says_what_is_close_and_what_there_is() -> None:
     with pytest.raises(UnknownNameError, match=r"did you mean 'dice'\? Known: .*iou"):
         metrics["dise"]
+    with pytest.raises(UnknownNameError, match=r"did you mean 'iou'"):
+        metrics["IoU"]
 
 
 def test_a_plugin_adds_a_metric_that_is_scored(tmp_path: Path, toy_data, toy_maps) -> None:

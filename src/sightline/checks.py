@@ -12,6 +12,7 @@ from rich.table import Table
 
 from sightline.core import DataError
 from sightline.data import dataset
+from sightline.findings import spelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,7 +68,7 @@ def check_models(
     from sightline.models.zoo import open_model
 
     opened = dataset(data)
-    subject = open_model(model, [f.strip() for f in findings.split(",")] if findings else None)
+    subject = open_model(model, spelled(findings) if findings else None)
     chosen = opened.radiographs[: max(images, 2)]
     x = torch.stack([subject.prepare(r.read())[0] for r in chosen]).to(subject.device)  # (N, C, side, side)
     console = _console()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from difflib import get_close_matches
+
 from sightline.core import UnknownNameError
 
 CHEXLOCALIZE = (
@@ -111,5 +114,34 @@ def choose(wanted: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
     names = tuple(canonical(part) for part in wanted.split(",") if part.strip())
     for name in names:
         if name not in known:
-            raise UnknownNameError(f"finding {name!r} is not among {', '.join(known)}")
+            raise UnknownNameError(f"finding {name!r} is not among {', '.join(known)}{_hint(name, known)}")
     return names
+
+
+def spelled(text: str, separator: str = ",") -> tuple[str, ...]:
+    """Canonical names of the findings of a model that a user typed, in their order; a name may be the user's own.
+
+    Errors: `UnknownNameError` for one that is nearly a name of the vocabulary, and so a slip.
+
+    >>> spelled("Effusion|Scoliosis", "|")
+    ('Pleural Effusion', 'Scoliosis')
+    >>> spelled("Cardiomegaly, Efusion")
+    Traceback (most recent call last):
+    sightline.core.UnknownNameError: 'Efusion' is no finding; did you mean 'Pleural Effusion'?
+    """
+    names = tuple(canonical(part) for part in text.split(separator) if part.strip())
+    for name in names:
+        if name not in KNOWN and (hint := _hint(name, KNOWN, _A_SLIP)):
+            raise UnknownNameError(f"{name!r} is no finding{hint}")
+    return names
+
+
+_A_SLIP = 0.85
+"""How alike a name must be to one that is known to be taken for a slip; 'Rib Fracture' and 'Fracture' are 0.8."""
+
+
+def _hint(name: str, known: Collection[str], alike: float = 0.6) -> str:
+    """'; did you mean ...?' of the known names, found by their aliases, too."""
+    spoken = {key: one for key, one in _BY_KEY.items() if one in known} | {k.casefold(): k for k in known}
+    near = get_close_matches(name.casefold(), spoken, 1, alike)
+    return f"; did you mean {spoken[near[0]]!r}?" if near else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +10,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sightline.core import SightlineError, UnknownNameError
+from sightline.core import SightlineError, UnknownNameError, meant
+from sightline.theirs import running
 
 F = TypeVar("F", bound=Callable[..., Any])
 Facts = TypeVar("Facts")
@@ -81,11 +81,11 @@ class Registry(Mapping[str, Entry[Facts]]):
         if name not in self._entries and not self._entry_points_loaded:
             self._entry_points_loaded = True
             for point in entry_points(group=f"sightline.{self.kind}"):
-                point.load()
+                with running(f"{point.value}, which an installed package registers,"):
+                    point.load()
         if name not in self._entries:
-            near = difflib.get_close_matches(name, self._entries, 3, 0.5)
-            hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-            raise UnknownNameError(f"no {self.kind} is called {name!r}; {hint}Known: {', '.join(sorted(self))}")
+            known = ", ".join(sorted(self))
+            raise UnknownNameError(f"no {self.kind} is called {name!r}; {meant(name, self._entries)}Known: {known}")
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -98,7 +98,7 @@ class Registry(Mapping[str, Entry[Facts]]):
 def load_plugin(path: str | Path) -> None:
     """Run a Python file of the user's own so that what it registers can be used by name.
 
-    Errors: `SightlineError` if the file is missing; whatever the file itself raises.
+    Errors: `SightlineError` if the file is missing, or if it raises anything itself.
     """
     path = Path(path)
     if not path.is_file():
@@ -111,4 +111,9 @@ def load_plugin(path: str | Path) -> None:
         raise SightlineError(f"plugin {path} cannot be imported; give the path of a Python file (.py)")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        with running(f"plugin {path}"):
+            spec.loader.exec_module(module)
+    except SightlineError:
+        del sys.modules[name]  # half of it ran: it is no module to be found again
+        raise

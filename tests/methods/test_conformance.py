@@ -75,6 +75,15 @@ def test_every_law_catches_what_breaks_it(law: str, register: Callable[..., str]
     KEPT.clear()
 
 
+def test_a_method_that_raises_breaks_the_laws_with_its_line(register: Callable[..., str]) -> None:
+    def raises(p: Pass, t: Tensor) -> Tensor:
+        return {}["nothing"]
+
+    for verdict in check_method(register(raises)):
+        assert not verdict.holds
+        assert "method mine raised KeyError" in verdict.detail and __file__ in verdict.detail
+
+
 def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], register: object) -> None:
     (tmp_path / "my.py").write_text(
         "from sightline.methods import methods\n"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -126,8 +127,62 @@ def test_a_function_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
     sys.modules.pop("hospital_models")
 
 
+THEIRS = """
+import torch, torchvision
+from sightline.models import wrap
+
+def make(weights="ckpt.pt"):
+    net = torchvision.models.resnet18(num_classes=1)
+    net.load_state_dict(torch.load(weights, weights_only=True))
+    return wrap(net, ["Edema"], size=64)
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of a user's module `theirs_here`, which is the current one and not on the Python path."""
+    (tmp_path / "theirs_here.py").write_text(THEIRS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    yield tmp_path
+    sys.modules.pop("theirs_here", None)
+
+
+def test_a_module_in_the_current_folder_is_found(own: Path) -> None:
+    torch.save(torchvision.models.resnet18(num_classes=1).state_dict(), "ckpt.pt")
+    assert open_model("theirs_here:make").findings == ("Edema",)
+
+
+def test_a_module_that_is_nowhere_is_told_with_what_to_do(own: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"no theirs_there.py in the current folder.*PYTHONPATH"):
+        open_model("theirs_there:make")
+    with pytest.raises(UnknownNameError, match=r"no theirs/there.py in the current folder"):
+        open_model("theirs.there:make")
+    with pytest.raises(UnknownNameError, match="did you mean 'torchvision'"):
+        open_model("torchvison:resnet18")
+
+
+def test_what_a_function_of_the_users_own_raises_is_told_with_its_line(own: Path) -> None:
+    line = rf"\({own / 'theirs_here.py'}, line 7\)$"
+    net = torchvision.models.resnet34(num_classes=1)
+    torch.save(net.state_dict(), "other.pt")
+    torch.save({"state_dict": net.state_dict()}, "wrapped.pt")
+    for file in ("other.pt", "wrapped.pt"):
+        with pytest.raises(SightlineError, match=r"theirs_here:make raised RuntimeError: .*ResNet: .*" + line) as told:
+            open_model(f"theirs_here:make?weights={file}")
+        assert len(str(told.value)) < 500
+    with pytest.raises(SightlineError, match=r"theirs_here:make raised FileNotFoundError: .*nowhere.pt.*" + line):
+        open_model("theirs_here:make?weights=nowhere.pt")
+
+
+def test_a_module_that_cannot_be_read_is_told_with_its_line(own: Path) -> None:
+    (own / "theirs_here.py").write_text("import torch\nimport not_installed_here\n")
+    with pytest.raises(SightlineError, match=r"raised ModuleNotFoundError: .*not_installed_here.*line 2\)"):
+        open_model("theirs_here:make")
+
+
 def test_names_and_options_that_do_not_exist() -> None:
-    with pytest.raises(UnknownNameError, match=r"known: .*densenet121"):
+    with pytest.raises(UnknownNameError, match=r"did you mean 'densenet121'.*a checkpoint"):
         open_model("densnet121")
     with pytest.raises(SightlineError, match="has no option 'sid'; allowed: side, resize"):
         open_model("densenet121?sid=3")

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from sightline.core import SightlineError
-from sightline.methods.pass_ import Of, Pass, Precision, Prior
+from sightline.methods.pass_ import Of, Pass, Precision, Prior, says_memory
 from sightline.models import Model
 from sightline.registry import Entry, Registry
 from sightline.spec import parse_spec, typed_options
+from sightline.theirs import running
 
 __all__ = [
     "MethodFacts", "Of", "Pass", "Precision", "Prior", "method_of", "methods", "run_method", "saliency",
@@ -81,8 +82,8 @@ def run_method(p: Pass, spec: str, targets: Tensor) -> Tensor:
     """One method, 'NAME' or 'NAME?option=value', on an open pass -> float32 (N, T, h', w').
 
     Errors: as `method_of`; `SightlineError` for a method that needs what the model or the caller does not give, or one
-    that breaks its contract. Maps that a method does not answer for are NaN; `Pass.refused` says which, and why.
-    Maps that break a promise and were asked for all the same are in `Pass.doubted`.
+    that breaks its contract or raises anything else. Maps that a method does not answer for are NaN; `Pass.refused`
+    says which, and why. Maps that break a promise and were asked for all the same are in `Pass.doubted`.
     """
     method, layer, options = method_of(spec)
     name = method.name
@@ -90,7 +91,8 @@ def run_method(p: Pass, spec: str, targets: Tensor) -> Tensor:
         raise SightlineError(f"{name} needs maps known beforehand; give prior=Tensor (N, T, h, w) or a function")
     at = p.taken_at(layer)
     at.refused = at.doubted = None
-    maps = method.call(at, targets, **options)
+    with running(f"method {name}", passes=says_memory):  # a batch too large is the pass's to tell
+        maps = method.call(at, targets, **options)
     wanted = (p.x.shape[0], len(targets))
     if not isinstance(maps, Tensor) or maps.dim() != 4 or tuple(maps.shape[:2]) != wanted or 0 in maps.shape[2:]:
         got = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__

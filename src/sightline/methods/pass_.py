@@ -36,7 +36,7 @@ class NoMemoryError(SightlineError):
     """A batch was too large for the memory of the device; the model is as it was."""
 
 
-def _says_memory(error: RuntimeError) -> bool:
+def says_memory(error: BaseException) -> bool:
     """Whether torch gave up for want of memory: a type of its own on accelerators, a sentence on the CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
@@ -111,7 +111,7 @@ class Pass:
         self._gradients.clear()
         self._layers.clear()
         self._stack.close()
-        if isinstance(error, RuntimeError) and _says_memory(error):
+        if error is not None and says_memory(error):
             raise NoMemoryError(
                 f"{self.model.name} ran out of memory with {len(self.x)} images of {self.model.side} x "
                 f"{self.model.side} at once; give fewer (batch={max(1, len(self.x) // 2)}) or a smaller side"

@@ -209,7 +209,7 @@ def _probed(model: Model) -> Model:
     with frozen(model.net) as net, torch.no_grad():
         try:
             out = net(x)
-        except (RuntimeError, ValueError, AssertionError) as error:
+        except Exception as error:  # the network may be the user's own
             raise SightlineError(f"{model.name} does not run on an input of {tuple(x.shape)}: {error}") from error
         wanted = (2, len(model.findings))
         if not isinstance(out, Tensor) or tuple(out.shape) != wanted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from sightline.models.checkpoint import FORMAT, load_safely, load_weights
 from sightline.models.wrap import Model, TrainingRecord, wrap
 from sightline.registry import Registry
 from sightline.spec import parse_spec, typed_options
+from sightline.theirs import running
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,8 @@ def open_model(spec: str, findings: Sequence[str] | None = None, *, seed: int = 
         torch.manual_seed(seed)
         try:
             entry = models[name]
-        except UnknownNameError:
-            return _from_function(spec, name, argument, wanted, given)
+        except UnknownNameError as unknown:
+            return _from_function(spec, name, argument, wanted, given, str(unknown))
         model: Model = entry.call(argument, wanted, **typed_options(spec, entry.call, given))
     return model
 
@@ -99,19 +101,23 @@ def _open_checkpoint(path: Path, findings: tuple[str, ...] | None) -> Model:
 
 
 def _from_function(
-    spec: str, module: str, function: str, findings: tuple[str, ...] | None, given: dict[str, str]
+    spec: str, module: str, function: str, findings: tuple[str, ...] | None, given: dict[str, str], unknown: str
 ) -> Model:
-    """'package.module:function', called with the options of the spec."""
-    if not function or ("." not in module and importlib.util.find_spec(module) is None):
-        known = ", ".join(sorted(models))
+    """'package.module:function', called with the options of the spec. unknown: what is told if there is none."""
+    if not function:
+        raise UnknownNameError(f"{unknown}; or a checkpoint, or 'package.module:function'")
+    if not _importable(module):
         raise UnknownNameError(
-            f"no model is called {module!r}; known: {known}; or a checkpoint, or 'package.module:function'"
+            f"{unknown}; and no module {module!r} can be imported: there is no {module.replace('.', '/')}.py in the "
+            f"current folder, {Path.cwd()}, nor on the Python path; go to its folder, or set PYTHONPATH to it"
         )
-    try:
-        make: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise UnknownNameError(f"{spec!r} names no function that can be imported: {error}") from error
-    model = make(**typed_options(spec, make, given))
+    with running(f"importing {module!r}"):
+        home = importlib.import_module(module)
+    if not callable(make := getattr(home, function, None)):
+        raise UnknownNameError(f"{spec!r} names no function: {home.__file__} has no {function!r} that can be called")
+    options = typed_options(spec, make, given)
+    with running(f"{module}:{function}"):
+        model = make(**options)
     if not isinstance(model, Model):
         raise SightlineError(
             f"{spec!r} returned {type(model).__name__}; it must return a Model, made by sightline.wrap"
@@ -121,6 +127,17 @@ def _from_function(
             f"{spec!r} finds {', '.join(model.findings)}; it cannot be opened for {', '.join(findings)}"
         )
     return model
+
+
+def _importable(module: str) -> bool:
+    """Whether there is such a module, on the Python path or in the current folder, which is looked in last."""
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)  # the program `sightline`, unlike `python -m`, does not look there by itself
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ModuleNotFoundError, ValueError):  # a package above it is missing
+        return False
 
 
 def classifier(
