@@ -6,8 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+import torchvision
 
 from sightline.cli import app
+from sightline.models import open_model
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -18,6 +21,16 @@ def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert code is not None
     exec(compile(code[1], "README.md", "exec"), {})
     assert "small/grad-cam" in capsys.readouterr().out
+
+
+def test_its_plain_checkpoint_opens_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = re.search(r'check-model "(.*?)"', README)
+    assert spec is not None
+    monkeypatch.chdir(tmp_path)
+    torch.save(torchvision.models.resnet18(num_classes=3).state_dict(), "ckpt.pt")
+    model = open_model(spec[1])
+    assert model.findings == ("Cardiomegaly", "Pleural Effusion", "Atelectasis")
+    assert (model.side, model.resize, model.assumed) == (224, "stretch", ("mean", "std"))
 
 
 def test_its_commands_exist() -> None:

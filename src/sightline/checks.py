@@ -65,10 +65,12 @@ def check_models(
     import torch
 
     from sightline.methods.preflight import check_model, services
+    from sightline.models.caveats import told
     from sightline.models.zoo import open_model
 
     opened = dataset(data)
     subject = open_model(model, spelled(findings) if findings else None)
+    told([subject])
     chosen = opened.radiographs[: max(images, 2)]
     x = torch.stack([subject.prepare(r.read())[0] for r in chosen]).to(subject.device)  # (N, C, side, side)
     console = _console()

@@ -12,9 +12,10 @@ import torchvision
 from torch import nn
 
 from sightline.core import DataError, SightlineError, UnknownNameError
-from sightline.findings import CHEXPERT
+from sightline.findings import CHEXPERT, NIH
 from sightline.models import Model, TrainingRecord, open_model, state_hash, wrap
 from sightline.models.architectures import _bare_xrv
+from sightline.models.caveats import caveats, told
 from sightline.models.checkpoint import save_checkpoint
 
 FINDINGS = ("Cardiomegaly", "Edema", "Pleural Effusion")
@@ -90,6 +91,36 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
         open_model(f"torchvision:resnet18?side=64&checkpoint={tmp_path / 'a.pt'}", FINDINGS)
     with pytest.raises(DataError, match="say what network it belongs to"):
         open_model(str(tmp_path / "a.pt"))
+
+
+def test_plain_weights_of_fourteen_outputs_get_no_names_by_themselves(tmp_path: Path) -> None:
+    path = tmp_path / "r.pth"
+    torch.save(torchvision.models.resnet18(num_classes=14).state_dict(), path)
+    spec = f"torchvision:resnet18?side=64&checkpoint={path}"
+    with pytest.raises(DataError, match=r"does not say what its outputs find.*order.*findings=.*my_model:make"):
+        open_model(spec)
+    model = open_model(f"{spec}&findings={'|'.join(NIH)}")
+    assert model.findings == NIH
+    assert model.assumed == ("resize", "mean", "std")
+    assert model.training is not None and model.training.checkpoint == state_hash(model.net)
+    said = caveats(model)
+    assert len(said) == 1 and "findings=Atelectasis|Cardiomegaly" in said[0]
+    assert "Assumed: resize=center-crop; mean=0.485|0.456|0.406" in said[0]
+    assert open_model(spec, NIH).findings == NIH
+    with pytest.raises(SightlineError, match="cannot be opened for Edema"):
+        open_model(f"{spec}&findings={'|'.join(NIH)}", ["Edema"])
+    with pytest.raises(UnknownNameError, match="did you mean 'Pleural Effusion'"):
+        open_model(f"{spec}&findings=Cardiomegaly|Efusion")
+    with pytest.raises(DataError, match="was built for 2 findings"):
+        open_model(f"{spec}&findings=Cardiomegaly|Edema")
+
+
+def test_a_model_without_a_record_is_said_to_be_a_control(capsys: pytest.CaptureFixture[str]) -> None:
+    blank = open_model("small?side=32", FINDINGS)
+    said = told([blank, replace(blank, training=TrainingRecord("there"), name="known"), replace(blank, arch="")])
+    assert [("training=TrainingRecord" in s, "checkpoint" in s) for s in said] == [(False, True), (True, False)]
+    assert all("counts as an untrained control" in s for s in said)
+    assert capsys.readouterr().err == "".join(f"note: {s}\n" for s in said)
 
 
 class Malicious:

@@ -15,14 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from sightline.core import SightlineError
-from sightline.findings import CHEXPERT
-from sightline.models.checkpoint import load_weights
+from sightline.models.checkpoint import load_safely, load_weights
 from sightline.models.element import TrainableSaliency, Way
 from sightline.models.localizers import RetinaNet, UNet
 from sightline.models.small import Small
 from sightline.models.triples import Pairs, Triples
 from sightline.models.wrap import Model, TrainingRecord
-from sightline.models.zoo import classifier, models, open_model
+from sightline.models.zoo import classifier, models, open_model, stated
 
 Findings = tuple[str, ...] | None
 CHECKPOINT = "path of a checkpoint, or nothing for random weights"
@@ -112,7 +111,7 @@ def _by_states(
     side: int,
 ) -> Model:
     """A network of the zoo with an output for every state of every finding, read as one logit by `wrapper`."""
-    names = findings or CHEXPERT
+    names = findings or stated(checkpoint, load_safely(Path(checkpoint)) if checkpoint else {})
     outputs = [f"{finding} {state}" for finding in names for state in states]
     inner = open_model(f"{arch}?{side=}" if side else arch, outputs, seed=torch.initial_seed())
     spec = f"{kind}:{arch}?side={inner.side}"
@@ -171,7 +170,7 @@ def selfexplaining(
 
 def _with_element(head: str, told: str, way: Way, arch: str, findings: Findings, checkpoint: str, side: int) -> Model:
     """A network of the zoo inside a `TrainableSaliency`. head, told: name and options of its spec."""
-    names = findings or CHEXPERT
+    names = findings or stated(checkpoint, load_safely(Path(checkpoint)) if checkpoint else {})
     joined = "&" if "?" in arch else "?"
     inner = open_model(f"{arch}{joined}{side=}" if side else arch, names, seed=torch.initial_seed())
     if inner.cut is None:
@@ -191,7 +190,7 @@ def _with_element(head: str, told: str, way: Way, arch: str, findings: Findings,
 def torchvision_model(
     name: str, findings: Findings, *, checkpoint: str = "", side: int = 224, resize: str = "center-crop"
 ) -> Model:
-    """Any classifier of torchvision: 'torchvision:resnet50?checkpoint=ckpt.pt'."""
+    """Any classifier of torchvision: 'torchvision:resnet50?checkpoint=ckpt.pt&findings=Edema|Mass'."""
     return _torchvision(f"torchvision:{name}", name, checkpoint, findings, side, resize)
 
 
@@ -199,7 +198,7 @@ def torchvision_model(
 def timm_model(
     name: str, findings: Findings, *, checkpoint: str = "", side: int = 224, resize: str = "center-crop"
 ) -> Model:
-    """Any classifier of timm: 'timm:convnext_tiny?checkpoint=ckpt.pt'."""
+    """Any classifier of timm: 'timm:convnext_tiny?checkpoint=ckpt.pt&findings=Edema|Mass'."""
     return _timm(f"timm:{name}", name, checkpoint, findings, side, resize)
 
 

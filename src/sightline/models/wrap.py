@@ -68,6 +68,8 @@ class Model:
     arch: str = ""
     """Spec that builds the network anew with other weights ('densenet121'); empty for a network of the user's own."""
     training: TrainingRecord | None = None
+    assumed: tuple[str, ...] = ()
+    """Which of `resize`, `side`, `mean` and `std` are defaults that neither its checkpoint nor its user stated."""
 
     @property
     def device(self) -> torch.device:

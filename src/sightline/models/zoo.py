@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from sightline.core import DataError, SightlineError, UnknownNameError
-from sightline.findings import CHEXPERT, canonical
+from sightline.findings import CHEXPERT, canonical, spelled
 from sightline.geometry import Resize
 from sightline.models.checkpoint import FORMAT, load_safely, load_weights
-from sightline.models.wrap import Model, TrainingRecord, wrap
+from sightline.models.wrap import Model, TrainingRecord, state_hash, wrap
 from sightline.registry import Registry
 from sightline.spec import parse_spec, typed_options
 from sightline.theirs import running
@@ -48,8 +48,9 @@ def open_model(spec: str, findings: Sequence[str] | None = None, *, seed: int = 
 
     'ckpt.pt' (written by `fit`: knows everything itself), 'densenet121:ckpt.pt?side=320', 'timm:resnet50',
     'small' (random weights, drawn from `seed`), 'my_package.models:make' (a function that returns a `Model`).
-    findings: in the order of the logits; may be left out where the checkpoint or the model knows them; default the
-    fourteen of CheXpert. Errors: `UnknownNameError`, `SightlineError` for options, `DataError` for checkpoints.
+    findings: in the order of the logits, also as an option, '...?findings=Edema|Mass'; may be left out where the
+    checkpoint or the model knows them; of random weights the fourteen of CheXpert by default.
+    Errors: `UnknownNameError`, `SightlineError` for options, `DataError` for checkpoints.
     """
     wanted = None if findings is None else tuple(canonical(finding) for finding in findings)
     if _is_checkpoint(spec):
@@ -61,8 +62,17 @@ def open_model(spec: str, findings: Sequence[str] | None = None, *, seed: int = 
             entry = models[name]
         except UnknownNameError as unknown:
             return _from_function(spec, name, argument, wanted, given, str(unknown))
-        model: Model = entry.call(argument, wanted, **typed_options(spec, entry.call, given))
-    return model
+        wanted = _agreed(spec, given.pop("findings", ""), wanted)
+        model: Model = entry.call(argument, wanted, **typed_options(spec, entry.call, given, ("findings",)))
+    return replace(model, assumed=tuple(name for name in model.assumed if name not in given))
+
+
+def _agreed(spec: str, told: str, findings: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Findings that a spec tells, 'Edema|Mass', or that the caller wants. Errors: `SightlineError` if they differ."""
+    named = spelled(told, "|") if told else findings
+    if findings is not None and named != findings:
+        raise SightlineError(f"{spec!r} names its findings; it cannot be opened for {', '.join(findings)}")
+    return named
 
 
 def _is_checkpoint(spec: str) -> bool:
@@ -73,7 +83,8 @@ def _open_checkpoint(path: Path, findings: tuple[str, ...] | None) -> Model:
     content = load_safely(path)
     if content.get("format") != FORMAT:
         raise DataError(
-            f"{path} was not written by sightline; say what network it belongs to, as in densenet121:{path}"
+            f"{path} was not written by sightline; say what network it belongs to and what its outputs find, in their "
+            f"order, as in 'densenet121:{path}?findings=Cardiomegaly|Edema'"
         )
     if not content["arch"]:
         raise DataError(
@@ -140,6 +151,21 @@ def _importable(module: str) -> bool:
         return False
 
 
+def stated(checkpoint: str, content: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the outputs find where nobody names it: as the checkpoint says; CheXpert's fourteen of random weights.
+
+    Errors: `DataError` for a checkpoint of plain weights: data sets have as many labels in another order.
+    """
+    if content.get("format") == FORMAT:
+        return tuple(content["findings"])
+    if checkpoint:
+        raise DataError(
+            f"{checkpoint} does not say what its outputs find; add them to the model's spec in the order of the "
+            "outputs, findings=Cardiomegaly|Edema|..., or wrap the network by a function of your own, 'my_model:make'"
+        )
+    return CHEXPERT
+
+
 def classifier(
     arch: str,
     build: Callable[[int], nn.Module],
@@ -157,13 +183,17 @@ def classifier(
         raise SightlineError(f"resize={resize}; allowed: {', '.join(RESIZES)}")
     content = load_safely(Path(checkpoint)) if checkpoint else {}
     ours = content.get("format") == FORMAT
-    findings = findings or (tuple(content["findings"]) if ours else CHEXPERT)
+    findings = findings or stated(checkpoint, content)
     net = build(len(findings))
     record = None
     if checkpoint:
-        load_weights(net, Path(checkpoint), content)
-        stated = content["training"] if ours else {"data": f"as in {checkpoint}"}
-        record = TrainingRecord(**stated) if stated else None
+        try:
+            load_weights(net, Path(checkpoint), content)
+        except DataError as error:
+            raise DataError(f"{error}; the network was built for {len(findings)} findings") from error
+        known = content["training"] if ours else {"data": f"as in {checkpoint}", "checkpoint": state_hash(net)}
+        record = TrainingRecord(**known) if known else None
     head, argument, _ = parse_spec(arch)
     name = Path(checkpoint).stem if checkpoint else argument or head
-    return wrap(net, findings, side, RESIZES[resize], arch=arch, name=name, training=record, **habits)
+    model = wrap(net, findings, side, RESIZES[resize], arch=arch, name=name, training=record, **habits)
+    return replace(model, assumed=("side", "resize", "mean", "std") if checkpoint and not ours else ())

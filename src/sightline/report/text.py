@@ -138,7 +138,8 @@ def _range(view: View, source: str, metric: str) -> str:
 
 def warnings(view: View) -> list[Caution]:
     """What makes the rest of the report weaker than it looks; the gravest first."""
-    found = [*_too_few(view), *_no_better_than_control(view), *_inaccurate(view), *_failed(view)]
+    found = [Caution("What is known of a model", f"{note}.") for note in view.info.get("notes", ())]
+    found += [*_too_few(view), *_no_better_than_control(view), *_inaccurate(view), *_failed(view)]
     found += _same(view)
     for heading, notes in (
         ("Notes on the data", view.info.get("dataset", {}).get("warnings", ())),

@@ -25,6 +25,7 @@ from sightline.methods import Of, Precision
 from sightline.methods import methods as method_registry
 from sightline.metrics import marks_metric
 from sightline.models import Model, untrained
+from sightline.models.caveats import told
 from sightline.models.ensemble import Ensemble, open_any
 from sightline.models.zoo import open_model
 from sightline.record import describe
@@ -127,6 +128,7 @@ def localization(
     with run.lock():
         run = describe(run, opened, records, title="Localization")
         models = _models(run, opened, model, train, seed, device)
+        run = run.describe(notes=told(models))
         require_held_out(models, opened)
         wanted = _wanted(opened, models, findings)
         run = run.describe(models=[model_facts(m) for m in models], methods=method_facts(methods), findings=wanted)
@@ -236,6 +238,9 @@ def model_facts(m: Model | Ensemble) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in first.net.parameters()),
         "resize": first.resize,
         "side": first.side,
+        "mean": first.mean,
+        "std": first.std,
+        "assumed": first.assumed,
         "findings": m.findings,
         "features": None if first.cut is None else {"at": first.cut.where, "shape": first.cut.shape},
         "training": None if m.training is None else asdict(m.training),

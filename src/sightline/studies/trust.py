@@ -22,6 +22,7 @@ from sightline.explaining import check_methods, explain
 from sightline.faithfulness import tried
 from sightline.methods import Of
 from sightline.models import untrained
+from sightline.models.caveats import told
 from sightline.models.randomize import Block, Order, blocks, by_layer
 from sightline.protocol import Protocol
 from sightline.record import describe
@@ -125,6 +126,7 @@ def trust(
     with run.lock():
         run = describe(run, opened, records, title="Trust")
         team = _team(run, opened, named, seed, device)
+        run = run.describe(notes=told(team.everyone))
         wanted = team.findings(opened, findings)
         facts = [model_facts(m) for m in team.everyone]
         run = run.describe(models=facts, judged=team.model.name, methods=method_facts(methods), findings=wanted)
