@@ -52,6 +52,12 @@ def test_maps_that_beat_no_control_are_said_to_first(make_run):
     assert "shortcut" in first.text, "the model is accurate all the same"
 
 
+def test_what_is_known_of_a_model_comes_first(make_run):
+    note = "mine has no training record, so it counts as an untrained control"
+    first, *_ = warnings(View.of(make_run(fresh=True).describe(notes=[note])))
+    assert first.grave and first.text == f"{note}."
+
+
 def test_good_maps_of_a_good_model_carry_no_grave_warning(make_run):
     assert not [w for w in warnings(View.of(make_run())) if w.grave]
 
