@@ -16,8 +16,8 @@ FLOORS = (
      "packing", "placed", "shapes", "imputing", "memory", "gaze", "reports", "mentions", "narrate", "sheets"),
     ("inputs", "engine", "answers", "data", "models", "mapfiles"),
     ("methods", "training", "benchmark", "record"),
-    ("scoring", "explaining", "evaluate", "cases", "tuning", "analyses", "legacy", "casework", "asking", "sanity",
-     "faithfulness", "steadiness", "agreement", "reading", "froc"),
+    ("scoring", "explaining", "evaluate", "cases", "tuning", "analyses", "legacy", "casework", "asking", "scope",
+     "sanity", "faithfulness", "steadiness", "agreement", "reading", "froc"),
     ("studies", "testing"),
     ("report", "web", "viewer", "exporting", "readers", "checks", "doctor", "commands", "cli"),
 )  # fmt: skip

@@ -51,9 +51,12 @@ class Readers:
     """Every reader of a data set but the reference, each a source 'reader/NAME' of masks or points."""
 
     data: Dataset
+    findings: tuple[str, ...] = ()
+    """Those they answer for; all of the data set by default."""
     kinds: dict[str, MapKind] = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "findings", self.findings or self.data.findings)
         kinds: dict[str, MapKind] = {}
         for reader in self.data.readers[1:]:
             first = next(self._marks(reader), None)
@@ -70,12 +73,12 @@ class Readers:
 
     @property
     def sources(self) -> dict[str, tuple[str, ...]]:
-        return {f"reader/{reader}": self.data.findings for reader in self.kinds}
+        return {f"reader/{reader}": self.findings for reader in self.kinds}
 
     def of(self, radiograph: str) -> Iterator[SaliencyMap]:
         """A map per reader and finding that has a reference mark; 'missing' where this reader left none."""
         for reader, kind in self.kinds.items():
-            for finding in self.data.findings:
+            for finding in self.findings:
                 reference = self.data.marks(radiograph, finding, self.data.truth)
                 mark = self.data.marks(radiograph, finding, reader)
                 if mark is not None:
@@ -105,6 +108,21 @@ def as_map(mark: Mark) -> SaliencyMap:
     return SaliencyMap(
         mark.radiograph, mark.finding, f"reader/{mark.reader}", values, Frame.whole(mark.size), kind=kind
     )
+
+
+@dataclass(frozen=True)
+class Answering:
+    """Maps of which every source answers for the same findings: where it has no map of one, that map is missing."""
+
+    maps: Maps
+    findings: tuple[str, ...]
+
+    @property
+    def sources(self) -> dict[str, tuple[str, ...]]:
+        return dict.fromkeys(self.maps.sources, self.findings)
+
+    def of(self, radiograph: str) -> Iterable[SaliencyMap]:
+        return self.maps.of(radiograph)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from sightline.analyses import analyze
-from sightline.benchmark import Controls, Readers, Together
+from sightline.benchmark import Answering, Controls, Readers, Together
 from sightline.core import Dataset, UnknownNameError
 from sightline.data import dataset, datasets
 from sightline.data.check import check
 from sightline.data.write import write
 from sightline.evaluate import METRICS, evaluate
-from sightline.findings import choose
 from sightline.legacy import check_legacy, write_legacy
 from sightline.mapfiles import maps_in
 from sightline.metrics import marks_metric, metric_of
@@ -31,9 +31,10 @@ from sightline.metrics import metrics as metric_registry
 from sightline.record import describe
 from sightline.registry import Registry
 from sightline.report import report
+from sightline.scope import findings_to_score, told
 from sightline.store import Run
 from sightline.studies import STUDIES
-from sightline.tuning import chosen
+from sightline.tuning import chosen, tuned_on
 
 CONTROLS = ("center", "noise", "edges", "average-mask")
 KINDS = ("datasets", "models", "methods", "metrics", "studies")
@@ -71,7 +72,7 @@ def score_maps(
     controls
         Maps that never saw a model, scored for comparison: center, noise, edges, average-mask.
     findings
-        Findings, comma-separated; all by default.
+        Findings, comma-separated, each of which counts even without a map; by default those that any map is of.
     protocol
         Protocol of scoring: published (as in the original code), corrected, or both.
     binarizer
@@ -95,10 +96,10 @@ def score_maps(
     for name in metrics:
         marks_metric(name)
     opened = dataset(data)
-    wanted = choose(findings or None, opened.findings)
     folder = maps_in(maps, opened)
-    for problem in folder.problems:
-        print(f"not scored: {problem}", file=sys.stderr)
+    wanted = findings_to_score(folder, findings)
+    for line in (*(f"not scored: {problem}" for problem in folder.problems), *told(folder, wanted)):
+        print(line, file=sys.stderr)
     options = {
         "maps": str(maps), "data": data, "metrics": metrics, "controls": controls, "findings": findings,
         "protocol": protocol, "binarizer": binarizer, "smooth": smooth, "thresholds": thresholds, "cutoffs": cutoffs,
@@ -106,8 +107,12 @@ def score_maps(
     }  # fmt: skip
     run = Run.start(out, "score", options)
     with run.lock():
-        run = describe(run, opened, records, title=f"Maps of {maps.name}", problems=folder.problems)
-        held = Together((folder, Controls(opened, controls, seed), Readers(opened)))
+        run = describe(
+            run, opened, records, title=f"Maps of {maps.name}", problems=folder.problems, findings=wanted,
+            tuned=tuned_on(opened, thresholds, cutoffs),
+        )  # fmt: skip
+        blind = Controls(replace(opened, findings=wanted), controls, seed)
+        held = Together((Answering(folder, wanted), blind, Readers(opened, wanted)))
         evaluate(run, held, opened, names=metrics, chosen=records, findings=wanted, seed=seed, full=full)
         analyze(run, records, seed=seed)
         if legacy_csv is not None:

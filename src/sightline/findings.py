@@ -104,14 +104,14 @@ def canonical(name: str) -> str:
 
 
 def choose(wanted: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
-    """The findings named in a comma-separated list (all of `known` if None), checked against `known`.
+    """The findings named in a comma-separated list (all of `known` if None), each once, checked against `known`.
 
     >>> choose("effusion, Cardiomegaly", ("Cardiomegaly", "Pleural Effusion"))
     ('Pleural Effusion', 'Cardiomegaly')
     """
     if wanted is None:
         return known
-    names = tuple(canonical(part) for part in wanted.split(",") if part.strip())
+    names = tuple(dict.fromkeys(canonical(part) for part in wanted.split(",") if part.strip()))
     for name in names:
         if name not in known:
             raise UnknownNameError(f"finding {name!r} is not among {', '.join(known)}{_hint(name, known)}")

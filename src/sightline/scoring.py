@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sightline.benchmark import InMemory
+from sightline.benchmark import Answering, InMemory
 from sightline.core import (
     NAN,
     Array,
@@ -288,7 +288,8 @@ def score(
     """Score maps against the marks of a data set's reference reader.
 
     maps: a run, a folder opened by `sightline.maps_in`, or any iterable of `SaliencyMap`; metrics: registered names;
-    protocol: 'published', 'corrected' or 'both'; binarizer: instead of the protocol's ('otsu', 'above:T', 'top:F').
+    protocol: 'published', 'corrected' or 'both'; binarizer: instead of the protocol's ('otsu', 'above:T', 'top:F');
+    findings: each counts for every source, with or without maps; by default a source answers for those it has maps of.
     Returns one row per number with the columns of `Score`. Errors: `UnknownNameError` for a name that is not
     registered, `DataError` for duplicate maps or a data set without marks.
 
@@ -301,6 +302,7 @@ def score(
     held = InMemory.gather(maps) if isinstance(maps, Iterable) else maps
     chosen = adjusted(protocols(protocol), binarizer=binarizer)
     wanted = tuple(findings) if findings is not None else data.findings
+    held = held if findings is None else Answering(held, wanted)
     require_marks(data)
     rows: list[Any] = []
     for radiograph in data.radiographs:

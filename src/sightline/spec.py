@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -22,6 +23,21 @@ def parse_spec(spec: str) -> tuple[str, str, dict[str, str]]:
         return name, argument, dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
     except ValueError as error:
         raise SightlineError(f"{spec!r}: options are written ?key=value&key=value, not {query!r}") from error
+
+
+def home(spec: str) -> tuple[str, str]:
+    """Loader and folder, within which a patient has one name; neither for what is no spec.
+
+    Elsewhere the same name is another person. Of the phantom it is the seed that tells patients apart.
+
+    >>> home("phantom:30?size=64") == home("phantom:60?split=val")
+    True
+    """
+    try:
+        name, argument, options = parse_spec(spec)
+    except SightlineError:
+        return "", spec
+    return name, options.get("seed", "0") if name == "phantom" else str(Path(argument).resolve())
 
 
 def typed_options(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
 from sightline.binarize import parsed
-from sightline.core import DataError
+from sightline.core import DataError, Dataset
 from sightline.findings import canonical
 from sightline.protocol import Protocol, adjusted, protocols
+from sightline.record import describe_data
+from sightline.spec import home
 from sightline.store import Run
 
 
@@ -32,6 +35,27 @@ def chosen(protocol: str, binarizer: str, smooth: float, thresholds: str, cutoff
             cutoffs=thresholds_from(cutoffs, "cutoff", one.name) if cutoffs else None,
         )
     return tuple(found)
+
+
+def tuned_on(data: Dataset, thresholds: str, cutoffs: str) -> dict[str, dict[str, Any]]:
+    """Where thresholds and cutoffs come from, for run.json: option -> facts; empty where the protocol's own are used.
+
+    'from': file or run folder; of a run also 'data', the spec that it was tuned on, 'patients' of `data`, and 'shared':
+    how many of them it was tuned on. What a CSV was tuned on cannot be told.
+    """
+    given = {"thresholds": thresholds, "cutoffs": cutoffs}
+    return {option: _origin(spec.partition("?")[0], data) for option, spec in given.items() if spec}
+
+
+def _origin(path: str, data: Dataset) -> dict[str, Any]:
+    if not Path(path).is_dir():
+        return {"from": path}
+    run, own = Run.open(path), describe_data(data)
+    there: Mapping[str, Any] = run.info.get("dataset", {})
+    spec, patients = str(there.get("spec", "")), {radiograph.patient for radiograph in data.radiographs}
+    same = there.get("fingerprint") == own["fingerprint"]  # in another folder, perhaps
+    learned = set(run.table("extents", ["patient"])["patient"]) if same or home(spec) == home(data.spec) else set()
+    return {"from": path, "data": spec, "patients": len(patients), "shared": len(patients & learned)}
 
 
 def thresholds_from(spec: str, column: Literal["threshold", "cutoff"], protocol: str = "corrected") -> dict[str, float]:

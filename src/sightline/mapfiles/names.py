@@ -82,6 +82,8 @@ class Names:
         splits = [split for separator in ("__", "_") for split in _splits(stem, separator)]
         if folders:
             splits.append((folders[-1], stem))
+        if folders and self.finding(folders[-1]) is not None and stem in self.index:
+            return "lies as FINDING/RADIOGRAPH; write RADIOGRAPH/FINDING, or RADIOGRAPH_FINDING"
         for head, tail in splits:
             if self.finding(tail) is not None:
                 return f"is of {head!r}, which is no radiograph of {self.data.name}"

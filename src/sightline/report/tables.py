@@ -8,7 +8,7 @@ from typing import Any
 
 from sightline.report.figures import series
 from sightline.report.published import published
-from sightline.report.text import FIELDS
+from sightline.report.text import FIELDS, origin
 from sightline.report.view import AVERAGE, Number, View, decimal, title
 
 _FIRST_FAILURES = 12
@@ -148,7 +148,8 @@ def records(view: View) -> Table | None:
     if not protocols:
         return None
     fields = [f for f in dict.fromkeys(k for p in protocols.values() for k in p) if f != "name"]
-    rows = [[f, FIELDS.get(f, ""), *(_plain(p.get(f)) for p in protocols.values())] for f in fields]
+    meaning = {f: "; ".join(filter(None, (FIELDS.get(f, ""), origin(view, f)))) for f in fields}
+    rows = [[f, meaning[f], *(_plain(p.get(f)) for p in protocols.values())] for f in fields]
     return Table.of("Protocol records", ["Field", "Meaning", *protocols], rows, 2 + len(protocols))
 
 

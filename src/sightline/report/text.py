@@ -139,8 +139,8 @@ def _range(view: View, source: str, metric: str) -> str:
 def warnings(view: View) -> list[Caution]:
     """What makes the rest of the report weaker than it looks; the gravest first."""
     found = [Caution("What is known of a model", f"{note}.") for note in view.info.get("notes", ())]
-    found += [*_too_few(view), *_no_better_than_control(view), *_inaccurate(view), *_failed(view)]
-    found += _same(view)
+    found += [*_too_few(view), *_tuned_here(view), *_no_better_than_control(view), *_inaccurate(view)]
+    found += [*_absent(view), *_failed(view), *_same(view)]
     for heading, notes in (
         ("Notes on the data", view.info.get("dataset", {}).get("warnings", ())),
         ("Files of maps that could not be used", view.info.get("problems", ())),
@@ -238,6 +238,45 @@ def average_auroc(view: View, model: str) -> float | None:
     return sum(means) / len(means) if means else None
 
 
+def _tuned_here(view: View) -> list[Caution]:
+    names = {"thresholds": "Thresholds", "cutoffs": "Probability cutoffs"}
+    return [
+        Caution(
+            f"{names[option]} were tuned on the data that is scored",
+            f"{facts['from']} chose them on {facts['shared']:,} of the {counted(facts['patients'], 'patient')} scored "
+            "here: what they decide looks better than it would on new patients. Tune them on other patients.",
+        )
+        for option, facts in view.info.get("tuned", {}).items()
+        if facts.get("shared")
+    ]
+
+
+def origin(view: View, option: str) -> str:
+    """Where thresholds or cutoffs come from; '' where the protocol's own are used."""
+    facts = view.info.get("tuned", {}).get(option)
+    if not facts:
+        return ""
+    if facts.get("shared"):
+        return f"tuned on the data that is scored ({facts['from']})"
+    return f"tuned on {facts['data']} ({facts['from']})" if facts.get("data") else f"from {facts['from']}"
+
+
+def _absent(view: View) -> list[Caution]:
+    """Findings of which a source has no map at all."""
+    rows = view.marked
+    found: dict[str, dict[str, int]] = {}
+    for key, status in rows.groupby(["source", "finding"], sort=False)["status"]:
+        source, finding = map(str, key if isinstance(key, tuple) else (key,))
+        if view.asked(source) and view.kind(source) == "model" and (status == "missing").all():
+            found.setdefault(view.label(source), {})[finding] = len(status)
+    made = []
+    for label, marks in found.items():
+        counts = _join([f"{counted(n, 'mark')} of {finding}" for finding, n in marks.items()])
+        text = f"None for the {counts}. {_fate(view)}"
+        made.append(Caution(f"{label} has no map of {_join(list(marks))}", text))
+    return made
+
+
 def _failed(view: View) -> list[Caution]:
     marked = view.status[view.status["marked"].astype(bool) & view.status["source"].map(view.asked)]
     owed = marked[np.array([view.kind(s) == "model" for s in marked["source"]], bool)]
@@ -297,7 +336,7 @@ FIELDS = {
     "interval": "How replicates become an interval",
     "point_radius": "Radius of the disk that stands for a point mark, in shorter sides of the image",
     "smooth": "Side of the box filter before Otsu's threshold (0: none; below 1: share of the height; else pixels)",
-    "thresholds": "Findings whose masks are cut at a threshold of their own, tuned on other data",
+    "thresholds": "Findings whose masks are cut at a threshold of their own",
     "cutoffs": "Probability below which a map claims nothing, where all images are scored",
 }
 """What each field of a protocol record means."""

@@ -126,8 +126,13 @@ class View:
     @cached_property
     def failed(self) -> pd.DataFrame:
         """Maps that were to be scored and failed: source, radiograph, finding, status, why."""
+        return self.marked[self.marked["status"] != "ok"]
+
+    @cached_property
+    def marked(self) -> pd.DataFrame:
+        """Maps that were to be scored: source, radiograph, finding, status, why."""
         table = self._table("maps")
-        return table[(table["status"] != "ok") & table["marked"].astype(bool)]
+        return table[table["marked"].astype(bool)]
 
     @cached_property
     def status(self) -> pd.DataFrame:
@@ -343,19 +348,9 @@ def higher_is_better(metric: str) -> bool:
         return True
 
 
+_CASE = ("protocol", "source", "radiograph", "patient", "finding")
 _COLUMNS: dict[str, tuple[str, ...]] = {
-    "scores": (
-        "protocol",
-        "source",
-        "radiograph",
-        "patient",
-        "finding",
-        "metric",
-        "value",
-        "status",
-        "probability",
-        "area",
-    ),
+    "scores": (*_CASE, "metric", "value", "status", "probability", "area"),
     "maps": ("source", "radiograph", "finding", "status", "why", "marked"),
     "estimates": ("protocol", "metric", "source", "finding", "mean", "low", "high", "n", "patients"),
     "differences": ("protocol", "metric", "finding", "source", "versus", "mean", "low", "high", "n", "patients"),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
 from sightline.core import DataError, Dataset, SightlineError
 from sightline.data import dataset
 from sightline.models import Model
 from sightline.models.ensemble import Ensemble
-from sightline.spec import parse_spec
+from sightline.spec import home
 from sightline.training.labels import films_of
 
 
@@ -19,7 +18,7 @@ def require_held_out(models: Sequence[Model | Ensemble], data: Dataset) -> None:
     As far as the records tell, and the data they name can be opened here.
     """
     for spec in dict.fromkeys(films_of(m.training.data) for m in models if m.training):
-        if _home(spec) == _home(data.spec):
+        if home(spec) == home(data.spec):
             names = ", ".join(m.name for m in models if m.training and films_of(m.training.data) == spec)
             require_apart(names, spec, learned(data if spec == data.spec else spec), data)
 
@@ -32,20 +31,11 @@ def require_apart(who: str, spec: str, patients: Collection[str], data: Dataset)
     """
     there = {r.patient for r in data.radiographs}
     shared = there & set(patients)
-    if shared and _home(spec) == _home(data.spec):
+    if shared and home(spec) == home(data.spec):
         raise DataError(
             f"{who} learned from {spec}, and {len(shared)} of the {len(there)} patients of {data.spec} are part "
             f"of it, such as {min(shared)}; explain what was held out, as {data.name}:…?split=test"
         )
-
-
-def _home(spec: str) -> tuple[str, str]:
-    """Loader and folder, within which a patient has one name; neither for what is no spec."""
-    try:
-        name, argument, options = parse_spec(spec)
-    except SightlineError:
-        return "", spec
-    return name, options.get("seed", "0") if name == "phantom" else str(Path(argument).resolve())
 
 
 def learned(data: Dataset | str) -> set[str]:

@@ -34,7 +34,7 @@ from sightline.store import Run
 from sightline.studies.held_out import require_held_out
 from sightline.training.fit import fit
 from sightline.training.recipe import Recipe
-from sightline.tuning import chosen
+from sightline.tuning import chosen, tuned_on
 
 PHANTOM = "phantom:400?split=test&size=384"
 PHANTOM_TRAINING = "phantom:2600?start=100000&size=160"
@@ -126,7 +126,7 @@ def localization(
     blind = Controls(opened, tuple(c for c in controls if c != UNTRAINED), seed)
     run = Run.start(out, "localization", options)
     with run.lock():
-        run = describe(run, opened, records, title="Localization")
+        run = describe(run, opened, records, title="Localization", tuned=tuned_on(opened, thresholds, cutoffs))
         models = _models(run, opened, model, train, seed, device)
         run = run.describe(notes=told(models))
         require_held_out(models, opened)
