@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sightline.report.selfexplain import crossed
 from sightline.stats.budget import crossing, learned
 
 
@@ -33,9 +34,13 @@ def test_the_crossing_is_where_it_was_put() -> None:
 
 def test_curves_that_do_not_cross_say_so() -> None:
     _, above = learned(scores({9: 0.1, 99: 0.2}, {9: 0.5, 99: 0.5}))
-    assert above["outside"] == "above" and np.isnan(above["point"]) and above["said"] == "above 99 [above 99, above 99]"
+    assert (
+        above["outside"] == "above"
+        and np.isnan(above["point"])
+        and (above["said"] == "not shown to cross up to 99 films [above 99, above 99]")
+    )
     _, below = learned(scores({9: 0.5, 99: 0.6}, {9: 0.1, 99: 0.1}))
-    assert below["outside"] == "below" and below["said"] == "below 9 [below 9, below 9]"
+    assert below["outside"] == "below" and below["said"] == "below 9 films [below 9, below 9]"
 
 
 def test_an_end_beyond_what_was_tried_has_no_number() -> None:
@@ -45,6 +50,28 @@ def test_an_end_beyond_what_was_tried_has_no_number() -> None:
     found = crossing(draws)
     assert np.isnan(found["high"]) and found["low"] == pytest.approx(found["point"])
     assert found["share"] == pytest.approx(0.59) and found["said"].endswith("above 99]")
+
+
+def put(*gaps: float) -> dict[str, object]:
+    """The crossing of a gap put in at 5, 20 and 80 films."""
+    draws = {("detector", told): np.zeros(101) for told in (5, 20, 80)}
+    return crossing(draws | {("element", told): np.full(101, gap) for told, gap in zip((5, 20, 80), gaps, strict=True)})
+
+
+def test_a_detector_that_falls_behind_again_has_not_crossed() -> None:
+    """Ahead at 5 films, behind at 20: it is not ahead from 5 on."""
+    back = put(-0.1, 0.1, -0.1)
+    assert 20 < back["point"] < 80 and back["times"] == 2  # type: ignore[operator]
+    assert "stays ahead, from 40 films [40, 40] on" in crossed(back) and "more than once" in crossed(back)
+    behind = put(-0.1, 0.1, 0.1)
+    assert behind["outside"] == "above" and behind["times"] == 1
+    assert crossed(behind).endswith("falls behind again: element ahead at 80 films [above 80, above 80].")
+
+
+def test_every_sentence_has_its_interval() -> None:
+    assert "not shown to cross up to 80 films [above 80, above 80]" in crossed(put(0.1, 0.1, 0.1))
+    assert "from 5 on" in crossed(put(-0.1, -0.1, -0.1)) and "[below 5, below 5]" in crossed(put(-0.1, -0.1, -0.1))
+    assert crossed({}) == "" == crossed({"point": None, "share": None})
 
 
 def test_one_budget_is_no_curve() -> None:

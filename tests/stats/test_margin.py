@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from sightline.stats import delong
 from sightline.stats.discrimination import compared
-from sightline.stats.margin import judged, noninferiority
+from sightline.stats.margin import CHANCE, judged, noninferiority
 
 
 def table(worse: float, patients: int = 150) -> pd.DataFrame:
@@ -65,3 +65,18 @@ def test_a_study_is_one_of_its_patient() -> None:
     pd.testing.assert_frame_equal(found, noninferiority(named, [("element", "plain")]))
     pairs = [compared(some, [("element", "plain")]) for some in (named.assign(study="1"), named)]
     pd.testing.assert_frame_equal(*pairs)
+
+
+def test_nothing_is_lost_of_what_was_never_there() -> None:
+    """Both networks guess: the interval of their difference says nothing of the element."""
+    some = table(0.0)
+    some["probability"] = np.repeat(np.random.default_rng(0).random(len(some) // 2), 2)
+    found = noninferiority(some, [("element", "plain")])
+    assert (found["verdict"] == CHANCE).all() and (found["low"] > -0.05).all()
+
+
+def test_counts_of_the_average_are_those_of_its_findings() -> None:
+    found = noninferiority(table(0.5), [("element", "plain")]).set_index("finding")
+    each = found.drop("average")
+    assert found.loc["average", "n"] == each["n"].sum() == 300
+    assert found.loc["average", "positives"] == each["positives"].sum()

@@ -95,6 +95,7 @@ def test_maps_that_collapsed_are_told_of_a_network_of_the_users(finished: Path) 
 def test_no_worse_is_judged_by_the_interval(finished: Path) -> None:
     table = Run.open(finished).table("noninferiority")
     assert set(table["finding"]) == {"Cardiomegaly", "Pleural Effusion", "average"} and (table["margin"] == 0.05).all()
+    assert dict.fromkeys(table["model"]) == {"element": None, "again-1": None}, "every seed of the element"
     assert ((table["low"] <= table["mean"]) & (table["mean"] <= table["high"])).all()
 
 
@@ -116,7 +117,15 @@ def test_the_same_command_adds_nothing(finished: Path, checkpoints: dict[str, st
 
 def test_the_report_stands(finished: Path) -> None:
     page = report(Run.open(finished)).read_text()
-    for said in ("Own map", "Label budget", "Necessity", "simulated", "reconstruction", "non-inferior"):
+    for said in (
+        "Own map",
+        "Label budget",
+        "Necessity",
+        "simulated",
+        "reconstruction",
+        "non-inferior",
+        "the seed alone moves the difference by",
+    ):
         assert said in page, said
 
 

@@ -23,7 +23,7 @@ from sightline.report.draw import (
     Series,
 )
 from sightline.report.grid import Grid, dot, scale
-from sightline.report.selfexplain import METRIC, ordered, own, table_of, unfinished
+from sightline.report.selfexplain import METRIC, crossed, ordered, own, table_of, unfinished
 from sightline.report.view import AVERAGE, View, title
 from sightline.stats.froc import OVER, RATES
 from sightline.stats.utility import PRIOR
@@ -113,14 +113,14 @@ def budget(view: View) -> Plot | None:
         Series("", "element: labels, and these marks", MODELS[0], "o"),
         Series("", "detector: these marks", LOCALIZER, "^"), Series("", "average mask", CONTROL, "_"),
     ])  # fmt: skip
-    said = str(crossing.get("said", "not estimated"))
-    caption = " ".join([
-        "The label budget: what marks of so many films bring. Bands are 95 % intervals over patients. Vertical: where "
-        f"the detector catches up, {said} films [95 % interval, shaded].", *unfinished(view),
-    ])  # fmt: skip
+    drawn = "Vertical: from where the detector stays ahead; shaded: its 95 % interval."
+    caption = [
+        "The label budget: what marks of so many films bring. Bands are 95 % intervals over patients.", crossed(crossing),
+        drawn if crossing.get("point") is not None else "", *unfinished(view),
+    ]  # fmt: skip
     return Plot(
-        "budget", draw.write_svg(figure, "budget"), table, f"Element and detector cross at {said} marked films.",
-        caption,
+        "budget", draw.write_svg(figure, "budget"), table, crossed(crossing) or "Average precision by marked films.",
+        " ".join(said for said in caption if said),
     )  # fmt: skip
 
 

@@ -43,38 +43,43 @@ def learned(scores: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, dict[str
 
 
 def crossing(draws: dict[tuple[str, int], Array]) -> dict[str, Any]:
-    """Marked films from which the detector finds marks at least as well as the element with as many.
+    """Marked films from which on the detector finds marks at least as well as the element with as many.
 
-    draws: (role, told) -> means (1 + B,), of the sample first. Between budgets the gap is taken as straight over the
-    logarithm of 1 + told. Returns point, low, high (95 %; NaN where a bound lies outside of what was tried), fewest and
-    most (budgets that both have), outside ('above' where the sample does not cross up to `most`, 'below' where the
-    detector is ahead from `fewest` on, else ''), share (of resamples that cross between them), said (in words).
+    draws: (role, told) -> means (1 + B,), of the sample first. The gap, element less detector, stays at or below 0 from
+    the crossing up to the most films tried; a detector that falls behind again has not crossed. Between budgets the gap
+    is taken as straight over the logarithm of 1 + told. Returns point, low, high (95 %; NaN where a bound lies outside
+    of what was tried), fewest and most (budgets that both have), outside ('above' where the element is ahead at `most`,
+    'below' where the detector is ahead at every budget, else ''), times (how often the curves cross, either way), share
+    (of resamples that cross between them), said (in words).
     """
     budgets = sorted({t for r, t in draws if r == ELEMENT} & {t for r, t in draws if r == DETECTOR})
     if len(budgets) < 2:
         return {"point": NAN, "low": NAN, "high": NAN, "outside": "", "share": NAN, "said": "fewer than two budgets"}
     gap = np.stack([draws[ELEMENT, t] - draws[DETECTOR, t] for t in budgets], 1)  # (1 + B, K)
-    found = np.array([_first(row, np.log1p(budgets)) for row in gap])
+    found = np.array([_last(row, np.log1p(budgets)) for row in gap])
+    times = int(np.count_nonzero(np.diff(gap[0] > 0)))
     low, high = np.quantile(found[1:], [0.025, 0.975], method="closest_observation")
     fewest, most = budgets[0], budgets[-1]
     outside = "above" if found[0] == np.inf else "below" if found[0] == -np.inf else ""
     inside = [float(np.expm1(v)) if np.isfinite(v) else NAN for v in (found[0], low, high)]
     share = float(np.isfinite(found[1:]).mean())
-    text = [_words(v, fewest, most) for v in (found[0], low, high)]
-    said = f"{text[0]} [{text[1]}, {text[2]}]"
+    first, *ends = (_words(v, fewest, most) for v in (found[0], low, high))
+    if outside == "above":
+        first = f"element ahead at {most}" if times else f"not shown to cross up to {most}"
+    said = f"{first} films [{ends[0]}, {ends[1]}]"
     return {"point": inside[0], "low": inside[1], "high": inside[2], "fewest": fewest, "most": most,
-            "outside": outside, "share": share, "said": said}  # fmt: skip
+            "outside": outside, "times": times, "share": share, "said": said}  # fmt: skip
 
 
-def _first(gap: Array, at: Array) -> float:
-    """Where the gap first falls to 0: -inf if it begins there, inf if it never does."""
-    down = np.flatnonzero(gap <= 0)
-    if not down.size:
-        return np.inf
-    k = int(down[0])
-    if k == 0:
+def _last(gap: Array, at: Array) -> float:
+    """Where the gap falls to 0 for good: -inf if it is never above, inf if it ends above."""
+    up = np.flatnonzero(gap > 0)
+    if not up.size:
         return -np.inf
-    return float(at[k - 1] + (at[k] - at[k - 1]) * gap[k - 1] / (gap[k - 1] - gap[k]))
+    k = int(up[-1])
+    if k == len(gap) - 1:
+        return np.inf
+    return float(at[k] + (at[k + 1] - at[k]) * gap[k] / (gap[k] - gap[k + 1]))
 
 
 def _words(value: float, fewest: int, most: int) -> str:

@@ -20,8 +20,10 @@ from sightline.stats.tables import AVERAGE
 
 RESAMPLES = 1000
 MARGIN = 0.05
-"""Of AUROC: what studies of readers with and without an aid commonly allow to be lost, about the difference between two
-trainings of one network by other seeds."""
+"""Of AUROC: what studies of readers with and without an aid commonly allow to be lost. Another seed may change more:
+one training is not its method."""
+CHANCE = "not estimable: the network without it is not above chance"
+"""The verdict where the other's interval reaches 0.5: whoever knows nothing loses nothing."""
 
 
 def noninferiority(
@@ -33,7 +35,8 @@ def noninferiority(
     finding, mean, low, high (95 %, resampling patients), delong_low, delong_high (of images as if they were
     independent; NaN for the average), margin, verdict, n, positives, patients. verdict: 'superior' (the interval lies
     above 0), 'non-inferior' (above -margin), 'inferior' (below -margin), else 'undecided'; 'not estimable' without an
-    interval. Findings of one class are left out.
+    interval, `CHANCE` where that of the other's AUROC reaches 0.5 or lies below. Of the average, n and positives are
+    sums over findings. Findings of one class are left out.
     """
     table = table.groupby(["model", "patient", "study", "finding"], sort=False, as_index=False).max()
     known = table[table["label"].isin([0, 1]) & table["probability"].notna()]
@@ -41,32 +44,41 @@ def noninferiority(
     w = weights(len(patients), RESAMPLES, seed)
     rows = []
     for model, versus in pairs:
-        found, counts, people = list[Array](), [0, 0], set[str]()
+        gaps, others, sizes, people = list[Array](), list[Array](), list[tuple[int, int]](), set[str]()
         for finding, both in on_the_same(known, model, versus):
             p, q = (both[c].to_numpy(float) for c in ("probability", "probability_versus"))
             label, group = both["label"].to_numpy(int), patients.get_indexer(pd.Index(both["patient"]))
-            (a, first), (b, second) = (auroc_draws(values, label, group, w) for values in (p, q))
-            found.append(np.append(a - b, first - second))
+            mine, other = (np.append(*auroc_draws(values, label, group, w)) for values in (p, q))
             _, low, high = delong.difference(p, q, label)
             head = {"model": model, "versus": versus, "finding": finding}
             size = {"n": len(both), "positives": int(label.sum()), "patients": int(np.unique(group).size)}
-            rows.append({**head, **_ends(found[-1], size["patients"], margin), "delong_low": low, "delong_high": high,
-                         **size})  # fmt: skip
-            counts, people = [max(counts[0], size["n"]), counts[1] + size["positives"]], people | set(both["patient"])
-        if len(found) > 1:
-            ends = _ends(nanmean(np.stack(found, 1)), len(people), margin)
-            size = {"n": counts[0], "positives": counts[1], "patients": len(people)}
-            rows.append({"model": model, "versus": versus, "finding": AVERAGE, **ends, "delong_low": NAN,
-                         "delong_high": NAN, **size})  # fmt: skip
+            rows.append({**head, **_told(mine - other, other, size["patients"], margin), "delong_low": low,
+                         "delong_high": high, **size})  # fmt: skip
+            gaps.append(mine - other)
+            others.append(other)
+            sizes.append((len(both), int(label.sum())))
+            people |= set(both["patient"])
+        if len(gaps) > 1:
+            gap, other = (nanmean(np.stack(some, 1)) for some in (gaps, others))
+            n, positives = np.sum(sizes, 0).tolist()
+            rows.append({"model": model, "versus": versus, "finding": AVERAGE,
+                         **_told(gap, other, len(people), margin), "delong_low": NAN, "delong_high": NAN, "n": n,
+                         "positives": positives, "patients": len(people)})  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _ends(found: Array, patients: int, margin: float) -> dict[str, Any]:
+def _told(gap: Array, other: Array, patients: int, margin: float) -> dict[str, Any]:
+    """Ends and verdict of a difference (1 + B,), the other's AUROC (1 + B,) beside it."""
+    (mean, low, high), (_, least, _) = _ends(gap, patients), _ends(other, patients)
+    verdict = CHANCE if least <= 0.5 else judged(low, high, margin)
+    return {"mean": mean, "low": low, "high": high, "margin": margin, "verdict": verdict}
+
+
+def _ends(found: Array, patients: int) -> tuple[float, float, float]:
     groups = np.array([patients])
-    mean, low, high = (float(e[0]) for e in interval(
-        Replicates(found[:1], found[1:, None], groups, groups, np.zeros(1))
-    ))  # fmt: skip
-    return {"mean": mean, "low": low, "high": high, "margin": margin, "verdict": judged(low, high, margin)}
+    ends = interval(Replicates(found[:1], found[1:, None], groups, groups, np.zeros(1)))
+    mean, low, high = (float(e[0]) for e in ends)
+    return mean, low, high
 
 
 def judged(low: float, high: float, margin: float) -> str:

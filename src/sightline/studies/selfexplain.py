@@ -220,12 +220,13 @@ def _own(run: Run, data: Dataset, source: str, finding: str) -> Tensor:
 
 
 def _asked(run: Run, data: Dataset, team: Elements, wanted: Sequence[str], margin: float, seed: int) -> None:
-    """The tables predictions, classification, discrimination and noninferiority."""
-    run.join_parts("predictions", predict(run, data, team.compared, wanted), "predictions")
+    """The tables predictions, classification, discrimination and noninferiority, of the element by every seed."""
+    run.join_parts("predictions", predict(run, data, (*team.compared, *team.replicates), wanted), "predictions")
     table = run.table("predictions").drop(columns="radiograph")
     run.write_table("classification", accuracy(table, seed=seed))
     run.write_table("discrimination", discrimination(table, seed))
-    run.write_table("noninferiority", noninferiority(table, [(team.element.name, team.plain.name)], margin, seed))
+    pairs = [(m.name, team.plain.name) for m in (team.element, *team.replicates)]
+    run.write_table("noninferiority", noninferiority(table, pairs, margin, seed))
 
 
 def _explained(
