@@ -115,8 +115,8 @@ def budget(view: View) -> Plot | None:
     ])  # fmt: skip
     drawn = "Vertical: from where the detector stays ahead; shaded: its 95 % interval."
     caption = [
-        "The label budget: what marks of so many films bring. Bands are 95 % intervals over patients.", crossed(crossing),
-        drawn if crossing.get("point") is not None else "", *unfinished(view),
+        "The label budget: what marks of so many films bring. Bands are 95 % intervals over patients.",
+        crossed(crossing), drawn if crossing.get("point") is not None else "", *unfinished(view),
     ]  # fmt: skip
     return Plot(
         "budget", draw.write_svg(figure, "budget"), table, crossed(crossing) or "Average precision by marked films.",
