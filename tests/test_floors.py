@@ -14,7 +14,7 @@ FLOORS = (
     ("core", "notebook", "registry", "spec", "findings", "protocol", "theirs"),
     ("geometry", "dicom", "images", "histogram", "binarize", "metrics", "stats", "store", "pickles", "controls",
      "packing", "placed", "shapes", "imputing", "memory", "gaze", "reports", "mentions", "narrate", "sheets"),
-    ("inputs", "engine", "answers", "data", "models", "mapfiles"),
+    ("inputs", "engine", "answers", "data", "models", "mapfiles", "witness"),
     ("methods", "training", "benchmark", "record"),
     ("scoring", "explaining", "evaluate", "cases", "tuning", "analyses", "legacy", "casework", "asking", "scope",
      "sanity", "faithfulness", "steadiness", "agreement", "reading", "froc"),

@@ -108,7 +108,7 @@ def score_maps(
     run = Run.start(out, "score", options)
     with run.lock():
         run = describe(
-            run, opened, records, title=f"Maps of {maps.name}", problems=folder.problems, findings=wanted,
+            run, opened, records, maps=folder, title=f"Maps of {maps.name}", problems=folder.problems, findings=wanted,
             tuned=tuned_on(opened, thresholds, cutoffs),
         )  # fmt: skip
         blind = Controls(replace(opened, findings=wanted), controls, seed)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -155,6 +156,8 @@ class Dataset:
     has no reports at all."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """version, license, citation, notes found while loading ('warnings': tuple of str)."""
+    files: tuple[Path, ...] = field(default=(), repr=False, compare=False)
+    """Files and folders that it is read from; empty where that is all below the folder that the spec names."""
 
     @property
     def truth(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 import weakref
@@ -23,7 +24,8 @@ from sightline.methods import Of, method_of, target_indices
 from sightline.methods.pass_ import Precision
 from sightline.methods.precision import AGREE, agreements
 from sightline.models.ensemble import Ensemble
-from sightline.models.wrap import Model
+from sightline.models.wrap import Model, state_hash
+from sightline.record import same_models, witness
 from sightline.store import Run, write_maps
 
 TRIAL = 4
@@ -104,7 +106,16 @@ def explain(
     if out is None:
         weakref.finalize(run, shutil.rmtree, folder, ignore_errors=True)
     with run.lock():
+        witness(run, data)
+        run = run.describe(models=same_models(run, [{"name": model.name, "weights": weights_of(model)}]))
         return _explain_into(run, job)
+
+
+def weights_of(model: Model | Ensemble) -> str:
+    """Hash of the weights that are used, whatever is said of where they come from; of all members of an ensemble."""
+    if isinstance(model, Model):
+        return state_hash(model.net)
+    return hashlib.sha256("".join(state_hash(member.net) for member, _ in model.open()).encode()).hexdigest()
 
 
 def check_methods(names: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import shlex
 from collections.abc import Mapping, Sequence
@@ -12,10 +13,11 @@ from typing import Any
 
 from sightline.core import Dataset, Maps, RunError
 from sightline.data import dataset, datasets
-from sightline.mapfiles import maps_in
+from sightline.mapfiles import MapFolder, maps_in
 from sightline.protocol import Protocol
 from sightline.spec import parse_spec
 from sightline.store import Run
+from sightline.witness import Seen, difference, files_of, keep, look, recalled
 
 _PACKAGES = (
     "sightline",
@@ -64,10 +66,12 @@ def describe_data(data: Dataset) -> dict[str, Any]:
     }
 
 
-def describe(run: Run, data: Dataset, chosen: Sequence[Protocol], **facts: Any) -> Run:
-    """Add data, protocols and versions to run.json.
+def describe(
+    run: Run, data: Dataset, chosen: Sequence[Protocol], *, maps: MapFolder | None = None, **facts: Any
+) -> Run:
+    """Add data, protocols and versions to run.json, and keep what the files of the data and of `maps` are.
 
-    Errors: `RunError` if the folder's parts were made from other data than this spec gives now.
+    Errors: `RunError` if the folder's parts were made from other data, files, thresholds or cutoffs than there are now.
     """
     described = describe_data(data)
     before = run.info.get("dataset", {}).get("fingerprint")
@@ -76,21 +80,75 @@ def describe(run: Run, data: Dataset, chosen: Sequence[Protocol], **facts: Any) 
             f"{data.spec!r} is not the data that {run.path} was begun with (images, patients or labels changed); "
             "give --out another folder"
         )
-    protocols = {protocol.name: asdict(protocol) for protocol in chosen}
+    witness(run, data, maps)
+    protocols = json.loads(json.dumps({protocol.name: asdict(protocol) for protocol in chosen}))
+    for name, known in run.info.get("protocols", {}).items():
+        other = [k for k, value in protocols.get(name, {}).items() if k in known and known[k] != value]
+        if other:
+            raise RunError(f"{run.path} was begun with another {', '.join(other)} ({name}); give --out a new folder")
     return run.describe(dataset=described, protocols=protocols, versions=versions(), **facts)
+
+
+def witness(run: Run, data: Dataset, maps: MapFolder | None = None) -> None:
+    """Keep what the files of data and maps are, where the run does not know yet.
+
+    Errors: `RunError` if it was begun with others.
+    """
+    before, now = _files(run, data, maps)
+    told = difference(before, now) if before is not None else ""
+    if told:
+        raise RunError(f"{run.path} was begun with other files ({told}); give --out a new folder")
+    if before != now:
+        keep(run, now)
+
+
+def since(run: Run, data: Dataset, maps: MapFolder | None = None) -> str:
+    """What changed among the files of a run since it began; '' if nothing did, or the run kept no record of them."""
+    before, now = _files(run, data, maps)
+    return difference(before, now) if before is not None else ""
+
+
+def _files(run: Run, data: Dataset, maps: MapFolder | None) -> tuple[dict[Any, Seen] | None, dict[Any, Seen]]:
+    files = {"data": files_of(data)} | ({"maps": maps.files()} if maps is not None else {})
+    before = recalled(run)
+    now = look(files, before)
+    known = None if before is None else {key: seen for key, seen in before.items() if key[0] in files}
+    return known, now
+
+
+def same_models(run: Run, facts: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Facts of models for run.json, each with a `name` and the hash of its `weights`.
+
+    Errors: `RunError` if a model of the run had other weights when its maps were made.
+    """
+    known: dict[str, set[str]] = {}
+    for model in run.info.get("models", ()):
+        known.setdefault(model["name"], set()).add(model.get("weights", ""))
+    for model in facts:
+        before = known.get(model["name"], {""})
+        if "" not in before and model["weights"] not in before:
+            raise RunError(
+                f"{run.path} was begun with other weights of {model['name']!r} (sha256 {min(before)[:12]}, now "
+                f"{model['weights'][:12]}); give --out a new folder"
+            )
+    return facts
 
 
 def reopened(run: Run) -> tuple[Dataset, Maps]:
     """The data set that a run was made from, and its maps: stored in the run, or in the folder that was scored.
 
-    Errors: `DataError` where they are gone; `RunError` for a run that names no data set.
+    Errors: `DataError` where they are gone; `RunError` for a run that names no data set, or whose files changed since.
     """
     spec = run.info.get("dataset", {}).get("spec")
     if not spec:
         raise RunError(f"{run.path} does not say what data it was made from; name a run with a data set")
     data = dataset(spec)
     elsewhere = run.info.get("options", {}).get("maps")
-    return data, maps_in(elsewhere, data) if elsewhere else run
+    maps = maps_in(elsewhere, data) if elsewhere else None
+    changed = since(run, data, maps)
+    if changed:
+        raise RunError(f"files changed since {run.path} was made ({changed}); its numbers are of the files before")
+    return data, run if maps is None else maps
 
 
 def command(study: str, options: Mapping[str, Any], out: object) -> str:

@@ -107,6 +107,7 @@ def chexlocalize(path: str, split: str = "") -> Dataset:
         radiographs=radiographs,
         marks=MarkIndex(found.marks),
         readers=readers,
+        files=_files(root, split),
         facts={
             "split": split,
             "license": LICENSE,
@@ -115,6 +116,13 @@ def chexlocalize(path: str, split: str = "") -> Dataset:
             "simulated": bool(rendered),
         },
     )
+
+
+def _files(root: Path, split: str) -> tuple[Path, ...]:
+    """Not the whole download, which holds maps, too."""
+    images, marks = root / "CheXpert", root / "CheXlocalize"
+    folders = [images / split, *([images / "valid"] if split == "val" else [])]
+    return (images / f"{split}_labels.csv", *folders, *sorted(marks.glob(f"*_{split}.json")))
 
 
 def _rendered(root: Path) -> str:

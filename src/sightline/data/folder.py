@@ -53,6 +53,7 @@ def folder(path: str, finding: str = "") -> Dataset:
         radiographs=tuple(_radiograph(name, file, labels.get(name, _Row())) for name, file in files.items()),
         marks=found,
         readers=("truth", *(reader for reader in readers if reader != "truth")) if readers else (),
+        files=tuple(root / name for name in ("images", "boxes.csv", "points.csv", "labels.csv")) + _mask_folders(root),
         facts={"license": "yours", "warnings": tuple(warnings)},
     )
 
@@ -125,8 +126,12 @@ def _images_in(table: Table, files: Mapping[str, Path]) -> list[str]:
     return ids
 
 
+def _mask_folders(root: Path) -> tuple[Path, ...]:
+    return tuple(sorted([*root.glob("masks"), *root.glob("masks_*")]))
+
+
 def _masks(root: Path, flat: str, found: _Marks) -> None:
-    for directory in sorted([*root.glob("masks"), *root.glob("masks_*")]):
+    for directory in _mask_folders(root):
         reader = directory.name.partition("_")[2] or "truth"
         if not directory.is_dir():
             raise DataError(f"{directory} is a file; masks belong in {directory.name}/FINDING/NAME.png")

@@ -11,7 +11,7 @@ import numpy as np
 from sightline.core import Array, DataError, Dataset, Frame, SaliencyMap, Size, Status, status_of
 from sightline.mapfiles import zarrs
 from sightline.mapfiles.content import Content, MisfitError
-from sightline.mapfiles.listing import Entry, list_maps
+from sightline.mapfiles.listing import SIDECAR, Entry, list_maps
 from sightline.mapfiles.names import Names
 from sightline.mapfiles.placing import check_frame, frame_of, size_in
 
@@ -76,6 +76,15 @@ class MapFolder:
     def __len__(self) -> int:
         """Number of maps."""
         return sum(map(len, self._entries.values()))
+
+    def files(self) -> Iterator[Path]:
+        """Every file that its maps, and what is said of them, are read from; of a map in Zarr, the folder."""
+        entries = [entry for held in self._entries.values() for entry in held.values()]
+        yield from dict.fromkeys(entry.path for entry in entries)
+        root = self.path.parent if self.path.is_file() else self.path
+        folders = {folder for entry in entries for folder in (entry.folder, root)}
+        above = {up for folder in folders for up in (folder, *folder.parents) if up == root or root in up.parents}
+        yield from (file for folder in sorted(above) if (file := folder / SIDECAR).is_file())
 
     def of(self, radiograph: str) -> Iterator[SaliencyMap]:
         """The maps of one radiograph, source by source, finding by finding; of a file that fails, one with a status.

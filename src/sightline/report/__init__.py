@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sightline.core import DataError
+from sightline.core import DataError, RunError
 from sightline.record import reopened
 from sightline.report import beginnings_panel, selfexplain_panel
 from sightline.report.draw import Plot
@@ -16,6 +16,7 @@ from sightline.report.page import plots, render
 from sightline.report.panels import Panel, panels
 from sightline.report.pretraining import inits
 from sightline.report.selfexplain import own
+from sightline.report.text import Caution
 from sightline.report.view import View
 from sightline.store import Run, write_text
 
@@ -32,7 +33,12 @@ def report(run: Run) -> Path:
     view = View.of(run)
     folder = run.path / "figures"
     folder.mkdir(exist_ok=True)
-    made, notes = _pictures(view)
+    cautions: list[Caution] = []
+    try:
+        made, notes = _pictures(view)
+    except RunError as error:
+        made, notes = [], []
+        cautions.append(Caution("Other files than were scored", f"{error}. No pictures are drawn."))
     drawn = {p.name: p for p in made if isinstance(p, Plot)} | plots(view)
     for first in ("curves", "ladder"):  # figures are numbered in the order of the page
         if first in drawn:
@@ -44,7 +50,7 @@ def report(run: Run) -> Path:
     for i, picture in enumerate(pictures):
         write_text(folder / f"example-{i + 1}.svg", picture.svg)
     page = run.path / "report.html"
-    write_text(page, render(view, drawn, pictures, notes))
+    write_text(page, render(view, drawn, pictures, notes, cautions))
     return page
 
 

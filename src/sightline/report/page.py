@@ -85,10 +85,17 @@ def plots(view: View) -> dict[str, Plot]:
     return {p.name: p for p in made if p is not None}
 
 
-def render(view: View, drawn: Mapping[str, Plot], panels: Sequence[Panel], notes: Sequence[str]) -> str:
+def render(
+    view: View,
+    drawn: Mapping[str, Plot],
+    panels: Sequence[Panel],
+    notes: Sequence[str],
+    cautions: Sequence[text.Caution] = (),
+) -> str:
     """The whole report as HTML that loads nothing.
 
-    drawn: of `plots`; panels: example pictures; notes: why pictures are missing, if they are.
+    drawn: of `plots`; panels: example pictures; notes: why pictures are missing, if they are; cautions:
+    what is to be said before all else.
     """
     package = files("sightline.report")
     environment = jinja2.Environment(
@@ -106,7 +113,7 @@ def render(view: View, drawn: Mapping[str, Plot], panels: Sequence[Panel], notes
         study=view.info.get("study", ""),
         subtitle=_subtitle(view),
         verdict=_said(view),
-        warnings=text.warnings(view),
+        warnings=[*cautions, *text.warnings(view)],
         tiles=tiles(view),
         sections=sections(view, drawn, numbers, panels, notes),
         contours={"truth": TRUTH, "reader": READER, "predicted": PREDICTED, "rectangle": RECTANGLE},

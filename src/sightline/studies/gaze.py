@@ -22,7 +22,7 @@ from sightline.gaze import BOX, WHOLE, watched
 from sightline.methods import Of
 from sightline.metrics.classification import RULES, Rule, best_cutoff
 from sightline.protocol import Protocol
-from sightline.record import describe
+from sightline.record import describe, same_models
 from sightline.stats.accuracy import accuracy
 from sightline.stats.agreement import correctness, distributions, duplicates, standings
 from sightline.stats.discrimination import compared, discrimination
@@ -127,7 +127,7 @@ def gaze(
         run = describe(run, opened, records, title="Gaze")
         team, told = _team(run, opened, model, taught, shuffled, seed, device)
         wanted = team.findings(opened, findings)
-        facts = [model_facts(m) for m in team.everyone]
+        facts = same_models(run, [model_facts(m) for m in team.everyone])
         run = run.describe(models=facts, pairs=team.pairs, methods=method_facts(methods), findings=wanted, **told)
         some = _cases(opened, who, wanted, images, seed)
         ids = {case.radiograph.id for case in some}

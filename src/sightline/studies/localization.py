@@ -18,7 +18,7 @@ from sightline.benchmark import Controls, Readers, Together
 from sightline.core import NAN, DataError, Dataset, SightlineError
 from sightline.data import dataset
 from sightline.evaluate import METRICS, evaluate
-from sightline.explaining import check_methods, explain
+from sightline.explaining import check_methods, explain, weights_of
 from sightline.findings import choose
 from sightline.legacy import check_legacy, write_legacy
 from sightline.methods import Of, Precision
@@ -28,7 +28,7 @@ from sightline.models import Model, untrained
 from sightline.models.caveats import told
 from sightline.models.ensemble import Ensemble, open_any
 from sightline.models.zoo import open_model
-from sightline.record import describe
+from sightline.record import describe, same_models
 from sightline.stats.accuracy import accuracy
 from sightline.store import Run
 from sightline.studies.held_out import require_held_out
@@ -131,7 +131,8 @@ def localization(
         run = run.describe(notes=told(models))
         require_held_out(models, opened)
         wanted = _wanted(opened, models, findings)
-        run = run.describe(models=[model_facts(m) for m in models], methods=method_facts(methods), findings=wanted)
+        facts = same_models(run, [model_facts(m) for m in models])
+        run = run.describe(models=facts, methods=method_facts(methods), findings=wanted)
         for m, names, prefix in _explained(models, methods, UNTRAINED in controls, seed):
             covered = [f for f in wanted if f in m.findings]
             run = explain(
@@ -244,6 +245,7 @@ def model_facts(m: Model | Ensemble) -> dict[str, Any]:
         "findings": m.findings,
         "features": None if first.cut is None else {"at": first.cut.where, "shape": first.cut.shape},
         "training": None if m.training is None else asdict(m.training),
+        "weights": weights_of(m),
     }
     if isinstance(m, Ensemble):
         facts |= {"members": len(m.members), "scale": m.scale, "aggregation": m.aggregation}

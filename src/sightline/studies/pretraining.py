@@ -24,7 +24,7 @@ from sightline.findings import choose
 from sightline.models import Model, open_model
 from sightline.protocol import Protocol
 from sightline.reading import measure, meet_reports, meet_words, met, read_aloud
-from sightline.record import describe
+from sightline.record import describe, same_models
 from sightline.stats.accuracy import accuracy
 from sightline.stats.curves import cells, curves, gains, ways
 from sightline.stats.tables import paired
@@ -155,7 +155,8 @@ def pretraining(
         grid = [Cell(init, how, fraction, seed + number) for number in range(seeds) for fraction in sorted(fractions)
                 for how in learn for init in starts]  # fmt: skip
         made = {cell: _trained(run, source, starts[cell.init], cell, epochs, recipe, seed) for cell in grid}
-        run = run.describe(models=[model_facts(m) for m in made.values()], methods=method_facts(methods),
+        facts = same_models(run, [model_facts(m) for m in made.values()])
+        run = run.describe(models=facts, methods=method_facts(methods),
                            findings=wanted, inits=list(starts))  # fmt: skip
         _asked(run, compared, made, wanted, seed)
         worded = _worded(run, words, wanted, device)

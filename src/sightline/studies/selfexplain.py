@@ -29,7 +29,7 @@ from sightline.methods import Of
 from sightline.models.collapse import FEWEST, emptiness, in_words
 from sightline.models.randomize import blocks
 from sightline.protocol import Protocol
-from sightline.record import describe
+from sightline.record import describe, same_models
 from sightline.sanity import SCHEMA, Comparison, compare, forget
 from sightline.sheets import FILE, SIMULATED, Sheet, draw_sheets, simulate, write_sheets
 from sightline.stats.accuracy import accuracy
@@ -150,7 +150,7 @@ def selfexplain(
         run = describe(run, opened, records, title="Self-explaining models")
         team = _team(run, opened, named, seed, device)
         wanted = team.findings(opened, findings if findings or model else FINDINGS)
-        facts = [model_facts(m) for m in (*team.compared, *team.replicates, *team.others)]
+        facts = same_models(run, [model_facts(m) for m in (*team.compared, *team.replicates, *team.others)])
         run = run.describe(models=facts, methods=method_facts((*methods, OWN)), findings=wanted)
         _asked(run, opened, team, wanted, margin, seed)
         part = _some(opened, images, seed)

@@ -25,7 +25,7 @@ from sightline.models import untrained
 from sightline.models.caveats import told
 from sightline.models.randomize import Block, Order, blocks, by_layer
 from sightline.protocol import Protocol
-from sightline.record import describe
+from sightline.record import describe, same_models
 from sightline.sanity import SCHEMA, Comparison, compare, forget
 from sightline.stats.robustness import robustness
 from sightline.stats.trust import levels, verdicts
@@ -128,7 +128,7 @@ def trust(
         team = _team(run, opened, named, seed, device)
         run = run.describe(notes=told(team.everyone))
         wanted = team.findings(opened, findings)
-        facts = [model_facts(m) for m in team.everyone]
+        facts = same_models(run, [model_facts(m) for m in team.everyone])
         run = run.describe(models=facts, judged=team.model.name, methods=method_facts(methods), findings=wanted)
         run = _explained(run, opened, team, methods, wanted, of, batch, seed)
         controls = Controls(opened, ("average-mask", "center"), seed)

@@ -15,6 +15,7 @@ from sightline.core import Dataset, Maps, SaliencyMap, SightlineError
 from sightline.data import dataset
 from sightline.gaze import watched
 from sightline.mapfiles import maps_in
+from sightline.record import since
 from sightline.store import Run
 
 REMADE = ("center", "noise", "edges")
@@ -50,11 +51,16 @@ class Atlas:
         if not spec:
             notes.append("Radiographs and marks cannot be shown: the run does not say which data set it is of.")
         if data is not None:
+            folder = None
             try:
-                if options.get("maps"):
-                    others.append(maps_in(options["maps"], data))
+                folder = maps_in(options["maps"], data) if options.get("maps") else None
             except SightlineError as error:
                 notes.append(f"Maps cannot be shown: {error}.")
+            told = since(run, data, folder)
+            if told:
+                notes.append(f"Radiographs, marks and maps in files cannot be shown: they changed since ({told}).")
+                return cls(run, None, tuple(notes), ())
+            others += [folder] if folder is not None else []
             again = tuple(name for name in options.get("controls", ()) if name in REMADE)
             if again and data.readers:
                 others.append(Controls(data, again, int(options.get("seed", 0))))
