@@ -103,12 +103,15 @@ def explain(
     }
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="sightline-"))
     run = Run.start(folder, "explain", options)
-    if out is None:
-        weakref.finalize(run, shutil.rmtree, folder, ignore_errors=True)
+    gone = weakref.finalize(run, shutil.rmtree, folder, ignore_errors=True) if out is None else None
     with run.lock():
         witness(run, data)
-        run = run.describe(models=same_models(run, [{"name": model.name, "weights": weights_of(model)}]))
-        return _explain_into(run, job)
+        done = run.describe(models=same_models(run, [{"name": model.name, "weights": weights_of(model)}]))
+        done = _explain_into(done, job)
+    if gone is not None:  # the folder lives as long as what the caller holds
+        gone.detach()
+        weakref.finalize(done, shutil.rmtree, folder, ignore_errors=True)
+    return done
 
 
 def weights_of(model: Model | Ensemble) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import sightline as sl
 from exporting.conftest import FINDINGS, PLANTED, SIZE, film, read
 from services import need
 from sightline import images
+from sightline.core import RunError
 from sightline.geometry import place, region
 from sightline.placed import predicted_mask
 from sightline.protocol import CORRECTED
@@ -166,6 +168,9 @@ def test_a_film_that_cannot_be_read_is_told_and_the_rest_goes_on(tmp_path: Path)
 
     run = make_run(tmp_path)
     (tmp_path / "data/images/film1.dcm").write_bytes(b"DICM" * 100)
+    with pytest.raises(RunError, match=r"film1\.dcm"):
+        export(run.path, format="dicom-seg", out=tmp_path / "out")
+    shutil.rmtree(run.part("inputs", "files.parquet").parent)  # as older runs are, which know no files
     export(run.path, format="dicom-seg", out=tmp_path / "out")
     rows = index(tmp_path / "out")
     failed = [(r["radiograph"], r["finding"], r["status"]) for r in rows if not r["file"]]

@@ -109,7 +109,7 @@ def test_the_model_is_left_as_it_was_after_an_exception_inside_its_forward(used_
     handle = used_model.net.out.register_forward_pre_hook(boom)
     before = snapshot(used_model.net)
     for name in ("grad-cam", "integrated-gradients"):
-        with pytest.raises(BoomError):
+        with pytest.raises(SightlineError, match=f"{name} raised BoomError"):
             saliency(used_model, batch(2), None, [name])
         assert snapshot(used_model.net) == before
     handle.remove()
