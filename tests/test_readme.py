@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torchvision
 
 from sightline.cli import app
 from sightline.models import open_model
@@ -27,6 +26,8 @@ def test_its_plain_checkpoint_opens_as_it_says(tmp_path: Path, monkeypatch: pyte
     spec = re.search(r'check-model "(.*?)"', README)
     assert spec is not None
     monkeypatch.chdir(tmp_path)
+    import torchvision  # after sightline, which defines the operations that its plain build lacks
+
     torch.save(torchvision.models.resnet18(num_classes=3).state_dict(), "ckpt.pt")
     model = open_model(spec[1])
     assert model.findings == ("Cardiomegaly", "Pleural Effusion", "Atelectasis")
