@@ -39,7 +39,10 @@ def outside(model: Model, x: Tensor) -> float:
     """Seconds of a forward that are not the body's."""
     body = next(module for name, module in model.net.named_modules() if name.split(".")[-1] == "features")
     at: list[float] = []
-    stamp = lambda *_: at.append(time.perf_counter())  # noqa: E731
+
+    def stamp(*_: object) -> None:
+        at.append(time.perf_counter())
+
     handles = [body.register_forward_pre_hook(stamp), body.register_forward_hook(stamp)]
     start = time.perf_counter()
     forward(model, x)

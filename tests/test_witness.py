@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from torch import nn
 
 from sightline import witness
 from sightline.commands import score_maps, write_report
-from sightline.core import RunError
+from sightline.core import Dataset, Radiograph, RunError
 from sightline.data import dataset
 from sightline.explaining import explain
+from sightline.images import read
 from sightline.models import Model, wrap
 from sightline.store import Run
 from sightline.viewer.atlas import Atlas
@@ -155,6 +157,16 @@ def test_a_stopped_run_goes_on_and_an_old_one_gains_the_record(hospital: Path) -
     flip_maps(hospital)
     with pytest.raises(RunError, match="of maps: 5 changed"):
         score(hospital)
+
+
+def test_of_a_release_only_tables_and_the_images_of_the_data_set_are_read(tmp_path: Path) -> None:
+    for name in ("mine.png", "another.png"):
+        picture(tmp_path / "images" / name, np.eye(8))
+    (tmp_path / "labels.csv").write_text("image\n")
+    (tmp_path / "again").symlink_to(tmp_path, target_is_directory=True)
+    mine = Radiograph("mine", "p", partial(read, tmp_path / "images/mine.png"))
+    data = Dataset("nih", f"nih:{tmp_path}", ("Edema",), (mine,), lambda *_: None)
+    assert [*witness.files_of(data)] == [tmp_path / "labels.csv", tmp_path / "images/mine.png"]
 
 
 def test_of_a_large_image_the_ends_and_the_middle_are_read(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from sightline.mapfiles import MapFolder, maps_in
 from sightline.protocol import Protocol
 from sightline.spec import parse_spec
 from sightline.store import Run
-from sightline.witness import Seen, difference, files_of, keep, look, recalled
+from sightline.witness import Witnessed, difference, files_of, keep, look, recalled
 
 _PACKAGES = (
     "sightline",
@@ -108,7 +108,7 @@ def since(run: Run, data: Dataset, maps: MapFolder | None = None) -> str:
     return difference(before, now) if before is not None else ""
 
 
-def _files(run: Run, data: Dataset, maps: MapFolder | None) -> tuple[dict[Any, Seen] | None, dict[Any, Seen]]:
+def _files(run: Run, data: Dataset, maps: MapFolder | None) -> tuple[dict[Any, Witnessed] | None, dict[Any, Witnessed]]:
     files = {"data": files_of(data)} | ({"maps": maps.files()} if maps is not None else {})
     before = recalled(run)
     now = look(files, before)

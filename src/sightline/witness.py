@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from sightline.core import Dataset
-from sightline.images import SUFFIXES
+from sightline.images import SUFFIXES, path_of
 from sightline.spec import parse_spec
 from sightline.store import Run
 
@@ -29,7 +29,7 @@ _TABLES = (".csv", ".csv.gz", ".tsv", ".json", ".txt", ".xml")
 _PART = ("inputs", "files.parquet")
 
 
-class Seen(NamedTuple):
+class Witnessed(NamedTuple):
     """What a file was."""
 
     kind: str
@@ -43,35 +43,48 @@ class Seen(NamedTuple):
 
 
 def files_of(data: Dataset) -> Iterator[Path]:
-    """Tables, marks and images that a data set is read from: its `files`, else all below the folder its spec names.
+    """Tables, marks and images that a data set is read from: its `files`; else the images of its own radiographs, and
+    the tables below the folder that its spec names. A release holds many more images than a split of it.
 
     Other runs below it, hidden files and files of other suffixes are none of its own.
     """
-    named = "" if data.name == "phantom" else parse_spec(data.spec)[1]  # which is drawn, not read
-    for root in data.files or ((Path(named),) if named else ()):
+    if data.files:
+        yield from _named(data.files, (*_TABLES, *SUFFIXES))
+        return
+    root = "" if data.name == "phantom" else parse_spec(data.spec)[1]  # which is drawn, not read
+    yield from _named([Path(root)] if root else [], _TABLES)
+    yield from (path for path in (path_of(r.read) for r in data.radiographs) if path is not None)
+
+
+def _named(roots: Iterable[Path], suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """Files of these suffixes among the roots and below them, every folder once however it is linked."""
+    walked: set[str] = set()
+    for root in roots:
         if root.is_file():
             yield root
         for folder, inner, names in os.walk(root, followlinks=True):
-            if "run.json" in names:
+            real = os.path.realpath(folder)
+            if "run.json" in names or real in walked:
                 inner.clear()
                 continue
+            walked.add(real)
             inner[:] = [name for name in inner if not name.startswith(".")]
             for name in names:
-                if name.lower().endswith((*_TABLES, *SUFFIXES)) and not name.startswith("."):
+                if name.lower().endswith(suffixes) and not name.startswith("."):
                     yield Path(folder, name)
 
 
-def recalled(run: Run) -> dict[tuple[str, str], Seen] | None:
+def recalled(run: Run) -> dict[tuple[str, str], Witnessed] | None:
     """(kind, file) -> what it was when the run began; None for a run that kept no record."""
     file = run.part(*_PART)
     if not file.is_file():
         return None
-    return {(row[0], row[1]): Seen(*row) for row in pd.read_parquet(file).itertuples(index=False, name=None)}
+    return {(row[0], row[1]): Witnessed(*row) for row in pd.read_parquet(file).itertuples(index=False, name=None)}
 
 
 def look(
-    files: Mapping[str, Iterable[Path]], before: Mapping[tuple[str, str], Seen] | None
-) -> dict[tuple[str, str], Seen]:
+    files: Mapping[str, Iterable[Path]], before: Mapping[tuple[str, str], Witnessed] | None
+) -> dict[tuple[str, str], Witnessed]:
     """(kind, file) -> what it is now; contents are read only of files that are not as they were `before`."""
     found = {}
     for kind, paths in files.items():
@@ -81,17 +94,17 @@ def look(
     return found
 
 
-def keep(run: Run, now: Mapping[tuple[str, str], Seen]) -> None:
+def keep(run: Run, now: Mapping[tuple[str, str], Witnessed]) -> None:
     """Store what the files are."""
-    frame = pd.DataFrame(now.values(), columns=list(Seen._fields))
+    frame = pd.DataFrame(now.values(), columns=list(Witnessed._fields))
     run.write_part(*_PART, lambda path: frame.to_parquet(path, index=False))
 
 
-def difference(before: Mapping[tuple[str, str], Seen], now: Mapping[tuple[str, str], Seen]) -> str:
+def difference(before: Mapping[tuple[str, str], Witnessed], now: Mapping[tuple[str, str], Witnessed]) -> str:
     """What became of the files, by kind, with an example of each; '' where all are the same.
 
-    >>> old = {("maps", "a.npz"): Seen("maps", "a.npz", 9, 0, "1f")}
-    >>> difference(old, {("maps", "a.npz"): Seen("maps", "a.npz", 9, 5, "2e")})
+    >>> old = {("maps", "a.npz"): Witnessed("maps", "a.npz", 9, 0, "1f")}
+    >>> difference(old, {("maps", "a.npz"): Witnessed("maps", "a.npz", 9, 5, "2e")})
     'of maps: 1 changed (a.npz)'
     """
     same = {key for key in before.keys() & now.keys() if before[key][2::2] == now[key][2::2]}  # size and digest
@@ -117,7 +130,7 @@ def _below(path: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in names)
 
 
-def _seen(kind: str, file: Path, before: Seen | None) -> Seen:
+def _seen(kind: str, file: Path, before: Witnessed | None) -> Witnessed:
     try:
         stat = file.stat()
         if before is not None and before[2:4] == (stat.st_size, stat.st_ctime_ns):
@@ -133,5 +146,5 @@ def _seen(kind: str, file: Path, before: Seen | None) -> Seen:
             else:
                 digest = hashlib.file_digest(stream, "sha256")
     except OSError:
-        return Seen(kind, str(file), -1, 0, "")  # whoever needs it says why
-    return Seen(kind, str(file), stat.st_size, stat.st_ctime_ns if settled else 0, digest.hexdigest())
+        return Witnessed(kind, str(file), -1, 0, "")  # whoever needs it says why
+    return Witnessed(kind, str(file), stat.st_size, stat.st_ctime_ns if settled else 0, digest.hexdigest())

@@ -183,7 +183,9 @@ def _find_pooling(net: nn.Module, x: Tensor) -> Cut | None:
     cut = Cut(name, calls, layout, 0, (int(shape[0]), int(shape[1]), int(shape[2])))
     paths = [path for path, _ in ends]
     before = [(path, count) for path, count in ends if count <= calls[0] and paths.count(path) == 1]
-    late = replace(cut, since=before[-1]) if before else cut
+    if not before:
+        return cut
+    late = replace(cut, since=before[-1])
     return late if _is_reached(net, late, x) else cut
 
 

@@ -21,6 +21,7 @@ from sightline.explaining import check_methods, explain
 from sightline.gaze import BOX, WHOLE, watched
 from sightline.methods import Of
 from sightline.metrics.classification import RULES, Rule, best_cutoff
+from sightline.models import caveats
 from sightline.protocol import Protocol
 from sightline.record import describe, same_models
 from sightline.stats.accuracy import accuracy
@@ -127,6 +128,7 @@ def gaze(
         run = describe(run, opened, records, title="Gaze")
         team, told = _team(run, opened, model, taught, shuffled, seed, device)
         wanted = team.findings(opened, findings)
+        run = run.describe(notes=caveats.told(team.everyone))
         facts = same_models(run, [model_facts(m) for m in team.everyone])
         run = run.describe(models=facts, pairs=team.pairs, methods=method_facts(methods), findings=wanted, **told)
         some = _cases(opened, who, wanted, images, seed)

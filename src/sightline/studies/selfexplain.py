@@ -26,6 +26,7 @@ from sightline.explaining import check_methods, explain
 from sightline.faithfulness import tried
 from sightline.froc import gather
 from sightline.methods import Of
+from sightline.models import caveats
 from sightline.models.collapse import FEWEST, emptiness, in_words
 from sightline.models.randomize import blocks
 from sightline.protocol import Protocol
@@ -150,6 +151,7 @@ def selfexplain(
         run = describe(run, opened, records, title="Self-explaining models")
         team = _team(run, opened, named, seed, device)
         wanted = team.findings(opened, findings if findings or model else FINDINGS)
+        run = run.describe(notes=caveats.told(team.everyone))
         facts = same_models(run, [model_facts(m) for m in (*team.compared, *team.replicates, *team.others)])
         run = run.describe(models=facts, methods=method_facts((*methods, OWN)), findings=wanted)
         _asked(run, opened, team, wanted, margin, seed)
