@@ -114,6 +114,7 @@ def test_a_plugin_is_listed(capsys: pytest.CaptureFixture[str], plugin) -> None:
         (["--plugin", "nowhere.py", "list"], "nowhere.py is not a file"),
         (["data", "check", "phantum:9"], "did you mean 'phantom'"),
         (["data", "check", "phantom:9?sise=3"], "no option 'sise'"),
+        (["localization", "--data", "phantom:4?split=test"], "holds no radiograph; give another split"),
         (["score", "nowhere", "--data", "phantom:2?size=64"], "nowhere"),
         (["score", "nowhere", "--data", "phantom:2?size=64", "--metrics", "iou@often"], "allowed: 'otsu'"),
         (["score", "nowhere", "--data", "phantom:2?size=64", "--binarizer", "often"], "allowed: 'otsu'"),

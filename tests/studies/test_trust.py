@@ -157,7 +157,7 @@ def record(name: str, seed: int, data: str = DATA, fraction: float = 1.0, spec: 
 def test_replicates_differ_by_their_seed_alone(other: Model, message: str) -> None:
     first = record("one", 0, "phantom:99" if other.training and other.training.data != DATA else DATA)
     with pytest.raises(DataError, match=message):
-        Team(first, (other,)).checked(dataset("phantom:4?size=64&split=test"))
+        Team(first, (other,)).checked(dataset("phantom:8?size=64&split=test"))
 
 
 def test_what_was_learned_from_is_not_explained() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sightline.core import Dataset
+from sightline.core import DataError, Dataset
 from sightline.registry import Registry
 from sightline.spec import parse_spec, typed_options
 
@@ -32,12 +32,14 @@ def dataset(spec: str) -> Dataset:
     A loader is a function of the argument (a path, or what the loader says) and of options; options arrive as the
     type of their default. Every loader takes `readers=PLACE`: the readers of a study (`sightline readers`) beside the
     data set's own. Errors: `UnknownNameError` for a loader and `SightlineError` for an option that does not
-    exist, `DataError` for files that are not what the format promises.
+    exist, `DataError` for files that are not what the format promises, and where no radiograph is left.
     """
     name, argument, given = parse_spec(spec)
     loader = datasets[name]
     study = given.pop("readers", "")
     opened: Dataset = replace(loader(argument, **typed_options(spec, loader.call, given, ("readers",))), spec=spec)
+    if not len(opened.radiographs):
+        raise DataError(f"{spec!r} holds no radiograph; give another split, a larger number or another folder")
     if not study:
         return opened
     from sightline.answers.marks import with_readers  # SQLAlchemy takes 0.3 s to import: only who has readers pays

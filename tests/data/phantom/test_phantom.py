@@ -190,8 +190,9 @@ def test_simulated_readers_err_as_much_as_people_do() -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    ["phantom:none", "phantom:0", "phantom:9?size=8", "phantom:9?split=dev", "phantom:9?shortcut=sticker:Edema",
-     "phantom:9?shortcut=marker:Hernia", "phantom:9?shortcut=marker:Edema&correlation=2"],
+    ["phantom:none", "phantom:0", "phantom:9?size=8", "phantom:9?split=dev", "phantom:4?split=test",
+     "phantom:9?shortcut=sticker:Edema", "phantom:9?shortcut=marker:Hernia",
+     "phantom:9?shortcut=marker:Edema&correlation=2"],
 )  # fmt: skip
 def test_what_cannot_be_is_told(spec: str) -> None:
     with pytest.raises(DataError, match=r"give|allowed"):
