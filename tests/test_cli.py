@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -123,6 +124,16 @@ def test_a_plugin_is_listed(capsys: pytest.CaptureFixture[str], plugin) -> None:
 def test_errors_say_what_to_do(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["score maps --data folder:x", "localization", "gaze"])
+def test_findings_are_one_argument(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for option, hint in (("--findings=Edema", True), ("--findings Edema", True), ("--seed 1", False)):
+        with pytest.raises(SystemExit) as stopped:
+            main([*words.split(), *option.split(), "Pleural Effusion"])
+        said = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().err).split())
+        assert stopped.value.code == 2 and "No option takes 'Pleural Effusion'" in said
+        assert ("comma-separated, in one quoted argument" in said) == hint
 
 
 def test_errors_are_wrapped_for_a_terminal_of_80_columns_only(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,11 +6,13 @@ Commands are named by import path, so that `sightline --help` imports neither to
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 import textwrap
+from typing import Any
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, CycloptsError, CycloptsPanel, Group, Parameter, UnusedCliTokensError
 
 from sightline.core import SightlineError
 from sightline.memory import keep_freed_memory
@@ -30,12 +32,25 @@ Start with `sightline localization`, which needs no data: it trains and explains
 `sightline COMMAND --help` explains a command. `--plugin FILE`, anywhere, runs a Python file that registers methods,
 metrics, models or data sets of your own.
 """
+
+
+def _refused(error: CycloptsError) -> Any:
+    """Why words of a command line cannot be parsed, in a frame; of words that no option takes, which and what to do."""
+    if not isinstance(error, UnusedCliTokensError):
+        return CycloptsPanel(error)
+    said = f"No option takes {shlex.join(error.unused_tokens or ())}"
+    if any(word.startswith("--findings") for word in error.root_input_tokens or ()):
+        said += ': findings are comma-separated, in one quoted argument, as --findings "Edema, Pleural Effusion"'
+    return CycloptsPanel(f"{said}.")
+
+
 app = App(
     name="sightline",
     help=_HELP,
     default_parameter=Parameter(consume_multiple=True, negative_iterable=(), show_default=_default),
     group_commands=Group("Options", sort_key=9),
     version_flags=["--version"],
+    error_formatter=_refused,
 )
 Command = tuple[str, str]
 """Where the function is, below `sightline`, and what it does."""
