@@ -1,9 +1,9 @@
 """The blocks of the documentation: what is written to a file, what runs, and what the command line only reads.
 
-In docs/, a block of `python` runs, in one namespace a page; so does every `sightline` command of a block of `sh`, in a
-folder of the page's own. A title changes that: if it names a file (`title="my_model.py"`), the block is written there;
-else it says why the commands do not run here (`title="on your data"`), and they are parsed. `text` is what the page's
-commands printed, up to numbers.
+In docs/, a block of `python` runs, in a Python that is new after every block of `sh`; so does every `sightline` command
+of those, in a folder of the page's own. A title changes that: if it names a file (`title="my_model.py"`), the block is
+written there; else it says why the commands do not run here (`title="on your data"`), and they are parsed. `text` is
+what the page's commands printed, up to numbers.
 """
 
 from __future__ import annotations

@@ -90,6 +90,7 @@ def test_a_page_runs(
         elif block.runs:
             for words in block.commands:
                 run_words(words)
+            space = {"__name__": "page"}  # who goes to the shell comes back to a new Python
         printed += "".join(capsys.readouterr())
         if block.language == "text" and not block.title:
             for line in filter(None, masked(block.text)):
