@@ -41,8 +41,9 @@ def test_maps_of_another_tool_are_scored_and_reported(tmp_path: Path, capsys: py
     words = ["score", str(tmp_path / "data/maps"), "--data", f"folder:{tmp_path / 'data'}", "--out", str(out)]
     assert main(words) == 0
     printed = capsys.readouterr()
-    assert "1 maps of maps: missing" in printed.out
-    assert "stranger" in printed.err + printed.out
+    assert "maps: 1 of 6 maps missing, first case5/Edema: there is no such map" in printed.out
+    assert "not scored:" in printed.err and "stranger" in printed.err
+    assert "files that were not used: 1, first:" in printed.out
     assert "stranger" in (out / "run.json").read_text()
     page = (out / "report.html").read_text()
     assert "missing" in page

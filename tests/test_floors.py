@@ -19,7 +19,7 @@ FLOORS = (
     ("scoring", "explaining", "evaluate", "cases", "tuning", "analyses", "legacy", "casework", "asking", "scope",
      "sanity", "faithfulness", "steadiness", "agreement", "reading", "froc"),
     ("studies", "testing"),
-    ("report", "web", "viewer", "exporting", "readers", "checks", "doctor", "commands", "cli"),
+    ("report", "web", "viewer", "exporting", "readers", "checks", "doctor", "showing", "commands", "cli"),
 )  # fmt: skip
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 WITH_TORCH = {

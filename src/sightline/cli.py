@@ -65,7 +65,7 @@ _COMMANDS: dict[str, dict[str, Command]] = {
     },
     "Runs": {
         "view": ("viewer.server:view", "Look at a run in the browser, or write it as a static site."),
-        "show": ("commands:show", "Print the main results of a run."),
+        "show": ("showing:show", "Print the main results of a run."),
         "report": ("commands:write_report", "Write a run's report again."),
         "narrate": ("reading:narrate_run", "Describe a run's maps in words, and check the words against the numbers."),
         "check-text": ("reading:check_text", "Check what a text says about a run's maps against the numbers."),

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import shlex
-import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -26,18 +23,20 @@ from sightline.data.write import write
 from sightline.evaluate import METRICS, evaluate
 from sightline.legacy import check_legacy, write_legacy
 from sightline.mapfiles import maps_in
-from sightline.metrics import marks_metric, metric_of
+from sightline.metrics import marks_metric
 from sightline.metrics import metrics as metric_registry
 from sightline.record import describe
 from sightline.registry import Registry
 from sightline.report import report
 from sightline.scope import findings_to_score, told
+from sightline.showing import show
 from sightline.store import Run
 from sightline.studies import STUDIES
 from sightline.tuning import chosen, tuned_on
 
 CONTROLS = ("center", "noise", "edges", "average-mask")
 KINDS = ("datasets", "models", "methods", "metrics", "studies")
+_FIRST = 5
 
 
 def score_maps(
@@ -98,7 +97,7 @@ def score_maps(
     opened = dataset(data)
     folder = maps_in(maps, opened)
     wanted = findings_to_score(folder, findings)
-    for line in (*(f"not scored: {problem}" for problem in folder.problems), *told(folder, wanted)):
+    for line in (*_not_used(folder.problems), *told(folder, wanted)):
         print(line, file=sys.stderr)
     options = {
         "maps": str(maps), "data": data, "metrics": metrics, "controls": controls, "findings": findings,
@@ -120,6 +119,12 @@ def score_maps(
     return run
 
 
+def _not_used(problems: Sequence[str]) -> list[str]:
+    """The first files that are no maps; a folder may hold thousands."""
+    more = [f"and {len(problems) - _FIRST:,} more, all in run.json"] if len(problems) > _FIRST else []
+    return [*(f"not scored: {problem}" for problem in problems[:_FIRST]), *more]
+
+
 def finish(run: Run) -> None:
     """What every command that ends in a run does last: write its report and print what it found."""
     with run.lock():
@@ -138,52 +143,6 @@ def write_report(run: Path) -> None:
     opened = Run.open(run)
     with opened.lock():
         print(report(opened))
-
-
-def show(run: Path) -> None:
-    """Print a run's averages over findings, with intervals, and what became of its maps.
-
-    Parameters
-    ----------
-    run
-        Run folder.
-    """
-    opened, console = Run.open(run), Console(width=None if sys.stdout.isatty() else 120)
-    estimates = opened.table("estimates")
-    average = estimates[estimates["finding"] == "average"]
-    shown = [m for m in ("iou", "hit", "pixel-auroc") if (average["metric"] == m).any()]
-    shown = shown or list(dict.fromkeys(average["metric"]))[:3]
-    for protocol in dict.fromkeys(average["protocol"]):
-        rows = average[average["protocol"] == protocol]
-        table = Table(title=f"{opened.info['study']}, {protocol} protocol: mean over findings [95 % interval], n")
-        table.add_column("source")
-        for metric in shown:
-            table.add_column(metric_of(metric)[0].facts.title, justify="right")
-        for source in dict.fromkeys(rows["source"]):
-            cells = [_cell(rows[(rows["source"] == source) & (rows["metric"] == metric)]) for metric in shown]
-            table.add_row(escape(source), *cells)
-        console.print(table)
-    status = opened.table("status")
-    failed = status[status["status"] != "ok"].groupby(["source", "status"], sort=False, as_index=False)["maps"].sum()
-    for row in failed.itertuples():
-        console.print(f"{row.maps} maps of {escape(str(row.source))}: {row.status}")
-    console.print(f"report: {opened.path / 'report.html'}", soft_wrap=True)
-    console.print(f"look:   {_program()} view {escape(shlex.quote(str(opened.path)))}", soft_wrap=True)
-
-
-def _program() -> str:
-    """What to call this program by: its path where the shell would not find it."""
-    called = Path(sys.argv[0])
-    return "sightline" if called.name != "sightline" or shutil.which("sightline") else shlex.quote(str(called))
-
-
-def _cell(rows: pd.DataFrame) -> str:
-    """Mean, interval and n; dashes where one patient alone gives no interval."""
-    if rows.empty:
-        return "–"
-    row = rows.iloc[0]
-    mean, low, high = ("–" if pd.isna(row[k]) else f"{row[k]:.3f}" for k in ("mean", "low", "high"))
-    return escape(f"{mean} [{low}, {high}] {row['n']}")
 
 
 def list_names(kind: str = "") -> None:
