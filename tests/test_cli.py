@@ -103,6 +103,32 @@ def test_data_write_and_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert str(out) in capsys.readouterr().err
 
 
+def test_problems_are_grouped_with_examples_and_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder as a newcomer makes it: a column misspelled, masks of another size; then one with images alone."""
+    rng = np.random.default_rng(0)
+    for folder in ("images", "masks/Pleural Efusion"):
+        (tmp_path / folder).mkdir(parents=True)
+    for n in range(7):
+        Image.fromarray(rng.integers(0, 255, (30, 40), np.uint8)).save(tmp_path / f"images/case{n}.png")
+        Image.fromarray(np.full((9, 9), 255, np.uint8)).save(tmp_path / f"masks/Pleural Efusion/case{n}.png")
+    (tmp_path / "labels.csv").write_text("image,patient,Edemma\n" + "".join(f"case{n},p{n},0\n" for n in range(7)))
+    assert main(["data", "check", f"folder:{tmp_path}"]) == 1
+    said = capsys.readouterr().out
+    assert "Problem(" not in said
+    assert said.startswith(
+        "error: mark of another size, 7 times\n    case0, Pleural Efusion by truth: the mask is (9, 9)"
+    )
+    assert said.count("the mask is (9, 9)") == 5 and "    and 2 more\n    what to do: save the mask at" in said
+    assert "note: finding misspelled?, 2 times" in said
+    assert "did you mean 'Edema'?" in said and "did you mean 'Pleural Effusion'?" in said
+    assert said.endswith("readers: truth; 7 errors, 2 notes\n")
+    shutil.rmtree(tmp_path / "masks")
+    (tmp_path / "labels.csv").write_text("image,patient,Edema\n" + "".join(f"case{n},p{n},0\n" for n in range(7)))
+    assert main(["data", "check", f"folder:{tmp_path}"]) == 0
+    bare = capsys.readouterr().out
+    assert "no reader marked any finding" in bare and bare.endswith("readers: none; 1 note\n")
+
+
 def test_a_plugin_is_listed(capsys: pytest.CaptureFixture[str], plugin) -> None:
     with plugin("add_a_metric", metrics, "center-hit"):
         assert main(["--plugin", str(EXAMPLES / "add_a_metric.py"), "list", "--kind", "metrics"]) == 0

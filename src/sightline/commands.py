@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from sightline.analyses import analyze
 from sightline.benchmark import Answering, Controls, Readers, Together
 from sightline.core import Dataset, UnknownNameError
 from sightline.data import dataset, datasets
-from sightline.data.check import check
+from sightline.data.check import Problem, check, summary
 from sightline.data.write import write
 from sightline.evaluate import METRICS, evaluate
 from sightline.legacy import check_legacy, write_legacy
@@ -219,15 +219,29 @@ def check_data(spec: str, *, images: bool = True) -> int:
     opened = dataset(spec)
     problems = check(opened, read_images=images)
     console = Console()
-    for problem in problems:
-        console.print(escape(str(problem)), soft_wrap=True)
-    _summary(console, opened, problems)
+    for line in (*_grouped(problems), _summary(opened, problems)):
+        console.print(escape(line), soft_wrap=True)
     return int(any(problem.severity == "error" for problem in problems))
 
 
-def _summary(console: Console, data: Dataset, problems: Iterable[object]) -> None:
+def _grouped(problems: Sequence[Problem]) -> Iterator[str]:
+    """Every kind of problem, errors first: how often, the first few with where they are, and what to do."""
+    for (severity, kind), count in summary(problems).items():
+        yield f"{severity}: {kind}" + (f", {count:,} times" if count > 1 else "")
+        some = [problem for problem in problems if (problem.severity, problem.kind) == (severity, kind)]
+        for p in some[:_FIRST]:
+            where = ", ".join(filter(None, (p.radiograph, p.finding)))
+            yield f"    {where}: {p.what}" if where else f"    {p.what}"
+        if count > _FIRST:
+            yield f"    and {count - _FIRST:,} more"
+        yield f"    what to do: {' or: '.join(dict.fromkeys(p.remedy for p in some))}"
+
+
+def _summary(data: Dataset, problems: Sequence[Problem]) -> str:
     patients = len({r.patient for r in data.radiographs})
-    console.print(
+    severities = [problem.severity for problem in problems]
+    counts = [f"{n} {word}{'s' * (n != 1)}" for word in ("error", "warning", "note") if (n := severities.count(word))]
+    return (
         f"{len(data.radiographs)} radiographs of {patients} patients, {len(data.findings)} findings, "
-        f"readers: {', '.join(data.readers) or 'none'}; {len(list(problems))} problems"
+        f"readers: {', '.join(data.readers) or 'none'}; {', '.join(counts) or 'no problem'}"
     )

@@ -131,9 +131,18 @@ def spelled(text: str, separator: str = ",") -> tuple[str, ...]:
     """
     names = tuple(canonical(part) for part in text.split(separator) if part.strip())
     for name in names:
-        if name not in KNOWN and (hint := _hint(name, KNOWN, _A_SLIP)):
+        if hint := slip(name):
             raise UnknownNameError(f"{name!r} is no finding{hint}")
     return names
+
+
+def slip(name: str) -> str:
+    """'; did you mean ...?' for a name that is nearly one of the vocabulary, and so probably misspelled; else ''.
+
+    >>> slip("Cardiomegally"), slip("Cardiomegaly"), slip("Rib Fracture")
+    ("; did you mean 'Cardiomegaly'?", '', '')
+    """
+    return "" if name in KNOWN else _hint(name, KNOWN, _A_SLIP)
 
 
 _A_SLIP = 0.85

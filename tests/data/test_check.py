@@ -16,6 +16,9 @@ from sightline.data.tables import MarkIndex
 SIZE = (10, 12)
 
 
+BARE = {"nothing marked": "note"}
+
+
 def radiograph(number: int, **changes: object) -> Radiograph:
     def read() -> np.ndarray:
         return np.random.default_rng(number).random(SIZE, np.float32)
@@ -44,7 +47,7 @@ def test_a_good_data_set_is_silent() -> None:
 
 
 def test_identity() -> None:
-    assert found() == {"no radiographs": "error"}
+    assert found() == {"no radiographs": "error", **BARE}
     again = radiograph(1, id="r0")
     assert found(radiograph(0), again) == {"duplicate id": "error"}
     assert found(radiograph(0, patient="")) == {"no patient": "error"}
@@ -107,11 +110,23 @@ def test_marks_that_touch_the_edges_are_inside() -> None:
 
 
 def test_marks_against_labels() -> None:
-    assert found(radiograph(0), marks=()) == {"positive label without mark": "note"}
+    assert found(radiograph(0), marks=()) == {"positive label without mark": "note", **BARE}
     for label in (-1, float("nan")):
-        assert found(radiograph(0, labels={"Mass": label}), marks=()) == {}
+        assert found(radiograph(0, labels={"Mass": label}), marks=()) == BARE
         assert found(radiograph(0, labels={"Mass": label})) == {}
     assert found(radiograph(0, labels={"Mass": 0})) == {"mark on negative label": "warning"}
+
+
+def test_a_finding_that_is_nearly_a_known_one_is_asked_about() -> None:
+    """Of a slip a loader makes a finding; one's own name that is like no other is no slip."""
+    r = radiograph(0, labels={"Cardiomegally": 0.0, "Scoliosis": 0.0})
+    names = ("Cardiomegally", "Scoliosis", "Rib Fracture", "Edema")
+    data = Dataset(
+        "small", "small:", names, (r,), MarkIndex({("r0", "Edema", "truth"): marked(np.eye(*SIZE) > 0)}), ("truth",)
+    )
+    (problem,) = check(data)
+    assert (problem.severity, problem.kind, problem.finding) == ("note", "finding misspelled?", "Cardiomegally")
+    assert "did you mean 'Cardiomegaly'?" in problem.what
 
 
 def test_summary_table_and_counts() -> None:
@@ -122,9 +137,10 @@ def test_summary_table_and_counts() -> None:
         ("error", "duplicate id"): 1,
         ("error", "label out of range"): 1,
         ("warning", "said while loading"): 1,
+        ("note", "nothing marked"): 1,
         ("note", "positive label without mark"): 2,
     }
     frame = table(problems)
     assert frame.columns.tolist() == ["severity", "kind", "radiograph", "finding", "what", "remedy"]
-    assert len(frame) == 5
+    assert len(frame) == 6
     assert counts(data) == {"radiographs": 3, "patients": 3, "marks by truth": 0}

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from sightline.core import Array, DataError, Dataset, Mark, Radiograph, Size
+from sightline.findings import slip
 from sightline.geometry import contours_to_mask
 
 Severity = Literal["error", "warning", "note"]
@@ -48,6 +49,7 @@ def check(dataset: Dataset, read_images: bool = True, progress: bool = False) ->
     ]
     if not len(dataset.radiographs):
         problems.append(Problem("error", "no radiographs", "", "", f"{dataset.spec} lists none", "give another folder"))
+    problems += _misspelled(dataset)
     console = Console(stderr=True)
     for radiograph in track(dataset.radiographs, "checking", console=console, disable=not progress):
         problems += _identity(radiograph, seen)
@@ -59,7 +61,12 @@ def check(dataset: Dataset, read_images: bool = True, progress: bool = False) ->
             if pixels is not None:
                 problems += _content(radiograph, pixels, seen)
                 size = (pixels.shape[0], pixels.shape[1])
-        problems += _marks(dataset, radiograph, size)
+        problems += _marks(dataset, radiograph, size, seen)
+    if not seen.marked:
+        what = "no reader marked any finding: maps can be made, but not scored"
+        problems.append(
+            Problem("note", "nothing marked", "", "", what, "add masks, boxes or points where you need scores")
+        )
     return problems
 
 
@@ -91,11 +98,23 @@ class _Seen:
     """patient -> split"""
     content: dict[bytes, tuple[str, str, str]] = field(default_factory=dict)
     """hash of the pixels -> (id, patient, split)"""
+    marked: bool = False
+    """Whether any reader marked any finding."""
 
 
 def _warnings(dataset: Dataset) -> Iterable[str]:
     found: Iterable[str] = dataset.facts.get("warnings", ())
     return found
+
+
+def _misspelled(dataset: Dataset) -> Iterator[Problem]:
+    """Findings that are nearly one of the vocabulary: a slip in a column, a folder or a row makes a new finding."""
+    for finding in dataset.findings:
+        if hint := slip(finding):
+            what = f"{finding!r} is a finding of its own here{hint}"
+            yield Problem(
+                "note", "finding misspelled?", "", finding, what, "rename the column, folder or rows if you did"
+            )
 
 
 def _identity(radiograph: Radiograph, seen: _Seen) -> Iterator[Problem]:
@@ -157,12 +176,13 @@ def _content(radiograph: Radiograph, pixels: Array, seen: _Seen) -> Iterator[Pro
         yield Problem("error" if leak else "warning", "duplicate image", name, "", what, "keep one of them")
 
 
-def _marks(dataset: Dataset, radiograph: Radiograph, size: Size | None) -> Iterator[Problem]:
+def _marks(dataset: Dataset, radiograph: Radiograph, size: Size | None, seen: _Seen) -> Iterator[Problem]:
     names = [(finding, reader) for reader in dataset.readers for finding in dataset.findings]
     names += [(region, dataset.truth) for region in dataset.regions]
     for finding, reader in names:
         try:
             mark = dataset.marks(radiograph.id, finding, reader)
+            seen.marked |= mark is not None and finding in dataset.findings
             value = None if mark is None else mark.read()
             if mark is not None:
                 yield from _misplaced(mark, value, size)
