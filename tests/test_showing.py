@@ -99,3 +99,16 @@ def test_many_reasons_are_bounded_and_none_is_lost(tmp_path: Path, capsys: pytes
     assert said.count(" unreadable, first ") == 5
     assert "maps: 2 more, for 2 other reasons: " in said
     assert "maps:" not in printed(fates(Run.open(tmp_path), []), capsys)
+
+
+def test_what_failed_where_nothing_is_scored_is_counted_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Maps of findings that were not asked for must not bury those that were."""
+    run = fates(a_run(tmp_path, ("iou",)), [("maps", "r1", "Mass", "flat", "finding 'Mass' is not scored here")])
+    for name in ("maps", "status"):
+        table = run.table(name)
+        run.write_table(name, table.assign(marked=table["status"] == "ok"))
+    said = printed(run, capsys)
+    assert f"maps: 1 map failed where nothing is scored: {tmp_path / 'tables/maps.csv'}" in said
+    assert "flat" not in said

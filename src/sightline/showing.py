@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sightline.report.text import counted
 from sightline.report.view import AVERAGE, title
 from sightline.store import STATUSES, Run
 
@@ -44,11 +45,12 @@ def show(run: Path) -> None:
         for table in _tables(rows, shown, console.width):
             console.print(table)
     if len(asked) > len(shown):
-        console.print(f"{len(asked) - len(shown)} more metrics: {opened.path / 'tables/estimates.csv'}", soft_wrap=True)
+        more = counted(len(asked) - len(shown), "more metric")
+        console.print(escape(f"{more}: {opened.path / 'tables/estimates.csv'}"), soft_wrap=True)
     for line in _failures(opened):
         console.print(escape(line), soft_wrap=True)
-    console.print(f"report: {opened.path / 'report.html'}", soft_wrap=True)
-    console.print(f"look:   {_program()} view {escape(shlex.quote(str(opened.path)))}", soft_wrap=True)
+    console.print(escape(f"report: {opened.path / 'report.html'}"), soft_wrap=True)
+    console.print(escape(f"look:   {_program()} view {shlex.quote(str(opened.path))}"), soft_wrap=True)
 
 
 def _tables(rows: pd.DataFrame, metrics: Sequence[str], width: int) -> Iterator[Table]:
@@ -76,11 +78,15 @@ def _cell(rows: pd.DataFrame) -> str:
 
 
 def _failures(run: Run) -> Iterator[str]:
-    """A line per source and reason with its count and first map, then the files that were no maps."""
-    totals = run.table("status").groupby("source", sort=False)["maps"].sum()
-    columns = ["source", "radiograph", "finding", "status", "why"]
-    failed = pd.concat([run.table("maps", columns, where=("status", status)) for status in STATUSES if status != "ok"])
-    failed["reason"] = [_reason(*texts) for texts in zip(failed.why, failed.radiograph, failed.finding, strict=True)]
+    """A line per source and reason with its count and first map, then what was not to be scored."""
+    status = run.table("status")
+    marked = status["marked"].astype(bool)
+    totals = status[marked].groupby("source", sort=False)["maps"].sum()
+    columns = ["source", "radiograph", "finding", "status", "why", "marked"]
+    failed = pd.concat([run.table("maps", columns, where=("status", name)) for name in STATUSES if name != "ok"])
+    failed = failed[failed["marked"].astype(bool)]
+    texts = zip(failed["why"], failed["radiograph"], failed["finding"], strict=True)
+    failed = failed.assign(reason=[_reason(*some) for some in texts])
     for source, total in totals.items():
         of_source = failed[failed["source"] == source].groupby(["status", "reason"], sort=False)
         reasons = sorted((rows for _, rows in of_source), key=len, reverse=True)
@@ -91,6 +97,9 @@ def _failures(run: Run) -> Iterator[str]:
         if more := reasons[_REASONS:]:
             count = sum(map(len, more))
             yield f"{source}: {count:,} more, for {len(more)} other reasons: {run.path / 'tables/maps.csv'}"
+    others = status[~marked & (status["status"] != "ok")].groupby("source", sort=False)["maps"].sum()
+    for source, count in others.items():
+        yield f"{source}: {counted(count, 'map')} failed where nothing is scored: {run.path / 'tables/maps.csv'}"
     if problems := run.info.get("problems"):
         yield f"files that were not used: {len(problems):,}, first: {problems[0]}"
 

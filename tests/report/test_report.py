@@ -163,6 +163,21 @@ def test_a_run_with_scores_alone_still_reports(make_run):
     assert "against" in page.text and "accuracy" not in page.all("id")
 
 
+def test_none_failed_is_said_of_no_run_in_which_any_did(make_run):
+    run = make_run(fresh=True, radiographs=4)
+    maps = run.table("maps").assign(status="ok", why="")
+    said = []
+    for status, marked in (("ok", True), ("refused", False), ("missing", True)):
+        now = maps.assign(marked=True)
+        now.loc[now.index[0], ["status", "why", "marked"]] = [status, "not as it should be", marked]
+        run.write_table("maps", now)
+        run.write_table("status", now.groupby(["source", "status", "marked"]).size().rename("maps").reset_index())
+        report(run)
+        page = (run.path / "report.html").read_text()
+        said.append(("None failed" in page, "None of those that failed here was to be scored" in page))
+    assert said == [(True, False), (False, True), (False, False)]
+
+
 def test_warnings_stand_before_the_verdict(make_run):
     run = make_run(radiographs=12, auroc=0.52)
     text = report(run).read_text("utf-8")

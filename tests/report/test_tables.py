@@ -41,17 +41,6 @@ def test_failures_carry_their_reason(make_run):
     assert sum(int(row[2]) for row in counts.rows) == len(failed)
 
 
-def test_a_map_that_failed_where_nobody_marked_is_listed_after_those_that_were_to_be_scored(make_run):
-    run = make_run(radiographs=4)
-    maps = run.table("maps").assign(status="ok", why="", marked=True)
-    maps.loc[maps.index[0], ["status", "why", "marked"]] = ["unreadable", "it is damaged", False]
-    maps.loc[maps.index[5], ["status", "why"]] = ["missing", "there is no such map"]
-    run.write_table("maps", maps)
-    assert [row[3:] for row in tables.failures(View.of(run)).rows] == [
-        ("missing", "there is no such map"), ("unreadable", "it is damaged"),
-    ]  # fmt: skip
-
-
 def test_records_show_both_protocols_field_by_field(make_run):
     table = tables.records(View.of(make_run()))
     rows = {row[0]: row for row in table.rows}

@@ -310,8 +310,10 @@ def _failures(view: View) -> list[Block]:
         return []
     said = "A map that is missing, flat, not finite, unreadable or refused keeps its row. In the corrected protocol it "
     said += "scores the worst value; the published one leaves empty predictions out of overlap."
-    none = "" if first else " None failed in this run."
-    return [Block(tables=[t for t in (counts, first) if t], open=True, paragraphs=[said + none])]
+    if first is None:
+        any_failed = bool((view.status["status"] != "ok").any())
+        said += " None of those that failed here was to be scored." if any_failed else " None failed in this run."
+    return [Block(tables=[t for t in (counts, first) if t], open=True, paragraphs=[said])]
 
 
 def _protocols(view: View, block: Any) -> list[Block]:

@@ -125,9 +125,8 @@ class View:
 
     @cached_property
     def failed(self) -> pd.DataFrame:
-        """Maps that failed, those that were to be scored first: source, radiograph, finding, status, why."""
-        table = self._table("maps")
-        return table[table["status"] != "ok"].sort_values("marked", ascending=False, kind="stable")
+        """Maps that were to be scored and failed: source, radiograph, finding, status, why."""
+        return self.marked[self.marked["status"] != "ok"]
 
     @cached_property
     def marked(self) -> pd.DataFrame:
