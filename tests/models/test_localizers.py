@@ -27,6 +27,12 @@ def test_logits_and_maps(kind: str) -> None:
     assert got.min() >= 0 and got.max() <= 1
 
 
+def test_a_unet_begins_where_marks_are_rare() -> None:
+    model = sl.open_model("unet?side=64", ["Edema", "Pneumothorax"], seed=1)
+    places = sl.saliency(model, torch.randn(4, 1, 64, 64), None, ["own"])["own"]
+    assert 0.003 < places.median() < 0.03
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_square_that_always_marks_is_found(kind: str) -> None:
     torch.manual_seed(0)
@@ -43,7 +49,7 @@ def test_a_square_that_always_marks_is_found(kind: str) -> None:
 
     model.net.train()
     losses = []
-    for _ in range(60):
+    for _ in range(80):
         x, marks = batch(8)
         loss = model.net.loss(model.net(x), torch.zeros(8, 2), marks)  # type: ignore[operator]
         optimizer.zero_grad()

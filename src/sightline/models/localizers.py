@@ -6,6 +6,7 @@ place (the method `own`). It `learns` from marks, `grid` is their side, and `los
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from itertools import pairwise
 
@@ -17,6 +18,8 @@ from torch.nn import functional as F
 from sightline.models.losses import places_loss
 from sightline.models.small import Block, stem
 
+RARE = 0.01
+"""Chance of a mark that every place begins with: epochs go by, else, in learning that most places have none."""
 TOP = 0.01
 """Share of the places whose mean logit speaks for the image."""
 
@@ -38,6 +41,7 @@ class UNet(nn.Module):
         self.down = nn.ModuleList(Block(fine, coarse, 2) for fine, coarse in pairs)
         self.up = nn.ModuleList(Block(coarse + fine, fine) for fine, coarse in reversed(pairs))
         self.head = nn.Conv2d(width, outputs, 1)
+        nn.init.constant_(self.head.bias, math.log(RARE / (1 - RARE)))  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         places = self.places(x)

@@ -11,7 +11,6 @@ from sightline.report.tables import Table
 from sightline.report.text import counted
 from sightline.report.view import AVERAGE, Number, View, decimal, title
 from sightline.sheets import QUESTIONS
-from sightline.stats.budget import DETECTOR
 from sightline.stats.froc import OVER
 from sightline.stats.robustness import RANDOM
 from sightline.stats.utility import PRIOR, holm
@@ -56,7 +55,7 @@ def said(view: View) -> list[str]:
     """What the tables come to, or nothing for another study."""
     if not own(view) or not view.metrics:
         return []
-    told = (_localized, _floor, _accurate, _crossing, unfinished, _decides, _collapsed)
+    told = (_localized, _floor, _accurate, _crossing, lasted, _decides, _collapsed)
     return [sentence for tell in told for sentence in tell(view)] + [RECONSTRUCTION]
 
 
@@ -150,19 +149,17 @@ def crossed(crossing: Mapping[str, Any]) -> str:
             f"in {100 * crossing['share']:.0f} % of resamples).{more}")  # fmt: skip
 
 
-def unfinished(view: View) -> Iterator[str]:
-    """Whether the networks whose curves cross had come to their end."""
+def lasted(view: View) -> Iterator[str]:
+    """How long the networks whose curves cross have learned, where that may decide where they cross."""
     lengths = view.info.get("lengths", {})
-    detectors = {name: one for name, one in lengths.items() if name.startswith(DETECTOR)}
-    late = [name for name, one in detectors.items() if one["best"] > LATE * one["epochs"]]
+    late = [name for name, one in lengths.items() if one["best"] > LATE * one["epochs"]]
     short = not view.info["options"]["model"]  # trained by the study itself, for its few minutes
-    if not detectors or not (late or short):
+    if not lengths or not (late or short):
         return
-    epochs = " or ".join(f"{e:g}" for e in sorted({one["epochs"] for one in detectors.values()}))
-    subject = "The small detectors of this run" if short else "The detectors"
+    epochs = " or ".join(f"{e:g}" for e in sorted({one["epochs"] for one in lengths.values()}))
     yield (
-        f"{subject} learned for {epochs} epochs and are not trained to the end ({len(late)} of {len(detectors)} were "
-        f"best in the last quarter of them): where the curves cross is of equal epochs, not of finished networks."
+        f"The networks of these curves learned for {epochs} epochs, and {len(late)} of {len(lengths)} were best in the "
+        f"last quarter of them: trained for longer, they may cross elsewhere."
     )
 
 

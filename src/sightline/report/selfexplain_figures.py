@@ -23,7 +23,7 @@ from sightline.report.draw import (
     Series,
 )
 from sightline.report.grid import Grid, dot, scale
-from sightline.report.selfexplain import METRIC, crossed, ordered, own, table_of, unfinished
+from sightline.report.selfexplain import METRIC, crossed, lasted, ordered, own, table_of
 from sightline.report.view import AVERAGE, View, title
 from sightline.stats.froc import OVER, RATES
 from sightline.stats.utility import PRIOR
@@ -116,7 +116,7 @@ def budget(view: View) -> Plot | None:
     drawn = "Vertical: from where the detector stays ahead; shaded: its 95 % interval."
     caption = [
         "The label budget: what marks of so many films bring. Bands are 95 % intervals over patients.",
-        crossed(crossing), drawn if crossing.get("point") is not None else "", *unfinished(view),
+        crossed(crossing), drawn if crossing.get("point") is not None else "", *lasted(view),
     ]  # fmt: skip
     return Plot(
         "budget", draw.write_svg(figure, "budget"), table, crossed(crossing) or "Average precision by marked films.",

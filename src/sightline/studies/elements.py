@@ -28,8 +28,9 @@ RECIPE = Recipe(epochs=9, batch=16, augmented=False)
 """Of every network that learns from labels: what is compared differs by one thing alone."""
 BUDGETS = (10, 30, 100, 300)
 """Marked films that element and detector are told by on the phantom; the last makes the localizers."""
-TOLD_EPOCHS = 7
-"""Epochs of element and detector alike; fewer for one would make it seem to need more radiographs."""
+TOLD_EPOCHS = 14
+"""Of element and detector alike; fewer for one would make it seem to need more radiographs. In twice as many either
+gains little (`benchmarks/longer.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,35 +194,48 @@ def trained(folder: Path, seed: int, device: str) -> Elements:
     """Small networks on films that no study looks at.
 
     With labels: the backbone with and without the element, the element again, and on a narrower backbone. With all
-    marks a RetinaNet; and for every budget the trained element taught on, and a U-Net from the beginning, as long.
-    Taught on without a mark, too: what more of the labels alone gives is not credited to marks.
+    marks a RetinaNet; with more and more of them, those of `taught`.
     """
     source = dataset(TRAINING)
 
-    def made(name: str, start: str | Model, data: Dataset, number: int = 0, epochs: int = RECIPE.epochs) -> Model:
-        blank = open_model(start, source.findings, seed=seed + number) if isinstance(start, str) else start
+    def made(name: str, arch: str, number: int = 0, epochs: int = RECIPE.epochs) -> Model:
+        blank = open_model(arch, source.findings, seed=seed + number)
         blank.net.to(device)
-        done = fit(blank, data, folder / name, replace(RECIPE, epochs=epochs, seed=seed + number),
-                   Sample(split_seed=seed), cache=folder / "images", workers=os.cpu_count() or 1)  # fmt: skip
-        return replace(done, name=name)
+        return _made(folder, name, blank, source, replace(RECIPE, epochs=epochs, seed=seed + number), seed)
 
-    def taught(role: str, start: str | Model, films: int, number: int) -> Told:
-        name, some = f"{role}-{films}", marks_of(source, films, seed)
-        return Told(role, films, made(name, start, some, number, TOLD_EPOCHS), folder / name)
-
-    plain, element = made("plain", "small", source), made("element", WITH, source)
-    again = made("again-1", WITH, source, 1)
-    other = made("other-1", f"{WITH}&width=12", source, 2)
-    retinanet = made("retinanet", "retinanet", source, 3, epochs=6)
-    told = list[Told]()
-    for films in (0, *BUDGETS):
-        told.append(taught(ELEMENT, supervised(element), films, 2))
-        if films:
-            told.append(taught(DETECTOR, "unet", films, 5))
-    *fewer, marked, unet = told
+    plain, element = made("plain", "small"), made("element", WITH)
+    again, other = made("again-1", WITH, 1), made("other-1", f"{WITH}&width=12", 2)
+    retinanet = made("retinanet", "retinanet", 3, epochs=6)
+    *fewer, marked, unet = taught(folder, element, source, seed)
     marked = replace(marked, model=replace(marked.model, name="supervised"))
     unet = replace(unet, model=replace(unet.model, name="unet"))
     return Elements(element, plain, (again,), (other,), (unet.model, retinanet, marked.model), (*fewer, marked, unet))
+
+
+def taught(folder: Path, element: Model, source: Dataset, seed: int, epochs: int = TOLD_EPOCHS) -> tuple[Told, ...]:
+    """For every budget the trained element taught on, and a U-Net from the beginning, as long; most films last.
+
+    Taught on without a mark, too: what more of the labels alone gives is not credited to marks. As all are, they are
+    chosen by how well they know the labels of films that validate: where those are marked, too, that costs marks.
+    """
+    learned = list[Told]()
+    for films in (0, *BUDGETS):
+        starts = [(ELEMENT, supervised(element), 2)]
+        if films:
+            starts.append((DETECTOR, open_model("unet", element.findings, seed=seed + 5), 5))
+        for role, start, number in starts:
+            name = f"{role}-{films}"
+            start.net.to(element.device)
+            recipe = replace(RECIPE, epochs=epochs, seed=seed + number)
+            made = _made(folder, name, start, marks_of(source, films, seed), recipe, seed)
+            learned.append(Told(role, films, made, folder / name))
+    return tuple(learned)
+
+
+def _made(folder: Path, name: str, start: Model, data: Dataset, recipe: Recipe, seed: int) -> Model:
+    done = fit(start, data, folder / name, recipe, Sample(split_seed=seed), cache=folder / "images",
+               workers=os.cpu_count() or 1)  # fmt: skip
+    return replace(done, name=name)
 
 
 def supervised(element: Model) -> Model:
