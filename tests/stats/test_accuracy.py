@@ -51,3 +51,19 @@ def test_the_views_of_a_study_count_once_by_the_greatest() -> None:
     rows = {"model": "net", "patient": list("aabc"), "study": ["a1", "a1", "b1", "c1"], "finding": "Edema"}
     found = accuracy(pd.DataFrame({**rows, "probability": [0.1, 0.9, 0.5, 0.3], "label": [1, 1, 0, 0]}))
     assert found.iloc[0][["mean", "n", "positives", "patients"]].tolist() == [1.0, 3, 1, 3]
+
+
+def test_the_average_is_the_mean_of_the_findings_with_an_interval_of_its_own() -> None:
+    rng = np.random.default_rng(0)
+    label = np.tile([0, 1], 40)
+    frames = [
+        pd.DataFrame({"model": "net", "patient": np.arange(80) // 2, "study": np.arange(80), "finding": finding,
+                      "probability": rng.normal(label * lift, 1), "label": label})
+        for finding, lift in (("Edema", 0.5), ("Fracture", 2.0))
+    ]  # fmt: skip
+    frames.append(frames[0].assign(finding="Nodule", label=1))  # one class: no AUROC, and no part of the average
+    first, second, average = accuracy(pd.concat(frames)).to_dict("records")
+    assert average["finding"] == "average" and average["mean"] == pytest.approx((first["mean"] + second["mean"]) / 2)
+    assert average["low"] < average["mean"] < average["high"]
+    assert average["high"] - average["low"] < first["high"] - first["low"]
+    assert (average["n"], average["positives"], average["patients"]) == (160, 80, 40)

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from sightline.core import Array
-from sightline.stats.bootstrap import Replicates, interval, weights
+from sightline.stats.bootstrap import Replicates, interval, nanmean, weights
+from sightline.stats.tables import AVERAGE
 
 COLUMNS = ("model", "finding", "metric", "mean", "low", "high", "n", "positives", "patients")
 
@@ -35,21 +36,32 @@ def accuracy(table: pd.DataFrame, resamples: int = 1000, seed: int = 0) -> pd.Da
 
     table: columns model, patient, study, finding, probability, label. The views of a study count once, by the greatest
     probability and label among them, as CheXpert evaluates; studies whose label is not 0 or 1 then take no part. A
-    finding with one class only has an undefined AUROC and is left out.
+    finding with one class only has an undefined AUROC and is left out. With several findings a row `average` is their
+    unweighted mean, resample by resample; its n and positives are sums over findings.
     """
     table = table.groupby(["model", "patient", "study", "finding"], sort=False, as_index=False).max()
     known = table[table["label"].isin([0, 1]) & table["probability"].notna()]
     patients = pd.Index(sorted(table["patient"].unique()))
     w = weights(len(patients), resamples, seed)
     rows: list[dict[str, Any]] = []
-    for (model, finding), part in known.groupby(["model", "finding"], sort=False):
-        label = part["label"].to_numpy(int)
-        if len(set(label)) < 2:
-            continue
-        group = patients.get_indexer(pd.Index(part["patient"]))
-        point, draws = auroc_draws(part["probability"].to_numpy(float), label, group, w)
-        n = np.array([np.unique(group).size])
-        mean, low, high = interval(Replicates(np.array([point]), draws[:, None], n, n, np.zeros(1)))
-        numbers = {"mean": mean[0], "low": low[0], "high": high[0], "n": len(part), "positives": int(label.sum())}
-        rows.append({"model": model, "finding": finding, "metric": "auroc", **numbers, "patients": int(n[0])})
+    for model, of_model in known.groupby("model", sort=False):
+        both = of_model.groupby("finding")["label"].transform("nunique") == 2
+        drawn = list[Array]()
+        for finding, part in of_model[both].groupby("finding", sort=False):
+            group = patients.get_indexer(pd.Index(part["patient"]))
+            drawn.append(
+                np.append(*auroc_draws(part["probability"].to_numpy(float), part["label"].to_numpy(int), group, w))
+            )
+            rows.append({"model": model, "finding": finding, **_told(drawn[-1], part)})
+        if len(drawn) > 1:
+            rows.append({"model": model, "finding": AVERAGE, **_told(nanmean(np.stack(drawn, 1)), of_model[both])})
     return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
+
+
+def _told(drawn: Array, part: pd.DataFrame) -> dict[str, Any]:
+    """A row of AUROC (1 + B,), the sample's first, over some labels."""
+    patients = part["patient"].nunique()
+    groups = np.array([patients])
+    mean, low, high = interval(Replicates(drawn[:1], drawn[1:, None], groups, groups, np.zeros(1)))
+    numbers = {"mean": mean[0], "low": low[0], "high": high[0], "n": len(part), "positives": int(part["label"].sum())}
+    return {"metric": "auroc", **numbers, "patients": patients}

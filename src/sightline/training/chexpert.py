@@ -23,6 +23,7 @@ from sightline.models import Model, open_model
 from sightline.models.checkpoint import load_safely, weights_of
 from sightline.models.triples import Triples
 from sightline.stats.accuracy import accuracy
+from sightline.stats.tables import AVERAGE
 from sightline.store import Run, write_text
 from sightline.training.fit import fit
 from sightline.training.labels import UNCERTAIN, Uncertain
@@ -221,6 +222,7 @@ _WHO = ("study", "patient")
 def _tell(run: Run, out: Path) -> None:
     table = run.table("classification")
     for model, part in table.groupby("model", sort=False):
-        mean, findings, studies = part["mean"].mean(), len(part), part["n"].max()
-        print(f"{model}: mean validation AUROC {mean:.3f} over {findings} findings, {studies} studies")
+        each, row = part[part["finding"] != AVERAGE], part.iloc[-1]  # the average, or the only finding
+        told = f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}] over {len(each)} findings"
+        print(f"{model}: mean validation AUROC {told}, {each['n'].max()} studies of {row['patients']} patients")
     print(f"Chosen on these same patients: other data tell how good it is. Written: {out / 'final.json'}")
