@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from xml.etree import ElementTree as ET
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from report.conftest import FINDINGS, SOURCES, make_map, world
@@ -121,6 +123,18 @@ def test_the_report_is_whole(run: Run) -> None:
     with run.lock():
         text = report(run).read_text("utf-8")
     for section in ("benchmark", "causes", "assurance", "slices"):
+def test_maps_without_probabilities_get_a_sentence_not_an_empty_figure(make_run: Callable[..., Run]) -> None:
+    made = make_run(fresh=True)
+    assert causes.unasked(View.of(made)) == [], "a run that was not analyzed"
+    keys = {"protocol": "corrected", "source": View.of(made).best, "stars": "", "rho_stars": "", "n": 9}
+    numbers = dict.fromkeys(("slope", "low", "high", "rho", "rho_low", "rho_high"), np.nan)
+    rows = [{**keys, **numbers, "finding": f, "metric": m} for f in FINDINGS for m in ("iou", "hit")]
+    made.write_table("assurance", pd.DataFrame(rows))
+    view = View.of(made)
+    assert causes.assurance(view) is None and causes.assurance_tables(view) == []
+    assert "came without probabilities" in report(made).read_text("utf-8")
+
+
         assert f'<section id="{section}">' in text
     assert "Points right, overlaps little" in text and "Far from a rectangle" in text
     assert "n = 1534" in text, "known errors of the published figures are named"

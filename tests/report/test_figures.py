@@ -4,8 +4,9 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.textpath import TextPath
 
-from sightline.report import figures, trends
+from sightline.report import draw, figures, trends
 from sightline.report.page import plots
 from sightline.report.view import View
 
@@ -102,6 +103,22 @@ def test_bins_average_what_falls_into_them():
         assert row["n"] == inside.size
         assert row["mean"] == pytest.approx(inside.mean())
         assert row["low"] <= row["mean"] <= row["high"]
+
+
+def test_maps_without_probabilities_have_no_empty_panel(make_run):
+    run = make_run(fresh=True)
+    both = trends.size_and_probability(View.of(run))
+    run.write_table("scores", run.table("scores").assign(probability=np.nan))
+    plot = trends.size_and_probability(View.of(run))
+    assert "Model's probability of the finding" in texts(both.svg)
+    assert not any("robabilit" in text for text in texts(plot.svg))
+    assert "Too few of these maps came with a probability" in plot.caption and set(plot.data["by"]) == {"area"}
+
+
+@pytest.mark.parametrize("name", ["Edema", "Mass", "Average", "Emphysema", "Enlarged Cardiomediastinum"])
+def test_labels_have_room_in_the_widest_font(name):
+    wide = TextPath((0, 0), name, size=draw.TEXT).get_extents().width
+    assert draw.label_width([name]) >= wide + 12
 
 
 def test_empty_bins_are_left_out_and_the_last_edge_belongs_to_the_last_bin():

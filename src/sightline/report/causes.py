@@ -218,7 +218,15 @@ def assurance(view: View) -> Plot | None:
 
 def _assurance(view: View, metric: str) -> pd.DataFrame:
     table = view.analysis("assurance")
-    return table[(table["source"] == view.best_by(metric)) & (table["metric"] == metric)]
+    table = table[(table["source"] == view.best_by(metric)) & (table["metric"] == metric)]
+    return table[table[["slope", "rho"]].notna().any(axis=1)]
+
+
+def unasked(view: View) -> list[str]:
+    """Why nothing is shown of confidence, if the run was analyzed."""
+    if not view.run.has_table("assurance") or len(_assurance(view, "iou")):
+        return []
+    return ["These maps came without probabilities, or with too few, so nothing can be said of the model's confidence."]
 
 
 def assurance_tables(view: View) -> list[Table]:

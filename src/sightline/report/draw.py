@@ -125,7 +125,7 @@ def elide(text: str, longest: int = 38) -> str:
 
 def label_width(labels: Sequence[str]) -> float:
     """Room in pixels for the longest of some labels at `TEXT` size, in any system font."""
-    return 18 + 7.4 * max((len(text) for text in labels), default=0)
+    return 26 + 7.4 * max((len(text) for text in labels), default=0)
 
 
 def legend(figure: Figure, shown: Sequence[Series]) -> None:

@@ -22,6 +22,7 @@ from sightline.report.draw import (
     Series,
 )
 from sightline.report.grid import ROW, Grid, dot, scale
+from sightline.report.text import counted
 from sightline.report.view import AVERAGE, Number, View, higher_is_better, title
 
 
@@ -246,7 +247,7 @@ def _finding(name: str) -> str:
 
 
 def _findings(view: View) -> str:
-    return f"{len(view.findings)} finding{'s' if len(view.findings) != 1 else ''}"
+    return counted(len(view.findings), "finding")
 
 
 def _data(rows: Iterator[tuple[str, str, str, Number]]) -> pd.DataFrame:

@@ -200,7 +200,7 @@ def sections(
             Block(tables=_there(causes.box_table(view))),
         ]),
         Section("assurance", "Does a confident model point better?", [
-            block("assurance", causes.assurance_tables(view))
+            block("assurance", causes.assurance_tables(view), *causes.unasked(view))
         ]),
         Section("slices", "All images, and other thresholds", [
             block("slices", _there(benchmark.slice_table(view))),

@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from sightline.core import Array
 from sightline.report import draw
-from sightline.report.draw import INK, MUTED, SMALL, WIDTH, Plot, Series
+from sightline.report.draw import INK, SMALL, WIDTH, Plot, Series
 from sightline.report.figures import series
 from sightline.report.view import View, title
 from sightline.stats.bootstrap import interval, replicate, weights
@@ -49,7 +49,7 @@ def binned(scores: pd.DataFrame, x: str, edges: Array) -> pd.DataFrame:
 
 
 def size_and_probability(view: View) -> Plot | None:
-    """Left: score against the share of the image that the mark covers. Right: against the model's probability."""
+    """Score against the share of the image that the mark covers, and against the model's probability where known."""
     if not view.best or not view.metrics:
         return None
     metric = view.metrics[0]
@@ -62,24 +62,22 @@ def size_and_probability(view: View) -> Plot | None:
         return None
     tables = []
     figure = draw.canvas(WIDTH, 380)
-    panels = [draw.axes(figure, 62, 62, 468, 250), draw.axes(figure, 62 + 468 + 70, 62, 468, 250)]
+    known = len(probability) >= 2 * _BINS
+    width = (WIDTH - 74 - 70 * known) / (1 + known)
+    panels = [draw.axes(figure, 62 + i * (width + 70), 62, width, 250) for i in range(1 + known)]
     areas = size[view.best]["area"].to_numpy(float)
     edges = np.unique(np.quantile(areas, np.linspace(0, 1, _BINS + 1)))
     if len(edges) > 2:
         tables += [_draw(panels[0], s, size[s.source], "area", edges, s.source == view.best) for s in compared]
     _log_percent(panels[0], areas)
-    best = next(s for s in compared if s.source == view.best)
-    if len(probability) >= 2 * _BINS:
+    if known:
+        best = next(s for s in compared if s.source == view.best)
         tables.append(_draw(panels[1], best, probability, "probability", np.linspace(0, 1, _BINS + 1), True))
         panels[1].set_xlim(-0.02, 1.02)
-    else:
-        panels[1].text(0.5, 0.5, "no probabilities recorded", transform=panels[1].transAxes, ha="center", color=MUTED)
-        panels[1].set_xticks([])
-    for ax, text in zip(panels, ("Share of the image that the mark covers", "Model's probability of the finding")):
-        ax.grid(axis="y", color=draw.RULE, linewidth=0.8)
-        ax.set_title(title(metric), loc="left", size=SMALL, color=INK, pad=10)
-        ax.set_xlabel(text, size=SMALL, color=INK, labelpad=8)
-        ax.set_ylim(*_range(pd.concat([size[view.best]["value"], *(t.table["high"] for t in tables)])))
+    labels = ("Share of the image that the mark covers", "Model's probability of the finding")
+    limits = _range(pd.concat([size[view.best]["value"], *(t.table["high"] for t in tables)]))
+    for ax, text in zip(panels, labels, strict=False):
+        _name(ax, title(metric), text, limits)
     draw.legend(figure, compared)
     data = pd.concat([t.table.assign(source=t.source) for t in tables], ignore_index=True)
     return Plot(
@@ -88,8 +86,14 @@ def size_and_probability(view: View) -> Plot | None:
         data,
         "Mean score rising or falling with size. "
         + "; ".join(f"{view.label(t.source)} by {t.table['by'].iloc[0]}: {_ends(t.table)}" for t in tables),
-        f"{title(metric)} of every map (small dots: {view.label(view.best)}) and means in fifths by size (left; edges "
-        "at quintiles) and in fifths of the probability scale (right), with 95 % intervals that resample patients.",
+        f"{title(metric)} of every map (small dots: {view.label(view.best)}) and means in fifths by size "
+        + (
+            "(left; edges at quintiles) and in fifths of the probability scale (right), with 95 % intervals that "
+            "resample patients."
+            if known
+            else "(edges at quintiles), with 95 % intervals that resample patients. Too few of these maps came with a "
+            "probability to show the score against it."
+        ),
     )
 
 
@@ -109,6 +113,13 @@ def _draw(ax: Axes, s: Series, scores: pd.DataFrame, x: str, edges: Array, dots:
     ax.plot(table["x"], table["mean"], s.marker, color=s.color, markersize=7, linestyle="-", linewidth=1.4, zorder=3)
     ax.vlines(table["x"], table["low"], table["high"], color=s.color, linewidth=2, zorder=2)
     return Trend(s.source, table.assign(by=x))
+
+
+def _name(ax: Axes, above: str, below: str, limits: tuple[float, float]) -> None:
+    ax.grid(axis="y", color=draw.RULE, linewidth=0.8)
+    ax.set_title(above, loc="left", size=SMALL, color=INK, pad=10)
+    ax.set_xlabel(below, size=SMALL, color=INK, labelpad=8)
+    ax.set_ylim(*limits)
 
 
 def _log_percent(ax: Axes, areas: Array) -> None:
