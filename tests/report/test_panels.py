@@ -7,7 +7,8 @@ import pytest
 from sightline.core import DataError, Frame, SaliencyMap
 from sightline.data import dataset
 from sightline.protocol import CORRECTED
-from sightline.report.examples import choose
+from sightline.report.examples import APART_NONE, LITTLE, WELL, choose, choose_apart
+from sightline.report.page import sections
 from sightline.report.panels import _overlay, _path, _unseen, panels
 from sightline.report.view import View
 
@@ -27,6 +28,25 @@ def test_choice_is_the_rule(view):
     assert chosen[0].value == scores["value"].max()
     best, typical, worst = ([e.value for e in chosen if e.case == c] for c in ("best", "typical", "worst"))
     assert sum(best) > sum(typical) > sum(worst)
+
+
+def test_overlapping_well_is_an_overlap_that_deserves_the_name(make_run):
+    run = make_run(fresh=True)
+    table = run.table("scores")
+    view = View.of(run)
+    assert all(e.hit == 1 and e.value < LITTLE if e.case == "hit" else e.value >= WELL for e in choose_apart(view))
+    here = (table["source"] == view.best) & (table["status"] == "ok")
+    table.loc[here & (table["metric"] == "hit"), "value"] = 0.0
+    table.loc[here & (table["metric"] == "iou"), "value"] = WELL - 0.01
+    run.write_table("scores", table)
+    assert choose_apart(View.of(run)) == []
+    table.loc[here & (table["metric"] == "iou"), "value"] = WELL
+    run.write_table("scores", table)
+    chosen = choose_apart(View.of(run))
+    assert [e.case for e in chosen] == ["overlap"] * 2
+    shown = panels(view, dataset(view.info["dataset"]["spec"]), run, [*choose(view), *chosen])
+    (block,) = [b for s in sections(view, {}, {}, shown, []) for b in s.blocks if "overlap" in b.cases]
+    assert APART_NONE["hit"] in block.paragraphs and APART_NONE["overlap"] not in block.paragraphs
 
 
 def test_few_maps_are_shared_out_and_none_is_shown_twice(make_run):

@@ -18,11 +18,18 @@ RULE = (
 )
 
 
+LITTLE, WELL = 0.25, 0.5
+"""IoU below which a map overlaps little, and from which it overlaps well: half is what detectors are asked for."""
 APART = {"hit": "Points right, overlaps little", "overlap": "Overlaps well, points wrong"}
 APART_RULE = (
-    "Overlap and pointing ask different questions. Left: hits with the least {metric}; right: misses with the most. No "
-    "patient twice while others remain."
+    f"Overlap and pointing ask different questions. Points right, overlaps little: hits with the least IoU, if below "
+    f"{LITTLE:g}. Overlaps well, points wrong: misses with the most, if {WELL:g} or more. No patient twice while "
+    "others remain."
 )
+APART_NONE = {
+    "hit": f"None of the maps that hit has an IoU below {LITTLE:g}.",
+    "overlap": f"None of the maps that miss has an IoU of {WELL:g} or more.",
+}
 SHAPES = {
     "instances": "Many instances",
     "size": "Small",
@@ -98,14 +105,17 @@ def _rows(view: View) -> pd.DataFrame:
 
 
 def choose_apart(view: View, each: int = 2) -> list[Example]:
-    """Maps on which overlap and pointing disagree most."""
-    if view.best is None or "hit" not in view.metrics:
+    """Maps on which overlap and pointing disagree most; none where they do not."""
+    if view.best is None or not {"iou", "hit"} <= set(view.metrics):
         return []
     rows = _rows(view)
     rows["fall"] = -rows["value"]
     chosen: list[Example] = []
-    for case, hit, order in (("hit", 1.0, "value"), ("overlap", 0.0, "fall")):
-        those = rows[rows["hit"] == hit]
+    hits, misses = rows["hit"] == 1, rows["hit"] == 0
+    for case, those, order in (
+        ("hit", rows[hits & (rows["value"] < LITTLE)], "value"),
+        ("overlap", rows[misses & (rows["value"] >= WELL)], "fall"),
+    ):
         for _ in range(each):
             example = _next(those, case, [order], [order], chosen)
             chosen += [example] if example else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 
@@ -28,7 +28,7 @@ from sightline.report import (
     trust_figures,
 )
 from sightline.report.draw import Plot
-from sightline.report.examples import APART, APART_RULE, CASES, RULE, SHAPES, SHAPES_RULE
+from sightline.report.examples import APART, APART_NONE, APART_RULE, CASES, RULE, SHAPES, SHAPES_RULE
 from sightline.report.panels import PREDICTED, READER, RECTANGLE, TRUTH, Panel
 from sightline.report.published import published
 from sightline.report.tables import Table
@@ -289,7 +289,11 @@ def _examples(view: View, panels: Sequence[Panel], notes: Sequence[str]) -> list
         return [Block(paragraphs=notes)]
     metric = title(view.metrics[0]) if higher_is_better(view.metrics[0]) else "score"
     said = f"Maps of {view.label(view.best or '')}. {RULE.format(metric=metric)}"
-    return [_gallery(panels, CASES, said, *notes), _gallery(panels, APART, APART_RULE.format(metric=metric))]
+    apart = _gallery(panels, APART, APART_RULE)
+    if not {"iou", "hit"} <= set(view.metrics):
+        return [_gallery(panels, CASES, said, *notes)]
+    none = [APART_NONE[case] for case in APART if case not in apart.cases]
+    return [_gallery(panels, CASES, said, *notes), replace(apart, paragraphs=[*apart.paragraphs, *none])]
 
 
 def _gallery(panels: Sequence[Panel], cases: Mapping[str, str], *paragraphs: str) -> Block:
