@@ -74,6 +74,10 @@ def test_the_best_source_is_chosen_per_metric(view: View) -> None:
         assert view.best_by(metric) == max(means, key=lambda s: means[s])
     table = benchmark.selection(view)
     assert table is not None and [row[0] for row in table.rows][:2] == ["IoU", "Dice"]
+    assert "of the saliency methods; controls and readers aside" in table.caption
+    control = view.control_for("iou") or ""
+    assert table.rows[0][2] == view.label(control) and int(table.rows[0][-1]) > 1
+    assert table.rows[0][4] == view.difference(view.best_by("iou"), control, "iou").text(3)
 
 
 def test_published_figures_stand_beside_under_our_names(view: View) -> None:
@@ -119,10 +123,6 @@ def test_what_goes_with_localization_across_findings(view: View) -> None:
     assert table is not None and {row[2].split()[0] for row in table.rows} == {"share", "mean"}, "no average mask here"
 
 
-def test_the_report_is_whole(run: Run) -> None:
-    with run.lock():
-        text = report(run).read_text("utf-8")
-    for section in ("benchmark", "causes", "assurance", "slices"):
 def test_maps_without_probabilities_get_a_sentence_not_an_empty_figure(make_run: Callable[..., Run]) -> None:
     made = make_run(fresh=True)
     assert causes.unasked(View.of(made)) == [], "a run that was not analyzed"
@@ -135,6 +135,10 @@ def test_maps_without_probabilities_get_a_sentence_not_an_empty_figure(make_run:
     assert "came without probabilities" in report(made).read_text("utf-8")
 
 
+def test_the_report_is_whole(run: Run) -> None:
+    with run.lock():
+        text = report(run).read_text("utf-8")
+    for section in ("benchmark", "causes", "assurance", "slices"):
         assert f'<section id="{section}">' in text
     assert "Points right, overlaps little" in text and "Far from a rectangle" in text
     assert "n = 1534" in text, "known errors of the published figures are named"

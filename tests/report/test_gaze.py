@@ -68,13 +68,15 @@ def test_sentences_follow_the_tables(view: View) -> None:
     assert gaze.said(view) == [
         "Trained on labels alone, maps agree with gaze beyond chance: Grad-CAM.",
         "Trained on labels alone, no agreement beyond chance: Gradient.",
-        "Taught by gaze, 1 of 2 methods agree better than after labels alone, Grad-CAM the most (+0.20 [0.18, 0.22]).",
+        "Taught by gaze, 1 of 2 methods agree better than after labels alone, Grad-CAM the most (+0.20 [0.18, 0.22]; "
+        "n = 40 maps of 30 patients).",
         "Taught by gaze, 1 of 2 methods agree better than after gaze at other patients' films, Grad-CAM the most "
-        "(+0.25 [0.23, 0.27]).",
+        "(+0.25 [0.23, 0.27]; n = 40 maps of 30 patients).",
         "Of 6 methods and networks, SSIM with gaze is higher where the network is right for 3, lower for 0, not told "
         "apart for 3.",
         "Training on gaze raises AUROC on Edema, leaves 1 finding not told apart (DeLong, Holm).",
-        "The measure can tell: the middle of the film scores 0.00 [−0.02, 0.02], the gaze itself 0.80 [0.78, 0.82].",
+        "The measure can tell: the middle of the film scores 0.00 [−0.02, 0.02], the gaze itself 0.80 [0.78, 0.82] "
+        "(n = 40 maps of 30 patients).",
     ]
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from sightline.report.selfexplain import said
 from sightline.report.view import View
+from sightline.stats.margin import CHANCE
 from sightline.store import Run
 
 OWN, METHODS = "element/own", [f"method-{i}" for i in range(16)]
@@ -81,3 +82,21 @@ def test_a_crossing_tells_how_long_its_networks_learned(tmp_path: Path, model: s
 def test_a_table_without_random_places_shows_nothing_sufficient(tmp_path: Path) -> None:
     old = erased("passes", "passes").drop(columns=["random", "random_low", "random_high", "beside_random"])
     assert "is not shown to be sufficient" in told(tmp_path / "run", pd.DataFrame([gap(OWN, PRIOR, np.nan)]), old)
+
+
+def test_a_network_at_chance_allows_no_statement_about_accuracy(tmp_path: Path) -> None:
+    run = Run.start(tmp_path / "run", "selfexplain", {"model": ""}).describe(element="element")
+    row = {"model": "element", "versus": "plain", "mean": 0.1, "low": -0.01, "high": 0.2, "n": 90, "patients": 40}
+    table = pd.DataFrame([{**row, "finding": "average", "margin": 0.05, "verdict": CHANCE}])
+    run.write_table("noninferiority", table)
+    area = {"model": "plain", "finding": "average", "metric": "auroc", "mean": 0.51, "low": 0.45, "high": 0.56}
+    run.write_table("classification", pd.DataFrame([{**area, "n": 90, "positives": 9, "patients": 40}]))
+    run.write_table("estimates", pd.DataFrame([{"source": OWN, "mean": 0.2, "low": 0.1, "high": 0.3, **HEAD}]))
+    text = " ".join(said(View.of(run)))
+    assert (
+        "No statement about accuracy is possible: the network without the element is not above chance (AUROC " in text
+    )
+    assert "0.510 [0.450, 0.560], chance 0.5)" in text and "0.100 [−0.010, 0.200]; n = 90 labels of 40 patients" in text
+    assert "as good as" not in text
+    run.write_table("noninferiority", table.assign(low=np.nan, high=np.nan, verdict="not estimable"))
+    assert "possible: without an interval there is no verdict (difference 0.100;" in " ".join(said(View.of(run)))

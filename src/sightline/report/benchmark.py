@@ -12,6 +12,7 @@ from sightline.report.draw import INK, MODELS, MUTED, READER, RULE, SMALL, WIDTH
 from sightline.report.grid import ROW, Grid, dot, scale
 from sightline.report.published import beside
 from sightline.report.tables import Table
+from sightline.report.text import ASIDE
 from sightline.report.view import AVERAGE, Number, View, decimal, numbers, title
 
 PUBLISHED = Series("published", "CheXlocalize (published, other data)", MUTED, "D", filled=False)
@@ -53,8 +54,9 @@ def decrease(view: View) -> Plot | None:
         "decrease", draw.write_svg(grid.figure, "decrease"), data,
         "Percent below the human benchmark. "
         + "; ".join(f"{title(m)}, {_name(f)}: {n.text(0)}" for m in metrics for (f,), n in own[m].items()),
-        "How far the best source lies below the human benchmark, in percent of the reader, findings sorted by the "
-        "first panel. Left of the line the method is better than the reader. Same patients for both.",
+        f"How far the best source ({ASIDE}) lies below the human benchmark, in percent of the "
+        "reader, findings sorted by the first panel. Left of the line the method is better than the reader. Same "
+        "patients for both.",
     )  # fmt: skip
 
 
@@ -81,19 +83,19 @@ def decrease_tables(view: View) -> list[Table]:
 
 
 def selection(view: View) -> Table | None:
-    """The best source per metric: the pair of method and architecture that the comparison with the reader is for."""
+    """The best source per metric, of which the comparison with the reader is, and how far from the best control."""
     found = view.analysis("best")
-    rows = [
-        [title(str(m)), view.label(str(s)), view.number(str(s), str(m)).text(3)]
-        for m, s in zip(found["metric"], found["source"], strict=True)
-        if m in view.metrics
-    ]
-    head = ["Metric", "Source", "Mean"]
-    return (
-        Table.of("Best source by metric, average over findings [95 % interval]", head, rows, 2, "best")
-        if rows
-        else None
-    )
+    rows = []
+    for metric, source in zip(found["metric"].astype(str), found["source"].astype(str), strict=True):
+        if metric not in view.metrics:
+            continue
+        number, control = view.number(source, metric), view.control_for(metric)
+        gap = view.difference(source, control, metric).text(3) if control else "–"
+        rows.append([title(metric), view.label(source), view.label(control) if control else "–", number.text(3), gap,
+                     f"{number.n:,}", f"{number.patients:,}"])  # fmt: skip
+    head = ["Metric", "Source", "Strongest control", "Mean", "Less the control", "Maps", "Patients"]
+    caption = f"Best source ({ASIDE}) by metric, average over findings [95 % interval]"
+    return Table.of(caption, head, rows, 3, "best") if rows else None
 
 
 def slices(view: View) -> Plot | None:

@@ -12,7 +12,7 @@ from sightline.gaze import BOX, KERNELS
 from sightline.report.gaze_figures import methods, models, table_of
 from sightline.report.published import published
 from sightline.report.tables import Table
-from sightline.report.text import counted
+from sightline.report.text import among, counted, noted
 from sightline.report.view import AVERAGE, Number, View, decimal, title
 from sightline.stats.agreement import duplicates
 
@@ -54,7 +54,7 @@ def _taught(view: View) -> Iterator[str]:
         less = [m for m, n in gaps.items() if n.high < 0]
         than = "labels alone" if versus == plain else "gaze at other patients' films"
         text = f"Taught by gaze, {len(more)} of {len(gaps)} methods agree better than after {than}"
-        text += f", {_names(view, more[:1])} the most (+{gaps[more[0]].text()})" if more else ""
+        text += f", {_names(view, more[:1])} the most (+{gaps[more[0]].text()}; {among(gaps.values())})" if more else ""
         yield text + (f"; worse: {_names(view, less)}." if less else ".")
 
 
@@ -90,7 +90,7 @@ def _can_tell(view: View) -> Iterator[str]:
     center, top = view.number(CENTER, metric), view.number(ITSELF, metric)
     if metric != "shuffled-ncc" or not (center.defined and top.defined):
         return
-    told = f"the middle of the film scores {center.text()}, the gaze itself {top.text()}"
+    told = f"the middle of the film scores {center.text()}, the gaze itself {top.text()}{noted([center, top])}"
     yield f"The measure can tell: {told}." if center.low <= 0 <= center.high else f"Mind the measure: {told}."
     for row in view.info.get("duplicates", ()):
         pair = f"{view.label(row['source'])} and {view.label(row['versus'])}"

@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 import jinja2
+import numpy as np
 from markupsafe import Markup
 
 from sightline.record import command
@@ -32,7 +33,7 @@ from sightline.report.examples import APART, APART_NONE, APART_RULE, CASES, RULE
 from sightline.report.panels import PREDICTED, READER, RECTANGLE, TRUTH, Panel
 from sightline.report.published import published
 from sightline.report.tables import Table
-from sightline.report.view import View, decimal, higher_is_better, title
+from sightline.report.view import Number, View, decimal, higher_is_better, title
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class Tile:
     label: str
     value: str
     interval: str
+    among: str
+    """Of how many maps and patients."""
     note: str
     kind: str
 
@@ -148,21 +151,23 @@ def tiles(view: View) -> list[Tile]:
     """The headline numbers: overlap of model, human and control, pointing, accuracy."""
     if not view.metrics:
         return []
-    made = [_tile(view, source, view.metrics[0]) for source in (view.best, view.reader, view.control) if source]
+    made = [_of(view, source, view.metrics[0]) for source in (view.best, view.reader, view.control) if source]
     if view.best and len(view.shown) > 1:
-        made.append(_tile(view, view.best, view.shown[1]))
-    auroc = text.average_auroc(view, view.best.rsplit("/", 1)[0]) if view.best else None
-    if auroc is not None:
-        made.append(
-            Tile("AUROC", decimal(auroc), "average over findings", (view.best or "").rsplit("/", 1)[0], "model")
-        )
+        made.append(_of(view, view.best, view.shown[1]))
+    model = (view.best or "").rsplit("/", 1)[0]
+    auroc = text.average_auroc(view, model)
+    if auroc is not None and not np.isnan(auroc.low):
+        made.append(_tile("AUROC, mean of findings", auroc, "label", model, "model"))
     return made
 
 
-def _tile(view: View, source: str, metric: str) -> Tile:
-    number = view.number(source, metric)
-    interval = number.text().partition(" ")[2]
-    return Tile(title(metric), decimal(number.mean), interval, view.label(source), view.kind(source))
+def _of(view: View, source: str, metric: str) -> Tile:
+    return _tile(title(metric), view.number(source, metric), "map", view.label(source), view.kind(source))
+
+
+def _tile(label: str, number: Number, noun: str, note: str, kind: str) -> Tile:
+    interval = number.text().partition(" ")[2] or "no interval"
+    return Tile(label, decimal(number.mean), interval, text.among([number], noun), note, kind)
 
 
 def sections(
@@ -345,9 +350,10 @@ def _methods(view: View) -> list[Block]:
     data = info.get("dataset", {})
     paragraphs = [
         "Intervals are 95 % bootstrap intervals, pointwise: nothing is adjusted for the number of findings or sources. "
-        f"The source called best is the best by {title(view.metrics[0]) if view.metrics else 'score'} on these same "
-        "radiographs, which flatters it a little. Averages give every finding the same weight. Where all cases score "
-        "alike there is nothing to resample and an interval shrinks to a point: of few cases it says that no other "
+        f"The source called best ({text.ASIDE}) is the best by "
+        f"{title(view.metrics[0]) if view.metrics else 'score'} on these same radiographs, which flatters it a little. "
+        "Averages give every finding the same weight. Where all cases score alike there is nothing to resample and an "
+        "interval shrinks to a point: of few cases it says that no other "
         "outcome was seen, not that none can be.",
     ]
     if view.simulated:

@@ -13,7 +13,8 @@ from sightline.report import draw
 from sightline.report.draw import INK, MODELS, MUTED, RULE, SMALL, TEXT, WIDTH, Plot, Series
 from sightline.report.published import published
 from sightline.report.tables import Table
-from sightline.report.view import Number, View, decimal, title
+from sightline.report.text import noted
+from sightline.report.view import AVERAGE, Number, View, decimal, title
 
 LEARN = {"all": "Fine-tuning", "head": "Linear evaluation", "layers": "Fine-tuning, slower below"}
 WORDS = "words"
@@ -54,7 +55,7 @@ def _accuracy(view: View) -> Iterator[str]:
         if extra is not None:
             told = "helps more" if extra["low"] > 0 else "helps less" if extra["high"] < 0 else "is not told apart"
             text += f"; with few labels it {told} ({_gap(extra)})"
-        yield text + "."
+        yield f"{text}{noted((a.number for a in view.aurocs if a.finding != AVERAGE), 'film')}."
 
 
 def _gap(row: Mapping[Hashable, Any]) -> str:
@@ -80,7 +81,7 @@ def _maps(view: View) -> Iterator[str]:
         if some:
             name, number = (max if some is better else min)(some, key=lambda row: row[1].mean)
             text += f"; {word} for {name} ({_signed(number)})"
-    yield text + "."
+    yield f"{text}{noted(number for _, number in rows)}."
 
 
 def _signed(n: Number) -> str:

@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 
 from sightline.report.tables import Table
-from sightline.report.text import counted
+from sightline.report.text import among, average_auroc, counted, noted
 from sightline.report.view import AVERAGE, Number, View, decimal, title
 from sightline.sheets import QUESTIONS
 from sightline.stats.froc import OVER
+from sightline.stats.margin import CHANCE
 from sightline.stats.robustness import RANDOM
 from sightline.stats.utility import PRIOR, holm
 
@@ -72,13 +73,14 @@ def _localized(view: View) -> Iterator[str]:
             f"The element's own map reaches an {title(METRIC).lower()} of {mine.text()}: better than {len(better)} of "
             f"{len(gaps)} post-hoc maps of the backbone with and without it, worse than "
             f"{len(told_apart) - len(better)} (p below {LEVEL:g} after Holm's correction over all {len(gaps)}); the "
-            f"best of them is {view.label(best)} (own map less it {gaps[best].text()})."
+            f"best of them is {view.label(best)} (own map less it {gaps[best].text()}; "
+            f"{among([mine, *gaps.values()])})."
         )
     for s in (PRIOR, *(s for s in ordered(view) if s.startswith("localizer/"))):
         gap = view.difference(own(view), s, METRIC)
         if gap.defined:
             told = "above" if gap.low > 0 else "below" if gap.high < 0 else "not told apart from"
-            yield f"It is {told} {view.label(s).replace('control: ', 'the ')}: {gap.text()}."
+            yield f"It is {told} {view.label(s).replace('control: ', 'the ')}: {gap.text()}{noted([gap])}."
 
 
 def _told_apart(view: View, sources: Sequence[str]) -> list[str]:
@@ -102,7 +104,8 @@ def _floor(view: View) -> Iterator[str]:
         where = "under" if gaps[best].high < 0 else "no higher than"
         yield (
             f"None of the {counted(len(gaps), 'network')} trained on marks is shown to find them better than the "
-            f"average of other patients' marks (the best, {view.label(best)}, less it {gaps[best].text()}): the "
+            f"average of other patients' marks (the best, {view.label(best)}, less it {gaps[best].text()}; "
+            f"{among([gaps[best]])}): the "
             f"ceiling lies {where} the floor, so how far a map is from it says little."
         )
 
@@ -112,18 +115,33 @@ def _accurate(view: View) -> Iterator[str]:
     rows = table[table["finding"] == AVERAGE] if len(table) and (table["finding"] == AVERAGE).any() else table
     first = float("nan")
     for row in rows.to_dict("records"):
-        gap = Number(row["mean"], row["low"], row["high"], 0, 0).text(3)
+        number = _number(row, "mean", "low", "high")
+        gap = f"{number.text(3)}; {among([number], 'label')}"
         if row["model"] != view.info["element"]:
             yield (f"The same network trained with another seed ({row['model']}) less the one without: {gap} "
                    f"({row['verdict']}); the seed alone moves the difference by {abs(row['mean'] - first):.3f}, which "
                    "no interval over patients holds.")  # fmt: skip
             continue
         first = row["mean"]
+        if str(row["verdict"]).startswith("not estimable"):
+            yield _nothing_to_lose(view, row, gap)
+            continue
         verdict = {"superior": "better than", "non-inferior": "no worse than", "inferior": "worse than"}.get(
             row["verdict"], "not shown to be as good as"
         )
-        yield (f"By AUROC this training of the element is {verdict} the network without ({gap}, margin "
+        yield (f"By AUROC this training of the element is {verdict} the network without ({gap}; margin "
                f"{row['margin']:g}; {row['verdict']}).")  # fmt: skip
+
+
+def _nothing_to_lose(view: View, row: Mapping[Hashable, Any], gap: str) -> str:
+    """Why no verdict on accuracy could be reached, with the network's own figures."""
+    without = average_auroc(view, row["versus"])
+    if row["verdict"] != CHANCE or without is None:
+        return f"No statement about accuracy is possible: without an interval there is no verdict (difference {gap})."
+    return (
+        f"No statement about accuracy is possible: the network without the element is not above chance (AUROC "
+        f"{without.text(3)}, chance 0.5), so it has nothing to lose (with the element less without: {gap})."
+    )
 
 
 def _crossing(view: View) -> Iterator[str]:
@@ -170,7 +188,8 @@ def _decides(view: View) -> Iterator[str]:
         if not str(row["method"]).endswith("own") or row["measure"] not in names:
             continue
         what, measure = names[str(row["measure"])], row["measure"]
-        gap = _number(row, "gap", "gap_low", "gap_high").text(3)
+        number = _number(row, "gap", "gap_low", "gap_high")
+        gap = f"{number.text(3)}; {among([number])}" if number.n else number.text(3)
         beside = _number(row, "random", "random_low", "random_high").text(3)
         if row.get("beside_random") == "fails":
             yield (f"Whether what the map points at is {what} for the decision is not interpretable: random places do "

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from sightline.report.view import AVERAGE, View, higher_is_better, title
+from sightline.core import NAN
+from sightline.report.view import AVERAGE, Number, View, higher_is_better, title
 
 _POOR_AUROC, _MANY_FAILED, _MOST_NOTES, _FEW_PATIENTS = 0.7, 0.1, 5, 10
 
@@ -60,12 +61,11 @@ def verdict(view: View) -> list[str]:
     metric = view.metrics[0]
     if view.best is None:
         return _without_model(view, metric)
-    best = view.label(view.best)
-    sentences = [_level(view, view.best, best, metric)]
+    sentences = [_level(view, view.best, metric)]
     if len(view.shown) > 1:
         sentences.append(_pointing(view, view.best, view.shown[1]))
     if view.control:
-        sentences.append(_against(view, view.best, view.control, metric))
+        sentences += [_against(view, view.best, view.control, metric), _beaten(view, view.best, view.control, metric)]
     if view.reader:
         sentences.append(_against(view, view.best, view.reader, metric))
     sentences.append(_range(view, view.best, metric))
@@ -76,8 +76,9 @@ def _without_model(view: View, metric: str) -> list[str]:
     if not view.sources:
         return ["No map could be scored."]
     shown = [s for s in (view.reader, view.control) if s]
-    levels = "; ".join(f"{view.label(s)} {view.number(s, metric).text()}" for s in shown)
-    return [f"This run holds no maps of a trained model. {title(metric)} over {_count(view)}: {levels or 'undefined'}."]
+    levels = "; ".join(f"{view.label(s)} {view.number(s, metric).text()}" for s in shown) or "undefined"
+    counts = noted(view.number(s, metric) for s in shown)
+    return [f"This run holds no maps of a trained model. {title(metric)} over {_count(view)}: {levels}{counts}."]
 
 
 def counted(n: int, noun: str) -> str:
@@ -85,18 +86,56 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
+def among(some: Iterable[Number], noun: str = "map") -> str:
+    """Of how many maps and patients some numbers tell; a range where they differ, '' where nobody counted.
+
+    >>> among([Number(0.3, 0.2, 0.4, 12, 9), Number(0.5, 0.4, 0.6, 1, 1)])
+    'n = 1 to 12 maps of 1 to 9 patients'
+    """
+    counts = [(x.n, x.patients) for x in some if x.n]
+    if not counts:
+        return ""
+    n, patients = ((min(column), max(column)) for column in zip(*counts, strict=True))
+    return f"n = {_span(*n, noun)}" + (f" of {_span(*patients, 'patient')}" if patients[1] else "")
+
+
+def _span(least: int, most: int, noun: str) -> str:
+    return counted(most, noun) if least == most else f"{least:,} to {counted(most, noun)}"
+
+
+def noted(some: Iterable[Number], noun: str = "map") -> str:
+    """`among` in parentheses, for the end of a sentence."""
+    told = among(some, noun)
+    return f" ({told})" if told else ""
+
+
 def _count(view: View) -> str:
     n = len(view.findings)
     return f"{n} findings" if n != 1 else view.findings[0]
 
 
-def _level(view: View, source: str, label: str, metric: str) -> str:
-    text = f"{label} reaches {_a(title(metric))} of {view.number(source, metric).text()}"
+ASIDE = "of the saliency methods; controls and readers aside"
+"""What the best source is the best of."""
+
+
+def _chosen(view: View, source: str) -> str:
+    """Who is spoken of, and among how many it was chosen."""
+    asked = view.of_kind("model")
+    if len(asked) == 1:
+        return view.label(source)
+    several = len({s.rpartition("/")[0] for s in asked}) > 1
+    what = "pairs of saliency method and network" if several else "saliency methods"
+    return f"Best of {len(asked)} {what} (controls and readers aside), {view.label(source)}"
+
+
+def _level(view: View, source: str, metric: str) -> str:
+    number = view.number(source, metric)
+    text = f"{_chosen(view, source)} reaches {_a(title(metric))} of {number.text()}"
     text += f", averaged over {_count(view)}" if len(view.findings) > 1 else f" for {_count(view)}"
-    others = [s for s in (view.reader, view.control) if s and view.number(s, metric).defined]
+    others = {s: n for s in (view.reader, view.control) if s and (n := view.number(s, metric)).defined}
     if others:
-        text += ", against " + " and ".join(f"{view.number(s, metric).text()} for {_the(view, s)}" for s in others)
-    return text + "."
+        text += ", against " + " and ".join(f"{n.text()} for {_the(view, s)}" for s, n in others.items())
+    return f"{text}{noted([number, *others.values()])}."
 
 
 def _pointing(view: View, source: str, metric: str) -> str:
@@ -104,26 +143,37 @@ def _pointing(view: View, source: str, metric: str) -> str:
     if not number.defined:
         return ""
     answers = [view.answering(s, metric) for s in (view.reader, view.control) if s]
-    others = [f"{_the(view, s)} {view.number(s, metric).text()}" for s in answers if view.number(s, metric).defined]
-    beside = f" ({'; '.join(others)})" if others else ""
-    if metric == "hit":
-        return f"The map's highest point falls inside the mark at a rate of {number.text()}{beside}."
-    return f"Its {title(metric)} is {number.text()}{beside}."
+    others = {s: n for s in answers if (n := view.number(s, metric)).defined}
+    text = (
+        "The map's highest point falls inside the mark at a rate of" if metric == "hit" else f"Its {title(metric)} is"
+    )
+    beside = "; ".join([*(f"{_the(view, s)} {n.text()}" for s, n in others.items()), among([number, *others.values()])])
+    return f"{text} {number.text()} ({beside})."
 
 
 def _against(view: View, source: str, other: str, metric: str) -> str:
     who = _the(view, other)
     v = versus(view, source, other, metric)
-    if not v.total or np.isnan(view.difference(source, other, metric).low):
-        number = view.difference(source, other, metric)
-        return f"Its paired difference to {who} is {number.text()}." if number.defined else ""
+    number = view.difference(source, other, metric)
+    if not v.total or np.isnan(number.low):
+        return f"Its paired difference to {who} is {number.text()}{noted([number])}." if number.defined else ""
     groups = [(v.better, "clearly better than"), (v.worse, "clearly worse than"), (v.undecided, "not told apart from")]
     there = [(found, words) for found, words in groups if found]
     (found, words), rest = there[0], there[1:]
-    all_of = f"{_all(v.total)} findings" if len(found) == v.total else f"{len(found)} of {v.total} findings"
-    text = f"By {title(metric)} it is {words} {who} on {all_of}"
+    some = f"{len(found)} of {v.total} findings{_names(found)}"
+    every = found[0] if v.total == 1 else f"{_all(v.total)} findings"
+    text = f"By {title(metric)} it is {words} {who} on {every if len(found) == v.total else some}"
     parts = [f"{words.rsplit(' ', 1)[0]} on {len(names)}{_names(names)}" for names, words in rest]
-    return f"{_join([text, *parts])}."
+    told = "" if v.total == 1 else "on average "
+    return f"{_join([text, *parts])}; the paired difference is {told}{number.text()}{noted([number])}."
+
+
+def _beaten(view: View, source: str, strongest: str, metric: str) -> str:
+    """Which other controls are clearly better as well."""
+    gaps = {c: view.difference(source, c, metric) for c in view.of_kind("control") if c != strongest}
+    above = {c: n for c, n in gaps.items() if _side(n.low, n.high, higher_is_better(metric)) < 0}
+    told = [f"{_the(view, c)} ({n.text()})" for c, n in above.items()]
+    return f"It is on average clearly worse than {_join(told)}, too{noted(above.values())}." if told else ""
 
 
 def _range(view: View, source: str, metric: str) -> str:
@@ -133,7 +183,8 @@ def _range(view: View, source: str, metric: str) -> str:
         return ""
     ordered = sorted(numbers, key=lambda fn: (-fn[1].mean if higher_is_better(metric) else fn[1].mean, fn[0]))
     (first, best), (last, worst) = ordered[0], ordered[-1]
-    return f"It does best on {first} ({best.text()}) and worst on {last} ({worst.text()})."
+    counts = noted([best, worst])
+    return f"It does best on {first}, {best.text()}, and worst on {last}, {worst.text()}{counts}."
 
 
 def warnings(view: View) -> list[Caution]:
@@ -182,7 +233,7 @@ def _too_few(view: View) -> list[Caution]:
 
 
 def _no_better_than_control(view: View) -> list[Caution]:
-    if view.best is None or view.control is None:
+    if view.best is None or view.control is None or view.info.get("study") == "trust":  # there it is a verdict
         return []
     metric = view.metrics[0]
     number = view.difference(view.best, view.control, metric)
@@ -192,17 +243,17 @@ def _no_better_than_control(view: View) -> list[Caution]:
     better, unclear = ("A control locates the findings better", "These maps are not shown to locate the findings")
     if view.info.get("study") == "gaze":
         better, unclear = ("A control agrees better with gaze", "These maps are not shown to agree with gaze")
-    mean = average_auroc(view, view.best.rsplit("/", 1)[0])
-    accurate = "" if mean is None or mean < 0.8 else (
-        f" The model itself is accurate (average AUROC {mean:.2f}): either it decides by something other than the "
-        "findings, a shortcut, or the method does not show what it decides by."
+    auroc = average_auroc(view, view.best.rsplit("/", 1)[0])
+    accurate = "" if auroc is None or auroc.mean < 0.8 else (
+        f" The model itself is accurate (average AUROC {auroc.text()}; {among([auroc], 'label')}): either it decides "
+        "by something other than the findings, a shortcut, or the method does not show what it decides by."
     )  # fmt: skip
     return [
         Caution(
             better if side else unclear,
             f"The best of these maps, {view.label(view.best)}, is {'worse' if side else 'not clearly better'} than "
             f"{_the(view, view.control)}, which never looks at what the model learned: "
-            f"difference in {title(metric)} {number.text()}.{accurate}",
+            f"difference in {title(metric)} {number.text()}{noted([number])}.{accurate}",
         )
     ]
 
@@ -210,12 +261,12 @@ def _no_better_than_control(view: View) -> list[Caution]:
 def _inaccurate(view: View) -> list[Caution]:
     found = []
     for model in dict.fromkeys(a.model for a in view.aurocs):
-        mean = average_auroc(view, model)
-        if model in view.untrained or mean is None or mean >= _POOR_AUROC:
+        auroc = average_auroc(view, model)
+        if model in view.untrained or auroc is None or auroc.mean >= _POOR_AUROC:
             continue
         rows = [a for a in view.aurocs if a.model == model and a.finding != AVERAGE and a.number.defined]
         chance = [a.finding for a in rows if not a.number.low > 0.5]
-        text = f"Its average AUROC is {mean:.2f}."
+        text = f"Its average AUROC is {auroc.text()}{noted([auroc], 'label')}."
         if chance:
             text += f" On {len(chance)} of {len(rows)} findings it cannot be told from chance{_names(chance)}."
         text += " Maps of a model that does not recognize a finding cannot be expected to locate it."
@@ -231,11 +282,13 @@ def _inaccurate(view: View) -> list[Caution]:
     return [Caution(f"{len(found)} networks are not accurate", said)]
 
 
-def average_auroc(view: View, model: str) -> float | None:
-    """Unweighted mean over findings, as the table has it or else of its rows; None where there is none."""
+def average_auroc(view: View, model: str) -> Number | None:
+    """Unweighted mean over findings; without an interval in runs whose tables have none; None where there is none."""
     rows = [a for a in view.aurocs if a.model == model and a.number.defined]
-    means = [a.number.mean for a in rows if a.finding == AVERAGE] or [a.number.mean for a in rows]
-    return sum(means) / len(means) if means else None
+    whole = [a.number for a in rows if a.finding == AVERAGE or len(rows) == 1]
+    if whole or not rows:
+        return whole[0] if whole else None
+    return Number(sum(a.number.mean for a in rows) / len(rows), NAN, NAN, 0, 0)
 
 
 def _tuned_here(view: View) -> list[Caution]:
@@ -290,7 +343,7 @@ def _failed(view: View) -> list[Caution]:
     parts = [f"{label}: {', '.join(said)}" for label, said in counts.items()]
     return [
         Caution(
-            f"{failed:,} of {total:,} maps of models failed",
+            f"{failed:,} of {counted(total, 'map')} of models failed",
             f"{_fate(view)} {'; '.join(parts)}.",
             grave=failed > _MANY_FAILED * total,
         )
@@ -319,7 +372,7 @@ def _names(findings: Sequence[str], most: int = 4) -> str:
 
 
 def _all(n: int) -> str:
-    return {1: "the one", 2: "both"}.get(n, f"all {n}")
+    return "both" if n == 2 else f"all {n}"
 
 
 def _join(parts: Sequence[str]) -> str:

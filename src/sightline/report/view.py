@@ -203,9 +203,7 @@ class View:
     @cached_property
     def sources(self) -> tuple[str, ...]:
         """Every source, best first by the first metric."""
-        if not self.metrics:
-            return ()
-        there = [s for s in dict.fromkeys(self.estimates["source"]) if self.asked(s)]
+        there = [s for s in dict.fromkeys(self.estimates["source"]) if self.metrics and self.asked(s)]
         return tuple(sorted(there, key=lambda s: (-self._goodness(s), s)))
 
     def asked(self, source: str) -> bool:
@@ -249,7 +247,11 @@ class View:
     @property
     def control(self) -> str | None:
         """The strongest control."""
-        return next(iter(self.of_kind("control")), None)
+        return self.control_for(self.metrics[0]) if self.metrics else None
+
+    def control_for(self, metric: str) -> str | None:
+        """The strongest control by one metric."""
+        return self._first("control", metric)
 
     @property
     def reader(self) -> str | None:
@@ -258,9 +260,12 @@ class View:
 
     def reader_for(self, metric: str) -> str | None:
         """The best reader by one metric: those who drew contours do not point, those who pointed drew none."""
-        readers = [s for s in self.sources if self.kind(s) == "reader" and self.number(s, metric).defined]
+        return self._first("reader", metric)
+
+    def _first(self, kind: str, metric: str) -> str | None:
+        there = [s for s in self.sources if self.kind(s) == kind and self.number(s, metric).defined]
         sign = -1 if higher_is_better(metric) else 1
-        return min(readers, key=lambda s: sign * self.number(s, metric).mean, default=None)
+        return min(there, key=lambda s: sign * self.number(s, metric).mean, default=None)
 
     def answering(self, source: str, metric: str) -> str:
         """The source itself, or for a reader the one who answers this metric."""
