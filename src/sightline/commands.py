@@ -107,7 +107,7 @@ def score_maps(
     run = Run.start(out, "score", options)
     with run.lock():
         run = describe(
-            run, opened, records, maps=folder, title=f"Maps of {maps.name}", problems=folder.problems, findings=wanted,
+            run, opened, records, maps=folder, title=f"Maps made elsewhere: {maps.resolve().name}", problems=folder.problems, findings=wanted,
             tuned=tuned_on(opened, thresholds, cutoffs),
         )  # fmt: skip
         blind = Controls(replace(opened, findings=wanted), controls, seed)

@@ -14,8 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sightline.report import trust
+from sightline.report.tables import Table as Cells
 from sightline.report.text import counted
-from sightline.report.view import AVERAGE, title
+from sightline.report.view import AVERAGE, View, title
 from sightline.store import STATUSES, Run
 
 _MOST, _REASONS = 4, 5
@@ -36,6 +38,9 @@ def show(run: Path) -> None:
         Run folder.
     """
     opened, console = Run.open(run), Console(width=None if sys.stdout.isatty() else _PIPE)
+    judged = trust.summary(View.of(opened)) if opened.info["study"] == "trust" else None
+    if judged:
+        console.print(_printed(judged))
     estimates = opened.table("estimates")
     average = estimates[estimates["finding"] == AVERAGE]
     asked = list(dict.fromkeys(average["metric"]))
@@ -51,6 +56,16 @@ def show(run: Path) -> None:
         console.print(escape(line), soft_wrap=True)
     console.print(escape(f"report: {opened.path / 'report.html'}"), soft_wrap=True)
     console.print(escape(f"look:   {_program()} view {shlex.quote(str(opened.path))}"), soft_wrap=True)
+
+
+def _printed(cells: Cells) -> Table:
+    """A table of the report for the terminal."""
+    table = Table(title=escape(cells.caption), show_lines=True)
+    for name, right in zip(cells.head, cells.right, strict=True):
+        table.add_column(escape(name), justify="right" if right else "left", overflow="fold")
+    for row in cells.rows:
+        table.add_row(*map(escape, row))
+    return table
 
 
 def _tables(rows: pd.DataFrame, metrics: Sequence[str], width: int) -> Iterator[Table]:

@@ -9,7 +9,10 @@ import pandas as pd
 import pytest
 
 from sightline.report import report, trust, trust_figures
+from sightline.report.page import tiles
+from sightline.report.text import warnings
 from sightline.report.view import View
+from sightline.showing import show
 from sightline.stats.trust import levels, verdicts
 from sightline.store import Run
 
@@ -52,14 +55,17 @@ def run(make_run: Callable[..., Run]) -> Run:
 
 def test_sentences_follow_the_verdicts(run: Run) -> None:
     said = trust.said(View.of(run))
-    assert said[0] == "Change with what the network forgets: Grad-CAM."
+    assert said[0] == (
+        "Repeatable: 2 of 2 methods; sensitive to the weights: 1 of 2 methods (n = 20 maps of 20 patients)."
+    )
     assert said[1] == "Come back when the network is trained again: Grad-CAM, Gradient."
-    assert said[2] == "The test can tell: maps whose answer is known (edges, noise) get it."
-    assert len(said) == 3  # gradient is undecided: nothing is said
+    assert said[2] == "Change with what the network forgets: Grad-CAM."
+    assert said[3] == "The test can tell: maps whose answer is known (edges, noise) get it."
+    assert len(said) == 4  # gradient is undecided: nothing is said
     table = run.table("verdicts")
     other = table[(table["criterion"] == "repeatability") & (table["method"] == "gradient")]
     run.write_table("verdicts", pd.concat([table, other.assign(versus="again-2", verdict="undecided")]))
-    assert trust.said(View.of(run))[1] == "Come back when the network is trained again: Grad-CAM."  # all or none
+    assert "Come back when the network is trained again: Grad-CAM." in trust.said(View.of(run))  # all or none
     run.write_table("verdicts", table.assign(verdict=table["verdict"].where(table["method"] != "edges", "passes")))
     assert trust.said(View.of(run))[-1].startswith("This test cannot tell: the edge detector, which needs no network")
 
@@ -67,11 +73,27 @@ def test_sentences_follow_the_verdicts(run: Run) -> None:
 def test_the_summary_gives_difference_interval_and_verdict(run: Run) -> None:
     table = trust.summary(View.of(run))
     assert table is not None
-    assert table.head == ("Method", "Forgets with the network", "Trained again")
+    assert table.head == ("Method", "Repeatable: trained again", "Sensitive to the weights: forgets with them")
     assert table.caption.endswith("n = 20 maps of 20 patients")
-    cells = {row[0]: row[1] for row in table.rows}
+    cells = {row[0]: row[2] for row in table.rows}
     assert cells["Grad-CAM"].startswith("−0.1") and cells["Grad-CAM"].endswith("passes")
     assert cells["edges"].endswith("fails") and cells["Gradient"].endswith("undecided")
+
+
+def test_verdicts_lead_the_page_and_the_terminal(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    Run.start(run.path.parent / "trust", "trust", {})
+    for name in ("estimates", "differences", "levels", "verdicts", "status", "maps"):
+        Run.open(run.path.parent / "trust").write_table(name, run.table(name))
+    made = Run.open(run.path.parent / "trust").describe(judged="small-net")
+    shown = tiles(View.of(made))
+    assert [(t.label, t.value, t.interval) for t in shown] == [
+        ("Repeatable", "2 of 2", "methods pass"), ("Sensitive to the weights", "1 of 2", "methods pass"),
+    ]  # fmt: skip
+    assert {t.among for t in shown} == {"n = 20 maps of 20 patients"}
+    assert not [c for c in warnings(View.of(made)) if "locate" in c.title]
+    show(made.path)
+    printed = capsys.readouterr().out
+    assert printed.index("undecided") < printed.index("mean over findings") and "Repeatable" in printed
 
 
 def test_the_figure_draws_every_stage_of_every_method(run: Run) -> None:

@@ -148,7 +148,10 @@ def _subtitle(view: View) -> list[str]:
 
 
 def tiles(view: View) -> list[Tile]:
-    """The headline numbers: overlap of model, human and control, pointing, accuracy."""
+    """The headline numbers: overlap of model, human and control, pointing, accuracy; of a trust study its verdicts."""
+    if view.info.get("study") == "trust" and (answers := trust.answers(view)):
+        return [Tile(a.name, f"{a.passed} of {a.asked}", "methods pass", a.among, a.means, "model")
+                for a in answers]  # fmt: skip
     if not view.metrics:
         return []
     made = [_of(view, source, view.metrics[0]) for source in (view.best, view.reader, view.control) if source]

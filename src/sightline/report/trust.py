@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,18 +11,26 @@ import pandas as pd
 
 from sightline.report.published import published
 from sightline.report.tables import Table
+from sightline.report.text import among, counted, noted
 from sightline.report.trust_figures import shown
 from sightline.report.view import Number, View, decimal
 from sightline.stats.trust import MARGIN
 
 MEASURES = {"ssim": "SSIM", "rank": "Rank correlation", "top": "Overlap of the top 5 %"}
+QUESTIONS = {
+    "repeatability": "Repeatable",
+    "reproducibility": "Reproducible",
+    "randomization": "Sensitive to the weights",
+    "utility": "Useful",
+}
+"""Criterion -> what a method is called that passes: the four answers of the study, in their order."""
 CRITERIA = {
-    "utility": "Finds marks: less average mask",
-    "learned": "less the untrained",
-    "randomization": "Forgets with the network",
-    "label-randomization": "Trained on shuffled labels",
-    "repeatability": "Trained again",
-    "reproducibility": "Other architecture",
+    "repeatability": "Repeatable: trained again",
+    "reproducibility": "Reproducible: other architecture",
+    "randomization": "Sensitive to the weights: forgets with them",
+    "label-randomization": "Sensitive to labels: trained on shuffled ones",
+    "utility": "Useful: less average mask",
+    "learned": "Useful: less the untrained",
 }
 """Criterion -> head of its column."""
 CEILINGS = {
@@ -56,11 +65,9 @@ def ceilings(view: View) -> Table | None:
 
 
 def _judged(view: View, heads: dict[str, str], caption: str) -> Table | None:
-    table = shown(view, "verdicts", None)
+    table = _judged_rows(view)
     if table.empty:
         return None
-    table = table[table["measure"].isin(["ssim", "average-precision"])]
-    table = table[~table["method"].str.startswith("localizer/")]
     best = table[table["criterion"] == "ceiling"].groupby("method")["mean"].transform("min")
     table = table[(table["criterion"] != "ceiling") | (table["mean"] == best.reindex(table.index))]
     kinds = [k for k in heads if k in set(table["criterion"])]
@@ -76,38 +83,77 @@ def _judged(view: View, heads: dict[str, str], caption: str) -> Table | None:
 
 def _among(table: pd.DataFrame) -> str:
     """How many maps, of how many patients, the rows of a table tell of; fewer where some are flat."""
-
-    def span(column: pd.Series[int]) -> str:
-        least, most = column.min(), column.max()
-        return f"{least:,}" if least == most else f"{least:,} to {most:,}"
-
-    return f"n = {span(table['n'])} maps of {span(table['patients'])} patients"
+    return among(Number(0, 0, 0, int(n), int(p)) for n, p in zip(table["n"], table["patients"], strict=True))
 
 
 _SENTENCES = {
+    ("repeatability", "passes"): "Come back when the network is trained again: {}.",
+    ("repeatability", "fails"): "No more alike than two patients' maps when it is trained again: {}.",
+    ("reproducibility", "passes"): "Come back from another architecture: {}.",
+    ("reproducibility", "fails"): "No more alike than two patients' maps from another architecture: {}.",
     ("randomization", "fails"): "Stay more alike than two patients' maps, whatever the network forgets: {}.",
     ("randomization", "passes"): "Change with what the network forgets: {}.",
     ("label-randomization", "fails"): "More alike than chance when the labels were shuffled: {}.",
-    ("repeatability", "passes"): "Come back when the network is trained again: {}.",
-    ("repeatability", "fails"): "No more alike than two patients' maps when it is trained again: {}.",
     ("utility", "passes"): "Find marks better than the average of other patients' marks: {}.",
     ("utility", "fails"): "Find marks worse than the average of other patients' marks: {}.",
 }
 """Criterion and verdict -> what is said of the methods that got it; the rest is in the table."""
 
 
-def said(view: View) -> list[str]:
-    """What the verdicts come to: a sentence for each kind that any method got, and whether the test can tell at all."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the methods got on one question."""
+
+    name: str
+    means: str
+    passed: int
+    asked: int
+    among: str
+    """Of how many maps and patients."""
+
+
+def answers(view: View) -> list[Answer]:
+    """How many methods passed each of `QUESTIONS` that was asked; of several networks, all must say so."""
+    table, made = _asked(view), list[Answer]()
+    for criterion, name in QUESTIONS.items():
+        rows = table[table["criterion"] == criterion]
+        if len(rows):
+            methods = rows["method"].unique()
+            means = CRITERIA[criterion].partition(": ")[2]
+            made.append(Answer(name, means, len(_agreed(rows, "passes")), len(methods), _among(rows)))
+    return made
+
+
+def _agreed(rows: pd.DataFrame, outcome: str) -> list[str]:
+    """Methods whose every row has this verdict."""
+    other = set(rows[rows["verdict"] != outcome]["method"])
+    return [m for m in dict.fromkeys(rows["method"]) if m not in other]
+
+
+def _judged_rows(view: View) -> pd.DataFrame:
+    """Verdicts by the leading measures, without networks trained on marks."""
     table = shown(view, "verdicts", None)
     if table.empty:
-        return []
+        return pd.DataFrame(columns=["criterion", "method", "verdict"])
     table = table[table["measure"].isin(["ssim", "average-precision"])]
-    table = table[~table["method"].str.startswith("localizer/")]
-    asked, made = table[~table["method"].isin(_CONTROLS)], []
+    return table[~table["method"].str.startswith("localizer/")]
+
+
+def _asked(view: View) -> pd.DataFrame:
+    """The same without the methods whose answer is known."""
+    table = _judged_rows(view)
+    return table[~table["method"].isin(_CONTROLS)]
+
+
+def said(view: View) -> list[str]:
+    """What the verdicts come to: how many passed, who got which, and whether the test can tell at all."""
+    table, asked = _judged_rows(view), _asked(view)
+    if table.empty:
+        return []
+    told = "; ".join(f"{a.name.lower()}: {a.passed} of {counted(a.asked, 'method')}" for a in answers(view))
+    made = [f"{told[0].upper()}{told[1:]} ({_among(asked)})."] if told else []
     for (criterion, outcome), sentence in _SENTENCES.items():
-        rows = asked[asked["criterion"] == criterion]
-        other = set(rows[rows["verdict"] != outcome]["method"])  # of several networks, all must say so
-        if names := [view.label(m) for m in dict.fromkeys(rows["method"]) if m not in other]:
+        if names := [view.label(m) for m in _agreed(asked[asked["criterion"] == criterion], outcome)]:
             made.append(sentence.format(", ".join(names)))
     return [*made, *_below_the_ceiling(view), *_whether_it_can_tell(table)]
 
@@ -142,7 +188,7 @@ def _below_the_ceiling(view: View) -> list[str]:
     own, most = (view.number(s, "average-precision") for s in (view.best, top))
     return [
         f"Average precision of the best method, {view.label(view.best)}: {own.text()}; of a network trained on marks, "
-        f"{view.label(top).removeprefix('localizer: ')}: {most.text()}."
+        f"{view.label(top).removeprefix('localizer: ')}: {most.text()}{noted([own, most])}."
     ]
 
 
