@@ -98,7 +98,7 @@ def test_data_write_and_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     out = tmp_path / "written"
     assert main(["data", "write", "phantom:6?size=64", "--format", "chexlocalize", "--out", str(out)]) == 0
     assert main(["data", "check", f"chexlocalize:{out}?split=test"]) == 0
-    assert "radiographs of" in capsys.readouterr().out
+    assert "2 radiographs of 1 patient, " in capsys.readouterr().out
     assert main(["data", "write", "phantom:6?size=64", "--format", "chexlocalize", "--out", str(out)]) == 1
     assert str(out) in capsys.readouterr().err
 

@@ -28,6 +28,7 @@ from sightline.metrics import metrics as metric_registry
 from sightline.record import describe
 from sightline.registry import Registry
 from sightline.report import report
+from sightline.report.text import counted
 from sightline.scope import findings_to_score, told
 from sightline.showing import show
 from sightline.store import Run
@@ -107,8 +108,8 @@ def score_maps(
     run = Run.start(out, "score", options)
     with run.lock():
         run = describe(
-            run, opened, records, maps=folder, title=f"Maps made elsewhere: {maps.resolve().name}", problems=folder.problems, findings=wanted,
-            tuned=tuned_on(opened, thresholds, cutoffs),
+            run, opened, records, maps=folder, title=f"Maps made elsewhere: {maps.resolve().name}",
+            problems=folder.problems, findings=wanted, tuned=tuned_on(opened, thresholds, cutoffs),
         )  # fmt: skip
         blind = Controls(replace(opened, findings=wanted), controls, seed)
         held = Together((Answering(folder, wanted), blind, Readers(opened, wanted)))
@@ -240,8 +241,9 @@ def _grouped(problems: Sequence[Problem]) -> Iterator[str]:
 def _summary(data: Dataset, problems: Sequence[Problem]) -> str:
     patients = len({r.patient for r in data.radiographs})
     severities = [problem.severity for problem in problems]
-    counts = [f"{n} {word}{'s' * (n != 1)}" for word in ("error", "warning", "note") if (n := severities.count(word))]
+    counts = [counted(n, word) for word in ("error", "warning", "note") if (n := severities.count(word))]
     return (
-        f"{len(data.radiographs)} radiographs of {patients} patients, {len(data.findings)} findings, "
-        f"readers: {', '.join(data.readers) or 'none'}; {', '.join(counts) or 'no problem'}"
+        f"{counted(len(data.radiographs), 'radiograph')} of {counted(patients, 'patient')}, "
+        f"{counted(len(data.findings), 'finding')}, readers: {', '.join(data.readers) or 'none'}; "
+        f"{', '.join(counts) or 'no problem'}"
     )

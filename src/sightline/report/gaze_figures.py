@@ -8,6 +8,7 @@ from sightline.agreement import AVERAGE_GAZE, CENTER, FOUR, ITSELF, OTHER_GAZE
 from sightline.report import draw
 from sightline.report.draw import INK, MODELS, MUTED, SMALL, TEXT, WIDTH, Plot, Series
 from sightline.report.grid import Grid, dot, scale
+from sightline.report.text import counted
 from sightline.report.view import AVERAGE, Number, View, numbers, title
 
 _REGIONS = ("#0b6e99", "#d98c3f", "#8f3a84", "#7a9a3a")
@@ -66,8 +67,9 @@ def taught(view: View) -> Plot | None:
                      for m in rows)  # fmt: skip
     return Plot(
         "gaze", draw.write_svg(grid.figure, "gaze"), _data(data), f"{title(first)}: {said}.",
-        f"Agreement of maps with the gaze at the same film, averaged over {len(view.findings)} findings with equal "
-        f"weight, mean and 95 % interval over patients. {title(first)} is 0 for whatever is the same on every film; "
+        f"Agreement of maps with the gaze at the same film, averaged over {counted(len(view.findings), 'finding')} "
+        f"with equal weight, mean and 95 % interval over patients. {title(first)} is 0 for whatever is the same on "
+        "every film; "
         "below the line what knows no network: middle of the film, gaze at other films, another reader, and the gaze "
         "itself, which no map can pass.",
     )  # fmt: skip

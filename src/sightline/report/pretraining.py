@@ -13,7 +13,7 @@ from sightline.report import draw
 from sightline.report.draw import INK, MODELS, MUTED, RULE, SMALL, TEXT, WIDTH, Plot, Series
 from sightline.report.published import published
 from sightline.report.tables import Table
-from sightline.report.text import noted
+from sightline.report.text import among, counted
 from sightline.report.view import AVERAGE, Number, View, decimal, title
 
 LEARN = {"all": "Fine-tuning", "head": "Linear evaluation", "layers": "Fine-tuning, slower below"}
@@ -55,7 +55,8 @@ def _accuracy(view: View) -> Iterator[str]:
         if extra is not None:
             told = "helps more" if extra["low"] > 0 else "helps less" if extra["high"] < 0 else "is not told apart"
             text += f"; with few labels it {told} ({_gap(extra)})"
-        yield f"{text}{noted((a.number for a in view.aurocs if a.finding != AVERAGE), 'film')}."
+        counts = among((a.number for a in view.aurocs if a.finding != AVERAGE), "film")
+        yield "; ".join(filter(None, [text, counts])) + "."
 
 
 def _gap(row: Mapping[Hashable, Any]) -> str:
@@ -81,7 +82,7 @@ def _maps(view: View) -> Iterator[str]:
         if some:
             name, number = (max if some is better else min)(some, key=lambda row: row[1].mean)
             text += f"; {word} for {name} ({_signed(number)})"
-    yield f"{text}{noted(number for _, number in rows)}."
+    yield f"{text}; {among(number for _, number in rows)}."
 
 
 def _signed(n: Number) -> str:
@@ -166,7 +167,7 @@ def auc_table(view: View) -> Table | None:
 def _tested(view: View) -> str:
     """How many films and patients accuracy was measured on."""
     table = view.run.table("predictions", ["radiograph", "patient"])
-    return f"{table['radiograph'].nunique():,} films of {table['patient'].nunique():,} patients"
+    return f"{counted(table['radiograph'].nunique(), 'film')} of {counted(table['patient'].nunique(), 'patient')}"
 
 
 def _curve_cell(row: Mapping[Hashable, Any] | None) -> str:
@@ -215,7 +216,7 @@ def map_table(view: View) -> Table | None:
     n = view.number(next(iter(view.estimates["source"])), metrics[0])
     caption = (
         "Maps of the fine-tuned networks of the first seed, each of the finding it is scored for: mean [95 %] over "
-        f"{n.n:,} marks of {n.patients:,} patients"
+        f"{counted(n.n, 'mark')} of {counted(n.patients, 'patient')}"
     )
     return Table.of(caption, head, sorted(rows, key=lambda r: (r[0], r[1])), 3, "estimates")
 

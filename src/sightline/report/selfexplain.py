@@ -271,7 +271,7 @@ def budgets(view: View) -> Table | None:
     rows = [[f"{k:,}", by.get(("element", k), "–"), by.get(("detector", k), "–")] for k in sorted(set(table["told"]))]
     n, patients = int(table["n"].max()), int(table["patients"].max())
     caption = (
-        f"{title(METRIC)} by marked films, averaged over findings, mean [95 % interval]; {n:,} maps of "
+        f"{title(METRIC)} by marked films, averaged over findings, mean [95 % interval]; {counted(n, 'map')} of "
         f"{counted(patients, 'patient')}"
     )
     head = ["Marked films", "Element, labels and these marks", "Detector, these marks"]

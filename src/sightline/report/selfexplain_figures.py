@@ -24,6 +24,7 @@ from sightline.report.draw import (
 )
 from sightline.report.grid import Grid, dot, scale
 from sightline.report.selfexplain import METRIC, crossed, lasted, ordered, own, table_of
+from sightline.report.text import counted
 from sightline.report.view import AVERAGE, View, title
 from sightline.stats.froc import OVER, RATES
 from sightline.stats.utility import PRIOR
@@ -73,7 +74,8 @@ def ladder(view: View) -> Plot | None:
     spoken = "; ".join(f"{view.label(s)} {view.number(s, METRIC).text()}" for s in single)
     return Plot(
         "ladder", draw.write_svg(grid.figure, "ladder"), data, f"{title(METRIC)}: {spoken}.",
-        f"How well maps find marks, averaged over {len(view.findings)} findings, mean and 95 % interval over patients. "
+        f"How well maps find marks, averaged over {counted(len(view.findings), 'finding')}, mean and 95 % interval "
+        "over patients. "
         "Dashed: the element's own map, learned from image labels alone. Above the line networks that were told where, "
         "and what never saw the image; below it post-hoc maps of the backbone with the element and without.",
     )  # fmt: skip

@@ -245,8 +245,8 @@ def _no_better_than_control(view: View) -> list[Caution]:
         better, unclear = ("A control agrees better with gaze", "These maps are not shown to agree with gaze")
     auroc = average_auroc(view, view.best.rsplit("/", 1)[0])
     accurate = "" if auroc is None or auroc.mean < 0.8 else (
-        f" The model itself is accurate (average AUROC {auroc.text()}; {among([auroc], 'label')}): either it decides "
-        "by something other than the findings, a shortcut, or the method does not show what it decides by."
+        f" The model itself is accurate, average AUROC {auroc.text()}{noted([auroc], 'label')}: either it decides by "
+        "something other than the findings, a shortcut, or the method does not show what it decides by."
     )  # fmt: skip
     return [
         Caution(
