@@ -28,7 +28,7 @@ RECIPE = Recipe(epochs=9, batch=16, augmented=False)
 """Of every network that learns from labels: what is compared differs by one thing alone."""
 BUDGETS = (10, 30, 100, 300)
 """Marked films that element and detector are told by on the phantom; the last makes the localizers."""
-TOLD_EPOCHS = 14
+TOLD_EPOCHS = 10
 """Of element and detector alike; fewer for one would make it seem to need more radiographs. In twice as many either
 gains little (`benchmarks/longer.py`)."""
 
