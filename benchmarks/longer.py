@@ -1,6 +1,6 @@
 """What longer training changes in a phantom run of the self-explaining study, and whether labels choose well.
 
-    python benchmarks/longer.py RUN OUT [--epochs 18 36 54]      RUN: of `sightline selfexplain` on the phantom
+    python benchmarks/longer.py RUN OUT [--epochs 28 56] [--parts 1 2 3]    RUN: of `sightline selfexplain` on the phantom
 
 1. The network without the element is trained anew for more epochs, on the same films and by the same recipe, until its
    validation AUROC reaches the element's: are the element's better maps only those of a better classifier?
@@ -26,7 +26,7 @@ from sightline.protocol import CORRECTED
 from sightline.stats.budget import DETECTOR, ELEMENT
 from sightline.stats.tables import AVERAGE
 from sightline.store import Run
-from sightline.studies.elements import RECIPE, TOLD_EPOCHS, TRAINING, supervised, taught
+from sightline.studies.elements import PLAIN, RECIPE, SIDE, TOLD_EPOCHS, TRAINING, supervised, taught
 from sightline.studies.selfexplain import FINDINGS, PHANTOM, selfexplain
 from sightline.training.fit import fit
 from sightline.training.labels import marks_of
@@ -47,7 +47,7 @@ def matched(run: Path, out: Path, epochs: list[int]) -> None:
     plain = run / "training/plain"
     for count in epochs:
         plain = out / f"plain-{count}"
-        fit(sl.open_model("small", source.findings, seed=0), source, plain, replace(RECIPE, epochs=count),
+        fit(sl.open_model(PLAIN, source.findings, seed=0), source, plain, replace(RECIPE, epochs=count),
             Sample(split_seed=0), cache=run / "training/images", workers=os.cpu_count() or 1)  # fmt: skip
         print(f"without it, {count} epochs: {reached(plain):.3f}", flush=True)
         if reached(plain) >= reached(element):
@@ -76,7 +76,10 @@ def twice(run: Path, out: Path) -> None:
 def chosen(run: Path, out: Path, films: int = 300) -> None:
     source = sl.dataset(TRAINING)
     element = sl.open_model(str(run / "training/element/best.pt"))
-    for role, start in ((ELEMENT, supervised(element)), (DETECTOR, sl.open_model("unet", source.findings, seed=5))):
+    for role, start in (
+        (ELEMENT, supervised(element)),
+        (DETECTOR, sl.open_model(f"unet?side={SIDE}", source.findings, seed=5)),
+    ):
         home, recipe = out / f"every-{role}", replace(RECIPE, epochs=TOLD_EPOCHS, keep=TOLD_EPOCHS)
         fit(start, marks_of(source, films, 0), home, recipe, Sample(split_seed=0), cache=run / "training/images",
             workers=os.cpu_count() or 1)  # fmt: skip
@@ -95,12 +98,16 @@ def chosen(run: Path, out: Path, films: int = 300) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--epochs", type=int, nargs="+", default=[18, 36, 54])
+    parser.add_argument("--epochs", type=int, nargs="+", default=[28, 56])
+    parser.add_argument("--parts", type=int, nargs="+", default=[1, 2, 3])
     given = parser.parse_args()
     keep_freed_memory()
-    matched(given.run, given.out, given.epochs)
-    twice(given.run, given.out)
-    chosen(given.run, given.out)
+    if 1 in given.parts:
+        matched(given.run, given.out, given.epochs)
+    if 2 in given.parts:
+        twice(given.run, given.out)
+    if 3 in given.parts:
+        chosen(given.run, given.out)

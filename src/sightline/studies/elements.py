@@ -22,9 +22,11 @@ from sightline.training.fit import fit
 from sightline.training.labels import marks_of
 from sightline.training.recipe import Recipe, Sample
 
-TRAINING = "phantom:660?start=100000&size=160"
-WITH = "selfexplaining:small?kind=gate&sparsity=0.1"
-RECIPE = Recipe(epochs=9, batch=16, augmented=False)
+SIDE = 128
+TRAINING = f"phantom:660?start=100000&size={SIDE}"
+PLAIN = f"small?side={SIDE}"
+WITH = f"selfexplaining:{PLAIN}&kind=gate&sparsity=0.1"
+RECIPE = Recipe(epochs=14, batch=16, augmented=False)
 """Of every network that learns from labels: what is compared differs by one thing alone."""
 BUDGETS = (10, 30, 100, 300)
 """Marked films that element and detector are told by on the phantom; the last makes the localizers."""
@@ -203,9 +205,9 @@ def trained(folder: Path, seed: int, device: str) -> Elements:
         blank.net.to(device)
         return _made(folder, name, blank, source, replace(RECIPE, epochs=epochs, seed=seed + number), seed)
 
-    plain, element = made("plain", "small"), made("element", WITH)
+    plain, element = made("plain", PLAIN), made("element", WITH)
     again, other = made("again-1", WITH, 1), made("other-1", f"{WITH}&width=12", 2)
-    retinanet = made("retinanet", "retinanet", 3, epochs=6)
+    retinanet = made("retinanet", f"retinanet?side={SIDE}", 3, epochs=10)
     *fewer, marked, unet = taught(folder, element, source, seed)
     marked = replace(marked, model=replace(marked.model, name="supervised"))
     unet = replace(unet, model=replace(unet.model, name="unet"))
@@ -222,7 +224,7 @@ def taught(folder: Path, element: Model, source: Dataset, seed: int, epochs: int
     for films in (0, *BUDGETS):
         starts = [(ELEMENT, supervised(element), 2)]
         if films:
-            starts.append((DETECTOR, open_model("unet", element.findings, seed=seed + 5), 5))
+            starts.append((DETECTOR, open_model(f"unet?side={SIDE}", element.findings, seed=seed + 5), 5))
         for role, start, number in starts:
             name = f"{role}-{films}"
             start.net.to(element.device)
