@@ -1,6 +1,6 @@
 """What longer training changes in a phantom run of the self-explaining study, and whether labels choose well.
 
-    python benchmarks/longer.py RUN OUT [--epochs 28 56] [--parts 1 2 3]    RUN: of `sightline selfexplain` on the phantom
+    python benchmarks/longer.py RUN OUT [--epochs 28 56] [--parts 1 2 3]    RUN: of `sightline selfexplain`, phantom
 
 1. The network without the element is trained anew for more epochs, on the same films and by the same recipe, until its
    validation AUROC reaches the element's: are the element's better maps only those of a better classifier?

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sightline.report.selfexplain import said
+from sightline.report.selfexplain import lasted, said
 from sightline.report.view import View
 from sightline.stats.margin import CHANCE
 from sightline.store import Run
@@ -74,7 +74,7 @@ def test_a_crossing_tells_how_long_its_networks_learned(tmp_path: Path, model: s
     lengths = {"detector-10": {"epochs": 7.0, "best": best}, "element-10": {"epochs": 7.0, "best": 2}}
     run = Run.open(tmp_path / "run").describe(element="element", lengths=lengths)
     run.write_table("estimates", pd.DataFrame([{"source": OWN, "mean": 0.2, "low": 0.1, "high": 0.3, **HEAD}]))
-    text = " ".join(said(View.of(run)))
+    text = " ".join(lasted(View.of(run)))
     count = int(best > 0.75 * 7)
     assert (f"learned for 7 epochs, and {count} of 2 were best in the last quarter" in text) == there
 

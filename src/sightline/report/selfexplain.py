@@ -56,8 +56,9 @@ def said(view: View) -> list[str]:
     """What the tables come to, or nothing for another study."""
     if not own(view) or not view.metrics:
         return []
-    told = (_localized, _floor, _accurate, _crossing, lasted, _decides, _collapsed)
-    return [sentence for tell in told for sentence in tell(view)] + [RECONSTRUCTION]
+    told = (_localized, _beside, _floor, _accurate, _crossing, _decides, _collapsed)
+    paragraphs = (" ".join(tell(view)) for tell in told)
+    return [*filter(None, paragraphs), RECONSTRUCTION]
 
 
 def _localized(view: View) -> Iterator[str]:
@@ -76,11 +77,19 @@ def _localized(view: View) -> Iterator[str]:
             f"best of them is {view.label(best)} (own map less it {gaps[best].text()}; "
             f"{among([mine, *gaps.values()])})."
         )
-    for s in (PRIOR, *(s for s in ordered(view) if s.startswith("localizer/"))):
-        gap = view.difference(own(view), s, METRIC)
-        if gap.defined:
-            told = "above" if gap.low > 0 else "below" if gap.high < 0 else "not told apart from"
-            yield f"It is {told} {view.label(s).replace('control: ', 'the ')}: {gap.text()}{noted([gap])}."
+
+
+def _beside(view: View) -> Iterator[str]:
+    """The own map and what knew of marks: the average mask, and networks told by them."""
+    some = (PRIOR, *(s for s in ordered(view) if s.startswith("localizer/")))
+    gaps = {s: n for s in some if (n := view.difference(own(view), s, METRIC)).defined}
+    told = dict[str, list[str]]()
+    for s, n in gaps.items():
+        words = "above" if n.low > 0 else "below" if n.high < 0 else "not told apart from"
+        told.setdefault(words, []).append(f"{view.label(s).replace('control: ', 'the ')} ({n.text()})")
+    groups = [f"{words} {', '.join(ones)}" for words, ones in told.items()]
+    if groups:
+        yield f"By {title(METRIC).lower()} it is {'; '.join(groups)}{noted(gaps.values())}."
 
 
 def _told_apart(view: View, sources: Sequence[str]) -> list[str]:
@@ -148,6 +157,7 @@ def _crossing(view: View) -> Iterator[str]:
     told = crossed(view.info.get("crossing") or {})
     if told:
         yield told
+        yield from lasted(view)
 
 
 def crossed(crossing: Mapping[str, Any]) -> str:
@@ -204,8 +214,8 @@ def _decides(view: View) -> Iterator[str]:
 
 def _collapsed(view: View) -> Iterator[str]:
     found = view.info.get("collapsed", {})
-    for name, why in found.items():
-        yield f"Maps of {name} collapsed: {why}. They say nothing of where."
+    if found:
+        yield f"Maps that say nothing of where: {'; '.join(f'{name}, {why}' for name, why in found.items())}."
 
 
 def localization(view: View) -> Table | None:
