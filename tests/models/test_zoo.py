@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -91,6 +92,33 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
         open_model(f"torchvision:resnet18?side=64&checkpoint={tmp_path / 'a.pt'}", FINDINGS)
     with pytest.raises(DataError, match="say what network it belongs to"):
         open_model(str(tmp_path / "a.pt"))
+
+
+@pytest.mark.parametrize(("options", "mean", "std"), [
+    ("mean=0.5&std=0.25", (0.5,) * 3, (0.25,) * 3), ("mean=0.4|0.5|0.6", (0.4, 0.5, 0.6), None),
+])  # fmt: skip
+def test_normalization_is_an_option_of_every_entry(
+    options: str, mean: tuple[float, ...], std: tuple[float, ...] | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "r.pth"
+    torch.save(torchvision.models.resnet18(num_classes=1).state_dict(), path)
+    model = open_model(f"torchvision:resnet18?side=64&checkpoint={path}&{options}", ["Edema"])
+    plain = open_model(f"torchvision:resnet18?side=64&checkpoint={path}", ["Edema"])
+    assert model.mean == mean and model.std == (std or plain.std)
+    assert model.assumed == ("resize",) if std else ("resize", "std")
+    gray = torch.full((1, 64, 64), 0.7)
+    assert torch.allclose(model.normalize(gray)[0, :, 0, 0], (0.7 - torch.tensor(mean)) / torch.tensor(model.std))
+    small = open_model("selfexplaining:small?side=64&kind=gate&mean=0.1", ["Edema"])
+    assert small.mean == (0.1,) and small.std == (0.25,)
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ("mean=half", "mean=half; allowed: a number, or one per channel"), ("mean=0.1|0.2", "2 values for 1 channels"),
+    ("std=0", "deviations above 0"), ("mean=nan", "finite means"),
+])  # fmt: skip
+def test_a_normalization_that_is_none_is_refused(options: str, said: str) -> None:
+    with pytest.raises(SightlineError, match=re.escape(said)):
+        open_model(f"small?side=64&{options}", ["Edema"])
 
 
 def test_plain_weights_of_fourteen_outputs_get_no_names_by_themselves(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def caveats(m: Model | Ensemble) -> list[str]:
         given = "; ".join(text for name, text in told.items() if name not in m.assumed)
         said.append(
             f"the checkpoint of {m.name} holds weights alone. As you said: {given}. Assumed: {assumed}. Where it was "
-            "trained otherwise, give side= and resize=, or wrap the network by a function of your own, my_model:make"
+            "trained otherwise, say so (side=, resize=, mean=, std=), or wrap it in a function of yours, my_model:make"
         )
     return said
 

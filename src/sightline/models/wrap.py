@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -183,9 +184,21 @@ def wrap(
         arch=arch,
         training=training,
     )
-    if min(model.std) <= 0:
-        raise SightlineError(f"std must be positive; got {model.std}")
-    return _probed(model)
+    return _probed(normalized(model))
+
+
+def normalized(
+    model: Model, mean: float | Sequence[float] | None = None, std: float | Sequence[float] | None = None
+) -> Model:
+    """The model with another mean or deviation of its images; see `wrap`. Errors: `SightlineError`."""
+    made = replace(
+        model,
+        mean=_per_channel("mean", mean, model.channels, model.mean),
+        std=_per_channel("std", std, model.channels, model.std),
+    )
+    if not all(map(math.isfinite, (*made.mean, *made.std))) or min(made.std) <= 0:
+        raise SightlineError(f"mean={made.mean}, std={made.std}; allowed: finite means, and deviations above 0")
+    return made
 
 
 def _per_channel(
@@ -193,7 +206,8 @@ def _per_channel(
 ) -> tuple[float, ...]:
     if given is None:
         return default
-    values = (float(given),) * channels if isinstance(given, (int, float)) else tuple(map(float, given))
+    values = (given,) if isinstance(given, (int, float)) else tuple(given)
+    values = tuple(map(float, values)) * (channels if len(values) == 1 else 1)
     if len(values) != channels:
         raise SightlineError(f"{what} has {len(values)} values for {channels} channels; give one, or one per channel")
     return values

@@ -17,7 +17,7 @@ from sightline.core import DataError, SightlineError, UnknownNameError
 from sightline.findings import CHEXPERT, canonical, spelled
 from sightline.geometry import Resize
 from sightline.models.checkpoint import FORMAT, load_safely, load_weights
-from sightline.models.wrap import Model, TrainingRecord, state_hash, wrap
+from sightline.models.wrap import Model, TrainingRecord, normalized, state_hash, wrap
 from sightline.registry import Registry
 from sightline.spec import parse_spec, typed_options
 from sightline.theirs import running
@@ -40,6 +40,8 @@ models: Registry[ModelFacts] = Registry("model", ModelFacts)
 options are keyword arguments with defaults."""
 
 
+LIGHT = ("mean", "std")
+"""Options of every entry: how an image in [0, 1] is normalized."""
 RESIZES: dict[str, Resize] = {"stretch": "stretch", "center-crop": "center-crop", "pad": "pad"}
 
 
@@ -49,7 +51,8 @@ def open_model(spec: str, findings: Sequence[str] | None = None, *, seed: int = 
     'ckpt.pt' (written by `fit`: knows everything itself), 'densenet121:ckpt.pt?side=320', 'timm:resnet50',
     'small' (random weights, drawn from `seed`), 'my_package.models:make' (a function that returns a `Model`).
     findings: in the order of the logits, also as an option, '...?findings=Edema|Mass'; may be left out where the
-    checkpoint or the model knows them; of random weights the fourteen of CheXpert by default.
+    checkpoint or the model knows them; of random weights the fourteen of CheXpert by default. Options of every
+    architecture: mean and std, one number or one per channel, '...?mean=0.5&std=0.25'.
     Errors: `UnknownNameError`, `SightlineError` for options, `DataError` for checkpoints.
     """
     wanted = None if findings is None else tuple(canonical(finding) for finding in findings)
@@ -63,8 +66,10 @@ def open_model(spec: str, findings: Sequence[str] | None = None, *, seed: int = 
         except UnknownNameError as unknown:
             return _from_function(spec, name, argument, wanted, given, str(unknown))
         wanted = _agreed(spec, given.pop("findings", ""), wanted)
-        model: Model = entry.call(argument, wanted, **typed_options(spec, entry.call, given, ("findings",)))
-    return replace(model, assumed=tuple(name for name in model.assumed if name not in given))
+        light = {name: _numbers(spec, name, given.pop(name)) for name in LIGHT if name in given}
+        model: Model = entry.call(argument, wanted, **typed_options(spec, entry.call, given, ("findings", *LIGHT)))
+    model = normalized(model, **light)
+    return replace(model, assumed=tuple(name for name in model.assumed if name not in {*given, *light}))
 
 
 def _agreed(spec: str, told: str, findings: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -73,6 +78,16 @@ def _agreed(spec: str, told: str, findings: tuple[str, ...] | None) -> tuple[str
     if findings is not None and named != findings:
         raise SightlineError(f"{spec!r} names its findings; it cannot be opened for {', '.join(findings)}")
     return named
+
+
+def _numbers(spec: str, name: str, text: str) -> tuple[float, ...]:
+    """'0.5' or '0.485|0.456|0.406', one number or one per channel."""
+    try:
+        return tuple(float(value) for value in text.split("|"))
+    except ValueError:
+        raise SightlineError(
+            f"{spec!r}: {name}={text}; allowed: a number, or one per channel, as in {name}=0.485|0.456|0.406"
+        ) from None
 
 
 def _is_checkpoint(spec: str) -> bool:

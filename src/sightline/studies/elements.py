@@ -12,6 +12,7 @@ from sightline.data import dataset, datasets
 from sightline.findings import choose
 from sightline.models import Model, state_hash
 from sightline.models.element import TrainableSaliency
+from sightline.models.wrap import normalized
 from sightline.models.zoo import open_model
 from sightline.sanity import AGAIN, OTHER
 from sightline.spec import parse_spec
@@ -244,4 +245,4 @@ def supervised(element: Model) -> Model:
     """The trained element, to be taught on by masks."""
     start = open_model(f"{element.arch.replace('learns=labels', 'learns=marks')}", element.findings)
     start.net.load_state_dict(element.net.state_dict())
-    return start
+    return normalized(start, element.mean, element.std)
