@@ -28,7 +28,7 @@ from sightline.metrics import metrics as metric_registry
 from sightline.record import describe
 from sightline.registry import Registry
 from sightline.report import report
-from sightline.report.text import counted
+from sightline.report.words import counted
 from sightline.scope import findings_to_score, told
 from sightline.showing import show
 from sightline.store import Run

@@ -16,8 +16,8 @@ from rich.table import Table
 
 from sightline.report import trust
 from sightline.report.tables import Table as Cells
-from sightline.report.text import counted
 from sightline.report.view import AVERAGE, View, title
+from sightline.report.words import counted
 from sightline.store import STATUSES, Run
 
 _MOST, _REASONS = 4, 5

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from sightline.report import report, trust, trust_figures
+from sightline.report.cautions import warnings
 from sightline.report.page import tiles
-from sightline.report.text import warnings
 from sightline.report.view import View
 from sightline.showing import show
 from sightline.stats.trust import levels, verdicts

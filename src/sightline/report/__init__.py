@@ -8,6 +8,7 @@ from pathlib import Path
 from sightline.core import DataError, RunError
 from sightline.record import reopened
 from sightline.report import beginnings_panel, selfexplain_panel
+from sightline.report.cautions import Caution
 from sightline.report.draw import Plot
 from sightline.report.examples import choose, choose_apart, choose_shapes
 from sightline.report.gaze_figures import models
@@ -16,7 +17,6 @@ from sightline.report.page import plots, render
 from sightline.report.panels import Panel, panels
 from sightline.report.pretraining import inits
 from sightline.report.selfexplain import own
-from sightline.report.text import Caution
 from sightline.report.view import View
 from sightline.store import Run, write_text
 

@@ -22,8 +22,8 @@ from sightline.report.draw import (
     Series,
 )
 from sightline.report.grid import ROW, Grid, dot, scale
-from sightline.report.text import counted
 from sightline.report.view import AVERAGE, Number, View, higher_is_better, title
+from sightline.report.words import counted
 
 
 def series(view: View) -> list[Series]:

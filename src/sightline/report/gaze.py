@@ -12,8 +12,8 @@ from sightline.gaze import BOX, KERNELS
 from sightline.report.gaze_figures import methods, models, table_of
 from sightline.report.published import published
 from sightline.report.tables import Table
-from sightline.report.text import among, counted, noted
 from sightline.report.view import AVERAGE, Number, View, decimal, title
+from sightline.report.words import among, counted, noted
 from sightline.stats.agreement import duplicates
 
 _MOST = 6

@@ -8,8 +8,8 @@ from sightline.agreement import AVERAGE_GAZE, CENTER, FOUR, ITSELF, OTHER_GAZE
 from sightline.report import draw
 from sightline.report.draw import INK, MODELS, MUTED, SMALL, TEXT, WIDTH, Plot, Series
 from sightline.report.grid import Grid, dot, scale
-from sightline.report.text import counted
 from sightline.report.view import AVERAGE, Number, View, numbers, title
+from sightline.report.words import counted
 
 _REGIONS = ("#0b6e99", "#d98c3f", "#8f3a84", "#7a9a3a")
 """Colors of regions: colorblind-safe, and apart from each other in gray."""

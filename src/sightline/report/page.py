@@ -28,12 +28,14 @@ from sightline.report import (
     trust,
     trust_figures,
 )
+from sightline.report.cautions import Caution, average_auroc, warnings
 from sightline.report.draw import Plot
 from sightline.report.examples import APART, APART_NONE, APART_RULE, CASES, RULE, SHAPES, SHAPES_RULE
 from sightline.report.panels import PREDICTED, READER, RECTANGLE, TRUTH, Panel
 from sightline.report.published import published
 from sightline.report.tables import Table
 from sightline.report.view import Number, View, decimal, higher_is_better, title
+from sightline.report.words import among, counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def render(
     drawn: Mapping[str, Plot],
     panels: Sequence[Panel],
     notes: Sequence[str],
-    cautions: Sequence[text.Caution] = (),
+    cautions: Sequence[Caution] = (),
 ) -> str:
     """The whole report as HTML that loads nothing.
 
@@ -116,7 +118,7 @@ def render(
         study=view.info.get("study", ""),
         subtitle=_subtitle(view),
         verdict=_said(view),
-        warnings=[*cautions, *text.warnings(view)],
+        warnings=[*cautions, *warnings(view)],
         tiles=tiles(view),
         sections=sections(view, drawn, numbers, panels, notes),
         contours={"truth": TRUTH, "reader": READER, "predicted": PREDICTED, "rectangle": RECTANGLE},
@@ -139,8 +141,8 @@ def _subtitle(view: View) -> list[str]:
     parts = [str(data.get("title") or data.get("name", ""))]
     if data.get("radiographs") is not None:
         patients = data.get("patients")
-        of = f" of {text.counted(patients, 'patient')}" if patients else ""
-        parts.append(text.counted(data["radiographs"], "radiograph") + of)
+        of = f" of {counted(patients, 'patient')}" if patients else ""
+        parts.append(counted(data["radiographs"], "radiograph") + of)
     if view.protocol:
         parts.append(f"{view.protocol} protocol")
     parts.append(str(view.info.get("created", ""))[:10])
@@ -158,7 +160,7 @@ def tiles(view: View) -> list[Tile]:
     if view.best and len(view.shown) > 1:
         made.append(_of(view, view.best, view.shown[1]))
     model = (view.best or "").rsplit("/", 1)[0]
-    auroc = text.average_auroc(view, model)
+    auroc = average_auroc(view, model)
     if auroc is not None and not np.isnan(auroc.low):
         made.append(_tile("AUROC, mean of findings", auroc, "label", model, "model"))
     return made
@@ -170,7 +172,7 @@ def _of(view: View, source: str, metric: str) -> Tile:
 
 def _tile(label: str, number: Number, noun: str, note: str, kind: str) -> Tile:
     interval = number.text().partition(" ")[2] or "no interval"
-    return Tile(label, decimal(number.mean), interval, text.among([number], noun), note, kind)
+    return Tile(label, decimal(number.mean), interval, among([number], noun), note, kind)
 
 
 def sections(

@@ -13,8 +13,8 @@ from sightline.report import draw
 from sightline.report.draw import INK, MODELS, MUTED, RULE, SMALL, TEXT, WIDTH, Plot, Series
 from sightline.report.published import published
 from sightline.report.tables import Table
-from sightline.report.text import among, counted
 from sightline.report.view import AVERAGE, Number, View, decimal, title
+from sightline.report.words import among, counted
 
 LEARN = {"all": "Fine-tuning", "head": "Linear evaluation", "layers": "Fine-tuning, slower below"}
 WORDS = "words"

@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from sightline.report.cautions import average_auroc
 from sightline.report.tables import Table
-from sightline.report.text import among, average_auroc, counted, noted
 from sightline.report.view import AVERAGE, Number, View, decimal, title
+from sightline.report.words import among, counted, noted
 from sightline.sheets import QUESTIONS
 from sightline.stats.froc import OVER
 from sightline.stats.margin import CHANCE

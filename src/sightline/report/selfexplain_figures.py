@@ -24,8 +24,8 @@ from sightline.report.draw import (
 )
 from sightline.report.grid import Grid, dot, scale
 from sightline.report.selfexplain import METRIC, crossed, lasted, ordered, own, table_of
-from sightline.report.text import counted
 from sightline.report.view import AVERAGE, View, title
+from sightline.report.words import counted
 from sightline.stats.froc import OVER, RATES
 from sightline.stats.utility import PRIOR
 

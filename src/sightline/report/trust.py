@@ -11,9 +11,9 @@ import pandas as pd
 
 from sightline.report.published import published
 from sightline.report.tables import Table
-from sightline.report.text import among, counted, noted
 from sightline.report.trust_figures import shown
 from sightline.report.view import Number, View, decimal
+from sightline.report.words import among, counted, noted
 from sightline.stats.trust import MARGIN
 
 MEASURES = {"ssim": "SSIM", "rank": "Rank correlation", "top": "Overlap of the top 5 %"}
