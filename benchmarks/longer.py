@@ -26,13 +26,12 @@ from sightline.protocol import CORRECTED
 from sightline.stats.budget import DETECTOR, ELEMENT
 from sightline.stats.tables import AVERAGE
 from sightline.store import Run
-from sightline.studies.elements import PLAIN, RECIPE, SIDE, TOLD_EPOCHS, TRAINING, supervised, taught
+from sightline.studies.elements import PLAIN, RECIPE, TOLD_EPOCHS, TRAINING, UNET, supervised, taught
 from sightline.studies.selfexplain import FINDINGS, PHANTOM, selfexplain
 from sightline.training.fit import fit
 from sightline.training.labels import marks_of
 from sightline.training.recipe import Sample
 
-ROLES = (ELEMENT, DETECTOR)
 NAMES = FINDINGS.split(", ")
 
 
@@ -64,7 +63,9 @@ def matched(run: Path, out: Path, epochs: list[int]) -> None:
 def twice(run: Path, out: Path) -> None:
     element, training = sl.open_model(str(run / "training/element/best.pt")), out / "twice"
     learned = taught(training, element, sl.dataset(TRAINING), 0, 2 * TOLD_EPOCHS)
-    named = {role: tuple(f"{t.films}={t.home}/best.pt" for t in learned if t.role == role) for role in ROLES}
+    named = {
+        role: tuple(f"{t.films}={t.home}/best.pt" for t in learned if t.role == role) for role in (ELEMENT, DETECTOR)
+    }
     longer = selfexplain(data=PHANTOM, model=str(run / "training/element/best.pt"), findings=FINDINGS,
                          plain=str(run / "training/plain/best.pt"), told=named[ELEMENT], detectors=named[DETECTOR],
                          methods=("grad-cam",), out=out / "study-twice")  # fmt: skip
@@ -78,7 +79,7 @@ def chosen(run: Path, out: Path, films: int = 300) -> None:
     element = sl.open_model(str(run / "training/element/best.pt"))
     for role, start in (
         (ELEMENT, supervised(element)),
-        (DETECTOR, sl.open_model(f"unet?side={SIDE}", source.findings, seed=5)),
+        (DETECTOR, sl.open_model(UNET, source.findings, seed=5)),
     ):
         home, recipe = out / f"every-{role}", replace(RECIPE, epochs=TOLD_EPOCHS, keep=TOLD_EPOCHS)
         fit(start, marks_of(source, films, 0), home, recipe, Sample(split_seed=0), cache=run / "training/images",

@@ -190,7 +190,10 @@ def wrap(
 def normalized(
     model: Model, mean: float | Sequence[float] | None = None, std: float | Sequence[float] | None = None
 ) -> Model:
-    """The model with another mean or deviation of its images; see `wrap`. Errors: `SightlineError`."""
+    """The model with another normalization: (image in [0, 1] - mean) / std, per channel or one for all; None: its own.
+
+    Errors: `SightlineError` for another number of channels, values that are not finite, and deviations of 0 or less.
+    """
     made = replace(
         model,
         mean=_per_channel("mean", mean, model.channels, model.mean),

@@ -40,7 +40,7 @@ models: Registry[ModelFacts] = Registry("model", ModelFacts)
 options are keyword arguments with defaults."""
 
 
-LIGHT = ("mean", "std")
+NORMALIZATION = ("mean", "std")
 """Options of every entry: how an image in [0, 1] is normalized."""
 RESIZES: dict[str, Resize] = {"stretch": "stretch", "center-crop": "center-crop", "pad": "pad"}
 
@@ -66,10 +66,12 @@ def open_model(spec: str, findings: Sequence[str] | None = None, *, seed: int = 
         except UnknownNameError as unknown:
             return _from_function(spec, name, argument, wanted, given, str(unknown))
         wanted = _agreed(spec, given.pop("findings", ""), wanted)
-        light = {name: _numbers(spec, name, given.pop(name)) for name in LIGHT if name in given}
-        model: Model = entry.call(argument, wanted, **typed_options(spec, entry.call, given, ("findings", *LIGHT)))
-    model = normalized(model, **light)
-    return replace(model, assumed=tuple(name for name in model.assumed if name not in {*given, *light}))
+        numbers = {name: _numbers(spec, name, given.pop(name)) for name in NORMALIZATION if name in given}
+        model: Model = entry.call(
+            argument, wanted, **typed_options(spec, entry.call, given, ("findings", *NORMALIZATION))
+        )
+    model = normalized(model, **numbers)
+    return replace(model, assumed=tuple(name for name in model.assumed if name not in {*given, *numbers}))
 
 
 def _agreed(spec: str, told: str, findings: tuple[str, ...] | None) -> tuple[str, ...] | None:

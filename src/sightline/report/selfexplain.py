@@ -115,8 +115,7 @@ def _floor(view: View) -> Iterator[str]:
         yield (
             f"None of the {counted(len(gaps), 'network')} trained on marks is shown to find them better than the "
             f"average of other patients' marks (the best, {view.label(best)}, less it {gaps[best].text()}; "
-            f"{among([gaps[best]])}): the "
-            f"ceiling lies {where} the floor, so how far a map is from it says little."
+            f"{among([gaps[best]])}): the ceiling lies {where} the floor, so how far a map is from it says little."
         )
 
 

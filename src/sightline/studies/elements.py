@@ -25,14 +25,14 @@ from sightline.training.recipe import Recipe, Sample
 
 SIDE = 128
 TRAINING = f"phantom:660?start=100000&size={SIDE}"
-PLAIN = f"small?side={SIDE}"
+PLAIN, UNET = f"small?side={SIDE}", f"unet?side={SIDE}"
 WITH = f"selfexplaining:{PLAIN}&kind=gate&sparsity=0.1"
 RECIPE = Recipe(epochs=14, batch=16, augmented=False)
 """Of every network that learns from labels: what is compared differs by one thing alone."""
 BUDGETS = (10, 30, 100, 300)
 """Marked films that element and detector are told by on the phantom; the last makes the localizers."""
 TOLD_EPOCHS = 10
-"""Of element and detector alike; fewer for one would make it seem to need more radiographs. Twice as many bring the
+"""Of all that marks teach alike; fewer for one would make it seem to need more radiographs. Twice as many bring the
 detector 0.04 to 0.09 in average precision, the element up to 0.06 (`benchmarks/longer.py`)."""
 
 
@@ -208,7 +208,7 @@ def trained(folder: Path, seed: int, device: str) -> Elements:
 
     plain, element = made("plain", PLAIN), made("element", WITH)
     again, other = made("again-1", WITH, 1), made("other-1", f"{WITH}&width=12", 2)
-    retinanet = made("retinanet", f"retinanet?side={SIDE}", 3, epochs=10)
+    retinanet = made("retinanet", f"retinanet?side={SIDE}", 3, epochs=TOLD_EPOCHS)
     *fewer, marked, unet = taught(folder, element, source, seed)
     marked = replace(marked, model=replace(marked.model, name="supervised"))
     unet = replace(unet, model=replace(unet.model, name="unet"))
@@ -225,7 +225,7 @@ def taught(folder: Path, element: Model, source: Dataset, seed: int, epochs: int
     for films in (0, *BUDGETS):
         starts = [(ELEMENT, supervised(element), 2)]
         if films:
-            starts.append((DETECTOR, open_model(f"unet?side={SIDE}", element.findings, seed=seed + 5), 5))
+            starts.append((DETECTOR, open_model(UNET, element.findings, seed=seed + 5), 5))
         for role, start, number in starts:
             name = f"{role}-{films}"
             start.net.to(element.device)
