@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from scipy.special import expit
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -259,7 +260,7 @@ def _said(
     ids: tuple[str, ...] = ()
     if batch is not None:
         x = model.normalize(torch.from_numpy(batch.seen)).to(model.device)
-        said, ids = 1 / (1 + np.exp(-logits(model, x)[:, columns])), batch.ids
+        said, ids = expit(logits(model, x)[:, columns]), batch.ids
     rows = []
     for r in radiographs:
         values = said[ids.index(r.id)].tolist() if r.id in ids else [NAN] * len(columns)

@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+U = TypeVar("U")
+PROCESSORS = os.cpu_count() or 1
+
+
+def early(
+    items: Iterable[T], make: Callable[[T], U], depth: int, threads: int = PROCESSORS
+) -> Generator[U, None, None]:
+    """`make(item)` of each item, in order, made by threads up to `depth` items before it is asked for.
+
+    What `make` raises is raised where its result is asked for. Closing the iterator makes no more.
+
+    >>> list(early("abc", str.upper, depth=1))
+    ['A', 'B', 'C']
+    """
+    waiting: deque[Future[U]] = deque()
+    with ThreadPoolExecutor(threads, "early") as pool:
+        try:
+            source = iter(items)
+            while True:
+                waiting.extend(pool.submit(make, item) for item in islice(source, depth + 1 - len(waiting)))
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def progress(console: Console | None = None) -> Progress:

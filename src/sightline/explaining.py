@@ -7,7 +7,9 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from sightline.asking import Answer, Asked, answers, background, see
+from sightline.asking import Answer, Asked, Seen, answers, background, see
 from sightline.core import Array, DataError, Dataset, Radiograph, SaliencyMap, Status, status_of
-from sightline.engine import run_units
+from sightline.engine import early, run_units
 from sightline.evaluate import blocks
 from sightline.findings import canonical
 from sightline.methods import Of, method_of, target_indices
@@ -148,14 +150,21 @@ def _explain_into(run: Run, job: _Job) -> Run:
     job = replace(job, asked=replace(job.asked, fast=fast))
     units = blocks(len(job.data.radiographs), BLOCK)
 
+    def done(key: str) -> bool:
+        return run.part(job.key, key).exists()
+
+    waiting = (job.data.radiographs[i] for key, rows in units.items() if not done(key) for i in rows)
+    seen = early(waiting, partial(see, model=job.first), BLOCK)  # in the order of `run_units`
+
     def work(key: str) -> None:
         radiographs = [job.data.radiographs[i] for i in units[key]]
-        maps = _explain_block(radiographs, job)
+        maps = _explain_block([(r, next(seen)) for r in radiographs], job)
         ids = [r.id for r in radiographs]
         run.write_part(job.key, key, lambda path: write_maps(path, ids, job.asked.findings, maps))
 
     title = f"explaining {job.key.removeprefix('maps-')}"
-    run_units(title, list(units), lambda key: run.part(job.key, key).exists(), work)
+    with closing(seen):
+        run_units(title, list(units), done, work)
     return run
 
 
@@ -192,9 +201,8 @@ class _Said:
     """(method, row, column) -> refused and why; or ok, and which promise the map breaks."""
 
 
-def _explain_block(radiographs: Sequence[Radiograph], job: _Job) -> dict[str, list[SaliencyMap]]:
+def _explain_block(block: Sequence[tuple[Radiograph, Seen]], job: _Job) -> dict[str, list[SaliencyMap]]:
     """source -> maps of a block, radiograph by radiograph, finding by finding. Images are read once for all members."""
-    block = [(r, see(r, job.first)) for r in radiographs]
     readable = {r.id: one.image for r, one in block if one.image is not None}
     said = _said(list(readable.values()), list(readable), job)
     rows = {name: row for row, name in enumerate(readable)}

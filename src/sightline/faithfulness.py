@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import torch
+from scipy.special import expit
 
 from sightline.asking import logits, prepared
 from sightline.casework import Case, Rows, another, as_seen, fine, worked
@@ -68,7 +69,8 @@ class Film:
 
     def probabilities(self, images: Sequence[Array]) -> Array:
         """float64 (K, F) of K images (side, side)."""
-        return 1 / (1 + np.exp(-self.logits(images)))
+        said: Array = expit(self.logits(images))
+        return said
 
     def logits(self, images: Sequence[Array]) -> Array:
         """float64 (K, F)."""

@@ -25,20 +25,26 @@ def pack(maps: Array) -> tuple[Array, Array, Array]:
     >>> unpack(codes, step, lowest).tolist()
     [[[0.0, 0.5, 1.0]]]
     """
-    flat = maps.reshape(len(maps), -1).astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        low, high = flat.min(1), flat.max(1)
-        step = np.where(high > low, (high - low) / LEVELS, high)
-    step[~np.isfinite(low + high)] = np.nan
-    usable = np.where(np.isfinite(step) & (step != 0), step, 1.0)[:, None]
-    whole = np.rint(np.where(np.isfinite(step)[:, None], flat, 0.0) / usable).astype(np.int64)  # (N, h * w)
-    highest = flat == high[:, None]
-    beside = (whole == whole.max(1, keepdims=True)) & ~highest  # what rounding has raised to the maximum
-    positive = (high > 0)[:, None]
-    whole += highest & positive & beside.any(1, keepdims=True)  # up, where zero could be beside it and must stay
-    whole -= beside & ~positive  # down, where the maximum could be zero itself
-    lowest = whole.min(1)
-    return (whole - lowest[:, None]).astype(np.uint16).reshape(maps.shape), step, lowest
+    codes, step, lowest = np.zeros(maps.shape, np.uint16), np.full(len(maps), np.nan), np.zeros(len(maps), np.int64)
+    for place, one in enumerate(maps):  # in turn: a map fits a processor's cache, all of them do not
+        if np.isfinite(one).all():
+            codes[place], step[place], lowest[place] = _pack(one.astype(np.float64))
+    return codes, step, lowest
+
+
+def _pack(values: Array) -> tuple[Array, float, int]:
+    """Finite float64 (h, w) -> codes uint16 (h, w), step and lowest."""
+    low, high = float(values.min()), float(values.max())
+    step = (high - low) / LEVELS if high > low else high
+    whole = np.rint(values / (step or 1.0))
+    highest = values == high
+    beside = (whole == whole.max()) & ~highest  # what rounding has raised to the maximum
+    if high > 0:
+        whole += highest & beside.any()  # up, where zero could be beside it and must stay
+    else:
+        whole -= beside  # down, where the maximum could be zero itself
+    lowest = int(whole.min())
+    return (whole - lowest).astype(np.uint16), step, lowest
 
 
 def unpack(codes: Array, step: Array, lowest: Array) -> Array:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from sightline.controls import generator
-from sightline.core import SightlineError
+from sightline.core import Array, SightlineError
+from sightline.engine import early
 from sightline.models import Model
 from sightline.models.collapse import listening
 from sightline.models.cut import logits_of, severed
@@ -247,8 +248,13 @@ class Pass:
     def normal(self, draw: int) -> Tensor:
         """Standard normal numbers, float32 (N, C, side, side), keyed by (seed, id, draw) of each image."""
         shape = tuple(self.x.shape[1:])
-        rows = [generator(self.seed, i, draw).standard_normal(shape, np.float32) for i in self.ids]
-        return torch.from_numpy(np.stack(rows)).to(self.x.device)
+        rows: Array = np.empty((len(self.ids), *shape), np.float32)
+
+        def fill(row: int) -> None:
+            generator(self.seed, self.ids[row], draw).standard_normal(dtype=np.float32, out=rows[row])
+
+        list(early(range(len(rows)), fill, len(rows)))  # in threads: an accelerator would wait for a single one
+        return torch.from_numpy(rows).to(self.x.device)
 
     def _scaled(self, gradient: Tensor, logits: Tensor) -> Tensor:
         """Gradient (N, ...) of the logits (N,) -> gradient of what is explained."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
-from typing import TypeVar
 
-T = TypeVar("T")
-U = TypeVar("U")
+from sightline.engine import T, U, early
+
 DEPTH = 2
 """Batches that are made ahead."""
 
@@ -43,22 +40,16 @@ def ahead(items: Iterable[T], make: Callable[[T], U], wait: Wait, depth: int = D
     >>> list(ahead([1, 2, 3], lambda n: n * n, Wait()))
     [1, 4, 9]
     """
-    waiting: deque[Future[U]] = deque()
-    with ThreadPoolExecutor(1, "feed") as thread:
-        try:
-            last = 0.0
-            source = iter(items)
-            while True:
-                waiting.extend(thread.submit(make, item) for item in islice(source, depth + 1 - len(waiting)))
-                if not waiting:
-                    return
-                asked = time.perf_counter()
-                made = waiting.popleft().result()
-                now = time.perf_counter()
-                if last:
-                    wait.waited, wait.total = wait.waited + now - asked, wait.total + now - last
-                last = now
-                yield made
-        finally:
-            for future in waiting:
-                future.cancel()
+    last = 0.0
+    with closing(early(items, make, depth, threads=1)) as made:
+        while True:
+            asked = time.perf_counter()
+            try:
+                one = next(made)
+            except StopIteration:
+                return
+            now = time.perf_counter()
+            if last:
+                wait.waited, wait.total = wait.waited + now - asked, wait.total + now - last
+            last = now
+            yield one

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import Tensor, nn
 
 from sightline.core import Array, SightlineError
@@ -316,7 +317,7 @@ def validate(team: Team, model: Model, examples: Examples, batch: int) -> tuple[
     scores = team.total(logits).double().cpu().numpy()  # (V, F)
     if not np.isfinite(scores).all():
         raise SightlineError("the network's logits are no longer finite; train with a smaller lr, in a new folder")
-    probabilities = 1 / (1 + np.exp(-scores))
+    probabilities: Array = expit(scores)
     return probabilities, study_aurocs(probabilities, examples.labels[examples.val], examples.studies, model.findings)
 
 
