@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import torch
 from torch import nn
 
 import sightline as sl
-from sightline.core import DataError, Dataset, SightlineError, UnknownNameError
+from sightline import explaining
+from sightline.core import DataError, Dataset, Radiograph, SightlineError, UnknownNameError
 from sightline.methods import methods, saliency
 from sightline.models import Model, untrained
 
@@ -139,6 +141,29 @@ def test_again_does_nothing_twice_and_other_weights_are_refused(toy_data: Datase
     assert part.stat().st_mtime_ns == before
     with pytest.raises(sl.RunError, match="methods was"):
         sl.explain(toy_data, a_model(), ["grad-cam++"], out=tmp_path / "run")
+
+
+def test_a_run_that_lost_parts_reads_and_makes_those_alone(
+    toy_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images are read ahead of their block: the films of a block are still its own."""
+    monkeypatch.setattr(explaining, "BLOCK", 2)
+    whole = sl.explain(toy_data, a_model(), METHODS, out=tmp_path / "run")
+    before = [[m.values.copy() for m in whole.of(r.id)] for r in toy_data.radiographs]
+    parts = sorted(whole.path.glob("parts/maps-net/*"))
+    for part in parts[1::2]:
+        shutil.rmtree(part)
+    lost = {r.id for i, r in enumerate(toy_data.radiographs) if i // 2 % 2}
+    read = set[str]()
+
+    def noted(r: Radiograph) -> Radiograph:
+        return replace(r, read=lambda: read.add(r.id) or r.read())  # type: ignore[func-returns-value]
+
+    watched = replace(toy_data, radiographs=tuple(map(noted, toy_data.radiographs)))
+    again = sl.explain(watched, a_model(), METHODS, out=tmp_path / "run")
+    assert read == lost
+    for radiograph, maps in zip(toy_data.radiographs, before, strict=True):
+        assert all(np.array_equal(m.values, values) for m, values in zip(again.of(radiograph.id), maps, strict=True))
 
 
 def test_without_a_folder_maps_live_as_long_as_the_run(toy_data: Dataset) -> None:

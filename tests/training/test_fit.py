@@ -180,6 +180,15 @@ def test_a_network_that_diverges_says_so(tmp_path: Path) -> None:
         fit(model, blobs(32), tmp_path / "run", BRIEF)
 
 
+def test_logits_of_any_size_have_probabilities(tmp_path: Path) -> None:
+    """Few batches leave a batch norm that makes logits of thousands; exp(1000) overflows."""
+    model = small()
+    with torch.no_grad():
+        model.net.head.bias.copy_(torch.linspace(-2000, 2000, len(model.findings)))
+    fit(model, blobs(32), tmp_path / "run", replace(BRIEF, lr=1e-9))
+    assert all(0 <= h["val_auroc"] <= 1 for h in Run.open(tmp_path / "run").info["history"])
+
+
 def test_dropout_is_keyed_by_the_seed_too(tmp_path: Path) -> None:
     from sightline.models import wrap
 
