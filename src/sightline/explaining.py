@@ -34,6 +34,8 @@ TRIAL = 4
 """Images on which precisions are compared."""
 BLOCK = 32
 """Radiographs per stored part: what a kill can cost."""
+READERS = 4
+"""Threads that read radiographs ahead. Reading that holds Python's lock, in many more, would starve the device."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,7 +156,7 @@ def _explain_into(run: Run, job: _Job) -> Run:
         return run.part(job.key, key).exists()
 
     waiting = (job.data.radiographs[i] for key, rows in units.items() if not done(key) for i in rows)
-    seen = early(waiting, partial(see, model=job.first), BLOCK)  # in the order of `run_units`
+    seen = early(waiting, partial(see, model=job.first), BLOCK, READERS)  # in the order of `run_units`
 
     def work(key: str) -> None:
         radiographs = [job.data.radiographs[i] for i in units[key]]

@@ -275,12 +275,13 @@ def test_a_regression_learns_where_its_value_comes_from() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ("kind=magic", "allowed: kind gate"),
-        ("kind=gate&sparsity=-1", "sparsity and variation from 0"),
+        ("kind=magic", "kind=magic; allowed: gate, lse"),
+        ("kind=gate&sparsity=-1", "sparsity=-1.0; allowed: from 0"),
         ("kind=mask&per=finding", "no map of each finding"),
         ("kind=lse&per=image", "no map of each image"),
         ("kind=noisy-or&task=regression", "no map in \\[0, 1\\] without chances"),
-        ("learns=hearsay", "learns labels, marks, boxes, gaze"),
+        ("learns=hearsay", "learns=hearsay; allowed: labels, marks, boxes, gaze"),
+        ("per=pixel", "per=pixel; allowed: finding, image"),
     ],
 )
 def test_elements_that_cannot_be(options: str, said: str) -> None:

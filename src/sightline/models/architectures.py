@@ -161,7 +161,7 @@ def selfexplaining(
     width: of 'small'. The other options are those of `sightline.models.element.Way`.
     """
     chosen = per or ("image" if kind in ("mask", "decoder") else "finding")
-    way = Way(kind, chosen, learns, weight, sparsity, variation, task)  # type: ignore[arg-type]
+    way = Way(kind, chosen, learns, weight, sparsity, variation, task)
     told = f"{kind=!s}&per={chosen}&{learns=!s}&{weight=}&{sparsity=}&{variation=}&{task=!s}"
     told += f"&{width=}" if width else ""
     inner = f"{arch}?{width=}" if width else arch

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +27,7 @@ KINDS = ("gate", *POOLS, "mask", "decoder", "cam")
 gate: weighs places before they are pooled. lse, noisy-or, pcam, wildcat: the evidence of each place, pooled into the
 logit. mask: weighs the pixels of the image, which is then read again. decoder: reads the features and decides nothing.
 cam: the network's own Grad-CAM of each finding; nothing is added."""
+PER = ("finding", "image")
 LEARNS = ("labels", "marks", "boxes", "gaze")
 """What the maps learn from beside the loss of the labels; boxes are those around the pieces of marks."""
 TASKS = ("classification", "regression")
@@ -40,7 +40,7 @@ class Way:
     """How an element is made and taught."""
 
     kind: str = "gate"
-    per: Literal["finding", "image"] = "finding"
+    per: str = "finding"
     """One map of each finding, or one of the image for all findings."""
     learns: str = "labels"
     weight: float = 1.0
@@ -52,13 +52,12 @@ class Way:
     task: str = "classification"
 
     def __post_init__(self) -> None:
-        known = self.kind in KINDS and self.learns in LEARNS and self.task in TASKS
-        known = known and self.per in ("finding", "image")
-        if not known or not min(self.weight, self.sparsity, self.variation) >= 0:
-            raise SightlineError(
-                f"{self}; allowed: kind {', '.join(KINDS)}; per finding or image; learns {', '.join(LEARNS)}; weight, "
-                f"sparsity and variation from 0; task {' or '.join(TASKS)}"
-            )
+        for name, allowed in (("kind", KINDS), ("per", PER), ("learns", LEARNS), ("task", TASKS)):
+            if getattr(self, name) not in allowed:
+                raise SightlineError(f"{name}={getattr(self, name)}; allowed: {', '.join(allowed)}")
+        for name in ("weight", "sparsity", "variation"):
+            if not getattr(self, name) >= 0:
+                raise SightlineError(f"{name}={getattr(self, name)}; allowed: from 0")
         only = "image" if self.kind in ("mask", "decoder") else self.per if self.kind == "gate" else "finding"
         if self.per != only:
             raise SightlineError(f"kind={self.kind} has no map of each {self.per}; give per={only}, or kind=gate")
