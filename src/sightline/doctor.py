@@ -152,10 +152,11 @@ def fast_paths() -> Iterator[Seen]:
     import torch
 
     from sightline.memory import keep_freed_memory
+    from sightline.methods.precision import in_hardware
     from sightline.models import vision_ops
 
     cuda = torch.cuda.is_available()
-    bf16 = torch.cuda.is_bf16_supported() if cuda else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    bf16 = in_hardware()
     speed = "in hardware: --precision bfloat16 pays" if bf16 else "emulated here: --precision bfloat16 does not pay"
     yield Seen("ok" if bf16 else "absent", "bfloat16", speed)
     yield Seen("ok", "Grad-CAM", "closed form where the head is affine behind its pooling: no backward pass")

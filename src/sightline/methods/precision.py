@@ -16,6 +16,13 @@ AGREE = 0.99
 """Pearson correlation with the float32 map that every map tried must reach."""
 
 
+def in_hardware() -> bool:
+    """Whether this machine's device computes in bfloat16; emulated, it takes several times as long as float32."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def likeness(maps: Tensor, others: Tensor) -> float:
     """Smallest Pearson correlation over maps (N, T, h, w) of two kinds; two flat ones agree, one alone does not.
 
