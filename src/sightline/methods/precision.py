@@ -19,7 +19,7 @@ AGREE = 0.99
 def in_hardware() -> bool:
     """Whether this machine's device computes in bfloat16; emulated, it takes several times as long as float32."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
