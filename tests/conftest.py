@@ -27,6 +27,13 @@ settings.load_profile(os.environ.get("SIGHTLINE_HYPOTHESIS", "sightline"))
 FINDINGS = ("Edema", "Mass")
 
 
+@pytest.fixture(autouse=True)
+def _same_draws() -> None:
+    """What a test draws does not depend on the tests before it in its process; torch is not loaded for it."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
+
+
 def disk(number: int, finding: str, shift: float = 0.0, size: tuple[int, int] = (40, 48)) -> Array:
     """bool (H, W): where a finding lies on radiograph `number`."""
     rng = np.random.default_rng((number, FINDINGS.index(finding)))
