@@ -155,8 +155,8 @@ def _explain_into(run: Run, job: _Job) -> Run:
     def done(key: str) -> bool:
         return run.part(job.key, key).exists()
 
-    waiting = (job.data.radiographs[i] for key, rows in units.items() if not done(key) for i in rows)
-    seen = early(waiting, partial(see, model=job.first), BLOCK, READERS)  # in the order of `run_units`
+    waiting = [job.data.radiographs[i] for key, rows in units.items() if not done(key) for i in rows]
+    seen = early(waiting, partial(see, model=job.first), BLOCK, READERS)  # what `run_units` will do, in its order
 
     def work(key: str) -> None:
         radiographs = [job.data.radiographs[i] for i in units[key]]
