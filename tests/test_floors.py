@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "sightline"
 FLOORS = (
-    ("core", "notebook", "registry", "spec", "findings", "protocol", "theirs"),
+    ("_util", "core", "notebook", "registry", "spec", "findings", "protocol", "theirs"),
     ("geometry", "dicom", "images", "histogram", "binarize", "metrics", "stats", "store", "pickles", "controls",
      "packing", "placed", "shapes", "imputing", "memory", "gaze", "reports", "mentions", "narrate", "sheets"),
     ("inputs", "engine", "answers", "data", "models", "mapfiles", "witness"),

@@ -112,3 +112,10 @@ def test_no_sheet_comes_again_as_it_was(shown: int) -> None:
     again = [s for s in sheets if s.occasion == 1]
     assert len(again) == 120 and not any(s.shown == before[s.reader, s.radiograph] for s in again)
     assert 40 < sum(s.shown[0] == SOURCES[0] for s in again) * shown / 2 < 80, "each as often in front"
+
+
+def test_simulated_ratings_are_those_of_ever() -> None:
+    sources = ("element/own", "plain/grad-cam", "localizer/unet/own")
+    sheets = draw_sheets(CASES, sources, READERS, most=12)
+    ratings = simulate(sheets, lambda source, sheet: {"location": 0.5, "extent": 0.5, "usefulness": 0.5})
+    assert ratings["value"].tolist()[:12] == [3, 2, 3, 3, 3, 2, 2, 2, 3, 0, 0, 1]

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from sightline import controls
+from sightline._util.rng import ELSEWHERE_GAZE, keyed_rng
 from sightline.casework import Case
 from sightline.core import NAN, Array, DataError, Dataset, Frame, Maps, Radiograph, SaliencyMap, Status, source_kind
 from sightline.engine import progress, run_units
@@ -135,7 +136,7 @@ class Cohort:
         there = [name for patient, names in self.patients.items() if patient != radiograph.patient for name in names]
         if not there:
             return None
-        at = int(controls.generator(self.seed, "elsewhere", radiograph.id).integers(len(there)))
+        at = int(keyed_rng(self.seed, ELSEWHERE_GAZE, radiograph.id).integers(len(there)))
         return looked(self.data, there[at], self.reader)
 
 

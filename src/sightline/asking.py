@@ -15,8 +15,8 @@ from scipy.special import expit
 from torch import Tensor
 from torch.nn import functional as F
 
+from sightline._util.rng import key_digest
 from sightline.casework import Case
-from sightline.controls import digest
 from sightline.core import NAN, Array, DataError, Dataset, Frame, Radiograph, SightlineError, Status
 from sightline.engine import run_units
 from sightline.evaluate import as_table, blocks, schema_of
@@ -77,7 +77,7 @@ def background(data: Dataset, model: Model, methods: Sequence[str], seed: int) -
     """Images of the data set, drawn by their ids, if a method compares with them; float32 (M, side, side)."""
     if not any("baseline=data" in method for method in methods):
         return None
-    drawn = sorted(data.radiographs, key=lambda r: digest(seed, r.id))
+    drawn = sorted(data.radiographs, key=lambda r: key_digest(seed, r.id))
     found = (see(radiograph, model).image for radiograph in drawn)
     images = list(islice((image for image in found if image is not None), BACKGROUND))
     return np.stack(images) if images else None
@@ -234,7 +234,7 @@ def predict(
 ) -> list[str]:
     """Store what models say of every radiograph, each read once for all of them; the keys of the parts of `kind`."""
     units = blocks(len(data.radiographs), 32)
-    team = digest(*(m.name for m in models)).hex()[:8]
+    team = key_digest(*(m.name for m in models)).hex()[:8]
 
     def work(key: str) -> None:
         radiographs = [data.radiographs[i] for i in units[key.rpartition("/")[2]]]

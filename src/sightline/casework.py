@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sightline.controls import digest, generator
+from sightline._util.rng import PAIRED_CASE, key_digest, keyed_rng
 from sightline.core import Array, Dataset, Frame, Radiograph, SaliencyMap
 from sightline.engine import run_units
 from sightline.evaluate import as_table, blocks
@@ -34,7 +34,7 @@ class Case:
 def cases(data: Dataset, findings: Sequence[str], most: int, seed: int) -> list[Case]:
     """The positive findings of at most `most` radiographs, drawn by their ids whatever the order of the data set."""
     positive = [r for r in data.radiographs if any(r.labels.get(f) == 1 for f in findings)]
-    chosen = sorted(sorted(positive, key=lambda r: digest(seed, r.id))[:most], key=lambda r: r.id)
+    chosen = sorted(sorted(positive, key=lambda r: key_digest(seed, r.id))[:most], key=lambda r: r.id)
     return [Case(r, f) for r in chosen for f in findings if r.labels.get(f) == 1]
 
 
@@ -43,7 +43,7 @@ def another(case: Case, some: Sequence[Case], seed: int) -> Case | None:
     there = [c for c in some if c.finding == case.finding and c.radiograph.patient != case.radiograph.patient]
     if not there:
         return None
-    return there[int(generator(seed, "pair", case.radiograph.id, case.finding).integers(len(there)))]
+    return there[int(keyed_rng(seed, PAIRED_CASE, case.radiograph.id, case.finding).integers(len(there)))]
 
 
 def worked(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import cv2
 import numpy as np
 
+from sightline._util.rng import keyed_rng
 from sightline.core import Array
 
 
@@ -26,17 +25,7 @@ def noise(*key: object, height: int, width: int) -> Array:
     >>> bool(np.array_equal(noise(0, "id1", height=2, width=2), noise(0, "id1", height=2, width=2)))
     True
     """
-    return generator(*key).random((height, width), np.float32)
-
-
-def digest(*key: object) -> bytes:
-    """32 bytes that follow from a key: to draw patients or images by, whatever else is there and in whatever order."""
-    return hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
-
-
-def generator(*key: object) -> np.random.Generator:
-    """Random numbers of a key, the same whatever else was drawn, on every machine."""
-    return np.random.default_rng(np.frombuffer(digest(*key), np.uint32))
+    return keyed_rng(*key).random((height, width), np.float32)
 
 
 def edges(image: Array) -> Array:

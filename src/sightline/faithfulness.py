@@ -17,9 +17,9 @@ import pyarrow as pa
 import torch
 from scipy.special import expit
 
+from sightline._util.rng import BLANKED_SQUARES, IMPUTATION_NOISE, TIED_PIXELS, keyed_rng
 from sightline.asking import logits, prepared
 from sightline.casework import Case, Rows, another, as_seen, fine, worked
-from sightline.controls import generator
 from sightline.core import NAN, Array, Frame, Maps, SaliencyMap
 from sightline.imputing import imputed
 from sightline.models import Model
@@ -79,7 +79,7 @@ class Film:
 
     def order(self, values: Array, finding: str) -> Array:
         """Places by falling value, int64 (side²,); ties by chance, keyed by (seed, id, finding)."""
-        drawn = generator(self.seed, "order", self.id, finding).permutation(values.size)
+        drawn = keyed_rng(self.seed, TIED_PIXELS, self.id, finding).permutation(values.size)
         return drawn[np.argsort(-values.ravel()[drawn], kind="stable")]
 
     def erased(self, places: Array) -> Array:
@@ -93,7 +93,7 @@ class Film:
         flat = np.zeros(self.seen.size, bool)
         flat[places] = True
         missing = flat.reshape(self.seen.shape)
-        noise = generator(self.seed, "road", self.id, finding).standard_normal(self.seen.shape, np.float32)
+        noise = keyed_rng(self.seed, IMPUTATION_NOISE, self.id, finding).standard_normal(self.seen.shape, np.float32)
         return np.where(missing, imputed(self.seen, missing) + NOISE * noise, self.seen).clip(0, 1)
 
 
@@ -146,7 +146,7 @@ class Erasures:
     @classmethod
     def of(cls, film: Film) -> Erasures:
         """`PATCHES` squares keyed by (seed, id)."""
-        side, draw = film.model.side, generator(film.seed, "squares", film.id)
+        side, draw = film.model.side, keyed_rng(film.seed, BLANKED_SQUARES, film.id)
         width = draw.integers(max(1, side // 8), max(2, side // 4), PATCHES, endpoint=True)
         top, left = (draw.integers(0, side - width, endpoint=True) for _ in range(2))
         squares = np.stack([top, left, top + width, left + width], 1)

@@ -16,7 +16,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sightline.controls import digest, generator
+from sightline._util.rng import (
+    MAP_ORDER,
+    READER_LENIENCY,
+    SHEET_CASE,
+    SHEET_ORDER,
+    SOURCE_WORDS,
+    key_digest,
+    key_word,
+    keyed_rng,
+)
 from sightline.core import DataError
 from sightline.store import write_text
 
@@ -103,11 +112,11 @@ def draw_sheets(
     _check(cases, sources, readers, most, repeated)
     chosen, sheets = _drawn(cases, most, seed), list[Sheet]()
     for reader in readers:
-        order = sorted(chosen, key=lambda case: digest(seed, "sheets", reader, *case))
+        order = sorted(chosen, key=lambda case: key_digest(seed, SHEET_ORDER, reader, *case))
         again = order[: round(repeated * len(order))]
         for occasion, some in enumerate((order, again)):
             for case in some:
-                shown = _ordered(sources, (seed, "shown", reader, case[0], case[2]), occasion)
+                shown = _ordered(sources, (seed, MAP_ORDER, reader, case[0], case[2]), occasion)
                 sheets.append(Sheet(*case, shown, reader, occasion))
     return sheets
 
@@ -115,7 +124,7 @@ def draw_sheets(
 def _ordered(sources: Sequence[str], key: tuple[object, ...], occasion: int) -> tuple[str, ...]:
     """An order of the sources; on the second occasion drawn until it is not that of the first."""
     before = _ordered(sources, key, 0) if occasion else None
-    rng = generator(*key, occasion)
+    rng = keyed_rng(*key, occasion)
     while (shown := tuple(sources[i] for i in rng.permutation(len(sources)))) == before:
         pass
     return shown
@@ -134,7 +143,7 @@ def _check(cases: Sequence[Case], sources: Sequence[str], readers: Sequence[str]
 
 def _drawn(cases: Sequence[Case], most: int, seed: int) -> list[Case]:
     """Findings in turn, each with its next case of a patient who has none yet."""
-    left = {finding: sorted((c for c in set(cases) if c[2] == finding), key=lambda c: digest(seed, "case", *c))
+    left = {finding: sorted((c for c in set(cases) if c[2] == finding), key=lambda c: key_digest(seed, SHEET_CASE, *c))
             for finding in sorted({c[2] for c in cases})}  # fmt: skip
     chosen, patients = list[Case](), set[str]()
     while len(chosen) < most and any(left.values()):
@@ -179,13 +188,14 @@ def simulate(sheets: Sequence[Sheet], quality: Quality, *, spread: float = 0.12,
     for sheet in sheets:
         if not sheet.reader.startswith(SIMULATED):
             raise DataError(f"reader {sheet.reader!r} would be simulated; call them {SIMULATED!r}, as in 'simulated 1'")
-        mild = float(generator(seed, "leniency", sheet.reader).normal(0, leniency))
+        mild = float(keyed_rng(seed, READER_LENIENCY, sheet.reader).normal(0, leniency))
         case = {"reader": sheet.reader, "radiograph": sheet.radiograph, "patient": sheet.patient,
                 "finding": sheet.finding, "occasion": sheet.occasion}  # fmt: skip
         felt = {}
         for source in sheet.shown:
-            key = (seed, sheet.reader, sheet.radiograph, sheet.finding, sheet.occasion, source)
-            noise = generator(*key).normal(mild, spread, len(QUESTIONS))
+            word = key_word(source, SOURCE_WORDS)
+            key = (seed, sheet.reader, sheet.radiograph, sheet.finding, sheet.occasion, word)
+            noise = keyed_rng(*key).normal(mild, spread, len(QUESTIONS))
             good = quality(source, sheet)
             for question, extra in zip(QUESTIONS, noise, strict=True):
                 impression = float(np.nan_to_num(good[question.name]) + extra)

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from sightline._util.rng import DETECTOR_NOISE, keyed_rng
 from sightline.asking import Asked, fine_maps, logits, prepared
 from sightline.casework import Case, worked
-from sightline.controls import generator
 from sightline.core import NAN, Array
 from sightline.metrics.similarity import rank_correlation
 from sightline.models import Model
@@ -33,7 +33,7 @@ Change = Callable[[Array, str], Array]
 
 
 def _noise(image: Array, name: str) -> Array:
-    noisy: Array = image + 0.02 * generator("noise", name).standard_normal(image.shape, np.float32)
+    noisy: Array = image + 0.02 * keyed_rng(DETECTOR_NOISE, name).standard_normal(image.shape, np.float32)
     return noisy
 
 

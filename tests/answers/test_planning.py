@@ -5,7 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightline.answers.planning import order
+from sightline.answers.planning import order, planned
+from sightline.answers.tables import Case, Study
+from sightline.readers.create import TASKS
 
 
 @given(st.integers(0, 40), st.integers(0, 50), st.integers(0, 5))
@@ -22,3 +24,11 @@ def test_an_order_follows_from_its_key() -> None:
     assert order(30, 5, 1, "Dr A") == order(30, 5, 1, "Dr A") != order(30, 5, 1, "Dr B")
     places = [order(30, 5, seed)[:30].index((0, 0)) if (0, 0) in order(30, 5, seed)[:30] else 30 for seed in range(60)]
     assert len(set(places)) > 15, "and cases come early or late by chance"
+
+
+def test_plans_are_those_of_ever() -> None:
+    tasks = list(TASKS)[:3]  # by place: another name of a task changes no plan
+    cases = [Case(number=i, task=tasks[i // 4], radiograph=f"r{i}", patient="p", finding="Edema") for i in range(12)]
+    turns = planned(Study(tasks=tasks, seed=1, repeats=0.25, sources=[]), cases, "Dr A")
+    numbers = [turn.case.number for turn in turns]
+    assert numbers == [2, 1, 2, 0, 3, 7, 4, 7, 6, 5, 9, 8, 11, 10, 9]

@@ -6,7 +6,7 @@ from captum.attr import IntegratedGradients
 from networks import SIDE, Flattened, batch, model
 from torch import Tensor, nn
 
-from sightline.controls import generator
+from sightline._util.rng import BACKGROUND_IMAGE, keyed_rng
 from sightline.core import SightlineError
 from sightline.methods import Of, Pass, run_method, saliency, target_indices
 from sightline.models import Model, wrap
@@ -117,7 +117,7 @@ def test_the_data_baseline_is_the_mean_of_the_background_or_one_of_it() -> None:
     total = torch.zeros_like(maps)
     with Pass(m, x, ids=["a", "b"], seed=2) as p:
         for draw in range(3):
-            start = others[[int(generator(2, i, "background", draw).integers(4)) for i in "ab"]]
+            start = others[[int(keyed_rng(2, i, BACKGROUND_IMAGE, draw).integers(4)) for i in "ab"]]
             share = torch.special.ndtr(p.normal(3 + draw)[:, :1, :1, :1])
             slope = p.at(start + share * (x - start)).input_gradient(torch.arange(3))
             total += (slope * (x - start)[:, None]).sum(2) / 3

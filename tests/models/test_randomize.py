@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sightline._util.rng import LAYER_WORDS, key_digest, key_word
 from sightline.core import SightlineError
 from sightline.models import Model, open_model, state_hash, wrap
 from sightline.models.randomize import ORDERS, blocks, by_layer, layers, stages
@@ -55,6 +56,21 @@ def test_blocks_of_the_networks_people_use(spec: str, first: str, last: str, cou
     found = blocks(open_model(spec, TWO))
     assert (found[0].name, found[-1].name, len(found)) == (first, last, count)
     assert sorted(name for b in found for name in b.layers) == sorted(layers(open_model(spec, TWO)))
+
+
+@pytest.mark.parametrize(
+    ("spec", "paths"),
+    [
+        ("small?side=64", "61b55bf7"),
+        ("unet?side=64", "b4039a9e"),
+        ("retinanet?side=64", "d48646b0"),
+        ("selfexplaining:small?side=64&kind=gate", "073e0493"),
+    ],
+)
+def test_layers_of_our_networks_draw_by_paths_that_never_change(spec: str, paths: str) -> None:
+    """A layer that is renamed keeps its word in `LAYER_WORDS`."""
+    keys = sorted(key_word(name, LAYER_WORDS, ".") for name in layers(open_model(spec, TWO)))
+    assert key_digest(*keys).hex()[:8] == paths
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from sqlalchemy import func, select
 
+from sightline._util.rng import TASK_WORDS, key_word, keyed_rng
 from sightline.answers.database import Book, new_token, now
 from sightline.answers.tables import Assignment, Case, Reader, Study
-from sightline.controls import generator
 from sightline.core import DataError
 from sightline.sheets import draw_sheets
 
@@ -30,7 +30,7 @@ def order(count: int, repeats: int, *key: object) -> list[tuple[int, int]]:
     >>> order(4, 1, "seed", 1)
     [(1, 0), (2, 0), (0, 0), (1, 1), (3, 0)]
     """
-    rng = generator(*key)
+    rng = keyed_rng(*key)
     firsts: list[int] = rng.permutation(count).tolist()
     soonest = np.minimum(np.arange(min(repeats, count)) + (count + 1) // 2, count)
     places = np.maximum.accumulate(rng.integers(soonest, count + 1))  # how many other cases come before
@@ -60,8 +60,8 @@ def planned(study: Study, cases: Sequence[Case], reader: str) -> list[Turn]:
             sheets = draw_sheets(asked, study.sources, [reader], most=len(of), repeated=study.repeats, seed=study.seed)
             turns += [Turn(by[s.radiograph, s.finding], s.occasion, s.shown) for s in sheets]
         else:
-            again = round(study.repeats * len(of))
-            turns += [Turn(of[i], occasion) for i, occasion in order(len(of), again, study.seed, task, reader)]
+            again, word = round(study.repeats * len(of)), key_word(task, TASK_WORDS)
+            turns += [Turn(of[i], occasion) for i, occasion in order(len(of), again, study.seed, word, reader)]
     return turns
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sightline.controls import digest
+from sightline._util.rng import PATIENT_SPLIT, key_digest
 from sightline.core import DataError, Radiograph
 from sightline.data.tables import read_csv
 
@@ -24,7 +24,7 @@ def drawn(patient: str) -> str:
     >>> [drawn(str(number)) for number in range(6)]
     ['train', 'train', 'test', 'test', 'train', 'train']
     """
-    at = int.from_bytes(digest("split", patient)[:8], "big") / 2**64
+    at = int.from_bytes(key_digest(PATIENT_SPLIT, patient)[:8], "big") / 2**64
     for name, share in SHARES:
         if at < share:
             return name

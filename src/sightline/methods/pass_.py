@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sightline.controls import generator
+from sightline._util.rng import keyed_rng
 from sightline.core import Array, SightlineError
 from sightline.engine import early
 from sightline.models import Model
@@ -251,7 +251,7 @@ class Pass:
         rows: Array = np.empty((len(self.ids), *shape), np.float32)
 
         def fill(row: int) -> None:
-            generator(self.seed, self.ids[row], draw).standard_normal(dtype=np.float32, out=rows[row])
+            keyed_rng(self.seed, self.ids[row], draw).standard_normal(dtype=np.float32, out=rows[row])
 
         list(early(range(len(rows)), fill, len(rows)))  # in threads: an accelerator would wait for a single one
         return torch.from_numpy(rows).to(self.x.device)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sightline.controls import generator
+from sightline._util.rng import BACKGROUND_IMAGE, keyed_rng
 from sightline.core import Array, SightlineError
 from sightline.methods import methods
 from sightline.methods.gradient import noisy
@@ -196,7 +196,7 @@ def gradient_shap(
 def _drawn(p: Pass, draw: int) -> Tensor:
     """(N, C, side, side): one background image for each image, keyed by (seed, id, draw)."""
     count = len(p.background)
-    at = [int(generator(p.seed, i, "background", draw).integers(count)) for i in p.ids]
+    at = [int(keyed_rng(p.seed, i, BACKGROUND_IMAGE, draw).integers(count)) for i in p.ids]
     return p.background[torch.tensor(at, device=p.x.device)]
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from sightline.controls import generator
+from sightline._util.rng import LAYER_WORDS, RANDOMIZED_LAYER, key_word, keyed_rng
 from sightline.core import SightlineError
 from sightline.models.frozen import frozen
 from sightline.models.wrap import Model, probe_images, redraw
@@ -127,7 +127,7 @@ def stages(
 
 def draw_anew(module: nn.Module, seed: int, name: str) -> None:
     """Weights and statistics of a module as at the start of a training, keyed by (seed, name)."""
-    key = int(generator(seed, "randomize", name).integers(2**62))
+    key = int(keyed_rng(seed, RANDOMIZED_LAYER, key_word(name, LAYER_WORDS, ".")).integers(2**62))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key)
         redraw(module)

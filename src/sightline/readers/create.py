@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sightline._util.rng import ABSENT_FINDING, STUDY_ORDER, key_digest
 from sightline.answers.database import Book, now
 from sightline.answers.planning import JUDGED
 from sightline.answers.tables import Case, Study
-from sightline.controls import digest
 from sightline.core import DataError, Dataset, Radiograph, Size, UnknownNameError, source_kind
 from sightline.data import dataset
 from sightline.findings import choose
@@ -133,7 +133,7 @@ def _check(tasks: Sequence[str], cases: int, absent: float, repeats: float) -> N
 
 def _asked(data: Dataset, findings: Sequence[str], limit: int, absent: float, seed: int) -> Iterator[Question]:
     """Every finding where it is to be seen on the radiographs drawn, and where it is not on a share of others."""
-    drawn = sorted(data.radiographs, key=lambda r: digest(seed, "study", r.id))
+    drawn = sorted(data.radiographs, key=lambda r: key_digest(seed, STUDY_ORDER, r.id))
     if not data.readers and not any(r.labels for r in drawn[:1000]):  # nobody knows what is there: ask for everything
         yield from ((r, finding) for r in drawn[:limit] for finding in findings)
         return
@@ -144,7 +144,7 @@ def _asked(data: Dataset, findings: Sequence[str], limit: int, absent: float, se
     for finding in findings:
         seen = [r for r in present[finding] if r.id in some]
         without = [r for r in drawn if r.id in some | healthy and _lacks(r, finding, shown[finding])]
-        others = sorted(without, key=lambda r: digest(seed, "absent", finding, r.id))
+        others = sorted(without, key=lambda r: key_digest(seed, ABSENT_FINDING, finding, r.id))
         yield from ((r, finding) for r in (*seen, *others[: round(absent * len(seen))]))
 
 

@@ -19,11 +19,11 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from sightline._util.rng import key_digest
 from sightline.answers.database import Book
 from sightline.answers.log import ABSENT, Answer, Operation
 from sightline.answers.marks import DRAWN
 from sightline.answers.tables import Assignment, Reader, Study
-from sightline.controls import digest
 from sightline.core import SightlineError
 from sightline.readers.create import Material
 from sightline.sheets import CHOICE, QUESTIONS
@@ -66,7 +66,7 @@ class Room:
     @cached_property
     def cookie(self) -> str:
         """Two studies may share a host."""
-        return f"sightline-readers-{digest(self.study.key).hex()[:8]}"
+        return f"sightline-readers-{key_digest(self.study.key).hex()[:8]}"
 
     @cached_property
     def film(self) -> Callable[[str], bytes]:
@@ -152,7 +152,7 @@ def _entrance(app: FastAPI, room: Room) -> None:
             "reader": reader.name, "title": room.study.title,
             "turns": [{"key": t.key, "task": t.case.task, "finished": t.key in done} for t in turns],
             # What the browser files unsent work under: the same after a new link, another in another study.
-            "shelf": digest(room.study.key, reader.number).hex()[:16],
+            "shelf": key_digest(room.study.key, reader.number).hex()[:16],
         }  # fmt: skip
 
 

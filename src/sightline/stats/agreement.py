@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sightline.controls import generator
+from sightline._util.rng import REGION_SWAP, keyed_rng
 from sightline.core import NAN, Array
 from sightline.protocol import Protocol
 from sightline.stats.bootstrap import Replicates, acceleration, interval, left_out, p_value, replicate, weights
@@ -143,7 +143,7 @@ def _distance(both: pd.DataFrame, regions: Sequence[str], seed: int) -> dict[str
         return {}
     mine, theirs = (np.stack([(both[c] == r).to_numpy(float) for r in regions], 1) for c in ("region", "looked"))
     gap = pd.DataFrame(mine - theirs).groupby(both["patient"].to_numpy()).sum().to_numpy()  # (G, R)
-    signs = generator(seed, "swap", len(gap)).choice([-1.0, 1.0], (RESAMPLES, len(gap)))
+    signs = keyed_rng(seed, REGION_SWAP, len(gap)).choice([-1.0, 1.0], (RESAMPLES, len(gap)))
     drawn = np.abs(signs @ gap).sum(1)
     found = float(np.abs(gap.sum(0)).sum())
     p = (1 + int((drawn >= found - 1e-9).sum())) / (RESAMPLES + 1)

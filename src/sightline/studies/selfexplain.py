@@ -15,10 +15,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from sightline._util.rng import IMAGE_SUBSET, key_digest
 from sightline.asking import Asked, predict
 from sightline.benchmark import Controls, Readers, Together
 from sightline.casework import cases
-from sightline.controls import digest
 from sightline.core import DataError, Dataset, Maps
 from sightline.data import dataset
 from sightline.evaluate import evaluate
@@ -175,7 +175,7 @@ def selfexplain(
 
 def _some(data: Dataset, images: int, seed: int) -> Dataset:
     """At most so many radiographs, drawn by id, in the order of the data set. Errors: `DataError` without a mark."""
-    ids = set(sorted((r.id for r in data.radiographs), key=lambda name: digest(seed, "images", name))[:images])
+    ids = set(sorted((r.id for r in data.radiographs), key=lambda name: key_digest(seed, IMAGE_SUBSET, name))[:images])
     part = replace(data, radiographs=tuple(r for r in data.radiographs if r.id in ids))
     if not any(data.marks(r.id, f, data.truth) for r in part.radiographs for f in data.findings):
         raise DataError(f"none of {len(ids)} radiographs of {data.spec!r} has a mark; give more --images")

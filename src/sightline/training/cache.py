@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sightline.controls import digest
+from sightline._util.rng import key_digest
 from sightline.core import Array, Radiograph
 from sightline.engine import progress
 from sightline.inputs import decode
@@ -61,7 +61,7 @@ def decoded(run: Run, model: Model, radiographs: Sequence[Radiograph], wanted: A
     """
     indices = np.unique(wanted)
     chosen = [radiographs[i] for i in indices]
-    key = f"decoded-{digest(*indices.tolist()).hex()[:8]}"
+    key = f"decoded-{key_digest(*indices.tolist()).hex()[:8]}"
     part = run.part("images", key)
     if not part.is_dir():
         run.write_part("images", key, partial(_write, model=model, radiographs=chosen, workers=workers))

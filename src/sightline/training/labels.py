@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from sightline.controls import digest, generator
+from sightline._util.rng import ANNOTATED_SUBSET, SHUFFLED_GAZE, SHUFFLED_LABELS, key_digest, keyed_rng
 from sightline.core import Array, DataError, Dataset, Mark, Radiograph
 
 Uncertain = Literal["ignore", "zeros", "ones", "3-class"]
@@ -52,7 +52,7 @@ def dealt_anew(data: Dataset, seed: int) -> Dataset:
     given = [r.labels for r in radiographs]
     for split in sorted({r.split for r in radiographs}):
         places = [i for i, r in enumerate(radiographs) if r.split == split]
-        order = generator(seed, "labels", split).permutation(len(places))
+        order = keyed_rng(seed, SHUFFLED_LABELS, split).permutation(len(places))
         for place, other in zip(places, order.tolist(), strict=True):
             radiographs[place] = replace(radiographs[place], labels=given[places[other]])
     return replace(data, radiographs=tuple(radiographs), spec=f"{data.spec or data.name}, labels dealt anew ({seed})")
@@ -80,7 +80,7 @@ def marks_of(data: Dataset, films: int, seed: int) -> Dataset:
     there = [r.id for r in data.radiographs if r.split in ("", "train") and marked(r)]
     if not 0 <= films <= len(there):
         raise DataError(f"marks of {films} films of {data.spec!r} that train; allowed: 0 to {len(there)}")
-    kept = set(sorted(there, key=lambda name: digest(seed, "marks", name))[:films])
+    kept = set(sorted(there, key=lambda name: key_digest(seed, ANNOTATED_SUBSET, name))[:films])
 
     def marks(radiograph: str, finding: str, reader: str) -> Mark | None:
         return data.marks(radiograph, finding, reader) if radiograph in kept else None
@@ -93,7 +93,7 @@ def gaze_dealt_anew(data: Dataset, seed: int) -> Dataset:
 
     What a network learns from it can only be where one looks at any film: the control of training on gaze.
     """
-    radiographs = sorted(data.radiographs, key=lambda r: digest(seed, "gaze", r.id))
+    radiographs = sorted(data.radiographs, key=lambda r: key_digest(seed, SHUFFLED_GAZE, r.id))
     patients = list(dict.fromkeys(r.patient for r in radiographs))
     first = {r.patient: r.id for r in reversed(radiographs)}
     after = dict(zip(patients, [*patients[1:], *patients[:1]], strict=True))

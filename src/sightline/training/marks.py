@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sightline import geometry
-from sightline.controls import digest
+from sightline._util.rng import key_digest
 from sightline.core import Array, DataError, Dataset, Frame, Radiograph
 from sightline.engine import progress
 from sightline.gaze import KERNELS, WHOLE, density
@@ -42,7 +42,7 @@ def gridded(run: Run, model: Model, data: Dataset, radiographs: Sequence[Radiogr
             f"{data.spec!r} has no {kind} for {', '.join(model.findings)}; {model.name} needs some to learn"
         )
     grid = int(model.net.grid)  # type: ignore[arg-type]
-    key = f"{grid}-{digest(kind, model.findings, data.spec, *(r.id for r in radiographs)).hex()[:8]}"
+    key = f"{grid}-{key_digest(kind, model.findings, data.spec, *(r.id for r in radiographs)).hex()[:8]}"
     part = run.part("marks", key)
     if not part.is_dir():
         made = partial(planes, model, data, grid)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sightline.controls import generator as keyed
+from sightline._util.rng import PRETRAINING_WEIGHTS, PROJECTIONS, REPORT_SENTENCE, TEXT_ENCODER, keyed_rng
 from sightline.core import Array, DataError, Dataset, Radiograph, SightlineError
 from sightline.engine import progress
 from sightline.metrics.retrieval import AT, precision_at
@@ -68,7 +68,7 @@ class Pairs:
     def said(self, rows: Array, seed: int, epoch: int) -> Tensor:
         """int64 (B, L): a sentence of each report, drawn by (seed, epoch, row)."""
         assert self.words is not None
-        drawn = [keyed(seed, "sentence", epoch, int(row)).integers(len(self.sentences[row])) for row in rows]
+        drawn = [keyed_rng(seed, REPORT_SENTENCE, epoch, int(row)).integers(len(self.sentences[row])) for row in rows]
         return self.words.encode([self.sentences[row][at] for row, at in zip(rows, drawn, strict=True)])
 
     def drawn(self, rows: Array, recipe: Recipe, epoch: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -180,7 +180,7 @@ def _with_words(pairs: Pairs, text: str, frozen: int, seed: int) -> tuple[Pairs,
         words, encoder = hub_text(text, frozen)
         return replace(pairs, words=words), encoder
     vocabulary = Vocabulary.of(s for i in pairs.train for s in pairs.sentences[i])
-    with _drawn_from(seed, "words"):
+    with _drawn_from(seed, TEXT_ENCODER):
         return replace(pairs, words=vocabulary), TextEncoder(len(vocabulary), vocabulary.length)
 
 
@@ -209,14 +209,14 @@ def _sentences(data: Dataset, radiographs: Sequence[Radiograph]) -> tuple[list[t
 def _joint(model: Model, text: nn.Module | None, width: int, seed: int) -> Pair:
     """The network of both encoders; its projections are drawn from the seed."""
     assert model.cut is not None
-    with _drawn_from(seed, "projections"):
+    with _drawn_from(seed, PROJECTIONS):
         return Pair(Images(model.net, model.cut, width), text, width).to(model.device)
 
 
 @contextmanager
-def _drawn_from(seed: int, what: str) -> Iterator[None]:
+def _drawn_from(seed: int, part: str) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(keyed(seed, "pretrain", what).integers(2**62)))
+        torch.manual_seed(int(keyed_rng(seed, PRETRAINING_WEIGHTS, part).integers(2**62)))
         yield
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sightline.controls import digest
+from sightline._util.rng import key_digest
 from sightline.core import Array, DataError, Radiograph
 
 
@@ -36,7 +36,7 @@ def split_by_patient(
     usable = "train" if "train" in splits else ""
     pool = [i for i, split in enumerate(splits) if split == usable]
     val = [i for i, split in enumerate(splits) if split == "val"]
-    ordered = sorted({patients[i] for i in pool}, key=lambda patient: digest(seed, patient))
+    ordered = sorted({patients[i] for i in pool}, key=lambda patient: key_digest(seed, patient))
     held = set() if val else set(ordered[: math.ceil(val_share * len(ordered))])
     kept = [patient for patient in reversed(ordered) if patient not in held]  # from the end val is not taken from
     if findings:

@@ -1,0 +1,1 @@
+"""Helpers without knowledge of radiology that every other module may import."""
