@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 export OMP_NUM_THREADS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check docs bench proofs clean
+.PHONY: demo test lint check coverage docs bench proofs clean
 demo: $(STAMP)
 	$(BIN)/sightline localization --out runs/demo
 
@@ -13,12 +13,18 @@ test: $(STAMP)
 	sh tests/services.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q
 
-check: $(STAMP)
-	$(BIN)/ruff format --check src tests examples benchmarks
-	$(BIN)/ruff check src tests examples benchmarks
+# The formatter, the linter and the types of the Python code.
+CODE := src tests examples benchmarks docs/_build
+lint: $(STAMP)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
+
+check: lint test
+
+coverage: $(STAMP)
 	sh tests/services.sh
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q --cov --cov-report=term --cov-report=html
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=src $(BIN)/mkdocs build --quiet
@@ -42,4 +48,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf .venv runs build dist site
+	rm -rf .venv node_modules runs build dist site htmlcov .coverage

@@ -158,13 +158,13 @@ def test_every_table_that_the_code_writes_is_listed() -> None:
 
 
 def test_the_catalogue_is_what_the_registry_says() -> None:
-    spec = importlib.util.spec_from_file_location("catalogue", ROOT / "benchmarks/docs/catalogue.py")
+    spec = importlib.util.spec_from_file_location("catalogue", ROOT / "docs/_build/catalogue.py")
     assert spec is not None
     assert spec.loader is not None
     catalogue = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(catalogue)
     made = json.loads((DOCS / "figures/methods/made.json").read_text())
-    again = "`python benchmarks/docs/catalogue.py page` writes it again"
+    again = "`python docs/_build/catalogue.py page` writes it again"
     assert catalogue.page(made) == READ["docs/catalogue.md"], again
     for name in methods:
         assert f'<div id="{name}">' in READ["docs/catalogue.md"]

@@ -1,8 +1,8 @@
 """The catalogue of methods: a picture of each on one phantom film, and the page that shows them with their facts.
 
-    python benchmarks/docs/catalogue.py pictures NET [--attention VIT] [--own UNET] [--text MODEL] [--finding NAME]
-    python benchmarks/docs/catalogue.py add [--attention VIT] [--own UNET] [--text MODEL]
-    python benchmarks/docs/catalogue.py page
+    python docs/_build/catalogue.py pictures NET [--attention VIT] [--own UNET] [--text MODEL] [--finding NAME]
+    python docs/_build/catalogue.py add [--attention VIT] [--own UNET] [--text MODEL]
+    python docs/_build/catalogue.py page
 
 The page follows from the registry and from what the pictures were made of (docs/figures/methods/made.json); a test
 compares.
@@ -32,7 +32,7 @@ from sightline.geometry import place_whole, region
 from sightline.methods import methods
 from sightline.registry import Entry
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS = Path(__file__).resolve().parents[1]
 PICTURES = DOCS / "figures" / "methods"
 DATA = "phantom:300?split=test&size=320"
 HEIGHT = 250

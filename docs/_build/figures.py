@@ -1,6 +1,6 @@
 """Figures of phantom runs for the pages of the studies: copied out of a run's folder, with what they are of.
 
-    python benchmarks/docs/figures.py RUN...
+    python docs/_build/figures.py RUN...
 
 A run's study says which page it serves: what stands there between the two comments is written anew from run.json.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 from sightline.store import Run
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS = Path(__file__).resolve().parents[1]
 WEAK = 0.65
 BEGIN, END = "<!-- figures of a phantom run -->", "<!-- end of the figures -->"
 CHOSEN = {
