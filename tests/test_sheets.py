@@ -71,9 +71,16 @@ def test_sheets_come_back_from_their_file(tmp_path: Path) -> None:
     sheets = draw_sheets(CASES, SOURCES, READERS, most=5)
     write_sheets(tmp_path / "reader_sheets.json", sheets)
     assert read_sheets(tmp_path / "reader_sheets.json") == sheets
-    (tmp_path / "other.json").write_text('{"a": 1}')
+    (tmp_path / "other.json").write_text('{"format": 2}')
     with pytest.raises(DataError, match=r"other\.json holds no case sheets"):
         read_sheets(tmp_path / "other.json")
+
+
+@pytest.mark.parametrize("stated", ['"version": 1', '"format": 1'])
+def test_sheets_of_another_format_are_refused(tmp_path: Path, stated: str) -> None:
+    (tmp_path / "old.json").write_text(f'{{{stated}, "sheets": []}}')
+    with pytest.raises(DataError, match=r"old\.json: this file of case sheets states .*reads format 2; make the file"):
+        read_sheets(tmp_path / "old.json")
 
 
 def test_questions_have_five_worded_points() -> None:

@@ -87,6 +87,28 @@ def test_a_damaged_run_json_is_told(tmp_path: Path) -> None:
         Run.open(tmp_path)
 
 
+@pytest.mark.parametrize("text", ['{"study": "localization", "options": {}}', '{"format": 1, "study": "localization"}'])
+def test_a_run_of_another_format_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    for begin in (Run.open, lambda path: Run.start(path, "localization", {})):
+        with pytest.raises(RunError, match=r"this run states .*reads format 2; start it again in a new folder"):
+            begin(tmp_path)
+    (tmp_path / "run.json").write_text("[]")
+    with pytest.raises(RunError, match="is damaged: it holds no object"):
+        Run.open(tmp_path)
+
+
+def test_stored_maps_of_another_format_are_refused(tmp_path: Path) -> None:
+    run = Run.start(tmp_path / "run", "localization", {})
+    run.write_part("maps-net", "000000", lambda path: write_maps(path, [], [], {}))
+    file = run.part("maps-net", "000000") / "zarr.json"
+    assert next(run.stored())["format"] == 2
+    file.write_text(file.read_text().replace('"format": 2', '"format": 1'))
+    for read in (lambda: list(run.of("a")), lambda: run.sources, lambda: list(run.stored())):
+        with pytest.raises(RunError, match="this part of stored maps states format 1, and this version reads format 2"):
+            read()
+
+
 def _hold(path: Path, ready: multiprocessing.synchronize.Event) -> None:
     with Run.open(path).lock():
         ready.set()

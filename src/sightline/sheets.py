@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sightline._util.formats import check_format
 from sightline._util.rng import (
     MAP_ORDER,
     READER_LENIENCY,
@@ -29,6 +30,8 @@ from sightline._util.rng import (
 from sightline.core import DataError
 from sightline.store import write_text
 
+SHEETS_FORMAT = 2
+"""Format of `FILE`."""
 FILE = "reader_sheets.json"
 """Name in a run folder."""
 COLUMNS = ("reader", "radiograph", "patient", "finding", "source", "question", "value", "occasion")
@@ -159,15 +162,16 @@ def _drawn(cases: Sequence[Case], most: int, seed: int) -> list[Case]:
 def write_sheets(path: Path, sheets: Sequence[Sheet]) -> None:
     """Sheets and questions as one JSON file, whole or not at all."""
     asked = {"questions": [asdict(q) for q in QUESTIONS], "choice": asdict(CHOICE)}
-    write_text(path, json.dumps({"version": 1, **asked, "sheets": [asdict(s) for s in sheets]}, indent=1))
+    write_text(path, json.dumps({"format": SHEETS_FORMAT, **asked, "sheets": [asdict(s) for s in sheets]}, indent=1))
 
 
 def read_sheets(path: Path) -> list[Sheet]:
     """What `write_sheets` wrote. Errors: `DataError` for anything else."""
     try:
         content = json.loads(path.read_text("utf-8"))
+        check_format(content.get("format"), SHEETS_FORMAT, "file of case sheets", path, DataError)
         return [Sheet(**{**one, "shown": tuple(one["shown"])}) for one in content["sheets"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} holds no case sheets ({error!r}); `sightline selfexplain` writes {FILE}") from error
 
 

@@ -32,9 +32,14 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from sightline import notebook, packing
+from sightline._util.formats import check_format
 from sightline.core import Array, Frame, RunError, SaliencyMap, Status
 
 STATUSES: tuple[Status, ...] = ("ok", "flat", "non-finite", "missing", "refused", "unreadable")
+RUN_FORMAT = 2
+"""Format of a run folder: run.json, its parts and tables. Raise it when any of them changes its meaning."""
+MAPS_FORMAT = 2
+"""Format of a part of stored maps: its arrays and attributes."""
 _FULL = "the disk is full; free some space and give the same command again: what is done is kept"
 
 
@@ -63,19 +68,23 @@ class Run:
         with _disk(path):
             path.mkdir(parents=True, exist_ok=True)
             created = datetime.now(UTC).isoformat(timespec="seconds")
-            write_text(path / "run.json", _json({**asked, "created": created}))
+            write_text(path / "run.json", _json({"format": RUN_FORMAT, **asked, "created": created}))
         return cls.open(path)
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
-        """Read an existing run. Errors: `RunError` if there is none, or its run.json is not JSON."""
+        """Read an existing run. Errors: `RunError` if there is none, or run.json is damaged or of another format."""
         file = Path(path) / "run.json"
         try:
-            return cls(Path(path), json.loads(file.read_text("utf-8")))
+            info = json.loads(file.read_text("utf-8"))
         except FileNotFoundError as error:
             raise RunError(f"{path} is not a run folder: it has no run.json; give the folder named by --out") from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise RunError(f"{file} is damaged: {error}; start the run again in a new folder") from error
+        if not isinstance(info, dict):
+            raise RunError(f"{file} is damaged: it holds no object; start the run again in a new folder")
+        check_format(info.get("format"), RUN_FORMAT, "run", path, RunError, "start it again in a new folder")
+        return cls(Path(path), info)
 
     def describe(self, **facts: Any) -> Run:
         """Add facts to run.json, whoever added others since this run was opened; returns the run with all of them."""
@@ -209,7 +218,7 @@ class Run:
         """What every part of stored maps says of them (see `write_maps`), values aside."""
         for folder in self._map_folders():
             for part in sorted(p for p in folder.iterdir() if not p.name.startswith(".")):
-                yield json.loads((part / "zarr.json").read_text("utf-8"))["attributes"]
+                yield _attributes(part)
 
     def map(self, source: str, radiograph: str, finding: str) -> SaliencyMap | None:
         """One stored map, or None."""
@@ -228,7 +237,12 @@ def write_maps(
     """
     n, f = len(radiographs), len(findings)
     group = zarr.open_group(str(path), mode="w")
-    attributes: dict[str, Any] = {"radiographs": list(radiographs), "findings": list(findings), "sources": {}}
+    attributes: dict[str, Any] = {
+        "format": MAPS_FORMAT,
+        "radiographs": list(radiographs),
+        "findings": list(findings),
+        "sources": {},
+    }
     for number, (source, flat) in enumerate(maps.items()):
         shapes = {m.values.shape for m in flat if m.values.size}
         if len(shapes) > 1:
@@ -280,7 +294,21 @@ def _unpacked(stored: Array, packed: Mapping[str, Any] | None, start: int) -> Ar
 @lru_cache(maxsize=16)
 def _open_maps(path: str) -> tuple[zarr.Group, dict[str, Any]]:
     group = zarr.open_group(path, mode="r")
-    return group, dict(group.attrs)
+    attributes = dict(group.attrs)
+    _check_maps(attributes, path)
+    return group, attributes
+
+
+def _attributes(part: Path) -> dict[str, Any]:
+    """Attributes of a part of stored maps, without opening its arrays."""
+    attributes: dict[str, Any] = json.loads((part / "zarr.json").read_text("utf-8"))["attributes"]
+    _check_maps(attributes, part)
+    return attributes
+
+
+def _check_maps(attributes: Mapping[str, Any], path: Path | str) -> None:
+    remedy = "remove the part and give the same command again, or start the run again in a new folder"
+    check_format(attributes.get("format"), MAPS_FORMAT, "part of stored maps", path, RunError, remedy)
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
@@ -294,11 +322,7 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
 def _index(folder: str, _changed: int) -> dict[str, str]:
     """radiograph -> part of a folder of map parts."""
     parts = sorted(p.name for p in Path(folder).iterdir() if not p.name.startswith("."))
-    return {
-        radiograph: part
-        for part in parts
-        for radiograph in json.loads((Path(folder) / part / "zarr.json").read_text())["attributes"]["radiographs"]
-    }
+    return {radiograph: part for part in parts for radiograph in _attributes(Path(folder) / part)["radiographs"]}
 
 
 def read_maps(

@@ -42,6 +42,13 @@ def test_a_study_opens_again(book: Book, place: str) -> None:
         assert again.counts() == book.counts() and sum(again.counts().values()) > 3
 
 
+def test_a_study_of_another_format_is_refused(book: Book, place: str) -> None:
+    with book.write() as session:
+        session.execute(text("UPDATE study SET version = 1"))
+    with pytest.raises(DataError, match=r"this reader study states format 1, .* format 2; make the study again with"):
+        Book.open(place)
+
+
 def test_operations_are_kept_once(book: Book) -> None:
     key = turn(book)
     assert book.append(key, [put(1), put(0)]) == 2

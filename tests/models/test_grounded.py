@@ -94,6 +94,14 @@ def test_texts_are_the_mean_direction_of_the_phrases(tmp_path: Path) -> None:
     torch.testing.assert_close(texts_of(net, words, ("Edema",))[0, 1], mean)
 
 
+def test_a_pair_of_another_format_is_refused(tmp_path: Path) -> None:
+    pair(tmp_path / "joint.pt")
+    content = torch.load(tmp_path / "joint.pt", weights_only=True)
+    torch.save({**content, "format": "sightline-pair-1"}, tmp_path / "joint.pt")
+    with pytest.raises(DataError, match=r"states format 'sightline-pair-1', .* 'sightline-pair-2'; train it again"):
+        open_model(f"contrastive:{tmp_path / 'joint.pt'}")
+
+
 def test_what_cannot_be_asked(tmp_path: Path) -> None:
     model, _ = pair(tmp_path / "joint.pt", "images")
     with pytest.raises(DataError, match="by images alone, so nothing can be named to it"):

@@ -294,3 +294,15 @@ def test_own_network_cannot_be_opened_by_its_checkpoint_alone(tmp_path: Path) ->
     save_checkpoint(wrap(net, ["Edema"], size=16), tmp_path / "own.pt")
     with pytest.raises(DataError, match="network of your own"):
         open_model(str(tmp_path / "own.pt"))
+
+
+@pytest.mark.parametrize("spec", ["{}", "small:{}", "three-class:small?checkpoint={}"])
+def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path, spec: str) -> None:
+    path = tmp_path / "old.pt"
+    save_checkpoint(open_model("small?side=32", ["Edema"]), path)
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "format": "sightline-checkpoint-1"}, path)
+    with pytest.raises(
+        DataError, match=r"format 'sightline-checkpoint-1', .* 'sightline-checkpoint-2'; train it again"
+    ):
+        open_model(spec.format(path))

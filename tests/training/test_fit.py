@@ -24,6 +24,7 @@ from sightline.models.losses import masked_loss
 from sightline.store import Run
 from sightline.training import Recipe, Sample, fit
 from sightline.training.labels import label_matrix
+from sightline.training.loop import load_state
 
 BRIEF = Recipe(epochs=1, batch=8)
 
@@ -70,6 +71,13 @@ def test_the_seed_decides_everything(tmp_path: Path) -> None:
         for name, seed in (("a", 0), ("b", 0), ("c", 1))
     ]
     assert weights[0] == weights[1] != weights[2]
+
+
+def test_a_state_of_another_format_is_not_continued(tmp_path: Path) -> None:
+    for content in ({"done": 1}, {"format": 1, "done": 1}):
+        torch.save(content, tmp_path / "last.pt")
+        with pytest.raises(RunError, match=r"this state of a training states .*reads format 2; start the training"):
+            load_state(tmp_path / "last.pt")
 
 
 def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path: Path) -> None:

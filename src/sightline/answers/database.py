@@ -18,9 +18,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from sightline._util.formats import check_format
 from sightline.answers.desk import Desk
 from sightline.answers.log import CONTENT, OPERATION, Operation, State, replay
-from sightline.answers.tables import Assignment, Base, Case, Entry, Reader, Study
+from sightline.answers.tables import STUDY_FORMAT, Assignment, Base, Case, Entry, Reader, Study
 from sightline.core import DataError, SightlineError, UnknownNameError
 
 FILE = "study.db"
@@ -63,9 +64,11 @@ class Book:
             book = cls(shown, engine)
         if new and there is not None:
             raise DataError(f"{shown} already holds a study; name an empty database")
-        if not new and there != 1:
-            said = "holds no study" if there is None else f"holds a study of version {there}, 1 is read here"
-            raise DataError(f"{shown} {said}; make one with `sightline readers create`")
+        if not new and there is None:
+            raise DataError(f"{shown} holds no study; make one with `sightline readers create`")
+        if not new:
+            remedy = "make the study again with `sightline readers create`"
+            check_format(there, STUDY_FORMAT, "reader study", shown, DataError, remedy)
         return book
 
     def __enter__(self) -> Self:

@@ -7,6 +7,9 @@ from datetime import datetime
 from sqlalchemy import JSON, DateTime, ForeignKey, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+STUDY_FORMAT = 2
+"""Format of the tables below and of the words in them."""
+
 
 class Base(DeclarativeBase):
     type_annotation_map = {datetime: DateTime(timezone=True), bytes: LargeBinary}  # noqa: RUF012  SQLAlchemy's own form
@@ -17,7 +20,7 @@ class Study(Base):
 
     __tablename__ = "study"
     id: Mapped[int] = mapped_column(primary_key=True, default=1)
-    version: Mapped[int] = mapped_column(default=1)
+    version: Mapped[int] = mapped_column(default=STUDY_FORMAT)
     """Of these tables."""
     key: Mapped[str]
     """Drawn once: tells this study from every other, also in a browser."""

@@ -11,10 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sightline._util.formats import check_format
 from sightline.core import DataError
 from sightline.models.wrap import Model
 
-FORMAT = "sightline-checkpoint-1"
+FORMAT = "sightline-checkpoint-2"
+"""Format of checkpoints; raise the number when their content, or a spec or name in it, changes."""
+PAIR_FORMAT = "sightline-pair-2"
+"""Format of a pair of encoders of contrastive pre-training."""
+FORMATS = {"sightline-checkpoint-": FORMAT, "sightline-pair-": PAIR_FORMAT}
+"""What a format of each kind begins with -> the one that is read."""
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
 """Inception's and GoogLeNet's heads that only training uses."""
 
@@ -52,7 +58,7 @@ def save_whole(content: dict[str, Any], path: Path) -> None:
 def load_safely(path: Path) -> dict[str, Any]:
     """A checkpoint's content, on the CPU, built of nothing but tensors and plain values (`weights_only`).
 
-    Errors: `DataError` if the file is missing, is no checkpoint, or holds anything else.
+    Errors: `DataError` if the file is missing, is no checkpoint, holds anything else, or is of another format.
     """
     if not path.is_file():
         raise DataError(f"checkpoint {path} is not a file; give the path of a .pt or .pth file")
@@ -65,6 +71,9 @@ def load_safely(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict):
         raise DataError(f"checkpoint {path} holds {type(content).__name__}; it must hold a dictionary of weights")
+    for kind, read in FORMATS.items():
+        if str(content.get("format")).startswith(kind):
+            check_format(content["format"], read, "checkpoint", path, DataError, "train it again with this version")
     return content
 
 

@@ -14,14 +14,12 @@ from torch.nn import functional as F
 
 from sightline.core import DataError
 from sightline.findings import SPOKEN, canonical
-from sightline.models.checkpoint import described, load_safely, save_whole
+from sightline.models.checkpoint import PAIR_FORMAT, described, load_safely, save_whole
 from sightline.models.convirt import TEMPERATURE, Images, Pair
 from sightline.models.hub import HubText, HubWords, keep_text, saved_text
 from sightline.models.text import TextEncoder, Vocabulary, Words
 from sightline.models.wrap import Model, TrainingRecord, wrap
 from sightline.models.zoo import models, open_model
-
-FORMAT = "sightline-pair-1"
 
 
 class Grounded(nn.Module):
@@ -79,14 +77,14 @@ def save_pair(model: Model, pair: Pair, words: Words | None, path: Path) -> None
         keep_text(words, pair.text, path.parent / "text")
         text = {"kind": "hub", "length": words.length}
     state = {name: tensor.detach().cpu() for name, tensor in pair.state_dict().items()}
-    save_whole({**described(model), "format": FORMAT, "text": text, "state": state}, path)
+    save_whole({**described(model), "format": PAIR_FORMAT, "text": text, "state": state}, path)
 
 
 @models("contrastive", argument="joint.pt of `train contrastive`", source="Zhang et al. 2020, arXiv:2010.00747")
 def contrastive(path: str, findings: tuple[str, ...] | None) -> Model:
     """A contrastive pair, asked for findings by name: no labels were seen. Its method 'image-text' maps the words."""
     content = load_safely(Path(path))
-    if content.get("format") != FORMAT:
+    if content.get("format") != PAIR_FORMAT:
         raise DataError(f"{path} holds no pair of encoders; give the joint.pt that `train contrastive` wrote")
     if content["text"]["kind"] == "images":
         raise DataError(f"{path} was pre-trained by images alone, so nothing can be named to it; pre-train by reports")

@@ -15,7 +15,8 @@ import torch
 from scipy.special import expit
 from torch import Tensor, nn
 
-from sightline.core import Array, SightlineError
+from sightline._util.formats import check_format
+from sightline.core import Array, RunError, SightlineError
 from sightline.engine import progress
 from sightline.metrics.classification import auroc
 from sightline.models import Model, TrainingRecord, state_hash, study_probabilities
@@ -31,6 +32,8 @@ from sightline.training.feed import Wait, ahead
 from sightline.training.recipe import Recipe
 from sightline.training.team import Team
 
+STATE_FORMAT = 2
+"""Format of last.pt, from which a training continues."""
 WARM_UP = 0.1
 """Share of the steps over which the learning rate rises; then it falls along a cosine."""
 AT_ONCE = 32
@@ -167,7 +170,7 @@ def _conclude(
             note(out, collapsed=course.collapsed)
         save_checkpoint(replace(model, training=sealed), out / "best.pt")
     weights = {"net": model.net.state_dict(), "optimizer": course.optimizer.state_dict()}
-    save_whole({**asdict(state), **weights}, out / "last.pt")
+    save_whole({"format": STATE_FORMAT, **asdict(state), **weights}, out / "last.pt")
     note(out, history=state.history, kept=[name for _, name in state.kept])
     for file in (out / "kept").glob("*.*"):
         if file.stem not in {name for _, name in state.kept}:
@@ -181,10 +184,18 @@ def _keep(folder: Path, name: str, model: Model, probabilities: Array) -> None:
 
 
 def _resume(path: Path, model: Model, optimizer: torch.optim.Optimizer) -> State:
-    content = load_safely(path)
+    content = load_state(path)
     load_weights(model.net, path, {"state": content["net"]})
     optimizer.load_state_dict(content["optimizer"])
     return State(content["done"], content["best"], content["history"], [tuple(one) for one in content["kept"]])
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read the state of a training. Errors: as `load_safely`; `RunError` for one of another format."""
+    content = load_safely(path)
+    remedy = "start the training again in a new folder"
+    check_format(content.get("format"), STATE_FORMAT, "state of a training", path, RunError, remedy)
+    return content
 
 
 def _key(*numbers: int) -> int:

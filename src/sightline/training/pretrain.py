@@ -30,7 +30,7 @@ from sightline.store import Run
 from sightline.training.augment import STRONG, augment
 from sightline.training.cache import decoded, image_home
 from sightline.training.feed import Wait, ahead
-from sightline.training.loop import batches, note, randomness, rate
+from sightline.training.loop import STATE_FORMAT, batches, load_state, note, randomness, rate
 from sightline.training.recipe import Recipe
 from sightline.training.split import split_by_patient
 from sightline.training.team import Team, run_team
@@ -227,7 +227,7 @@ def _train(team: Team, out: Path, model: Model, net: Pair, pairs: Pairs, recipe:
                                   weight_decay=recipe.weight_decay)  # fmt: skip
     done, best, history = 0, math.inf, list[dict[str, Any]]()
     if (out / "last.pt").is_file():
-        content = load_safely(out / "last.pt")
+        content = load_state(out / "last.pt")
         net.load_state_dict(content["net"])
         optimizer.load_state_dict(content["optimizer"])
         done, best, history = content["done"], content["best"], content["history"]
@@ -328,5 +328,7 @@ def _conclude(
         save_checkpoint(model, out / "best.pt")
         save_pair(replace(model, training=record), net, pairs.words, out / "joint.pt")
     weights = {"net": net.state_dict(), "optimizer": optimizer.state_dict()}
-    save_whole({"done": len(history), "best": best, "history": history, **weights}, out / "last.pt")
+    save_whole(
+        {"format": STATE_FORMAT, "done": len(history), "best": best, "history": history, **weights}, out / "last.pt"
+    )
     note(out, history=history)
