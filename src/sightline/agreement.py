@@ -6,7 +6,7 @@ readings, another patient's reading, the middle of the film, the lungs; and the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -17,7 +17,19 @@ import numpy as np
 from sightline import controls
 from sightline._util.rng import ELSEWHERE_GAZE, keyed_rng
 from sightline.casework import Case
-from sightline.core import NAN, Array, DataError, Dataset, Frame, Maps, Radiograph, SaliencyMap, Status, source_kind
+from sightline.core import (
+    NAN,
+    Array,
+    DataError,
+    Dataset,
+    Definition,
+    Frame,
+    Maps,
+    Radiograph,
+    SaliencyMap,
+    Status,
+    source_kind,
+)
 from sightline.engine import progress, run_units
 from sightline.evaluate import blocks, schema_of, store, summarize
 from sightline.findings import SPOKEN as WORDS
@@ -90,17 +102,17 @@ class Cohort:
     reader: str
     patients: Mapping[str, tuple[str, ...]]
     """Patient -> radiographs with gaze."""
-    sums: Mapping[str, tuple[Array, int]]
-    """Protocol -> float64 (3, h, w) of densities, fixations and standardized densities, and how many."""
+    sums: Mapping[Definition, tuple[Array, int]]
+    """Definition -> float64 (3, h, w) of densities, fixations and standardized densities, and how many."""
     seed: int
 
     @classmethod
     def of(
-        cls, data: Dataset, reader: str, radiographs: Sequence[Radiograph], names: Sequence[str], seed: int
+        cls, data: Dataset, reader: str, radiographs: Sequence[Radiograph], names: Iterable[Definition], seed: int
     ) -> Cohort:
         """Read every gaze once. Memory does not grow with their number."""
         sums = {name: np.zeros((3, *GRID)) for name in names}
-        counts = dict.fromkeys(names, 0)
+        counts = dict.fromkeys(sums, 0)
         patients: dict[str, tuple[str, ...]] = {}
         with progress() as bar:
             task = bar.add_task("reading gaze", total=len(radiographs), unit="images")
@@ -110,19 +122,19 @@ class Cohort:
                 if gaze is None:
                     continue
                 patients[radiograph.patient] = (*patients.get(radiograph.patient, ()), radiograph.id)
-                for name in names:
+                for name in sums:
                     if (add := _planes(gaze, name)) is not None:
                         sums[name] += add
                         counts[name] += 1
-        return cls(data, reader, patients, {name: (sums[name], counts[name]) for name in names}, seed)
+        return cls(data, reader, patients, {name: (sums[name], counts[name]) for name in sums}, seed)
 
-    def others(self, patient: str, protocol: str) -> Others | None:
+    def others(self, patient: str, definition: Definition) -> Others | None:
         """What the readings of all other patients come to; None without any."""
-        total, count = self.sums[protocol]
+        total, count = self.sums[definition]
         total = total.copy()
         for name in self.patients.get(patient, ()):
             gaze = looked(self.data, name, self.reader)
-            own = None if gaze is None else _planes(gaze, protocol)
+            own = None if gaze is None else _planes(gaze, definition)
             if own is not None:
                 total -= own
                 count -= 1
@@ -140,8 +152,8 @@ class Cohort:
         return looked(self.data, there[at], self.reader)
 
 
-def _planes(gaze: Gaze, protocol: str) -> Array | None:
-    reading = Reading.of(gaze, KERNELS[protocol])
+def _planes(gaze: Gaze, definition: Definition) -> Array | None:
+    reading = Reading.of(gaze, KERNELS[definition])
     if reading is None:
         return None
     return np.stack([reading.density, reading.fixated, standardized(reading.density)])
@@ -165,9 +177,9 @@ def on_grid(m: SaliencyMap) -> Array:
     return place_whole(values, frame).astype(np.float64)
 
 
-def evidence(values: Array, protocol: str) -> Array:
+def evidence(values: Array, definition: Definition) -> Array:
     """What counts of a map: its magnitudes as published, what speaks for the finding as corrected."""
-    return np.abs(values) if protocol == "published" else np.maximum(values, 0)
+    return np.abs(values) if definition == "published" else np.maximum(values, 0)
 
 
 class Plane(NamedTuple):
@@ -244,8 +256,8 @@ def _compared(desk: Desk, radiograph: Radiograph, findings: Sequence[str]) -> di
     if gaze is None:
         return told
     regions = _regions(desk.data, radiograph.id)
-    kernel = KERNELS[desk.protocols[-1].name]  # corrected, where it was asked for
-    for source, values in _beside(desk, radiograph, gaze, regions, kernel).items():
+    definition = desk.protocols[-1].definitions  # corrected, where it was asked for
+    for source, values in _beside(desk, radiograph, gaze, regions, definition).items():
         planes |= {(source, f): Plane(values, "ok", "", NAN) for f in findings}
     told["shares"] += _shares(radiograph, planes, regions)
     for protocol in desk.protocols:
@@ -254,11 +266,12 @@ def _compared(desk: Desk, radiograph: Radiograph, findings: Sequence[str]) -> di
 
 
 def _beside(
-    desk: Desk, radiograph: Radiograph, gaze: Gaze, regions: Mapping[str, Array], kernel: Kernel
+    desk: Desk, radiograph: Radiograph, gaze: Gaze, regions: Mapping[str, Array], definition: Definition
 ) -> dict[str, Array]:
     """Controls, other readers and the reading itself, float64 (h, w) each."""
     found: dict[str, Array] = {CENTER: _middle()}
-    others = desk.cohort.others(radiograph.patient, kernel.name)
+    kernel = KERNELS[definition]
+    others = desk.cohort.others(radiograph.patient, definition)
     if others is not None:
         found[AVERAGE_GAZE] = others.density
     readers = {OTHER_GAZE: desk.cohort.elsewhere(radiograph), ITSELF: gaze}
@@ -317,19 +330,20 @@ def _shares(radiograph: Radiograph, planes: Planes, regions: Mapping[str, Array]
 def _scores(
     desk: Desk, radiograph: Radiograph, gaze: Gaze, planes: Planes, regions: Mapping[str, Array], protocol: Protocol
 ) -> Iterator[Score]:
-    kernel = KERNELS[protocol.name]
-    others = desk.cohort.others(radiograph.patient, protocol.name)
+    definition = protocol.definitions
+    kernel = KERNELS[definition]
+    others = desk.cohort.others(radiograph.patient, definition)
     whole = Reading.of(gaze, kernel)
     if others is None or whole is None:
         return  # nothing to be compared with
-    beside = _beside(desk, radiograph, gaze, regions, kernel)
+    beside = _beside(desk, radiograph, gaze, regions, definition)
     spoken: dict[str, Reading | None] = {}
     once: dict[str, dict[str, float]] = {}
-    windows = ("", f"@{SPOKEN}") if protocol.name != "published" else ("",)
+    windows = ("", f"@{SPOKEN}") if definition != "published" else ("",)
     for (source, finding), (values, status, why, p) in planes.items():
         if finding not in spoken:
             spoken[finding] = Reading.of(gaze.while_said(WORDS.get(finding, (finding,))), kernel)
-        seen = Seen(evidence(beside.get(source, values), protocol.name))
+        seen = Seen(evidence(beside.get(source, values), definition))
         head = (protocol.name, source, source_kind(source), radiograph.id, radiograph.patient, finding, desk.reader)
         for suffix in windows:
             reading = spoken[finding] if suffix else whole

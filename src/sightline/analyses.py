@@ -14,7 +14,7 @@ from sightline.cases import SLICES, Cases, best_source, cases, model_sources, re
 from sightline.core import Array
 from sightline.protocol import Protocol
 from sightline.stats.decrease import decrease
-from sightline.stats.regression import Definition, assurance, features, spearman
+from sightline.stats.regression import assurance, features, spearman
 from sightline.stats.tables import AVERAGE, Columns, columns, estimates
 from sightline.store import Run
 
@@ -84,7 +84,7 @@ def _decreases(run: Run, protocol: Protocol, table: pd.DataFrame, seed: int) -> 
             pair = _pair(c, reader, source)
             if pair is None:
                 continue
-            frame = decrease(*pair, published=protocol.fill_holes)
+            frame = decrease(*pair, published=protocol.definitions == "published")
             made.append(frame.assign(metric=metric, source=source, versus=reader))
     return pd.concat(made, ignore_index=True) if made else pd.DataFrame()
 
@@ -101,23 +101,18 @@ def _pair(c: Columns, reader: str, source: str) -> tuple[list[str], Array, Array
 
 def _regressions(c: Cases) -> pd.DataFrame:
     """Table 1: what shape and size say of overlap, of pointing, and of the gap to the second reader."""
-    published = c.protocol.fill_holes
-    t = c.outcomes("gt&pred" if published else "gt_positive")
-    made = [features(t, outcome, _definition(published)).assign(outcome=outcome) for outcome in OUTCOMES]
+    definition = c.protocol.definitions
+    t = c.outcomes("gt&pred" if definition == "published" else "gt_positive")
+    made = [features(t, outcome, definition).assign(outcome=outcome) for outcome in OUTCOMES]
     return pd.concat(made, ignore_index=True)
 
 
 def _assurances(c: Cases) -> pd.DataFrame:
     """Table 2: does a confident model point better? Overlap on all images, hits on the marked ones."""
-    definition = _definition(c.protocol.fill_holes)
     made = []
     for metric, values in (("iou", c.overlap("full")), ("hit", c.pointing("gt_positive"))):
-        made.append(assurance(c.table.assign(**{metric: values}), metric, definition).assign(metric=metric))
+        made.append(assurance(c.table.assign(**{metric: values}), metric, c.protocol.definitions).assign(metric=metric))
     return pd.concat(made, ignore_index=True)
-
-
-def _definition(published: bool) -> Definition:
-    return "published" if published else "corrected"
 
 
 def across(

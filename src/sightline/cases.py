@@ -137,7 +137,7 @@ def tuned(c: Cases) -> pd.DataFrame:
     for finding, t in c.table.groupby("finding", sort=False):
         sweep = t.loc[t["marked"] > 0, [s for s in SWEEP if s in t]].mean()  # NaN leaves the mean
         threshold = THRESHOLDS[int(np.argmax(sweep))] if len(sweep) and sweep.notna().any() else np.nan
-        cutoff, mean, n = _best_cutoff(str(finding), t, published=c.protocol.fill_holes)
+        cutoff, mean, n = _best_cutoff(str(finding), t, published=c.protocol.definitions == "published")
         best = float(sweep.max()) if len(sweep) else np.nan
         rows.append((finding, threshold, best, int((t["marked"] > 0).sum()), cutoff, mean, n))
     names = ("finding", "threshold", "iou", "n", "cutoff", "cutoff_iou", "cutoff_n")

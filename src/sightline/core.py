@@ -26,6 +26,8 @@ MapKind = Literal["map", "mask", "points"]
 nothing). A metric that asks what a kind cannot answer is not computed for it."""
 Status = Literal["ok", "flat", "non-finite", "missing", "refused", "unreadable"]
 """What became of a map. Everything but `ok` points nowhere: it is scored as a failure, never dropped."""
+Definition = Literal["published", "corrected"]
+"""How a quantity is computed that published code defines in one way and this package in another."""
 
 NAN = float("nan")
 

@@ -31,14 +31,14 @@ class Placed:
     @cached_property
     def _drawn(self) -> Array | None:
         """bool (H', W'): a mask that no single threshold of the map gives, or None where one does."""
-        p, published = self.protocol, self.protocol.fill_holes
-        if self.map.kind != "map" or p.binarizer_of(self.map.finding) != "otsu" or not (published or p.smooth):
+        p = self.protocol
+        if self.map.kind != "map" or p.binarizer_of(self.map.finding) != "otsu" or not (p.fill_holes or p.smooth):
             return None
         if p.smooth:
-            mask = smoothed_otsu(self.pixels, p.smooth, published=published)
+            mask = smoothed_otsu(self.pixels, p.smooth, published=p.definitions == "published")
         else:
             mask = mask_at(self.pixels, self.histogram, self.histogram.otsu())
-        return refilled(mask) if published else mask
+        return refilled(mask) if p.fill_holes else mask
 
     def _bin(self, binarizer: str) -> int:
         if self.map.kind == "mask":

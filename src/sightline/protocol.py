@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from sightline.core import DataError, UnknownNameError
+from sightline.core import DataError, Definition, UnknownNameError
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,10 @@ class Protocol:
     """Side of the box filter before Otsu's threshold: a share of the image's height below 1, pixels from 1 on; 0 is
     none. The published form filters a gray picture of the JET-colored map, which turns values around (see
     docs/conventions.md); the corrected one filters the map."""
+    definitions: Definition = "corrected"
+    """Definitions of everything but the masks: shapes, regressions, decreases, the grid of cutoffs, the smoothing
+    filter, and how maps are compared with each other and with gaze. 'published' reproduces those of published code; a
+    protocol uses 'corrected' unless it states otherwise."""
     thresholds: tuple[tuple[str, float], ...] = ()
     """(finding, T): findings whose masks are cut at T of the min-max normalized map instead of by `binarizer`."""
     cutoffs: tuple[tuple[str, float], ...] = ()
@@ -54,7 +58,9 @@ class Protocol:
 
 
 CORRECTED = Protocol("corrected", "carried", "otsu", False, "expected", "lose", "patient", "bca")
-PUBLISHED = Protocol("published", "stretched", "otsu", True, "first", "drop", "image", "order-statistics")
+PUBLISHED = Protocol(
+    "published", "stretched", "otsu", True, "first", "drop", "image", "order-statistics", definitions="published"
+)
 PROTOCOLS = {"published": (PUBLISHED,), "corrected": (CORRECTED,), "both": (PUBLISHED, CORRECTED)}
 
 

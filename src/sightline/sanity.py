@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sightline.asking import Asked, fine_maps, logits, prepared
 from sightline.casework import Case, another, fine, worked
-from sightline.core import NAN, Array, DataError, SaliencyMap
+from sightline.core import NAN, Array, DataError, Definition, SaliencyMap
 from sightline.methods import Pass, method_of
 from sightline.methods.gradient import noisy
 from sightline.metrics.similarity import Look, Shown
@@ -38,8 +38,8 @@ SCHEMA = pa.schema(
 """Of the table `similarity`: one row per two maps, protocol and measure. versus: the stage or network whose map the
 model's is compared with; of a `PAIR` the network whose map of another patient it is, '' for the model itself. value:
 NaN where a map failed."""
-_LOOKS: dict[str, tuple[Shown, float]] = {"published": ("published", 2.0), "corrected": ("raw", 1.0)}
-"""Protocol -> how maps are brought to [0, 1], and the data range of SSIM."""
+_LOOKS: dict[Definition, tuple[Shown, float]] = {"published": ("published", 2.0), "corrected": ("raw", 1.0)}
+"""Definition -> how maps are brought to [0, 1], and the data range of SSIM."""
 
 
 Looks = dict[str, Look]
@@ -65,8 +65,8 @@ class Comparison:
 
     def looks(self, values: Array, published: Array | None = None) -> Looks:
         """A map (h, w), ready to be compared with several; under `published` another one, if it is given."""
-        at = {p.name: values if published is None or p.name != "published" else published for p in self.protocols}
-        return {name: Look.of(map_, _LOOKS[name][0]) for name, map_ in at.items()}
+        others = {"corrected": values, "published": values if published is None else published}
+        return {p.name: Look.of(others[p.definitions], _LOOKS[p.definitions][0]) for p in self.protocols}
 
     def rows(self, kind: str, method: str, versus: str, case: Case, a: Looks, b: Looks, order: str = "", step: int = 0
              ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
@@ -74,7 +74,7 @@ class Comparison:
         title = f"{self.prefix}{self.model.name}/{method}" if self.prefix else method
         head = (kind, title, versus, order, step, case.radiograph.id, case.radiograph.patient, case.finding)
         for protocol in self.protocols:
-            for measure, value in a[protocol.name].likeness(b[protocol.name], _LOOKS[protocol.name][1]).items():
+            for measure, value in a[protocol.name].likeness(b[protocol.name], _LOOKS[protocol.definitions][1]).items():
                 yield (*head, protocol.name, measure, value)
 
     def risen(self, method: str, versus: str, case: Case, a: Array, b: Array, order: str, step: int

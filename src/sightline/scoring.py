@@ -256,7 +256,7 @@ def _tell(
 def _shapes(mark: Mark, truth: Array, radiograph: Radiograph, chosen: Sequence[Protocol]) -> Iterator[Shape]:
     outlines = len(mark.read()) if mark.kind == "contours" else mark.outlines
     for protocol in chosen:
-        s = shape(truth, outlines, "published" if protocol.fill_holes else "corrected")
+        s = shape(truth, outlines, protocol.definitions)
         who = (protocol.name, radiograph.id, radiograph.patient, mark.finding)
         yield Shape(*who, float(s.instances), s.size, s.elongation, s.irrectangularity)
 

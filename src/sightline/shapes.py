@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 
-from sightline.core import NAN, Array
-
-Definition = Literal["published", "corrected"]
+from sightline.core import NAN, Array, Definition
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from sightline.report.draw import INK, MODELS, SMALL, Plot
 from sightline.report.grid import ROW, Grid, dot
 from sightline.report.published import beside, published
 from sightline.report.tables import Table
+from sightline.report.text import protocol_of
 from sightline.report.view import AVERAGE, Number, View, decimal, numbers, title
 from sightline.stats.regression import FEATURES
 
@@ -112,7 +113,7 @@ def regressions(view: View) -> Plot | None:
 
 
 def _form(view: View) -> str:
-    if view.protocol == "published":
+    if protocol_of(view).definitions == "published":
         return "Published form: all findings stacked, rows taken as independent."
     return "Corrected form: within findings (fixed effects), errors by patient; the published one stacks all findings."
 

@@ -12,6 +12,7 @@ from sightline.gaze import BOX, KERNELS
 from sightline.report.gaze_figures import methods, models, table_of
 from sightline.report.published import published
 from sightline.report.tables import Table
+from sightline.report.text import protocol_of
 from sightline.report.view import AVERAGE, Number, View, decimal, title
 from sightline.report.words import among, counted, noted
 from sightline.stats.agreement import duplicates
@@ -122,10 +123,11 @@ def ssim_table(view: View) -> Table | None:
 
 def settings(view: View) -> str:
     """What decides an SSIM, in one line."""
-    kernel = KERNELS.get(view.protocol, KERNELS["corrected"])
+    definition = protocol_of(view).definitions
+    kernel = KERNELS[definition]
     width = f"{kernel.pixels:g} pixels of the film" if kernel.pixels else f"{kernel.degrees:g}° of visual angle"
     weight = "every fixation alike" if kernel.weight == "count" else "fixations by their duration"
-    maps = "magnitudes of maps" if view.protocol == "published" else "positive parts of maps"
+    maps = "magnitudes of maps" if definition == "published" else "positive parts of maps"
     return (f"Gaze: Gaussians of {width}, {weight}. {maps.capitalize()} and gaze on {GRID[0]} × {GRID[1]} cells, each "
             "brought to [0, 1]; uniform window of 7 × 7, data range 1.")  # fmt: skip
 

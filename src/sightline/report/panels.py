@@ -16,8 +16,9 @@ from PIL import Image
 from sightline.core import Array, DataError, Dataset, Frame, Maps, Radiograph, SaliencyMap
 from sightline.geometry import place, region
 from sightline.placed import predicted_mask
-from sightline.protocol import CORRECTED, PROTOCOLS, Protocol
+from sightline.protocol import Protocol
 from sightline.report.examples import NAMES, Example, shape_of
+from sightline.report.text import protocol_of
 from sightline.report.view import View, decimal, title
 
 TRUTH, READER, PREDICTED, RECTANGLE = "#2ee6c5", "#ff9a3c", "#ffffff", "#ffe14d"
@@ -67,7 +68,7 @@ def _panel(
     masks = {who: region(mark) for who, mark in marks.items() if mark is not None}
     shape = _fit(image.shape)
     lines = {who: _path(mask, shape) for who, mask in masks.items()}
-    protocol = _protocol(view)
+    protocol = protocol_of(view)
     right = _overlay(image, map_, protocol)
     left_lines = [(lines.get("truth", ""), TRUTH, ""), (lines.get("reader", ""), READER, "6 3")]
     if example.case in ("elongation", "irrectangularity") and "truth" in masks:
@@ -88,12 +89,6 @@ def _panel(
     caption = f"{score}{hit}{probability}{shape_of(view, example)}"
     alt = f"{NAMES[example.case]}: {example.finding} on radiograph {example.radiograph}. {caption}."
     return Panel(example, svg, alt, caption)
-
-
-def _protocol(view: View) -> Protocol:
-    """The record that the run was scored under."""
-    fields = view.info.get("protocols", {}).get(view.protocol)
-    return Protocol(**{**fields, "name": view.protocol}) if fields else PROTOCOLS.get(view.protocol, (CORRECTED,))[0]
 
 
 def _overlay(image: Array, map_: SaliencyMap, protocol: Protocol) -> Array:

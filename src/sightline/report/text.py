@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sightline.protocol import CORRECTED, PROTOCOLS, Protocol
 from sightline.report.view import View, higher_is_better, title
 from sightline.report.words import among, article, every, joined, listed, noted, side, the
 
@@ -159,7 +160,14 @@ FIELDS = {
     "interval": "How replicates become an interval",
     "point_radius": "Radius of the disk that stands for a point mark, in shorter sides of the image",
     "smooth": "Side of the box filter before Otsu's threshold (0: none; below 1: share of the height; else pixels)",
+    "definitions": "How shapes, regressions, decreases and comparisons of maps are defined",
     "thresholds": "Findings whose masks are cut at a threshold of their own",
     "cutoffs": "Probability below which a map claims nothing, where all images are scored",
 }
 """What each field of a protocol record means."""
+
+
+def protocol_of(view: View) -> Protocol:
+    """Return the record of the main protocol, as the run was scored under it."""
+    fields = view.info.get("protocols", {}).get(view.protocol)
+    return Protocol(**{**fields, "name": view.protocol}) if fields else PROTOCOLS.get(view.protocol, (CORRECTED,))[0]

@@ -13,12 +13,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from sightline.core import NAN, Array
+from sightline.core import NAN, Array, Definition
 
-Definition = Literal["published", "corrected"]
 FEATURES = ("instances", "size", "elongation", "irrectangularity")
 _SLOPE = ("slope", "low", "high", "p", "n", "patients")
-
 
 Scale = Literal["min-max", "z-score", "raw"]
 """How a predictor is scaled over the stacked rows. The paper's results speak of z-scores and raw probabilities were

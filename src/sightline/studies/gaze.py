@@ -135,7 +135,7 @@ def gaze(
         ids = {case.radiograph.id for case in some}
         part = replace(opened, radiographs=tuple(r for r in opened.radiographs if r.id in ids))
         run = _explained(run, part, team, methods, wanted, of, batch, seed)
-        cohort = Cohort.of(opened, who, part.radiographs, [p.name for p in records], seed)
+        cohort = Cohort.of(opened, who, part.radiographs, [p.definitions for p in records], seed)
         agree(run, Desk(opened, run, who, records, MEASURES, cohort), some, seed)
         cutoffs = _asked(run, opened, team, wanted, validation or (gazers.VALIDATION if not model else ""), rule, seed)
         run = _summarized(run, team, records, cutoffs, seed)
