@@ -29,7 +29,7 @@ from sightline.store import Run
 from sightline.studies.elements import PLAIN, RECIPE, TOLD_EPOCHS, TRAINING, UNET, supervised, taught
 from sightline.studies.selfexplain import FINDINGS, PHANTOM, selfexplain
 from sightline.training.fit import fit
-from sightline.training.labels import marks_of
+from sightline.training.labels import limit_annotations
 from sightline.training.recipe import Sample
 
 NAMES = FINDINGS.split(", ")
@@ -82,7 +82,8 @@ def chosen(run: Path, out: Path, films: int = 300) -> None:
         (DETECTOR, sl.open_model(UNET, source.findings, seed=5)),
     ):
         home, recipe = out / f"every-{role}", replace(RECIPE, epochs=TOLD_EPOCHS, keep=TOLD_EPOCHS)
-        fit(start, marks_of(source, films, 0), home, recipe, Sample(split_seed=0), cache=run / "training/images",
+        limited = limit_annotations(source, films, 0)
+        fit(start, limited, home, recipe, Sample(split_seed=0), cache=run / "training/images",
             workers=os.cpu_count() or 1)  # fmt: skip
         kept = {h["checkpoint"]: h["val_auroc"] for h in Run.open(home).info["history"]}
         models = [replace(sl.open_model(str(home / f"kept/{name}.pt")), name=name) for name in kept]

@@ -27,7 +27,7 @@ from sightline.store import Run
 from sightline.studies.elements import supervised
 from sightline.studies.selfexplain import selfexplain
 from sightline.training.fit import fit
-from sightline.training.labels import marks_of
+from sightline.training.labels import limit_annotations
 from sightline.training.recipe import Recipe, Sample
 
 SEEDS = (0, 1, 2)
@@ -71,7 +71,9 @@ def main(root: Path, out: Path, device: str) -> None:
     train = Trainer(out, device)
     every = sum(r.labels["Pneumonia"] == 1 for r in boxed.radiographs if r.split == "train")
     films = [*(b for b in BUDGETS if b < every), every]
-    detectors = {k: train(f"unet-{k}", "unet", marks_of(boxed, k, 0), Recipe(epochs=40, batch=8)) for k in films}
+    detectors = {
+        k: train(f"unet-{k}", "unet", limit_annotations(boxed, k, 0), Recipe(epochs=40, batch=8)) for k in films
+    }
     retinanet = train("retinanet", "retinanet", boxed, Recipe(epochs=60, batch=8, seed=2))
     plain = {seed: train(f"plain-{seed}", "small", training, Recipe(seed=seed)) for seed in SEEDS}
     runs = {}
@@ -80,7 +82,7 @@ def main(root: Path, out: Path, device: str) -> None:
             s: train(f"{kind}-{s}", f"selfexplaining:small?kind={kind}&sparsity=0.1", training, Recipe(seed=s))
             for s in SEEDS
         }
-        told = {k: train(f"{kind}-told-{k}", supervised(sl.open_model(made[0])), marks_of(boxed, k, 0),
+        told = {k: train(f"{kind}-told-{k}", supervised(sl.open_model(made[0])), limit_annotations(boxed, k, 0),
                          Recipe(epochs=20, batch=8, lr=1e-3)) for k in (0, *films)}  # fmt: skip
         for seed in SEEDS:
             first = seed == SEEDS[0]

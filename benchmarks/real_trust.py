@@ -21,7 +21,7 @@ from sightline.core import Dataset
 from sightline.memory import keep_freed_memory
 from sightline.studies.trust import trust
 from sightline.training.fit import fit
-from sightline.training.labels import dealt_anew
+from sightline.training.labels import shuffle_labels
 from sightline.training.recipe import Recipe, Sample
 
 NETS = {"first": ("small", 0), "again": ("small", 1), "third": ("small", 2), "other": ("timm:resnet18?side=160", 0),
@@ -46,7 +46,7 @@ def shared_out(root: Path, folder: Path) -> Path:
 def networks(training: Dataset, marked: Dataset, out: Path) -> dict[str, str]:
     found = {}
     for name, (spec, seed) in NETS.items():
-        data = dealt_anew(training, seed) if name == "shuffled" else training
+        data = shuffle_labels(training, seed) if name == "shuffled" else training
         blank = sl.open_model(spec, ("Pneumonia",), seed=seed)
         fit(blank, data, out / name, Recipe(epochs=12, seed=seed), Sample(split_seed=0), workers=2)
         found[name] = str(out / name / "best.pt")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from torch import nn
 
 from sightline import witness
 from sightline.commands import score_maps, write_report
-from sightline.core import Dataset, Radiograph, RunError
+from sightline.core import DataError, Dataset, Radiograph, RunError
 from sightline.data import dataset
 from sightline.explaining import explain
 from sightline.images import read
 from sightline.models import Model, wrap
+from sightline.record import describe, reopened
 from sightline.store import Run
 from sightline.viewer.atlas import Atlas
 
@@ -195,3 +197,15 @@ def test_other_weights_are_refused(hospital: Path, tmp_path: Path) -> None:
     assert len(list(explain(data, net(0), ["grad-cam"], out=made.path).of("c0"))) == 1
     with pytest.raises(RunError, match=r"other weights of 'net' \(sha256 .*give --out a new folder"):
         explain(data, net(1), ["grad-cam"], out=made.path)
+
+
+def test_data_changed_after_opening_is_not_opened_again_by_its_spec(tmp_path: Path) -> None:
+    data = dataset("phantom:2?size=64")
+    run = Run.start(tmp_path / "run", "score", {})
+    assert reopened(describe(run, data, ()))[0].derived == ()
+    run = Run.start(tmp_path / "derived", "score", {})
+    run = describe(run, replace(data, derived=("labels shuffled, seed 3",)), ())
+    with pytest.raises(
+        DataError, match=r"phantom:2\?size=64 was changed after it was opened \(labels shuffled, seed 3\)"
+    ):
+        reopened(run)

@@ -138,7 +138,7 @@ class Dataset:
     name: str
     """Short, for tables: 'chexlocalize'."""
     spec: str
-    """What `sightline.dataset` was given; opening it again gives the same data."""
+    """What `sightline.dataset` was given; opening it again gives the same data, before what `derived` names."""
     findings: tuple[str, ...]
     """Canonical names, in the data set's own order."""
     radiographs: Sequence[Radiograph]
@@ -160,6 +160,9 @@ class Dataset:
     """version, license, citation, notes found while loading ('warnings': tuple of str)."""
     files: tuple[Path, ...] = field(default=(), repr=False, compare=False)
     """Files and folders that it is read from; empty where that is all below the folder that the spec names."""
+    derived: tuple[str, ...] = ()
+    """What was done to the data set after it was opened, a phrase each, in order; a data set that has any is not opened
+    again by its `spec`."""
 
     @property
     def truth(self) -> str:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from sightline.core import Dataset, Maps, RunError
+from sightline.core import DataError, Dataset, Maps, RunError
 from sightline.data import dataset, datasets
 from sightline.mapfiles import MapFolder, maps_in
 from sightline.protocol import Protocol
@@ -54,6 +54,7 @@ def describe_data(data: Dataset) -> dict[str, Any]:
         "name": data.name,
         "title": facts.title,
         "spec": data.spec,
+        "derived": data.derived,
         "radiographs": len(data.radiographs),
         "patients": len(patients),
         "findings": data.findings,
@@ -134,6 +135,13 @@ def same_models(run: Run, facts: Sequence[Mapping[str, Any]]) -> Sequence[Mappin
     return facts
 
 
+def refuse_derived(run: Run) -> None:
+    """Raise `DataError` if the data set of a run was changed after it was opened, so that its spec opens another."""
+    described = run.info.get("dataset", {})
+    if derived := described.get("derived"):
+        raise DataError(f"{described['spec']} was changed after it was opened ({'; '.join(derived)})")
+
+
 def reopened(run: Run) -> tuple[Dataset, Maps]:
     """The data set that a run was made from, and its maps: stored in the run, or in the folder that was scored.
 
@@ -142,6 +150,7 @@ def reopened(run: Run) -> tuple[Dataset, Maps]:
     spec = run.info.get("dataset", {}).get("spec")
     if not spec:
         raise RunError(f"{run.path} does not say what data it was made from; name a run with a data set")
+    refuse_derived(run)
     data = dataset(spec)
     elsewhere = run.info.get("options", {}).get("maps")
     maps = maps_in(elsewhere, data) if elsewhere else None

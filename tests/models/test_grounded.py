@@ -38,7 +38,7 @@ def pair(path: Path, text: str = "own") -> tuple[Model, Pair]:
     else:
         words, encoder = hub_text(text, frozen=1)
         net = Pair(Images(model.net, model.cut, 24), encoder, 24)
-    record = TrainingRecord("phantom:8, by reports without labels", 1.0, 0, 3)
+    record = TrainingRecord("phantom:8", 1.0, 0, 3, derived=("reports without labels",))
     save_pair(replace(model, training=record), net.eval(), words, path)
     return model, net
 

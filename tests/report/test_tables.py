@@ -67,3 +67,12 @@ def test_published_figures_stand_beside_this_run(make_run):
     assert rows["Cardiomegaly"][-3:] == ("0.275 [0.242, 0.307]", "0.712", "0.972 [0.944, 0.994]")
     assert rows["Pneumothorax"][1] == "–"
     assert tables.published()["doi"] == "10.1038/s42256-022-00536-x"
+
+
+def test_training_records_state_what_was_done_to_the_data(make_run):
+    run = make_run()
+    (model,) = run.info["models"]
+    training = {**model["training"], "data": "nih:DIR", "derived": ["labels shuffled, seed 3"]}
+    run = run.describe(models=[{**model, "training": training}])
+    (row,) = tables.models(View.of(run)).rows
+    assert "nih:DIR; labels shuffled, seed 3" in row

@@ -12,9 +12,10 @@ from sightline.core import DataError, Dataset
 from sightline.models.checkpoint import save_checkpoint
 from sightline.models.wrap import TrainingRecord
 from sightline.studies.gaze import gaze
-from sightline.studies.held_out import learned, require_apart
+from sightline.studies.held_out import learned, require_apart, require_held_out
 from sightline.studies.localization import localization
 from sightline.studies.pretraining import pretraining
+from sightline.training.labels import shuffle_labels
 
 DATA = "phantom:16?size=64"
 
@@ -41,6 +42,16 @@ def test_what_is_split_off_for_the_test_is_not_learned() -> None:
     data = sl.dataset(DATA)
     test = {r.patient for r in data.radiographs if r.split == "test"}
     assert test and learned(data) == {r.patient for r in data.radiographs} - test
+
+
+def test_networks_trained_on_shuffled_labels_saw_the_same_patients() -> None:
+    data = sl.dataset(DATA)
+    record = TrainingRecord(DATA, derived=shuffle_labels(data, 3).derived)
+    model = replace(sl.open_model("small?side=48&width=8", data.findings), training=record)
+    assert record.description == "phantom:16?size=64; labels shuffled, seed 3"
+    with pytest.raises(DataError, match=r"learned from phantom:16\?size=64, and \d+ of the \d+ patients"):
+        require_held_out([model], data)
+    require_held_out([model], replace(data, radiographs=[r for r in data.radiographs if r.split == "test"]))
 
 
 def test_no_study_explains_what_its_network_learned(tmp_path: Path) -> None:

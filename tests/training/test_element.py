@@ -15,7 +15,7 @@ from sightline.metrics.boxes import boxed
 from sightline.models import open_model
 from sightline.store import Run
 from sightline.training.fit import fit
-from sightline.training.labels import films_of, marks_of
+from sightline.training.labels import limit_annotations
 from sightline.training.marks import UNKNOWN, gridded
 from sightline.training.recipe import Recipe, Sample
 
@@ -78,23 +78,24 @@ def test_labels_of_one_class_only_are_refused_or_named(tmp_path: Path) -> None:
     assert finding in Run.open(tmp_path / "two").info["one_class"]
 
 
-def test_marks_of_a_few_films_are_nested_and_the_labels_stay() -> None:
+def test_limited_annotations_are_nested_and_the_labels_stay() -> None:
     data = sl.dataset("phantom:60?size=64")
 
     def marked(films: int) -> set[str]:
-        some = marks_of(data, films, 3)
-        assert films_of(some.spec) == data.spec and len(some.radiographs) == len(data.radiographs)
+        some = limit_annotations(data, films, 3)
+        assert some.spec == data.spec and some.derived == (f"annotations of {films} radiographs, seed 3",)
+        assert len(some.radiographs) == len(data.radiographs)
         return {r.id for r in some.radiographs for f in data.findings if some.marks(r.id, f, data.truth)}
 
     assert [len(marked(k)) for k in (0, 4, 9)] == [0, 4, 9] and marked(4) < marked(9)
     assert all(r.split in ("", "train") for r in data.radiographs if r.id in marked(9))
     with pytest.raises(DataError, match="allowed: 0 to"):
-        marks_of(data, 1000, 3)
+        limit_annotations(data, 1000, 3)
 
 
 def test_what_it_learns_from_is_known_where_labels_or_marks_tell(tmp_path: Path) -> None:
     data = sl.dataset(DATA)
-    some = marks_of(data, 3, 0)
+    some = limit_annotations(data, 3, 0)
     model = open_model("selfexplaining:small?learns=marks&side=64", data.findings)
     planes = np.load(gridded(Run.start(tmp_path, "x", {}), model, some, list(data.radiographs), 1))
     for r, plane in zip(data.radiographs, planes, strict=True):
@@ -104,7 +105,7 @@ def test_what_it_learns_from_is_known_where_labels_or_marks_tell(tmp_path: Path)
             elif some.marks(r.id, f, data.truth) is None:
                 assert (cells == UNKNOWN).all()
     whole = fit(model, some, tmp_path / "run", RECIPE, SAMPLE)
-    assert whole.training is not None and "marks of 3 films" in whole.training.data
+    assert whole.training is not None and whole.training.derived == ("annotations of 3 radiographs, seed 0",)
 
 
 def test_boxes_are_those_around_the_pieces_also_beyond_the_image(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Training on gaze: what is learned from, what is dealt anew, and that mixed batches train."""
+"""Training on gaze: what is learned from, what is shuffled, and that mixed batches train."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sightline.models.checkpoint import save_checkpoint
 from sightline.store import Run
 from sightline.training.commands import train_taught
 from sightline.training.fit import fit
-from sightline.training.labels import films_of, gaze_dealt_anew
+from sightline.training.labels import shuffle_gaze
 from sightline.training.loop import GIVE_UP, cross_entropy, plateaus, rate
 from sightline.training.marks import UNKNOWN, gridded
 from sightline.training.recipe import Recipe, Sample
@@ -59,10 +59,11 @@ def test_a_plane_lies_in_the_frame_of_the_model(tmp_path: Path) -> None:
     assert abs(inner.mean(0).argmax() - cropped[0, 0].mean(0).argmax()) <= 1
 
 
-def test_gaze_dealt_anew_is_another_patients(tmp_path: Path) -> None:
+def test_shuffled_gaze_is_another_patients(tmp_path: Path) -> None:
     data = sl.dataset("phantom:20?size=64")
-    other = gaze_dealt_anew(data, 3)
-    assert films_of(other.spec) == data.spec and films_of("nih:a, b") == "nih:a, b"
+    other = shuffle_gaze(data, 3)
+    assert other.spec == data.spec and other.derived == ("gaze shuffled, seed 3",)
+    assert shuffle_gaze(other, 4).derived == ("gaze shuffled, seed 3", "gaze shuffled, seed 4")
     owner = {}
     for r in data.radiographs:
         gaze = data.marks(r.id, WHOLE, data.gaze_readers[0]).read()
@@ -136,7 +137,8 @@ def test_the_weight_with_the_best_validation_is_kept_beside_its_control(
     best = max(aurocs, key=lambda w: aurocs[w])
     kept, control = (sl.open_model(str(tmp_path / "run" / at / "best.pt")) for at in (".", "shuffled"))
     assert kept.net.way.weight == control.net.way.weight == best and kept.training.val_auroc == aurocs[best]
-    assert "gaze dealt anew" in control.training.data and "gaze" not in kept.training.data
+    assert control.training.derived == ("gaze shuffled, seed 0",) and kept.training.derived == ()
+    assert control.training.data == kept.training.data == asked["data"]
     assert f"weight {best}; mean validation AUROC by weight 2: {aurocs[2]:.3f}, 5: {aurocs[5]:.3f}" in (
         capsys.readouterr().out
     )

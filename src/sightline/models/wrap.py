@@ -42,6 +42,13 @@ class TrainingRecord:
     """sha256 of the weights, as `state_hash` computes it."""
     val_auroc: float | None = None
     """Mean over findings on the validation patients, of the weights kept."""
+    derived: tuple[str, ...] = ()
+    """What was done to the data set before training, as in `Dataset.derived`."""
+
+    @property
+    def description(self) -> str:
+        """Spec of the data set and what was done to it, in one line."""
+        return "; ".join((self.data, *self.derived))
 
 
 @dataclass(frozen=True, eq=False)

@@ -96,7 +96,7 @@ def models(view: View) -> Table | None:
             [
                 str(model["name"]) + ("" if training else " (untrained: control)"),
                 f"{model.get('arch', '')}, {model.get('resize', '')} to {model.get('side', '?')}²",
-                str(training.get("data", "–")),
+                "; ".join([training.get("data", "–"), *training.get("derived", ())]),
                 str(training.get("checkpoint") or "–")[:12],
                 f"{int(model['parameters']):,}" if model.get("parameters") else "–",
                 "–" if training.get("fraction") is None else f"{100 * training['fraction']:g} %",

@@ -20,7 +20,7 @@ from sightline.stats.budget import DETECTOR, ELEMENT
 from sightline.store import Run
 from sightline.studies.held_out import require_held_out
 from sightline.training.fit import fit
-from sightline.training.labels import marks_of
+from sightline.training.labels import limit_annotations
 from sightline.training.recipe import Recipe, Sample
 
 SIDE = 128
@@ -230,7 +230,7 @@ def taught(folder: Path, element: Model, source: Dataset, seed: int, epochs: int
             name = f"{role}-{films}"
             start.net.to(element.device)
             recipe = replace(RECIPE, epochs=epochs, seed=seed + number)
-            made = _made(folder, name, start, marks_of(source, films, seed), recipe, seed)
+            made = _made(folder, name, start, limit_annotations(source, films, seed), recipe, seed)
             learned.append(Told(role, films, made, folder / name))
     return tuple(learned)
 

@@ -9,7 +9,6 @@ from sightline.data import dataset
 from sightline.models import Model
 from sightline.models.ensemble import Ensemble
 from sightline.spec import home
-from sightline.training.labels import films_of
 
 
 def require_held_out(models: Sequence[Model | Ensemble], data: Dataset) -> None:
@@ -17,9 +16,9 @@ def require_held_out(models: Sequence[Model | Ensemble], data: Dataset) -> None:
 
     As far as the records tell, and the data they name can be opened here.
     """
-    for spec in dict.fromkeys(films_of(m.training.data) for m in models if m.training):
+    for spec in dict.fromkeys(m.training.data for m in models if m.training):
         if home(spec) == home(data.spec):
-            names = ", ".join(m.name for m in models if m.training and films_of(m.training.data) == spec)
+            names = ", ".join(m.name for m in models if m.training and m.training.data == spec)
             require_apart(names, spec, learned(data if spec == data.spec else spec), data)
 
 

@@ -15,7 +15,7 @@ from sightline.models.zoo import open_model
 from sightline.sanity import AGAIN, OTHER, SHUFFLED
 from sightline.studies.held_out import require_held_out
 from sightline.training.fit import fit
-from sightline.training.labels import dealt_anew
+from sightline.training.labels import shuffle_labels
 from sightline.training.recipe import Recipe, Sample
 
 TRAINING = "phantom:850?start=100000&size=128"
@@ -35,7 +35,7 @@ class Team:
     replicates: tuple[Model, ...] = ()
     others: tuple[Model, ...] = ()
     shuffled: tuple[Model, ...] = ()
-    """The same architecture trained on labels that were dealt anew."""
+    """The same architecture trained on shuffled labels."""
     localizers: tuple[Model, ...] = ()
     """Their own maps show what can be learned of where findings are: the ceiling."""
 
@@ -94,10 +94,11 @@ class Team:
         for m in self.replicates:
             if own is None or m.training is None:
                 continue
-            if (m.training.data, m.training.fraction) != (own.data, own.fraction):
+            other = m.training
+            if (other.description, other.fraction) != (own.description, own.fraction):
                 raise DataError(
-                    f"{m.name} learned from {m.training.data} (share {m.training.fraction:g}), {self.model.name} from "
-                    f"{own.data} (share {own.fraction:g}); a replicate differs by its seed alone"
+                    f"{m.name} learned from {other.description} (share {other.fraction:g}), {self.model.name} from "
+                    f"{own.description} (share {own.fraction:g}); a replicate differs by its seed alone"
                 )
             if own.seed is not None and m.training.seed == own.seed:
                 raise DataError(
@@ -134,7 +135,7 @@ def trained(folder: Path, seed: int, device: str) -> Team:
     for name, (spec, number, epochs) in PLAN.items():
         blank = open_model(spec, source.findings, seed=seed + number)
         blank.net.to(device)
-        data = dealt_anew(source, seed) if name.startswith("shuffled") else source
+        data = shuffle_labels(source, seed) if name.startswith("shuffled") else source
         recipe = Recipe(epochs=epochs, batch=16, augmented=False, seed=seed + number)
         done = fit(blank, data, folder / name, recipe, Sample(split_seed=seed), cache=folder / "images",
                    workers=os.cpu_count() or 1)  # fmt: skip

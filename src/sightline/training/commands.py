@@ -67,14 +67,14 @@ def train(
         cpu or cuda.
     """
     from sightline.models.zoo import open_model
+    from sightline.training import labels
     from sightline.training.fit import fit
-    from sightline.training.labels import dealt_anew, gaze_dealt_anew
     from sightline.training.recipe import Recipe, Sample
 
     recipe = Recipe(epochs=epochs, batch=batch, lr=lr, schedule=schedule, seed=seed)
     sample = Sample(fraction=fraction, uncertain=uncertain)
-    opened = dealt_anew(dataset(data), seed) if shuffle_labels else dataset(data)
-    opened = gaze_dealt_anew(opened, seed) if shuffle_gaze else opened
+    opened = labels.shuffle_labels(dataset(data), seed) if shuffle_labels else dataset(data)
+    opened = labels.shuffle_gaze(opened, seed) if shuffle_gaze else opened
     start = open_model(model, choose(findings or None, opened.findings), seed=seed)
     start.net.to(device)
     trained = fit(start, opened, out, recipe, sample, workers=os.cpu_count() or 1)

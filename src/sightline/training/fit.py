@@ -16,7 +16,7 @@ from sightline.models.checkpoint import load_safely, load_weights
 from sightline.models.triples import Triples
 from sightline.store import Run
 from sightline.training.cache import Films, decoded, image_home
-from sightline.training.labels import films_of, label_matrix
+from sightline.training.labels import label_matrix
 from sightline.training.loop import Examples, note, train
 from sightline.training.marks import gridded
 from sightline.training.recipe import Recipe, Sample
@@ -66,12 +66,19 @@ def fit(
     recipe = replace(recipe, select=tuple(recipe.select) or model.findings)
     splitting = recipe.seed if sample.split_seed is None else sample.split_seed
     spec = data.spec or data.name
-    options = {**asdict(recipe), "data": spec, **asdict(sample), "split_seed": splitting, "devices": devices}
+    options = {
+        **asdict(recipe),
+        "data": spec,
+        "derived": data.derived,
+        **asdict(sample),
+        "split_seed": splitting,
+        "devices": devices,
+    }
     run = Run.start(out, "fit", {**options, "model": model.name, "initial": state_hash(model.net)})
     with run.lock():
         examples = _examples(run, cache, model, data, sample, splitting, workers)
         student = replace(model, net=copy.deepcopy(model.net))
-        record = TrainingRecord(spec, sample.fraction, recipe.seed)
+        record = TrainingRecord(spec, sample.fraction, recipe.seed, derived=data.derived)
         run_team(devices, model.device.type, train, run.path, student, examples, recipe, record)
         content = load_safely(run.path / "best.pt")
         load_weights(student.net, run.path / "best.pt", content)
@@ -84,7 +91,7 @@ def _examples(
     radiographs = list(data.radiographs)
     findings = model.findings if sample.stratified else ()
     split = split_by_patient(radiographs, sample.val_share, sample.fraction, seed, findings)
-    home = image_home(run, cache, model, films_of(data.spec or data.name))
+    home = image_home(run, cache, model, data.spec or data.name)
     # What is shared is decoded whole, whatever share of it this training learns from
     pool = split if cache is None else split_by_patient(radiographs, sample.val_share, 1.0, seed)
     films = decoded(home, model, radiographs, np.concatenate([pool.train, pool.val]), workers)

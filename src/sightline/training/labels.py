@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -42,11 +41,22 @@ def label_matrix(
     return labels
 
 
-def dealt_anew(data: Dataset, seed: int) -> Dataset:
-    """The same radiographs, each with the labels of another one of its split, drawn by (seed, split).
+def shuffle_labels(data: Dataset, seed: int) -> Dataset:
+    """Permute the labels of the radiographs within each split: the label-randomization control.
 
-    What a network learns from it cannot be where findings are: label randomization, Adebayo et al. 2018,
-    arXiv:1810.03292.
+    A network that learns from the result cannot learn where findings are: Adebayo et al. 2018, arXiv:1810.03292.
+
+    Parameters
+    ----------
+    data
+        Data set whose labels are permuted.
+    seed
+        Seed of the permutations, one for each split.
+
+    Returns
+    -------
+    Dataset
+        The same radiographs with other labels; `derived` states the seed.
     """
     radiographs = list(data.radiographs)
     given = [r.labels for r in radiographs]
@@ -55,43 +65,66 @@ def dealt_anew(data: Dataset, seed: int) -> Dataset:
         order = keyed_rng(seed, SHUFFLED_LABELS, split).permutation(len(places))
         for place, other in zip(places, order.tolist(), strict=True):
             radiographs[place] = replace(radiographs[place], labels=given[places[other]])
-    return replace(data, radiographs=tuple(radiographs), spec=f"{data.spec or data.name}, labels dealt anew ({seed})")
+    return replace(data, radiographs=tuple(radiographs), derived=(*data.derived, f"labels shuffled, seed {seed}"))
 
 
-def films_of(spec: str) -> str:
-    """The spec of the data set whose labels or gaze were dealt anew, or some marks left out: its films are the same.
+def limit_annotations(data: Dataset, count: int, seed: int) -> Dataset:
+    """Keep the annotations of a number of training radiographs only.
 
-    >>> films_of("nih:DIR, labels dealt anew (3)")
-    'nih:DIR'
-    """
-    return re.sub(r", ((labels|gaze) dealt anew|marks of \d+ films) \(\d+\)$", "", spec)
+    The radiographs are drawn by seed and id, so that a smaller number is a subset of a larger one.
 
+    Parameters
+    ----------
+    data
+        Data set with annotations.
+    count
+        Number of annotated radiographs to keep.
+    seed
+        Seed of the draw.
 
-def marks_of(data: Dataset, films: int, seed: int) -> Dataset:
-    """The same radiographs and labels, with the marks of so many films alone; labels still tell what is absent.
+    Returns
+    -------
+    Dataset
+        The same radiographs and labels, which still state what is absent; `derived` states the number and the seed.
 
-    Drawn by seed and id among the marked films that train; fewer are part of more. Errors: `DataError` if there are not
-    as many.
+    Raises
+    ------
+    DataError
+        If fewer radiographs of the training split are annotated.
     """
 
     def marked(r: Radiograph) -> bool:
         return any(r.labels.get(f) == 1 and data.marks(r.id, f, data.truth) is not None for f in data.findings)
 
     there = [r.id for r in data.radiographs if r.split in ("", "train") and marked(r)]
-    if not 0 <= films <= len(there):
-        raise DataError(f"marks of {films} films of {data.spec!r} that train; allowed: 0 to {len(there)}")
-    kept = set(sorted(there, key=lambda name: key_digest(seed, ANNOTATED_SUBSET, name))[:films])
+    if not 0 <= count <= len(there):
+        raise DataError(f"annotations of {count} radiographs of {data.spec!r} that train; allowed: 0 to {len(there)}")
+    kept = set(sorted(there, key=lambda name: key_digest(seed, ANNOTATED_SUBSET, name))[:count])
 
     def marks(radiograph: str, finding: str, reader: str) -> Mark | None:
         return data.marks(radiograph, finding, reader) if radiograph in kept else None
 
-    return replace(data, marks=marks, spec=f"{data.spec or data.name}, marks of {films} films ({seed})")
+    phrase = f"annotations of {count} radiographs, seed {seed}"
+    return replace(data, marks=marks, derived=(*data.derived, phrase))
 
 
-def gaze_dealt_anew(data: Dataset, seed: int) -> Dataset:
-    """The same radiographs and labels, each with the gaze at a radiograph of another patient, drawn by seed.
+def shuffle_gaze(data: Dataset, seed: int) -> Dataset:
+    """Exchange the gaze between patients: the control of training on gaze.
 
-    What a network learns from it can only be where one looks at any film: the control of training on gaze.
+    A network that learns from the result can only learn where readers look on any radiograph.
+
+    Parameters
+    ----------
+    data
+        Data set with gaze.
+    seed
+        Seed of the order in which patients pass their gaze on.
+
+    Returns
+    -------
+    Dataset
+        The same radiographs and labels, each radiograph with the gaze at one of another patient; `derived` states the
+        seed.
     """
     radiographs = sorted(data.radiographs, key=lambda r: key_digest(seed, SHUFFLED_GAZE, r.id))
     patients = list(dict.fromkeys(r.patient for r in radiographs))
@@ -105,4 +138,4 @@ def gaze_dealt_anew(data: Dataset, seed: int) -> Dataset:
         mark = data.marks(given[radiograph], finding, reader)
         return None if mark is None else replace(mark, radiograph=radiograph)
 
-    return replace(data, marks=marks, spec=f"{data.spec or data.name}, gaze dealt anew ({seed})")
+    return replace(data, marks=marks, derived=(*data.derived, f"gaze shuffled, seed {seed}"))

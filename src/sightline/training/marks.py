@@ -42,7 +42,8 @@ def gridded(run: Run, model: Model, data: Dataset, radiographs: Sequence[Radiogr
             f"{data.spec!r} has no {kind} for {', '.join(model.findings)}; {model.name} needs some to learn"
         )
     grid = int(model.net.grid)  # type: ignore[arg-type]
-    key = f"{grid}-{key_digest(kind, model.findings, data.spec, *(r.id for r in radiographs)).hex()[:8]}"
+    stated = (kind, model.findings, data.spec, data.derived)
+    key = f"{grid}-{key_digest(*stated, *(r.id for r in radiographs)).hex()[:8]}"
     part = run.part("marks", key)
     if not part.is_dir():
         made = partial(planes, model, data, grid)

@@ -247,7 +247,7 @@ def _train(team: Team, out: Path, model: Model, net: Pair, pairs: Pairs, recipe:
             history.append(facts)
             if team.rank == 0:
                 better = facts["val_loss"] < best or epoch == 0
-                record = TrainingRecord(f"{data}, by reports without labels", 1.0, recipe.seed, epoch + 1)
+                record = TrainingRecord(data, 1.0, recipe.seed, epoch + 1, derived=("reports without labels",))
                 _conclude(out, model, net, optimizer, pairs, history, record, better, min(best, facts["val_loss"]))
                 note(out, data_wait=wait.facts)
             best = min(best, facts["val_loss"])

@@ -11,7 +11,7 @@ from typing import Any
 from sightline.core import Dataset, SightlineError
 from sightline.models import Model
 from sightline.training.fit import fit
-from sightline.training.labels import gaze_dealt_anew
+from sightline.training.labels import shuffle_gaze
 from sightline.training.recipe import Recipe, Sample
 
 
@@ -59,5 +59,5 @@ def swept(
             f"{data.spec!r}: no validation AUROC tells the weights apart; validate on more radiographs"
         )
     best = max(aurocs, key=lambda w: aurocs[w])
-    control = taught(make(best), gaze_dealt_anew(data, recipe.seed), out / "shuffled")
+    control = taught(make(best), shuffle_gaze(data, recipe.seed), out / "shuffled")
     return Sweep(made[best], replace(control, name="shuffled-gaze"), aurocs, best)
