@@ -27,8 +27,8 @@ from sightline.core import (
     Maps,
     Radiograph,
     SaliencyMap,
+    Source,
     Status,
-    source_kind,
 )
 from sightline.engine import progress, run_units
 from sightline.evaluate import blocks, schema_of, store, summarize
@@ -48,9 +48,9 @@ MEASURES = ("shuffled-ncc", "ncc", "ssim", "nss", "auc-judd", "shuffled-auc", "s
 """The first leads the report: it is 0 for whatever is the same on every film."""
 FOUR = ("Aortic Knob", "Right Lung", "Left Lung", "Mediastinum")
 """The regions of the published comparison."""
-ITSELF = "ceiling/the gaze itself"
+ITSELF = str(Source("ceiling", "", "the gaze itself"))
 AVERAGE_GAZE, OTHER_GAZE, CENTER, LUNGS = (
-    f"control/{name}" for name in ("average-gaze", "gaze-elsewhere", "center", "lungs")
+    str(Source("control", "", name)) for name in ("average-gaze", "gaze-elsewhere", "center", "lungs")
 )
 
 
@@ -275,7 +275,8 @@ def _beside(
     if others is not None:
         found[AVERAGE_GAZE] = others.density
     readers = {OTHER_GAZE: desk.cohort.elsewhere(radiograph), ITSELF: gaze}
-    readers |= {f"reader/{r}": looked(desk.data, radiograph.id, r) for r in desk.data.gaze_readers if r != desk.reader}
+    names = [name for name in desk.data.gaze_readers if name != desk.reader]
+    readers |= {str(Source.from_reader(name)): looked(desk.data, radiograph.id, name) for name in names}
     for source, other in readers.items():
         if other is not None and (reading := Reading.of(other, kernel)) is not None:
             found[source] = reading.density
@@ -344,7 +345,8 @@ def _scores(
         if finding not in spoken:
             spoken[finding] = Reading.of(gaze.while_said(WORDS.get(finding, (finding,))), kernel)
         seen = Seen(evidence(beside.get(source, values), definition))
-        head = (protocol.name, source, source_kind(source), radiograph.id, radiograph.patient, finding, desk.reader)
+        kind = Source.parse(source).kind
+        head = (protocol.name, source, kind, radiograph.id, radiograph.patient, finding, desk.reader)
         for suffix in windows:
             reading = spoken[finding] if suffix else whole
             if reading is None:

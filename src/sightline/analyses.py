@@ -16,6 +16,7 @@ from sightline.protocol import Protocol
 from sightline.stats.decrease import decrease
 from sightline.stats.regression import assurance, features, spearman
 from sightline.stats.tables import AVERAGE, Columns, columns, estimates
+from sightline.stats.utility import PRIOR
 from sightline.store import Run
 
 OUTCOMES = ("iou", "iou_gap", "hit", "hit_gap")
@@ -125,7 +126,7 @@ def across(
     the intervals tell how little.
     """
     means = table[(table["protocol"] == protocol.name) & (table["finding"] != AVERAGE)]
-    prior = means[(means["source"] == "control/average-mask") & (means["metric"] == "iou")]
+    prior = means[(means["source"] == PRIOR) & (means["metric"] == "iou")]
     factors: dict[str, dict[str, float]] = {
         "prevalence": dict(prevalence),
         "size": {str(f): float(v) for f, v in told[0].table.groupby("finding")["size"].mean().items()},

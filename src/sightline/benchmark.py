@@ -19,6 +19,7 @@ from sightline.core import (
     Mark,
     Radiograph,
     SaliencyMap,
+    Source,
     Status,
     UnknownNameError,
 )
@@ -73,7 +74,7 @@ class Readers:
 
     @property
     def sources(self) -> dict[str, tuple[str, ...]]:
-        return {f"reader/{reader}": self.findings for reader in self.kinds}
+        return {str(Source.from_reader(reader)): self.findings for reader in self.kinds}
 
     def of(self, radiograph: str) -> Iterator[SaliencyMap]:
         """A map per reader and finding that has a reference mark; 'missing' where this reader left none."""
@@ -87,7 +88,7 @@ class Readers:
                     nothing = np.zeros((0, 0), np.float32)
                     why = f"{reader} left no mark"
                     frame = Frame.whole(reference.size)
-                    source = f"reader/{reader}"
+                    source = str(Source.from_reader(reader))
                     yield SaliencyMap(radiograph, finding, source, nothing, frame, status="missing", why=why, kind=kind)
 
 
@@ -105,9 +106,8 @@ def as_map(mark: Mark) -> SaliencyMap:
     else:
         values = region(mark).astype(np.float32)
     kind: MapKind = "points" if mark.kind == "points" else "mask"
-    return SaliencyMap(
-        mark.radiograph, mark.finding, f"reader/{mark.reader}", values, Frame.whole(mark.size), kind=kind
-    )
+    source = str(Source.from_reader(mark.reader))
+    return SaliencyMap(mark.radiograph, mark.finding, source, values, Frame.whole(mark.size), kind=kind)
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class Controls:
 
     @property
     def sources(self) -> dict[str, tuple[str, ...]]:
-        return {f"control/{name}": self.data.findings for name in self.names}
+        return {str(Source("control", "", name)): self.data.findings for name in self.names}
 
     @cached_property
     def _by_id(self) -> dict[str, Radiograph]:
@@ -231,7 +231,8 @@ class Controls:
         else:
             values = controls.noise(self.seed, mark.radiograph, mark.finding, height=10, width=10)
         frame = Frame.whole(mark.size)
-        return SaliencyMap(mark.radiograph, mark.finding, f"control/{name}", values, frame, status=status, why=why)
+        source = str(Source("control", "", name))
+        return SaliencyMap(mark.radiograph, mark.finding, source, values, frame, status=status, why=why)
 
     def _edges(self, radiograph: str) -> Array:
         image = self._by_id[radiograph].read()

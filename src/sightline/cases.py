@@ -7,13 +7,13 @@ a case side by side. A slice says which cases count and what an empty prediction
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from sightline.core import source_kind
+from sightline.core import Source
 from sightline.metrics import metric_of
 from sightline.protocol import Protocol
 from sightline.store import Run
@@ -91,7 +91,8 @@ def cases(run: Run, protocol: Protocol, source: str, reader: str = "") -> Cases:
     table = table.merge(_wide(run, protocol.name, source), on=_KEY, how="outer")
     if reader:
         human = _wide(run, protocol.name, reader)[[*_KEY, "iou"]].rename(columns={"iou": "human_iou"})
-        points = _wide(run, protocol.name, f"{reader} points")[[*_KEY, "hit"]].rename(columns={"hit": "human_hit"})
+        pointing = str(replace(Source.parse(reader), method="points"))
+        points = _wide(run, protocol.name, pointing)[[*_KEY, "hit"]].rename(columns={"hit": "human_hit"})
         extents = _extents(run, protocol.name, reader)[[*_KEY, "predicted", "both"]]
         extents = extents.rename(columns={"predicted": "human_predicted", "both": "human_both"})
         for some in (human, points, extents):
@@ -167,7 +168,7 @@ def cutoff_grid(finding: str, *, published: bool) -> tuple[float, ...]:
 
 
 def model_sources(names: Sequence[str]) -> list[str]:
-    return [s for s in names if source_kind(s) == "model"]
+    return [s for s in names if Source.parse(s).kind == "model"]
 
 
 def best_source(estimates: pd.DataFrame, protocol: str, metric: str) -> str:
@@ -182,5 +183,5 @@ def best_source(estimates: pd.DataFrame, protocol: str, metric: str) -> str:
 
 def reader_of(sources: Iterable[str], *, points: bool = False) -> str:
     """The first second reader among sources: of masks, or of points; '' where there is none."""
-    names = [s for s in sources if source_kind(s) == "reader" and s.endswith(" points") == points]
-    return names[0] if names else ""
+    wanted = ("reader", "points" if points else "")
+    return next((s for s in sources if (Source.parse(s).kind, Source.parse(s).method) == wanted), "")

@@ -170,11 +170,69 @@ class Dataset:
         return self.readers[0] if self.readers else ""
 
 
+SourceKind = Literal["model", "control", "reader", "localizer", "ceiling"]
+"""What a source of maps is: a model under study, a control, a reader, a localizer (a network that learned from
+annotations), or a ceiling (the reference itself, as a map)."""
+
+
+_PREFIXES: Mapping[str, SourceKind] = {"control": "control", "localizer": "localizer", "ceiling": "ceiling"}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The source of a map: which model or reader made it, and by which method.
+
+    Tables store the string of a source; its forms are 'MODEL/METHOD' or the name of a folder of maps for the kind
+    'model', and 'KIND/MODEL/METHOD', 'KIND/METHOD' or 'reader/NAME' for the others. The method may carry options
+    ('rise?masks=8') whose values contain slashes, and the name of a model may contain slashes.
+
+    Examples
+    --------
+    >>> Source.parse("densenet121/grad-cam")
+    Source(kind='model', model='densenet121', method='grad-cam')
+    >>> Source.parse("control/untrained/rise?masks=8").method, Source.parse("control/center").model
+    ('rise?masks=8', '')
+    >>> str(Source("reader", "radiologist", "points"))
+    'reader/radiologist points'
+    """
+
+    kind: SourceKind
+    model: str
+    """Name of the network or reader that made the map; empty where there is none, as for most controls and folders."""
+    method: str
+    """Method with its options, name of the control or folder; of a reader 'points' or empty."""
+
+    @classmethod
+    def parse(cls, text: str) -> Source:
+        """Read the string of a source, such as tables store; every string is the string of one source."""
+        head, _, rest = text.partition("/")
+        if head == "reader":
+            return cls.from_reader(rest)
+        kind: SourceKind = _PREFIXES.get(head, "model")
+        path, question, options = (text if kind == "model" else rest).partition("?")
+        model, _, method = path.rpartition("/")
+        return cls(kind, model, f"{method}{question}{options}")
+
+    @classmethod
+    def from_reader(cls, name: str) -> Source:
+        """Create the source of a data set's reader; a name that ends with ' points' is that of a reader's points."""
+        reader = name.removesuffix(" points")
+        return cls("reader", reader, "points") if "" != reader != name else cls("reader", name, "")
+
+    @property
+    def name(self) -> str:
+        """The string without the kind; of a reader the name that its data set uses."""
+        return (" " if self.kind == "reader" else "/").join(filter(None, (self.model, self.method)))
+
+    def __str__(self) -> str:
+        return "/".join(filter(None, ("" if self.kind == "model" else self.kind, self.name)))
+
+
 @dataclass(frozen=True, slots=True)
 class SaliencyMap:
     """One map for one finding on one radiograph: raw, unscaled, with the frame that places it.
 
-    `source` is 'MODEL/METHOD', 'control/NAME', 'reader/NAME' or the name of a folder of maps.
+    `source` is the string of a `Source`: 'MODEL/METHOD', 'control/NAME', 'reader/NAME' or the name of a folder of maps.
     """
 
     radiograph: str
@@ -216,14 +274,3 @@ def status_of(values: Array) -> Status:
     if not np.isfinite(values).all():
         return "non-finite"
     return "flat" if values.size == 0 or values.min() == values.max() else "ok"
-
-
-def source_kind(source: str) -> str:
-    """'reader', 'control', 'localizer' (a network that learned from marks), 'ceiling' (the truth itself, as a map), or
-    'model' for all else that makes maps.
-
-    >>> source_kind("reader/radiologist"), source_kind("densenet121/grad-cam")
-    ('reader', 'model')
-    """
-    head = source.split("/", 1)[0]
-    return head if head in ("reader", "control", "localizer", "ceiling") else "model"

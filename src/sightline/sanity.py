@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sightline.asking import Asked, fine_maps, logits, prepared
 from sightline.casework import Case, another, fine, worked
-from sightline.core import NAN, Array, DataError, Definition, SaliencyMap
+from sightline.core import NAN, Array, DataError, Definition, SaliencyMap, Source, SourceKind
 from sightline.methods import Pass, method_of
 from sightline.methods.gradient import noisy
 from sightline.metrics.similarity import Look, Shown
@@ -60,8 +60,8 @@ class Comparison:
     """Noisy copies that maps are the mean of while the network forgets; 0: the film itself."""
     preferred: bool = False
     """Whether `published` explains, while the network forgets, the class that each network prefers (`_preferred`)."""
-    prefix: str = ""
-    """Before the names of all models in the sources of maps: 'localizer/'. Rows then name source and not method."""
+    kind: SourceKind = "model"
+    """Kind of the sources whose maps are compared. Rows name the method of a model, and the source of a localizer."""
 
     def looks(self, values: Array, published: Array | None = None) -> Looks:
         """A map (h, w), ready to be compared with several; under `published` another one, if it is given."""
@@ -71,7 +71,7 @@ class Comparison:
     def rows(self, kind: str, method: str, versus: str, case: Case, a: Looks, b: Looks, order: str = "", step: int = 0
              ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
         """Rows of `SCHEMA` for two maps."""
-        title = f"{self.prefix}{self.model.name}/{method}" if self.prefix else method
+        title = method if self.kind == "model" else str(Source(self.kind, self.model.name, method))
         head = (kind, title, versus, order, step, case.radiograph.id, case.radiograph.patient, case.finding)
         for protocol in self.protocols:
             for measure, value in a[protocol.name].likeness(b[protocol.name], _LOOKS[protocol.definitions][1]).items():
@@ -200,8 +200,8 @@ def compare(c: Comparison, partners: Mapping[str, str]) -> list[str]:
     A stage of `forget` has the model's own map of the other patient for its chance, as published. That of the forgetful
     network would do to it what a partner's does here, but has to be computed: twice the forwards.
     """
-    mine = {f"{c.prefix}{c.model.name}/{method}": method for method in c.methods}
-    theirs = {f"{c.prefix}{name}/{method}" for name in partners for method in c.methods}
+    mine = {str(Source(c.kind, c.model.name, method)): method for method in c.methods}
+    theirs = {str(Source(c.kind, name, method)) for name in partners for method in c.methods}
 
     def made(some: Sequence[Case]) -> Iterator[tuple[Any, ...]]:
         held = {i: list(c.run.of(i, {*mine, *theirs})) for i in dict.fromkeys(case.radiograph.id for case in some)}
@@ -214,7 +214,7 @@ def compare(c: Comparison, partners: Mapping[str, str]) -> list[str]:
                     continue
                 against = [(PAIR, "", far.get(source))]
                 for name, kind in partners.items():
-                    his = f"{c.prefix}{name}/{method}"
+                    his = str(Source(c.kind, name, method))
                     against += [(kind, name, own.get(his)), (PAIR, name, far.get(his))]
                 look = _seen(c, own[source])
                 for kind, versus, b in against:
@@ -222,7 +222,8 @@ def compare(c: Comparison, partners: Mapping[str, str]) -> list[str]:
                         _require_one_frame(own[source], b)
                         yield from c.rows(kind, method, versus, case, look, _seen(c, b))
 
-    return worked(c.run, "similarity", f"comparing {c.prefix.strip('/')}".strip(), SCHEMA, c.cases, made)
+    title = "comparing" if c.kind == "model" else f"comparing {c.kind}"
+    return worked(c.run, "similarity", title, SCHEMA, c.cases, made)
 
 
 def _of_case(maps: Iterable[SaliencyMap], case: Case) -> dict[str, SaliencyMap]:

@@ -23,7 +23,7 @@ from sightline.core import (
     Mark,
     Radiograph,
     SaliencyMap,
-    source_kind,
+    Source,
     status_of,
 )
 from sightline.geometry import place_whole, region
@@ -243,7 +243,7 @@ def _tell(
     for protocol in chosen:
         laid = _laid(m, against, protocol)
         if marked:
-            head = (protocol.name, m.source, source_kind(m.source), *who[1:], reader)
+            head = (protocol.name, m.source, Source.parse(m.source).kind, *who[1:], reader)
             for metric, (value, status, why) in _measure(laid, m, names, protocol).items():
                 told.scores.append(Score(*head, metric, value, status, why, m.probability, count / against.size))
         if m.kind != "points":

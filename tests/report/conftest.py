@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from sightline.binarize import cut_at
-from sightline.core import NAN, Dataset, Frame, Mark, Radiograph, SaliencyMap, source_kind
+from sightline.core import NAN, Dataset, Frame, Mark, Radiograph, SaliencyMap, Source
 from sightline.data import datasets
 from sightline.geometry import input_frame, place
 from sightline.histogram import joint_histogram
@@ -73,7 +73,7 @@ def _world() -> Iterator[None]:
 def make_map(source: str, radiograph: int, finding: int, name: str) -> SaliencyMap:
     """A blob near the truth for models and readers, at the center for controls; one map in twenty is flat."""
     row, col, radius = truth(radiograph, finding)
-    kind, rng = source_kind(source), np.random.default_rng((radiograph, finding, len(source)))
+    kind, rng = Source.parse(source).kind, np.random.default_rng((radiograph, finding, len(source)))
     frame = Frame.whole(SIZE) if kind != "model" else input_frame(SIZE, 64, "center-crop")[1]
     grid = 60 if kind == "reader" else 12
     top, left, bottom, right = frame.box
@@ -121,7 +121,7 @@ def score_table(
                             continue  # contours do not point, and points have no extent
                         rows.append(
                             {
-                                "protocol": record.name, "source": source, "kind": source_kind(source),
+                                "protocol": record.name, "source": source, "kind": Source.parse(source).kind,
                                 "radiograph": radiograph.id, "patient": radiograph.patient, "finding": finding,
                                 "reader": "truth", "metric": metric, "value": NAN if finding == nan else value,
                                 "status": made.status, "why": made.why, "probability": made.probability,
@@ -145,11 +145,15 @@ def estimate_tables(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         of = {s: wide[s].reindex(columns=findings).to_numpy() for s in sources}
         keys = {"protocol": protocol, "metric": metric}
         for source in sources:
-            who = {"source": source, "kind": source_kind(source)}
+            who = {"source": source, "kind": Source.parse(source).kind}
             estimates += [{**keys, **who, **row} for row in _estimated(of[source], group, w, findings)]
-            for other in sources if source_kind(source) == "model" else ():
+            for other in sources if Source.parse(source).kind == "model" else ():
                 who = {"source": source, "versus": other}
-                rows = _estimated(of[source] - of[other], group, w, findings) if source_kind(other) != "model" else []
+                rows = (
+                    _estimated(of[source] - of[other], group, w, findings)
+                    if Source.parse(other).kind != "model"
+                    else []
+                )
                 differences += [{**keys, **who, **row} for row in rows]
     columns = ["protocol", "metric", "source", "versus", "finding", "mean", "low", "high", "n", "patients"]
     return pd.DataFrame(estimates), pd.DataFrame(differences, columns=columns)
@@ -220,7 +224,7 @@ def build(
     run.write_table("scores", scores)
     run.write_table("estimates", estimates)
     run.write_table("differences", differences)
-    models = list(dict.fromkeys(s.split("/")[0] for s in sources if source_kind(s) == "model"))
+    models = list(dict.fromkeys(Source.parse(s).model for s in sources if Source.parse(s).kind == "model"))
     if auroc is not None and models:
         run.write_table("classification", auroc_table(models, findings, auroc))
     ledger = scores.drop_duplicates(["source", "radiograph", "finding"]).assign(marked=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pycocotools import mask as rle
 
-from sightline.core import Array, Size
+from sightline.core import Array, Size, Source
 from sightline.exporting.plates import Export, Line, Plate, cut_by
 from sightline.geometry import mask_to_rle
 from sightline.images import path_of
@@ -39,8 +39,9 @@ def coco(plate: Plate, export: Export) -> Iterator[Line]:
     for mark in plate.marks:
         size = size or mark.size
         extra = {"kind": mark.kind}
-        annotations.append(_annotation(plate.area(mark), f"reader/{mark.reader}", mark.finding, export, extra))
-        yield plate.line(FILE, f"reader/{mark.reader}", mark.finding)
+        source = str(Source.from_reader(mark.reader))
+        annotations.append(_annotation(plate.area(mark), source, mark.finding, export, extra))
+        yield plate.line(FILE, source, mark.finding)
     if size is not None:
         path = path_of(plate.radiograph.read)
         image = {"file_name": path.name if path else plate.radiograph.id, "height": size[0], "width": size[1],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sightline.core import Array, DataError, SaliencyMap
+from sightline.core import Array, DataError, SaliencyMap, Source
 from sightline.exporting.films import Film, film, hide, save
 from sightline.exporting.plates import Export, Line, Plate, cut_by
 from sightline.geometry import place
@@ -60,7 +60,8 @@ def segmentations(plate: Plate, export: Export) -> Iterator[Line]:
         if not masks:
             continue
         told = [(m.finding, source, f"{m.finding} ({cut_by(plate.protocol, m.finding)})") for m in fit]
-        told += [(mark.finding, f"reader/{mark.reader}", f"{mark.finding} ({mark.reader})") for mark in marks]
+        readers = [(mark, str(Source.from_reader(mark.reader))) for mark in marks]
+        told += [(mark.finding, reader, f"{mark.finding} ({mark.reader})") for mark, reader in readers]
         file = export.place("segmentations", source, f"{plate.radiograph.id}.dcm")
         save(_segmentation(np.stack(masks, -1)[None], told, shown, export, plate.radiograph.id, source), file)
         for m in fit:
@@ -169,7 +170,7 @@ def _segment(number: int, finding: str, source: str, label: str) -> SegmentDescr
     code = _CODES.get(finding)
     kind = Code(code, "SCT", _MEANINGS[code]) if code else Code(_label(finding), "99SIGHTLINE", finding[:64])
     category = codes.SCT.MorphologicallyAbnormalStructure
-    if source.startswith("reader/"):
+    if Source.parse(source).kind == "reader":
         return SegmentDescription(number, label[:64], category, kind, "MANUAL")
     made_by = AlgorithmIdentificationSequence(source[:64], codes.DCM.ArtificialIntelligence, _version())
     return SegmentDescription(number, label[:64], category, kind, "AUTOMATIC", algorithm_identification=made_by)

@@ -11,7 +11,7 @@ from sightline._util.rng import ABSENT_FINDING, STUDY_ORDER, key_digest
 from sightline.answers.database import Book, now
 from sightline.answers.planning import JUDGED
 from sightline.answers.tables import Case, Study
-from sightline.core import DataError, Dataset, Radiograph, Size, UnknownNameError, source_kind
+from sightline.core import DataError, Dataset, Radiograph, Size, Source, UnknownNameError
 from sightline.data import dataset
 from sightline.findings import choose
 from sightline.sheets import draw_sheets
@@ -63,7 +63,7 @@ def _sources(run: Run, wanted: Sequence[str]) -> tuple[str, ...]:
     for name in wanted:
         if name not in there:
             raise UnknownNameError(f"{run.path} has no maps of {name!r}; it has: {', '.join(there) or 'none'}")
-    chosen = tuple(wanted) or tuple(s for s in there if source_kind(s) == "model")[:MOST_MAPS]
+    chosen = tuple(wanted) or tuple(s for s in there if Source.parse(s).kind == "model")[:MOST_MAPS]
     if not 2 <= len(chosen) <= MOST_MAPS:
         raise DataError(f"{len(chosen)} sources of maps; 2 to {MOST_MAPS} can be judged side by side: name them")
     return chosen

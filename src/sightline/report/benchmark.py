@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from sightline.cases import SLICES, THRESHOLDS
+from sightline.core import Source
 from sightline.report import draw
 from sightline.report.draw import INK, MODELS, MUTED, READER, RULE, SMALL, WIDTH, Plot, Series
 from sightline.report.grid import ROW, Grid, dot, scale
@@ -41,7 +42,8 @@ def decrease(view: View) -> Plot | None:
         for i, finding in enumerate(findings):
             dot(ax, own[metric].get((finding,), Number.none()), i - 0.14, OWN)
             dot(ax, theirs.get(metric, {}).get(finding, Number.none()), i + 0.2, PUBLISHED)
-    aurocs = {a.finding: a.number for a in view.aurocs if a.model == view.best_by(metrics[0]).rpartition("/")[0]}
+    best = Source.parse(view.best_by(metrics[0])).model
+    aurocs = {a.finding: a.number for a in view.aurocs if a.model == best}
     for i, finding in enumerate(findings):
         grid.note(i, decimal(aurocs[finding].mean) if finding in aurocs else "")
     if aurocs:

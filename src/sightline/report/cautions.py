@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sightline.core import NAN
+from sightline.core import NAN, Source
 from sightline.report.view import AVERAGE, Number, View, higher_is_better, title
 from sightline.report.words import counted, joined, listed, noted, side, the
 
@@ -44,7 +44,7 @@ def _same(view: View) -> list[Caution]:
     groups: dict[tuple[str | float, ...], list[str]] = {}
     for source in view.of_kind("model"):
         means = [view.number(source, m, f).mean for m in view.metrics for f in view.findings]
-        key = (source.rpartition("/")[0], *np.nan_to_num(np.round(means, 6), nan=-1.0))
+        key = (Source.parse(source).model, *np.nan_to_num(np.round(means, 6), nan=-1.0))
         groups.setdefault(key, []).append(view.label(source))
     alike = [names for names in groups.values() if len(names) > 1]
     if not alike or len(view.metrics) < 2:
@@ -79,7 +79,7 @@ def _no_better_than_control(view: View) -> list[Caution]:
     better, unclear = ("A control locates the findings better", "These maps are not shown to locate the findings")
     if view.info.get("study") == "gaze":
         better, unclear = ("A control agrees better with gaze", "These maps are not shown to agree with gaze")
-    auroc = average_auroc(view, view.best.rsplit("/", 1)[0])
+    auroc = average_auroc(view, Source.parse(view.best).model)
     accurate = "" if auroc is None or auroc.mean < 0.8 else (
         f" The model itself is accurate, average AUROC {auroc.text()}{noted([auroc], 'label')}: either it decides by "
         "something other than the findings, a shortcut, or the method does not show what it decides by."

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
+from sightline.core import Source
 from sightline.report import draw
 from sightline.report.draw import (
     CONTROL,
@@ -29,7 +30,7 @@ from sightline.report.words import counted
 def series(view: View) -> list[Series]:
     """Who is compared in the figures by finding: the best source of each model, the reader, the strongest control."""
     names = [m["name"] for m in view.info.get("models", ())] if view.info.get("study") == "gaze" else []
-    ranks = {s: names.index(s.split("/")[0]) if names else i for i, s in enumerate(view.leaders)}
+    ranks = {s: names.index(Source.parse(s).model) if names else i for i, s in enumerate(view.leaders)}
     shown = [Series(s, view.label(s), MODELS[i % len(MODELS)], "o") for s, i in ranks.items()]
     if view.reader:
         readers = sorted({view.label(r) for r in map(view.reader_for, view.shown) if r}, key=len)

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from sightline.agreement import CENTER, FOUR, GRID, ITSELF
+from sightline.core import Source
 from sightline.gaze import BOX, KERNELS
 from sightline.report.gaze_figures import methods, models, table_of
 from sightline.report.published import published
@@ -215,7 +216,7 @@ def _spread(view: View, among: str) -> Iterator[tuple[str, pd.DataFrame]]:
     if table.empty:
         return
     for source, part in table[(table["among"] == among) & (table["finding"] == AVERAGE)].groupby("source", sort=False):
-        if not str(source).startswith("control/"):
+        if Source.parse(str(source)).kind != "control":
             yield str(source), part
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from sightline.agreement import AVERAGE_GAZE, CENTER, FOUR, ITSELF, OTHER_GAZE
+from sightline.core import Source
 from sightline.report import draw
 from sightline.report.draw import INK, MODELS, MUTED, SMALL, TEXT, WIDTH, Plot, Series
 from sightline.report.grid import Grid, dot, scale
@@ -22,8 +23,8 @@ def models(view: View) -> list[str]:
 
 def methods(view: View) -> list[str]:
     """Methods of the first network, in the order they were named; a network's own map last."""
-    found = [s.rpartition("/")[2] for s in dict.fromkeys(view.estimates["source"]) if s.split("/")[0] in models(view)]
-    return list(dict.fromkeys(found))
+    sources = map(Source.parse, dict.fromkeys(view.estimates["source"]))
+    return list(dict.fromkeys(source.method for source in sources if source.model in models(view)))
 
 
 def table_of(view: View, name: str) -> pd.DataFrame:
@@ -115,7 +116,7 @@ def regions(view: View) -> Plot | None:
     if table.empty:
         return None
     shares = table.pivot_table(index="source", columns="region", values="mean").reindex(columns=list(FOUR))
-    gazes = [s for s in (ITSELF, *shares.index[shares.index.str.startswith("reader/")]) if s in shares.index]
+    gazes = [s for s in (ITSELF, *(s for s in shares.index if view.kind(s) == "reader")) if s in shares.index]
     own = [f"{n}/{m}" for m in methods(view) for n in models(view) if f"{n}/{m}" in shares.index]
     rows = [*gazes, *own, *(s for s in (OTHER_GAZE, CENTER) if s in shares.index)]
     left, step = draw.label_width([draw.elide(view.label(s), 40) for s in rows]), 24.0

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sightline.agreement import evidence, on_grid
-from sightline.core import Array, Dataset, Maps, SaliencyMap
+from sightline.core import Array, Dataset, Maps, SaliencyMap, Source
 from sightline.gaze import KERNELS, WHOLE, Gaze, density
 from sightline.report.draw import INK, MUTED, PAPER, WIDTH, Plot
 from sightline.report.gaze_figures import methods, models
@@ -70,7 +70,8 @@ def _cases(view: View) -> list[tuple[str, str]]:
     if not models(view) or not view.metrics:
         return []
     scores = view.scores(view.metrics[0])
-    scores = scores[scores["source"].str.split("/").str[0].isin(models(view))]
+    known = [s for s in scores["source"].unique() if Source.parse(s).model in models(view)]
+    scores = scores[scores["source"].isin(known)]
     means = scores.groupby(["finding", "radiograph"], sort=False)["value"].mean().reset_index()
     chosen: list[tuple[str, str]] = []
     for finding in means["finding"].value_counts(sort=True).index[:ROWS]:

@@ -11,6 +11,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from sightline.core import Source
 from sightline.record import command
 from sightline.report import (
     benchmark,
@@ -159,7 +160,7 @@ def tiles(view: View) -> list[Tile]:
     made = [_of(view, source, view.metrics[0]) for source in (view.best, view.reader, view.control) if source]
     if view.best and len(view.shown) > 1:
         made.append(_of(view, view.best, view.shown[1]))
-    model = (view.best or "").rsplit("/", 1)[0]
+    model = Source.parse(view.best or "").model
     auroc = average_auroc(view, model)
     if auroc is not None and not np.isnan(auroc.low):
         made.append(_tile("AUROC, mean of findings", auroc, "label", model, "model"))

@@ -13,7 +13,7 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
-from sightline.core import Array, DataError, Dataset, Frame, Maps, Radiograph, SaliencyMap
+from sightline.core import Array, DataError, Dataset, Frame, Maps, Radiograph, SaliencyMap, Source
 from sightline.geometry import place, region
 from sightline.placed import predicted_mask
 from sightline.protocol import Protocol
@@ -63,7 +63,7 @@ def _panel(
     view: View, data: Dataset, radiograph: Radiograph, map_: SaliencyMap, example: Example, number: int
 ) -> Panel:
     image = radiograph.read()
-    readers = {"truth": data.truth, "reader": (view.reader or "").partition("/")[2]}
+    readers = {"truth": data.truth, "reader": Source.parse(view.reader).name if view.reader else ""}
     marks = {who: data.marks(radiograph.id, example.finding, reader) for who, reader in readers.items()}
     masks = {who: region(mark) for who, mark in marks.items() if mark is not None}
     shape = _fit(image.shape)

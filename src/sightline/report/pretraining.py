@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sightline.core import Source
 from sightline.narrate.facts import SHAPES, Facts
 from sightline.report import draw
 from sightline.report.draw import INK, MODELS, MUTED, RULE, SMALL, TEXT, WIDTH, Plot, Series
@@ -97,9 +98,10 @@ def _paired(view: View) -> Iterator[tuple[str, Number]]:
     """(what, difference to the beginning at random) of the leading metric, averaged over findings."""
     shown = {row["model"]: row for row in view.info.get("shown", ())}
     base = {(r["fraction"], r["seed"]): name for name, r in shown.items() if r["init"] == inits(view)[0]}
-    sources = [s for s in dict.fromkeys(view.estimates["source"]) if s.rpartition("/")[0] in shown]
+    sources = [s for s in dict.fromkeys(view.estimates["source"]) if Source.parse(s).model in shown]
     for source in sources:
-        name, _, method = source.rpartition("/")
+        parsed = Source.parse(source)
+        name, method = parsed.model, parsed.method
         row = shown[name]
         other = base.get((row["fraction"], row["seed"]))
         if other is None or other == name:
@@ -202,7 +204,8 @@ def map_table(view: View) -> Table | None:
     gaps = dict(_paired(view))
     rows = []
     for source in dict.fromkeys(view.estimates["source"]):
-        name, _, method = source.rpartition("/")
+        parsed = Source.parse(source)
+        name, method = parsed.model, parsed.method
         if name in shown:
             row = shown[name]
             key = f"{row['init']}, {_share(row['fraction'])}, {view.label(method)}"
@@ -293,10 +296,11 @@ def word_table(view: View) -> Table | None:
         return None
     names = {(r["init"], r["fraction"]): r["model"] for r in view.info.get("shown", ())}
     least = min(fraction for _, fraction in names)
-    words = next(s for s in view.run.sources if s.startswith(f"{WORDS}/"))
+    words = next(s for s in view.run.sources if Source.parse(s).model == WORDS)
     rows = []
     for r in table.to_dict("records"):
-        init, _, method = str(r["model"]).partition("/")
+        parsed = Source.parse(str(r["model"]))
+        init, method = parsed.model, parsed.method
         gap = view.difference(f"{names[init, least]}/{method}", words, _leading(view))
         rows.append([init, view.label(method), Number(r["mean"], r["low"], r["high"], 0, 0).text(),
                      Number(r["gap"], r["gap_low"], r["gap_high"], 0, 0).text(),

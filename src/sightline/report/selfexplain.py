@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from sightline.core import Source
 from sightline.report.cautions import average_auroc
 from sightline.report.tables import Table
 from sightline.report.view import AVERAGE, Number, View, decimal, title
@@ -50,7 +51,12 @@ def ordered(view: View) -> list[str]:
     """Sources: the element, what learned from marks, the priors, then post-hoc maps, best first."""
     kinds = {"localizer": 1, "control": 2}
     some = [s for s in view.sources if view.kind(s) != "reader"]
-    return sorted(some, key=lambda s: 0 if s == own(view) else kinds.get(s.split("/")[0], 3))
+    return sorted(some, key=lambda s: 0 if s == own(view) else kinds.get(Source.parse(s).kind, 3))
+
+
+def localizers(view: View) -> list[str]:
+    """Return the sources of networks that learned from annotations, best first."""
+    return [s for s in ordered(view) if Source.parse(s).kind == "localizer"]
 
 
 def said(view: View) -> list[str]:
@@ -64,7 +70,7 @@ def said(view: View) -> list[str]:
 
 def _localized(view: View) -> Iterator[str]:
     mine = view.number(own(view), METRIC)
-    posthoc = [s for s in ordered(view) if "/" in s and s.split("/")[0] in ("plain", view.info["element"])]
+    posthoc = [s for s in ordered(view) if Source.parse(s).model in ("plain", view.info["element"])]
     gaps = {s: view.difference(own(view), s, METRIC) for s in posthoc if s != own(view)}
     gaps = {s: n for s, n in gaps.items() if n.defined}
     told_apart = _told_apart(view, list(gaps))
@@ -82,7 +88,7 @@ def _localized(view: View) -> Iterator[str]:
 
 def _beside(view: View) -> Iterator[str]:
     """The own map and what knew of marks: the average mask, and networks told by them."""
-    some = (PRIOR, *(s for s in ordered(view) if s.startswith("localizer/")))
+    some = (PRIOR, *localizers(view))
     gaps = {s: n for s in some if (n := view.difference(own(view), s, METRIC)).defined}
     told = dict[str, list[str]]()
     for s, n in gaps.items():
@@ -107,7 +113,7 @@ def _told_apart(view: View, sources: Sequence[str]) -> list[str]:
 
 def _floor(view: View) -> Iterator[str]:
     """Whether what learned from marks finds them better than the average of other patients' marks."""
-    gaps = {s: view.difference(s, PRIOR, METRIC) for s in ordered(view) if s.startswith("localizer/")}
+    gaps = {s: view.difference(s, PRIOR, METRIC) for s in localizers(view)}
     gaps = {s: n for s, n in gaps.items() if n.defined}
     if gaps and not any(n.low > 0 for n in gaps.values()):
         best = max(gaps, key=lambda s: gaps[s].mean)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from sightline.core import Source
 from sightline.report import draw
 from sightline.report.draw import (
     CONTROL,
@@ -23,7 +24,7 @@ from sightline.report.draw import (
     Series,
 )
 from sightline.report.grid import Grid, dot, scale
-from sightline.report.selfexplain import METRIC, crossed, lasted, ordered, own, table_of
+from sightline.report.selfexplain import METRIC, crossed, lasted, localizers, ordered, own, table_of
 from sightline.report.view import AVERAGE, View, title
 from sightline.report.words import counted
 from sightline.stats.froc import OVER, RATES
@@ -38,10 +39,10 @@ def ladder(view: View) -> Plot | None:
         return None
     shown = [m for m in (METRIC, "hit") if (view.estimates["metric"] == m).any()]
     first = str(view.info["element"])
-    methods = list(dict.fromkeys(s.partition("/")[2] for s in ordered(view) if s.split("/")[0] in ("plain", first)))
-    methods = [m for m in methods if m != "own"]
+    parsed = {s: Source.parse(s) for s in ordered(view)}
+    methods = list(dict.fromkeys(s.method for s in parsed.values() if s.model in ("plain", first) if s.method != "own"))
     single = [s for s in ordered(view) if s == own(view) or view.kind(s) != "model"]
-    single = [s for s in single if s.split("/")[0] in (first, "localizer", "control")]
+    single = [s for s in single if parsed[s].model == first or parsed[s].kind in ("localizer", "control")]
     labels = [view.label(s) if s != own(view) else "Own map of the element" for s in single] + [
         view.label(m) for m in methods
     ]
@@ -138,7 +139,7 @@ def froc_curves(view: View) -> Plot | None:
         own(view),
         f"{first}/grad-cam",
         "plain/grad-cam",
-        *(s for s in ordered(view) if s.startswith("localizer/")),
+        *localizers(view),
         PRIOR,
     ]
     look = {own(view): (MODELS[0], "-", "o"), f"{first}/grad-cam": (MODELS[0], (0, (4, 2)), "D"),

@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from sightline.core import Array, Dataset, Maps, SaliencyMap
+from sightline.core import Array, Dataset, Maps, SaliencyMap, Source
 from sightline.geometry import place_whole, region
 from sightline.report.draw import INK, MUTED, PAPER, WIDTH, Plot
 from sightline.report.gaze_panel import _image, _seen, _short, _text
 from sightline.report.panels import TRUTH
-from sightline.report.selfexplain import METRIC, ordered, own
+from sightline.report.selfexplain import METRIC, localizers, own
 from sightline.report.view import View, decimal
 from sightline.stats.utility import PRIOR
 
@@ -26,7 +26,7 @@ def panel(view: View, data: Dataset, maps: Maps) -> Plot | None:
         return None
     first = str(view.info["element"])
     columns = [own(view), f"{first}/grad-cam", "plain/grad-cam", "plain/gradient",
-               *(s for s in ordered(view) if s.startswith("localizer/"))]  # fmt: skip
+               *localizers(view)]  # fmt: skip
     columns = [s for s in columns if s in view.sources and s != PRIOR]
     side = (WIDTH - _LABEL) / (1 + len(columns)) - _GAP
     heads = ["Film and mark", *(_title(view, s) for s in columns)]
@@ -62,10 +62,10 @@ def panel(view: View, data: Dataset, maps: Maps) -> Plot | None:
 
 
 def _title(view: View, source: str) -> str:
-    model, _, method = source.partition("/")
-    if model == "localizer":
-        return method.partition("/")[0].replace("-", " ")
-    return "own map" if source == own(view) else f"{view.label(method)}{', plain' if model == 'plain' else ''}"
+    parsed = Source.parse(source)
+    if parsed.kind == "localizer":
+        return parsed.model.replace("-", " ")
+    return "own map" if source == own(view) else view.label(parsed.method) + ", plain" * (parsed.model == "plain")
 
 
 def _cases(view: View) -> tuple[list[tuple[str, str]], dict[tuple[str, str, str], float]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sightline.core import Source
 from sightline.protocol import CORRECTED, PROTOCOLS, Protocol
 from sightline.report.view import View, higher_is_better, title
 from sightline.report.words import among, article, every, joined, listed, noted, side, the
@@ -76,7 +77,7 @@ def _chosen(view: View, source: str) -> str:
     asked = view.of_kind("model")
     if len(asked) == 1:
         return view.label(source)
-    several = len({s.rpartition("/")[0] for s in asked}) > 1
+    several = len({Source.parse(s).model for s in asked}) > 1
     what = "pairs of saliency method and network" if several else "saliency methods"
     return f"Best of {len(asked)} {what} (controls and readers aside), {view.label(source)}"
 

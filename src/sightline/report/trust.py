@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sightline.core import Source
 from sightline.report.published import published
 from sightline.report.tables import Table
 from sightline.report.trust_figures import shown
@@ -136,7 +137,7 @@ def _judged_rows(view: View) -> pd.DataFrame:
     if table.empty:
         return pd.DataFrame(columns=["criterion", "method", "verdict"])
     table = table[table["measure"].isin(["ssim", "average-precision"])]
-    return table[~table["method"].str.startswith("localizer/")]
+    return table[[Source.parse(method).kind != "localizer" for method in table["method"]]]
 
 
 def _asked(view: View) -> pd.DataFrame:
@@ -181,7 +182,7 @@ def _whether_it_can_tell(table: pd.DataFrame) -> list[str]:
 
 def _below_the_ceiling(view: View) -> list[str]:
     """How far the best method lies below the best network trained on marks."""
-    ceilings = [s for s in view.sources if s.startswith("localizer/")]
+    ceilings = [s for s in view.sources if Source.parse(s).kind == "localizer"]
     if not ceilings or view.best is None:
         return []
     top = max(ceilings, key=lambda s: view.number(s, "average-precision").mean)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from sightline.core import Source
 from sightline.report import draw
 from sightline.report.draw import CONTROL, INK, KINDS, LOCALIZER, MODELS, MUTED, RULE, SMALL, TEXT, WIDTH, Plot, Series
 from sightline.report.view import View
@@ -83,7 +86,7 @@ def agreement(view: View) -> Plot | None:
         mine = levels[levels["method"] == method]
         chance = mine[mine["kind"] == "pair"].set_index("versus")["mean"]
         for kind, offset, filled in (("repeatability", -0.13, True), ("reproducibility", 0.13, False)):
-            color = LOCALIZER if method.startswith("localizer/") else MODELS[0]
+            color = LOCALIZER if Source.parse(method).kind == "localizer" else MODELS[0]
             for row in mine[mine["kind"] == kind].to_dict("records"):
                 at, level = place + offset, chance.get(row["versus"], np.nan)
                 ax.plot([level, level], [at - 0.18, at + 0.18], color=CONTROL, linewidth=2)
@@ -119,8 +122,9 @@ def utility_boxes(view: View) -> Plot | None:
     scores = view.run.table("scores", ["protocol", "source", "metric", "value"], where=("metric", "average-precision"))
     scores = scores[(scores["protocol"] == view.protocol) & scores["value"].notna()]
     name = view.info.get("judged", "")
-    methods = [s for s in dict.fromkeys(scores["source"]) if s.startswith(f"{name}/")]
-    ceiling = [s for s in dict.fromkeys(scores["source"]) if s.startswith("localizer/")]
+    sources = {s: Source.parse(s) for s in dict.fromkeys(scores["source"])}
+    methods = [s for s, source in sources.items() if (source.kind, source.model) == ("model", name)]
+    ceiling = [s for s, source in sources.items() if source.kind == "localizer"]
     rows = sorted(methods, key=lambda s: -scores[scores["source"] == s]["value"].median())
     rows = [s for s in (*ceiling, PRIOR, *rows) if (scores["source"] == s).any()]
     if not methods:
@@ -132,7 +136,8 @@ def utility_boxes(view: View) -> Plot | None:
     drawn = []
     for place, source in enumerate(rows):
         pairs = [(source, KINDS[view.kind(source)], -0.17)]
-        pairs += [(f"{UNTRAINED}/{source.partition('/')[2]}", CONTROL, 0.2)] if source in methods else []
+        control = str(replace(Source.parse(source), kind="control", model=UNTRAINED))
+        pairs += [(control, CONTROL, 0.2)] if source in methods else []
         for one, color, offset in pairs:
             values = scores[scores["source"] == one]["value"].to_numpy(float)
             if values.size:

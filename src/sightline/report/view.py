@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sightline.core import NAN, UnknownNameError, source_kind
+from sightline.core import NAN, Source, UnknownNameError
 from sightline.metrics import metric_of
 from sightline.store import Run
 
@@ -208,8 +208,8 @@ class View:
 
     def asked(self, source: str) -> bool:
         """A trust study asks of one model: its partners have maps to compare with, and no place of their own."""
-        judged = self.info.get("judged", "")
-        return not judged or source_kind(source) != "model" or source.rsplit("/", 1)[0] == judged
+        judged, parsed = self.info.get("judged", ""), Source.parse(source)
+        return not judged or parsed.kind != "model" or parsed.model == judged
 
     def _goodness(self, source: str) -> float:
         mean = self.number(source, self.metrics[0]).mean
@@ -224,8 +224,8 @@ class View:
 
     def kind(self, source: str) -> str:
         """'model', 'control' (untrained networks among them), 'localizer', 'ceiling' or 'reader'."""
-        kind = source_kind(source)
-        return "control" if kind == "model" and source.rsplit("/", 1)[0] in self.untrained else kind
+        parsed = Source.parse(source)
+        return "control" if parsed.kind == "model" and parsed.model in self.untrained else parsed.kind
 
     def of_kind(self, kind: str) -> tuple[str, ...]:
         """Sources of a kind with a defined average, best first."""
@@ -241,7 +241,7 @@ class View:
         """The best source of each trained model, at most three."""
         first: dict[str, str] = {}
         for source in self.of_kind("model"):
-            first.setdefault(source.rsplit("/", 1)[0], source)
+            first.setdefault(Source.parse(source).model or source, source)
         return tuple(first.values())[:3]
 
     @property
@@ -279,19 +279,18 @@ class View:
 
     def label(self, source: str) -> str:
         """What a source is called in figures and sentences."""
-        if source_kind(source) == "reader":
-            name = source.partition("/")[2].removeprefix("simulated").strip(" -_") or "reader"
+        parsed = Source.parse(source)
+        if parsed.kind == "reader":
+            name = parsed.name.removeprefix("simulated").strip(" -_") or "reader"
             return f"simulated {name}" if self.simulated else name
-        head, _, name = source.rpartition("/")
-        method, _, options = name.partition("?")
-        method = _TITLES.get(method, method) + (f" ({options})" if options else "")
-        if source_kind(source) == "control":
-            return f"control: {' '.join([*head.split('/')[1:], method])}"
-        if source_kind(source) == "ceiling":
-            return f"ceiling: {name}"
-        if source_kind(source) == "localizer":
-            return f"localizer: {head.partition('/')[2]}"
-        return f"{method} · {head}{' (untrained)' if head in self.untrained else ''}" if head else method
+        name, _, options = parsed.method.partition("?")
+        method = _TITLES.get(name, name) + (f" ({options})" if options else "")
+        if parsed.kind == "control":
+            return f"control: {' '.join(filter(None, [*parsed.model.split('/'), method]))}"
+        if parsed.kind in ("ceiling", "localizer"):
+            return f"{parsed.kind}: {parsed.model or parsed.method}"
+        untrained = " (untrained)" if parsed.model in self.untrained else ""
+        return f"{method} · {parsed.model}{untrained}" if parsed.model else method
 
     # -- numbers --------------------------------------------------------------------------------------------------
 

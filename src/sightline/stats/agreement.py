@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from sightline._util.rng import REGION_SWAP, keyed_rng
-from sightline.core import NAN, Array
+from sightline.core import NAN, Array, Source
 from sightline.protocol import Protocol
 from sightline.stats.bootstrap import Replicates, acceleration, interval, left_out, p_value, replicate, weights
 from sightline.stats.tables import AVERAGE
@@ -38,7 +38,7 @@ def correctness(
     """
     rows: list[dict[str, Any]] = []
     told = scores[scores["probability"].notna() & scores["value"].notna()]
-    model = told["source"].str.rsplit("/", n=1).str[0]
+    model = told["source"].map({s: Source.parse(s).model or s for s in told["source"].unique()})
     limits = np.array([cutoffs.get(key, 0.5) for key in zip(model, told["finding"], strict=True)])
     told = told.assign(cutoff=limits, right=told["probability"].to_numpy(float) >= limits)
     for protocol in chosen:

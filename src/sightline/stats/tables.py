@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sightline.core import Array, source_kind
+from sightline.core import Array, Source
 from sightline.protocol import Protocol
 from sightline.stats.bootstrap import Replicates, average, interval, p_value, published_weights, replicate, weights
 
@@ -83,7 +83,8 @@ def estimates(scores: pd.DataFrame, chosen: Sequence[Protocol], resamples: int =
         together = average(single, parts, c.values, c.group)
         for keys, r in ((c.keys, single), ([(s, AVERAGE) for s in sources], together)):
             for (source, finding), numbers in zip(keys, _numbers(r, protocol), strict=True):
-                head = {"protocol": protocol.name, "metric": metric, "source": source, "kind": source_kind(source)}
+                kind = Source.parse(source).kind
+                head = {"protocol": protocol.name, "metric": metric, "source": source, "kind": kind}
                 rows.append({**head, "finding": finding, **numbers})
     return pd.DataFrame(rows, columns=pd.Index(_ESTIMATE))
 
@@ -99,10 +100,11 @@ def differences(scores: pd.DataFrame, chosen: Sequence[Protocol], resamples: int
 
 
 def _opposed(sources: Sequence[str]) -> list[tuple[str, str]]:
-    models = [s for s in sources if source_kind(s) == "model"]
-    localizers = [s for s in sources if source_kind(s) == "localizer"]
-    return [(source, versus) for versus in sources if source_kind(versus) != "model"
-            for source in models + (localizers if source_kind(versus) == "control" else [])]  # fmt: skip
+    kinds = {s: Source.parse(s).kind for s in sources}
+    models = [s for s in sources if kinds[s] == "model"]
+    localizers = [s for s in sources if kinds[s] == "localizer"]
+    opposed = {versus: models + (localizers if kinds[versus] == "control" else []) for versus in sources}
+    return [(source, versus) for versus, some in opposed.items() if kinds[versus] != "model" for source in some]
 
 
 def paired(

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 import numpy as np
 import pandas as pd
 
-from sightline.core import Array
+from sightline.core import Array, Source
 from sightline.stats.bootstrap import interval, replicate, weights
 
 _LEVEL = ["kind", "protocol", "measure", "method", "order", "step", "versus"]
@@ -57,7 +57,7 @@ def verdicts(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     Chance of a comparison of two networks is the map of the one with the other's of another patient, so that what
     either shows of every film is in both; of a stage of randomization, two maps of the trained network, as published.
     randomization: the last stage of the cascade from the logits down; no more alike than chance, the map forgot what
-    the network forgot; label-randomization: the same network trained on labels dealt anew.
+    the network forgot; label-randomization: the same network trained on shuffled labels.
     complexity: at that stage the entropy of the map should have risen. repeatability and reproducibility: more alike
     than chance, the map comes back. 'More' is an interval above 0, 'no more' one that ends below `MARGIN` and does not
     lie above 0. repeatability-ceiling and reproducibility-ceiling: the same less that of the networks trained on
@@ -88,7 +88,7 @@ def verdicts(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 def _below_ceiling(compared: pd.DataFrame) -> pd.DataFrame:
     """Rows of methods that came back, or not, with the mean of the localizers' on the same case in place of chance."""
     again = compared[compared["kind"].isin(["repeatability", "reproducibility"])]
-    of_marks = again["method"].str.startswith("localizer/")
+    of_marks = again["method"].isin([m for m in again["method"].unique() if Source.parse(m).kind == "localizer"])
     key = ["kind", *_CASE[1:]]
     ceiling = again[of_marks].groupby(key)["value"].mean().rename("chance")
     rows = again[~of_marks].drop(columns="chance").join(ceiling, on=key)

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from sightline.core import NAN, Array
+from sightline.core import NAN, Array, Source
 from sightline.protocol import Protocol
 from sightline.stats.tables import AVERAGE
 from sightline.stats.trust import verdict
 
-PRIOR, UNTRAINED = "control/average-mask", "control/untrained"
+PRIOR, UNTRAINED = str(Source("control", "", "average-mask")), "untrained"
 CRITERIA = ("utility", "learned", "ceiling")
 MEASURES = ("average-precision", "pr-area")
 FEWEST = 6
@@ -55,10 +55,11 @@ def _rows(
         (differences["protocol"] == protocol) & (differences["metric"] == measure) & (differences["finding"] == AVERAGE)
     ]
     gaps = {(row["source"], row["versus"]): row for row in chosen.to_dict("records")}
-    ceilings = [s for s in wide.columns if s.startswith("localizer/")]
-    for source in (*(s for s in wide.columns if s.startswith(f"{name}/")), *ceilings):
-        method = source.removeprefix(f"{name}/")
-        against = {PRIOR: "utility", f"{UNTRAINED}/{method}": "learned"}
+    parsed = {s: Source.parse(s) for s in wide.columns}
+    ceilings = [s for s, source in parsed.items() if source.kind == "localizer"]
+    methods = {s: source.method for s, source in parsed.items() if (source.kind, source.model) == ("model", name)}
+    for source, method in (methods | {s: s for s in ceilings}).items():
+        against = {PRIOR: "utility", str(Source("control", UNTRAINED, method)): "learned"}
         against |= {} if source in ceilings else dict.fromkeys(ceilings, "ceiling")
         for versus, criterion in against.items():
             if versus not in wide.columns or (source, versus) not in gaps:

@@ -15,7 +15,7 @@ import pandas as pd
 from sightline.agreement import FOUR, ITSELF, MEASURES, Cohort, Desk, agree, looked
 from sightline.asking import predict
 from sightline.casework import Case, cases
-from sightline.core import DataError, Dataset
+from sightline.core import DataError, Dataset, Source
 from sightline.data import dataset
 from sightline.explaining import check_methods, explain
 from sightline.gaze import BOX, WHOLE, watched
@@ -252,8 +252,8 @@ def _between(pairs: Sequence[tuple[str, str]], sources: Sequence[str]) -> list[t
     """The same method on two networks."""
     found = []
     for source in sources:
-        model, _, method = source.rpartition("/")
-        others = [f"{other}/{method}" for name, other in pairs if name == model]
+        parsed = Source.parse(source)
+        others = [str(replace(parsed, model=other)) for name, other in pairs if name == parsed.model]
         found += [(source, other) for other in others if other in sources]
     return found
 

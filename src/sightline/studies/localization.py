@@ -15,7 +15,7 @@ import pandas as pd
 
 from sightline.analyses import analyze
 from sightline.benchmark import Controls, Readers, Together
-from sightline.core import NAN, DataError, Dataset, SightlineError
+from sightline.core import NAN, DataError, Dataset, SightlineError, Source
 from sightline.data import dataset
 from sightline.evaluate import METRICS, evaluate
 from sightline.explaining import check_methods, explain, weights_of
@@ -227,7 +227,7 @@ def _explained(
         yield m, methods, m.name
     if control:
         first = models[0].first if isinstance(models[0], Ensemble) else models[0]
-        yield untrained(first, seed), methods[:1], f"control/{UNTRAINED}"
+        yield untrained(first, seed), methods[:1], str(Source("control", UNTRAINED, ""))
 
 
 def model_facts(m: Model | Ensemble) -> dict[str, Any]:

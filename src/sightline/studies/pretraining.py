@@ -16,7 +16,7 @@ import pandas as pd
 from sightline.asking import predict
 from sightline.benchmark import Controls, Readers, Together
 from sightline.casework import Case
-from sightline.core import DataError, Dataset
+from sightline.core import DataError, Dataset, Source
 from sightline.data import dataset
 from sightline.evaluate import evaluate
 from sightline.explaining import check_methods, explain
@@ -270,7 +270,8 @@ def _between(shown: Sequence[Cell], sources: Sequence[str]) -> list[tuple[str, s
     worded = f"{WORDS}/{LIKENESS}"
     found = []
     for source in sources:
-        name, _, method = source.rpartition("/")
+        parsed = Source.parse(source)
+        name, method = parsed.model, parsed.method
         if name in by and by[name].init != RANDOM:
             other = f"{replace(by[name], init=RANDOM).name}/{method}"
             found += [(source, other)] if other in sources else []

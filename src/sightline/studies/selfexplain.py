@@ -19,7 +19,7 @@ from sightline._util.rng import IMAGE_SUBSET, key_digest
 from sightline.asking import Asked, predict
 from sightline.benchmark import Controls, Readers, Together
 from sightline.casework import cases
-from sightline.core import DataError, Dataset, Maps
+from sightline.core import DataError, Dataset, Maps, Source
 from sightline.data import dataset
 from sightline.evaluate import evaluate
 from sightline.explaining import check_methods, explain
@@ -62,6 +62,8 @@ SMALL = ("grad-cam", "gradient", "smoothgrad-squared?samples=3", "integrated-gra
 """The same, as the phantom's few minutes allow them."""
 METRICS = ("average-precision", "pr-area", "iou", "dice", "hit", "mass")
 OWN, CAM = "own", "grad-cam"
+BUDGET = "budget/"
+"""Prefix of a network's name in the sources of the label budget."""
 READERS = (f"{SIMULATED} 1", f"{SIMULATED} 2")
 
 
@@ -205,8 +207,9 @@ def _collapsed(run: Run, data: Dataset, team: Elements) -> dict[str, str]:
     found, known = dict[str, str](), {m.name for m in team.everyone}
     for one in (run, *([Run.open(run.path / "budget")] if team.told else [])):
         for source, findings in one.sources.items():
-            name, method = source.split("/")[-2:]
-            if method == OWN and name in known:  # in the budget some have another name, too
+            parsed = Source.parse(source)
+            name = parsed.model.removeprefix(BUDGET)
+            if parsed.method == OWN and name in known:  # in the budget some have another name, too
                 why = in_words({f: emptiness(maps) for f in findings if len(maps := _own(one, data, source, f))})
                 found |= {name: why} if why else {}
     return found
@@ -245,13 +248,14 @@ def _explained(
     run = explain(data, team.element, (OWN, *methods), findings=wanted, out=run, of=of, batch=batch, seed=seed)
     run = explain(data, team.plain, methods, findings=wanted, out=run, of=of, batch=batch, seed=seed)
     for m in team.localizers:
-        run = explain(data, m, (OWN,), findings=wanted, out=run, batch=batch, prefix=f"localizer/{m.name}")
+        prefix = str(Source("localizer", m.name, ""))
+        run = explain(data, m, (OWN,), findings=wanted, out=run, batch=batch, prefix=prefix)
     return run
 
 
 def _pointed(run: Run, held: Maps, data: Dataset, wanted: Sequence[str], seed: int) -> None:
     """The tables candidates and froc."""
-    keys = gather(run, held, data, [s for s in held.sources if not s.startswith("reader/")], wanted)
+    keys = gather(run, held, data, [s for s in held.sources if Source.parse(s).kind != "reader"], wanted)
     run.join_parts("candidates", keys, "candidates")
     run.write_table("froc", froc(run.table("candidates"), seed))
 
@@ -265,12 +269,12 @@ def _budget(
     part = Run.start(run.path / "budget", "budget", {"seed": seed})
     without = [t for t in team.told if not t.films and t.role == ELEMENT] or [Told(ELEMENT, 0, team.element)]
     everyone = (*without, *(t for t in team.told if t.films))
-    names = {f"budget/{t.role}-{t.films}": t for t in everyone}
+    names = {f"{BUDGET}{t.role}-{t.films}": t for t in everyone}
     for name, one in names.items():
         part = explain(data, one.model, (OWN,), findings=wanted, out=part, batch=batch, prefix=name)
     evaluate(part, part, data, names=METRICS[:1], chosen=records[-1:], findings=wanted, seed=seed)
     scores = part.table("scores", ["source", "radiograph", "patient", "finding", "value"])
-    who = scores["source"].str.removesuffix(f"/{OWN}").map(names)
+    who = scores["source"].map(lambda source: names[Source.parse(source).model])
     scores = scores.assign(role=[t.role for t in who], told=[t.films for t in who])
     curve, crossing = learned(scores, seed)
     run.write_table("budget", curve)
@@ -307,7 +311,8 @@ def _summarized(run: Run, team: Elements, methods: Sequence[str], records: Seque
     between = paired(scores, lambda there: [(own, s) for s in posthoc if s in there], records, resamples, seed)
     run.write_table("differences", pd.concat([run.table("differences"), between], ignore_index=True))
     gained = utility(scores, run.table("differences"), team.element.name, records)
-    gained = gained[gained["method"].isin([OWN, CAM]) | gained["method"].str.startswith("localizer/")]
+    shown = [m for m in gained["method"].unique() if m in (OWN, CAM) or Source.parse(m).kind == "localizer"]
+    gained = gained[gained["method"].isin(shown)]
     run.write_table("verdicts", pd.concat([verdicts(similarity, seed), gained], ignore_index=True))
 
 
@@ -317,7 +322,7 @@ def _read(run: Run, team: Elements, records: Sequence[Protocol], most: int, seed
     Those are of simulated readers, who rate by what the scores say.
     """
     sources = [f"{team.element.name}/{OWN}", f"{team.element.name}/{CAM}", f"{team.plain.name}/{CAM}"]
-    sources += [f"localizer/{m.name}/{OWN}" for m in team.localizers[:1]]
+    sources += [str(Source("localizer", m.name, OWN)) for m in team.localizers[:1]]
     sources = [s for s in sources if s in run.sources]
     scores = run.table("scores", ["protocol", "source", "radiograph", "patient", "finding", "metric", "value"])
     scores = scores[scores["protocol"] == records[-1].name]

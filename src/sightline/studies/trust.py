@@ -15,7 +15,7 @@ import pandas as pd
 from sightline.asking import Asked, background
 from sightline.benchmark import Controls, Readers, Together
 from sightline.casework import cases
-from sightline.core import DataError, Dataset, Maps
+from sightline.core import DataError, Dataset, Maps, Source
 from sightline.data import dataset
 from sightline.evaluate import evaluate
 from sightline.explaining import check_methods, explain
@@ -160,8 +160,9 @@ def _explained(
     for number, m in enumerate(team.classifiers):
         run = explain(data, m, methods, findings=wanted, out=run, of=of, batch=batch, seed=seed + number)
     for m in team.localizers:
-        run = explain(data, m, ("own",), findings=wanted, out=run, of=of, batch=batch, prefix=f"localizer/{m.name}")
-    control = f"control/{UNTRAINED}"
+        prefix = str(Source("localizer", m.name, ""))
+        run = explain(data, m, ("own",), findings=wanted, out=run, of=of, batch=batch, prefix=prefix)
+    control = str(Source("control", UNTRAINED, ""))
     return explain(data, untrained(team.model, seed), methods, findings=wanted, out=run, of=of, batch=batch, seed=seed,
                    prefix=control)  # fmt: skip
 
@@ -170,7 +171,7 @@ def _compared(c: Comparison, team: Team, drawn: Sequence[Block], orders: Sequenc
     """The table similarity."""
     parts = forget(c, drawn, orders, draws) + compare(c, team.partners)
     if team.localizers:
-        ceiling = replace(c, model=team.localizers[0], methods=("own",), prefix="localizer/")
+        ceiling = replace(c, model=team.localizers[0], methods=("own",), kind="localizer")
         parts += compare(ceiling, team.localizing_partners)
     c.run.join_parts("similarity", parts, "similarity")
 
@@ -178,7 +179,7 @@ def _compared(c: Comparison, team: Team, drawn: Sequence[Block], orders: Sequenc
 def _tried(c: Comparison, team: Team, controls: Maps) -> None:
     """The tables faithfulness and steadiness."""
     sources = {f"{team.model.name}/{m}": m for m in c.methods} | {PRIOR: PRIOR}
-    sources |= {source: source for m in team.localizers for source in [f"localizer/{m.name}/own"]}
+    sources |= {source: source for m in team.localizers for source in [str(Source("localizer", m.name, "own"))]}
     c.run.join_parts("faithfulness", tried(c.run, controls, team.model, sources, c.cases, c.asked.seed), "faithfulness")
     c.run.join_parts("steadiness", changed(c.run, team.model, c.methods, c.cases, c.asked), "steadiness")
 

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from sightline.benchmark import Controls
-from sightline.core import Dataset, Maps, SaliencyMap, SightlineError
+from sightline.core import Dataset, Maps, SaliencyMap, SightlineError, Source
 from sightline.data import dataset
 from sightline.gaze import watched
 from sightline.mapfiles import maps_in
-from sightline.record import since
+from sightline.record import refuse_derived, since
 from sightline.store import Run
 
 REMADE = ("center", "noise", "edges")
@@ -41,6 +41,7 @@ class Atlas:
         data, notes = None, []
         others: list[Maps] = []
         try:
+            refuse_derived(run)
             data = dataset(spec) if spec else None
             if data is not None and options.get("seconds"):
                 begin, end = options["seconds"]
@@ -88,7 +89,7 @@ class Atlas:
         """Every source that has a map or a score; those of models first."""
         told = [*self._told("source"), *(s for part in self._parts for s in part["sources"])]
         rank = {"control": 1, "ceiling": 2, "reader": 3}
-        return tuple(sorted(dict.fromkeys(told), key=lambda s: rank.get(s.split("/", 1)[0], 0)))
+        return tuple(sorted(dict.fromkeys(told), key=lambda s: rank.get(Source.parse(s).kind, 0)))
 
     @cached_property
     def _parts(self) -> tuple[Mapping[str, Any], ...]:

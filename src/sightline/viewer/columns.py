@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from sightline.core import Array, RunError, source_kind
+from sightline.core import Array, RunError, Source
 from sightline.report.view import View, higher_is_better, title
 from sightline.store import STATUSES, Run, write_text
 from sightline.viewer.atlas import Atlas, batches, codes
@@ -134,7 +134,7 @@ class _Writer:
 
     def _from_ledger(self, fates: _Fates) -> None:
         columns = ["source", "radiograph", "finding", "status", "why", "probability", "marked"]
-        readers = [i for name, i in self.source.items() if source_kind(name) == "reader"]
+        readers = [i for name, i in self.source.items() if Source.parse(name).kind == "reader"]
         known: dict[str, int] = {status: i for i, status in enumerate(STATUSES)}
         for batch in batches(self.atlas.run, "maps", columns):
             places, good = self._places(batch)
@@ -263,7 +263,7 @@ class _Fates:
         """Failed maps by source and status. A mark that a reader did not make is no failure of a map."""
         out = []
         for number, source in enumerate(sources):
-            if source_kind(source) == "reader":
+            if Source.parse(source).kind == "reader":
                 continue
             counted = np.bincount(self.status[number], minlength=256)
             told = [(STATUSES[s], int(counted[s])) for s in range(1, len(STATUSES)) if counted[s]]
@@ -288,7 +288,6 @@ def _about(atlas: Atlas, scores: list[dict[str, Any]]) -> dict[str, Any]:
     """What the first page needs: names, and what they mean."""
     run, info = atlas.run, atlas.run.info
     view = View.of(run) if run.has_table("estimates") else View(run, "")
-    untrained = view.untrained
     data = info.get("dataset", {})
     first = {"iou": 0, "hit": 1}
     metrics = sorted(dict.fromkeys(s["metric"] for s in scores), key=lambda m: ("@" in m, first.get(m, 2)))
@@ -305,7 +304,7 @@ def _about(atlas: Atlas, scores: list[dict[str, Any]]) -> dict[str, Any]:
         "films": atlas.data is not None,
         "findings": list(atlas.findings),
         "sources": [
-            {"name": s, "label": view.label(s), "kind": "control" if _head(s) in untrained else source_kind(s)}
+            {"name": s, "label": view.label(s), "kind": view.kind(s), "model": Source.parse(s).model}
             for s in atlas.sources
         ],
         "protocols": sorted({**protocols, **records}, key=lambda name: name != "corrected"),
@@ -319,10 +318,6 @@ def _about(atlas: Atlas, scores: list[dict[str, Any]]) -> dict[str, Any]:
         "cutoffs": _cutoffs(run),
         "best": view.best if run.has_table("estimates") else None,
     }  # fmt: skip
-
-
-def _head(source: str) -> str:
-    return source.rsplit("/", 1)[0]
 
 
 def _cutoffs(run: Run) -> list[dict[str, Any]]:

@@ -86,7 +86,7 @@ export class Store {
 
   /** From which probability a model calls a finding present. */
   cutoff(source, finding) {
-    const model = source.slice(0, source.lastIndexOf("/"));
+    const model = this.index.sources[this.sourceNumber.get(source)]?.model;
     const of = (name) => this.index.cutoffs.find((c) => c.model === name && c.finding === finding)?.cutoff;
     return of(model) ?? of("") ?? 0.5;
   }
