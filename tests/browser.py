@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from services import need
-from sightline.web.guard import Gate, guarded, listen
+from sightline.web.guard import Gate, listen, secure
 
 OpenPage = Callable[..., Any]
 TIMEOUT = 15_000
@@ -27,9 +27,8 @@ def served(app: Any, gates: tuple[Gate, ...] = (), **options: Any) -> Iterator[s
     import uvicorn
 
     bound = listen("127.0.0.1", 0)
-    bound.listen(64)
     config = uvicorn.Config(
-        guarded(app, gates=gates, **options), log_level="error", ws="none", timeout_graceful_shutdown=1
+        secure(app, gates=gates, **options), log_level="error", ws="none", timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)

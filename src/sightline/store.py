@@ -7,7 +7,6 @@ there; the same command continues after the last whole part. One process at a ti
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import math
 import os
@@ -29,6 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import zarr
+from filelock import FileLock, Timeout
 from zarr.codecs import BloscCodec
 
 from sightline import notebook, packing
@@ -63,7 +63,7 @@ class Run:
             run = cls.open(path)
             _refuse_other_options(path, run.info, asked)
             return run
-        if path.exists() and (not path.is_dir() or any(p.name != ".lock" for p in path.iterdir())):
+        if path.exists() and (not path.is_dir() or not all(p.name.startswith(".lock") for p in path.iterdir())):
             raise RunError(f"{path} exists and is not a run; give --out a new or empty folder")
         with _disk(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -95,22 +95,25 @@ class Run:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder for writing. The lock dies with the process, however that ends.
+        """Lock the folder for writing; the system releases the lock when the process ends, however that happens.
 
-        Errors: `RunError` if another process holds it.
+        Raises
+        ------
+        RunError
+            If another process has the lock.
         """
-        with (self.path / ".lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                file.seek(0)
-                raise RunError(
-                    f"{self.path} is being written by another process ({file.read().strip() or 'unknown'}); "
-                    "wait for it, stop it, or give --out another folder"
-                ) from error
-            file.truncate(0)
-            file.write(f"process {os.getpid()}")
-            file.flush()
+        # Windows lets no other process read a locked file, so the name of the holder is in a file beside the lock.
+        holder = self.path / ".lock-holder"
+        try:
+            lock = FileLock(self.path / ".lock").acquire(blocking=False)
+        except Timeout as error:
+            name = holder.read_text("utf-8") if holder.is_file() else ""
+            raise RunError(
+                f"{self.path} is being written by another process ({name or 'unknown'}); "
+                "wait for it, stop it, or give --out another folder"
+            ) from error
+        with lock:
+            holder.write_text(f"process {os.getpid()}", "utf-8")
             yield
 
     def _repr_html_(self) -> str:

@@ -19,7 +19,7 @@ from sightline.store import STATUSES, Run
 from sightline.viewer.columns import NOTHING
 from sightline.viewer.server import app, view, write_site
 from sightline.viewer.site import Site
-from sightline.web.guard import guarded
+from sightline.web.guard import secure
 from sightline.web.pixels import unpack
 
 from .conftest import FINDINGS, HOSTILE, ODD, SIZE, SOURCES, disk, has, id_of, read
@@ -32,7 +32,7 @@ def site(run: Run) -> Site:
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> TestClient:
-    return TestClient(guarded(app(site)), base_url="http://localhost", raise_server_exceptions=False)
+    return TestClient(secure(app(site)), base_url="http://localhost", raise_server_exceptions=False)
 
 
 def index(site: Site) -> dict[str, Any]:

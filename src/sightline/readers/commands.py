@@ -161,7 +161,7 @@ def _serve(place: str, host: str, port: int, names: Sequence[str], token: str = 
         app_ = reader_app(book, Material.open(study.source, study.sources, bool(study.sources)))
         if token:
             print(f"your link: {link(address(host, port), token)}")
-        listen(app_, host, port, names=names, asks=True)
+        listen(app_, host, port, names=names, app_authenticates=True)
 
 
 @app.command

@@ -29,21 +29,21 @@ def new_app(**options: Any) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     def _http(_: Any, error: HTTPException) -> Response:
-        return said(error.status_code, str(error.detail))
+        return error_response(error.status_code, str(error.detail))
 
     @app.exception_handler(RequestValidationError)
     def _invalid(_: Any, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        return said(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        return error_response(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
 
     @app.exception_handler(SightlineError)
-    def _told(_: Any, error: SightlineError) -> Response:
+    def _expected(_: Any, error: SightlineError) -> Response:
         status = 404 if isinstance(error, UnknownNameError) else 409 if isinstance(error, RunError) else 400
-        return said(status, str(error))
+        return error_response(status, str(error))
 
     @app.exception_handler(Exception)
-    def _unforeseen(_: Any, __: Exception) -> Response:
-        return said(500, "something went wrong in the server; its log says what")
+    def _unexpected(_: Any, __: Exception) -> Response:
+        return error_response(500, "something went wrong in the server; its log says what")
 
     mount_static(app, "/web", "sightline.web")
     return app
@@ -62,7 +62,7 @@ def mount_static(app: FastAPI, path: str, package: str) -> None:
     app.mount(path, Revalidated(packages=[(package, "static")]))
 
 
-def said(status: int, sentence: str) -> Response:
+def error_response(status: int, sentence: str) -> Response:
     """An error as every page understands it."""
     from starlette.responses import JSONResponse
 
