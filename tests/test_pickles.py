@@ -234,6 +234,19 @@ def test_code_inside_a_tensor_is_never_run(marker: Path) -> None:
         "an array that is never filled": b"\x80\x02}X\x03\x00\x00\x00mapcnumpy.core.multiarray\n_reconstruct\n"
         b"cnumpy\nndarray\nK\x00\x85C\x01b\x87Rs.",
         "a tuple as a key": b"\x80\x02}K\x01\x85K\x02s.",
+        "nested tuples as a key": b"\x80\x02}K\x01\x85" + b"q\x01h\x01\x86" * 200 + b"K\x02s.",
+        "nested tuples as one of many keys": b"\x80\x02}(K\x01K\x01K\x01\x85" + b"q\x01h\x01\x86" * 200 + b"K\x02u.",
+        "BUILD on a callable": b"\x80\x02c_codecs\nencode\nNX\x0c\x00\x00\x00__defaults__)\x85sb.",
+        "BUILD on a storage": b"\x80\x02ctorch.storage\n_load_from_bytes\nC\x01a\x85R}b.",
+        "BUILD on attributes": b"\x80\x02cnumpy\ndtype\nX\x02\x00\x00\x00f4\x85RN}X\x05\x00\x00\x00_fillNs\x86b.",
+        "APPENDS to bytes": b"\x80\x05\x96\x01\x00\x00\x00\x00\x00\x00\x00a(K\x01e.",
+        "a memo of four billion entries": b"\x80\x02}r\xff\xff\xff\xff.",
+        "a memo entry in text": b"}p99999999999\n.",
+        "bytes of four gigabytes": b"\x80\x03}X\x01\x00\x00\x00aB\xff\xff\xff\xffs.",
+        "a thousand marks": b"\x80\x02}" + b"(" * 1000 + b"1" * 1000 + b".",
+        "a frame that ends inside an instruction": b"\x80\x04\x95\x04" + bytes(7) + b"}X\x02\x00\x00\x00ab0.",
+        "a frame in a frame": b"\x80\x04\x95\x0c" + bytes(7) + b"}\x95\x01" + bytes(7) + b"}0.",
+        "a frame beyond the end": b"\x80\x04\x95\xff" + bytes(7) + b"}.",
         "APPEND to a dictionary": b"\x80\x02}K\x01a.",
         "SETITEM of a list": b"\x80\x02]K\x00K\x01s.",
         "latin-1 beyond": b"\x80\x02c_codecs\nencode\nX\x03\x00\x00\x00\xe2\x82\xacX\x06\x00\x00\x00latin1\x86R.",
@@ -308,8 +321,8 @@ def test_a_storage_that_announces_what_it_does_not_hold(count: int) -> None:
 def test_nesting_without_end_is_refused() -> None:
     itself = b"\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s."
     deep = b"\x80\x02}X\x01\x00\x00\x00a" + b"]" * 100_000 + b"a" * 99_999 + b"s."
-    laughs = b"\x80\x02}X\x01\x00\x00\x00a]" + b"2\x86" * 5_000 + b"s."  # each level holds the one below twice
-    shape = array_pickle((), "u1", b"1").replace(code(()), b"K\x01\x85" + b"2\x86" * 60)
+    laughs = b"\x80\x02}X\x01\x00\x00\x00a]" + b"q\x01h\x01\x86" * 5_000 + b"s."  # each level holds the one below twice
+    shape = array_pickle((), "u1", b"1").replace(code(()), b"K\x01\x85" + b"q\x01h\x01\x86" * 60)
     for data in (itself, deep, laughs, shape):
         with pytest.raises(DataError):
             loads(data)

@@ -1,9 +1,9 @@
-"""Pickles of maps, read without running them: arrays, numbers, strings, lists and dictionaries, and nothing else.
+"""Reading pickled maps without running what they name: arrays, numbers, strings, lists and dictionaries.
 
-A pickle is a program. The machine here knows the instructions that build plain values, holds every name it meets as an
-inert token, and answers the few calls that rebuild arrays of NumPy and of torch (0.4 to 2, saved on any device) with
-code of its own. Nothing named in a file is ever imported or called, and nothing is allocated that the file does not
-hold. Neither torch nor Python's unpickler takes part.
+A pickle is a program. Its instructions are checked before one is carried out, by the standard library's unpickler,
+for which every global is a stand-in of our own. The few that rebuild arrays of NumPy and tensors of torch (0.4 to 2,
+saved on any device) are answered; nothing named in a file is imported or called, and nothing is allocated that the
+file does not hold. torch takes no part.
 """
 
 from __future__ import annotations
@@ -15,18 +15,30 @@ from typing import Any
 import numpy as np
 
 from sightline.core import DataError
-from sightline.pickles.arrays import CALLS, MAX_CELLS
-from sightline.pickles.machine import MAX_BYTES, MAX_DEPTH, MAX_STEPS, Machine
+from sightline.pickles.arrays import MAX_CELLS, STAND_INS
+from sightline.pickles.restricted import MAX_BYTES, MAX_DEPTH, MAX_STEPS, Context, Placeholder, unpickle
 
 __all__ = ["MAX_BYTES", "MAX_CELLS", "load", "loads"]
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """The dictionary in a pickle file (protocols 0 to 5), its tensors and arrays as read-only NumPy arrays.
+    """Read the dictionary in a pickle file (protocols 0 to 5).
 
-    bfloat16 becomes float32, a NumPy scalar a Python number, an `OrderedDict` a dict.
-    Errors: `DataError` naming the file, the byte and what stands there, for anything a pickle of plain values and
-    arrays does not need (nothing has been run), for a damaged file, and for one above `MAX_BYTES`.
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    dict of str to object
+        Tensors and arrays are read-only NumPy arrays, where bfloat16 has become float32. A NumPy scalar is a Python
+        number, an `OrderedDict` a dict.
+
+    Raises
+    ------
+    DataError
+        If the file holds anything that plain values and arrays do not need (nothing has been run), is damaged,
+        cannot be read, or has more than `MAX_BYTES`.
     """
     path = Path(path)
     try:
@@ -40,41 +52,58 @@ def load(path: str | Path) -> dict[str, Any]:
 
 
 def loads(data: bytes, name: str = "pickle") -> dict[str, Any]:
-    """`load`, from bytes; `name` is what errors call them.
+    """Read the dictionary in the bytes of a pickle, as `load` does.
 
+    Parameters
+    ----------
+    data : bytes
+    name : str
+        Name of the pickle in errors.
+
+    Returns
+    -------
+    dict of str to object
+
+    Raises
+    ------
+    DataError
+        As `load`.
+
+    Examples
+    --------
     >>> import pickle
     >>> loads(pickle.dumps({"map": np.eye(2, dtype=np.float32), "prob": 0.5}))["map"].tolist()
     [[1.0, 0.0], [0.0, 1.0]]
     >>> loads(b"cos\\nsystem\\n(S'reboot'\\ntR.")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    sightline.core.DataError: pickle, byte 0: names 'os system', which no map needs; nothing was run. ...
+    sightline.core.DataError: pickle names 'os system', which no map needs; nothing was run. ...
     """
     if data.startswith(b"PK\x03\x04"):
         raise DataError(f"{name} is a zip archive (of torch.save?) and no pickle; save maps with pickle, or as NPZ")
-    stream = io.BytesIO(data)
-    machine = Machine(name, CALLS)
-    found = machine.run(stream)
+    stream, context = io.BytesIO(data), Context(name)
+    root = unpickle(stream, context, STAND_INS)
     if stream.tell() != len(data):
-        raise machine.broken(f"{len(data) - stream.tell():,} bytes follow the end")
-    _require_plain(found, machine)
-    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
-        kind = type(found).__name__
+        raise context.damage_error(f"{len(data) - stream.tell():,} bytes follow the end")
+    context.steps = MAX_STEPS
+    values = _resolve(root, context)
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        kind = type(values).__name__
         raise DataError(f"{name} holds a {kind}; a dictionary with names as keys was expected ('map', 'task', ...)")
-    return found
+    return values
 
 
-def _require_plain(found: object, machine: Machine) -> None:
-    """Refuse what is no plain value, and nesting without end or so deep that walking it would fail."""
-    waiting = [(found, 0)]
-    seen = 0
-    while waiting:
-        value, depth = waiting.pop()
-        seen += 1
-        if depth > MAX_DEPTH or seen + len(waiting) > MAX_STEPS:  # what contains itself, or shares to the power of n
-            raise machine.excess(f"{MAX_STEPS:,} values, or {MAX_DEPTH} levels of them")
-        if isinstance(value, (list, tuple)):
-            waiting += [(item, depth + 1) for item in value]
-        elif isinstance(value, dict):
-            waiting += [(item, depth + 1) for item in value.values()]
-        elif not isinstance(value, (np.ndarray, str, bytes, bytearray, int, float, type(None))):
-            raise machine.refusal(f"holds a {type(value).__name__}")
+def _resolve(value: Any, context: Context, depth: int = 0) -> Any:
+    """Copy plain values with arrays in place of placeholders, and refuse any other value and endless nesting."""
+    # A value may contain itself, or share values to the power of the depth.
+    limit = f"{MAX_STEPS:,} values, or {MAX_DEPTH} levels of them"
+    context.count_step(limit)
+    context.require(depth <= MAX_DEPTH, limit)
+    if isinstance(value, Placeholder):
+        value = value.value
+    if isinstance(value, dict):
+        return {key: _resolve(item, context, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_resolve(item, context, depth + 1) for item in value)
+    if not isinstance(value, (np.ndarray, str, bytes, bytearray, int, float, type(None))):
+        raise context.refusal_error(f"holds a {type(value).__name__}")
+    return value

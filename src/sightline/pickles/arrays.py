@@ -1,17 +1,18 @@
-"""What a pickle of arrays calls, answered without the libraries it names: NumPy's arrays and torch's tensors."""
+"""Stand-ins for what a pickle of arrays calls: they rebuild NumPy's arrays and torch's tensors without either."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from sightline.core import Array
-from sightline.pickles.machine import Args, Blank, Machine, Name, Persistent, shown
+from sightline.pickles.restricted import OPCODES, Context, Global, Placeholder, StandIn, unpickle
 
 MAX_CELLS = 2**26
 """Arrays that declare more values are refused. The largest radiographs have some 20 million pixels."""
@@ -24,7 +25,7 @@ _STORAGES = {
     "torch FloatStorage": "<f4",
     "torch DoubleStorage": "<f8",
     "torch HalfStorage": "<f2",
-    "torch BFloat16Storage": "<u2",  # widened to float32 when the tensor is rebuilt
+    "torch BFloat16Storage": "<u2",  # widened to float32
     "torch BoolStorage": "?",
     "torch ByteStorage": "u1",
     "torch CharStorage": "i1",
@@ -32,192 +33,157 @@ _STORAGES = {
     "torch IntStorage": "<i4",
     "torch LongStorage": "<i8",
 }
+_STORAGE_OPCODES = OPCODES - {"REDUCE", "BUILD"} | {"BINPERSID"}
 
-Order = Literal["C", "F"]
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Storage:
-    """The bytes behind tensors."""
+    """The values behind tensors."""
 
-    type: str
     values: Array
 
 
-# Patterns below match types and leave values to guards: an array compared with a literal is no truth value.
+# Arguments of other number or type than the library writes may raise any error here; `unpickle` catches it.
 
 
-def _ordered_dict(m: Machine, args: Args) -> dict[str, Any]:
-    if args:
-        raise m.refusal("makes an OrderedDict from values")
+def _create_dict(_context: Context) -> dict[str, Any]:
     return {}
 
 
-def _encode(m: Machine, args: Args) -> bytes:
-    """How protocols 0 to 2 write bytes."""
-    match args:
-        case (str(text), str(codec)) if codec in ("latin1", "latin-1"):
-            m.copying(len(text))
-            return text.encode("latin-1")
-    raise m.refusal("encodes text otherwise than bytes are")
-
-
-def _no_bytes(m: Machine, args: Args) -> bytes:
-    if args:
-        raise m.refusal("makes bytes from values")
+def _create_empty_bytes(_context: Context) -> bytes:
     return b""
 
 
-def _dtype(m: Machine, args: Args) -> Blank:
-    match args:
-        case (str(code), *_) if code in _DTYPES:
-            return Blank(lambda m, state: _ordered(m, code, state))
-        case (str(code), *_):
-            raise m.refusal(f"makes an array of type {shown(code)} (allowed: {', '.join(_DTYPES)})")
-    raise m.refusal("makes an array of unnamed type")
+def _encode(context: Context, text: str, codec: object) -> bytes:
+    """Encode text as protocols 0 to 2 do to write bytes."""
+    if codec not in ("latin1", "latin-1"):
+        raise ValueError("bytes are written in latin1")
+    context.count_copy(len(text))
+    return text.encode("latin-1")
 
 
-def _ordered(m: Machine, code: str, state: Any) -> np.dtype[Any]:
+def _create_dtype(context: Context, code: Any, *_: object) -> Placeholder:
+    if code not in _DTYPES:
+        raise ValueError(f"the types of arrays are {', '.join(_DTYPES)}")
+    return Placeholder(context, fill=partial(_complete_dtype, code))
+
+
+def _complete_dtype(code: str, state: object) -> np.dtype[Any]:
     match state:
-        case (int(), str(order), None, None, None, int(), int(), *_) if order in ("<", ">", "=", "|"):
-            dtype: np.dtype[Any] = np.dtype(order + code)
-            return dtype
-    raise m.refusal("makes an array of structured type")
+        case (int(), "<" | ">" | "=" | "|" as order, None, None, None, int(), int(), *_):
+            return np.dtype(order + code)
+    raise ValueError("arrays have no structured types")
 
 
-def _array(m: Machine, args: Args) -> Blank:
-    match args:
-        case (Name(name), tuple(), bytes() | str()) if name == "numpy ndarray":
-            return Blank(_filled)
-    raise m.refusal("begins an array otherwise than NumPy does")
+def _create_array(context: Context, kind: object, *_: object) -> Placeholder:
+    if not isinstance(kind, Global) or kind.name != "numpy ndarray":
+        raise ValueError("an array is no ndarray")
+    return Placeholder(context, fill=partial(_fill_array, context))
 
 
-def _filled(m: Machine, state: Any) -> Array:
-    match state:
-        case (int(), tuple(shape), np.dtype() as dtype, int(fortran), bytes() | str() as raw):
-            return _view(m, _as_bytes(m, raw), dtype, shape, "F" if fortran else "C")
-    raise m.refusal("holds an array of objects, or fills one otherwise than NumPy does")
+def _fill_array(context: Context, state: Any) -> Array:
+    _, shape, dtype, is_fortran, raw = state
+    return _view(_to_bytes(context, raw), dtype, shape, "F" if is_fortran else "C")
 
 
-def _from_buffer(m: Machine, args: Args) -> Array:
-    """How protocol 5 writes arrays."""
-    match args:
-        case (bytes() | bytearray() as raw, np.dtype() as dtype, tuple(shape), str(order)):
-            return _view(m, raw, dtype, shape, "F" if order == "F" else "C")
-    raise m.refusal("fills an array otherwise than NumPy does")
+def _create_from_buffer(_context: Context, raw: object, dtype: object, shape: object, order: object) -> Array:
+    """Create an array as protocol 5 writes it."""
+    return _view(raw, dtype, shape, order)
 
 
-def _scalar(m: Machine, args: Args) -> Any:
-    match args:
-        case (np.dtype() as dtype, bytes() | str() as raw):
-            return _view(m, _as_bytes(m, raw), dtype, (), "C").item()
-    raise m.refusal("writes a number otherwise than NumPy does")
+def _create_scalar(context: Context, dtype: object, raw: object) -> Any:
+    return _view(_to_bytes(context, raw), dtype, (), "C").item()
 
 
-def _as_bytes(m: Machine, raw: bytes | str) -> bytes:
-    return raw if isinstance(raw, bytes) else _encode(m, (raw, "latin1"))  # Python 2 wrote bytes as text
+def _refuse_direct_call(_context: Context, *_: object) -> None:
+    raise ValueError("arrays are not created directly")
 
 
-def _view(m: Machine, raw: bytes | bytearray, dtype: np.dtype[Any], shape: Args, order: Order) -> Array:
-    cells = _cells(m, shape)
+def _to_bytes(context: Context, raw: object) -> object:
+    return _encode(context, raw, "latin1") if isinstance(raw, str) else raw  # Python 2 wrote bytes as text
+
+
+def _view(raw: object, dtype: object, shape: Any, order: object) -> Array:
+    """View bytes as a read-only array."""
+    cells = _count_cells(shape)
+    if not isinstance(raw, (bytes, bytearray)) or not isinstance(dtype, np.dtype):
+        raise TypeError("an array consists of other values than bytes")
     if len(raw) != cells * dtype.itemsize:
-        raise m.broken(f"an array of shape {shape} and type {dtype} has {len(raw):,} bytes")
-    values: Array = np.frombuffer(raw, dtype).reshape(shape, order=order)
+        raise ValueError(f"an array of shape {shape} and type {dtype} has {len(raw):,} bytes")
+    values: Array = np.frombuffer(raw, dtype).reshape(shape, order="F" if order == "F" else "C")
     values.flags.writeable = False
     return values
 
 
-def _cells(m: Machine, shape: Args) -> int:
-    """How many values an array of this shape has, if it may have as many."""
-    if len(shape) > MAX_AXES or not all(type(side) is int and side >= 0 for side in shape):
-        raise m.broken(f"the shape of an array is not 0 to {MAX_AXES} whole numbers")
+def _count_cells(shape: Any) -> int:
+    """Count the values of an array, and refuse shapes that no array of a map has."""
+    if type(shape) is not tuple or len(shape) > MAX_AXES or not _are_sizes(shape):
+        raise ValueError(f"the shape of an array is not 0 to {MAX_AXES} whole numbers")
     cells = math.prod(shape)
-    if cells > MAX_CELLS or max(shape, default=0) > MAX_CELLS:
-        raise m.excess(f"{MAX_CELLS:,} values in an array")
+    if max(cells, *shape, 0) > MAX_CELLS:
+        raise ValueError(f"an array has more than {MAX_CELLS:,} values")
     return cells
 
 
-def _storage(m: Machine, args: Args) -> _Storage:
-    """A storage in torch's stream format (before its zip format): five pickles, then a count and the bytes."""
-    match args:
-        case (bytes(data),):
-            pass
-        case _:
-            raise m.refusal("makes a storage from something other than bytes")
+def _are_sizes(values: Any) -> bool:
+    return all(type(value) is int and value >= 0 for value in values)
+
+
+def _load_storage(context: Context, data: bytes) -> _Storage:
+    """Load a storage in torch's stream format (before its zip format): five pickles, a count and the bytes."""
     stream = io.BytesIO(data)
-    magic, protocol, machine, reference, keys = (_part(m, stream) for _ in range(5))
+    storages = dict.fromkeys(_STORAGES)
+    magic, protocol, system, reference, keys = (unpickle(stream, context, storages, _STORAGE_OPCODES) for _ in range(5))
     if type(magic) is not int or type(protocol) is not int or (magic, protocol) != (_TORCH_MAGIC, _TORCH_PROTOCOL):
-        raise m.broken("a tensor is in no known format (torch 0.4 to 2 write one)")
-    match machine:
-        case {"little_endian": True}:
-            pass
-        case _:
-            raise m.broken("a tensor does not say it was written on a little-endian machine")
-    name, count = _referred(m, reference, keys)
-    dtype = np.dtype(_STORAGES[name])
-    declared, held = int.from_bytes(stream.read(8), "little"), len(data) - stream.tell()
-    if declared != count or held != count * dtype.itemsize:
-        raise m.broken(f"the storage of a tensor does not hold the values ({name}) that it announces: {held:,} bytes")
-    return _Storage(name, np.frombuffer(data, dtype, count, stream.tell()))
-
-
-def _part(m: Machine, stream: io.BytesIO) -> Any:
-    inner = Machine(f"{m.file}, byte {m.at:,}, tensor", {}, frozenset(_STORAGES), persistent=True, budget=m.budget)
-    return inner.run(stream)
-
-
-def _referred(m: Machine, reference: Any, keys: Any) -> tuple[str, int]:
-    """(type, count) of the one storage of a stream, whatever device it was on."""
+        raise context.damage_error("a tensor is in no known format (torch 0.4 to 2 write one)")
+    if type(system) is not dict or system.get("little_endian") is not True:
+        raise context.damage_error("a tensor does not say it was written on a little-endian machine")
     match reference, keys:
-        case Persistent((str(what), Name(name), str(key), str(), int(count), *view)), [str(follows)]:
-            if what == "storage" and key == follows and count >= 0 and view in ([], [None]):
-                return name, count
-    raise m.broken("a tensor does not consist of one storage")
-
-
-def _tensor(m: Machine, args: Args) -> Array:
-    """(storage, offset, shape, strides, ...), offset and strides counted in values."""
-    match args:
-        case (_Storage(name, held), int(offset), tuple(shape), tuple(strides), *_) if len(shape) == len(strides):
-            pass
+        case ("storage", Global(name=name), str(key), str(), int(count), *view), [str(only_key)]:
+            if key != only_key or view not in ([], [None]):
+                raise context.damage_error("a tensor does not consist of one storage")
         case _:
-            raise m.refusal("puts a tensor together otherwise than torch does")
-    cells = _cells(m, shape)
-    if offset < 0 or not all(type(stride) is int and stride >= 0 for stride in strides):
-        raise m.broken("a tensor reaches before its storage")
+            raise context.damage_error("a tensor does not consist of one storage")
+    dtype = np.dtype(_STORAGES[name])
+    declared, size = int.from_bytes(stream.read(8), "little"), len(data) - stream.tell()
+    if declared != count or size != count * dtype.itemsize:
+        raise context.damage_error(f"a tensor does not hold the values ({name}) that it announces: {size:,} bytes")
+    values: Array = np.frombuffer(data, dtype, count, stream.tell())
+    if name == "torch BFloat16Storage":
+        context.count_copy(2 * len(data))
+        values = (values.astype("<u4") << 16).view("<f4")
+    return _Storage(values)
+
+
+def _rebuild_tensor(_context: Context, storage: object, offset: Any, shape: Any, strides: Any, *_: object) -> Array:
+    """Rebuild a tensor, whose offset and strides are counted in values."""
+    cells = _count_cells(shape)
+    if not isinstance(storage, _Storage) or len(strides) != len(shape) or not _are_sizes((offset, *strides)):
+        raise ValueError("a tensor is no part of a storage")
     if not cells:
         return np.zeros(shape, np.float32)
-    if offset + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True)) >= held.size:
-        raise m.broken(f"a tensor of shape {shape} reaches beyond the {held.size:,} values of its storage")
-    if name == "torch BFloat16Storage":
-        m.copying(4 * held.size)
-        held = (held.astype("<u4") << 16).view("<f4")
-    steps = tuple(stride * held.itemsize if side > 1 else 0 for side, stride in zip(shape, strides, strict=True))
-    values: Array = np.ndarray(shape, held.dtype, held.data, offset * held.itemsize, steps)
-    values.flags.writeable = False
-    return values
+    values = storage.values
+    if offset + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True)) >= values.size:
+        raise ValueError(f"a tensor of shape {shape} reaches beyond the {values.size:,} values of its storage")
+    steps = tuple(stride * values.itemsize if side > 1 else 0 for side, stride in zip(shape, strides, strict=True))
+    tensor: Array = np.ndarray(shape, values.dtype, values.data, offset * values.itemsize, steps)
+    tensor.flags.writeable = False
+    return tensor
 
 
-def _only_named(m: Machine, args: Args) -> Any:
-    raise m.refusal("makes an array directly")
-
-
-CALLS: dict[str, Callable[[Machine, Args], Any]] = {
-    "collections OrderedDict": _ordered_dict,
-    "_codecs encode": _encode,
-    "__builtin__ bytes": _no_bytes,
-    "torch._utils _rebuild_tensor_v2": _tensor,
-    "torch.storage _load_from_bytes": _storage,
-    "numpy dtype": _dtype,
-    "numpy ndarray": _only_named,
-    **{
-        f"numpy.{core}.{name}": call
-        for core in ("core", "_core")
-        for name, call in {
-            "multiarray _reconstruct": _array,
-            "multiarray scalar": _scalar,
-            "numeric _frombuffer": _from_buffer,
-        }.items()
-    },
+_OF_NUMPY_CORE: Mapping[str, StandIn] = {
+    "multiarray _reconstruct": _create_array,
+    "multiarray scalar": _create_scalar,
+    "numeric _frombuffer": _create_from_buffer,
 }
-"""Every name that a map's pickle may call -> what is done instead."""
+STAND_INS: Mapping[str, StandIn] = {
+    "collections OrderedDict": _create_dict,
+    "_codecs encode": _encode,
+    "__builtin__ bytes": _create_empty_bytes,
+    "torch._utils _rebuild_tensor_v2": _rebuild_tensor,
+    "torch.storage _load_from_bytes": _load_storage,
+    "numpy dtype": _create_dtype,
+    "numpy ndarray": _refuse_direct_call,
+    **{f"numpy.{core}.{name}": stand_in for core in ("core", "_core") for name, stand_in in _OF_NUMPY_CORE.items()},
+}
+"""Every global that the pickle of a map may name, and what is called in its place."""
