@@ -25,9 +25,10 @@ from playwright.sync_api import sync_playwright
 
 from sightline.core import Dataset, Frame, SaliencyMap
 from sightline.data import dataset
-from sightline.evaluate import METRICS, schema_of
+from sightline.evaluate import METRICS
 from sightline.protocol import CORRECTED
 from sightline.record import describe
+from sightline.runs.chunks import schema_of
 from sightline.scoring import Ledger, Score
 from sightline.store import Run, write_maps
 

@@ -13,8 +13,9 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "sightline"
 FLOORS = (
     ("_util", "core", "notebook", "registry", "spec", "findings", "protocol", "theirs"),
     ("geometry", "dicom", "images", "histogram", "binarize", "metrics", "stats", "store", "pickles", "controls",
-     "packing", "placed", "shapes", "imputing", "memory", "gaze", "reports", "mentions", "narrate", "sheets"),
-    ("inputs", "engine", "answers", "data", "models", "mapfiles", "witness"),
+     "packing", "placed", "shapes", "imputing", "memory", "gaze", "reports", "mentions", "narrate", "sheets",
+     "engine", "runs"),
+    ("inputs", "answers", "data", "models", "mapfiles", "witness"),
     ("methods", "training", "benchmark", "record"),
     ("scoring", "explaining", "evaluate", "cases", "tuning", "analyses", "legacy", "casework", "asking", "scope",
      "sanity", "faithfulness", "steadiness", "agreement", "reading", "froc"),

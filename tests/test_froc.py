@@ -51,8 +51,7 @@ def test_candidates_hit_the_pieces_they_lie_in_whatever_the_frame(tmp_path: Path
             values = (marked[0][top:, left:] > 0).astype(np.float32)
         maps.append(SaliencyMap(r.id, finding, "net/own", values, frame))
     run = Run.start(tmp_path / "run", "x", {})
-    keys = gather(run, InMemory.gather(maps), data, ["net/own"], [finding])
-    run.join_parts("candidates", keys, "candidates")
+    gather(run, InMemory.gather(maps), data, ["net/own"], [finding])
     table = run.table("candidates")
     positive = table[table["pieces"] > 0]
     assert len(positive) and (positive[positive["score"] == 1]["piece"] > 0).mean() > 0.9
@@ -67,7 +66,6 @@ def test_a_failed_map_keeps_its_film(tmp_path: Path) -> None:
     whole = Frame.whole(r.size or (1, 1))
     bad = SaliencyMap(r.id, "Pleural Effusion", "net/own", np.zeros((0, 0), np.float32), whole, status="refused")
     run = Run.start(tmp_path / "run", "x", {})
-    keys = gather(run, InMemory.gather([bad]), replace(data, radiographs=(r,)), ["net/own"], ["Pleural Effusion"])
-    run.join_parts("candidates", keys, "candidates")
+    gather(run, InMemory.gather([bad]), replace(data, radiographs=(r,)), ["net/own"], ["Pleural Effusion"])
     row = run.table("candidates").iloc[0]
     assert pd.isna(row["score"]) and row["pieces"] >= 1 and row["piece"] == MISSED

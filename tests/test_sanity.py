@@ -17,7 +17,18 @@ from sightline.core import Array, Frame, SaliencyMap
 from sightline.metrics.similarity import rank_correlation
 from sightline.models.randomize import blocks
 from sightline.protocol import CORRECTED
-from sightline.sanity import AGAIN, OTHER, PAIR, SCHEMA, Comparison, _preferred, compare, entropy, forget
+from sightline.sanity import (
+    AGAIN,
+    OTHER,
+    PAIR,
+    SCHEMA,
+    Comparison,
+    _preferred,
+    compare,
+    entropy,
+    forget,
+    write_similarity,
+)
 from sightline.stats.trust import verdicts
 from sightline.store import Run, write_maps
 
@@ -28,7 +39,7 @@ def forgotten(folder: Path, draws: int = 1, smooth: int = 0) -> pd.DataFrame:
     some = tuple(cases(data, data.findings, 3, 0))
     run = Run.start(folder, "trust", {})
     c = Comparison(run, model, ("grad-cam", "gradient"), some, (CORRECTED,), Asked(data.findings), smooth)
-    run.join_parts("similarity", forget(c, blocks(model)[:3], ("top-down",), draws), "similarity")
+    write_similarity(run, forget(c, blocks(model)[:3], ("top-down",), draws))
     return run.table("similarity", SCHEMA.names)
 
 
@@ -85,7 +96,7 @@ def test_one_finding_asked_for_in_small_batches_says_the_same(tmp_path: Path) ->
     for number, asked in enumerate([Asked(data.findings), Asked((finding,), batch=2)]):
         run = Run.start(tmp_path / str(number), "trust", {})
         c = Comparison(run, model, ("grad-cam", "gradient"), some, (CORRECTED,), asked, preferred=True)
-        run.join_parts("similarity", forget(c, blocks(model)[:2], ("top-down", "bottom-up")), "similarity")
+        write_similarity(run, forget(c, blocks(model)[:2], ("top-down", "bottom-up")))
         tables.append(run.table("similarity", SCHEMA.names))
     pd.testing.assert_frame_equal(*tables, atol=0.01)
 
@@ -128,7 +139,7 @@ def beside(folder: Path, drawn: dict[str, list[Array]], partners: dict[str, str]
     run.write_part("maps-0", "00", lambda path: write_maps(path, ids, [finding], maps))
     model = replace(sl.open_model(f"small?side={SIDE}&width=8", data.findings), name="one")
     c = Comparison(run, model, ("m",), some, (CORRECTED,), Asked(data.findings))
-    run.join_parts("similarity", compare(c, partners), "similarity")
+    write_similarity(run, compare(c, partners))
     return run, some
 
 

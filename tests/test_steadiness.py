@@ -58,7 +58,7 @@ def test_a_flat_method_is_the_least_steady_and_no_case_of_it_leaves(tmp_path: Pa
     torch.nn.init.zeros_(model.net.head.weight)  # type: ignore[arg-type, union-attr]
     some = cases(data, data.findings, 2, 0)
     run = Run.start(tmp_path / "run", "trust", {})
-    run.join_parts("steadiness", changed(run, model, ("gradient", "edges"), some, Asked(data.findings)), "steadiness")
+    changed(run, model, ("gradient", "edges"), some, Asked(data.findings))
     table = run.table("steadiness")
     gradient = table[table["method"] == "gradient"]
     assert (gradient["rank"] == 0).all() and (gradient["distance"] == 1).all()
@@ -71,8 +71,7 @@ def test_noise_maps_move_for_no_reason_and_edges_with_the_image(tmp_path: Path) 
     model = sl.open_model("small?side=64", data.findings)
     some = cases(data, data.findings, 4, 0)
     run = Run.start(tmp_path / "run", "trust", {})
-    keys = changed(run, model, ("grad-cam", "noise", "edges"), some, Asked(data.findings))
-    run.join_parts("steadiness", keys, "steadiness")
+    changed(run, model, ("grad-cam", "noise", "edges"), some, Asked(data.findings))
     table = run.table("steadiness")
     assert len(table) == 3 * len(CHANGES) * len(some)
     means = table.groupby("method")["rank"].mean()

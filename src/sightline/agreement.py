@@ -30,14 +30,15 @@ from sightline.core import (
     Source,
     Status,
 )
-from sightline.engine import progress, run_units
-from sightline.evaluate import blocks, schema_of, store, summarize
+from sightline.engine import progress
+from sightline.evaluate import summarize
 from sightline.findings import SPOKEN as WORDS
 from sightline.gaze import KERNELS, WHOLE, Gaze, Kernel, density
 from sightline.geometry import cut, place_whole, region
 from sightline.metrics import SPOKEN, metric_of
 from sightline.metrics.gaze import Glance, Others, Seen, standardized
 from sightline.protocol import Protocol
+from sightline.runs.chunks import ChunkedTask, schema_of, write_chunks
 from sightline.scoring import Ledger, Score
 from sightline.store import Run
 
@@ -216,24 +217,16 @@ def agree(run: Run, desk: Desk, some: Sequence[Case], seed: int) -> None:
     """
     radiographs = {c.radiograph.id: c.radiograph for c in some}
     findings = {i: tuple(c.finding for c in some if c.radiograph.id == i) for i in radiographs}
-    ids = list(radiographs)
-    units = blocks(len(ids))
 
-    def work(key: str) -> None:
-        told: dict[str, list[Any]] = {name: [] for name in _TABLES}
-        for name in (ids[i] for i in units[key]):
-            for table, rows in _compared(desk, radiographs[name], findings[name]).items():
-                told[table] += rows
-        store(run, "agreement", key, told, _SCHEMAS)
+    def rows_of(ids: Sequence[str]) -> dict[str, list[Any]]:
+        compared = [_compared(desk, radiographs[i], findings[i]) for i in ids]
+        return {name: [row for tables in compared for row in tables[name]] for name in _SCHEMAS}
 
-    run_units("comparing with gaze", list(units), lambda key: run.part("agreement", key).exists(), work)
-    for name in _TABLES:
-        run.join_parts("agreement", [f"{key}/{name}.parquet" for key in units], name)
+    write_chunks(run, "agreement", _SCHEMAS, ChunkedTask("comparing with gaze", list(radiographs), rows_of))
     summarize(run, _all_names(desk.names), desk.protocols, seed)
 
 
-_TABLES = {"scores": Score, "maps": Ledger, "shares": Share}
-_SCHEMAS = {name: schema_of(row) for name, row in _TABLES.items()}
+_SCHEMAS = {"scores": schema_of(Score), "maps": schema_of(Ledger), "shares": schema_of(Share)}
 
 
 def _all_names(names: Sequence[str]) -> list[str]:
@@ -241,7 +234,7 @@ def _all_names(names: Sequence[str]) -> list[str]:
 
 
 def _compared(desk: Desk, radiograph: Radiograph, findings: Sequence[str]) -> dict[str, list[Any]]:
-    told: dict[str, list[Any]] = {name: [] for name in _TABLES}
+    told: dict[str, list[Any]] = {name: [] for name in _SCHEMAS}
     held = {(m.source, m.finding): m for m in desk.maps.of(radiograph.id) if m.finding in findings}
     owed = [(s, f) for s, covered in desk.maps.sources.items() for f in findings if f in covered]
     gaze = looked(desk.data, radiograph.id, desk.reader)

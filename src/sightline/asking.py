@@ -9,7 +9,6 @@ from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from scipy.special import expit
 from torch import Tensor
@@ -18,12 +17,11 @@ from torch.nn import functional as F
 from sightline._util.rng import key_digest
 from sightline.casework import Case
 from sightline.core import NAN, Array, DataError, Dataset, Frame, Radiograph, SightlineError, Status
-from sightline.engine import run_units
-from sightline.evaluate import as_table, blocks, schema_of
 from sightline.inputs import fit_image
 from sightline.methods import Of, Pass, method_of, run_method, target_indices
 from sightline.methods.pass_ import NoMemoryError
 from sightline.models import Model
+from sightline.runs.chunks import ChunkedTask, schema_of, write_chunks
 from sightline.store import Run
 
 BACKGROUND = 8
@@ -230,26 +228,23 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    run: Run, data: Dataset, models: Sequence[Model], findings: Sequence[str], kind: str = "predictions"
-) -> list[str]:
-    """Store what models say of every radiograph, each read once for all of them; the keys of the parts of `kind`."""
-    units = blocks(len(data.radiographs), 32)
-    team = key_digest(*(m.name for m in models)).hex()[:8]
+    run: Run, data: Dataset, models: Sequence[Model], findings: Sequence[str], table: str = "predictions"
+) -> None:
+    """Write a table of what models say of every radiograph, each read once for all of them."""
 
-    def work(key: str) -> None:
-        radiographs = [data.radiographs[i] for i in units[key.rpartition("/")[2]]]
-        seen: dict[tuple[int, str], Batch | None] = {}
+    def rows_of(radiographs: Sequence[Radiograph]) -> dict[str, list[Prediction]]:
+        batches: dict[tuple[int, str], Batch | None] = {}
         rows: list[Prediction] = []
         for model in models:
             how = (model.side, model.resize)
-            if how not in seen:
-                seen[how] = prepared(model, [Case(r, "") for r in radiographs])
-            rows += _said(model, seen[how], radiographs, findings)
-        run.write_part(kind, key, lambda path: pq.write_table(as_table(rows, schema_of(Prediction)), path))
+            if how not in batches:
+                batches[how] = prepared(model, [Case(r, "") for r in radiographs])
+            rows += _said(model, batches[how], radiographs, findings)
+        return {table: rows}
 
-    keys = [f"{team}/{unit}" for unit in units]
-    run_units("asking the models", keys, lambda key: run.part(kind, key).exists(), work)
-    return keys
+    folder = key_digest(*(m.name for m in models)).hex()[:8]
+    task = ChunkedTask("asking the models", data.radiographs, rows_of, 32, folder)
+    write_chunks(run, table, {table: schema_of(Prediction)}, task)
 
 
 def _said(

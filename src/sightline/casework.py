@@ -1,26 +1,17 @@
-"""Cases: radiographs that show a finding, worked through in parts that survive a kill, each giving rows of a table."""
+"""Cases: radiographs that show a finding, drawn, paired, and worked through a few radiographs at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sightline._util.rng import PAIRED_CASE, key_digest, keyed_rng
 from sightline.core import Array, Dataset, Frame, Radiograph, SaliencyMap
-from sightline.engine import run_units
-from sightline.evaluate import as_table, blocks
 from sightline.geometry import cut, place_whole
-from sightline.store import Run
-
-UNIT = 8
-"""Radiographs per stored part."""
-Rows = Iterable[tuple[Any, ...]]
+from sightline.runs.chunks import ChunkedTask, Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +37,16 @@ def another(case: Case, some: Sequence[Case], seed: int) -> Case | None:
     return there[int(keyed_rng(seed, PAIRED_CASE, case.radiograph.id, case.finding).integers(len(there)))]
 
 
-def worked(
-    run: Run, kind: str, title: str, schema: pa.Schema, some: Sequence[Case], made: Callable[[Sequence[Case]], Rows]
-) -> list[str]:
-    """Store what `made(cases of a few radiographs)` gives, part by part; the keys of the parts of `kind`."""
-    radiographs = list(dict.fromkeys(c.radiograph.id for c in some))
-    units = blocks(len(radiographs), UNIT)
+def case_task(
+    table: str, title: str, cases: Sequence[Case], rows_of: Callable[[Sequence[Case]], Rows]
+) -> ChunkedTask[str]:
+    """Return the task that computes rows of a table for the cases of a few radiographs at a time."""
 
-    def work(key: str) -> None:
-        ids = {radiographs[i] for i in units[key.rpartition("/")[2]]}
-        rows = list(made([c for c in some if c.radiograph.id in ids]))
-        run.write_part(kind, key, lambda path: pq.write_table(as_table(rows, schema), path))
+    def rows_of_radiographs(ids: Sequence[str]) -> dict[str, Rows]:
+        return {table: rows_of([c for c in cases if c.radiograph.id in ids])}
 
-    keys = [f"{title.replace(' ', '-')}/{unit}" for unit in units]
-    run_units(title, keys, lambda key: run.part(kind, key).exists(), work)
-    return keys
+    radiographs = list(dict.fromkeys(c.radiograph.id for c in cases))
+    return ChunkedTask(title, radiographs, rows_of_radiographs, folder=title.replace(" ", "-"))
 
 
 def fine(stored: SaliencyMap, side: int) -> Array:

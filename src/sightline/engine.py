@@ -57,7 +57,7 @@ def progress(console: Console | None = None) -> Progress:
     )
 
 
-def run_units(
+def run_resumable(
     title: str,
     units: Sequence[str],
     done: Callable[[str], bool],

@@ -19,8 +19,7 @@ import torch
 
 from sightline.asking import Answer, Asked, Seen, answers, background, see
 from sightline.core import Array, DataError, Dataset, Radiograph, SaliencyMap, Status, status_of
-from sightline.engine import early, run_units
-from sightline.evaluate import blocks
+from sightline.engine import early, run_resumable
 from sightline.findings import canonical
 from sightline.methods import Of, method_of, target_indices
 from sightline.methods.pass_ import Precision
@@ -28,6 +27,7 @@ from sightline.methods.precision import AGREE, agreements
 from sightline.models.ensemble import Ensemble
 from sightline.models.wrap import Model, state_hash
 from sightline.record import same_models, witness
+from sightline.runs.chunks import split_into_chunks
 from sightline.store import Run, write_maps
 
 TRIAL = 4
@@ -150,23 +150,23 @@ def _explain_into(run: Run, job: _Job) -> Run:
     tried = run.info.get("precision", {}).get(job.key, {})
     fast = frozenset(method for method, one in tried.items() if one["used"] == "bfloat16")
     job = replace(job, asked=replace(job.asked, fast=fast))
-    units = blocks(len(job.data.radiographs), BLOCK)
+    chunks = split_into_chunks(len(job.data.radiographs), BLOCK)
 
     def done(key: str) -> bool:
         return run.part(job.key, key).exists()
 
-    waiting = [job.data.radiographs[i] for key, rows in units.items() if not done(key) for i in rows]
-    seen = early(waiting, partial(see, model=job.first), BLOCK, READERS)  # what `run_units` will do, in its order
+    waiting = [job.data.radiographs[i] for key, rows in chunks.items() if not done(key) for i in rows]
+    seen = early(waiting, partial(see, model=job.first), BLOCK, READERS)  # what `run_resumable` will do, in its order
 
     def work(key: str) -> None:
-        radiographs = [job.data.radiographs[i] for i in units[key]]
+        radiographs = [job.data.radiographs[i] for i in chunks[key]]
         maps = _explain_block([(r, next(seen)) for r in radiographs], job)
         ids = [r.id for r in radiographs]
         run.write_part(job.key, key, lambda path: write_maps(path, ids, job.asked.findings, maps))
 
     title = f"explaining {job.key.removeprefix('maps-')}"
     with closing(seen):
-        run_units(title, list(units), done, work)
+        run_resumable(title, list(chunks), done, work)
     return run
 
 

@@ -19,10 +19,11 @@ from scipy.special import expit
 
 from sightline._util.rng import BLANKED_SQUARES, IMPUTATION_NOISE, TIED_PIXELS, keyed_rng
 from sightline.asking import logits, prepared
-from sightline.casework import Case, Rows, another, as_seen, fine, worked
+from sightline.casework import Case, another, as_seen, case_task, fine
 from sightline.core import NAN, Array, Frame, Maps, SaliencyMap
 from sightline.imputing import imputed
 from sightline.models import Model
+from sightline.runs.chunks import Rows, write_chunks
 from sightline.stats.robustness import RANDOM
 from sightline.store import Run
 
@@ -190,12 +191,10 @@ def complexity(values: Array) -> float:
     return abs(float(-(share * np.log(share)).sum() / np.log(size.size)))
 
 
-def tried(
-    run: Run, controls: Maps, model: Model, sources: Mapping[str, str], some: Sequence[Case], seed: int
-) -> list[str]:
-    """Try the maps of `sources` (source -> name in the table), stored in the run or made by controls, on the model.
+def tried(run: Run, controls: Maps, model: Model, sources: Mapping[str, str], some: Sequence[Case], seed: int) -> None:
+    """Write the table faithfulness: maps of `sources` (source -> name in the table), stored in the run or of controls.
 
-    Returns the keys of parts 'faithfulness', rows of `SCHEMA`, with those of `RANDOM` beside. A flat or missing map
+    Rows of `SCHEMA`, with those of `RANDOM`. A flat or missing map
     orders places by chance, so that failures lose.
     """
 
@@ -214,7 +213,7 @@ def tried(
                 far = [] if other is None else maps(other.radiograph.id)
                 yield from _of_case(film, squares, (stored, far), sources, case)
 
-    return worked(run, "faithfulness", "erasing", SCHEMA, some, made)
+    write_chunks(run, "faithfulness", {"faithfulness": SCHEMA}, case_task("faithfulness", "erasing", some, made))
 
 
 def _of_case(

@@ -13,10 +13,9 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from sightline.core import Array, DataError, Dataset, Maps, SaliencyMap, status_of
-from sightline.engine import run_units
-from sightline.evaluate import as_table, blocks, schema_of
+from sightline.core import Array, DataError, Dataset, Maps, Radiograph, SaliencyMap, status_of
 from sightline.geometry import region
+from sightline.runs.chunks import ChunkedTask, schema_of, write_chunks
 from sightline.store import Run
 
 MOST = 10
@@ -83,14 +82,12 @@ def pieces_of(data: Dataset, radiograph: str, finding: str) -> tuple[Array, int]
     return labeled, int(count)
 
 
-def gather(run: Run, maps: Maps, data: Dataset, sources: Sequence[str], findings: Sequence[str]) -> list[str]:
-    """Candidates of every map of some sources on films that show the finding, marked, or do not; keys of the parts."""
-    units = blocks(len(data.radiographs), 32)
+def gather(run: Run, maps: Maps, data: Dataset, sources: Sequence[str], findings: Sequence[str]) -> None:
+    """Write the table candidates: of maps of some sources, where the finding is annotated or absent."""
 
-    def work(key: str) -> None:
+    def rows_of(radiographs: Sequence[Radiograph]) -> dict[str, list[Candidate]]:
         rows = list[Candidate]()
-        for position in units[key]:
-            radiograph = data.radiographs[position]
+        for radiograph in radiographs:
             held = [m for m in maps.of(radiograph.id) if m.source in sources and m.finding in findings]
             for finding in dict.fromkeys(m.finding for m in held):
                 marked = pieces_of(data, radiograph.id, finding)
@@ -98,16 +95,10 @@ def gather(run: Run, maps: Maps, data: Dataset, sources: Sequence[str], findings
                     continue  # there, or unknown, and nobody marked where
                 for m in (m for m in held if m.finding == finding):
                     rows += _of_map(m, radiograph.patient, *(marked or (None, 0)))
-        run.write_part("candidates", key, lambda path: _write(path, rows))
+        return {"candidates": rows}
 
-    run_units("pointing", list(units), lambda key: run.part("candidates", key).exists(), work)
-    return list(units)
-
-
-def _write(path: object, rows: Sequence[Candidate]) -> None:
-    import pyarrow.parquet as pq
-
-    pq.write_table(as_table(rows, schema_of(Candidate)), path)
+    task = ChunkedTask("pointing", data.radiographs, rows_of, 32)
+    write_chunks(run, "candidates", {"candidates": schema_of(Candidate)}, task)
 
 
 def _of_map(m: SaliencyMap, patient: str, labeled: Array | None, count: int) -> Iterator[Candidate]:

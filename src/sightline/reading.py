@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from sightline.agreement import GRID, on_grid
-from sightline.casework import Case, another, worked
+from sightline.casework import Case, another, case_task
 from sightline.core import NAN, Array, DataError, Dataset, Frame
-from sightline.evaluate import schema_of
 from sightline.geometry import cut, region
 from sightline.mentions import mentions
 from sightline.metrics.similarity import rank_correlation
@@ -22,6 +21,7 @@ from sightline.narrate import Facts, check, contradiction_rate, measured, narrat
 from sightline.narrate.check import THIRDS
 from sightline.narrate.endpoint import Endpoint, read_panel
 from sightline.narrate.facts import SIDES, lifts, shapes, zones
+from sightline.runs.chunks import schema_of, write_chunks
 from sightline.stats.trust import mean_of
 from sightline.store import Run, write_text
 
@@ -57,8 +57,9 @@ def measure(run: Run, data: Dataset, sources: Mapping[str, str], some: Sequence[
                     for what, value in told.items():
                         yield Measure(model, name, case.radiograph.patient, case.finding, what, value)
 
-    keys = worked(run, "map_facts", "measuring maps", schema_of(Measure), some, made)
-    run.join_parts("map_facts", keys, "map_facts")
+    write_chunks(
+        run, "map_facts", {"map_facts": schema_of(Measure)}, case_task("map_facts", "measuring maps", some, made)
+    )
     return run.table("map_facts")
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sightline.asking import Asked, fine_maps, logits, prepared
-from sightline.casework import Case, another, fine, worked
+from sightline.casework import Case, another, case_task, fine
 from sightline.core import NAN, Array, DataError, Definition, SaliencyMap, Source, SourceKind
 from sightline.methods import Pass, method_of
 from sightline.methods.gradient import noisy
@@ -24,6 +24,7 @@ from sightline.models.prefix import recorded
 from sightline.models.randomize import Block, Order, stages
 from sightline.models.randomize import blocks as network_blocks
 from sightline.protocol import Protocol
+from sightline.runs.chunks import ChunkedTask, write_chunks
 from sightline.spec import parse_spec
 from sightline.store import Run
 
@@ -104,8 +105,13 @@ def entropy(values: Array, bins: int = 100) -> float:
     return abs(float(-(share * np.log(share)).sum()))
 
 
-def forget(c: Comparison, drawn: Sequence[Block], orders: Sequence[Order], draws: int = 1) -> list[str]:
-    """Compare every map with those of the same network after each block it forgets; the keys of the parts.
+def write_similarity(run: Run, *tasks: ChunkedTask[str]) -> None:
+    """Write the table similarity, from tasks of `forget` and `compare`."""
+    write_chunks(run, "similarity", {"similarity": SCHEMA}, *tasks)
+
+
+def forget(c: Comparison, drawn: Sequence[Block], orders: Sequence[Order], draws: int = 1) -> ChunkedTask[str]:
+    """Return the task that compares every map with those of the same network after each block it forgets.
 
     draws: how often, with other weights each time; a case then has as many rows of a stage.
 
@@ -145,7 +151,7 @@ def forget(c: Comparison, drawn: Sequence[Block], orders: Sequence[Order], draws
                     yield from c.rows(FORGETTING, method, block.title, case, look, looks, order, step + 1)
                     yield from c.risen(method, block.title, case, a, b, order, step + 1)
 
-    return worked(c.run, "similarity", "randomizing", SCHEMA, c.cases, made)
+    return case_task("similarity", "randomizing", c.cases, made)
 
 
 def _maps(c: Comparison, model: Model, x: Tensor, ids: Sequence[str], asked: Asked) -> dict[str, Array]:
@@ -190,8 +196,8 @@ def _layers_needed(methods: Sequence[str]) -> list[str]:
     return [path for method in methods if (path := parse_spec(method)[2].get("layer", ""))]
 
 
-def compare(c: Comparison, partners: Mapping[str, str]) -> list[str]:
-    """Compare stored maps of the model with those of other models and of other patients; the keys of the parts.
+def compare(c: Comparison, partners: Mapping[str, str]) -> ChunkedTask[str]:
+    """Return the task that compares stored maps of the model with those of other models and of other patients.
 
     partners: name of a model -> `AGAIN`, `OTHER` or `SHUFFLED`. The other patient shows the same finding, and is drawn
     by id: what two maps have in common when nothing but chance (and the finding) joins them. Each network shows its map
@@ -223,7 +229,7 @@ def compare(c: Comparison, partners: Mapping[str, str]) -> list[str]:
                         yield from c.rows(kind, method, versus, case, look, _seen(c, b))
 
     title = "comparing" if c.kind == "model" else f"comparing {c.kind}"
-    return worked(c.run, "similarity", title, SCHEMA, c.cases, made)
+    return case_task("similarity", title, c.cases, made)
 
 
 def _of_case(maps: Iterable[SaliencyMap], case: Case) -> dict[str, SaliencyMap]:

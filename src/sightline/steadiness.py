@@ -16,10 +16,11 @@ import torch
 
 from sightline._util.rng import DETECTOR_NOISE, keyed_rng
 from sightline.asking import Asked, fine_maps, logits, prepared
-from sightline.casework import Case, worked
+from sightline.casework import Case, case_task
 from sightline.core import NAN, Array
 from sightline.metrics.similarity import rank_correlation
 from sightline.models import Model
+from sightline.runs.chunks import write_chunks
 from sightline.store import Run
 
 SCHEMA = pa.schema(
@@ -62,8 +63,8 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def changed(run: Run, model: Model, methods: Sequence[str], some: Sequence[Case], asked: Asked) -> list[str]:
-    """Explain every film again after each small change; the keys of the parts 'steadiness', rows of `SCHEMA`."""
+def changed(run: Run, model: Model, methods: Sequence[str], some: Sequence[Case], asked: Asked) -> None:
+    """Write the table steadiness, rows of `SCHEMA`: every image is explained again after each small change."""
 
     def made(part: Sequence[Case]) -> Iterator[tuple[object, ...]]:
         batch = prepared(model, part)
@@ -82,7 +83,7 @@ def changed(run: Run, model: Model, methods: Sequence[str], some: Sequence[Case]
                     who = (case.radiograph.id, case.radiograph.patient, case.finding)
                     yield (method, name, *who, *stayed(a, b), abs(end[at] - start[at]))
 
-    return worked(run, "steadiness", "changing", SCHEMA, some, made)
+    write_chunks(run, "steadiness", {"steadiness": SCHEMA}, case_task("steadiness", "changing", some, made))
 
 
 def stayed(before: Array, after: Array) -> tuple[float, float]:

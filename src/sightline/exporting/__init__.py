@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sightline.core import DataError
-from sightline.engine import run_units
+from sightline.engine import run_resumable
 from sightline.exporting import arrays, coco, dicoms
 from sightline.exporting.plates import PARTS, Export, Line, Plate, Pseudonyms, missing, protocol_of
 from sightline.findings import choose
@@ -129,7 +129,7 @@ def _write(job: Export, format: str) -> None:
         lines = [*_lines(job, format, plate), *missing(plate, job)]
         write_text(job.part(units[unit]) / LINES, json.dumps(lines))
 
-    run_units(format, list(units), lambda unit: (job.part(units[unit]) / LINES).is_file(), work, unit="radiographs")
+    run_resumable(format, list(units), lambda unit: (job.part(units[unit]) / LINES).is_file(), work, unit="radiographs")
 
 
 def _lines(job: Export, format: str, plate: Plate) -> list[Line]:

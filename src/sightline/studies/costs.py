@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 
-from sightline.evaluate import as_table, schema_of
 from sightline.methods import Pass, run_method, target_indices
 from sightline.models import Model
 from sightline.models.wrap import probe_images
+from sightline.runs.chunks import ChunkedTask, schema_of, write_chunks
 from sightline.store import Run
 
 ROUNDS = 5
@@ -38,15 +37,14 @@ class Cost(NamedTuple):
 
 def measured(
     run: Run, explained: Sequence[Model], others: Sequence[Model], methods: Sequence[str], findings: Sequence[str]
-) -> list[str]:
-    """Keys of the part 'costs': everyone's forward and own maps, and each method on the explained models."""
+) -> None:
+    """Write the table costs: every model's forward and own maps, and each method on the explained models."""
 
-    def write(path: object) -> None:
-        pq.write_table(as_table(costs(explained, others, methods, findings), schema_of(Cost)), path)
+    def rows_of(models: Sequence[Sequence[Model]]) -> dict[str, list[Cost]]:
+        return {"costs": [cost for group in models for cost in costs(group, others, methods, findings)]}
 
-    if not run.part("costs", "measured").exists():
-        run.write_part("costs", "measured", write)
-    return ["measured"]
+    task = ChunkedTask("measuring time", [explained], rows_of)
+    write_chunks(run, "costs", {"costs": schema_of(Cost)}, task)
 
 
 def costs(

@@ -195,8 +195,7 @@ def _asked(
     """Predictions of all radiographs, in the table predictions; the cutoff of each model and finding."""
 
     def said(kind: str, of: Dataset) -> pd.DataFrame:
-        keys = predict(run, of, team.everyone, wanted, kind)
-        run.join_parts(kind, keys, kind)
+        predict(run, of, team.everyone, wanted, kind)
         return run.table(kind)
 
     table = said("predictions", data)

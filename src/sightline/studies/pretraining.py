@@ -198,8 +198,7 @@ def _trained(run: Run, source: Dataset, begun: Model, cell: Cell, epochs: int, r
 
 def _asked(run: Run, compared: Dataset, made: Mapping[Cell, Model], wanted: Sequence[str], seed: int) -> None:
     """The tables predictions, classification, curves and gains."""
-    keys = predict(run, compared, list(made.values()), wanted)
-    run.join_parts("predictions", keys, "predictions")
+    predict(run, compared, list(made.values()), wanted)
     table = run.table("predictions")
     run.write_table("classification", accuracy(table.drop(columns="radiograph"), seed=seed))
     by = {cell.name: cell for cell in made}

@@ -31,7 +31,7 @@ from sightline.models.collapse import FEWEST, emptiness, in_words
 from sightline.models.randomize import blocks
 from sightline.protocol import Protocol
 from sightline.record import describe, same_models
-from sightline.sanity import SCHEMA, Comparison, compare, forget
+from sightline.sanity import SCHEMA, Comparison, compare, forget, write_similarity
 from sightline.sheets import FILE, SIMULATED, Sheet, draw_sheets, simulate, write_sheets
 from sightline.stats.accuracy import accuracy
 from sightline.stats.budget import ELEMENT, learned
@@ -169,7 +169,7 @@ def selfexplain(
         _trusted(Comparison(run, team.element, (OWN, CAM), some, tuple(records), asked), part, team, controls)
         _summarized(run, team, methods, records, seed)
         _read(run, team, records, sheets, seed)
-        run.join_parts("costs", measured(run, (team.plain, team.element), team.localizers, methods, wanted), "costs")
+        measured(run, (team.plain, team.element), team.localizers, methods, wanted)
         shown = {"sources": list(held.sources), "element": team.element.name, "explained": len(part.radiographs)}
         shown["collapsed"] = _collapsed(run, part, team)
         return run.describe(**shown, stages=[b.title for b in blocks(team.element)])
@@ -226,7 +226,7 @@ def _own(run: Run, data: Dataset, source: str, finding: str) -> Tensor:
 
 def _asked(run: Run, data: Dataset, team: Elements, wanted: Sequence[str], margin: float, seed: int) -> None:
     """The tables predictions, classification, discrimination and noninferiority, of the element by every seed."""
-    run.join_parts("predictions", predict(run, data, (*team.compared, *team.replicates), wanted), "predictions")
+    predict(run, data, (*team.compared, *team.replicates), wanted)
     table = run.table("predictions").drop(columns="radiograph")
     run.write_table("classification", accuracy(table, seed=seed))
     run.write_table("discrimination", discrimination(table, seed))
@@ -255,8 +255,7 @@ def _explained(
 
 def _pointed(run: Run, held: Maps, data: Dataset, wanted: Sequence[str], seed: int) -> None:
     """The tables candidates and froc."""
-    keys = gather(run, held, data, [s for s in held.sources if Source.parse(s).kind != "reader"], wanted)
-    run.join_parts("candidates", keys, "candidates")
+    gather(run, held, data, [s for s in held.sources if Source.parse(s).kind != "reader"], wanted)
     run.write_table("froc", froc(run.table("candidates"), seed))
 
 
@@ -290,13 +289,10 @@ def _trusted(c: Comparison, data: Dataset, team: Elements, controls: Maps) -> No
     findings = tuple(dict.fromkeys(x.finding for x in c.cases))
     for m in (*team.replicates, *team.others):
         explain(data, m, c.methods, findings=findings, out=c.run, of=c.asked.of, batch=c.asked.batch)
-    parts = forget(c, blocks(team.element), ("top-down",)) + compare(c, team.partners)
-    c.run.join_parts("similarity", parts, "similarity")
+    write_similarity(c.run, forget(c, blocks(team.element), ("top-down",)), compare(c, team.partners))
     sources = {f"{team.element.name}/{m}": m for m in c.methods} | {PRIOR: PRIOR}
-    c.run.join_parts(
-        "faithfulness", tried(c.run, controls, team.element, sources, c.cases, c.asked.seed), "faithfulness"
-    )
-    c.run.join_parts("steadiness", changed(c.run, team.element, c.methods, c.cases, c.asked), "steadiness")
+    tried(c.run, controls, team.element, sources, c.cases, c.asked.seed)
+    changed(c.run, team.element, c.methods, c.cases, c.asked)
 
 
 def _summarized(run: Run, team: Elements, methods: Sequence[str], records: Sequence[Protocol], seed: int) -> None:

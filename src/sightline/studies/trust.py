@@ -26,7 +26,7 @@ from sightline.models.caveats import told
 from sightline.models.randomize import Block, Order, blocks, by_layer
 from sightline.protocol import Protocol
 from sightline.record import describe, same_models
-from sightline.sanity import SCHEMA, Comparison, compare, forget
+from sightline.sanity import SCHEMA, Comparison, compare, forget, write_similarity
 from sightline.stats.robustness import robustness
 from sightline.stats.trust import levels, verdicts
 from sightline.stats.utility import PRIOR, utility
@@ -169,19 +169,19 @@ def _explained(
 
 def _compared(c: Comparison, team: Team, drawn: Sequence[Block], orders: Sequence[Order], draws: int) -> None:
     """The table similarity."""
-    parts = forget(c, drawn, orders, draws) + compare(c, team.partners)
+    tasks = [forget(c, drawn, orders, draws), compare(c, team.partners)]
     if team.localizers:
         ceiling = replace(c, model=team.localizers[0], methods=("own",), kind="localizer")
-        parts += compare(ceiling, team.localizing_partners)
-    c.run.join_parts("similarity", parts, "similarity")
+        tasks.append(compare(ceiling, team.localizing_partners))
+    write_similarity(c.run, *tasks)
 
 
 def _tried(c: Comparison, team: Team, controls: Maps) -> None:
     """The tables faithfulness and steadiness."""
     sources = {f"{team.model.name}/{m}": m for m in c.methods} | {PRIOR: PRIOR}
     sources |= {source: source for m in team.localizers for source in [str(Source("localizer", m.name, "own"))]}
-    c.run.join_parts("faithfulness", tried(c.run, controls, team.model, sources, c.cases, c.asked.seed), "faithfulness")
-    c.run.join_parts("steadiness", changed(c.run, team.model, c.methods, c.cases, c.asked), "steadiness")
+    tried(c.run, controls, team.model, sources, c.cases, c.asked.seed)
+    changed(c.run, team.model, c.methods, c.cases, c.asked)
 
 
 def _team(run: Run, data: Dataset, named: Mapping[str, Any], seed: int, device: str) -> Team:

@@ -1,0 +1,1 @@
+"""Run folders: tables computed in chunks that survive a kill."""
