@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 import sightline as sl
+from sightline._util.files import encode_png
 from sightline.benchmark import InMemory
 from sightline.core import Frame, SaliencyMap
 from sightline.evaluate import evaluate
-from sightline.notebook import Estimates, colored, png
+from sightline.notebook import Estimates, colored
 from sightline.protocol import CORRECTED
 from sightline.store import Run
 
@@ -31,7 +32,7 @@ def picture(html: str) -> Image.Image:
 
 def test_png_is_what_pillow_reads() -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (7, 5, 3), np.uint8)
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png(rgb)))), rgb)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(encode_png(rgb)))), rgb)
 
 
 def test_colors_rise_and_part_at_zero() -> None:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from sightline.core import Array, UnknownNameError
+from sightline.geometry import outlines
 from sightline.histogram import STEPS, JointHistogram, quantize, scaled
 
 _ALLOWED = "'otsu', 'above:T' with 0 <= T < 1, 'top:FRACTION' with 0 < FRACTION <= 1"
@@ -67,9 +68,8 @@ def _lowest(histogram: JointHistogram, bin_: int) -> np.float32:
 
 def refilled(mask: Array) -> Array:
     """A mask redrawn from its contours, as the published pipeline does: holes filled, single pixels dropped."""
-    contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
     canvas = np.zeros(mask.shape, np.uint8)
-    for contour in contours:
+    for contour in outlines(mask, holes=True, corners_only=True):
         if len(contour) > 1:
             cv2.drawContours(canvas, [contour], -1, 1, cv2.FILLED)
     return canvas.view(bool)

@@ -7,7 +7,6 @@ sigmoid; maps are never normalized in storage.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,17 +44,6 @@ class UnknownNameError(SightlineError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would print the repr
-
-
-def meant(name: str, known: Iterable[str], alike: float = 0.5) -> str:
-    """'did you mean ...? ', the known names that a name resembles, whatever its case; empty if it resembles none.
-
-    >>> meant("IoU", ["iou", "dice"]), meant("x", ["iou"])
-    ("did you mean 'iou'? ", '')
-    """
-    folded = {one.casefold(): one for one in known}
-    near = difflib.get_close_matches(name.casefold(), folded, 3, alike)
-    return f"did you mean {' or '.join(repr(folded[one]) for one in near)}? " if near else ""
 
 
 class RunError(SightlineError):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from difflib import get_close_matches
 
+from sightline._util.text import did_you_mean
 from sightline.core import UnknownNameError
 
 CHEXLOCALIZE = (
@@ -149,8 +149,8 @@ _A_SLIP = 0.85
 """How alike a name must be to one that is known to be taken for a slip; 'Rib Fracture' and 'Fracture' are 0.8."""
 
 
-def _hint(name: str, known: Collection[str], alike: float = 0.6) -> str:
-    """'; did you mean ...?' of the known names, found by their aliases, too."""
-    spoken = {key: one for key, one in _BY_KEY.items() if one in known} | {k.casefold(): k for k in known}
-    near = get_close_matches(name.casefold(), spoken, 1, alike)
-    return f"; did you mean {spoken[near[0]]!r}?" if near else ""
+def _hint(name: str, known: Collection[str], cutoff: float = 0.6) -> str:
+    """Return '; did you mean ...?' with the known name that is nearest, by its aliases, too."""
+    aliases = {alias: finding for alias, finding in _BY_KEY.items() if finding in known}
+    hint = did_you_mean(name, known, aliases, cutoff=cutoff, most=1)
+    return f"; {hint}" if hint else ""

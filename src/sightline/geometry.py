@@ -141,8 +141,29 @@ def contours_to_mask(contours: Sequence[Array], size: Size) -> Array:
 
 def mask_to_contours(mask: Array) -> list[Array]:
     """Outer contours of a mask bool (H, W) -> list of float (K, 2) as (row, col), at the boundary pixels."""
-    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    return [contour.reshape(-1, 2)[:, ::-1].astype(float) for contour in found]
+    return [contour.reshape(-1, 2)[:, ::-1].astype(float) for contour in outlines(mask, corners_only=True)]
+
+
+def outlines(mask: Array, *, holes: bool = False, corners_only: bool = False) -> list[Array]:
+    """Trace the 8-connected pieces of a mask (H, W) through the centers of their boundary pixels.
+
+    Parameters
+    ----------
+    mask
+        Mask of any type; what is not 0 is inside.
+    holes
+        Trace the borders of holes, too.
+    corners_only
+        Leave out pixels between the ends of straight lines.
+
+    Returns
+    -------
+    list of (K, 1, 2) int32
+        Points in OpenCV's order, (x, y), for functions of OpenCV; `mask_to_contours` gives (row, col).
+    """
+    mode = cv2.RETR_LIST if holes else cv2.RETR_EXTERNAL
+    chain = cv2.CHAIN_APPROX_SIMPLE if corners_only else cv2.CHAIN_APPROX_NONE
+    return list(cv2.findContours(mask.astype(np.uint8), mode, chain)[0])
 
 
 def points_to_mask(points: Array, size: Size, radius: float) -> Array:

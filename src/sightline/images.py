@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,6 +13,7 @@ from PIL.Image import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from sightline._util.files import DECODE_ERRORS
 from sightline.core import Array, DataError, Size
 
 MAX_PIXELS = 200_000_000
@@ -24,22 +23,6 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 """File names a folder is searched for. What a file *is* depends on its first bytes, never on its name."""
 
 Format = Literal["PNG", "JPEG", "DICOM"]
-
-# What Pillow, pydicom and their codecs raise on damaged bytes, collected by cutting and flipping real files.
-_DAMAGED = (
-    OSError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    LookupError,
-    ArithmeticError,
-    RuntimeError,
-    EOFError,
-    SyntaxError,
-    struct.error,
-    zlib.error,
-)
 
 
 def read(path: str | Path) -> Array:
@@ -123,7 +106,7 @@ def _explained(path: Path) -> Iterator[None]:
         raise DataError(f"image {path} is a folder; give a PNG, JPEG or DICOM file") from error
     except PermissionError as error:
         raise DataError(f"image {path} may not be read by this user; change its permissions") from error
-    except _DAMAGED as error:
+    except DECODE_ERRORS as error:
         raise DataError(
             f"image {path} cannot be decoded ({type(error).__name__}: {error}); it is damaged, get it again"
         ) from error

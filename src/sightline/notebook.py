@@ -1,20 +1,20 @@
 """How runs, maps and estimates show in a notebook: plain HTML with inline pictures, nothing to install or load.
 
-Standard library and NumPy only, because `sightline.core` asks it for the picture of a map.
+NumPy and Pillow only, because `sightline.core` asks it for the picture of a map.
 """
 
 from __future__ import annotations
 
 import base64
 import math
-import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from sightline._util.files import encode_png
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,23 +30,6 @@ SIDE = 220
 SHOWN = ("iou", "hit", "pixel-auroc")
 _TABLE = "border-collapse:collapse;font-size:inherit;font-variant-numeric:tabular-nums"
 _CELL = "padding:2px 10px;text-align:{}"
-
-
-def png(rgb: Array) -> bytes:
-    """uint8 (H, W, 3) as a PNG file.
-
-    >>> png(np.zeros((1, 1, 3), np.uint8))[:4]
-    b'\\x89PNG'
-    """
-    height, width, _ = rgb.shape
-    rows = np.concatenate([np.zeros((height, 1), np.uint8), rgb.reshape(height, -1)], 1)  # each row: no filter
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows.tobytes())) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
 
 
 def colored(values: Array) -> Array:
@@ -67,7 +50,7 @@ def map_html(m: SaliencyMap) -> str:
     inner = ""
     if m.values.size and np.isfinite(m.values).all():
         step = max(1, math.ceil(max(m.values.shape) / (2 * SIDE)))
-        picture = base64.b64encode(png(colored(m.values[::step, ::step]))).decode()
+        picture = base64.b64encode(encode_png(colored(m.values[::step, ::step]))).decode()
         place = f"left:{left * scale:.1f}px;top:{top * scale:.1f}px;width:{(right - left) * scale:.1f}px"
         inner = (
             f'<img alt="" src="data:image/png;base64,{picture}" '

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from sightline._util.files import write_text_atomic
 from sightline.agreement import GRID, on_grid
 from sightline.casework import Case, another, case_task
 from sightline.core import NAN, Array, DataError, Dataset, Frame
@@ -22,8 +23,8 @@ from sightline.narrate.check import THIRDS
 from sightline.narrate.endpoint import Endpoint, read_panel
 from sightline.narrate.facts import SIDES, lifts, shapes, zones
 from sightline.runs.chunks import schema_of, write_chunks
-from sightline.stats.trust import mean_of
-from sightline.store import Run, write_text
+from sightline.stats.bootstrap import mean_with_ci
+from sightline.store import Run
 
 
 class Measure(NamedTuple):
@@ -88,7 +89,7 @@ def read_aloud(run: Run, table: pd.DataFrame, seed: int) -> Facts:
     run.write_table("facts", facts.table)
     run.write_table("fact_differences", facts.differences)
     text = narrate(facts)
-    write_text(run.path / "narrative.md", text)
+    write_text_atomic(run.path / "narrative.md", text)
     run.write_table("claims", checked_table(text, facts))
     return facts
 
@@ -212,8 +213,8 @@ def met(meetings: pd.DataFrame, seed: int) -> pd.DataFrame:
     """
     rows = []
     for (model, measure), part in meetings.groupby(["model", "measure"], sort=False):
-        gap = mean_of(part["value"] - part["chance"], part["patient"], seed)
-        rows.append({"model": model, "measure": measure, **mean_of(part["value"], part["patient"], seed),
+        gap = mean_with_ci(part["value"] - part["chance"], part["patient"], seed)
+        rows.append({"model": model, "measure": measure, **mean_with_ci(part["value"], part["patient"], seed),
                      "gap": gap["mean"], "gap_low": gap["low"], "gap_high": gap["high"]})  # fmt: skip
     columns = ["model", "measure", "mean", "low", "high", "n", "patients", "gap", "gap_low", "gap_high"]
     return pd.DataFrame(rows, columns=columns)
@@ -287,7 +288,7 @@ def narrate_run(
     facts = Facts(opened.table("facts"), opened.table("fact_differences"))
     if not url:
         text = narrate(facts)
-        write_text(run / "narrative.md", text)
+        write_text_atomic(run / "narrative.md", text)
         print(text)
         return
     panel = run / "figures" / "panel.png"
@@ -297,5 +298,5 @@ def narrate_run(
     name = re.sub(r"[^\w.-]+", "-", model) or "model"
     told = facts.table.to_csv(index=False, float_format="%.3f") if with_facts else ""
     text = read_panel(endpoint, panel, run / "narratives" / f"{name}.json", told)
-    write_text(run / "narratives" / f"{name}.md", text + "\n")
+    write_text_atomic(run / "narratives" / f"{name}.md", text + "\n")
     check_text(run, run / "narratives" / f"{name}.md")

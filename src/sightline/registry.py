@@ -10,7 +10,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sightline.core import SightlineError, UnknownNameError, meant
+from sightline._util.text import did_you_mean
+from sightline.core import SightlineError, UnknownNameError
 from sightline.theirs import running
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -85,7 +86,8 @@ class Registry(Mapping[str, Entry[Facts]]):
                     point.load()
         if name not in self._entries:
             known = ", ".join(sorted(self))
-            raise UnknownNameError(f"no {self.kind} is called {name!r}; {meant(name, self._entries)}Known: {known}")
+            hint = f"{did_you_mean(name, self._entries)} ".lstrip()
+            raise UnknownNameError(f"no {self.kind} is called {name!r}; {hint}Known: {known}")
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from sightline import geometry
 from sightline.core import NAN, Array, Definition
 
 
@@ -45,8 +46,7 @@ def shape(mask: Array, outlines: int | None, definition: Definition) -> Shape:
         return Shape(0, size, NAN, NAN)
     published = definition == "published"
     instances = outlines if published and outlines is not None else pieces
-    mode = cv2.RETR_LIST if published else cv2.RETR_EXTERNAL
-    traced = cv2.findContours(canvas, mode, cv2.CHAIN_APPROX_NONE)[0]
+    traced = geometry.outlines(mask, holes=published)
     if published:
         dominant = max(traced, key=len)
         sides, area = cv2.minAreaRect(dominant)[1], cv2.contourArea(dominant)

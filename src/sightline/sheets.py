@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sightline._util.files import write_text_atomic
 from sightline._util.formats import check_format
 from sightline._util.rng import (
     MAP_ORDER,
@@ -28,7 +29,6 @@ from sightline._util.rng import (
     keyed_rng,
 )
 from sightline.core import DataError
-from sightline.store import write_text
 
 SHEETS_FORMAT = 2
 """Format of `FILE`."""
@@ -162,7 +162,9 @@ def _drawn(cases: Sequence[Case], most: int, seed: int) -> list[Case]:
 def write_sheets(path: Path, sheets: Sequence[Sheet]) -> None:
     """Sheets and questions as one JSON file, whole or not at all."""
     asked = {"questions": [asdict(q) for q in QUESTIONS], "choice": asdict(CHOICE)}
-    write_text(path, json.dumps({"format": SHEETS_FORMAT, **asked, "sheets": [asdict(s) for s in sheets]}, indent=1))
+    write_text_atomic(
+        path, json.dumps({"format": SHEETS_FORMAT, **asked, "sheets": [asdict(s) for s in sheets]}, indent=1)
+    )
 
 
 def read_sheets(path: Path) -> list[Sheet]:

@@ -32,6 +32,7 @@ from filelock import FileLock, Timeout
 from zarr.codecs import BloscCodec
 
 from sightline import notebook, packing
+from sightline._util.files import write_text_atomic
 from sightline._util.formats import check_format
 from sightline.core import Array, Frame, RunError, SaliencyMap, Status
 
@@ -68,7 +69,7 @@ class Run:
         with _disk(path):
             path.mkdir(parents=True, exist_ok=True)
             created = datetime.now(UTC).isoformat(timespec="seconds")
-            write_text(path / "run.json", _json({"format": RUN_FORMAT, **asked, "created": created}))
+            write_text_atomic(path / "run.json", _json({"format": RUN_FORMAT, **asked, "created": created}))
         return cls.open(path)
 
     @classmethod
@@ -90,7 +91,7 @@ class Run:
         """Add facts to run.json, whoever added others since this run was opened; returns the run with all of them."""
         info = {**Run.open(self.path).info, **json.loads(_json(facts))}
         with _disk(self.path):
-            write_text(self.path / "run.json", _json(info))
+            write_text_atomic(self.path / "run.json", _json(info))
         return Run(self.path, info)
 
     @contextmanager
@@ -358,13 +359,6 @@ def read_maps(
                 facts["whys"].get(str(i), ""),
                 facts["kind"],
             )
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file at once: it holds the old text or the new, never half."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, "utf-8")
-    partial.replace(path)
 
 
 def _json(value: Any) -> str:

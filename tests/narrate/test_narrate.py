@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sightline.core import Array
 from sightline.narrate import Facts, check, claims, contradiction_rate, measured, narrate
-from sightline.narrate.facts import FOCUS, PLACES, SHAPES, gini, lifts, shapes, zones
+from sightline.narrate.facts import FOCUS, SHAPES, SIDES, ZONES, gini, lifts, shapes, zones
 
 SEED = Path(__file__).resolve().parents[3] / "shared/seeds/000_7bcc41eb09ebf3e0.txt"
 GRID = (48, 48)
@@ -139,7 +139,7 @@ def test_the_narrator_says_nothing_that_its_own_numbers_contradict(facts: Facts)
 def test_where_nothing_is_clear_nothing_is_said() -> None:
     rng = np.random.default_rng(0)
     rows = [(m, "Edema", f"r{i}", f"p{i}", what, 1 + rng.normal())
-            for m in ("a", "b") for i in range(8) for what in (FOCUS, *PLACES)]  # fmt: skip
+            for m in ("a", "b") for i in range(8) for what in (FOCUS, *SIDES, *ZONES)]  # fmt: skip
     facts = measured(pd.DataFrame(rows, columns=["model", "finding", "radiograph", "patient", "measure", "value"]))
     text = narrate(facts)
     assert "No network's maps are clearly more focused" in text and "Evidence is denser" not in text

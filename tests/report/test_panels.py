@@ -9,7 +9,7 @@ from sightline.data import dataset
 from sightline.protocol import CORRECTED
 from sightline.report.examples import APART_NONE, LITTLE, WELL, choose, choose_apart
 from sightline.report.page import sections
-from sightline.report.panels import _overlay, _path, _unseen, panels
+from sightline.report.panels import _overlay, _unseen, outline_path, panels
 from sightline.report.view import View
 
 
@@ -100,11 +100,11 @@ def test_contours_keep_holes_and_lie_on_the_mask():
     mask = np.zeros((100, 100), bool)
     mask[20:80, 20:80] = True
     mask[40:60, 40:60] = False
-    path = _path(mask, (200, 200))
+    path = outline_path(mask, (200, 200))
     assert path.count("M") == path.count("Z") == 2
     numbers = np.array([float(v) for v in re.findall(r"[\d.]+", path)]).reshape(-1, 2)
     assert numbers.min() >= 38 and numbers.max() <= 160
-    assert _path(np.zeros((9, 9), bool), (9, 9)) == ""
+    assert outline_path(np.zeros((9, 9), bool), (9, 9)) == ""
 
 
 def test_unseen_margin_is_the_image_without_the_box():

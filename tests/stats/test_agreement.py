@@ -12,7 +12,7 @@ import pytest
 from sightline.protocol import CORRECTED
 from sightline.stats.agreement import correctness, distributions, duplicates, standings
 from sightline.stats.discrimination import compared, discrimination
-from sightline.stats.utility import holm
+from sightline.stats.multiplicity import add_holm
 
 REGIONS = ("Aortic Knob", "Right Lung", "Left Lung")
 
@@ -67,7 +67,7 @@ def test_holm_is_that_of_statsmodels() -> None:
 
     p = [0.01, 0.04, 0.03, 0.005, 0.9]
     rows = [{"p": value} for value in [*p, float("nan")]]
-    holm(rows)
+    add_holm(rows)
     np.testing.assert_allclose([r["p_holm"] for r in rows[:-1]], multipletests(p, method="holm")[1])
     assert np.isnan(rows[-1]["p_holm"])
 

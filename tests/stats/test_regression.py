@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from sightline.stats.regression import FEATURES, assurance, bonferroni, features, fisher, holm, spearman, stars
+from sightline.stats.multiplicity import bonferroni, holm
+from sightline.stats.regression import FEATURES, assurance, features, fisher, spearman, stars
 
 PRINTED = [
     # Table 2 of 10.1038/s42256-022-00536-x (preprint): rho, n, and the interval that this n gives

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sightline._util.files import write_text_atomic
 from sightline.core import DataError
 from sightline.engine import run_resumable
 from sightline.exporting import arrays, coco, dicoms
@@ -16,7 +17,7 @@ from sightline.exporting.plates import PARTS, Export, Line, Plate, Pseudonyms, m
 from sightline.findings import choose
 from sightline.record import reopened
 from sightline.registry import Registry
-from sightline.store import Run, write_text
+from sightline.store import Run
 
 __all__ = ["WriterFacts", "export", "writers"]
 
@@ -115,7 +116,7 @@ def _begin(job: Export, format: str) -> None:
     if job.out.exists() and (not job.out.is_dir() or any(job.out.iterdir())):
         raise DataError(f"{job.out} is not empty, and no export of ours; give --out a new or empty folder")
     job.out.mkdir(parents=True, exist_ok=True)
-    write_text(file, text)
+    write_text_atomic(file, text)
 
 
 def _write(job: Export, format: str) -> None:
@@ -127,7 +128,7 @@ def _write(job: Export, format: str) -> None:
     def work(unit: str) -> None:
         plate = job.plate(units[unit])
         lines = [*_lines(job, format, plate), *missing(plate, job)]
-        write_text(job.part(units[unit]) / LINES, json.dumps(lines))
+        write_text_atomic(job.part(units[unit]) / LINES, json.dumps(lines))
 
     run_resumable(format, list(units), lambda unit: (job.part(units[unit]) / LINES).is_file(), work, unit="radiographs")
 

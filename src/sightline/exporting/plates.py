@@ -11,12 +11,13 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from sightline._util.files import write_text_atomic
 from sightline.binarize import parsed
 from sightline.core import Array, DataError, Dataset, Maps, Mark, Radiograph, SaliencyMap
 from sightline.geometry import region
 from sightline.placed import predicted_mask
 from sightline.protocol import CORRECTED, Protocol
-from sightline.store import Run, write_text
+from sightline.store import Run
 
 PARTS = ".parts"
 """Folder of an export: what is known of each radiograph while others are still written."""
@@ -48,7 +49,7 @@ class Pseudonyms:
         """Those of a run; its key is drawn when first asked for."""
         file = run.path / KEY
         if not file.is_file():
-            write_text(file, secrets.token_hex(16))
+            write_text_atomic(file, secrets.token_hex(16))
             file.chmod(0o600)
         return cls(file.read_text("utf-8").strip().encode())
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,28 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from sightline._util.files import DECODE_ERRORS
 from sightline.core import NAN, Array, DataError, RunError, Size
 from sightline.pickles import MAX_CELLS
 
 Box = tuple[float, float, float, float]
 
-# What the format libraries raise on damaged bytes.
-_DAMAGED = (
-    OSError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    LookupError,
-    ArithmeticError,
-    RuntimeError,
-    EOFError,
-    SyntaxError,
-    MemoryError,  # of the parser, for brackets nested too deep; arrays are bounded before they are made
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-)
+# The parser runs out of memory for brackets nested too deep; arrays are bounded before they are made.
+_READ_ERRORS = (RunError, MemoryError, zipfile.BadZipFile, *DECODE_ERRORS)
 
 
 class MisfitError(DataError):
@@ -66,7 +50,7 @@ def explained(path: Path) -> Iterator[None]:
         raise DataError(f"map {path} does not exist any more; open the folder again") from error
     except PermissionError as error:
         raise DataError(f"map {path} may not be read by this user; change its permissions") from error
-    except (RunError, *_DAMAGED) as error:
+    except _READ_ERRORS as error:
         raise DataError(
             f"map {path} cannot be read ({type(error).__name__}: {error}); it is damaged, make it again"
         ) from error

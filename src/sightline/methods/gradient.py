@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,12 +11,9 @@ from sightline.core import SightlineError
 from sightline.methods import methods
 from sightline.methods.pass_ import Pass
 
-Reduce = Literal["sum", "mean", "abs-sum", "abs-max"]
-"""How the channels of a gradient become one map: signed sum or mean, or sum or maximum of magnitudes."""
-
 
 def reduced(gradient: Tensor, reduce: str) -> Tensor:
-    """(N, T, C, h, w) -> (N, T, h, w)."""
+    """Reduce the channels (N, T, C, h, w) -> (N, T, h, w): signed sum or mean, or sum or maximum of magnitudes."""
     if reduce == "sum":
         return gradient.sum(2)
     if reduce == "mean":

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from sightline.core import Array
+from sightline.geometry import outlines
 from sightline.metrics import metrics
 
 
@@ -32,7 +33,6 @@ def box_iou(predicted: Array, truth: Array) -> float:
 def boxed(mask: Array) -> Array:
     """bool (H, W) -> bool (H, W): the boxes around its 8-connected pieces, filled; a piece in a hole is in its box."""
     canvas = mask.astype(np.uint8)
-    outlines, _ = cv2.findContours(canvas, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    for x, y, w, h in map(cv2.boundingRect, outlines):
+    for x, y, w, h in map(cv2.boundingRect, outlines(canvas, corners_only=True)):
         cv2.rectangle(canvas, (x, y), (x + w - 1, y + h - 1), 1, cv2.FILLED)
     return canvas.view(bool)

@@ -117,18 +117,6 @@ def keep_text(words: HubWords, text: HubText, folder: Path) -> None:
     text.body.config.save_pretrained(str(folder))  # type: ignore[union-attr,operator]
 
 
-def _reachable() -> bool:
-    """Whether the Hub answers; the library itself would try for a minute. Behind a proxy, only the library can tell."""
-    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
-        return True
-    hub = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
-    try:
-        socket.create_connection((hub.hostname or "", hub.port or 443), timeout=5).close()
-    except OSError:
-        return False
-    return True
-
-
 def fetched(spec: str) -> dict[str, Any]:
     """The weights that the authors of a zoo publish for 'timm:NAME' or 'torchvision:NAME': ImageNet's, as a rule.
 

@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 
 from sightline.core import NAN, Array
-from sightline.stats.trust import mean_of
+from sightline.stats.bootstrap import mean_with_ci
 
 SIDES = ("left", "right")
 """Of the patient: left is on the right of the film."""
 ZONES = ("upper", "middle", "lower", "perihilar", "costophrenic", "cardiac", "mediastinal")
-PLACES = (*SIDES, *ZONES)
 FOCUS, ENTROPY, SPREAD = SHAPES = ("focus", "entropy", "spread")
 COLUMNS = ["model", "finding", "measure", "mean", "low", "high", "n", "patients"]
 
@@ -141,7 +140,7 @@ def measured(cases: pd.DataFrame, seed: int = 0) -> Facts:
         for finding, part in parts:
             for measure, some in part.groupby("measure", sort=False):
                 head = {"model": model, "finding": finding, "measure": measure}
-                rows.append(head | mean_of(some["value"], some["patient"], seed))
+                rows.append(head | mean_with_ci(some["value"], some["patient"], seed))
     for shape in SHAPES:
         wide = cases[cases["measure"] == shape].pivot_table(
             index=["finding", "radiograph", "patient"], columns="model", values="value"
@@ -150,6 +149,6 @@ def measured(cases: pd.DataFrame, seed: int = 0) -> Facts:
         for model, versus in permutations(names, 2):
             for finding, part in [*wide.groupby("finding", sort=False), ("average", wide)]:
                 head = {"finding": finding, "model": model, "versus": versus, "measure": shape}
-                gaps.append(head | mean_of(part[model] - part[versus], part["patient"], seed))
+                gaps.append(head | mean_with_ci(part[model] - part[versus], part["patient"], seed))
     columns = ["finding", "model", "versus", "measure", "mean", "low", "high", "n", "patients"]
     return Facts(pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(gaps, columns=columns))

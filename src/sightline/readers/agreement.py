@@ -19,12 +19,11 @@ from sightline.core import NAN, Array, Dataset
 from sightline.geometry import contours_to_mask
 from sightline.protocol import protocols
 from sightline.scoring import score
-from sightline.stats.bootstrap import Replicates, interval, replicate, weights
+from sightline.stats.bootstrap import RESAMPLES, mean_with_ci, statistic_with_ci, weights
 from sightline.stats.icc import icc
 from sightline.stats.ratings import kappa
 from sightline.stats.tables import estimates
 
-RESAMPLES = 1000
 BETWEEN, WITHIN = "between", "within"
 EVERYONE = "all"
 Cases = dict[tuple[str, str], Reading]
@@ -163,10 +162,8 @@ def _means(pairs: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
 
 
 def _mean(values: Array, patients: pd.Series[str], seed: int) -> dict[str, Any]:
-    group = pd.factorize(patients, sort=True)[0]
-    r = replicate(values[:, None], group, weights(int(group.max(initial=-1)) + 1, RESAMPLES, seed))
-    mean, low, high = (float(end[0]) for end in interval(r, "bca"))
-    return {"value": mean, "low": low, "high": high, "n": len(values), "patients": int(r.groups[0])}
+    row = mean_with_ci(values, patients, seed)
+    return {"value": row["mean"], "low": row["low"], "high": row["high"], "n": len(values), "patients": row["patients"]}
 
 
 def _presence(kind: str, one: Cases, other: Cases, reader: str, versus: str, seed: int) -> list[dict[str, Any]]:
@@ -208,6 +205,5 @@ def _icc(raters: list[Cases], seed: int) -> dict[str, Any]:
 
 def _ends(found: Array, n: int, patients: int) -> dict[str, Any]:
     """found: the value of the sample, then those of its resamples."""
-    r = Replicates(found[:1], found[1:, None], np.array([n]), np.array([patients]), np.zeros(1))
-    value, low, high = (float(end[0]) for end in interval(r))
+    value, low, high = statistic_with_ci(found, patients)
     return {"value": value, "low": low, "high": high, "n": n, "patients": patients}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sightline._util.files import write_text_atomic
 from sightline.answers.database import Book
 from sightline.answers.marks import DRAWN, Reading, readings, with_readers
 from sightline.answers.planning import JUDGED
@@ -17,7 +18,6 @@ from sightline.core import DataError
 from sightline.data import dataset
 from sightline.data.write import write
 from sightline.sheets import CHOICE, COLUMNS
-from sightline.store import write_text
 
 FORMATS = {
     "chexlocalize": "radiographs, labels, and annotations and points as CheXlocalize publishes them",
@@ -45,11 +45,11 @@ def export(place: str, format: str, out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     if format == "coco":
         first = [r for r in said if r.occasion == 0 and r.case.task in ("contour", "point")]
-        write_text(out / "annotations.json", json.dumps(coco(first)))
+        write_text_atomic(out / "annotations.json", json.dumps(coco(first)))
         return [out / "annotations.json"]
     tables = {"cases": cases(said), "marks": marks(said), "ratings": ratings(said)}
     for name, table in tables.items():
-        write_text(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+        write_text_atomic(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     return [out / f"{name}.csv" for name in tables]
 
 

@@ -11,6 +11,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from sightline._util.files import write_text_atomic
 from sightline.answers.database import Book
 from sightline.answers.marks import Reading, readings, with_readers
 from sightline.answers.tables import Study
@@ -19,7 +20,6 @@ from sightline.data import dataset
 from sightline.readers.agreement import agreement, benchmark, times
 from sightline.readers.export import ratings
 from sightline.stats.ratings import agreements, contrasts, means
-from sightline.store import write_text
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -57,14 +57,14 @@ def report(place: str, out: Path, seed: int = 0) -> Report:
     sections = []
     for file, name, note, table in _tables(study, place, said, seed):
         if not table.empty:
-            write_text(out / f"{file}.csv", table.to_csv(index=False, lineterminator="\n"))
+            write_text_atomic(out / f"{file}.csv", table.to_csv(index=False, lineterminator="\n"))
             sections.append((name, note, _shown(table)))
     names = list(dict.fromkeys(r.reader for r in said))
     facts = [study.data, f"{len(said)} finished cases", f"readers: {', '.join(names)}", f"{study.created:%Y-%m-%d}"]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     css = Markup((files("sightline.report") / "style.css").read_text("utf-8"))
     page = environment.from_string(_PAGE).render(title=study.title, css=css, facts=facts, sections=sections)
-    write_text(out / "report.html", page)
+    write_text_atomic(out / "report.html", page)
     return Report(out / "report.html", [(name, table) for name, _, table in sections])
 
 

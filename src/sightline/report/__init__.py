@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from sightline._util.files import write_text_atomic
 from sightline.core import DataError, RunError
 from sightline.record import reopened
 from sightline.report import beginnings_panel, selfexplain_panel
@@ -18,7 +19,7 @@ from sightline.report.panels import Panel, panels
 from sightline.report.pretraining import inits
 from sightline.report.selfexplain import own
 from sightline.report.view import View
-from sightline.store import Run, write_text
+from sightline.store import Run
 
 __all__ = ["report"]
 
@@ -45,12 +46,12 @@ def report(run: Run) -> Path:
             drawn = {first: drawn.pop(first), **drawn}
     pictures = [p for p in made if isinstance(p, Panel)]
     for plot in drawn.values():
-        write_text(folder / f"{plot.name}.svg", plot.svg)
-        write_text(folder / f"{plot.name}.csv", plot.data.to_csv(index=False, lineterminator="\n"))
+        write_text_atomic(folder / f"{plot.name}.svg", plot.svg)
+        write_text_atomic(folder / f"{plot.name}.csv", plot.data.to_csv(index=False, lineterminator="\n"))
     for i, picture in enumerate(pictures):
-        write_text(folder / f"example-{i + 1}.svg", picture.svg)
+        write_text_atomic(folder / f"example-{i + 1}.svg", picture.svg)
     page = run.path / "report.html"
-    write_text(page, render(view, drawn, pictures, notes, cautions))
+    write_text_atomic(page, render(view, drawn, pictures, notes, cautions))
     return page
 
 

@@ -11,7 +11,9 @@ import cv2
 import matplotlib as mpl
 import numpy as np
 
+from sightline._util.files import encode_png
 from sightline.core import Array
+from sightline.geometry import outlines
 from sightline.report.draw import INK, MUTED, PAPER
 from sightline.report.panels import TRUTH, jpeg
 
@@ -61,10 +63,10 @@ class Mosaic:
             for i, cell in enumerate(cells):
                 left = label + i * (side + gap)
                 large = cv2.resize(cell.astype(np.float32), (side, height), interpolation=cv2.INTER_LINEAR)
-                sheet[top : top + height, left : left + side] = np.rint(np.clip(large, 0, 1) * 255)[..., ::-1]
+                sheet[top : top + height, left : left + side] = np.rint(np.clip(large, 0, 1) * 255)
             top += height + gap
         path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), sheet)
+        path.write_bytes(encode_png(sheet))
         return path
 
 
@@ -72,10 +74,9 @@ def film(image: Array, mark: Array | None = None) -> Array:
     """A film (h, w) with the outline of a mark, float32 (h, w, 3)."""
     shown = np.repeat(image[..., None].astype(np.float32), 3, 2)
     if mark is not None:
-        lines, _ = cv2.findContours(mark.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         color = tuple(int(TRUTH[i : i + 2], 16) / 255 for i in (1, 3, 5))
         shown = np.ascontiguousarray(shown)
-        cv2.drawContours(shown, lines, -1, color, max(1, round(min(image.shape) / 150)))
+        cv2.drawContours(shown, outlines(mark), -1, color, max(1, round(min(image.shape) / 150)))
     return shown
 
 

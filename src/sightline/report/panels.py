@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from sightline.core import Array, DataError, Dataset, Frame, Maps, Radiograph, SaliencyMap, Source
-from sightline.geometry import place, region
+from sightline.geometry import outlines, place, region
 from sightline.placed import predicted_mask
 from sightline.protocol import Protocol
 from sightline.report.examples import NAMES, Example, shape_of
@@ -67,13 +67,13 @@ def _panel(
     marks = {who: data.marks(radiograph.id, example.finding, reader) for who, reader in readers.items()}
     masks = {who: region(mark) for who, mark in marks.items() if mark is not None}
     shape = _fit(image.shape)
-    lines = {who: _path(mask, shape) for who, mask in masks.items()}
+    lines = {who: outline_path(mask, shape) for who, mask in masks.items()}
     protocol = protocol_of(view)
     right = _overlay(image, map_, protocol)
     left_lines = [(lines.get("truth", ""), TRUTH, ""), (lines.get("reader", ""), READER, "6 3")]
     if example.case in ("elongation", "irrectangularity") and "truth" in masks:
         left_lines.append((_rectangle(masks["truth"], shape), RECTANGLE, ""))
-    predicted = _path(predicted_mask(map_, protocol), shape)
+    predicted = outline_path(predicted_mask(map_, protocol), shape)
     right_lines = [(lines.get("truth", ""), TRUTH, ""), (predicted, PREDICTED, "2 3")]
     svg = _pair(
         (jpeg(cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)), left_lines, ""),
@@ -113,24 +113,23 @@ def _fit(size: tuple[int, ...]) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _path(mask: Array, shape: tuple[int, int]) -> str:
-    """Outlines of a mask, holes included, as SVG path data in the pixels of a picture of `shape`."""
-    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+def outline_path(mask: Array, shape: tuple[float, float]) -> str:
+    """Return the outlines of a mask, holes included, as SVG path data in the pixels of a picture of `shape`."""
     scale = np.array([shape[1] / mask.shape[1], shape[0] / mask.shape[0]])
-    parts = []
-    for contour in found:
-        points = ((contour.reshape(-1, 2) + 0.5) * scale).astype(np.float32)
-        points = cv2.approxPolyDP(points[:, None], 0.4, closed=True).reshape(-1, 2)
-        parts.append("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) + "Z")
-    return "".join(parts)
+    scaled = (((contour + 0.5) * scale).astype(np.float32) for contour in outlines(mask, holes=True))
+    return "".join(_svg_path(cv2.approxPolyDP(points, 0.4, closed=True)) for points in scaled)
 
 
-def _rectangle(mask: Array, shape: tuple[int, int]) -> str:
-    """The smallest rectangle around the piece with the longest outline, as SVG path data."""
-    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    corners = cv2.boxPoints(cv2.minAreaRect(max(found, key=lambda piece: cv2.arcLength(piece, True))))  # (4, 2)
+def _rectangle(mask: Array, shape: tuple[float, float]) -> str:
+    """Return the smallest rectangle around the piece with the longest outline, as SVG path data."""
+    longest = max(outlines(mask), key=lambda piece: cv2.arcLength(piece, True))
     scale = np.array([shape[1] / mask.shape[1], shape[0] / mask.shape[0]])
-    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in (corners + 0.5) * scale) + "Z"
+    return _svg_path((cv2.boxPoints(cv2.minAreaRect(longest)) + 0.5) * scale)
+
+
+def _svg_path(points: Array) -> str:
+    """Return a closed line through points (..., 2) as (x, y) as SVG path data."""
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points.reshape(-1, 2)) + "Z"
 
 
 def _unseen(map_: SaliencyMap, shape: tuple[int, int]) -> str:

@@ -15,8 +15,9 @@ from sightline.report.words import among, counted, noted
 from sightline.sheets import QUESTIONS
 from sightline.stats.froc import OVER
 from sightline.stats.margin import CHANCE
+from sightline.stats.multiplicity import add_holm
 from sightline.stats.robustness import RANDOM
-from sightline.stats.utility import PRIOR, holm
+from sightline.stats.utility import PRIOR
 
 METRIC, LEVEL = "average-precision", 0.05
 RECONSTRUCTION = (
@@ -107,7 +108,7 @@ def _told_apart(view: View, sources: Sequence[str]) -> list[str]:
     table = table[(table["metric"] == METRIC) & (table["finding"] == AVERAGE)]
     table = table[(table["source"] == own(view)) & table["versus"].isin(sources)]
     rows: list[dict[str, Any]] = [{"versus": str(r["versus"]), "p": float(r["p"])} for r in table.to_dict("records")]
-    holm(rows)
+    add_holm(rows)
     return [str(row["versus"]) for row in rows if row["p_holm"] < LEVEL]
 
 

@@ -10,7 +10,7 @@ from sightline.core import Array, Dataset, Maps, SaliencyMap, Source
 from sightline.geometry import place_whole, region
 from sightline.report.draw import INK, MUTED, PAPER, WIDTH, Plot
 from sightline.report.gaze_panel import _image, _seen, _short, _text
-from sightline.report.panels import TRUTH
+from sightline.report.panels import TRUTH, outline_path
 from sightline.report.selfexplain import METRIC, localizers, own
 from sightline.report.view import View, decimal
 from sightline.stats.utility import PRIOR
@@ -39,7 +39,8 @@ def panel(view: View, data: Dataset, maps: Maps) -> Plot | None:
             continue
         height = side * film.shape[0] / film.shape[1]
         held = {m.source: m for m in maps.of(radiograph) if m.finding == finding}
-        line = _outline(region(mark), film.shape, side, height)
+        path = outline_path(region(mark), (height, side))
+        line = f'<path d="{path}" fill="none" stroke="{TRUTH}" stroke-width="1.2"/>'
         drawn.append(_text(0, top + 14, _short(finding, 17), INK))
         drawn.append(_image(np.repeat(film[..., None], 3, 2), _LABEL, top, side, height))
         drawn.append(f'<g transform="translate({_LABEL} {top:.1f})">{line}</g>')
@@ -91,10 +92,3 @@ def _over(film: Array, m: SaliencyMap | None) -> Array:
     lowest = min(float(m.values.min()), 0.0) if m.values.min() < 0 < m.values.max() else float(m.values.min())
     small = place_whole(np.asarray(m.values, np.float32) - max(lowest, 0.0), m.frame)
     return _seen(film, cv2.resize(np.maximum(small, 0), (256, 256), interpolation=cv2.INTER_AREA))
-
-
-def _outline(mask: Array, shape: tuple[int, ...], width: float, height: float) -> str:
-    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_L1)
-    scale = np.array([width / mask.shape[1], height / mask.shape[0]])
-    paths = ("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in (c[:, 0] + 0.5) * scale) + "Z" for c in found)
-    return f'<path d="{"".join(paths)}" fill="none" stroke="{TRUTH}" stroke-width="1.2"/>'

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sightline.core import Array
-from sightline.stats.bootstrap import Replicates, interval, nanmean, weights
+from sightline.stats.bootstrap import nanmean, statistic_with_ci, weights
 from sightline.stats.tables import AVERAGE
 
 COLUMNS = ("model", "finding", "metric", "mean", "low", "high", "n", "positives", "patients")
@@ -52,16 +52,15 @@ def accuracy(table: pd.DataFrame, resamples: int = 1000, seed: int = 0) -> pd.Da
             drawn.append(
                 np.append(*auroc_draws(part["probability"].to_numpy(float), part["label"].to_numpy(int), group, w))
             )
-            rows.append({"model": model, "finding": finding, **_told(drawn[-1], part)})
+            rows.append({"model": model, "finding": finding, **_auroc_row(drawn[-1], part)})
         if len(drawn) > 1:
-            rows.append({"model": model, "finding": AVERAGE, **_told(nanmean(np.stack(drawn, 1)), of_model[both])})
+            rows.append({"model": model, "finding": AVERAGE, **_auroc_row(nanmean(np.stack(drawn, 1)), of_model[both])})
     return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
 
 
-def _told(drawn: Array, part: pd.DataFrame) -> dict[str, Any]:
-    """A row of AUROC (1 + B,), the sample's first, over some labels."""
+def _auroc_row(drawn: Array, part: pd.DataFrame) -> dict[str, Any]:
+    """Return the row of an AUROC (1 + B,), the sample's first, over some labels."""
     patients = part["patient"].nunique()
-    groups = np.array([patients])
-    mean, low, high = interval(Replicates(drawn[:1], drawn[1:, None], groups, groups, np.zeros(1)))
-    numbers = {"mean": mean[0], "low": low[0], "high": high[0], "n": len(part), "positives": int(part["label"].sum())}
+    mean, low, high = statistic_with_ci(drawn, patients)
+    numbers = {"mean": mean, "low": low, "high": high, "n": len(part), "positives": int(part["label"].sum())}
     return {"metric": "auroc", **numbers, "patients": patients}

@@ -15,11 +15,19 @@ import pandas as pd
 from sightline._util.rng import REGION_SWAP, keyed_rng
 from sightline.core import NAN, Array, Source
 from sightline.protocol import Protocol
-from sightline.stats.bootstrap import Replicates, acceleration, interval, left_out, p_value, replicate, weights
+from sightline.stats.bootstrap import (
+    RESAMPLES,
+    Replicates,
+    acceleration,
+    interval,
+    left_out,
+    p_value,
+    replicate,
+    weights,
+)
+from sightline.stats.multiplicity import add_holm
 from sightline.stats.tables import AVERAGE
-from sightline.stats.utility import holm
 
-RESAMPLES = 1000
 FEWEST = 5
 """Patients on each side of a comparison: of fewer, resamples are copies of each other."""
 
@@ -45,9 +53,9 @@ def correctness(
         mine = told[told["protocol"] == protocol.name]
         for metric, some in mine.groupby("metric", sort=False):
             found = list(_split(some, {"protocol": protocol.name, "metric": metric}, seed))
-            holm([row for row in found if row["finding"] == AVERAGE])
+            add_holm([row for row in found if row["finding"] == AVERAGE])
             for source in dict.fromkeys(row["source"] for row in found):
-                holm([row for row in found if row["source"] == source and row["finding"] != AVERAGE])
+                add_holm([row for row in found if row["source"] == source and row["finding"] != AVERAGE])
             rows += found
     return pd.DataFrame(rows)
 
@@ -132,7 +140,7 @@ def distributions(found: pd.DataFrame, regions: Sequence[str], gaze: str, seed: 
             for name, mean, low, high in zip(regions, *interval(r), strict=True):
                 rows.append({"source": source, "finding": finding, "region": name, "mean": mean, "low": low,
                              "high": high, "n": len(part), "patients": int(r.groups[0]), "test": test})  # fmt: skip
-        holm(tests)
+        add_holm(tests)
     columns = ["source", "finding", "region", "mean", "low", "high", "n", "patients", "distance", "p", "p_holm"]
     return pd.DataFrame([{**row, **row["test"]} for row in rows], columns=columns)
 

@@ -8,14 +8,16 @@ of every column at once cost two small matrix products.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from scipy.special import ndtr, ndtri, stdtrit
 
 from sightline.core import Array
 
 Interval = Literal["percentile", "bca", "order-statistics"]
+RESAMPLES = 1000
 _STRIP = 64
 """Resamples multiplied at a time, so that memory does not grow with resamples times groups."""
 
@@ -159,6 +161,35 @@ def interval(r: Replicates, kind: Interval = "percentile", level: float = 0.95) 
         places = (first, np.maximum(valid - first - 2, 0))
     low, high = (np.where(told, _between(draws, place), np.nan) for place in places)
     return estimate, low, high
+
+
+def statistic_with_ci(values: Array, groups: int) -> tuple[float, float, float]:
+    """Return a statistic with its 95 % percentile interval, as (point, low, high).
+
+    Parameters
+    ----------
+    values : (1 + B,) float64
+        Statistic of the sample, then of each of B resamples of its groups.
+    groups
+        Groups that were resampled; with fewer than two, low and high are NaN.
+    """
+    count = np.array([groups])
+    point, low, high = interval(Replicates(values[:1], values[1:, None], count, count, np.zeros(1)))
+    return float(point[0]), float(low[0]), float(high[0])
+
+
+def mean_with_ci(
+    values: Array | pd.Series[float], patients: pd.Series[str], seed: int, resamples: int = RESAMPLES
+) -> dict[str, Any]:
+    """Return the mean of values (N,) with its 95 % BCa interval over patients: mean, low, high, n and patients.
+
+    Undefined values are left out, also of n.
+    """
+    group = pd.factorize(patients, sort=True)[0]
+    column = np.asarray(values, float)[:, None]
+    r = replicate(column, group, weights(int(group.max(initial=-1)) + 1, resamples, seed))
+    mean, low, high = (float(end[0]) for end in interval(r, "bca"))
+    return {"mean": mean, "low": low, "high": high, "n": int(r.n[0]), "patients": int(r.groups[0])}
 
 
 def _bca_level(r: Replicates, valid: Array, z: Array) -> Array:

@@ -72,10 +72,10 @@ def gains(found: dict[tuple[Any, ...], Array], base: str) -> pd.DataFrame:
             if not gap:
                 continue
             head = {"init": init, "learn": learn, "fraction": fraction}
-            rows.append({**head, "versus": base, **_told(list(gap.values()))})
+            rows.append({**head, "versus": base, **_gain_row(list(gap.values()))})
             if fraction != fractions[-1] and (seeds := sorted(gap.keys() & most.keys())):
                 extra = [gap[s] - most[s] for s in seeds]
-                rows.append({**head, "versus": f"gain at {fractions[-1]:g}", **_told(extra)})
+                rows.append({**head, "versus": f"gain at {fractions[-1]:g}", **_gain_row(extra)})
     return pd.DataFrame(rows)
 
 
@@ -90,7 +90,7 @@ def ways(found: dict[tuple[Any, ...], Array], base: str) -> pd.DataFrame:
                if k[:3] == (init, learn, fraction) and (init, base, *k[2:]) in found}  # fmt: skip
         if gap:
             head = {"init": init, "learn": learn, "fraction": fraction, "versus": base}
-            rows.append({**head, **_told(list(gap.values()))})
+            rows.append({**head, **_gain_row(list(gap.values()))})
     return pd.DataFrame(rows)
 
 
@@ -99,7 +99,7 @@ def _paired(found: dict[tuple[Any, ...], Array], key: tuple[Any, ...], base: str
     return {k[3]: draws - found[base, *k[1:]] for k, draws in found.items() if k[:3] == key and (base, *k[1:]) in found}
 
 
-def _told(gaps: Sequence[Array]) -> dict[str, float]:
+def _gain_row(gaps: Sequence[Array]) -> dict[str, float]:
     points = np.array([gap[0] for gap in gaps])
     together = np.mean(gaps, axis=0)
     low, high = np.nanquantile(together[1:], [0.025, 0.975])

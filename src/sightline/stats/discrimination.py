@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,9 @@ import pandas as pd
 from sightline.core import Array
 from sightline.stats import delong
 from sightline.stats.accuracy import auroc_draws
-from sightline.stats.bootstrap import Replicates, interval, p_value, replicate, weights
+from sightline.stats.bootstrap import RESAMPLES, interval, p_value, replicate, statistic_with_ci, weights
 from sightline.stats.calibration import brier, calibration_error
-from sightline.stats.utility import holm
-
-RESAMPLES = 1000
+from sightline.stats.multiplicity import add_holm
 
 
 def discrimination(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
@@ -29,7 +27,7 @@ def discrimination(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     for (model, finding), part in _known(table).groupby(["model", "finding"], sort=False):
         p, label, group, w = _columns(part, seed)
         point, draws = auroc_draws(p, label, group, w)
-        _, low, high = _ends(point, draws, group)
+        _, low, high = statistic_with_ci(np.append(point, draws), len(set(group)))
         _, first, last = delong.interval(p, label)
         errors = replicate(((p - label) ** 2)[:, None], group, w)
         _, least, most = interval(errors, "bca")
@@ -55,13 +53,13 @@ def compared(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: int = 
             p, label, group, w = _columns(both, seed)
             q = both["probability_versus"].to_numpy(float)
             (a, first), (b, second) = (auroc_draws(values, label, group, w) for values in (p, q))
-            gap, low, high = _ends(a - b, first - second, group)
+            gap, low, high = statistic_with_ci(np.append(a - b, first - second), len(set(group)))
             found.append({
                 "model": model, "versus": versus, "finding": finding, "mean": gap, "low": low, "high": high,
                 "p": delong.p_value(p, q, label), "p_resampled": p_value(first - second), "n": len(both),
                 "positives": int(label.sum()), "patients": int(group.max()) + 1,
             })  # fmt: skip
-        holm(found)
+        add_holm(found)
         rows += found
     return pd.DataFrame(rows)
 
@@ -92,10 +90,3 @@ def _columns(part: pd.DataFrame, seed: int) -> tuple[Array, Array, Array, Array]
     group = pd.factorize(part["patient"], sort=True)[0]
     w = weights(int(group.max(initial=-1)) + 1, RESAMPLES, seed)
     return part["probability"].to_numpy(float), part["label"].to_numpy(int), group, w
-
-
-def _ends(point: float, draws: Array, group: Array) -> tuple[float, float, float]:
-    n = np.array([np.unique(group).size])
-    found: Iterable[Array] = interval(Replicates(np.array([point]), draws[:, None], n, n, np.zeros(1)))
-    mean, low, high = (float(end[0]) for end in found)
-    return mean, low, high

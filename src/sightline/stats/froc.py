@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sightline.core import Array
-from sightline.stats.bootstrap import Replicates, interval, nanmean, weights
+from sightline.stats.bootstrap import nanmean, statistic_with_ci, weights
 from sightline.stats.tables import AVERAGE
 
 RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -91,8 +91,7 @@ def _at(rate: Array, share: Array, at: float, pieces: Array) -> Array:
 
 
 def _rows(curve: _Curve) -> Iterator[dict[str, Any]]:
-    groups = np.full(len(RATES) + 1, curve.patients)
-    mean, low, high = interval(Replicates(curve.draws[0], curve.draws[1:], groups, groups, np.zeros(len(groups))))
-    for k, rate in enumerate([*(f"{r:g}" for r in RATES), OVER]):
-        yield {"rate": rate, "mean": mean[k], "low": low[k], "high": high[k], "n": curve.pieces, "count": curve.films,
+    for rate, draws in zip([*(f"{r:g}" for r in RATES), OVER], curve.draws.T, strict=True):
+        mean, low, high = statistic_with_ci(draws, curve.patients)
+        yield {"rate": rate, "mean": mean, "low": low, "high": high, "n": curve.pieces, "count": curve.films,
                "patients": curve.patients}  # fmt: skip

@@ -14,11 +14,10 @@ import pandas as pd
 from sightline.core import NAN, Array
 from sightline.stats import delong
 from sightline.stats.accuracy import auroc_draws
-from sightline.stats.bootstrap import Replicates, interval, nanmean, weights
+from sightline.stats.bootstrap import RESAMPLES, nanmean, statistic_with_ci, weights
 from sightline.stats.discrimination import on_the_same
 from sightline.stats.tables import AVERAGE
 
-RESAMPLES = 1000
 MARGIN = 0.05
 """Of AUROC: what studies of readers with and without an aid commonly allow to be lost. Another seed may change more:
 one training is not its method."""
@@ -52,7 +51,7 @@ def noninferiority(
             _, low, high = delong.difference(p, q, label)
             head = {"model": model, "versus": versus, "finding": finding}
             size = {"n": len(both), "positives": int(label.sum()), "patients": int(np.unique(group).size)}
-            rows.append({**head, **_told(mine - other, other, size["patients"], margin), "delong_low": low,
+            rows.append({**head, **_gap_row(mine - other, other, size["patients"], margin), "delong_low": low,
                          "delong_high": high, **size})  # fmt: skip
             gaps.append(mine - other)
             others.append(other)
@@ -62,23 +61,16 @@ def noninferiority(
             gap, other = (nanmean(np.stack(some, 1)) for some in (gaps, others))
             n, positives = np.sum(sizes, 0).tolist()
             rows.append({"model": model, "versus": versus, "finding": AVERAGE,
-                         **_told(gap, other, len(people), margin), "delong_low": NAN, "delong_high": NAN, "n": n,
+                         **_gap_row(gap, other, len(people), margin), "delong_low": NAN, "delong_high": NAN, "n": n,
                          "positives": positives, "patients": len(people)})  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _told(gap: Array, other: Array, patients: int, margin: float) -> dict[str, Any]:
-    """Ends and verdict of a difference (1 + B,), the other's AUROC (1 + B,) beside it."""
-    (mean, low, high), (_, least, _) = _ends(gap, patients), _ends(other, patients)
+def _gap_row(gap: Array, other: Array, patients: int, margin: float) -> dict[str, Any]:
+    """Return interval and verdict of a difference (1 + B,), given the AUROC (1 + B,) of the other model."""
+    (mean, low, high), (_, least, _) = statistic_with_ci(gap, patients), statistic_with_ci(other, patients)
     verdict = CHANCE if least <= 0.5 else judged(low, high, margin)
     return {"mean": mean, "low": low, "high": high, "margin": margin, "verdict": verdict}
-
-
-def _ends(found: Array, patients: int) -> tuple[float, float, float]:
-    groups = np.array([patients])
-    ends = interval(Replicates(found[:1], found[1:, None], groups, groups, np.zeros(1)))
-    mean, low, high = (float(e[0]) for e in ends)
-    return mean, low, high
 
 
 def judged(low: float, high: float, margin: float) -> str:

@@ -16,10 +16,9 @@ import pandas as pd
 
 from sightline.core import NAN, Array, DataError
 from sightline.sheets import CHOICE, COLUMNS, QUESTIONS
-from sightline.stats.bootstrap import Replicates, interval, p_value, replicate, weights
-from sightline.stats.utility import holm
+from sightline.stats.bootstrap import RESAMPLES, interval, p_value, replicate, statistic_with_ci, weights
+from sightline.stats.multiplicity import add_holm
 
-RESAMPLES = 1000
 POINTS = 5
 EVERYONE = "all"
 Distance = Literal["quadratic", "nominal"]
@@ -97,7 +96,7 @@ def contrasts(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
             gap = both[source] - both[versus]
             frame = gap.rename("gap").reset_index().assign(wins=((gap > 0) + (gap == 0) / 2).to_numpy())
             found.append({"question": question, "source": source, "versus": versus, **_gap(frame, seed)})
-        holm(found)
+        add_holm(found)
         rows += found
     return pd.DataFrame(rows)
 
@@ -156,7 +155,9 @@ def agreements(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         for kind in ("between", "within"):
             counted = [(a, b, _counts(x, y, patients, str(question))) for k, a, b, x, y in pairs
                        if k == kind and x is not None and y is not None]  # fmt: skip
-            rows += [{"question": question, "kind": kind, **row} for row in _told(counted, w, _distance(str(question)))]
+            rows += [
+                {"question": question, "kind": kind, **row} for row in _kappa_rows(counted, w, _distance(str(question)))
+            ]
     return pd.DataFrame(rows)
 
 
@@ -184,23 +185,23 @@ def _counts(one: pd.DataFrame, other: pd.DataFrame, patients: pd.Index[Any], que
     return table
 
 
-def _told(counted: list[tuple[str, str, Array]], w: Array, distance: Distance) -> Iterator[dict[str, Any]]:
-    """A row of each pair, and their mean."""
+def _kappa_rows(counted: list[tuple[str, str, Array]], w: Array, distance: Distance) -> Iterator[dict[str, Any]]:
+    """Yield a row for each pair of readers, and their mean."""
     each = list[tuple[Array, Array]]()
     for a, b, table in counted:
         g, k, _ = table.shape
         draws = kappa((w.astype(float) @ table.reshape(g, -1)).reshape(-1, k, k), distance)
         each.append((np.append(kappa(table.sum(0), distance), draws), table.sum((1, 2))))
-        yield {"reader": a, "versus": b, **_ends(*each[-1])}
+        yield {"reader": a, "versus": b, **_kappa_with_ci(*each[-1])}
     if len(each) > 1:
-        known = [one for one in each if not np.isnan(one[0][0])] or each
-        found, heard = (np.stack(some, 1) for some in zip(*known, strict=True))
-        yield {"reader": EVERYONE, "versus": EVERYONE, **_ends(found.mean(1), heard.sum(1))}
+        known = [pair for pair in each if not np.isnan(pair[0][0])] or each
+        values, counts = (np.stack(columns, 1) for columns in zip(*known, strict=True))
+        yield {"reader": EVERYONE, "versus": EVERYONE, **_kappa_with_ci(values.mean(1), counts.sum(1))}
 
 
-def _ends(found: Array, heard: Array) -> dict[str, float]:
-    groups = np.array([int((heard > 0).sum())])
-    r = Replicates(found[:1], found[1:, None], np.array([int(heard.sum())]), groups, np.zeros(1))
-    value, low, high = (float(end[0]) for end in interval(r))
-    return {"kappa": value, "low": low, "high": high, "n": int(heard.sum()), "patients": int(groups[0]),
-            "dropped": int(np.isnan(found[1:]).sum())}  # fmt: skip
+def _kappa_with_ci(values: Array, ratings: Array) -> dict[str, float]:
+    """Return a row of kappa (1 + B,), the sample's first. ratings: (G,), of each patient."""
+    patients = int((ratings > 0).sum())
+    kappa_, low, high = statistic_with_ci(values, patients)
+    return {"kappa": kappa_, "low": low, "high": high, "n": int(ratings.sum()), "patients": patients,
+            "dropped": int(np.isnan(values[1:]).sum())}  # fmt: skip

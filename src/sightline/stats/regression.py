@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from sightline.core import NAN, Array, Definition
+from sightline.stats.multiplicity import bonferroni, holm
 
 FEATURES = ("instances", "size", "elongation", "irrectangularity")
 _SLOPE = ("slope", "low", "high", "p", "n", "patients")
@@ -129,29 +130,6 @@ def fisher(rho: float, n: int) -> tuple[float, float]:
         return rho, rho
     center, half = np.arctanh(rho), 1.96 / np.sqrt(n - 3)
     return float(np.tanh(center - half)), float(np.tanh(center + half))
-
-
-def bonferroni(p: Array) -> Array:
-    """Times the number of tests, at most 1; NaN is no test and stays.
-
-    >>> bonferroni(np.array([0.01, np.nan, 0.8])).tolist()
-    [0.02, nan, 1.0]
-    """
-    return np.minimum(p * np.count_nonzero(~np.isnan(p)), 1.0)
-
-
-def holm(p: Array) -> Array:
-    """Holm's step-down adjustment (1979, Scandinavian Journal of Statistics 6:65); NaN is no test and stays.
-
-    >>> holm(np.array([0.01, np.nan, 0.03])).tolist()
-    [0.02, nan, 0.03]
-    """
-    order = np.argsort(p)  # NaN last
-    tests = np.count_nonzero(~np.isnan(p))
-    adjusted = np.full(p.shape, np.nan)
-    steps = p[order[:tests]] * (tests - np.arange(tests))
-    adjusted[order[:tests]] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return adjusted
 
 
 def stars(p: float) -> str:

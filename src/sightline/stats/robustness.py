@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from sightline.core import NAN, Array
-from sightline.stats.bootstrap import weights
-from sightline.stats.trust import RESAMPLES, mean_of, verdict
+from sightline.stats.bootstrap import RESAMPLES, mean_with_ci, weights
+from sightline.stats.trust import verdict
 
 HIGHER = {"deletion": False, "insertion": True, "road": True}
 """Measures that another patient's map answers too, and whether more is better."""
@@ -37,10 +37,10 @@ def _erased(table: pd.DataFrame, seed: int) -> Iterator[dict[str, Any]]:
     random = table[table["source"] == RANDOM].set_index(["measure", *_CASE])["value"].rename("random")
     table = table.join(random, on=["measure", *_CASE])
     for (measure, method), part in table.groupby(["measure", "source"], sort=False):
-        row = {"measure": measure, "method": method, **mean_of(part["value"], part["patient"], seed)}
+        row = {"measure": measure, "method": method, **mean_with_ci(part["value"], part["patient"], seed)}
         for than, gap, told in (("chance", "gap", "verdict"), ("random", "random", "beside_random")):
             if measure in HIGHER and method != RANDOM and part[than].notna().any():
-                less = mean_of(part["value"] - part[than], part["patient"], seed)
+                less = mean_with_ci(part["value"] - part[than], part["patient"], seed)
                 better = verdict(less, below=not HIGHER[str(measure)])
                 row |= {gap: less["mean"], f"{gap}_low": less["low"], f"{gap}_high": less["high"], told: better}
         yield row
@@ -52,7 +52,7 @@ def _changed(table: pd.DataFrame, seed: int) -> Iterator[dict[str, Any]]:
             distance=("distance", lambda v: v.max(skipna=False)), rank=("rank", "mean")
         ).reset_index()  # fmt: skip
         for measure, column in (("max-sensitivity", "distance"), ("steadiness", "rank")):
-            yield {"measure": measure, "method": method, **mean_of(each[column], each["patient"], seed)}
+            yield {"measure": measure, "method": method, **mean_with_ci(each[column], each["patient"], seed)}
         yield {"measure": "moves-with-model", "method": method, **_together(part, seed)}
 
 

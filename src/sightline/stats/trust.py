@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sightline.core import Array, Source
-from sightline.stats.bootstrap import interval, replicate, weights
+from sightline.core import Source
+from sightline.stats.bootstrap import mean_with_ci
 
 _LEVEL = ["kind", "protocol", "measure", "method", "order", "step", "versus"]
 _CASE = ["method", "protocol", "measure", "radiograph", "patient", "finding"]
@@ -19,7 +20,6 @@ _RETURNS = ("repeatability", "reproducibility")
 MARGIN = 0.05
 """Similarity beyond chance, on a scale that ends at 1, that is as good as none. A convention: with intervals over two
 dozen patients noise, which has no memory, ends at 0.02."""
-RESAMPLES = 1000
 
 
 def levels(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
@@ -30,7 +30,7 @@ def levels(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """
     rows = []
     for key, part in _counted(similarity).groupby(_LEVEL, sort=False):
-        rows.append(dict(zip(_LEVEL, _tuple(key), strict=True)) | _told(part["value"], part, seed))
+        rows.append(dict(zip(_LEVEL, _tuple(key), strict=True)) | _row_of(part["value"], part, seed))
     return pd.DataFrame(rows)
 
 
@@ -46,9 +46,9 @@ def _counted(similarity: pd.DataFrame) -> pd.DataFrame:
     return table.assign(value=table["value"].mask(lost, 0.0))
 
 
-def _told(values: pd.Series[float], part: pd.DataFrame, seed: int) -> dict[str, float]:
-    """`mean_of` values of rows of `_counted`, and how many of those failed."""
-    return {**mean_of(values, part["patient"], seed), "failed": int(part["failed"].sum())}
+def _row_of(values: pd.Series[float], part: pd.DataFrame, seed: int) -> dict[str, Any]:
+    """Return the mean of values of rows of `_counted` with its interval, and how many of those failed."""
+    return {**mean_with_ci(values, part["patient"], seed), "failed": int(part["failed"].sum())}
 
 
 def verdicts(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
@@ -77,7 +77,7 @@ def verdicts(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     rows = []
     for key, part in compared.groupby(["kind", "protocol", "measure", "method", "versus"], sort=False):
         kind = str(_tuple(key)[0])
-        gap = _told(part["value"] - part["chance"], part, seed)
+        gap = _row_of(part["value"] - part["chance"], part, seed)
         head = dict(zip(("criterion", "protocol", "measure", "method", "versus"), _tuple(key), strict=True))
         means = {"level": float(part["value"].mean()), "chance": float(part["chance"].mean())}
         margin = MARGIN if kind in (*_FORGETS, *_RETURNS) else 0.0
@@ -114,16 +114,6 @@ def verdict(gap: dict[str, float], below: bool, margin: float = 0.0) -> str:
     if high < margin:
         return "passes" if below else "fails"
     return "undecided"
-
-
-def mean_of(values: pd.Series[float], patients: pd.Series[str], seed: int) -> dict[str, float]:
-    """mean, low, high (expanded BCa over patients), n and patients; undefined values are left out."""
-    column: Array = values.to_numpy(float)[:, None]
-    group = pd.factorize(patients, sort=True)[0]
-    r = replicate(column, group, weights(int(group.max(initial=-1)) + 1, RESAMPLES, seed))
-    mean, low, high = interval(r, "bca")
-    return {"mean": float(mean[0]), "low": float(low[0]), "high": float(high[0]), "n": int(r.n[0]),
-            "patients": int(r.groups[0])}  # fmt: skip
 
 
 def _tuple(key: Hashable) -> tuple[Hashable, ...]:

@@ -15,6 +15,7 @@ from scipy import stats
 
 from sightline.core import NAN, Array, Source
 from sightline.protocol import Protocol
+from sightline.stats.multiplicity import add_holm
 from sightline.stats.tables import AVERAGE
 from sightline.stats.trust import verdict
 
@@ -43,7 +44,7 @@ def utility(scores: pd.DataFrame, differences: pd.DataFrame, name: str, protocol
             )
             found = list(_rows(wide, differences, protocol.name, measure, name))
             for criterion in CRITERIA:
-                holm([row for row in found if row["criterion"] == criterion], "p")
+                add_holm([row for row in found if row["criterion"] == criterion], "p")
             rows += found
     return pd.DataFrame(rows)
 
@@ -93,14 +94,3 @@ def rank_biserial(gaps: Array) -> float:
         return NAN
     ranks = stats.rankdata(np.abs(nonzero))
     return float((ranks * np.sign(nonzero)).sum() / ranks.sum())
-
-
-def holm(rows: Sequence[dict[str, Any]], into: str = "p_holm") -> None:
-    """Holm's step-down over the rows' p, written to their `into`; NaN stays, and does not count."""
-    for row in rows:
-        row.setdefault(into, row["p"])
-    order = sorted((i for i, row in enumerate(rows) if not np.isnan(row["p"])), key=lambda i: rows[i]["p"])
-    worst = 0.0
-    for rank, i in enumerate(order):
-        worst = max(worst, min(1.0, (len(order) - rank) * rows[i]["p"]))
-        rows[i][into] = worst

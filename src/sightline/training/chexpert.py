@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sightline._util.files import write_text_atomic
 from sightline.core import DataError
 from sightline.data import dataset
 from sightline.findings import choose
@@ -24,7 +25,7 @@ from sightline.models.checkpoint import load_safely, weights_of
 from sightline.models.triples import Triples
 from sightline.stats.accuracy import accuracy
 from sightline.stats.tables import AVERAGE
-from sightline.store import Run, write_text
+from sightline.store import Run
 from sightline.training.fit import fit
 from sightline.training.labels import UNCERTAIN, Uncertain
 from sightline.training.recipe import Precision, Recipe, Sample
@@ -135,7 +136,7 @@ def train_chexpert(
         names = [f"{policy}-{number}" for policy in policies for number in range(runs)]
         ranked = rank_checkpoints(out, names, wanted)
         chosen = ranked[ranked["rank"] <= members]
-        write_text(out / "final.json", json.dumps(ensemble_file(chosen), indent=1) + "\n")
+        write_text_atomic(out / "final.json", json.dumps(ensemble_file(chosen), indent=1) + "\n")
         run.write_table("selection", chosen)
         run.write_table("classification", accuracy(_predictions(out, chosen), seed=seed))
     _tell(run, out)

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from sightline._util.files import write_text_atomic
 from sightline.core import Array, RunError, Source
 from sightline.report.view import View, higher_is_better, title
-from sightline.store import STATUSES, Run, write_text
+from sightline.store import STATUSES, Run
 from sightline.viewer.atlas import Atlas, batches, codes
 from sightline.web.pixels import pack
 
@@ -97,14 +98,14 @@ class _Writer:
         scores, areas = self._scores()
         arrays["area"] = areas
         (self.folder / "cases.bin").write_bytes(pack(facts, arrays))
-        write_text(self.folder / "failures.json", json.dumps(fates.failures))
+        write_text_atomic(self.folder / "failures.json", json.dumps(fates.failures))
         index = {
             "stamp": stamp,
             **_about(self.atlas, scores),
             "columns": scores,
             "failed": fates.counts(self.atlas.sources),
         }
-        write_text(self.folder / "index.json", json.dumps(index, allow_nan=False))
+        write_text_atomic(self.folder / "index.json", json.dumps(index, allow_nan=False))
 
     # -- maps: what became of them --------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from sightline import geometry
 from sightline.core import Array, DataError, Dataset, Frame, Mark, Radiograph, SaliencyMap, Size
 from sightline.gaze import WHOLE, Gaze
 from sightline.geometry import cut, region
@@ -60,10 +61,9 @@ def _coarse(m: SaliencyMap) -> tuple[Array, bool]:
 
 def contours(mask: Array, tolerance: float = TOLERANCE) -> list[Array]:
     """Outlines of a mask bool (H, W), holes included, through the centers of its boundary pixels: float32 (K, 2)."""
-    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     return [
         cv2.approxPolyDP(c, tolerance, closed=True).reshape(-1, 2)[:, ::-1].astype(np.float32) + np.float32(0.5)
-        for c in found
+        for c in geometry.outlines(mask, holes=True)
     ]
 
 

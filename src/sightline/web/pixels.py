@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from sightline._util.files import encode_png
 from sightline.core import Array, SaliencyMap
 
 _EIGHT_BITS = 1e-4
@@ -32,9 +33,9 @@ def film(image: Array, longest: int = 0) -> bytes:
     else:
         eighths = image * 255
         if np.abs(eighths - np.rint(eighths)).max(initial=0) <= 255 * _EIGHT_BITS / 10:
-            return _png(np.rint(eighths).astype(np.uint8))
+            return encode_png(np.rint(eighths).astype(np.uint8))
     whole = np.rint(image * 65535).astype(np.uint16)
-    return _png(np.stack([whole >> 8, whole & 255, np.zeros_like(whole)], -1).astype(np.uint8))
+    return encode_png(np.stack([whole >> 8, whole & 255, np.zeros_like(whole)], -1).astype(np.uint8))
 
 
 def thumbnail(image: Array, longest: int = 192) -> bytes:
@@ -52,12 +53,6 @@ def _reduced(image: Array, longest: int) -> Array:
     height, width = (max(1, round(side * scale)) for side in image.shape)
     made: Array = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     return made
-
-
-def _png(pixels: Array) -> bytes:
-    out = BytesIO()
-    Image.fromarray(pixels).save(out, "PNG", compress_level=3)
-    return out.getvalue()
 
 
 def pack(facts: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:
