@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 export OMP_NUM_THREADS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint check coverage docs bench proofs clean
+.PHONY: demo test lint javascript check coverage docs bench proofs clean
 demo: $(STAMP)
 	$(BIN)/sightline localization --out runs/demo
 
@@ -20,7 +20,19 @@ lint: $(STAMP)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 
-check: lint test
+# The browser code is checked by Node.js, if there is one. It is not built.
+javascript:
+	@if ! command -v npm > /dev/null; then \
+	  echo "SKIPPED: npm is not installed, so the JavaScript was neither linted nor type-checked"; \
+	elif ! $(MAKE) --silent node_modules/.package-lock.json; then \
+	  echo "SKIPPED: npm could not install its packages, so the JavaScript was neither linted nor type-checked"; \
+	else npm run --silent check; fi
+
+node_modules/.package-lock.json: package.json package-lock.json
+	npm ci --silent --no-audit --no-fund
+	touch $@
+
+check: lint javascript test
 
 coverage: $(STAMP)
 	sh tests/services.sh

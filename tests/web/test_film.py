@@ -17,7 +17,8 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title>
 <body><script type="module" src="/test.js"></script></body></html>"""
 SCRIPT = """
 import { el } from "/web/dom.js";
-import { Film, Picture } from "/web/film.js";
+import { Film } from "/web/film.js";
+import { Picture } from "/web/picture.js";
 import { getBundle } from "/web/bundle.js";
 import { colorize, rangeOf } from "/web/colors.js";
 const film = new Film({ label: "<b>film</b>" });

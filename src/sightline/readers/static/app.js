@@ -1,7 +1,7 @@
 // A reader's way through a study: in by the link, one case after the other, and out.
 
-import { el, fill, getJSON, Refused, sendJSON, themeButton } from "/web/dom.js";
-import { Picture } from "/web/film.js";
+import { byId, el, fill, getJSON, messageOf, Refused, sendJSON, themeButton } from "/web/dom.js";
+import { Picture } from "/web/picture.js";
 import { drawing } from "./drawing.js";
 import { help } from "./help.js";
 import { Case } from "./log.js";
@@ -9,9 +9,10 @@ import { Outbox } from "./outbox.js";
 import { sheet } from "./sheet.js";
 import { Stopwatch } from "./stopwatch.js";
 
-const page = document.getElementById("page");
-const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+const page = byId("page");
+const pause = (/** @type {number} */ seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
+/** @param {string} title @param {...string} lines */
 function note(title, ...lines) {
   fill(page, el("div", { class: "note" }, el("h1", {}, title), lines.map((line) => el("p", {}, line))));
 }
@@ -24,7 +25,12 @@ async function enter() {
   history.replaceState(null, "", location.pathname);
 }
 
-/** Ask until the server answers; it may be starting again just now. */
+/**
+ * Ask until the server answers; it may be starting again just now.
+ * @template T
+ * @param {() => Promise<T>} request @param {(error: Refused) => void} said
+ * @returns {Promise<T>}
+ */
 async function insist(request, said) {
   for (let wait = 1; ; wait = Math.min(10, wait * 1.6)) {
     try {
@@ -37,13 +43,30 @@ async function insist(request, said) {
   }
 }
 
+/** @typedef {{ told: TurnFacts, turn: Case, watch: Stopwatch, desk: Desk }} Current */
+
 class Study {
+  /** @param {Me} me */
   constructor(me) {
     this.turns = me.turns;
     this.me = me;
     this.outbox = new Outbox(me.shelf);
+    /** @type {Map<string, Promise<[TurnFacts, Picture]>>} */
     this.loaded = new Map(); // key -> promise of [told, picture]
-    this.current = null;
+    this.current = /** @type {Current | null} */ (null);
+    this.opening = {};
+    this.frame = el("div", { class: "study" });
+    this.sentence = el("h1", { class: "sentence", aria: { live: "polite" } });
+    this.place = el("span", { class: "place" });
+    this.bar = el("progress", { max: this.turns.length, value: 0, aria: { label: "Cases done" } });
+    this.saved = el("p", { class: "saved", role: "status" });
+    this.rail = el("aside", { class: "rail", aria: { label: "Tools" } });
+    this.desk = el("div", { class: "desk" });
+    this.back = el("button", { type: "button", class: "back", on: { click: () => this._step(-1) } }, "‹ Back");
+    this.done = el("button", { type: "button", class: "primary done", on: { click: () => this.finish() } },
+      el("span", {}, "Done"), el("kbd", {}, "Enter"));
+    this.lacks = el("p", { class: "lacks small muted", id: "lacks" });
+    this.done.setAttribute("aria-describedby", "lacks");
     document.title = me.title;
     this._frame();
     this.outbox.addEventListener("state", () => this._saved());
@@ -58,23 +81,13 @@ class Study {
   }
 
   _frame() {
-    this.sentence = el("h1", { class: "sentence", aria: { live: "polite" } });
-    this.place = el("span", { class: "place" });
-    this.bar = el("progress", { max: this.turns.length, value: 0, aria: { label: "Cases done" } });
-    this.saved = el("p", { class: "saved", role: "status" });
-    this.rail = el("aside", { class: "rail", aria: { label: "Tools" } });
-    this.desk = el("div", { class: "desk" });
-    this.back = el("button", { type: "button", class: "back", on: { click: () => this._step(-1) } }, "‹ Back");
-    this.done = el("button", { type: "button", class: "primary done", on: { click: () => this.finish() } },
-      el("span", {}, "Done"), el("kbd", {}, "Enter"));
-    this.lacks = el("p", { class: "lacks small muted", id: "lacks" });
-    this.done.setAttribute("aria-describedby", "lacks");
     const asks = el("button", { type: "button", class: "quiet", title: "How it works (?)", aria: { label: "How it works" },
       on: { click: () => this.current && help(this.current.told.task) } }, "?");
-    fill(page, el("div", { class: "study" },
+    fill(this.frame,
       el("header", {}, this.sentence, el("div", { class: "where" },
         el("div", { class: "bar" }, this.place, this.saved, el("span", { class: "grow" }), asks, themeButton()), this.bar)),
-      this.desk, this.rail));
+      this.desk, this.rail);
+    fill(page, this.frame);
     this._saved();
   }
 
@@ -92,32 +105,43 @@ class Study {
 
   _wanted() {
     const key = new URLSearchParams(location.hash.slice(1)).get("case");
-    return this.turns.some((turn) => turn.key === key) ? key : this._next()?.key;
+    return this.turns.find((turn) => turn.key === key)?.key ?? this._next()?.key;
   }
 
   /** The first unfinished case from a place on, else the first of all. */
   _next(from = 0) {
-    const open = (turn) => !turn.finished;
+    const open = (/** @type {Me["turns"][number]} */ turn) => !turn.finished;
     return this.turns.slice(from).find(open) ?? this.turns.find(open) ?? null;
   }
 
+  /**
+   * Facts and picture of a case, asked for once.
+   * @param {string} key
+   */
   load(key) {
-    if (!this.loaded.has(key)) {
-      const told = Promise.all([getJSON(`/api/turns/${key}`), null]).then(async ([said]) => [
-        said, await Picture.load(`/api/turns/${key}/film`, said.size)]);
-      this.loaded.set(key, told);
-      told.catch(() => this.loaded.delete(key));
-    }
-    return this.loaded.get(key);
+    const known = this.loaded.get(key);
+    if (known) return known;
+    /** @type {() => Promise<[TurnFacts, Picture]>} */
+    const read = async () => {
+      /** @type {TurnFacts} */
+      const told = await getJSON(`/api/turns/${key}`);
+      return [told, await Picture.load(`/api/turns/${key}/film`, told.size)];
+    };
+    const reading = read();
+    this.loaded.set(key, reading);
+    reading.catch(() => this.loaded.delete(key));
+    return reading;
   }
 
   async start() {
     await this.open(this._wanted());
   }
 
+  /** @param {string} [key] */
   async open(key) {
     if (key && this.current?.told.key === key) return;
-    const opening = (this.opening = {});
+    const opening = {};
+    this.opening = opening;
     this._leave();
     if (!key) return this._end();
     const wait = setTimeout(() => fill(this.desk, el("p", { class: "note" }, "The next film is on its way …")), 400);
@@ -135,6 +159,7 @@ class Study {
     }
   }
 
+  /** @param {TurnFacts} told @param {Picture} picture @param {object} opening */
   async _show(told, picture, opening) {
     const turn = new Case(told, [...told.operations, ...this.outbox.of(told.key)], (made) => this.outbox.add(told.key, made));
     const before = turn.state.seconds;
@@ -147,18 +172,21 @@ class Study {
     fill(this.sentence, told.before, told.task !== "look" && el("b", {}, told.finding), told.after);
     fill(this.desk, made.element);
     fill(this.rail, made.rail, el("div", { class: "group end" }, this.lacks, el("div", { class: "pair" }, this.back, this.done)));
-    page.firstElementChild.dataset.task = told.task;
+    this.frame.dataset.task = told.task;
     turn.addEventListener("change", () => this._refresh());
     this._refresh();
     made.films[0].canvas.focus({ preventScroll: true });
     const index = this.turns.findIndex((one) => one.key === told.key);
     const next = this._next(index + 1);
     if (next && next.key !== told.key) this.load(next.key).catch(() => {});
-    await this._explain(told.task, watch);
+    await this._explain(told.task);
     return undefined;
   }
 
-  /** How it works, before the first case of a task. */
+  /**
+   * How it works, before the first case of a task.
+   * @param {Task} task
+   */
   async _explain(task) {
     const name = `sightline-readers|seen|${this.me.shelf}|${task}`;
     let seen = false;
@@ -173,6 +201,7 @@ class Study {
   }
 
   _refresh() {
+    if (!this.current) return;
     const { told, turn, desk } = this.current;
     const index = this.turns.findIndex((one) => one.key === told.key);
     this.turns[index].finished = turn.state.finished;
@@ -197,6 +226,7 @@ class Study {
     this.open(this._next(index + 1)?.key);
   }
 
+  /** @param {number} by */
   _step(by) {
     const index = this.turns.findIndex((one) => one.key === this.current?.told.key) + by;
     if (this.turns[index]) this.open(this.turns[index].key);
@@ -208,10 +238,11 @@ class Study {
     this.current = null;
   }
 
+  /** @param {unknown} error */
   _sorry(error) {
     this.current = null;
     fill(this.sentence, "This case cannot be shown");
-    fill(this.desk, el("p", { class: "note" }, error.message));
+    fill(this.desk, el("p", { class: "note" }, messageOf(error)));
     fill(this.rail);
   }
 
@@ -221,20 +252,21 @@ class Study {
     this.place.textContent = `${this.turns.length} of ${this.turns.length} cases`;
     fill(this.sentence, "Thank you. That was the last case.");
     fill(this.rail);
-    page.firstElementChild.dataset.task = "end";
+    this.frame.dataset.task = "end";
     const last = this.turns.at(-1);
     fill(this.desk, el("div", { class: "note" },
       el("p", {}, "Everything is kept once “Saved” stands above. You may close this window."),
-      el("button", { type: "button", on: { click: () => this.open(last.key) } }, "Back to the last case")));
+      el("button", { type: "button", on: { click: () => this.open(last?.key) } }, "Back to the last case")));
   }
 
+  /** @param {KeyboardEvent} event */
   _key(event) {
     if (event.key === "?" && this.current && !document.querySelector("dialog[open]")) return void help(this.current.told.task);
     if (!this.current || document.querySelector("dialog[open]") || event.altKey) return undefined;
     const { desk } = this.current;
     const pressed = `${event.ctrlKey || event.metaKey ? "ctrl+" : ""}${event.shiftKey && event.key.length === 1 && (event.ctrlKey || event.metaKey) ? "shift+" : ""}${event.key.toLowerCase()}`;
     if (pressed === "enter") {
-      if (event.target.closest?.("button, a, summary")) return undefined; // Enter presses what is focused
+      if (event.target instanceof Element && event.target.closest("button, a, summary")) return undefined; // Enter presses what is focused
       event.preventDefault();
       if (!desk.enter()) this.finish();
       return undefined;
@@ -249,7 +281,7 @@ class Study {
 
 async function main() {
   try {
-    const waiting = (error) => note("One moment …", `${error.message}; trying again …`);
+    const waiting = (/** @type {Refused} */ error) => note("One moment …", `${error.message}; trying again …`);
     await insist(enter, waiting);
     const me = await insist(() => getJSON("/api/me"), waiting);
     if (!me.turns.length) return note(me.title, "There is no case for you here.");
@@ -257,7 +289,7 @@ async function main() {
   } catch (error) {
     if (error instanceof Refused && error.status === 401)
       return note("This page opens with a personal link", "Use the link that you were sent. If it does not work any more, ask for a new one.");
-    note("Something went wrong", error.message);
+    note("Something went wrong", messageOf(error));
   }
   return undefined;
 }

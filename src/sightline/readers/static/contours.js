@@ -5,19 +5,31 @@ import { area, distance, inside, nearest, simplify, tidy } from "./shapes.js";
 
 const COLOR = "#ffb454";
 const CHOSEN = "#5fd3ff";
+/** @type {Omit<ContoursLayer, "contours">} */
 const LINE = { kind: "contours", color: COLOR, open: true };
+/** @type {Record<string, number>} */
 const REACH = { mouse: 9, pen: 12, touch: 22 }; // CSS pixels within which a handle is meant
 const SMALLEST = 7; // CSS pixels: a shorter stroke was a click
 const MOST = 2000; // vertices
 
+/**
+ * What is dragged: a corner of an outline, or all of it from a place on.
+ * @typedef {{ id: string, at: number, start: Point[], vertex?: number, from?: Point, points?: Point[] }} Grip
+ */
+
 /** The tool of a film, and a layer of it. `mode` is "freehand", "polygon" or "edit". Events: "choose", "mode". */
 export class Contours extends EventTarget {
+  /** @param {Film} film @param {import("./log.js").Case} turn */
   constructor(film, turn) {
     super();
-    Object.assign(this, { film, turn, mode: "freehand", chosen: null });
-    this.draft = null; // what the hand is at: { points, closed, id }
-    this.pointer = null; // where a mouse hovers, for the next side of a polygon
-    this.grip = null; // what is dragged: { id, vertex } or { id, from }
+    this.film = film;
+    this.turn = turn;
+    this.mode = "freehand";
+    this.chosen = /** @type {string | null} */ (null);
+    this.stroke = /** @type {Point[] | null} */ (null); // what is being drawn freehand
+    this.corner = /** @type {Point | null} */ (null); // the corner of a polygon that is being set
+    this.pointer = /** @type {Point | null} */ (null); // where a mouse hovers, for the next side of a polygon
+    this.grip = /** @type {Grip | null} */ (null);
     this.at = () => 0;
     film.layers = { [Symbol.iterator]: () => this._layers() };
     film.tool = this;
@@ -26,7 +38,10 @@ export class Contours extends EventTarget {
       film.redraw();
     });
     film.canvas.addEventListener("dblclick", (event) => this._double(event));
-    film.canvas.addEventListener("pointerleave", () => ((this.pointer = null), film.redraw()));
+    film.canvas.addEventListener("pointerleave", () => {
+      this.pointer = null;
+      film.redraw();
+    });
   }
 
   get shapes() {
@@ -38,16 +53,18 @@ export class Contours extends EventTarget {
     return this.shapes.find(([, shape]) => !shape.closed) ?? null;
   }
 
+  /** @param {string} mode */
   use(mode) {
     if (mode !== "polygon" && this.mode === "polygon") this.close();
     this.mode = mode;
-    if (mode === "edit" && !this.chosen && this.shapes.length) this.choose(this.shapes.at(-1)[0]);
+    if (mode === "edit" && !this.chosen) this.choose(this.shapes.at(-1)?.[0] ?? null);
     if (mode !== "edit") this.choose(null);
     this.film.canvas.dataset.tool = mode;
     this.dispatchEvent(new Event("mode"));
     this.film.redraw();
   }
 
+  /** @param {string | null} id */
   choose(id) {
     this.chosen = id;
     this.dispatchEvent(new Event("choose"));
@@ -71,46 +88,55 @@ export class Contours extends EventTarget {
 
   // -- the hand -----------------------------------------------------------------------------------------------------
 
+  /** @param {Point} at @param {PointerEvent} event */
   down(at, event) {
     const place = tidy(at, this.film.size);
     this.pointer = null;
-    if (this.mode === "freehand") this.draft = { points: [place], closed: false };
-    else if (this.mode === "polygon") this.draft = { corner: place };
+    if (this.mode === "freehand") this.stroke = [place];
+    else if (this.mode === "polygon") this.corner = place;
     else this._grab(place, event);
   }
 
+  /** @param {Point} at @param {PointerEvent} event */
   move(at, event) {
     const place = tidy(at, this.film.size);
-    if (this.mode === "freehand" && this.draft) {
+    if (this.stroke) {
       for (const e of event.getCoalescedEvents?.().length ? event.getCoalescedEvents() : [event]) {
         const next = tidy(this.film.toImage(e), this.film.size);
-        if (distance(next, this.draft.points.at(-1)) * this.film.current.scale >= 2) this.draft.points.push(next);
+        if (distance(next, lastOf(this.stroke)) * this.film.current.scale >= 2) this.stroke.push(next);
       }
-    } else if (this.mode === "polygon" && this.draft) this.draft.corner = place;
-    else if (this.grip) this._drag(place);
+    } else if (this.corner) this.corner = place;
+    else if (this.grip) this._drag(this.grip, place);
     this.film.redraw();
   }
 
+  /** @param {Point} at @param {PointerEvent} event */
   up(at, event) {
-    const { draft, grip } = this;
-    this.draft = this.grip = null;
+    const { stroke, corner, grip } = this;
+    this._release();
     const place = tidy(at, this.film.size);
-    if (this.mode === "freehand" && draft) this._stroke(draft.points, place);
-    else if (this.mode === "polygon" && draft) this._corner(place, event);
+    if (stroke) this._stroke(stroke, place);
+    else if (corner) this._corner(place, event);
     else if (grip?.points) this.turn.put(grip.id, grip.points, { closed: true, at: grip.at });
     this.film.redraw();
   }
 
+  _release() {
+    this.stroke = this.corner = this.grip = null;
+  }
+
   cancel() {
-    this.draft = this.grip = null;
+    this._release();
     this.film.redraw();
   }
 
+  /** @param {Point} at */
   hover(at) {
     this.pointer = at;
     if (this.mode === "polygon" && this.open) this.film.redraw();
   }
 
+  /** @param {Point[]} points @param {Point} place */
   _stroke(points, place) {
     const { scale } = this.film.current;
     const long = points.reduce((most, p) => Math.max(most, distance(p, points[0])), 0) * scale;
@@ -128,6 +154,7 @@ export class Contours extends EventTarget {
     this.turn.put(fresh(), line, { closed: true, at: this.at() });
   }
 
+  /** @param {Point} place @param {PointerEvent} event */
   _corner(place, event) {
     const open = this.open;
     if (!open) {
@@ -136,56 +163,71 @@ export class Contours extends EventTarget {
     }
     const [id, { points, at }] = open;
     const reach = REACH[event.pointerType] ?? REACH.mouse;
-    const near = (p) => distance(place, p) * this.film.current.scale < reach;
+    const near = (/** @type {Point} */ p) => distance(place, p) * this.film.current.scale < reach;
     if (points.length >= 3 && near(points[0])) this.close();
-    else if (!near(points.at(-1)) && points.length < MOST) this.turn.put(id, [...points, place], { at });
+    else if (!near(lastOf(points)) && points.length < MOST) this.turn.put(id, [...points, place], { at });
   }
 
-  /** Take hold of a corner of the chosen outline, of its line (a new corner), or of an outline as a whole. */
+  /**
+   * Take hold of a corner of the chosen outline, of its line (a new corner), or of an outline as a whole.
+   * @param {Point} place @param {PointerEvent} event
+   */
   _grab(place, event) {
     const reach = (REACH[event.pointerType] ?? REACH.mouse) / this.film.current.scale;
-    const shape = this.turn.state.shapes.get(this.chosen);
-    if (shape) {
+    const id = this.chosen;
+    const shape = this._shape(id);
+    if (id && shape) {
       const { points, at } = shape;
       const vertex = points.reduce((best, p, i) => (distance(p, place) < distance(points[best], place) ? i : best), 0);
       if (distance(points[vertex], place) < reach) {
-        this.grip = { id: this.chosen, at, vertex, start: points };
+        this.grip = { id, at, vertex, start: points };
         return;
       }
       for (let i = 0; i < points.length; i++) {
         const { at: on, far } = nearest(place, points[i], points[(i + 1) % points.length]);
         if (far >= reach * 0.7) continue;
-        this.grip = { id: this.chosen, at, vertex: i + 1, start: points.toSpliced(i + 1, 0, on) };
+        this.grip = { id, at, vertex: i + 1, start: points.toSpliced(i + 1, 0, on) };
         return;
       }
     }
     const under = this._under(place);
     this.choose(under);
-    if (!under) return;
-    const { points, at } = this.turn.state.shapes.get(under);
-    this.grip = { id: under, at, from: place, start: points };
+    const whole = this._shape(under);
+    if (under && whole) this.grip = { id: under, at: whole.at, from: place, start: whole.points };
   }
 
-  _drag(place) {
-    const { grip } = this;
+  /** @param {string | null} id */
+  _shape(id) {
+    return this.turn.state.shapes.get(id ?? "");
+  }
+
+  /** @param {Grip} grip @param {Point} place */
+  _drag(grip, place) {
     const [dr, dc] = grip.from ? [place[0] - grip.from[0], place[1] - grip.from[1]] : [0, 0];
-    grip.points = grip.from
+    grip.points = grip.vertex === undefined
       ? grip.start.map(([r, c]) => tidy([r + dr, c + dc], this.film.size))
       : grip.start.with(grip.vertex, place);
   }
 
-  /** A double click closes a polygon; on a corner of the chosen outline it takes the corner away. */
+  /**
+   * A double click closes a polygon; on a corner of the chosen outline it takes the corner away.
+   * @param {MouseEvent} event
+   */
   _double(event) {
     if (this.mode === "polygon") return this.close();
-    const shape = this.mode === "edit" && this.turn.state.shapes.get(this.chosen);
-    if (!shape || shape.points.length < 4) return;
+    const { chosen } = this;
+    const shape = this._shape(chosen);
+    if (this.mode !== "edit" || !chosen || !shape || shape.points.length < 4) return;
     const place = this.film.toImage(event);
-    const reach = (REACH[event.pointerType] ?? REACH.mouse) / this.film.current.scale;
+    const reach = REACH.mouse / this.film.current.scale;
     const left = shape.points.filter((p) => distance(p, place) >= reach);
-    if (left.length === shape.points.length - 1) this.turn.put(this.chosen, left, { closed: true, at: shape.at });
+    if (left.length === shape.points.length - 1) this.turn.put(chosen, left, { closed: true, at: shape.at });
   }
 
-  /** The smallest outline around a place. */
+  /**
+   * The smallest outline around a place.
+   * @param {Point} place
+   */
   _under(place) {
     const around = this.shapes.filter(([, shape]) => shape.closed && inside(place, shape.points));
     around.sort(([, a], [, b]) => area(a.points) - area(b.points));
@@ -194,7 +236,10 @@ export class Contours extends EventTarget {
 
   // -- the picture --------------------------------------------------------------------------------------------------
 
-  /** What lies over the film, made anew for every picture. */
+  /**
+   * What lies over the film, made anew for every picture.
+   * @returns {Generator<Layer>}
+   */
   *_layers() {
     for (const [id, shape] of this.shapes) {
       const points = (this.grip?.id === id && this.grip.points) || shape.points;
@@ -204,26 +249,32 @@ export class Contours extends EventTarget {
       if (!shape.closed) yield* this._unclosed(points);
       else if (chosen && this.mode === "edit") yield this._corners(points);
     }
-    if (this.mode === "freehand" && this.draft) {
-      const { points } = this.draft;
-      yield { ...LINE, contours: [points] };
-      yield { ...LINE, contours: [[points.at(-1), points[0]]], dash: [4, 5], width: 1 };
+    if (this.stroke) {
+      yield { ...LINE, contours: [this.stroke] };
+      yield { ...LINE, contours: [[lastOf(this.stroke), this.stroke[0]]], dash: [4, 5], width: 1 };
     }
-    if (this.mode === "polygon" && this.draft && !this.open) yield this._corners([this.draft.corner]);
+    if (this.corner && !this.open) yield this._corners([this.corner]);
   }
 
+  /** @param {Point[]} points @returns {Generator<Layer>} */
   *_unclosed(points) {
-    const next = this.draft?.corner ?? this.pointer;
-    if (next) yield { ...LINE, contours: [[points.at(-1), next]], dash: [4, 5] };
+    const next = this.corner ?? this.pointer;
+    if (next) yield { ...LINE, contours: [[lastOf(points), next]], dash: [4, 5] };
     yield this._corners(points);
     if (points.length >= 3) yield { kind: "points", points: [points[0]], color: "#fff", radius: 8, shape: "ring" };
   }
 
-  /** Handles; of many corners, those that stand apart. */
+  /**
+   * Handles; of many corners, those that stand apart.
+   * @param {Point[]} points
+   * @returns {CustomLayer}
+   */
   _corners(points) {
     const { scale } = this.film.current;
+    /** @type {Point[]} */
     const shown = [];
-    for (const p of points) if (!shown.length || distance(p, shown.at(-1)) * scale > 7) shown.push(p);
+    for (const p of points) if (!shown.length || distance(p, lastOf(shown)) * scale > 7) shown.push(p);
+    /** @type {CustomLayer["draw"]} */
     const draw = (context, film) => {
       for (const [row, col] of shown) {
         const [x, y] = film.toScreen(row, col);
@@ -235,4 +286,9 @@ export class Contours extends EventTarget {
     };
     return { kind: "custom", draw };
   }
+}
+
+/** @param {Point[]} points */
+function lastOf(points) {
+  return points[points.length - 1];
 }

@@ -2,6 +2,7 @@
 
 import { el, svg } from "/web/dom.js";
 
+/** @type {Record<string, string>} */
 const ICONS = {
   freehand: "M4 17c3-9 6-12 9-9s-4 7-1 8 5-3 8-2",
   polygon: "M5 19 4 8l8-4 8 6-4 9Z",
@@ -16,11 +17,16 @@ const ICONS = {
   reset: "M5 5v5h5M5.5 15a7 7 0 1 0 .5-7",
 };
 
+/** @param {string} name */
 function icon(name) {
   return svg("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true" }, svg("path", { d: ICONS[name] }));
 }
 
-/** A button with picture, words and key; `key` is what is shown, and what a keyboard reader hears. */
+/**
+ * A button with picture, words and key; `key` is what is shown, and what a keyboard reader hears.
+ * @param {string} name @param {string} words @param {string} key @param {() => void} run
+ * @param {Props<HTMLButtonElement>} props
+ */
 export function button(name, words, key, run, props = {}) {
   return el("button", {
     type: "button", class: "tool", title: key ? `${words} (${key})` : words, on: { click: run },
@@ -28,33 +34,42 @@ export function button(name, words, key, run, props = {}) {
   }, ICONS[name] && icon(name), el("span", {}, words), key && el("kbd", {}, key));
 }
 
-/** Zoom, brightness and contrast of a film; with several films, whatever `films` holds. */
+/**
+ * Zoom, brightness and contrast of a film; with several films, whatever `films` holds.
+ * @param {Film[]} films
+ */
 export function windowing(films) {
   const [first] = films;
+  /**
+   * @param {string} words @param {number} value @param {(value: number) => void} set
+   * @returns {[HTMLElement, HTMLInputElement]}
+   */
   const slider = (words, value, set) => {
+    /** @type {HTMLInputElement} */
     const input = el("input", { type: "range", min: "0", max: "1", step: "0.01", value: String(value), aria: { label: words },
       on: { input: () => set(Number(input.value)) } });
     return [el("label", { class: "slider" }, el("span", {}, words), input), input];
   };
-  const see = (change) => {
+  const see = (/** @type {Partial<GrayWindow>} */ change) => {
     const window = { ...first.window, ...change };
     for (const film of films) film.see(window);
   };
   // Brighter is a lower level; more contrast a narrower window, in even steps of its logarithm.
-  const width = (share) => 2 * 0.02 ** share;
+  const width = (/** @type {number} */ share) => 2 * 0.02 ** share;
   const [bright, light] = slider("Brightness", 0.5, (v) => see({ center: 1 - v }));
   const [contrast, spread] = slider("Contrast", 0.18, (v) => see({ width: width(v) }));
   const shown = () => {
     light.value = String(1 - first.window.center);
     spread.value = String(Math.log(first.window.width / 2) / Math.log(0.02));
   };
-  for (const film of films) film.addEventListener("window", shown);
+  for (const film of films) film.on("window", shown);
   return el("div", { class: "group window" }, bright, contrast,
     el("div", { class: "pair" },
       button("invert", "Invert", "I", () => { first.invert(); see(first.window); }),
       button("reset", "Reset", "W", () => { first.resetWindow(); see(first.window); })));
 }
 
+/** @param {Film} film */
 export function zooming(film) {
   return el("div", { class: "group three" },
     button("closer", "Zoom in", "+", () => film.zoom(1.4), { class: "tool only" }),

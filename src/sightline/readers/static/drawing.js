@@ -6,18 +6,24 @@ import { Contours } from "./contours.js";
 import { button, windowing, zooming } from "./controls.js";
 import { Point, Trail } from "./points.js";
 
+/** @type {Partial<Record<Task, [mode: string, words: string, key: string][]>>} */
 const MODES = { contour: [["freehand", "Freehand", "F"], ["polygon", "Polygon", "P"], ["edit", "Edit", "E"]] };
+/** @type {Partial<Record<Task, string>>} */
 const LACKS = {
   contour: "Outline the finding, or say that it is not visible.",
   point: "Click the finding, or say that it is not visible.",
   look: "Click at least once.",
 };
 
-/** { element, films, rail, keys, enter(), lacks(), close() } of a case. seconds(): how long it has been worked on. */
+/**
+ * { element, films, rail, keys, enter(), lacks(), close() } of a case. seconds(): how long it has been worked on.
+ * @param {import("./log.js").Case} turn @param {Picture} picture @param {() => number} seconds
+ * @returns {Desk}
+ */
 export function drawing(turn, picture, seconds) {
   const { task, finding } = turn.told;
   const film = new Film({ label: `Radiograph; ${task === "look" ? "click where you look" : `mark ${finding}`}` });
-  const tool = new { contour: Contours, point: Point, look: Trail }[task](film, turn);
+  const tool = toolOf(film, turn);
   tool.at = seconds;
   film.show(picture);
   const absence = el("p", { class: "absence", role: "status", hidden: true }, "Marked as not visible");
@@ -55,16 +61,30 @@ export function drawing(turn, picture, seconds) {
       task !== "look" && el("div", { class: "group" }, none),
     ],
     keys: keysOf(tool, buttons, task !== "look"),
-    enter: () => Boolean(tool.open) && (tool.close(), true),
-    lacks: () => (absent() || turn.state.shapes.size ? "" : LACKS[task]),
+    enter: () => {
+      const open = Boolean(tool.open);
+      if (open) tool.close?.();
+      return open;
+    },
+    lacks: () => (absent() || turn.state.shapes.size ? "" : (LACKS[task] ?? "")),
     close: () => tool.close?.(),
   };
 }
 
+/**
+ * @param {Film} film @param {import("./log.js").Case} turn
+ * @returns {DrawingTool}
+ */
+function toolOf(film, turn) {
+  if (turn.told.task === "contour") return new Contours(film, turn);
+  return turn.told.task === "point" ? new Point(film, turn) : new Trail(film, turn);
+}
+
+/** @param {import("./log.js").Case} turn @param {DrawingTool} tool */
 function buttonsOf(turn, tool) {
   const { task } = turn.told;
   return {
-    modes: Object.fromEntries((MODES[task] ?? []).map(([mode, words, key]) => [mode, button(mode, words, key, () => tool.use(mode))])),
+    modes: Object.fromEntries((MODES[task] ?? []).map(([mode, words, key]) => [mode, button(mode, words, key, () => tool.use?.(mode))])),
     undo: button("undo", "Undo", "Z", () => turn.undo()),
     redo: button("redo", "Redo", "Y", () => turn.redo()),
     remove: button("remove", task === "look" ? "Last click" : "Delete", "Del", () => tool.discard()),
@@ -72,12 +92,20 @@ function buttonsOf(turn, tool) {
   };
 }
 
-/** Keys press what the hand would press; n only where a finding can be said not to be visible. */
+/**
+ * Keys press what the hand would press; n only where a finding can be said not to be visible.
+ * @param {DrawingTool} tool @param {ReturnType<typeof buttonsOf>} buttons @param {boolean} deniable
+ * @returns {Desk["keys"]}
+ */
 function keysOf(tool, { modes, undo, redo, remove, none }, deniable) {
-  const press = (shown) => () => !shown.disabled && shown.click();
+  const press = (/** @type {HTMLButtonElement} */ shown) => () => {
+    if (!shown.disabled) shown.click();
+  };
   return {
     z: press(undo), "ctrl+z": press(undo), y: press(redo), "ctrl+y": press(redo), "ctrl+shift+z": press(redo),
-    delete: press(remove), backspace: press(remove), escape: () => tool.open && tool.discard(),
+    delete: press(remove), backspace: press(remove), escape: () => {
+      if (tool.open) tool.discard();
+    },
     ...Object.fromEntries(Object.entries(modes).map(([mode, shown]) => [mode[0], press(shown)])),
     ...(deniable ? { n: press(none) } : {}),
   };

@@ -2,6 +2,7 @@
 
 import { el } from "/web/dom.js";
 
+/** @type {Record<Task, KeyLines>} */
 const LINES = {
   contour: [
     ["Freehand", "press and draw around the finding; let go where you began"],
@@ -24,6 +25,7 @@ const LINES = {
   ],
   choice: [["Choose", "the one map you would want beside the film"], ["Film alone", "hides the maps"]],
 };
+/** @type {KeyLines} */
 const ALWAYS = [
   ["Zoom", "wheel, two fingers, or + and −; 0 shows the whole film"],
   ["Move", "hold the space bar or the middle button and drag, two fingers, or the arrow keys"],
@@ -31,10 +33,15 @@ const ALWAYS = [
   ["Saving", "every stroke is kept at once, even without a connection; you can stop and come back at any time"],
 ];
 
-/** Open the sheet for a task; resolves when it is closed. */
+/**
+ * Open the sheet for a task; resolves when it is closed.
+ * @param {Task} task @param {boolean} first
+ * @returns {Promise<void>}
+ */
 export function help(task, first = false) {
-  const list = (lines) => el("dl", {}, lines.map(([what, how]) => [el("dt", {}, what), el("dd", {}, how)]));
+  const list = (/** @type {KeyLines} */ lines) => el("dl", {}, lines.map(([what, how]) => [el("dt", {}, what), el("dd", {}, how)]));
   const close = el("button", { type: "button", class: "primary", on: { click: () => dialog.close() } }, first ? "Begin" : "Close");
+  /** @type {HTMLDialogElement} */
   const dialog = el("dialog", { class: "help", aria: { label: "How it works" } },
     el("h1", {}, "How it works"), list(LINES[task]), el("h2", {}, "At any time"), list(ALWAYS), close);
   document.body.append(dialog);

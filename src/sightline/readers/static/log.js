@@ -3,11 +3,17 @@
 
 const CONTENT = new Set(["put", "remove", "answer"]);
 
-/** { shapes: Map(id -> {points, closed, at}), answers: Map("question|letter" -> value), seconds, finished, clock }. */
+/**
+ * { shapes: Map(id -> {points, closed, at}), answers: Map("question|letter" -> value), seconds, finished, clock }.
+ * @param {Operation[]} operations
+ * @returns {CaseState}
+ */
 export function replay(operations) {
   const once = [...new Map(operations.map((o) => [o.id, o])).values()];
   once.sort((a, b) => a.clock - b.clock || (a.id < b.id ? -1 : 1));
+  /** @type {CaseState["shapes"]} */
   const shapes = new Map();
+  /** @type {CaseState["answers"]} */
   const answers = new Map();
   let [seconds, changed, finished, clock] = [0, 0, 0, 0];
   for (const o of once) {
@@ -36,17 +42,21 @@ export function fresh() {
  * operations: the log only grows.
  */
 export class Case extends EventTarget {
+  /** @param {TurnFacts} told @param {Operation[]} operations @param {(made: Operation[]) => void} keep */
   constructor(told, operations, keep) {
     super();
     this.told = told;
     this.operations = operations;
     this.keep = keep;
     this.state = replay(operations);
-    this._done = [];
-    this._undone = [];
+    this._done = /** @type {[before: Content, after: Content][]} */ ([]);
+    this._undone = /** @type {[before: Content, after: Content][]} */ ([]);
   }
 
-  /** Add operations, each without id and clock. */
+  /**
+   * Add operations, each without id and clock.
+   * @param {...Act} said
+   */
   _say(...said) {
     let { clock } = this.state;
     const made = said.map((o) => ({ ...o, id: fresh(), clock: ++clock }));
@@ -56,7 +66,11 @@ export class Case extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
-  /** How things stand of what an operation is about to change, as the operation that brings it back. */
+  /**
+   * How things stand of what an operation is about to change, as the operation that brings it back.
+   * @param {Content} o
+   * @returns {Content}
+   */
   _before(o) {
     if (o.kind === "answer")
       return { kind: "answer", question: o.question, source: o.source, value: this.answer(o.question, o.source) };
@@ -64,28 +78,37 @@ export class Case extends EventTarget {
     return there ? { kind: "put", shape: o.shape, ...there } : { kind: "remove", shape: o.shape };
   }
 
+  /** @param {Content} o */
   _act(o) {
     this._done.push([this._before(o), o]);
     this._undone = [];
     this._say(o);
   }
 
+  /**
+   * Draw a shape, or draw it anew.
+   * @param {string} shape @param {Point[]} points @param {{ closed?: boolean, at?: number }} options
+   */
   put(shape, points, { closed = false, at = 0 } = {}) {
     this._act({ kind: "put", shape, points, closed, at });
   }
 
+  /** @param {string} shape */
   remove(shape) {
     this._act({ kind: "remove", shape });
   }
 
+  /** @param {string} question @param {string} value @param {string} source */
   say(question, value, source = "") {
     this._act({ kind: "answer", question, source, value });
   }
 
+  /** @param {string} question @param {string} source */
   answer(question, source = "") {
     return this.state.answers.get(`${question}|${source}`) ?? "";
   }
 
+  /** @param {number} seconds */
   spend(seconds) {
     this._say({ kind: "time", seconds: Math.min(600, Math.round(seconds * 10) / 10) });
   }

@@ -1,7 +1,7 @@
 // What is not on the server yet. Everything lies in this browser's storage until the server has said that it is kept;
 // sending twice does no harm, so whatever is in doubt is sent again.
 
-import { Refused, sendJSON } from "/web/dom.js";
+import { Refused, messageOf, sendJSON } from "/web/dom.js";
 import { fresh } from "./log.js";
 
 const MOST = 200; // operations in one request
@@ -13,17 +13,18 @@ const SLOWEST = 15; // seconds between two tries
  * windows before it have left.
  */
 export class Outbox extends EventTarget {
+  /** @param {string} shelf */
   constructor(shelf) {
     super();
     this.prefix = `sightline-readers|${shelf}|`;
     this.window = fresh();
-    this.waiting = new Map(); // key of the case -> operations
+    this.waiting = /** @type {Map<string, Operation[]>} */ (new Map()); // key of the case -> operations
     this.stored = true;
-    this.aside = new Set(); // cases whose changes the server refused: they wait, and nothing waits for them
-    this.state = { kind: "saved", waiting: 0, sentence: "" };
+    this.aside = /** @type {Set<string>} */ (new Set()); // cases whose changes the server refused: they wait, and nothing waits for them
+    this.state = /** @type {SaveState} */ ({ kind: "saved", waiting: 0, sentence: "" });
     this._pause = 1;
     this._timer = 0;
-    this._sending = null;
+    this._sending = /** @type {Promise<void> | null} */ (null);
     this._collect();
     addEventListener("online", () => this._soon(0));
     if (!this.waiting.size) return;
@@ -36,24 +37,32 @@ export class Outbox extends EventTarget {
     try {
       for (const name of Object.keys(localStorage).filter((n) => n.startsWith(this.prefix))) {
         const key = name.slice(this.prefix.length).split("|")[0];
-        this._hold(key, JSON.parse(localStorage.getItem(name)));
+        this._hold(key, JSON.parse(localStorage.getItem(name) ?? "[]"));
       }
     } catch {
       this.stored = false;
     }
   }
 
+  /** @param {string} key @param {Operation[]} operations */
   _hold(key, operations) {
     const all = new Map([...(this.waiting.get(key) ?? []), ...operations].map((o) => [o.id, o]));
     this.waiting.set(key, [...all.values()]);
   }
 
-  /** What waits of a case; belongs to its log. */
+  /**
+   * What waits of a case; belongs to its log.
+   * @param {string} key
+   * @returns {Operation[]}
+   */
   of(key) {
     return this.waiting.get(key) ?? [];
   }
 
-  /** Keep operations, and send them as soon as can be. */
+  /**
+   * Keep operations, and send them as soon as can be.
+   * @param {string} key @param {Operation[]} operations
+   */
   add(key, operations) {
     this._hold(key, operations);
     this._store(key);
@@ -62,6 +71,7 @@ export class Outbox extends EventTarget {
     if (this.state.kind !== "offline") this._soon(0);
   }
 
+  /** @param {string} key */
   _store(key) {
     const left = this.of(key);
     try {
@@ -74,7 +84,10 @@ export class Outbox extends EventTarget {
     }
   }
 
-  /** Take sent operations out of every file that holds them. */
+  /**
+   * Take sent operations out of every file that holds them.
+   * @param {string} key @param {Operation[]} sent
+   */
   _forget(key, sent) {
     const ids = new Set(sent.map((o) => o.id));
     const left = this.of(key).filter((o) => !ids.has(o.id));
@@ -83,7 +96,7 @@ export class Outbox extends EventTarget {
     this._store(key);
     try {
       for (const name of Object.keys(localStorage).filter((n) => n.startsWith(`${this.prefix}${key}|`))) {
-        const others = JSON.parse(localStorage.getItem(name)).filter((o) => !ids.has(o.id));
+        const others = JSON.parse(localStorage.getItem(name) ?? "[]").filter((/** @type {Operation} */ o) => !ids.has(o.id));
         if (others.length) localStorage.setItem(name, JSON.stringify(others));
         else localStorage.removeItem(name);
       }
@@ -92,6 +105,7 @@ export class Outbox extends EventTarget {
     }
   }
 
+  /** @param {number} seconds */
   _soon(seconds) {
     clearTimeout(this._timer);
     this._timer = setTimeout(() => this.send(), seconds * 1000);
@@ -108,7 +122,8 @@ export class Outbox extends EventTarget {
 
   async _send() {
     let refusal = this.aside.size ? this.state.sentence : "";
-    for (let next; (next = [...this.waiting].find(([key]) => !this.aside.has(key))); ) {
+    const first = () => [...this.waiting].find(([key]) => !this.aside.has(key));
+    for (let next = first(); next; next = first()) {
       const [key, operations] = next;
       const some = operations.slice(0, MOST);
       this._tell(this.state.kind === "offline" ? "offline" : "saving");
@@ -118,9 +133,9 @@ export class Outbox extends EventTarget {
         await sendJSON("POST", `/api/turns/${key}/operations`, { operations: some }, { keepalive });
       } catch (error) {
         const status = error instanceof Refused ? error.status : 0;
-        if (status < 400 || status >= 500 || [401, 408, 429].includes(status)) return this._wait(status, error.message);
+        if (status < 400 || status >= 500 || [401, 408, 429].includes(status)) return this._wait(status, messageOf(error));
         this.aside.add(key);
-        refusal = error.message;
+        refusal = messageOf(error);
         continue;
       }
       this._pause = 1;
@@ -129,6 +144,7 @@ export class Outbox extends EventTarget {
     this._tell(this.aside.size ? "refused" : "saved", refusal);
   }
 
+  /** @param {number} status @param {string} sentence */
   _wait(status, sentence) {
     if (status === 401) return this._tell("shut", sentence);
     this._tell("offline", sentence);
@@ -136,6 +152,7 @@ export class Outbox extends EventTarget {
     this._pause = Math.min(SLOWEST, this._pause * 2);
   }
 
+  /** @param {SaveKind} kind @param {string} sentence */
   _tell(kind, sentence = "") {
     const waiting = [...this.waiting.values()].reduce((sum, of) => sum + of.length, 0);
     this.state = { kind, waiting, sentence };

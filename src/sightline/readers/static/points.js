@@ -7,25 +7,34 @@ const COLOR = "#ffb454";
 const ONE = "point";
 const SLIP = 8; // CSS pixels: a longer drag was no click
 
+/** @typedef {[row: number, col: number]} Place */
+
 /** One point. A click sets it, another one moves it. */
 export class Point {
+  /** @param {Film} film @param {import("./log.js").Case} turn */
   constructor(film, turn) {
-    Object.assign(this, { film, turn, held: null, at: () => 0 });
+    this.film = film;
+    this.turn = turn;
+    this.held = /** @type {Place | null} */ (null);
+    this.at = () => 0;
     film.layers = { [Symbol.iterator]: () => this._layers() };
     film.tool = this;
     film.canvas.dataset.tool = "point";
     turn.addEventListener("change", () => film.redraw());
   }
 
+  /** @param {Place} at */
   down(at) {
     this.held = tidy(at, this.film.size);
     this.film.redraw();
   }
 
+  /** @param {Place} at */
   move(at) {
     this.down(at);
   }
 
+  /** @param {Place} at */
   up(at) {
     this.held = null;
     this.turn.put(ONE, [tidy(at, this.film.size)], { closed: true, at: this.at() });
@@ -40,6 +49,7 @@ export class Point {
     if (this.turn.state.shapes.has(ONE)) this.turn.remove(ONE);
   }
 
+  /** @returns {Generator<Layer>} */
   *_layers() {
     const point = this.held ?? this.turn.state.shapes.get(ONE)?.points[0];
     if (!point) return;
@@ -50,8 +60,12 @@ export class Point {
 
 /** Clicks in order, each with its second. */
 export class Trail {
+  /** @param {Film} film @param {import("./log.js").Case} turn */
   constructor(film, turn) {
-    Object.assign(this, { film, turn, from: null, at: () => 0 });
+    this.film = film;
+    this.turn = turn;
+    this.from = /** @type {Place | null} */ (null);
+    this.at = () => 0;
     film.layers = { [Symbol.iterator]: () => this._layers() };
     film.tool = this;
     film.canvas.dataset.tool = "point";
@@ -62,12 +76,14 @@ export class Trail {
     return [...this.turn.state.shapes].sort(([, a], [, b]) => a.at - b.at);
   }
 
+  /** @param {Place} at */
   down(at) {
     this.from = at;
   }
 
+  /** @param {Place} at */
   up(at) {
-    if (distance(at, this.from) * this.film.current.scale > SLIP) return;
+    if (this.from && distance(at, this.from) * this.film.current.scale > SLIP) return;
     this.turn.put(fresh(), [tidy(at, this.film.size)], { closed: true, at: this.at() });
   }
 
@@ -81,13 +97,20 @@ export class Trail {
     if (last) this.turn.remove(last[0]);
   }
 
+  /** @returns {Generator<Layer>} */
   *_layers() {
     const places = this.clicks.map(([, shape]) => shape.points[0]);
     if (places.length > 1) yield { kind: "contours", contours: [places], color: COLOR, open: true, width: 1.2 };
-    yield { kind: "custom", draw: (context, film) => places.forEach((place, i) => number(context, film, place, i + 1)) };
+    yield {
+      kind: "custom",
+      draw: (context, film) => {
+        for (const [i, place] of places.entries()) number(context, film, place, i + 1);
+      },
+    };
   }
 }
 
+/** @param {Context2D} context @param {Film} film @param {Place} place @param {number} said */
 function number(context, film, [row, col], said) {
   const [x, y] = film.toScreen(row, col);
   context.beginPath();

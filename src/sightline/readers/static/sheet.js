@@ -6,11 +6,19 @@ import { el } from "/web/dom.js";
 import { Film } from "/web/film.js";
 import { button, windowing } from "./controls.js";
 
-/** What `drawing` gives, for tasks "rate" and "choice". */
+/** @typedef {Bundle<{ box: Box }, { values: Float32Array<ArrayBuffer> }>} MapBundle */
+
+/**
+ * What `drawing` gives, for tasks "rate" and "choice".
+ * @param {import("./log.js").Case} turn @param {Picture} picture
+ * @returns {Promise<Desk>}
+ */
 export async function sheet(turn, picture) {
   const { letters, key, questions, finding } = turn.told;
+  /** @type {MapBundle[]} */
   const bundles = await Promise.all(letters.map((letter) => getBundle(`/api/turns/${key}/maps/${letter}`)));
   const films = letters.map((letter) => new Film({ label: `Radiograph with map ${letter} of ${finding}` }));
+  /** @type {RasterLayer[]} */
   const layers = bundles.map(({ facts, arrays, shapes }) => {
     const [height, width] = shapes.values;
     const image = colorize(arrays.values, height, width, rangeOf(arrays.values));
@@ -20,8 +28,12 @@ export async function sheet(turn, picture) {
     film.layers = [layers[i]];
     film.show(picture);
     const others = films.filter((other) => other !== film);
-    film.addEventListener("view", ({ detail }) => others.forEach((other) => other.look(detail)));
-    film.addEventListener("window", () => others.forEach((other) => other.see(film.window)));
+    film.on("view", (view) => {
+      for (const other of others) other.look(view);
+    });
+    film.on("window", () => {
+      for (const other of others) other.see(film.window);
+    });
   });
   const [strength, veil] = overFilm(layers, films);
   const rows = questions.length ? questions.map((q) => question(turn, letters, q)) : [choice(turn, letters)];
@@ -46,14 +58,20 @@ export async function sheet(turn, picture) {
   };
 }
 
-/** How strongly the maps lie over the film: a slider, and a button that takes them away. */
+/**
+ * How strongly the maps lie over the film: a slider, and a button that takes them away.
+ * @param {RasterLayer[]} layers @param {Film[]} films
+ * @returns {[HTMLInputElement, HTMLButtonElement]}
+ */
 function overFilm(layers, films) {
-  const change = (what) => {
+  const change = (/** @type {Partial<RasterLayer>} */ what) => {
     for (const layer of layers) Object.assign(layer, what);
     for (const film of films) film.redraw();
   };
+  /** @type {HTMLInputElement} */
   const strength = el("input", { type: "range", min: "0", max: "1", step: "0.01", value: "0.55", aria: { label: "Map over film" },
     on: { input: () => change({ opacity: Number(strength.value) }) } });
+  /** @type {HTMLButtonElement} */
   const veil = button("", "Film alone", "M", () => {
     const hidden = veil.getAttribute("aria-pressed") !== "true";
     veil.setAttribute("aria-pressed", String(hidden));
@@ -62,7 +80,10 @@ function overFilm(layers, films) {
   return [strength, veil];
 }
 
-/** One question: its scale in words, and five buttons below every map. */
+/**
+ * One question: its scale in words, and five buttons below every map.
+ * @param {import("./log.js").Case} turn @param {string[]} letters @param {Question} question
+ */
 function question(turn, letters, { name, text, anchors }) {
   const legend = el("div", { class: "legend" }, el("h2", {}, text),
     el("ol", {}, anchors.map((said) => el("li", {}, said))));
@@ -74,7 +95,7 @@ function question(turn, letters, { name, text, anchors }) {
     const words = el("p", { class: "small muted" });
     const refresh = () => {
       const value = turn.answer(name, letter);
-      points.forEach((point, i) => point.setAttribute("aria-pressed", String(value === String(i + 1))));
+      for (const [i, point] of points.entries()) point.setAttribute("aria-pressed", String(value === String(i + 1)));
       words.textContent = value ? anchors[Number(value) - 1] : "";
     };
     turn.addEventListener("change", refresh);
@@ -84,12 +105,14 @@ function question(turn, letters, { name, text, anchors }) {
   return el("div", { class: "row", role: "group", aria: { label: text } }, legend, cells);
 }
 
+/** @param {import("./log.js").Case} turn @param {string[]} letters */
 function choice(turn, letters) {
   const buttons = letters.map((letter) => el("button", {
     type: "button", class: "choose", on: { click: () => turn.say("choice", turn.answer("choice") === letter ? "" : letter) },
   }, `Choose ${letter}`));
-  const refresh = () =>
-    buttons.forEach((shown, i) => shown.setAttribute("aria-pressed", String(turn.answer("choice") === letters[i])));
+  const refresh = () => {
+    for (const [i, shown] of buttons.entries()) shown.setAttribute("aria-pressed", String(turn.answer("choice") === letters[i]));
+  };
   turn.addEventListener("change", refresh);
   refresh();
   return el("div", { class: "row", role: "group", aria: { label: "Your choice" } }, el("div", { class: "legend" }),

@@ -3,7 +3,10 @@
 const IDLE = 30;
 
 export class Stopwatch {
-  /** told(seconds): called every `every` seconds of work, and when the page is left, with what has not been told. */
+  /**
+   * told(seconds): called every `every` seconds of work, and when the page is left, with what has not been told.
+   * @param {(seconds: number) => void} told @param {number} every
+   */
   constructor(told, every = 15) {
     this.told = told;
     this.every = every;

@@ -1,18 +1,36 @@
 // Distributions of a score, and what it goes with; every point is a case to look at.
 
-import { decimal, el, fill } from "../web/dom.js";
+import { context2d, decimal, el, fill } from "../web/dom.js";
 import { asked, chips, choice, metricsOf, sourceChoice } from "./filters.js";
 import { swatch } from "./parts.js";
 import { go, here, tweak } from "./state.js";
 
+/** @type {Record<string, string>} */
 const AXES = { probability: "Probability", area: "Size: share of the image", elongation: "Elongation", irrectangularity: "Irrectangularity",
                instances: "Instances" };
 const PALETTE = ["#4c93d9", "#e08a3c", "#3fb68b", "#b678d4", "#d65f7a", "#8d9a2f", "#3bb3c4", "#c49a6c", "#7a86d8", "#9aa3ab"];
 const SHOWN = 20000;
 
+/** @typedef {{ title: string, values: NumberArray, square?: boolean }} Axis */
+/**
+ * @typedef {{
+ *   canvas: HTMLCanvasElement, shown: Uint32Array, x: NumberArray, y: NumberArray, xTitle: string, yTitle: string,
+ *   square: boolean, colorOf: (i: number) => string, near: number | null, layout: Layout | null,
+ * }} Plot
+ */
+/**
+ * Where the ranges of a plot lie on its canvas.
+ * @typedef {{
+ *   x0: number, x1: number, y0: number, y1: number, left: number, right: number, top: number, bottom: number,
+ *   toX: (v: number) => number, toY: (v: number) => number,
+ * }} Layout
+ */
+
 export class Charts {
+  /** @param {import("./store.js").Store} store */
   constructor(store) {
     this.store = store;
+    this.turn = 0;
     this.side = el("aside", { class: "side" });
     this.main = el("section", { class: "charts" });
     this.element = el("div", { class: "gallery" }, this.side, this.main);
@@ -22,7 +40,7 @@ export class Charts {
     const { store } = this;
     const { params } = here();
     const now = asked(store, params);
-    const turn = (this.turn = (this.turn ?? 0) + 1);
+    const turn = ++this.turn;
     this.controls(now, params);
     if (!now.metric) {
       fill(this.main, el("p", { class: "muted" }, "This run has no scores of its maps: there is nothing to draw."));
@@ -32,47 +50,54 @@ export class Charts {
     const x = await this.axis(now, params, columns);
     const cases = store.choose({ ...now, sort: "order" }, columns).filter((i) => !Number.isNaN(columns.score[i]));
     const others = store.index.sources.filter((s) => store.files.has(`${now.protocol}\n${now.metric}\n${s.name}`));
-    const distributions = await Promise.all(others.map(async (s) => [s, await store.column(now.protocol, now.metric, s.name)]));
+    const distributions = await Promise.all(others.map(async (source) => {
+      const values = await store.column(now.protocol, now.metric, source.name);
+      return { source, values: values ?? new Float32Array(store.count).fill(NaN) };
+    }));
     if (turn !== this.turn) return;
-    const title = store.metric.get(now.metric).title;
+    const title = store.titleOf(now.metric);
     fill(this.main,
       el("h1", {}, `${title} by source`),
       el("p", { class: "muted small" }, `Of ${cases.length.toLocaleString("en")} cases chosen at the left; each line is a case's score, the mark its median. Pick a source to see its cases beside.`),
       this.distributions(distributions, cases, now),
       el("h1", {}, `${title} of ${store.label(now.source)} against ${x.title}`),
-      this.scatter(cases, x, columns.score, title, now));
-    this.element.dataset.points = cases.length;
+      this.scatter(cases, x, columns.score, title));
+    this.element.dataset.points = String(cases.length);
   }
 
+  /** @param {CaseQuery} now @param {URLSearchParams} params @param {CaseColumns} columns @returns {Promise<Axis>} */
   async axis(now, params, columns) {
     const name = params.get("x") ?? "probability";
     const { store } = this;
     if (name.startsWith("source:")) {
       const source = name.slice(7);
       const values = store.sourceNumber.has(source) ? await store.column(now.protocol, now.metric, source) : null;
-      return { title: `${store.metric.get(now.metric).title} of ${store.label(source)}`, values: values ?? new Float32Array(store.count).fill(NaN), square: true };
+      return { title: `${store.titleOf(now.metric)} of ${store.label(source)}`, values: values ?? new Float32Array(store.count).fill(NaN), square: true };
     }
-    const values = { probability: columns.probability, area: store.area, elongation: store.elongation,
-                     irrectangularity: store.irrectangularity, instances: store.instances }[name] ?? columns.probability;
-    return { title: (AXES[name] ?? AXES.probability).toLowerCase(), values };
+    /** @type {Record<string, NumberArray>} */
+    const axes = { probability: columns.probability, area: store.area, elongation: store.elongation,
+                   irrectangularity: store.irrectangularity, instances: store.instances };
+    return { title: (AXES[name] ?? AXES.probability).toLowerCase(), values: axes[name] ?? columns.probability };
   }
 
+  /** @param {CaseQuery} now @param {URLSearchParams} params */
   controls(now, params) {
     const { store } = this;
     const { index } = store;
-    const set = (changes) => tweak(changes, { replace: false });
+    const set = (/** @type {Changes} */ changes) => tweak(changes, { replace: false });
     const scored = index.sources.filter((s) => s.name !== now.source && store.files.has(`${now.protocol}\n${now.metric}\n${s.name}`));
     fill(this.side, el("div", { class: "filters" },
       sourceChoice(store, now.source, (source) => set({ source })),
-      choice("Score", metricsOf(store, now.protocol, now.source).map((m) => [m, store.metric.get(m).title]), now.metric, (metric) => set({ metric }), "metric"),
+      choice("Score", metricsOf(store, now.protocol, now.source).map((m) => [m, store.titleOf(m)]), now.metric, (metric) => set({ metric }), "metric"),
       index.protocols.length > 1 && choice("Protocol", index.protocols.map((p) => [p, p]), now.protocol, (protocol) => set({ protocol })),
       choice("Against", [...Object.entries(AXES), ...scored.map((s) => [`source:${s.name}`, `its score by ${s.label}`])],
         params.get("x") ?? "probability", (x) => set({ x }), "x"),
       chips("Finding", index.findings, now.findings, (names) => set({ finding: names }))));
   }
 
+  /** @param {{ source: Source, values: NumberArray }[]} all @param {Uint32Array} cases @param {CaseQuery} now */
   distributions(all, cases, now) {
-    const rows = all.map(([source, values]) => {
+    const rows = all.map(({ source, values }) => {
       const some = Float32Array.from(cases, (i) => values[i]).filter((v) => !Number.isNaN(v)).sort();
       return { source, some, median: some.length ? some[Math.floor((some.length - 1) / 2)] : NaN };
     }).filter((r) => r.some.length);
@@ -92,7 +117,8 @@ export class Charts {
     return table;
   }
 
-  scatter(cases, x, y, title, now) {
+  /** @param {Uint32Array} cases @param {Axis} x @param {NumberArray} y @param {string} title */
+  scatter(cases, x, y, title) {
     const { store } = this;
     const known = cases.filter((i) => !Number.isNaN(x.values[i]));
     if (!known.length) return el("p", { class: "muted" }, `No case here has both a score and ${x.title}.`);
@@ -101,10 +127,11 @@ export class Charts {
     const canvas = el("canvas", { class: "scatter", tabIndex: 0, role: "img", aria: { label: `${title} against ${x.title}, ${shown.length} cases` } });
     const said = el("p", { class: "small", role: "status" }, "Point at a case, click to open it.");
     const findings = [...new Set(Array.from(shown, (i) => i % store.F))].sort((a, b) => a - b);
-    const colorOf = (i) => PALETTE[(i % store.F) % PALETTE.length];
+    const colorOf = (/** @type {number} */ i) => PALETTE[(i % store.F) % PALETTE.length];
     const key = el("div", { class: "bar small" },
       findings.map((f) => el("span", { class: "bar" }, swatch(colorOf(f)), store.index.findings[f])));
-    const plot = { canvas, shown, x: x.values, y, xTitle: x.title, yTitle: title, square: x.square, colorOf };
+    /** @type {Plot} */
+    const plot = { canvas, shown, x: x.values, y, xTitle: x.title, yTitle: title, square: x.square ?? false, colorOf, near: null, layout: null };
     new ResizeObserver(() => draw(plot)).observe(canvas);
     canvas.addEventListener("pointermove", (event) => {
       plot.near = nearest(plot, event);
@@ -121,20 +148,26 @@ export class Charts {
   }
 }
 
+/** @param {Plot} plot */
 function draw(plot) {
   const { canvas } = plot;
   const ratio = devicePixelRatio || 1;
   const [width, height] = [canvas.clientWidth, canvas.clientHeight];
   if (!width) return;
   Object.assign(canvas, { width: width * ratio, height: height * ratio });
-  const context = canvas.getContext("2d");
+  const context = context2d(canvas);
   context.scale(ratio, ratio);
-  fit(plot, width, height);
-  drawAxes(context, plot, height);
-  drawPoints(context, plot);
+  const layout = fit(plot, width, height);
+  plot.layout = layout;
+  drawAxes(context, plot, layout, height);
+  drawPoints(context, plot, layout);
 }
 
-/** Lay the range of what is shown on the canvas. */
+/**
+ * Lay the range of what is shown on the canvas.
+ * @param {Plot} plot @param {number} width @param {number} height
+ * @returns {Layout}
+ */
 function fit(plot, width, height) {
   const { shown, x, y } = plot;
   let [x0, x1] = extent([Float32Array.from(shown, (i) => x[i])]);
@@ -143,14 +176,17 @@ function fit(plot, width, height) {
   if (plot.square) [x0, x1] = [y0, y1] = [Math.min(x0, y0), Math.max(x1, y1)];
   else if (x0 >= 0 && x1 <= 1 && x1 > 0.5) [x0, x1] = [0, 1];
   const [left, right, top, bottom] = [48, width - 12, 10, height - 40];
-  plot.range = { x0, x1, y0, y1 };
-  plot.box = { left, right, top, bottom };
-  plot.toX = (v) => left + 6 + ((v - x0) / Math.max(x1 - x0, 1e-12)) * (right - left - 12);
-  plot.toY = (v) => bottom - 6 - ((v - y0) / Math.max(y1 - y0, 1e-12)) * (bottom - top - 12);
+  return {
+    x0, x1, y0, y1, left, right, top, bottom,
+    toX: (v) => left + 6 + ((v - x0) / Math.max(x1 - x0, 1e-12)) * (right - left - 12),
+    toY: (v) => bottom - 6 - ((v - y0) / Math.max(y1 - y0, 1e-12)) * (bottom - top - 12),
+  };
 }
 
-function drawAxes(context, { range: { x0, x1, y0, y1 }, box: { left, right, top, bottom }, toX, toY, square, xTitle, yTitle }, height) {
-  const rule = (...ends) => {
+/** @param {Context2D} context @param {Plot} plot @param {Layout} layout @param {number} height */
+function drawAxes(context, { square, xTitle, yTitle }, layout, height) {
+  const { x0, x1, y0, y1, left, right, top, bottom, toX, toY } = layout;
+  const rule = (/** @type {[x: number, y: number][]} */ ...ends) => {
     context.beginPath();
     for (const end of ends) context.lineTo(...end);
     context.stroke();
@@ -174,7 +210,9 @@ function drawAxes(context, { range: { x0, x1, y0, y1 }, box: { left, right, top,
   if (square) rule([toX(x0), toY(y0)], [toX(x1), toY(y1)]);
 }
 
-function drawPoints(context, { shown, x, y, toX, toY, colorOf, near }) {
+/** @param {Context2D} context @param {Plot} plot @param {Layout} layout */
+function drawPoints(context, { shown, x, y, colorOf, near }, { toX, toY }) {
+  /** @param {number} i @param {number} radius */
   const disk = (i, radius) => {
     context.beginPath();
     context.arc(toX(x[i]), toY(y[i]), radius, 0, 7);
@@ -187,29 +225,41 @@ function drawPoints(context, { shown, x, y, toX, toY, colorOf, near }) {
     context.fill();
   }
   context.globalAlpha = 1;
-  if (near === null || near === undefined) return;
+  if (near === null) return;
   context.strokeStyle = color("--ink");
   context.lineWidth = 2;
   disk(near, 7);
   context.stroke();
 }
 
-/** A color of the theme as it is now. */
+/**
+ * A color of the theme as it is now.
+ * @param {string} name
+ */
 function color(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name);
 }
 
+/**
+ * The case under the pointer, or null.
+ * @param {Plot} plot @param {MouseEvent} event
+ */
 function nearest(plot, event) {
   const box = plot.canvas.getBoundingClientRect();
   const [px, py] = [event.clientX - box.left, event.clientY - box.top];
-  let [best, at] = [18 * 18, null];
+  if (!plot.layout) return null;
+  const { toX, toY } = plot.layout;
+  let best = 18 * 18;
+  /** @type {number | null} */
+  let at = null;
   for (const i of plot.shown) {
-    const far = (plot.toX(plot.x[i]) - px) ** 2 + (plot.toY(plot.y[i]) - py) ** 2;
+    const far = (toX(plot.x[i]) - px) ** 2 + (toY(plot.y[i]) - py) ** 2;
     if (far < best) [best, at] = [far, i];
   }
   return at;
 }
 
+/** @param {NumberArray[]} arrays */
 function extent(arrays) {
   let [low, high] = [Infinity, -Infinity];
   for (const values of arrays)
@@ -220,23 +270,30 @@ function extent(arrays) {
   return low <= high ? [low, high] : [0, 1];
 }
 
+/** @param {number} low @param {number} high */
 function ticks(low, high) {
   const raw = (high - low) / 5 || 1;
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw);
+  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw) ?? raw;
+  /** @type {number[]} */
   const out = [];
   for (let v = Math.ceil(low / step) * step; v <= high + step * 1e-6; v += step) out.push(Math.abs(v) < step * 1e-6 ? 0 : v);
   return out;
 }
 
+/** @param {number} value */
 function tidy(value) {
   return String(Number(value.toPrecision(3))).replace("-", "−");
 }
 
-/** Every score a thin line, the median a firm one. */
+/**
+ * Every score a thin line, the median a firm one.
+ * @param {HTMLCanvasElement} canvas @param {Float32Array} values @param {number} median @param {number} low
+ * @param {number} high @param {boolean} chosen
+ */
 function strip(canvas, values, median, low, high, chosen) {
-  const context = canvas.getContext("2d");
-  const at = (v) => 4 + ((v - low) / Math.max(high - low, 1e-12)) * (canvas.width - 8);
+  const context = context2d(canvas);
+  const at = (/** @type {number} */ v) => 4 + ((v - low) / Math.max(high - low, 1e-12)) * (canvas.width - 8);
   context.fillStyle = color("--rule");
   context.fillRect(0, canvas.height - 1, canvas.width, 1);
   context.fillStyle = color(chosen ? "--accent" : "--control");

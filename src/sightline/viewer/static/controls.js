@@ -8,11 +8,14 @@ import { swatch } from "./parts.js";
 import { Playback } from "./playback.js";
 import { cutOfProtocol } from "./settings.js";
 
+/** @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings */
 const cutText = (file, { shown, cut }) =>
   cut.startsWith("above:") ? decimal(Number(cut.slice(6)), 3) : `${cut} ${decimal(file.threshold({ shown, cut }), 3)}`;
+/** @param {import("./gaze.js").Gaze} gaze @param {number} time */
 const timeText = (gaze, time) => `${decimal(time - gaze.start, 1)} of ${decimal(gaze.end - gaze.start, 1)} s`;
 
 export class Controls {
+  /** @param {import("./case.js").CasePage} page */
   constructor(page) {
     this.page = page;
     this.playback = new Playback(page);
@@ -20,31 +23,41 @@ export class Controls {
     this._dragging = false;
   }
 
-  /** Show how things stand; scroll and focus stay. */
+  /**
+   * Show how things stand; scroll and focus stay.
+   * @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings
+   */
   show(file, settings) {
     const { element } = this;
     const [scroll, focus] = [element.scrollTop, document.activeElement];
-    const again = element.contains(focus) ? focus.id : "";
-    if (again && focus.type === "range" && this._dragging) return this.follow(file, settings); // never take a slider from under a finger
+    const again = focus && element.contains(focus) ? focus.id : "";
+    const slides = again && focus instanceof HTMLInputElement && focus.type === "range";
+    if (slides && this._dragging) return this.follow(file, settings); // never take a slider from under a finger
     fill(element, this._maps(file, settings), this._threshold(file, settings), this._marks(file, settings), this._gaze(file, settings));
     element.scrollTop = scroll;
     if (again) document.getElementById(again)?.focus();
     return undefined;
   }
 
-  /** Only the numbers beside the sliders, while one is moved. */
+  /**
+   * Only the numbers beside the sliders, while one is moved.
+   * @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings
+   */
   follow(file, settings) {
-    const said = (id, text) => document.getElementById(`${id}-said`) && (document.getElementById(`${id}-said`).textContent = text);
+    /** @param {string} id @param {string} text */
+    const said = (id, text) => document.getElementById(`${id}-said`)?.replaceChildren(text);
     said("opacity", decimal(settings.opacity));
     said("cut", cutText(file, settings));
     const gaze = file.gazeOf(settings.gaze);
     if (gaze) said("time", timeText(gaze, gaze.moment(settings.time)));
     const mask = document.getElementById("mask");
-    if (mask) mask.checked = settings.mask;
+    if (mask instanceof HTMLInputElement) mask.checked = settings.mask;
   }
 
+  /** @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings */
   _maps(file, settings) {
     const { page } = this;
+    /** @param {string} id @param {string | null} value @param {string} text @param {boolean} pressed */
     const mode = (id, value, text, pressed) => el("button", { type: "button", id, aria: { pressed: String(pressed) },
       on: { click: () => page.set({ mode: value }) } }, text);
     return [
@@ -58,6 +71,7 @@ export class Controls {
     ];
   }
 
+  /** @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings @param {Source} source @param {number} i */
   _source(file, settings, source, i) {
     const status = file.maps.get(source.name)?.status;
     return el("label", { class: "check source" },
@@ -67,6 +81,7 @@ export class Controls {
       el("span", { class: "score" }, decimal(file.score(settings, source.name))));
   }
 
+  /** @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings */
   _threshold(file, settings) {
     const { protocol } = settings;
     return [
@@ -80,6 +95,7 @@ export class Controls {
     ];
   }
 
+  /** @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings */
   _marks(file, settings) {
     return [
       el("h2", {}, "Marks"),
@@ -89,6 +105,7 @@ export class Controls {
     ];
   }
 
+  /** @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings */
   _readers({ store, marks, truth }, { hidden }) {
     const there = new Set(marks.map((m) => m.reader));
     if (!there.size) return el("p", { class: "muted small" }, truth ? "" : "Nobody marked this finding here.");
@@ -103,11 +120,12 @@ export class Controls {
     });
   }
 
+  /** @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings @returns {Child[]} */
   _gaze({ gazes }, settings) {
     const { page, playback } = this;
     if (!gazes.length) return [];
     const gaze = gazes.find((g) => g.reader === settings.gaze);
-    const time = gaze?.moment(settings.time);
+    const time = gaze?.moment(settings.time) ?? 0;
     const phrase = gaze?.phraseAt(time);
     return [
       el("h2", {}, "Gaze"),
@@ -122,15 +140,20 @@ export class Controls {
     ];
   }
 
+  /** @param {CaseSettings} settings @param {LayerSwitch} name @param {string} text */
   _check(settings, name, text) {
     return el("label", { class: "check" },
       el("input", { type: "checkbox", id: name, checked: settings[name], on: { change: () => this.page.flip(name) } }),
       el("span", { class: "grow" }, text));
   }
 
+  /**
+   * @param {string} id @param {string} label @param {number} value
+   * @param {[min: number, max: number, step: number]} range @param {string} text
+   */
   _slider(id, label, value, [min, max, step], text) {
     const input = el("input", {
-      type: "range", id, min, max, step, value, aria: { label },
+      type: "range", id, min: String(min), max: String(max), step: String(step), aria: { label },
       on: {
         input: (event) => {
           this._dragging = true;
@@ -142,7 +165,7 @@ export class Controls {
         },
       },
     });
-    input.value = value; // after min and max, which it is clamped by
+    input.value = String(value); // after min and max, which it is clamped by
     return el("label", { class: "slider" },
       el("span", { class: "line small" }, el("span", { class: "muted" }, label), el("output", { id: `${id}-said` }, text)), input);
   }

@@ -4,6 +4,7 @@ import { getJSON, el, fill } from "../web/dom.js";
 import { link } from "./state.js";
 
 export class Failures {
+  /** @param {import("./store.js").Store} store */
   constructor(store) {
     this.store = store;
     this.element = el("section", { class: "plain" });
@@ -12,8 +13,10 @@ export class Failures {
   async update() {
     const { store } = this;
     const { index } = store;
+    /** @type {Failure[]} */
     const rows = await getJSON(store.url("data/failures.json"));
     const total = index.failed.reduce((sum, f) => sum + f.maps, 0);
+    /** @param {string} source @param {string} status */
     const filter = (source, status) => link("cases", [], new URLSearchParams({ source, status: status, all: "1" }));
     fill(this.element,
       el("h1", {}, total ? `${total.toLocaleString("en")} maps failed` : "No map failed"),

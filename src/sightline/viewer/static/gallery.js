@@ -2,7 +2,7 @@
 
 import { getBundle } from "../web/bundle.js";
 import { scaleOf, DIVERGING } from "../web/colors.js";
-import { ask, decimal, el, fill } from "../web/dom.js";
+import { ask, context2d, decimal, el, fill } from "../web/dom.js";
 import { asked, panel } from "./filters.js";
 import { here, link, tweak } from "./state.js";
 
@@ -12,11 +12,13 @@ const WIDTH = 190;
 const AT_ONCE = 2; // of two requests each; a browser makes six at once
 
 export class Gallery {
+  /** @param {import("./store.js").Store} store */
   constructor(store) {
     this.store = store;
+    /** @type {Map<number, Promise<[ImageBitmap | null, Preview | null]>>} */
     this.kept = new Map(); // radiograph -> promise of { picture, preview }
-    this.cards = new Map(); // place -> element
-    this.waiting = []; // [canvas, case] to be painted
+    this.cards = /** @type {Map<number, HTMLElement>} */ (new Map()); // place -> element
+    this.waiting = /** @type {[HTMLCanvasElement, number][]} */ ([]); // [canvas, case] to be painted
     this.painting = 0;
     this.canvasHolder = el("div", { class: "cards" });
     this.scroller = el("div", { class: "scroller", tabIndex: -1, on: { scroll: () => this.arrange() } }, this.canvasHolder);
@@ -25,16 +27,22 @@ export class Gallery {
     this.element = el("div", { class: "gallery" }, this.side, el("section", { class: "list" }, this.head, this.scroller));
     this.cases = new Uint32Array();
     this.selected = 0;
+    this.turn = 0;
+    this.now = asked(store, here().params);
+    this.columns = /** @type {CaseColumns | null} */ (null);
     new ResizeObserver(() => this.arrange(true)).observe(this.scroller);
     addEventListener("tweaked", () => this.element.isConnected && this.update({ typing: true }));
   }
 
-  /** Show what the address asks for. typing: leave the controls alone. */
+  /**
+   * Show what the address asks for. typing: leave the controls alone.
+   * @param {{ typing?: boolean }} options
+   */
   async update({ typing = false } = {}) {
     const { store } = this;
     const began = performance.now();
     this.now = asked(store, here().params);
-    const turn = (this.turn = (this.turn ?? 0) + 1);
+    const turn = ++this.turn;
     const columns = await store.gather(this.now);
     if (turn !== this.turn) return; // something newer was asked for
     this.columns = columns;
@@ -42,17 +50,17 @@ export class Gallery {
     this.selected = 0;
     if (!typing) {
       const [top, focus] = [this.side.scrollTop, document.activeElement];
-      const again = this.side.contains(focus) && (focus.dataset.value ?? focus.id);
+      const again = focus instanceof HTMLElement && this.side.contains(focus) && (focus.dataset.value ?? focus.id);
       fill(this.side, panel(store, this.now, columns, this.cases));
       this.side.scrollTop = top;
-      if (again) (this.side.querySelector(`[data-value="${CSS.escape(again)}"]`) ?? document.getElementById(again))?.focus();
+      if (again) (/** @type {HTMLElement | null} */ (this.side.querySelector(`[data-value="${CSS.escape(again)}"]`)) ?? document.getElementById(again))?.focus();
     }
     this.said();
     this.scroller.scrollTop = Number(history.state?.scroll ?? 0);
     this.arrange(true);
-    this.element.dataset.cases = this.cases.length;
+    this.element.dataset.cases = String(this.cases.length);
     this.element.dataset.milliseconds = (performance.now() - began).toFixed(1);
-    this.element.dataset.turn = turn;
+    this.element.dataset.turn = String(turn);
   }
 
   said() {
@@ -101,9 +109,9 @@ export class Gallery {
         card.remove();
         this.cards.delete(place);
       }
-    for (let place = first; place < last; place++) {
+    for (let place = first; place < last && this.columns; place++) {
       if (this.cards.has(place)) continue;
-      const card = this.card(this.cases[place], place, width);
+      const card = this.card(this.cases[place], place, width, this.columns);
       card.style.transform = `translate(${GAP + (place % across) * (width + GAP)}px, ${GAP + Math.floor(place / across) * height}px)`;
       card.style.width = `${width}px`;
       this.cards.set(place, card);
@@ -111,8 +119,9 @@ export class Gallery {
     }
   }
 
-  card(number, place, width) {
-    const { store, now, columns } = this;
+  /** @param {number} number @param {number} place @param {number} width @param {CaseColumns} columns */
+  card(number, place, width, columns) {
+    const { store, now } = this;
     const id = store.radiographOf(number);
     const finding = store.findingOf(number);
     const status = columns.status[number];
@@ -132,6 +141,7 @@ export class Gallery {
     return card;
   }
 
+  /** @param {number} number */
   caseLink(number) {
     const params = here().params;
     return link("case", [this.store.radiographOf(number), this.store.findingOf(number)], params);
@@ -141,18 +151,25 @@ export class Gallery {
     history.replaceState({ scroll: this.scroller.scrollTop }, "");
   }
 
+  /** @param {number} r */
   pictures(r) {
-    if (!this.kept.has(r)) {
-      const film = this.store.place[r] < 0 ? Promise.resolve(null)
-        : ask(this.store.url(`data/thumb/${r}.jpg`)).then((a) => a.blob()).then(createImageBitmap).catch(() => null);
-      const preview = getBundle(this.store.url(`data/preview/${r}.bin`)).catch(() => null);
-      this.kept.set(r, Promise.all([film, preview]));
-      if (this.kept.size > 300) this.kept.delete(this.kept.keys().next().value);
-    }
-    return this.kept.get(r);
+    const known = this.kept.get(r);
+    if (known) return known;
+    const film = this.store.place[r] < 0 ? null
+      : ask(this.store.url(`data/thumb/${r}.jpg`)).then((a) => a.blob()).then(createImageBitmap).catch(() => null);
+    /** @type {Promise<Preview>} */
+    const preview = getBundle(this.store.url(`data/preview/${r}.bin`));
+    const pictures = Promise.all([film, preview.catch(() => null)]);
+    this.kept.set(r, pictures);
+    const [oldest] = this.kept.keys();
+    if (this.kept.size > 300) this.kept.delete(oldest);
+    return pictures;
   }
 
-  /** Ask for the pictures of a card, few at once, so that scores never wait behind them. */
+  /**
+   * Ask for the pictures of a card, few at once, so that scores never wait behind them.
+   * @param {HTMLCanvasElement} canvas @param {number} number
+   */
   paint(canvas, number) {
     this.waiting.push([canvas, number]);
     if (this.painting < AT_ONCE) this.work();
@@ -161,18 +178,19 @@ export class Gallery {
   async work() {
     this.painting++;
     await new Promise((done) => setTimeout(done, 30)); // a card that only flies by asks for nothing
-    while (this.waiting.length) {
-      const [canvas, number] = this.waiting.shift();
+    for (let next = this.waiting.shift(); next; next = this.waiting.shift()) {
+      const [canvas, number] = next;
       if (canvas.isConnected) await this.draw(canvas, number);
     }
     this.painting--;
   }
 
+  /** @param {HTMLCanvasElement} canvas @param {number} number */
   async draw(canvas, number) {
     const source = this.now.source;
     const [film, preview] = await this.pictures(this.store.rowOf(number));
     if (!canvas.isConnected) return;
-    const context = canvas.getContext("2d");
+    const context = context2d(canvas);
     const size = preview?.facts.size ?? (film ? [film.height, film.width] : [1, 1]);
     const scale = Math.min(canvas.width / size[1], canvas.height / size[0]);
     const [left, top] = [(canvas.width - size[1] * scale) / 2, (canvas.height - size[0] * scale) / 2];
@@ -190,7 +208,10 @@ export class Gallery {
     canvas.dataset.painted = "1";
   }
 
-  /** Move the focus among cards. */
+  /**
+   * Move the focus among cards.
+   * @param {number} by
+   */
   step(by) {
     const next = Math.max(0, Math.min(this.cases.length - 1, this.selected + by));
     this.selected = next;
@@ -203,10 +224,15 @@ export class Gallery {
     this.cards.get(next)?.focus({ preventScroll: true });
   }
 
-  /** Answer a key; false for one that means nothing here. */
+  /**
+   * Answer a key; false for one that means nothing here.
+   * @param {KeyboardEvent} event
+   */
   press(event) {
-    const inCards = document.activeElement?.classList.contains("card");
-    if (inCards) this.selected = Number(document.activeElement.dataset.place);
+    const focus = document.activeElement;
+    const inCards = focus instanceof HTMLElement && focus.classList.contains("card");
+    if (inCards) this.selected = Number(focus.dataset.place);
+    /** @type {Record<string, number>} */
     const steps = { ArrowRight: 1, j: 1, ArrowLeft: -1, k: -1, ArrowDown: this.columnsAcross, ArrowUp: -this.columnsAcross };
     if (event.key in steps) {
       if (!inCards) this.step(0);
@@ -221,6 +247,7 @@ export class Gallery {
   }
 }
 
+/** @param {Context2D} context @param {Preview} preview @param {number} i @param {number} scale */
 function drawMap(context, { facts, arrays }, i, scale) {
   if (i < 0 || !arrays[`m${i}`].length) return;
   const { box: [top, left, bottom, right], shape, signed } = facts.maps[i];
@@ -230,10 +257,14 @@ function drawMap(context, { facts, arrays }, i, scale) {
   context.globalAlpha = 1;
 }
 
+/** @param {Context2D} context @param {Point[][]} contours @param {number} scale */
 function drawTruth(context, contours, scale) {
   context.beginPath();
   for (const contour of contours) {
-    contour.forEach(([row, col], k) => context[k ? "lineTo" : "moveTo"](col * scale, row * scale));
+    for (const [k, [row, col]] of contour.entries()) {
+      if (k) context.lineTo(col * scale, row * scale);
+      else context.moveTo(col * scale, row * scale);
+    }
     context.closePath();
   }
   context.strokeStyle = "rgb(0 0 0 / 60%)";
@@ -244,9 +275,13 @@ function drawTruth(context, contours, scale) {
   context.stroke();
 }
 
+/** @type {Map<Uint8Array, OffscreenCanvas>} */
 const tints = new Map();
+
+/** @param {Uint8Array} values @param {Size} shape @param {boolean} signed */
 function tinted(values, [height, width], signed) {
-  if (tints.has(values)) return tints.get(values);
+  const known = tints.get(values);
+  if (known) return known;
   const table = scaleOf(signed ? DIVERGING : "magma");
   const pixels = new ImageData(width, height);
   for (let i = 0; i < values.length; i++) {
@@ -255,7 +290,7 @@ function tinted(values, [height, width], signed) {
     pixels.data.set([table[at * 3], table[at * 3 + 1], table[at * 3 + 2], 255 * strength ** 0.7], i * 4);
   }
   const canvas = new OffscreenCanvas(width, height);
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  context2d(canvas).putImageData(pixels, 0, 0);
   if (tints.size > 500) tints.clear();
   tints.set(values, canvas);
   return canvas;

@@ -4,6 +4,7 @@ const CELLS = 96;
 
 /** Fixations of `pictures.marks`: (row, col, begin, duration, degree down, degree across) each. */
 export class Gaze {
+  /** @param {GazeFacts} told @param {NumberArray} table */
   constructor(told, table) {
     this.reader = told.reader;
     this.size = told.size;
@@ -17,17 +18,27 @@ export class Gaze {
     this.end = this.fixations.reduce((end, f) => Math.max(end, f.begin + f.duration), this.start);
   }
 
-  /** Fixations begun before a moment; of the last the part until then. */
+  /**
+   * Fixations begun before a moment; of the last the part until then.
+   * @param {number} time
+   */
   until(time) {
     return this.fixations.filter((f) => f.begin < time)
       .map((f) => ({ ...f, duration: Math.min(f.duration, time - f.begin) }));
   }
 
-  /** A moment that was asked for, or the last. */
+  /**
+   * A moment that was asked for, or the last.
+   * @param {number | null} time
+   */
   moment(time) {
     return Math.min(this.end, time ?? this.end);
   }
 
+  /**
+   * What was said at a moment.
+   * @param {number} time
+   */
   phraseAt(time) {
     return this.phrases.find((p) => p.begin <= time && time < p.end)?.text ?? "";
   }
@@ -35,6 +46,8 @@ export class Gaze {
   /**
    * Density until a moment: every fixation a Gaussian one degree of visual angle wide, by its duration (the kernel
    * `corrected` of sightline.gaze, at the centers of a grid): { values, shape }.
+   * @param {number} time
+   * @returns {{ values: Float32Array<ArrayBuffer>, shape: Size }}
    */
   density(time) {
     const scale = CELLS / Math.max(...this.size);
@@ -53,7 +66,11 @@ export class Gaze {
     return { values, shape: [h, w] };
   }
 
-  /** Draws the path on a film: circles by duration, the last steps joined. */
+  /**
+   * Draws the path on a film: circles by duration, the last steps joined.
+   * @param {number} time
+   * @returns {(context: Context2D, film: Film) => void}
+   */
   path(time) {
     const seen = this.until(time);
     return (context, film) => {

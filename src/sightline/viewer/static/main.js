@@ -1,6 +1,6 @@
 // The viewer of a run: opens what the address says.
 
-import { el, fill, themeButton } from "../web/dom.js";
+import { byId, el, fill, messageOf, themeButton } from "../web/dom.js";
 import { FILM_KEYS } from "../web/film.js";
 import { CasePage } from "./case.js";
 import { Charts } from "./charts.js";
@@ -9,8 +9,9 @@ import { Gallery } from "./gallery.js";
 import { go, here, link, onMove } from "./state.js";
 import { Store } from "./store.js";
 
-const top = document.getElementById("top");
-const main = document.getElementById("page");
+const top = byId("top");
+const main = byId("page");
+/** @type {[string, KeyLines][]} */
 const HELP = [
   ["Everywhere", [["?", "this sheet"], ["g", "cases"], ["d", "distributions and scatter"], ["f", "failed maps"], ["/", "search"]]],
   ["Cases", [["arrows, j k", "from case to case"], ["Enter", "open"], ["x", "only maps that failed, or all"]]],
@@ -20,6 +21,7 @@ const HELP = [
 ];
 
 function helpSheet() {
+  /** @type {HTMLDialogElement} */
   const dialog = el("dialog", { class: "sheet", aria: { label: "Keys" } },
     el("div", { class: "bar" }, el("h1", { class: "grow" }, "Keys"),
       el("button", { type: "button", class: "quiet", on: { click: () => dialog.close() } }, "Close")),
@@ -29,6 +31,7 @@ function helpSheet() {
   return dialog;
 }
 
+/** @param {import("./store.js").Store} store @param {HTMLDialogElement} help */
 function header(store, help) {
   const { index } = store;
   const failed = index.failed.reduce((sum, f) => sum + f.maps, 0);
@@ -49,18 +52,19 @@ async function start() {
   const help = helpSheet();
   header(store, help);
   const gallery = new Gallery(store);
+  /** @type {Record<string, Page>} */
   const pages = { cases: gallery, case: new CasePage(store, gallery), charts: new Charts(store), failures: new Failures(store) };
 
   async function show() {
     const { page } = here();
     const shown = pages[page] ?? gallery;
     document.body.dataset.page = page;
-    for (const tab of top.querySelectorAll(".tab")) tab.toggleAttribute("aria-current", tab.dataset.page === page);
+    for (const tab of /** @type {NodeListOf<HTMLElement>} */ (top.querySelectorAll(".tab"))) tab.toggleAttribute("aria-current", tab.dataset.page === page);
     if (shown.element.parentNode !== main) fill(main, shown.element);
     try {
       await shown.update();
     } catch (error) {
-      fill(main, el("p", { class: "alarm" }, error.message));
+      fill(main, el("p", { class: "alarm" }, messageOf(error)));
     }
     document.body.dataset.ready = page;
   }
@@ -70,15 +74,20 @@ async function start() {
   await show();
 }
 
-/** A key, unless it is typed somewhere, first for every page and then for the one that is shown. */
+/**
+ * A key, unless it is typed somewhere, first for every page and then for the one that is shown.
+ * @param {KeyboardEvent} event @param {HTMLDialogElement} help @param {Page} page
+ */
 function press(event, help, page) {
-  const { target, key } = event;
+  const { key } = event;
+  const target = /** @type {HTMLElement} */ (event.target);
   const slides = target.matches("input[type=range]");
   if (target.matches("textarea, select, input:not([type=checkbox], [type=range])")) {
     if (key === "Escape") target.blur();
     return;
   }
   if (event.ctrlKey || event.metaKey || event.altKey || help.open || (slides && key.startsWith("Arrow"))) return;
+  /** @type {Record<string, () => void>} */
   const own = { "?": () => help.showModal(), g: () => go("cases", [], here().params), d: () => go("charts", [], here().params),
                 f: () => go("failures", []), "/": () => document.getElementById("search")?.focus() };
   if (key in own) own[key]();
@@ -86,4 +95,4 @@ function press(event, help, page) {
   event.preventDefault();
 }
 
-start().catch((error) => fill(main, el("p", { class: "alarm" }, `The run cannot be shown: ${error.message}.`)));
+start().catch((error) => fill(main, el("p", { class: "alarm" }, `The run cannot be shown: ${messageOf(error)}.`)));

@@ -5,38 +5,59 @@ import { decimal, el } from "../web/dom.js";
 import { bar, swatch } from "./parts.js";
 import { levelOf } from "./place.js";
 
+/** @type {RGB[]} */
 const MASKS = [[214, 79, 176], [90, 160, 255], [255, 170, 60], [120, 210, 90], [240, 90, 90], [170, 130, 250]];
 const READERS = ["#f08a34", "#f2c53d", "#ff7aa8", "#b9e04c"];
 const TRUTH = "#2fd6c2";
 
-/** The color of a reader by place in the run's list; the first is the truth. */
+/**
+ * The color of a reader by place in the run's list; the first is the truth.
+ * @param {number} place
+ */
 export function readerColor(place) {
   return place ? READERS[(place - 1) % READERS.length] : TRUTH;
 }
 
-/** The colors of the i-th map on a film. */
+/**
+ * The colors of the i-th map on a film.
+ * @param {CaseSettings} settings @param {number} i
+ */
 function inks(settings, i) {
   return { scale: SEQUENTIAL[(SEQUENTIAL.indexOf(settings.scale) + i) % SEQUENTIAL.length], mask: MASKS[i % MASKS.length] };
 }
 
-/** Layers of the i-th map on a film. */
+/**
+ * Layers of the i-th map on a film.
+ * @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings @param {string} source
+ * @param {number} i
+ * @returns {Layer[]}
+ */
 export function mapLayers(file, settings, source, i) {
   const placed = file.placed(source);
   if (!placed) return [];
   const { scale, mask } = inks(settings, i);
+  /** @type {Layer[]} */
   const layers = [];
-  if (settings.map) layers.push({ kind: "raster", ...file.colored(source, scale), opacity: settings.opacity });
+  const colored = file.colored(source, scale);
+  if (settings.map && colored) layers.push({ kind: "raster", image: colored.image, box: colored.box, opacity: settings.opacity });
   if (settings.mask) layers.push({ kind: "raster", ...placed.mask(placed.cut(settings.cut), mask), smooth: false });
   if (settings.peak && placed.kind !== "mask")
     layers.push({ kind: "points", points: [placed.peak()], color: "#ffffff", shape: "cross" });
   return layers;
 }
 
-/** Layers that every film shows. */
+/**
+ * Layers that every film shows.
+ * @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings
+ */
 export function sharedLayers(file, settings) {
   return [...regionLayers(file, settings), ...gazeLayers(file, settings), ...markLayers(file, settings)];
 }
 
+/**
+ * @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings
+ * @returns {Layer[]}
+ */
 function regionLayers({ regions }, settings) {
   if (!settings.regions) return [];
   return [
@@ -45,7 +66,10 @@ function regionLayers({ regions }, settings) {
   ];
 }
 
-/** Names of regions, each at the top of its outline. */
+/**
+ * Names of regions, each at the top of its outline.
+ * @param {Context2D} context @param {Film} film @param {Region[]} regions
+ */
 function nameRegions(context, film, regions) {
   context.font = "12px system-ui, sans-serif";
   context.textAlign = "center";
@@ -62,10 +86,15 @@ function nameRegions(context, film, regions) {
   }
 }
 
+/**
+ * @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings
+ * @returns {Layer[]}
+ */
 function gazeLayers(file, settings) {
   const gaze = file.gazeOf(settings.gaze);
   if (!gaze) return [];
   const time = gaze.moment(settings.time);
+  /** @type {Layer[]} */
   const layers = [];
   if (settings.density) {
     const { values, shape } = gaze.density(time);
@@ -76,7 +105,12 @@ function gazeLayers(file, settings) {
   return layers;
 }
 
+/**
+ * @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings
+ * @returns {Layer[]}
+ */
 function markLayers({ marks, store }, settings) {
+  /** @type {Layer[]} */
   const layers = [];
   for (const { reader, contours, points } of marks) {
     if (settings.hidden.includes(reader)) continue;
@@ -88,7 +122,11 @@ function markLayers({ marks, store }, settings) {
   return layers;
 }
 
-/** A line of the caption: the i-th map of a film, with its IoU and colors, or why there is none. */
+/**
+ * A line of the caption: the i-th map of a film, with its IoU and colors, or why there is none.
+ * @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings @param {string} source
+ * @param {number} i
+ */
 export function captionLine(file, settings, source, i) {
   const map = file.maps.get(source);
   const placed = file.placed(source);
@@ -98,11 +136,15 @@ export function captionLine(file, settings, source, i) {
   else if (!placed) parts.push(el("span", { class: "badge inline" }, map.status), el("span", { class: "wrong small" }, map.why));
   else {
     if (settings.mask) parts.push(maskSaid(placed, placed.cut(settings.cut), source, mask));
-    if (settings.map) parts.push(bar(file.colored(source, scale).range, scale));
+    const colored = file.colored(source, scale);
+    if (settings.map && colored) parts.push(bar(colored.range, scale));
   }
   return el("div", { class: "line" }, parts);
 }
 
+/**
+ * @param {import("./place.js").Placed} placed @param {number} bin @param {string} source @param {RGB} color
+ */
 function maskSaid(placed, bin, source, color) {
   const { iou, share } = placed.scores(bin);
   return el("span", { class: "live", data: { iou, bin, source } }, swatch(`rgb(${color.join(" ")})`),

@@ -1,30 +1,43 @@
 // Pieces of pages: a patch of color, a color bar with its numbers, and the table of all scores of a case.
 
 import { DIVERGING, ramp } from "../web/colors.js";
-import { decimal, el } from "../web/dom.js";
+import { context2d, decimal, el } from "../web/dom.js";
 
-/** A number as short as it can be told apart. */
+/**
+ * A number as short as it can be told apart.
+ * @param {number} value
+ */
 export function short(value) {
   if (value === 0) return "0";
   const size = Math.abs(value);
   return (size >= 1e4 || size < 1e-2 ? value.toExponential(1) : value.toPrecision(2)).replace("-", "−").replace("e+", "e");
 }
 
-/** A patch of a color, for a key. */
+/**
+ * A patch of a color, for a key.
+ * @param {string} color
+ */
 export function swatch(color) {
   const made = el("span", { class: "swatch" });
   made.style.background = color;
   return made;
 }
 
+/**
+ * A color bar with its numbers.
+ * @param {ValueRange} range @param {string} scale
+ */
 export function bar({ low, high, signed }, scale) {
   const canvas = el("canvas", { class: "colorbar", width: 512, height: 1, aria: { hidden: "true" } });
-  canvas.getContext("2d").drawImage(ramp(signed ? DIVERGING : scale), 0, 0);
+  context2d(canvas).drawImage(ramp(signed ? DIVERGING : scale), 0, 0);
   return el("span", { class: "bar-of-colors small", title: "values of the map as the method gave them" },
     el("span", {}, short(low)), canvas, signed && el("span", { class: "zero" }, "0"), el("span", {}, short(high)));
 }
 
-/** Every score of a case: a row per source, a column per metric. */
+/**
+ * Every score of a case: a row per source, a column per metric.
+ * @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings @param {(source: string) => void} pick
+ */
 export function scoreTable(file, { source, protocol }, pick) {
   const { store, number, finding } = file;
   const { index } = store;
@@ -34,8 +47,10 @@ export function scoreTable(file, { source, protocol }, pick) {
     el("td", {}, file.maps.get(s.name)?.status ?? "–"),
     metrics.map((m) => el("td", { class: "right" }, decimal(file.score({ protocol, metric: m.name }, s.name), 3)))));
   if (!metrics.length) return el("p", { class: "muted" }, "This run has no scores of its maps.");
-  const facts = [["size", store.area[number]], ["instances", store.instances[number]], ["elongation", store.elongation[number]],
-                 ["irrectangularity", store.irrectangularity[number]]].filter(([, v]) => !Number.isNaN(v));
+  /** @type {[string, number][]} */
+  const shape = [["size", store.area[number]], ["instances", store.instances[number]], ["elongation", store.elongation[number]],
+                 ["irrectangularity", store.irrectangularity[number]]];
+  const facts = shape.filter(([, v]) => !Number.isNaN(v));
   return [
     el("p", { class: "muted small" }, `${finding} on ${store.radiographOf(number)}, ${protocol} protocol. `,
       store.marked[number] ? `The mark: ${facts.map(([k, v]) => `${k} ${decimal(v, k === "instances" ? 0 : 3)}`).join(", ")}.`

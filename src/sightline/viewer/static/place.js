@@ -1,16 +1,24 @@
 // A map laid on its radiograph, counted and cut: the definitions of sightline.geometry, histogram and binarize, step by
 // step in float32, so that what a slider says is what a score says.
 
+import { context2d } from "../web/dom.js";
+
 const STEPS = 5100; // 255 × 20: gray levels of Otsu's threshold and multiples of 0.05 are exact edges
 const PER_GRAY = STEPS / 255;
 const f32 = Math.fround;
 
-/** Where a bin begins, as a share of the map's range. */
+/**
+ * Where a bin begins, as a share of the map's range.
+ * @param {number} bin
+ */
 export function levelOf(bin) {
   return bin / STEPS;
 }
 
-/** Bilinear weights along one axis: { first, low, high, upper } of the pixels whose centers lie inside. */
+/**
+ * Bilinear weights along one axis: { first, low, high, upper } of the pixels whose centers lie inside.
+ * @param {number} cells @param {number} length @param {number} start @param {number} stop @param {boolean} whole
+ */
 function taps(cells, length, start, stop, whole) {
   const first = whole ? 0 : Math.max(0, Math.floor(start - 0.5) + 1);
   let last = whole ? length - 1 : Math.min(length - 1, Math.ceil(stop - 0.5) - 1);
@@ -33,6 +41,7 @@ function taps(cells, length, start, stop, whole) {
 /**
  * A map (h, w) over box [top, left, bottom, right] on an image of size [H, W]: { values, rows, cols, top, left } of the
  * pixels it covers. Half-pixel centers, edges clamped.
+ * @param {NumberArray} values @param {Size} shape @param {Size} size @param {Box} box
  */
 export function place(values, [h, w], [height, width], [top, left, bottom, right]) {
   const whole = top === 0 && left === 0 && bottom === height && right === width;
@@ -57,19 +66,23 @@ export function place(values, [h, w], [height, width], [top, left, bottom, right
   return { values: out, rows: down.count, cols: over.count, top: down.first, left: over.first };
 }
 
-/** The pixels of a mask, Uint8Array (H * W), from runs: row by row, outside first. */
+/**
+ * The pixels of a mask, Uint8Array (H * W), from runs: row by row, outside first.
+ * @param {NumberArray} runs @param {Size} size
+ */
 export function fromRuns(runs, [height, width]) {
   const mask = new Uint8Array(height * width);
   let at = 0;
-  runs.forEach((length, i) => {
+  for (const [i, length] of runs.entries()) {
     if (i % 2) mask.fill(1, at, at + length);
     at += length;
-  });
+  }
   return mask;
 }
 
 /** A map laid on its image and counted against a truth (Uint8Array (H * W), or null where there is no mark). */
 export class Placed {
+  /** @param {OpenMap} map @param {Uint8Array | null} truth */
   constructor(map, truth) {
     this.size = map.size;
     this.kind = map.kind;
@@ -92,20 +105,26 @@ export class Placed {
         const bin = this.flat ? 0 : Math.floor(f32(f32(f32(values[i] - f32(low)) / span) * STEPS));
         this.bins[i] = bin;
         this.all[bin]++;
-        if (truth && truth[(top + r) * width + left + c]) this.inside[bin]++;
+        if (truth?.[(top + r) * width + left + c]) this.inside[bin]++;
       }
     this.marked = 0;
     if (truth) for (const pixel of truth) this.marked += pixel;
   }
 
-  /** The value at a pixel of the image; undefined where the map does not reach. */
+  /**
+   * The value at a pixel of the image; undefined where the map does not reach.
+   * @param {number} row @param {number} col
+   */
   valueAt(row, col) {
     const { values, rows, cols, top, left } = this.at;
     const [r, c] = [row - top, col - left];
     return r >= 0 && c >= 0 && r < rows && c < cols ? values[r * cols + c] : undefined;
   }
 
-  /** The middle of the pixel with the highest value, [row, col]. */
+  /**
+   * The middle of the pixel with the highest value, [row, col].
+   * @returns {Point}
+   */
   peak() {
     const { values, cols, top, left } = this.at;
     const at = values.reduce((best, v, i) => (v > values[best] ? i : best), 0);
@@ -129,7 +148,10 @@ export class Placed {
     return (at + 1) * PER_GRAY;
   }
 
-  /** First bin of the highest share of the pixels, ties included. */
+  /**
+   * First bin of the highest share of the pixels, ties included.
+   * @param {number} fraction
+   */
   top(fraction) {
     const wanted = fraction * this.at.values.length;
     let above = 0;
@@ -140,7 +162,10 @@ export class Placed {
     return 0;
   }
 
-  /** First bin of the mask under a binarizer: "otsu", "above:T" or "top:FRACTION". A mask is cut in the middle. */
+  /**
+   * First bin of the mask under a binarizer: "otsu", "above:T" or "top:FRACTION". A mask is cut in the middle.
+   * @param {string} binarizer
+   */
   cut(binarizer) {
     if (this.kind === "mask") return STEPS / 2;
     const [name, argument] = binarizer.split(":");
@@ -148,7 +173,10 @@ export class Placed {
     return name === "top" ? this.top(Number(argument)) : this.otsu();
   }
 
-  /** { iou, dice, precision, recall, share } of the mask of the pixels in `bin` and above; NaN without a mark. */
+  /**
+   * { iou, dice, precision, recall, share } of the mask of the pixels in `bin` and above; NaN without a mark.
+   * @param {number} bin
+   */
   scores(bin) {
     let [tp, claimed] = [0, 0];
     for (let b = bin; b <= STEPS; b++) {
@@ -164,7 +192,11 @@ export class Placed {
     };
   }
 
-  /** The mask as a canvas, filled thinly with a firm edge, and the box it covers. */
+  /**
+   * The mask as a canvas, filled thinly with a firm edge, and the box it covers.
+   * @param {number} bin @param {RGB} color
+   * @returns {{ image: OffscreenCanvas, box: Box }}
+   */
   mask(bin, [red, green, blue]) {
     const { rows, cols, top, left } = this.at;
     const step = Math.max(1, Math.ceil(Math.max(rows, cols) / 900));
@@ -173,6 +205,7 @@ export class Placed {
     const pixels = new ImageData(w, h);
     const words = new Uint32Array(pixels.data.buffer);
     const color = (blue << 16) | (green << 8) | red;
+    /** @param {number} r @param {number} c */
     const inside = (r, c) => r >= 0 && c >= 0 && r < h && c < w && this.bins[r * step * cols + c * step] >= bin;
     for (let r = 0; r < h; r++)
       for (let c = 0; c < w; c++) {
@@ -181,7 +214,7 @@ export class Placed {
         words[r * w + c] = ((edge ? 255 : 56) << 24) | color;
       }
     const canvas = new OffscreenCanvas(w, h);
-    canvas.getContext("2d").putImageData(pixels, 0, 0);
+    context2d(canvas).putImageData(pixels, 0, 0);
     return { image: canvas, box: [top, left, top + h * step, left + w * step] };
   }
 }

@@ -3,6 +3,7 @@
 const STEP = 0.1; // seconds
 
 export class Playback {
+  /** @param {import("./case.js").CasePage} page */
   constructor(page) {
     this.page = page;
     this._timer = 0;
@@ -12,7 +13,10 @@ export class Playback {
     return this._timer !== 0;
   }
 
-  /** Play from a moment on, from the start if there is none or it is the last; or stop. */
+  /**
+   * Play from a moment on, from the start if there is none or it is the last; or stop.
+   * @param {import("./gaze.js").Gaze} gaze @param {number | null} moment
+   */
   toggle(gaze, moment) {
     if (this.playing) {
       this._stop();

@@ -1,5 +1,6 @@
 // Where one is lies in the address: every view can be linked to, reloaded, and gone back to.
 
+/** @type {Set<() => void>} */
 const listeners = new Set();
 
 /** { page, parts, params } of the address: #/page/part/part?name=value. */
@@ -9,6 +10,7 @@ export function here() {
   return { page: page || "cases", parts, params: new URLSearchParams(query) };
 }
 
+/** @param {string} text */
 function decode(text) {
   try {
     return decodeURIComponent(text);
@@ -17,12 +19,19 @@ function decode(text) {
   }
 }
 
+/**
+ * The address of a page.
+ * @param {string} page @param {string[]} parts @param {URLSearchParams} params
+ */
 export function link(page, parts = [], params = new URLSearchParams()) {
   const query = params.toString();
   return `#/${[page, ...parts].map(encodeURIComponent).join("/")}${query ? `?${query}` : ""}`;
 }
 
-/** Go to a place: a step of the history, or instead of the present one. */
+/**
+ * Go to a place: a step of the history, or instead of the present one.
+ * @param {string} page @param {string[]} parts @param {URLSearchParams} [params] @param {{ replace?: boolean }} options
+ */
 export function go(page, parts, params, { replace = false } = {}) {
   const hash = link(page, parts, params);
   if (hash === location.hash) return;
@@ -30,7 +39,10 @@ export function go(page, parts, params, { replace = false } = {}) {
   if (!replace) tell();
 }
 
-/** Change some parameters of the present place; null takes one away, a list sets it as often. */
+/**
+ * Change some parameters of the present place; null takes one away, a list sets it as often.
+ * @param {Changes} changes @param {{ replace?: boolean }} options
+ */
 export function tweak(changes, { replace = true } = {}) {
   const { page, parts, params } = here();
   for (const [name, value] of Object.entries(changes)) {
@@ -41,6 +53,7 @@ export function tweak(changes, { replace = true } = {}) {
   go(page, parts, params, { replace });
 }
 
+/** @param {() => void} run */
 export function onMove(run) {
   listeners.add(run);
 }
@@ -52,6 +65,10 @@ function tell() {
 addEventListener("popstate", tell);
 addEventListener("hashchange", tell);
 
+/**
+ * A number among parameters, or null.
+ * @param {URLSearchParams} params @param {string} name
+ */
 export function number(params, name) {
   const text = params.get(name);
   const value = Number(text);

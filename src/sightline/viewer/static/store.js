@@ -6,92 +6,147 @@ import { ask, getJSON } from "../web/dom.js";
 const UNKNOWN = -128;
 const NOTHING = 255;
 export const OUTCOMES = ["true positive", "false negative", "false positive", "true negative"];
+/** @type {Record<string, number[]>} */
 export const CORRECT = { correct: [0, 3], incorrect: [1, 2] };
 
 export class Store {
   static async open() {
-    const made = new Store();
-    made.index = await getJSON("data/index.json");
-    const { facts, arrays } = await getBundle(made.url("data/cases.bin"));
-    const { label, ...others } = arrays;
-    Object.assign(made, { ...facts, ...others, labels: label });
-    made.F = made.index.findings.length;
-    made.count = made.radiographs.length * made.F;
-    made.sourceNumber = new Map(made.index.sources.map((s, i) => [s.name, i]));
-    made.radiographNumber = new Map(made.radiographs.map((id, i) => [id, i]));
-    made.files = new Map(made.index.columns.map((c) => [`${c.protocol}\n${c.metric}\n${c.source}`, c.file]));
-    made.metric = new Map(made.index.metrics.map((m) => [m.name, m]));
-    made._kept = new Map();
-    return made;
+    /** @type {RunIndex} */
+    const index = await getJSON("data/index.json");
+    /** @type {Bundle<CaseFacts, CaseArrays>} */
+    const { facts, arrays } = await getBundle(`data/cases.bin?v=${index.stamp}`);
+    return new Store(index, facts, arrays);
   }
 
+  /** @param {RunIndex} index @param {CaseFacts} facts @param {CaseArrays} arrays */
+  constructor(index, facts, arrays) {
+    this.index = index;
+    this.radiographs = facts.radiographs;
+    this.patients = facts.patients;
+    this.splits = facts.splits;
+    this.views = facts.views;
+    this.labels = arrays.label;
+    this.marked = arrays.marked;
+    this.patient = arrays.patient;
+    this.place = arrays.place;
+    this.area = arrays.area;
+    this.elongation = arrays.elongation;
+    this.irrectangularity = arrays.irrectangularity;
+    this.instances = arrays.instances;
+    this.F = index.findings.length;
+    this.count = this.radiographs.length * this.F;
+    this.sourceNumber = new Map(index.sources.map((s, i) => [s.name, i]));
+    this.radiographNumber = new Map(this.radiographs.map((id, i) => [id, i]));
+    this.files = new Map(index.columns.map((c) => [`${c.protocol}\n${c.metric}\n${c.source}`, c.file]));
+    this.metric = new Map(index.metrics.map((m) => [m.name, m]));
+    this._kept = /** @type {Map<string, Promise<any>>} */ (new Map());
+  }
+
+  /** @param {string} path */
   url(path) {
     return `${path}?v=${this.index.stamp}`;
   }
 
+  /** @param {string} id @param {string} finding */
   caseOf(id, finding) {
     const r = this.radiographNumber.get(id);
     const f = this.index.findings.indexOf(finding);
     return r === undefined || f < 0 ? -1 : r * this.F + f;
   }
 
-  /** Place of a case's radiograph. */
+  /**
+   * Place of a case's radiograph.
+   * @param {number} number
+   */
   rowOf(number) {
     return Math.floor(number / this.F);
   }
 
+  /** @param {number} number */
   radiographOf(number) {
     return this.radiographs[this.rowOf(number)];
   }
 
+  /** @param {number} number */
   findingOf(number) {
     return this.index.findings[number % this.F];
   }
 
+  /** @param {number} number */
   patientOf(number) {
     return this.patients[this.patient[this.rowOf(number)]];
   }
 
+  /** @param {string} source */
   label(source) {
-    return this.index.sources[this.sourceNumber.get(source)]?.label ?? source;
+    return this._source(source)?.label ?? source;
   }
 
+  /** @param {string} source */
   kindOf(source) {
-    return this.index.sources[this.sourceNumber.get(source)]?.kind;
+    return this._source(source)?.kind;
   }
 
+  /** @param {string} metric */
+  titleOf(metric) {
+    return this.metric.get(metric)?.title ?? metric;
+  }
+
+  /** @param {string} source @returns {Source | undefined} */
+  _source(source) {
+    return this.index.sources[this.sourceNumber.get(source) ?? -1];
+  }
+
+  /**
+   * @template {NumberArray} T
+   * @param {string} path @param {new (buffer: ArrayBuffer) => T} Type
+   * @returns {Promise<T>}
+   */
   _file(path, Type) {
-    if (!this._kept.has(path)) {
-      const loading = ask(this.url(path)).then((a) => a.arrayBuffer()).then((b) => new Type(b));
-      loading.catch(() => this._kept.delete(path));
-      this._kept.set(path, loading);
-      if (this._kept.size > 60) this._kept.delete(this._kept.keys().next().value);
-    }
-    return this._kept.get(path);
+    const known = this._kept.get(path);
+    if (known) return known;
+    const loading = ask(this.url(path)).then((a) => a.arrayBuffer()).then((b) => new Type(b));
+    loading.catch(() => this._kept.delete(path));
+    this._kept.set(path, loading);
+    const [oldest] = this._kept.keys();
+    if (this._kept.size > 60) this._kept.delete(oldest);
+    return loading;
   }
 
-  /** Scores, Float32Array (cases,), or null where this source has none. */
+  /**
+   * Scores, Float32Array (cases,), or null where this source has none.
+   * @param {string} protocol @param {string} metric @param {string} source
+   */
   async column(protocol, metric, source) {
     const file = this.files.get(`${protocol}\n${metric}\n${source}`);
     return file === undefined ? null : this._file(`data/columns/${file}.f32`, Float32Array);
   }
 
+  /** @param {string} source */
   status(source) {
     return this._file(`data/status/${this.sourceNumber.get(source)}.bin`, Uint8Array);
   }
 
+  /** @param {string} source */
   probability(source) {
     return this._file(`data/probability/${this.sourceNumber.get(source)}.bin`, Float32Array);
   }
 
-  /** From which probability a model calls a finding present. */
+  /**
+   * From which probability a model calls a finding present.
+   * @param {string} source @param {string} finding
+   */
   cutoff(source, finding) {
-    const model = this.index.sources[this.sourceNumber.get(source)]?.model;
+    const model = this._source(source)?.model ?? "";
+    /** @param {string} name */
     const of = (name) => this.index.cutoffs.find((c) => c.model === name && c.finding === finding)?.cutoff;
     return of(model) ?? of("") ?? 0.5;
   }
 
-  /** Place in OUTCOMES per case, or NOTHING where label or probability are unknown. */
+  /**
+   * Place in OUTCOMES per case, or NOTHING where label or probability are unknown.
+   * @param {string} source
+   */
   async outcomes(source) {
     const probability = await this.probability(source);
     const cutoffs = this.index.findings.map((f) => this.cutoff(source, f));
@@ -104,12 +159,18 @@ export class Store {
     return out;
   }
 
+  /** @param {number} number */
   labelText(number) {
     const value = this.labels[number];
-    return value === UNKNOWN ? "label unknown" : { 1: "present", 0: "absent", "-1": "uncertain" }[value];
+    if (value === UNKNOWN) return "label unknown";
+    return value === 1 ? "present" : value === 0 ? "absent" : "uncertain";
   }
 
-  /** Everything that the choice of cases goes by, loaded together. */
+  /**
+   * Everything that the choice of cases goes by, loaded together.
+   * @param {CaseQuery} query
+   * @returns {Promise<CaseColumns>}
+   */
   async gather({ protocol, metric, source }) {
     const [score, status, probability, outcome] = await Promise.all([
       this.column(protocol, metric, source), this.status(source), this.probability(source), this.outcomes(source),
@@ -117,7 +178,10 @@ export class Store {
     return { score: score ?? new Float32Array(this.count).fill(NaN), status, probability, outcome };
   }
 
-  /** Cases that meet what is asked, in its order: Uint32Array. */
+  /**
+   * Cases that meet what is asked, in its order: Uint32Array.
+   * @param {CaseQuery} asked @param {CaseColumns} columns
+   */
   choose(asked, columns) {
     const { score, status, outcome } = columns;
     const findings = new Set(asked.findings.map((f) => this.index.findings.indexOf(f)));
@@ -141,13 +205,21 @@ export class Store {
     return this._sorted(kept.slice(0, n), this._sortedBy(asked.sort, columns), asked.descending);
   }
 
+  /**
+   * @param {string} sort @param {CaseColumns} columns
+   * @returns {NumberArray | null}
+   */
   _sortedBy(sort, columns) {
-    if (sort === "order") return null;
-    return { score: columns.score, probability: columns.probability, area: this.area, elongation: this.elongation,
-             irrectangularity: this.irrectangularity, instances: this.instances }[sort];
+    /** @type {Record<string, NumberArray>} */
+    const keys = { score: columns.score, probability: columns.probability, area: this.area, elongation: this.elongation,
+                   irrectangularity: this.irrectangularity, instances: this.instances };
+    return keys[sort] ?? null;
   }
 
-  /** Undefined values stand last either way. */
+  /**
+   * Undefined values stand last either way.
+   * @param {Uint32Array<ArrayBuffer>} cases @param {NumberArray | null} key @param {boolean} descending
+   */
   _sorted(cases, key, descending) {
     if (!key) return descending ? cases.reverse() : cases;
     const sign = descending ? -1 : 1;
@@ -161,17 +233,19 @@ export class Store {
     return out;
   }
 
+  /** @param {string} text */
   _matching(text) {
     if (!text) return null;
     const wanted = text.toLowerCase();
     const ofPatient = this.patients.map((p) => p.toLowerCase().includes(wanted));
-    return Uint8Array.from(this.radiographs, (id, r) => id.toLowerCase().includes(wanted) || ofPatient[this.patient[r]]);
+    return Uint8Array.from(this.radiographs, (id, r) => Number(id.toLowerCase().includes(wanted) || ofPatient[this.patient[r]]));
   }
 }
 
 /**
  * Cases by a float32 key, equals by their number: the bits of a float, made to count upward, and the number below them
  * fit the 53 bits of a double, and doubles are sorted without asking us about every pair.
+ * @param {Uint32Array<ArrayBuffer>} cases @param {NumberArray} key @param {number} sign
  */
 function ranked(cases, key, sign) {
   const bits = new Int32Array(Float32Array.from(cases, (i) => sign * key[i] + 0).buffer); // + 0: no negative zero

@@ -7,20 +7,35 @@ const TYPES = {
   uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array,
 };
 
-/** { facts, arrays: name -> typed array, shapes: name -> shape } of an ArrayBuffer. */
+/**
+ * { facts, arrays: name -> typed array, shapes: name -> shape } of an ArrayBuffer.
+ * @template F, A
+ * @param {ArrayBuffer} buffer
+ * @returns {Bundle<F, A>}
+ */
 export function unpack(buffer) {
   const length = new DataView(buffer).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
+  /** @type {Record<string, { shape: number[], dtype: keyof typeof TYPES, start: number }>} */
+  const places = header.arrays;
+  /** @type {Record<string, NumberArray>} */
   const arrays = {};
+  /** @type {Record<string, number[]>} */
   const shapes = {};
-  for (const [name, told] of Object.entries(header.arrays)) {
-    const count = told.shape.reduce((a, b) => a * b, 1);
-    arrays[name] = new TYPES[told.dtype](buffer, 4 + length + told.start, count);
-    shapes[name] = told.shape;
+  for (const [name, { shape, dtype, start }] of Object.entries(places)) {
+    const count = shape.reduce((a, b) => a * b, 1);
+    arrays[name] = new TYPES[dtype](buffer, 4 + length + start, count);
+    shapes[name] = shape;
   }
-  return { facts: header.facts, arrays, shapes };
+  return { facts: header.facts, arrays: /** @type {A} */ (arrays), shapes };
 }
 
+/**
+ * Fetch and unpack a block.
+ * @template F, A
+ * @param {string} url @param {RequestInit} [options]
+ * @returns {Promise<Bundle<F, A>>}
+ */
 export async function getBundle(url, options) {
   return unpack(await (await ask(url, options)).arrayBuffer());
 }

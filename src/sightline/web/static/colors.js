@@ -1,7 +1,10 @@
 // Color scales for maps: even steps look even, and they read the same without red-green vision.
 
+import { context2d } from "./dom.js";
+
 // Magma, Viridis and Cividis as matplotlib gives them (CC0), at seventeen even places; blue to orange is our own, made
 // in OKLCH with lightness and chroma even on both sides of a neutral middle.
+/** @type {Record<string, string>} */
 const TABLES = {
   magma: "0000040a08221d114736106b51127c6a1c818326819c2e7fb73779d0416fe75263f56b5cfc8961fea772fec488fde2a3fcfdbf",
   viridis: "44015448186a472d7b4240863b528b33638d2c728e26828e21918c1fa08828ae803fbc735ec96284d44baddc30d8e219fde725",
@@ -9,16 +12,23 @@ const TABLES = {
   "blue-orange": "3472be4d82c56492cc7ba1d291b1d9a8c0dfbfcfe4d7dfe9eeeeeee8dbd4e1c8bbdab5a1d2a288c98f6fc17c55b7693aae5517",
 };
 const STEPS = 512;
+/** @type {Map<string, Uint8Array>} */
 const made = new Map();
 
 export const SEQUENTIAL = ["magma", "viridis", "cividis"];
 export const DIVERGING = "blue-orange";
 
-/** A scale as Uint8Array (512 * 3): red, green, blue. */
+/**
+ * A scale as Uint8Array (512 * 3): red, green, blue.
+ * @param {string} name
+ * @returns {Uint8Array}
+ */
 export function scaleOf(name) {
-  if (made.has(name)) return made.get(name);
+  const known = made.get(name);
+  if (known) return known;
   const hex = TABLES[name] ?? TABLES.magma;
   const knots = hex.length / 6;
+  /** @param {number} knot @param {number} c */
   const channel = (knot, c) => parseInt(hex.slice(knot * 6 + c * 2, knot * 6 + c * 2 + 2), 16);
   const table = new Uint8Array(STEPS * 3);
   for (let i = 0; i < STEPS; i++) {
@@ -33,6 +43,8 @@ export function scaleOf(name) {
 /**
  * The range a map is colored over and its scale: a map with values on both sides of 0 gets a diverging one, as far to
  * either side of 0; the others run from their lowest to their highest.
+ * @param {NumberArray} values
+ * @returns {ValueRange}
  */
 export function rangeOf(values) {
   let low = Infinity;
@@ -49,6 +61,8 @@ export function rangeOf(values) {
 /**
  * Values as a canvas. fade: the less evidence the more the radiograph shines through; for a signed map evidence is the
  * distance from 0.
+ * @param {NumberArray} values @param {number} height @param {number} width
+ * @param {{ low: number, high: number, signed?: boolean, scale?: string, fade?: boolean }} options
  */
 export function colorize(values, height, width, { low, high, signed = false, scale = "magma", fade = true }) {
   const table = scaleOf(signed ? DIVERGING : scale);
@@ -67,11 +81,14 @@ export function colorize(values, height, width, { low, high, signed = false, sca
     words[i] = ramp[at > 0 ? (at < STEPS - 1 ? Math.round(at) : STEPS - 1) : 0];
   }
   const canvas = new OffscreenCanvas(width, height);
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  context2d(canvas).putImageData(pixels, 0, 0);
   return canvas;
 }
 
-/** The scale itself, as a canvas one pixel high, for a color bar. */
+/**
+ * The scale itself, as a canvas one pixel high, for a color bar.
+ * @param {string} name
+ */
 export function ramp(name) {
   const line = Float32Array.from({ length: STEPS }, (_, i) => i / (STEPS - 1));
   return colorize(line, 1, STEPS, { low: 0, high: 1, signed: name === DIVERGING, scale: name, fade: false });

@@ -2,60 +2,111 @@
 
 const LINK = /^(#|\.{0,2}\/|\?|https?:)/;
 
-/** Make an element. props: class, on (event -> handler), data (data-*), aria (aria-*), and properties of the element
- *  by their names (value, type, title, disabled, hidden, htmlFor, ...). Children: nodes, or strings shown as text. */
+/** @param {Child[]} children @returns {(Node | string)[]} */
+function flatten(children) {
+  return children.flatMap((child) => (Array.isArray(child) ? flatten(child) : child || child === "" ? [child] : []));
+}
+
+/**
+ * Make an element. props: class, on (event -> handler), data (data-*), aria (aria-*), and properties of the element
+ * by their names (value, type, title, disabled, hidden, htmlFor, ...). Children: nodes, or strings shown as text.
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag @param {Props<HTMLElementTagNameMap[K]>} props @param {...Child} children
+ * @returns {HTMLElementTagNameMap[K]}
+ */
 export function el(tag, props = {}, ...children) {
   const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(props)) {
+  const { class: className, on = {}, data = {}, aria = {}, role, ...others } = props;
+  if (className !== undefined) made.className = className;
+  for (const [event, run] of Object.entries(on)) made.addEventListener(event, /** @type {EventListener} */ (run));
+  Object.assign(made.dataset, data);
+  for (const [key, value] of Object.entries(aria)) if (value !== undefined) made.setAttribute(`aria-${key}`, value);
+  if (role !== undefined) made.setAttribute("role", role);
+  for (const [name, value] of Object.entries(others)) {
     if (value === undefined || value === null) continue;
-    if (name === "class") made.className = value;
-    else if (name === "on") for (const [event, run] of Object.entries(value)) made.addEventListener(event, run);
-    else if (name === "data") Object.assign(made.dataset, value);
-    else if (name === "aria") for (const [key, said] of Object.entries(value)) made.setAttribute(`aria-${key}`, said);
-    else if (name === "role") made.setAttribute("role", value);
-    else if (name === "href" && !LINK.test(value)) throw new Error(`${value} is no link`);
-    else if (["innerHTML", "outerHTML", "srcdoc", "style"].includes(name) || name.startsWith("on"))
+    if (name === "href" && !LINK.test(String(value))) throw new Error(`${value} is no link`);
+    if (["innerHTML", "outerHTML", "srcdoc", "style"].includes(name) || name.startsWith("on"))
       throw new Error(`${name} is not set from here`);
-    else made[name] = value;
+    Object.assign(made, { [name]: value });
   }
-  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  made.append(...flatten(children));
   return made;
 }
 
-/** Make an SVG element; attributes by their names, `on` as for `el`. */
+/**
+ * Make an SVG element; attributes by their names.
+ * @param {string} tag @param {Record<string, string | number | undefined>} attributes @param {...Child} children
+ */
 export function svg(tag, attributes = {}, ...children) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (value === undefined || value === null) continue;
-    if (name === "on") for (const [event, run] of Object.entries(value)) made.addEventListener(event, run);
-    else if (name.startsWith("on") || name === "style") throw new Error(`${name} is not set from here`);
-    else made.setAttribute(name, value);
+    if (value === undefined) continue;
+    if (name.startsWith("on") || name === "style") throw new Error(`${name} is not set from here`);
+    made.setAttribute(name, String(value));
   }
-  made.append(...children.flat(Infinity).filter(Boolean));
+  made.append(...flatten(children));
   return made;
 }
 
-/** Replace what an element holds. */
+/**
+ * Replace what an element holds.
+ * @template {Element} E
+ * @param {E} element @param {...Child} children
+ * @returns {E}
+ */
 export function fill(element, ...children) {
-  element.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.replaceChildren(...flatten(children));
   return element;
+}
+
+/**
+ * The drawing context of a canvas.
+ * @param {HTMLCanvasElement | OffscreenCanvas} canvas @param {CanvasRenderingContext2DSettings} settings
+ * @returns {Context2D}
+ */
+export function context2d(canvas, settings = {}) {
+  const context = /** @type {Context2D | null} */ (canvas.getContext("2d", settings));
+  if (!context) throw new Error("this browser does not draw on a canvas");
+  return context;
+}
+
+/**
+ * An element of the page by its id.
+ * @param {string} id
+ */
+export function byId(id) {
+  const element = document.getElementById(id);
+  if (!element) throw new Error(`the page has no element ${id}`);
+  return element;
+}
+
+/**
+ * The sentence of an error, whatever was thrown.
+ * @param {unknown} error
+ */
+export function messageOf(error) {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** What a server says went wrong, and with which status; status 0 is a connection that failed. */
 export class Refused extends Error {
+  /** @param {number} status @param {string} sentence */
   constructor(status, sentence) {
     super(sentence);
     this.status = status;
   }
 }
 
-/** fetch that throws a `Refused` with the server's sentence for everything but success. */
+/**
+ * fetch that throws a `Refused` with the server's sentence for everything but success.
+ * @param {string} url @param {RequestInit} options
+ */
 export async function ask(url, options = {}) {
   let answer;
   try {
     answer = await fetch(url, { credentials: "same-origin", ...options });
   } catch (error) {
-    if (error.name === "AbortError") throw error;
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new Refused(0, "the server does not answer");
   }
   if (answer.ok) return answer;
@@ -68,11 +119,20 @@ export async function ask(url, options = {}) {
   throw new Refused(answer.status, sentence);
 }
 
+/**
+ * Read JSON.
+ * @param {string} url @param {RequestInit} [options]
+ * @returns {Promise<any>}
+ */
 export async function getJSON(url, options) {
   return (await ask(url, options)).json();
 }
 
-/** Send JSON and read JSON. */
+/**
+ * Send JSON and read JSON.
+ * @param {string} method @param {string} url @param {unknown} body @param {RequestInit} options
+ * @returns {Promise<any>}
+ */
 export async function sendJSON(method, url, body, options = {}) {
   const headers = { "content-type": "application/json" };
   return (await ask(url, { method, headers, body: JSON.stringify(body), ...options })).json();
@@ -80,7 +140,10 @@ export async function sendJSON(method, url, body, options = {}) {
 
 const KEPT = "sightline-theme";
 
-/** Light, dark, or as the system says (''); remembered on this machine. */
+/**
+ * Light, dark, or as the system says (''); remembered on this machine.
+ * @param {string} name
+ */
 export function setTheme(name) {
   if (name) document.documentElement.dataset.theme = name;
   else delete document.documentElement.dataset.theme;
@@ -109,7 +172,10 @@ export function themeButton() {
   }, "◐");
 }
 
-/** A number for reading: fixed decimals, a true minus sign, no negative zero; a dash for what is undefined. */
+/**
+ * A number for reading: fixed decimals, a true minus sign, no negative zero; a dash for what is undefined.
+ * @param {number | null | undefined} value @param {number} digits
+ */
 export function decimal(value, digits = 2) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   const text = value.toFixed(digits);

@@ -1,64 +1,7 @@
 // A radiograph on a canvas: zoom about the pointer, pan, window and level, and layers drawn over it.
 // Every coordinate given or told is (row, col) in pixels of the original image, pixel centers at +0.5.
 
-import { ask, el } from "./dom.js";
-
-/** Gray values of a radiograph, 0 to 65535, shared by every film that shows it. */
-export class Picture {
-  constructor(values, height, width) {
-    this.values = values; // Uint16Array (height * width)
-    this.height = height;
-    this.width = width;
-    this.size = [height, width]; // of the original; larger than the values where those are reduced
-    this._shown = null;
-  }
-
-  /** Read a PNG of `sightline.web.pixels.film`: gray is 256 × red + green. size: (H, W) of the original. */
-  static async load(url, size = null, options = {}) {
-    const blob = await (await ask(url, options)).blob();
-    const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
-    const { width, height } = bitmap;
-    const canvas = new OffscreenCanvas(width, height);
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    context.drawImage(bitmap, 0, 0);
-    bitmap.close();
-    const { data } = context.getImageData(0, 0, width, height);
-    const values = new Uint16Array(width * height);
-    for (let i = 0, j = 0; i < values.length; i++, j += 4) values[i] = (data[j] << 8) | data[j + 1];
-    const made = new Picture(values, height, width);
-    if (size) made.size = size;
-    return made;
-  }
-
-  /** The gray of a pixel of the original, in [0, 1]; NaN outside. */
-  at(row, col) {
-    const i = Math.floor((row / this.size[0]) * this.height);
-    const j = Math.floor((col / this.size[1]) * this.width);
-    if (i < 0 || j < 0 || i >= this.height || j >= this.width) return NaN;
-    return this.values[i * this.width + j] / 65535;
-  }
-
-  /** The picture under a window, as a canvas; drawn again only when the window has changed. */
-  shown({ center, width, invert }) {
-    const key = `${center} ${width} ${invert}`;
-    if (this._shown?.key === key) return this._shown.canvas;
-    const canvas = this._shown?.canvas ?? new OffscreenCanvas(this.width, this.height);
-    const low = (center - width / 2) * 65535;
-    const scale = 255 / Math.max(width * 65535, 1);
-    const gray = new Uint32Array(65536);
-    for (let v = 0; v < 65536; v++) {
-      let g = Math.min(255, Math.max(0, Math.round((v - low) * scale)));
-      if (invert) g = 255 - g;
-      gray[v] = 0xff000000 | (g << 16) | (g << 8) | g;
-    }
-    const pixels = new ImageData(this.width, this.height);
-    const words = new Uint32Array(pixels.data.buffer);
-    for (let i = 0; i < words.length; i++) words[i] = gray[this.values[i]];
-    canvas.getContext("2d").putImageData(pixels, 0, 0);
-    this._shown = { key, canvas };
-    return canvas;
-  }
-}
+import { context2d, el } from "./dom.js";
 
 const WHOLE = { center: 0.5, width: 1, invert: false };
 
@@ -76,25 +19,38 @@ const WHOLE = { center: 0.5, width: 1, invert: false };
  * button held a drag still pans.
  */
 export class Film extends EventTarget {
+  /** @param {{ label?: string }} options */
   constructor({ label = "Radiograph" } = {}) {
     super();
     this.canvas = el("canvas", { class: "film-canvas", tabIndex: 0, role: "img", aria: { label } });
     this.element = el("div", { class: "film" }, this.canvas);
-    this.picture = null;
-    this.layers = [];
-    this.tool = null;
+    this.picture = /** @type {Picture | null} */ (null);
+    this.layers = /** @type {Iterable<Layer>} */ ([]);
+    this.tool = /** @type {Tool | null} */ (null);
     this.mode = "pan"; // or "window": what a plain drag does
     this.window = { ...WHOLE };
-    this.view = null; // { scale: CSS pixels per pixel, row, col: what lies in the middle }; null: fitted
-    this._pointers = new Map();
-    this._drag = null;
+    this.view = /** @type {View | null} */ (null); // { scale: CSS pixels per pixel, row, col: what lies in the middle }; null: fitted
+    this._pointers = /** @type {Map<number, [x: number, y: number]>} */ (new Map());
+    this._drag = /** @type {"tool" | "pinch" | "pan" | "window" | null} */ (null);
     this._space = false;
     this._asked = 0;
     this._listen();
     new ResizeObserver(() => this.redraw()).observe(this.element);
   }
 
-  /** Show a picture. keep: leave zoom and window as they are. */
+  /**
+   * Call a function with the detail of each event of a name.
+   * @template {keyof FilmEvents} K
+   * @param {K} name @param {(detail: FilmEvents[K]) => void} run
+   */
+  on(name, run) {
+    this.addEventListener(name, (event) => run(/** @type {CustomEvent<FilmEvents[K]>} */ (event).detail));
+  }
+
+  /**
+   * Show a picture. keep: leave zoom and window as they are.
+   * @param {Picture} picture @param {{ keep?: boolean }} options
+   */
   show(picture, { keep = false } = {}) {
     this.picture = picture;
     if (!keep) {
@@ -104,6 +60,7 @@ export class Film extends EventTarget {
     this.redraw();
   }
 
+  /** @returns {Size} */
   get size() {
     return this.picture ? this.picture.size : [1, 1];
   }
@@ -115,36 +72,54 @@ export class Film extends EventTarget {
     return Math.max(1e-6, Math.min(clientWidth / width, clientHeight / height));
   }
 
-  /** { scale, row, col } now. */
+  /**
+   * { scale, row, col } now.
+   * @returns {View}
+   */
   get current() {
     const [height, width] = this.size;
     return this.view ?? { scale: this.fitted, row: height / 2, col: width / 2 };
   }
 
-  /** Set the view from outside, without an event; null fits. */
+  /**
+   * Set the view from outside, without an event; null fits.
+   * @param {View | null} view
+   */
   look(view) {
     this.view = view && { ...view };
     this.redraw();
   }
 
-  /** Set the window from outside, without an event. */
+  /**
+   * Set the window from outside, without an event.
+   * @param {GrayWindow} window
+   */
   see(window) {
     this.window = { ...window };
     this.redraw();
   }
 
-  /** (row, col) -> [x, y] in CSS pixels of the canvas. */
+  /**
+   * (row, col) -> [x, y] in CSS pixels of the canvas.
+   * @param {number} row @param {number} col
+   * @returns {[x: number, y: number]}
+   */
   toScreen(row, col) {
     const { scale, row: r, col: c } = this.current;
     return [(col - c) * scale + this.canvas.clientWidth / 2, (row - r) * scale + this.canvas.clientHeight / 2];
   }
 
-  /** A pointer event -> [row, col], which may lie outside the image. */
+  /**
+   * A pointer event -> [row, col], which may lie outside the image.
+   * @param {MouseEvent} event
+   * @returns {Point}
+   */
   toImage(event) {
     const box = this.canvas.getBoundingClientRect();
     return this._unproject(event.clientX - box.left, event.clientY - box.top);
   }
 
+  /** @param {number} x @param {number} y @returns {Point} */
   _unproject(x, y) {
     const { scale, row, col } = this.current;
     return [(y - this.canvas.clientHeight / 2) / scale + row, (x - this.canvas.clientWidth / 2) / scale + col];
@@ -154,23 +129,31 @@ export class Film extends EventTarget {
     this._change(null);
   }
 
-  /** Zoom by a factor about a place of the canvas, by default its middle. */
+  /**
+   * Zoom by a factor about a place of the canvas, by default its middle.
+   * @param {number} factor @param {number} x @param {number} y
+   */
   zoom(factor, x = this.canvas.clientWidth / 2, y = this.canvas.clientHeight / 2) {
     const { scale } = this.current;
     const next = Math.min(40, Math.max(this.fitted * 0.5, scale * factor));
     const [row, col] = this._unproject(x, y);
-    const moved = { scale: next };
-    moved.row = row - (y - this.canvas.clientHeight / 2) / next;
-    moved.col = col - (x - this.canvas.clientWidth / 2) / next;
-    this._change(moved);
+    this._change({
+      scale: next,
+      row: row - (y - this.canvas.clientHeight / 2) / next,
+      col: col - (x - this.canvas.clientWidth / 2) / next,
+    });
   }
 
-  /** Pan by CSS pixels. */
+  /**
+   * Pan by CSS pixels.
+   * @param {number} dx @param {number} dy
+   */
   pan(dx, dy) {
     const { scale, row, col } = this.current;
     this._change({ scale, row: row - dy / scale, col: col - dx / scale });
   }
 
+  /** @param {View | null} view */
   _change(view) {
     if (view) {
       const [height, width] = this.size; // the middle of the film never leaves the radiograph
@@ -182,7 +165,10 @@ export class Film extends EventTarget {
     this.dispatchEvent(new CustomEvent("view", { detail: view }));
   }
 
-  /** Move level (center) and window (width), shares of the full range. */
+  /**
+   * Move level (center) and window (width), shares of the full range.
+   * @param {number} level @param {number} width
+   */
   adjust(level, width) {
     this.window.center = Math.min(1, Math.max(0, this.window.center + level));
     this.window.width = Math.min(2, Math.max(0.02, this.window.width + width));
@@ -218,13 +204,13 @@ export class Film extends EventTarget {
     const height = Math.round(canvas.clientHeight * ratio);
     if (!width || !height) return;
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    const context = canvas.getContext("2d");
+    const context = context2d(canvas);
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, width, height);
     context.scale(ratio, ratio);
     if (!this.picture) return;
     const [h, w] = this.size;
-    this._raster(context, { image: this.picture.shown(this.window), box: [0, 0, h, w], smooth: this.current.scale < 4 });
+    this._raster(context, { kind: "raster", image: this.picture.shown(this.window), box: [0, 0, h, w], smooth: this.current.scale < 4 });
     for (const layer of this.layers) {
       if (layer.visible === false) continue;
       context.save();
@@ -237,6 +223,7 @@ export class Film extends EventTarget {
     }
   }
 
+  /** @param {Context2D} context @param {RasterLayer} layer */
   _raster(context, { image, box: [top, left, bottom, right], smooth = true }) {
     const [x, y] = this.toScreen(top, left);
     const { scale } = this.current;
@@ -245,6 +232,7 @@ export class Film extends EventTarget {
     context.drawImage(image, x, y, (right - left) * scale, (bottom - top) * scale);
   }
 
+  /** @param {Context2D} context @param {ContoursLayer} layer */
   _contours(context, { contours, color = "#fff", width = 2, dash = [], open = false, fill = null }) {
     context.beginPath();
     for (const contour of contours) {
@@ -269,6 +257,7 @@ export class Film extends EventTarget {
     context.stroke();
   }
 
+  /** @param {Context2D} context @param {PointsLayer} layer */
   _points(context, { points, color = "#fff", radius = 6, shape = "cross" }) {
     for (const [row, col] of points) {
       const [x, y] = this.toScreen(row, col);
@@ -303,29 +292,36 @@ export class Film extends EventTarget {
     canvas.addEventListener("dblclick", () => !this.tool && this.fit());
     canvas.addEventListener("pointerdown", (event) => this._down(event));
     canvas.addEventListener("pointermove", (event) => this._move(event));
-    for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => this._up(event));
+    canvas.addEventListener("pointerup", (event) => this._up(event));
+    canvas.addEventListener("pointercancel", (event) => this._up(event));
     canvas.addEventListener("pointerleave", () => this.dispatchEvent(new CustomEvent("hover", { detail: null })));
     canvas.addEventListener("keydown", (event) => this.press(event));
-    canvas.addEventListener("keyup", (event) => event.key === " " && (this._space = false));
-    canvas.addEventListener("blur", () => (this._space = false));
+    canvas.addEventListener("keyup", (event) => {
+      if (event.key === " ") this._space = false;
+    });
+    canvas.addEventListener("blur", () => {
+      this._space = false;
+    });
   }
 
+  /** @param {PointerEvent} event */
   _down(event) {
     this.canvas.focus({ preventScroll: true });
     this.canvas.setPointerCapture(event.pointerId);
     this._pointers.set(event.pointerId, [event.clientX, event.clientY]);
     if (this._pointers.size === 2) {
-      if (this._drag?.what === "tool") this.tool?.cancel?.();
-      this._drag = { what: "pinch" };
+      if (this._drag === "tool") this.tool?.cancel?.();
+      this._drag = "pinch";
       return;
     }
     if (this._pointers.size > 2) return;
     const pans = event.button === 1 || this._space;
     const windows = event.button === 2 || event.shiftKey || (this.mode === "window" && !this.tool);
-    this._drag = { what: pans ? "pan" : windows ? "window" : this.tool ? "tool" : "pan" };
-    if (this._drag.what === "tool") this.tool.down?.(this.toImage(event), event);
+    this._drag = pans ? "pan" : windows ? "window" : this.tool ? "tool" : "pan";
+    if (this._drag === "tool") this.tool?.down?.(this.toImage(event), event);
   }
 
+  /** @param {PointerEvent} event */
   _move(event) {
     const before = this._pointers.get(event.pointerId);
     if (!before) {
@@ -336,17 +332,18 @@ export class Film extends EventTarget {
       return;
     }
     const [dx, dy] = [event.clientX - before[0], event.clientY - before[1]];
-    if (this._drag?.what === "pinch") this._pinch(event, dx, dy);
+    if (this._drag === "pinch") this._pinch(event, dx, dy);
     this._pointers.set(event.pointerId, [event.clientX, event.clientY]);
-    if (this._drag?.what === "pan") this.pan(dx, dy);
-    else if (this._drag?.what === "window") this.adjust(-dy / 400, dx / 400);
-    else if (this._drag?.what === "tool") this.tool?.move?.(this.toImage(event), event);
+    if (this._drag === "pan") this.pan(dx, dy);
+    else if (this._drag === "window") this.adjust(-dy / 400, dx / 400);
+    else if (this._drag === "tool") this.tool?.move?.(this.toImage(event), event);
   }
 
+  /** @param {PointerEvent} event @param {number} dx @param {number} dy */
   _pinch(event, dx, dy) {
     const other = [...this._pointers].find(([id]) => id !== event.pointerId)?.[1];
     const own = this._pointers.get(event.pointerId);
-    if (!other) return;
+    if (!other || !own) return;
     const far = Math.hypot(own[0] + dx - other[0], own[1] + dy - other[1]);
     const was = Math.hypot(own[0] - other[0], own[1] - other[1]);
     const box = this.canvas.getBoundingClientRect();
@@ -355,28 +352,33 @@ export class Film extends EventTarget {
       this.zoom(far / was, (own[0] + dx + other[0]) / 2 - box.left, (own[1] + dy + other[1]) / 2 - box.top);
   }
 
+  /** @param {PointerEvent} event */
   _up(event) {
     if (!this._pointers.delete(event.pointerId)) return;
-    if (this._drag?.what === "tool") {
+    if (this._drag === "tool") {
       if (event.type === "pointercancel") this.tool?.cancel?.();
       else this.tool?.up?.(this.toImage(event), event);
     }
     // A finger that stays after a pinch does not begin to pan or draw.
     if (!this._pointers.size) this._drag = null;
-    else if (this._drag?.what !== "pinch") this._drag = null;
+    else if (this._drag !== "pinch") this._drag = null;
   }
 
-  /** Answer a key, as if the film had the focus. */
+  /**
+   * Answer a key, as if the film had the focus.
+   * @param {KeyboardEvent} event
+   */
   press(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const step = 60;
+    /** @type {Record<string, () => void>} */
     const keys = {
       "+": () => this.zoom(1.25), "=": () => this.zoom(1.25), "-": () => this.zoom(0.8), "0": () => this.fit(),
       ArrowLeft: () => this.pan(step, 0), ArrowRight: () => this.pan(-step, 0),
       ArrowUp: () => this.pan(0, step), ArrowDown: () => this.pan(0, -step),
       "[": () => this.adjust(-0.03, 0), "]": () => this.adjust(0.03, 0),
       "{": () => this.adjust(0, -0.05), "}": () => this.adjust(0, 0.05),
-      i: () => this.invert(), w: () => this.resetWindow(), " ": () => (this._space = true),
+      i: () => this.invert(), w: () => this.resetWindow(), " ": () => { this._space = true; },
     };
     const run = keys[event.key];
     if (!run) return;
@@ -386,7 +388,10 @@ export class Film extends EventTarget {
   }
 }
 
-/** Keys that a focused film answers, for help sheets. */
+/**
+ * Keys that a focused film answers, for help sheets.
+ * @type {KeyLines}
+ */
 export const FILM_KEYS = [
   ["wheel, + −", "zoom"], ["drag, arrows", "pan"], ["double click, 0", "fit"],
   ["right drag, Shift + drag, [ ] { }", "level and window"], ["i", "invert"], ["w", "window as stored"],

@@ -1,0 +1,106 @@
+// What the server of a run sends to its viewer (`sightline.viewer.columns`, `sightline.viewer.pictures`).
+
+type Source = { name: string; label: string; kind: string; model: string };
+type Metric = { name: string; title: string; higher: boolean };
+type Column = { protocol: string; metric: string; source: string; file: number; n: number };
+
+/** data/index.json */
+type RunIndex = {
+  stamp: string;
+  title: string;
+  run: string;
+  data: { name: string | null; title: string | null };
+  simulated: boolean;
+  notes: string[];
+  findings: string[];
+  sources: Source[];
+  protocols: string[];
+  binarizers: Record<string, { all: string; by: Record<string, number> } | undefined>;
+  metrics: Metric[];
+  columns: Column[];
+  readers: string[];
+  statuses: string[];
+  failed: { source: string; status: string; maps: number }[];
+  cutoffs: { model: string; finding: string; cutoff: number }[];
+  best: string | null;
+};
+
+/** data/cases.bin: the arrays have a value per case, except `patient` and `place`, which have one per radiograph. */
+type CaseFacts = { radiographs: string[]; patients: string[]; splits: string[]; views: string[] };
+type CaseArrays = {
+  label: Int8Array<ArrayBuffer>;
+  marked: Uint8Array<ArrayBuffer>;
+  patient: Uint32Array<ArrayBuffer>;
+  place: Int32Array<ArrayBuffer>;
+  area: Float32Array<ArrayBuffer>;
+  elongation: Float32Array<ArrayBuffer>;
+  irrectangularity: Float32Array<ArrayBuffer>;
+  instances: Float32Array<ArrayBuffer>;
+};
+
+/** data/failures.json */
+type Failure = [case_: number, source: number, status: string, reason: string];
+
+/** data/maps/*.bin: array `m0` belongs to the first map, and so on. */
+type MapFacts = { source: string; finding: string; status: string; why: string; kind: string; box: Box; size: Size; shape: Size };
+type OpenMap = MapFacts & { values: Float32Array<ArrayBuffer> };
+type MapsBundle = Bundle<{ maps: MapFacts[] }, Record<string, Float32Array<ArrayBuffer>>>;
+
+/** data/preview/*.bin */
+type PreviewFacts = { finding: string; source: string; box: Box; shape: Size; signed: boolean };
+type Preview = Bundle<{ size: Size | null; maps: PreviewFacts[]; truth: Record<string, Point[][]> }, Record<string, Uint8Array<ArrayBuffer>>>;
+
+/** data/marks/*.bin */
+type Mark = { finding: string; reader: string; kind: string; points?: Point[]; contours?: Point[][]; runs?: string };
+type Region = { name: string; contours: Point[][] };
+type Phrase = { begin: number; end: number; text: string };
+type GazeFacts = { reader: string; size: Size; phrases: Phrase[]; fixations: string };
+type MarksBundle = Bundle<
+  { marks: Mark[]; regions: Region[]; gaze: GazeFacts[]; size: Size },
+  Record<string, Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>>
+>;
+
+/** The choice of cases that the address asks for. */
+type CaseQuery = {
+  source: string;
+  protocol: string;
+  metric: string;
+  statuses: string[];
+  findings: string[];
+  outcomes: string[];
+  low: number | null;
+  high: number | null;
+  text: string;
+  marked: boolean;
+  sort: string;
+  descending: boolean;
+};
+/** A value per case. */
+type CaseColumns = {
+  score: Float32Array<ArrayBuffer>;
+  status: Uint8Array<ArrayBuffer>;
+  probability: Float32Array<ArrayBuffer>;
+  outcome: Uint8Array<ArrayBuffer>;
+};
+
+/** Parameters of the address to set, to repeat or, if null, to remove. */
+type Changes = Record<string, string | string[] | null | undefined>;
+
+type LayerSwitch = "map" | "path" | "mask" | "regions" | "peak" | "table" | "density";
+/** How the address asks for a case to be shown. */
+type CaseSettings = Record<LayerSwitch, boolean> & {
+  source: string;
+  protocol: string;
+  metric: string;
+  shown: string[];
+  over: boolean;
+  hidden: string[];
+  scale: string;
+  opacity: number;
+  cut: string;
+  gaze: string;
+  time: number | null;
+};
+
+/** A page of the viewer. */
+type Page = { element: HTMLElement; update(): Promise<void>; press?(event: KeyboardEvent): boolean };
