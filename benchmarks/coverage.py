@@ -16,7 +16,7 @@ import pandas as pd
 
 from sightline.core import Array
 from sightline.protocol import CORRECTED, PUBLISHED
-from sightline.stats.tables import estimates
+from sightline.stats.estimates import estimates
 
 LEVEL = {"iou": 0.3, "hit": 0.35}
 

@@ -17,15 +17,16 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter
 
-from sightline.agreement import GRID, MEASURES, Reading, _middle
 from sightline.core import Array, Frame
-from sightline.data.egd import COLUMNS
-from sightline.data.fixations import read_samples
-from sightline.data.write_gaze import _SAMPLES
-from sightline.gaze import KERNELS, Gaze, density, grid
-from sightline.geometry import cut
-from sightline.metrics import metrics
+from sightline.data.gaze import KERNELS, Gaze, density, grid
+from sightline.data.loaders.egd import COLUMNS
+from sightline.data.loaders.gaze_samples import read_samples
+from sightline.data.writers.gaze import _SAMPLES
+from sightline.evaluation.gaze_agreement import MEASURES, Reading, _middle
+from sightline.imaging.geometry import cut
+from sightline.maps.resample import GRID
 from sightline.metrics.gaze import Glance, Others, Seen, standardized
+from sightline.metrics.registry import metrics
 
 FILMS, FIXATIONS, SAMPLES = 1083, 48_959, 1_498_953
 SIZE = (3056, 2544)

@@ -26,10 +26,10 @@ from torch import Tensor
 import sightline as sl
 from sightline.findings import CHEXPERT
 from sightline.methods import Pass, run_method, target_indices
-from sightline.methods.precision import likeness
+from sightline.methods.mixed_precision import likeness
 from sightline.models import open_model
+from sightline.training.config import Precision, Recipe
 from sightline.training.fit import fit
-from sightline.training.recipe import Precision, Recipe
 
 BATCH, SIDE, TIMED = 32, 320, 2
 SPECS = (

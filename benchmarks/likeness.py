@@ -18,7 +18,7 @@ import torch
 
 import sightline as sl
 from sightline.core import Dataset
-from sightline.stats.accuracy import accuracy
+from sightline.stats.auroc import accuracy
 
 SIDE, COUNT = 256, 150
 LABELS = {"Cardiomegaly": "Cardiomegaly", "Pleural Effusion": "Pleural Effusion", "Lung Lesion": "Nodule"}

@@ -19,18 +19,18 @@ from pathlib import Path
 import pandas as pd
 
 import sightline as sl
-from sightline.evaluate import evaluate
-from sightline.explaining import explain
-from sightline.memory import keep_freed_memory
+from sightline._util.malloc import keep_freed_memory
+from sightline.evaluation.score_run import evaluate
+from sightline.methods.explain import explain
 from sightline.protocol import CORRECTED
-from sightline.stats.budget import DETECTOR, ELEMENT
-from sightline.stats.tables import AVERAGE
-from sightline.store import Run
-from sightline.studies.elements import PLAIN, RECIPE, TOLD_EPOCHS, TRAINING, UNET, supervised, taught
+from sightline.runs.run import Run
+from sightline.stats.estimates import AVERAGE
+from sightline.stats.label_budget import DETECTOR, ELEMENT
 from sightline.studies.selfexplain import FINDINGS, PHANTOM, selfexplain
+from sightline.studies.selfexplain_models import PLAIN, RECIPE, TOLD_EPOCHS, TRAINING, UNET, supervised, taught
+from sightline.training.config import Sample
 from sightline.training.fit import fit
 from sightline.training.labels import limit_annotations
-from sightline.training.recipe import Sample
 
 NAMES = FINDINGS.split(", ")
 

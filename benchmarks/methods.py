@@ -27,7 +27,7 @@ from torch import Tensor
 import sightline as sl
 from sightline.findings import CHEXPERT
 from sightline.methods import Pass, run_method, target_indices
-from sightline.methods.precision import in_hardware, likeness
+from sightline.methods.mixed_precision import in_hardware, likeness
 
 BATCH, SIDE, TIMED = 8, 320, 2
 FAMILY = ("grad-cam", "grad-cam++", "cam", "hires-cam", "layer-cam", "xgrad-cam", "eigen-cam", "ablation-cam")

@@ -34,8 +34,8 @@ from torch import Tensor, nn
 
 import sightline as sl
 from sightline.methods import Pass
-from sightline.methods.path import integrate
-from sightline.methods.regions import regions
+from sightline.methods.path_methods import integrate
+from sightline.methods.xrai import regions
 
 TWO = ["Edema", "Pneumothorax"]
 NETWORKS = {

@@ -20,9 +20,9 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 import sightline as sl
-from sightline.core import SightlineError
-from sightline.memory import keep_freed_memory
-from sightline.methods import methods
+from sightline._util.malloc import keep_freed_memory
+from sightline.errors import SightlineError
+from sightline.methods.registry import methods
 
 DATA = "phantom:200?split=test&size=320"
 CHEAPER = {"rise": "rise?samples=400", "occlusion": "occlusion?window=20&stride=10", "xrai": "xrai?nodes=8",

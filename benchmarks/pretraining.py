@@ -20,8 +20,8 @@ from torch.nn import functional as F
 import sightline as sl
 from sightline.models import open_model
 from sightline.models.convirt import contrastive_loss
-from sightline.store import Run
-from sightline.training import feed, pretrain
+from sightline.runs.run import Run
+from sightline.training import contrastive, prefetch
 
 FILMS = "phantom:160?start=400000&split=train&size=96"
 PAIRS = (8192,)
@@ -30,15 +30,15 @@ PAIRS = (8192,)
 def waiting() -> None:
     """Of one epoch on the same films, in the processor's own time: what a step waits for."""
     data = sl.dataset(FILMS)
-    ahead = feed.ahead
+    ahead = prefetch.ahead
     with tempfile.TemporaryDirectory() as folder:
-        for name, depth in (("made while a step runs", feed.DEPTH), ("made when asked for", 0)):
-            pretrain.ahead = lambda items, make, wait, depth=depth: ahead(items, make, wait, depth)  # type: ignore[assignment]
+        for name, depth in (("made while a step runs", prefetch.DEPTH), ("made when asked for", 0)):
+            contrastive.ahead = lambda items, make, wait, depth=depth: ahead(items, make, wait, depth)  # type: ignore[assignment]
             out = Path(folder) / str(depth)
             start = time.process_time()
             model = open_model("small?side=96", data.findings)
-            recipe = replace(pretrain.CONTRASTIVE, epochs=3, batch=16)
-            pretrain.pretrain(model, data, out, recipe, cache=Path(folder) / "images")
+            recipe = replace(contrastive.CONTRASTIVE, epochs=3, batch=16)
+            contrastive.pretrain(model, data, out, recipe, cache=Path(folder) / "images")
             wait = Run.open(out).info["data_wait"]
             print(
                 f"{name}: steps wait {wait['share']:.1%} of {wait['seconds']:.1f} s; "

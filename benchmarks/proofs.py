@@ -25,14 +25,14 @@ import numpy as np
 import pandas as pd
 
 import sightline as sl
-from sightline.agreement import CENTER, ITSELF
-from sightline.placed import predicted_mask
+from sightline.evaluation.gaze_agreement import CENTER, ITSELF
+from sightline.metrics.placed_map import predicted_mask
 from sightline.protocol import CORRECTED
 from sightline.stats.bootstrap import replicate, weights
-from sightline.stats.tables import differences
+from sightline.stats.estimates import differences
 from sightline.studies.gaze import gaze
+from sightline.training.config import Recipe
 from sightline.training.fit import fit
-from sightline.training.recipe import Recipe
 
 TRAIN = "phantom:2600?start=100000&size=160"
 FIXED = ("Cardiomegaly", "Enlarged Cardiomediastinum", "Edema")
@@ -169,7 +169,7 @@ def kills(out: Path) -> bool:
         "hit",
     ]
     words += ["--methods", "grad-cam", "integrated-gradients?nodes=4"]
-    command = [sys.executable, "-c", "from sightline.cli import main; raise SystemExit(main())", *words, "--out"]
+    command = [sys.executable, "-c", "from sightline._cli.app import main; raise SystemExit(main())", *words, "--out"]
     start = time.monotonic()
     subprocess.run([*command, str(out / "alone")], check=True, capture_output=True)
     whole = time.monotonic() - start

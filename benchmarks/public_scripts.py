@@ -22,12 +22,12 @@ import cv2
 import numpy as np
 import torch
 
-from sightline.cases import SWEEP
-from sightline.commands import score_maps
+from sightline._cli.score import score_maps
 from sightline.core import Dataset
 from sightline.data import dataset
-from sightline.data.write import write
-from sightline.geometry import region
+from sightline.data.writers import write
+from sightline.evaluation.case_table import SWEEP
+from sightline.imaging.geometry import region
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from references import chexlocalize_scripts as scripts

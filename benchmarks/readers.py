@@ -19,11 +19,11 @@ import threading
 import time
 from pathlib import Path
 
-from sightline.answers.planning import invite
-from sightline.readers.create import create
+from sightline.data.reader_study.schedule import invite
+from sightline.web.reader_study.create import create
 
 READERS, STROKES, POINTS, PAUSE = 20, 200, 100, 0.5
-SERVE = "import sys; from sightline.cli import main; sys.exit(main(sys.argv[1:]))"
+SERVE = "import sys; from sightline._cli.app import main; sys.exit(main(sys.argv[1:]))"
 
 
 def draw(port: int, token: str, pause: float, end: float, seconds: list[float]) -> None:

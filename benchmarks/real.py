@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import sightline as sl
-from sightline.commands import finish
+from sightline._cli.report import finish
 from sightline.core import NAN, Dataset
+from sightline.training.config import Recipe
 from sightline.training.fit import fit
-from sightline.training.recipe import Recipe
 
 OPACITY = ("Pneumonia", "Infiltration", "Consolidation", "Edema")
 

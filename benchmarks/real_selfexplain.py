@@ -17,18 +17,18 @@ from real import as_pneumonia
 from real_trust import shared_out
 
 import sightline as sl
-from sightline.commands import finish
+from sightline._cli.report import finish
+from sightline._util.malloc import keep_freed_memory
 from sightline.core import Dataset
-from sightline.memory import keep_freed_memory
 from sightline.models import Model
 from sightline.protocol import CORRECTED
-from sightline.stats.tables import estimates, paired
-from sightline.store import Run
-from sightline.studies.elements import supervised
+from sightline.runs.run import Run
+from sightline.stats.estimates import estimates, paired
 from sightline.studies.selfexplain import selfexplain
+from sightline.studies.selfexplain_models import supervised
+from sightline.training.config import Recipe, Sample
 from sightline.training.fit import fit
 from sightline.training.labels import limit_annotations
-from sightline.training.recipe import Recipe, Sample
 
 SEEDS = (0, 1, 2)
 KINDS = ("gate", "lse")

@@ -16,13 +16,13 @@ import pandas as pd
 from real import as_pneumonia
 
 import sightline as sl
-from sightline.commands import finish
+from sightline._cli.report import finish
+from sightline._util.malloc import keep_freed_memory
 from sightline.core import Dataset
-from sightline.memory import keep_freed_memory
 from sightline.studies.trust import trust
+from sightline.training.config import Recipe, Sample
 from sightline.training.fit import fit
 from sightline.training.labels import shuffle_labels
-from sightline.training.recipe import Recipe, Sample
 
 NETS = {"first": ("small", 0), "again": ("small", 1), "third": ("small", 2), "other": ("timm:resnet18?side=160", 0),
         "shuffled": ("small", 3)}  # fmt: skip

@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 
 import sightline as sl
-from sightline.explaining import explain
+from sightline.methods.explain import explain
 from sightline.models.ensemble import Ensemble, open_any
-from sightline.stats.accuracy import auroc_draws
+from sightline.stats.auroc import auroc_draws
 from sightline.stats.bootstrap import weights
 
 TRAIN = "phantom:900?size=112&start=300000&uncertain=0.15"
@@ -34,7 +34,8 @@ OPTIONS = {"arch": "small", "runs": 2, "epochs": 8, "batch": 16, "lr": 0.003, "v
 def train(out: Path, kills: int) -> int:
     """Run the recipe by its command line, killing it `kills` times first. Returns how often it was killed."""
     words = [w for key, value in OPTIONS.items() for w in (f"--{key}", str(value))]
-    command = [sys.executable, "-c", "from sightline.cli import main; raise SystemExit(main())", "train", "chexpert",
+    command = [sys.executable, "-c", "from sightline._cli.app import main; raise SystemExit(main())",
+               "train", "chexpert",
                "--data", TRAIN, "--out", str(out), *words]  # fmt: skip
     killed = 0
     for _ in range(kills):

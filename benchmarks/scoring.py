@@ -15,12 +15,12 @@ import pandas as pd
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
 
 from sightline.core import Frame, SaliencyMap
-from sightline.evaluate import METRICS
-from sightline.geometry import input_frame
+from sightline.evaluation.score_run import METRICS
+from sightline.evaluation.scoring import measure
+from sightline.imaging.geometry import input_frame
 from sightline.protocol import CORRECTED
-from sightline.scoring import measure
 from sightline.stats.bootstrap import interval, replicate, weights
-from sightline.stats.tables import estimates
+from sightline.stats.estimates import estimates
 
 SIZE = (2320, 2828)
 

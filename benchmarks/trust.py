@@ -19,17 +19,17 @@ import torch
 from skimage.metrics import structural_similarity
 
 import sightline as sl
+from sightline._util.malloc import keep_freed_memory
 from sightline.core import Frame, SaliencyMap
-from sightline.faithfulness import ROAD_SHARES, Film, road
+from sightline.evaluation.faithfulness import ROAD_SHARES, Film, road
+from sightline.evaluation.scoring import measure
 from sightline.findings import CHEXPERT
-from sightline.imputing import imputed
-from sightline.memory import keep_freed_memory
+from sightline.imaging.inpaint import imputed
 from sightline.methods import Pass, run_method, target_indices
 from sightline.metrics.similarity import ssim
-from sightline.models.prefix import recorded
-from sightline.models.randomize import blocks, stages
+from sightline.models.activation_cache import recorded
+from sightline.models.weight_randomization import blocks, stages
 from sightline.protocol import CORRECTED
-from sightline.scoring import measure
 
 SIDE, BATCH = 320, 8
 CAMS = ("grad-cam", "grad-cam++", "hires-cam", "layer-cam", "xgrad-cam", "cam", "eigen-cam", "ablation-cam")

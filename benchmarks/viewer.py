@@ -25,12 +25,13 @@ from playwright.sync_api import sync_playwright
 
 from sightline.core import Dataset, Frame, SaliencyMap
 from sightline.data import dataset
-from sightline.evaluate import METRICS
+from sightline.evaluation.score_run import METRICS
+from sightline.evaluation.scoring import Ledger, Score
+from sightline.maps.storage import write_maps
 from sightline.protocol import CORRECTED
-from sightline.record import describe
 from sightline.runs.chunks import schema_of
-from sightline.scoring import Ledger, Score
-from sightline.store import Run, write_maps
+from sightline.runs.provenance import describe
+from sightline.runs.run import Run
 
 METHODS = tuple(f"net/method-{i}" for i in range(8))
 GRID = (8, 8)
@@ -142,7 +143,7 @@ def start(path: Path) -> tuple[subprocess.Popen[str], str, float]:
     """A server, its address, and the seconds until it listened."""
     began = time.perf_counter()
     words = ["view", str(path), "--no-open", "--port", "8499"]
-    code = "import sys; from sightline.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from sightline._cli.app import main; sys.exit(main(sys.argv[1:]))"
     server = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     where = server.stdout.readline().split()[1]

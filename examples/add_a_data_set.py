@@ -5,9 +5,9 @@ from collections import defaultdict
 from pathlib import Path
 
 from sightline import DataError, Dataset, Mark, Radiograph
-from sightline.data import datasets
-from sightline.geometry import points_to_mask
-from sightline.images import read, size_of
+from sightline.data.registry import datasets
+from sightline.imaging.geometry import points_to_mask
+from sightline.imaging.image_files import read, size_of
 
 
 @datasets("circles", title="Circles in a folder", source="our own", license="yours")

@@ -1,6 +1,6 @@
 """Add a method: the input gradient times the input, without a hook or a class."""
 
-from sightline.methods import methods
+from sightline.methods.registry import methods
 
 
 @methods(

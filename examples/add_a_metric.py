@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sightline.metrics import metrics
+from sightline.metrics.registry import metrics
 
 
 @metrics("center-hit", title="Center hit", takes="mask", higher_is_better=True, range=(0, 1), source="our own")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from services import need
-from sightline.web.guard import Gate, listen, secure
+from sightline.web.server.security import Gate, listen, secure
 
 OpenPage = Callable[..., Any]
 TIMEOUT = 15_000

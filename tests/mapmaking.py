@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 
 from sightline.core import Array, Dataset, Frame, Radiograph, SaliencyMap
-from sightline.mapfiles import MapFolder, maps_in
+from sightline.maps.folder import MapFolder, maps_in
 
 SIZE = (30, 40)
 FINDINGS = ("Lung Opacity", "Edema", "Pleural Effusion")

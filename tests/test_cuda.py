@@ -12,12 +12,13 @@ import torch
 
 import sightline as sl
 from sightline.core import Dataset
-from sightline.methods import Pass, methods, run_method, target_indices
-from sightline.methods.precision import agreements, likeness
+from sightline.methods import Pass, run_method, target_indices
+from sightline.methods.mixed_precision import agreements, likeness
+from sightline.methods.registry import methods
 from sightline.models import Model, open_model, state_hash
+from sightline.training.config import Recipe
+from sightline.training.contrastive import CONTRASTIVE, By, pretrain
 from sightline.training.fit import fit
-from sightline.training.pretrain import CONTRASTIVE, By, pretrain
-from sightline.training.recipe import Recipe
 
 sys.path.append(str(Path(__file__).parent / "methods"))
 from networks import FAST, batch, model_for

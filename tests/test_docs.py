@@ -16,12 +16,12 @@ from cyclopts import CycloptsError, MissingArgumentError
 
 import sightline
 from docpages import DOCS, ROOT, Block, blocks, inline_commands, pages, undocumented
-from sightline.cli import app, main
-from sightline.data import datasets
-from sightline.methods import method_of, methods
-from sightline.metrics import metric_of, metrics
+from sightline._cli.app import app, main
+from sightline._util.spec import parse_spec, typed_options
+from sightline.data.registry import datasets
+from sightline.methods.registry import method_of, methods
+from sightline.metrics.registry import metric_of, metrics
 from sightline.registry import Registry
-from sightline.spec import parse_spec, typed_options
 
 READ = {str(p.relative_to(ROOT)): p.read_text() for p in (*pages(), ROOT / "README.md", ROOT / "CONTRIBUTING.md")}
 RUN = [name for name, text in READ.items() if name.startswith("docs/") and any(b.runs for b in blocks(text))]

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 import sightline as sl
-from sightline.data import datasets
-from sightline.methods import methods
-from sightline.metrics import metrics
+from sightline.data.registry import datasets
+from sightline.methods.registry import methods
+from sightline.metrics.registry import metrics
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

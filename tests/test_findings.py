@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sightline.core import UnknownNameError
+from sightline.errors import UnknownNameError
 from sightline.findings import ALIASES, KNOWN, NIH, choose, spelled
 
 

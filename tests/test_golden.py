@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sightline.data import dataset
-from sightline.mapfiles import maps_in
-from sightline.scoring import score
+from sightline.evaluation.scoring import score
+from sightline.maps.folder import maps_in
 
 SAMPLE = Path(__file__).resolve().parents[1].parent / "shared/data/chexlocalize"
 MAPS = SAMPLE / "CheXlocalize/gradcam_maps_val"

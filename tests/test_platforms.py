@@ -14,8 +14,8 @@ def test_scoring_needs_no_module_of_posix(tmp_path: Path) -> None:
 
         sys.modules.update(dict.fromkeys(("fcntl", "grp", "pwd", "resource", "syslog", "termios")))  # import fails
 
-        import sightline.cli
-        import sightline.evaluate
+        import sightline._cli.app
+        import sightline.evaluation.score_run
         import sightline.report
         from sightline.store import Run
 

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sightline.agreement import evidence
-from sightline.analyses import _assurances, _regressions
-from sightline.cases import Cases, cutoff_grid, tuned
 from sightline.core import Frame, Mark, Radiograph, SaliencyMap
-from sightline.placed import predicted_mask
+from sightline.evaluation.analysis import _assurances, _regressions
+from sightline.evaluation.case_table import Cases, cutoff_grid, tuned
+from sightline.evaluation.scoring import _shapes
+from sightline.maps.resample import evidence
+from sightline.metrics.placed_map import predicted_mask
 from sightline.protocol import CORRECTED, PUBLISHED, Protocol
-from sightline.scoring import _shapes
 from sightline.stats.regression import assurance, features
 
 THIRD = Protocol("third", "carried", "otsu", True, "first", "drop", "image", "percentile")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sightline.cli import app
+from sightline._cli.app import app
 from sightline.models import open_model
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sightline.core import SightlineError, UnknownNameError
-from sightline.metrics import metrics
+from sightline.errors import SightlineError, UnknownNameError
+from sightline.evaluation.scoring import score
+from sightline.metrics.registry import metrics
 from sightline.registry import Registry, load_plugin
-from sightline.scoring import score
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sightline.store import Run
-from sightline.viewer.site import Site
-from sightline.web.pixels import unpack
+from sightline.runs.run import Run
+from sightline.web.server.encoding import unpack
+from sightline.web.viewer.site import Site
 
 
 def can_be_looked_at(path: Path) -> None:

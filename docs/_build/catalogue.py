@@ -26,10 +26,11 @@ import numpy as np
 from PIL import Image
 
 import sightline as sl
-from sightline.core import Array, SightlineError
+from sightline.core import Array
+from sightline.errors import SightlineError
 from sightline.findings import CHEXLOCALIZE
-from sightline.geometry import place_whole, region
-from sightline.methods import methods
+from sightline.imaging.geometry import place_whole, region
+from sightline.methods.registry import methods
 from sightline.registry import Entry
 
 DOCS = Path(__file__).resolve().parents[1]

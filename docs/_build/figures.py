@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sightline.store import Run
+from sightline.runs.run import Run
 
 DOCS = Path(__file__).resolve().parents[1]
 WEAK = 0.65

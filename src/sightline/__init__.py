@@ -15,60 +15,50 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sightline.benchmark import Readers
-    from sightline.core import (
-        DataError,
-        Dataset,
-        Frame,
-        Maps,
-        Mark,
-        Radiograph,
-        RunError,
-        SaliencyMap,
-        SightlineError,
-        UnknownNameError,
-    )
+    from sightline._util.html import Estimates
+    from sightline.core import Dataset, Frame, Maps, Mark, Radiograph, SaliencyMap
     from sightline.data import dataset
-    from sightline.explaining import explain
-    from sightline.mapfiles import maps_in
+    from sightline.errors import DataError, RunError, SightlineError, UnknownNameError
+    from sightline.evaluation.scoring import score
+    from sightline.maps.folder import maps_in
+    from sightline.maps.references import Readers
     from sightline.methods import saliency
-    from sightline.models.wrap import Model, wrap
+    from sightline.methods.explain import explain
+    from sightline.models.model import Model, wrap
     from sightline.models.zoo import open_model
-    from sightline.notebook import Estimates
     from sightline.protocol import Protocol
     from sightline.registry import load_plugin
-    from sightline.scoring import score
-    from sightline.stats.tables import differences, estimates
-    from sightline.store import Run
+    from sightline.runs.run import Run
+    from sightline.stats.estimates import differences, estimates
     from sightline.studies.localization import localization
 
 _HOME = {
-    "DataError": "core",
+    "DataError": "errors",
     "Dataset": "core",
-    "Estimates": "notebook",
+    "Estimates": "_util.html",
     "Frame": "core",
     "Maps": "core",
     "Mark": "core",
-    "Model": "models.wrap",
+    "Model": "models.model",
     "Protocol": "protocol",
     "Radiograph": "core",
-    "Readers": "benchmark",
-    "Run": "store",
-    "RunError": "core",
+    "Readers": "maps.references",
+    "Run": "runs.run",
+    "RunError": "errors",
     "SaliencyMap": "core",
-    "SightlineError": "core",
-    "UnknownNameError": "core",
+    "SightlineError": "errors",
+    "UnknownNameError": "errors",
     "dataset": "data",
-    "differences": "stats.tables",
-    "estimates": "stats.tables",
-    "explain": "explaining",
+    "differences": "stats.estimates",
+    "estimates": "stats.estimates",
+    "explain": "methods.explain",
     "load_plugin": "registry",
     "localization": "studies.localization",
-    "maps_in": "mapfiles",
+    "maps_in": "maps.folder",
     "open_model": "models.zoo",
     "saliency": "methods",
-    "score": "scoring",
-    "wrap": "models.wrap",
+    "score": "evaluation.scoring",
+    "wrap": "models.model",
 }
 
 __version__ = "0.1.0"

@@ -31,25 +31,6 @@ Definition = Literal["published", "corrected"]
 NAN = float("nan")
 
 
-class SightlineError(Exception):
-    """Root of every error raised on purpose; the message says what came, what was allowed and what to do."""
-
-
-class DataError(SightlineError):
-    """A data set, image, annotation or map on disk is not what its format promises."""
-
-
-class UnknownNameError(SightlineError, KeyError):
-    """A name that no registry entry carries."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])  # KeyError would print the repr
-
-
-class RunError(SightlineError):
-    """A run folder is locked, belongs to other options, or cannot be written."""
-
-
 @dataclass(frozen=True, slots=True)
 class Frame:
     """Where a grid (a network's input, a saliency map of any resolution) lies on the original image.
@@ -114,7 +95,7 @@ class Mark:
     read: Callable[[], Any] = field(repr=False, compare=False)
     """region: bool (H, W); contours: list of float (K, 2) as (row, col); boxes: float (K, 4) as (top, left, bottom,
     right), edges; points: float (K, 2) as (row, col); density: float32 (h, w) over the whole image, sum 1; fixations: a
-    `sightline.gaze.Gaze`."""
+    `sightline.data.gaze.Gaze`."""
     outlines: int | None = None
     """Of a region: how many outlines the reader drew, where a file tells; they may touch or overlap."""
 
@@ -142,7 +123,8 @@ class Dataset:
     """Readers whose eyes were followed: `marks(id, 'gaze', reader)` gives their fixations, `marks(id, FINDING, reader)`
     the density of the looking while they spoke of it."""
     reports: Callable[[str], Any] | None = field(default=None, repr=False, compare=False)
-    """radiograph id -> `sightline.reports.Report` of its study, or None where there is none; None where the data set
+    """radiograph id -> `sightline.data.reports.Report` of its study, or None where there is none; None where the data
+    set
     has no reports at all."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """version, license, citation, notes found while loading ('warnings': tuple of str)."""
@@ -237,7 +219,7 @@ class SaliencyMap:
     kind: MapKind = "map"
 
     def _repr_html_(self) -> str:
-        from sightline.notebook import map_html  # asked for by notebooks only
+        from sightline._util.html import map_html  # asked for by notebooks only
 
         return map_html(self)
 
@@ -262,3 +244,20 @@ def status_of(values: Array) -> Status:
     if not np.isfinite(values).all():
         return "non-finite"
     return "flat" if values.size == 0 or values.min() == values.max() else "ok"
+
+
+STATUSES: tuple[Status, ...] = ("ok", "flat", "non-finite", "missing", "refused", "unreadable")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A radiograph and a finding that it shows."""
+
+    radiograph: Radiograph
+    finding: str
+
+
+PAIR, AGAIN, OTHER, FORGETTING = "pair", "repeatability", "reproducibility", "randomization"
+
+
+SHUFFLED, COMPLEXITY = "label-randomization", "complexity"

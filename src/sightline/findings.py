@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from sightline._util.text import did_you_mean
-from sightline.core import UnknownNameError
+from sightline.errors import UnknownNameError
 
 CHEXLOCALIZE = (
     "Enlarged Cardiomediastinum",
@@ -127,7 +127,7 @@ def spelled(text: str, separator: str = ",") -> tuple[str, ...]:
     ('Pleural Effusion', 'Scoliosis')
     >>> spelled("Cardiomegaly, Efusion")
     Traceback (most recent call last):
-    sightline.core.UnknownNameError: 'Efusion' is no finding; did you mean 'Pleural Effusion'?
+    sightline.errors.UnknownNameError: 'Efusion' is no finding; did you mean 'Pleural Effusion'?
     """
     names = tuple(canonical(part) for part in text.split(separator) if part.strip())
     for name in names:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from sightline.core import DataError, Definition, UnknownNameError
+from sightline.core import Definition
+from sightline.errors import DataError, UnknownNameError
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from sightline._util.plugin_errors import running
 from sightline._util.text import did_you_mean
-from sightline.core import SightlineError, UnknownNameError
-from sightline.theirs import running
+from sightline.errors import SightlineError, UnknownNameError
 
 F = TypeVar("F", bound=Callable[..., Any])
 Facts = TypeVar("Facts")
@@ -53,7 +53,7 @@ class Registry(Mapping[str, Entry[Facts]]):
     ('nm', 'About 700.')
     >>> colors["rad"]
     Traceback (most recent call last):
-    sightline.core.UnknownNameError: no color is called 'rad'; did you mean 'red'? Known: red
+    sightline.errors.UnknownNameError: no color is called 'rad'; did you mean 'red'? Known: red
     """
 
     def __init__(self, kind: str, facts: Callable[..., Facts]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sightline._util.formats import check_format
-from sightline.core import DataError, RunError
+from sightline.errors import DataError, RunError
 
 
 @pytest.mark.parametrize("found", [None, 1, 3, "2", True, [2]])

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 import sightline as sl
-from sightline.core import DataError
-from sightline.data.egd import TRANSCRIPTS
-from sightline.data.fixations import read_samples
-from sightline.data.write import write
-from sightline.gaze import KERNELS, WHOLE, Gaze, density
-from sightline.geometry import region
+from sightline.data.gaze import KERNELS, WHOLE, Gaze, density
+from sightline.data.loaders.egd import TRANSCRIPTS
+from sightline.data.loaders.gaze_samples import read_samples
+from sightline.data.writers import write
+from sightline.errors import DataError
+from sightline.imaging.geometry import region
 
 SPEC = "phantom:5?size=128&gazed=0.5"
 

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 import sightline as sl
-from sightline.core import DataError
-from sightline.data.write import write
+from sightline.data.writers import write
+from sightline.errors import DataError
 
 OPENI = Path(__file__).resolve().parents[3] / "shared/data/formats/openi_NLMCXR_reports.tgz"
 

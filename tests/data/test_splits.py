@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sightline.core import DataError, Radiograph
+from sightline.core import Radiograph
 from sightline.data.splits import divided, drawn, published
+from sightline.errors import DataError
 
 
 def film(number: int, patient: str) -> Radiograph:

@@ -8,7 +8,7 @@ import torch
 from networks import FINDINGS, batch, model, transformer
 from torch import Tensor
 
-from sightline.core import SightlineError
+from sightline.errors import SightlineError
 from sightline.methods import saliency
 from sightline.models import Model, open_model, state_hash, wrap
 

@@ -11,7 +11,7 @@ from networks import Flattened, Plain, batch, model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sightline.core import SightlineError
+from sightline.errors import SightlineError
 from sightline.methods import Pass, saliency
 from sightline.models import Model, open_model, wrap
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from networks import batch, model
 
-from sightline import controls
-from sightline.core import SightlineError
+from sightline.errors import SightlineError
+from sightline.maps import controls
 from sightline.methods import saliency
 
 

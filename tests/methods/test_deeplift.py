@@ -9,7 +9,7 @@ from captum.attr import DeepLift
 from networks import Flattened, batch, model
 from torch import Tensor, nn
 
-from sightline.core import SightlineError
+from sightline.errors import SightlineError
 from sightline.methods import Pass, run_method, saliency, target_indices
 from sightline.models import Model, open_model, wrap
 

@@ -9,7 +9,7 @@ from networks import Flattened, batch, model
 from torch import Tensor
 from torch.nn import functional as F
 
-from sightline.core import SightlineError
+from sightline.errors import SightlineError
 from sightline.methods import Pass, saliency
 from sightline.models import open_model, wrap
 

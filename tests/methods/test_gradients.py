@@ -10,7 +10,7 @@ from networks import Flattened, batch, model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sightline.core import SightlineError
+from sightline.errors import SightlineError
 from sightline.methods import Pass, saliency
 from sightline.models import Model, wrap
 
@@ -162,7 +162,7 @@ def test_smooth_paths_stay_complete_on_average() -> None:
 
 @pytest.mark.parametrize("baseline", ["black", "mean", "blur", "random"])
 def test_every_baseline_is_complete(baseline: str) -> None:
-    from sightline.methods.path import baseline_of
+    from sightline.methods.path_methods import baseline_of
 
     m, x = model(Flattened()), batch(2)
     spec = f"integrated-gradients?baseline={baseline}&nodes=64"

@@ -1,4 +1,4 @@
-"""What every registered method must hold to beside the laws of `sightline.methods.conformance`."""
+"""What every registered method must hold to beside the laws of `sightline.methods.method_checks`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 from networks import FAST, FINDINGS, SIDE, Flattened, batch, last_bias, model, model_for
 from torch import Tensor, nn
 
-from sightline.core import SightlineError, UnknownNameError
-from sightline.methods import Pass, methods, run_method, saliency, target_indices
+from sightline.errors import SightlineError, UnknownNameError
+from sightline.methods import Pass, run_method, saliency, target_indices
+from sightline.methods.registry import methods
 from sightline.models import Model, state_hash, wrap
 
 IDS = ["a", "b", "c"]

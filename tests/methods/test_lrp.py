@@ -7,7 +7,7 @@ import torch
 from networks import batch, model
 from torch import Tensor, nn
 
-from sightline.core import SightlineError
+from sightline.errors import SightlineError
 from sightline.methods import saliency
 from sightline.models import Model, open_model, wrap
 

@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from sightline.core import DataError
+from sightline.errors import DataError
 from sightline.metrics.classification import auroc, average_precision
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.sampled_from([0.0, 1.0])), min_size=2, max_size=40)

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.metrics import structural_similarity
 
-from sightline.controls import center
-from sightline.core import Array, UnknownNameError
-from sightline.metrics import marks_metric, metric_of, metrics
+from sightline.core import Array
+from sightline.errors import UnknownNameError
+from sightline.maps.controls import center
 from sightline.metrics.gaze import LAPSE, Glance, Others, Seen, standardized
+from sightline.metrics.registry import marks_metric, metric_of, metrics
 
 SHAPE = (16, 12)
 NAMES = [e.name for e in metrics.values() if e.facts.takes == "glance"]

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from sightline.core import Frame, SaliencyMap
-from sightline.metrics import metrics
+from sightline.evaluation.scoring import measure
 from sightline.metrics.localization import Peaks, hit
-from sightline.placed import predicted_mask
+from sightline.metrics.placed_map import predicted_mask
+from sightline.metrics.registry import metrics
 from sightline.protocol import CORRECTED, PUBLISHED
-from sightline.scoring import measure
 
 NAMES = [e.name for e in metrics.values() if e.facts.takes != "glance"]
 ALL = pytest.mark.parametrize("name", NAMES)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import sightline as sl
-from sightline.core import DataError, SightlineError
+from sightline.errors import DataError, SightlineError
+from sightline.training.config import Recipe, Sample
 from sightline.training.fit import fit
-from sightline.training.recipe import Recipe, Sample
 
 KINDS = ("unet", "retinanet")
 

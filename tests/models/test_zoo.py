@@ -12,12 +12,12 @@ import torch
 import torchvision
 from torch import nn
 
-from sightline.core import DataError, SightlineError, UnknownNameError
+from sightline.errors import DataError, SightlineError, UnknownNameError
 from sightline.findings import CHEXPERT, NIH
 from sightline.models import Model, TrainingRecord, open_model, state_hash, wrap
 from sightline.models.architectures import _bare_xrv
-from sightline.models.caveats import caveats, told
 from sightline.models.checkpoint import save_checkpoint
+from sightline.models.warnings import caveats, told
 
 FINDINGS = ("Cardiomegaly", "Edema", "Pleural Effusion")
 

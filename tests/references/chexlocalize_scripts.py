@@ -1,4 +1,5 @@
-"""What the public CheXlocalize scripts compute, plainly and slowly: the oracle of the files `sightline.legacy` writes.
+"""What the public CheXlocalize scripts compute, plainly and slowly: the oracle of the files
+`sightline.evaluation.chexlocalize_csv` writes.
 
 Written from a description of the scripts' behavior, quirks included; nothing here imports the package, except that maps
 are given as arrays instead of pickles. Masks are decoded by pycocotools and maps are resized by torch, as there.

@@ -11,15 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sightline.binarize import cut_at
 from sightline.core import NAN, Dataset, Frame, Mark, Radiograph, SaliencyMap, Source
-from sightline.data import datasets
-from sightline.geometry import input_frame, place
-from sightline.histogram import joint_histogram
+from sightline.data.registry import datasets
+from sightline.imaging.geometry import input_frame, place
+from sightline.maps.storage import write_maps
+from sightline.metrics.binarization import cut_at
+from sightline.metrics.histogram import joint_histogram
 from sightline.metrics.localization import hit, iou, peaks
 from sightline.protocol import PROTOCOLS, Protocol
+from sightline.runs.run import Run
 from sightline.stats.bootstrap import average, interval, replicate, weights
-from sightline.store import Run, write_maps
 
 SIZE = (150, 180)
 FINDINGS = ("Cardiomegaly", "Lung Lesion", "Pleural Effusion", "Edema")

@@ -10,15 +10,16 @@ import pandas as pd
 import pytest
 
 from report.conftest import FINDINGS, SOURCES, make_map, world
-from sightline.analyses import analyze
-from sightline.benchmark import InMemory
-from sightline.evaluate import evaluate
+from sightline.evaluation.analysis import analyze
+from sightline.evaluation.score_run import evaluate
+from sightline.maps.collections import InMemory
+from sightline.maps.storage import write_maps
 from sightline.protocol import CORRECTED, PUBLISHED
-from sightline.record import describe
-from sightline.report import benchmark, causes, examples, page, report
-from sightline.report.published import beside
-from sightline.report.view import View
-from sightline.store import Run, write_maps
+from sightline.report import error_analysis, example_selection, human_benchmark, page, report
+from sightline.report.published_results import beside
+from sightline.report.run_view import View
+from sightline.runs.provenance import describe
+from sightline.runs.run import Run
 
 NEW = ("decrease", "shapes", "regressions", "assurance", "slices", "thresholds")
 
@@ -64,7 +65,7 @@ def test_findings_are_sorted_by_their_decrease(view: View) -> None:
     table = view.decreases("iou").set_index("finding")["decrease"]
     assert sorted(view.findings, key=lambda f: -table[f]) == list(view.findings)
     assert set(view.decreases("iou")["source"]) == {view.best_by("iou")}
-    shown = benchmark.decrease_tables(view)[0]
+    shown = human_benchmark.decrease_tables(view)[0]
     assert [row[0] for row in shown.rows][:-1] == list(table.index[:-1]) and shown.rows[-1][0] == "Average"
 
 
@@ -72,7 +73,7 @@ def test_the_best_source_is_chosen_per_metric(view: View) -> None:
     for metric in ("iou", "hit"):
         means = {s: view.number(s, metric).mean for s in view.of_kind("model")}
         assert view.best_by(metric) == max(means, key=lambda s: means[s])
-    table = benchmark.selection(view)
+    table = human_benchmark.selection(view)
     assert table is not None and [row[0] for row in table.rows][:2] == ["IoU", "Dice"]
     assert "of the saliency methods; controls and readers aside" in table.caption
     control = view.control_for("iou") or ""
@@ -84,54 +85,54 @@ def test_published_figures_stand_beside_under_our_names(view: View) -> None:
     assert beside("regressions")["iou"]["size"].text(3) == "0.566 [0.526, 0.606]"
     assert beside("assurance")["rho"]["Lung Opacity"].n == 381
     assert beside("tuning")["threshold"]["Lung Lesion"].mean == 0.7
-    table = causes.regression_table(view)
+    table = error_analysis.regression_table(view)
     assert table is not None and {row[5] for row in table.rows} >= {"0.566 [0.526, 0.606]"}
-    first = causes.assurance_tables(view)[0]
+    first = error_analysis.assurance_tables(view)[0]
     assert first.rows[-1][0] == "All together" and "(wrong n)" in first.head[-1]
 
 
 def test_slices_and_thresholds_are_those_of_the_tables(view: View) -> None:
-    table = benchmark.slice_table(view)
+    table = human_benchmark.slice_table(view)
     assert table is not None and {row[0] for row in table.rows} == {
         "gt_positive", "gt&pred", "gt&pred&human", "model_positive&gt", "full",
     }  # fmt: skip
-    plot = benchmark.thresholds(view)
+    plot = human_benchmark.thresholds(view)
     assert plot is not None and sorted(set(plot.data["threshold"])) == [0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
     for r in plot.data.to_dict("records"):
         wanted = view.number(view.best_by("iou"), f"iou@above:{r['threshold']:g}", r["finding"]).mean
         assert r["mean"] == wanted or (np.isnan(r["mean"]) and np.isnan(wanted))
     assert all("@" not in metric for metric in view.metrics)
-    tuned = benchmark.tuning_table(view)
+    tuned = human_benchmark.tuning_table(view)
     assert tuned is not None and {row[0] for row in tuned.rows} == set(FINDINGS)
 
 
 def test_pictures_show_disagreement_and_shape(view: View) -> None:
-    apart = examples.choose_apart(view)
+    apart = example_selection.choose_apart(view)
     assert [e.hit for e in apart if e.case == "hit"] == [1.0, 1.0]
     assert all(e.hit == 0.0 for e in apart if e.case == "overlap")
-    shapes = {e.case: e for e in examples.choose_shapes(view)}
-    assert set(shapes) == set(examples.SHAPES)
+    shapes = {e.case: e for e in example_selection.choose_shapes(view)}
+    assert set(shapes) == set(example_selection.SHAPES)
     table = view.analysis("shapes")
     limit = table["size"].quantile(0.25)
     small = table[(table["radiograph"] == shapes["size"].radiograph) & (table["finding"] == shapes["size"].finding)]
     assert float(small["size"].iloc[0]) <= limit
-    assert examples.shape_of(view, shapes["size"]).endswith("% of the image")
+    assert example_selection.shape_of(view, shapes["size"]).endswith("% of the image")
 
 
 def test_what_goes_with_localization_across_findings(view: View) -> None:
-    table = causes.across_table(view)
+    table = error_analysis.across_table(view)
     assert table is not None and {row[2].split()[0] for row in table.rows} == {"share", "mean"}, "no average mask here"
 
 
 def test_maps_without_probabilities_get_a_sentence_not_an_empty_figure(make_run: Callable[..., Run]) -> None:
     made = make_run(fresh=True)
-    assert causes.unasked(View.of(made)) == [], "a run that was not analyzed"
+    assert error_analysis.unasked(View.of(made)) == [], "a run that was not analyzed"
     keys = {"protocol": "corrected", "source": View.of(made).best, "stars": "", "rho_stars": "", "n": 9}
     numbers = dict.fromkeys(("slope", "low", "high", "rho", "rho_low", "rho_high"), np.nan)
     rows = [{**keys, **numbers, "finding": f, "metric": m} for f in FINDINGS for m in ("iou", "hit")]
     made.write_table("assurance", pd.DataFrame(rows))
     view = View.of(made)
-    assert causes.assurance(view) is None and causes.assurance_tables(view) == []
+    assert error_analysis.assurance(view) is None and error_analysis.assurance_tables(view) == []
     assert "came without probabilities" in report(made).read_text("utf-8")
 
 

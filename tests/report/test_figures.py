@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 from matplotlib.textpath import TextPath
 
-from sightline.report import draw, figures, trends
+from sightline.report import figures, trends
+from sightline.report import svg as draw
 from sightline.report.page import plots
-from sightline.report.view import View
+from sightline.report.run_view import View
 
 LONG = ("A finding whose name goes on and on, as names of findings in registries of the world sometimes do", "Edema")
 TEN = (*(f"net-{i}/{m}" for i in range(4) for m in ("grad-cam", "x")), "control/center", "reader/simulated contours")

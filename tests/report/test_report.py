@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from sightline.report import report
-from sightline.report.view import View
+from sightline.report.run_view import View
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 

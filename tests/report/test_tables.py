@@ -1,5 +1,5 @@
 from sightline.report import tables
-from sightline.report.view import View
+from sightline.report.run_view import View
 
 
 def test_cells_are_the_numbers_of_the_run(make_run):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sightline.protocol import CORRECTED, PUBLISHED
 from sightline.stats.bootstrap import Replicates, average, interval, p_value, published_weights, replicate, weights
-from sightline.stats.tables import differences, estimates
+from sightline.stats.estimates import differences, estimates
 
 
 @given(st.integers(0, 1000))

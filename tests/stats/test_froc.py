@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sightline.froc import MISSED, Candidate
+from sightline.evaluation.froc_candidates import MISSED, Candidate
 from sightline.stats.froc import OVER, RATES, froc
 
 

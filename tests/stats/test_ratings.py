@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from sightline.core import Array, DataError
-from sightline.sheets import COLUMNS, draw_sheets, simulate
+from sightline.core import Array
+from sightline.data.reader_study.rating_sheets import COLUMNS, draw_sheets, simulate
+from sightline.errors import DataError
 from sightline.stats.ratings import agreements, contrasts, kappa, means
 
 SOURCES = ("net/own", "net/grad-cam", "control/noise")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sightline.protocol import CORRECTED
-from sightline.stats.tables import differences
+from sightline.stats.estimates import differences
 from sightline.stats.utility import rank_biserial, signed_rank, utility
 
 

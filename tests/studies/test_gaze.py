@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 import sightline as sl
-from sightline.core import DataError, UnknownNameError
-from sightline.data.write import write
+from sightline.data.writers import write
+from sightline.errors import DataError, UnknownNameError
 from sightline.models import open_model
 from sightline.models.checkpoint import save_checkpoint
 from sightline.report import report
-from sightline.store import Run
-from sightline.studies import gazers
+from sightline.runs.run import Run
+from sightline.studies import gaze_models
 from sightline.studies.gaze import gaze
-from sightline.studies.gazers import Gazers
+from sightline.studies.gaze_models import Gazers
 from viewing import can_be_looked_at
 
 DATA = "phantom:16?size=96"
@@ -140,10 +140,10 @@ def _without_gaze(tmp_path: Path) -> str:
 
 
 def test_on_the_phantom_networks_are_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gazers, "TRAINING", "phantom:40?start=100000&size=64")
-    monkeypatch.setattr(gazers, "WEIGHTS", (1.0, 5.0))
-    monkeypatch.setattr(gazers, "RECIPE", replace(gazers.RECIPE, epochs=1))
-    team, told = gazers.trained(tmp_path, 0, "cpu")
+    monkeypatch.setattr(gaze_models, "TRAINING", "phantom:40?start=100000&size=64")
+    monkeypatch.setattr(gaze_models, "WEIGHTS", (1.0, 5.0))
+    monkeypatch.setattr(gaze_models, "RECIPE", replace(gaze_models.RECIPE, epochs=1))
+    team, told = gaze_models.trained(tmp_path, 0, "cpu")
     assert [m.name for m in team.everyone] == ["labels", "gaze", "shuffled-gaze"]
     assert told["chosen"] in (1.0, 5.0) and set(told["weights"]) == {"1", "5"}
     assert all(m.training is not None for m in team.everyone)
@@ -151,7 +151,7 @@ def test_on_the_phantom_networks_are_trained(tmp_path: Path, monkeypatch: pytest
     assert team.pairs == (("gaze", "labels"), ("shuffled-gaze", "labels"), ("gaze", "shuffled-gaze"))
     assert len(list((tmp_path / "images").rglob("*.npy"))) >= 2  # one set of films, gaze twice
     with pytest.raises(DataError, match="learned from"):
-        Gazers(team.plain).checked(sl.dataset(gazers.TRAINING))
+        Gazers(team.plain).checked(sl.dataset(gaze_models.TRAINING))
 
 
 def test_its_run_can_be_looked_at(finished: Path) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from sightline.cli import main
-from sightline.core import DataError
-from sightline.store import Run
+from sightline._cli.app import main
+from sightline.errors import DataError
+from sightline.runs.run import Run
 from sightline.studies.localization import localization
 from viewing import can_be_looked_at
 
@@ -28,7 +28,7 @@ WORDS = [
 
 def sightline(*words: str, **options: object) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(EXAMPLES), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "error", "-c", "import sys; from sightline.cli import main; sys.exit(main())"]
+    command = [sys.executable, "-W", "error", "-c", "import sys; from sightline._cli.app import main; sys.exit(main())"]
     return subprocess.Popen([*command, *words], env=environment, stderr=subprocess.DEVNULL, **options)
 
 
@@ -104,7 +104,7 @@ def test_other_options_on_the_same_folder_are_refused(finished: Path, capsys: py
     ],
 )
 def test_wrong_options_are_told_before_any_work(options: dict[str, object], message: str, tmp_path: Path) -> None:
-    from sightline.core import SightlineError
+    from sightline.errors import SightlineError
 
     with pytest.raises(SightlineError, match=message):
         localization(**{"data": "phantom:2?size=64", **options}, out=tmp_path / "run")

@@ -11,17 +11,17 @@ import pytest
 import torch
 
 import sightline as sl
-from sightline import cli
-from sightline.core import DataError
+from sightline._cli import app
+from sightline._cli.narrate import narrate_run
+from sightline.errors import DataError
 from sightline.metrics.classification import auroc
 from sightline.models import open_model, state_hash
 from sightline.models.checkpoint import save_checkpoint
-from sightline.reading import narrate_run
 from sightline.report import report
-from sightline.report.view import View
-from sightline.store import Run
-from sightline.studies import beginnings
-from sightline.studies.beginnings import RANDOM, body_of, settled
+from sightline.report.run_view import View
+from sightline.runs.run import Run
+from sightline.studies import initializations
+from sightline.studies.initializations import RANDOM, body_of, settled
 from sightline.studies.pretraining import Cell, pretraining
 from sightline.training.split import split_by_patient
 from viewing import can_be_looked_at
@@ -36,7 +36,7 @@ SMALL = {"data": DATA, "test": TEST, "arch": "small?side=48&width=8", "fractions
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("pretraining") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(beginnings, "PRETRAINING", replace(beginnings.PRETRAINING, epochs=1, batch=8))
+        patch.setattr(initializations, "PRETRAINING", replace(initializations.PRETRAINING, epochs=1, batch=8))
         pretraining(**SMALL, out=out)  # type: ignore[arg-type]
     return out
 
@@ -119,7 +119,7 @@ def test_the_report_shows_curves_tables_and_what_was_published(finished: Path) -
 def test_the_same_command_continues(finished: Path) -> None:
     before = (finished / "tables" / "curves.parquet").read_bytes()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(beginnings, "PRETRAINING", replace(beginnings.PRETRAINING, epochs=1, batch=8))
+        patch.setattr(initializations, "PRETRAINING", replace(initializations.PRETRAINING, epochs=1, batch=8))
         pretraining(**SMALL, out=finished)  # type: ignore[arg-type]
     assert (finished / "tables" / "curves.parquet").read_bytes() == before
 
@@ -159,9 +159,9 @@ def test_grids_that_cannot_be(tmp_path: Path, other: dict[str, object], said: st
 
 def test_every_module_that_a_command_names_is_there() -> None:
     """Defect (h): the entry script imported modules that were not in the repository."""
-    paths = [path for commands in cli._COMMANDS.values() for path, _ in commands.values()]
+    paths = [path for commands in app._COMMANDS.values() for path, _ in commands.values()]
     named = {(f"sightline.{module}", function) for module, _, function in (path.partition(":") for path in paths)}
-    assert ("sightline.training.commands", "train_contrastive") in named
+    assert ("sightline._cli.train", "train_contrastive") in named
     for module, function in sorted(named):
         assert hasattr(importlib.import_module(module), function), (module, function)
 

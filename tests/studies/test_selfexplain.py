@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from sightline.core import DataError
 from sightline.data import dataset
+from sightline.data.reader_study.rating_sheets import FILE, read_sheets
+from sightline.errors import DataError
 from sightline.models import TrainingRecord, open_model, wrap
 from sightline.models.checkpoint import save_checkpoint
 from sightline.report import report
-from sightline.sheets import FILE, read_sheets
-from sightline.store import Run
-from sightline.studies.elements import require_alike
+from sightline.runs.run import Run
 from sightline.studies.selfexplain import selfexplain
+from sightline.studies.selfexplain_models import require_alike
 from viewing import can_be_looked_at
 
 DATA = "phantom:24?size=96"

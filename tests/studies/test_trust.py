@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-from sightline.casework import cases
-from sightline.core import DataError, Dataset
+from sightline.core import Dataset
 from sightline.data import dataset
-from sightline.methods import methods
+from sightline.errors import DataError
+from sightline.evaluation.sampling import cases
+from sightline.methods.registry import methods
 from sightline.models import Model, TrainingRecord, open_model
 from sightline.models.checkpoint import save_checkpoint
 from sightline.report import report
-from sightline.store import Run
-from sightline.studies.team import Team
+from sightline.runs.run import Run
 from sightline.studies.trust import trust
+from sightline.studies.trust_models import Team
 from viewing import can_be_looked_at
 
 DATA = "phantom:16?size=96"

@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 
 import sightline as sl
-from sightline.training.pretrain import CONTRASTIVE, pretrain
+from sightline.training.contrastive import CONTRASTIVE, pretrain
 
 if __name__ == "__main__":
     data = sl.dataset("phantom:40?size=48")

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from sightline.core import DataError, SightlineError
 from sightline.data import dataset
-from sightline.explaining import explain
+from sightline.errors import DataError, SightlineError
+from sightline.methods.explain import explain
 from sightline.models import open_model
 from sightline.models.ensemble import open_any
 from sightline.models.losses import masked_loss, three_class_loss
-from sightline.models.triples import Triples
-from sightline.store import Run
+from sightline.models.multiclass_heads import Triples
+from sightline.runs.run import Run
 from sightline.training import chexpert
 from sightline.training.chexpert import train_chexpert
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 import sightline as sl
-from sightline.core import DataError
+from sightline.errors import DataError
 from sightline.metrics.boxes import boxed
 from sightline.models import open_model
-from sightline.store import Run
+from sightline.runs.run import Run
+from sightline.training.config import Recipe, Sample
 from sightline.training.fit import fit
 from sightline.training.labels import limit_annotations
-from sightline.training.marks import UNKNOWN, gridded
-from sightline.training.recipe import Recipe, Sample
+from sightline.training.mask_targets import UNKNOWN, gridded
 
 DATA = "phantom:24?size=64"
 RECIPE, SAMPLE = Recipe(epochs=2, batch=4, augmented=False), Sample(val_share=0.2)

@@ -17,11 +17,12 @@ from torch import nn
 from torch.nn import functional as F
 from train_blobs import train
 
-from sightline.core import DataError, Dataset, Radiograph, RunError, SightlineError
+from sightline.core import Dataset, Radiograph
+from sightline.errors import DataError, RunError, SightlineError
 from sightline.methods import saliency
 from sightline.models import Model, open_model, state_hash
 from sightline.models.losses import masked_loss
-from sightline.store import Run
+from sightline.runs.run import Run
 from sightline.training import Recipe, Sample, fit
 from sightline.training.labels import label_matrix
 from sightline.training.loop import load_state

@@ -10,17 +10,17 @@ import pytest
 import torch
 
 import sightline as sl
-from sightline.core import SightlineError
-from sightline.gaze import WHOLE
+from sightline._cli.train import train_taught
+from sightline.data.gaze import WHOLE
+from sightline.errors import SightlineError
 from sightline.models import open_model
 from sightline.models.checkpoint import save_checkpoint
-from sightline.store import Run
-from sightline.training.commands import train_taught
+from sightline.runs.run import Run
+from sightline.training.config import Recipe, Sample
 from sightline.training.fit import fit
 from sightline.training.labels import shuffle_gaze
 from sightline.training.loop import GIVE_UP, cross_entropy, plateaus, rate
-from sightline.training.marks import UNKNOWN, gridded
-from sightline.training.recipe import Recipe, Sample
+from sightline.training.mask_targets import UNKNOWN, gridded
 
 DATA = "phantom:16?size=64&gazed=0.6"
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightline.core import DataError, Radiograph
+from sightline.core import Radiograph
+from sightline.errors import DataError
 from sightline.training.split import split_by_patient
 
 

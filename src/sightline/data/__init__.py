@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from sightline.core import DataError, Dataset
-from sightline.registry import Registry
-from sightline.spec import parse_spec, typed_options
+from sightline._util.spec import parse_spec, typed_options
+from sightline.core import Dataset
+from sightline.data.registry import DatasetFacts, datasets
+from sightline.errors import DataError
 
 __all__ = ["DatasetFacts", "dataset", "datasets"]
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetFacts:
-    """What is known of a loader before it opens anything."""
-
-    title: str
-    """Full name of the data set."""
-    source: str
-    """Citation: DOI, arXiv id or URL."""
-    license: str
-    """Terms of the data, one phrase."""
-
-
-datasets: Registry[DatasetFacts] = Registry("dataset", DatasetFacts)
 
 
 def dataset(spec: str) -> Dataset:
@@ -42,11 +28,13 @@ def dataset(spec: str) -> Dataset:
         raise DataError(f"{spec!r} holds no radiograph; give another split, a larger number or another folder")
     if not study:
         return opened
-    from sightline.answers.marks import with_readers  # SQLAlchemy takes 0.3 s to import: only who has readers pays
+    from sightline.data.reader_study.annotations import (
+        with_readers,  # SQLAlchemy takes 0.3 s to import: only who has readers pays
+    )
 
     return with_readers(opened, study)
 
 
 # Last, because each of these registers its loader in the table above.
-from sightline.data import chexlocalize, chexpert, egd, folder, mimic, nih, openi, reflacx, rsna, siim, vindr  # noqa: E402, F401
+from sightline.data.loaders import chexlocalize, chexpert, egd, folder, mimic, nih, openi, reflacx, rsna, siim, vindr  # noqa: E402, F401
 from sightline.data.phantom import loader as _phantom  # noqa: E402, F401

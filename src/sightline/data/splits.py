@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from sightline._util.rng import PATIENT_SPLIT, key_digest
-from sightline.core import DataError, Radiograph
-from sightline.data.tables import read_csv
+from sightline.core import Radiograph
+from sightline.data.loaders.csv_tables import read_csv
+from sightline.errors import DataError
 
 SHARES = (("train", 0.8), ("val", 0.1), ("test", 0.1))
 """Of patients: about the shares of Arun et al. 2021, 10.1148/ryai.2021200267 (81, 9 and 10 % of the images)."""

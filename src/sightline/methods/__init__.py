@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from sightline.core import SightlineError
-from sightline.methods.pass_ import Of, Pass, Precision, Prior, says_memory
+from sightline._util.plugin_errors import running
+from sightline.errors import SightlineError
+from sightline.methods.context import Of, Pass, Precision, Prior, says_memory
+from sightline.methods.registry import MethodFacts, method_of, methods
 from sightline.models import Model
-from sightline.registry import Entry, Registry
-from sightline.spec import parse_spec, typed_options
-from sightline.theirs import running
 
 __all__ = [
     "MethodFacts", "Of", "Pass", "Precision", "Prior", "method_of", "methods", "run_method", "saliency",
     "target_indices",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class MethodFacts:
-    """What is known of a method before it runs."""
-
-    needs: Literal["features", "input-gradient", "attention", "own", "text", "nothing", "prior"]
-    """attention: a plain vision transformer; own, text: a network with maps, or with patches and texts, of its own;
-    nothing: no gradient and no features, perhaps the image; prior: maps given by the caller."""
-    signed: bool
-    """Whether negative values mean evidence against the finding."""
-    class_agnostic: bool
-    """Whether all findings of an image get the same map."""
-    resolution: Literal["features", "input", "own"]
-    source: str
-    """Where it is defined: DOI or arXiv id, or a sentence for our own."""
-
-
-methods: Registry[MethodFacts] = Registry("method", MethodFacts)
-"""name -> function of (p: Pass, targets: Tensor int64 (T,)) -> Tensor float32 (N, T, h', w'), in its own resolution,
-higher = more evidence for the finding, never normalized; options are keyword arguments with defaults."""
 
 
 def target_indices(model: Model, targets: Sequence[str | int] | Tensor | None) -> Tensor:
@@ -57,25 +33,6 @@ def target_indices(model: Model, targets: Sequence[str | int] | Tensor | None) -
     if not indices or len(set(indices)) != len(indices):
         raise SightlineError(f"targets must be distinct findings, at least one; got {list(wanted)}")
     return torch.tensor(indices, dtype=torch.int64, device=model.device)
-
-
-def method_of(spec: str) -> tuple[Entry[MethodFacts], str, dict[str, Any]]:
-    """'NAME?option=value' -> the method, the layer named for its features ('' for the model's own), its options.
-
-    layer is an option of every method that needs features: the path of a module whose output they are.
-    Errors: `UnknownNameError` for a method that does not exist; `SightlineError` for an option it has not.
-
-    >>> entry, layer, options = method_of("grad-cam?layer=features.denseblock3")
-    >>> entry.name, layer, options
-    ('grad-cam', 'features.denseblock3', {})
-    """
-    name, argument, given = parse_spec(spec)
-    method = methods[name]
-    if argument:
-        raise SightlineError(f"{spec!r}: a method takes options only, as in {name}?key=value")
-    shared = ("layer",) if method.facts.needs == "features" else ()
-    layer = given.pop("layer", "") if shared else ""
-    return method, layer, typed_options(spec, method.call, given, shared)
 
 
 def run_method(p: Pass, spec: str, targets: Tensor) -> Tensor:
@@ -152,10 +109,10 @@ from sightline.methods import cam as _cam  # noqa: E402, F401
 from sightline.methods import controls as _controls  # noqa: E402, F401
 from sightline.methods import deeplift as _deeplift  # noqa: E402, F401
 from sightline.methods import gradient as _gradient  # noqa: E402, F401
-from sightline.methods import guided_path as _guided_path  # noqa: E402, F401
+from sightline.methods import guided_backprop as _rectified  # noqa: E402, F401
+from sightline.methods import guided_ig as _guided_path  # noqa: E402, F401
+from sightline.methods import intrinsic as _own  # noqa: E402, F401
 from sightline.methods import lrp as _lrp  # noqa: E402, F401
-from sightline.methods import own as _own  # noqa: E402, F401
-from sightline.methods import path as _path  # noqa: E402, F401
+from sightline.methods import path_methods as _path  # noqa: E402, F401
 from sightline.methods import perturbation as _perturbation  # noqa: E402, F401
-from sightline.methods import rectified as _rectified  # noqa: E402, F401
-from sightline.methods import regions as _regions  # noqa: E402, F401
+from sightline.methods import xrai as _regions  # noqa: E402, F401

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from sightline.core import SightlineError
-from sightline.methods import methods
-from sightline.methods.pass_ import Pass
+from sightline.errors import SightlineError
+from sightline.methods.context import Pass
+from sightline.methods.registry import methods
 
 
 class _Attentions(TorchFunctionMode):

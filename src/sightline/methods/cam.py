@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sightline.core import SightlineError
-from sightline.methods import methods
-from sightline.methods.pass_ import Pass
+from sightline.errors import SightlineError
+from sightline.methods.context import Pass
+from sightline.methods.registry import methods
 
 
 @methods(

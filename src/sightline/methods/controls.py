@@ -1,14 +1,14 @@
-"""Controls as methods: the maps of `sightline.controls` in a model's input frame."""
+"""Controls as methods: the maps of `sightline.maps.controls` in a model's input frame."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from sightline import controls
-from sightline.core import SightlineError
-from sightline.methods import methods
-from sightline.methods.pass_ import Pass
+from sightline.errors import SightlineError
+from sightline.maps import controls
+from sightline.methods.context import Pass
+from sightline.methods.registry import methods
 
 
 def _everywhere(maps: Tensor, p: Pass, targets: Tensor) -> Tensor:

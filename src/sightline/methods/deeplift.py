@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from sightline.methods import methods
+from sightline.methods.context import Pass
 from sightline.methods.gradient import noisy
-from sightline.methods.pass_ import Pass
-from sightline.methods.path import baseline_of
+from sightline.methods.path_methods import baseline_of
+from sightline.methods.registry import methods
 
 TOLERANCE = 0.01
 """Accepted error of completeness, as a share of the difference the map has to explain."""

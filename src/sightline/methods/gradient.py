@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from sightline.core import SightlineError
-from sightline.methods import methods
-from sightline.methods.pass_ import Pass
+from sightline.errors import SightlineError
+from sightline.methods.context import Pass
+from sightline.methods.registry import methods
 
 
 def reduced(gradient: Tensor, reduce: str) -> Tensor:

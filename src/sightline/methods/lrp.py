@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from sightline.core import SightlineError
-from sightline.methods import methods
-from sightline.methods.pass_ import Pass
+from sightline.errors import SightlineError
+from sightline.methods.context import Pass
+from sightline.methods.registry import methods
 
 RULES = ("epsilon", "gamma", "alpha1-beta0")
 _LINEAR: dict[str, Callable[..., Tensor]] = {"conv2d": F.conv2d, "linear": F.linear}

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sightline.core import SightlineError
-from sightline.methods import methods
-from sightline.methods.pass_ import Pass
-from sightline.methods.path import baseline_of
+from sightline.errors import SightlineError
+from sightline.methods.context import Pass
+from sightline.methods.path_methods import baseline_of
+from sightline.methods.registry import methods
 
 
 @methods(

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from sightline.core import Array
-from sightline.geometry import outlines
-from sightline.metrics import metrics
+from sightline.imaging.geometry import outlines
+from sightline.metrics.registry import metrics
 
 
 @metrics("box-iou", title="Box IoU", takes="mask", higher_is_better=True, range=(0.0, 1.0), source="arXiv:1705.02315")

@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 from scipy.stats import rankdata
 
-from sightline.core import NAN, Array, DataError
+from sightline.core import NAN, Array
+from sightline.errors import DataError
 
 
 def auroc(scores: Array, labels: Array) -> float:

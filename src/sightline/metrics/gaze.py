@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from sightline.core import Array
-from sightline.metrics import metrics
+from sightline.metrics.registry import metrics
 from sightline.metrics.similarity import shown, ssim
 
 INF = float("inf")

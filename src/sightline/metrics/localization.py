@@ -1,6 +1,7 @@
 """Does the map lie where the mark lies?
 
-Every function is defined for a mark of at least one pixel and a map that is not flat; `sightline.scoring` gives every
+Every function is defined for a mark of at least one pixel and a map that is not flat; `sightline.evaluation.scoring`
+gives every
 other case its status. n is the number of pixels of the radiograph.
 """
 
@@ -12,8 +13,8 @@ from typing import Literal
 import numpy as np
 
 from sightline.core import Array
-from sightline.histogram import Confusion, JointHistogram
-from sightline.metrics import metrics
+from sightline.metrics.histogram import Confusion, JointHistogram
+from sightline.metrics.registry import metrics
 
 _UNIT = (0.0, 1.0)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sightline.models import vision_ops as vision_ops  # first: before anything imports torchvision
-from sightline.models.views import study_probabilities
-from sightline.models.wrap import Model, TrainingRecord, state_hash, untrained, wrap
+from sightline.models import torchvision_compat as torchvision_compat  # first: before anything imports torchvision
+from sightline.models.model import Model, TrainingRecord, state_hash, untrained, wrap
+from sightline.models.study_probabilities import study_probabilities
 from sightline.models.zoo import ModelFacts, models, open_model
 
 __all__ = [
@@ -20,4 +20,4 @@ __all__ = [
 ]
 
 from sightline.models import architectures as _architectures  # noqa: F401  (registers on import)
-from sightline.models import grounded as _grounded  # noqa: F401
+from sightline.models import image_text as _grounded  # noqa: F401

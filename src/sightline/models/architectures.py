@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sightline.core import SightlineError
+from sightline.errors import SightlineError
 from sightline.models.checkpoint import load_safely, load_weights
-from sightline.models.element import TrainableSaliency, Way
 from sightline.models.localizers import RetinaNet, UNet
-from sightline.models.small import Small
-from sightline.models.triples import Pairs, Triples
-from sightline.models.wrap import Model, TrainingRecord
+from sightline.models.model import Model, TrainingRecord
+from sightline.models.multiclass_heads import Pairs, Triples
+from sightline.models.small_resnet import Small
+from sightline.models.trainable_saliency import TrainableSaliency, Way
 from sightline.models.zoo import classifier, models, open_model, stated
 
 Findings = tuple[str, ...] | None
@@ -158,7 +158,7 @@ def selfexplaining(
 ) -> Model:  # fmt: skip
     """Any of the zoo with an element that shows where: 'selfexplaining:densenet121?kind=gate&sparsity=0.01'.
 
-    width: of 'small'. The other options are those of `sightline.models.element.Way`.
+    width: of 'small'. The other options are those of `sightline.models.trainable_saliency.Way`.
     """
     chosen = per or ("image" if kind in ("mask", "decoder") else "finding")
     way = Way(kind, chosen, learns, weight, sparsity, variation, task)

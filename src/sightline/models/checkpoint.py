@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from sightline._util.formats import check_format
-from sightline.core import DataError
-from sightline.models.wrap import Model
+from sightline.errors import DataError
+from sightline.models.model import Model
 
 FORMAT = "sightline-checkpoint-2"
 """Format of checkpoints; raise the number when their content, or a spec or name in it, changes."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from sightline.models.cut import Cut, changed
+from sightline.models.feature_layer import Cut, changed
 
 TEMPERATURE, IMAGE_SHARE = 0.1, 0.75
 """τ, and the weight λ of the direction from image to text."""

@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 import torch
 
-from sightline.core import DataError, SightlineError, UnknownNameError
+from sightline._util.spec import parse_spec
+from sightline.errors import DataError, SightlineError, UnknownNameError
 from sightline.findings import CHEXPERT, canonical
 from sightline.models.checkpoint import FORMAT, load_safely
-from sightline.models.wrap import Model, TrainingRecord
+from sightline.models.model import Model, TrainingRecord
 from sightline.models.zoo import open_model
-from sightline.spec import parse_spec
 
 Scale = Literal["raw", "equal"]
 """How members' maps are averaged: as they are, so that confident members weigh more (published), or each divided by

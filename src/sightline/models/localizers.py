@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sightline.models.losses import places_loss
-from sightline.models.small import Block, stem
+from sightline.models.small_resnet import Block, stem
 
 RARE = 0.01
 """Chance of a mark that every place begins with: epochs go by, else, in learning that most places have none."""
@@ -104,7 +104,7 @@ class RetinaNet(nn.Module):
     learns = "marks"
 
     def __init__(self, outputs: int, side: int, width: int = 16) -> None:
-        from sightline.models import vision_ops  # noqa: F401  # before torchvision
+        from sightline.models import torchvision_compat  # noqa: F401  # before torchvision
 
         from torchvision.models.detection.anchor_utils import AnchorGenerator  # isort: skip
         from torchvision.models.detection.retinanet import RetinaNet as Detector  # isort: skip

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from sightline.core import DataError, SightlineError, UnknownNameError
+from sightline._util.plugin_errors import running
+from sightline._util.spec import parse_spec, typed_options
+from sightline.errors import DataError, SightlineError, UnknownNameError
 from sightline.findings import CHEXPERT, canonical, spelled
-from sightline.geometry import Resize
+from sightline.imaging.geometry import Resize
 from sightline.models.checkpoint import FORMAT, load_safely, load_weights
-from sightline.models.wrap import Model, TrainingRecord, normalized, state_hash, wrap
+from sightline.models.model import Model, TrainingRecord, normalized, state_hash, wrap
 from sightline.registry import Registry
-from sightline.spec import parse_spec, typed_options
-from sightline.theirs import running
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sightline._util.files import write_text_atomic
-from sightline.core import DataError, RunError
-from sightline.record import reopened
-from sightline.report import beginnings_panel, selfexplain_panel
-from sightline.report.cautions import Caution
-from sightline.report.draw import Plot
-from sightline.report.examples import choose, choose_apart, choose_shapes
-from sightline.report.gaze_figures import models
-from sightline.report.gaze_panel import panel
+from sightline.errors import DataError, RunError
+from sightline.report.example_panels import Panel, panels
+from sightline.report.example_selection import choose, choose_apart, choose_shapes
 from sightline.report.page import plots, render
-from sightline.report.panels import Panel, panels
-from sightline.report.pretraining import inits
-from sightline.report.selfexplain import own
-from sightline.report.view import View
-from sightline.store import Run
+from sightline.report.run_view import View
+from sightline.report.sections import pretraining_panel, selfexplain_panel
+from sightline.report.sections.gaze_figures import models
+from sightline.report.sections.gaze_panel import panel
+from sightline.report.sections.pretraining import inits
+from sightline.report.sections.selfexplain import own
+from sightline.report.svg import Plot
+from sightline.report.warnings import Caution
+from sightline.runs.provenance import reopened
+from sightline.runs.run import Run
 
 __all__ = ["report"]
 
@@ -65,7 +65,7 @@ def _pictures(view: View) -> tuple[Sequence[Panel | Plot], list[str]]:
     try:
         data, maps = reopened(view.run)
         if of_gaze:
-            make = beginnings_panel.panel if inits(view) else selfexplain_panel.panel if own(view) else panel
+            make = pretraining_panel.panel if inits(view) else selfexplain_panel.panel if own(view) else panel
             shown = make(view, data, view.run)
             return [shown] if shown else [], []
         return panels(view, data, maps, chosen), []

@@ -9,22 +9,11 @@ import numpy as np
 import pandas as pd
 
 from sightline.core import Source
-from sightline.report import draw
-from sightline.report.draw import (
-    CONTROL,
-    INK,
-    KINDS,
-    MARKERS,
-    MODELS,
-    MUTED,
-    READER,
-    SMALL,
-    Plot,
-    Series,
-)
-from sightline.report.grid import ROW, Grid, dot, scale
-from sightline.report.view import AVERAGE, Number, View, higher_is_better, title
-from sightline.report.words import counted
+from sightline.report import svg
+from sightline.report.dot_plot import ROW, Grid, dot, scale
+from sightline.report.phrasing import counted
+from sightline.report.run_view import AVERAGE, Number, View, higher_is_better, title
+from sightline.report.svg import CONTROL, INK, KINDS, MARKERS, MODELS, MUTED, READER, SMALL, Plot, Series
 
 
 def series(view: View) -> list[Series]:
@@ -73,7 +62,7 @@ def localization(view: View) -> Plot | None:
         grid.rule_above(len(findings) - 1)
     return Plot(
         "localization",
-        draw.write_svg(grid.figure, "localization"),
+        svg.write_svg(grid.figure, "localization"),
         _data((m, s, f, n) for f, s, m, n in rows),
         _spoken(view, [(view.answering(s.source, m), m) for s in compared for m in view.shown]),
         "Localization by finding: mean and 95 % interval of each source on the same radiographs.",
@@ -85,7 +74,7 @@ def comparison(view: View) -> Plot | None:
     if not view.sources:
         return None
     rows = [(s, m, view.number(s, m)) for s in view.sources for m in view.shown]
-    grid = Grid.of([draw.elide(view.label(s), 52) for s in view.sources], len(view.shown), 28.0, legend=True)
+    grid = Grid.of([svg.elide(view.label(s), 52) for s in view.sources], len(view.shown), 28.0, legend=True)
     for ax, metric in zip(grid.panels, view.shown, strict=True):
         scale(ax, metric, [n for _, m, n in rows if m == metric])
         for i, source in enumerate(view.sources):
@@ -98,7 +87,7 @@ def comparison(view: View) -> Plot | None:
     grid.legend(_kinds(view, view.sources))
     return Plot(
         "comparison",
-        draw.write_svg(grid.figure, "comparison"),
+        svg.write_svg(grid.figure, "comparison"),
         _data((m, s, AVERAGE, n) for s, m, n in rows),
         _spoken(view, [(s, view.shown[0]) for s in view.sources]),
         f"All sources, averaged over {_findings(view)} with equal weight; sorted by {title(view.metrics[0])}.",
@@ -114,7 +103,7 @@ def differences(view: View) -> Plot | None:
     if not sources:
         return None
     kinds = _kinds(view, sources)
-    grid = Grid.of([draw.elide(view.label(s), 52) for s in sources], len(against), 28.0, legend=len(kinds) > 1)
+    grid = Grid.of([svg.elide(view.label(s), 52) for s in sources], len(against), 28.0, legend=len(kinds) > 1)
     numbers = [n for _, _, n in rows if n.defined]
     reach = 1.08 * max(0.02, *(abs(v) for n in numbers for v in (n.mean, n.low, n.high) if not np.isnan(v)))
     for ax, versus in zip(grid.panels, against, strict=True):
@@ -130,7 +119,7 @@ def differences(view: View) -> Plot | None:
         grid.legend(kinds)
     return Plot(
         "differences",
-        draw.write_svg(grid.figure, "differences"),
+        svg.write_svg(grid.figure, "differences"),
         _data((metric, s, AVERAGE, n) for s, _, n in rows).assign(versus=[v for _, v, _ in rows]),
         "Paired differences: "
         + "; ".join(f"{view.label(s)} minus {view.label(v)} {n.text()}" for s, v, n in rows if n.defined),
@@ -183,7 +172,7 @@ def accuracy(view: View) -> Plot | None:
     spoken = "; ".join(f"{m}, {f}: {n.text()}" for (m, f), n in numbers.items())
     return Plot(
         "accuracy",
-        draw.write_svg(grid.figure, "accuracy"),
+        svg.write_svg(grid.figure, "accuracy"),
         pd.DataFrame(
             [{"model": a.model, "finding": a.finding, **asdict(a.number), "positives": a.positives} for a in rows]
         ),
@@ -215,7 +204,7 @@ def protocols(view: View) -> Plot | None:
         grid.rule_above(len(findings) - 1)
     return Plot(
         "protocols",
-        draw.write_svg(grid.figure, "protocols"),
+        svg.write_svg(grid.figure, "protocols"),
         _data((m, source, f, n) for f, _, m, n in rows).assign(protocol=[p for _, p, _, _ in rows]),
         f"{view.label(source)} under both protocols: "
         + "; ".join(f"{_finding(f)}, {p}, {title(m)} {n.text()}" for f, p, m, n in rows if n.defined),
@@ -244,7 +233,7 @@ def _kinds(view: View, sources: Sequence[str]) -> list[Series]:
 
 
 def _finding(name: str) -> str:
-    return "Average" if name == AVERAGE else draw.elide(name)
+    return "Average" if name == AVERAGE else svg.elide(name)
 
 
 def _findings(view: View) -> str:

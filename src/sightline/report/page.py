@@ -12,31 +12,26 @@ import numpy as np
 from markupsafe import Markup
 
 from sightline.core import Source
-from sightline.record import command
-from sightline.report import (
-    benchmark,
-    causes,
-    draw,
-    figures,
+from sightline.report import error_analysis, figures, human_benchmark, summary, tables, trends
+from sightline.report import svg as draw
+from sightline.report.example_panels import PREDICTED, READER, RECTANGLE, TRUTH, Panel
+from sightline.report.example_selection import APART, APART_NONE, APART_RULE, CASES, RULE, SHAPES, SHAPES_RULE
+from sightline.report.phrasing import among, counted
+from sightline.report.published_results import published
+from sightline.report.run_view import Number, View, decimal, higher_is_better, title
+from sightline.report.sections import (
     gaze,
     gaze_figures,
     pretraining,
     selfexplain,
     selfexplain_figures,
-    tables,
-    text,
-    trends,
     trust,
     trust_figures,
 )
-from sightline.report.cautions import Caution, average_auroc, warnings
-from sightline.report.draw import Plot
-from sightline.report.examples import APART, APART_NONE, APART_RULE, CASES, RULE, SHAPES, SHAPES_RULE
-from sightline.report.panels import PREDICTED, READER, RECTANGLE, TRUTH, Panel
-from sightline.report.published import published
+from sightline.report.svg import Plot
 from sightline.report.tables import Table
-from sightline.report.view import Number, View, decimal, higher_is_better, title
-from sightline.report.words import among, counted
+from sightline.report.warnings import Caution, average_auroc, warnings
+from sightline.runs.provenance import command
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +78,9 @@ def plots(view: View) -> dict[str, Plot]:
         pretraining.curves, selfexplain_figures.ladder, selfexplain_figures.froc_curves, selfexplain_figures.budget,
         gaze_figures.taught, gaze_figures.correctness, gaze_figures.regions,
         trust_figures.cascade, trust_figures.agreement, trust_figures.utility_boxes,
-        figures.localization, benchmark.decrease, figures.comparison, figures.differences,
-        trends.size_and_probability, causes.shapes, causes.regressions, causes.assurance,
-        benchmark.slices, benchmark.thresholds, figures.accuracy, figures.protocols,
+        figures.localization, human_benchmark.decrease, figures.comparison, figures.differences,
+        trends.size_and_probability, error_analysis.shapes, error_analysis.regressions, error_analysis.assurance,
+        human_benchmark.slices, human_benchmark.thresholds, figures.accuracy, figures.protocols,
     )  # fmt: skip
     made = [make(view) for make in makers]
     return {p.name: p for p in made if p is not None}
@@ -134,7 +129,7 @@ def render(
 def _said(view: View) -> list[str]:
     """The sentences of whichever study this is."""
     told = (study.said(view) for study in (pretraining, gaze, selfexplain, trust))
-    return next((some for some in told if some), None) or text.verdict(view)
+    return next((some for some in told if some), None) or summary.verdict(view)
 
 
 def _subtitle(view: View) -> list[str]:
@@ -198,24 +193,24 @@ def sections(
             block("localization", tables.by_finding(view) if "localization" in drawn else ())
         ]),
         Section("benchmark", "How far below the human benchmark", [
-            block("decrease", benchmark.decrease_tables(view))
+            block("decrease", human_benchmark.decrease_tables(view))
         ]),
         Section("comparison", "Every source, averaged over findings", [
-            block("comparison", _there(tables.comparison(view), benchmark.selection(view))),
+            block("comparison", _there(tables.comparison(view), human_benchmark.selection(view))),
             block("differences", [tables.differences(view)] if "differences" in drawn else ()),
         ]),
         Section("examples", "Best, typical and worst", _examples(view, panels, notes)),
         Section("causes", "Size and shape of the finding", [
             block("size", ()), _gallery(panels, SHAPES, SHAPES_RULE), block("shapes", ()),
-            block("regressions", _there(causes.regression_table(view), causes.across_table(view))),
-            Block(tables=_there(causes.box_table(view))),
+            block("regressions", _there(error_analysis.regression_table(view), error_analysis.across_table(view))),
+            Block(tables=_there(error_analysis.box_table(view))),
         ]),
         Section("assurance", "Does a confident model point better?", [
-            block("assurance", causes.assurance_tables(view), *causes.unasked(view))
+            block("assurance", error_analysis.assurance_tables(view), *error_analysis.unasked(view))
         ]),
         Section("slices", "All images, and other thresholds", [
-            block("slices", _there(benchmark.slice_table(view))),
-            block("thresholds", _there(benchmark.tuning_table(view))),
+            block("slices", _there(human_benchmark.slice_table(view))),
+            block("thresholds", _there(human_benchmark.tuning_table(view))),
         ]),
         Section("accuracy", "Accuracy and training of the models", _accuracy(view, block)),
         Section("failures", "Maps that failed", _failures(view)),
@@ -346,7 +341,7 @@ def _published(view: View) -> Block:
     paragraphs = [
         f"From another data set, for orientation and not for comparison: {facts['data']}.",
         f"By finding: {facts['by_finding_source']}. Statements: {facts['statements_source']}.",
-        "Known errors in what is printed: " + " ".join(causes.known_errors()),
+        "Known errors in what is printed: " + " ".join(error_analysis.known_errors()),
     ]
     return Block(tables=[tables.published_by_finding(view), tables.statements()], open=True, paragraphs=paragraphs)
 
@@ -356,7 +351,7 @@ def _methods(view: View) -> list[Block]:
     data = info.get("dataset", {})
     paragraphs = [
         "Intervals are 95 % bootstrap intervals, pointwise: nothing is adjusted for the number of findings or sources. "
-        f"The source called best ({text.ASIDE}) is the best by "
+        f"The source called best ({summary.ASIDE}) is the best by "
         f"{title(view.metrics[0]) if view.metrics else 'score'} on these same radiographs, which flatters it a little. "
         "Averages give every finding the same weight. Where all cases score alike there is nothing to resample and an "
         "interval shrinks to a point: of few cases it says that no other "

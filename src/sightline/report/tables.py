@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sightline.report.figures import series
-from sightline.report.published import published
-from sightline.report.text import FIELDS, origin
-from sightline.report.view import AVERAGE, Number, View, decimal, title
+from sightline.report.published_results import published
+from sightline.report.run_view import AVERAGE, Number, View, decimal, title
+from sightline.report.summary import FIELDS, origin
 
 _FIRST_FAILURES = 12
 

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from sightline.core import Array
-from sightline.report import draw
-from sightline.report.draw import INK, SMALL, WIDTH, Plot, Series
+from sightline.report import svg
 from sightline.report.figures import series
-from sightline.report.view import View, title
+from sightline.report.run_view import View, title
+from sightline.report.svg import INK, SMALL, WIDTH, Plot, Series
 from sightline.stats.bootstrap import interval, replicate, weights
 
 _BINS, _RESAMPLES, _MOST_DOTS = 5, 1000, 600
@@ -61,10 +61,10 @@ def size_and_probability(view: View) -> Plot | None:
     if len(size[view.best]) < 2 * _BINS:
         return None
     tables = []
-    figure = draw.canvas(WIDTH, 380)
+    figure = svg.canvas(WIDTH, 380)
     known = len(probability) >= 2 * _BINS
     width = (WIDTH - 74 - 70 * known) / (1 + known)
-    panels = [draw.axes(figure, 62 + i * (width + 70), 62, width, 250) for i in range(1 + known)]
+    panels = [svg.axes(figure, 62 + i * (width + 70), 62, width, 250) for i in range(1 + known)]
     areas = size[view.best]["area"].to_numpy(float)
     edges = np.unique(np.quantile(areas, np.linspace(0, 1, _BINS + 1)))
     if len(edges) > 2:
@@ -78,11 +78,11 @@ def size_and_probability(view: View) -> Plot | None:
     limits = _range(pd.concat([size[view.best]["value"], *(t.table["high"] for t in tables)]))
     for ax, text in zip(panels, labels, strict=False):
         _name(ax, title(metric), text, limits)
-    draw.legend(figure, compared)
+    svg.legend(figure, compared)
     data = pd.concat([t.table.assign(source=t.source) for t in tables], ignore_index=True)
     return Plot(
         "size",
-        draw.write_svg(figure, "size"),
+        svg.write_svg(figure, "size"),
         data,
         "Mean score rising or falling with size. "
         + "; ".join(f"{view.label(t.source)} by {t.table['by'].iloc[0]}: {_ends(t.table)}" for t in tables),
@@ -116,7 +116,7 @@ def _draw(ax: Axes, s: Series, scores: pd.DataFrame, x: str, edges: Array, dots:
 
 
 def _name(ax: Axes, above: str, below: str, limits: tuple[float, float]) -> None:
-    ax.grid(axis="y", color=draw.RULE, linewidth=0.8)
+    ax.grid(axis="y", color=svg.RULE, linewidth=0.8)
     ax.set_title(above, loc="left", size=SMALL, color=INK, pad=10)
     ax.set_xlabel(below, size=SMALL, color=INK, labelpad=8)
     ax.set_ylim(*limits)

@@ -10,8 +10,8 @@ from typing import Any, Generic, TypeVar, get_type_hints
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sightline.engine import run_resumable
-from sightline.store import Run
+from sightline._util.parallel import run_resumable
+from sightline.runs.run import Run
 
 T = TypeVar("T")
 CHUNK_SIZE = 8

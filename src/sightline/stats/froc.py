@@ -10,7 +10,7 @@ import pandas as pd
 
 from sightline.core import Array
 from sightline.stats.bootstrap import nanmean, statistic_with_ci, weights
-from sightline.stats.tables import AVERAGE
+from sightline.stats.estimates import AVERAGE
 
 RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """False candidates a film at which curves are read."""
@@ -21,7 +21,8 @@ RESAMPLES = 500
 def froc(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Share of the pieces of marks that are found at each of `RATES` false candidates a film, and its mean over them.
 
-    table: rows of `sightline.froc.Candidate`. Columns: source, films ('marked': those that show the finding; 'all':
+    table: rows of `sightline.evaluation.froc_candidates.Candidate`. Columns: source, films ('marked': those that show
+    the finding; 'all':
     also those that do not, where the source has maps of them), finding (and 'average' over them), rate (a number as
     text, or 'mean over rates'), mean, low, high (95 %, resampling patients), n (pieces), count (films), patients. A
     piece that several candidates hit counts once, by the highest; further hits are neither true nor false. Candidates

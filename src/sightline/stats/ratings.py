@@ -1,6 +1,7 @@
 """What readers made of maps: means on a scale, how often each map was chosen, and whether readers agree.
 
-Ratings are a table with the columns of `sightline.sheets.COLUMNS`. Resamples draw patients; readers are those who
+Ratings are a table with the columns of `sightline.data.reader_study.rating_sheets.COLUMNS`. Resamples draw patients;
+readers are those who
 read, and nothing is claimed of others. Means and choices count the first occasion alone; the second tells how far a
 reader agrees with themselves.
 """
@@ -14,8 +15,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from sightline.core import NAN, Array, DataError
-from sightline.sheets import CHOICE, COLUMNS, QUESTIONS
+from sightline.core import NAN, Array
+from sightline.data.reader_study.rating_sheets import CHOICE, COLUMNS, QUESTIONS
+from sightline.errors import DataError
 from sightline.stats.bootstrap import RESAMPLES, interval, p_value, replicate, statistic_with_ci, weights
 from sightline.stats.multiplicity import add_holm
 

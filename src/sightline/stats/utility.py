@@ -15,9 +15,9 @@ from scipy import stats
 
 from sightline.core import NAN, Array, Source
 from sightline.protocol import Protocol
+from sightline.stats.estimates import AVERAGE
 from sightline.stats.multiplicity import add_holm
-from sightline.stats.tables import AVERAGE
-from sightline.stats.trust import verdict
+from sightline.stats.sanity_checks import verdict
 
 PRIOR, UNTRAINED = str(Source("control", "", "average-mask")), "untrained"
 CRITERIA = ("utility", "learned", "ceiling")

@@ -12,28 +12,29 @@ from typing import Any
 
 import pandas as pd
 
-from sightline.agreement import FOUR, ITSELF, MEASURES, Cohort, Desk, agree, looked
-from sightline.asking import predict
-from sightline.casework import Case, cases
-from sightline.core import DataError, Dataset, Source
+from sightline.core import Case, Dataset, Source
 from sightline.data import dataset
-from sightline.explaining import check_methods, explain
-from sightline.gaze import BOX, WHOLE, watched
+from sightline.data.gaze import BOX, WHOLE, watched
+from sightline.errors import DataError
+from sightline.evaluation.gaze_agreement import FOUR, ITSELF, MEASURES, Cohort, Desk, agree, looked
+from sightline.evaluation.sampling import cases
+from sightline.evaluation.thresholds import chosen
 from sightline.methods import Of
+from sightline.methods.explain import check_methods, explain
+from sightline.methods.inference import predict
 from sightline.metrics.classification import RULES, Rule, best_cutoff
-from sightline.models import caveats
+from sightline.models import warnings
 from sightline.protocol import Protocol
-from sightline.record import describe, same_models
-from sightline.stats.accuracy import accuracy
-from sightline.stats.agreement import correctness, distributions, duplicates, standings
-from sightline.stats.discrimination import compared, discrimination
-from sightline.stats.tables import paired
-from sightline.store import Run
-from sightline.studies import gazers
-from sightline.studies.gazers import Gazers
-from sightline.studies.held_out import require_apart
+from sightline.runs.provenance import describe, same_models
+from sightline.runs.run import Run
+from sightline.stats.auroc import accuracy
+from sightline.stats.estimates import paired
+from sightline.stats.gaze_agreement import correctness, distributions, duplicates, standings
+from sightline.stats.model_comparison import compared, discrimination
+from sightline.studies import gaze_models
+from sightline.studies.gaze_models import Gazers
+from sightline.studies.leakage import require_apart
 from sightline.studies.localization import method_facts, model_facts, moved
-from sightline.tuning import chosen
 
 PHANTOM = "phantom:480?split=test&size=192"
 METHODS = ("gradient", "grad-cam", "deeplift", "layer-conductance", "gradient-shap", "smoothgrad")
@@ -128,7 +129,7 @@ def gaze(
         run = describe(run, opened, records, title="Gaze")
         team, told = _team(run, opened, model, taught, shuffled, seed, device)
         wanted = team.findings(opened, findings)
-        run = run.describe(notes=caveats.told(team.everyone))
+        run = run.describe(notes=warnings.told(team.everyone))
         facts = same_models(run, [model_facts(m) for m in team.everyone])
         run = run.describe(models=facts, pairs=team.pairs, methods=method_facts(methods), findings=wanted, **told)
         some = _cases(opened, who, wanted, images, seed)
@@ -137,7 +138,9 @@ def gaze(
         run = _explained(run, part, team, methods, wanted, of, batch, seed)
         cohort = Cohort.of(opened, who, part.radiographs, [p.definitions for p in records], seed)
         agree(run, Desk(opened, run, who, records, MEASURES, cohort), some, seed)
-        cutoffs = _asked(run, opened, team, wanted, validation or (gazers.VALIDATION if not model else ""), rule, seed)
+        cutoffs = _asked(
+            run, opened, team, wanted, validation or (gaze_models.VALIDATION if not model else ""), rule, seed
+        )
         run = _summarized(run, team, records, cutoffs, seed)
         return run.describe(sources=list(run.sources), gaze=_counted(run, opened, who, part))
 
@@ -157,9 +160,9 @@ def _team(
 ) -> tuple[Gazers, dict[str, Any]]:
     """Open the networks, or train them on the phantom."""
     if model:
-        team, told = gazers.opened(model, taught, shuffled, seed), dict[str, Any]()
+        team, told = gaze_models.opened(model, taught, shuffled, seed), dict[str, Any]()
     elif data.spec.startswith("phantom"):
-        team, told = gazers.trained(run.path / "training", seed, device)
+        team, told = gaze_models.trained(run.path / "training", seed, device)
     else:
         raise DataError("no model is named: give --model CHECKPOINT, and --taught to compare it with")
     for m in team.everyone:

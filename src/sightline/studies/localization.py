@@ -13,28 +13,30 @@ from typing import Any
 
 import pandas as pd
 
-from sightline.analyses import analyze
-from sightline.benchmark import Controls, Readers, Together
-from sightline.core import NAN, DataError, Dataset, SightlineError, Source
+from sightline.core import NAN, Dataset, Source
 from sightline.data import dataset
-from sightline.evaluate import METRICS, evaluate
-from sightline.explaining import check_methods, explain, weights_of
+from sightline.errors import DataError, SightlineError
+from sightline.evaluation.analysis import analyze
+from sightline.evaluation.chexlocalize_csv import check_legacy, write_legacy
+from sightline.evaluation.score_run import METRICS, evaluate
+from sightline.evaluation.thresholds import chosen, tuned_on
 from sightline.findings import choose
-from sightline.legacy import check_legacy, write_legacy
+from sightline.maps.collections import Together
+from sightline.maps.references import Controls, Readers
 from sightline.methods import Of, Precision
-from sightline.methods import methods as method_registry
-from sightline.metrics import marks_metric
+from sightline.methods.explain import check_methods, explain, weights_of
+from sightline.methods.registry import methods as method_registry
+from sightline.metrics.registry import marks_metric
 from sightline.models import Model, untrained
-from sightline.models.caveats import told
 from sightline.models.ensemble import Ensemble, open_any
+from sightline.models.warnings import told
 from sightline.models.zoo import open_model
-from sightline.record import describe, same_models
-from sightline.stats.accuracy import accuracy
-from sightline.store import Run
-from sightline.studies.held_out import require_held_out
+from sightline.runs.provenance import describe, same_models
+from sightline.runs.run import Run
+from sightline.stats.auroc import accuracy
+from sightline.studies.leakage import require_held_out
+from sightline.training.config import Recipe
 from sightline.training.fit import fit
-from sightline.training.recipe import Recipe
-from sightline.tuning import chosen, tuned_on
 
 PHANTOM = "phantom:400?split=test&size=384"
 PHANTOM_TRAINING = "phantom:2600?start=100000&size=160"

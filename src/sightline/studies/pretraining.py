@@ -13,28 +13,29 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from sightline.asking import predict
-from sightline.benchmark import Controls, Readers, Together
-from sightline.casework import Case
-from sightline.core import DataError, Dataset, Source
+from sightline.core import Case, Dataset, Source
 from sightline.data import dataset
-from sightline.evaluate import evaluate
-from sightline.explaining import check_methods, explain
+from sightline.errors import DataError
+from sightline.evaluation.narration.measure import measure, meet_reports, meet_words, met, read_aloud
+from sightline.evaluation.score_run import evaluate
+from sightline.evaluation.thresholds import chosen
 from sightline.findings import choose
+from sightline.maps.collections import Together
+from sightline.maps.references import Controls, Readers
+from sightline.methods.explain import check_methods, explain
+from sightline.methods.inference import predict
 from sightline.models import Model, open_model
 from sightline.protocol import Protocol
-from sightline.reading import measure, meet_reports, meet_words, met, read_aloud
-from sightline.record import describe, same_models
-from sightline.stats.accuracy import accuracy
-from sightline.stats.curves import cells, curves, gains, ways
-from sightline.stats.tables import paired
-from sightline.store import Run
-from sightline.studies.beginnings import RANDOM, begun, home
-from sightline.studies.held_out import learned, require_apart
+from sightline.runs.provenance import describe, same_models
+from sightline.runs.run import Run
+from sightline.stats.auroc import accuracy
+from sightline.stats.estimates import paired
+from sightline.stats.learning_curves import cells, curves, gains, ways
+from sightline.studies.initializations import RANDOM, begun, home
+from sightline.studies.leakage import learned, require_apart
 from sightline.studies.localization import method_facts, model_facts
+from sightline.training.config import Learn, Recipe, Sample
 from sightline.training.fit import fit
-from sightline.training.recipe import Learn, Recipe, Sample
-from sightline.tuning import chosen
 
 TRAINING = "phantom:2000?start=100000&size=96"
 TEST = "phantom:1200?split=test&size=96"

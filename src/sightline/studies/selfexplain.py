@@ -16,40 +16,42 @@ import torch
 from torch import Tensor
 
 from sightline._util.rng import IMAGE_SUBSET, key_digest
-from sightline.asking import Asked, predict
-from sightline.benchmark import Controls, Readers, Together
-from sightline.casework import cases
-from sightline.core import DataError, Dataset, Maps, Source
+from sightline.core import Dataset, Maps, Source
 from sightline.data import dataset
-from sightline.evaluate import evaluate
-from sightline.explaining import check_methods, explain
-from sightline.faithfulness import tried
-from sightline.froc import gather
+from sightline.data.reader_study.rating_sheets import FILE, SIMULATED, Sheet, draw_sheets, simulate, write_sheets
+from sightline.errors import DataError
+from sightline.evaluation.faithfulness import tried
+from sightline.evaluation.froc_candidates import gather
+from sightline.evaluation.randomization import SCHEMA, Comparison, compare, forget, write_similarity
+from sightline.evaluation.robustness import changed
+from sightline.evaluation.sampling import cases
+from sightline.evaluation.score_run import evaluate
+from sightline.evaluation.thresholds import chosen
+from sightline.evaluation.timing import measured
+from sightline.maps.collections import Together
+from sightline.maps.references import Controls, Readers
 from sightline.methods import Of
-from sightline.models import caveats
-from sightline.models.collapse import FEWEST, emptiness, in_words
-from sightline.models.randomize import blocks
+from sightline.methods.explain import check_methods, explain
+from sightline.methods.inference import Asked, predict
+from sightline.models import warnings
+from sightline.models.map_collapse import FEWEST, emptiness, in_words
+from sightline.models.weight_randomization import blocks
 from sightline.protocol import Protocol
-from sightline.record import describe, same_models
-from sightline.sanity import SCHEMA, Comparison, compare, forget, write_similarity
-from sightline.sheets import FILE, SIMULATED, Sheet, draw_sheets, simulate, write_sheets
-from sightline.stats.accuracy import accuracy
-from sightline.stats.budget import ELEMENT, learned
-from sightline.stats.discrimination import discrimination
+from sightline.runs.provenance import describe, same_models
+from sightline.runs.run import Run
+from sightline.stats.auroc import accuracy
+from sightline.stats.estimates import paired
+from sightline.stats.faithfulness import robustness
 from sightline.stats.froc import froc
-from sightline.stats.margin import MARGIN, noninferiority
+from sightline.stats.label_budget import ELEMENT, learned
+from sightline.stats.model_comparison import discrimination
+from sightline.stats.noninferiority import MARGIN, noninferiority
 from sightline.stats.ratings import agreements, contrasts, means
-from sightline.stats.robustness import robustness
-from sightline.stats.tables import paired
-from sightline.stats.trust import levels, verdicts
+from sightline.stats.sanity_checks import levels, verdicts
 from sightline.stats.utility import PRIOR, utility
-from sightline.steadiness import changed
-from sightline.store import Run
-from sightline.studies import elements
-from sightline.studies.costs import measured
-from sightline.studies.elements import Elements, Told
+from sightline.studies import selfexplain_models
 from sightline.studies.localization import method_facts, model_facts, moved
-from sightline.tuning import chosen
+from sightline.studies.selfexplain_models import Elements, Told
 
 PHANTOM = "phantom:1200?split=test&size=192"
 FINDINGS = "Cardiomegaly, Consolidation, Lung Lesion, Pleural Effusion, Pneumothorax"
@@ -153,7 +155,7 @@ def selfexplain(
         run = describe(run, opened, records, title="Self-explaining models")
         team = _team(run, opened, named, seed, device)
         wanted = team.findings(opened, findings if findings or model else FINDINGS)
-        run = run.describe(notes=caveats.told(team.everyone))
+        run = run.describe(notes=warnings.told(team.everyone))
         facts = same_models(run, [model_facts(m) for m in (*team.compared, *team.replicates, *team.others)])
         run = run.describe(models=facts, methods=method_facts((*methods, OWN)), findings=wanted)
         _asked(run, opened, team, wanted, margin, seed)
@@ -187,9 +189,9 @@ def _some(data: Dataset, images: int, seed: int) -> Dataset:
 def _team(run: Run, data: Dataset, named: Mapping[str, Any], seed: int, device: str) -> Elements:
     """Open the networks, or train them on the phantom."""
     if named["model"]:
-        team = elements.opened(**named, seed=seed)
+        team = selfexplain_models.opened(**named, seed=seed)
     elif data.spec.startswith("phantom"):
-        team = elements.trained(run.path / "training", seed, device)
+        team = selfexplain_models.trained(run.path / "training", seed, device)
     else:
         raise DataError(
             "no model is named: give --model CHECKPOINT, and --plain, the same backbone without the element"

@@ -12,30 +12,32 @@ from typing import Any
 
 import pandas as pd
 
-from sightline.asking import Asked, background
-from sightline.benchmark import Controls, Readers, Together
-from sightline.casework import cases
-from sightline.core import DataError, Dataset, Maps, Source
+from sightline.core import Dataset, Maps, Source
 from sightline.data import dataset
-from sightline.evaluate import evaluate
-from sightline.explaining import check_methods, explain
-from sightline.faithfulness import tried
+from sightline.errors import DataError
+from sightline.evaluation.faithfulness import tried
+from sightline.evaluation.randomization import SCHEMA, Comparison, compare, forget, write_similarity
+from sightline.evaluation.robustness import changed
+from sightline.evaluation.sampling import cases
+from sightline.evaluation.score_run import evaluate
+from sightline.evaluation.thresholds import chosen
+from sightline.maps.collections import Together
+from sightline.maps.references import Controls, Readers
 from sightline.methods import Of
+from sightline.methods.explain import check_methods, explain
+from sightline.methods.inference import Asked, background
 from sightline.models import untrained
-from sightline.models.caveats import told
-from sightline.models.randomize import Block, Order, blocks, by_layer
+from sightline.models.warnings import told
+from sightline.models.weight_randomization import Block, Order, blocks, by_layer
 from sightline.protocol import Protocol
-from sightline.record import describe, same_models
-from sightline.sanity import SCHEMA, Comparison, compare, forget, write_similarity
-from sightline.stats.robustness import robustness
-from sightline.stats.trust import levels, verdicts
+from sightline.runs.provenance import describe, same_models
+from sightline.runs.run import Run
+from sightline.stats.faithfulness import robustness
+from sightline.stats.sanity_checks import levels, verdicts
 from sightline.stats.utility import PRIOR, utility
-from sightline.steadiness import changed
-from sightline.store import Run
-from sightline.studies import team as teams
+from sightline.studies import trust_models as teams
 from sightline.studies.localization import UNTRAINED, method_facts, model_facts, moved
-from sightline.studies.team import Team
-from sightline.tuning import chosen
+from sightline.studies.trust_models import Team
 
 PHANTOM = "phantom:80?split=test&size=192"
 METHODS = ("grad-cam", "gradient", "integrated-gradients?nodes=8", "guided-backprop", "edges", "noise")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from sightline.training.config import Recipe, Sample
 from sightline.training.fit import fit
-from sightline.training.recipe import Recipe, Sample
 
 __all__ = ["Recipe", "Sample", "fit"]

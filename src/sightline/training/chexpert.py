@@ -17,18 +17,18 @@ import numpy as np
 import pandas as pd
 
 from sightline._util.files import write_text_atomic
-from sightline.core import DataError
 from sightline.data import dataset
+from sightline.errors import DataError
 from sightline.findings import choose
 from sightline.models import Model, open_model
 from sightline.models.checkpoint import load_safely, weights_of
-from sightline.models.triples import Triples
-from sightline.stats.accuracy import accuracy
-from sightline.stats.tables import AVERAGE
-from sightline.store import Run
+from sightline.models.multiclass_heads import Triples
+from sightline.runs.run import Run
+from sightline.stats.auroc import accuracy
+from sightline.stats.estimates import AVERAGE
+from sightline.training.config import Precision, Recipe, Sample
 from sightline.training.fit import fit
 from sightline.training.labels import UNCERTAIN, Uncertain
-from sightline.training.recipe import Precision, Recipe, Sample
 
 COMPETITION = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 """The findings of CheXpert's competition; their mean AUROC ranks the checkpoints of a run."""

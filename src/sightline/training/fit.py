@@ -10,18 +10,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sightline.core import Array, DataError, Dataset, Radiograph, SightlineError
+from sightline.core import Array, Dataset, Radiograph
+from sightline.errors import DataError, SightlineError
 from sightline.models import Model, TrainingRecord, state_hash
 from sightline.models.checkpoint import load_safely, load_weights
-from sightline.models.triples import Triples
-from sightline.store import Run
-from sightline.training.cache import Films, decoded, image_home
+from sightline.models.multiclass_heads import Triples
+from sightline.runs.run import Run
+from sightline.training.config import Recipe, Sample
+from sightline.training.distributed import run_team
+from sightline.training.image_cache import Films, decoded, image_home
 from sightline.training.labels import label_matrix
 from sightline.training.loop import Examples, note, train
-from sightline.training.marks import gridded
-from sightline.training.recipe import Recipe, Sample
+from sightline.training.mask_targets import gridded
 from sightline.training.split import Split, split_by_patient
-from sightline.training.team import run_team
 
 
 def fit(
@@ -42,7 +43,7 @@ def fit(
     Loss: binary cross-entropy with logits over the labels that are known; uncertain ones (-1) are ignored, zeros, ones
     or (for a model 'three-class:ARCH') a class of their own; blank ones are ignored or zeros. A network with a
     `loss(outputs, labels, marks)` of its own learns by that, from the data set's marks instead if it `learns` from them
-    (`sightline.models.localizers`), or besides from marks, boxes or gaze (`sightline.models.element`).
+    (`sightline.models.localizers`), or besides from marks, boxes or gaze (`sightline.models.trainable_saliency`).
     Radiographs are split by patient (`sightline.training.split`) and decoded once; unreadable ones are left out and
     named in run.json. AdamW; all random numbers keyed by (seed, epoch), on the device of the model.
 

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from sightline._util.rng import ANNOTATED_SUBSET, SHUFFLED_GAZE, SHUFFLED_LABELS, key_digest, keyed_rng
-from sightline.core import Array, DataError, Dataset, Mark, Radiograph
+from sightline.core import Array, Dataset, Mark, Radiograph
+from sightline.errors import DataError
 
 Uncertain = Literal["ignore", "zeros", "ones", "3-class"]
 """What an uncertain label (-1) becomes: unknown, absent, present, or a class of its own. Irvin et al. 2019,

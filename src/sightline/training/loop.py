@@ -16,21 +16,22 @@ from scipy.special import expit
 from torch import Tensor, nn
 
 from sightline._util.formats import check_format
-from sightline.core import Array, RunError, SightlineError
-from sightline.engine import progress
+from sightline._util.progress import progress
+from sightline.core import Array
+from sightline.errors import RunError, SightlineError
 from sightline.metrics.classification import auroc
 from sightline.models import Model, TrainingRecord, state_hash, study_probabilities
 from sightline.models.checkpoint import load_safely, load_weights, save_checkpoint, save_whole
-from sightline.models.collapse import collapse, listening
-from sightline.models.layout import lay_out, layout
 from sightline.models.losses import masked_loss, three_class_loss
-from sightline.models.randomize import blocks
-from sightline.models.triples import Triples
-from sightline.store import Run
-from sightline.training.augment import augment
-from sightline.training.feed import Wait, ahead
-from sightline.training.recipe import Recipe
-from sightline.training.team import Team
+from sightline.models.map_collapse import collapse, listening
+from sightline.models.memory_format import lay_out, layout
+from sightline.models.multiclass_heads import Triples
+from sightline.models.weight_randomization import blocks
+from sightline.runs.run import Run
+from sightline.training.augmentation import augment
+from sightline.training.config import Recipe
+from sightline.training.distributed import Team
+from sightline.training.prefetch import Wait, ahead
 
 STATE_FORMAT = 2
 """Format of last.pt, from which a training continues."""
@@ -263,7 +264,8 @@ def rate(recipe: Recipe, done: float, halvings: int) -> float:
 def groups(model: Model, recipe: Recipe) -> list[dict[str, Any]]:
     """Parameters that learn, for an optimizer: with `scale`, the share of the learning rate, and whether of the `head`.
 
-    The head is the block of layers nearest to the logits (`sightline.models.randomize.blocks`). What does not learn is
+    The head is the block of layers nearest to the logits (`sightline.models.weight_randomization.blocks`). What does
+    not learn is
     frozen.
     """
     if recipe.learn == "all" and recipe.layer_decay == 1 and not recipe.warm_up:

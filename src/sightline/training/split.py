@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sightline._util.rng import key_digest
-from sightline.core import Array, DataError, Radiograph
+from sightline.core import Array, Radiograph
+from sightline.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)

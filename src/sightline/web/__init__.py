@@ -1,1 +1,1 @@
-"""What every page of Sightline in a browser shares: a guarded server, pixels as bytes, modules of the front end."""
+"""A run or a reader study in the browser: `server` (shared), `viewer` and `reader_study`."""

@@ -9,15 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
-from sightline.core import DataError
 from sightline.data import dataset
+from sightline.data.gaze import WHOLE
 from sightline.data.phantom.body import smooth
 from sightline.data.phantom.loader import CONTOURS, LOOKERS, POINTS, REGIONS, TRUTH
 from sightline.data.phantom.render import image, masks
 from sightline.data.phantom.scene import OPACITIES, patient_of, scene
-from sightline.data.write import write
+from sightline.data.writers import write
+from sightline.errors import DataError
 from sightline.findings import CHEXLOCALIZE
-from sightline.gaze import WHOLE
 
 LARGE = dataset("phantom:60?size=256")
 

@@ -9,16 +9,17 @@ from typing import Any, overload
 
 import numpy as np
 
-from sightline.core import Array, DataError, Dataset, Mark, Radiograph
-from sightline.data import datasets
-from sightline.data.phantom.gaze import LOOKER, look
-from sightline.data.phantom.readers import READER, contour, misses, point
+from sightline.core import Array, Dataset, Mark, Radiograph
+from sightline.data.gaze import WHOLE, Gaze, spoken_density
 from sightline.data.phantom.render import image, masks
-from sightline.data.phantom.report import dictate
 from sightline.data.phantom.scene import Scene, patient_of, scene
+from sightline.data.phantom.simulated_gaze import LOOKER, look
+from sightline.data.phantom.simulated_readers import READER, contour, misses, point
+from sightline.data.phantom.simulated_reports import dictate
+from sightline.data.registry import datasets
+from sightline.data.reports import Report
+from sightline.errors import DataError
 from sightline.findings import CHEXLOCALIZE, canonical
-from sightline.gaze import WHOLE, Gaze, spoken_density
-from sightline.reports import Report
 
 REGIONS = ("Right Lung", "Left Lung", "Mediastinum", "Heart", "Aortic Knob")
 TRUTH, CONTOURS, POINTS = "truth", "simulated radiologist", "simulated radiologist points"

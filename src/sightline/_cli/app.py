@@ -1,0 +1,188 @@
+"""The command line. Options are read off the signature of the function behind each command; nothing is said twice.
+
+Commands are named by import path, so that `sightline --help` imports neither torch nor pandas.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+import textwrap
+from typing import Any
+
+from cyclopts import App, CycloptsError, CycloptsPanel, Group, Parameter, UnusedCliTokensError
+
+from sightline._util.malloc import keep_freed_memory
+from sightline.errors import SightlineError
+from sightline.studies import STUDIES
+
+
+def _default(value: object) -> str | None:
+    """A default as it would be typed; an empty one is not shown."""
+    if value is None:
+        return None
+    return (" ".join(map(str, value)) if isinstance(value, tuple) else str(value)) or None
+
+
+_HELP = """Does a radiology model look where the evidence is, and can you trust the map that says so?
+
+Start with `sightline localization`, which needs no data: it trains and explains on synthetic radiographs, the phantom.
+`sightline COMMAND --help` explains a command. `--plugin FILE`, anywhere, runs a Python file that registers methods,
+metrics, models or data sets of your own.
+"""
+
+
+def _refused(error: CycloptsError) -> Any:
+    """Why words of a command line cannot be parsed, in a frame; of words that no option takes, which and what to do."""
+    if not isinstance(error, UnusedCliTokensError):
+        return CycloptsPanel(error)
+    said = f"No option takes {shlex.join(error.unused_tokens or ())}"
+    if any(word.startswith("--findings") for word in error.root_input_tokens or ()):
+        said += ': findings are comma-separated, in one quoted argument, as --findings "Edema, Pleural Effusion"'
+    return CycloptsPanel(f"{said}.")
+
+
+app = App(
+    name="sightline",
+    help=_HELP,
+    default_parameter=Parameter(consume_multiple=True, negative_iterable=(), show_default=_default),
+    group_commands=Group("Options", sort_key=9),
+    version_flags=["--version"],
+    error_formatter=_refused,
+)
+Command = tuple[str, str]
+"""Where the function is, below `sightline`, and what it does."""
+_COMMANDS: dict[str, dict[str, Command]] = {
+    "Studies": {name: (f"studies.{name}:{name}", told) for name, told in STUDIES.items()},
+    "Maps and readers": {
+        "score": ("_cli.score:score_maps",
+                  "Score maps made by another tool against a data set's marks. Needs no torch."),
+        "readers": ("_cli.reader_study:app",
+                    "Radiologists draw, point and rate in the browser, and become the human benchmark.\n\n"
+                    "`create` makes a study, `invite` gives a reader a link, `serve` opens it. Without a command, a "
+                    "trial study of the phantom opens on this machine."),
+    },
+    "Runs": {
+        "view": ("web.viewer.server:view", "Look at a run in the browser, or write it as a static site."),
+        "show": ("report.terminal:show", "Print the main results of a run."),
+        "report": ("_cli.report:write_report", "Write a run's report again."),
+        "narrate": ("_cli.narrate:narrate_run",
+                    "Describe a run's maps in words, and check the words against the numbers."),
+        "check-text": ("_cli.narrate:check_text", "Check what a text says about a run's maps against the numbers."),
+        "export": ("runs.export:export", "Write a run's maps as DICOM, NIfTI or NPZ, or its masks as COCO."),
+        "mlflow": ("runs.export.mlflow:mlflow", "Log a run to MLflow."),
+    },
+    "Data and models": {
+        "data write": ("_cli.data:write_data", "Write a data set in a published layout."),
+        "data check": ("_cli.data:check_data",
+                       "Look for what would spoil a study: unreadable images, patients in two splits, duplicates."),
+        "train classifier": ("_cli.train:train", "Train one network on labels, or a localizer on marks."),
+        "train taught": ("_cli.train:train_taught",
+                         "Train a network on labels and gaze, and its control on shuffled gaze."),
+        "train contrastive": ("_cli.train:train_contrastive",
+                              "Pre-train an encoder on reports, or on images alone."),
+        "train chexpert": ("training.chexpert:train_chexpert", "Train an ensemble by CheXpert's recipe."),
+        "check-model": ("_cli.models:check_models", "Check a model, and try every saliency method on it."),
+        "check-method": ("_cli.models:check_methods",
+                         "Check a saliency method of your own against the laws that all must hold to."),
+    },
+    "Help": {
+        "list": ("_cli.list:list_names", "List the data sets, models, methods, metrics and studies there are."),
+        "doctor": ("_cli.doctor:doctor",
+                   "Show what is installed and what is missing: packages, devices, fast paths, data."),
+    },
+}  # fmt: skip
+
+
+_PARENTS = {
+    "data": "Write a data set in a published layout, or check one.",
+    "train": "Train a network on labels, marks, gaze or reports, or CheXpert's ensemble.",
+}
+
+
+def _fill(app: App) -> None:
+    """Every command in its place; 'train chexpert' is the command chexpert of the app train."""
+    parents: dict[str, App] = {}
+    for order, (title, commands) in enumerate(_COMMANDS.items()):
+        group = Group(title, sort_key=order)
+        for place, (name, (path, told)) in enumerate(commands.items()):
+            parent, _, word = name.rpartition(" ")
+            if not parent:
+                app.command(f"sightline.{path}", name=word, help=told, group=group, sort_key=place)
+                continue
+            if parent not in parents:
+                parents[parent] = App(
+                    name=parent, help=_PARENTS[parent], group=group, group_commands="Commands", sort_key=place
+                )
+                app.command(parents[parent])
+            parents[parent].command(f"sightline.{path}", name=word, help=told, sort_key=place)
+
+
+_fill(app)
+app.register_install_completion_command(help="Complete commands and options in this shell (bash, zsh, fish).")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0, 1 for an error that is told, 130 when interrupted."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    keep_freed_memory()
+    try:
+        words = _load_plugins(words)
+        outcome = app(words, result_action="return_value")
+        if outcome is not None and not isinstance(outcome, int):
+            from sightline._cli.report import finish
+
+            finish(outcome)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_left():
+            raise
+        return 1
+    except SightlineError as error:
+        print(told(f"sightline: {error}"), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nsightline: stopped; what is done is kept, and the same command goes on from there", file=sys.stderr)
+        return 130
+    return outcome if isinstance(outcome, int) else 0
+
+
+def told(message: str) -> str:
+    """A message for standard error: wrapped at the width of a terminal, as it is where it goes to a file or a pipe.
+
+    Paths and commands are not broken, so that they can be copied.
+    """
+    if not sys.stderr.isatty():
+        return message
+    width = max(40, shutil.get_terminal_size().columns - 1)
+    lines = (textwrap.wrap(line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+             for line in message.splitlines())  # fmt: skip
+    return "\n".join("\n".join(some) for some in lines)
+
+
+def _reader_left() -> bool:
+    """Whether standard output is a pipe that nobody reads any more (`| head`); it is pointed at nothing then."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
+def _load_plugins(words: list[str]) -> list[str]:
+    """Take every `--plugin FILE` out of the command line and run the file, before any name is looked up."""
+    from sightline.registry import load_plugin
+
+    rest: list[str] = []
+    position = 0
+    while position < len(words):
+        if words[position] == "--plugin" and position + 1 < len(words):
+            load_plugin(words[position + 1])
+            position += 2
+        else:
+            rest.append(words[position])
+            position += 1
+    return rest

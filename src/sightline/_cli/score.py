@@ -1,0 +1,184 @@
+"""What maps made elsewhere are scored on: one set of findings for every source, told before any work is done."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sightline.core import Dataset
+from sightline.data import dataset
+from sightline.errors import DataError
+from sightline.evaluation.analysis import analyze
+from sightline.evaluation.chexlocalize_csv import check_legacy, write_legacy
+from sightline.evaluation.score_run import METRICS, evaluate
+from sightline.evaluation.scoring import require_marks
+from sightline.evaluation.thresholds import chosen, tuned_on
+from sightline.findings import choose
+from sightline.maps.collections import Answering, Together
+from sightline.maps.folder import MapFolder, maps_in
+from sightline.maps.references import Controls, Readers
+from sightline.metrics.registry import marks_metric
+from sightline.runs.provenance import describe
+from sightline.runs.run import Run
+
+_FIRST = 3
+
+
+def findings_to_score(maps: MapFolder, named: str = "") -> tuple[str, ...]:
+    """The findings that every source of a folder, every control and every reader is scored on.
+
+    named: a comma-separated list, each of which counts whether there are maps of it or not; without one those that
+    any map is of.
+    Errors: `DataError` if nothing in the folder can be used, if no map is of a finding that was named, or if nobody
+    marked any of the findings; `UnknownNameError` for a finding that the data set does not have.
+    """
+    data = maps.data
+    require_marks(data)
+    asked = choose(named or None, data.findings)
+    if not len(maps):
+        raise DataError(_nothing_usable(maps))
+    there = {finding for covered in maps.sources.values() for finding in covered}
+    covered = tuple(finding for finding in data.findings if finding in there)
+    if named and not there & set(asked):
+        raise DataError(
+            f"no map in {maps.path} is of {' or '.join(asked) or 'any finding'}; it has maps of {', '.join(covered)}"
+        )
+    wanted = asked if named else covered
+    if not any(_is_marked(data, finding) for finding in wanted):
+        raise DataError(_nothing_marked(data, wanted))
+    return wanted
+
+
+def told(maps: MapFolder, wanted: Sequence[str]) -> list[str]:
+    """What a user should know of the findings that are scored: which, which not, and which have no maps or no marks."""
+    there = {finding for covered in maps.sources.values() for finding in covered}
+    others = len(maps.data.findings) - len(wanted)
+    lines = [
+        f"findings scored: {', '.join(wanted)}"
+        + (f" ({others} other{'s are' if others > 1 else ' is'} not)" if others else "")
+    ]
+    for finding in wanted:
+        if not _is_marked(maps.data, finding):
+            lines.append(f"nobody marked {finding} in {maps.data.spec}: it has no score")
+        elif finding not in there:
+            lines.append(f"no map is of {finding}: each of its marks counts as a missing map, the worst score")
+        else:
+            without = [source for source, covered in maps.sources.items() if finding not in covered]
+            if without:
+                lines.append(f"no map of {', '.join(without)} is of {finding}: each of its marks counts as missing")
+    return lines
+
+
+def _is_marked(data: Dataset, finding: str) -> bool:
+    return any(data.marks(r.id, finding, data.truth) is not None for r in data.radiographs)
+
+
+def _nothing_usable(maps: MapFolder) -> str:
+    data, count = maps.data, len(maps.problems)
+    if not count:
+        return f"{maps.path} holds no file; give a folder of maps named RADIOGRAPH_FINDING"
+    example = f"{data.radiographs[0].id}_{data.findings[0]}.npz"
+    files = f"none of the {count:,} files in" if count > 1 else "the only file in"
+    head = f"{files} {maps.path} is a map of {data.spec}; names must be RADIOGRAPH_FINDING, such as {example}"
+    more = [f"and {count - _FIRST:,} more"] if count > _FIRST else []
+    return "\n".join([f"{head}:", *maps.problems[:_FIRST], *more])
+
+
+def _nothing_marked(data: Dataset, wanted: Sequence[str]) -> str:
+    counts = {f: sum(data.marks(r.id, f, data.truth) is not None for r in data.radiographs) for f in data.findings}
+    there = ", ".join(f"{finding} ({count:,})" for finding, count in counts.items() if count)
+    return f"{data.spec} has no mark of {' or '.join(wanted)} to score against; it has marks of: {there or 'nothing'}"
+
+
+CONTROLS = ("center", "noise", "edges", "average-mask")
+
+
+_FIRST = 5
+
+
+def score_maps(
+    maps: Path,
+    *,
+    data: str,
+    out: Path = Path("runs/score"),
+    metrics: tuple[str, ...] = METRICS,
+    controls: tuple[str, ...] = CONTROLS,
+    findings: str = "",
+    protocol: str = "corrected",
+    binarizer: str = "",
+    smooth: float = 0.0,
+    thresholds: str = "",
+    cutoffs: str = "",
+    full: bool = True,
+    legacy_csv: Path | None = None,
+    seed: int = 0,
+) -> Run:
+    """Score maps made elsewhere, with controls and the data set's readers beside them, and write a report.
+
+    Parameters
+    ----------
+    maps
+        Folder (or file) of maps: CheXlocalize pickles, NPZ, Zarr, PNG, NIfTI or DICOM.
+    data
+        Data set with the marks, as NAME:PATH?option=value, for example chexlocalize:/data/CheXlocalize.
+    out
+        Run folder; the same command continues it.
+    metrics
+        Metrics; `sightline list metrics` names them.
+    controls
+        Maps that never saw a model, scored for comparison: center, noise, edges, average-mask.
+    findings
+        Findings, comma-separated, each of which counts even without a map; by default those that any map is of.
+    protocol
+        Protocol of scoring: published (as in the original code), corrected, or both.
+    binarizer
+        Rule that turns maps into masks, instead of the protocol's own: otsu, above:T or top:FRACTION.
+    smooth
+        Side of a box filter before Otsu's threshold: a share of the height if below 1, else pixels; 0 for none.
+    thresholds
+        Thresholds per finding, tuned on other data: a run folder, or a CSV with columns threshold and task.
+    cutoffs
+        Probability cutoffs per finding, for the results on all images: a run folder, or a CSV with columns
+        prob_threshold and task.
+    full
+        Include images without marks, for the results on all images.
+    legacy_csv
+        Folder for files as the public CheXlocalize scripts write them, one folder per source (published protocol).
+    seed
+        Seed of noise and bootstrap resamples.
+    """
+    records = chosen(protocol, binarizer, smooth, thresholds, cutoffs)
+    check_legacy(legacy_csv, records, metrics, full)
+    for name in metrics:
+        marks_metric(name)
+    opened = dataset(data)
+    folder = maps_in(maps, opened)
+    wanted = findings_to_score(folder, findings)
+    for line in (*_not_used(folder.problems), *told(folder, wanted)):
+        print(line, file=sys.stderr)
+    options = {
+        "maps": str(maps), "data": data, "metrics": metrics, "controls": controls, "findings": findings,
+        "protocol": protocol, "binarizer": binarizer, "smooth": smooth, "thresholds": thresholds, "cutoffs": cutoffs,
+        "full": full, "seed": seed,
+    }  # fmt: skip
+    run = Run.start(out, "score", options)
+    with run.lock():
+        run = describe(
+            run, opened, records, maps=folder, title=f"Maps made elsewhere: {maps.resolve().name}",
+            problems=folder.problems, findings=wanted, tuned=tuned_on(opened, thresholds, cutoffs),
+        )  # fmt: skip
+        blind = Controls(replace(opened, findings=wanted), controls, seed)
+        held = Together((Answering(folder, wanted), blind, Readers(opened, wanted)))
+        evaluate(run, held, opened, names=metrics, chosen=records, findings=wanted, seed=seed, full=full)
+        analyze(run, records, seed=seed)
+        if legacy_csv is not None:
+            write_legacy(run, folder, opened, legacy_csv, records, seed)
+    return run
+
+
+def _not_used(problems: Sequence[str]) -> list[str]:
+    """The first files that are no maps; a folder may hold thousands."""
+    more = [f"and {len(problems) - _FIRST:,} more, all in run.json"] if len(problems) > _FIRST else []
+    return [*(f"not scored: {problem}" for problem in problems[:_FIRST]), *more]

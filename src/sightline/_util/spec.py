@@ -1,0 +1,75 @@
+"""Specs: 'name:argument?key=value&key=value', the one way data sets, models and methods are named with options."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from sightline.errors import SightlineError
+
+
+def parse_spec(spec: str) -> tuple[str, str, dict[str, str]]:
+    """Split 'name:argument?key=value&key=value' into its three parts.
+
+    >>> parse_spec("integrated-gradients?nodes=32")
+    ('integrated-gradients', '', {'nodes': '32'})
+    """
+    head, _, query = spec.partition("?")
+    name, _, argument = head.partition(":")
+    try:
+        return name, argument, dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+    except ValueError as error:
+        raise SightlineError(f"{spec!r}: options are written ?key=value&key=value, not {query!r}") from error
+
+
+def home(spec: str) -> tuple[str, str]:
+    """Loader and folder, within which a patient has one name; neither for what is no spec.
+
+    Elsewhere the same name is another person. Of the phantom it is the seed that tells patients apart.
+
+    >>> home("phantom:30?size=64") == home("phantom:60?split=val")
+    True
+    """
+    try:
+        name, argument, options = parse_spec(spec)
+    except SightlineError:
+        return "", spec
+    return name, options.get("seed", "0") if name == "phantom" else str(Path(argument).resolve())
+
+
+def typed_options(
+    spec: str, function: Callable[..., Any], given: Mapping[str, str], others: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Options as the type of their default in the signature of `function`; positional parameters are no options.
+
+    others: options that somebody else reads, for the error's list of what is allowed.
+
+    Errors: `SightlineError` for an option that does not exist or a value of the wrong type.
+
+    >>> def blur(image, sigma=1.0): ...
+    >>> typed_options("blur?sigma=2", blur, {"sigma": "2"})
+    {'sigma': 2.0}
+    """
+    parameters = inspect.signature(function).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    options: dict[str, Any] = {}
+    for key, text in given.items():
+        if key not in defaults:
+            raise SightlineError(
+                f"{spec!r} has no option {key!r}; allowed: {', '.join([*defaults, *others]) or 'none'}"
+            )
+        kind = type(defaults[key])
+        if kind is bool and text.lower() not in _TRUE | _FALSE:
+            raise SightlineError(f"{spec!r}: option {key} takes true or false, not {text!r}")
+        try:
+            options[key] = text.lower() in _TRUE if kind is bool else kind(text)
+        except ValueError as error:
+            raise SightlineError(f"{spec!r}: option {key} takes {kind.__name__}, not {text!r}") from error
+    return options
+
+
+_TRUE = {"1", "true", "yes"}
+_FALSE = {"0", "false", "no"}

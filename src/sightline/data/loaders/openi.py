@@ -1,0 +1,121 @@
+"""Open-I, the chest X-ray collection of Indiana University: reports with indexing terms, and their images."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from sightline.core import NAN, Dataset, Radiograph
+from sightline.data.loaders.csv_tables import no_marks
+from sightline.data.registry import datasets
+from sightline.data.reports import Report
+from sightline.errors import DataError
+from sightline.findings import CHEXPERT
+from sightline.imaging import image_files as readable
+
+LICENSE = "CC BY-NC-ND 4.0"
+CITATION = "Demner-Fushman et al. 2016, 10.1093/jamia/ocv080; https://openi.nlm.nih.gov"
+TERMS = {
+    "Cardiomegaly": "Cardiomegaly", "Pulmonary Atelectasis": "Atelectasis", "Pleural Effusion": "Pleural Effusion",
+    "Pneumothorax": "Pneumothorax", "Hydropneumothorax": "Pneumothorax", "Consolidation": "Consolidation",
+    "Pulmonary Edema": "Edema", "Pulmonary Congestion": "Edema", "Pneumonia": "Pneumonia", "Nodule": "Lung Lesion",
+    "Mass": "Lung Lesion", "Granuloma": "Lung Lesion", "Calcified Granuloma": "Lung Lesion",
+    "Granulomatous Disease": "Lung Lesion", "Opacity": "Lung Opacity", "Infiltrate": "Lung Opacity",
+    "Airspace Disease": "Lung Opacity", "Fractures, Bone": "Fracture", "Catheters, Indwelling": "Support Devices",
+    "Tube, Inserted": "Support Devices", "Implanted Medical Device": "Support Devices",
+}  # fmt: skip
+"""Major indexing term, before its first slash -> finding."""
+FINDINGS = tuple(f for f in CHEXPERT if f in set(TERMS.values()))
+
+
+@datasets("openi", title="Open-I Indiana University Chest X-rays", source=CITATION, license=LICENSE)
+def openi(path: str, images: str = "") -> Dataset:
+    """Open-I: PATH is the folder of XML reports, or NLMCXR_reports.tgz as it is downloaded.
+
+    images: folder of the images, named as the reports call them, PNG, JPEG or DICOM; by default that of PATH. A study
+    is a report, and stands for its patient, whom the release does not name. A finding is present if a major indexing
+    term says so, absent if the report was indexed and none does, unknown if it was not. Reports that cannot be read are
+    left out with a warning. Errors: `DataError` for a path that holds no reports.
+    """
+    source = Path(path)
+    radiographs: list[Radiograph] = []
+    reports: dict[str, Report] = {}
+    warnings: list[str] = []
+    base = Path(images) if images else (source if source.is_dir() else source.parent)
+    for name, text in _files(source):
+        try:
+            found, report = _read(name, text, base)
+        except (ET.ParseError, DataError) as error:
+            warnings.append(f"{path}, {name}: no report can be read from it ({error}); left out")
+            continue
+        radiographs += found
+        reports |= dict.fromkeys((r.id for r in found), report)
+    if not reports:
+        raise DataError(f"{path} holds no Open-I reports; give NLMCXR_reports.tgz, or the folder of its XML files")
+    return Dataset(
+        name="openi",
+        spec=f"openi:{path}?images={images}",
+        findings=FINDINGS,
+        radiographs=tuple(radiographs),
+        marks=no_marks,
+        reports=reports.get,
+        facts={"license": LICENSE, "citation": CITATION, "warnings": tuple(warnings)},
+    )
+
+
+def _files(source: Path) -> Iterator[tuple[str, bytes]]:
+    """Names and contents, in the order of the reports' numbers."""
+    if source.is_dir():
+        for path in sorted(source.rglob("*.xml"), key=lambda f: _number(f.name)):
+            yield path.name, path.read_bytes()
+        return
+    try:
+        with tarfile.open(source) as archive:
+            members = [m for m in archive.getmembers() if m.isfile() and m.name.endswith(".xml")]
+            for member in sorted(members, key=lambda m: _number(m.name)):
+                file = archive.extractfile(member)
+                if file is not None:
+                    yield member.name, file.read()
+    except (OSError, tarfile.TarError) as error:
+        raise DataError(f"{source} is neither a folder nor an archive of reports: {error}") from error
+
+
+def _number(name: str) -> tuple[int, str]:
+    digits = re.findall(r"\d+", name.rsplit("/", 1)[-1])
+    return int(digits[0]) if digits else 0, name
+
+
+def _read(name: str, text: bytes, base: Path) -> tuple[list[Radiograph], Report]:
+    if b"<!ENTITY" in text or b"<!DOCTYPE" in text:
+        raise DataError("it defines entities, which no report of this release does")
+    root = ET.fromstring(text)
+    uid = root.find("uId")
+    study = uid.get("id", "") if uid is not None else ""
+    if not study:
+        raise DataError("it names no study (uId)")
+    abstract = {(e.get("Label") or "").lower(): (e.text or "").strip() for e in root.iter("AbstractText")}
+    report = Report(study, {heading: body for heading, body in abstract.items() if body})
+    majors = [(e.text or "").strip() for e in root.iter("major")]
+    labels = _labels(majors)
+    found = [
+        Radiograph(i, study, partial(readable.read, _image(base, i)), study=study, labels=labels,
+                   facts={"terms": tuple(majors)})
+        for e in root.iter("parentImage") if (i := e.get("id", ""))
+    ]  # fmt: skip
+    return found, report
+
+
+def _labels(majors: list[str]) -> dict[str, float]:
+    if not majors or "No Indexing" in majors:
+        return dict.fromkeys(FINDINGS, NAN)
+    present = {TERMS[head] for major in majors if (head := major.split("/")[0].strip()) in TERMS}
+    return {finding: float(finding in present) for finding in FINDINGS}
+
+
+def _image(base: Path, name: str) -> Path:
+    there = (base / f"{name}{suffix}" for suffix in (".png", ".jpg", ".dcm"))
+    return next((file for file in there if file.is_file()), base / f"{name}.png")

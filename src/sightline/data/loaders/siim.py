@@ -1,0 +1,162 @@
+"""SIIM-ACR Pneumothorax Segmentation: masks as relative run lengths on NIH radiographs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from sightline.core import Array, Dataset, Mark, Radiograph, Size
+from sightline.data.loaders.csv_tables import Table, read_csv
+from sightline.data.loaders.rsna import FRAME, present
+from sightline.data.registry import datasets
+from sightline.data.splits import divided, pseudonym, published
+from sightline.errors import DataError
+from sightline.imaging import image_files
+
+FINDING = "Pneumothorax"
+TABLES = ("train-rle.csv", "stage_2_train.csv")
+LICENSE = "competition terms of the SIIM-ACR Pneumothorax Segmentation Challenge"
+CITATION = "https://www.kaggle.com/c/siim-acr-pneumothorax-segmentation"
+
+
+@datasets("siim", title="SIIM-ACR Pneumothorax Segmentation 2019", source=f"SIIM-ACR 2019, {CITATION}", license=LICENSE)
+def siim(path: str, missing: str = "keep", split: str = "all", identify: bool = False) -> Dataset:
+    """SIIM-ACR: DIR holds train-rle.csv (or stage_2_train.csv) and, in any folder below it, an image per id.
+
+    Images are DICOM files (ID.dcm), or PNG or JPEG of the same name. A row of ImageId, EncodedPixels (published with
+    and without a blank before the name) is one region, several rows of one id are several; -1 says there is none. Runs
+    are relative: each start counts from the end of the run before, column by column, in a frame of 1024 × 1024.
+    A patient is PatientID of the DICOM header, under a pseudonym unless `identify`; without one, each image. missing:
+    as in `rsna`. split: 'train', 'val', 'test' or 'all', by pneumothorax_splits.csv (Image_ID, Split) where it is
+    there, else drawn by patient.
+    Errors: `DataError` for a folder or file that is not of this layout, with the row of a region that is none.
+    """
+    root = Path(path)
+    source = next((root / name for name in TABLES if (root / name).is_file()), None)
+    if source is None:
+        raise DataError(f"{root} holds neither {' nor '.join(TABLES)}; give the folder of the SIIM-ACR download")
+    regions = _regions(read_csv(source, ("ImageId", "EncodedPixels")))
+    found = (f for f in sorted(root.rglob("*")) if f.suffix.lower() in image_files.SUFFIXES and f.stem in regions)
+    files = {file.stem: file for file in found}
+    names, warnings = present(list(regions), files, missing, root)
+    radiographs = [_radiograph(root, name, files.get(name), bool(regions[name])) for name in names]
+    chosen = divided(radiographs, published(root / "pneumothorax_splits.csv"), split)
+    return Dataset(
+        name="siim",
+        spec=f"siim:{path}?missing={missing}&split={split}&identify={str(identify).lower()}",
+        findings=(FINDING,),
+        radiographs=chosen if identify else tuple(map(_hidden, chosen)),
+        marks=Regions({name: runs for name, runs in regions.items() if runs}, files),
+        readers=("truth",),
+        facts={"license": LICENSE, "citation": CITATION, "warnings": tuple(warnings)},
+    )
+
+
+def _radiograph(root: Path, name: str, file: Path | None, positive: bool) -> Radiograph:
+    about = image_files.person(file) if file is not None else {}
+    return Radiograph(
+        id=name,
+        patient=about.pop("patient", "") or name,
+        read=partial(image_files.read, file or root / f"{name}.dcm"),
+        study=name,
+        view="frontal",
+        labels={FINDING: float(positive)},
+        facts={key: value for key, value in about.items() if value},
+    )
+
+
+def _hidden(radiograph: Radiograph) -> Radiograph:
+    """Under a pseudonym, where a header named the patient."""
+    named = radiograph.patient != radiograph.id
+    return replace(radiograph, patient=pseudonym(radiograph.patient)) if named else radiograph
+
+
+def _regions(table: Table) -> dict[str, list[Array]]:
+    """ImageId -> runs int64 (K, 2) of each of its regions, in order of first appearance; none where it is negative."""
+    table.require_filled("ImageId")
+    regions: dict[str, list[Array]] = {}
+    said: dict[str, str] = {}
+    for at, (name, text) in enumerate(zip(table.text("ImageId"), table.text("EncodedPixels"), strict=True)):
+        row, before = table.row(at), said.get(name)
+        if before is not None and (before == "-1") != (text == "-1"):
+            raise table.error(row, f"{name} has a region in one row and -1 in another; remove one")
+        said[name] = text
+        regions.setdefault(name, [])
+        if text == "-1":
+            continue
+        runs = _runs(table, row, text)
+        if not any(np.array_equal(runs, known) for known in regions[name]):  # the release lists some rows twice
+            regions[name].append(runs)
+    return regions
+
+
+def _runs(table: Table, row: int, text: str) -> Array:
+    try:
+        numbers = np.array([int(part) for part in text.split()], np.int64)
+    except (ValueError, OverflowError) as error:
+        raise table.error(
+            row, f"EncodedPixels is {text[:40]!r}; pairs of start and length, or -1, were expected"
+        ) from error
+    if numbers.size == 0 or numbers.size % 2:
+        raise table.error(row, f"EncodedPixels has {numbers.size} numbers; they come in pairs of start and length")
+    if (numbers < 0).any() or (numbers[1::2] == 0).any():
+        raise table.error(row, "EncodedPixels has a negative start or an empty run; starts are at least 0, lengths 1")
+    if numbers.sum() > FRAME[0] * FRAME[1]:
+        raise table.error(row, f"the runs end at pixel {numbers.sum():,}, but the frame has {FRAME[0] * FRAME[1]:,}")
+    pairs: Array = numbers.reshape(-1, 2)
+    return pairs
+
+
+def runs_to_mask(runs: Array, size: Size) -> Array:
+    """Relative runs (K, 2) of start and length, down the columns -> bool (H, W).
+
+    >>> runs_to_mask(np.array([[1, 2], [1, 1]]), (3, 2)).astype(int).tolist()
+    [[0, 0], [1, 1], [1, 0]]
+    """
+    ends = np.cumsum(runs.ravel())  # start and end of each run, in turn
+    flat = np.zeros(size[0] * size[1] + 1, np.int8)
+    flat[ends[0::2]] += 1
+    np.subtract.at(flat, ends[1::2], 1)  # a run may begin where another ends
+    return np.ascontiguousarray(np.cumsum(flat[:-1], dtype=np.int8).reshape(size[1], size[0]).T.astype(bool))
+
+
+def mask_to_runs(mask: Array) -> Array:
+    """The reverse of `runs_to_mask`: bool (H, W) -> int64 (K, 2), none for an empty mask.
+
+    >>> mask_to_runs(np.array([[0, 0], [1, 1], [1, 0]], bool)).tolist()
+    [[1, 2], [1, 1]]
+    """
+    flat = np.concatenate([[0], np.asarray(mask, np.int8).T.ravel(), [0]])
+    edges = np.flatnonzero(np.diff(flat))
+    runs: Array = np.diff(edges, prepend=0).reshape(-1, 2)
+    return runs
+
+
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """`Dataset.marks` of masks in `FRAME`, stretched by nearest pixel to images of other sizes."""
+
+    regions: Mapping[str, list[Array]]
+    files: Mapping[str, Path]
+    _sizes: dict[str, Size] = field(default_factory=dict, repr=False, compare=False)
+
+    def __call__(self, radiograph: str, finding: str, reader: str) -> Mark | None:
+        if finding != FINDING or reader != "truth" or radiograph not in self.regions:
+            return None
+        if radiograph not in self._sizes:
+            file = self.files.get(radiograph)
+            self._sizes[radiograph] = image_files.size_of(file) if file is not None else FRAME
+        return Mark(radiograph, finding, reader, "region", self._sizes[radiograph], partial(self._mask, radiograph))
+
+    def _mask(self, radiograph: str) -> Array:
+        mask = np.zeros(FRAME, bool)
+        for runs in self.regions[radiograph]:
+            mask |= runs_to_mask(runs, FRAME)
+        size = self._sizes[radiograph]
+        rows, cols = (((np.arange(n) + 0.5) * full / n).astype(int) for n, full in zip(size, FRAME, strict=True))
+        stretched: Array = mask[np.ix_(rows, cols)]
+        return stretched

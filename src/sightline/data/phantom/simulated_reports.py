@@ -1,0 +1,92 @@
+"""Simulated reports: what a radiologist might dictate of a film, in changing words, with sides, amounts and denials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from sightline.core import Array
+from sightline.data.phantom.scene import Scene
+from sightline.data.reports import Report
+from sightline.findings import CHEXLOCALIZE
+
+_SAID: dict[str, tuple[str, ...]] = {
+    "Enlarged Cardiomediastinum": ("The mediastinum is widened.", "There is widening of the mediastinum."),
+    "Cardiomegaly": (
+        "The heart is {amount}ly enlarged.", "There is {amount} cardiomegaly.",
+        "{Amount} enlargement of the cardiac silhouette.",
+    ),
+    "Lung Lesion": (
+        "There is a nodule in the {side} {zone} lung.", "A mass projects over the {side} {zone} lung zone.",
+    ),
+    "Lung Opacity": (
+        "There is {amount} opacity in the {side} {zone} lung.", "{Amount} opacification of the {side} {zone} lung.",
+    ),
+    "Edema": ("There is {amount} pulmonary edema.", "{Amount} interstitial edema is present in both lungs."),
+    "Consolidation": (
+        "There is consolidation in the {side} {zone} lung.", "{Amount} {side} {zone} lung consolidation.",
+    ),
+    "Atelectasis": ("There is {side} basilar atelectasis.", "Linear atelectasis at the {side} base."),
+    "Pneumothorax": ("There is a {size} {side} pneumothorax.", "{Size} {side} apical pneumothorax is seen."),
+    "Pleural Effusion": (
+        "There is a {size} {side} pleural effusion.", "{Size} {side} effusion with blunting of the costophrenic angle.",
+    ),
+    "Support Devices": ("A catheter is in place.", "An endotracheal tube is in standard position."),
+}  # fmt: skip
+"""Finding -> ways of saying that it is there."""
+_DENIED: dict[str, tuple[str, ...]] = {
+    "Cardiomegaly": ("The heart size is normal.", "Normal cardiac silhouette."),
+    "Pneumothorax": ("There is no pneumothorax.", "No pneumothorax is seen."),
+    "Pleural Effusion": ("There is no pleural effusion.", "No effusion."),
+    "Consolidation": ("No focal consolidation.", "There is no consolidation."),
+    "Edema": ("No pulmonary edema.", "There is no edema."),
+}
+_DENY = 0.7
+"""Chance that an absent finding of `_DENIED` is spoken of."""
+_MISSED = 0.03
+
+
+def dictate(scene: Scene, masks: Mapping[str, Array], key: tuple[int, ...], study: str) -> Report:
+    """The same key gives the same words. Sides and zones are those of the rendered finding."""
+    rng = np.random.default_rng(key)
+    lungs = masks["Right Lung"] | masks["Left Lung"]
+    told = {lesion.finding: lesion.severity for lesion in scene.lesions}
+    found, denied = [], []
+    for finding in CHEXLOCALIZE:
+        mask = masks.get(finding)
+        if finding in told and mask is not None and mask.any():
+            if rng.random() >= _MISSED:
+                found.append(_sentence(_SAID[finding], rng, told[finding], mask, lungs))
+        elif finding not in scene.findings and finding in _DENIED and rng.random() < _DENY:
+            denied.append(_pick(_DENIED[finding], rng))
+    words = [*found, *denied]
+    rng.shuffle(words)
+    impression = found[: 1 + int(rng.integers(2))] or ["No acute cardiopulmonary abnormality."]
+    numbered = [f"{i}. {s}" for i, s in enumerate(impression, 1)] if len(impression) > 1 else impression
+    sections = {"indication": "Simulated.", "findings": " ".join(words) or "The lungs are clear.",
+                "impression": "\n".join(numbered)}  # fmt: skip
+    return Report(study, sections)
+
+
+def _sentence(ways: Sequence[str], rng: np.random.Generator, severity: float, mask: Array, lungs: Array) -> str:
+    amount = ("mild", "moderate", "severe")[min(2, int(3 * severity))]
+    size = ("small", "moderate", "large")[min(2, int(3 * severity))]
+    side, zone = _where(mask, lungs)
+    return _pick(ways, rng).format(
+        amount=amount, Amount=amount.capitalize(), size=size, Size=size.capitalize(), side=side, zone=zone
+    )
+
+
+def _where(mask: Array, lungs: Array) -> tuple[str, str]:
+    """('right', 'left' or 'bilateral', of the patient; 'upper', 'mid' or 'lower' third of the lungs)."""
+    cols, rows = np.flatnonzero(lungs.any(0)), np.flatnonzero(lungs.any(1))
+    middle = (cols[0] + cols[-1]) / 2
+    share = float(mask[:, : round(middle)].sum() / mask.sum())  # the patient's right is on the left of the film
+    side = "right" if share > 0.8 else "left" if share < 0.2 else "bilateral"
+    height = (float(np.argwhere(mask)[:, 0].mean()) - rows[0]) / max(1, rows[-1] - rows[0])
+    return side, "upper" if height < 1 / 3 else "mid" if height < 2 / 3 else "lower"
+
+
+def _pick(ways: Sequence[str], rng: np.random.Generator) -> str:
+    return ways[int(rng.integers(len(ways)))]

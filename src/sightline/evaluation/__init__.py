@@ -1,0 +1,1 @@
+"""From maps to tables: scoring, gaze agreement, randomization, faithfulness, robustness, narration."""

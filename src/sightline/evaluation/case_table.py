@@ -1,0 +1,187 @@
+"""One row per radiograph and finding: what the model claimed, what the readers marked, how well they agree.
+
+The score table holds one number a row; questions about slices of the data, regressions and tuning need the numbers of
+a case side by side. A slice says which cases count and what an empty prediction is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from sightline.core import Source
+from sightline.metrics.registry import metric_of
+from sightline.protocol import Protocol
+from sightline.runs.run import Run
+
+Slice = Literal["gt_positive", "gt&pred", "gt&pred&human", "model_positive&gt", "full"]
+SLICES: dict[Slice, str] = {
+    "gt_positive": "cases that the reference reader marked; an empty prediction overlaps by 0",
+    "gt&pred": "of those, the cases with a prediction that is not empty (the published choice for IoU)",
+    "gt&pred&human": "of those, the cases that the second reader marked, too",
+    "model_positive&gt": "marked cases that the model calls positive",
+    "full": "all images: a mark without prediction and a prediction without mark overlap by 0",
+}
+POSITIVE = 0.5
+"""Probability from which a model calls a finding present, where no cutoff is given."""
+THRESHOLDS = tuple(round(0.2 + 0.1 * i, 1) for i in range(7))
+"""0.2 to 0.8: the grid on which CheXlocalize tunes thresholds."""
+SWEEP = tuple(f"iou@above:{t:g}" for t in THRESHOLDS)
+_KEY = ["radiograph", "finding"]
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The cases of one source under one protocol, beside those of a reader and the shapes of the marks."""
+
+    protocol: Protocol
+    source: str
+    table: pd.DataFrame
+    """radiograph, patient, finding, probability, status; counts of pixels: pixels, marked, predicted, both,
+    human_predicted, human_both; a column per metric (NaN without mark); human_iou, human_hit; instances, size,
+    elongation, irrectangularity of the mark."""
+
+    @property
+    def marked(self) -> pd.Series[bool]:
+        return self.table["marked"] > 0
+
+    @property
+    def claimed(self) -> pd.Series[bool]:
+        """Whether the prediction is not empty: a mask, and a probability not below the finding's cutoff."""
+        cutoff = self.table["finding"].map(dict(self.protocol.cutoffs)).fillna(-1.0)
+        below = self.table["probability"] < cutoff  # NaN: no cutoff can be applied
+        return (self.table["predicted"] > 0) & ~below
+
+    def overlap(self, which: Slice) -> pd.Series[float]:
+        """IoU of the cases of a slice; NaN where a case does not belong to it."""
+        iou = self.table["iou"].fillna(0.0)
+        if which == "full":
+            return iou.where(self.marked & self.claimed, 0.0).where(self.marked | self.claimed)
+        return iou.where(self._belongs(which))
+
+    def pointing(self, which: Slice) -> pd.Series[float]:
+        """Hits of the cases of a slice. A peak needs no threshold, so that `gt&pred` and `full` are `gt_positive`."""
+        points: dict[Slice, Slice] = {"gt&pred": "gt_positive", "full": "gt_positive"}
+        return self.table["hit"].where(self._belongs(points.get(which, which)))
+
+    def outcomes(self, which: Slice) -> pd.DataFrame:
+        """The marked cases with what regressions explain: iou on a slice, hit, and iou_gap, hit_gap to the reader."""
+        t = self.table.assign(iou=self.overlap(which))[self.marked]
+        return t.assign(iou_gap=t["human_iou"] - t["iou"], hit_gap=t["human_hit"] - t["hit"])
+
+    def _belongs(self, which: Slice) -> pd.Series[bool]:
+        t = self.table
+        if which == "gt_positive":
+            return self.marked
+        if which == "gt&pred":
+            return self.marked & self.claimed
+        if which == "gt&pred&human":
+            return self.marked & self.claimed & (t["human_predicted"].fillna(0) > 0)
+        cutoff = t["finding"].map(dict(self.protocol.cutoffs)).fillna(POSITIVE)
+        return self.marked & (t["probability"] >= cutoff)
+
+
+def cases(run: Run, protocol: Protocol, source: str, reader: str = "") -> Cases:
+    """Read the cases of one source of maps or masks. reader: 'reader/NAME', whose points are 'reader/NAME points'."""
+    table = _extents(run, protocol.name, source)
+    table = table.merge(_wide(run, protocol.name, source), on=_KEY, how="outer")
+    if reader:
+        human = _wide(run, protocol.name, reader)[[*_KEY, "iou"]].rename(columns={"iou": "human_iou"})
+        pointing = str(replace(Source.parse(reader), method="points"))
+        points = _wide(run, protocol.name, pointing)[[*_KEY, "hit"]].rename(columns={"hit": "human_hit"})
+        extents = _extents(run, protocol.name, reader)[[*_KEY, "predicted", "both"]]
+        extents = extents.rename(columns={"predicted": "human_predicted", "both": "human_both"})
+        for some in (human, points, extents):
+            table = table.merge(some, on=_KEY, how="left")
+    for column in ("iou", "hit", "human_iou", "human_hit", "human_predicted", "human_both"):
+        table[column] = table.get(column, np.nan)
+    shapes = run.table("shapes", where=("protocol", protocol.name)).drop(columns=["protocol", "patient"])
+    return Cases(protocol, source, table.merge(shapes, on=_KEY, how="left"))
+
+
+def _extents(run: Run, protocol: str, source: str) -> pd.DataFrame:
+    table = run.table("extents", where=("source", source))
+    return table[table["protocol"] == protocol].drop(columns=["protocol", "source"]).reset_index(drop=True)
+
+
+def _wide(run: Run, protocol: str, source: str) -> pd.DataFrame:
+    """A row per case, a column per metric, those that an overlap or a hit needs."""
+    names = [*_KEY, "protocol", "metric", "value"]
+    rows = run.table("scores", [*names, "source"], where=("source", source))
+    rows = rows[(rows["protocol"] == protocol) & rows["metric"].isin(["iou", "hit", *SWEEP])]
+    wide = rows.set_index([*_KEY, "metric"])["value"].unstack("metric").rename_axis(columns=None).reset_index()  # noqa: PD010
+    return wide.reindex(columns=list(dict.fromkeys([*wide.columns, "iou", "hit"])))
+
+
+def sliced(parts: Sequence[Cases], which: Slice) -> pd.DataFrame:
+    """Score rows of a slice for several sources, as `stats.tables.estimates` takes them."""
+    frames = []
+    for c in parts:
+        for metric, values in (("iou", c.overlap(which)), ("hit", c.pointing(which))):
+            rows = c.table[["radiograph", "patient", "finding"]].assign(value=values, metric=metric)
+            frames.append(rows.assign(protocol=c.protocol.name, source=c.source))
+    return pd.concat(frames, ignore_index=True)
+
+
+def tuned(c: Cases) -> pd.DataFrame:
+    """Per finding the threshold of the map and the probability cutoff with the highest mean IoU; of equals the lowest.
+
+    Columns finding, threshold, iou, n, cutoff, cutoff_iou, cutoff_n: the threshold on the marked cases, the cutoff on
+    all images with the protocol's own masks (a probability must lie above the cutoff). The published protocol starts
+    the grid of cutoffs for Lung Lesion at 0.1 and rounds means to three digits, as its scripts do.
+    """
+    rows = []
+    for finding, t in c.table.groupby("finding", sort=False):
+        sweep = t.loc[t["marked"] > 0, [s for s in SWEEP if s in t]].mean()  # NaN leaves the mean
+        threshold = THRESHOLDS[int(np.argmax(sweep))] if len(sweep) and sweep.notna().any() else np.nan
+        cutoff, mean, n = _best_cutoff(str(finding), t, published=c.protocol.definitions == "published")
+        best = float(sweep.max()) if len(sweep) else np.nan
+        rows.append((finding, threshold, best, int((t["marked"] > 0).sum()), cutoff, mean, n))
+    names = ("finding", "threshold", "iou", "n", "cutoff", "cutoff_iou", "cutoff_n")
+    return pd.DataFrame(rows, columns=pd.Index(names))
+
+
+def _best_cutoff(finding: str, t: pd.DataFrame, *, published: bool) -> tuple[float, float, int]:
+    best: tuple[float, float, int] = (np.nan, np.nan, 0)
+    for cutoff in cutoff_grid(finding, published=published):
+        values = full_overlap(t, cutoff)
+        mean = round(float(values.mean()), 3) if published else float(values.mean())
+        if not np.isnan(mean) and not mean <= best[1]:
+            best = (cutoff, mean, int(values.notna().sum()))
+    return best
+
+
+def full_overlap(t: pd.DataFrame, cutoff: float) -> pd.Series[float]:
+    """IoU on all images when only maps with a probability above the cutoff (or none at all) claim anything."""
+    marked, claimed = t["marked"] > 0, (t["predicted"] > 0) & ~(t["probability"] <= cutoff)
+    return t["iou"].fillna(0.0).where(marked & claimed, 0.0).where(marked | claimed)
+
+
+def cutoff_grid(finding: str, *, published: bool) -> tuple[float, ...]:
+    """0, 0.1, ... 0.8; in the published form from 0.1 for Lung Lesion, an exception its script makes by hand."""
+    grid = tuple(round(0.1 * i, 1) for i in range(9))
+    return grid[1:] if published and finding == "Lung Lesion" else grid
+
+
+def model_sources(names: Sequence[str]) -> list[str]:
+    return [s for s in names if Source.parse(s).kind == "model"]
+
+
+def best_source(estimates: pd.DataFrame, protocol: str, metric: str) -> str:
+    """The model source with the best mean over findings, '' where there is none: how the paper picks per metric."""
+    rows = estimates[(estimates["protocol"] == protocol) & (estimates["metric"] == metric)]
+    rows = rows[(rows["kind"] == "model") & (rows["finding"] == "average") & rows["mean"].notna()]
+    if rows.empty:
+        return ""
+    ordered = rows.sort_values("mean", ascending=not metric_of(metric)[0].facts.higher_is_better, kind="stable")
+    return str(ordered["source"].iloc[0])
+
+
+def reader_of(sources: Iterable[str], *, points: bool = False) -> str:
+    """The first second reader among sources: of masks, or of points; '' where there is none."""
+    wanted = ("reader", "points" if points else "")
+    return next((s for s in sources if (Source.parse(s).kind, Source.parse(s).method) == wanted), "")

@@ -1,0 +1,111 @@
+"""Thresholds and cutoffs chosen on other data, read back to be used here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from sightline._util.spec import home
+from sightline.core import Dataset
+from sightline.errors import DataError
+from sightline.findings import canonical
+from sightline.metrics.binarization import parsed
+from sightline.protocol import Protocol, adjusted, protocols
+from sightline.runs.provenance import describe_data
+from sightline.runs.run import Run
+
+
+def chosen(protocol: str, binarizer: str, smooth: float, thresholds: str, cutoffs: str) -> tuple[Protocol, ...]:
+    """The protocols behind a name, with what a user chose instead; thresholds and cutoffs as `thresholds_from`.
+
+    Of a run that was tuned under both protocols each takes its own. Errors: `UnknownNameError` for a binarizer that is
+    none.
+    """
+    if binarizer:
+        parsed(binarizer)
+    found: list[Protocol] = []
+    for one in protocols(protocol):
+        found += adjusted(
+            (one,),
+            binarizer=binarizer,
+            smooth=smooth,
+            thresholds=thresholds_from(thresholds, "threshold", one.name) if thresholds else None,
+            cutoffs=thresholds_from(cutoffs, "cutoff", one.name) if cutoffs else None,
+        )
+    return tuple(found)
+
+
+def tuned_on(data: Dataset, thresholds: str, cutoffs: str) -> dict[str, dict[str, Any]]:
+    """Where thresholds and cutoffs come from, for run.json: option -> facts; empty where the protocol's own are used.
+
+    'from': file or run folder; of a run also 'data', the spec that it was tuned on, 'patients' of `data`, and 'shared':
+    how many of them it was tuned on. What a CSV was tuned on cannot be told.
+    """
+    given = {"thresholds": thresholds, "cutoffs": cutoffs}
+    return {option: _origin(spec.partition("?")[0], data) for option, spec in given.items() if spec}
+
+
+def _origin(path: str, data: Dataset) -> dict[str, Any]:
+    if not Path(path).is_dir():
+        return {"from": path}
+    run, own = Run.open(path), describe_data(data)
+    there: Mapping[str, Any] = run.info.get("dataset", {})
+    spec, patients = str(there.get("spec", "")), {radiograph.patient for radiograph in data.radiographs}
+    same = there.get("fingerprint") == own["fingerprint"]  # in another folder, perhaps
+    learned = set(run.table("extents", ["patient"])["patient"]) if same or home(spec) == home(data.spec) else set()
+    return {"from": path, "data": spec, "patients": len(patients), "shared": len(patients & learned)}
+
+
+def thresholds_from(spec: str, column: Literal["threshold", "cutoff"], protocol: str = "corrected") -> dict[str, float]:
+    """Finding -> threshold of the map, or cutoff of the probability.
+
+    spec: a run folder, whose table `tuning` is read (FOLDER?source=NAME where it has several sources; tuned under
+    `protocol`, or under the only one there is), or a CSV with the columns `threshold,task` or
+    `prob_threshold,mIoU,task` of the public scripts.
+    Errors: `DataError` for a file without these columns, a value that is no number, a finding given twice, or a run
+    of several sources where none is named.
+    """
+    path, _, query = spec.partition("?")
+    table = (
+        _of_run(path, column, query.removeprefix("source="), protocol)
+        if Path(path).is_dir()
+        else _of_file(path, column)
+    )
+    found: dict[str, float] = {}
+    for row, (task, value) in enumerate(zip(table["task"], table["value"], strict=True), start=2):
+        try:
+            finding, number = canonical(str(task)), float(value)
+        except ValueError as error:
+            raise DataError(f"{path}, row {row}: {value!r} is not a number") from error
+        if finding in found:
+            raise DataError(f"{path}, row {row}: {finding!r} is given twice; keep one of them")
+        if number == number:  # NaN: nothing to tune on
+            found[finding] = number
+    return found
+
+
+def _of_run(path: str, column: str, source: str, protocol: str) -> pd.DataFrame:
+    table = Run.open(path).table("tuning")
+    if protocol in set(table["protocol"]):
+        table = table[table["protocol"] == protocol]
+    names = list(dict.fromkeys(table["source"]))
+    if source:
+        table = table[table["source"] == source]
+    if len(set(table["source"])) != 1:
+        raise DataError(f"{path} tuned several sources ({', '.join(names)}); name one as {path}?source=NAME")
+    return table.rename(columns={"finding": "task", column: "value"})
+
+
+def _of_file(path: str, column: str) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as CSV: {error}") from error
+    table.columns = pd.Index([str(name).strip() for name in table.columns])
+    value = {"threshold": "threshold", "cutoff": "prob_threshold"}[column]
+    if not {value, "task"} <= set(table.columns):
+        raise DataError(f"{path} has the columns {', '.join(table.columns)}; needed: {value}, task")
+    return table.rename(columns={value: "value"})

@@ -1,0 +1,90 @@
+"""What maps cost: time of a forward, of the element in it, and of every post-hoc method, measured side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from sightline.methods import Pass, run_method, target_indices
+from sightline.models import Model
+from sightline.models.model import probe_images
+from sightline.runs.chunks import ChunkedTask, schema_of, write_chunks
+from sightline.runs.run import Run
+
+ROUNDS = 5
+"""Of everything in turn, so that a busy moment falls on all; the first warms up and does not count."""
+FORWARD = "forward"
+
+
+class Cost(NamedTuple):
+    """Time of one thing, milliseconds an image, over rounds."""
+
+    model: str
+    what: str
+    """'forward', or a method: its maps of all findings, forward included."""
+    parameters: int
+    median: float
+    least: float
+    most: float
+    processor: float
+    """Median of the processor's time, of all its cores."""
+    rounds: int
+
+
+def measured(
+    run: Run, explained: Sequence[Model], others: Sequence[Model], methods: Sequence[str], findings: Sequence[str]
+) -> None:
+    """Write the table costs: every model's forward and own maps, and each method on the explained models."""
+
+    def rows_of(models: Sequence[Sequence[Model]]) -> dict[str, list[Cost]]:
+        return {"costs": [cost for group in models for cost in costs(group, others, methods, findings)]}
+
+    task = ChunkedTask("measuring time", [explained], rows_of)
+    write_chunks(run, "costs", {"costs": schema_of(Cost)}, task)
+
+
+def costs(
+    explained: Sequence[Model], others: Sequence[Model], methods: Sequence[str], findings: Sequence[str]
+) -> list[Cost]:
+    """Measured on two images of noise at once, all findings explained."""
+    work: dict[tuple[str, str], Callable[[], object]] = {}
+    models = (*explained, *others)
+    for m in models:
+        x, targets = probe_images(m), target_indices(m, [f for f in m.findings if f in findings])
+        work[m.name, FORWARD] = lambda m=m, x=x: _forward(m, x)  # type: ignore[misc]
+        own = ["own"] if hasattr(m.net, "maps") else []
+        for method in (*own, *(methods if m in explained else ())):
+            work[m.name, method] = lambda m=m, x=x, t=targets, k=method: _explained(m, x, t, k)  # type: ignore[misc]
+    wall: dict[tuple[str, str], list[float]] = {key: [] for key in work}
+    busy: dict[tuple[str, str], list[float]] = {key: [] for key in work}
+    for round_ in range(ROUNDS + 1):
+        for key, do in work.items():
+            start = time.perf_counter(), time.process_time()
+            do()
+            if round_:
+                wall[key].append((time.perf_counter() - start[0]) * 500)
+                busy[key].append((time.process_time() - start[1]) * 500)
+    size = {m.name: sum(p.numel() for p in m.net.parameters()) for m in models}
+    return [Cost(name, what, size[name], float(np.median(wall[name, what])), min(wall[name, what]),
+                 max(wall[name, what]), float(np.median(busy[name, what])), ROUNDS) for name, what in work]  # fmt: skip
+
+
+def _forward(m: Model, x: torch.Tensor) -> None:
+    with m.borrowed() as net, torch.no_grad():
+        net(x)
+    _wait(x)
+
+
+def _explained(m: Model, x: torch.Tensor, targets: torch.Tensor, method: str) -> None:
+    with Pass(m, x, ids=("a", "b")) as p:
+        run_method(p, method, targets)
+    _wait(x)
+
+
+def _wait(x: torch.Tensor) -> None:
+    if x.device.type == "cuda":
+        torch.cuda.synchronize(x.device)

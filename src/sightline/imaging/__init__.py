@@ -1,0 +1,1 @@
+"""Pixels and geometry: image files, DICOM, preprocessing, grids on images, masks and contours."""

@@ -1,0 +1,264 @@
+"""Where things lie: grids on images, and boxes, contours, points and run lengths as masks.
+
+Every function works in the conventions of `sightline.core`: (row, col), pixel centers at +0.5, sizes (H, W).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+from pycocotools import mask as coco
+from scipy.sparse import csr_array
+
+from sightline.core import Array, Frame, Mark, Size
+from sightline.errors import DataError
+
+Resize = Literal["stretch", "center-crop", "pad"]
+
+
+def input_frame(size: Size, side: int, how: Resize) -> tuple[Size, Frame]:
+    """How an image of `size` becomes a square input of `side` pixels.
+
+    Returns the size (h, w) to resize the whole image to, and the frame of the side × side input cut from it
+    (center-crop) or holding it in its middle (pad). Center-crop follows torchvision's `Resize(side)` and
+    `CenterCrop(side)`: longer side rounded down, offset rounded half to even.
+
+    >>> input_frame((2320, 2828), 320, "center-crop")[0]
+    (320, 390)
+    """
+    height, width = size
+    if how == "stretch":
+        return (side, side), Frame.whole(size)
+    ends = min(size) if how == "center-crop" else max(size)
+    resized = (max(1, int(side * height / ends)), max(1, int(side * width / ends)))
+    offsets = [round((r - side) / 2) for r in resized]  # negative when padding
+    scales = [full / r for full, r in zip(size, resized, strict=True)]
+    top, left = (o * s for o, s in zip(offsets, scales, strict=True))
+    return resized, Frame(size, (top, left, top + side * scales[0], left + side * scales[1]))
+
+
+def _taps(cells: int, length: int, start: float, stop: float) -> tuple[csr_array, slice]:
+    """Bilinear weights along one axis: sparse (pixels inside, cells), two per row, and where those pixels lie."""
+    centers = np.arange(length) + 0.5
+    inside = np.flatnonzero((centers > start) & (centers < stop))
+    seen = slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 0)
+    at = np.clip((centers[seen] - start) * (cells / (stop - start)) - 0.5, 0, cells - 1)  # (L,)
+    low = np.minimum(np.floor(at).astype(np.intp), max(cells - 2, 0))
+    upper = (at - low).astype(np.float32)
+    taps = np.stack([low, np.minimum(low + 1, cells - 1)], 1).ravel()  # (2L,)
+    weights = np.stack([1 - upper, upper], 1).ravel()
+    return csr_array((weights, taps, np.arange(0, 2 * at.size + 1, 2)), shape=(at.size, cells)), seen
+
+
+def place(values: Array, frame: Frame) -> tuple[Array, tuple[slice, slice]]:
+    """Lay a map on the original image: bilinear, half-pixel centers, edges clamped (torch's `align_corners=False`).
+
+    values: float32 (h, w) covering `frame.box`. Returns float32 of the pixels the grid covers (centers inside the
+    box), and the (rows, cols) slices of the original (H, W) where they lie: all of it unless the frame is a crop.
+
+    >>> values, window = place(np.float32([[0, 1]]), Frame.whole((1, 4)))
+    >>> values.tolist(), window
+    ([[0.0, 0.25, 0.75, 1.0]], (slice(0, 1, None), slice(0, 4, None)))
+    """
+    (height, width), (top, left, bottom, right) = frame.size, frame.box
+    values = np.ascontiguousarray(values, np.float32)
+    over_rows, rows = _taps(values.shape[0], height, top, bottom)
+    over_cols, cols = _taps(values.shape[1], width, left, right)
+    if frame.is_whole:  # the same interpolation, several times faster in OpenCV
+        stretched: Array = cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR)
+        return stretched, (rows, cols)
+    wide = np.ascontiguousarray((over_cols @ values.T).T)  # (h, W')
+    placed: Array = over_rows @ wide  # (H', W')
+    return placed, (rows, cols)
+
+
+def place_whole(values: Array, frame: Frame) -> Array:
+    """`place`, as one float32 (H, W): pixels the grid does not cover get the lowest value of the map."""
+    placed, window = place(values, frame)
+    if placed.shape == frame.size:
+        return placed
+    out = np.full(frame.size, placed.min() if placed.size else 0, np.float32)
+    out[window] = placed
+    return out
+
+
+def cut(image: Array, frame: Frame, shape: Size) -> Array:
+    """The reverse of `place`: what a grid of `shape` (h, w) over `frame.box` sees of an image or mask (H, W).
+
+    float32; each cell is the mean over its area; beyond the image is 0.
+
+    >>> cut(np.eye(4), Frame.whole((4, 4)), (2, 2)).tolist()
+    [[0.5, 0.0], [0.0, 0.5]]
+    """
+    image = np.asarray(image, np.float32)
+    if image.shape != frame.size:
+        raise DataError(f"an image of {image.shape} was given for a frame of {frame.size}; both must be (H, W)")
+    top, left, bottom, right = frame.box
+    rows = _area_weights(shape[0], image.shape[0], top, bottom)  # (h, H)
+    cols = _area_weights(shape[1], image.shape[1], left, right)  # (w, W)
+    return rows @ image @ cols.T
+
+
+def _area_weights(cells: int, length: int, start: float, stop: float) -> Array:
+    """(cells, length) share of each cell covered by each pixel."""
+    edges = np.linspace(start, stop, cells + 1)
+    pixels = np.arange(length)
+    low = np.maximum(edges[:-1, None], pixels[None])
+    high = np.minimum(edges[1:, None], pixels[None] + 1)
+    shares: Array = (np.clip(high - low, 0, None) / ((stop - start) / cells)).astype(np.float32)
+    return shares
+
+
+def boxes_to_mask(boxes: Array, size: Size) -> Array:
+    """Union of boxes (K, 4) as (top, left, bottom, right) edges -> bool (H, W): the pixels whose centers lie inside.
+
+    >>> boxes_to_mask(np.array([[0, 1, 2, 3]]), (2, 4)).astype(int).tolist()
+    [[0, 1, 1, 0], [0, 1, 1, 0]]
+    """
+    mask = np.zeros(size, bool)
+    for top, left, bottom, right in np.ceil(np.asarray(boxes, float).reshape(-1, 4) - 0.5).astype(int):
+        mask[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = True
+    return mask
+
+
+def contours_to_mask(contours: Sequence[Array], size: Size) -> Array:
+    """Union of filled polygons, each (K, 2) as (row, col) -> bool (H, W), as CheXlocalize rasterizes its annotations.
+
+    Pillow's polygon with outline, on a 1-bit image; holes are not cut out. Bit-equal to the released masks.
+    Errors: `DataError` for a polygon of fewer than two points (which Pillow cannot draw).
+    """
+    canvas = Image.new("1", (size[1], size[0]))
+    draw = ImageDraw.Draw(canvas)
+    for contour in contours:
+        if len(contour) < 2:
+            raise DataError(f"a contour has {len(contour)} point(s); a polygon needs at least 2")
+        draw.polygon([(float(col), float(row)) for row, col in contour], outline=1, fill=1)
+    return np.array(canvas, bool)
+
+
+def mask_to_contours(mask: Array) -> list[Array]:
+    """Outer contours of a mask bool (H, W) -> list of float (K, 2) as (row, col), at the boundary pixels."""
+    return [contour.reshape(-1, 2)[:, ::-1].astype(float) for contour in outlines(mask, corners_only=True)]
+
+
+def outlines(mask: Array, *, holes: bool = False, corners_only: bool = False) -> list[Array]:
+    """Trace the 8-connected pieces of a mask (H, W) through the centers of their boundary pixels.
+
+    Parameters
+    ----------
+    mask
+        Mask of any type; what is not 0 is inside.
+    holes
+        Trace the borders of holes, too.
+    corners_only
+        Leave out pixels between the ends of straight lines.
+
+    Returns
+    -------
+    list of (K, 1, 2) int32
+        Points in OpenCV's order, (x, y), for functions of OpenCV; `mask_to_contours` gives (row, col).
+    """
+    mode = cv2.RETR_LIST if holes else cv2.RETR_EXTERNAL
+    chain = cv2.CHAIN_APPROX_SIMPLE if corners_only else cv2.CHAIN_APPROX_NONE
+    return list(cv2.findContours(mask.astype(np.uint8), mode, chain)[0])
+
+
+def points_to_mask(points: Array, size: Size, radius: float) -> Array:
+    """Union of disks of `radius` pixels around points (K, 2) as (row, col) -> bool (H, W).
+
+    A point always marks the pixel it lies in, whatever the radius.
+    """
+    mask = np.zeros(size, bool)
+    rows, cols = np.ogrid[: size[0], : size[1]]
+    for row, col in np.asarray(points, float).reshape(-1, 2):
+        mask |= (rows + 0.5 - row) ** 2 + (cols + 0.5 - col) ** 2 <= radius**2
+        if 0 <= row < size[0] and 0 <= col < size[1]:
+            mask[int(row), int(col)] = True
+    return mask
+
+
+def rle_to_mask(rle: dict[str, object]) -> Array:
+    """COCO run-length encoding {'size': [H, W], 'counts': compressed str} -> bool (H, W).
+
+    Errors: `DataError` for anything else, and for runs that do not fill the mask.
+    """
+    runs, (height, width) = _runs_of(rle)
+    inside = np.arange(runs.size) % 2 == 1
+    columns = np.repeat(inside, runs).reshape(width, height).view(np.uint8)
+    mask: Array = cv2.transpose(columns).view(bool)  # row by row in memory, as everything else reads it
+    return mask
+
+
+def rle_area(rle: dict[str, object]) -> int:
+    """Marked pixels of an encoding, without decoding it. Errors: as `rle_to_mask`.
+
+    >>> rle_area(mask_to_rle(np.eye(3, dtype=bool)))
+    3
+    """
+    return int(_runs_of(rle)[0][1::2].sum())
+
+
+def _runs_of(rle: dict[str, object]) -> tuple[Array, Size]:
+    size, counts = rle.get("size"), rle.get("counts")
+    sides = [side for side in size if isinstance(side, int) and side >= 0] if isinstance(size, list | tuple) else []
+    if len(sides) != 2 or not isinstance(counts, str) or not counts.isascii():
+        raise DataError(f"not a COCO run-length encoding: size {size!r}, counts of type {type(counts).__name__}")
+    runs = _runs(counts)
+    # Not pycocotools' decoder: where runs end too soon it returns what the memory held before.
+    if not runs.size or runs.min() < 0 or runs.sum() != sides[0] * sides[1]:
+        raise DataError(f"a run-length encoding of size {size} covers {runs.sum()} pixels")
+    return runs, (sides[0], sides[1])
+
+
+def _runs(counts: str) -> Array:
+    """Lengths, int64 (K,), of the runs in COCO's compressed text.
+
+    Five bits a character from 48 on, lowest first; bit 5 set while more follow; bit 4 of the last is the sign. From
+    the fourth run on, the text holds the difference to the run two before.
+    """
+    codes = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48  # (characters,)
+    last = (codes & 32) == 0
+    if not last.size or not last[-1]:
+        return np.zeros(0, np.int64)
+    first = np.flatnonzero(np.concatenate([[True], last[:-1]]))  # (K,)
+    place = np.arange(codes.size) - np.repeat(first, np.diff(first, append=codes.size))
+    runs = np.add.reduceat((codes & 31) << (5 * place), first)
+    runs -= np.where(codes[last] & 16, 1 << (5 * (place[last] + 1)), 0)
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    return np.asarray(runs)
+
+
+def mask_to_rle(mask: Array) -> dict[str, object]:
+    """bool (H, W) -> COCO run-length encoding with a `str` of counts, as JSON holds it."""
+    rle = coco.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": list(mask.shape), "counts": rle["counts"].decode("ascii")}
+
+
+def region(mark: Mark, point_radius: float = 0.05) -> Array:
+    """The marked pixels, bool (H, W), whatever the kind of mark.
+
+    Points become disks of `point_radius` × the shorter side; a density covers the pixels above its mean.
+    Errors: `DataError` if a region's pixels are not of the size the mark announces.
+    """
+    value = mark.read()
+    if mark.kind == "region":
+        mask = np.ascontiguousarray(value, bool)
+    elif mark.kind == "contours":
+        mask = contours_to_mask(value, mark.size)
+    elif mark.kind == "boxes":
+        mask = boxes_to_mask(value, mark.size)
+    elif mark.kind == "points":
+        mask = points_to_mask(value, mark.size, point_radius * min(mark.size))
+    else:
+        mask = np.asarray(value) > np.mean(value)
+    if mask.shape != mark.size:
+        raise DataError(
+            f"the mask of {mark.finding!r} by {mark.reader!r} on {mark.radiograph!r} is {mask.shape}, "
+            f"but its image is {mark.size}; both must be (H, W) of the original"
+        )
+    return mask

@@ -1,0 +1,154 @@
+"""Image files -> float32 (H, W) in [0, 1], more = more radio-opaque: PNG, JPEG and (by `sightline.imaging.dicom`)
+DICOM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+from PIL.Image import Image
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+
+from sightline._util.files import DECODE_ERRORS
+from sightline.core import Array, Size
+from sightline.errors import DataError
+
+MAX_PIXELS = 200_000_000
+"""Images that declare more pixels are refused before decoding. The largest radiographs have some 20 million."""
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
+"""File names a folder is searched for. What a file *is* depends on its first bytes, never on its name."""
+
+Format = Literal["PNG", "JPEG", "DICOM"]
+
+
+def read(path: str | Path) -> Array:
+    """Pixels of one radiograph: float32 (H, W) in [0, 1], more = more radio-opaque.
+
+    PNG and JPEG: gray as stored, divided by full scale (255, or 65535 for 16 bits); color by ITU-R 601 luma (color of
+    16 bits is read at 8); opacity and EXIF rotation are ignored, because annotations are made on the stored pixels.
+    DICOM: see `sightline.imaging.dicom.pixels`. Nothing is stretched to the values an image happens to have.
+    Errors: `DataError` naming the file, if it is missing, of another format, damaged, of several frames or larger than
+    `MAX_PIXELS`.
+    """
+    path = Path(path)
+    with _explained(path), path.open("rb") as file:
+        kind = _format(file, path)
+        if kind == "DICOM":
+            from sightline.imaging import (
+                dicom,  # pydicom and its codecs take 0.5 s to import: only who reads DICOM pays
+            )
+
+            _check_size(dicom.size_of(dicom.header(file, path), path), path)
+            return dicom.pixels(file, path)
+        image = _opened(file, kind)
+        _check_size((image.height, image.width), path)
+        return _gray(image)
+
+
+def person(path: str | Path) -> dict[str, str]:
+    """patient, sex, age and projection from a DICOM header, '' where it does not say; empty for other files.
+
+    Errors: `DataError` naming a file that is missing or damaged.
+    """
+    path = Path(path)
+    with _explained(path), path.open("rb") as file:
+        if _format(file, path) != "DICOM":
+            return {}
+        from sightline.imaging import dicom  # as in `read`
+
+        return dicom.person(path)
+
+
+def size_of(path: str | Path) -> Size:
+    """(H, W) of the image in a file, from its header alone. Errors: as `read`, short of damage beyond the header."""
+    path = Path(path)
+    with _explained(path), path.open("rb") as file:
+        kind = _format(file, path)
+        if kind == "DICOM":
+            from sightline.imaging import dicom  # as in `read`
+
+            size = dicom.size_of(dicom.header(file, path), path)
+        else:
+            image = _opened(file, kind)
+            size = image.height, image.width
+    _check_size(size, path)
+    return size
+
+
+def format_of(path: Path) -> Format:
+    """What a file is, by its first bytes. Errors: `DataError` for a missing file, or one of no such format."""
+    with _explained(path), path.open("rb") as file:
+        return _format(file, path)
+
+
+def path_of(reading: Callable[[], Array]) -> Path | None:
+    """The image file behind a `Radiograph.read`: of `partial(read, path)`, or `path` of a reader of one's own.
+
+    None where pixels come from elsewhere.
+
+    >>> path_of(partial(read, "film.png")), path_of(list)
+    (PosixPath('film.png'), None)
+    """
+    if isinstance(reading, partial) and reading.func is read and reading.args:
+        return Path(reading.args[0])
+    return getattr(reading, "path", None)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(f"image {path} does not exist") from error
+    except IsADirectoryError as error:
+        raise DataError(f"image {path} is a folder; give a PNG, JPEG or DICOM file") from error
+    except PermissionError as error:
+        raise DataError(f"image {path} may not be read by this user; change its permissions") from error
+    except DECODE_ERRORS as error:
+        raise DataError(
+            f"image {path} cannot be decoded ({type(error).__name__}: {error}); it is damaged, get it again"
+        ) from error
+
+
+def _format(file: BinaryIO, path: Path) -> Format:
+    head = file.read(132)
+    file.seek(0)
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if head.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if head[128:] == b"DICM":
+        return "DICOM"
+    what = f"begins with {head[:8]!r}" if head else "is empty"
+    raise DataError(f"image {path} {what}: neither PNG, JPEG nor DICOM (with its 'DICM' mark at byte 128); convert it")
+
+
+def _check_size(size: Size, path: Path) -> None:
+    height, width = size
+    if height < 1 or width < 1:
+        raise DataError(f"image {path} declares {height} × {width} pixels (rows × columns); it is empty")
+    if height * width > MAX_PIXELS:
+        raise DataError(
+            f"image {path} declares {height} × {width} pixels (rows × columns), more than the {MAX_PIXELS:,} "
+            "that are decoded; scale it down"
+        )
+
+
+def _opened(file: BinaryIO, kind: Format) -> Image:
+    # Not Image.open: its own limit warns from 89 megapixels on and differs from ours; it can only be moved for the
+    # whole process.
+    return PngImageFile(file) if kind == "PNG" else JpegImageFile(file)
+
+
+def _gray(image: Image) -> Array:
+    if image.mode in ("I;16", "I;16B", "I"):  # 16-bit gray
+        return np.asarray(image).astype(np.float32) / np.float32(65535)
+    if image.mode == "P":
+        image = image.convert("RGBA")
+    return np.asarray(image.convert("L")).astype(np.float32) / np.float32(255)

@@ -1,0 +1,1 @@
+"""Saliency maps as data: collections, files of other tools, storage, maps of readers and controls."""

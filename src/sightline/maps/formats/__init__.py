@@ -1,0 +1,1 @@
+"""Readers of map files, one module per format."""

@@ -1,0 +1,53 @@
+"""Maps of CheXlocalize: `{radiograph}_{task}_map.pkl`, a dictionary with 'map', 'prob', 'task' and 'cxr_dims'."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from sightline.core import Size
+from sightline.errors import DataError
+from sightline.findings import CHEXPERT, canonical
+from sightline.maps.formats import safe_pickle
+from sightline.maps.formats.content import Content, MisfitError, as_grid, as_numbers, as_probability
+
+FRAME = "center-crop:320"
+"""How the networks of CheXlocalize saw the image. The file does not say it, and the published code ignores it."""
+
+
+def read(path: Path, finding: str) -> Content:
+    """'map': (1, 1, h, w); 'prob': a number, or 14 in the order of CheXpert; 'cxr_dims': (width, height).
+
+    Errors: `MisfitError` if 'task' is another finding than the file name says; `DataError` as `pickles.load`.
+    """
+    found = safe_pickle.load(path)
+    task = found.get("task")
+    if task is not None and (not isinstance(task, str) or canonical(task) != finding):
+        raise MisfitError(f"map {path} says inside that it shows {task!r}; find out which is right and rename it")
+    if "map" not in found:
+        keys = ", ".join(found) or "nothing"
+        raise DataError(f"map {path} has no 'map' (it has {keys}); save the map under that name")
+    values = as_grid(found["map"], path)
+    probability = as_probability(_of_finding(found.get("prob"), finding, path), path)
+    return Content(values, probability, frame=FRAME, size=_size(found.get("cxr_dims"), path))
+
+
+def _of_finding(value: object, finding: str, path: Path) -> object:
+    if value is None:
+        return None
+    numbers = as_numbers(value, "'prob'", path).ravel()
+    if numbers.size not in (1, len(CHEXPERT)):
+        raise DataError(f"map {path}: 'prob' has {numbers.size} numbers; 1 or {len(CHEXPERT)} were expected")
+    if numbers.size == 1:
+        return numbers
+    return numbers[CHEXPERT.index(finding)] if finding in CHEXPERT else None
+
+
+def _size(value: object, path: Path) -> Size | None:
+    if value is None:
+        return None
+    sides = as_numbers(value, "'cxr_dims'", path).ravel()
+    if sides.size != 2 or not ((sides >= 1) & (sides == np.rint(sides)) & np.isfinite(sides)).all():
+        raise DataError(f"map {path}: 'cxr_dims' is not (width, height) in pixels")
+    return int(sides[1]), int(sides[0])

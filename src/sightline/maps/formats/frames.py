@@ -1,0 +1,50 @@
+"""How a network saw the image, as text, and what follows for where its map lies."""
+
+from __future__ import annotations
+
+from sightline.core import Dataset, Frame, Radiograph, Size
+from sightline.errors import DataError
+from sightline.imaging import image_files
+from sightline.imaging.geometry import Resize, input_frame
+
+ALLOWED = "'stretch', 'center-crop:SIDE' or 'pad:SIDE' (SIDE in pixels, such as 320)"
+
+
+def check_frame(text: str, where: str) -> tuple[Resize, int]:
+    """('center-crop', 320) for 'center-crop:320'. Errors: `DataError` beginning with `where`.
+
+    >>> check_frame("pad:512", "here"), check_frame("stretch", "here")
+    (('pad', 512), ('stretch', 1))
+    """
+    how, _, side = text.partition(":")
+    if how == "stretch" and (not side or side.isdecimal()):
+        return "stretch", int(side or 1)
+    if side.isascii() and side.isdecimal() and len(side) <= 6 and int(side) > 0:
+        if how == "center-crop":
+            return "center-crop", int(side)
+        if how == "pad":
+            return "pad", int(side)
+    raise DataError(f"{where}: the frame is {text!r}; allowed: {ALLOWED}")
+
+
+def frame_of(text: str, size: Size, where: str) -> Frame:
+    """Where a map lies on an image of `size` (H, W), whose network saw it as `text` says."""
+    how, side = check_frame(text, where)
+    return input_frame(size, side, how)[1]
+
+
+def size_in(data: Dataset, radiograph: Radiograph) -> Size | None:
+    """(H, W) of a radiograph: as the data set says, else as its marks, its file's header, or its pixels; else None."""
+    if radiograph.size is not None:
+        return radiograph.size
+    for finding in data.findings:
+        mark = data.marks(radiograph.id, finding, data.truth) if data.truth else None
+        if mark is not None:
+            return mark.size
+    try:
+        if "path" in radiograph.facts:
+            return image_files.size_of(radiograph.facts["path"])
+        height, width = radiograph.read().shape
+    except DataError:
+        return None  # said with every map of the radiograph that needs it
+    return height, width

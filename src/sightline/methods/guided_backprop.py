@@ -1,0 +1,103 @@
+"""Backpropagation with another rule for ReLU: what passes is what is positive. Sharp, and nearly blind to the model.
+
+Nie et al. 2018, arXiv:1805.07039, and Adebayo et al. 2018, arXiv:1810.03292: both recover the image more than the
+decision. Kept because published work uses them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from sightline.errors import SightlineError
+from sightline.methods.cam import grad_cam
+from sightline.methods.context import Pass
+from sightline.methods.gradient import reduced
+from sightline.methods.registry import methods
+
+_RELU = frozenset({"relu", "relu_", "threshold", "threshold_"})
+
+
+class _Rule(torch.autograd.Function):
+    """ReLU whose gradient passes where it is positive; guided: and where the input was."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, guided: bool) -> Tensor:
+        ctx.guided = guided
+        ctx.save_for_backward(x > 0)
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        positive = gradients[0].clamp(min=0)
+        return positive * ctx.saved_tensors[0] if ctx.guided else positive, None
+
+
+class _Replaced(TorchFunctionMode):
+    """Every ReLU a network calls, module or function, in place or not, follows the rule instead."""
+
+    def __init__(self, guided: bool) -> None:
+        super().__init__()
+        self.guided, self.count = guided, 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in _RELU and args and isinstance(args[0], Tensor):
+            self.count += 1
+            return _Rule.apply(args[0], self.guided)  # type: ignore[no-untyped-call]
+        return func(*args, **(kwargs or {}))
+
+
+def _rectified(p: Pass, targets: Tensor, guided: bool) -> Tensor:
+    """(N, T, C, h, w): gradients under the rule."""
+    rules = _Replaced(guided)
+    gradients = p.input_gradient(targets, rules)
+    if not rules.count:
+        raise SightlineError(f"{p.model.name} calls no ReLU; guided backpropagation and deconvnet are rules for ReLU")
+    return gradients
+
+
+@methods(
+    "guided-backprop",
+    needs="input-gradient",
+    signed=True,
+    class_agnostic=False,
+    resolution="input",
+    source="Springenberg et al. 2015, arXiv:1412.6806",
+)
+def guided_backprop(p: Pass, targets: Tensor, *, reduce: str = "sum") -> Tensor:
+    """Gradients that pass a ReLU only where they and its input are positive; float32 (N, T, side, side)."""
+    return reduced(_rectified(p, targets, guided=True), reduce)
+
+
+@methods(
+    "deconvnet",
+    needs="input-gradient",
+    signed=True,
+    class_agnostic=False,
+    resolution="input",
+    source="Zeiler and Fergus 2014, arXiv:1311.2901",
+)
+def deconvnet(p: Pass, targets: Tensor, *, reduce: str = "sum") -> Tensor:
+    """Gradients that pass a ReLU only where they are positive; float32 (N, T, side, side)."""
+    return reduced(_rectified(p, targets, guided=False), reduce)
+
+
+@methods(
+    "guided-grad-cam",
+    needs="features",
+    signed=True,
+    class_agnostic=False,
+    resolution="input",
+    source="Selvaraju et al. 2017, arXiv:1610.02391, section 3.2",
+)
+def guided_grad_cam(p: Pass, targets: Tensor, *, reduce: str = "sum") -> Tensor:
+    """Guided backpropagation times Grad-CAM enlarged to the input (bilinear); float32 (N, T, side, side).
+
+    Raw maps are multiplied, as in the paper. Arun et al. 2021 multiply maps made for display.
+    """
+    coarse = F.interpolate(grad_cam(p, targets), p.x.shape[2:], mode="bilinear", align_corners=False)
+    return guided_backprop(p, targets, reduce=reduce) * coarse

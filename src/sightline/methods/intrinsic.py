@@ -1,0 +1,79 @@
+"""Maps that a network brings itself: those it reasons with, and the likeness of its image places to words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sightline.errors import SightlineError
+from sightline.methods.context import Pass
+from sightline.methods.registry import methods
+
+
+@methods(
+    "own",
+    needs="own",
+    signed=True,
+    class_agnostic=False,
+    resolution="own",
+    source="what the network's author calls its explanation",
+)
+def own(p: Pass, targets: Tensor) -> Tensor:
+    """The maps of a network that explains itself; float32 (N, T, h, w), signed.
+
+    The network has a method `maps(x)`: float32 (N, C, side, side) -> float32 (N, F, h, w), higher = more evidence. What
+    its forward leaves at a module `shown` (`sightline.models.trainable_saliency`) is taken from there and costs
+    nothing more.
+    """
+    maps = p.shown
+    if maps is None:
+        call = _given(p, "maps", "a method maps(x) -> (N, F, h, w), its own evidence for each of its findings")
+        with torch.no_grad():
+            maps = cast("Callable[[Tensor], Tensor]", call)(p.x)
+    count = len(p.model.findings)
+    if maps.dim() != 4 or maps.shape[:2] != (p.x.shape[0], count):
+        raise SightlineError(
+            f"maps(x) of {p.model.name} gives {tuple(maps.shape)}; it must give ({p.x.shape[0]}, {count}, h, w)"
+        )
+    return maps[:, targets].float()
+
+
+@methods(
+    "image-text",
+    needs="text",
+    signed=True,
+    class_agnostic=False,
+    resolution="own",
+    source="Boecking et al. 2022, arXiv:2204.09817 (similarity of patches and phrase); Zhang et al. 2020, "
+    "arXiv:2010.00747 (the contrastive model)",
+)
+def image_text(p: Pass, targets: Tensor) -> Tensor:
+    """How alike each place of the image and the words for a finding are; float32 (N, T, h, w), cosines, signed.
+
+    The network has a method `patches(x)`: float32 (N, C, side, side) -> float32 (N, D, h, w), and `texts`, float32
+    (F, D): one phrase per finding; or (F, 2, D): what is there, and what is not, whose cosine is taken off.
+    """
+    call = _given(p, "patches", "a method patches(x) -> (N, D, h, w) in the space of its texts")
+    texts = cast("Tensor", _given(p, "texts", "texts (F, D), or (F, 2, D) for with and without the finding"))
+    with torch.no_grad():
+        patches = F.normalize(cast("Callable[[Tensor], Tensor]", call)(p.x).float(), dim=1)  # (N, D, h, w)
+    count, width = len(p.model.findings), patches.shape[1]
+    if tuple(texts.shape) not in ((count, width), (count, 2, width)):
+        raise SightlineError(
+            f"texts of {p.model.name} are {tuple(texts.shape)}; allowed: ({count}, {width}) or ({count}, 2, {width}), "
+            "one row per finding, as wide as its patches"
+        )
+    words = F.normalize(texts.detach().float(), dim=-1).reshape(count, -1, width)[targets]  # (T, 1 or 2, D)
+    likeness = torch.einsum("ndhw,tkd->ntkhw", patches, words)
+    return likeness[:, :, 0] if likeness.shape[2] == 1 else likeness[:, :, 0] - likeness[:, :, 1]
+
+
+def _given(p: Pass, name: str, what: str) -> object:
+    found = getattr(p.model.net, name, None)
+    if found is None:
+        raise SightlineError(f"{p.model.name} has no {name!r}; this method needs a network with {what}")
+    return found

@@ -1,0 +1,344 @@
+"""Where a network is cut in two: the body that makes a feature map, and the head that pools it into logits.
+
+Grad-CAM and its relatives weigh the map that *enters the pooling*, after the last ReLU. Hooks on modules miss it
+where the ReLU is functional or works in place (torchvision's DenseNets), so the cut is found and made at the call
+itself: `torch.overrides` shows every function the network calls, module or not, and the tensor it is given.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from sightline.errors import SightlineError
+
+Layout = Literal["nchw", "nhwc", "tokens"]
+
+COLLAPSING = frozenset(
+    {"adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool2d", "max_pool2d", "lp_pool2d", "mean", "amax", "sum"}
+    | {"logsumexp", "flatten", "view", "reshape"}
+)
+"""Functions that can end a feature map, by name."""
+
+_MODULE_PATH = re.compile(r"(?P<path>[\w.]+?)(\[(?P<prefix>\d+):\])?")
+_MOST_PREFIX_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where the features of one network are taken, found once by a probe."""
+
+    where: str
+    """Name of the collapsing function, or path of the module whose output is the map."""
+    calls: tuple[int, ...]
+    """Which of the watched calls of a forward receive the map (average and maximum pooling may share one); empty where
+    `where` is a module."""
+    layout: Layout
+    prefix: int
+    """Tokens before the grid (class and register tokens), dropped; 0 for maps."""
+    shape: tuple[int, int, int]
+    """(K, h', w') of the features at the probe's input size."""
+    since: tuple[str, int] | None = None
+    """Path of a module behind which the calls come, and how many watched calls there were by its end. Only from there
+    on are calls looked at: each costs microseconds of Python, and a DenseNet makes hundreds. None: all are."""
+
+    @property
+    def channel_axis(self) -> int:
+        """Of what the network passes there."""
+        return 1 if self.layout == "nchw" else -1
+
+    def as_map(self, raw: Tensor) -> Tensor:
+        """What the network passes there -> (N, K, h', w')."""
+        if self.layout == "nchw":
+            return raw
+        if self.layout == "nhwc":
+            return raw.permute(0, 3, 1, 2)
+        channels, height, width = self.shape
+        return raw[:, self.prefix :].transpose(1, 2).reshape(raw.shape[0], channels, height, width)
+
+    def weighed(self, raw: Tensor, gate: Tensor) -> Tensor:
+        """What the network passes there, its places weighed by a gate (N, 1, h', w'); tokens before the grid as is."""
+        if self.layout == "nchw":
+            return raw * gate
+        if self.layout == "nhwc":
+            return raw * gate.permute(0, 2, 3, 1)
+        return torch.cat([raw[:, : self.prefix], raw[:, self.prefix :] * gate.flatten(2).transpose(1, 2)], 1)
+
+
+@dataclass(slots=True)
+class Joint:
+    """What a cut forward leaves behind."""
+
+    leaf: Tensor | None = field(default=None)
+    """The tensor at the cut, detached from the body and the root of the head's graph; None until the forward ran. A
+    caller who sets it beforehand has the head work on that instead."""
+
+    def sever(self, tensor: Tensor) -> Tensor:
+        """Keep a detached copy as the root of the head's graph and return what the head is to work on."""
+        if self.leaf is None:
+            self.leaf = tensor.detach().clone().requires_grad_()
+        return self.leaf.clone()  # the head may work in place, which a leaf forbids
+
+
+class _Watch(TorchFunctionMode):
+    """Number the watched calls on 4-D tensors, and let `visit` make each of them."""
+
+    def __init__(self, visit: Callable[[int, str, Tensor, Callable[[Tensor], Any]], Any]) -> None:
+        super().__init__()
+        self.visit = visit
+        self.count = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "").lstrip("_")
+        if name not in COLLAPSING:
+            return func(*args, **kwargs)
+        source = args[0] if args else kwargs.get("input")
+        if not isinstance(source, Tensor) or source.dim() != 4:
+            return func(*args, **kwargs)
+        index, self.count = self.count, self.count + 1
+
+        def call(tensor: Tensor) -> Any:
+            if args:
+                return func(tensor, *args[1:], **kwargs)
+            return func(**{**kwargs, "input": tensor})
+
+        return self.visit(index, name, source, call)
+
+
+def watching() -> _Watch:
+    """Inside, `count` is how many watched calls there were: cuts are numbered among them."""
+    return _Watch(lambda index, name, source, call: call(source))
+
+
+def stand_in_for(calls: int) -> None:
+    """Make watched calls that do nothing, so that those after a part that is left out keep their numbers."""
+    for _ in range(calls):
+        torch.mean(_NOTHING, (2, 3))
+
+
+_NOTHING = torch.zeros((1, 1, 1, 1))
+
+
+def _layout_of_collapse(source: Tensor, result: Any) -> Layout | None:
+    """How a 4-D map lost its two spatial axes in this call, or None if it kept them."""
+    if not isinstance(result, Tensor):
+        return None
+    count, second, third, last = source.shape
+    cells, total = result.numel(), source[0].numel()
+    if third * last > 1 and (tuple(result.shape) == (count, total) or _same(result, count, second)):
+        return "nchw"
+    if second * third > 1 and cells == count * last and result.shape[0] == count and result.shape[-1] == last:
+        return "nhwc"
+    return None
+
+
+def _same(result: Tensor, count: int, channels: int) -> bool:
+    """(N, C) or (N, C, 1, 1)."""
+    return result.numel() == count * channels and result.shape[:2] == (count, channels)
+
+
+def find_cut(net: nn.Module, x: Tensor, features: str | None) -> Cut | None:
+    """Probe one forward of a frozen network on x (N, C, h, w) and say where its features are.
+
+    features None: the input of the *last* call that collapses both spatial axes of a 4-D map: global average or
+    maximum pooling, a mean over the two axes, or the flattening of a map (VGG). Earlier ones are squeeze-and-excite
+    gates. A pooling made of several steps is cut at the step that collapses: generalized-mean pooling after its power.
+    Returns None where the network makes no such call (transformers with a class token).
+
+    features 'blocks.11.norm1': the output of that module, a map (N, K, h', w') or tokens (N, T, K) whose leading class
+    and register tokens are dropped; 'blocks.11.norm1[5:]' says how many.
+
+    Errors: `SightlineError` for a path that names no module, runs not exactly once, or whose output is neither.
+    """
+    return _find_pooling(net, x) if features is None else _find_module(net, x, features)
+
+
+def _find_pooling(net: nn.Module, x: Tensor) -> Cut | None:
+    seen: list[tuple[int, str, Tensor, Layout]] = []
+
+    def visit(index: int, name: str, source: Tensor, call: Callable[[Tensor], Any]) -> Any:
+        result = call(source)
+        layout = _layout_of_collapse(source, result)
+        if layout is not None:
+            seen.append((index, name, source, layout))
+        return result
+
+    watch = _Watch(visit)
+    with _ends(net, watch) as ends, watch:
+        net(x)
+    if not seen:
+        return None
+    _, name, source, layout = seen[-1]
+    calls = tuple(index for index, _, other, _ in seen if other is source)
+    shape = source.shape[1:] if layout == "nchw" else (source.shape[3], *source.shape[1:3])
+    cut = Cut(name, calls, layout, 0, (int(shape[0]), int(shape[1]), int(shape[2])))
+    paths = [path for path, _ in ends]
+    before = [(path, count) for path, count in ends if count <= calls[0] and paths.count(path) == 1]
+    if not before:
+        return cut
+    late = replace(cut, since=before[-1])
+    return late if _is_reached(net, late, x) else cut
+
+
+@contextmanager
+def _ends(net: nn.Module, watch: _Watch) -> Iterator[list[tuple[str, int]]]:
+    """Inside, a forward leaves which modules ended, in order, and how many watched calls there had been."""
+    ends: list[tuple[str, int]] = []
+
+    def ending(path: str) -> Callable[[nn.Module, Any, Any], None]:
+        return lambda module, args, output: ends.append((path, watch.count))
+
+    with ExitStack() as stack:
+        for path, module in net.named_modules():
+            if path:
+                stack.callback(module.register_forward_hook(ending(path)).remove)
+        yield ends
+
+
+def _is_reached(net: nn.Module, cut: Cut, x: Tensor) -> bool:
+    """Not where the network itself leaves a mode of functions in between: it would take our own off."""
+    with torch.no_grad(), severed(net, cut) as joint:
+        net(x)
+    return joint.leaf is not None and joint.leaf.shape[1:].numel() == math.prod(cut.shape)
+
+
+def _find_module(net: nn.Module, x: Tensor, features: str) -> Cut:
+    match = _MODULE_PATH.fullmatch(features)
+    if match is None:
+        raise SightlineError(f"features={features!r} is not a module path such as 'layer4' or 'blocks.11.norm1[5:]'")
+    path, prefix = match["path"], match["prefix"]
+    outputs: list[Any] = []
+    handle = _module(net, path).register_forward_hook(lambda module, args, output: outputs.append(output))
+    try:
+        net(x)
+    finally:
+        handle.remove()
+    if len(outputs) != 1:
+        raise SightlineError(f"features={path!r} ran {len(outputs)} times in one forward; name a module that runs once")
+    output = outputs[0]
+    if not isinstance(output, Tensor) or output.shape[0] != x.shape[0] or output.dim() not in (3, 4):
+        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise SightlineError(
+            f"features={path!r} gives {got}; allowed: a map (N, K, h, w) or tokens (N, T, K), N = {x.shape[0]}"
+        )
+    if output.dim() == 4:
+        return _module_map(path, output)
+    dropped, grid = _token_grid(net, path, output.shape[1], x.shape[-1], prefix)
+    return Cut(path, (), "tokens", dropped, (output.shape[2], grid, grid))
+
+
+def _module_map(path: str, output: Tensor) -> Cut:
+    """A map is square here, because inputs are: whichever two neighboring axes are equal are the spatial ones."""
+    _, second, third, last = output.shape
+    if (second == third) == (third == last):
+        raise SightlineError(
+            f"features={path!r} gives {tuple(output.shape)}, which could be (N, K, h, w) or (N, h, w, K)"
+        )
+    if third == last:
+        return Cut(path, (), "nchw", 0, (second, third, last))
+    return Cut(path, (), "nhwc", 0, (last, second, third))
+
+
+def _token_grid(net: nn.Module, path: str, tokens: int, side: int, prefix: str | None) -> tuple[int, int]:
+    """(prefix tokens, side of the square grid)."""
+    stated = int(prefix) if prefix is not None else getattr(net, "num_prefix_tokens", None)
+    if isinstance(stated, int):
+        grid = math.isqrt(max(tokens - stated, 0))
+        if grid == 0 or grid * grid + stated != tokens:
+            raise SightlineError(f"features={path!r}: {tokens} tokens less {stated} leading ones are no square grid")
+        return stated, grid
+    fits = [
+        (tokens - grid * grid, grid)
+        for grid in range(2, math.isqrt(tokens) + 1)
+        if tokens - grid * grid <= _MOST_PREFIX_TOKENS and side % grid == 0
+    ]
+    if len(fits) != 1:
+        raise SightlineError(
+            f"features={path!r} gives {tokens} tokens for an input of {side}: {len(fits)} square grids fit; "
+            f"say how many leading tokens are no part of it, as in features='{path}[1:]'"
+        )
+    return fits[0]
+
+
+def _module(net: nn.Module, path: str) -> nn.Module:
+    try:
+        return net.get_submodule(path)
+    except AttributeError as error:
+        known = [name for name, _ in net.named_modules() if name]
+        near = [name for name in known if name.split(".")[-1] == path.split(".")[-1]] or known
+        raise SightlineError(
+            f"features={path!r} is no module of the network; there are {', '.join(near[-8:])}"
+        ) from error
+
+
+@contextmanager
+def severed(net: nn.Module, cut: Cut, given: Tensor | None = None) -> Iterator[Joint]:
+    """Inside, a forward of `net` leaves the tensor at the cut in `Joint.leaf`, and its head's graph starts there.
+
+    given: what the head works on instead of the body's output, of the same shape.
+    """
+    joint = Joint(given)
+    with changed(net, cut, joint.sever):
+        yield joint
+
+
+@contextmanager
+def changed(net: nn.Module, cut: Cut, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Inside, the head of `net` works on `change(what the network passes at the cut)`, of the same shape."""
+    if not cut.calls:
+        handle = _module(net, cut.where).register_forward_hook(lambda module, args, output: change(output))
+        try:
+            yield
+        finally:
+            handle.remove()
+        return
+
+    def visit(index: int, name: str, source: Tensor, call: Callable[[Tensor], Any]) -> Any:
+        return call(change(source) if index in cut.calls else source)
+
+    watch = _Watch(visit)
+    with ExitStack() as stack:
+        if cut.since is None:
+            stack.enter_context(watch)
+        else:
+            path, watch.count = cut.since
+
+            def begin(module: nn.Module, args: Any, output: Any) -> None:
+                handle.remove()
+                stack.enter_context(watch)
+
+            handle = _module(net, path).register_forward_hook(begin)
+            stack.callback(handle.remove)
+        yield
+
+
+def logits_of(net: nn.Module, cut: Cut, x: Tensor, features: Tensor) -> Tensor:
+    """Logits (N, F) of a frozen network on x, its head given other features, as the network passes them."""
+    with torch.no_grad(), severed(net, cut, features):
+        logits: Tensor = net(x)
+    return logits
+
+
+def head_is_affine(net: nn.Module, cut: Cut, x: Tensor) -> bool:
+    """Whether the logits of a frozen network are an affine function of its features, as behind average pooling.
+
+    x (N, C, h, w): any images.
+    """
+    with severed(net, cut) as joint:
+        net(x)
+    assert joint.leaf is not None
+    one = joint.leaf.detach()
+    other = one.flip(0, cut.channel_axis)
+    ends = [logits_of(net, cut, x, features) for features in (one, other, one * 0)]
+    mixed = logits_of(net, cut, x, one * 0.5 + other * 0.25)
+    scale = sum(float((end - ends[2]).abs().max()) for end in ends[:2])
+    return float((mixed - ends[0] / 2 - ends[1] / 4 - ends[2] / 4).abs().max()) <= 1e-4 * scale

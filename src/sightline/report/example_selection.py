@@ -1,0 +1,150 @@
+"""Which maps are shown as pictures: by rules that are stated, never by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from sightline.report.run_view import View
+
+CASES = {"best": "Best", "typical": "Typical", "worst": "Worst"}
+RULE = (
+    "Best and worst: of each finding the map with the highest and the lowest {metric}, then the three highest and the "
+    "three lowest among them (ties: the model's surest first). Typical: of each finding the map nearest to its median, "
+    "findings with most maps first. No patient twice, and no finding twice in a column, while others remain. Maps "
+    "that failed have no picture; they are listed below."
+)
+
+
+LITTLE, WELL = 0.25, 0.5
+"""IoU below which a map overlaps little, and from which it overlaps well: half is what detectors are asked for."""
+APART = {"hit": "Points right, overlaps little", "overlap": "Overlaps well, points wrong"}
+APART_RULE = (
+    f"Overlap and pointing ask different questions. Points right, overlaps little: hits with the least IoU, if below "
+    f"{LITTLE:g}. Overlaps well, points wrong: misses with the most, if {WELL:g} or more. No patient twice while "
+    "others remain."
+)
+APART_NONE = {
+    "hit": f"None of the maps that hit has an IoU below {LITTLE:g}.",
+    "overlap": f"None of the maps that miss has an IoU of {WELL:g} or more.",
+}
+SHAPES = {
+    "instances": "Many instances",
+    "size": "Small",
+    "elongation": "Elongated",
+    "irrectangularity": "Far from a rectangle",
+}
+SHAPES_RULE = (
+    "Marks at the 95th percentile of each feature (size: at the 5th); the rectangle is the smallest around the piece "
+    "with the longest outline."
+)
+NAMES = {**{case: f"{name} example" for case, name in CASES.items()}, **APART, **SHAPES}
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One chosen map."""
+
+    case: str
+    radiograph: str
+    patient: str
+    finding: str
+    value: float
+    hit: float
+    probability: float
+
+
+def choose(view: View, each: int = 3) -> list[Example]:
+    """Best, typical and worst maps of the best source by its first metric, spread over findings and patients."""
+    if view.best is None:
+        return []
+    rows = _rows(view)
+    by_finding = rows.groupby("finding")["value"]
+    rows["off"] = (rows["value"] - by_finding.transform("median")).abs()
+    rows["n"] = -by_finding.transform("size")
+    rows["sure"] = -rows["probability"].fillna(0)
+    rows["fall"] = -rows["value"]
+    rules = {
+        "best": (["fall", "sure"], ["fall", "sure"]),
+        "worst": (["value", "sure"], ["value", "sure"]),
+        "typical": (["off", "sure"], ["n"]),
+    }
+    chosen: list[Example] = []
+    for _ in range(each):  # one of each case in turn, so that few maps are shared out fairly
+        for case, (within, across) in rules.items():
+            example = _next(rows, case, within, across, chosen)
+            chosen += [example] if example else []
+    return sorted(chosen, key=lambda e: list(CASES).index(e.case))
+
+
+def _next(rows: pd.DataFrame, case: str, within: list[str], across: list[str], chosen: list[Example]) -> Example | None:
+    """The next example of a case: the first map by `within` of the finding whose turn it is, then by `across`."""
+    shown = {(e.radiograph, e.finding) for e in chosen}
+    pairs = zip(rows["radiograph"], rows["finding"], strict=True)
+    left = rows[np.array([pair not in shown for pair in pairs], bool)]
+    others = left[~left["patient"].isin({e.patient for e in chosen})]
+    left = others if len(others) else left
+    if not len(left):
+        return None
+    turns = [e.finding for e in chosen if e.case == case]
+    first = left.sort_values([*within, "radiograph"], kind="stable").groupby("finding", sort=False).head(1)
+    first = first.assign(turn=[turns.count(f) for f in first["finding"]]).sort_values(["turn", *across, "finding"])
+    columns = ["radiograph", "patient", "finding", "value", "hit", "probability"]
+    return Example(case, *next(first[columns].itertuples(index=False, name=None)))
+
+
+def _rows(view: View) -> pd.DataFrame:
+    """The maps of the best source that were scored, with whether they hit."""
+    rows = view.scores(view.metrics[0]).dropna(subset="value")
+    rows = rows[(rows["source"] == view.best) & (rows["status"] == "ok")].copy()
+    hits = view.scores("hit").query("source == @view.best").set_index(["radiograph", "finding"])["value"]
+    rows["hit"] = [hits.get((r, f), np.nan) for r, f in zip(rows["radiograph"], rows["finding"], strict=True)]
+    return rows
+
+
+def choose_apart(view: View, each: int = 2) -> list[Example]:
+    """Maps on which overlap and pointing disagree most; none where they do not."""
+    if view.best is None or not {"iou", "hit"} <= set(view.metrics):
+        return []
+    rows = _rows(view)
+    rows["fall"] = -rows["value"]
+    chosen: list[Example] = []
+    hits, misses = rows["hit"] == 1, rows["hit"] == 0
+    for case, those, order in (
+        ("hit", rows[hits & (rows["value"] < LITTLE)], "value"),
+        ("overlap", rows[misses & (rows["value"] >= WELL)], "fall"),
+    ):
+        for _ in range(each):
+            example = _next(those, case, [order], [order], chosen)
+            chosen += [example] if example else []
+    return chosen
+
+
+def choose_shapes(view: View) -> list[Example]:
+    """One mark per geometric feature, extreme but not the most extreme."""
+    table = view.analysis("shapes").replace([np.inf, -np.inf], np.nan)
+    if view.best is None or table.empty:
+        return []
+    rows = _rows(view).merge(table[["radiograph", "finding", *SHAPES]], on=["radiograph", "finding"])
+    chosen: list[Example] = []
+    for feature in SHAPES:
+        known = rows.dropna(subset=feature)
+        if len(known):
+            at = float(known[feature].quantile(0.05 if feature == "size" else 0.95))
+            near = known.assign(off=(known[feature] - at).abs())
+            example = _next(near, feature, ["off"], ["off"], chosen)
+            chosen += [example] if example else []
+    return chosen
+
+
+def shape_of(view: View, example: Example) -> str:
+    """The feature a mark was chosen for, for its caption; empty for other examples."""
+    if example.case not in SHAPES:
+        return ""
+    table = view.analysis("shapes")
+    row = table[(table["radiograph"] == example.radiograph) & (table["finding"] == example.finding)]
+    value = float(row[example.case].iloc[0])
+    told = {"instances": f"{value:.0f} instances", "size": f"{100 * value:.2g} % of the image"}
+    return ", " + told.get(example.case, f"{example.case} {value:.2f}")

@@ -1,0 +1,36 @@
+"""Figures printed by the authors of the studies that are repeated here, to stand beside a run's own."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from sightline.core import NAN
+from sightline.report.run_view import Number
+
+
+@cache
+def published() -> dict[str, Any]:
+    """Everything, with its sources."""
+    facts: dict[str, Any] = json.loads((files("sightline.report") / "published.json").read_text("utf-8"))
+    return facts
+
+
+def beside(name: str) -> dict[str, dict[str, Number]]:
+    """One group of figures: 'decrease', 'regressions', 'assurance' or 'tuning'; series -> finding or feature -> number.
+
+    >>> beside("decrease")["iou"]["average"].text(1)
+    '26.6 [18.1, 35.0]'
+    """
+    found: dict[str, dict[str, Number]] = {}
+    for series, values in published()[name].items():
+        if isinstance(values, dict):
+            found[series] = {key: _number(value) for key, value in values.items()}
+    return found
+
+
+def _number(value: Any) -> Number:
+    mean, low, high, n = (*value, *[NAN] * 3)[:4] if isinstance(value, list) else (value, NAN, NAN, NAN)
+    return Number(float(mean), float(low), float(high), 0 if n != n else int(n), 0)

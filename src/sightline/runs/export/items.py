@@ -1,0 +1,175 @@
+"""What an export is made of: the maps, masks and marks of one radiograph at a time, and names that give nobody away."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from sightline._util.files import write_text_atomic
+from sightline.core import Array, Dataset, Maps, Mark, Radiograph, SaliencyMap
+from sightline.errors import DataError
+from sightline.imaging.geometry import region
+from sightline.metrics.binarization import parsed
+from sightline.metrics.placed_map import predicted_mask
+from sightline.protocol import CORRECTED, Protocol
+from sightline.runs.run import Run
+
+PARTS = ".parts"
+"""Folder of an export: what is known of each radiograph while others are still written."""
+KEY = ".pseudonyms"
+"""File of a run folder: what the pseudonyms of its exports are made with. Whoever has it can confirm a guess."""
+_AREAS = ("region", "contours", "boxes", "points")
+
+
+class Line(NamedTuple):
+    """A line of index.csv: one thing that was to be written, and what became of it."""
+
+    file: str
+    """Below the folder; empty where nothing was written."""
+    radiograph: str
+    source: str
+    finding: str
+    status: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pseudonyms:
+    """Names and identifiers that stand for others: the same within all exports of a run, and telling nothing."""
+
+    key: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, run: Run) -> Pseudonyms:
+        """Those of a run; its key is drawn when first asked for."""
+        file = run.path / KEY
+        if not file.is_file():
+            write_text_atomic(file, secrets.token_hex(16))
+            file.chmod(0o600)
+        return cls(file.read_text("utf-8").strip().encode())
+
+    def _digest(self, words: tuple[str, ...]) -> bytes:
+        return hmac.new(self.key, "\x1f".join(words).encode(), hashlib.sha256).digest()
+
+    def patient(self, patient: str) -> str:
+        """What a patient is called.
+
+        >>> Pseudonyms(b"k").patient("Doe^Jane") == Pseudonyms(b"k").patient("Doe^Jane") != Pseudonyms(b"k").patient("")
+        True
+        """
+        return f"SL-{self._digest(('patient', patient)).hex()[:12].upper()}"
+
+    def uid(self, *words: str) -> str:
+        """A DICOM unique identifier, of the root for those derived from a UUID (PS3.5 B.2)."""
+        return f"2.25.{int.from_bytes(self._digest(('uid', *words))[:16], 'big')}"
+
+
+@dataclass(frozen=True)
+class Plate:
+    """One radiograph, the maps of the sources that were asked for, and what readers marked on it."""
+
+    radiograph: Radiograph
+    maps: tuple[SaliencyMap, ...]
+    data: Dataset
+    findings: tuple[str, ...]
+    protocol: Protocol
+    """By which masks are cut."""
+
+    @cached_property
+    def marks(self) -> tuple[Mark, ...]:
+        """What every reader marked of the findings. Errors: `DataError` where a mark needs an image that is damaged."""
+        each = ((finding, reader) for finding in self.findings for reader in self.data.readers)
+        found = (self.data.marks(self.radiograph.id, *both) for both in each)
+        return tuple(mark for mark in found if mark is not None and mark.kind in _AREAS)
+
+    def by_source(self) -> Mapping[str, list[SaliencyMap]]:
+        found: dict[str, list[SaliencyMap]] = {}
+        for m in self.maps:
+            found.setdefault(m.source, []).append(m)
+        return found
+
+    def mask(self, m: SaliencyMap) -> Array:
+        """The binarized map, bool (H, W); empty for a map that failed."""
+        return predicted_mask(m, self.protocol)
+
+    def area(self, mark: Mark) -> Array:
+        """The marked pixels, bool (H, W)."""
+        return region(mark, self.protocol.point_radius)
+
+    def line(self, file: str, source: str, finding: str, status: str = "ok", why: str = "") -> Line:
+        return Line(file, self.radiograph.id, source, finding, status, why)
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is exported, and where to."""
+
+    run: Run
+    data: Dataset
+    maps: Maps
+    out: Path
+    sources: tuple[str, ...]
+    findings: tuple[str, ...]
+    protocol: Protocol
+    identify: bool
+    """Whether patients keep their names, and maps refer to the original images."""
+    pseudonyms: Pseudonyms
+
+    def plate(self, radiograph: Radiograph) -> Plate:
+        held = {(m.source, m.finding): m for m in self.maps.of(radiograph.id)}
+        wanted = ((s, f) for s in self.sources for f in self.findings)
+        maps = tuple(held[key] for key in wanted if key in held)
+        return Plate(radiograph, maps, self.data, self.findings, self.protocol)
+
+    def part(self, radiograph: Radiograph) -> Path:
+        """A folder for what is kept of a radiograph until all are written."""
+        folder = self.out / PARTS / hashlib.sha256(radiograph.id.encode()).hexdigest()[:32]
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def place(self, *parts: str) -> Path:
+        """Where a file goes: below the folder, whatever sources and radiographs are called. Makes the folders above.
+
+        Errors: `DataError` for a name that would lead elsewhere.
+        """
+        for part in parts:
+            if not part or "\0" in part or PurePosixPath(part).is_absolute() or ".." in PurePosixPath(part).parts:
+                raise DataError(f"{part!r} cannot be the name of a file below {self.out}; rename it")
+        file = self.out.joinpath(*parts)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return file
+
+
+def protocol_of(run: Run, binarizer: str = "") -> Protocol:
+    """The protocol that a run was scored by (the corrected one of two), with another binarizer if one is given.
+
+    Errors: `UnknownNameError` for what is no binarizer.
+    """
+    parsed(binarizer or CORRECTED.binarizer)
+    told: Mapping[str, Any] = run.info.get("protocols", {})
+    record = dict(told.get(CORRECTED.name) or next(iter(told.values()), {}))
+    for name in ("thresholds", "cutoffs"):
+        record[name] = tuple((str(finding), float(at)) for finding, at in record.get(name, ()))
+    known = {f.name: record[f.name] for f in fields(Protocol) if f.name in record}
+    found = Protocol(**known) if len(known) == len(fields(Protocol)) else CORRECTED
+    return replace(found, binarizer=binarizer, thresholds=()) if binarizer else found
+
+
+def cut_by(protocol: Protocol, finding: str) -> str:
+    """How a mask of a finding was cut, in words for headers: 'corrected, otsu'."""
+    return f"{protocol.name}, {protocol.binarizer_of(finding)}"
+
+
+def missing(plate: Plate, export: Export) -> Iterator[Line]:
+    """A line for every map that a source owes and does not have."""
+    held = {(m.source, m.finding) for m in plate.maps}
+    for source in export.sources:
+        for finding in export.maps.sources.get(source, ()):
+            if finding in export.findings and (source, finding) not in held:
+                yield plate.line("", source, finding, "missing", "there is no such map")

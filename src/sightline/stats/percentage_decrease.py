@@ -1,0 +1,92 @@
+"""How far a method lies below a second reader, in percent of that reader."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+
+from sightline.core import Array
+from sightline.stats.bootstrap import Replicates, acceleration, interval, left_out, nanmean, replicate
+from sightline.stats.estimates import AVERAGE
+
+
+def decrease(
+    findings: Sequence[str], human: Array, model: Array, group: Array, w: Array, *, published: bool
+) -> pd.DataFrame:
+    """(human - model) / human of the means, per finding and of the averages over findings, in percent.
+
+    human, model: scores (N, F), NaN = undefined; group: (N,) in [0, G); w: resamples (B, G), the same for both, so that
+    the two means of a resample come from the same patients. published: each mean over its own cases, and order
+    statistics around the ratio of the replicates' means; corrected: over the cases that both have, with BCa intervals.
+    Positive is worse than the reader; undefined (NaN) where the reader's mean is 0.
+    Columns finding, human, model, decrease, low, high, n, patients, and `detectable`, the smallest true difference of
+    the means that this many patients would find (see `detectable`).
+
+    >>> ones = np.ones((4, 1))
+    >>> table = decrease(["Edema"], ones, ones * 0.75, np.arange(4), np.ones((9, 4)), published=False)
+    >>> table["decrease"].tolist()
+    [25.0, 25.0]
+    """
+    if not published:
+        both = ~np.isnan(human) & ~np.isnan(model)
+        human, model = np.where(both, human, np.nan), np.where(both, model, np.nan)
+    h, m = replicate(human, group, w), replicate(model, group, w)
+    without_h, present = left_out(human, group)  # (G, F)
+    skew = acceleration(_percents(without_h, left_out(model, group)[0]), _and_any(present))
+    either = ~np.isnan(human) | ~np.isnan(model)
+    ratio = Replicates(
+        _percents(h.point, m.point),
+        _percents(h.draws, m.draws),  # (B, F + 1)
+        np.append(either.sum(0), either.sum()),
+        np.append(h.groups, np.unique(group[either.any(1)]).size),
+        skew,
+    )
+    mean, low, high = interval(ratio, "order-statistics" if published else "bca")
+    if published:  # a ratio of means over resamples, of means rounded to three digits for the average
+        mean = _percents(nanmean(h.draws.T), nanmean(m.draws.T))
+        of = [np.round(np.nanmean(nanmean(r.draws.T)), 3) for r in (h, m)]
+        mean[-1] = 100 * (of[0] - of[1]) / of[0] if of[0] else np.nan
+    return pd.DataFrame(
+        {
+            "finding": [*findings, AVERAGE],
+            "human": np.append(h.point, nanmean(h.point[None])),
+            "model": np.append(m.point, nanmean(m.point[None])),
+            "decrease": mean, "low": low, "high": high, "n": ratio.n, "patients": ratio.groups,
+            "detectable": np.append(detectable(human - model, group), np.nan),
+        }
+    )  # fmt: skip
+
+
+def _percents(human: Array, model: Array) -> Array:
+    """Percent below, of each finding and of the means over findings: (..., F) -> (..., F + 1)."""
+    pairs = [np.concatenate([x, nanmean(np.atleast_2d(x)).reshape(*x.shape[:-1], 1)], -1) for x in (human, model)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        percent: Array = 100 * (pairs[0] - pairs[1]) / np.where(pairs[0] == 0, np.nan, pairs[0])
+    return percent
+
+
+def _and_any(present: Array) -> Array:
+    return np.concatenate([present, present.any(1, keepdims=True)], 1)
+
+
+def detectable(gap: Array, group: Array, power: float = 0.8, alpha: float = 0.05) -> Array:
+    """The smallest true mean of paired differences (N, F) that a two-sided test finds with this power: (F,).
+
+    (z of 1 - alpha / 2 plus z of power) standard errors, the standard error by groups: the root of the sum of squared
+    group totals of the residuals, over n, with G / (G - 1) for few groups. NaN for fewer than two groups.
+    """
+    valid = ~np.isnan(gap)
+    n = valid.sum(0)
+    residual = np.where(valid, gap - nanmean(gap.T), 0.0)
+    totals = np.zeros((int(group.max(initial=-1)) + 1, gap.shape[1]))
+    np.add.at(totals, group, residual)
+    there = np.zeros_like(totals)
+    np.add.at(there, group, valid)
+    groups = (there > 0).sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        error = np.sqrt((totals**2).sum(0) * groups / (groups - 1)) / n
+    smallest: Array = np.where(groups > 1, (ndtri(1 - alpha / 2) + ndtri(power)) * error, np.nan)
+    return smallest

@@ -1,0 +1,105 @@
+"""What a network learns from besides labels: marks or gaze at every training image on a coarse grid, in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from sightline._util.progress import progress
+from sightline._util.rng import key_digest
+from sightline.core import Array, Dataset, Frame, Radiograph
+from sightline.data.gaze import KERNELS, WHOLE, density
+from sightline.data.gaze import grid as fine_grid
+from sightline.errors import DataError
+from sightline.imaging import geometry
+from sightline.metrics.boxes import boxed
+from sightline.models import Model
+from sightline.runs.run import Run
+
+UNKNOWN = -1
+"""Of a place: the finding is there, or may be, but nobody marked where."""
+
+
+def gridded(run: Run, model: Model, data: Dataset, radiographs: Sequence[Radiograph], workers: int) -> Path:
+    """File of int8 (n, F, grid, grid): percent of each cell that is marked, `UNKNOWN` for a finding without a mark.
+
+    A finding that is labeled absent is marked nowhere. The model's network has a `grid`. Of one that `learns` from
+    'boxes', every piece of a mark is the box around it; from 'gaze', (n, 1, grid, grid): the density of the looking in
+    percent of its peak, `UNKNOWN` where there is none.
+    Errors: `DataError` if the data set marks nothing of what the model finds, or has no gaze.
+    """
+    kind, count, planes = str(model.net.learns), len(model.findings), _planes
+    if kind == "gaze":
+        count, planes = 1, _gaze_plane
+        lacking = not data.gaze_readers
+    else:
+        lacking = not data.readers or not set(model.findings) & set(data.findings)
+    if lacking:
+        raise DataError(
+            f"{data.spec!r} has no {kind} for {', '.join(model.findings)}; {model.name} needs some to learn"
+        )
+    grid = int(model.net.grid)  # type: ignore[arg-type]
+    stated = (kind, model.findings, data.spec, data.derived)
+    key = f"{grid}-{key_digest(*stated, *(r.id for r in radiographs)).hex()[:8]}"
+    part = run.part("marks", key)
+    if not part.is_dir():
+        made = partial(planes, model, data, grid)
+        run.write_part("marks", key, partial(_write, made, (count, grid, grid), radiographs, workers))
+    return part / "marks.npy"
+
+
+def _write(
+    made: Callable[[Radiograph], Array], shape: tuple[int, ...], radiographs: Sequence[Radiograph], workers: int,
+    folder: Path,
+) -> None:  # fmt: skip
+    folder.mkdir(parents=True)
+    marks = np.lib.format.open_memmap(folder / "marks.npy", "w+", np.int8, (len(radiographs), *shape))
+    with ThreadPoolExecutor(workers) as pool, progress() as bar:
+        task = bar.add_task("marks", total=len(radiographs), unit="images")
+        for index, planes in enumerate(pool.map(made, radiographs)):
+            marks[index] = planes
+            bar.advance(task)
+    marks.flush()
+
+
+def _planes(model: Model, data: Dataset, grid: int, radiograph: Radiograph) -> Array:
+    """int8 (F, grid, grid). A mark that cannot be read is unknown; `data check` names it."""
+    out = np.full((len(model.findings), grid, grid), UNKNOWN, np.int8)
+    for place, finding in enumerate(model.findings):
+        if radiograph.labels.get(finding) == 0:
+            out[place] = 0
+            continue
+        mark = data.marks(radiograph.id, finding, data.truth) if finding in data.findings else None
+        if mark is None:
+            continue
+        try:
+            mask = geometry.region(mark)
+        except (DataError, OSError):
+            continue
+        if model.net.learns == "boxes":
+            mask = boxed(mask)
+        _, frame = geometry.input_frame(mark.size, model.side, model.resize)
+        out[place] = np.rint(100 * geometry.cut(mask, frame, (grid, grid)))
+    return out
+
+
+def _gaze_plane(model: Model, data: Dataset, grid: int, radiograph: Radiograph) -> Array:
+    """int8 (1, grid, grid): the first reader's density, by duration and one degree wide, on what the model sees."""
+    out = np.full((1, grid, grid), UNKNOWN, np.int8)
+    mark = data.marks(radiograph.id, WHOLE, data.gaze_readers[0])
+    if mark is None:
+        return out
+    gaze = mark.read()
+    shape = fine_grid(gaze.size)
+    looked = density(gaze, KERNELS["corrected"], shape)
+    _, frame = geometry.input_frame(gaze.size, model.side, model.resize)
+    scale = np.array([shape[0] / gaze.size[0], shape[1] / gaze.size[1]] * 2)
+    top, left, bottom, right = (np.array(frame.box) * scale).tolist()
+    plane = geometry.cut(looked, Frame(shape, (top, left, bottom, right)), (grid, grid))
+    if plane.max() > 0:
+        out[0] = np.rint(100 * plane / plane.max())
+    return out

@@ -1,0 +1,87 @@
+"""What sentences say of findings: on cases by hand, the phantom's dictation, and real reports with their terms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sightline as sl
+from sightline.data.report_labeler import labels, mentions, places
+
+OPENI = Path(__file__).resolve().parents[3] / "shared/data/formats/openi_NLMCXR_reports.tgz"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("There is no pneumothorax or pleural effusion.", {"Pneumothorax": 0, "Pleural Effusion": 0}),
+        ("No pneumothorax. Small left effusion.", {"Pneumothorax": 0, "Pleural Effusion": 1}),
+        ("Left effusion without pneumothorax.", {"Pneumothorax": 0, "Pleural Effusion": 1}),
+        ("Possible right lower lobe pneumonia.", {"Pneumonia": -1}),
+        ("Pneumonia cannot be excluded.", {"Pneumonia": -1}),
+        ("Stable cardiomegaly with probable mild edema.", {"Cardiomegaly": 1, "Edema": -1}),
+        ("The heart size is normal.", {"Cardiomegaly": 0}),
+        ("Heart size is mildly enlarged.", {"Cardiomegaly": 1}),
+        ("The cardiac silhouette is not enlarged.", {"Cardiomegaly": 0}),
+        ("No significant change in the right pleural effusion.", {"Pleural Effusion": 1}),
+        ("Previously seen consolidation has resolved.", {"Consolidation": 0}),
+        ("Lungs are clear.", {"Lung Opacity": 0}),
+        ("No focal consolidation, but bibasilar atelectasis.", {"Consolidation": 0, "Atelectasis": 1}),
+        ("There is no pericardial effusion.", {}),
+        ("Soft tissue edema of the arm.", {}),
+        ("Effusion is not seen.", {"Pleural Effusion": 0}),
+        ("Widened mediastinum.", {"Enlarged Cardiomediastinum": 1}),
+        ("No effusion. Small effusion on the left.", {"Pleural Effusion": 1}),
+    ],
+)
+def test_what_is_said(text: str, wanted: dict[str, float]) -> None:
+    names = ("Pneumothorax", "Pleural Effusion", "Pneumonia", "Cardiomegaly", "Edema", "Consolidation", "Lung Opacity",
+             "Atelectasis", "Enlarged Cardiomediastinum")  # fmt: skip
+    assert {f: v for f, v in labels(text, names).items() if v == v} == wanted
+
+
+def test_where_and_how_much() -> None:
+    (m,) = mentions("Moderate left lower lobe consolidation.")
+    assert (m.finding, m.sides, m.zones, m.amount) == ("Consolidation", {"left"}, {"lower"}, "moderate")
+    (m,) = mentions("Perihilar bat-wing edema.")
+    assert m.zones == {"perihilar"} and m.sides == {"left", "right"}
+    assert places("at both bases") == ({"left", "right"}, {"lower"})
+    assert places("in the right upper lobe") == ({"right"}, {"upper"})
+    assert mentions("") == [] and mentions("The bones are intact.") == []
+
+
+def test_the_phantoms_dictation_is_understood() -> None:
+    data, sides = sl.dataset("phantom:40?size=64"), []
+    for r in data.radiographs:
+        assert data.reports is not None
+        report = data.reports(r.id)
+        said = labels(report.text(), data.findings)
+        for finding, value in said.items():
+            assert np.isnan(value) or value == r.labels[finding], (finding, report.text())
+        for m in mentions(report.text()):
+            mask = data.marks(r.id, m.finding, data.truth)
+            if m.present and len(m.sides) == 1 and mask is not None:
+                cols = np.argwhere(mask.read())[:, 1].mean() / mask.size[1]
+                sides.append((cols < 0.5) == (m.sides == {"right"}))
+    assert len(sides) > 20 and np.mean(sides) > 0.95
+
+
+@pytest.mark.skipif(not OPENI.is_file(), reason=f"the reports of Open-I are not at {OPENI}")
+def test_real_reports_are_understood_as_their_indexers_did() -> None:
+    """3 955 reports of Open-I, whose major terms were set by people: F1 of what is said to be there."""
+    data = sl.dataset(f"openi:{OPENI}")
+    assert data.reports is not None
+    first = {r.study: r for r in reversed(data.radiographs)}
+    wanted = {"Cardiomegaly": 0.9, "Atelectasis": 0.87, "Lung Opacity": 0.85, "Pleural Effusion": 0.82,
+              "Consolidation": 0.85, "Pneumothorax": 0.8, "Fracture": 0.85, "Lung Lesion": 0.8}  # fmt: skip
+    counts = {f: np.zeros(3) for f in wanted}
+    for r in first.values():
+        said = labels(data.reports(r.id).text(), wanted)
+        for f in wanted:
+            truth = r.labels[f]
+            if truth == truth:
+                counts[f] += [said[f] == 1 and truth, said[f] == 1 and not truth, said[f] != 1 and truth]
+    f1 = {f: 2 * hit / (2 * hit + false + missed) for f, (hit, false, missed) in counts.items()}
+    assert all(f1[f] >= least for f, least in wanted.items()), f1

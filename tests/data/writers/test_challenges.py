@@ -1,0 +1,81 @@
+"""The phantom written as RSNA and SIIM-ACR publish theirs comes back through their loaders."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+
+from sightline.core import Dataset
+from sightline.data import dataset
+from sightline.data.writers import write
+from sightline.errors import DataError
+from sightline.imaging import geometry
+
+PHANTOM = "phantom:16?size=96"
+
+
+def framed(mask: np.ndarray) -> np.ndarray:
+    """What becomes of a phantom's mask: squared below or at the right, then 1024 × 1024."""
+    side = max(mask.shape)
+    square = np.pad(mask.astype(np.uint8), ((0, side - mask.shape[0]), (0, side - mask.shape[1])))
+    return cv2.resize(square, (1024, 1024), interpolation=cv2.INTER_NEAREST_EXACT).astype(bool)
+
+
+def truths(data: Dataset, finding: str) -> dict[str, np.ndarray]:
+    marks = {r.id: data.marks(r.id, finding, "truth") for r in data.radiographs}
+    return {name: mask for name, mark in marks.items() if mark is not None and (mask := geometry.region(mark)).any()}
+
+
+def test_siim_comes_back_pixel_by_pixel(tmp_path: Path) -> None:
+    source = dataset(PHANTOM)
+    back = dataset(f"siim:{write(source, 'siim', tmp_path / 'siim', progress=False)}?identify=true")
+    wanted, found = truths(source, "Pneumothorax"), truths(back, "Pneumothorax")
+    assert wanted.keys() == found.keys()
+    assert wanted
+    for name, mask in wanted.items():
+        np.testing.assert_array_equal(found[name], framed(mask))
+    for before, after in zip(source.radiographs, back.radiographs, strict=True):
+        assert (before.id, before.patient, before.split) == (after.id, after.patient, after.split)
+        assert after.labels["Pneumothorax"] == float(before.id in wanted)
+
+
+def test_rsna_comes_back_as_boxes_around_the_parts(tmp_path: Path) -> None:
+    source = dataset(PHANTOM)
+    back = dataset(f"rsna:{write(source, 'rsna', tmp_path / 'rsna', progress=False)}?finding=lung opacity")
+    wanted, found = truths(source, "Lung Opacity"), truths(back, "Lung Opacity")
+    assert wanted.keys() == found.keys()
+    for name, mask in wanted.items():
+        inside = framed(mask)
+        assert found[name][inside].all()
+        count, labels = cv2.connectedComponents(inside.astype(np.uint8), connectivity=8)
+        boxes = np.zeros_like(inside)
+        for number in range(1, count):
+            rows, cols = np.nonzero(labels == number)
+            boxes[rows.min() : rows.max() + 1, cols.min() : cols.max() + 1] = True
+        np.testing.assert_array_equal(found[name], boxes)
+    assert [r.patient for r in back.radiographs] == [r.patient for r in source.radiographs]
+    assert {r.facts["class"] for r in back.radiographs} <= {
+        "Lung Opacity", "Normal", "No Lung Opacity / Not Normal",
+    }  # fmt: skip
+
+
+def test_pixels_survive_and_the_files_are_dicom(tmp_path: Path) -> None:
+    source = dataset(PHANTOM)
+    folder = write(source, "siim", tmp_path / "siim", progress=False)
+    first = source.radiographs[0]
+    image = np.pad(first.read(), [(0, max(first.size or (0, 0)) - n) for n in first.read().shape])
+    exact = cv2.resize(image, (1024, 1024), interpolation=cv2.INTER_AREA)
+    assert np.abs(dataset(f"siim:{folder}").radiographs[0].read() - exact).max() < 0.51 / 255
+    (file,) = folder.rglob(f"{first.id}.dcm")
+    ds = pydicom.dcmread(file)
+    assert (ds.PhotometricInterpretation, ds.Rows, ds.PatientID) == ("MONOCHROME2", 1024, first.patient)
+    again = write(source, "siim", tmp_path / "again", progress=False)
+    assert (again / file.relative_to(folder)).read_bytes() == file.read_bytes()
+
+
+def test_a_data_set_without_the_finding_is_refused(tmp_path: Path) -> None:
+    write(dataset("phantom:4?size=64"), "rsna", tmp_path / "rsna", progress=False)
+    with pytest.raises(DataError, match="has no Pneumothorax, which is all this layout holds"):
+        write(dataset(f"rsna:{tmp_path / 'rsna'}?finding=lung opacity"), "siim", tmp_path / "siim", progress=False)

@@ -1,0 +1,184 @@
+"""Scoring: every owed map is answered for, failures lose, and frames, order and company change nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sightline.core import Dataset, Frame, SaliencyMap
+from sightline.errors import DataError, UnknownNameError
+from sightline.evaluation.score_run import METRICS
+from sightline.evaluation.scoring import measure, score, score_radiograph
+from sightline.maps.collections import InMemory, Together
+from sightline.maps.references import Controls, Readers
+from sightline.metrics.placed_map import predicted_mask
+from sightline.protocol import CORRECTED, PUBLISHED, protocols
+
+KEYS = ["protocol", "source", "radiograph", "finding", "metric"]
+
+
+def pairs(data: Dataset) -> int:
+    return sum(data.marks(r.id, f, "truth") is not None for r in data.radiographs for f in data.findings)
+
+
+def test_one_row_per_mark_and_metric(toy_data: Dataset, toy_maps: list[SaliencyMap]) -> None:
+    table = score(toy_maps, toy_data, ["iou", "hit"])
+    assert len(table) == 2 * pairs(toy_data)
+    assert table["value"].between(0, 1).all()
+    assert (table["status"] == "ok").all()
+    assert table["area"].between(0.01, 0.3).all()
+    assert not table.duplicated(KEYS).any()
+
+
+def test_order_changes_nothing(toy_data: Dataset, toy_maps: list[SaliencyMap]) -> None:
+    a, b = (score(m, toy_data, METRICS).sort_values(KEYS, ignore_index=True) for m in (toy_maps, toy_maps[::-1]))
+    pd.testing.assert_frame_equal(a, b)
+
+
+def test_a_missing_map_loses(toy_data: Dataset, toy_maps: list[SaliencyMap]) -> None:
+    table = score(toy_maps[1:], toy_data, METRICS)  # toy0, Edema is gone
+    lost = table[(table["radiograph"] == "toy0") & (table["finding"] == "Edema")]
+    assert len(lost) == len(METRICS)
+    assert (lost["value"] == 0).all()
+    assert set(lost["status"]) == {"missing"}
+    assert len(table) == len(METRICS) * pairs(toy_data)
+
+
+def test_a_finding_that_no_map_answers_for_is_not_held_against_a_source(
+    toy_data: Dataset, toy_maps: list[SaliencyMap]
+) -> None:
+    table = score([m for m in toy_maps if m.finding == "Mass"], toy_data)
+    assert set(table["finding"]) == {"Mass"}
+
+
+@pytest.mark.parametrize(
+    ("values", "status"),
+    [(np.zeros((4, 4)), "flat"), (np.full((4, 4), np.nan), "non-finite"), (np.zeros((0, 0)), "unreadable")],
+)
+def test_failed_maps_lose_and_say_why(
+    toy_data: Dataset, toy_maps: list[SaliencyMap], values: np.ndarray, status: str
+) -> None:
+    given = "unreadable" if status == "unreadable" else "ok"
+    broken = replace(toy_maps[0], values=values.astype(np.float32), status=given, why="cut short" * (given != "ok"))
+    table = score([broken, *toy_maps[1:]], toy_data, METRICS)
+    lost = table[(table["radiograph"] == "toy0") & (table["finding"] == "Edema")]
+    assert (lost["value"] == 0).all()
+    assert set(lost["status"]) == {status}
+    assert lost["why"].str.len().min() > 0
+
+
+def test_duplicates_are_an_error_that_names_both(toy_data: Dataset, toy_maps: list[SaliencyMap]) -> None:
+    with pytest.raises(DataError, match=r"two maps of 'net/cam' for 'Edema' on 'toy0'"):
+        score([*toy_maps, toy_maps[0]], toy_data)
+
+
+def test_maps_without_a_mark_are_in_the_ledger_not_in_the_scores(
+    toy_data: Dataset, toy_maps: list[SaliencyMap]
+) -> None:
+    held = InMemory.gather(toy_maps)
+    scores, ledger, *_ = score_radiograph(
+        toy_data.radiographs[1], toy_data, held, ["iou"], [CORRECTED], toy_data.findings
+    )
+    assert not scores
+    assert [(e.finding, e.marked, e.status) for e in ledger] == [("Edema", False, "ok"), ("Mass", False, "ok")]
+
+
+def test_maps_of_a_finding_outside_the_data_are_in_the_ledger(toy_data: Dataset, toy_maps: list[SaliencyMap]) -> None:
+    held = InMemory.gather([*toy_maps, replace(toy_maps[0], finding="Hernia")])
+    _, ledger, *_ = score_radiograph(toy_data.radiographs[0], toy_data, held, ["iou"], [CORRECTED], toy_data.findings)
+    assert [e.why for e in ledger if e.finding == "Hernia"] == ["finding 'Hernia' is not scored here"]
+
+
+def test_a_reader_is_just_another_source_and_wins(toy_data: Dataset, toy_maps: list[SaliencyMap]) -> None:
+    held = Together((InMemory.gather(toy_maps), Readers(toy_data), Controls(toy_data)))
+    means = score(held, toy_data, ["iou"]).groupby("source")["value"].mean()
+    assert means.idxmax() == "reader/second"
+    assert means["net/cam"] > means[[s for s in means.index if s.startswith("control/")]].max()
+
+
+def test_the_truth_itself_scores_one(toy_data: Dataset) -> None:
+    own = replace(toy_data, readers=("truth", "truth"))
+    table = score(Readers(own), own, METRICS)
+    assert table["value"].to_numpy() == pytest.approx(1.0)
+    assert "hit" not in set(table["metric"])  # a mask has no peak
+
+
+def test_a_reader_who_left_no_mark_is_missing(toy_data: Dataset) -> None:
+    def marks(radiograph: str, finding: str, reader: str):
+        return None if reader == "second" and radiograph == "toy0" else toy_data.marks(radiograph, finding, reader)
+
+    data = replace(toy_data, marks=marks)
+    table = score(Readers(data), data, ["iou"], protocol="both")
+    lost = table[(table["radiograph"] == "toy0")]
+    assert set(lost["status"]) == {"missing"}
+    assert lost[lost["protocol"] == "corrected"]["value"].tolist() == [0, 0]
+    assert lost[lost["protocol"] == "published"]["value"].isna().all()
+
+
+def test_points_are_hits_when_the_map_says_so(toy_data: Dataset) -> None:
+    def marks(radiograph: str, finding: str, reader: str):
+        mark = toy_data.marks(radiograph, finding, "truth")
+        if mark is None or reader == "truth":
+            return mark
+        inside = np.argwhere(mark.read())[0] + 0.5
+        return replace(mark, reader="points", kind="points", read=lambda: np.array([inside, [0.5, 0.5]]))
+
+    data = replace(toy_data, marks=marks, readers=("truth", "points"))
+    table = score(Readers(data), data, ["iou", "hit"], protocol="both")
+    assert set(table["metric"]) == {"hit"}
+    assert set(table[table["protocol"] == "corrected"]["value"]) == {0.5}
+
+
+def test_the_frame_places_a_crop_where_the_model_saw_it() -> None:
+    truth = np.zeros((40, 60), bool)
+    truth[10:20, 5:15] = True
+    frame = Frame((40, 60), (0.0, 0.0, 40.0, 40.0))
+    values = np.zeros((40, 40), np.float32)
+    values[10:20, 5:15] = 1
+    m = SaliencyMap("r", "Edema", "m", values, frame)
+    assert measure(m, truth, ["iou"], CORRECTED)["iou"][0] == 1.0
+    assert measure(m, truth, ["iou"], PUBLISHED)["iou"][0] < 0.6  # stretched over the whole image, as published
+    assert not predicted_mask(m, CORRECTED)[:, 40:].any()
+
+
+def test_the_published_mask_has_its_holes_filled() -> None:
+    values = np.zeros((40, 40), np.float32)
+    values[10:30, 10:30] = 1
+    values[15:25, 15:25] = 0
+    m = SaliencyMap("r", "Edema", "m", values, Frame.whole((40, 40)))
+    assert predicted_mask(m, PUBLISHED).sum() == 400
+    assert predicted_mask(m, CORRECTED).sum() == 300
+
+
+def test_binarizers() -> None:
+    values = np.arange(100, dtype=np.float32).reshape(10, 10)
+    m = SaliencyMap("r", "Edema", "m", values, Frame.whole((10, 10)))
+    count = {b: predicted_mask(m, replace(CORRECTED, binarizer=b)).sum() for b in ("above:0.5", "top:0.1", "otsu")}
+    assert count == {"above:0.5": 50, "top:0.1": 10, "otsu": 50}
+    for bad in ("otsu:3", "above:1", "above:x", "top:0", "median"):
+        with pytest.raises(UnknownNameError, match="allowed"):
+            predicted_mask(m, replace(CORRECTED, binarizer=bad))
+
+
+def test_names_are_checked(toy_data: Dataset, toy_maps: list[SaliencyMap]) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'iou'"):
+        score(toy_maps, toy_data, ["iuo"])
+    with pytest.raises(UnknownNameError, match="published, corrected, both"):
+        protocols("fixed")
+    with pytest.raises(UnknownNameError, match="allowed: center"):
+        Controls(toy_data, ("middle",))
+    with pytest.raises(DataError, match="no marks to score against"):
+        score(toy_maps, replace(toy_data, readers=()))
+
+
+def test_the_average_mask_never_sees_its_own_patient(toy_data: Dataset) -> None:
+    controls = Controls(toy_data, ("average-mask",), grid=8)
+    prior, others = controls.prior("toy0", "Edema")
+    assert others == 5  # toy2, 4, 6, 8, 10; toy0 is the patient's only marked image
+    alone = replace(toy_data, radiographs=toy_data.radiographs[:2])
+    m = next(iter(Controls(alone, ("average-mask",)).of("toy0")))
+    assert (m.status, m.why) == ("refused", "no other patient has a mark of 'Edema' to average")
+    assert prior.max() <= 1

@@ -1,0 +1,136 @@
+"""What is recalled changes no map, whatever a method does with the network, and saves the forwards it should."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sightline as sl
+from sightline.methods import Pass, run_method, target_indices
+from sightline.models import Model
+from sightline.models.activation_cache import Recall, recorded
+from sightline.models.weight_randomization import ORDERS, Order, blocks, stages
+
+METHODS = ("grad-cam", "hires-cam", "eigen-cam", "ablation-cam", "score-cam", "gradient", "guided-backprop",
+           "occlusion?window=32&stride=32")  # fmt: skip
+
+
+def maps(model: Model, x: Tensor, methods: tuple[str, ...]) -> dict[str, Tensor]:
+    with Pass(model, x) as p:
+        return {m: run_method(p, m, target_indices(model, None)) for m in methods}
+
+
+def every_stage(model: Model, x: Tensor, order: Order, methods: tuple[str, ...]) -> None:
+    prefix, drawn = recorded(model, x, [b.name for b in blocks(model)]), blocks(model)
+    changed: list[str] = []
+    for block, stage in stages(model, drawn, order):
+        changed = [*block.layers] if order == "independent" else [*changed, *block.layers]
+        plain = maps(stage, x, methods)
+        with prefix.recalled(stage.net, changed):
+            again = maps(stage, x, methods)
+        for method in methods:
+            torch.testing.assert_close(again[method], plain[method], rtol=1e-6, atol=1e-7, msg=f"{block.name} {method}")
+        assert not any(isinstance(m, Recall) for m in stage.net.modules())
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_maps_are_those_of_the_whole_network(order: Order) -> None:
+    model = sl.open_model("small?side=64", ["Edema", "Pneumothorax"])
+    every_stage(model, torch.randn(3, 1, 64, 64), order, METHODS)
+
+
+@pytest.mark.parametrize("arch", ["densenet121?side=64", "inception_v3?side=107", "timm:resnet18?side=64"])
+def test_maps_of_networks_that_work_in_place(arch: str) -> None:
+    model = sl.open_model(arch, ["Edema", "Pneumothorax"])
+    every_stage(model, torch.randn(1, 3, model.side, model.side), "top-down", ("grad-cam", "gradient"))
+
+
+@pytest.mark.parametrize("order", ["top-down", "independent"])
+def test_tokens_of_the_network_itself_change_everything(order: Order) -> None:
+    model = sl.open_model("timm:vit_tiny_patch16_224?side=32", ["Edema"])
+    every_stage(model, torch.randn(1, 3, 32, 32), order, ("gradient",))
+
+
+def test_only_what_changed_is_computed() -> None:
+    model = sl.open_model("small?side=64", ["Edema"])
+    x, calls = torch.randn(2, 1, 64, 64), []
+    first, *_ = found = blocks(model)
+    prefix = recorded(model, x, [b.name for b in found])
+    for module in (model.net.get_submodule(name) for name in prefix.kept):
+        module.register_forward_hook(lambda m, i, o: calls.append(m))
+    with torch.no_grad(), prefix.recalled(model.net, first.layers):
+        model.net(x)
+        assert [m is model.net.get_submodule(first.name) for m in calls] == [True]
+        model.net(x + 1)  # another input: nothing is known of it
+    assert len(calls) == 1 + len(prefix.kept)
+
+
+class Gated(nn.Module):
+    """Pools within a block, as squeeze-and-excitation does, before the pooling that matters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.body, self.head = Gate(), nn.Conv2d(4, 4, 3), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.body(self.gate(x)).relu()
+        logits: Tensor = self.head(nn.functional.adaptive_avg_pool2d(features, 1).flatten(1))
+        return logits
+
+
+class Gate(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        return y * nn.functional.adaptive_avg_pool2d(y, 1).sigmoid()
+
+
+def test_pooling_within_blocks_does_not_move_the_cut() -> None:
+    model = sl.wrap(Gated(), ["Edema"], size=32, channels=1)
+    x = torch.randn(2, 1, 32, 32)
+    prefix = recorded(model, x, ["gate", "body", "head"])
+    assert set(prefix.kept) == {"gate", "body", "head"} and prefix.kept["gate"].watched == 1
+    plain = maps(model, x, ("grad-cam",))["grad-cam"]
+    with prefix.recalled(model.net, ["body"]):
+        assert torch.equal(maps(model, x, ("grad-cam",))["grad-cam"], plain)
+    every_stage(model, x, "top-down", ("grad-cam",))
+
+
+class Whole(nn.Module):
+    """Everything that matters happens within one block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = Body(), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.body(x))
+        return logits
+
+
+class Body(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.adaptive_avg_pool2d(self.conv(x).relu(), 1).flatten(1)
+
+
+def test_a_block_that_holds_the_cut_is_computed() -> None:
+    model = sl.wrap(Whole(), ["Edema"], size=32, channels=1)
+    x = torch.randn(2, 1, 32, 32)
+    assert "body" not in recorded(model, x, ["body", "head"]).kept
+    every_stage(model, x, "top-down", ("grad-cam", "hires-cam"))
+
+
+def test_a_layer_that_is_looked_at_stays() -> None:
+    model = sl.open_model("small?side=64", ["Edema"])
+    x = torch.randn(2, 1, 64, 64)
+    names = [b.name for b in blocks(model)]
+    assert "body.0" in recorded(model, x, names).kept
+    assert "body.0" not in recorded(model, x, names, ["body.0.first"]).kept

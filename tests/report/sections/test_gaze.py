@@ -1,0 +1,144 @@
+"""The gaze sections: what is said follows the tables, and a run without them has none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sightline.evaluation.gaze_agreement import CENTER, ITSELF
+from sightline.report.run_view import View
+from sightline.report.sections import gaze, gaze_figures
+from sightline.runs.run import Run
+
+MODELS, METHODS = ("labels", "gaze", "shuffled-gaze"), ("grad-cam", "gradient")
+LEVELS = {"labels/grad-cam": 0.1, "labels/gradient": 0.0, "gaze/grad-cam": 0.3, "gaze/gradient": 0.0,
+          "shuffled-gaze/grad-cam": 0.05, "shuffled-gaze/gradient": 0.0, CENTER: 0.0, ITSELF: 0.8}  # fmt: skip
+
+
+def numbers(mean: float, reach: float = 0.02) -> dict[str, float]:
+    return {"mean": mean, "low": mean - reach, "high": mean + reach, "n": 40, "patients": 30}
+
+
+def tables(folder: Path) -> Run:
+    run = Run.start(folder, "gaze", {"rule": "f1"})
+    kinds = {CENTER: "control", ITSELF: "ceiling"}
+    rows = [{"protocol": "corrected", "metric": m, "source": s, "kind": kinds.get(s, "model"), "finding": f,
+             **numbers(v)} for m in ("shuffled-ncc", "ncc", "ssim") for s, v in LEVELS.items()
+            for f in ("Edema", "Fracture", "average")]  # fmt: skip
+    run.write_table("estimates", pd.DataFrame(rows))
+    pairs = [["gaze", "labels"], ["shuffled-gaze", "labels"], ["gaze", "shuffled-gaze"]]
+    gaps = [{"protocol": "corrected", "metric": m, "finding": "average", "source": f"{a}/{k}", "versus": f"{b}/{k}",
+             "p": 0.01, **numbers(LEVELS[f"{a}/{k}"] - LEVELS[f"{b}/{k}"])}
+            for m in ("shuffled-ncc", "ncc", "ssim") for a, b in pairs for k in METHODS]  # fmt: skip
+    run.write_table("differences", pd.DataFrame(gaps))
+    right = [{"protocol": "corrected", "metric": "ssim", "source": f"{m}/{k}", "finding": f, "cutoff": 0.3,
+              "correct": 0.5, "correct_low": 0.4, "correct_high": 0.6, "correct_n": 30, "incorrect": 0.4,
+              "incorrect_low": 0.3, "incorrect_high": 0.5, "incorrect_n": 10, "p": 0.01, "p_holm": 0.02,
+              **numbers(0.1 if k == "grad-cam" else -0.01)}
+             for m in MODELS for k in METHODS for f in ("Edema", "Fracture", "average")]  # fmt: skip
+    run.write_table("correctness", pd.DataFrame(right))
+    areas = [{"model": m, "finding": f, "auroc": 0.8, "low": 0.7, "high": 0.9, "delong_low": 0.71, "delong_high": 0.89,
+              "brier": 0.1, "brier_low": 0.05, "brier_high": 0.15, "calibration": 0.04, "n": 50, "positives": 20,
+              "patients": 40} for m in MODELS for f in ("Edema", "Fracture")]  # fmt: skip
+    run.write_table("discrimination", pd.DataFrame(areas))
+    better = [{"model": a, "versus": b, "finding": f, "p": p, "p_holm": p, "p_resampled": p, "positives": 20,
+               **numbers(0.1)} for a, b in pairs for f, p in (("Edema", 0.001), ("Fracture", 0.5))]  # fmt: skip
+    run.write_table("discrimination_differences", pd.DataFrame(better))
+    parts = {"regions": gaze.FOUR, "rectangles": ("Heart Box", "Carina Box", "Left Lung Box", "Trachea Box")}
+    spread = [{"source": s, "finding": "average", "region": r, "among": among, "distance": 0.1, "p": 0.4, "p_holm": 0.4,
+               **numbers(0.4 - 0.1 * i)} for s in LEVELS for among, names in parts.items()
+              for i, r in enumerate(names)]  # fmt: skip
+    run.write_table("distributions", pd.DataFrame(spread))
+    told = {"radiographs": 40, "fixations": 900, "seconds": 300.5, "left_out": {"outside the image": 3}, "reader": "r"}
+    models = [{"name": m, "training": {"data": "d"}} for m in MODELS]
+    sweep = {"weights": {"3": 0.8, "10": 0.7}, "chosen": 3.0, "by": "cam"}
+    return run.describe(study="gaze", models=models, pairs=pairs, gaze=told, sweep=sweep, duplicates=[], cutoffs=[])
+
+
+@pytest.fixture
+def view(tmp_path: Path) -> View:
+    return View.of(tables(tmp_path / "run"))
+
+
+def test_sentences_follow_the_tables(view: View) -> None:
+    assert gaze.said(view) == [
+        "Trained on labels alone, maps agree with gaze beyond chance: Grad-CAM.",
+        "Trained on labels alone, no agreement beyond chance: Gradient.",
+        "Taught by gaze, 1 of 2 methods agree better than after labels alone, Grad-CAM the most (+0.20 [0.18, 0.22]; "
+        "n = 40 maps of 30 patients).",
+        "Taught by gaze, 1 of 2 methods agree better than after gaze at other patients' films, Grad-CAM the most "
+        "(+0.25 [0.23, 0.27]; n = 40 maps of 30 patients).",
+        "Of 6 methods and networks, SSIM with gaze is higher where the network is right for 3, lower for 0, not told "
+        "apart for 3.",
+        "Training on gaze raises AUROC on Edema, leaves 1 finding not told apart (DeLong, Holm).",
+        "The measure can tell: the middle of the film scores 0.00 [−0.02, 0.02], the gaze itself 0.80 [0.78, 0.82] "
+        "(n = 40 maps of 30 patients).",
+    ]
+
+
+def test_a_measure_that_cannot_tell_and_maps_under_two_names_are_said(view: View) -> None:
+    table = view.run.table("estimates")
+    high = table["source"].eq(CENTER)
+    view.run.write_table("estimates", table.assign(low=table["low"].where(~high, 0.2), mean=table["mean"]))
+    run = view.run.describe(duplicates=[{"source": "gaze/grad-cam", "versus": "gaze/own", "cells": 10}])
+    said = gaze.said(View.of(run))
+    assert said[-2].startswith("Mind the measure:")
+    assert said[-1] == "Grad-CAM · gaze and Own map · gaze agree in all 10 cells: one map under two names."
+
+
+def test_tables_hold_intervals_and_numbers_of_cases(view: View) -> None:
+    made = {"ssim": gaze.ssim_table(view), "gains": gaze.gains(view), "regions": gaze.region_table(view),
+            "auroc": gaze.auroc_table(view), "calibration": gaze.calibration(view)}  # fmt: skip
+    for name, table in made.items():
+        assert table is not None and table.rows, name
+    ssim = made["ssim"]
+    assert ssim is not None and ssim.rows[0][:2] == ("labels", "Grad-CAM")
+    assert ssim.rows[0][2] == "✓ 0.50 n 30\n[0.40, 0.60]\n✗ 0.40 n 10\n[0.30, 0.50]\np 0.020"
+    assert "uniform window of 7 × 7, data range 1" in ssim.caption
+    auroc = made["auroc"]
+    assert auroc is not None and auroc.rows[0][1] == "50 / 20" and "p 0.001" in auroc.rows[0][-1]
+    regions, boxes = made["regions"], gaze.rectangle_table(view)
+    assert regions is not None and boxes is not None and len(regions.rows) == len(boxes.rows) == len(LEVELS) - 1
+    told = "Heart 0.40 [0.38, 0.42]\nCarina 0.30 [0.28, 0.32]\nLeft Lung 0.20 [0.18, 0.22]"
+    assert boxes.rows[0][1:] == (told, "0.10", "0.400", "40")
+    assert dict(gaze.facts(view))["Left out"] == "3 outside the image"
+
+
+def test_what_was_published_stands_beside(view: View) -> None:
+    printed, areas = gaze.published_ssim(view), gaze.published_auroc(view)
+    assert printed is not None and len(printed.rows) == 12
+    assert "Grad-CAM and Layer conductance agree in 12 of 12 cells" in printed.caption
+    assert areas is not None and areas.rows[0] == ("Atelectasis", "0.759 [0.742, 0.773]", "0.751 [0.735, 0.765]")
+
+
+def test_figures_draw_every_source_once(view: View) -> None:
+    taught = gaze_figures.taught(view)
+    assert taught is not None and len(taught.data) == 2 * (3 * 2 + 2)
+    right = gaze_figures.correctness(view)
+    assert right is not None and len(right.data) == 6 and np.isfinite(right.data["low"]).all()
+    regions = gaze_figures.regions(view)
+    assert regions is not None and "Aortic Knob 40%" in regions.alt and "Heart" not in regions.alt
+
+
+def test_another_study_has_no_such_section(make_run: Callable[..., Run]) -> None:
+    view = View.of(make_run())
+    made = (
+        gaze.said(view),
+        gaze.ssim_table(view),
+        gaze.published_ssim(view),
+        gaze.gains(view),
+        gaze.region_table(view),
+        gaze.rectangle_table(view),
+        gaze.auroc_table(view),
+        gaze.published_auroc(view),
+        gaze.calibration(view),
+        gaze.facts(view),
+        gaze_figures.taught(view),
+        gaze_figures.correctness(view),
+        gaze_figures.regions(view),
+    )
+    assert not any(made)  # fmt: skip

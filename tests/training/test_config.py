@@ -1,0 +1,40 @@
+"""Recipes and samples: what is refused, and how."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from dataclasses import replace
+
+import pytest
+
+from sightline.errors import SightlineError
+from sightline.training import Recipe, Sample
+
+WRONG = [
+    *({name: value} for name, value in [("epochs", 0), ("batch", 1), ("lr", 0.0), ("lr", math.nan), ("keep", -1)]),
+    *({name: value} for name, value in [("weight_decay", -0.1), ("validate", 0.0), ("validate", 1.1), ("warm_up", -1)]),
+    *({name: value} for name, value in [("layer_decay", 0.0), ("layer_decay", math.nan), ("patience", -1)]),
+    *({name: "magic"} for name in ("schedule", "precision", "learn")),
+]
+UNFIT = [
+    *({name: value} for name, value in [("fraction", 0.0), ("fraction", 1.5), ("val_share", 1.0), ("val_share", -0.1)]),
+    *({name: "maybe"} for name in ("uncertain", "blank")),
+]
+
+
+@pytest.mark.parametrize(("made", "wrong"), [(Recipe(), one) for one in WRONG] + [(Sample(), one) for one in UNFIT])
+def test_a_value_that_is_not_allowed_is_named(made: Recipe | Sample, wrong: dict[str, object]) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(SightlineError, match=f"^{name}={value!r}; allowed: "):
+        replace(made, **wrong)
+
+
+def test_every_value_that_is_not_allowed_is_named_at_once() -> None:
+    with pytest.raises(SightlineError, match=r"epochs=0; allowed: from 1\. learn='tail'; allowed: 'all', 'head'"):
+        Recipe(epochs=0, learn="tail")  # type: ignore[arg-type]
+
+
+def test_they_travel_to_other_processes() -> None:
+    for one in (Recipe(epochs=3, select=("Edema",)), Sample(split_seed=2)):
+        assert pickle.loads(pickle.dumps(one)) == one
