@@ -163,7 +163,7 @@ def record(out: Path) -> int:
 
 
 def command_line() -> Callable[[list[str]], int]:
-    from sightline.cli import main as sightline_main
+    from sightline._cli.app import main as sightline_main
 
     return sightline_main
 
