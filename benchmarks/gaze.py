@@ -18,14 +18,14 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter
 
 from sightline.core import Array, Frame
-from sightline.data.gaze import KERNELS, Gaze, density, grid
-from sightline.data.loaders.egd import COLUMNS
-from sightline.data.loaders.gaze_samples import read_samples
-from sightline.data.writers.gaze import _SAMPLES
-from sightline.evaluation.gaze_agreement import MEASURES, Reading, _middle
-from sightline.imaging.geometry import cut
-from sightline.maps.resample import GRID
-from sightline.metrics.gaze import Glance, Others, Seen, standardized
+from sightline.data.gaze import KERNELS, Gaze, gaze_density, grid_shape
+from sightline.data.loaders.egd import GAZE_COLUMNS
+from sightline.data.loaders.gaze_samples import read_gaze_samples
+from sightline.data.writers.gaze import _SAMPLE_COLUMNS
+from sightline.evaluation.gaze_agreement import GAZE_METRICS, GazeMaps, _center_density
+from sightline.imaging.geometry import resample_area
+from sightline.maps.resample import GRID_SHAPE
+from sightline.metrics.gaze import EvidenceMap, GazePair, OtherPatients, standardize
 from sightline.metrics.registry import metrics
 
 FILMS, FIXATIONS, SAMPLES = 1083, 48_959, 1_498_953
@@ -40,14 +40,15 @@ class Clock:
 
     def told(self, per: float = 1.0, unit: str = "s") -> str:
         """Both, divided by `per`."""
-        wall, cpu = ((now() - then) / per for now, then in zip((time.perf_counter, time.process_time), self.began,
-                                                               strict=True))  # fmt: skip
+        wall, cpu = (
+            (now() - then) / per for now, then in zip((time.perf_counter, time.process_time), self.began, strict=True)
+        )
         return f"{wall:.2f} {unit} ({cpu:.2f} of CPU)"
 
 
 def a_gaze(rng: np.random.Generator, count: int, size: tuple[int, int] = SIZE) -> Gaze:
     places = rng.normal(0.5, 0.17, (count, 2)).clip(0, 0.999) * np.array(size)
-    return Gaze.of("a", "b", size, places, np.arange(count) * 0.3, rng.gamma(2, 0.12, count), 127.0)
+    return Gaze.from_fixations("a", "b", size, places, np.arange(count) * 0.3, rng.gamma(2, 0.12, count), 127.0)
 
 
 def densities() -> None:
@@ -57,17 +58,17 @@ def densities() -> None:
     for name in ("published", "corrected"):
         clock = Clock()
         for gaze in some:
-            density(gaze, KERNELS[name], grid(gaze.size))
+            gaze_density(gaze, KERNELS[name], grid_shape(gaze.size))
         print(f"{FILMS} densities, {name}, 256 cells along the longer side: {clock.told()}")
     gaze = some[3]
     counted = np.zeros(SIZE)
-    np.add.at(counted, tuple(gaze.places.astype(int).T), 1)
+    np.add.at(counted, tuple(gaze.positions.astype(int).T), 1)
     clock = Clock()
     slow = gaussian_filter(counted, 150.0)
     took = clock.told()
-    shape = grid(SIZE)
-    exact = cut(slow / slow.sum(), Frame.whole(SIZE), shape) * (SIZE[0] * SIZE[1] / shape[0] / shape[1])
-    ours = density(gaze, KERNELS["published"], shape)
+    shape = grid_shape(SIZE)
+    exact = resample_area(slow / slow.sum(), Frame.whole(SIZE), shape) * (SIZE[0] * SIZE[1] / shape[0] / shape[1])
+    ours = gaze_density(gaze, KERNELS["published"], shape)
     correlation = np.corrcoef(ours.ravel(), exact.ravel())[0, 1]
     off = np.abs(ours - exact).sum() / 2
     print(f"one by scipy at {SIZE[0]} × {SIZE[1]}: {took}; correlation {correlation:.7f}, {off:.1e} of the mass")
@@ -75,34 +76,36 @@ def densities() -> None:
 
 def measures() -> None:
     rng = np.random.default_rng(0)
-    readings = [r for r in (Reading.of(a_gaze(rng, 45), KERNELS["corrected"]) for _ in range(21)) if r is not None]
-    others = Others(*(np.mean([part(r) for r in readings[1:]], 0) for part in (_density, _fixated, _scores)))
-    values = rng.random(GRID)
+    readings = [
+        r for r in (GazeMaps.from_gaze(a_gaze(rng, 45), KERNELS["corrected"]) for _ in range(21)) if r is not None
+    ]
+    others = OtherPatients(*(np.mean([part(r) for r in readings[1:]], 0) for part in (_density, _fixated, _scores)))
+    values = rng.random(GRID_SHAPE)
     clock, rounds = Clock(), 50
     for _ in range(rounds):
-        glance = Glance(Seen(values), readings[0].density, readings[0].fixated, others, _middle())
-        for name in MEASURES:
+        glance = GazePair(EvidenceMap(values), readings[0].density, readings[0].fixation_map, others, _center_density())
+        for name in GAZE_METRICS:
             metrics[name](glance)
-    print(f"{len(MEASURES)} measures of one map and density: {clock.told(rounds / 1000, 'ms')}")
+    print(f"{len(GAZE_METRICS)} measures of one map and density: {clock.told(rounds / 1000, 'ms')}")
 
 
-def _density(r: Reading) -> Array:
+def _density(r: GazeMaps) -> Array:
     return r.density
 
 
-def _fixated(r: Reading) -> Array:
-    return r.fixated
+def _fixated(r: GazeMaps) -> Array:
+    return r.fixation_map
 
 
-def _scores(r: Reading) -> Array:
-    return standardized(r.density)
+def _scores(r: GazeMaps) -> Array:
+    return standardize(r.density)
 
 
 def raw() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "eye_gaze.csv"
         rng = np.random.default_rng(0)
-        table = {name: np.round(rng.random(SAMPLES), 5) for name in _SAMPLES}
+        table = {name: np.round(rng.random(SAMPLES), 5) for name in _SAMPLE_COLUMNS}
         names = np.array([f"{i:08x}-{i:08x}-{i:08x}-{i:08x}-{i:08x}" for i in range(FILMS)])
         table["DICOM_ID"] = names[np.sort(rng.integers(0, FILMS, SAMPLES))]
         pd.DataFrame(table).to_csv(file, index=False)
@@ -113,9 +116,9 @@ def raw() -> None:
 def read(file: str) -> None:
     before = _peak()
     clock = Clock()
-    samples = read_samples(Path(file), "DICOM_ID", COLUMNS, "SESSION_ID")
+    samples = read_gaze_samples(Path(file), "DICOM_ID", GAZE_COLUMNS, "SESSION_ID")
     took, peak = clock.told(), _peak()
-    print(f"read in {took}; {peak:.0f} MB at most, {before:.0f} before; {len(samples.names)} films")
+    print(f"read in {took}; {peak:.0f} MB at most, {before:.0f} before; {len(samples.images)} films")
 
 
 def _peak() -> float:

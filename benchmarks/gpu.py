@@ -24,18 +24,24 @@ from captum.attr import IntegratedGradients, LayerGradCam, Occlusion, Saliency
 from torch import Tensor
 
 import sightline as sl
-from sightline.findings import CHEXPERT
-from sightline.methods import Pass, run_method, target_indices
-from sightline.methods.mixed_precision import likeness
+from sightline.findings import CHEXPERT_FINDINGS
+from sightline.methods import BatchContext, run_method, target_indices
+from sightline.methods.mixed_precision import min_correlation
 from sightline.models import open_model
-from sightline.training.config import Precision, Recipe
+from sightline.training.config import Precision, TrainingConfig
 from sightline.training.fit import fit
 
 BATCH, SIDE, TIMED = 32, 320, 2
 SPECS = (
-    "grad-cam", "grad-cam++", "eigen-cam", "gradient", "smoothgrad?samples=4", "integrated-gradients?nodes=4",
-    "deeplift?check=false", "occlusion?window=80&stride=80",
-)  # fmt: skip
+    "grad-cam",
+    "grad-cam++",
+    "eigen-cam",
+    "gradient",
+    "smoothgrad?samples=4",
+    "integrated-gradients?nodes=4",
+    "deeplift?check=false",
+    "occlusion?window=80&stride=80",
+)
 
 
 def timed(work: Callable[[], object], repeats: int = 3) -> float:
@@ -66,7 +72,7 @@ def peers(net: torch.nn.Module, x: Tensor, black: Tensor) -> dict[str, Callable[
 
 
 def main(device: str = "cuda") -> None:
-    findings = CHEXPERT[:14]
+    findings = CHEXPERT_FINDINGS[:14]
     model = open_model(f"densenet121?side={SIDE}", findings, seed=0)
     model.net.to(device).eval()
     x = torch.randn((BATCH, model.channels, SIDE, SIDE), generator=torch.Generator().manual_seed(0)).to(device)
@@ -76,7 +82,7 @@ def main(device: str = "cuda") -> None:
     print(f"{card}, torch {torch.__version__}, batch {BATCH}; ms per image, {len(targets)} findings")
 
     def ours(spec: str, precision: str) -> Tensor:
-        with Pass(model, x, precision=precision) as p:  # type: ignore[arg-type]
+        with BatchContext(model, x, precision=precision) as p:  # type: ignore[arg-type]
             return run_method(p, spec, targets)
 
     with torch.no_grad():
@@ -90,7 +96,7 @@ def main(device: str = "cuda") -> None:
         told = f"{spec:34} {1e3 * exact / BATCH:8.2f}"
         try:
             fast = timed(partial(ours, spec, "bfloat16"))
-            agree = likeness(ours(spec, "float32"), ours(spec, "bfloat16"))
+            agree = min_correlation(ours(spec, "float32"), ours(spec, "bfloat16"))
             told += f"   bfloat16 {1e3 * fast / BATCH:8.2f} (agreement {agree:.3f})"
         except sl.SightlineError:
             told += "   bfloat16  refused                  "
@@ -103,14 +109,14 @@ def main(device: str = "cuda") -> None:
 
 
 def whole(device: str) -> None:
-    data = sl.dataset("phantom:256?size=320")
+    data = sl.open_dataset("phantom:256?size=320")
     with tempfile.TemporaryDirectory() as folder:
         for precision in get_args(Precision):
             blank = open_model("densenet121?side=320", data.findings, seed=0)
             blank.net.to(device)
             out = Path(folder) / precision
             start = time.perf_counter()
-            recipe, films = Recipe(epochs=1, precision=precision), Path(folder) / "films"
+            recipe, films = TrainingConfig(epochs=1, precision=precision), Path(folder) / "films"
             fit(blank, data, out, recipe, cache=films, workers=16)
             first = time.perf_counter() - start
             start = time.perf_counter()
@@ -119,7 +125,7 @@ def whole(device: str) -> None:
             rate = 4 * len(data.radiographs) / told
             print(f"training in {precision}: first epoch {first:.1f} s with decoding, then {rate:.0f} films per second")
         start = time.perf_counter()
-        sl.explain(data, blank, ["grad-cam", "grad-cam++", "gradient"], out=Path(folder) / "maps", batch=32)
+        sl.explain(data, blank, ["grad-cam", "grad-cam++", "gradient"], out=Path(folder) / "maps", batch_size=32)
         rate = len(data.radiographs) / (time.perf_counter() - start)
         print(f"explain, three methods x {len(data.findings)} findings: {rate:.1f} films per second")
 

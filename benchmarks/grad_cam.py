@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sightline.findings import CHEXPERT
+from sightline.findings import CHEXPERT_FINDINGS
 from sightline.methods import saliency
 from sightline.models import Model, open_model
 
@@ -61,7 +61,7 @@ def seconds(work: Callable[[Model, Tensor], object], model: Model, x: Tensor) ->
 
 def main(repeats: int) -> None:
     torch.manual_seed(0)
-    model = open_model(f"densenet121?side={SIDE}", CHEXPERT)
+    model = open_model(f"densenet121?side={SIDE}", CHEXPERT_FINDINGS)
     model.net.eval()
     x = torch.randn(BATCH, 3, SIDE, SIDE)
     rows: dict[str, Callable[[Model, Tensor], Any]] = {

@@ -18,7 +18,7 @@ import torch
 
 import sightline as sl
 from sightline.core import Dataset
-from sightline.stats.auroc import accuracy
+from sightline.stats.auroc import estimate_auroc
 
 SIDE, COUNT = 256, 150
 LABELS = {"Cardiomegaly": "Cardiomegaly", "Pleural Effusion": "Pleural Effusion", "Lung Lesion": "Nodule"}
@@ -49,7 +49,7 @@ def told(values: np.ndarray) -> str:
 
 
 def likeness(real: Dataset) -> None:
-    (real_gray, real_power), (gray, power) = curves(real), curves(sl.dataset(f"phantom:{COUNT}?size={SIDE}"))
+    (real_gray, real_power), (gray, power) = curves(real), curves(sl.open_dataset(f"phantom:{COUNT}?size={SIDE}"))
     for name, ours, theirs, distance in (
         ("gray levels", gray, real_gray, lambda a, b: np.abs(a - b).mean(1)),
         ("power spectrum", power, real_power, lambda a, b: np.sqrt(((a - b) ** 2).mean(1))),
@@ -67,15 +67,21 @@ def transfer(real: Dataset, checkpoint: str) -> None:
             x, _ = model.prepare(radiograph.read())
             probability = torch.sigmoid(model.net(x[None]))[0]
             rows += [
-                {"model": "phantom", "patient": radiograph.patient, "study": radiograph.id, "finding": theirs,
-                 "probability": float(probability[model.index(ours)]), "label": radiograph.labels.get(theirs, np.nan)}
+                {
+                    "model": "phantom",
+                    "patient": radiograph.patient,
+                    "study": radiograph.id,
+                    "finding": theirs,
+                    "probability": float(probability[model.index(ours)]),
+                    "label": radiograph.labels.get(theirs, np.nan),
+                }
                 for ours, theirs in LABELS.items()
-            ]  # fmt: skip
-    print(accuracy(pd.DataFrame(rows)).round(3).to_string(index=False))
+            ]
+    print(estimate_auroc(pd.DataFrame(rows)).round(3).to_string(index=False))
 
 
 if __name__ == "__main__":
-    nih = sl.dataset(f"nih:{sys.argv[1]}")
+    nih = sl.open_dataset(f"nih:{sys.argv[1]}")
     likeness(nih)
     if len(sys.argv) > 2:
         transfer(nih, sys.argv[2])

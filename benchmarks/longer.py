@@ -19,20 +19,28 @@ from pathlib import Path
 import pandas as pd
 
 import sightline as sl
-from sightline._util.malloc import keep_freed_memory
-from sightline.evaluation.score_run import evaluate
+from sightline._util.malloc import disable_malloc_trim
+from sightline.evaluation.score_run import score_run
 from sightline.methods.explain import explain
 from sightline.protocol import CORRECTED
 from sightline.runs.run import Run
 from sightline.stats.estimates import AVERAGE
-from sightline.stats.label_budget import DETECTOR, ELEMENT
-from sightline.studies.selfexplain import FINDINGS, PHANTOM, selfexplain
-from sightline.studies.selfexplain_models import PLAIN, RECIPE, TOLD_EPOCHS, TRAINING, UNET, supervised, taught
-from sightline.training.config import Sample
+from sightline.stats.label_budget import DETECTOR, SALIENCY_HEAD
+from sightline.studies.selfexplain import PHANTOM_DATA, PHANTOM_FINDINGS, selfexplain
+from sightline.studies.selfexplain_models import (
+    BASELINE,
+    PHANTOM_TRAIN_DATA,
+    SUPERVISED_EPOCHS,
+    TRAINING_CONFIG,
+    UNET,
+    make_mask_supervised,
+    train_label_budgets,
+)
+from sightline.training.config import SamplingConfig
 from sightline.training.fit import fit
 from sightline.training.labels import limit_annotations
 
-NAMES = FINDINGS.split(", ")
+NAMES = PHANTOM_FINDINGS.split(", ")
 
 
 def reached(folder: Path) -> float:
@@ -41,18 +49,32 @@ def reached(folder: Path) -> float:
 
 
 def matched(run: Path, out: Path, epochs: list[int]) -> None:
-    element, source = run / "training/element", sl.dataset(TRAINING)
+    element, source = run / "training/element", sl.open_dataset(PHANTOM_TRAIN_DATA)
     print(f"the element: validation AUROC {reached(element):.3f}")
     plain = run / "training/plain"
     for count in epochs:
         plain = out / f"plain-{count}"
-        fit(sl.open_model(PLAIN, source.findings, seed=0), source, plain, replace(RECIPE, epochs=count),
-            Sample(split_seed=0), cache=run / "training/images", workers=os.cpu_count() or 1)  # fmt: skip
+        fit(
+            sl.open_model(BASELINE, source.findings, seed=0),
+            source,
+            plain,
+            replace(TRAINING_CONFIG, epochs=count),
+            SamplingConfig(split_seed=0),
+            cache=run / "training/images",
+            workers=os.cpu_count() or 1,
+        )
         print(f"without it, {count} epochs: {reached(plain):.3f}", flush=True)
         if reached(plain) >= reached(element):
             break
-    told = selfexplain(data=PHANTOM, model=str(element / "best.pt"), plain=str(plain / "best.pt"), findings=FINDINGS,
-                       methods=("grad-cam",), images=120, out=out / "study")  # fmt: skip
+    told = selfexplain(
+        data=PHANTOM_DATA,
+        model=str(element / "best.pt"),
+        baseline=str(plain / "best.pt"),
+        findings=PHANTOM_FINDINGS,
+        methods=("grad-cam",),
+        max_radiographs=120,
+        out=out / "study",
+    )
     print(told.table("noninferiority").round(3).to_string())
     for name in ("estimates", "differences"):
         table = told.table(name)
@@ -62,40 +84,60 @@ def matched(run: Path, out: Path, epochs: list[int]) -> None:
 
 def twice(run: Path, out: Path) -> None:
     element, training = sl.open_model(str(run / "training/element/best.pt")), out / "twice"
-    learned = taught(training, element, sl.dataset(TRAINING), 0, 2 * TOLD_EPOCHS)
+    learned = train_label_budgets(training, element, sl.open_dataset(PHANTOM_TRAIN_DATA), 0, 2 * SUPERVISED_EPOCHS)
     named = {
-        role: tuple(f"{t.films}={t.home}/best.pt" for t in learned if t.role == role) for role in (ELEMENT, DETECTOR)
+        role: tuple(f"{t.n_annotated}={t.training_folder}/best.pt" for t in learned if t.role == role)
+        for role in (SALIENCY_HEAD, DETECTOR)
     }
-    longer = selfexplain(data=PHANTOM, model=str(run / "training/element/best.pt"), findings=FINDINGS,
-                         plain=str(run / "training/plain/best.pt"), told=named[ELEMENT], detectors=named[DETECTOR],
-                         methods=("grad-cam",), out=out / "study-twice")  # fmt: skip
-    for epochs, one in ((TOLD_EPOCHS, Run.open(run)), (2 * TOLD_EPOCHS, longer)):
+    longer = selfexplain(
+        data=PHANTOM_DATA,
+        model=str(run / "training/element/best.pt"),
+        findings=PHANTOM_FINDINGS,
+        baseline=str(run / "training/plain/best.pt"),
+        mask_supervised=named[SALIENCY_HEAD],
+        detectors=named[DETECTOR],
+        methods=("grad-cam",),
+        out=out / "study-twice",
+    )
+    for epochs, one in ((SUPERVISED_EPOCHS, Run.open(run)), (2 * SUPERVISED_EPOCHS, longer)):
         print(f"\n{epochs} epochs: they cross at {one.info['crossing']['said']}")
         print(one.table("budget").round(3).to_string(), flush=True)
 
 
 def chosen(run: Path, out: Path, films: int = 300) -> None:
-    source = sl.dataset(TRAINING)
+    source = sl.open_dataset(PHANTOM_TRAIN_DATA)
     element = sl.open_model(str(run / "training/element/best.pt"))
     for role, start in (
-        (ELEMENT, supervised(element)),
+        (SALIENCY_HEAD, make_mask_supervised(element)),
         (DETECTOR, sl.open_model(UNET, source.findings, seed=5)),
     ):
-        home, recipe = out / f"every-{role}", replace(RECIPE, epochs=TOLD_EPOCHS, keep=TOLD_EPOCHS)
+        home, recipe = (
+            out / f"every-{role}",
+            replace(TRAINING_CONFIG, epochs=SUPERVISED_EPOCHS, max_checkpoints=SUPERVISED_EPOCHS),
+        )
         limited = limit_annotations(source, films, 0)
-        fit(start, limited, home, recipe, Sample(split_seed=0), cache=run / "training/images",
-            workers=os.cpu_count() or 1)  # fmt: skip
+        fit(
+            start,
+            limited,
+            home,
+            recipe,
+            SamplingConfig(split_seed=0),
+            cache=run / "training/images",
+            workers=os.cpu_count() or 1,
+        )
         kept = {h["checkpoint"]: h["val_auroc"] for h in Run.open(home).info["history"]}
         models = [replace(sl.open_model(str(home / f"kept/{name}.pt")), name=name) for name in kept]
-        part = replace(data := sl.dataset(PHANTOM), radiographs=data.radiographs[:100])
+        part = replace(data := sl.open_dataset(PHANTOM_DATA), radiographs=data.radiographs[:100])
         maps = Run.start(out / f"every-{role}-maps", "every", {})
         for m in models:
             maps = explain(part, m, ("own",), findings=NAMES, out=maps)
-        evaluate(maps, maps, part, names=("average-precision",), chosen=(CORRECTED,), findings=NAMES, seed=0)
+        score_run(maps, maps, part, metrics=("average-precision",), protocols=(CORRECTED,), findings=NAMES, seed=0)
         means = maps.table("estimates").query(f"finding == '{AVERAGE}'").set_index("source")["mean"]
         both = pd.DataFrame({"auroc": kept, "precision": {name: means[f"{name}/own"] for name in kept}})
-        print(f"\n{role}, marks of {films} films: Spearman {both.corr('spearman').iloc[0, 1]:.3f}; chosen epoch "
-              f"{both.loc[both['auroc'].idxmax(), 'precision']:.3f}, best {both['precision'].max():.3f}")  # fmt: skip
+        print(
+            f"\n{role}, marks of {films} films: Spearman {both.corr('spearman').iloc[0, 1]:.3f}; chosen epoch "
+            f"{both.loc[both['auroc'].idxmax(), 'precision']:.3f}, best {both['precision'].max():.3f}"
+        )
         print(both.round(3).to_string(), flush=True)
 
 
@@ -106,7 +148,7 @@ if __name__ == "__main__":
     parser.add_argument("--epochs", type=int, nargs="+", default=[28, 56])
     parser.add_argument("--parts", type=int, nargs="+", default=[1, 2, 3])
     given = parser.parse_args()
-    keep_freed_memory()
+    disable_malloc_trim()
     if 1 in given.parts:
         matched(given.run, given.out, given.epochs)
     if 2 in given.parts:

@@ -11,12 +11,12 @@ CODE = """
 import resource, sys
 from pathlib import Path
 import sightline as sl
-from sightline.analyses import analyze
-from sightline.benchmark import Controls, Readers, Together
-from sightline.evaluate import evaluate
-from sightline.explaining import explain
+from sightline.evaluation.analysis import analyze
+from sightline.maps.references import ControlMaps, ReaderMaps; from sightline.maps.collections import CombinedMaps
+from sightline.evaluation.score_run import score_run
+from sightline.methods.explain import explain
 from sightline.protocol import CORRECTED
-from sightline.store import Run
+from sightline.runs.run import Run
 
 stage, count, out = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
 data = sl.dataset(f"phantom:{count}?size=64")

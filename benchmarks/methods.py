@@ -25,14 +25,21 @@ from captum.attr import LRP, DeepLift, IntegratedGradients, LayerGradCam, NoiseT
 from torch import Tensor
 
 import sightline as sl
-from sightline.findings import CHEXPERT
-from sightline.methods import Pass, run_method, target_indices
-from sightline.methods.mixed_precision import in_hardware, likeness
+from sightline.findings import CHEXPERT_FINDINGS
+from sightline.methods import BatchContext, run_method, target_indices
+from sightline.methods.mixed_precision import has_bfloat16_hardware, min_correlation
 
 BATCH, SIDE, TIMED = 8, 320, 2
 FAMILY = ("grad-cam", "grad-cam++", "cam", "hires-cam", "layer-cam", "xgrad-cam", "eigen-cam", "ablation-cam")
-SEVEN = ("grad-cam", "grad-cam++", "integrated-gradients?nodes=2", "eigen-cam", "deeplift?check=false", "lrp",
-         "occlusion?window=160&stride=160")  # fmt: skip
+SEVEN = (
+    "grad-cam",
+    "grad-cam++",
+    "integrated-gradients?nodes=2",
+    "eigen-cam",
+    "deeplift?check=false",
+    "lrp",
+    "occlusion?window=160&stride=160",
+)
 """Of CheXlocalize's final version, with few nodes and windows."""
 
 Work = Callable[[], Tensor | None]
@@ -117,7 +124,7 @@ def rows(net: torch.nn.Module, x: Tensor, black: Tensor) -> list[Row]:
 def run(
     model: sl.Model, x: Tensor, specs: tuple[str, ...], precision: str = "float32", targets: list[int] | None = None
 ) -> dict[str, Tensor]:
-    with Pass(model, x, precision=precision) as p:  # type: ignore[arg-type]
+    with BatchContext(model, x, precision=precision) as p:  # type: ignore[arg-type]
         return {spec: run_method(p, spec, target_indices(model, targets)) for spec in specs}
 
 
@@ -136,7 +143,7 @@ def told(row: Row, model: sl.Model, x: Tensor, forward: float) -> float:
             gap = float((mine - theirs).norm() / theirs.norm())
             line += f", maps differ by {gap:.1e}"
     print(line, flush=True)
-    if not in_hardware():
+    if not has_bfloat16_hardware():
         return other
     try:
         rough, found = best(lambda: run(model, x, row.ours, "bfloat16"))
@@ -144,7 +151,7 @@ def told(row: Row, model: sl.Model, x: Tensor, forward: float) -> float:
         print(f"{'   in bfloat16':28} refused")
         return other
     assert isinstance(found, dict)
-    agree = min(likeness(maps[s], found[s]) for s in row.ours)
+    agree = min(min_correlation(maps[s], found[s]) for s in row.ours)
     gain = "" if np.isnan(other) else f"{other / rough:8.1f}×"
     print(f"{'   in bfloat16':28}{rough / BATCH:8.3f}{rough / forward:8.2f}{'':9}{gain:9}  agreement {agree:.3f}")
     return other
@@ -152,16 +159,19 @@ def told(row: Row, model: sl.Model, x: Tensor, forward: float) -> float:
 
 def seven(net: torch.nn.Module, x: Tensor, black: Tensor) -> None:
     """The seven methods of CheXlocalize's final version, 10 findings: ours together, the peers' summed."""
-    model = sl.open_model(f"densenet121?side={SIDE}", CHEXPERT[:10])
+    model = sl.open_model(f"densenet121?side={SIDE}", CHEXPERT_FINDINGS[:10])
     took, _ = best(lambda: run(model, x, SEVEN))
     peers, total, parts = grad_cam_peers(net, x), 0.0, []
     captum = {r.name: r.theirs for r in rows(net, x, black)}
     known: dict[str, tuple[Work | None, int]] = {
-        "Grad-CAM": (peers.get("pytorch-grad-cam"), TIMED), "Grad-CAM++": (peers.get("pytorch-grad-cam ++"), TIMED),
-        "IG": (captum["integrated-gradients"], TIMED), "Eigen-CAM": (peers.get("pytorch-grad-cam eigen"), 10),
-        "DeepLIFT": (captum["deeplift"], TIMED), "occlusion": (captum["occlusion"], TIMED),
+        "Grad-CAM": (peers.get("pytorch-grad-cam"), TIMED),
+        "Grad-CAM++": (peers.get("pytorch-grad-cam ++"), TIMED),
+        "IG": (captum["integrated-gradients"], TIMED),
+        "Eigen-CAM": (peers.get("pytorch-grad-cam eigen"), 10),
+        "DeepLIFT": (captum["deeplift"], TIMED),
+        "occlusion": (captum["occlusion"], TIMED),
         "LRP": (looped(lambda t: LRP(net).attribute(x.clone().requires_grad_(), target=t)), TIMED),
-    }  # fmt: skip
+    }
     for name, (work, timed) in known.items():
         if work is None:
             continue
@@ -175,7 +185,7 @@ def seven(net: torch.nn.Module, x: Tensor, black: Tensor) -> None:
     print(f"\nseven methods, 10 findings: ours {took / BATCH:.2f} s an image, peers {total / BATCH:.2f}")
     print(f"   of which {', '.join(parts)}")
     print(f"   ratio {total / took:.1f}×")
-    if in_hardware():
+    if has_bfloat16_hardware():
         five = tuple(s for s in SEVEN if s.split("?")[0] not in ("deeplift", "lrp"))
         rough, _ = best(lambda: run(model, x, five, "bfloat16"))
         print(f"   five of ours in bfloat16 {rough / BATCH:.2f} s an image")
@@ -187,7 +197,7 @@ def regions(model: sl.Model) -> None:
         return
     import saliency.core as pair
 
-    x, _ = model.prepare(sl.dataset("phantom:1").radiographs[0].read())
+    x, _ = model.prepare(sl.open_dataset("phantom:1").radiographs[0].read())
     picture = np.moveaxis(x.numpy(), 0, -1)
 
     def gradients(images: np.ndarray, call_model_args: object, expected_keys: object) -> dict[str, np.ndarray]:
@@ -198,19 +208,23 @@ def regions(model: sl.Model) -> None:
     def theirs(steps: int) -> tuple[float, np.ndarray]:
         options = pair.XRAIParameters(steps=steps)
         low, high = (np.moveaxis(model.normalize(torch.full((1, SIDE, SIDE), v))[0].numpy(), 0, -1) for v in (0.0, 1.0))
-        return clock(lambda: pair.XRAI().GetMask(picture, gradients, None, extra_parameters=options,
-                                                 baselines=[low, high]))  # fmt: skip
+        return clock(
+            lambda: pair.XRAI().GetMask(picture, gradients, None, extra_parameters=options, baselines=[low, high])
+        )
 
     print("\nXRAI, one phantom film, PAIR for one finding; agreement is the correlation of maps")
     for steps, spec in ((8, "xrai?nodes=8"), (100, "xrai?nodes=16")):
         peer, map_ = theirs(steps)
         print(f"PAIR, {steps} steps: {peer:.2f} s", flush=True)
-        for precision in ("float32", "bfloat16") if in_hardware() else ("float32",):
+        for precision in ("float32", "bfloat16") if has_bfloat16_hardware() else ("float32",):
             one, got = best(partial(run, model, x[None], (spec,), precision, [0]))
             many, _ = best(partial(run, model, x[None], (spec,), precision))
             alike = np.corrcoef(got[spec][0, 0].ravel(), map_.ravel())[0, 1]
-            print(f"  {spec} in {precision}: {one:.2f} s for one finding, {peer / one:.1f}×; {many / 14:.2f} s each of "
-                  f"14, {14 * peer / many:.1f}×; agreement {alike:.3f}", flush=True)  # fmt: skip
+            print(
+                f"  {spec} in {precision}: {one:.2f} s for one finding, {peer / one:.1f}×; {many / 14:.2f} s each of "
+                f"14, {14 * peer / many:.1f}×; agreement {alike:.3f}",
+                flush=True,
+            )
 
 
 def main() -> None:
@@ -218,15 +232,15 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     warnings.simplefilter("ignore")
-    model = sl.open_model(f"densenet121?side={SIDE}", CHEXPERT)
+    model = sl.open_model(f"densenet121?side={SIDE}", CHEXPERT_FINDINGS)
     net, x = model.net.eval(), torch.randn((BATCH, 3, SIDE, SIDE))
     black = model.normalize(torch.zeros(1, SIDE, SIDE)).expand_as(x).contiguous()
-    print(f"the fast way to gradients is {'taken' if model.is_swift else 'not taken'}")
+    print(f"the fast way to gradients is {'taken' if model.supports_fast_gradients else 'not taken'}")
     with torch.inference_mode():
         forward = min(clock(lambda: net(x))[0] for _ in range(3))
     print(f"DenseNet-121, {SIDE}², batch {BATCH}, 14 findings, 1 thread; CPU seconds an image")
     print(f"one forward {forward / BATCH:.3f}")
-    if not in_hardware():
+    if not has_bfloat16_hardware():
         print("this processor emulates bfloat16: not timed")
     print(f"{'':28}{'ours':>8}{'forwards':>9}{'peer':>8}{'ratio':>8}")
     for row in rows(net, x, black):

@@ -15,12 +15,23 @@ import torch
 from torch.nn import functional as F
 
 import sightline as sl
-from sightline.findings import CHEXPERT
+from sightline.findings import CHEXPERT_FINDINGS
 
 BATCH, SIDE, ALLOWED = 8, 320, 1.3
-METHODS = ("grad-cam", "ablation-cam", "gradient", "integrated-gradients?nodes=2", "integrated-gradients?nodes=6",
-           "smoothgrad?samples=2", "deeplift?check=false", "lrp", "guided-backprop", "layer-conductance?nodes=2",
-           "occlusion?window=160&stride=160", "xrai?nodes=2")  # fmt: skip
+METHODS = (
+    "grad-cam",
+    "ablation-cam",
+    "gradient",
+    "integrated-gradients?nodes=2",
+    "integrated-gradients?nodes=6",
+    "smoothgrad?samples=2",
+    "deeplift?check=false",
+    "lrp",
+    "guided-backprop",
+    "layer-conductance?nodes=2",
+    "occlusion?window=160&stride=160",
+    "xrai?nodes=2",
+)
 
 
 def peak() -> float:
@@ -30,7 +41,7 @@ def peak() -> float:
 
 def work(name: str) -> None:
     torch.manual_seed(0)
-    findings = CHEXPERT[:2] if name.endswith("#2") else CHEXPERT
+    findings = CHEXPERT_FINDINGS[:2] if name.endswith("#2") else CHEXPERT_FINDINGS
     model = sl.open_model(f"densenet121?side={SIDE}", findings)
     x = torch.randn((BATCH, 3, SIDE, SIDE))
     before = peak()

@@ -33,9 +33,9 @@ from captum.attr import (
 from torch import Tensor, nn
 
 import sightline as sl
-from sightline.methods import Pass
-from sightline.methods.path_methods import integrate
-from sightline.methods.xrai import regions
+from sightline.methods import BatchContext
+from sightline.methods.path_methods import integrate_gradients
+from sightline.methods.xrai import segment_image
 
 TWO = ["Edema", "Pneumothorax"]
 NETWORKS = {
@@ -65,7 +65,7 @@ def disturbed(net: nn.Module) -> None:
 
 def films(model: sl.Model, first: int, count: int) -> tuple[Tensor, Tensor]:
     """Phantom films (N, C, side, side) and their labels (N, 2) of `TWO`."""
-    some = sl.dataset(f"phantom:{count}?start={first}&size={model.side}").radiographs
+    some = sl.open_dataset(f"phantom:{count}?start={first}&size={model.side}").radiographs
     x = torch.stack([model.prepare(film.read())[0] for film in some])
     return x, torch.tensor([[film.labels[f] for f in TWO] for film in some])
 
@@ -88,7 +88,7 @@ def radiograph_model() -> sl.Model:
     import torchxrayvision
 
     net = torchxrayvision.models.DenseNet(weights=None, num_classes=2, in_channels=1)
-    return sl.wrap(net, TWO, size=96, channels=1)
+    return sl.wrap(net, TWO, side=96, channels=1)
 
 
 def captums(net: nn.Module, layer: str, x: Tensor, black: Tensor) -> Iterator[tuple[str, Attribute]]:
@@ -128,9 +128,13 @@ def cams(net: nn.Module, layer: str, x: Tensor) -> Iterator[tuple[str, Attribute
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     known = {
-        "grad-cam": peer.GradCAM, "grad-cam++": peer.GradCAMPlusPlus, "hires-cam": peer.HiResCAM,
-        "xgrad-cam": peer.XGradCAM, "layer-cam": peer.LayerCAM, "eigen-cam": peer.EigenCAM,
-    }  # fmt: skip
+        "grad-cam": peer.GradCAM,
+        "grad-cam++": peer.GradCAMPlusPlus,
+        "hires-cam": peer.HiResCAM,
+        "xgrad-cam": peer.XGradCAM,
+        "layer-cam": peer.LayerCAM,
+        "eigen-cam": peer.EigenCAM,
+    }
     for name, kind in known.items():
 
         def attribute(t: int, kind: type = kind) -> Tensor:
@@ -181,14 +185,14 @@ def gathered(model: sl.Model, x: Tensor, t: int) -> Tensor:
 
     options = pair.XRAIParameters()
     options.experimental_params["min_pixel_diff"] = 1
-    with Pass(model, x) as p:
+    with BatchContext(model, x) as p:
         low, high = (model.normalize(torch.full_like(x[:, 0], v)) for v in (0.0, 1.0))
         chosen = torch.tensor([t])
-        base = (integrate(p, low, chosen, 16) + integrate(p, high, chosen, 16)) / 2  # (N, 1, h, w)
+        base = (integrate_gradients(p, low, chosen, 16) + integrate_gradients(p, high, chosen, 16)) / 2  # (N, 1, h, w)
     masks = []
     for image, attribution, gray in zip(x.numpy(), base[:, 0].numpy(), x.mean(1).numpy(), strict=True):
         shown = np.moveaxis(image, 0, -1)
-        segments = list(regions(gray).reshape(-1, *gray.shape))
+        segments = list(segment_image(gray).reshape(-1, *gray.shape))
         weights = attribution[..., None].repeat(x.shape[1], -1)
         masks.append(
             pair.XRAI().GetMask(
@@ -233,7 +237,7 @@ def main() -> None:
         net = model.net.eval()
         if "trained" not in sys.argv:
             disturbed(net)
-        model = sl.wrap(net, TWO, size=model.side, features=model.features, channels=model.channels)
+        model = sl.wrap(net, TWO, side=model.side, feature_module=model.feature_module, channels=model.channels)
         x = torch.randn((2, model.channels, model.side, model.side))
         if "trained" in sys.argv:
             train(model)

@@ -7,8 +7,8 @@ import time
 
 import cv2
 
-from sightline.data.phantom.render import image, masks
-from sightline.data.phantom.scene import scene
+from sightline.data.phantom.render import render_image, render_masks
+from sightline.data.phantom.scene import make_scene
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
         times = []
         for index in range(30):
             start = time.process_time()
-            image(scene(0, index), width), masks(scene(0, index), width)
+            render_image(make_scene(0, index), width), render_masks(make_scene(0, index), width)
             times.append(time.process_time() - start)
         print(f"{width}²: median {1000 * statistics.median(times):.0f} ms, slowest {1000 * max(times):.0f} ms")
 

@@ -20,18 +20,23 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 import sightline as sl
-from sightline._util.malloc import keep_freed_memory
+from sightline._util.malloc import disable_malloc_trim
 from sightline.errors import SightlineError
 from sightline.methods.registry import methods
 
 DATA = "phantom:200?split=test&size=320"
-CHEAPER = {"rise": "rise?samples=400", "occlusion": "occlusion?window=20&stride=10", "xrai": "xrai?nodes=8",
-           "smooth-ig": "smooth-ig?samples=6&nodes=8", "layer-conductance": "layer-conductance?nodes=8"}  # fmt: skip
+CHEAPER = {
+    "rise": "rise?samples=400",
+    "occlusion": "occlusion?window=20&stride=10",
+    "xrai": "xrai?nodes=8",
+    "smooth-ig": "smooth-ig?samples=6&nodes=8",
+    "layer-conductance": "layer-conductance?nodes=8",
+}
 COLUMNS = 8
 
 
 def drawn(ax: Axes, name: str, map_: np.ndarray, image: np.ndarray, box: tuple[float, float, float, float]) -> None:
-    signed = methods[name].facts.signed and float(map_.min()) < 0 < float(map_.max())
+    signed = methods[name].info.signed and float(map_.min()) < 0 < float(map_.max())
     map_ = map_ if signed else map_ - map_.min()
     most = float(np.quantile(np.abs(map_), 0.995)) or 1.0
     ax.imshow(image, cmap="gray", extent=box)
@@ -40,15 +45,15 @@ def drawn(ax: Axes, name: str, map_: np.ndarray, image: np.ndarray, box: tuple[f
 
 
 def main(spec: str, out: Path, finding: str) -> None:
-    keep_freed_memory()
-    data = sl.dataset(DATA)
+    disable_malloc_trim()
+    data = sl.open_dataset(DATA)
     model = sl.open_model(spec)
     film = next(r for r in data.radiographs if r.labels.get(finding) == 1)
     x, _ = model.prepare(film.read())
-    phantom, number = data.facts["phantom"], int(film.id.removeprefix("phantom"))
+    phantom, number = data.metadata["phantom"], int(film.id.removeprefix("phantom"))
     effect = phantom.image(number) - phantom.counterfactual(number, finding)
     seen = cv2.resize(film.read(), (model.side, model.side), interpolation=cv2.INTER_AREA)
-    names = [n for n in sorted(methods) if methods[n].facts.needs not in ("attention", "prior", "own", "text")]
+    names = [n for n in sorted(methods) if methods[n].info.needs not in ("attention", "prior", "own", "text")]
     rows = -(-(len(names) + 2) // COLUMNS)
     figure, grid = plt.subplots(rows, COLUMNS, figsize=(2.1 * COLUMNS, 2.35 * rows))
     places = iter(grid.ravel())

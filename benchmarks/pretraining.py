@@ -29,15 +29,15 @@ PAIRS = (8192,)
 
 def waiting() -> None:
     """Of one epoch on the same films, in the processor's own time: what a step waits for."""
-    data = sl.dataset(FILMS)
-    ahead = prefetch.ahead
+    data = sl.open_dataset(FILMS)
+    ahead = prefetch.prefetch_timed
     with tempfile.TemporaryDirectory() as folder:
-        for name, depth in (("made while a step runs", prefetch.DEPTH), ("made when asked for", 0)):
-            contrastive.ahead = lambda items, make, wait, depth=depth: ahead(items, make, wait, depth)  # type: ignore[assignment]
+        for name, depth in (("made while a step runs", prefetch.PREFETCH_DEPTH), ("made when asked for", 0)):
+            contrastive.prefetch_timed = lambda items, make, wait, depth=depth: ahead(items, make, wait, depth)  # type: ignore[assignment]
             out = Path(folder) / str(depth)
             start = time.process_time()
             model = open_model("small?side=96", data.findings)
-            recipe = replace(contrastive.CONTRASTIVE, epochs=3, batch=16)
+            recipe = replace(contrastive.CONTRASTIVE_CONFIG, epochs=3, batch_size=16)
             contrastive.pretrain(model, data, out, recipe, cache=Path(folder) / "images")
             wait = Run.open(out).info["data_wait"]
             print(
@@ -51,7 +51,7 @@ def held(pairs: int, block: int) -> None:
     v, u = (F.normalize(torch.randn(pairs, 128), dim=1).requires_grad_() for _ in range(2))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
-    contrastive_loss(v, u, block=block).backward()
+    contrastive_loss(v, u, block_rows=block).backward()
     taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     print(f"{taken / 1024:.0f} MB, {time.perf_counter() - start:.2f} s")
 

@@ -25,13 +25,13 @@ import numpy as np
 import pandas as pd
 
 import sightline as sl
-from sightline.evaluation.gaze_agreement import CENTER, ITSELF
-from sightline.metrics.placed_map import predicted_mask
+from sightline.evaluation.gaze_agreement import CENTER_CONTROL, GAZE_CEILING
+from sightline.metrics.placed_map import binarize_map
 from sightline.protocol import CORRECTED
-from sightline.stats.bootstrap import replicate, weights
+from sightline.stats.bootstrap import draw_weights, replicate
 from sightline.stats.estimates import differences
 from sightline.studies.gaze import gaze
-from sightline.training.config import Recipe
+from sightline.training.config import TrainingConfig
 from sightline.training.fit import fit
 
 TRAIN = "phantom:2600?start=100000&size=160"
@@ -55,7 +55,7 @@ def told(row: pd.Series) -> str:
 def known_truths(out: Path) -> bool:
     run = sl.localization(
         data=TEST,
-        train=TRAIN,
+        train_data=TRAIN,
         methods=("grad-cam", "grad-cam++"),
         metrics=("iou", "hit"),
         out=out / "truths",
@@ -98,7 +98,7 @@ def bigger_is_better(run: sl.Run) -> bool:
     patients, group = np.unique(scores["patient"], return_inverse=True)
     columns = np.where(large, 0, 1)[:, None] == np.arange(2)
     values = np.where(columns, scores["value"].to_numpy()[:, None], np.nan)
-    r = replicate(values, group, weights(len(patients), 1000, 0))
+    r = replicate(values, group, draw_weights(len(patients), 1000, 0))
     draws = r.draws[:, 0] - r.draws[:, 1]
     low, high = np.nanquantile(draws, [0.025, 0.975])
     text = f"larger findings localize better (above against below each finding's median area): IoU {r.point[0]:.3f}"
@@ -109,8 +109,13 @@ def shortcut(out: Path) -> bool:
     """A drain that is there whenever a lung lesion is: right for the wrong reason."""
     finding, option = "Lung Lesion", "shortcut=drain:Lung Lesion&correlation=1.0"
     blank = sl.open_model("small?side=160", [finding], seed=0)
-    fit(blank, sl.dataset(f"phantom:900?start=200000&size=160&{option}"), out / "cheat", Recipe(epochs=9, batch=16),
-        workers=2)  # fmt: skip
+    fit(
+        blank,
+        sl.open_dataset(f"phantom:900?start=200000&size=160&{option}"),
+        out / "cheat",
+        TrainingConfig(epochs=9, batch_size=16),
+        workers=2,
+    )
     shared = {"model": (str(out / "cheat" / "best.pt"),), "methods": ("grad-cam",), "metrics": ("iou", "hit")}
     cheat = sl.localization(data=f"{LESIONS}&{option}", out=out / "cheat-run", controls=("center",), **shared)
     honest = sl.localization(data=LESIONS, out=out / "cheat-honest", controls=("center",), **shared)
@@ -121,12 +126,15 @@ def shortcut(out: Path) -> bool:
         .iloc[0]
         for m in ("hit", "iou")
     )
-    data = sl.dataset(f"{LESIONS}&{option}")
+    data = sl.open_dataset(f"{LESIONS}&{option}")
     covered = []
     for radiograph in data.radiographs:
-        mark, m = data.marks(radiograph.id, "Shortcut", "truth"), cheat.map("small/grad-cam", radiograph.id, finding)
+        mark, m = (
+            data.annotation(radiograph.id, "Shortcut", "truth"),
+            cheat.map("small/grad-cam", radiograph.id, finding),
+        )
         if mark is not None and m is not None and m.status == "ok":
-            covered.append(bool((predicted_mask(m, CORRECTED) & mark.read()).any()))
+            covered.append(bool((binarize_map(m, CORRECTED) & mark.read()).any()))
     ok = claim(f"with the drain it is accurate: AUROC {told(auroc[0])}", auroc[0]["low"] > 0.9)
     ok &= claim(f"without it, it is not: AUROC {told(auroc[1])}", auroc[1]["high"] < 0.75)
     ok &= claim(f"its maps miss the lesions: hit {told(hit)}, IoU {told(iou)}, n = {hit['n']}", hit["high"] < 0.3)
@@ -146,12 +154,12 @@ def gaze_teaches(out: Path) -> bool:
         ok &= claim(f"{text}, n = {row['n']}, {row['patients']} patients", row["low"] > 0)
     means = run.table("estimates").query(corrected).set_index(["source", "metric"])
     for metric, chance in {"shuffled-ncc": 0.0, "shuffled-auc": 0.5}.items():
-        row = means.loc[(CENTER, metric)]
+        row = means.loc[(CENTER_CONTROL, metric)]
         ok &= claim(
             f"the middle of the film is at chance in {metric}: {told(row)}", row["low"] <= chance <= row["high"]
         )
     for metric, top in {"ssim": 1.0, "ncc": 1.0, "similarity": 1.0, "kl": 0.0}.items():
-        row = means.loc[(ITSELF, metric)]
+        row = means.loc[(GAZE_CEILING, metric)]
         ok &= claim(f"the gaze itself reaches the ceiling of {metric}: {told(row)}", abs(row["mean"] - top) < 1e-9)
     return ok
 

@@ -24,10 +24,10 @@ import torch
 
 from sightline._cli.score import score_maps
 from sightline.core import Dataset
-from sightline.data import dataset
-from sightline.data.writers import write
-from sightline.evaluation.case_table import SWEEP
-from sightline.imaging.geometry import region
+from sightline.data import open_dataset
+from sightline.data.writers import write_dataset
+from sightline.evaluation.case_table import IOU_SWEEP
+from sightline.imaging.geometry import rasterize_annotation
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from references import chexlocalize_scripts as scripts
@@ -37,21 +37,29 @@ WHOLE = 234
 
 def make(folder: Path, images: int) -> tuple[Dataset, scripts.Maps]:
     """A data set on disk and its maps, as pickles there and as arrays here."""
-    write(dataset(f"phantom:{4 * images + 40}?size=2320&split=test"), "chexlocalize", folder / "data")
-    data, rng, maps = dataset(f"chexlocalize:{folder / 'data'}"), np.random.default_rng(0), {}
+    write_dataset(open_dataset(f"phantom:{4 * images + 40}?size=2320&split=test"), "chexlocalize", folder / "data")
+    data, rng, maps = open_dataset(f"chexlocalize:{folder / 'data'}"), np.random.default_rng(0), {}
     (folder / "maps").mkdir()
     for radiograph in data.radiographs[:images]:
         for finding in data.findings:
             task = {"Lung Opacity": "Airspace Opacity"}.get(finding, finding)
             values = cv2.resize(rng.random((10, 10), np.float32), (320, 320))
-            mark = data.marks(radiograph.id, finding, data.truth)
+            mark = data.annotation(radiograph.id, finding, data.reference_reader)
             if mark is not None:
-                seen = cv2.resize(region(mark).astype(np.float32), (320, 320), interpolation=cv2.INTER_AREA)
+                seen = cv2.resize(
+                    rasterize_annotation(mark).astype(np.float32), (320, 320), interpolation=cv2.INTER_AREA
+                )
                 values += cv2.GaussianBlur(seen, (0, 0), 15)
             size, probability = radiograph.size or radiograph.read().shape, float(rng.uniform(0.05, 0.95))
             maps[radiograph.id, task] = scripts.HeatMap(values, probability, size)
-            content = {"map": torch.from_numpy(values)[None, None], "prob": probability, "task": task, "gt": 0,
-                       "cxr_img": torch.zeros(3, 320, 320), "cxr_dims": size[::-1]}  # fmt: skip
+            content = {
+                "map": torch.from_numpy(values)[None, None],
+                "prob": probability,
+                "task": task,
+                "gt": 0,
+                "cxr_img": torch.zeros(3, 320, 320),
+                "cxr_dims": size[::-1],
+            }
             with (folder / "maps" / f"{radiograph.id}_{task}_map.pkl").open("wb") as file:
                 pickle.dump(content, file, protocol=3)
     return data, maps
@@ -93,8 +101,15 @@ def ours(folder: Path, ids: set[str], protocol: str, out: Path) -> None:
         if any(file.name.startswith(i) for i in ids):
             (some / file.name).symlink_to(file)
     legacy = out / "files" if protocol == "published" else None
-    score_maps(some, data=f"chexlocalize:{folder / 'data'}", out=out / "run", protocol=protocol, controls=(),
-               metrics=("iou", "hit", *SWEEP), legacy_csv=legacy)  # fmt: skip
+    score_maps(
+        some,
+        data=f"chexlocalize:{folder / 'data'}",
+        out=out / "run",
+        protocol=protocol,
+        controls=(),
+        metrics=("iou", "hit", *IOU_SWEEP),
+        chexlocalize_csv=legacy,
+    )
 
 
 def seconds(work: Callable[[], None]) -> float:

@@ -19,8 +19,8 @@ import threading
 import time
 from pathlib import Path
 
-from sightline.data.reader_study.schedule import invite
-from sightline.web.reader_study.create import create
+from sightline.data.reader_study.schedule import invite_reader
+from sightline.web.reader_study.create import create_study
 
 READERS, STROKES, POINTS, PAUSE = 20, 200, 100, 0.5
 SERVE = "import sys; from sightline._cli.app import main; sys.exit(main(sys.argv[1:]))"
@@ -43,8 +43,14 @@ def draw(port: int, token: str, pause: float, end: float, seconds: list[float]) 
         if pause:
             time.sleep(rng.uniform(0.5, 1.5) * pause)
         points = [[rng.uniform(0, 60), rng.uniform(0, 60)] for _ in range(POINTS)]
-        said = {"id": f"{pause}-{number}".replace(".", "_"), "clock": number + 1, "kind": "put", "shape": f"s{number}",
-                "points": points, "closed": True}  # fmt: skip
+        said = {
+            "id": f"{pause}-{number}".replace(".", "_"),
+            "clock": number + 1,
+            "kind": "put",
+            "shape": f"s{number}",
+            "points": points,
+            "closed": True,
+        }
         began = time.perf_counter()
         line.request("POST", f"/api/turns/{key}/operations", json.dumps({"operations": [said]}), host)
         answer = line.getresponse()
@@ -68,8 +74,8 @@ def load(port: int, tokens: list[str], pause: float, length: float) -> list[floa
 def main(length: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = str(Path(folder) / "study")
-        with create("phantom:2?size=64", place, tasks=("contour",)) as book:
-            tokens = [invite(book, f"Reader {i}") for i in range(READERS)]
+        with create_study("phantom:2?size=64", place, tasks=("contour",)) as book:
+            tokens = [invite_reader(book, f"Reader {i}") for i in range(READERS)]
         words = [sys.executable, "-c", SERVE, "readers", "serve", place, "--port", "0"]
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout is not None
@@ -78,8 +84,10 @@ def main(length: float) -> None:
                 for pause, name in ((PAUSE, f"a stroke every {PAUSE} s each"), (0.0, "without a pause")):
                     found = sorted(load(port, tokens, pause, length))
                     late = statistics.quantiles(found, n=100)
-                    print(f"{READERS} readers, {name}: {len(found)} strokes kept, median {1000 * late[49]:.0f} ms, "
-                          f"95th percentile {1000 * late[94]:.0f} ms, slowest {1000 * found[-1]:.0f} ms")  # fmt: skip
+                    print(
+                        f"{READERS} readers, {name}: {len(found)} strokes kept, median {1000 * late[49]:.0f} ms, "
+                        f"95th percentile {1000 * late[94]:.0f} ms, slowest {1000 * found[-1]:.0f} ms"
+                    )
             finally:
                 server.terminate()
 

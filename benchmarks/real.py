@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import sightline as sl
-from sightline._cli.report import finish
+from sightline._cli.report import finish_run
 from sightline.core import NAN, Dataset
-from sightline.training.config import Recipe
+from sightline.training.config import TrainingConfig
 from sightline.training.fit import fit
 
 OPACITY = ("Pneumonia", "Infiltration", "Consolidation", "Edema")
@@ -35,20 +35,20 @@ def as_pneumonia(data: Dataset, excluded: set[str]) -> Dataset:
 
 
 def main(root: Path, out: Path) -> None:
-    test = sl.dataset(f"rsna:{root / 'rsna_nih'}")
-    nih = sl.dataset(f"nih:{root / 'nih'}")
+    test = sl.open_dataset(f"rsna:{root / 'rsna_nih'}")
+    nih = sl.open_dataset(f"nih:{root / 'nih'}")
     shared = {r.patient for r in test.radiographs} & {r.patient for r in nih.radiographs}
     training = as_pneumonia(nih, shared)
     print(f"{len(shared)} patients are in both; {len(training.radiographs)} of {len(nih.radiographs)} images train")
     start = sl.open_model("small?side=160", training.findings, seed=0)
-    fit(start, training, out / "training", Recipe(epochs=12), workers=2)
+    fit(start, training, out / "training", TrainingConfig(epochs=12), workers=2)
     run = sl.localization(
         data=f"rsna:{root / 'rsna_nih'}",
         model=(str(out / "training" / "best.pt"),),
         out=out / "run",
         protocol="corrected",
     )
-    finish(run)
+    finish_run(run)
 
 
 if __name__ == "__main__":

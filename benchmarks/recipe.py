@@ -21,22 +21,41 @@ import pandas as pd
 
 import sightline as sl
 from sightline.methods.explain import explain
-from sightline.models.ensemble import Ensemble, open_any
-from sightline.stats.auroc import auroc_draws
-from sightline.stats.bootstrap import weights
+from sightline.models.ensemble import Ensemble, open_model_or_ensemble
+from sightline.stats.auroc import bootstrap_auroc
+from sightline.stats.bootstrap import draw_weights
 
 TRAIN = "phantom:900?size=112&start=300000&uncertain=0.15"
 TEST = "phantom:1400?size=112&start=400000&split=test"
-OPTIONS = {"arch": "small", "runs": 2, "epochs": 8, "batch": 16, "lr": 0.003, "validate": 0.5, "keep": 3, "members": 4,
-           "side": 96, "precision": "float32"}  # fmt: skip
+OPTIONS = {
+    "arch": "small",
+    "runs": 2,
+    "epochs": 8,
+    "batch": 16,
+    "lr": 0.003,
+    "validate": 0.5,
+    "keep": 3,
+    "members": 4,
+    "side": 96,
+    "precision": "float32",
+}
 
 
 def train(out: Path, kills: int) -> int:
     """Run the recipe by its command line, killing it `kills` times first. Returns how often it was killed."""
     words = [w for key, value in OPTIONS.items() for w in (f"--{key}", str(value))]
-    command = [sys.executable, "-c", "from sightline._cli.app import main; raise SystemExit(main())",
-               "train", "chexpert",
-               "--data", TRAIN, "--out", str(out), *words]  # fmt: skip
+    command = [
+        sys.executable,
+        "-c",
+        "from sightline._cli.app import main; raise SystemExit(main())",
+        "train",
+        "chexpert",
+        "--data",
+        TRAIN,
+        "--out",
+        str(out),
+        *words,
+    ]
     killed = 0
     for _ in range(kills):
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -49,8 +68,8 @@ def train(out: Path, kills: int) -> int:
 
 def probabilities(model: object, data: sl.Dataset) -> pd.DataFrame:
     """radiograph × finding."""
-    run = explain(data, model, ["center"], prefix="m")
-    rows = [(r.id, m.finding, m.probability) for r in data.radiographs for m in run.of(r.id)]
+    run = explain(data, model, ["center"], source_prefix="m")
+    rows = [(r.id, m.finding, m.probability) for r in data.radiographs for m in run.maps_for(r.id)]
     table = pd.DataFrame(rows, columns=["radiograph", "finding", "probability"])
     return table.pivot_table(index="radiograph", columns="finding", values="probability", sort=False)
 
@@ -62,25 +81,27 @@ def main(out: Path) -> int:
     killed = train(out / "killed", 3)
     same = (out / "alone" / "final.json").read_text() == (out / "killed" / "final.json").read_text()
     print(f"{'holds' if same else 'FAILS'}  killed {killed} times within {seconds:.0f} s of work: the same ensemble")
-    data, ensemble = sl.dataset(TEST), open_any(str(out / "alone" / "final.json"))
+    data, ensemble = sl.open_dataset(TEST), open_model_or_ensemble(str(out / "alone" / "final.json"))
     assert isinstance(ensemble, Ensemble)
     said = {"ensemble": probabilities(ensemble, data)}
-    for model, findings in ensemble.open():
+    for model, findings in ensemble.open_members():
         said[f"member {len(said)}"] = probabilities(model, data)[list(findings)]
     labels = pd.DataFrame([r.labels for r in data.radiographs], index=[r.id for r in data.radiographs])
     group = pd.factorize(np.array([r.patient for r in data.radiographs]))[0]
-    w = weights(int(group.max()) + 1, 1000, 0)
+    w = draw_weights(int(group.max()) + 1, 1000, 0)
     gaps, levels = [], {"ensemble": [], "members": [], "best member": []}
     for finding in ensemble.findings:
         label = labels[finding].to_numpy(int)
-        drawn = {n: auroc_draws(t[finding].to_numpy(), label, group, w) for n, t in said.items() if finding in t}
+        drawn = {n: bootstrap_auroc(t[finding].to_numpy(), label, group, w) for n, t in said.items() if finding in t}
         own, members = drawn.pop("ensemble"), list(drawn.values())
         levels["ensemble"].append(own[0])
         levels["members"].append(np.mean([m[0] for m in members]))
         levels["best member"].append(max(m[0] for m in members))
         gaps.append((own[0] - levels["members"][-1], own[1] - np.mean([m[1] for m in members], axis=0)))
-        print(f"       {finding:28} ensemble {own[0]:.3f}   members {min(m[0] for m in members):.3f} to "
-              f"{max(m[0] for m in members):.3f} ({len(members)})")  # fmt: skip
+        print(
+            f"       {finding:28} ensemble {own[0]:.3f}   members {min(m[0] for m in members):.3f} to "
+            f"{max(m[0] for m in members):.3f} ({len(members)})"
+        )
     mean = np.mean([g for g, _ in gaps])
     low, high = np.nanquantile(np.mean([d for _, d in gaps], axis=0), [0.025, 0.975])
     told = ", ".join(f"{name} {np.mean(values):.3f}" for name, values in levels.items())

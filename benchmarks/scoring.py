@@ -16,10 +16,10 @@ from sklearn.metrics import auc, average_precision_score, precision_recall_curve
 
 from sightline.core import Frame, SaliencyMap
 from sightline.evaluation.score_run import METRICS
-from sightline.evaluation.scoring import measure
+from sightline.evaluation.scoring import score_map
 from sightline.imaging.geometry import input_frame
 from sightline.protocol import CORRECTED
-from sightline.stats.bootstrap import interval, replicate, weights
+from sightline.stats.bootstrap import draw_weights, interval, replicate
 from sightline.stats.estimates import estimates
 
 SIZE = (2320, 2828)
@@ -74,8 +74,8 @@ def main() -> None:
     whole = SaliencyMap(m.radiograph, m.finding, m.source, m.values, Frame.whole(SIZE))
     times = clock(
         {
-            "Sightline, carried frame": lambda: measure(m, truth, METRICS, CORRECTED),
-            "Sightline, whole image": lambda: measure(whole, truth, METRICS, CORRECTED),
+            "Sightline, carried frame": lambda: score_map(m, truth, METRICS, CORRECTED),
+            "Sightline, whole image": lambda: score_map(whole, truth, METRICS, CORRECTED),
             "scikit-learn and NumPy": lambda: one_by_one(m, truth),
         },
         3,
@@ -87,7 +87,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     values = rng.random((668, 10 * 8 * 2))
     group = np.sort(np.r_[np.arange(500), rng.integers(0, 500, 168)])
-    w = weights(500, 1000, 0)
+    w = draw_weights(500, 1000, 0)
     wide = pd.DataFrame(values)
     long = wide.rename_axis("radiograph").reset_index().melt("radiograph", var_name="column", value_name="value")
     long = long.assign(

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sightline.findings import CHEXPERT
+from sightline.findings import CHEXPERT_FINDINGS
 from sightline.methods import saliency
 from sightline.models import Model, open_model
 
@@ -72,13 +72,13 @@ def seconds(work: Callable[[Model, Tensor], object], model: Model, x: Tensor) ->
 
 def main(repeats: int, device: str = "cpu") -> None:
     torch.backends.cudnn.allow_tf32 = False  # maps are computed in float32; a forward beside them is, too
-    plain = open_model(f"densenet121?side={SIDE}", CHEXPERT)
+    plain = open_model(f"densenet121?side={SIDE}", CHEXPERT_FINDINGS)
     plain.net.to(device).eval()
     batch = 2 if device == "cpu" else 32
     x = torch.randn(batch, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)).to(device)
     work: dict[str, tuple[Model, Callable[[Model, Tensor], object]]] = {"plain forward": (plain, forward)}
     for kind in KINDS:
-        element = open_model(f"selfexplaining:densenet121?{kind}&side={SIDE}", CHEXPERT)
+        element = open_model(f"selfexplaining:densenet121?{kind}&side={SIDE}", CHEXPERT_FINDINGS)
         element.net.net.load_state_dict(plain.net.state_dict())  # type: ignore[operator, union-attr]
         element.net.to(device).eval()
         extra = sum(p.numel() for p in element.net.parameters()) - sum(p.numel() for p in plain.net.parameters())

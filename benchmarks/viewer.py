@@ -24,13 +24,13 @@ import pyarrow.parquet as pq
 from playwright.sync_api import sync_playwright
 
 from sightline.core import Dataset, Frame, SaliencyMap
-from sightline.data import dataset
+from sightline.data import open_dataset
 from sightline.evaluation.score_run import METRICS
-from sightline.evaluation.scoring import Ledger, Score
+from sightline.evaluation.scoring import MapOutcome, Score
 from sightline.maps.storage import write_maps
 from sightline.protocol import CORRECTED
-from sightline.runs.chunks import schema_of
-from sightline.runs.provenance import describe
+from sightline.runs.chunks import schema_for
+from sightline.runs.provenance import record_inputs
 from sightline.runs.run import Run
 
 METHODS = tuple(f"net/method-{i}" for i in range(8))
@@ -40,11 +40,11 @@ BLOCK = 250
 
 def write(path: Path, count: int) -> Run:
     """The run: maps in parts, and the tables `scores` and `maps` as `evaluate` writes them."""
-    data = dataset(f"phantom:{count}?size=128")
+    data = open_dataset(f"phantom:{count}?size=128")
     run = Run.start(path, "localization", {"data": data.spec, "controls": []})
     with run.lock():
-        run = describe(run, data, (CORRECTED,), title="Scale", findings=data.findings)
-        run = run.describe(models=[{"name": "net", "training": {"data": "x"}}])
+        run = record_inputs(run, data, (CORRECTED,), title="Scale", findings=data.findings)
+        run = run.update_info(models=[{"name": "net", "training": {"data": "x"}}])
         for start in range(0, count, BLOCK):
             _write_block(run, data, start, min(start + BLOCK, count))
         keys = [f"{start:06d}" for start in range(0, count, BLOCK)]
@@ -90,18 +90,24 @@ def _write_maps(run: Run, path: Path, some: Any, data: Dataset, probability: Any
     maps = {
         source: [
             SaliencyMap(
-                r.id, finding, source, values[i, k, j], Frame.whole(r.size or (1, 1)), float(probability[i, k]),
+                r.id,
+                finding,
+                source,
+                values[i, k, j],
+                Frame.whole(r.size or (1, 1)),
+                float(probability[i, k]),
                 *(("flat", "every value is 0") if failed[i, k, j] else ("ok", "")),
             )
-            for i, r in enumerate(some) for k, finding in enumerate(data.findings)
+            for i, r in enumerate(some)
+            for k, finding in enumerate(data.findings)
         ]
         for j, source in enumerate(METHODS)
-    }  # fmt: skip
+    }
     write_maps(path, ids, data.findings, maps)
 
 
 def _table(row: type, columns: dict[str, Any], count: int) -> pa.Table:
-    schema = schema_of(row)
+    schema = schema_for(row)
     arrays = []
     for field in schema:
         value = columns[field.name]
@@ -118,25 +124,44 @@ def _scores(some: Any, data: Dataset, marked: Any, probability: Any, failed: Any
     lost = failed[row[place], column[place], source]
     value = np.where(lost, 0.0, np.clip(rng.beta(1.2, 3, len(place)) + 0.02 * source, 0, 1))
     ids, patients = np.array([r.id for r in some]), np.array([r.patient for r in some])
-    return _table(Score, {
-        "protocol": "corrected", "source": np.array(METHODS)[source], "kind": "model", "radiograph": ids[row[place]],
-        "patient": patients[row[place]], "finding": np.array(data.findings)[column[place]], "reader": "truth",
-        "metric": np.array(METRICS)[metric], "value": value, "status": np.where(lost, "flat", "ok"),
-        "why": np.where(lost, "every value is 0", ""), "probability": probability[row[place], column[place]],
-        "area": rng.beta(2, 12, cases)[place],
-    }, len(place))  # fmt: skip
+    return _table(
+        Score,
+        {
+            "protocol": "corrected",
+            "source": np.array(METHODS)[source],
+            "kind": "model",
+            "radiograph": ids[row[place]],
+            "patient": patients[row[place]],
+            "finding": np.array(data.findings)[column[place]],
+            "reader": "truth",
+            "metric": np.array(METRICS)[metric],
+            "value": value,
+            "status": np.where(lost, "flat", "ok"),
+            "why": np.where(lost, "every value is 0", ""),
+            "probability": probability[row[place], column[place]],
+            "area": rng.beta(2, 12, cases)[place],
+        },
+        len(place),
+    )
 
 
 def _ledger(some: Any, data: Dataset, marked: Any, probability: Any, failed: Any) -> pa.Table:
     n, f, s = failed.shape
     row, column, source = (i.ravel() for i in np.indices((n, f, s)))
     lost = failed.ravel()
-    return _table(Ledger, {
-        "source": np.array(METHODS)[source], "radiograph": np.array([r.id for r in some])[row],
-        "finding": np.array(data.findings)[column], "status": np.where(lost, "flat", "ok"),
-        "why": np.where(lost, "every value is 0", ""), "probability": probability[row, column],
-        "marked": marked[row, column],
-    }, lost.size)  # fmt: skip
+    return _table(
+        MapOutcome,
+        {
+            "source": np.array(METHODS)[source],
+            "radiograph": np.array([r.id for r in some])[row],
+            "finding": np.array(data.findings)[column],
+            "status": np.where(lost, "flat", "ok"),
+            "why": np.where(lost, "every value is 0", ""),
+            "probability": probability[row, column],
+            "marked": marked[row, column],
+        },
+        lost.size,
+    )
 
 
 def start(path: Path) -> tuple[subprocess.Popen[str], str, float]:

@@ -4,10 +4,10 @@ import csv
 from collections import defaultdict
 from pathlib import Path
 
-from sightline import DataError, Dataset, Mark, Radiograph
+from sightline import Annotation, DataError, Dataset, Radiograph
 from sightline.data.registry import datasets
 from sightline.imaging.geometry import points_to_mask
-from sightline.imaging.image_files import read, size_of
+from sightline.imaging.image_files import read_image, read_size
 
 
 @datasets("circles", title="Circles in a folder", source="our own", license="yours")
@@ -19,13 +19,13 @@ def circles(path):
     files = sorted(Path(path).glob("*.png"))
     if not files:
         raise DataError(f"{path} holds no .png; give the folder of the images")
-    sizes = {file.stem: size_of(file) for file in files}
+    sizes = {file.stem: read_size(file) for file in files}
 
     def marks(image, finding, reader):
         found, size = rows.get((image, finding)), sizes[image]
-        return Mark(image, finding, reader, "region", size, lambda: drawn(found, size)) if found else None
+        return Annotation(image, finding, reader, "region", size, lambda: drawn(found, size)) if found else None
 
-    radiographs = tuple(Radiograph(f.stem, f.stem, lambda f=f: read(f), size=sizes[f.stem]) for f in files)
+    radiographs = tuple(Radiograph(f.stem, f.stem, lambda f=f: read_image(f), size=sizes[f.stem]) for f in files)
     findings = tuple(sorted({finding for _, finding in rows}))
     return Dataset("circles", f"circles:{path}", findings, radiographs, marks, ("truth",))
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from services import need
-from sightline.web.server.security import Gate, listen, secure
+from sightline.web.server.security import AccessCheck, bind_socket, secure
 
 OpenPage = Callable[..., Any]
 TIMEOUT = 15_000
@@ -22,11 +22,11 @@ TIMEOUT = 15_000
 
 
 @contextmanager
-def served(app: Any, gates: tuple[Gate, ...] = (), **options: Any) -> Iterator[str]:
+def served(app: Any, gates: tuple[AccessCheck, ...] = (), **options: Any) -> Iterator[str]:
     """Run an app behind the guard on a free port of this machine, in a thread; gives its address, without a slash."""
     import uvicorn
 
-    bound = listen("127.0.0.1", 0)
+    bound = bind_socket("127.0.0.1", 0)
     config = uvicorn.Config(
         secure(app, gates=gates, **options), log_level="error", ws="none", timeout_graceful_shutdown=1
     )

@@ -14,7 +14,7 @@ from hypothesis import settings
 
 from browser import browser, open_page, serve_app  # noqa: F401  (fixtures of every test with a browser)
 from clusters import cluster, place  # noqa: F401  (and of every test with a database)
-from sightline.core import Array, Dataset, Frame, Mark, Radiograph, SaliencyMap
+from sightline.core import Annotation, Array, Dataset, Frame, Radiograph, SaliencyMap
 from sightline.registry import Registry, load_plugin
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -56,12 +56,12 @@ def toy(count: int = 12) -> Dataset:
                 image[disk(number, finding)] += 0.6
         return image
 
-    def marks(radiograph: str, finding: str, reader: str) -> Mark | None:
+    def marks(radiograph: str, finding: str, reader: str) -> Annotation | None:
         number = int(radiograph.removeprefix("toy"))
         if finding not in FINDINGS or not has(number, finding) or reader not in ("truth", "second"):
             return None
         shift = 1.0 if reader == "second" else 0.0
-        return Mark(radiograph, finding, reader, "region", (40, 48), lambda: disk(number, finding, shift))
+        return Annotation(radiograph, finding, reader, "region", (40, 48), lambda: disk(number, finding, shift))
 
     radiographs = tuple(
         Radiograph(

@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 
 from sightline.core import Array, Dataset, Frame, Radiograph, SaliencyMap
-from sightline.maps.folder import MapFolder, maps_in
+from sightline.maps.folder import MapFolder, open_maps
 
 SIZE = (30, 40)
 FINDINGS = ("Lung Opacity", "Edema", "Pleural Effusion")
@@ -43,17 +43,17 @@ def write_pickle(path: Path, task: str = "Edema", **other: Any) -> Path:
 def only(folder: MapFolder) -> SaliencyMap:
     """The one map of a folder without problems."""
     assert folder.problems == ()
-    ((_, (one,)),) = folder.by_radiograph()
+    ((_, (one,)),) = folder.maps_by_radiograph()
     assert folder.find(one.source, one.radiograph, one.finding) is not None
     return one
 
 
 def open_one(path: Path, **options: Any) -> SaliencyMap:
-    return only(maps_in(path, DATA, **options))
+    return only(open_maps(path, DATA, **options))
 
 
 def assert_holds(m: SaliencyMap, values: Array, frame: Frame) -> None:
-    assert m.status == "ok" and m.why == ""
+    assert m.status == "ok" and m.reason == ""
     assert m.values.dtype == np.float32
     np.testing.assert_array_equal(m.values, values)
     assert m.frame == frame

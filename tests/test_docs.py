@@ -17,10 +17,10 @@ from cyclopts import CycloptsError, MissingArgumentError
 import sightline
 from docpages import DOCS, ROOT, Block, blocks, inline_commands, pages, undocumented
 from sightline._cli.app import app, main
-from sightline._util.spec import parse_spec, typed_options
+from sightline._util.spec import parse_options, parse_spec
 from sightline.data.registry import datasets
-from sightline.methods.registry import method_of, methods
-from sightline.metrics.registry import metric_of, metrics
+from sightline.methods.registry import methods, parse_method
+from sightline.metrics.registry import metrics, parse_metric
 from sightline.registry import Registry
 
 READ = {str(p.relative_to(ROOT)): p.read_text() for p in (*pages(), ROOT / "README.md", ROOT / "CONTRIBUTING.md")}
@@ -40,11 +40,11 @@ def parsed(words: list[str]) -> None:
             if name in ("data", "test", "validation") and not one.isupper():  # SPEC
                 loader, _, options = parse_spec(one)
                 options.pop("readers", None)  # every loader's
-                typed_options(one, datasets[loader].call, options)
+                parse_options(one, datasets[loader].function, options)
             if name == "metrics":
-                metric_of(one)
+                parse_metric(one)
             if name == "methods" and not one.endswith(".py"):
-                method_of(one)
+                parse_method(one)
 
 
 def run_words(words: list[str]) -> None:
@@ -123,8 +123,14 @@ def check(words: list[str], where: str, whole: bool = True) -> None:
 
 
 def test_the_check_of_commands_refuses_what_does_not_exist() -> None:
-    for line in ("score maps --dta x:y", "trust --images many", "localisation", "score m --data nothere:x",
-                 "localization --methods grad-kam", "gaze --data phantom:9?sise=3"):  # fmt: skip
+    for line in (
+        "score maps --dta x:y",
+        "trust --images many",
+        "localisation",
+        "score m --data nothere:x",
+        "localization --methods grad-kam",
+        "gaze --data phantom:9?sise=3",
+    ):
         with pytest.raises(AssertionError):
             check(["sightline", *line.split()], "here")
 

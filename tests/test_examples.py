@@ -35,7 +35,7 @@ def test_add_a_metric(toy_data: sl.Dataset, toy_maps: list[sl.SaliencyMap], plug
 def test_add_a_model_and_a_method(plugin, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(EXAMPLES)
     model = sl.open_model("add_a_model:tiny")
-    data = sl.dataset("phantom:2?size=64")
+    data = sl.open_dataset("phantom:2?size=64")
     x, _ = model.prepare(data.radiographs[0].read())
     with plugin("add_a_method", methods, "my-gradient-x-input"):
         maps = sl.saliency(model, x[None], None, ["my-gradient-x-input", "grad-cam"])
@@ -47,8 +47,8 @@ def test_add_a_data_set(tmp_path: Path, plugin) -> None:
     Image.fromarray(np.zeros((40, 50), np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "circles.csv").write_text("image,finding,row,col,radius\na,Mass,20,25,6\n")
     with plugin("add_a_data_set", datasets, "circles"):
-        data = sl.dataset(f"circles:{tmp_path}")
-        mark = data.marks("a", "Mass", "truth")
+        data = sl.open_dataset(f"circles:{tmp_path}")
+        mark = data.annotation("a", "Mass", "truth")
     assert mark is not None
     assert mark.read().sum() == pytest.approx(np.pi * 36, rel=0.1)
-    assert data.marks("a", "Edema", "truth") is None
+    assert data.annotation("a", "Edema", "truth") is None

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sightline.data import dataset
+from sightline.data import open_dataset
 from sightline.evaluation.scoring import score
-from sightline.maps.folder import maps_in
+from sightline.maps.folder import open_maps
 
 SAMPLE = Path(__file__).resolve().parents[1].parent / "shared/data/chexlocalize"
 MAPS = SAMPLE / "CheXlocalize/gradcam_maps_val"
@@ -27,8 +27,8 @@ pytestmark = pytest.mark.skipif(not MAPS.exists(), reason="the CheXlocalize samp
 
 
 def test_the_sample_scores_as_published_and_as_corrected() -> None:
-    data = dataset(f"chexlocalize:{SAMPLE}")
-    table = score(maps_in(MAPS, data), data, ["iou", "hit"], protocol="both")
+    data = open_dataset(f"chexlocalize:{SAMPLE}")
+    table = score(open_maps(MAPS, data), data, ["iou", "hit"], protocol="both")
     assert set(table["finding"]) == set(GOLDEN)
     assert set(table["status"]) == {"ok"}
     found = table.set_index(["protocol", "finding", "metric"])["value"]

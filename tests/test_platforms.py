@@ -17,7 +17,7 @@ def test_scoring_needs_no_module_of_posix(tmp_path: Path) -> None:
         import sightline._cli.app
         import sightline.evaluation.score_run
         import sightline.report
-        from sightline.store import Run
+        from sightline.runs.run import Run
 
         with Run.start(sys.argv[1], "localization", {}).lock():
             pass

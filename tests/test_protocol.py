@@ -8,20 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sightline.core import Frame, Mark, Radiograph, SaliencyMap
-from sightline.evaluation.analysis import _assurances, _regressions
-from sightline.evaluation.case_table import Cases, cutoff_grid, tuned
-from sightline.evaluation.scoring import _shapes
-from sightline.maps.resample import evidence
-from sightline.metrics.placed_map import predicted_mask
+from sightline.core import Annotation, Frame, Radiograph, SaliencyMap
+from sightline.evaluation.analysis import _regress_on_confidence, _regress_on_features
+from sightline.evaluation.case_table import CaseTable, cutoff_grid, tune_thresholds
+from sightline.evaluation.scoring import _measure_shapes
+from sightline.maps.resample import extract_evidence
+from sightline.metrics.placed_map import binarize_map
 from sightline.protocol import CORRECTED, PUBLISHED, Protocol
-from sightline.stats.regression import assurance, features
+from sightline.stats.regression import regress_on_confidence, regress_on_features
 
 THIRD = Protocol("third", "carried", "otsu", True, "first", "drop", "image", "percentile")
 """All that the published protocol does with holes, ties and empty masks."""
 
 
-def lesions(protocol: Protocol) -> Cases:
+def lesions(protocol: Protocol) -> CaseTable:
     rng = np.random.default_rng(0)
     n = 60
     numbers = ("iou", "probability", "size", "elongation", "irrectangularity", "human_iou", "human_hit")
@@ -30,7 +30,7 @@ def lesions(protocol: Protocol) -> Cases:
     table["instances"] = rng.integers(1, 4, n).astype(float)
     table["predicted"] = table["human_predicted"] = rng.integers(0, 2, n)
     ids = {"radiograph": [f"r{i}" for i in range(n)], "patient": [f"p{i // 2}" for i in range(n)]}
-    return Cases(protocol, "m/cam", table.assign(**ids, finding="Lung Lesion", marked=10, status="ok"))
+    return CaseTable(protocol, "m/cam", table.assign(**ids, finding="Lung Lesion", marked=10, status="ok"))
 
 
 def test_the_two_built_in_protocols_carry_their_own_definitions() -> None:
@@ -43,15 +43,15 @@ def test_a_third_protocol_with_filled_holes_gets_corrected_definitions() -> None
         c = lesions(protocol)
         form = protocol.definitions
         outcomes = c.outcomes("gt&pred" if form == "published" else "gt_positive")
-        rows = _regressions(c)
-        wanted = features(outcomes, "iou", form).assign(outcome="iou")
+        rows = _regress_on_features(c)
+        wanted = regress_on_features(outcomes, "iou", form).assign(outcome="iou")
         pd.testing.assert_frame_equal(rows[rows["outcome"] == "iou"].reset_index(drop=True), wanted)
-        hits = c.table.assign(hit=c.pointing("gt_positive"))
-        told = _assurances(c)
-        wanted = assurance(hits, "hit", form).assign(metric="hit")
+        hits = c.table.assign(hit=c.hits("gt_positive"))
+        told = _regress_on_confidence(c)
+        wanted = regress_on_confidence(hits, "hit", form).assign(metric="hit")
         pd.testing.assert_frame_equal(told[told["metric"] == "hit"].reset_index(drop=True), wanted)
-        assert tuned(c)["cutoff"][0] in cutoff_grid("Lung Lesion", published=form == "published")
-    best = tuned(replace(lesions(THIRD), table=lesions(THIRD).table.assign(iou=1.0, predicted=5)))
+        assert tune_thresholds(c)["cutoff"][0] in cutoff_grid("Lung Lesion", published=form == "published")
+    best = tune_thresholds(replace(lesions(THIRD), table=lesions(THIRD).table.assign(iou=1.0, predicted=5)))
     assert best["cutoff"].tolist() == [0.0]  # the published grid of this finding begins at 0.1
 
 
@@ -59,20 +59,20 @@ def test_shapes_and_masks_follow_each_its_own_field() -> None:
     mask = np.zeros((40, 40), bool)
     mask[10:30, 10:30] = True
     mask[15:25, 15:25] = False
-    mark = Mark("r", "Edema", "truth", "region", (40, 40), lambda: mask, outlines=3)
+    mark = Annotation("r", "Edema", "truth", "region", (40, 40), lambda: mask, n_outlines=3)
     radiograph = Radiograph("r", "p", lambda: np.zeros((40, 40), np.float32))
-    published, third = _shapes(mark, mask, radiograph, (PUBLISHED, THIRD))
+    published, third = _measure_shapes(mark, mask, radiograph, (PUBLISHED, THIRD))
     assert (published.instances, third.instances) == (3, 1)
     m = SaliencyMap("r", "Edema", "m", mask.astype(np.float32), Frame.whole((40, 40)))
-    assert predicted_mask(m, THIRD).sum() == 400
-    assert predicted_mask(m, replace(THIRD, fill_holes=False)).sum() == 300
+    assert binarize_map(m, THIRD).sum() == 400
+    assert binarize_map(m, replace(THIRD, fill_holes=False)).sum() == 300
 
 
 def test_smoothing_follows_the_definitions_and_not_the_filled_holes() -> None:
     rng = np.random.default_rng(1)
     m = SaliencyMap("r", "Edema", "m", rng.random((40, 40), np.float32), Frame.whole((40, 40)))
     masks = [
-        predicted_mask(m, replace(p, smooth=5, fill_holes=False, frame="carried"))
+        binarize_map(m, replace(p, smooth_window=5, fill_holes=False, frame="carried"))
         for p in (PUBLISHED, THIRD, CORRECTED)
     ]
     assert (masks[1] == masks[2]).all() and (masks[0] != masks[1]).any()
@@ -80,4 +80,4 @@ def test_smoothing_follows_the_definitions_and_not_the_filled_holes() -> None:
 
 @pytest.mark.parametrize(("protocol", "wanted"), [(PUBLISHED, [2, 1]), (THIRD, [0, 1])])
 def test_evidence_of_a_map_against_gaze_follows_the_definitions(protocol: Protocol, wanted: list[int]) -> None:
-    assert evidence(np.array([-2.0, 1.0]), protocol.definitions).tolist() == wanted
+    assert extract_evidence(np.array([-2.0, 1.0]), protocol.definitions).tolist() == wanted

@@ -31,7 +31,7 @@ def test_its_plain_checkpoint_opens_as_it_says(tmp_path: Path, monkeypatch: pyte
     torch.save(torchvision.models.resnet18(num_classes=3).state_dict(), "ckpt.pt")
     model = open_model(spec[1])
     assert model.findings == ("Cardiomegaly", "Pleural Effusion", "Atelectasis")
-    assert (model.side, model.resize, model.assumed) == (224, "stretch", ("mean", "std"))
+    assert (model.side, model.resize, model.assumed_settings) == (224, "stretch", ("mean", "std"))
 
 
 def test_its_commands_exist() -> None:

@@ -8,29 +8,31 @@ from pathlib import Path
 import numpy as np
 
 from sightline.runs.run import Run
-from sightline.web.server.encoding import unpack
+from sightline.web.server.encoding import decode_bundle
 from sightline.web.viewer.site import Site
 
 
 def can_be_looked_at(path: Path) -> None:
     """A run opens in the viewer: names, columns, a film, marks and maps are there and agree with its tables."""
     run = Run.open(path)
-    site = Site.of(run)
-    index = json.loads(site.file("data/index.json")[0])
+    site = Site.from_run(run)
+    index = json.loads(site.render_file("data/index.json")[0])
     assert index["films"]
     assert not index["notes"]
     assert {s["name"] for s in index["sources"]} >= set(run.sources)
     scores = run.table("scores", ["protocol", "metric", "source", "value"])
     assert sum(c["n"] for c in index["columns"]) == scores["value"].notna().sum()
-    facts, arrays = unpack(site.file("data/cases.bin")[0])
+    facts, arrays = decode_bundle(site.render_file("data/cases.bin")[0])
     assert set(facts["radiographs"]) >= set(run.table("scores", ["radiograph"])["radiograph"])
     known = next(i for i, place in enumerate(arrays["place"].tolist()) if place >= 0)
     for kind, suffix in (("film", "png"), ("thumb", "jpg"), ("preview", "bin"), ("marks", "bin"), ("scores", "bin")):
-        assert site.file(f"data/{kind}/{known}.{suffix}")[0]
+        assert site.render_file(f"data/{kind}/{known}.{suffix}")[0]
     maps = [
-        m for f in range(len(index["findings"])) for m in unpack(site.file(f"data/maps/{known}-{f}.bin")[0])[0]["maps"]
+        m
+        for f in range(len(index["findings"]))
+        for m in decode_bundle(site.render_file(f"data/maps/{known}-{f}.bin")[0])[0]["maps"]
     ]
-    stored = {m.source for m in run.of(facts["radiographs"][known])}
+    stored = {m.source for m in run.maps_for(facts["radiographs"][known])}
     assert maps
     assert {m["source"] for m in maps} >= stored
-    assert np.isfinite(np.frombuffer(site.file("data/columns/0.f32")[0], "<f4")).any()
+    assert np.isfinite(np.frombuffer(site.render_file("data/columns/0.f32")[0], "<f4")).any()

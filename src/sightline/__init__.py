@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sightline._util.html import Estimates
-    from sightline.core import Dataset, Frame, Maps, Mark, Radiograph, SaliencyMap
-    from sightline.data import dataset
+    from sightline.core import Annotation, Dataset, Frame, Maps, Radiograph, SaliencyMap
+    from sightline.data import open_dataset
     from sightline.errors import DataError, RunError, SightlineError, UnknownNameError
     from sightline.evaluation.scoring import score
-    from sightline.maps.folder import maps_in
-    from sightline.maps.references import Readers
+    from sightline.maps.folder import open_maps
+    from sightline.maps.references import ReaderMaps
     from sightline.methods import saliency
     from sightline.methods.explain import explain
     from sightline.models.model import Model, wrap
@@ -33,28 +33,28 @@ if TYPE_CHECKING:
     from sightline.studies.localization import localization
 
 _HOME = {
+    "Annotation": "core",
     "DataError": "errors",
     "Dataset": "core",
     "Estimates": "_util.html",
     "Frame": "core",
     "Maps": "core",
-    "Mark": "core",
     "Model": "models.model",
     "Protocol": "protocol",
     "Radiograph": "core",
-    "Readers": "maps.references",
+    "ReaderMaps": "maps.references",
     "Run": "runs.run",
     "RunError": "errors",
     "SaliencyMap": "core",
     "SightlineError": "errors",
     "UnknownNameError": "errors",
-    "dataset": "data",
     "differences": "stats.estimates",
     "estimates": "stats.estimates",
     "explain": "methods.explain",
     "load_plugin": "registry",
     "localization": "studies.localization",
-    "maps_in": "maps.folder",
+    "open_dataset": "data",
+    "open_maps": "maps.folder",
     "open_model": "models.zoo",
     "saliency": "methods",
     "score": "evaluation.scoring",
@@ -63,28 +63,28 @@ _HOME = {
 
 __version__ = "0.1.0"
 __all__ = [
+    "Annotation",
     "DataError",
     "Dataset",
     "Estimates",
     "Frame",
     "Maps",
-    "Mark",
     "Model",
     "Protocol",
     "Radiograph",
-    "Readers",
+    "ReaderMaps",
     "Run",
     "RunError",
     "SaliencyMap",
     "SightlineError",
     "UnknownNameError",
-    "dataset",
     "differences",
     "estimates",
     "explain",
     "load_plugin",
     "localization",
-    "maps_in",
+    "open_dataset",
+    "open_maps",
     "open_model",
     "saliency",
     "score",

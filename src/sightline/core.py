@@ -19,7 +19,7 @@ Array = NDArray[Any]
 Size = tuple[int, int]
 """(H, W) in pixels."""
 
-MarkKind = Literal["region", "contours", "boxes", "points", "density", "fixations"]
+AnnotationKind = Literal["region", "contours", "boxes", "points", "density", "fixations"]
 MapKind = Literal["map", "mask", "points"]
 """What the values of a map mean: graded evidence; an extent (0 or 1: its peak means nothing); points (its extent means
 nothing). A metric that asks what a kind cannot answer is not computed for it."""
@@ -78,25 +78,25 @@ class Radiograph:
     """'train', 'val', 'test', or empty."""
     labels: Mapping[str, float] = field(default_factory=dict)
     """finding -> 1 present, 0 absent, -1 uncertain as read, NaN unknown."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     """What else the data set says: sex, age, projection, path."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Annotation:
     """What one reader said about where one finding (or anatomical region) lies on one radiograph; decoded when read."""
 
     radiograph: str
     finding: str
     reader: str
-    kind: MarkKind
+    kind: AnnotationKind
     size: Size
     """(H, W) of the image the mark was made on."""
     read: Callable[[], Any] = field(repr=False, compare=False)
     """region: bool (H, W); contours: list of float (K, 2) as (row, col); boxes: float (K, 4) as (top, left, bottom,
     right), edges; points: float (K, 2) as (row, col); density: float32 (h, w) over the whole image, sum 1; fixations: a
     `sightline.data.gaze.Gaze`."""
-    outlines: int | None = None
+    n_outlines: int | None = None
     """Of a region: how many outlines the reader drew, where a file tells; they may touch or overlap."""
 
 
@@ -112,7 +112,7 @@ class Dataset:
     """Canonical names, in the data set's own order."""
     radiographs: Sequence[Radiograph]
     """In a fixed order; may be lazy and very long."""
-    marks: Callable[[str, str, str], Mark | None] = field(repr=False, compare=False)
+    annotation: Callable[[str, str, str], Annotation | None] = field(repr=False, compare=False)
     """(radiograph id, finding or region, reader) -> Mark, or None where that reader left none. Cheap: decoding waits
     for `Mark.read`."""
     readers: tuple[str, ...] = ()
@@ -126,7 +126,7 @@ class Dataset:
     """radiograph id -> `sightline.data.reports.Report` of its study, or None where there is none; None where the data
     set
     has no reports at all."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     """version, license, citation, notes found while loading ('warnings': tuple of str)."""
     files: tuple[Path, ...] = field(default=(), repr=False, compare=False)
     """Files and folders that it is read from; empty where that is all below the folder that the spec names."""
@@ -135,7 +135,7 @@ class Dataset:
     again by its `spec`."""
 
     @property
-    def truth(self) -> str:
+    def reference_reader(self) -> str:
         """The reference reader, or '' where the data set has no marks."""
         return self.readers[0] if self.readers else ""
 
@@ -214,7 +214,7 @@ class SaliencyMap:
     probability: float = NAN
     """The model's probability of the finding, after the sigmoid; NaN where no model made the map."""
     status: Status = "ok"
-    why: str = ""
+    reason: str = ""
     """One sentence, empty when ok."""
     kind: MapKind = "map"
 
@@ -231,11 +231,11 @@ class Maps(Protocol):
     def sources(self) -> Mapping[str, tuple[str, ...]]:
         """Source -> the findings it answers for: where it has no map of one of them, that map is missing."""
 
-    def of(self, radiograph: str) -> Iterable[SaliencyMap]:
+    def maps_for(self, radiograph: str) -> Iterable[SaliencyMap]:
         """The maps of one radiograph, of every source, in a fixed order."""
 
 
-def status_of(values: Array) -> Status:
+def map_status(values: Array) -> Status:
     """'non-finite' if any value is NaN or infinite, 'flat' if all are equal (or there are none), else 'ok'.
 
     >>> status_of(np.zeros((2, 2), np.float32)), status_of(np.eye(2, dtype=np.float32))
@@ -257,7 +257,7 @@ class Case:
     finding: str
 
 
-PAIR, AGAIN, OTHER, FORGETTING = "pair", "repeatability", "reproducibility", "randomization"
+PAIR, RETRAINED, OTHER_ARCHITECTURE, FORGETTING = "pair", "repeatability", "reproducibility", "randomization"
 
 
-SHUFFLED, COMPLEXITY = "label-randomization", "complexity"
+LABEL_RANDOMIZATION, COMPLEXITY = "label-randomization", "complexity"

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sightline._util.text import did_you_mean
 from sightline.errors import UnknownNameError
 
-CHEXLOCALIZE = (
+CHEXLOCALIZE_FINDINGS = (
     "Enlarged Cardiomediastinum",
     "Cardiomegaly",
     "Lung Lesion",
@@ -21,7 +21,7 @@ CHEXLOCALIZE = (
 )
 """The ten findings of CheXlocalize, in the order of its code."""
 
-CHEXPERT = (
+CHEXPERT_FINDINGS = (
     "No Finding",
     "Enlarged Cardiomediastinum",
     "Cardiomegaly",
@@ -39,11 +39,20 @@ CHEXPERT = (
 )
 """The fourteen CheXpert labels, in the order of the probability vectors of CheXlocalize."""
 
-SPOKEN = {
-    "Cardiomegaly": ("cardiomegaly", "heart is enlarged", "enlarged heart", "cardiac silhouette is enlarged",
-                     "enlarged cardiac silhouette"),
-    "Enlarged Cardiomediastinum": ("enlarged cardiomediastinum", "mediastinum is wide", "widened mediastinum",
-                                   "mediastinal widening"),
+FINDING_TERMS = {
+    "Cardiomegaly": (
+        "cardiomegaly",
+        "heart is enlarged",
+        "enlarged heart",
+        "cardiac silhouette is enlarged",
+        "enlarged cardiac silhouette",
+    ),
+    "Enlarged Cardiomediastinum": (
+        "enlarged cardiomediastinum",
+        "mediastinum is wide",
+        "widened mediastinum",
+        "mediastinal widening",
+    ),
     "Lung Lesion": ("lung lesion", "nodule", "mass"),
     "Lung Opacity": ("opacity", "opacities", "opacification"),
     "Edema": ("edema", "vascular congestion"),
@@ -55,10 +64,10 @@ SPOKEN = {
     "Pleural Other": ("pleural thickening", "pleural scarring"),
     "Fracture": ("fracture",),
     "Support Devices": ("support devices", "tube", "catheter", "pacemaker", "picc", "line is", "wires"),
-}  # fmt: skip
+}
 """Finding -> words by which radiologists speak of it, affirmed or denied."""
 
-NIH = (
+NIH_FINDINGS = (
     "Atelectasis",
     "Cardiomegaly",
     "Pleural Effusion",
@@ -87,13 +96,13 @@ ALIASES = {
 }
 """What a data set calls it -> canonical name. Synonyms only: `Nodule` is no alias of `Lung Lesion`."""
 
-KNOWN = frozenset(CHEXPERT) | frozenset(NIH)
-_BY_KEY = {name.casefold().replace("_", " "): name for name in KNOWN} | {
+KNOWN_FINDINGS = frozenset(CHEXPERT_FINDINGS) | frozenset(NIH_FINDINGS)
+_BY_KEY = {name.casefold().replace("_", " "): name for name in KNOWN_FINDINGS} | {
     alias.casefold().replace("_", " "): name for alias, name in ALIASES.items()
 }
 
 
-def canonical(name: str) -> str:
+def canonical_name(name: str) -> str:
     """Canonical name of a finding; a name outside the vocabulary is the user's own and is returned trimmed.
 
     >>> canonical("airspace opacity"), canonical("Effusion"), canonical("Scoliosis ")
@@ -103,22 +112,22 @@ def canonical(name: str) -> str:
     return _BY_KEY.get(trimmed.casefold().replace("_", " "), trimmed)
 
 
-def choose(wanted: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
+def select_findings(text: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
     """The findings named in a comma-separated list (all of `known` if None), each once, checked against `known`.
 
     >>> choose("effusion, Cardiomegaly", ("Cardiomegaly", "Pleural Effusion"))
     ('Pleural Effusion', 'Cardiomegaly')
     """
-    if wanted is None:
+    if text is None:
         return known
-    names = tuple(dict.fromkeys(canonical(part) for part in wanted.split(",") if part.strip()))
+    names = tuple(dict.fromkeys(canonical_name(part) for part in text.split(",") if part.strip()))
     for name in names:
         if name not in known:
-            raise UnknownNameError(f"finding {name!r} is not among {', '.join(known)}{_hint(name, known)}")
+            raise UnknownNameError(f"finding {name!r} is not among {', '.join(known)}{_suggest(name, known)}")
     return names
 
 
-def spelled(text: str, separator: str = ",") -> tuple[str, ...]:
+def parse_findings(text: str, separator: str = ",") -> tuple[str, ...]:
     """Canonical names of the findings of a model that a user typed, in their order; a name may be the user's own.
 
     Errors: `UnknownNameError` for one that is nearly a name of the vocabulary, and so a slip.
@@ -129,27 +138,27 @@ def spelled(text: str, separator: str = ",") -> tuple[str, ...]:
     Traceback (most recent call last):
     sightline.errors.UnknownNameError: 'Efusion' is no finding; did you mean 'Pleural Effusion'?
     """
-    names = tuple(canonical(part) for part in text.split(separator) if part.strip())
+    names = tuple(canonical_name(part) for part in text.split(separator) if part.strip())
     for name in names:
-        if hint := slip(name):
+        if hint := suggest_finding(name):
             raise UnknownNameError(f"{name!r} is no finding{hint}")
     return names
 
 
-def slip(name: str) -> str:
+def suggest_finding(name: str) -> str:
     """'; did you mean ...?' for a name that is nearly one of the vocabulary, and so probably misspelled; else ''.
 
     >>> slip("Cardiomegally"), slip("Cardiomegaly"), slip("Rib Fracture")
     ("; did you mean 'Cardiomegaly'?", '', '')
     """
-    return "" if name in KNOWN else _hint(name, KNOWN, _A_SLIP)
+    return "" if name in KNOWN_FINDINGS else _suggest(name, KNOWN_FINDINGS, _MISSPELLING_SIMILARITY)
 
 
-_A_SLIP = 0.85
+_MISSPELLING_SIMILARITY = 0.85
 """How alike a name must be to one that is known to be taken for a slip; 'Rib Fracture' and 'Fracture' are 0.8."""
 
 
-def _hint(name: str, known: Collection[str], cutoff: float = 0.6) -> str:
+def _suggest(name: str, known: Collection[str], cutoff: float = 0.6) -> str:
     """Return '; did you mean ...?' with the known name that is nearest, by its aliases, too."""
     aliases = {alias: finding for alias, finding in _BY_KEY.items() if finding in known}
     hint = did_you_mean(name, known, aliases, cutoff=cutoff, most=1)

@@ -34,7 +34,7 @@ class Protocol:
     (counted from 0) of 1000 around the mean of the replicates."""
     point_radius: float = 0.05
     """Radius of the disk that stands for a point mark, in shorter sides of the image."""
-    smooth: float = 0.0
+    smooth_window: float = 0.0
     """Side of the box filter before Otsu's threshold: a share of the image's height below 1, pixels from 1 on; 0 is
     none. The published form filters a gray picture of the JET-colored map, which turns values around (see
     docs/conventions.md); the corrected one filters the map."""
@@ -42,19 +42,19 @@ class Protocol:
     """Definitions of everything but the masks: shapes, regressions, decreases, the grid of cutoffs, the smoothing
     filter, and how maps are compared with each other and with gaze. 'published' reproduces those of published code; a
     protocol uses 'corrected' unless it states otherwise."""
-    thresholds: tuple[tuple[str, float], ...] = ()
+    map_thresholds: tuple[tuple[str, float], ...] = ()
     """(finding, T): findings whose masks are cut at T of the min-max normalized map instead of by `binarizer`."""
-    cutoffs: tuple[tuple[str, float], ...] = ()
+    probability_cutoffs: tuple[tuple[str, float], ...] = ()
     """(finding, P): below this probability a map counts as an empty prediction where all images are scored; the maps
     themselves and the scores of marked images are not touched."""
 
-    def binarizer_of(self, finding: str) -> str:
+    def binarizer_for(self, finding: str) -> str:
         """The binarizer of one finding.
 
         >>> replace(PUBLISHED, thresholds=(("Edema", 0.4),)).binarizer_of("Edema")
         'above:0.4'
         """
-        threshold = dict(self.thresholds).get(finding)
+        threshold = dict(self.map_thresholds).get(finding)
         return self.binarizer if threshold is None else f"above:{threshold:g}"
 
 
@@ -65,25 +65,27 @@ PUBLISHED = Protocol(
 PROTOCOLS = {"published": (PUBLISHED,), "corrected": (CORRECTED,), "both": (PUBLISHED, CORRECTED)}
 
 
-def protocols(name: str) -> tuple[Protocol, ...]:
+def get_protocols(name: str) -> tuple[Protocol, ...]:
     """The records behind 'published', 'corrected' or 'both'."""
     if name not in PROTOCOLS:
         raise UnknownNameError(f"no protocol is called {name!r}; allowed: {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]
 
 
-def adjusted(
-    chosen: Sequence[Protocol],
+def adjust_protocols(
+    protocols: Sequence[Protocol],
     *,
     binarizer: str = "",
-    smooth: float = 0.0,
-    thresholds: Mapping[str, float] | None = None,
-    cutoffs: Mapping[str, float] | None = None,
+    smooth_window: float = 0.0,
+    map_thresholds: Mapping[str, float] | None = None,
+    probability_cutoffs: Mapping[str, float] | None = None,
 ) -> tuple[Protocol, ...]:
     """The protocols with what a user chose instead. Errors: `DataError` for a number out of range."""
-    if smooth < 0:
-        raise DataError(f"smooth is {smooth}; allowed: 0 (none), a share of the height below 1, or pixels from 1 on")
-    given = {**(thresholds or {}), **(cutoffs or {})}
+    if smooth_window < 0:
+        raise DataError(
+            f"smooth is {smooth_window}; allowed: 0 (none), a share of the height below 1, or pixels from 1 on"
+        )
+    given = {**(map_thresholds or {}), **(probability_cutoffs or {})}
     for finding, value in given.items():
         if not 0 <= value < 1:
             raise DataError(f"the threshold of {finding!r} is {value}; allowed: 0 <= T < 1")
@@ -91,9 +93,9 @@ def adjusted(
         replace(
             p,
             binarizer=binarizer or p.binarizer,
-            smooth=smooth or p.smooth,
-            thresholds=tuple((thresholds or {}).items()),
-            cutoffs=tuple((cutoffs or {}).items()),
+            smooth_window=smooth_window or p.smooth_window,
+            map_thresholds=tuple((map_thresholds or {}).items()),
+            probability_cutoffs=tuple((probability_cutoffs or {}).items()),
         )
-        for p in chosen
+        for p in protocols
     )

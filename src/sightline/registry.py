@@ -10,32 +10,32 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sightline._util.plugin_errors import running
+from sightline._util.plugin_errors import wrap_plugin_errors
 from sightline._util.text import did_you_mean
 from sightline.errors import SightlineError, UnknownNameError
 
 F = TypeVar("F", bound=Callable[..., Any])
-Facts = TypeVar("Facts")
+Info = TypeVar("Info")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry(Generic[Facts]):
+class Entry(Generic[Info]):
     """A registered function and what is known of it. Calling the entry calls the function."""
 
     name: str
-    call: Callable[..., Any]
-    facts: Facts
+    function: Callable[..., Any]
+    info: Info
 
     @property
     def summary(self) -> str:
         """First line of the function's docstring."""
-        return (self.call.__doc__ or "").strip().split("\n")[0]
+        return (self.function.__doc__ or "").strip().split("\n")[0]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.call(*args, **kwargs)
+        return self.function(*args, **kwargs)
 
 
-class Registry(Mapping[str, Entry[Facts]]):
+class Registry(Mapping[str, Entry[Info]]):
     """`@registry("name", **facts)` stores the function and returns it unchanged; `registry["name"]` is its `Entry`.
 
     Facts are the fields of the dataclass given at construction, so a misspelled or missing fact fails at
@@ -56,33 +56,33 @@ class Registry(Mapping[str, Entry[Facts]]):
     sightline.errors.UnknownNameError: no color is called 'rad'; did you mean 'red'? Known: red
     """
 
-    def __init__(self, kind: str, facts: Callable[..., Facts]) -> None:
+    def __init__(self, kind: str, info_type: Callable[..., Info]) -> None:
         self.kind = kind
-        self._facts = facts
-        self._entries: dict[str, Entry[Facts]] = {}
+        self._info_type = info_type
+        self._entries: dict[str, Entry[Info]] = {}
         self._entry_points_loaded = False
 
-    def __call__(self, name: str, **facts: Any) -> Callable[[F], F]:
+    def __call__(self, name: str, **fields: Any) -> Callable[[F], F]:
         def register(function: F) -> F:
             if name in self._entries:
-                old, new = self._entries[name].call, function
+                old, new = self._entries[name].function, function
                 raise SightlineError(
                     f"{self.kind} {name!r} is registered twice: by {old.__module__}.{old.__qualname__} "
                     f"and by {new.__module__}.{new.__qualname__}; rename one"
                 )
             try:
-                self._entries[name] = Entry(name, function, self._facts(**facts))
+                self._entries[name] = Entry(name, function, self._info_type(**fields))
             except TypeError as error:
                 raise SightlineError(f"{self.kind} {name!r}: {error}") from error
             return function
 
         return register
 
-    def __getitem__(self, name: str) -> Entry[Facts]:
+    def __getitem__(self, name: str) -> Entry[Info]:
         if name not in self._entries and not self._entry_points_loaded:
             self._entry_points_loaded = True
             for point in entry_points(group=f"sightline.{self.kind}"):
-                with running(f"{point.value}, which an installed package registers,"):
+                with wrap_plugin_errors(f"{point.value}, which an installed package registers,"):
                     point.load()
         if name not in self._entries:
             known = ", ".join(sorted(self))
@@ -114,7 +114,7 @@ def load_plugin(path: str | Path) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        with running(f"plugin {path}"):
+        with wrap_plugin_errors(f"plugin {path}"):
             spec.loader.exec_module(module)
     except SightlineError:
         del sys.modules[name]  # half of it ran: it is no module to be found again

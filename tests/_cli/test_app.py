@@ -18,7 +18,7 @@ import pytest
 from cyclopts import App
 from PIL import Image
 
-from sightline._cli.app import app, main, told
+from sightline._cli.app import app, main, wrap_message
 from sightline.metrics.registry import metrics
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -187,9 +187,9 @@ def test_paths_are_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "60")
     path = "/data/" + "a" * 70 + ".png"
-    lines = told(f"image {path} does not exist; and more words follow, so that another line is needed\nsecond").split(
-        "\n"
-    )
+    lines = wrap_message(
+        f"image {path} does not exist; and more words follow, so that another line is needed\nsecond"
+    ).split("\n")
     assert path in [line.strip() for line in lines] and lines[-1] == "second"
     assert all(len(line) <= 59 for line in lines if path not in line)
 

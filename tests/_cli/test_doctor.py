@@ -11,7 +11,7 @@ from PIL import Image
 
 from sightline._cli import doctor as doctor_module
 from sightline._cli.app import main
-from sightline._cli.doctor import _line, extras, packages
+from sightline._cli.doctor import _format_check, check_extras, check_packages
 
 
 def test_everything_is_told_in_80_columns(
@@ -56,7 +56,7 @@ def test_what_is_missing_comes_with_its_remedy(monkeypatch: pytest.MonkeyPatch) 
     real = importlib.util.find_spec
     gone = ("zarr", "highdicom")
     monkeypatch.setattr(doctor_module.importlib.util, "find_spec", lambda name: None if name in gone else real(name))
-    assert [(s.mark, s.name, s.told) for s in packages()][-1] == ("MISSING", "zarr", "pip install zarr")
-    told = {s.name: s for s in extras()}["highdicom"]
-    assert told.mark == "absent" and "pip install 'sightline[dicom]'" in told.told
-    assert "MISSING" in _line(next(s for s in packages() if s.name == "zarr"), 80)
+    assert [(s.status, s.name, s.message) for s in check_packages()][-1] == ("MISSING", "zarr", "pip install zarr")
+    told = {s.name: s for s in check_extras()}["highdicom"]
+    assert told.status == "absent" and "pip install 'sightline[dicom]'" in told.message
+    assert "MISSING" in _format_check(next(s for s in check_packages() if s.name == "zarr"), 80)

@@ -14,10 +14,10 @@ from PIL import Image
 
 import sightline as sl
 from sightline._util.files import encode_png
-from sightline._util.html import Estimates, colored
+from sightline._util.html import Estimates, colorize
 from sightline.core import Frame, SaliencyMap
-from sightline.evaluation.score_run import evaluate
-from sightline.maps.collections import InMemory
+from sightline.evaluation.score_run import score_run
+from sightline.maps.collections import InMemoryMaps
 from sightline.protocol import CORRECTED
 from sightline.runs.run import Run
 
@@ -36,19 +36,19 @@ def test_png_is_what_pillow_reads() -> None:
 
 
 def test_colors_rise_and_part_at_zero() -> None:
-    rising = colored(np.linspace(0, 1, 9, dtype=np.float32)[None])[0].astype(int).sum(1)
+    rising = colorize(np.linspace(0, 1, 9, dtype=np.float32)[None])[0].astype(int).sum(1)
     assert (np.diff(rising) > 0).all()
-    around = colored(np.float32([[-1, -0.5, 0, 0.25]]))[0].astype(int)
+    around = colorize(np.float32([[-1, -0.5, 0, 0.25]]))[0].astype(int)
     assert around[0, 2] > around[0, 0] and around[3, 0] > around[3, 2]
     assert np.ptp(around[2]) < 5  # zero is gray, however far the signs reach
-    assert colored(np.zeros((2, 2), np.float32)).shape == (2, 2, 3)
+    assert colorize(np.zeros((2, 2), np.float32)).shape == (2, 2, 3)
 
 
 def test_a_map_lies_in_its_frame() -> None:
     values = np.arange(6, dtype=np.float32).reshape(2, 3)
     m = SaliencyMap("film1", "Edema", "net/cam", values, Frame((100, 200), (0.0, 50.0, 100.0, 150.0)), 0.25)
     html = m._repr_html_()
-    np.testing.assert_array_equal(np.asarray(picture(html)), colored(values))
+    np.testing.assert_array_equal(np.asarray(picture(html)), colorize(values))
     assert "left:55.0px;top:0.0px;width:110.0px;height:110.0px" in html
     assert "covers (0, 50, 100, 150) of the radiograph, 100 × 200" in html and "probability 0.250" in html
     assert "2 × 3, 0 to 5" in html
@@ -63,13 +63,13 @@ def test_a_fine_map_makes_a_small_picture() -> None:
 
 @pytest.mark.parametrize("values", [np.zeros((0, 0), np.float32), np.full((2, 2), np.nan, np.float32)])
 def test_a_map_that_failed_says_why(values: np.ndarray) -> None:
-    m = SaliencyMap("a", "Edema", "net/cam", values, Frame.whole((4, 4)), status="unreadable", why="it is torn")
+    m = SaliencyMap("a", "Edema", "net/cam", values, Frame.whole((4, 4)), status="unreadable", reason="it is torn")
     html = m._repr_html_()
     assert "unreadable: it is torn" in html and "<img" not in html
 
 
 def test_nothing_reaches_the_page_unescaped(tmp_path: Path) -> None:
-    m = SaliencyMap(NASTY, NASTY, NASTY, np.eye(2, dtype=np.float32), Frame.whole((4, 4)), status="flat", why=NASTY)
+    m = SaliencyMap(NASTY, NASTY, NASTY, np.eye(2, dtype=np.float32), Frame.whole((4, 4)), status="flat", reason=NASTY)
     row = {
         "protocol": NASTY,
         "source": NASTY,
@@ -80,7 +80,7 @@ def test_nothing_reaches_the_page_unescaped(tmp_path: Path) -> None:
         "high": 0.9,
         "n": 3,
     }
-    run = Run.start(tmp_path / "a'b", "localization", {}).describe(title=NASTY)
+    run = Run.start(tmp_path / "a'b", "localization", {}).update_info(title=NASTY)
     run.write_table("estimates", pd.DataFrame([row]))
     for html in (m._repr_html_(), Estimates(pd.DataFrame([row]))._repr_html_(), run._repr_html_()):
         assert "<script" not in html and "&lt;script&gt;" in html
@@ -88,12 +88,12 @@ def test_nothing_reaches_the_page_unescaped(tmp_path: Path) -> None:
 
 
 def test_a_run_shows_its_headline(tmp_path: Path, toy_data: sl.Dataset, toy_maps: list[SaliencyMap]) -> None:
-    run = Run.start(tmp_path / "run", "score", {}).describe(
+    run = Run.start(tmp_path / "run", "score", {}).update_info(
         title="Maps of net", dataset={"title": "Toy", "radiographs": 12, "patients": 6}
     )
     assert "Maps of net" in run._repr_html_() and "<table" not in run._repr_html_()
-    held = InMemory.gather(toy_maps)
-    evaluate(run, held, toy_data, names=("iou", "hit"), chosen=(CORRECTED,), findings=toy_data.findings, seed=0)
+    held = InMemoryMaps.from_maps(toy_maps)
+    score_run(run, held, toy_data, metrics=("iou", "hit"), protocols=(CORRECTED,), findings=toy_data.findings, seed=0)
     (run.path / "report.html").write_text("x")
     html = run._repr_html_()
     row = run.table("estimates").query("metric == 'iou' and finding == 'average'").iloc[0]

@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from sightline._util.malloc import keep_freed_memory
+from sightline._util.malloc import disable_malloc_trim
 
 FAULTS = """
 import resource, sys
 import numpy as np
-from sightline.memory import keep_freed_memory
+from sightline._util.malloc import disable_malloc_trim
 if "keep" in sys.argv:
-    assert keep_freed_memory()
+    assert disable_malloc_trim()
 for _ in range(3):
     np.ones(8_000_000)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -39,4 +39,4 @@ def test_without_a_c_library_nothing_happens(monkeypatch: pytest.MonkeyPatch) ->
         raise OSError("no library")
 
     monkeypatch.setattr("sightline._util.malloc.ctypes.CDLL", nothing)
-    assert keep_freed_memory() is False
+    assert disable_malloc_trim() is False

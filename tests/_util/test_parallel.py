@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sightline._util.parallel import early
+from sightline._util.parallel import prefetch
 
 
 @pytest.mark.parametrize("threads", [1, 2, 8])
@@ -17,8 +17,8 @@ def test_results_come_in_the_order_of_items_whoever_is_done_first(threads: int) 
         time.sleep(0.002 * (i % 3 == 0))
         return i * i
 
-    assert list(early(range(40), make, 8, threads)) == [i * i for i in range(40)]
-    assert list(early([], make, 8, threads)) == []
+    assert list(prefetch(range(40), make, 8, threads)) == [i * i for i in range(40)]
+    assert list(prefetch([], make, 8, threads)) == []
 
 
 @pytest.mark.parametrize("threads", [1, 4])
@@ -35,7 +35,7 @@ def test_no_more_than_the_depth_is_drawn_and_closing_makes_no_more(threads: int)
         made.append(i)
         return i
 
-    results = early(source(), make, 3, threads)
+    results = prefetch(source(), make, 3, threads)
     assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
     results.close()
     assert len(drawn) == 5 + 3 and len(made) <= len(drawn)
@@ -47,7 +47,7 @@ def test_an_error_is_raised_in_its_turn() -> None:
             raise ValueError("damaged")
         return i
 
-    results = early(range(6), make, 5)
+    results = prefetch(range(6), make, 5)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="damaged"):
         next(results)

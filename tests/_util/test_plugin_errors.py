@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sightline._cli.app import main
-from sightline._util.plugin_errors import running
+from sightline._util.plugin_errors import wrap_plugin_errors
 from sightline.errors import DataError, SightlineError
 from sightline.registry import load_plugin
 
@@ -18,24 +18,27 @@ def test_the_last_line_of_the_users_own_is_named(tmp_path: Path) -> None:
     space: dict[str, object] = {}
     exec(compile(file.read_text(), str(file), "exec"), space)
     with pytest.raises(SightlineError, match=rf"^mine:read raised JSONDecodeError: .*\({file}, line 4\)$") as caught:  # noqa: SIM117
-        with running("mine:read"):
+        with wrap_plugin_errors("mine:read"):
             space["read"]()  # type: ignore[operator]
     assert caught.value.__cause__ is not None
 
 
 def test_long_messages_are_cut_and_announcements_are_followed() -> None:
-    with pytest.raises(SightlineError) as caught, running("it"):
+    with pytest.raises(SightlineError) as caught, wrap_plugin_errors("it"):
         raise RuntimeError("Error(s) in loading:\n\tUnexpected key: " + ", ".join(map(str, range(1000))) + "\nmore")
     assert "Error(s) in loading: Unexpected key: 0, 1" in str(caught.value)
     assert len(str(caught.value)) < 400 and "more" not in str(caught.value)
 
 
 def test_errors_raised_on_purpose_and_interrupts_pass() -> None:
-    with pytest.raises(DataError, match="as it is"), running("it"):
+    with pytest.raises(DataError, match="as it is"), wrap_plugin_errors("it"):
         raise DataError("as it is")
-    with pytest.raises(KeyboardInterrupt), running("it"):
+    with pytest.raises(KeyboardInterrupt), wrap_plugin_errors("it"):
         raise KeyboardInterrupt
-    with pytest.raises(ValueError, match="spared"), running("it", passes=lambda error: "spared" in str(error)):
+    with (
+        pytest.raises(ValueError, match="spared"),
+        wrap_plugin_errors("it", passes_through=lambda error: "spared" in str(error)),
+    ):
         raise ValueError("spared")
 
 

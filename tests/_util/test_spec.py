@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sightline._util.spec import parse_spec, typed_options
+from sightline._util.spec import parse_options, parse_spec
 from sightline.errors import SightlineError
 
 
@@ -18,11 +18,11 @@ def test_parts_of_a_spec() -> None:
 
 def test_options_arrive_as_the_type_of_their_default() -> None:
     given = {"side": "4", "share": "1", "loud": "True", "name": "x"}
-    assert typed_options("f", function, given) == {"side": 4, "share": 1.0, "loud": True, "name": "x"}
+    assert parse_options("f", function, given) == {"side": 4, "share": 1.0, "loud": True, "name": "x"}
     for key, text, message in (
         ("side", "4.5", "takes int"),
         ("loud", "maybe", "true or false"),
         ("argument", "x", "no option 'argument'; allowed: side, share, loud, name"),
     ):
         with pytest.raises(SightlineError, match=message):
-            typed_options("f", function, {key: text})
+            parse_options("f", function, {key: text})

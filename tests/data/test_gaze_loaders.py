@@ -10,29 +10,29 @@ import pandas as pd
 import pytest
 
 import sightline as sl
-from sightline.data.gaze import KERNELS, WHOLE, Gaze, density
-from sightline.data.loaders.egd import TRANSCRIPTS
-from sightline.data.loaders.gaze_samples import read_samples
-from sightline.data.writers import write
+from sightline.data.gaze import ALL_GAZE, KERNELS, Gaze, gaze_density
+from sightline.data.loaders.egd import TRANSCRIPT_FOLDER
+from sightline.data.loaders.gaze_samples import read_gaze_samples
+from sightline.data.writers import write_dataset
 from sightline.errors import DataError
-from sightline.imaging.geometry import region
+from sightline.imaging.geometry import rasterize_annotation
 
 SPEC = "phantom:5?size=128&gazed=0.5"
 
 
 @pytest.fixture(scope="module")
 def phantom() -> sl.Dataset:
-    return sl.dataset(SPEC)
+    return sl.open_dataset(SPEC)
 
 
 @pytest.fixture(scope="module")
 def egd(phantom: sl.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(phantom, "egd", tmp_path_factory.mktemp("egd") / "set", progress=False)
+    return write_dataset(phantom, "egd", tmp_path_factory.mktemp("egd") / "set", progress=False)
 
 
 @pytest.fixture(scope="module")
 def reflacx(phantom: sl.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(phantom, "reflacx", tmp_path_factory.mktemp("reflacx") / "set", progress=False)
+    return write_dataset(phantom, "reflacx", tmp_path_factory.mktemp("reflacx") / "set", progress=False)
 
 
 def copy(source: Path, target: Path) -> Path:
@@ -46,7 +46,7 @@ def copy(source: Path, target: Path) -> Path:
 
 
 def gaze_of(data: sl.Dataset, radiograph: str, reader: int = 0) -> Gaze | None:
-    mark = data.marks(radiograph, WHOLE, data.gaze_readers[reader])
+    mark = data.annotation(radiograph, ALL_GAZE, data.gaze_readers[reader])
     return None if mark is None else mark.read()
 
 
@@ -56,39 +56,41 @@ def test_some_phantom_films_have_gaze_and_some_have_none(phantom: sl.Dataset) ->
 
 
 def test_egd_comes_back_to_a_pixel(phantom: sl.Dataset, egd: Path) -> None:
-    data = sl.dataset(f"egd:{egd}")
+    data = sl.open_dataset(f"egd:{egd}")
     assert [r.id for r in data.radiographs] == [r.id for r in phantom.radiographs]
     for mine, theirs in zip(data.radiographs, phantom.radiographs, strict=True):
-        assert mine.patient == theirs.patient and mine.facts["sex"] == str(theirs.facts["sex"])[0]
+        assert mine.patient == theirs.patient and mine.metadata["sex"] == str(theirs.metadata["sex"])[0]
         assert {f: mine.labels[f] for f in phantom.findings} == theirs.labels
         np.testing.assert_allclose(mine.read(), theirs.read(), atol=0.003)
         for name in ("Left Lung", "Right Lung", "Mediastinum", "Aortic Knob"):
-            masks = [region(d.marks(mine.id, name, d.truth)) for d in (data, phantom)]
+            masks = [rasterize_annotation(d.annotation(mine.id, name, d.reference_reader)) for d in (data, phantom)]
             assert (masks[0] == masks[1]).all()
         own, other = gaze_of(data, mine.id), gaze_of(phantom, mine.id)
         if other is None:
             assert own is None
             continue
-        assert own is not None and own.size == other.size and not own.left_out
-        assert np.abs(own.places - other.places).max() <= 0.5
+        assert own is not None and own.size == other.size and not own.excluded_counts
+        assert np.abs(own.positions - other.positions).max() <= 0.5
         np.testing.assert_allclose([own.begin, own.duration], [other.begin, other.duration], atol=1e-9)
         assert [p.text for p in own.phrases] == [p.text for p in other.phrases]
         np.testing.assert_array_equal(np.isfinite(own.pupil), np.isfinite(other.pupil))
 
 
 def test_rectangles_of_egd_are_in_the_order_of_its_columns(phantom: sl.Dataset, egd: Path) -> None:
-    data = sl.dataset(f"egd:{egd}")
+    data = sl.open_dataset(f"egd:{egd}")
     name = data.radiographs[0].id
-    mark = data.marks(name, "Heart Box", data.truth)
-    rows, cols = (np.flatnonzero(region(phantom.marks(name, "Heart", "truth")).any(axis)) for axis in (1, 0))
+    mark = data.annotation(name, "Heart Box", data.reference_reader)
+    rows, cols = (
+        np.flatnonzero(rasterize_annotation(phantom.annotation(name, "Heart", "truth")).any(axis)) for axis in (1, 0)
+    )
     assert mark.read().tolist() == [[rows[0], cols[0], rows[-1] + 1, cols[-1] + 1]]
 
 
 def test_samples_of_the_tracker_add_up_to_the_same_density(egd: Path) -> None:
-    fixed, raw = sl.dataset(f"egd:{egd}"), sl.dataset(f"egd:{egd}?gaze=raw")
+    fixed, raw = sl.open_dataset(f"egd:{egd}"), sl.open_dataset(f"egd:{egd}?gaze=raw")
     for r in fixed.radiographs:
         if (gaze := gaze_of(fixed, r.id)) is not None:
-            densities = [density(g, KERNELS["corrected"], (32, 32)).ravel() for g in (gaze, gaze_of(raw, r.id))]
+            densities = [gaze_density(g, KERNELS["corrected"], (32, 32)).ravel() for g in (gaze, gaze_of(raw, r.id))]
             assert np.corrcoef(densities)[0, 1] > 0.995
 
 
@@ -96,9 +98,9 @@ def test_screen_coordinates_serve_where_the_release_has_no_others(egd: Path, tmp
     other = copy(egd, tmp_path / "set")
     table = pd.read_csv(other / "fixations.csv").drop(columns=["X_ORIGINAL", "Y_ORIGINAL"])
     table.to_csv(other / "fixations.csv", index=False)
-    for r in sl.dataset(f"egd:{egd}").radiographs:
-        own, screen = gaze_of(sl.dataset(f"egd:{egd}"), r.id), gaze_of(sl.dataset(f"egd:{other}"), r.id)
-        assert own is None or np.abs(own.places - screen.places).max() <= 1
+    for r in sl.open_dataset(f"egd:{egd}").radiographs:
+        own, screen = gaze_of(sl.open_dataset(f"egd:{egd}"), r.id), gaze_of(sl.open_dataset(f"egd:{other}"), r.id)
+        assert own is None or np.abs(own.positions - screen.positions).max() <= 1
 
 
 def test_what_egd_holds_besides_fixations_is_counted(egd: Path, tmp_path: Path) -> None:
@@ -115,57 +117,69 @@ def test_what_egd_holds_besides_fixations_is_counted(egd: Path, tmp_path: Path) 
     strange = first.head(2).assign(DICOM_ID="calibration")
     whole = pd.concat([strange, table[table["DICOM_ID"] != name], again, first])
     whole[[*whole.columns[::-1]]].to_csv(other / "fixations.csv", index=False, encoding="utf-8-sig")
-    data = sl.dataset(f"egd:{other}")
+    data = sl.open_dataset(f"egd:{other}")
     gaze = gaze_of(data, name)
-    assert gaze.left_out == {"without coordinates or times": 1, "outside the image": 1, "with a negative duration": 1}
+    assert gaze.excluded_counts == {
+        "without coordinates or times": 1,
+        "outside the image": 1,
+        "with a negative duration": 1,
+    }
     assert len(gaze) == len(first) - 3
-    (said,) = (w for w in data.facts["warnings"] if "calibration" in w)
+    (said,) = (w for w in data.metadata["warnings"] if "calibration" in w)
     assert "2 rows look at 1 images" in said
 
 
 def test_missing_and_damaged_files_of_egd_are_told(egd: Path, tmp_path: Path) -> None:
     other = copy(egd, tmp_path / "set")
-    names = [r.id for r in sl.dataset(f"egd:{egd}").radiographs if gaze_of(sl.dataset(f"egd:{egd}"), r.id)]
-    (other / TRANSCRIPTS / names[0] / "transcript.json").write_text("{")
-    (other / TRANSCRIPTS / names[1] / "transcript.json").write_text(json.dumps({"time_stamped_text": [{"phrase": 1}]}))
-    (other / TRANSCRIPTS / names[0] / "left_lung.png").unlink()
-    data = sl.dataset(f"egd:{other}")
-    assert (
-        gaze_of(data, names[0]).left_out == gaze_of(data, names[1]).left_out == {"transcripts that cannot be read": 1}
+    names = [r.id for r in sl.open_dataset(f"egd:{egd}").radiographs if gaze_of(sl.open_dataset(f"egd:{egd}"), r.id)]
+    (other / TRANSCRIPT_FOLDER / names[0] / "transcript.json").write_text("{")
+    (other / TRANSCRIPT_FOLDER / names[1] / "transcript.json").write_text(
+        json.dumps({"time_stamped_text": [{"phrase": 1}]})
     )
-    assert data.marks(names[0], "Left Lung", data.truth) is None
+    (other / TRANSCRIPT_FOLDER / names[0] / "left_lung.png").unlink()
+    data = sl.open_dataset(f"egd:{other}")
+    assert (
+        gaze_of(data, names[0]).excluded_counts
+        == gaze_of(data, names[1]).excluded_counts
+        == {"transcripts that cannot be read": 1}
+    )
+    assert data.annotation(names[0], "Left Lung", data.reference_reader) is None
     boxes = pd.read_csv(other / "bounding_boxes.csv")
     boxes.loc[3, "x2"] = boxes.loc[3, "x1"]
     boxes.to_csv(other / "bounding_boxes.csv", index=False)
     assert any(
         "bounding_boxes.csv, row 5: the rectangle has no area" in w
-        for w in sl.dataset(f"egd:{other}").facts["warnings"]
+        for w in sl.open_dataset(f"egd:{other}").metadata["warnings"]
     )
     (other / "bounding_boxes.csv").unlink()
-    assert any("no rectangles" in w for w in sl.dataset(f"egd:{other}").facts["warnings"])
+    assert any("no rectangles" in w for w in sl.open_dataset(f"egd:{other}").metadata["warnings"])
 
 
 def test_rows_without_a_session_are_one_session(egd: Path, tmp_path: Path) -> None:
     other = copy(egd, tmp_path / "set")
     table = pd.read_csv(other / "fixations.csv")
-    whole = gaze_of(sl.dataset(f"egd:{egd}"), table["DICOM_ID"][0])
+    whole = gaze_of(sl.open_dataset(f"egd:{egd}"), table["DICOM_ID"][0])
     table.assign(SESSION_ID="").to_csv(other / "fixations.csv", index=False)
-    np.testing.assert_array_equal(gaze_of(sl.dataset(f"egd:{other}"), table["DICOM_ID"][0]).places, whole.places)
+    np.testing.assert_array_equal(
+        gaze_of(sl.open_dataset(f"egd:{other}"), table["DICOM_ID"][0]).positions, whole.positions
+    )
 
 
 def test_a_mask_that_is_damaged_is_told_when_it_is_read_and_spoils_nothing_else(egd: Path, tmp_path: Path) -> None:
     other = copy(egd, tmp_path / "set")
-    name = sl.dataset(f"egd:{egd}").radiographs[0].id
-    mask = other / TRANSCRIPTS / name / "left_lung.png"
+    name = sl.open_dataset(f"egd:{egd}").radiographs[0].id
+    mask = other / TRANSCRIPT_FOLDER / name / "left_lung.png"
     mask.unlink()
     mask.write_bytes(b"no picture")
-    for file in (other / TRANSCRIPTS / name).glob("*lung.png"):  # the size is that of the next mask, or of the image
-        data = sl.dataset(f"egd:{other}")
-        assert data.marks(name, "Mediastinum", data.truth).size == data.radiographs[0].read().shape
+    for file in (other / TRANSCRIPT_FOLDER / name).glob(
+        "*lung.png"
+    ):  # the size is that of the next mask, or of the image
+        data = sl.open_dataset(f"egd:{other}")
+        assert data.annotation(name, "Mediastinum", data.reference_reader).size == data.radiographs[0].read().shape
         file.unlink()
         file.write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"left_lung\.png is not an image"):
-        region(data.marks(name, "Left Lung", data.truth))
+        rasterize_annotation(data.annotation(name, "Left Lung", data.reference_reader))
 
 
 def test_the_master_sheet_in_another_order_with_a_bom(egd: Path, tmp_path: Path) -> None:
@@ -175,12 +189,12 @@ def test_the_master_sheet_in_another_order_with_a_bom(egd: Path, tmp_path: Path)
     sheet[[*sheet.columns[::-1]]].to_csv(other / "master_sheet.csv", index=False, encoding="utf-8-sig")
     with (other / "bounding_boxes.csv").open("a") as file:
         file.write("stranger,left lung,1,5,1,5\n")
-    (other / TRANSCRIPTS / "stranger").mkdir()
-    one, two = sl.dataset(f"egd:{egd}"), sl.dataset(f"egd:{other}")
+    (other / TRANSCRIPT_FOLDER / "stranger").mkdir()
+    one, two = sl.open_dataset(f"egd:{egd}"), sl.open_dataset(f"egd:{other}")
     assert [(r.id, r.patient, r.labels) for r in one.radiographs] == [
         (r.id, r.patient, r.labels) for r in two.radiographs
     ]
-    assert two.marks("stranger", "Left Lung Box", two.truth) is None
+    assert two.annotation("stranger", "Left Lung Box", two.reference_reader) is None
 
 
 @pytest.mark.parametrize(
@@ -192,23 +206,23 @@ def test_a_cell_that_is_none_is_named(egd: Path, tmp_path: Path, column: str, ce
     table.loc[1, column] = cell
     table.to_csv(tmp_path / "f.csv", index=False)
     with pytest.raises(DataError, match=said):
-        read_samples(tmp_path / "f.csv", "DICOM_ID", ("FPOGD",), "SESSION_ID")
+        read_gaze_samples(tmp_path / "f.csv", "DICOM_ID", ("FPOGD",), "SESSION_ID")
 
 
 def test_files_that_are_no_gaze_tables(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
-        read_samples(tmp_path / "none.csv", "DICOM_ID", ())
+        read_gaze_samples(tmp_path / "none.csv", "DICOM_ID", ())
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="no column 'DICOM_ID'; it has A, B"):
-        read_samples(tmp_path / "other.csv", "DICOM_ID", ())
+        read_gaze_samples(tmp_path / "other.csv", "DICOM_ID", ())
     with pytest.raises(DataError, match=r"master_sheet\.csv does not exist"):
-        sl.dataset(f"egd:{tmp_path}")
+        sl.open_dataset(f"egd:{tmp_path}")
     with pytest.raises(DataError, match="allowed: fixations or raw"):
-        sl.dataset(f"egd:{tmp_path}?gaze=half")
+        sl.open_dataset(f"egd:{tmp_path}?gaze=half")
 
 
 def test_reflacx_comes_back_with_every_reading(phantom: sl.Dataset, reflacx: Path) -> None:
-    data = sl.dataset(f"reflacx:{reflacx}")
+    data = sl.open_dataset(f"reflacx:{reflacx}")
     for mine, theirs in zip(data.radiographs, phantom.radiographs, strict=True):
         assert (mine.id, mine.patient, mine.size) == (theirs.id, theirs.patient, theirs.size)
         assert {f: mine.labels[f] for f in phantom.findings} == theirs.labels
@@ -222,10 +236,10 @@ def test_reflacx_comes_back_with_every_reading(phantom: sl.Dataset, reflacx: Pat
                 said = [p.text.rstrip(".") for p in own.phrases]
                 assert said == [p.text for p in other.phrases]
         for finding in phantom.findings:
-            mark = data.marks(mine.id, finding, data.truth)
+            mark = data.annotation(mine.id, finding, data.reference_reader)
             assert (mark is not None) == (theirs.labels[finding] == 1)
             if mark is not None:
-                truth = region(phantom.marks(mine.id, finding, "truth"))
+                truth = rasterize_annotation(phantom.annotation(mine.id, finding, "truth"))
                 ellipses = mark.read()
                 assert ellipses[truth].mean() > 0.6  # inscribed in the rectangle around each part
 
@@ -240,20 +254,22 @@ def test_what_reflacx_lacks_is_told(reflacx: Path, tmp_path: Path) -> None:
     table.loc[1, "timestamp_end_fixation"] = table.loc[1, "timestamp_start_fixation"] - 1
     table.to_csv(folder / "fixations.csv", index=False)
     (folder / "timestamps_transcription.csv").unlink()
-    gaze = gaze_of(sl.dataset(f"reflacx:{other}"), kept["dicom_id"])
-    assert gaze.left_out == {
-        "outside the image": 1, "with a negative duration": 1, "transcripts that are missing": 1
-    }  # fmt: skip
+    gaze = gaze_of(sl.open_dataset(f"reflacx:{other}"), kept["dicom_id"])
+    assert gaze.excluded_counts == {
+        "outside the image": 1,
+        "with a negative duration": 1,
+        "transcripts that are missing": 1,
+    }
     table.drop(columns=[c for c in table if "degree" in c]).to_csv(folder / "fixations.csv", index=False)
     with pytest.raises(DataError, match="pixels per degree"):
-        gaze_of(sl.dataset(f"reflacx:{other}"), kept["dicom_id"])
+        gaze_of(sl.open_dataset(f"reflacx:{other}"), kept["dicom_id"])
     with pytest.raises(DataError, match=r"holds no metadata_phase_1\.csv"):
-        sl.dataset(f"reflacx:{tmp_path / 'nowhere'}")
+        sl.open_dataset(f"reflacx:{tmp_path / 'nowhere'}")
     sheet["Edema"] = sheet["Edema"].astype(object)
     sheet.loc[2, "Edema"] = "perhaps"
     sheet.to_csv(other / "main_data" / "metadata_phase_1.csv", index=False)
     with pytest.raises(DataError, match=r"metadata_phase_1\.csv, row 4: Edema is 'perhaps'"):
-        sl.dataset(f"reflacx:{other}")
+        sl.open_dataset(f"reflacx:{other}")
 
 
 def test_tables_of_a_reading_may_be_empty_ordered_otherwise_and_have_a_bom(reflacx: Path, tmp_path: Path) -> None:
@@ -267,26 +283,26 @@ def test_tables_of_a_reading_may_be_empty_ordered_otherwise_and_have_a_bom(refla
     table[[*table.columns[::-1]]].to_csv(turned / "fixations.csv", index=False, encoding="utf-8-sig")
     for name in ("fixations", "anomaly_location_ellipses", "chest_bounding_box"):
         pd.read_csv(emptied / f"{name}.csv").head(0).to_csv(emptied / f"{name}.csv", index=False)
-    data = sl.dataset(f"reflacx:{other}")
+    data = sl.open_dataset(f"reflacx:{other}")
     name = first["dicom_id"]
     gaze = gaze_of(data, name)
-    assert gaze.left_out == {"without coordinates or times": 1} and len(gaze) == len(table) - 1
-    assert len(gaze_of(data, name, 1)) == 0 and data.marks(name, "Chest", "reading 2") is None
-    assert all(data.marks(name, f, "reading 2") is None for f in data.findings)
-    assert all(data.marks(name, f, "gaze 2") is None for f in data.findings)
+    assert gaze.excluded_counts == {"without coordinates or times": 1} and len(gaze) == len(table) - 1
+    assert len(gaze_of(data, name, 1)) == 0 and data.annotation(name, "Chest", "reading 2") is None
+    assert all(data.annotation(name, f, "reading 2") is None for f in data.findings)
+    assert all(data.annotation(name, f, "gaze 2") is None for f in data.findings)
 
 
 def test_what_was_looked_at_while_a_finding_was_spoken_of(phantom: sl.Dataset, egd: Path, reflacx: Path) -> None:
     """Nearer to the finding than the whole reading is, from every loader."""
-    for data in (phantom, sl.dataset(f"egd:{egd}"), sl.dataset(f"reflacx:{reflacx}")):
+    for data in (phantom, sl.open_dataset(f"egd:{egd}"), sl.open_dataset(f"reflacx:{reflacx}")):
         gains = []
         for r in phantom.radiographs:
             for finding in phantom.findings:
-                mark = data.marks(r.id, finding, data.gaze_readers[0])
+                mark = data.annotation(r.id, finding, data.gaze_readers[0])
                 if mark is None or r.labels[finding] != 1:
                     continue
-                whole = density(gaze_of(data, r.id), KERNELS["corrected"], mark.read().shape)
-                inside = region(phantom.marks(r.id, finding, "truth"))
+                whole = gaze_density(gaze_of(data, r.id), KERNELS["corrected"], mark.read().shape)
+                inside = rasterize_annotation(phantom.annotation(r.id, finding, "truth"))
                 inside = inside[: whole.shape[0], : whole.shape[1]]
                 gains.append(mark.read()[inside].sum() - whole[inside].sum())
         assert len(gains) >= 3 and np.mean(gains) > 0.05

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import sightline as sl
-from sightline.data.report_labeler import labels, mentions, places
+from sightline.data.report_labeler import find_locations, find_mentions, label_report
 
 OPENI = Path(__file__).resolve().parents[3] / "shared/data/formats/openi_NLMCXR_reports.tgz"
 
@@ -37,32 +37,41 @@ OPENI = Path(__file__).resolve().parents[3] / "shared/data/formats/openi_NLMCXR_
     ],
 )
 def test_what_is_said(text: str, wanted: dict[str, float]) -> None:
-    names = ("Pneumothorax", "Pleural Effusion", "Pneumonia", "Cardiomegaly", "Edema", "Consolidation", "Lung Opacity",
-             "Atelectasis", "Enlarged Cardiomediastinum")  # fmt: skip
-    assert {f: v for f, v in labels(text, names).items() if v == v} == wanted
+    names = (
+        "Pneumothorax",
+        "Pleural Effusion",
+        "Pneumonia",
+        "Cardiomegaly",
+        "Edema",
+        "Consolidation",
+        "Lung Opacity",
+        "Atelectasis",
+        "Enlarged Cardiomediastinum",
+    )
+    assert {f: v for f, v in label_report(text, names).items() if v == v} == wanted
 
 
 def test_where_and_how_much() -> None:
-    (m,) = mentions("Moderate left lower lobe consolidation.")
+    (m,) = find_mentions("Moderate left lower lobe consolidation.")
     assert (m.finding, m.sides, m.zones, m.amount) == ("Consolidation", {"left"}, {"lower"}, "moderate")
-    (m,) = mentions("Perihilar bat-wing edema.")
+    (m,) = find_mentions("Perihilar bat-wing edema.")
     assert m.zones == {"perihilar"} and m.sides == {"left", "right"}
-    assert places("at both bases") == ({"left", "right"}, {"lower"})
-    assert places("in the right upper lobe") == ({"right"}, {"upper"})
-    assert mentions("") == [] and mentions("The bones are intact.") == []
+    assert find_locations("at both bases") == ({"left", "right"}, {"lower"})
+    assert find_locations("in the right upper lobe") == ({"right"}, {"upper"})
+    assert find_mentions("") == [] and find_mentions("The bones are intact.") == []
 
 
 def test_the_phantoms_dictation_is_understood() -> None:
-    data, sides = sl.dataset("phantom:40?size=64"), []
+    data, sides = sl.open_dataset("phantom:40?size=64"), []
     for r in data.radiographs:
         assert data.reports is not None
         report = data.reports(r.id)
-        said = labels(report.text(), data.findings)
+        said = label_report(report.text(), data.findings)
         for finding, value in said.items():
             assert np.isnan(value) or value == r.labels[finding], (finding, report.text())
-        for m in mentions(report.text()):
-            mask = data.marks(r.id, m.finding, data.truth)
-            if m.present and len(m.sides) == 1 and mask is not None:
+        for m in find_mentions(report.text()):
+            mask = data.annotation(r.id, m.finding, data.reference_reader)
+            if m.is_present and len(m.sides) == 1 and mask is not None:
                 cols = np.argwhere(mask.read())[:, 1].mean() / mask.size[1]
                 sides.append((cols < 0.5) == (m.sides == {"right"}))
     assert len(sides) > 20 and np.mean(sides) > 0.95
@@ -71,14 +80,22 @@ def test_the_phantoms_dictation_is_understood() -> None:
 @pytest.mark.skipif(not OPENI.is_file(), reason=f"the reports of Open-I are not at {OPENI}")
 def test_real_reports_are_understood_as_their_indexers_did() -> None:
     """3 955 reports of Open-I, whose major terms were set by people: F1 of what is said to be there."""
-    data = sl.dataset(f"openi:{OPENI}")
+    data = sl.open_dataset(f"openi:{OPENI}")
     assert data.reports is not None
     first = {r.study: r for r in reversed(data.radiographs)}
-    wanted = {"Cardiomegaly": 0.9, "Atelectasis": 0.87, "Lung Opacity": 0.85, "Pleural Effusion": 0.82,
-              "Consolidation": 0.85, "Pneumothorax": 0.8, "Fracture": 0.85, "Lung Lesion": 0.8}  # fmt: skip
+    wanted = {
+        "Cardiomegaly": 0.9,
+        "Atelectasis": 0.87,
+        "Lung Opacity": 0.85,
+        "Pleural Effusion": 0.82,
+        "Consolidation": 0.85,
+        "Pneumothorax": 0.8,
+        "Fracture": 0.85,
+        "Lung Lesion": 0.8,
+    }
     counts = {f: np.zeros(3) for f in wanted}
     for r in first.values():
-        said = labels(data.reports(r.id).text(), wanted)
+        said = label_report(data.reports(r.id).text(), wanted)
         for f in wanted:
             truth = r.labels[f]
             if truth == truth:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import sightline as sl
-from sightline.data.writers import write
+from sightline.data.writers import write_dataset
 from sightline.errors import DataError
 
 OPENI = Path(__file__).resolve().parents[3] / "shared/data/formats/openi_NLMCXR_reports.tgz"
@@ -20,16 +20,16 @@ OPENI = Path(__file__).resolve().parents[3] / "shared/data/formats/openi_NLMCXR_
 
 @pytest.fixture(scope="module")
 def phantom() -> sl.Dataset:
-    return sl.dataset("phantom:12?size=64")
+    return sl.open_dataset("phantom:12?size=64")
 
 
 @pytest.fixture(scope="module")
 def mimic(phantom: sl.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(phantom, "mimic", tmp_path_factory.mktemp("mimic") / "set", progress=False)
+    return write_dataset(phantom, "mimic", tmp_path_factory.mktemp("mimic") / "set", progress=False)
 
 
 def test_mimic_comes_back(phantom: sl.Dataset, mimic: Path) -> None:
-    data = sl.dataset(f"mimic:{mimic}")
+    data = sl.open_dataset(f"mimic:{mimic}")
     assert [r.id for r in data.radiographs] == [r.id for r in phantom.radiographs]
     pairs = set()
     for mine, theirs in zip(data.radiographs, phantom.radiographs, strict=True):
@@ -43,40 +43,42 @@ def test_mimic_comes_back(phantom: sl.Dataset, mimic: Path) -> None:
 
 
 def test_options_of_mimic(mimic: Path) -> None:
-    whole = sl.dataset(f"mimic:{mimic}")
-    parts = [sl.dataset(f"mimic:{mimic}?split={s}") for s in {r.split for r in whole.radiographs}]
+    whole = sl.open_dataset(f"mimic:{mimic}")
+    parts = [sl.open_dataset(f"mimic:{mimic}?split={s}") for s in {r.split for r in whole.radiographs}]
     assert sum(len(p.radiographs) for p in parts) == len(whole.radiographs)
     with pytest.raises(DataError, match="no radiograph with split=all and views=lateral"):
-        sl.dataset(f"mimic:{mimic}?views=lateral")
+        sl.open_dataset(f"mimic:{mimic}?views=lateral")
     with pytest.raises(DataError, match="allowed: all, train, val, test"):
-        sl.dataset(f"mimic:{mimic}?split=most")
+        sl.open_dataset(f"mimic:{mimic}?split=most")
 
 
 def test_packed_tables_serve_and_missing_reports_are_none(mimic: Path, tmp_path: Path) -> None:
     for file in mimic.glob("*.csv"):
         (tmp_path / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
-    data = sl.dataset(f"mimic:{tmp_path}?reports={mimic}")
+    data = sl.open_dataset(f"mimic:{tmp_path}?reports={mimic}")
     assert data.reports is not None and data.reports(data.radiographs[0].id) is not None
-    bare = sl.dataset(f"mimic:{tmp_path}")
+    bare = sl.open_dataset(f"mimic:{tmp_path}")
     assert bare.reports is not None and bare.reports(bare.radiographs[0].id) is None and bare.reports("x") is None
 
 
 def test_what_is_wrong_with_mimic_is_named(mimic: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"metadata\.csv does not exist"):
-        sl.dataset(f"mimic:{tmp_path}")
+        sl.open_dataset(f"mimic:{tmp_path}")
     for file in mimic.glob("*.csv"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     table = pd.read_csv(tmp_path / "mimic-cxr-2.0.0-split.csv")
     table.loc[1, "split"] = "exam"
     table.to_csv(tmp_path / "mimic-cxr-2.0.0-split.csv", index=False)
     with pytest.raises(DataError, match=r"split\.csv, row 3: split is 'exam'; allowed: train, validate, test"):
-        sl.dataset(f"mimic:{tmp_path}")
+        sl.open_dataset(f"mimic:{tmp_path}")
 
 
 def test_only_data_sets_with_reports_are_written_so(tmp_path: Path, mimic: Path) -> None:
-    write(sl.dataset("phantom:2?size=64"), "rsna", tmp_path / "rsna", progress=False)
+    write_dataset(sl.open_dataset("phantom:2?size=64"), "rsna", tmp_path / "rsna", progress=False)
     with pytest.raises(DataError, match="has no reports"):
-        write(sl.dataset(f"rsna:{tmp_path / 'rsna'}?finding=lung opacity"), "mimic", tmp_path / "out", progress=False)
+        write_dataset(
+            sl.open_dataset(f"rsna:{tmp_path / 'rsna'}?finding=lung opacity"), "mimic", tmp_path / "out", progress=False
+        )
 
 
 XML = """<?xml version="1.0"?><eCitation><uId id="CXR{n}"/><MedlineCitation><Article><Abstract>
@@ -96,31 +98,36 @@ def archive(folder: Path, files: dict[str, str]) -> Path:
 
 def test_openi_is_read_from_its_archive_and_damaged_reports_are_named(tmp_path: Path) -> None:
     bomb = '<!DOCTYPE x [<!ENTITY a "aaaa">]>' + XML.format(n=4, findings="&a;", major="")
-    path = archive(tmp_path, {
-        "10.xml": XML.format(n=10, findings="The heart is enlarged.", major="<major>Cardiomegaly/mild</major>"),
-        "2.xml": XML.format(n=2, findings="", major="<major>No Indexing</major>"), "3.xml": "<eCitation>",
-        "4.xml": bomb, "5.xml": XML.format(n="", findings="x", major="").replace('id="CXR"', 'id=""'),
-    })  # fmt: skip
-    data = sl.dataset(f"openi:{path}")
+    path = archive(
+        tmp_path,
+        {
+            "10.xml": XML.format(n=10, findings="The heart is enlarged.", major="<major>Cardiomegaly/mild</major>"),
+            "2.xml": XML.format(n=2, findings="", major="<major>No Indexing</major>"),
+            "3.xml": "<eCitation>",
+            "4.xml": bomb,
+            "5.xml": XML.format(n="", findings="x", major="").replace('id="CXR"', 'id=""'),
+        },
+    )
+    data = sl.open_dataset(f"openi:{path}")
     assert [r.id for r in data.radiographs] == ["CXR2_1", "CXR2_2", "CXR10_1", "CXR10_2"]
     unknown, known = data.radiographs[0], data.radiographs[2]
     assert np.isnan(list(unknown.labels.values())).all()
     assert known.labels["Cardiomegaly"] == 1 and known.labels["Pneumothorax"] == 0
     assert data.reports is not None and data.reports("CXR10_1").sentences() == ["The heart is enlarged."]
     assert data.reports("CXR2_1").sentences() == []
-    warned = data.facts["warnings"]
+    warned = data.metadata["warnings"]
     assert len(warned) == 3 and all(any(f"{n}.xml" in w for w in warned) for n in (3, 4, 5))
     with pytest.raises(DataError, match="holds no Open-I reports"):
-        sl.dataset(f"openi:{archive(tmp_path / '.', {'3.xml': '<a'})}")
+        sl.open_dataset(f"openi:{archive(tmp_path / '.', {'3.xml': '<a'})}")
     with pytest.raises(DataError, match="neither a folder nor an archive"):
-        sl.dataset(f"openi:{tmp_path / 'nothing.tgz'}")
+        sl.open_dataset(f"openi:{tmp_path / 'nothing.tgz'}")
 
 
 @pytest.mark.skipif(not OPENI.is_file(), reason=f"the reports of Open-I are not at {OPENI}")
 def test_the_real_collection_is_read_whole() -> None:
-    data = sl.dataset(f"openi:{OPENI}")
+    data = sl.open_dataset(f"openi:{OPENI}")
     assert len(data.radiographs) == 7470 and len({r.study for r in data.radiographs}) <= 3955
-    assert not data.facts["warnings"] and data.reports is not None
+    assert not data.metadata["warnings"] and data.reports is not None
     counts = [len(data.reports(r.id).sentences()) for r in data.radiographs]
     assert np.mean(np.array(counts) > 0) > 0.98 and 4 < np.mean(counts) < 9
     assert sum(r.labels["Cardiomegaly"] == 1 for r in data.radiographs) > 600

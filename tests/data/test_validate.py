@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sightline.core import Dataset, Mark, MarkKind, Radiograph
-from sightline.data.loaders.csv_tables import MarkIndex
-from sightline.data.validate import check, counts, summary, table
+from sightline.core import Annotation, AnnotationKind, Dataset, Radiograph
+from sightline.data.loaders.csv_tables import AnnotationIndex
+from sightline.data.validate import count_contents, count_problems, find_problems, problems_table
 from sightline.imaging import image_files
 
 SIZE = (10, 12)
@@ -27,17 +27,21 @@ def radiograph(number: int, **changes: object) -> Radiograph:
     return replace(made, **changes)  # type: ignore[arg-type]  # fields under test
 
 
-def marked(value: object, kind: MarkKind = "region", size: tuple[int, int] = SIZE, name: str = "r0") -> Mark:
-    return Mark(name, "Mass", "truth", kind, size, lambda: value)
+def marked(
+    value: object, kind: AnnotationKind = "region", size: tuple[int, int] = SIZE, name: str = "r0"
+) -> Annotation:
+    return Annotation(name, "Mass", "truth", kind, size, lambda: value)
 
 
-def found(*radiographs: Radiograph, marks: tuple[Mark, ...] | None = None, read_images: bool = True) -> dict[str, str]:
+def found(
+    *radiographs: Radiograph, marks: tuple[Annotation, ...] | None = None, read_images: bool = True
+) -> dict[str, str]:
     """kind -> severity of every problem; by default every radiograph has a good mark."""
     if marks is None:
         marks = tuple(marked(np.eye(*SIZE, dtype=bool), name=name) for name in {r.id for r in radiographs})
-    index = MarkIndex({(mark.radiograph, mark.finding, mark.reader): mark for mark in marks})
+    index = AnnotationIndex({(mark.radiograph, mark.finding, mark.reader): mark for mark in marks})
     data = Dataset("small", "small:", ("Mass",), radiographs, index, ("truth",))
-    problems = check(data, read_images)
+    problems = find_problems(data, read_images)
     assert all(problem.what and problem.remedy for problem in problems)
     return {problem.kind: problem.severity for problem in problems}
 
@@ -61,7 +65,7 @@ def test_images(tmp_path: Path) -> None:
     Image.fromarray(np.zeros(SIZE, np.uint8)).save(tmp_path / "blank.png")
 
     def file(name: str) -> Radiograph:
-        return radiograph(0, read=partial(image_files.read, tmp_path / name))
+        return radiograph(0, read=partial(image_files.read_image, tmp_path / name))
 
     assert found(file("gone.png")) == {"missing image": "error"}
     assert found(file("bad.png")) == {"unreadable image": "error"}
@@ -100,7 +104,7 @@ def test_labels_out_of_range(value: float) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_marks(mark: Mark, kind: str, severity: str) -> None:
+def test_marks(mark: Annotation, kind: str, severity: str) -> None:
     assert found(radiograph(0), marks=(mark,)) == {kind: severity}
 
 
@@ -122,25 +126,30 @@ def test_a_finding_that_is_nearly_a_known_one_is_asked_about() -> None:
     r = radiograph(0, labels={"Cardiomegally": 0.0, "Scoliosis": 0.0})
     names = ("Cardiomegally", "Scoliosis", "Rib Fracture", "Edema")
     data = Dataset(
-        "small", "small:", names, (r,), MarkIndex({("r0", "Edema", "truth"): marked(np.eye(*SIZE) > 0)}), ("truth",)
+        "small",
+        "small:",
+        names,
+        (r,),
+        AnnotationIndex({("r0", "Edema", "truth"): marked(np.eye(*SIZE) > 0)}),
+        ("truth",),
     )
-    (problem,) = check(data)
+    (problem,) = find_problems(data)
     assert (problem.severity, problem.kind, problem.finding) == ("note", "finding misspelled?", "Cardiomegally")
     assert "did you mean 'Cardiomegaly'?" in problem.what
 
 
 def test_summary_table_and_counts() -> None:
     rows = (radiograph(0), radiograph(1, id="r0"), radiograph(2, labels={"Mass": 7}))
-    data = Dataset("s", "s:", ("Mass",), rows, MarkIndex({}), ("truth",), facts={"warnings": ("said before",)})
-    problems = check(data)
-    assert summary(problems) == {
+    data = Dataset("s", "s:", ("Mass",), rows, AnnotationIndex({}), ("truth",), metadata={"warnings": ("said before",)})
+    problems = find_problems(data)
+    assert count_problems(problems) == {
         ("error", "duplicate id"): 1,
         ("error", "label out of range"): 1,
         ("warning", "said while loading"): 1,
         ("note", "nothing marked"): 1,
         ("note", "positive label without mark"): 2,
     }
-    frame = table(problems)
+    frame = problems_table(problems)
     assert frame.columns.tolist() == ["severity", "kind", "radiograph", "finding", "what", "remedy"]
     assert len(frame) == 6
-    assert counts(data) == {"radiographs": 3, "patients": 3, "marks by truth": 0}
+    assert count_contents(data) == {"radiographs": 3, "patients": 3, "marks by truth": 0}

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightline.core import Dataset, Mark, Radiograph
-from sightline.data import dataset
-from sightline.data.loaders.csv_tables import MarkIndex
-from sightline.data.writers import write
+from sightline.core import Annotation, Dataset, Radiograph
+from sightline.data import open_dataset
+from sightline.data.loaders.csv_tables import AnnotationIndex
+from sightline.data.writers import write_dataset
 from sightline.data.writers.base import formats
 from sightline.errors import DataError, SightlineError, UnknownNameError
 from sightline.imaging import geometry
@@ -51,7 +51,7 @@ def small(
             size=SIZE,
             split=split,
             labels={"Edema": 1.0, "Lung Opacity": -1.0, "Mass": 0.0, "Cardiomegaly": float("nan")},
-            facts={"sex": "Female", "age": 61, "projection": "PA"},
+            metadata={"sex": "Female", "age": 61, "projection": "PA"},
         )
         for number, split in enumerate(splits)
     )
@@ -65,22 +65,24 @@ def small(
             (READERS[1], "region", partial(mask, number, 2)),
             (READERS[2], "points", points.copy),
         ):
-            marks[radiograph.id, "Lung Opacity", reader] = Mark(radiograph.id, "Lung Opacity", reader, kind, SIZE, read)
+            marks[radiograph.id, "Lung Opacity", reader] = Annotation(
+                radiograph.id, "Lung Opacity", reader, kind, SIZE, read
+            )
     return Dataset(
         name="small",
         spec="small:",
         findings=("Edema", "Lung Opacity", "Mass"),
         radiographs=radiographs,
-        marks=MarkIndex(marks),
+        annotation=AnnotationIndex(marks),
         readers=READERS,
     )
 
 
 def test_chexlocalize_comes_back_with_identical_masks_and_points(tmp_path: Path) -> None:
     data = small(("test",) * 4)
-    out = write(data, "chexlocalize", tmp_path / "out", progress=False)
-    again = dataset(f"chexlocalize:{out}")
-    assert again.facts["warnings"] == ()
+    out = write_dataset(data, "chexlocalize", tmp_path / "out", progress=False)
+    again = open_dataset(f"chexlocalize:{out}")
+    assert again.metadata["warnings"] == ()
     assert again.readers == ("truth", "radiologist", "radiologist points")
     names = ["patient00001_study1_view1_frontal", "patient00001_study2_view1_frontal"]
     names += ["patient00002_study1_view1_frontal", "patient00002_study2_view1_lateral"]
@@ -92,8 +94,8 @@ def test_chexlocalize_comes_back_with_identical_masks_and_points(tmp_path: Path)
         assert np.isnan(after.labels["Cardiomegaly"])
         for reader, other in zip(READERS, again.readers, strict=True):
             mark, found = (
-                data.marks(before.id, "Lung Opacity", reader),
-                again.marks(after.id, "Lung Opacity", other),
+                data.annotation(before.id, "Lung Opacity", reader),
+                again.annotation(after.id, "Lung Opacity", other),
             )
             assert (mark is None) == (found is None) == (number == 2)
             if mark is not None and found is not None:
@@ -103,7 +105,7 @@ def test_chexlocalize_comes_back_with_identical_masks_and_points(tmp_path: Path)
 
 
 def test_chexlocalize_layout_is_the_published_one(tmp_path: Path) -> None:
-    out = write(small(), "chexlocalize", tmp_path / "out", progress=False)
+    out = write_dataset(small(), "chexlocalize", tmp_path / "out", progress=False)
     expected = {f"CheXpert/{name}" for name in ("val_labels.csv", "test_labels.csv", "train.csv")}
     for split in ("val", "test"):
         expected |= {f"CheXlocalize/{kind}_{split}.json" for kind in ("gt_segmentations", "gt_annotations")}
@@ -128,10 +130,10 @@ def test_chexlocalize_layout_is_the_published_one(tmp_path: Path) -> None:
 
 
 def test_written_annotations_draw_the_outer_contours(tmp_path: Path) -> None:
-    out = write(small(("test",)), "chexlocalize", tmp_path / "out", progress=False)
+    out = write_dataset(small(("test",)), "chexlocalize", tmp_path / "out", progress=False)
     (out / "CheXlocalize/gt_segmentations_test.json").unlink()
-    again = dataset(f"chexlocalize:{out}")
-    mark = again.marks(again.radiographs[0].id, "Lung Opacity", "truth")
+    again = open_dataset(f"chexlocalize:{out}")
+    mark = again.annotation(again.radiographs[0].id, "Lung Opacity", "truth")
     assert mark is not None
     drawn = mark.read()
     assert drawn[20, 24]  # the hole is filled
@@ -141,23 +143,25 @@ def test_written_annotations_draw_the_outer_contours(tmp_path: Path) -> None:
 
 def test_train_of_chexlocalize_and_every_split_of_chexpert_open_as_chexpert(tmp_path: Path) -> None:
     data = small()
-    out = write(data, "chexlocalize", tmp_path / "a", progress=False)
-    (only,) = dataset(f"chexpert:{out}/CheXpert").radiographs
+    out = write_dataset(data, "chexlocalize", tmp_path / "a", progress=False)
+    (only,) = open_dataset(f"chexpert:{out}/CheXpert").radiographs
     assert only.read().shape == SIZE
-    out = write(data, "chexpert", tmp_path / "b", progress=False)
+    out = write_dataset(data, "chexpert", tmp_path / "b", progress=False)
     for split, count in (("train", 1), ("valid", 1), ("test", 2)):
-        again = dataset(f"chexpert:{out}?split={split}")
+        again = open_dataset(f"chexpert:{out}?split={split}")
         assert len(again.radiographs) == count
         for radiograph in again.radiographs:
             assert radiograph.read().shape == SIZE
             assert radiograph.labels["Lung Opacity"] == -1
-            assert radiograph.facts["projection"] == "PA"
+            assert radiograph.metadata["projection"] == "PA"
 
 
 def test_ids_of_the_published_form_are_kept(tmp_path: Path) -> None:
-    out = write(small(name="patient{0}_study1_view1_frontal".format), "chexlocalize", tmp_path / "out", progress=False)
+    out = write_dataset(
+        small(name="patient{0}_study1_view1_frontal".format), "chexlocalize", tmp_path / "out", progress=False
+    )
     assert not (out / "ids.csv").exists()
-    first = dataset(f"chexlocalize:{out}?split=test").radiographs[0]
+    first = open_dataset(f"chexlocalize:{out}?split=test").radiographs[0]
     assert first.id == "patient1_study1_view1_frontal"
 
 
@@ -166,13 +170,13 @@ def test_ids_of_the_published_form_are_kept(tmp_path: Path) -> None:
     data=st.data(),
 )
 def test_new_ids_are_unique_and_group_as_before(people: list[tuple[int, int]], data: st.DataObject) -> None:
-    from sightline.data.writers import _numbered
+    from sightline.data.writers import _number_ids
 
     radiographs = [
         Radiograph(f"r{number}", f"p{patient}", read=partial(pixels, 0), study=f"s{study}" if study else "")
         for number, (patient, study) in enumerate(people)
     ]
-    names = [name.split("_") for name in _numbered(radiographs)]
+    names = [name.split("_") for name in _number_ids(radiographs)]
     assert len({tuple(name) for name in names}) == len(radiographs)
     for one in range(len(names)):
         other = data.draw(st.integers(0, len(names) - 1))
@@ -186,37 +190,37 @@ def test_out_is_untouched_or_complete(tmp_path: Path) -> None:
     data = small()
     radiographs = (*data.radiographs[:2], replace(data.radiographs[2], read=broken))
     with pytest.raises(DataError, match="third image"):
-        write(replace(data, radiographs=radiographs), "chexpert", tmp_path / "out", progress=False)
+        write_dataset(replace(data, radiographs=radiographs), "chexpert", tmp_path / "out", progress=False)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "out").mkdir()  # an empty folder may be filled
-    write(data, "chexpert", tmp_path / "out", progress=False)
+    write_dataset(data, "chexpert", tmp_path / "out", progress=False)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(DataError, match="already there and not an empty folder"):
-        write(data, "chexpert", tmp_path / "out", progress=False)
+        write_dataset(data, "chexpert", tmp_path / "out", progress=False)
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_disk_that_refuses_is_an_error_of_ours(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SightlineError, match="cannot be written"):
-        write(small(), "chexpert", tmp_path / "file/out", progress=False)
+        write_dataset(small(), "chexpert", tmp_path / "file/out", progress=False)
 
 
 def test_ids_that_would_overwrite_each_other_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="several radiographs with id 'same'"):
-        write(small(name=lambda _: "same"), "chexpert", tmp_path / "out", progress=False)
+        write_dataset(small(name=lambda _: "same"), "chexpert", tmp_path / "out", progress=False)
 
 
 def test_formats_are_known_by_name(tmp_path: Path) -> None:
     assert set(formats) >= {"chexpert", "chexlocalize"}
     with pytest.raises(UnknownNameError, match="did you mean 'chexpert'"):
-        write(small(), "chexprt", tmp_path / "out", progress=False)
+        write_dataset(small(), "chexprt", tmp_path / "out", progress=False)
 
 
 def test_a_phantom_on_disk_still_says_that_it_is_one(tmp_path: Path) -> None:
-    out = write(dataset("phantom:16?size=48&split=test"), "chexlocalize", tmp_path / "out", progress=False)
-    again = dataset(f"chexlocalize:{out}")
-    assert again.facts["simulated"] is True
-    assert "rendered and their readers simulated (phantom:16" in again.facts["warnings"][0]
+    out = write_dataset(open_dataset("phantom:16?size=48&split=test"), "chexlocalize", tmp_path / "out", progress=False)
+    again = open_dataset(f"chexlocalize:{out}")
+    assert again.metadata["simulated"] is True
+    assert "rendered and their readers simulated (phantom:16" in again.metadata["warnings"][0]
     (out / "README.txt").write_text("Written by sightline from folder:/data/mine\n")
-    assert dataset(f"chexlocalize:{out}").facts["simulated"] is False
+    assert open_dataset(f"chexlocalize:{out}").metadata["simulated"] is False

@@ -7,17 +7,17 @@ import pandas as pd
 import pytest
 
 from sightline.evaluation.case_table import (
+    IOU_SWEEP,
     SLICES,
-    SWEEP,
-    Cases,
+    CaseTable,
     best_source,
     cutoff_grid,
+    find_second_reader,
     model_sources,
-    reader_of,
-    sliced,
-    tuned,
+    slice_scores,
+    tune_thresholds,
 )
-from sightline.protocol import CORRECTED, PUBLISHED, adjusted
+from sightline.protocol import CORRECTED, PUBLISHED, adjust_protocols
 
 NAN = np.nan
 #        marked predicted  both  iou  hit  probability human_predicted
@@ -30,10 +30,10 @@ ROWS = [
 ]
 
 
-def a_case(protocol=CORRECTED) -> Cases:
+def a_case(protocol=CORRECTED) -> CaseTable:
     names = ["radiograph", "marked", "predicted", "both", "iou", "hit", "probability", "human_predicted"]
     table = pd.DataFrame(ROWS, columns=names).assign(finding="Edema", patient=["p", "p", "q", "r", "s"], status="ok")
-    return Cases(protocol, "m/grad-cam", table)
+    return CaseTable(protocol, "m/grad-cam", table)
 
 
 WANTED = {
@@ -51,9 +51,9 @@ def test_overlap_of_every_slice(which) -> None:
 
 
 def test_a_cutoff_silences_a_map_below_it() -> None:
-    (protocol,) = adjusted((CORRECTED,), cutoffs={"Edema": 0.65})
+    (protocol,) = adjust_protocols((CORRECTED,), probability_cutoffs={"Edema": 0.65})
     c = a_case(protocol)
-    assert c.claimed.tolist() == [True, False, False, True, False]
+    assert c.is_predicted.tolist() == [True, False, False, True, False]
     assert c.overlap("gt&pred").tolist() == pytest.approx([8 / 14, NAN, NAN, NAN, NAN], nan_ok=True)
     assert c.overlap("model_positive&gt").tolist() == pytest.approx([8 / 14, NAN, NAN, NAN, NAN], nan_ok=True)
 
@@ -61,17 +61,17 @@ def test_a_cutoff_silences_a_map_below_it() -> None:
 def test_pointing_needs_no_threshold() -> None:
     c = a_case()
     for which in ("gt_positive", "gt&pred", "full"):
-        assert c.pointing(which).tolist() == pytest.approx([1, 0, 0, NAN, NAN], nan_ok=True)
-    table = sliced([c], "gt_positive")
+        assert c.hits(which).tolist() == pytest.approx([1, 0, 0, NAN, NAN], nan_ok=True)
+    table = slice_scores([c], "gt_positive")
     assert set(table["metric"]) == {"iou", "hit"} and len(table) == 2 * len(ROWS)
 
 
 def test_tuning_takes_the_lowest_of_the_best() -> None:
     c = a_case(PUBLISHED)
     sweep = [0.2, 0.4, 0.4, 0.3, NAN, 0.1, 0.0]
-    for name, value in zip(SWEEP, sweep, strict=True):
+    for name, value in zip(IOU_SWEEP, sweep, strict=True):
         c.table[name] = [value, value, value, NAN, NAN]
-    (row,) = tuned(c).to_dict("records")
+    (row,) = tune_thresholds(c).to_dict("records")
     assert (row["threshold"], row["n"]) == (0.3, 3) and row["iou"] == pytest.approx(0.4)
     # at 0.7 d falls silent, for it does not lie above; a, b and c remain, whatever becomes of c
     assert row["cutoff"] == 0.7 and row["cutoff_iou"] == round(8 / 14 / 3, 3) and row["cutoff_n"] == 3
@@ -85,9 +85,17 @@ def test_the_grid_of_cutoffs_has_its_published_exception() -> None:
 def test_who_is_best_and_who_reads() -> None:
     names = ["m/grad-cam", "n/grad-cam", "control/center", "reader/radiologist", "reader/radiologist points"]
     assert model_sources(names) == names[:2]
-    assert reader_of(names) == names[3] and reader_of(names, points=True) == names[4] and reader_of(names[:2]) == ""
-    rows = [("corrected", "iou", n, k, "average", v) for n, k, v in zip(
-        names, ("model", "model", "control", "reader", "reader"), (0.2, 0.3, 0.9, 0.8, NAN), strict=True)]  # fmt: skip
+    assert (
+        find_second_reader(names) == names[3]
+        and find_second_reader(names, points=True) == names[4]
+        and find_second_reader(names[:2]) == ""
+    )
+    rows = [
+        ("corrected", "iou", n, k, "average", v)
+        for n, k, v in zip(
+            names, ("model", "model", "control", "reader", "reader"), (0.2, 0.3, 0.9, 0.8, NAN), strict=True
+        )
+    ]
     table = pd.DataFrame(rows, columns=["protocol", "metric", "source", "kind", "finding", "mean"])
     assert best_source(table, "corrected", "iou") == "n/grad-cam"
     assert best_source(table, "published", "iou") == ""

@@ -12,11 +12,11 @@ import pytest
 
 from references import chexlocalize_scripts as scripts
 from sightline._cli.score import score_maps
-from sightline.data import dataset
-from sightline.data.writers import write
+from sightline.data import open_dataset
+from sightline.data.writers import write_dataset
 from sightline.errors import DataError
 from sightline.evaluation.chexlocalize_csv import TASKS
-from sightline.imaging.geometry import region
+from sightline.imaging.geometry import rasterize_annotation
 from sightline.maps.formats import safe_pickle
 
 SAMPLE = Path(__file__).resolve().parents[3] / "shared" / "data" / "chexlocalize"
@@ -47,8 +47,8 @@ def heat(rng: np.random.Generator, truth: np.ndarray | None, kind: str) -> np.nd
 def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, scripts.Maps, dict[str, dict]]:
     """Our files for a phantom on disk with difficult maps, the same maps for the scripts, and the annotation files."""
     folder = tmp_path_factory.mktemp("legacy")
-    write(dataset("phantom:150?size=72&split=test&seed=3"), "chexlocalize", folder / "data")
-    data = dataset(f"chexlocalize:{folder / 'data'}")
+    write_dataset(open_dataset("phantom:150?size=72&split=test&seed=3"), "chexlocalize", folder / "data")
+    data = open_dataset(f"chexlocalize:{folder / 'data'}")
     kinds = ["plain", "plain", "ring", "ties", "dots", "constant", "nan", "missing"]
     rng, maps, arrays = np.random.default_rng(0), {}, {}
     for number, radiograph in enumerate(data.radiographs):
@@ -57,8 +57,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, scripts.Maps, 
             task = {"Lung Opacity": "Airspace Opacity"}.get(finding, finding)
             if kind == "missing" or number == 5:
                 continue
-            mark = data.marks(radiograph.id, finding, data.truth)
-            values = heat(rng, None if mark is None else region(mark), kind)
+            mark = data.annotation(radiograph.id, finding, data.reference_reader)
+            values = heat(rng, None if mark is None else rasterize_annotation(mark), kind)
             probability = float(np.clip(rng.normal(0.6 if mark else 0.4, 0.2), 0.01, 0.99))
             maps[radiograph.id, task] = scripts.HeatMap(values, probability, radiograph.size or radiograph.read().shape)
             arrays[f"{radiograph.id}_{task}_map"] = (values, probability)
@@ -66,10 +66,15 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, scripts.Maps, 
     cutoffs = folder / "cutoffs.csv"
     pd.DataFrame({"prob_threshold": CUTOFFS.values(), "mIoU": 0.1, "task": CUTOFFS.keys()}).to_csv(cutoffs, index=False)
     score_maps(
-        folder / "maps", data=data.spec, out=folder / "run", protocol="published", controls=(),
-        metrics=("iou", "hit", *(f"iou@above:0.{d}" for d in range(2, 9))), cutoffs=str(cutoffs),
-        legacy_csv=folder / "files",
-    )  # fmt: skip
+        folder / "maps",
+        data=data.spec,
+        out=folder / "run",
+        protocol="published",
+        controls=(),
+        metrics=("iou", "hit", *(f"iou@above:0.{d}" for d in range(2, 9))),
+        probability_cutoffs=str(cutoffs),
+        chexlocalize_csv=folder / "files",
+    )
     names = ("gt_annotations_test", "gt_segmentations_test", "hb_segmentations_test", "hb_salient_pt_test")
     annotations = {n: scripts.read(folder / "data" / "CheXlocalize" / f"{n}.json") for n in names}
     (made,) = (folder / "files").iterdir()
@@ -84,8 +89,14 @@ def _write_maps(folder: Path, arrays: dict, maps: scripts.Maps) -> None:
     folder.mkdir()
     for (name, (values, probability)), m in zip(arrays.items(), maps.values(), strict=True):
         task = name.split("_")[-2]
-        content = {"map": torch.from_numpy(values)[None, None], "prob": probability, "task": task, "gt": 0,
-                   "cxr_img": torch.zeros(3, 8, 8), "cxr_dims": m.size[::-1]}  # fmt: skip
+        content = {
+            "map": torch.from_numpy(values)[None, None],
+            "prob": probability,
+            "task": task,
+            "gt": 0,
+            "cxr_img": torch.zeros(3, 8, 8),
+            "cxr_dims": m.size[::-1],
+        }
         with (folder / f"{name}.pkl").open("wb") as file:
             pickle.dump(content, file, protocol=3)
 
@@ -172,9 +183,13 @@ def test_pathology_features(name, both, features):
 
 @pytest.mark.parametrize(
     ("name", "kind", "y"),
-    [("pred_iou", "iou", "pred"), ("iou_diff", "iou", "diff"), ("pred_hitmiss", "hitmiss", "pred"),
-     ("hitmiss_diff", "hitmiss", "diff")],
-)  # fmt: skip
+    [
+        ("pred_iou", "iou", "pred"),
+        ("iou_diff", "iou", "diff"),
+        ("pred_hitmiss", "hitmiss", "pred"),
+        ("hitmiss_diff", "hitmiss", "diff"),
+    ],
+)
 def test_regressions_on_features(name, kind, y, both, results, features):
     ours = table(both[0], f"regression_features_{name}")
     assert list(ours["feature"]) == ["n_instance", "area_ratio", "elongation", "irrectangularity"]
@@ -222,7 +237,7 @@ def test_tuning(task, both):
 
 def test_options_that_cannot_give_the_files_are_refused_first(tmp_path):
     with pytest.raises(DataError, match="--legacy-csv needs the published protocol"):
-        score_maps(tmp_path, data="phantom:8", protocol="corrected", legacy_csv=tmp_path / "files")
+        score_maps(tmp_path, data="phantom:8", protocol="corrected", chexlocalize_csv=tmp_path / "files")
     assert not list(tmp_path.iterdir())
 
 
@@ -239,10 +254,14 @@ def _of_the_release() -> scripts.Maps:
 @real
 def test_files_of_the_released_sample(tmp_path):
     score_maps(
-        SAMPLE / "CheXlocalize" / "gradcam_maps_val", data=f"chexlocalize:{SAMPLE}", out=tmp_path / "run",
-        protocol="published", controls=(), metrics=("iou", "hit", *(f"iou@above:0.{d}" for d in range(2, 9))),
-        legacy_csv=tmp_path / "files",
-    )  # fmt: skip
+        SAMPLE / "CheXlocalize" / "gradcam_maps_val",
+        data=f"chexlocalize:{SAMPLE}",
+        out=tmp_path / "run",
+        protocol="published",
+        controls=(),
+        metrics=("iou", "hit", *(f"iou@above:0.{d}" for d in range(2, 9))),
+        chexlocalize_csv=tmp_path / "files",
+    )
     (made,) = (tmp_path / "files").iterdir()
     maps, gt = _of_the_release(), scripts.read(SAMPLE / "CheXlocalize" / "gt_segmentations_val.json")
     gt = {i: tasks for i, tasks in gt.items() if (i, TASKS[0]) in maps}

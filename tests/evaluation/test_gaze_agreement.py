@@ -11,25 +11,25 @@ import pytest
 
 import sightline as sl
 from sightline.core import Dataset, Frame, SaliencyMap
-from sightline.data.gaze import KERNELS, density
+from sightline.data.gaze import KERNELS, gaze_density
 from sightline.evaluation.gaze_agreement import (
     AVERAGE_GAZE,
-    CENTER,
-    ITSELF,
-    LUNGS,
-    MEASURES,
-    OTHER_GAZE,
+    CENTER_CONTROL,
+    GAZE_CEILING,
+    GAZE_METRICS,
+    LUNGS_CONTROL,
+    OTHER_PATIENT_GAZE,
     Cohort,
-    Desk,
-    Reading,
-    agree,
-    hull,
-    looked,
+    GazeComparison,
+    GazeMaps,
+    convex_hull,
+    read_gaze,
+    score_gaze_agreement,
 )
-from sightline.evaluation.sampling import cases
-from sightline.imaging.geometry import cut, place_whole
-from sightline.maps.collections import InMemory
-from sightline.maps.resample import GRID, evidence, on_grid
+from sightline.evaluation.sampling import sample_positive_cases
+from sightline.imaging.geometry import project_whole, resample_area
+from sightline.maps.collections import InMemoryMaps
+from sightline.maps.resample import GRID_SHAPE, extract_evidence, resample_to_grid
 from sightline.protocol import CORRECTED, PUBLISHED
 from sightline.runs.run import Run
 
@@ -38,28 +38,30 @@ PROTOCOLS = (PUBLISHED, CORRECTED)
 
 @pytest.fixture(scope="module")
 def data() -> Dataset:
-    return sl.dataset("phantom:14?size=64&gazed=0.8")
+    return sl.open_dataset("phantom:14?size=64&gazed=0.8")
 
 
 def a_map(data: Dataset, radiograph: str, finding: str, kind: str) -> SaliencyMap:
     size = next(r.size for r in data.radiographs if r.id == radiograph)
     assert size is not None
-    frame, gaze = Frame.whole(size), looked(data, radiograph, data.gaze_readers[0])
+    frame, gaze = Frame.whole(size), read_gaze(data, radiograph, data.gaze_readers[0])
     values = np.zeros((8, 8), np.float32)
     if kind == "seer" and gaze is not None:
-        values = density(gaze, KERNELS["corrected"], (40, 40)).astype(np.float32)
+        values = gaze_density(gaze, KERNELS["corrected"], (40, 40)).astype(np.float32)
     status = "ok" if values.any() else "flat"
     return SaliencyMap(radiograph, finding, f"net/{kind}", values, frame, 0.7, status)  # type: ignore[arg-type]
 
 
 def compared(data: Dataset, folder: Path) -> tuple[Run, tuple[object, ...]]:
-    some = tuple(cases(data, data.findings, 14, 0))
+    some = tuple(sample_positive_cases(data, data.findings, 14, 0))
     maps = [a_map(data, c.radiograph.id, c.finding, kind) for c in some for kind in ("seer", "blind")]
-    held = InMemory.gather(maps[:-1])  # one is owed and missing
+    held = InMemoryMaps.from_maps(maps[:-1])  # one is owed and missing
     films = list({c.radiograph.id: c.radiograph for c in some}.values())
-    cohort = Cohort.of(data, data.gaze_readers[0], films, ["published", "corrected"], 0)
+    cohort = Cohort.from_dataset(data, data.gaze_readers[0], films, ["published", "corrected"], 0)
     run = Run.start(folder, "gaze", {})
-    agree(run, Desk(data, held, data.gaze_readers[0], PROTOCOLS, MEASURES, cohort), some, 0)
+    score_gaze_agreement(
+        run, GazeComparison(data, held, data.gaze_readers[0], PROTOCOLS, GAZE_METRICS, cohort), some, 0
+    )
     return run, some
 
 
@@ -76,10 +78,10 @@ def mean(run: Run, source: str, metric: str, protocol: str = "corrected") -> flo
 
 def test_the_gaze_itself_reaches_every_ceiling(run: Run) -> None:
     for metric, top in {"ssim": 1.0, "ncc": 1.0, "similarity": 1.0, "kl": 0.0}.items():
-        assert mean(run, ITSELF, metric) == pytest.approx(top, abs=1e-9)
+        assert mean(run, GAZE_CEILING, metric) == pytest.approx(top, abs=1e-9)
     for metric in ("shuffled-ncc", "nss", "auc-judd", "gain-average"):
-        others = (CENTER, AVERAGE_GAZE, OTHER_GAZE, LUNGS, "net/seer", "net/blind")
-        assert all(mean(run, ITSELF, metric) > mean(run, s, metric) for s in others)
+        others = (CENTER_CONTROL, AVERAGE_GAZE, OTHER_PATIENT_GAZE, LUNGS_CONTROL, "net/seer", "net/blind")
+        assert all(mean(run, GAZE_CEILING, metric) > mean(run, s, metric) for s in others)
 
 
 def test_a_map_that_foresaw_the_gaze_is_near_it_and_one_that_says_nothing_is_at_chance(run: Run) -> None:
@@ -95,15 +97,15 @@ def test_shuffled_measures_put_the_middle_of_the_film_at_chance(data: Dataset, t
     one = replace(one, radiographs=tuple(r for r in one.radiographs if first[r.patient] == r.id))
     table = compared(one, tmp_path / "run")[0].table("scores")
     for protocol in ("published", "corrected"):
-        middle = table[(table["source"] == CENTER) & (table["protocol"] == protocol)]
+        middle = table[(table["source"] == CENTER_CONTROL) & (table["protocol"] == protocol)]
         assert middle[middle["metric"] == "shuffled-ncc"]["value"].mean() == pytest.approx(0, abs=1e-9)
         assert middle[middle["metric"] == "shuffled-auc"]["value"].mean() == pytest.approx(0.5, abs=1e-9)
 
 
 def test_every_case_with_gaze_is_scored_and_every_other_is_told(data: Dataset, run: Run) -> None:
     scores, ledger = run.table("scores"), run.table("maps")
-    some = cases(data, data.findings, 14, 0)
-    with_gaze = {c.radiograph.id for c in some if looked(data, c.radiograph.id, data.gaze_readers[0]) is not None}
+    some = sample_positive_cases(data, data.findings, 14, 0)
+    with_gaze = {c.radiograph.id for c in some if read_gaze(data, c.radiograph.id, data.gaze_readers[0]) is not None}
     assert set(scores["radiograph"]) == with_gaze and len(with_gaze) < len({c.radiograph.id for c in some})
     assert set(ledger[~ledger["marked"]]["radiograph"]) == {c.radiograph.id for c in some} - with_gaze
     assert len(ledger) == 2 * len(some) and (ledger["status"] == "missing").sum() == 1
@@ -127,7 +129,7 @@ def test_shares_of_regions_add_up_where_regions_do_not_overlap(data: Dataset, ru
     shares = run.table("shares")
     assert set(shares["region"]) == set(data.regions) and shares["share"].dropna().between(0, 1).all()
     assert shares[shares["source"] == "net/blind"]["share"].isna().all()
-    lungs = shares[(shares["source"] == LUNGS) & shares["region"].isin(["Left Lung", "Right Lung"])]
+    lungs = shares[(shares["source"] == LUNGS_CONTROL) & shares["region"].isin(["Left Lung", "Right Lung"])]
     assert lungs.groupby(["radiograph", "finding"])["share"].sum().between(0.5, 1).all()
 
 
@@ -138,7 +140,7 @@ def test_nothing_depends_on_which_films_are_worked_on_together(data: Dataset, ru
     tables = [r.table("scores").set_index(keys)["value"].sort_index() for r in (run, other)]
     kept = tables[0].index.intersection(tables[1].index)
     assert len(kept) == len(tables[0])
-    for name in ("net/seer", CENTER, ITSELF, OTHER_GAZE):
+    for name in ("net/seer", CENTER_CONTROL, GAZE_CEILING, OTHER_PATIENT_GAZE):
         rows = [t.loc[kept].xs(name, level="source") for t in tables]
         pd.testing.assert_series_equal(*rows, rtol=1e-9, atol=1e-9)
 
@@ -149,25 +151,32 @@ def test_maps_of_any_size_and_frame_lie_where_they_belong(shape: tuple[int, int]
     rng = np.random.default_rng(0)
     smooth = np.kron(rng.random((4, 4)), np.ones((shape[0] // 4, shape[1] // 4)))
     m = SaliencyMap("a", "b", "c/d", smooth.astype(np.float32), Frame((300, 200), box))  # type: ignore[arg-type]
-    slow = cut(place_whole(m.values, m.frame), Frame.whole((300, 200)), GRID)
-    ours = on_grid(m)
-    assert ours.shape == GRID
+    slow = resample_area(project_whole(m.values, m.frame), Frame.whole((300, 200)), GRID_SHAPE)
+    ours = resample_to_grid(m)
+    assert ours.shape == GRID_SHAPE
     assert np.corrcoef(ours.ravel(), slow.ravel())[0, 1] > 0.98
     assert np.abs(ours - slow).mean() < 0.03
 
 
 def test_evidence_and_hulls() -> None:
     values = np.array([[-2.0, 1.0]])
-    assert evidence(values, "published").tolist() == [[2, 1]] and evidence(values, "corrected").tolist() == [[0, 1]]
+    assert extract_evidence(values, "published").tolist() == [[2, 1]] and extract_evidence(
+        values, "corrected"
+    ).tolist() == [[0, 1]]
     mask = np.zeros((20, 20), bool)
-    assert not hull(mask).any()
+    assert not convex_hull(mask).any()
     mask[2:5, 2:5] = mask[12:18, 3:6] = True
-    assert (hull(mask) >= mask).all() and hull(mask)[8, 4] and not hull(mask)[8, 15]
+    assert (convex_hull(mask) >= mask).all() and convex_hull(mask)[8, 4] and not convex_hull(mask)[8, 15]
 
 
 def test_a_reading_without_fixations_is_none(data: Dataset) -> None:
-    gaze = looked(data, next(r.id for r in data.radiographs if looked(data, r.id, data.gaze_readers[0])),
-                  data.gaze_readers[0])  # fmt: skip
-    assert gaze is not None and Reading.of(gaze.during(-2, -1), KERNELS["corrected"]) is None
-    whole = Reading.of(gaze, KERNELS["published"])
-    assert whole is not None and whole.fixated.sum() == pytest.approx(1) and (whole.fixated > 0).sum() <= len(gaze)
+    gaze = read_gaze(
+        data, next(r.id for r in data.radiographs if read_gaze(data, r.id, data.gaze_readers[0])), data.gaze_readers[0]
+    )
+    assert gaze is not None and GazeMaps.from_gaze(gaze.select_time(-2, -1), KERNELS["corrected"]) is None
+    whole = GazeMaps.from_gaze(gaze, KERNELS["published"])
+    assert (
+        whole is not None
+        and whole.fixation_map.sum() == pytest.approx(1)
+        and (whole.fixation_map > 0).sum() <= len(gaze)
+    )

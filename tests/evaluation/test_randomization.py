@@ -11,33 +11,33 @@ import pytest
 import torch
 
 import sightline as sl
-from sightline.core import AGAIN, OTHER, PAIR, Array, Case, Frame, SaliencyMap
+from sightline.core import OTHER_ARCHITECTURE, PAIR, RETRAINED, Array, Case, Frame, SaliencyMap
 from sightline.evaluation.randomization import (
     SCHEMA,
-    Comparison,
-    _preferred,
-    compare,
+    SanityCheck,
+    _explain_predicted_class,
+    compare_models,
     entropy,
-    forget,
+    randomize_cascade,
     write_similarity,
 )
-from sightline.evaluation.sampling import another, cases
+from sightline.evaluation.sampling import draw_other_patient, sample_positive_cases
 from sightline.maps.storage import write_maps
-from sightline.methods.inference import Asked, fine_maps
+from sightline.methods.inference import ExplainOptions, maps_at_input_size
 from sightline.metrics.similarity import rank_correlation
-from sightline.models.weight_randomization import blocks
+from sightline.models.weight_randomization import find_blocks
 from sightline.protocol import CORRECTED
 from sightline.runs.run import Run
 from sightline.stats.sanity_checks import verdicts
 
 
 def forgotten(folder: Path, draws: int = 1, smooth: int = 0) -> pd.DataFrame:
-    data = sl.dataset("phantom:5?size=64")
+    data = sl.open_dataset("phantom:5?size=64")
     model = sl.open_model("small?side=64&width=8", data.findings)
-    some = tuple(cases(data, data.findings, 3, 0))
+    some = tuple(sample_positive_cases(data, data.findings, 3, 0))
     run = Run.start(folder, "trust", {})
-    c = Comparison(run, model, ("grad-cam", "gradient"), some, (CORRECTED,), Asked(data.findings), smooth)
-    write_similarity(run, forget(c, blocks(model)[:3], ("top-down",), draws))
+    c = SanityCheck(run, model, ("grad-cam", "gradient"), some, (CORRECTED,), ExplainOptions(data.findings), smooth)
+    write_similarity(run, randomize_cascade(c, find_blocks(model)[:3], ("top-down",), draws))
     return run.table("similarity", SCHEMA.names)
 
 
@@ -71,11 +71,11 @@ def test_the_class_that_a_network_prefers_is_the_finding_or_its_absence(tmp_path
         rejected = (model.net.eval()(x) < 0).numpy()
     assert rejected[:, 0].any() and not rejected[:, 1].any()
     sign = np.where(rejected, -1, 1)[..., None, None]
-    asked = Asked(model.findings)
-    c = Comparison(Run.start(tmp_path, "trust", {}), model, ("input-x-gradient", "grad-cam"), (), (), asked)
-    fixed = fine_maps(model, x, ids, c.methods, asked)
-    assert _preferred(c, model, x, ids, asked, fixed) is fixed
-    liked = _preferred(replace(c, preferred=True), model, x, ids, asked, fixed)
+    asked = ExplainOptions(model.findings)
+    c = SanityCheck(Run.start(tmp_path, "trust", {}), model, ("input-x-gradient", "grad-cam"), (), (), asked)
+    fixed = maps_at_input_size(model, x, ids, c.methods, asked)
+    assert _explain_predicted_class(c, model, x, ids, asked, fixed) is fixed
+    liked = _explain_predicted_class(replace(c, explain_predicted_class=True), model, x, ids, asked, fixed)
     np.testing.assert_allclose(liked["input-x-gradient"], sign * fixed["input-x-gradient"], rtol=1e-5, atol=1e-7)
     np.testing.assert_array_equal(liked["grad-cam"][~rejected], fixed["grad-cam"][~rejected])
     assert (liked["grad-cam"][rejected] >= 0).all() and (liked["grad-cam"] != fixed["grad-cam"])[rejected].any()
@@ -84,17 +84,17 @@ def test_the_class_that_a_network_prefers_is_the_finding_or_its_absence(tmp_path
 
 def test_one_finding_asked_for_in_small_batches_says_the_same(tmp_path: Path) -> None:
     """Also where the network forgets from the image on, and where it remembers what it need not compute."""
-    data = sl.dataset("phantom:16?size=64")
+    data = sl.open_dataset("phantom:16?size=64")
     model = sl.open_model("small?side=64&width=8", data.findings)
-    found = cases(data, data.findings, 16, 0)
+    found = sample_positive_cases(data, data.findings, 16, 0)
     finding = max(data.findings, key=[case.finding for case in found].count)
     some = tuple(case for case in found if case.finding == finding)
     assert len(some) > 2
     tables = []
-    for number, asked in enumerate([Asked(data.findings), Asked((finding,), batch=2)]):
+    for number, asked in enumerate([ExplainOptions(data.findings), ExplainOptions((finding,), batch_size=2)]):
         run = Run.start(tmp_path / str(number), "trust", {})
-        c = Comparison(run, model, ("grad-cam", "gradient"), some, (CORRECTED,), asked, preferred=True)
-        write_similarity(run, forget(c, blocks(model)[:2], ("top-down", "bottom-up")))
+        c = SanityCheck(run, model, ("grad-cam", "gradient"), some, (CORRECTED,), asked, explain_predicted_class=True)
+        write_similarity(run, randomize_cascade(c, find_blocks(model)[:2], ("top-down", "bottom-up")))
         tables.append(run.table("similarity", SCHEMA.names))
     pd.testing.assert_frame_equal(*tables, atol=0.01)
 
@@ -110,16 +110,16 @@ def test_entropy_is_that_of_the_histogram_of_magnitudes() -> None:
 
 
 def test_another_patient_shows_the_same_finding() -> None:
-    data = sl.dataset("phantom:30?size=64")
-    some = cases(data, data.findings, 20, 0)
+    data = sl.open_dataset("phantom:30?size=64")
+    some = sample_positive_cases(data, data.findings, 20, 0)
     for case in some:
-        other = another(case, some, 0)
+        other = draw_other_patient(case, some, 0)
         if other is None:
             assert len({c.radiograph.patient for c in some if c.finding == case.finding}) == 1
             continue
         assert other.finding == case.finding
         assert other.radiograph.patient != case.radiograph.patient
-        assert other == another(case, some[::1], 0)
+        assert other == draw_other_patient(case, some[::1], 0)
 
 
 SIDE = 32
@@ -127,17 +127,23 @@ SIDE = 32
 
 def beside(folder: Path, drawn: dict[str, list[Array]], partners: dict[str, str]) -> tuple[Run, tuple[Case, ...]]:
     """A run of stored maps, source -> one per case, compared by `compare` as those of a model called 'one'; cases."""
-    data = sl.dataset(f"phantom:60?size={SIDE}")
-    some = tuple(c for c in cases(data, data.findings[:1], 60, 0))
+    data = sl.open_dataset(f"phantom:60?size={SIDE}")
+    some = tuple(c for c in sample_positive_cases(data, data.findings[:1], 60, 0))
     run = Run.start(folder, "trust", {})
     ids, finding = [c.radiograph.id for c in some], some[0].finding
-    maps = {source: [
-        SaliencyMap(i, finding, source, values, Frame.whole((SIDE, SIDE)), status="ok" if values.size else "refused")
-        for i, values in zip(ids, each, strict=False)] for source, each in drawn.items()}  # fmt: skip
+    maps = {
+        source: [
+            SaliencyMap(
+                i, finding, source, values, Frame.whole((SIDE, SIDE)), status="ok" if values.size else "refused"
+            )
+            for i, values in zip(ids, each, strict=False)
+        ]
+        for source, each in drawn.items()
+    }
     run.write_part("maps-0", "00", lambda path: write_maps(path, ids, [finding], maps))
     model = replace(sl.open_model(f"small?side={SIDE}&width=8", data.findings), name="one")
-    c = Comparison(run, model, ("m",), some, (CORRECTED,), Asked(data.findings))
-    write_similarity(run, compare(c, partners))
+    c = SanityCheck(run, model, ("m",), some, (CORRECTED,), ExplainOptions(data.findings))
+    write_similarity(run, compare_models(c, partners))
     return run, some
 
 
@@ -151,7 +157,7 @@ def liking(seed: int, count: int = 60) -> list[Array]:
 def test_a_place_that_a_network_likes_on_every_film_is_no_chance_of_two_networks(tmp_path: Path) -> None:
     """Maps of two networks share what the film says: they come back, though each is yet more like itself elsewhere."""
     drawn = {"one/m": liking(0), "again/m": liking(1), "other/m": liking(2)}
-    run, some = beside(tmp_path, drawn, {"again": AGAIN, "other": OTHER})
+    run, some = beside(tmp_path, drawn, {"again": RETRAINED, "other": OTHER_ARCHITECTURE})
     table = run.table("similarity", SCHEMA.names)
     assert set(table[table["kind"] == PAIR]["versus"]) == {"", "again", "other"}
     found = verdicts(table).query("measure == 'rank'").set_index("versus")
@@ -159,7 +165,7 @@ def test_a_place_that_a_network_likes_on_every_film_is_no_chance_of_two_networks
     for name in ("again", "other"):
         near, far = [], []
         for at, case in enumerate(some):
-            other = another(case, some, 0)
+            other = draw_other_patient(case, some, 0)
             assert other is not None
             mine, its, elsewhere = drawn["one/m"][at], drawn[f"{name}/m"][at], drawn[f"{name}/m"][some.index(other)]
             near.append(float(rank_correlation(mine, its)))
@@ -173,7 +179,7 @@ def test_a_place_that_a_network_likes_on_every_film_is_no_chance_of_two_networks
 def test_maps_that_are_the_same_whatever_the_film_do_not_come_back(tmp_path: Path) -> None:
     one = np.random.default_rng(0).random((SIDE, SIDE), np.float32)
     drawn = {source: [one] * 60 for source in ("one/m", "again/m")}
-    run, _ = beside(tmp_path, drawn, {"again": AGAIN})
+    run, _ = beside(tmp_path, drawn, {"again": RETRAINED})
     found = verdicts(run.table("similarity", SCHEMA.names))
     assert (found["level"] > 0.999).all() and set(found["verdict"]) == {"fails"}
 
@@ -183,7 +189,7 @@ def test_failed_maps_are_rows_without_a_value_and_win_nothing(tmp_path: Path) ->
     flat, refused = np.zeros((SIDE, SIDE), np.float32), np.zeros((0, 0), np.float32)
     for source, at, values in (("one/m", 0, flat), ("again/m", 0, flat), ("one/m", 1, refused), ("again/m", 2, flat)):
         drawn[source][at] = values
-    run, some = beside(tmp_path, drawn, {"again": AGAIN})
+    run, some = beside(tmp_path, drawn, {"again": RETRAINED})
     rows = run.table("similarity", SCHEMA.names).query("kind == @AGAIN and measure == 'ssim'")
     assert len(rows) == len(some)
     failed = [c.radiograph.id for c in some[:3]]

@@ -9,15 +9,22 @@ import pytest
 import torch
 
 import sightline as sl
-from sightline.evaluation.robustness import CHANGES, _aligned, changed, distance, shift_of, stayed
-from sightline.evaluation.sampling import cases
-from sightline.methods.inference import Asked
+from sightline.evaluation.robustness import (
+    CHANGES,
+    _align,
+    map_stability,
+    relative_distance,
+    score_robustness,
+    shift_in_pixels,
+)
+from sightline.evaluation.sampling import sample_positive_cases
+from sightline.methods.inference import ExplainOptions
 from sightline.metrics.similarity import rank_correlation
 from sightline.runs.run import Run
 
 
 def test_changes_are_small_and_repeat() -> None:
-    image = sl.dataset("phantom:1?size=96").radiographs[0].read()[:96, :96]
+    image = sl.open_dataset("phantom:1?size=96").radiographs[0].read()[:96, :96]
     for name, change in CHANGES.items():
         np.testing.assert_array_equal(change(image, "a"), change(image, "a"))
         after = change(image, "a").clip(0, 1)
@@ -28,16 +35,16 @@ def test_changes_are_small_and_repeat() -> None:
 
 def test_a_shift_is_undone_before_maps_are_compared() -> None:
     map_ = np.random.default_rng(0).random((100, 100), np.float32)
-    by = shift_of(100)
+    by = shift_in_pixels(100)
     moved = np.roll(map_, (by, by), (0, 1))
-    a, b = _aligned(map_, moved, "shift")
-    assert distance(a, b) == 0
-    assert distance(map_, moved) > 0.1
+    a, b = _align(map_, moved, "shift")
+    assert relative_distance(a, b) == 0
+    assert relative_distance(map_, moved) > 0.1
 
 
 def test_distance_is_undefined_for_nothing() -> None:
-    assert np.isnan(distance(np.zeros(3), np.ones(3)))
-    assert np.isnan(distance(np.ones(3), np.array([1, np.nan, 1])))
+    assert np.isnan(relative_distance(np.zeros(3), np.ones(3)))
+    assert np.isnan(relative_distance(np.ones(3), np.array([1, np.nan, 1])))
 
 
 def test_what_says_nothing_did_not_hold_still() -> None:
@@ -46,19 +53,19 @@ def test_what_says_nothing_did_not_hold_still() -> None:
     refused = np.full((9, 9), np.nan)
     failed = [(flat, flat), (ones, ones), (flat, a), (a, flat), (ones, a), (refused, refused), (a, refused)]
     for before, after in failed:
-        far, rank = stayed(before, after)
+        far, rank = map_stability(before, after)
         assert far >= 1 and rank == 0
-    assert stayed(ones, 50 * a)[0] == distance(ones, 50 * a) > 1  # a failure is no excuse
-    assert stayed(a, a) == (0, 1) and stayed(a, b) == (distance(a, b), rank_correlation(a, b))
+    assert map_stability(ones, 50 * a)[0] == relative_distance(ones, 50 * a) > 1  # a failure is no excuse
+    assert map_stability(a, a) == (0, 1) and map_stability(a, b) == (relative_distance(a, b), rank_correlation(a, b))
 
 
 def test_a_flat_method_is_the_least_steady_and_no_case_of_it_leaves(tmp_path: Path) -> None:
-    data = sl.dataset("phantom:4?size=64")
+    data = sl.open_dataset("phantom:4?size=64")
     model = sl.open_model("small?side=64&width=8", data.findings)
     torch.nn.init.zeros_(model.net.head.weight)  # type: ignore[arg-type, union-attr]
-    some = cases(data, data.findings, 2, 0)
+    some = sample_positive_cases(data, data.findings, 2, 0)
     run = Run.start(tmp_path / "run", "trust", {})
-    changed(run, model, ("gradient", "edges"), some, Asked(data.findings))
+    score_robustness(run, model, ("gradient", "edges"), some, ExplainOptions(data.findings))
     table = run.table("steadiness")
     gradient = table[table["method"] == "gradient"]
     assert (gradient["rank"] == 0).all() and (gradient["distance"] == 1).all()
@@ -67,11 +74,11 @@ def test_a_flat_method_is_the_least_steady_and_no_case_of_it_leaves(tmp_path: Pa
 
 
 def test_noise_maps_move_for_no_reason_and_edges_with_the_image(tmp_path: Path) -> None:
-    data = sl.dataset("phantom:6?size=96")
+    data = sl.open_dataset("phantom:6?size=96")
     model = sl.open_model("small?side=64", data.findings)
-    some = cases(data, data.findings, 4, 0)
+    some = sample_positive_cases(data, data.findings, 4, 0)
     run = Run.start(tmp_path / "run", "trust", {})
-    changed(run, model, ("grad-cam", "noise", "edges"), some, Asked(data.findings))
+    score_robustness(run, model, ("grad-cam", "noise", "edges"), some, ExplainOptions(data.findings))
     table = run.table("steadiness")
     assert len(table) == 3 * len(CHANGES) * len(some)
     means = table.groupby("method")["rank"].mean()

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from sightline.core import Dataset, SaliencyMap
-from sightline.evaluation.score_run import evaluate
-from sightline.maps.collections import InMemory, Together
-from sightline.maps.references import Readers
+from sightline.evaluation.score_run import score_run
+from sightline.maps.collections import CombinedMaps, InMemoryMaps
+from sightline.maps.references import ReaderMaps
 from sightline.protocol import PROTOCOLS
 from sightline.runs.run import Run
 
@@ -27,9 +27,9 @@ def digest(run: Path) -> dict[str, str]:
 
 def run_it(path: Path, data: Dataset, maps: list[SaliencyMap], workers: int = 1) -> dict[str, str]:
     run = Run.start(path, "score", {})
-    held = Together((InMemory.gather(maps), Readers(data)))
+    held = CombinedMaps((InMemoryMaps.from_maps(maps), ReaderMaps(data)))
     options = {"names": ("iou", "hit"), "chosen": PROTOCOLS["both"], "findings": data.findings, "seed": 0}
-    evaluate(run, held, data, **options, workers=workers)
+    score_run(run, held, data, **options, workers=workers)
     return digest(path)
 
 
@@ -55,10 +55,10 @@ def test_killed_anywhere_and_started_again_gives_identical_tables(tmp_path: Path
         from pathlib import Path
         sys.path.insert(0, {str(tests)!r})
         from conftest import FINDINGS, good_map, toy
-        from sightline.benchmark import InMemory
-        from sightline.evaluate import evaluate
+        from sightline.maps.collections import InMemoryMaps
+        from sightline.evaluation.score_run import score_run
         from sightline.protocol import PROTOCOLS
-        from sightline.store import Run
+        from sightline.runs.run import Run
         import sightline.evaluation.score_run as e
         e.BLOCK = 8
         data = toy(64)

@@ -11,17 +11,17 @@ import pytest
 from sightline.core import Dataset, Frame, SaliencyMap
 from sightline.errors import DataError, UnknownNameError
 from sightline.evaluation.score_run import METRICS
-from sightline.evaluation.scoring import measure, score, score_radiograph
-from sightline.maps.collections import InMemory, Together
-from sightline.maps.references import Controls, Readers
-from sightline.metrics.placed_map import predicted_mask
-from sightline.protocol import CORRECTED, PUBLISHED, protocols
+from sightline.evaluation.scoring import score, score_map, score_radiograph
+from sightline.maps.collections import CombinedMaps, InMemoryMaps
+from sightline.maps.references import ControlMaps, ReaderMaps
+from sightline.metrics.placed_map import binarize_map
+from sightline.protocol import CORRECTED, PUBLISHED, get_protocols
 
 KEYS = ["protocol", "source", "radiograph", "finding", "metric"]
 
 
 def pairs(data: Dataset) -> int:
-    return sum(data.marks(r.id, f, "truth") is not None for r in data.radiographs for f in data.findings)
+    return sum(data.annotation(r.id, f, "truth") is not None for r in data.radiographs for f in data.findings)
 
 
 def test_one_row_per_mark_and_metric(toy_data: Dataset, toy_maps: list[SaliencyMap]) -> None:
@@ -62,7 +62,7 @@ def test_failed_maps_lose_and_say_why(
     toy_data: Dataset, toy_maps: list[SaliencyMap], values: np.ndarray, status: str
 ) -> None:
     given = "unreadable" if status == "unreadable" else "ok"
-    broken = replace(toy_maps[0], values=values.astype(np.float32), status=given, why="cut short" * (given != "ok"))
+    broken = replace(toy_maps[0], values=values.astype(np.float32), status=given, reason="cut short" * (given != "ok"))
     table = score([broken, *toy_maps[1:]], toy_data, METRICS)
     lost = table[(table["radiograph"] == "toy0") & (table["finding"] == "Edema")]
     assert (lost["value"] == 0).all()
@@ -78,7 +78,7 @@ def test_duplicates_are_an_error_that_names_both(toy_data: Dataset, toy_maps: li
 def test_maps_without_a_mark_are_in_the_ledger_not_in_the_scores(
     toy_data: Dataset, toy_maps: list[SaliencyMap]
 ) -> None:
-    held = InMemory.gather(toy_maps)
+    held = InMemoryMaps.from_maps(toy_maps)
     scores, ledger, *_ = score_radiograph(
         toy_data.radiographs[1], toy_data, held, ["iou"], [CORRECTED], toy_data.findings
     )
@@ -87,13 +87,13 @@ def test_maps_without_a_mark_are_in_the_ledger_not_in_the_scores(
 
 
 def test_maps_of_a_finding_outside_the_data_are_in_the_ledger(toy_data: Dataset, toy_maps: list[SaliencyMap]) -> None:
-    held = InMemory.gather([*toy_maps, replace(toy_maps[0], finding="Hernia")])
+    held = InMemoryMaps.from_maps([*toy_maps, replace(toy_maps[0], finding="Hernia")])
     _, ledger, *_ = score_radiograph(toy_data.radiographs[0], toy_data, held, ["iou"], [CORRECTED], toy_data.findings)
     assert [e.why for e in ledger if e.finding == "Hernia"] == ["finding 'Hernia' is not scored here"]
 
 
 def test_a_reader_is_just_another_source_and_wins(toy_data: Dataset, toy_maps: list[SaliencyMap]) -> None:
-    held = Together((InMemory.gather(toy_maps), Readers(toy_data), Controls(toy_data)))
+    held = CombinedMaps((InMemoryMaps.from_maps(toy_maps), ReaderMaps(toy_data), ControlMaps(toy_data)))
     means = score(held, toy_data, ["iou"]).groupby("source")["value"].mean()
     assert means.idxmax() == "reader/second"
     assert means["net/cam"] > means[[s for s in means.index if s.startswith("control/")]].max()
@@ -101,17 +101,17 @@ def test_a_reader_is_just_another_source_and_wins(toy_data: Dataset, toy_maps: l
 
 def test_the_truth_itself_scores_one(toy_data: Dataset) -> None:
     own = replace(toy_data, readers=("truth", "truth"))
-    table = score(Readers(own), own, METRICS)
+    table = score(ReaderMaps(own), own, METRICS)
     assert table["value"].to_numpy() == pytest.approx(1.0)
     assert "hit" not in set(table["metric"])  # a mask has no peak
 
 
 def test_a_reader_who_left_no_mark_is_missing(toy_data: Dataset) -> None:
     def marks(radiograph: str, finding: str, reader: str):
-        return None if reader == "second" and radiograph == "toy0" else toy_data.marks(radiograph, finding, reader)
+        return None if reader == "second" and radiograph == "toy0" else toy_data.annotation(radiograph, finding, reader)
 
-    data = replace(toy_data, marks=marks)
-    table = score(Readers(data), data, ["iou"], protocol="both")
+    data = replace(toy_data, annotation=marks)
+    table = score(ReaderMaps(data), data, ["iou"], protocol="both")
     lost = table[(table["radiograph"] == "toy0")]
     assert set(lost["status"]) == {"missing"}
     assert lost[lost["protocol"] == "corrected"]["value"].tolist() == [0, 0]
@@ -120,14 +120,14 @@ def test_a_reader_who_left_no_mark_is_missing(toy_data: Dataset) -> None:
 
 def test_points_are_hits_when_the_map_says_so(toy_data: Dataset) -> None:
     def marks(radiograph: str, finding: str, reader: str):
-        mark = toy_data.marks(radiograph, finding, "truth")
+        mark = toy_data.annotation(radiograph, finding, "truth")
         if mark is None or reader == "truth":
             return mark
         inside = np.argwhere(mark.read())[0] + 0.5
         return replace(mark, reader="points", kind="points", read=lambda: np.array([inside, [0.5, 0.5]]))
 
-    data = replace(toy_data, marks=marks, readers=("truth", "points"))
-    table = score(Readers(data), data, ["iou", "hit"], protocol="both")
+    data = replace(toy_data, annotation=marks, readers=("truth", "points"))
+    table = score(ReaderMaps(data), data, ["iou", "hit"], protocol="both")
     assert set(table["metric"]) == {"hit"}
     assert set(table[table["protocol"] == "corrected"]["value"]) == {0.5}
 
@@ -139,9 +139,9 @@ def test_the_frame_places_a_crop_where_the_model_saw_it() -> None:
     values = np.zeros((40, 40), np.float32)
     values[10:20, 5:15] = 1
     m = SaliencyMap("r", "Edema", "m", values, frame)
-    assert measure(m, truth, ["iou"], CORRECTED)["iou"][0] == 1.0
-    assert measure(m, truth, ["iou"], PUBLISHED)["iou"][0] < 0.6  # stretched over the whole image, as published
-    assert not predicted_mask(m, CORRECTED)[:, 40:].any()
+    assert score_map(m, truth, ["iou"], CORRECTED)["iou"][0] == 1.0
+    assert score_map(m, truth, ["iou"], PUBLISHED)["iou"][0] < 0.6  # stretched over the whole image, as published
+    assert not binarize_map(m, CORRECTED)[:, 40:].any()
 
 
 def test_the_published_mask_has_its_holes_filled() -> None:
@@ -149,36 +149,36 @@ def test_the_published_mask_has_its_holes_filled() -> None:
     values[10:30, 10:30] = 1
     values[15:25, 15:25] = 0
     m = SaliencyMap("r", "Edema", "m", values, Frame.whole((40, 40)))
-    assert predicted_mask(m, PUBLISHED).sum() == 400
-    assert predicted_mask(m, CORRECTED).sum() == 300
+    assert binarize_map(m, PUBLISHED).sum() == 400
+    assert binarize_map(m, CORRECTED).sum() == 300
 
 
 def test_binarizers() -> None:
     values = np.arange(100, dtype=np.float32).reshape(10, 10)
     m = SaliencyMap("r", "Edema", "m", values, Frame.whole((10, 10)))
-    count = {b: predicted_mask(m, replace(CORRECTED, binarizer=b)).sum() for b in ("above:0.5", "top:0.1", "otsu")}
+    count = {b: binarize_map(m, replace(CORRECTED, binarizer=b)).sum() for b in ("above:0.5", "top:0.1", "otsu")}
     assert count == {"above:0.5": 50, "top:0.1": 10, "otsu": 50}
     for bad in ("otsu:3", "above:1", "above:x", "top:0", "median"):
         with pytest.raises(UnknownNameError, match="allowed"):
-            predicted_mask(m, replace(CORRECTED, binarizer=bad))
+            binarize_map(m, replace(CORRECTED, binarizer=bad))
 
 
 def test_names_are_checked(toy_data: Dataset, toy_maps: list[SaliencyMap]) -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'iou'"):
         score(toy_maps, toy_data, ["iuo"])
     with pytest.raises(UnknownNameError, match="published, corrected, both"):
-        protocols("fixed")
+        get_protocols("fixed")
     with pytest.raises(UnknownNameError, match="allowed: center"):
-        Controls(toy_data, ("middle",))
+        ControlMaps(toy_data, ("middle",))
     with pytest.raises(DataError, match="no marks to score against"):
         score(toy_maps, replace(toy_data, readers=()))
 
 
 def test_the_average_mask_never_sees_its_own_patient(toy_data: Dataset) -> None:
-    controls = Controls(toy_data, ("average-mask",), grid=8)
-    prior, others = controls.prior("toy0", "Edema")
+    controls = ControlMaps(toy_data, ("average-mask",), grid_side=8)
+    prior, others = controls.average_mask("toy0", "Edema")
     assert others == 5  # toy2, 4, 6, 8, 10; toy0 is the patient's only marked image
     alone = replace(toy_data, radiographs=toy_data.radiographs[:2])
-    m = next(iter(Controls(alone, ("average-mask",)).of("toy0")))
-    assert (m.status, m.why) == ("refused", "no other patient has a mark of 'Edema' to average")
+    m = next(iter(ControlMaps(alone, ("average-mask",)).maps_for("toy0")))
+    assert (m.status, m.reason) == ("refused", "no other patient has a mark of 'Edema' to average")
     assert prior.max() <= 1

@@ -12,19 +12,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightline.core import Frame, Mark
+from sightline.core import Annotation, Frame
 from sightline.errors import DataError
 from sightline.imaging.geometry import (
     boxes_to_mask,
     contours_to_mask,
-    cut,
     input_frame,
     mask_to_contours,
     mask_to_rle,
-    place,
-    place_whole,
     points_to_mask,
-    region,
+    project_to_image,
+    project_whole,
+    rasterize_annotation,
+    resample_area,
     rle_to_mask,
 )
 
@@ -35,7 +35,7 @@ SIZES = st.tuples(st.integers(3, 60), st.integers(3, 60))
 @given(SIZES, SIZES, st.integers(0, 100))
 def test_placing_on_the_whole_image_is_torchs_bilinear(grid: tuple[int, int], size: tuple[int, int], seed: int) -> None:
     values = np.random.default_rng(seed).normal(size=grid).astype(np.float32)
-    ours, window = place(values, Frame.whole(size))
+    ours, window = project_to_image(values, Frame.whole(size))
     theirs = torch.nn.functional.interpolate(torch.from_numpy(values)[None, None], size, mode="bilinear")[0, 0]
     assert window == (slice(0, size[0]), slice(0, size[1]))
     assert ours == pytest.approx(theirs.numpy(), abs=2e-5)
@@ -51,8 +51,8 @@ def test_a_crop_at_whole_pixels_is_placed_as_its_own_image(
     values = rng.normal(size=grid).astype(np.float32)
     outer = (size[0] + int(top) + 5, size[1] + int(left) + 3)
     frame = Frame(outer, (float(top), float(left), float(top + size[0]), float(left + size[1])))
-    ours, window = place(values, frame)
-    alone, _ = place(values, Frame.whole(size))
+    ours, window = project_to_image(values, frame)
+    alone, _ = project_to_image(values, Frame.whole(size))
     assert window == (slice(top, top + size[0]), slice(left, left + size[1]))
     assert ours == pytest.approx(alone, abs=2e-5)
 
@@ -91,19 +91,19 @@ def test_cut_undoes_place_on_average(seed: int) -> None:
     frame = Frame((120, 150), (10.0, 20.5, 110.0, 130.5))
     rows, cols = np.mgrid[:10, :10]
     values = (rng.normal() * rows + rng.normal() * cols).astype(np.float32)
-    seen = cut(place_whole(values, frame), frame, (10, 10))
+    seen = resample_area(project_whole(values, frame), frame, (10, 10))
     assert seen[1:-1, 1:-1] == pytest.approx(values[1:-1, 1:-1], abs=0.05)  # at the rim, edges are clamped
 
 
 def test_what_lies_beyond_the_image_is_seen_as_zero() -> None:
     frame = Frame((4, 4), (-2.0, 0.0, 6.0, 4.0))
-    assert cut(np.ones((4, 4)), frame, (4, 2))[:, 0].tolist() == [0, 1, 1, 0]
+    assert resample_area(np.ones((4, 4)), frame, (4, 2))[:, 0].tolist() == [0, 1, 1, 0]
     with pytest.raises(DataError, match="frame of"):
-        cut(np.ones((4, 5)), frame, (2, 2))
+        resample_area(np.ones((4, 5)), frame, (2, 2))
 
 
 def test_unseen_pixels_get_the_lowest_value() -> None:
-    whole = place_whole(np.float32([[3, 5]]), Frame((1, 8), (0.0, 2.0, 1.0, 6.0)))
+    whole = project_whole(np.float32([[3, 5]]), Frame((1, 8), (0.0, 2.0, 1.0, 6.0)))
     assert whole[0, [0, 1, 6, 7]].tolist() == [3, 3, 3, 3]
 
 
@@ -134,20 +134,20 @@ def test_run_lengths_and_contours_keep_the_mask(seed: int) -> None:
 
 
 def test_marks_of_every_kind_become_masks() -> None:
-    def mark(kind: str, value: object, size: tuple[int, int] = (20, 30)) -> Mark:
-        return Mark("r", "Mass", "truth", kind, size, lambda: value)
+    def mark(kind: str, value: object, size: tuple[int, int] = (20, 30)) -> Annotation:
+        return Annotation("r", "Mass", "truth", kind, size, lambda: value)
 
     square = np.zeros((20, 30), bool)
     square[5:10, 5:15] = True
-    assert (region(mark("region", square)) == square).all()
-    assert (region(mark("boxes", [[5, 5, 10, 15]])) == square).all()
-    assert (region(mark("contours", [np.array([[5, 5], [5, 14], [9, 14], [9, 5]])])) == square).all()
-    assert region(mark("points", [[7.5, 7.5]])).sum() >= 1
-    assert region(mark("density", square / square.sum())).sum() == 50
+    assert (rasterize_annotation(mark("region", square)) == square).all()
+    assert (rasterize_annotation(mark("boxes", [[5, 5, 10, 15]])) == square).all()
+    assert (rasterize_annotation(mark("contours", [np.array([[5, 5], [5, 14], [9, 14], [9, 5]])])) == square).all()
+    assert rasterize_annotation(mark("points", [[7.5, 7.5]])).sum() >= 1
+    assert rasterize_annotation(mark("density", square / square.sum())).sum() == 50
     with pytest.raises(DataError, match=r"is \(20, 30\), but its image is \(21, 30\)"):
-        region(mark("region", square, (21, 30)))
+        rasterize_annotation(mark("region", square, (21, 30)))
     with pytest.raises(DataError, match="at least 2"):
-        region(mark("contours", [np.array([[5, 5]])]))
+        rasterize_annotation(mark("contours", [np.array([[5, 5]])]))
 
 
 @pytest.mark.skipif(not SAMPLE.exists(), reason="the CheXlocalize sample is not beside this checkout")

@@ -87,21 +87,25 @@ def recoded(source: Path, target: Path, syntax: int) -> Path:
 def test_png_of_8_and_16_bits_keeps_every_value(tmp_path: Path) -> None:
     Image.fromarray(RAMP8).save(tmp_path / "a.png")
     Image.fromarray(RAMP16).save(tmp_path / "b.png")
-    np.testing.assert_array_equal(image_files.read(tmp_path / "a.png"), RAMP8.astype(np.float32) / np.float32(255))
-    np.testing.assert_array_equal(image_files.read(tmp_path / "b.png"), RAMP16.astype(np.float32) / np.float32(65535))
+    np.testing.assert_array_equal(
+        image_files.read_image(tmp_path / "a.png"), RAMP8.astype(np.float32) / np.float32(255)
+    )
+    np.testing.assert_array_equal(
+        image_files.read_image(tmp_path / "b.png"), RAMP16.astype(np.float32) / np.float32(65535)
+    )
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1"])
 def test_every_png_mode_gives_the_same_gray(tmp_path: Path, mode: str) -> None:
     gray = np.uint8([[0, 255], [255, 0]])
     Image.fromarray(gray).convert(mode).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(image_files.read(tmp_path / "a.png"), gray / np.float32(255))
+    np.testing.assert_array_equal(image_files.read_image(tmp_path / "a.png"), gray / np.float32(255))
 
 
 def test_color_is_reduced_by_luma_and_opacity_ignored(tmp_path: Path) -> None:
     pixels = np.uint8([[[200, 100, 50, 0]]])
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    assert image_files.read(tmp_path / "a.png")[0, 0] * 255 == pytest.approx(
+    assert image_files.read_image(tmp_path / "a.png")[0, 0] * 255 == pytest.approx(
         0.299 * 200 + 0.587 * 100 + 0.114 * 50, abs=0.6
     )
 
@@ -111,15 +115,15 @@ def test_jpeg_is_told_by_content_not_name_and_exif_rotation_ignored(tmp_path: Pa
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     Image.fromarray(pixels).save(tmp_path / "a.png", "JPEG", quality=95, exif=exif)
-    found = image_files.read(tmp_path / "a.png")
-    assert found.shape == image_files.size_of(tmp_path / "a.png") == (16, 32)
+    found = image_files.read_image(tmp_path / "a.png")
+    assert found.shape == image_files.read_size(tmp_path / "a.png") == (16, 32)
     np.testing.assert_allclose(found * 255, pixels, atol=3)
 
 
 def test_read_returns_float32_that_may_be_changed(tmp_path: Path) -> None:
     Image.fromarray(RAMP8).save(tmp_path / "a.png")
     for path in (tmp_path / "a.png", dicom(tmp_path / "a.dcm", RAMP8)):
-        found = image_files.read(path)
+        found = image_files.read_image(path)
         assert found.dtype == np.float32
         found[0, 0] = 1
 
@@ -128,36 +132,36 @@ def test_read_returns_float32_that_may_be_changed(tmp_path: Path) -> None:
 def test_dicom_without_window_spans_what_its_bits_can_take(tmp_path: Path, stored: np.ndarray) -> None:
     info = np.iinfo(stored.dtype)
     expected = (stored.astype(float) - info.min) / (info.max - info.min)
-    np.testing.assert_allclose(image_files.read(dicom(tmp_path / "a.dcm", stored)), expected, atol=1e-6)
+    np.testing.assert_allclose(image_files.read_image(dicom(tmp_path / "a.dcm", stored)), expected, atol=1e-6)
     inverted = dicom(tmp_path / "b.dcm", stored, PhotometricInterpretation="MONOCHROME1")
-    np.testing.assert_allclose(image_files.read(inverted), 1 - expected, atol=1e-6)
+    np.testing.assert_allclose(image_files.read_image(inverted), 1 - expected, atol=1e-6)
 
 
 def test_unused_high_bits_are_no_gray(tmp_path: Path) -> None:
     stored = np.uint16([[0, 4095], [0xF000, 0x8FFF]])  # an overlay in the upper four bits
     path = dicom(tmp_path / "a.dcm", stored, BitsStored=12, HighBit=11)
-    np.testing.assert_allclose(image_files.read(path), [[0, 1], [0, 1]])
+    np.testing.assert_allclose(image_files.read_image(path), [[0, 1], [0, 1]])
 
 
 def test_bits_stored_at_the_top_of_the_word(tmp_path: Path) -> None:
     path = dicom(tmp_path / "a.dcm", np.uint16([[0, 0x0010], [0xFFF0, 0x8000]]), BitsStored=12, HighBit=15)
-    np.testing.assert_allclose(image_files.read(path), [[0, 1 / 4095], [1, 2048 / 4095]], atol=1e-6)
+    np.testing.assert_allclose(image_files.read_image(path), [[0, 1 / 4095], [1, 2048 / 4095]], atol=1e-6)
 
 
 def test_windows_follow_the_three_functions_of_the_standard(tmp_path: Path) -> None:
     stored = np.uint16([[0, 1000, 2000, 3000, 4000]])
     given = {"WindowCenter": 2000, "WindowWidth": 2001}
-    linear = image_files.read(dicom(tmp_path / "a.dcm", stored, **given))
+    linear = image_files.read_image(dicom(tmp_path / "a.dcm", stored, **given))
     np.testing.assert_allclose(linear, [[0, 0.00025, 0.50025, 1, 1]], atol=1e-6)  # (x - 1999.5) / 2000 + 0.5
-    exact = image_files.read(dicom(tmp_path / "b.dcm", stored, VOILUTFunction="LINEAR_EXACT", **given))
+    exact = image_files.read_image(dicom(tmp_path / "b.dcm", stored, VOILUTFunction="LINEAR_EXACT", **given))
     np.testing.assert_allclose(exact, np.clip((stored - 2000.0) / 2001 + 0.5, 0, 1), atol=1e-6)
-    sigmoid = image_files.read(dicom(tmp_path / "c.dcm", stored, VOILUTFunction="SIGMOID", **given))
+    sigmoid = image_files.read_image(dicom(tmp_path / "c.dcm", stored, VOILUTFunction="SIGMOID", **given))
     np.testing.assert_allclose(sigmoid, 1 / (1 + np.exp(-4 * (stored - 2000.0) / 2001)), atol=1e-6)
 
 
 def test_window_of_width_one_is_a_step_and_the_first_of_several_counts(tmp_path: Path) -> None:
     path = dicom(tmp_path / "a.dcm", np.uint8([[9, 10, 11]]), WindowCenter=[10.5, 99], WindowWidth=[1, 7])
-    np.testing.assert_array_equal(image_files.read(path), [[0, 0, 1]])
+    np.testing.assert_array_equal(image_files.read_image(path), [[0, 0, 1]])
 
 
 def test_order_is_rescale_then_window_then_inversion(tmp_path: Path) -> None:
@@ -172,12 +176,12 @@ def test_order_is_rescale_then_window_then_inversion(tmp_path: Path) -> None:
         PhotometricInterpretation="MONOCHROME1",
         PresentationLUTShape="INVERSE",  # says the same again
     )
-    np.testing.assert_allclose(image_files.read(path), [[0.75, 0.5, 0.25]], atol=1e-6)
+    np.testing.assert_allclose(image_files.read_image(path), [[0.75, 0.5, 0.25]], atol=1e-6)
 
 
 def test_negative_slope_keeps_the_range(tmp_path: Path) -> None:
     path = dicom(tmp_path / "a.dcm", np.uint8([[0, 255]]), RescaleSlope=-2, RescaleIntercept=5)
-    np.testing.assert_allclose(image_files.read(path), [[1, 0]])
+    np.testing.assert_allclose(image_files.read_image(path), [[1, 0]])
 
 
 def test_modality_then_voi_tables(tmp_path: Path) -> None:
@@ -189,12 +193,12 @@ def test_modality_then_voi_tables(tmp_path: Path) -> None:
         WindowCenter=1,  # the table comes first
         WindowWidth=1,
     )
-    np.testing.assert_allclose(image_files.read(path), np.array([[0, 0, 300, 1023, 1023]]) / 1023, atol=1e-6)
+    np.testing.assert_allclose(image_files.read_image(path), np.array([[0, 0, 300, 1023, 1023]]) / 1023, atol=1e-6)
 
 
 def test_voi_table_shallower_than_its_input_does_not_wrap_around(tmp_path: Path) -> None:
     path = dicom(tmp_path / "a.dcm", np.uint16([[0, 255, 256, 300, 5000]]), VOILUTSequence=table(0, 8, [*range(256)]))
-    np.testing.assert_allclose(image_files.read(path), [[0, 1, 1, 1, 1]])
+    np.testing.assert_allclose(image_files.read_image(path), [[0, 1, 1, 1, 1]])
 
 
 def test_voi_table_stored_as_bytes_after_a_rescale_of_one(tmp_path: Path) -> None:
@@ -203,12 +207,12 @@ def test_voi_table_stored_as_bytes_after_a_rescale_of_one(tmp_path: Path) -> Non
     item.add_new("LUTData", "OW", np.uint16([0, 1, 2, 65535]).tobytes())
     elements = {"VOILUTSequence": Sequence([item]), "RescaleSlope": 1, "RescaleIntercept": 0}
     path = dicom(tmp_path / "a.dcm", np.uint8([[0, 3, 2]]), **elements)
-    np.testing.assert_allclose(image_files.read(path), [[0, 1, 2 / 65535]], atol=1e-7)
+    np.testing.assert_allclose(image_files.read_image(path), [[0, 1, 2 / 65535]], atol=1e-7)
 
 
 def test_color_dicom_is_reduced_by_luma(tmp_path: Path) -> None:
     path = dicom(tmp_path / "a.dcm", np.uint8([[[255, 255, 255], [255, 0, 0]]]))
-    np.testing.assert_allclose(image_files.read(path), [[1, 0.299]], atol=1e-6)
+    np.testing.assert_allclose(image_files.read_image(path), [[1, 0.299]], atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -227,8 +231,8 @@ def test_lossless_transfer_syntaxes_give_the_same_pixels(tmp_path: Path, syntax:
     plain = dicom(tmp_path / "a.dcm", stored, PhotometricInterpretation="MONOCHROME1")
     packed = recoded(plain, tmp_path / "b.dcm", syntax)
     assert pydicom.dcmread(packed, stop_before_pixels=True).file_meta.TransferSyntaxUID == uid
-    np.testing.assert_array_equal(image_files.read(packed), image_files.read(plain))
-    assert image_files.size_of(packed) == (24, 40)
+    np.testing.assert_array_equal(image_files.read_image(packed), image_files.read_image(plain))
+    assert image_files.read_size(packed) == (24, 40)
 
 
 def jpeg_dicom(path: Path, pixels: np.ndarray, **elements: object) -> Path:
@@ -240,14 +244,14 @@ def jpeg_dicom(path: Path, pixels: np.ndarray, **elements: object) -> Path:
 
 def test_jpeg_baseline_dicom(tmp_path: Path) -> None:
     pixels = np.tile(np.arange(0, 256, 8, dtype=np.uint8), (16, 1))
-    found = image_files.read(jpeg_dicom(tmp_path / "a.dcm", pixels, Rows=16, Columns=32))
+    found = image_files.read_image(jpeg_dicom(tmp_path / "a.dcm", pixels, Rows=16, Columns=32))
     np.testing.assert_allclose(found * 255, pixels, atol=3)
 
 
 def test_compressed_pixels_of_another_size_than_declared_are_refused(tmp_path: Path) -> None:
     path = jpeg_dicom(tmp_path / "a.dcm", np.zeros((16, 32), np.uint8), Rows=16, Columns=16)
     with pytest.raises(DataError, match=r"declares .*\(16, 16, 1\) .*stream \(16, 32, 1\)"):
-        image_files.read(path)
+        image_files.read_image(path)
 
 
 @pytest.mark.parametrize("elements", [{"BitsStored": 4, "HighBit": 3}, {"HighBit": 6}], ids=str)
@@ -258,7 +262,7 @@ def test_compressed_bits_that_make_gdcm_end_the_process_are_refused(tmp_path: Pa
         setattr(ds, name, value)
     ds.save_as(packed)
     with pytest.raises(DataError, match=r"of 8 bits with high bit \d; allowed: 8 of 8"):
-        image_files.read(packed)
+        image_files.read_image(packed)
 
 
 def png_declaring(height: int, width: int) -> bytes:
@@ -274,7 +278,7 @@ def test_bombs_are_refused_by_declared_size(tmp_path: Path, size: tuple[int, int
     (tmp_path / "a.png").write_bytes(png_declaring(*size))
     bomb = dicom(tmp_path / "a.dcm", RAMP8, Rows=size[0], Columns=size[1])
     for path in (tmp_path / "a.png", bomb):
-        for reader in (image_files.read, image_files.size_of):
+        for reader in (image_files.read_image, image_files.read_size):
             with pytest.raises(DataError, match=rf"{size[0]} × {size[1]} pixels.*200,000,000"):
                 reader(path)
 
@@ -282,7 +286,7 @@ def test_bombs_are_refused_by_declared_size(tmp_path: Path, size: tuple[int, int
 def test_sizes_that_pillow_alone_would_warn_of_are_not(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png_declaring(10_000, 10_000))
     before = Image.MAX_IMAGE_PIXELS
-    assert image_files.size_of(tmp_path / "a.png") == (10_000, 10_000)  # pytest turns warnings into errors
+    assert image_files.read_size(tmp_path / "a.png") == (10_000, 10_000)  # pytest turns warnings into errors
     assert before == Image.MAX_IMAGE_PIXELS
 
 
@@ -290,13 +294,13 @@ def test_what_is_no_image_says_so(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("not an image")
     (tmp_path / "empty.png").touch()
     with pytest.raises(DataError, match=r"text\.png begins with b'not an i': neither PNG, JPEG nor DICOM"):
-        image_files.read(tmp_path / "text.png")
+        image_files.read_image(tmp_path / "text.png")
     with pytest.raises(DataError, match=r"empty\.png is empty"):
-        image_files.size_of(tmp_path / "empty.png")
+        image_files.read_size(tmp_path / "empty.png")
     with pytest.raises(DataError, match=r"gone\.png does not exist"):
-        image_files.read(tmp_path / "gone.png")
+        image_files.read_image(tmp_path / "gone.png")
     with pytest.raises(DataError, match="is a folder"):
-        image_files.read(tmp_path)
+        image_files.read_image(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -315,27 +319,27 @@ def test_what_is_no_image_says_so(tmp_path: Path) -> None:
 )
 def test_dicoms_without_one_gray_image_say_why(tmp_path: Path, elements: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
-        image_files.read(dicom(tmp_path / "a.dcm", RAMP8, **elements))
+        image_files.read_image(dicom(tmp_path / "a.dcm", RAMP8, **elements))
     assert "a.dcm" in str(caught.value)
 
 
 def test_transfer_syntax_without_decoder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     video = dicom(tmp_path / "a.dcm", RAMP8, MPEG2MPML, PixelData=encapsulate([b"\0" * 8]))
     with pytest.raises(DataError, match=r"MPEG2.*1\.2\.840\.10008\.1\.2\.4\.100.*nothing here decodes"):
-        image_files.read(video)
+        image_files.read_image(video)
     decoder = pydicom.pixels.decoders.base.get_decoder(JPEGLSLossless)
     missing = {"gdcm": ("python-gdcm>=3.0.10",), "pyjpegls": ("pyjpegls>=1.2",)}
     monkeypatch.setattr(decoder, "_available", {})
     monkeypatch.setattr(decoder, "_unavailable", missing)
     packed = recoded(dicom(tmp_path / "b.dcm", RAMP8), tmp_path / "c.dcm", gdcm.TransferSyntax.JPEGLSLossless)
     with pytest.raises(DataError, match=r"JPEG-LS Lossless.*needs one of: .*python-gdcm"):
-        image_files.read(packed)
+        image_files.read_image(packed)
 
 
 def test_deflated_dicom_is_refused_before_unpacking(tmp_path: Path) -> None:
     path = dicom(tmp_path / "a.dcm", np.zeros((64, 64), np.uint8), DeflatedExplicitVRLittleEndian)
     with pytest.raises(DataError, match="deflated"):
-        image_files.size_of(path)
+        image_files.read_size(path)
 
 
 def make_samples(folder: Path) -> list[Path]:
@@ -362,7 +366,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, bytes]]
 
 
 def reads_or_explains(path: Path) -> None:
-    for reader in (image_files.read, image_files.size_of):
+    for reader in (image_files.read_image, image_files.read_size):
         try:
             found = reader(path)
         except DataError as error:
@@ -396,11 +400,13 @@ def test_real_dicoms_of_both_polarities_agree() -> None:
     files = sorted((REAL / "formats").glob("*.dcm"))
     if len(files) != 2:
         pytest.skip(f"the two published DICOM files are not in {REAL / 'formats'}")
-    first, second = (image_files.read(file) for file in files)
-    assert first.shape == image_files.size_of(files[0]) == (1024, 1024)
+    first, second = (image_files.read_image(file) for file in files)
+    assert first.shape == image_files.read_size(files[0]) == (1024, 1024)
     # The same pixels, one declared MONOCHROME1
     np.testing.assert_allclose(first + second, 1, atol=1e-6)
-    upright = next(image_files.read(f) for f in files if pydicom.dcmread(f).PhotometricInterpretation == "MONOCHROME2")
+    upright = next(
+        image_files.read_image(f) for f in files if pydicom.dcmread(f).PhotometricInterpretation == "MONOCHROME2"
+    )
     assert upright[300:700, 480:544].mean() > upright[300:500, 200:300].mean()  # spine above lung
 
 
@@ -408,15 +414,15 @@ def test_real_jpeg_of_chexpert() -> None:
     file = REAL / "chexlocalize/CheXpert/val/patient64541/study1/view1_frontal.jpg"
     if not file.is_file():
         pytest.skip(f"{file} is not there")
-    assert image_files.read(file).shape == image_files.size_of(file) == (2320, 2828)
+    assert image_files.read_image(file).shape == image_files.read_size(file) == (2320, 2828)
 
 
 def test_a_great_age_is_not_told_exactly(tmp_path: Path) -> None:
     from sightline.imaging import dicom
 
     for age, told in (("094Y", "090Y"), ("089Y", "089Y"), ("003M", "003M"), ("", "")):
-        dicom.write(np.zeros((2, 2), np.uint8), tmp_path / "a.dcm", "a", patient="p")
+        dicom.write_dicom(np.zeros((2, 2), np.uint8), tmp_path / "a.dcm", "a", patient_id="p")
         ds = pydicom.dcmread(tmp_path / "a.dcm")
         ds.PatientAge = age
         ds.save_as(tmp_path / "a.dcm")
-        assert image_files.person(tmp_path / "a.dcm")["age"] == told
+        assert image_files.read_patient_metadata(tmp_path / "a.dcm")["age"] == told

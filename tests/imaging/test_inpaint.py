@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.sparse import lil_matrix
 from scipy.sparse.linalg import spsolve
 
-from sightline.imaging.inpaint import imputed
+from sightline.imaging.inpaint import inpaint
 
 WEIGHTS = {
     (dy, dx): (1 / 6 if 0 in (dy, dx) else 1 / 12) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)
@@ -50,7 +50,7 @@ def test_it_is_the_solution_of_the_system(kind: str) -> None:
         missing[:20] = True
     else:
         missing[:3] = missing[-2:] = missing[:, :4] = True
-    np.testing.assert_allclose(imputed(image, missing), directly(image, missing), atol=2e-3)
+    np.testing.assert_allclose(inpaint(image, missing), directly(image, missing), atol=2e-3)
 
 
 @given(st.integers(0, 10**6), st.floats(0.05, 0.95))
@@ -58,7 +58,7 @@ def test_what_is_known_stays_and_nothing_leaves_its_range(seed: int, share: floa
     rng = np.random.default_rng(seed)
     image = rng.random((17, 19), np.float32)
     missing = rng.random(image.shape) < share
-    found = imputed(image, missing)
+    found = inpaint(image, missing)
     np.testing.assert_array_equal(found[~missing], image[~missing])
     if not missing.all():
         assert found.min() >= image[~missing].min() - 1e-3  # harmonic: no new extremes
@@ -67,9 +67,9 @@ def test_what_is_known_stays_and_nothing_leaves_its_range(seed: int, share: floa
 
 def test_nothing_missing_everything_missing_and_a_constant() -> None:
     image = np.random.default_rng(0).random((12, 12), np.float32)
-    np.testing.assert_array_equal(imputed(image, np.zeros((12, 12), bool)), image)
-    assert np.unique(imputed(image, np.ones((12, 12), bool))).tolist() == [pytest.approx(image.mean())]
+    np.testing.assert_array_equal(inpaint(image, np.zeros((12, 12), bool)), image)
+    assert np.unique(inpaint(image, np.ones((12, 12), bool))).tolist() == [pytest.approx(image.mean())]
     flat = np.full((30, 30), 0.5, np.float32)
     hole = np.zeros((30, 30), bool)
     hole[5:25, 5:25] = True
-    np.testing.assert_allclose(imputed(flat, hole), 0.5, atol=1e-5)
+    np.testing.assert_allclose(inpaint(flat, hole), 0.5, atol=1e-5)

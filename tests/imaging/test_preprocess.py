@@ -7,7 +7,7 @@ import pytest
 
 from sightline.core import Radiograph
 from sightline.errors import DataError
-from sightline.imaging.preprocess import decode, fit_image
+from sightline.imaging.preprocess import decode_to_bytes, fit_image
 
 
 def test_shrinking_averages_areas() -> None:
@@ -24,16 +24,16 @@ def test_an_axis_may_shrink_while_the_other_grows() -> None:
 
 def test_decode_gives_bytes_or_a_sentence() -> None:
     good = Radiograph("a", "p", lambda: np.full((8, 8), 0.5, np.float32))
-    assert np.array_equal(decode(good, 4, "stretch"), np.full((4, 4), 128, np.uint8))
+    assert np.array_equal(decode_to_bytes(good, 4, "stretch"), np.full((4, 4), 128, np.uint8))
 
     def missing() -> np.ndarray:
         raise DataError("no such file")
 
-    assert decode(Radiograph("b", "p", missing), 4, "stretch") == "b: no such file"
+    assert decode_to_bytes(Radiograph("b", "p", missing), 4, "stretch") == "b: no such file"
     nan = Radiograph("c", "p", lambda: np.full((8, 8), np.nan, np.float32))
-    assert "64 pixels of NaN" in str(decode(nan, 4, "stretch"))
+    assert "64 pixels of NaN" in str(decode_to_bytes(nan, 4, "stretch"))
     gone = Radiograph("d", "p", lambda: np.load(Path("nowhere.npy")))
-    assert str(decode(gone, 4, "stretch")).startswith("d: ")
+    assert str(decode_to_bytes(gone, 4, "stretch")).startswith("d: ")
 
 
 def test_wrong_shapes() -> None:

@@ -11,13 +11,18 @@ from sightline.models import Model, wrap
 FINDINGS = ("Cardiomegaly", "Edema", "Pleural Effusion")
 SIDE = 24
 FAST = {
-    "guided-ig": "guided-ig?nodes=6", "xrai": "xrai?nodes=4",
-    "integrated-gradients": "integrated-gradients?nodes=4", "smooth-ig": "smooth-ig?nodes=2&samples=2",
-    "smoothgrad": "smoothgrad?samples=3", "smoothgrad-squared": "smoothgrad-squared?samples=3",
-    "vargrad": "vargrad?samples=3", "gradient-shap": "gradient-shap?samples=3",
+    "guided-ig": "guided-ig?nodes=6",
+    "xrai": "xrai?nodes=4",
+    "integrated-gradients": "integrated-gradients?nodes=4",
+    "smooth-ig": "smooth-ig?nodes=2&samples=2",
+    "smoothgrad": "smoothgrad?samples=3",
+    "smoothgrad-squared": "smoothgrad-squared?samples=3",
+    "vargrad": "vargrad?samples=3",
+    "gradient-shap": "gradient-shap?samples=3",
     "deepshap": "deepshap?samples=2",
-    "occlusion": "occlusion?window=8&stride=8", "rise": "rise?samples=6&grid=3",
-}  # fmt: skip
+    "occlusion": "occlusion?window=8&stride=8",
+    "rise": "rise?samples=6&grid=3",
+}
 """Methods with few nodes or samples."""
 
 
@@ -67,7 +72,7 @@ def model(net: nn.Module | None = None, seed: int = 0, mirrored: bool = False) -
     if net is None:
         torch.manual_seed(seed)
         net = Plain(mirrored)
-    return wrap(net, FINDINGS, size=SIDE, mean=0.3, std=0.4)
+    return wrap(net, FINDINGS, side=SIDE, mean=0.3, std=0.4)
 
 
 def batch(count: int, seed: int = 1) -> Tensor:
@@ -83,7 +88,7 @@ def transformer() -> Model:
     for block in net.blocks:
         nn.init.normal_(block.attn.qkv.weight, 0, 0.3)
     nn.init.normal_(net.head.weight)
-    return wrap(net, FINDINGS, size=SIDE, mean=0.3, std=0.4, features="blocks.1.norm1")
+    return wrap(net, FINDINGS, side=SIDE, mean=0.3, std=0.4, feature_module="blocks.1.norm1")
 
 
 def model_for(needs: str, mirrored: bool = False) -> Model:

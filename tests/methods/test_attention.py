@@ -61,10 +61,19 @@ def test_transformers_of_the_zoo() -> None:
     x = torch.randn((1, 3, 64, 64))
     small = open_model("vit_small_patch16_224?side=64", ["Edema"])
     pooled = wrap(
-        timm.models.VisionTransformer(img_size=64, patch_size=16, embed_dim=24, depth=1, num_heads=2, num_classes=1,
-                                      class_token=False, global_pool="avg"),
-        ["Edema"], size=64,
-    )  # fmt: skip
+        timm.models.VisionTransformer(
+            img_size=64,
+            patch_size=16,
+            embed_dim=24,
+            depth=1,
+            num_heads=2,
+            num_classes=1,
+            class_token=False,
+            global_pool="avg",
+        ),
+        ["Edema"],
+        side=64,
+    )
     torchvision_vit = open_model("torchvision:vit_b_16?side=64", ["Edema"])
     for m in (small, pooled, torchvision_vit):
         got = saliency(m, x, None, ["attention-rollout", "attention-relevance"])

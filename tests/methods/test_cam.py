@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sightline.errors import SightlineError
-from sightline.methods import Pass, saliency
+from sightline.methods import BatchContext, saliency
 from sightline.models import Model, open_model, wrap
 
 X = torch.randn((2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
@@ -33,17 +33,23 @@ def captum_maps(net: nn.Module, layer: nn.Module, x: Tensor) -> Tensor:
 def test_grad_cam_is_captums_where_no_relu_works_in_place() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(
-        nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3, 2), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 2),
-    )  # fmt: skip
-    got = saliency(wrap(net, TWO, size=64), X, None, ["grad-cam"])["grad-cam"]
+        nn.Conv2d(3, 8, 3, 2),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 3, 2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 2),
+    )
+    got = saliency(wrap(net, TWO, side=64), X, None, ["grad-cam"])["grad-cam"]
     assert close(got, captum_maps(net, net[4], X))
 
 
 def test_grad_cam_is_captums_on_resnet() -> None:
     torch.manual_seed(0)
     net = torchvision.models.resnet18(num_classes=2)
-    got = saliency(wrap(net, TWO, size=64), X, None, ["grad-cam"])["grad-cam"]
+    got = saliency(wrap(net, TWO, side=64), X, None, ["grad-cam"])["grad-cam"]
     assert close(got, captum_maps(net, net.layer4, X))
 
 
@@ -52,14 +58,14 @@ def test_grad_cam_is_captums_on_inception_v4() -> None:
     net = timm.create_model("inception_v4", num_classes=2)
     nn.init.normal_(net.last_linear.weight)  # as initialized, every weight of these two findings gives an empty map
     x = torch.randn((1, 3, 107, 107), generator=torch.Generator().manual_seed(0))
-    got = saliency(wrap(net, TWO, size=107), x, None, ["grad-cam"])["grad-cam"]
+    got = saliency(wrap(net, TWO, side=107), x, None, ["grad-cam"])["grad-cam"]
     assert close(got, captum_maps(net, net.features[-1], x))
 
 
 def test_grad_cam_is_the_class_activation_map_of_a_densenet_with_its_in_place_relu() -> None:
     torch.manual_seed(0)
     net = torchvision.models.densenet121(num_classes=2)
-    got = saliency(wrap(net, TWO, size=64), X, None, ["grad-cam"])["grad-cam"]
+    got = saliency(wrap(net, TWO, side=64), X, None, ["grad-cam"])["grad-cam"]
     with torch.no_grad():
         features = F.relu(net.eval().features(X))
     cells = features.shape[2] * features.shape[3]
@@ -138,7 +144,7 @@ def test_grad_cam_plus_plus_follows_the_paper(kind: type[nn.Module]) -> None:
 def test_probability_is_the_logit_scaled_by_its_slope(name: str) -> None:
     """Exact for Grad-CAM, which is linear in the gradient at one point; integrated gradients differ along the path."""
     m, x = model(), batch(3)
-    logit, probability = (saliency(m, x, None, [name], of=of)[name] for of in ("logit", "probability"))
+    logit, probability = (saliency(m, x, None, [name], target_output=of)[name] for of in ("logit", "probability"))
     p = m.net.eval()(x).sigmoid().detach()
     scaled = logit * (p * (1 - p))[:, :, None, None]
     assert close(probability, scaled) == (name == "grad-cam")
@@ -148,7 +154,7 @@ def test_a_confident_model_keeps_the_map_of_its_probability() -> None:
     m, x = model(), batch(2)
     with torch.no_grad():
         m.net.out.bias += 30  # 1 - sigmoid(30) is 0 in float32
-    p = saliency(m, x, None, ["grad-cam"], of="probability")["grad-cam"]
+    p = saliency(m, x, None, ["grad-cam"], target_output="probability")["grad-cam"]
     logit = saliency(m, x, None, ["grad-cam"])["grad-cam"]
     top = logit.amax((2, 3), keepdim=True)
     assert float(top.max()) > 0 and bool(((p.amax((2, 3), keepdim=True) > 0) == (top > 0)).all())
@@ -159,29 +165,29 @@ def test_a_confident_model_keeps_the_map_of_its_probability() -> None:
 def test_a_layer_by_name_is_the_model_wrapped_there(name: str) -> None:
     torch.manual_seed(0)
     net = torchvision.models.resnet18(num_classes=2)
-    m = wrap(net, TWO, size=64)
+    m = wrap(net, TWO, side=64)
     spec = name + ("&" if "?" in name else "?") + "layer=layer3"
     got = saliency(m, X, None, [spec, name])
     assert got[spec].shape[2:] == (4, 4) and got[name].shape[2:] == (2, 2)
-    assert torch.equal(got[spec], saliency(wrap(net, TWO, size=64, features="layer3"), X, None, [name])[name])
+    assert torch.equal(got[spec], saliency(wrap(net, TWO, side=64, feature_module="layer3"), X, None, [name])[name])
 
 
 def test_where_the_map_is_taken_on_a_densenet_before_and_after_its_last_relu() -> None:
     """A module's output is what leaves it: before a functional ReLU, and not what that makes of it in place."""
     torch.manual_seed(0)
     net = torchvision.models.densenet121(num_classes=2)
-    m = wrap(net, TWO, size=64)
+    m = wrap(net, TWO, side=64)
     net.eval()
     with torch.no_grad():
         before = net.features.denseblock4(net.features[:-2](X))
         normed = net.features.norm5(before)
     for layer, wanted in {"": normed.relu(), "features.norm5": normed, "features.denseblock4": before}.items():
-        with Pass(m, X) as p:
-            assert torch.allclose(p.taken_at(layer).features, wanted, atol=1e-5 * float(wanted.abs().max()))
+        with BatchContext(m, X) as p:
+            assert torch.allclose(p.with_layer(layer).features, wanted, atol=1e-5 * float(wanted.abs().max()))
 
 
 def test_a_layer_that_is_none_names_what_there_is() -> None:
-    m = wrap(torchvision.models.resnet18(num_classes=2), TWO, size=64)
+    m = wrap(torchvision.models.resnet18(num_classes=2), TWO, side=64)
     with pytest.raises(SightlineError, match="'layer9' is no module of the network; there are"):
         saliency(m, X, None, ["grad-cam?layer=layer9"])
     with pytest.raises(SightlineError, match="has no option 'depth'; allowed: layer"):

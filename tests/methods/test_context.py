@@ -8,7 +8,7 @@ from networks import Flattened, batch, model
 from torch.nn import functional as F
 
 from sightline.errors import SightlineError
-from sightline.methods import Pass
+from sightline.methods import BatchContext
 
 
 def test_logits_features_and_gradients_are_those_of_the_whole_network() -> None:
@@ -17,7 +17,7 @@ def test_logits_features_and_gradients_are_those_of_the_whole_network() -> None:
     net = m.net.eval()
     a = net.relu(net.conv(x)).detach().requires_grad_()
     logits = net.out(F.softplus(net.hidden(a.flatten(1))))
-    with Pass(m, x) as p:
+    with BatchContext(m, x) as p:
         assert torch.allclose(p.logits, logits)
         assert torch.equal(p.features, net.relu(net.conv(x)))
         for target in range(3):
@@ -33,7 +33,7 @@ def test_input_gradient_equals_autograd() -> None:
         leaf = x.clone().requires_grad_()
         out = m.net.eval()(leaf)
         out = out if of == "logit" else out.sigmoid()
-        with Pass(m, x, of=of) as p:  # type: ignore[arg-type]
+        with BatchContext(m, x, target_output=of) as p:  # type: ignore[arg-type]
             got = p.input_gradient(targets)
         for place, target in enumerate(targets.tolist()):
             (wanted,) = torch.autograd.grad(out[:, target].sum(), leaf, retain_graph=True)
@@ -42,22 +42,22 @@ def test_input_gradient_equals_autograd() -> None:
 
 def test_what_was_handed_out_stays_when_the_batch_changes() -> None:
     m, x = model(), batch(2)
-    with Pass(m, x) as p:
+    with BatchContext(m, x) as p:
         features = p.features
         kept = features.clone()
-        other = p.at(x * 2)
+        other = p.with_inputs(x * 2)
         assert other.ids == p.ids and not torch.equal(other.features, features)
-        assert torch.allclose(p.take(torch.tensor([1])).features[0], features[1], atol=1e-6)
+        assert torch.allclose(p.select(torch.tensor([1])).features[0], features[1], atol=1e-6)
         assert torch.equal(features, kept)
 
 
 def test_a_pass_computes_inside_its_block_only() -> None:
     m = model()
-    p = Pass(m, batch(1))
+    p = BatchContext(m, batch(1))
     with pytest.raises(SightlineError, match="inside its `with` block"):
         _ = p.logits
     with p:
-        inner = p.at(batch(1))
+        inner = p.with_inputs(batch(1))
     for late in (p, inner):
         with pytest.raises(SightlineError, match="inside its `with` block"):
             late.input_gradient(torch.tensor([0]))
@@ -67,9 +67,9 @@ def test_wrong_input_is_refused() -> None:
     m = model()
     for bad in (batch(1)[0], batch(1)[:, :1], batch(1)[..., :-1], batch(1).double()):
         with pytest.raises(SightlineError, match=r"takes float32 \(N, 3, 24, 24\), not"):
-            Pass(m, bad)
+            BatchContext(m, bad)
     with pytest.raises(SightlineError, match="of='odds'; allowed"):
-        Pass(m, batch(1), of="odds")  # type: ignore[arg-type]
+        BatchContext(m, batch(1), target_output="odds")  # type: ignore[arg-type]
 
 
 def test_two_hundred_batches_leave_no_tensor_behind() -> None:
@@ -80,7 +80,7 @@ def test_two_hundred_batches_leave_no_tensor_behind() -> None:
         return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
 
     def once() -> None:
-        with Pass(m, x) as p:
+        with BatchContext(m, x) as p:
             p.feature_gradient(0)
             p.input_gradient(torch.tensor([0]))
 

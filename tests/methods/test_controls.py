@@ -13,9 +13,9 @@ from sightline.methods import saliency
 def test_methods_are_the_functions_that_scoring_uses() -> None:
     m, x = model(), batch(2)
     maps = saliency(m, x, ["Edema"], ["center?grid=7", "noise?grid=5", "edges"], ids=["a", "b"], seed=3)
-    assert np.array_equal(maps["center?grid=7"][1, 0].numpy(), controls.center(7, 7))
-    assert np.array_equal(maps["noise?grid=5"][1, 0].numpy(), controls.noise(3, "b", "Edema", height=5, width=5))
-    assert np.array_equal(maps["edges"][1, 0].numpy(), controls.edges(x[1].mean(0).numpy()))
+    assert np.array_equal(maps["center?grid=7"][1, 0].numpy(), controls.center_map(7, 7))
+    assert np.array_equal(maps["noise?grid=5"][1, 0].numpy(), controls.noise_map(3, "b", "Edema", height=5, width=5))
+    assert np.array_equal(maps["edges"][1, 0].numpy(), controls.edge_map(x[1].mean(0).numpy()))
 
 
 def test_noise_differs_by_seed_id_and_finding() -> None:

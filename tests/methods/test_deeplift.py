@@ -10,7 +10,7 @@ from networks import Flattened, batch, model
 from torch import Tensor, nn
 
 from sightline.errors import SightlineError
-from sightline.methods import Pass, run_method, saliency, target_indices
+from sightline.methods import BatchContext, run_method, saliency, target_indices
 from sightline.models import Model, open_model, wrap
 
 TWO = ["Edema", "Pneumonia"]
@@ -18,18 +18,27 @@ X = torch.randn((2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
 
 
 def error(m: Model, x: Tensor, spec: str = "deeplift") -> float:
-    with Pass(m, x, ids=["a", "b"][: len(x)]) as p:
+    with BatchContext(m, x, ids=["a", "b"][: len(x)]) as p:
         run_method(p, spec, target_indices(m, None))
-        return float(p.notes["deeplift/error"].abs().max())
+        return float(p.diagnostics["deeplift/error"].abs().max())
 
 
 def test_it_is_captums_where_captums_hooks_hold() -> None:
     torch.manual_seed(1)
     net = nn.Sequential(
-        nn.Conv2d(3, 8, 5, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(8, 12, 3), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 6), nn.Tanh(), nn.Linear(6, 2),
-    ).eval()  # fmt: skip
-    m = wrap(net, TWO, size=64)
+        nn.Conv2d(3, 8, 5, 2),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(8, 12, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(12, 6),
+        nn.Tanh(),
+        nn.Linear(6, 2),
+    ).eval()
+    m = wrap(net, TWO, side=64)
     got = saliency(m, X, None, ["deeplift"])["deeplift"]
     black = m.normalize(torch.zeros(1, 64, 64)).expand_as(X).contiguous()
     for target in (0, 1):
@@ -45,7 +54,7 @@ def test_densenet_is_complete_where_captum_misses_a_functional_relu() -> None:
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_var, 0.5, 2)
             nn.init.normal_(module.running_mean, 0, 0.3)
-    m = wrap(net, TWO, size=64)
+    m = wrap(net, TWO, side=64)
     assert error(m, X) < 1e-3
 
 
@@ -69,7 +78,7 @@ def test_a_network_that_multiplies_is_refused_with_the_reason() -> None:
             return self.out((a * a.sigmoid().mean((2, 3), keepdim=True) * 3 * a).mean((2, 3)))
 
     torch.manual_seed(0)
-    m = wrap(Gate(), TWO, size=64)
+    m = wrap(Gate(), TWO, side=64)
     with pytest.raises(SightlineError, match=r"deeplift on gate refuses [1-4] of 4 maps: the map does not add up"):
         saliency(m, X, None, ["deeplift"])
     assert saliency(m, X, None, ["deeplift?check=false"])["deeplift?check=false"].shape == (2, 2, 64, 64)
@@ -78,9 +87,9 @@ def test_a_network_that_multiplies_is_refused_with_the_reason() -> None:
 def test_of_probability_and_over_baselines_it_is_complete() -> None:
     m, x = model(Flattened()), batch(2)
     for of in ("logit", "probability"):
-        got = saliency(m, x, None, ["deeplift"], of=of)["deeplift"].sum((2, 3))  # type: ignore[arg-type]
-        with Pass(m, x, of=of) as p:  # type: ignore[arg-type]
-            black = p.at(m.normalize(torch.zeros(1, 24, 24)).expand_as(x).contiguous())
+        got = saliency(m, x, None, ["deeplift"], target_output=of)["deeplift"].sum((2, 3))  # type: ignore[arg-type]
+        with BatchContext(m, x, target_output=of) as p:  # type: ignore[arg-type]
+            black = p.with_inputs(m.normalize(torch.zeros(1, 24, 24)).expand_as(x).contiguous())
             assert torch.allclose(got, p.scores - black.scores, atol=1e-4)
     one, many = ("deepshap?samples=1&sigma=0", "deepshap?samples=4")
     got = saliency(m, x, None, ["deeplift", one, many], ids=["a", "b"])

@@ -16,14 +16,14 @@ from sightline.core import Dataset, Radiograph
 from sightline.errors import DataError, SightlineError, UnknownNameError
 from sightline.methods import explain, saliency
 from sightline.methods.registry import methods
-from sightline.models import Model, untrained
+from sightline.models import Model, with_random_weights
 
 
 def a_model(findings: tuple[str, ...] = ("Edema", "Mass")) -> Model:
     torch.manual_seed(0)
     body = [nn.Conv2d(1, 8, 5, 2, 2), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU()]
     net = nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, len(findings)))
-    return sl.wrap(net, findings, size=32, resize="center-crop", channels=1, name="net")
+    return sl.wrap(net, findings, side=32, resize="center-crop", channels=1, name="net")
 
 
 METHODS = ["grad-cam", "grad-cam++", "integrated-gradients?nodes=3", "edges"]
@@ -32,7 +32,7 @@ METHODS = ["grad-cam", "grad-cam++", "integrated-gradients?nodes=3", "edges"]
 @pytest.mark.parametrize("batch", [1, 5, 32])
 def test_stored_maps_are_the_maps(toy_data: Dataset, batch: int, tmp_path: Path) -> None:
     model = a_model()
-    run = sl.explain(toy_data, model, METHODS, out=tmp_path / "run", batch=batch)
+    run = sl.explain(toy_data, model, METHODS, out=tmp_path / "run", batch_size=batch)
     assert list(run.sources) == [f"net/{name}" for name in METHODS]
     for radiograph in toy_data.radiographs[::5]:
         x, frame = model.prepare(radiograph.read())
@@ -68,10 +68,10 @@ def test_a_batch_too_large_for_the_memory_is_halved(
     model = a_model()
     wanted = sl.explain(toy_data, model, METHODS, out=tmp_path / "wanted")
     seen = no_room_for(3, monkeypatch)
-    run = sl.explain(toy_data, model, METHODS, out=tmp_path / "run", batch=12)
+    run = sl.explain(toy_data, model, METHODS, out=tmp_path / "run", batch_size=12)
     assert seen[:3] == [12, 6, 3] and set(seen[3:]) == {3}
     for one in toy_data.radiographs:
-        for m, other in zip(run.of(one.id), wanted.of(one.id), strict=True):
+        for m, other in zip(run.maps_for(one.id), wanted.maps_for(one.id), strict=True):
             assert m.values == pytest.approx(other.values, rel=1e-3, abs=1e-6)
 
 
@@ -92,9 +92,9 @@ def test_an_unreadable_image_is_a_status(toy_data: Dataset, tmp_path: Path) -> N
 
     radiographs = tuple(replace(r, read=fail) if r.id == "toy3" else r for r in toy_data.radiographs)
     broken = replace(toy_data, radiographs=radiographs)
-    run = sl.explain(broken, a_model(), ["grad-cam"], out=tmp_path / "run", batch=4)
-    maps = list(run.of("toy3"))
-    assert [(m.status, m.why) for m in maps] == [("unreadable", "toy3.png is cut short; copy it again")] * 2
+    run = sl.explain(broken, a_model(), ["grad-cam"], out=tmp_path / "run", batch_size=4)
+    maps = list(run.maps_for("toy3"))
+    assert [(m.status, m.reason) for m in maps] == [("unreadable", "toy3.png is cut short; copy it again")] * 2
     table = sl.score(run, broken, ["iou"])
     lost = table[table["radiograph"] == "toy3"]
     assert (lost["value"] == 0).all()
@@ -108,22 +108,22 @@ def test_a_method_that_raises_loses_its_maps_and_ends_no_run(toy_data: Dataset, 
 
     try:
         run = sl.explain(toy_data, a_model(), ["raising", "edges"], out=tmp_path / "run")
-        found = {(m.source, m.status) for r in toy_data.radiographs for m in run.of(r.id)}
+        found = {(m.source, m.status) for r in toy_data.radiographs for m in run.maps_for(r.id)}
     finally:
         methods._entries.pop("raising")
     assert found == {("net/raising", "refused"), ("net/edges", "ok")}
-    why = {m.why for m in run.of("toy0") if m.status == "refused"}
+    why = {m.reason for m in run.maps_for("toy0") if m.status == "refused"}
     assert len(why) == 1 and f"method raising raised IndexError: past the end ({__file__}" in why.pop()
 
 
 def test_a_method_that_refuses_the_model_is_a_status(toy_data: Dataset, tmp_path: Path) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(32 * 32, 2))
-    model = sl.wrap(net, ["Edema", "Mass"], size=32, channels=1, features=None, name="flat")
-    model = replace(model, cut=None)
+    model = sl.wrap(net, ["Edema", "Mass"], side=32, channels=1, feature_module=None, name="flat")
+    model = replace(model, feature_layer=None)
     run = sl.explain(toy_data, model, ["grad-cam", "edges"], out=tmp_path / "run")
-    statuses = {m.source: m.status for m in run.of("toy0")}
+    statuses = {m.source: m.status for m in run.maps_for("toy0")}
     assert statuses == {"flat/grad-cam": "refused", "flat/edges": "ok"}
-    assert all(m.why for m in run.of("toy0") if m.status == "refused")
+    assert all(m.reason for m in run.maps_for("toy0") if m.status == "refused")
 
 
 def test_a_network_gone_nan_is_told(toy_data: Dataset, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_network_gone_nan_is_told(toy_data: Dataset, tmp_path: Path) -> None:
     with torch.no_grad():
         next(model.net.parameters())[0] = torch.nan
     run = sl.explain(toy_data, model, ["grad-cam"], out=tmp_path / "run")
-    assert {m.status for m in run.of("toy0")} == {"non-finite"}
+    assert {m.status for m in run.maps_for("toy0")} == {"non-finite"}
 
 
 def test_again_does_nothing_twice_and_other_weights_are_refused(toy_data: Dataset, tmp_path: Path) -> None:
@@ -148,9 +148,9 @@ def test_a_run_that_lost_parts_reads_and_makes_those_alone(
     toy_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Images are read ahead of their block: the films of a block are still its own."""
-    monkeypatch.setattr(explain, "BLOCK", 2)
+    monkeypatch.setattr(explain, "RADIOGRAPHS_PER_PART", 2)
     whole = sl.explain(toy_data, a_model(), METHODS, out=tmp_path / "run")
-    before = [[m.values.copy() for m in whole.of(r.id)] for r in toy_data.radiographs]
+    before = [[m.values.copy() for m in whole.maps_for(r.id)] for r in toy_data.radiographs]
     parts = sorted(whole.path.glob("parts/maps-net/*"))
     for part in parts[1::2]:
         shutil.rmtree(part)
@@ -164,7 +164,9 @@ def test_a_run_that_lost_parts_reads_and_makes_those_alone(
     again = sl.explain(watched, a_model(), METHODS, out=tmp_path / "run")
     assert read == lost
     for radiograph, maps in zip(toy_data.radiographs, before, strict=True):
-        assert all(np.array_equal(m.values, values) for m, values in zip(again.of(radiograph.id), maps, strict=True))
+        assert all(
+            np.array_equal(m.values, values) for m, values in zip(again.maps_for(radiograph.id), maps, strict=True)
+        )
 
 
 def test_without_a_folder_maps_live_as_long_as_the_run(toy_data: Dataset) -> None:
@@ -189,7 +191,9 @@ def test_findings_are_matched_by_name(toy_data: Dataset, tmp_path: Path) -> None
 
 def test_an_untrained_copy_is_a_control(toy_data: Dataset, tmp_path: Path) -> None:
     model = a_model()
-    run = sl.explain(toy_data, untrained(model), ["grad-cam"], out=tmp_path / "run", prefix="control/untrained")
+    run = sl.explain(
+        toy_data, with_random_weights(model), ["grad-cam"], out=tmp_path / "run", source_prefix="control/untrained"
+    )
     assert list(run.sources) == ["control/untrained/grad-cam"]
     assert set(sl.score(run, toy_data, ["iou"])["kind"]) == {"control"}
 
@@ -197,9 +201,9 @@ def test_an_untrained_copy_is_a_control(toy_data: Dataset, tmp_path: Path) -> No
 def test_a_map_that_breaks_its_axiom_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     from sightline.methods import deeplift
 
-    data = sl.dataset("phantom:6?size=48")
+    data = sl.open_dataset("phantom:6?size=48")
     model = sl.open_model("small?side=32", data.findings)
-    whole = deeplift._attributions
+    whole = deeplift._attribute
 
     def misses(p: object, start: object, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         maps, error = whole(p, start, targets)  # type: ignore[arg-type]
@@ -207,12 +211,12 @@ def test_a_map_that_breaks_its_axiom_is_refused_alone(monkeypatch: pytest.Monkey
         error[[i for i, name in enumerate(p.ids) if name == data.radiographs[2].id], 1] = 0.3  # type: ignore[attr-defined]
         return maps, error
 
-    monkeypatch.setattr(deeplift, "_attributions", misses)
+    monkeypatch.setattr(deeplift, "_attribute", misses)
     statuses = []
     for batch in (1, 4):
-        run = sl.explain(data, model, ["deeplift"], batch=batch)
-        found = {(r.id, m.finding): m for r in data.radiographs for m in run.of(r.id)}
-        refused = {key: m.why for key, m in found.items() if m.status == "refused"}
+        run = sl.explain(data, model, ["deeplift"], batch_size=batch)
+        found = {(r.id, m.finding): m for r in data.radiographs for m in run.maps_for(r.id)}
+        refused = {key: m.reason for key, m in found.items() if m.status == "refused"}
         assert set(refused) == {(data.radiographs[2].id, data.findings[1])}
         assert "does not add up" in next(iter(refused.values()))
         statuses.append({key: m.status for key, m in found.items()})
@@ -230,13 +234,15 @@ def test_a_map_that_breaks_its_axiom_and_is_wanted_all_the_same_says_so(toy_data
             return self.out((y * y).mean((2, 3)))  # DeepLIFT has no rule for products
 
     torch.manual_seed(0)
-    model = sl.wrap(Squares(), ("Edema", "Mass"), size=32, channels=1, name="net")
+    model = sl.wrap(Squares(), ("Edema", "Mass"), side=32, channels=1, name="net")
     run = sl.explain(toy_data, model, ["deeplift", "deeplift?check=false"], out=tmp_path / "run")
-    for m in run.of("toy0"):
+    for m in run.maps_for("toy0"):
         if m.source == "net/deeplift":
-            assert m.status == "refused" and "does not add up" in m.why
+            assert m.status == "refused" and "does not add up" in m.reason
         else:
-            assert m.status == "ok" and m.values.any() and m.why.startswith("axiom violated: the map does not add up")
+            assert (
+                m.status == "ok" and m.values.any() and m.reason.startswith("axiom violated: the map does not add up")
+            )
 
 
 def test_bfloat16_is_taken_where_maps_agree_and_the_run_says_where(toy_data: Dataset, tmp_path: Path) -> None:
@@ -248,7 +254,7 @@ def test_bfloat16_is_taken_where_maps_agree_and_the_run_says_where(toy_data: Dat
     assert tried["deeplift"] == {"agreement": 0.0, "used": "float32"}  # its rules change logits that were rounded
     used = {name: one["used"] for name, one in tried.items()}
     for radiograph in toy_data.radiographs:
-        for m, other in zip(run.of(radiograph.id), plain.of(radiograph.id), strict=True):
+        for m, other in zip(run.maps_for(radiograph.id), plain.maps_for(radiograph.id), strict=True):
             name = m.source.partition("/")[2]
             assert m.probability == other.probability
             assert (m.values == other.values).all() == (used[name] == "float32")
@@ -261,9 +267,11 @@ def test_a_baseline_of_the_data_is_drawn_by_id_whatever_the_order(toy_data: Data
     model, spec = a_model(), "integrated-gradients?baseline=data&nodes=4"
     run = sl.explain(toy_data, model, [spec], out=tmp_path / "run")
     turned = replace(toy_data, radiographs=toy_data.radiographs[::-1])
-    other = sl.explain(turned, model, [spec], out=tmp_path / "other", batch=3)
+    other = sl.explain(turned, model, [spec], out=tmp_path / "other", batch_size=3)
     black = sl.explain(toy_data, model, ["integrated-gradients?nodes=4"], out=tmp_path / "black")
     for radiograph in toy_data.radiographs:
-        for m, same, plain in zip(run.of(radiograph.id), other.of(radiograph.id), black.of(radiograph.id), strict=True):
+        for m, same, plain in zip(
+            run.maps_for(radiograph.id), other.maps_for(radiograph.id), black.maps_for(radiograph.id), strict=True
+        ):
             assert m.values == pytest.approx(same.values, rel=1e-3, abs=1e-6)
             assert m.values != pytest.approx(plain.values, rel=1e-3, abs=1e-6)

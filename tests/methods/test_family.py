@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sightline.errors import SightlineError
-from sightline.methods import Pass, saliency
+from sightline.methods import BatchContext, saliency
 from sightline.models import open_model, wrap
 
 X = torch.randn((2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
@@ -66,17 +66,17 @@ def test_one_linear_layer_behind_an_average_makes_them_one_map() -> None:
 def test_ablation_needs_no_forward_where_the_head_is_affine() -> None:
     m, x = model(), batch(2)
     got = saliency(m, x, None, ["ablation-cam"])["ablation-cam"]
-    with Pass(m, x) as p:
+    with BatchContext(m, x) as p:
         falls = torch.stack([p.scores - p.scores_without(k) for k in range(p.features.shape[1])], 2)
         assert close(got, torch.einsum("ntk,nkhw->nthw", falls, p.features).relu(), 1e-4)
-    assert m.head_is_affine and not model(Flattened()).head_is_affine
+    assert m.has_affine_head and not model(Flattened()).has_affine_head
 
 
 def test_cam_is_refused_where_its_weights_do_not_exist() -> None:
     with pytest.raises(SightlineError, match="cam needs logits behind a global average pooling"):
         saliency(model(Flattened()), batch(1), None, ["cam"])
     with pytest.raises(SightlineError, match="cam needs"):
-        saliency(model(), batch(1), None, ["cam"], of="probability")
+        saliency(model(), batch(1), None, ["cam"], target_output="probability")
 
 
 def test_eigen_cam_is_the_first_singular_direction() -> None:
@@ -113,8 +113,10 @@ def test_score_cam_is_its_formula() -> None:
 def test_the_family_runs_on_the_networks_people_use() -> None:
     names = ["grad-cam", "grad-cam++", "hires-cam", "layer-cam", "xgrad-cam", "eigen-cam", "ablation-cam", "cam"]
     torch.manual_seed(0)
-    for m in (open_model("densenet121?side=64", ["Edema", "Pneumonia"]),
-              wrap(torchvision.models.resnet18(num_classes=2), ["Edema", "Pneumonia"], size=64)):  # fmt: skip
+    for m in (
+        open_model("densenet121?side=64", ["Edema", "Pneumonia"]),
+        wrap(torchvision.models.resnet18(num_classes=2), ["Edema", "Pneumonia"], side=64),
+    ):
         got = saliency(m, X, None, names)
         assert close(got["hires-cam"], got["grad-cam"]), "the same map behind an average and one linear layer"
         assert all(torch.isfinite(maps).all() for maps in got.values())

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sightline.errors import SightlineError
-from sightline.methods import Pass, saliency
+from sightline.methods import BatchContext, saliency
 from sightline.models import Model, wrap
 
 TWO = ["Edema", "Pneumonia"]
@@ -20,7 +20,7 @@ X = torch.randn((2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
 
 def resnet() -> Model:
     torch.manual_seed(0)
-    return wrap(torchvision.models.resnet18(num_classes=2), TWO, size=64)
+    return wrap(torchvision.models.resnet18(num_classes=2), TWO, side=64)
 
 
 def close(got: Tensor, wanted: Tensor, tolerance: float = 2e-5) -> bool:
@@ -32,10 +32,18 @@ def simple() -> tuple[nn.Module, Model]:
     """No ReLU is used twice or works in place: what Captum's hooks need."""
     torch.manual_seed(1)
     net = nn.Sequential(
-        nn.Conv2d(3, 8, 5, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 12, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(), nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 2),
-    ).eval()  # fmt: skip
-    return net, wrap(net, TWO, size=64)
+        nn.Conv2d(3, 8, 5, 2),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 12, 3, 2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(12, 6),
+        nn.ReLU(),
+        nn.Linear(6, 2),
+    ).eval()
+    return net, wrap(net, TWO, side=64)
 
 
 def test_gradients_are_captums() -> None:
@@ -53,7 +61,9 @@ def test_gradients_are_captums() -> None:
 
 def test_of_probability_is_the_chain_rule() -> None:
     m = resnet()
-    plain, probable = (saliency(m, X, None, ["gradient"], of=of)["gradient"] for of in ("logit", "probability"))
+    plain, probable = (
+        saliency(m, X, None, ["gradient"], target_output=of)["gradient"] for of in ("logit", "probability")
+    )
     with torch.no_grad():
         p = m.net.eval()(X).sigmoid()
     assert close(probable, plain * (p * (1 - p))[..., None, None])
@@ -87,7 +97,7 @@ def test_a_functional_relu_in_place_follows_the_rule_too() -> None:
     assert not close(guided, plain)
     net = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     with pytest.raises(SightlineError, match="calls no ReLU"):
-        saliency(wrap(net, TWO, size=64), X, None, ["guided-backprop"])
+        saliency(wrap(net, TWO, side=64), X, None, ["guided-backprop"])
 
 
 def test_noise_is_averaged_as_captums_tunnel_does() -> None:
@@ -106,10 +116,10 @@ def test_noise_is_averaged_as_captums_tunnel_does() -> None:
 
 def test_variance_is_mean_of_squares_less_square_of_mean() -> None:
     m, x = model(Flattened()), batch(2)
-    with Pass(m, x, ids=["a", "b"], seed=4) as p:
-        from sightline.methods.gradient import noisy
+    with BatchContext(m, x, ids=["a", "b"], seed=4) as p:
+        from sightline.methods.gradient import draw_noisy_copies
 
-        found = torch.stack([p.at(n).input_gradient(torch.arange(3)) for n in noisy(p, 6, 0.2)])
+        found = torch.stack([p.with_inputs(n).input_gradient(torch.arange(3)) for n in draw_noisy_copies(p, 6, 0.2)])
     got = saliency(m, x, None, ["vargrad?samples=6&sigma=0.2"], ids=["a", "b"], seed=4)["vargrad?samples=6&sigma=0.2"]
     assert close(got, found.var(0, unbiased=False).sum(2), 1e-4)
 
@@ -139,7 +149,7 @@ def test_rise_finds_the_only_pixel_that_counts() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return F.adaptive_avg_pool2d(self.conv(x)[:, :, 2:8, 2:8], 1).flatten(1)
 
-    m = wrap(Corner(), ["A", "B", "C"], size=24, mean=0.0, std=1.0)
+    m = wrap(Corner(), ["A", "B", "C"], side=24, mean=0.0, std=1.0)
     x = torch.ones(1, 3, 24, 24)
     got = saliency(m, x, None, ["rise?samples=400&grid=6"])["rise?samples=400&grid=6"][0, 0]
     assert got[2:8, 2:8].mean() > 1.15 * got[12:, 12:].mean()
@@ -162,14 +172,14 @@ def test_smooth_paths_stay_complete_on_average() -> None:
 
 @pytest.mark.parametrize("baseline", ["black", "mean", "blur", "random"])
 def test_every_baseline_is_complete(baseline: str) -> None:
-    from sightline.methods.path_methods import baseline_of
+    from sightline.methods.path_methods import make_baseline
 
     m, x = model(Flattened()), batch(2)
     spec = f"integrated-gradients?baseline={baseline}&nodes=64"
     got = saliency(m, x, None, [spec], ids=["a", "b"], seed=1)[spec].sum((2, 3))
-    with Pass(m, x, ids=["a", "b"], seed=1) as p:
-        start = baseline_of(p, baseline)
-        gap = p.scores - p.at(start).scores
+    with BatchContext(m, x, ids=["a", "b"], seed=1) as p:
+        start = make_baseline(p, baseline)
+        gap = p.scores - p.with_inputs(start).scores
     assert torch.allclose(got, gap, atol=3e-2 * float(gap.abs().max()))
 
 

@@ -14,7 +14,7 @@ from sightline.methods import saliency
 
 def test_own_maps_are_the_networks_for_the_findings_asked() -> None:
     m, x = model(), batch(2)
-    with m.borrowed() as net, torch.no_grad():
+    with m.eval_mode() as net, torch.no_grad():
         wanted = net.maps(x)
     assert torch.equal(saliency(m, x, ["Pleural Effusion", "Edema"], ["own"])["own"], wanted[:, [2, 1]])
 

@@ -10,13 +10,13 @@ from networks import FAST, FINDINGS, SIDE, Flattened, batch, last_bias, model, m
 from torch import Tensor, nn
 
 from sightline.errors import SightlineError, UnknownNameError
-from sightline.methods import Pass, run_method, saliency, target_indices
+from sightline.methods import BatchContext, run_method, saliency, target_indices
 from sightline.methods.registry import methods
 from sightline.models import Model, state_hash, wrap
 
 IDS = ["a", "b", "c"]
 ALL = sorted(methods)
-CONVOLUTIONAL = [n for n in ALL if methods[n].facts.needs != "attention"]
+CONVOLUTIONAL = [n for n in ALL if methods[n].info.needs != "attention"]
 
 
 def prior(ids: tuple[str, ...], findings: tuple[str, ...]) -> Tensor:
@@ -29,7 +29,7 @@ def maps_of(
     name: str, m: Model, x: Tensor, targets: list[str] | None = None, ids: list[str] | None = None, of: str = "logit"
 ) -> Tensor:
     spec = FAST.get(name, name)
-    return saliency(m, x, targets, [spec], ids=ids or IDS[: len(x)], seed=5, prior=prior, of=of)[spec]  # type: ignore[arg-type]
+    return saliency(m, x, targets, [spec], ids=ids or IDS[: len(x)], seed=5, prior=prior, target_output=of)[spec]  # type: ignore[arg-type]
 
 
 DRAWN = ("noise", "smoothgrad", "smoothgrad-squared", "vargrad", "smooth-ig", "gradient-shap", "deepshap", "rise")
@@ -40,21 +40,21 @@ TIED = ("deconvnet", "deeplift", "guided-ig")
 
 @pytest.mark.parametrize(
     "name",
-    [n for n in ALL if n not in (*DRAWN, *TIED, "average-mask", "xrai") and methods[n].facts.needs != "attention"],
+    [n for n in ALL if n not in (*DRAWN, *TIED, "average-mask", "xrai") and methods[n].info.needs != "attention"],
 )
 def test_a_mirrored_image_gets_a_mirrored_map_from_a_mirrored_network(name: str) -> None:
-    m, x = model_for(methods[name].facts.needs, mirrored=True), batch(2)
+    m, x = model_for(methods[name].info.needs, mirrored=True), batch(2)
     maps = maps_of(name, m, x)
     assert torch.allclose(maps_of(name, m, x.flip(-1)), maps.flip(-1), atol=1e-4 * float(maps.abs().max()))
 
 
-@pytest.mark.parametrize("name", [n for n in ALL if methods[n].facts.needs not in ("nothing", "prior") and n != "lrp"])
+@pytest.mark.parametrize("name", [n for n in ALL if methods[n].info.needs not in ("nothing", "prior") and n != "lrp"])
 def test_a_lower_logit_changes_no_map(name: str) -> None:
     """Most findings of most radiographs have negative logits; a bias says nothing about places.
 
     Relevance of lrp is shares of the logit itself, so that there it does.
     """
-    m, x = model_for(methods[name].facts.needs), batch(2)
+    m, x = model_for(methods[name].info.needs), batch(2)
     before = maps_of(name, m, x)
     with torch.no_grad():
         last_bias(m.net).sub_(40)
@@ -94,7 +94,7 @@ def test_the_model_is_left_as_it_was(name: str, used_model: Model) -> None:
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
 def test_the_model_is_left_as_it_was_after_an_exception(name: str, used_model: Model) -> None:
     before = snapshot(used_model.net)
-    with pytest.raises(KeyError), Pass(used_model, batch(2), prior=prior) as p:
+    with pytest.raises(KeyError), BatchContext(used_model, batch(2), prior=prior) as p:
         run_method(p, FAST.get(name, name), target_indices(used_model, None))
         raise KeyError
     assert snapshot(used_model.net) == before
@@ -129,7 +129,7 @@ def test_the_callers_gradient_mode_does_not_matter(guard: str) -> None:
 
 def test_several_methods_share_one_forward() -> None:
     m = model()
-    assert m.is_swift  # found once, on noise
+    assert m.supports_fast_gradients  # found once, on noise
     calls: list[int] = []
     handle = m.net.first.register_forward_hook(lambda module, args, output: calls.append(len(args[0])))
     saliency(m, batch(2), None, ["grad-cam", "grad-cam++", "center", "edges", "noise"])
@@ -165,7 +165,7 @@ def test_strict_arguments() -> None:
 
 def test_a_model_without_features_says_how_to_name_them() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, SIDE), nn.Flatten(), nn.Linear(4, 3))
-    m = wrap(net, FINDINGS, size=SIDE)
+    m = wrap(net, FINDINGS, side=SIDE)
     with pytest.raises(SightlineError, match=r"has no features: .*features='path\.of\.module'"):
         saliency(m, batch(1), None, ["grad-cam"])
     assert saliency(m, batch(1), None, ["integrated-gradients"])["integrated-gradients"].shape == (1, 3, SIDE, SIDE)

@@ -30,7 +30,7 @@ class Dense(nn.Module):
 
 def dense(bias: bool) -> Model:
     torch.manual_seed(5)
-    return wrap(Dense(bias), THREE, size=3, mean=0.3, std=0.4)
+    return wrap(Dense(bias), THREE, side=3, mean=0.3, std=0.4)
 
 
 def written_out(net: Dense, x: Tensor, target: int, rule: str, gamma: float) -> Tensor:
@@ -86,7 +86,7 @@ def test_a_batch_norm_behind_a_convolution_is_part_of_it(rule: str) -> None:
     x = batch(2)
     spec = f"lrp?rule={rule}&epsilon=1e-6"
     apart, one = (
-        saliency(wrap(nn.Sequential(*head, *tail), THREE, size=24, mean=0.3, std=0.4), x, None, [spec])[spec]
+        saliency(wrap(nn.Sequential(*head, *tail), THREE, side=24, mean=0.3, std=0.4), x, None, [spec])[spec]
         for head in ((conv, norm), (fused,))
     )
     assert torch.allclose(apart, one, atol=1e-4 * float(one.abs().max()))

@@ -11,7 +11,7 @@ from networks import FAST
 from torch import Tensor
 
 from sightline._cli.app import main
-from sightline.methods import Pass
+from sightline.methods import BatchContext
 from sightline.methods.method_checks import LAWS, check_method
 from sightline.methods.registry import methods
 
@@ -19,12 +19,12 @@ from sightline.methods.registry import methods
 @pytest.mark.parametrize("name", sorted(methods))
 def test_our_own_methods_hold(name: str) -> None:
     for verdict in check_method(FAST.get(name, name)):
-        assert verdict.holds, (verdict.law, verdict.detail)
+        assert verdict.is_met, (verdict.law, verdict.detail)
 
 
 @pytest.fixture
-def register() -> Iterator[Callable[[Callable[[Pass, Tensor], Tensor]], str]]:
-    def add(function: Callable[[Pass, Tensor], Tensor]) -> str:
+def register() -> Iterator[Callable[[Callable[[BatchContext, Tensor], Tensor]], str]]:
+    def add(function: Callable[[BatchContext, Tensor], Tensor]) -> str:
         methods("mine", needs="nothing", signed=False, class_agnostic=False, resolution="input", source="a test")(
             function
         )
@@ -34,23 +34,23 @@ def register() -> Iterator[Callable[[Callable[[Pass, Tensor], Tensor]], str]]:
     methods._entries.pop("mine", None)
 
 
-def blank(p: Pass, targets: Tensor) -> Tensor:
+def blank(p: BatchContext, targets: Tensor) -> Tensor:
     return p.x.abs().mean(1, keepdim=True).expand(-1, len(targets), -1, -1).clone()
 
 
 KEPT: list[Tensor] = []
 
 
-def remembers(p: Pass, t: Tensor) -> Tensor:
+def remembers(p: BatchContext, t: Tensor) -> Tensor:
     KEPT.append(blank(p, t))
     return KEPT[-1]
 
 
-def places(p: Pass) -> Tensor:
+def places(p: BatchContext) -> Tensor:
     return torch.arange(1, len(p.x) + 1)[:, None, None, None]
 
 
-def meddles(p: Pass, t: Tensor) -> Tensor:
+def meddles(p: BatchContext, t: Tensor) -> Tensor:
     with torch.no_grad():
         p.model.net.out.bias.add_(1)
     return blank(p, t)
@@ -72,16 +72,16 @@ BREAKERS = {
 @pytest.mark.parametrize("law", LAWS)
 def test_every_law_catches_what_breaks_it(law: str, register: Callable[..., str]) -> None:
     verdicts = {v.law: v for v in check_method(register(BREAKERS[law]))}
-    assert not verdicts[law].holds and verdicts[law].detail
+    assert not verdicts[law].is_met and verdicts[law].detail
     KEPT.clear()
 
 
 def test_a_method_that_raises_breaks_the_laws_with_its_line(register: Callable[..., str]) -> None:
-    def raises(p: Pass, t: Tensor) -> Tensor:
+    def raises(p: BatchContext, t: Tensor) -> Tensor:
         return {}["nothing"]
 
     for verdict in check_method(register(raises)):
-        assert not verdict.holds
+        assert not verdict.is_met
         assert "method mine raised KeyError" in verdict.detail and __file__ in verdict.detail
 
 

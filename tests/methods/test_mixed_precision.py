@@ -5,26 +5,31 @@ from __future__ import annotations
 import torch
 from networks import batch, model, transformer
 
-from sightline.methods import Pass, target_indices
-from sightline.methods.mixed_precision import agreements, likeness
+from sightline.methods import BatchContext, target_indices
+from sightline.methods.mixed_precision import bfloat16_correlations, min_correlation
 
 
 def test_likeness_is_the_worst_correlation_and_two_flat_maps_agree() -> None:
     one = torch.rand((2, 3, 5, 5))
-    assert likeness(one, one * 2 + 1) == 1
+    assert min_correlation(one, one * 2 + 1) == 1
     other = one.clone()
     other[1, 2] = -other[1, 2]
-    assert likeness(one, other) == -1
+    assert min_correlation(one, other) == -1
     one[0, 0] = 0
-    assert likeness(one, one + 1) == 1
-    assert likeness(one, torch.rand((2, 3, 5, 5))) <= 0.0
+    assert min_correlation(one, one + 1) == 1
+    assert min_correlation(one, torch.rand((2, 3, 5, 5))) <= 0.0
 
 
 def test_methods_get_float32_whatever_the_arithmetic() -> None:
     m, x = model(), batch(2)
-    with Pass(m, x, precision="bfloat16") as p, Pass(m, x) as plain:
-        for get in (lambda q: q.logits, lambda q: q.features, lambda q: q.feature_gradient(1),
-                    lambda q: q.input_gradient(torch.tensor([0, 2])), lambda q: q.scores_without(3)):  # fmt: skip
+    with BatchContext(m, x, precision="bfloat16") as p, BatchContext(m, x) as plain:
+        for get in (
+            lambda q: q.logits,
+            lambda q: q.features,
+            lambda q: q.feature_gradient(1),
+            lambda q: q.input_gradient(torch.tensor([0, 2])),
+            lambda q: q.scores_without(3),
+        ):
             rough, exact = get(p), get(plain)
             assert rough.dtype == torch.float32
             assert 0 < float((rough - exact).norm()) < 0.2 * float(exact.norm())
@@ -32,15 +37,17 @@ def test_methods_get_float32_whatever_the_arithmetic() -> None:
 
 def test_a_method_that_refuses_has_nothing_to_gain() -> None:
     m = model()
-    found = agreements(
+    found = bfloat16_correlations(
         m,
         batch(2),
         ["grad-cam", "attention-rollout", "center"],
         target_indices(m, None),
         ids=["a", "b"],
         seed=0,
-        of="logit",
+        target_output="logit",
     )
     assert found["grad-cam"] > 0.99 and found["attention-rollout"] == 0 and found["center"] == 1
     t = transformer()
-    assert agreements(t, batch(1), ["cam"], target_indices(t, None), ids=["a"], seed=0, of="logit") == {"cam": 0.0}
+    assert bfloat16_correlations(
+        t, batch(1), ["cam"], target_indices(t, None), ids=["a"], seed=0, target_output="logit"
+    ) == {"cam": 0.0}

@@ -10,7 +10,7 @@ from networks import FAST, Plain, batch, model, transformer
 from torch import Tensor, nn
 
 from sightline._cli.app import main
-from sightline.methods.model_checks import MODEL_LAWS, check_model, services
+from sightline.methods.model_checks import MODEL_LAWS, check_model, probe_methods
 from sightline.methods.registry import methods
 
 
@@ -44,23 +44,23 @@ def test_every_law_catches_what_breaks_it(law: str) -> None:
     m = model(net)
     net.wrapped = True
     verdicts = {v.law: v for v in check_model(m, batch(3))}
-    assert not verdicts[law].holds
+    assert not verdicts[law].is_met
     if law in ("logits are finite", "every output depends on the image"):
         assert "Edema" in verdicts[law].detail and "Cardiomegaly" not in verdicts[law].detail
 
 
 def test_a_sound_model_holds_and_every_method_serves_or_says_what_it_needs() -> None:
     m = model()
-    assert all(v.holds for v in check_model(m, batch(3)))
-    specs = [FAST.get(n, n) for n, entry in methods.items() if entry.facts.needs != "prior"]
-    found = {s.method.partition("?")[0]: s for s in services(m, batch(2), specs)}
-    assert {name for name, s in found.items() if not s.serves} == {"attention-rollout", "attention-relevance"}
-    assert "plain vision transformer" in found["attention-rollout"].why
-    assert found["deeplift"].error < 1e-3 and found["layer-conductance"].error < 0.05
-    assert found["gradient"].error != found["gradient"].error  # promises no sum
-    assert [s.method for s in services(transformer(), batch(1), ["attention-rollout", "cam"]) if not s.serves] == [
-        "cam"
-    ]
+    assert all(v.is_met for v in check_model(m, batch(3)))
+    specs = [FAST.get(n, n) for n, entry in methods.items() if entry.info.needs != "prior"]
+    found = {s.method.partition("?")[0]: s for s in probe_methods(m, batch(2), specs)}
+    assert {name for name, s in found.items() if not s.is_usable} == {"attention-rollout", "attention-relevance"}
+    assert "plain vision transformer" in found["attention-rollout"].reason
+    assert found["deeplift"].completeness_error < 1e-3 and found["layer-conductance"].completeness_error < 0.05
+    assert found["gradient"].completeness_error != found["gradient"].completeness_error  # promises no sum
+    assert [
+        s.method for s in probe_methods(transformer(), batch(1), ["attention-rollout", "cam"]) if not s.is_usable
+    ] == ["cam"]
 
 
 def test_a_rule_that_changes_the_network_is_refused() -> None:
@@ -71,8 +71,8 @@ def test_a_rule_that_changes_the_network_is_refused() -> None:
             return torch.threshold(self.body(x), -0.5, -0.5)  # the rule would make it a ReLU at zero
 
     torch.manual_seed(0)
-    (one,) = services(model(Shifted()), batch(2), ["guided-backprop"])
-    assert not one.serves and "would explain another network" in one.why
+    (one,) = probe_methods(model(Shifted()), batch(2), ["guided-backprop"])
+    assert not one.is_usable and "would explain another network" in one.reason
 
 
 def test_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:

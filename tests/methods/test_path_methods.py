@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from sightline._util.rng import BACKGROUND_IMAGE, keyed_rng
 from sightline.errors import SightlineError
-from sightline.methods import Of, Pass, run_method, saliency, target_indices
+from sightline.methods import BatchContext, TargetOutput, run_method, saliency, target_indices
 from sightline.models import Model, wrap
 
 
-def run(m: Model, x: Tensor, spec: str, of: Of = "logit") -> tuple[Tensor, dict[str, Tensor]]:
-    with Pass(m, x, of=of) as p:
-        return run_method(p, spec, target_indices(m, None)), p.notes
+def run(m: Model, x: Tensor, spec: str, of: TargetOutput = "logit") -> tuple[Tensor, dict[str, Tensor]]:
+    with BatchContext(m, x, target_output=of) as p:
+        return run_method(p, spec, target_indices(m, None)), p.diagnostics
 
 
 def smooth() -> nn.Module:
@@ -36,7 +36,7 @@ def test_it_is_captums_with_many_steps() -> None:
 
 @pytest.mark.parametrize("of", ["logit", "probability"])
 @pytest.mark.parametrize("baseline", ["black", "mean"])
-def test_completeness(of: Of, baseline: str) -> None:
+def test_completeness(of: TargetOutput, baseline: str) -> None:
     m, x = model(smooth()), batch(3)
     maps, notes = run(m, x, f"integrated-gradients?baseline={baseline}", of)
     start = m.normalize(torch.zeros(1, m.side, m.side)) if baseline == "black" else x.mean((2, 3), keepdim=True)
@@ -66,7 +66,7 @@ def test_each_map_takes_the_nodes_it_needs_whatever_is_beside_it() -> None:
 def test_a_linear_model_is_explained_by_one_node() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 1))
-    m = wrap(net, ["Edema"], size=8, mean=0, std=1)
+    m = wrap(net, ["Edema"], side=8, mean=0, std=1)
     x = torch.rand(2, 3, 8, 8)
     maps, _ = run(m, x, "integrated-gradients?nodes=1")
     assert torch.allclose(maps[:, 0], (net[1].weight.detach().reshape(1, 3, 8, 8) * x).sum(1), atol=1e-6)
@@ -77,7 +77,7 @@ def test_a_network_that_never_converges_reports_its_error() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return ((x * 40).round() / 40 + 0 * x).mean((1, 2, 3))[:, None]  # gradient 0 almost everywhere
 
-    m = wrap(Steps(), ["Edema"], size=8, mean=0, std=1)
+    m = wrap(Steps(), ["Edema"], side=8, mean=0, std=1)
     maps, notes = run(m, torch.rand(2, 3, 8, 8), "integrated-gradients")
     assert float(maps.abs().max()) == 0
     assert notes["integrated-gradients/nodes"].unique().tolist() == [64]
@@ -97,7 +97,7 @@ def test_uniform_nodes_are_the_middles_of_equal_steps() -> None:
     got = saliency(m, x, None, ["integrated-gradients?nodes=5&rule=uniform&baseline=zero"])
     total = torch.zeros(2, 3, SIDE, SIDE)
     for share in (0.1, 0.3, 0.5, 0.7, 0.9):
-        with Pass(m, x * share) as p:
+        with BatchContext(m, x * share) as p:
             slope = p.input_gradient(torch.arange(3))
         total += (slope * x[:, None]).sum(2) / 5
     assert torch.allclose(next(iter(got.values())), total, atol=1e-5 * float(total.abs().max()))
@@ -109,17 +109,17 @@ def test_the_data_baseline_is_the_mean_of_the_background_or_one_of_it() -> None:
     m, x, others = model(), batch(2), batch(4, seed=9)
     spec = "integrated-gradients?baseline=data&nodes=32"
     maps = saliency(m, x, None, [spec], background=others)[spec]
-    with Pass(m, x) as p:
-        wanted = p.scores - p.at(others.mean(0, keepdim=True).expand_as(x).contiguous()).scores
+    with BatchContext(m, x) as p:
+        wanted = p.scores - p.with_inputs(others.mean(0, keepdim=True).expand_as(x).contiguous()).scores
     assert torch.allclose(maps.sum((2, 3)), wanted, atol=0.02 * float(wanted.abs().max()))
     spec = "gradient-shap?baseline=data&samples=3&sigma=0"
     maps = saliency(m, x, None, [spec], background=others, ids=["a", "b"], seed=2)[spec]
     total = torch.zeros_like(maps)
-    with Pass(m, x, ids=["a", "b"], seed=2) as p:
+    with BatchContext(m, x, ids=["a", "b"], seed=2) as p:
         for draw in range(3):
             start = others[[int(keyed_rng(2, i, BACKGROUND_IMAGE, draw).integers(4)) for i in "ab"]]
-            share = torch.special.ndtr(p.normal(3 + draw)[:, :1, :1, :1])
-            slope = p.at(start + share * (x - start)).input_gradient(torch.arange(3))
+            share = torch.special.ndtr(p.standard_normal(3 + draw)[:, :1, :1, :1])
+            slope = p.with_inputs(start + share * (x - start)).input_gradient(torch.arange(3))
             total += (slope * (x - start)[:, None]).sum(2) / 3
     assert torch.allclose(maps, total, atol=1e-5 * float(total.abs().max()))
     with pytest.raises(SightlineError, match="needs other images; give background="):

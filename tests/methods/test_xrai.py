@@ -9,9 +9,9 @@ from captum.attr import LayerConductance
 from networks import Flattened, batch, model
 from torch import Tensor
 
-from sightline.methods import Pass, saliency
-from sightline.methods.path_methods import baseline_of
-from sightline.methods.xrai import gathered, overlapping, regions
+from sightline.methods import BatchContext, saliency
+from sightline.methods.path_methods import make_baseline
+from sightline.methods.xrai import find_region_cells, rank_regions, segment_image
 
 
 def greedily(attribution: np.ndarray, masks: np.ndarray) -> np.ndarray:
@@ -31,37 +31,37 @@ def test_regions_are_taken_greedily(seed: int) -> None:
     rng = np.random.default_rng(seed)
     attribution, masks = rng.normal(size=(12, 12)), rng.random((20, 144)) < 0.2
     masks[0] = True
-    assert np.allclose(gathered(attribution, overlapping(masks)), greedily(attribution, masks), atol=1e-6)
+    assert np.allclose(rank_regions(attribution, find_region_cells(masks)), greedily(attribution, masks), atol=1e-6)
 
 
 def test_xrai_marks_the_region_that_counts() -> None:
     image = np.zeros((64, 64), np.float32)
     image[10:30, 10:30], image[40:60, 35:55] = 1, 0.6
-    masks = regions(image)
+    masks = segment_image(image)
     assert masks.any(0).all(), "every place belongs to a region"
     attribution = np.random.default_rng(0).normal(0, 0.05, image.shape)
     attribution[10:30, 10:30] += 1
-    found = gathered(attribution, overlapping(masks))
+    found = rank_regions(attribution, find_region_cells(masks))
     assert found[12:28, 12:28].min() > 2 * found[40:60, 35:55].max()
     got = saliency(model(), batch(1), None, ["xrai?nodes=4"])["xrai?nodes=4"]
     assert len(torch.unique(got[0, 0])) < 60, "regions, not pixels"
 
 
-def gap(p: Pass, start: Tensor) -> Tensor:
-    return p.scores - p.at(start).scores
+def gap(p: BatchContext, start: Tensor) -> Tensor:
+    return p.scores - p.with_inputs(start).scores
 
 
 def test_conductance_and_blurred_paths_add_up() -> None:
     m, x = model(Flattened()), batch(2)
     got = saliency(m, x, None, ["layer-conductance?nodes=200", "blur-ig?nodes=200"])
-    with Pass(m, x) as p:
-        wanted = gap(p, baseline_of(p, "black"))
+    with BatchContext(m, x) as p:
+        wanted = gap(p, make_baseline(p, "black"))
         assert torch.allclose(
             got["layer-conductance?nodes=200"].sum((2, 3)), wanted, atol=2e-3 * float(wanted.abs().max())
         )
-        from sightline.methods.path_methods import _blurred
+        from sightline.methods.path_methods import _blur
 
-        wanted = gap(p, _blurred(x, 0.15 * 24))
+        wanted = gap(p, _blur(x, 0.15 * 24))
         assert torch.allclose(got["blur-ig?nodes=200"].sum((2, 3)), wanted, atol=2e-2 * float(wanted.abs().max()))
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.measure import label, regionprops
 
-from sightline.metrics.boxes import box_iou, boxed
+from sightline.metrics.boxes import box_iou, fill_boxes
 
 
 def plain(mask: np.ndarray) -> np.ndarray:
@@ -22,7 +22,7 @@ def test_boxes_are_those_of_scikit_image(seed: int, share: float) -> None:
     rng = np.random.default_rng(seed)
     mask, truth = rng.random((2, 24, 31)) < share
     truth[rng.integers(24), rng.integers(31)] = True
-    assert (boxed(mask) == plain(mask)).all()
+    assert (fill_boxes(mask) == plain(mask)).all()
     a, b = plain(mask), plain(truth)
     assert box_iou(mask, truth) == pytest.approx((a & b).sum() / (a | b).sum())
 

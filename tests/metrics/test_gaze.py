@@ -12,13 +12,13 @@ from skimage.metrics import structural_similarity
 
 from sightline.core import Array
 from sightline.errors import UnknownNameError
-from sightline.maps.controls import center
-from sightline.metrics.gaze import LAPSE, Glance, Others, Seen, standardized
-from sightline.metrics.registry import marks_metric, metric_of, metrics
+from sightline.maps.controls import center_map
+from sightline.metrics.gaze import UNIFORM_SHARE, EvidenceMap, GazePair, OtherPatients, standardize
+from sightline.metrics.registry import metrics, parse_metric, require_annotation_metric
 
 SHAPE = (16, 12)
-NAMES = [e.name for e in metrics.values() if e.facts.takes == "glance"]
-PRIOR = center(*SHAPE).astype(float) / center(*SHAPE).sum()
+NAMES = [e.name for e in metrics.values() if e.info.takes == "glance"]
+PRIOR = center_map(*SHAPE).astype(float) / center_map(*SHAPE).sum()
 
 
 def reading(seed: int, count: int = 9) -> tuple[Array, Array]:
@@ -33,16 +33,16 @@ def reading(seed: int, count: int = 9) -> tuple[Array, Array]:
     return smooth / smooth.sum(), fixated / fixated.sum()
 
 
-def others_of(some: list[tuple[Array, Array]]) -> Others:
-    return Others(
+def others_of(some: list[tuple[Array, Array]]) -> OtherPatients:
+    return OtherPatients(
         np.mean([d for d, _ in some], 0),
         np.mean([f for _, f in some], 0),
-        np.mean([standardized(d) for d, _ in some], 0),
+        np.mean([standardize(d) for d, _ in some], 0),
     )
 
 
-def glance(values: Array, own: int = 0, rest: tuple[int, ...] = (1, 2, 3)) -> Glance:
-    return Glance(Seen(values), *reading(own), others_of([reading(i) for i in rest]), PRIOR)
+def glance(values: Array, own: int = 0, rest: tuple[int, ...] = (1, 2, 3)) -> GazePair:
+    return GazePair(EvidenceMap(values), *reading(own), others_of([reading(i) for i in rest]), PRIOR)
 
 
 def a_map(seed: int) -> Array:
@@ -73,12 +73,17 @@ def plain(values: Array, own: int, rest: tuple[int, ...]) -> dict[str, float]:
 
     there = {x: fixated[x] for x in cells if fixated[x] > 0}
     pooled = {x: sum(reading(i)[1][x] for i in rest) / len(rest) for x in cells}
-    share = {x: (1 - LAPSE) * values[x] / sum(values[y] for y in cells) + LAPSE / len(cells) for x in cells}
-    truth = {x: (1 - LAPSE) * density[x] + LAPSE / len(cells) for x in cells}
+    share = {
+        x: (1 - UNIFORM_SHARE) * values[x] / sum(values[y] for y in cells) + UNIFORM_SHARE / len(cells) for x in cells
+    }
+    truth = {x: (1 - UNIFORM_SHARE) * density[x] + UNIFORM_SHARE / len(cells) for x in cells}
     average = {x: sum(reading(i)[0][x] for i in rest) / len(rest) for x in cells}
 
     def gain(base: dict[tuple[int, int], float]) -> float:
-        return sum(p * math.log2(share[x] / ((1 - LAPSE) * base[x] + LAPSE / len(cells))) for x, p in there.items())
+        return sum(
+            p * math.log2(share[x] / ((1 - UNIFORM_SHARE) * base[x] + UNIFORM_SHARE / len(cells)))
+            for x, p in there.items()
+        )
 
     def unit(v: Array) -> Array:
         return (v - v.min()) / (v.max() - v.min())
@@ -110,7 +115,7 @@ def test_each_is_what_its_definition_says(seed: int) -> None:
 @given(seed=st.integers(0, 10_000), scale=st.floats(1e-3, 1e3))
 def test_they_stay_in_range_and_do_not_see_the_scale_of_a_map(name: str, seed: int, scale: float) -> None:
     entry = metrics[name]
-    low, high = entry.facts.range
+    low, high = entry.info.range
     value = entry(glance(a_map(seed), seed))
     assert low - 1e-12 <= value <= high + 1e-12
     assert entry(glance(a_map(seed) * scale, seed)) == pytest.approx(value, abs=1e-9)
@@ -118,7 +123,7 @@ def test_they_stay_in_range_and_do_not_see_the_scale_of_a_map(name: str, seed: i
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_density_itself_is_the_best_map(name: str) -> None:
-    facts, ceilings = metrics[name].facts, {"ssim": 1.0, "ncc": 1.0, "similarity": 1.0, "kl": 0.0}
+    facts, ceilings = metrics[name].info, {"ssim": 1.0, "ncc": 1.0, "similarity": 1.0, "kl": 0.0}
     for own in range(5):
         top = metrics[name](glance(reading(own)[0], own))
         if name in ceilings:
@@ -134,7 +139,7 @@ def test_a_map_of_one_value_says_nothing(name: str, flat: float) -> None:
     neutral = {"ssim": 0.0, "ncc": 0.0, "nss": 0.0, "auc-judd": 0.5, "shuffled-auc": 0.5, "shuffled-ncc": 0.0}
     value = metrics[name](glance(np.full(SHAPE, flat)))
     assert value == pytest.approx(neutral.get(name, metrics[name](glance(np.full(SHAPE, 1.0)))))
-    assert (metrics[name](glance(reading(0)[0])) > value) == metrics[name].facts.higher_is_better
+    assert (metrics[name](glance(reading(0)[0])) > value) == metrics[name].info.higher_is_better
 
 
 @pytest.mark.parametrize(("name", "chance"), [("shuffled-ncc", 0.0), ("shuffled-auc", 0.5)])
@@ -147,10 +152,10 @@ def test_what_is_the_same_on_every_film_is_at_chance(name: str, chance: float, s
 
 
 def test_metrics_of_gaze_are_no_metrics_of_marks() -> None:
-    entry, window = metric_of("ncc@spoken")
+    entry, window = parse_metric("ncc@spoken")
     assert (entry.name, window) == ("ncc", "spoken")
     with pytest.raises(UnknownNameError, match="`sightline gaze`"):
-        marks_metric("ncc")
+        require_annotation_metric("ncc")
     with pytest.raises(UnknownNameError):
-        metric_of("ncc@otsu")
-    marks_metric("iou")
+        parse_metric("ncc@otsu")
+    require_annotation_metric("iou")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sightline.errors import DataError
-from sightline.metrics.histogram import STEPS, joint_histogram, quantize
+from sightline.metrics.histogram import QUANTIZATION_STEPS, joint_histogram, quantize
 
 EVERYTHING = (slice(None), slice(None))
 
@@ -24,8 +24,8 @@ def case(seed: int, shape: tuple[int, int] = (23, 31)) -> tuple[np.ndarray, np.n
 def test_confusion_at_any_threshold_equals_counting(seed: int, threshold: float) -> None:
     values, truth = case(seed)
     histogram = joint_histogram(values, truth, EVERYTHING)
-    bin_ = histogram.above(threshold)
-    predicted = quantize(values, histogram.low, histogram.high, STEPS) >= bin_
+    bin_ = histogram.bin_above(threshold)
+    predicted = quantize(values, histogram.low, histogram.high, QUANTIZATION_STEPS) >= bin_
     c = histogram.confusion(bin_)
     counted = (
         (predicted & truth).sum(),
@@ -43,7 +43,7 @@ def test_otsu_is_opencvs(values: np.ndarray) -> None:
     histogram = joint_histogram(values, np.zeros(values.shape, bool), EVERYTHING)
     gray = quantize(values, histogram.low, histogram.high, 255).astype(np.uint8)
     threshold, _ = cv2.threshold(gray, 0, 255, cv2.THRESH_OTSU)
-    ours = histogram.otsu() // (STEPS // 255) - 1
+    ours = histogram.otsu_bin() // (QUANTIZATION_STEPS // 255) - 1
     assert ((gray > ours) == (gray > threshold)).all()
 
 
@@ -54,7 +54,7 @@ def test_otsu_of_a_smooth_map_is_opencvs_level_exactly() -> None:
         values = np.exp(-((rows - r) ** 2 + (cols - c) ** 2) / s**2).astype(np.float32)
         histogram = joint_histogram(values, values > 2, EVERYTHING)
         gray = quantize(values, histogram.low, histogram.high, 255).astype(np.uint8)
-        assert histogram.otsu() // 20 - 1 == cv2.threshold(gray, 0, 255, cv2.THRESH_OTSU)[0]
+        assert histogram.otsu_bin() // 20 - 1 == cv2.threshold(gray, 0, 255, cv2.THRESH_OTSU)[0]
 
 
 def test_unseen_pixels_are_counted_apart_and_never_predicted() -> None:
@@ -65,22 +65,22 @@ def test_unseen_pixels_are_counted_apart_and_never_predicted() -> None:
     c = histogram.confusion(0)
     assert c.tp + c.fp == 6 * 12
     assert histogram.positives == truth.sum()
-    true, false = histogram.curve()
+    true, false = histogram.threshold_counts()
     assert (true[-1], false[-1]) == (truth.sum(), (~truth).sum())
 
 
 def test_top_takes_the_fewest_pixels_that_reach_the_share() -> None:
     values = np.arange(100, dtype=np.float32).reshape(10, 10)
     histogram = joint_histogram(values, values < 0, EVERYTHING)
-    assert histogram.confusion(histogram.top(0.05)).fp == 5
-    assert histogram.confusion(histogram.top(1.0)).fp == 100
+    assert histogram.confusion(histogram.top_bin(0.05)).fp == 5
+    assert histogram.confusion(histogram.top_bin(1.0)).fp == 100
 
 
 def test_mass_is_the_sum_of_the_positive_part() -> None:
     values, truth = case(5)
     histogram = joint_histogram(values, truth, EVERYTHING)
     positive = np.clip(values, 0, None)
-    assert histogram.mass == pytest.approx((positive[truth].sum(), positive[~truth].sum()), rel=1e-5)
+    assert histogram.positive_mass == pytest.approx((positive[truth].sum(), positive[~truth].sum()), rel=1e-5)
 
 
 @pytest.mark.parametrize("values", [np.zeros((4, 4)), np.full((4, 4), np.nan), np.full((4, 4), np.inf)])
@@ -93,4 +93,4 @@ def test_every_multiple_of_a_twentieth_is_an_exact_edge() -> None:
     values = np.linspace(0, 1, 21, dtype=np.float32)[None].repeat(2, 0)
     histogram = joint_histogram(values, values > 2, EVERYTHING)
     for k in range(20):
-        assert histogram.confusion(histogram.above(k / 20)).fp == 2 * (21 - k)
+        assert histogram.confusion(histogram.bin_above(k / 20)).fp == 2 * (21 - k)

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from sightline.core import Frame, SaliencyMap
-from sightline.evaluation.scoring import measure
-from sightline.metrics.localization import Peaks, hit
-from sightline.metrics.placed_map import predicted_mask
+from sightline.evaluation.scoring import score_map
+from sightline.metrics.localization import Peaks, pointing_game
+from sightline.metrics.placed_map import binarize_map
 from sightline.metrics.registry import metrics
 from sightline.protocol import CORRECTED, PUBLISHED
 
-NAMES = [e.name for e in metrics.values() if e.facts.takes != "glance"]
+NAMES = [e.name for e in metrics.values() if e.info.takes != "glance"]
 ALL = pytest.mark.parametrize("name", NAMES)
 
 
@@ -32,7 +32,7 @@ def case(seed: int, shape: tuple[int, int] = (24, 30)) -> tuple[np.ndarray, np.n
 
 
 def value(name: str, values: np.ndarray, truth: np.ndarray, **options: object) -> float:
-    return measure(a_map(values), truth, [name], options.get("protocol", CORRECTED))[name][0]
+    return score_map(a_map(values), truth, [name], options.get("protocol", CORRECTED))[name][0]
 
 
 @given(st.integers(0, 10**6))
@@ -50,7 +50,7 @@ def test_areas_equal_scikit_learns(seed: int) -> None:
 def test_overlaps_equal_scikit_learns(seed: int) -> None:
     values, truth = case(seed)
     protocol = CORRECTED
-    predicted = predicted_mask(a_map(values), protocol)
+    predicted = binarize_map(a_map(values), protocol)
     references = {
         "iou": sk.jaccard_score,
         "dice": sk.f1_score,
@@ -81,8 +81,10 @@ def test_rank_draws_ties_in_expectation() -> None:
 
 
 def test_hit_under_each_tie_rule() -> None:
-    peaks = {rule: Peaks(first=False, inside=1, total=4, rule=rule) for rule in ("first", "any", "expected")}
-    assert {rule: hit(p) for rule, p in peaks.items()} == {"first": 0.0, "any": 1.0, "expected": 0.25}
+    peaks = {
+        rule: Peaks(is_first_inside=False, n_inside=1, n_peaks=4, ties=rule) for rule in ("first", "any", "expected")
+    }
+    assert {rule: pointing_game(p) for rule, p in peaks.items()} == {"first": 0.0, "any": 1.0, "expected": 0.25}
 
 
 def test_hit_on_a_plateau_of_the_frame() -> None:
@@ -91,14 +93,14 @@ def test_hit_on_a_plateau_of_the_frame() -> None:
     truth = np.zeros((8, 8), bool)
     truth[0, 0] = True
     m = SaliencyMap("r", "Edema", "m/x", values.astype(np.float32), Frame.whole((8, 8)))
-    assert measure(m, truth, ["hit"], PUBLISHED)["hit"][0] == 1.0
-    assert measure(m, truth, ["hit"], CORRECTED)["hit"][0] == pytest.approx(1 / 4)
+    assert score_map(m, truth, ["hit"], PUBLISHED)["hit"][0] == 1.0
+    assert score_map(m, truth, ["hit"], CORRECTED)["hit"][0] == pytest.approx(1 / 4)
 
 
 @ALL
 @given(seed=st.integers(0, 10**6))
 def test_values_lie_in_the_declared_range(name: str, seed: int) -> None:
-    low, high = metrics[name].facts.range
+    low, high = metrics[name].info.range
     assert low <= value(name, *case(seed)) <= high
 
 
@@ -119,7 +121,7 @@ def test_scaling_a_map_changes_nothing(name: str, seed: int, scale: float) -> No
 @ALL
 def test_the_mark_itself_is_the_best_map(name: str) -> None:
     _, truth = case(11)
-    facts = metrics[name].facts
+    facts = metrics[name].info
     best = facts.range[1] if facts.higher_is_better else facts.range[0]
     assert value(name, truth.astype(float), truth) == pytest.approx(best)
 
@@ -129,23 +131,23 @@ def test_the_inverse_of_the_mark_is_worse_than_noise(name: str) -> None:
     _, truth = case(13)
     noise = value(name, np.random.default_rng(0).random(truth.shape), truth)
     inverse = value(name, 1.0 - truth, truth)
-    assert inverse <= noise if metrics[name].facts.higher_is_better else inverse >= noise
+    assert inverse <= noise if metrics[name].info.higher_is_better else inverse >= noise
 
 
 @ALL
 @pytest.mark.parametrize("broken", [np.zeros((6, 6)), np.full((6, 6), np.nan), np.full((6, 6), -np.inf)])
 def test_a_failed_map_loses(name: str, broken: np.ndarray) -> None:
     truth = np.eye(6, dtype=bool)
-    score, status, why = measure(a_map(broken), truth, [name], CORRECTED)[name]
-    assert score == metrics[name].facts.worst
+    score, status, why = score_map(a_map(broken), truth, [name], CORRECTED)[name]
+    assert score == metrics[name].info.worst_value
     assert status in ("flat", "non-finite")
     assert why
 
 
 @ALL
 def test_a_mark_on_another_image_size_refuses_the_map(name: str) -> None:
-    score, status, why = measure(a_map(np.eye(6)), np.ones((5, 6), bool), [name], CORRECTED)[name]
-    assert (score, status) == (metrics[name].facts.worst, "refused")
+    score, status, why = score_map(a_map(np.eye(6)), np.ones((5, 6), bool), [name], CORRECTED)[name]
+    assert (score, status) == (metrics[name].info.worst_value, "refused")
     assert "(6, 6)" in why
     assert "(5, 6)" in why
 
@@ -157,8 +159,8 @@ def test_map_mask_and_histogram_metrics_agree_on_frames(name: str, seed: int) ->
     values, truth = case(seed)
     frame = Frame(truth.shape, (4.0, 5.0, 20.0, 25.0))
     cropped = values[4:20, 5:25]
-    score = measure(a_map(cropped, frame), truth, [name], CORRECTED)[name][0]
-    if metrics[name].facts.takes == "histogram" and name != "mass":
+    score = score_map(a_map(cropped, frame), truth, [name], CORRECTED)[name][0]
+    if metrics[name].info.takes == "histogram" and name != "mass":
         padded = np.full(truth.shape, cropped.min(), np.float32)
         padded[4:20, 5:25] = cropped
         assert score == pytest.approx(value(name, padded, truth), abs=1e-6)

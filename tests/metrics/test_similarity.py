@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
 
-from sightline.metrics.similarity import Look, Shown, rank_correlation, shown, ssim, top_overlap
+from sightline.metrics.similarity import Normalization, PreparedMap, normalize, rank_correlation, ssim, top_overlap
 
 SHAPES = st.tuples(st.integers(7, 20), st.integers(7, 20))
 PAIRS = SHAPES.flatmap(lambda s: hnp.arrays(np.float64, (2, *s), elements=st.floats(0, 1, width=32)))
@@ -62,19 +62,19 @@ def test_maps_that_are_not_finite_have_no_likeness() -> None:
     bad = good.copy()
     bad[0, 4, 4] = np.nan
     for measure in (ssim, rank_correlation, top_overlap):
-        found = measure(shown(bad), shown(good))
+        found = measure(normalize(bad), normalize(good))
         assert np.isnan(found[0]) and found[1] == pytest.approx(1)
 
 
 def test_shown_as_published_and_raw() -> None:
     values = np.random.default_rng(0).normal(size=(3, 30, 30))
-    for one, seen in zip(values, shown(values, "published"), strict=True):
+    for one, seen in zip(values, normalize(values, "published"), strict=True):
         magnitude = np.abs(one)
         cut = np.clip((magnitude - magnitude.min()) / (np.percentile(magnitude, 99) - magnitude.min()), 0, 1)
         assert seen == pytest.approx(cut, abs=1e-12)
-    raw = shown(values)
+    raw = normalize(values)
     assert raw.min((1, 2)) == pytest.approx(0) and raw.max((1, 2)) == pytest.approx(1)
-    assert (shown(np.full((7, 7), 4.0)) == 0).all()
+    assert (normalize(np.full((7, 7), 4.0)) == 0).all()
 
 
 def test_maps_too_small_for_the_window_are_refused() -> None:
@@ -83,21 +83,23 @@ def test_maps_too_small_for_the_window_are_refused() -> None:
 
 
 @pytest.mark.parametrize("how", ["raw", "published"])
-def test_a_look_is_compared_as_the_maps_are(how: Shown) -> None:
+def test_a_look_is_compared_as_the_maps_are(how: Normalization) -> None:
     rng = np.random.default_rng(3)
     a, b = rng.normal(size=(2, 20, 24))
     b[5:9] = np.round(b[5:9])  # ties
-    found = Look.of(a, how).likeness(Look.of(b, how), 2.0)
-    first, second = shown(a, how), shown(b, how)
+    found = PreparedMap.from_values(a, how).similarities(PreparedMap.from_values(b, how), 2.0)
+    first, second = normalize(a, how), normalize(b, how)
     assert found["ssim"] == pytest.approx(float(ssim(first, second, 2.0)), abs=1e-12)
     assert found["rank"] == pytest.approx(float(rank_correlation(first, second)), abs=1e-12)
     assert found["top"] == pytest.approx(float(top_overlap(first, second)), abs=1e-12)
     b[0, 0] = np.inf
-    assert all(np.isnan(v) for v in Look.of(a, how).likeness(Look.of(b, how), 2.0).values())
+    assert all(
+        np.isnan(v) for v in PreparedMap.from_values(a, how).similarities(PreparedMap.from_values(b, how), 2.0).values()
+    )
 
 
 def test_a_flat_map_has_no_likeness_but_others_have_one_to_it() -> None:
-    flat, other = (Look.of(v) for v in (np.full((9, 9), 3.0), np.arange(81.0).reshape(9, 9)))
-    assert all(np.isnan(v) for v in flat.likeness(flat, 1.0).values())
-    assert all(np.isnan(v) for v in flat.likeness(other, 1.0).values())
-    assert other.likeness(flat, 1.0)["rank"] == 0
+    flat, other = (PreparedMap.from_values(v) for v in (np.full((9, 9), 3.0), np.arange(81.0).reshape(9, 9)))
+    assert all(np.isnan(v) for v in flat.similarities(flat, 1.0).values())
+    assert all(np.isnan(v) for v in flat.similarities(other, 1.0).values())
+    assert other.similarities(flat, 1.0)["rank"] == 0

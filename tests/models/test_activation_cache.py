@@ -7,35 +7,43 @@ import torch
 from torch import Tensor, nn
 
 import sightline as sl
-from sightline.methods import Pass, run_method, target_indices
+from sightline.methods import BatchContext, run_method, target_indices
 from sightline.models import Model
-from sightline.models.activation_cache import Recall, recorded
-from sightline.models.weight_randomization import ORDERS, Order, blocks, stages
+from sightline.models.activation_cache import CachedBlock, record_activations
+from sightline.models.weight_randomization import RANDOMIZATION_ORDERS, RandomizationOrder, find_blocks, iterate_cascade
 
-METHODS = ("grad-cam", "hires-cam", "eigen-cam", "ablation-cam", "score-cam", "gradient", "guided-backprop",
-           "occlusion?window=32&stride=32")  # fmt: skip
+METHODS = (
+    "grad-cam",
+    "hires-cam",
+    "eigen-cam",
+    "ablation-cam",
+    "score-cam",
+    "gradient",
+    "guided-backprop",
+    "occlusion?window=32&stride=32",
+)
 
 
 def maps(model: Model, x: Tensor, methods: tuple[str, ...]) -> dict[str, Tensor]:
-    with Pass(model, x) as p:
+    with BatchContext(model, x) as p:
         return {m: run_method(p, m, target_indices(model, None)) for m in methods}
 
 
-def every_stage(model: Model, x: Tensor, order: Order, methods: tuple[str, ...]) -> None:
-    prefix, drawn = recorded(model, x, [b.name for b in blocks(model)]), blocks(model)
+def every_stage(model: Model, x: Tensor, order: RandomizationOrder, methods: tuple[str, ...]) -> None:
+    prefix, drawn = record_activations(model, x, [b.name for b in find_blocks(model)]), find_blocks(model)
     changed: list[str] = []
-    for block, stage in stages(model, drawn, order):
+    for block, stage in iterate_cascade(model, drawn, order):
         changed = [*block.layers] if order == "independent" else [*changed, *block.layers]
         plain = maps(stage, x, methods)
-        with prefix.recalled(stage.net, changed):
+        with prefix.replay(stage.net, changed):
             again = maps(stage, x, methods)
         for method in methods:
             torch.testing.assert_close(again[method], plain[method], rtol=1e-6, atol=1e-7, msg=f"{block.name} {method}")
-        assert not any(isinstance(m, Recall) for m in stage.net.modules())
+        assert not any(isinstance(m, CachedBlock) for m in stage.net.modules())
 
 
-@pytest.mark.parametrize("order", ORDERS)
-def test_maps_are_those_of_the_whole_network(order: Order) -> None:
+@pytest.mark.parametrize("order", RANDOMIZATION_ORDERS)
+def test_maps_are_those_of_the_whole_network(order: RandomizationOrder) -> None:
     model = sl.open_model("small?side=64", ["Edema", "Pneumothorax"])
     every_stage(model, torch.randn(3, 1, 64, 64), order, METHODS)
 
@@ -47,7 +55,7 @@ def test_maps_of_networks_that_work_in_place(arch: str) -> None:
 
 
 @pytest.mark.parametrize("order", ["top-down", "independent"])
-def test_tokens_of_the_network_itself_change_everything(order: Order) -> None:
+def test_tokens_of_the_network_itself_change_everything(order: RandomizationOrder) -> None:
     model = sl.open_model("timm:vit_tiny_patch16_224?side=32", ["Edema"])
     every_stage(model, torch.randn(1, 3, 32, 32), order, ("gradient",))
 
@@ -55,15 +63,15 @@ def test_tokens_of_the_network_itself_change_everything(order: Order) -> None:
 def test_only_what_changed_is_computed() -> None:
     model = sl.open_model("small?side=64", ["Edema"])
     x, calls = torch.randn(2, 1, 64, 64), []
-    first, *_ = found = blocks(model)
-    prefix = recorded(model, x, [b.name for b in found])
-    for module in (model.net.get_submodule(name) for name in prefix.kept):
+    first, *_ = found = find_blocks(model)
+    prefix = record_activations(model, x, [b.name for b in found])
+    for module in (model.net.get_submodule(name) for name in prefix.calls):
         module.register_forward_hook(lambda m, i, o: calls.append(m))
-    with torch.no_grad(), prefix.recalled(model.net, first.layers):
+    with torch.no_grad(), prefix.replay(model.net, first.layers):
         model.net(x)
         assert [m is model.net.get_submodule(first.name) for m in calls] == [True]
         model.net(x + 1)  # another input: nothing is known of it
-    assert len(calls) == 1 + len(prefix.kept)
+    assert len(calls) == 1 + len(prefix.calls)
 
 
 class Gated(nn.Module):
@@ -90,12 +98,12 @@ class Gate(nn.Module):
 
 
 def test_pooling_within_blocks_does_not_move_the_cut() -> None:
-    model = sl.wrap(Gated(), ["Edema"], size=32, channels=1)
+    model = sl.wrap(Gated(), ["Edema"], side=32, channels=1)
     x = torch.randn(2, 1, 32, 32)
-    prefix = recorded(model, x, ["gate", "body", "head"])
-    assert set(prefix.kept) == {"gate", "body", "head"} and prefix.kept["gate"].watched == 1
+    prefix = record_activations(model, x, ["gate", "body", "head"])
+    assert set(prefix.calls) == {"gate", "body", "head"} and prefix.calls["gate"].n_counted_calls == 1
     plain = maps(model, x, ("grad-cam",))["grad-cam"]
-    with prefix.recalled(model.net, ["body"]):
+    with prefix.replay(model.net, ["body"]):
         assert torch.equal(maps(model, x, ("grad-cam",))["grad-cam"], plain)
     every_stage(model, x, "top-down", ("grad-cam",))
 
@@ -122,15 +130,15 @@ class Body(nn.Module):
 
 
 def test_a_block_that_holds_the_cut_is_computed() -> None:
-    model = sl.wrap(Whole(), ["Edema"], size=32, channels=1)
+    model = sl.wrap(Whole(), ["Edema"], side=32, channels=1)
     x = torch.randn(2, 1, 32, 32)
-    assert "body" not in recorded(model, x, ["body", "head"]).kept
+    assert "body" not in record_activations(model, x, ["body", "head"]).calls
     every_stage(model, x, "top-down", ("grad-cam", "hires-cam"))
 
 
 def test_a_layer_that_is_looked_at_stays() -> None:
     model = sl.open_model("small?side=64", ["Edema"])
     x = torch.randn(2, 1, 64, 64)
-    names = [b.name for b in blocks(model)]
-    assert "body.0" in recorded(model, x, names).kept
-    assert "body.0" not in recorded(model, x, names, ["body.0.first"]).kept
+    names = [b.name for b in find_blocks(model)]
+    assert "body.0" in record_activations(model, x, names).calls
+    assert "body.0" not in record_activations(model, x, names, ["body.0.first"]).calls

@@ -59,15 +59,15 @@ def batch(side: int) -> Tensor:
 
 def test_batch_norms_in_every_company() -> None:
     torch.manual_seed(0)
-    m = wrap(Block(), TWO, size=24)
-    assert m.is_swift
+    m = wrap(Block(), TWO, side=24)
+    assert m.supports_fast_gradients
     assert far(m, batch(24)) < 1e-6
 
 
 def test_a_network_that_cannot_is_computed_the_plain_way() -> None:
     torch.manual_seed(0)
-    m = wrap(Viewed(), TWO, size=24)
-    assert not m.is_swift
+    m = wrap(Viewed(), TWO, side=24)
+    assert not m.supports_fast_gradients
     assert far(m, batch(24)) < 1e-6
 
 
@@ -75,7 +75,7 @@ def test_a_sum_in_place_mistaken_for_a_batch_norm_would_be_seen(monkeypatch: pyt
     """Without the check of versions the fast way drops residual connections: the gate refuses it."""
     monkeypatch.setattr(Tensor, "_version", property(lambda self: 0), raising=False)
     torch.manual_seed(0)
-    assert not wrap(Block(), TWO, size=24).is_swift
+    assert not wrap(Block(), TWO, side=24).supports_fast_gradients
 
 
 @pytest.mark.parametrize(
@@ -84,5 +84,5 @@ def test_a_sum_in_place_mistaken_for_a_batch_norm_would_be_seen(monkeypatch: pyt
 )
 def test_the_networks_people_use(spec: str) -> None:
     m = open_model(spec, TWO)
-    assert m.is_swift
+    assert m.supports_fast_gradients
     assert far(m, batch(m.side)) < 0.01

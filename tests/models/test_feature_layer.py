@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sightline.errors import SightlineError
-from sightline.models.feature_layer import _Watch, find_cut, severed
-from sightline.models.frozen import frozen
+from sightline.models.feature_layer import _CallCounter, detach_features, find_feature_layer
+from sightline.models.frozen import freeze
 
 X = torch.rand((2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
 
@@ -42,74 +42,74 @@ class Gated(nn.Module):
 def test_the_cut_is_what_enters_the_last_pooling(head: str) -> None:
     torch.manual_seed(0)
     net = Gated(head)
-    with frozen(net):
-        cut = find_cut(net, X, None)
+    with freeze(net):
+        cut = find_feature_layer(net, X, None)
         assert cut is not None and cut.shape == (6, 16, 16)
-        assert len(cut.calls) == (2 if head == "both" else 1)
-        with severed(net, cut) as joint:
+        assert len(cut.call_indices) == (2 if head == "both" else 1)
+        with detach_features(net, cut) as joint:
             logits = net(X)
-        assert joint.leaf is not None
-        features = cut.as_map(joint.leaf.detach())
+        assert joint.tensor is not None
+        features = cut.as_map(joint.tensor.detach())
         assert torch.equal(logits.detach(), net(X))
         x = net.conv(X)
         assert torch.allclose(features, F.relu(x * F.adaptive_avg_pool2d(x, 1).sigmoid()))
         assert features.shape[1:] == cut.shape
-        (gradient,) = torch.autograd.grad(logits[:, 1].sum(), joint.leaf)
+        (gradient,) = torch.autograd.grad(logits[:, 1].sum(), joint.tensor)
         assert float(gradient.abs().sum()) > 0
 
 
 def test_a_flattened_map_is_the_cut_of_a_network_without_pooling() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3, 8), nn.ReLU(True), nn.Flatten(), nn.Linear(256, 2))
-    cut = find_cut(net, X, None)
-    assert cut is not None and (cut.where, cut.shape) == ("flatten", (4, 8, 8))
+    cut = find_feature_layer(net, X, None)
+    assert cut is not None and (cut.name, cut.shape) == ("flatten", (4, 8, 8))
 
 
 def test_a_network_that_pools_no_map_has_no_cut() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 64), nn.Flatten(), nn.Linear(4, 2))  # one cell only
-    assert find_cut(net, X, None) is None
+    assert find_feature_layer(net, X, None) is None
 
 
 def test_densenet_is_read_after_its_functional_in_place_relu() -> None:
     torch.manual_seed(0)
     net = torchvision.models.densenet121(num_classes=2)
-    with frozen(net), torch.no_grad():
-        cut = find_cut(net, X, None)
+    with freeze(net), torch.no_grad():
+        cut = find_feature_layer(net, X, None)
         assert cut is not None
-        with severed(net, cut) as joint:
+        with detach_features(net, cut) as joint:
             net(X)
-        assert joint.leaf is not None
-        assert torch.equal(joint.leaf, F.relu(net.features(X)))
+        assert joint.tensor is not None
+        assert torch.equal(joint.tensor, F.relu(net.features(X)))
         assert float(net.features(X).min()) < 0  # so that reading before the ReLU would have shown
 
 
 def test_channels_last_networks() -> None:
     torch.manual_seed(0)
     net = timm.create_model("swin_tiny_patch4_window7_224", num_classes=2, img_size=64, window_size=2)
-    with frozen(net), torch.no_grad():
-        cut = find_cut(net, X, None)
+    with freeze(net), torch.no_grad():
+        cut = find_feature_layer(net, X, None)
         assert cut is not None and (cut.layout, cut.shape) == ("nhwc", (768, 2, 2))
-        by_name = find_cut(net, X, "layers.3")
+        by_name = find_feature_layer(net, X, "layers.3")
         assert by_name is not None and (by_name.layout, by_name.shape) == ("nhwc", (768, 2, 2))
 
 
 def watched_before_the_head(net: nn.Module) -> list[str]:
     """Functions that a severed forward shows us although they come before the cut; with the logits left as they are."""
-    with frozen(net), torch.no_grad():
-        cut, plain = find_cut(net, X, None), net(X)
+    with freeze(net), torch.no_grad():
+        cut, plain = find_feature_layer(net, X, None), net(X)
         assert cut is not None
         seen: list[str] = []
-        looked = _Watch.__torch_function__
+        looked = _CallCounter.__torch_function__
 
-        def noting(self: _Watch, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        def noting(self: _CallCounter, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             seen.append(func.__name__)
             return looked(self, func, types, args, kwargs)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_Watch, "__torch_function__", noting)
-            with severed(net, cut) as joint:
+            patch.setattr(_CallCounter, "__torch_function__", noting)
+            with detach_features(net, cut) as joint:
                 assert torch.equal(net(X), plain)
-        assert joint.leaf is not None and joint.leaf.shape[1:] == cut.shape
-    return seen[: seen.index(cut.where)]
+        assert joint.tensor is not None and joint.tensor.shape[1:] == cut.shape
+    return seen[: seen.index(cut.name)]
 
 
 def test_only_what_follows_the_last_module_before_the_cut_is_looked_at() -> None:
@@ -132,8 +132,8 @@ class Twice(Gated):
 
 
 def test_a_module_that_runs_often_marks_nothing() -> None:
-    cut = find_cut(Twice(), X, None)
-    assert cut is not None and cut.since == ("gate", 0)
+    cut = find_feature_layer(Twice(), X, None)
+    assert cut is not None and cut.counted_from == ("gate", 0)
 
 
 class OnDevice(Gated):
@@ -148,11 +148,11 @@ class OnDevice(Gated):
 def test_modes_of_the_network_itself_are_left_in_order() -> None:
     net = OnDevice("mean")
     with torch.no_grad():
-        cut = find_cut(net, X, None)
-        assert cut is not None and cut.since is None
-        with severed(net, cut) as joint:
+        cut = find_feature_layer(net, X, None)
+        assert cut is not None and cut.counted_from is None
+        with detach_features(net, cut) as joint:
             logits = net(X)
-        assert joint.leaf is not None and torch.equal(net(X), logits)
+        assert joint.tensor is not None and torch.equal(net(X), logits)
 
 
 class Tokens(nn.Module):
@@ -172,43 +172,43 @@ class Tokens(nn.Module):
 @pytest.mark.parametrize("leading", [0, 1, 5])
 def test_leading_tokens_are_inferred_and_the_grid_is_in_place(leading: int) -> None:
     net = Tokens(leading)
-    cut = find_cut(net, X, "norm")
-    assert cut is not None and (cut.prefix, cut.shape) == (leading, (5, 8, 8))
-    with frozen(net), severed(net, cut) as joint:
+    cut = find_feature_layer(net, X, "norm")
+    assert cut is not None and (cut.n_prefix_tokens, cut.shape) == (leading, (5, 8, 8))
+    with freeze(net), detach_features(net, cut) as joint:
         net(X)
-    assert joint.leaf is not None
+    assert joint.tensor is not None
     patches = net.norm(net.patches(X).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-    assert torch.allclose(cut.as_map(joint.leaf), patches, atol=1e-6)
+    assert torch.allclose(cut.as_map(joint.tensor), patches, atol=1e-6)
 
 
 def test_an_ambiguous_grid_is_refused_until_it_is_stated() -> None:
     net = Tokens(5, patch=32)  # 9 tokens: a grid of 2 × 2 after 5 ... or of 3 × 3, if 64 could be cut in three
     net.leading = nn.Parameter(torch.randn(1, 13, 5))  # 17 tokens: 4 × 4 after 1, or 2 × 2 after 13
     with pytest.raises(SightlineError, match=r"17 tokens .* 2 square grids fit; .*'norm\[1:\]'"):
-        find_cut(net, X, "norm")
-    cut = find_cut(net, X, "norm[13:]")
-    assert cut is not None and (cut.prefix, cut.shape) == (13, (5, 2, 2))
+        find_feature_layer(net, X, "norm")
+    cut = find_feature_layer(net, X, "norm[13:]")
+    assert cut is not None and (cut.n_prefix_tokens, cut.shape) == (13, (5, 2, 2))
     with pytest.raises(SightlineError, match="no square grid"):
-        find_cut(net, X, "norm[2:]")
+        find_feature_layer(net, X, "norm[2:]")
 
 
 def test_paths_that_cannot_be_features() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3, 8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     with pytest.raises(SightlineError, match="is no module of the network; there are 0, 1, 2, 3, 4"):
-        find_cut(net, X, "layer4")
+        find_feature_layer(net, X, "layer4")
     with pytest.raises(SightlineError, match=r"gives \(2, 2\)"):
-        find_cut(net, X, "4")
+        find_feature_layer(net, X, "4")
     with pytest.raises(SightlineError, match="is not a module path"):
-        find_cut(net, X, "0[a:]")
+        find_feature_layer(net, X, "0[a:]")
     shared = nn.Conv2d(3, 3, 3, 1, 1)
     with pytest.raises(SightlineError, match="ran 2 times"):
-        find_cut(nn.Sequential(shared, shared), X, "0")
+        find_feature_layer(nn.Sequential(shared, shared), X, "0")
 
 
 def test_hooks_are_gone_after_an_exception() -> None:
     net = Tokens(1)
-    cut = find_cut(net, X, "norm")
+    cut = find_feature_layer(net, X, "norm")
     assert cut is not None
-    with pytest.raises(KeyError), severed(net, cut):
+    with pytest.raises(KeyError), detach_features(net, cut):
         raise KeyError
     assert not any(module._forward_hooks for module in net.modules())

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from sightline.errors import DataError
 from sightline.methods import saliency
 from sightline.models import Model, TrainingRecord, open_model, state_hash
-from sightline.models.convirt import Images, Pair
-from sightline.models.image_text import phrases, save_pair, texts_of
-from sightline.models.pretrained import hub_text
+from sightline.models.convirt import DualEncoder, ImageEncoder
+from sightline.models.image_text import describe_finding, embed_findings, save_dual_encoder
+from sightline.models.pretrained import open_hub_encoder
 from sightline.models.text_encoder import TextEncoder, Vocabulary
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -25,21 +25,23 @@ from test_pretrained import tiny_bert
 FINDINGS = ("Edema", "Pneumothorax", "Cardiomegaly")
 
 
-def pair(path: Path, text: str = "own") -> tuple[Model, Pair]:
+def pair(path: Path, text: str = "own") -> tuple[Model, DualEncoder]:
     """A pair with weights at random, as pre-training writes it."""
     model = open_model("small?side=48&width=8", FINDINGS, seed=1)
-    assert model.cut is not None
+    assert model.feature_layer is not None
     torch.manual_seed(0)
     if text == "own":
-        words = Vocabulary.of(p for f in FINDINGS for ways in phrases(f) for p in ways * 2)
-        net = Pair(Images(model.net, model.cut, 24), TextEncoder(len(words), words.length), 24)
+        words = Vocabulary.from_sentences(p for f in FINDINGS for ways in describe_finding(f) for p in ways * 2)
+        net = DualEncoder(
+            ImageEncoder(model.net, model.feature_layer, 24), TextEncoder(len(words), words.max_length), 24
+        )
     elif text == "images":
-        words, net = None, Pair(Images(model.net, model.cut, 24), None, 24)
+        words, net = None, DualEncoder(ImageEncoder(model.net, model.feature_layer, 24), None, 24)
     else:
-        words, encoder = hub_text(text, frozen=1)
-        net = Pair(Images(model.net, model.cut, 24), encoder, 24)
+        words, encoder = open_hub_encoder(text, frozen_layers=1)
+        net = DualEncoder(ImageEncoder(model.net, model.feature_layer, 24), encoder, 24)
     record = TrainingRecord("phantom:8", 1.0, 0, 3, derived=("reports without labels",))
-    save_pair(replace(model, training=record), net.eval(), words, path)
+    save_dual_encoder(replace(model, training_record=record), net.eval(), words, path)
     return model, net
 
 
@@ -47,10 +49,10 @@ def pair(path: Path, text: str = "own") -> tuple[Model, Pair]:
 def test_a_pair_opens_as_a_model_that_is_asked_in_words(tmp_path: Path, text: str) -> None:
     _, net = pair(tmp_path / "joint.pt", "own" if text == "own" else str(tiny_bert(tmp_path / "bert")))
     opened = open_model(f"contrastive:{tmp_path / 'joint.pt'}")
-    assert opened.findings == FINDINGS and opened.training is not None and opened.training.epochs == 3
+    assert opened.findings == FINDINGS and opened.training_record is not None and opened.training_record.epochs == 3
     x = torch.randn(2, 1, 48, 48)
     with torch.no_grad():
-        v, logits = net.images(x), opened.net.eval()(x)
+        v, logits = net.image_encoder(x), opened.net.eval()(x)
     texts = opened.net.texts
     wanted = torch.stack([(v @ texts[i, 0] - v @ texts[i, 1]) / 0.1 for i in range(3)], 1)
     torch.testing.assert_close(logits, wanted)
@@ -81,17 +83,19 @@ def test_its_maps_are_those_of_words_and_of_gradients(tmp_path: Path) -> None:
 
 
 def test_phrases_name_a_finding_as_radiologists_do() -> None:
-    there, absent = phrases("Enlarged Cardiomediastinum")
+    there, absent = describe_finding("Enlarged Cardiomediastinum")
     assert "there is widened mediastinum" in there and "there is no widened mediastinum" in absent
-    assert phrases("Scoliosis") == (["there is scoliosis"], ["there is no scoliosis"])
+    assert describe_finding("Scoliosis") == (["there is scoliosis"], ["there is no scoliosis"])
 
 
 def test_texts_are_the_mean_direction_of_the_phrases(tmp_path: Path) -> None:
     _, net = pair(tmp_path / "joint.pt")
-    words = Vocabulary.of(p for f in FINDINGS for ways in phrases(f) for p in ways * 2)
+    words = Vocabulary.from_sentences(p for f in FINDINGS for ways in describe_finding(f) for p in ways * 2)
     with torch.no_grad():
-        mean = F.normalize(torch.stack([net.said(words.encode([p]))[0] for p in phrases("Edema")[1]]).mean(0), dim=0)
-    torch.testing.assert_close(texts_of(net, words, ("Edema",))[0, 1], mean)
+        mean = F.normalize(
+            torch.stack([net.encode_text(words.encode([p]))[0] for p in describe_finding("Edema")[1]]).mean(0), dim=0
+        )
+    torch.testing.assert_close(embed_findings(net, words, ("Edema",))[0, 1], mean)
 
 
 def test_a_pair_of_another_format_is_refused(tmp_path: Path) -> None:

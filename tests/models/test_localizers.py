@@ -10,7 +10,7 @@ import torch
 
 import sightline as sl
 from sightline.errors import DataError, SightlineError
-from sightline.training.config import Recipe, Sample
+from sightline.training.config import SamplingConfig, TrainingConfig
 from sightline.training.fit import fit
 
 KINDS = ("unet", "retinanet")
@@ -86,9 +86,11 @@ def test_boxes_surround_the_connected_parts_of_marks() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_fit_learns_from_marks_and_opens_again(kind: str, tmp_path: Path) -> None:
-    data = sl.dataset("phantom:16?size=64")
+    data = sl.open_dataset("phantom:16?size=64")
     model = sl.open_model(f"{kind}?side=64&width=8", data.findings, seed=1)
-    done = fit(model, data, tmp_path / "run", Recipe(epochs=1, batch=4), Sample(val_share=0.25))
+    done = fit(
+        model, data, tmp_path / "run", TrainingConfig(epochs=1, batch_size=4), SamplingConfig(validation_fraction=0.25)
+    )
     again = sl.open_model(str(tmp_path / "run/best.pt"))
     x = torch.randn(1, 1, 64, 64)
     assert torch.equal(*(sl.saliency(m, x, None, ["own"])["own"] for m in (done, again)))
@@ -96,7 +98,7 @@ def test_fit_learns_from_marks_and_opens_again(kind: str, tmp_path: Path) -> Non
     film = next(r for r in data.radiographs if r.split == "train" and r.labels["Cardiomegaly"] == 1)
     trained = [r.id for r in data.radiographs if r.split == "train"]
     place = data.findings.index("Cardiomegaly")
-    mark = data.marks(film.id, "Cardiomegaly", "truth")
+    mark = data.annotation(film.id, "Cardiomegaly", "truth")
     assert mark is not None
     assert marks[trained.index(film.id), place].mean() == pytest.approx(100 * mark.read().mean(), abs=0.5)
 
@@ -104,7 +106,7 @@ def test_fit_learns_from_marks_and_opens_again(kind: str, tmp_path: Path) -> Non
 def test_what_cannot_learn_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SightlineError, match="multiples of 32"):
         sl.open_model("unet?side=100")
-    data = sl.dataset("phantom:8?size=64")
+    data = sl.open_dataset("phantom:8?size=64")
     model = sl.open_model("unet?side=64&width=8", ["Fracture"])
     with pytest.raises(DataError, match=r"marks none of Fracture|no training radiograph has a known label"):
-        fit(model, data, tmp_path / "run", Recipe(epochs=1, batch=4))
+        fit(model, data, tmp_path / "run", TrainingConfig(epochs=1, batch_size=4))

@@ -10,16 +10,21 @@ from torch import nn
 from torchvision.transforms import v2
 
 from sightline.errors import DataError, SightlineError, UnknownNameError
-from sightline.imaging.geometry import place
-from sightline.models import Model, state_hash, untrained, wrap
+from sightline.imaging.geometry import project_to_image
+from sightline.models import Model, state_hash, with_random_weights, wrap
 
 
 def tiny(outputs: int = 2, channels: int = 3) -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(channels, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(),
+        nn.Conv2d(channels, 8, 3, 2),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(),
         nn.Linear(8, outputs),
-    )  # fmt: skip
+    )
 
 
 def make(**options: object) -> Model:
@@ -31,7 +36,7 @@ def test_wrap_leaves_the_network_as_it_was() -> None:
     net[1].eval()
     net[0].weight.requires_grad_(False)
     before = state_hash(net)
-    wrap(net, ["Edema", "Effusion"], size=32)
+    wrap(net, ["Edema", "Effusion"], side=32)
     assert state_hash(net) == before
     assert net.training and not net[1].training
     assert not net[0].weight.requires_grad and net[0].bias.requires_grad
@@ -40,11 +45,11 @@ def test_wrap_leaves_the_network_as_it_was() -> None:
 
 def test_wrap_checks_the_output() -> None:
     with pytest.raises(SightlineError, match=r"returns \(2, 2\) for 2 images and 3 findings"):
-        wrap(tiny(), ["Edema", "Effusion", "Nodule"], size=32)
+        wrap(tiny(), ["Edema", "Effusion", "Nodule"], side=32)
     with pytest.raises(SightlineError, match="distinct"):
-        wrap(tiny(), ["Effusion", "Pleural Effusion"], size=32)
+        wrap(tiny(), ["Effusion", "Pleural Effusion"], side=32)
     with pytest.raises(SightlineError, match=r"does not run on an input of \(2, 1, 32, 32\)"):
-        wrap(tiny(), ["Edema", "Effusion"], size=32, channels=1)
+        wrap(tiny(), ["Edema", "Effusion"], side=32, channels=1)
     with pytest.raises(SightlineError, match="mean has 2 values for 3 channels"):
         make(mean=(0.1, 0.2))
     with pytest.raises(SightlineError, match=r"std=.*deviations above 0"):
@@ -57,7 +62,7 @@ def test_damaged_weights_are_named() -> None:
         net[6].weight[0, 0] = torch.nan
         net[1].bias[2] = torch.inf
     with pytest.raises(SightlineError, match=r"gives NaN or infinity .* weights are damaged \(1\.bias and 1 more\)"):
-        wrap(net, ["Edema", "Effusion"], size=32)
+        wrap(net, ["Edema", "Effusion"], side=32)
 
 
 def test_prepare_equals_torchvision_resize_and_center_crop() -> None:
@@ -87,7 +92,7 @@ def test_the_frame_says_where_the_input_lies(height: int, width: int, resize: st
         ramp = np.zeros((height, width), np.float32)
         ramp += np.moveaxis(np.linspace(0.2, 0.8, ramp.shape[axis], dtype=np.float32)[:, None], 0, axis)
         x, frame = model.prepare(ramp)
-        placed, window = place(x[0].numpy(), frame)
+        placed, window = project_to_image(x[0].numpy(), frame)
         step = max(ramp.shape[axis] / side, 1) * 0.6 / max(ramp.shape[axis] - 1, 1)
         inner = (slice(None), slice(None)) if resize != "pad" else np.s_[2:-2, 2:-2]  # padding bleeds in at its border
         size = min(height, width)
@@ -121,12 +126,16 @@ def test_index_knows_aliases_and_refuses_the_rest() -> None:
 def test_untrained_is_random_keyed_and_leaves_the_original() -> None:
     model = make()
     before = state_hash(model.net)
-    copy = untrained(model, 3)
+    copy = with_random_weights(model, 3)
     assert state_hash(model.net) == before != state_hash(copy.net)
-    assert state_hash(untrained(model, 3).net) == state_hash(copy.net) != state_hash(untrained(model, 4).net)
-    assert (copy.name, copy.training, copy.findings) == ("untrained", None, model.findings)
+    assert (
+        state_hash(with_random_weights(model, 3).net)
+        == state_hash(copy.net)
+        != state_hash(with_random_weights(model, 4).net)
+    )
+    assert (copy.name, copy.training_record, copy.findings) == ("untrained", None, model.findings)
     state = torch.random.get_rng_state()
-    untrained(model)
+    with_random_weights(model)
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
@@ -139,8 +148,8 @@ def test_untrained_redraws_parameters_no_module_resets() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.net(x + self.prompt / 1000)
 
-    model = wrap(Prompted(), ["Edema", "Effusion"], size=32)
-    assert float((untrained(model).net.prompt - model.net.prompt).detach().abs().min()) > 1e-4
+    model = wrap(Prompted(), ["Edema", "Effusion"], side=32)
+    assert float((with_random_weights(model).net.prompt - model.net.prompt).detach().abs().min()) > 1e-4
 
 
 def test_state_hash_sees_every_bit_and_buffers() -> None:

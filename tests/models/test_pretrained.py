@@ -11,8 +11,14 @@ import torch
 
 from sightline.errors import DataError, SightlineError
 from sightline.models import open_model, pretrained
-from sightline.models.pretrained import PUBLISHED, HubWords, hub_text, keep_text, saved_text
-from sightline.studies.initializations import body_of
+from sightline.models.pretrained import (
+    CONVIRT_TEXT_ENCODER,
+    HubTokenizer,
+    open_hub_encoder,
+    open_saved_encoder,
+    save_text_encoder,
+)
+from sightline.studies.initializations import load_backbone
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "no", "there", "is", "small", "left", "effusion", "edema", "."]
 
@@ -39,7 +45,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_sentences_are_read_and_padding_changes_nothing(bert: Path) -> None:
-    words, text = hub_text(str(bert), frozen=2)
+    words, text = open_hub_encoder(str(bert), frozen_layers=2)
     text.eval()
     tokens = words.encode(["No effusion.", "There is small left edema."])
     assert tokens[0].tolist() == [2, 5, 10, 12, 3, 0, 0, 0] and tokens.shape == (2, 8)
@@ -49,62 +55,62 @@ def test_sentences_are_read_and_padding_changes_nothing(bert: Path) -> None:
     assert together.shape == (2, text.width) == (2, 16)
     torch.testing.assert_close(together[:1], alone)
     torch.testing.assert_close(alone, inner)
-    assert HubWords(words.tokenizer, 4).encode(["There is small left edema."]).shape == (1, 4)
+    assert HubTokenizer(words.tokenizer, 4).encode(["There is small left edema."]).shape == (1, 4)
     assert pickle.loads(pickle.dumps(words)).encode(["No edema"]).tolist() == words.encode(["No edema"]).tolist()
 
 
 def test_embeddings_and_the_first_layers_stay_as_they_are(bert: Path) -> None:
-    _, text = hub_text(str(bert), frozen=2)
+    _, text = open_hub_encoder(str(bert), frozen_layers=2)
     learns = {name.split(".")[3] for name, p in text.named_parameters() if p.requires_grad and ".layer." in name}
     stays = {name for name, p in text.named_parameters() if not p.requires_grad}
     assert learns == {"2"} and any("embeddings" in n for n in stays) and any("layer.1." in n for n in stays)
-    assert all(p.requires_grad for p in hub_text(str(bert), frozen=0)[1].parameters())
+    assert all(p.requires_grad for p in open_hub_encoder(str(bert), frozen_layers=0)[1].parameters())
     with pytest.raises(SightlineError, match="has 3 layers, of which 6 cannot stay as they are"):
-        hub_text(str(bert))
+        open_hub_encoder(str(bert))
 
 
 def test_what_is_kept_opens_without_the_weights_of_others(bert: Path, tmp_path: Path) -> None:
-    words, text = hub_text(str(bert), frozen=1)
-    keep_text(words, text, tmp_path / "text")
+    words, text = open_hub_encoder(str(bert), frozen_layers=1)
+    save_text_encoder(words, text, tmp_path / "text")
     assert not list((tmp_path / "text").glob("*.safetensors"))
-    again, blank = saved_text(tmp_path / "text")
+    again, blank = open_saved_encoder(tmp_path / "text")
     blank.load_state_dict(text.state_dict())
     tokens = again.encode(["small edema"])
     with torch.no_grad():
         torch.testing.assert_close(blank.eval()(tokens), text.eval()(words.encode(["small edema"])))
     with pytest.raises(DataError, match="holds no tokenizer and configuration"):
-        saved_text(tmp_path / "nothing")
+        open_saved_encoder(tmp_path / "nothing")
 
 
 def test_without_a_network_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("transformers")
-    monkeypatch.setattr(pretrained, "reachable", lambda: False)
+    monkeypatch.setattr(pretrained, "is_hub_reachable", lambda: False)
     with pytest.raises(DataError, match=r"the Hub cannot be reached; fetch it where it can .hf download emilyalsen"):
-        hub_text(PUBLISHED)
+        open_hub_encoder(CONVIRT_TEXT_ENCODER)
     with pytest.raises(DataError, match="is no folder; give one that save_pretrained wrote, or a name such as"):
-        hub_text("/nowhere/at/all")
+        open_hub_encoder("/nowhere/at/all")
 
 
 def test_whether_the_hub_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    assert not pretrained.reachable()
+    assert not pretrained.is_hub_reachable()
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    assert pretrained.reachable()  # the library has to try
+    assert pretrained.is_hub_reachable()  # the library has to try
 
 
 def test_folders_that_hold_something_else(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     (tmp_path / "config.json").write_text("{}", "utf-8")
     with pytest.raises(DataError, match="gives no text encoder: "):
-        hub_text(str(tmp_path))
+        open_hub_encoder(str(tmp_path))
 
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(SightlineError, match=r"pip install 'sightline\[text\]'"):
-        hub_text(PUBLISHED)
+        open_hub_encoder(CONVIRT_TEXT_ENCODER)
 
 
 def test_weights_that_a_zoo_publishes_begin_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +119,7 @@ def test_weights_that_a_zoo_publishes_begin_a_training(tmp_path: Path, monkeypat
     make = timm.create_model
     monkeypatch.setattr(timm, "create_model", lambda name, **k: make(name, **{**k, "pretrained": False}))
     torch.manual_seed(3)
-    begun = body_of("timm:resnet10t", open_model("timm:resnet10t?side=64", ["Edema"], seed=1))
+    begun = load_backbone("timm:resnet10t", open_model("timm:resnet10t?side=64", ["Edema"], seed=1))
     torch.manual_seed(3)
     theirs = make("resnet10t").state_dict()
     own = begun.net.state_dict()
@@ -132,4 +138,4 @@ def test_weights_out_of_reach_are_no_reason_to_begin_at_random(spec: str, monkey
     monkeypatch.setattr(timm, "create_model", gone)
     monkeypatch.setattr(torchvision.models, "get_model", gone)
     with pytest.raises(DataError, match=r"cannot be had .OSError.; fetch them where there is a network"):
-        pretrained.fetched(spec)
+        pretrained.download_weights(spec)

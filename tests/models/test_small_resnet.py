@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import torch
 
-from sightline.models.small_resnet import Small
+from sightline.models.small_resnet import SmallResNet
 
 
 def test_size_and_grid() -> None:
-    net = Small(10).eval()
+    net = SmallResNet(10).eval()
     assert 80_000 < sum(p.numel() for p in net.parameters()) < 120_000
     x = torch.zeros(2, 1, 160, 160)
     assert net(x).shape == (2, 10)

@@ -20,7 +20,7 @@ def test_torchvision_and_timm_import_after_any_part_of_models() -> None:
 
 
 def test_it_does_nothing_where_the_operators_exist() -> None:
-    assert torchvision_compat.define_missing() is None
+    assert torchvision_compat.define_missing_operators() is None
 
 
 def test_it_leaves_a_library_that_knows_fewer_operators_alone() -> None:

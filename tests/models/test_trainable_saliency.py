@@ -12,14 +12,14 @@ from torch.nn import functional as F
 
 import sightline as sl
 from sightline.errors import SightlineError
-from sightline.findings import CHEXPERT
-from sightline.methods import Pass, run_method, target_indices
+from sightline.findings import CHEXPERT_FINDINGS
+from sightline.methods import BatchContext, run_method, target_indices
 from sightline.models import Model, open_model, state_hash
-from sightline.models.architectures import TEACHING
-from sightline.models.losses import masked_loss, places_loss
+from sightline.models.architectures import SUPERVISED_MAPS
+from sightline.models.losses import mask_loss, masked_loss
 from sightline.models.pooling import POOLS
-from sightline.models.trainable_saliency import TrainableSaliency, Way
-from sightline.training.config import Recipe
+from sightline.models.trainable_saliency import SaliencyHeadConfig, TrainableSaliency
+from sightline.training.config import TrainingConfig
 from sightline.training.fit import fit
 
 FINDINGS = ["Edema", "Pneumonia", "Cardiomegaly"]
@@ -36,7 +36,7 @@ def marks(grid: int) -> torch.Tensor:
     return found
 
 
-@pytest.mark.parametrize("by", TEACHING)
+@pytest.mark.parametrize("by", SUPERVISED_MAPS)
 @pytest.mark.parametrize("arch", ["small", "timm:resnet18", "densenet121", "timm:vit_tiny_patch16_224"])
 def test_any_network_with_a_map_of_features_can_be_taught(by: str, arch: str) -> None:
     m = taught(by, arch)
@@ -48,7 +48,7 @@ def test_any_network_with_a_map_of_features_can_be_taught(by: str, arch: str) ->
     assert any(name.startswith("net.") for name in moved)
     assert any(name.startswith("look.") for name in moved) == (by != "cam")
     before = state_hash(m.net)
-    with Pass(m, x) as p:
+    with BatchContext(m, x) as p:
         maps = run_method(p, "own", target_indices(m, None))
         cams = run_method(p, "grad-cam", target_indices(m, None))
         assert maps.shape[:2] == cams.shape[:2] == (4, 3) and (maps >= 0).all() and (maps <= 1).all()
@@ -91,9 +91,9 @@ def test_a_gate_moves_weight_and_does_not_dim() -> None:
         return torch.linspace(-8, 8, gate[0].numel()).reshape(gate[:1].shape).expand_as(gate)
 
     with torch.no_grad():
-        m.net.look.gate.weight.zero_()
+        m.net.saliency_head.gate.weight.zero_()
         torch.testing.assert_close(m.net(x), m.net.net(x))
-        m.net.look.gate.register_forward_hook(lower)
+        m.net.saliency_head.gate.register_forward_hook(lower)
         assert not torch.allclose(m.net(x), m.net.net(x), rtol=0.05)
 
 
@@ -103,7 +103,7 @@ def test_a_checkpoint_knows_how_it_was_taught() -> None:
     again.net.load_state_dict(m.net.state_dict())
     x = torch.randn(2, 1, 64, 64)
     torch.testing.assert_close(again.net.eval()(x), m.net.eval()(x))
-    assert (again.net.way.kind, again.net.way.weight) == ("gate", 2.5)
+    assert (again.net.config.kind, again.net.config.weight) == ("gate", 2.5)
 
 
 @pytest.mark.parametrize(
@@ -120,11 +120,11 @@ def test_what_cannot_be_taught(spec: str, said: str) -> None:
 
 
 def test_a_data_set_without_gaze_teaches_none(tmp_path: Path) -> None:
-    data = sl.dataset("phantom:16?size=64&gazed=0")
-    assert all(data.marks(r.id, "gaze", data.gaze_readers[0]) is None for r in data.radiographs)
+    data = sl.open_dataset("phantom:16?size=64&gazed=0")
+    assert all(data.annotation(r.id, "gaze", data.gaze_readers[0]) is None for r in data.radiographs)
     m = open_model("gaze:small?by=cam&side=64", data.findings)
     with pytest.raises(SightlineError, match="has no gaze"):
-        fit(m, replace(data, gaze_readers=()), tmp_path / "run", Recipe(epochs=1, batch=2))
+        fit(m, replace(data, gaze_readers=()), tmp_path / "run", TrainingConfig(epochs=1, batch_size=2))
 
 
 ELEMENTS = ("kind=gate", "kind=gate&per=image", "kind=lse", "kind=noisy-or", "kind=pcam", "kind=wildcat", "kind=mask")
@@ -146,13 +146,13 @@ def planes(grid: int, count: int = 3) -> torch.Tensor:
 def test_logits_and_maps_come_of_one_forward_on_any_backbone(options: str, arch: str) -> None:
     m = element(options, arch, 96 if arch == "inception_v3" else 64)
     x = torch.randn(2, m.channels, m.side, m.side)
-    with Pass(m, x) as p:
+    with BatchContext(m, x) as p:
         maps = run_method(p, "own", target_indices(m, None))
         calls = []
         handle = m.net.net.register_forward_hook(lambda *_: calls.append(1))
         assert torch.equal(run_method(p, "own", target_indices(m, None)), maps) and not calls, "nothing runs again"
         handle.remove()
-        cams = run_method(p, "grad-cam", target_indices(m, None)) if m.cut else maps
+        cams = run_method(p, "grad-cam", target_indices(m, None)) if m.feature_layer else maps
     assert maps.shape == (2, 3, m.net.grid, m.net.grid) and float(maps.min()) >= 0 and float(maps.max()) <= 1
     assert cams.shape[:2] == (2, 3) and torch.isfinite(cams).all()
     with torch.no_grad():
@@ -168,7 +168,7 @@ def test_logits_and_maps_come_of_one_forward_on_any_backbone(options: str, arch:
 @pytest.mark.parametrize("side", [64, 100, 160])
 @pytest.mark.parametrize("count", [1, 2, 14])
 def test_any_resolution_and_number_of_findings(side: int, count: int) -> None:
-    m = element("kind=gate", side=side, findings=list(CHEXPERT[:count]))
+    m = element("kind=gate", side=side, findings=list(CHEXPERT_FINDINGS[:count]))
     with torch.no_grad():
         assert m.net.eval()(torch.randn(1, 1, side, side)).shape == (1, count)
         assert m.net.maps(torch.randn(1, 1, side, side)).shape == (1, count, m.net.grid, m.net.grid)
@@ -180,7 +180,7 @@ def test_a_gate_of_each_finding_pools_what_it_points_at() -> None:
     with torch.no_grad():
         logits, maps = m.net.eval()(x), m.net.maps(x)
         features = m.net.net.body(m.net.net.stem(x))
-        evidence = m.net.look.evidence(features)
+        evidence = m.net.saliency_head.evidence(features)
         wanted = torch.zeros(2, 3)
         for n in range(2):
             for f in range(3):
@@ -207,10 +207,10 @@ def test_a_mask_reads_the_image_again_behind_it() -> None:
     x = torch.randn(2, 1, 64, 64)
     with torch.no_grad():
         m.net.eval()
-        m.net.look.gate.weight.zero_()
-        m.net.look.gate.bias.fill_(50)
+        m.net.saliency_head.gate.weight.zero_()
+        m.net.saliency_head.gate.bias.fill_(50)
         torch.testing.assert_close(m.net(x), m.net.net(x), rtol=1e-4, atol=1e-5)
-        m.net.look.gate.bias.fill_(-50)
+        m.net.saliency_head.gate.bias.fill_(-50)
         flat = x.mean((2, 3), keepdim=True).expand_as(x)
         torch.testing.assert_close(m.net(x), m.net.net(flat), rtol=1e-4, atol=1e-5)
 
@@ -238,7 +238,7 @@ def test_images_without_marks_add_their_labels_alone(per: str) -> None:
     labels = masked_loss(outputs[:, :3], LABELS)
     assert float(m.net.loss(outputs, LABELS, marks)) > float(labels)
     truth = marks if per == "finding" else marks.amax(1, keepdim=True)
-    wanted = labels + 5 * places_loss(torch.logit(maps, eps=1e-5), truth)
+    wanted = labels + 5 * mask_loss(torch.logit(maps, eps=1e-5), truth)
     torch.testing.assert_close(m.net.loss(outputs, LABELS, marks), wanted)
     torch.testing.assert_close(m.net.loss(outputs, LABELS, marks * torch.nan), labels)
 
@@ -301,11 +301,11 @@ def test_a_backbone_without_a_spatial_map_is_refused() -> None:
     m = element("kind=gate")
     for shape in ((96, 1, 1), (96, 8, 5)):
         with pytest.raises(SightlineError, match="a square map of at least 2 × 2 is needed"):
-            TrainableSaliency(m.net.net, replace(m.net.cut, shape=shape), 3, Way())
+            TrainableSaliency(m.net.net, replace(m.net.feature_layer, shape=shape), 3, SaliencyHeadConfig())
 
 
 def test_the_wrapped_spec_opens_again_with_everything() -> None:
     m = element("kind=gate&sparsity=0.25&learns=boxes&weight=3&width=12")
     again = open_model(m.arch, m.findings)
-    assert again.net.way == m.net.way and again.arch == m.arch
+    assert again.net.config == m.net.config and again.arch == m.arch
     again.net.load_state_dict(m.net.state_dict())

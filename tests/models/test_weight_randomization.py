@@ -10,7 +10,13 @@ from torch.nn import functional as F
 from sightline._util.rng import LAYER_WORDS, key_digest, key_word
 from sightline.errors import SightlineError
 from sightline.models import Model, open_model, state_hash, wrap
-from sightline.models.weight_randomization import ORDERS, blocks, by_layer, layers, stages
+from sightline.models.weight_randomization import (
+    RANDOMIZATION_ORDERS,
+    find_blocks,
+    find_layers,
+    iterate_cascade,
+    split_by_layer,
+)
 
 TWO = ["Edema", "Pneumonia"]
 
@@ -31,7 +37,7 @@ class Backwards(nn.Module):
 @pytest.fixture
 def model() -> Model:
     torch.manual_seed(0)
-    return wrap(Backwards(), TWO, size=16)
+    return wrap(Backwards(), TWO, side=16)
 
 
 def weights(m: Model) -> dict[str, Tensor]:
@@ -39,8 +45,8 @@ def weights(m: Model) -> dict[str, Tensor]:
 
 
 def test_layers_are_in_the_order_of_calls(model: Model) -> None:
-    assert layers(model) == ["first", "second", "out"]
-    assert [b.name for b in by_layer(model)] == ["out", "second", "first"]
+    assert find_layers(model) == ["first", "second", "out"]
+    assert [b.name for b in split_by_layer(model)] == ["out", "second", "first"]
 
 
 @pytest.mark.parametrize(
@@ -53,9 +59,9 @@ def test_layers_are_in_the_order_of_calls(model: Model) -> None:
     ],
 )
 def test_blocks_of_the_networks_people_use(spec: str, first: str, last: str, count: int) -> None:
-    found = blocks(open_model(spec, TWO))
+    found = find_blocks(open_model(spec, TWO))
     assert (found[0].name, found[-1].name, len(found)) == (first, last, count)
-    assert sorted(name for b in found for name in b.layers) == sorted(layers(open_model(spec, TWO)))
+    assert sorted(name for b in found for name in b.layers) == sorted(find_layers(open_model(spec, TWO)))
 
 
 @pytest.mark.parametrize(
@@ -69,16 +75,16 @@ def test_blocks_of_the_networks_people_use(spec: str, first: str, last: str, cou
 )
 def test_layers_of_our_networks_draw_by_paths_that_never_change(spec: str, paths: str) -> None:
     """A layer that is renamed keeps its word in `LAYER_WORDS`."""
-    keys = sorted(key_word(name, LAYER_WORDS, ".") for name in layers(open_model(spec, TWO)))
+    keys = sorted(key_word(name, LAYER_WORDS, ".") for name in find_layers(open_model(spec, TWO)))
     assert key_digest(*keys).hex()[:8] == paths
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", RANDOMIZATION_ORDERS)
 def test_what_is_drawn_at_each_stage(model: Model, order: str) -> None:
-    before, drawn, original = weights(model), by_layer(model), state_hash(model.net)
+    before, drawn, original = weights(model), split_by_layer(model), state_hash(model.net)
     names = [b.name for b in drawn]
     steps = names[::-1] if order == "bottom-up" else names
-    for step, (block, m) in enumerate(stages(model, drawn, order, seed=3)):
+    for step, (block, m) in enumerate(iterate_cascade(model, drawn, order, seed=3)):
         name = block.name
         assert name == steps[step]
         new = {n.partition(".")[0] for n, w in weights(m).items() if not torch.equal(w, before[n])}
@@ -87,13 +93,15 @@ def test_what_is_drawn_at_each_stage(model: Model, order: str) -> None:
 
 
 def test_a_layer_gets_the_same_weights_in_every_order_and_others_with_another_seed(model: Model) -> None:
-    drawn = by_layer(model)
-    ends = [[weights(m) for _, m in stages(model, drawn, order, seed=3)][-1] for order in ("top-down", "bottom-up")]
+    drawn = split_by_layer(model)
+    ends = [
+        [weights(m) for _, m in iterate_cascade(model, drawn, order, seed=3)][-1] for order in ("top-down", "bottom-up")
+    ]
     assert all(torch.equal(ends[0][n], ends[1][n]) for n in ends[0])
-    other = [weights(m) for _, m in stages(model, drawn, seed=4)][-1]
+    other = [weights(m) for _, m in iterate_cascade(model, drawn, seed=4)][-1]
     assert not torch.equal(other["out.weight"], ends[0]["out.weight"])
     state = torch.get_rng_state()
-    list(stages(model, drawn))
+    list(iterate_cascade(model, drawn))
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -103,8 +111,8 @@ def test_statistics_of_batch_norm_are_forgotten_too() -> None:
         nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
     )
     nn.init.normal_(net[1].running_mean)
-    m = wrap(net, TWO, size=16)
-    *_, (_, last) = stages(m, by_layer(m))
+    m = wrap(net, TWO, side=16)
+    *_, (_, last) = iterate_cascade(m, split_by_layer(m))
     assert (last.net[1].running_mean == 0).all() and (net[1].running_mean != 0).any()
 
 
@@ -127,11 +135,11 @@ class Scaled(nn.Module):
 def test_no_weight_in_use_is_left_out() -> None:
     """Neither a token of the network itself, nor a projection inside attention, which is never called as a module."""
     torch.manual_seed(0)
-    m = wrap(Scaled(), TWO, size=16)
-    assert layers(m) == ["", "conv", "attend", "attend.out_proj", "out"]
-    assert [b.title for b in by_layer(m)] == ["out", "attend.out_proj", "attend", "conv", "own weights"]
+    m = wrap(Scaled(), TWO, side=16)
+    assert find_layers(m) == ["", "conv", "attend", "attend.out_proj", "out"]
+    assert [b.title for b in split_by_layer(m)] == ["out", "attend.out_proj", "attend", "conv", "own weights"]
     before = weights(m)
-    *_, (_, last) = stages(m, by_layer(m))
+    *_, (_, last) = iterate_cascade(m, split_by_layer(m))
     same = {name for name, w in weights(last).items() if torch.equal(w, before[name])}
     assert same == {"by", "attend.in_proj_bias"}  # one number, and zeros, which have no deviation
     assert float(last.net.token.std().detach()) == pytest.approx(float(before["token"].std()), rel=1)
@@ -139,14 +147,14 @@ def test_no_weight_in_use_is_left_out() -> None:
 
 def test_vision_transformers_are_drawn_block_by_block() -> None:
     m = open_model("timm:vit_tiny_patch16_224?side=64", TWO)
-    found = [b.title for b in blocks(m)]
+    found = [b.title for b in find_blocks(m)]
     assert (found[0], found[-2:], len(found)) == ("head", ["patch_embed.proj", "own weights"], 16)
     before = weights(m)
-    *_, (_, last) = stages(m, blocks(m))
+    *_, (_, last) = iterate_cascade(m, find_blocks(m))
     moved = {name for name, w in weights(last).items() if not torch.equal(w, before[name])}
     assert {"cls_token", "pos_embed", "blocks.3.attn.qkv.weight", "head.weight"} <= moved
 
 
 def test_orders_that_are_none(model: Model) -> None:
     with pytest.raises(SightlineError, match="allowed: top-down, bottom-up, independent"):
-        list(stages(model, by_layer(model), "sideways"))  # type: ignore[arg-type]
+        list(iterate_cascade(model, split_by_layer(model), "sideways"))  # type: ignore[arg-type]

@@ -13,11 +13,11 @@ import torchvision
 from torch import nn
 
 from sightline.errors import DataError, SightlineError, UnknownNameError
-from sightline.findings import CHEXPERT, NIH
+from sightline.findings import CHEXPERT_FINDINGS, NIH_FINDINGS
 from sightline.models import Model, TrainingRecord, open_model, state_hash, wrap
-from sightline.models.architectures import _bare_xrv
+from sightline.models.architectures import _wrap_xrv
 from sightline.models.checkpoint import save_checkpoint
-from sightline.models.warnings import caveats, told
+from sightline.models.warnings import model_warnings, warn_about_models
 
 FINDINGS = ("Cardiomegaly", "Edema", "Pleural Effusion")
 
@@ -34,10 +34,10 @@ FINDINGS = ("Cardiomegaly", "Edema", "Pleural Effusion")
 )
 def test_entries_build_and_know_their_features(spec: str, where: str, shape: tuple[int, int, int]) -> None:
     model = open_model(spec, FINDINGS)
-    assert model.cut is not None
-    assert (model.cut.where, model.cut.shape, model.findings) == (where, shape, FINDINGS)
-    assert model.training is None
-    assert open_model(model.arch, FINDINGS).cut == model.cut
+    assert model.feature_layer is not None
+    assert (model.feature_layer.name, model.feature_layer.shape, model.findings) == (where, shape, FINDINGS)
+    assert model.training_record is None
+    assert open_model(model.arch, FINDINGS).feature_layer == model.feature_layer
 
 
 def test_random_weights_come_from_the_seed_alone() -> None:
@@ -47,12 +47,12 @@ def test_random_weights_come_from_the_seed_alone() -> None:
     assert state_hash(open_model("small?side=32", FINDINGS, seed=1).net) == first
     assert state_hash(open_model("small?side=32", FINDINGS, seed=2).net) != first
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert open_model("small?side=32").findings == CHEXPERT
+    assert open_model("small?side=32").findings == CHEXPERT_FINDINGS
 
 
 def test_a_checkpoint_opens_alone_as_the_same_model(tmp_path: Path) -> None:
     record = TrainingRecord("phantom:10", 0.5, 3, 2, "abc", 0.8)
-    model = replace(open_model("small?side=48&width=8", FINDINGS), name="mine", training=record, resize="pad")
+    model = replace(open_model("small?side=48&width=8", FINDINGS), name="mine", training_record=record, resize="pad")
     save_checkpoint(model, tmp_path / "best.pt")
     again = open_model(str(tmp_path / "best.pt"))
     for name in (
@@ -80,7 +80,7 @@ def test_weights_of_others_with_wrapper_prefixes(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in net.state_dict().items()}}, tmp_path / "r.pth")
     model = open_model(f"torchvision:resnet18?side=64&checkpoint={tmp_path / 'r.pth'}", FINDINGS)
     assert state_hash(model.net) == state_hash(net)
-    assert model.training is not None and "r.pth" in model.training.data
+    assert model.training_record is not None and "r.pth" in model.training_record.data
 
 
 def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
@@ -94,9 +94,13 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
         open_model(str(tmp_path / "a.pt"))
 
 
-@pytest.mark.parametrize(("options", "mean", "std"), [
-    ("mean=0.5&std=0.25", (0.5,) * 3, (0.25,) * 3), ("mean=0.4|0.5|0.6", (0.4, 0.5, 0.6), None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "mean", "std"),
+    [
+        ("mean=0.5&std=0.25", (0.5,) * 3, (0.25,) * 3),
+        ("mean=0.4|0.5|0.6", (0.4, 0.5, 0.6), None),
+    ],
+)
 def test_normalization_is_an_option_of_every_entry(
     options: str, mean: tuple[float, ...], std: tuple[float, ...] | None, tmp_path: Path
 ) -> None:
@@ -105,17 +109,22 @@ def test_normalization_is_an_option_of_every_entry(
     model = open_model(f"torchvision:resnet18?side=64&checkpoint={path}&{options}", ["Edema"])
     plain = open_model(f"torchvision:resnet18?side=64&checkpoint={path}", ["Edema"])
     assert model.mean == mean and model.std == (std or plain.std)
-    assert model.assumed == ("resize",) if std else ("resize", "std")
+    assert model.assumed_settings == ("resize",) if std else ("resize", "std")
     gray = torch.full((1, 64, 64), 0.7)
     assert torch.allclose(model.normalize(gray)[0, :, 0, 0], (0.7 - torch.tensor(mean)) / torch.tensor(model.std))
     small = open_model("selfexplaining:small?side=64&kind=gate&mean=0.1", ["Edema"])
     assert small.mean == (0.1,) and small.std == (0.25,)
 
 
-@pytest.mark.parametrize(("options", "said"), [
-    ("mean=half", "mean=half; allowed: a number, or one per channel"), ("mean=0.1|0.2", "2 values for 1 channels"),
-    ("std=0", "deviations above 0"), ("mean=nan", "finite means"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("mean=half", "mean=half; allowed: a number, or one per channel"),
+        ("mean=0.1|0.2", "2 values for 1 channels"),
+        ("std=0", "deviations above 0"),
+        ("mean=nan", "finite means"),
+    ],
+)
 def test_a_normalization_that_is_none_is_refused(options: str, said: str) -> None:
     with pytest.raises(SightlineError, match=re.escape(said)):
         open_model(f"small?side=64&{options}", ["Edema"])
@@ -127,16 +136,16 @@ def test_plain_weights_of_fourteen_outputs_get_no_names_by_themselves(tmp_path: 
     spec = f"torchvision:resnet18?side=64&checkpoint={path}"
     with pytest.raises(DataError, match=r"does not say what its outputs find.*order.*findings=.*my_model:make"):
         open_model(spec)
-    model = open_model(f"{spec}&findings={'|'.join(NIH)}")
-    assert model.findings == NIH
-    assert model.assumed == ("resize", "mean", "std")
-    assert model.training is not None and model.training.checkpoint == state_hash(model.net)
-    said = caveats(model)
+    model = open_model(f"{spec}&findings={'|'.join(NIH_FINDINGS)}")
+    assert model.findings == NIH_FINDINGS
+    assert model.assumed_settings == ("resize", "mean", "std")
+    assert model.training_record is not None and model.training_record.weights_hash == state_hash(model.net)
+    said = model_warnings(model)
     assert len(said) == 1 and "findings=Atelectasis|Cardiomegaly" in said[0]
     assert "Assumed: resize=center-crop; mean=0.485|0.456|0.406" in said[0]
-    assert open_model(spec, NIH).findings == NIH
+    assert open_model(spec, NIH_FINDINGS).findings == NIH_FINDINGS
     with pytest.raises(SightlineError, match="cannot be opened for Edema"):
-        open_model(f"{spec}&findings={'|'.join(NIH)}", ["Edema"])
+        open_model(f"{spec}&findings={'|'.join(NIH_FINDINGS)}", ["Edema"])
     with pytest.raises(UnknownNameError, match="did you mean 'Pleural Effusion'"):
         open_model(f"{spec}&findings=Cardiomegaly|Efusion")
     with pytest.raises(DataError, match="was built for 2 findings"):
@@ -145,7 +154,9 @@ def test_plain_weights_of_fourteen_outputs_get_no_names_by_themselves(tmp_path: 
 
 def test_a_model_without_a_record_is_said_to_be_a_control(capsys: pytest.CaptureFixture[str]) -> None:
     blank = open_model("small?side=32", FINDINGS)
-    said = told([blank, replace(blank, training=TrainingRecord("there"), name="known"), replace(blank, arch="")])
+    said = warn_about_models(
+        [blank, replace(blank, training_record=TrainingRecord("there"), name="known"), replace(blank, arch="")]
+    )
     assert [("training=TrainingRecord" in s, "checkpoint" in s) for s in said] == [(False, True), (True, False)]
     assert all("counts as an untrained control" in s for s in said)
     assert capsys.readouterr().err == "".join(f"note: {s}\n" for s in said)
@@ -280,9 +291,9 @@ class Calibrated(nn.Module):
 
 def test_xrv_gives_logits_of_trained_findings_in_the_packages_units() -> None:
     net = Calibrated()
-    model: Model = _bare_xrv(net, "w", None, "center-crop")
+    model: Model = _wrap_xrv(net, "w", None, "center-crop")
     assert model.findings == ("Atelectasis", "Pleural Effusion")
-    assert model.training is not None
+    assert model.training_record is not None
     x = model.normalize(torch.tensor([0.0, 1.0])[:, None, None].expand(2, 32, 32))
     assert (float(x.min()), float(x.max())) == (-1024, 1024)
     assert torch.equal(model.net(x), net(x)[:, [0, 2]])
@@ -291,7 +302,7 @@ def test_xrv_gives_logits_of_trained_findings_in_the_packages_units() -> None:
 
 def test_own_network_cannot_be_opened_by_its_checkpoint_alone(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1))
-    save_checkpoint(wrap(net, ["Edema"], size=16), tmp_path / "own.pt")
+    save_checkpoint(wrap(net, ["Edema"], side=16), tmp_path / "own.pt")
     with pytest.raises(DataError, match="network of your own"):
         open_model(str(tmp_path / "own.pt"))
 

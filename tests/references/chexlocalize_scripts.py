@@ -24,9 +24,17 @@ from pycocotools import mask as coco
 from scipy import stats
 
 TASKS = [
-    "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Lesion", "Airspace Opacity", "Edema", "Consolidation",
-    "Atelectasis", "Pneumothorax", "Pleural Effusion", "Support Devices",
-]  # fmt: skip
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Lesion",
+    "Airspace Opacity",
+    "Edema",
+    "Consolidation",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Support Devices",
+]
 FEATURES = ("num_instances", "area_ratio", "elongation", "rec_area_ratio")
 
 
@@ -230,11 +238,21 @@ def _regressed(table: pd.DataFrame, y: str, x: str, tests: int) -> tuple[str, st
 
 def features_regression(features: dict[str, pd.DataFrame], pred: pd.DataFrame, human: pd.DataFrame, y: str) -> list:
     """Coefficients of the four features; y: 'pred' or 'diff'."""
-    table = pd.concat([pd.DataFrame({
-        "pred": pred[task], "diff": human[task] - pred[task], "n_instance": features["num_instances"][task],
-        "area_ratio": features["area_ratio"][task], "elongation": features["elongation"][task],
-        "irrectangularity": 1 - features["rec_area_ratio"][task],
-    }) for task in sorted(TASKS)])  # fmt: skip
+    table = pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "pred": pred[task],
+                    "diff": human[task] - pred[task],
+                    "n_instance": features["num_instances"][task],
+                    "area_ratio": features["area_ratio"][task],
+                    "elongation": features["elongation"][task],
+                    "irrectangularity": 1 - features["rec_area_ratio"][task],
+                }
+            )
+            for task in sorted(TASKS)
+        ]
+    )
     table = table[table["n_instance"] > 0]
     told = []
     for x in ("n_instance", "area_ratio", "elongation", "irrectangularity"):
@@ -244,9 +262,9 @@ def features_regression(features: dict[str, pd.DataFrame], pred: pd.DataFrame, h
 
 
 def assurance_regression(maps: Maps, results: pd.DataFrame, task: str, tests: int) -> tuple[str, str]:
-    table = pd.DataFrame({
-        "y": results[task], "prob": [maps[i, task].prob if (i, task) in maps else math.nan for i in results["img_id"]]
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {"y": results[task], "prob": [maps[i, task].prob if (i, task) in maps else math.nan for i in results["img_id"]]}
+    )
     return _regressed(table, "y", "prob", tests)
 
 

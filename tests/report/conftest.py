@@ -11,23 +11,27 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sightline.core import NAN, Dataset, Frame, Mark, Radiograph, SaliencyMap, Source
+from sightline.core import NAN, Annotation, Dataset, Frame, Radiograph, SaliencyMap, Source
 from sightline.data.registry import datasets
-from sightline.imaging.geometry import input_frame, place
+from sightline.imaging.geometry import input_frame, project_to_image
 from sightline.maps.storage import write_maps
-from sightline.metrics.binarization import cut_at
+from sightline.metrics.binarization import threshold_bin
 from sightline.metrics.histogram import joint_histogram
-from sightline.metrics.localization import hit, iou, peaks
+from sightline.metrics.localization import find_peaks, iou, pointing_game
 from sightline.protocol import PROTOCOLS, Protocol
 from sightline.runs.run import Run
-from sightline.stats.bootstrap import average, interval, replicate, weights
+from sightline.stats.bootstrap import average_columns, draw_weights, interval, replicate
 
 SIZE = (150, 180)
 FINDINGS = ("Cardiomegaly", "Lung Lesion", "Pleural Effusion", "Edema")
 SOURCES = (
-    "small-net/grad-cam", "small-net/integrated-gradients", "control/center", "control/untrained/grad-cam",
-    "reader/simulated contours", "reader/simulated points",
-)  # fmt: skip
+    "small-net/grad-cam",
+    "small-net/integrated-gradients",
+    "control/center",
+    "control/untrained/grad-cam",
+    "reader/simulated contours",
+    "reader/simulated points",
+)
 
 
 def truth(radiograph: int, finding: int) -> tuple[float, float, float]:
@@ -53,10 +57,10 @@ def world(argument: str, findings: str = "|".join(FINDINGS)) -> Dataset:
     names = tuple(findings.split("|"))
     ids = [f"r{i:03d}" for i in range(int(argument))]
 
-    def marks(radiograph: str, finding: str, reader: str) -> Mark | None:
+    def marks(radiograph: str, finding: str, reader: str) -> Annotation | None:
         row, col, radius = truth(int(radiograph[1:]), names.index(finding))
         off = 0.25 * radius if reader != "truth" else 0.0
-        return Mark(radiograph, finding, reader, "region", SIZE, lambda: disk(row + off, col, radius))
+        return Annotation(radiograph, finding, reader, "region", SIZE, lambda: disk(row + off, col, radius))
 
     radiographs = [Radiograph(r, f"p{i // 2}", lambda i=i: picture(i), size=SIZE) for i, r in enumerate(ids)]
     return Dataset(
@@ -90,17 +94,17 @@ def make_map(source: str, radiograph: int, finding: int, name: str) -> SaliencyM
     probability = float(rng.uniform(0.1, 1)) if kind == "model" else NAN
     made = SaliencyMap(f"r{radiograph:03d}", name, source, values, frame, probability)
     if kind == "model" and rng.uniform() < 0.05:
-        return replace(made, values=np.zeros_like(values), status="flat", why="every value is 0")
+        return replace(made, values=np.zeros_like(values), status="flat", reason="every value is 0")
     return made
 
 
 def score_map(map_: SaliencyMap, mask: np.ndarray, protocol: Protocol) -> dict[str, float]:
     if map_.status != "ok":
         return {"iou": 0.0, "hit": 0.0}
-    placed, window = place(map_.values, map_.frame if protocol.frame == "carried" else Frame.whole(SIZE))
+    placed, window = project_to_image(map_.values, map_.frame if protocol.frame == "carried" else Frame.whole(SIZE))
     histogram = joint_histogram(placed, mask, window)
-    confusion = histogram.confusion(cut_at(histogram, protocol.binarizer))
-    return {"iou": iou(confusion), "hit": hit(peaks(placed, mask[window], protocol.ties))}
+    confusion = histogram.confusion(threshold_bin(histogram, protocol.binarizer))
+    return {"iou": iou(confusion), "hit": pointing_game(find_peaks(placed, mask[window], protocol.ties))}
 
 
 @cache
@@ -122,13 +126,21 @@ def score_table(
                             continue  # contours do not point, and points have no extent
                         rows.append(
                             {
-                                "protocol": record.name, "source": source, "kind": Source.parse(source).kind,
-                                "radiograph": radiograph.id, "patient": radiograph.patient, "finding": finding,
-                                "reader": "truth", "metric": metric, "value": NAN if finding == nan else value,
-                                "status": made.status, "why": made.why, "probability": made.probability,
+                                "protocol": record.name,
+                                "source": source,
+                                "kind": Source.parse(source).kind,
+                                "radiograph": radiograph.id,
+                                "patient": radiograph.patient,
+                                "finding": finding,
+                                "reader": "truth",
+                                "metric": metric,
+                                "value": NAN if finding == nan else value,
+                                "status": made.status,
+                                "why": made.reason,
+                                "probability": made.probability,
                                 "area": float(mask.mean()),
                             }
-                        )  # fmt: skip
+                        )
     return pd.DataFrame(rows), maps
 
 
@@ -141,7 +153,7 @@ def estimate_tables(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
             index=["patient", "radiograph"], columns=["source", "finding"], values="value", dropna=False
         )
         group = pd.factorize(wide.index.get_level_values("patient"))[0]
-        w = weights(int(group.max()) + 1, 200, 0)
+        w = draw_weights(int(group.max()) + 1, 200, 0)
         sources = list(dict.fromkeys(part["source"]))
         of = {s: wide[s].reindex(columns=findings).to_numpy() for s in sources}
         keys = {"protocol": protocol, "metric": metric}
@@ -162,7 +174,7 @@ def estimate_tables(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _estimated(values: np.ndarray, group: np.ndarray, w: np.ndarray, findings: list[str]) -> list[dict]:
     drawn = replicate(values, group, w)
-    mean = average(drawn, [np.arange(len(findings))], values, group)
+    mean = average_columns(drawn, [np.arange(len(findings))], values, group)
     out = []
     for r, names in ((drawn, findings), (mean, ["average"])):
         numbers = zip(names, *interval(r), r.n, r.groups, strict=True)
@@ -177,10 +189,17 @@ def auroc_table(models: list[str], findings: tuple[str, ...], mean: float) -> pd
             m = mean + 0.02 * (i % 3 - 1)
             rows.append(
                 {
-                    "model": model, "finding": finding, "metric": "auroc", "mean": m, "low": m - 0.06, "high": m + 0.05,
-                    "n": 40, "positives": 17 + i, "patients": 20,
+                    "model": model,
+                    "finding": finding,
+                    "metric": "auroc",
+                    "mean": m,
+                    "low": m - 0.06,
+                    "high": m + 0.05,
+                    "n": 40,
+                    "positives": 17 + i,
+                    "patients": 20,
                 }
-            )  # fmt: skip
+            )
     return pd.DataFrame(rows)
 
 
@@ -233,18 +252,28 @@ def build(
     counts = ledger.groupby(["source", "status", "marked"], sort=False).size().rename("maps").reset_index()
     run.write_table("status", counts)
     record = {"data": "disks:900", "fraction": 1.0, "epochs": 4, "seed": 1, "checkpoint": "5f" * 32, "val_auroc": 0.871}
-    return run.describe(
+    return run.update_info(
         title=title,
         created="2026-01-02T03:04:05+00:00",
         dataset={
-            "name": "world", "title": "Disks on gray", "spec": spec, "radiographs": radiographs,
-            "patients": radiographs // 2, "findings": list(findings),
+            "name": "world",
+            "title": "Disks on gray",
+            "spec": spec,
+            "radiographs": radiographs,
+            "patients": radiographs // 2,
+            "findings": list(findings),
             "readers": ["truth", "simulated contours", "simulated points"],
-            "license": "none", "source": "these tests", "warnings": [],
+            "license": "none",
+            "source": "these tests",
+            "warnings": [],
         },
         models=[
             {
-                "name": m, "arch": "densenet-mini", "parameters": 142_310, "resize": "center-crop", "side": 64,
+                "name": m,
+                "arch": "densenet-mini",
+                "parameters": 142_310,
+                "resize": "center-crop",
+                "side": 64,
                 "training": record if trained else None,
             }
             for m in models
@@ -254,4 +283,4 @@ def build(
         sources=list(sources),
         versions={"sightline": "0.1.0", "numpy": np.__version__},
         seconds={"explain": 12.5, "score": 3.25},
-    )  # fmt: skip
+    )

@@ -5,70 +5,79 @@ import numpy as np
 import pytest
 
 from sightline.core import Frame, SaliencyMap
-from sightline.data import dataset
+from sightline.data import open_dataset
 from sightline.errors import DataError
 from sightline.protocol import CORRECTED
-from sightline.report.example_panels import _overlay, _unseen, outline_path, panels
-from sightline.report.example_selection import APART_NONE, LITTLE, WELL, choose, choose_apart
-from sightline.report.page import sections
-from sightline.report.run_view import View
+from sightline.report.example_panels import _outside_frame_path, _overlay_map, draw_panels, outline_path
+from sightline.report.example_selection import (
+    GOOD_OVERLAP,
+    NO_DISAGREEMENT,
+    POOR_OVERLAP,
+    choose_disagreements,
+    choose_examples,
+)
+from sightline.report.page import build_sections
+from sightline.report.run_view import RunView
 
 
 @pytest.fixture(scope="module")
 def view(make_run):
-    return View.of(make_run())
+    return RunView.from_run(make_run())
 
 
 def test_choice_is_the_rule(view):
-    chosen = choose(view)
-    assert [e.case for e in chosen] == ["best"] * 3 + ["typical"] * 3 + ["worst"] * 3
+    chosen = choose_examples(view)
+    assert [e.category for e in chosen] == ["best"] * 3 + ["typical"] * 3 + ["worst"] * 3
     assert len({e.patient for e in chosen}) == 9
     for case in ("best", "typical", "worst"):
-        assert len({e.finding for e in chosen if e.case == case}) == 3
+        assert len({e.finding for e in chosen if e.category == case}) == 3
     scores = view.scores("iou").query("source == @view.best and status == 'ok'")
     assert chosen[0].value == scores["value"].max()
-    best, typical, worst = ([e.value for e in chosen if e.case == c] for c in ("best", "typical", "worst"))
+    best, typical, worst = ([e.value for e in chosen if e.category == c] for c in ("best", "typical", "worst"))
     assert sum(best) > sum(typical) > sum(worst)
 
 
 def test_overlapping_well_is_an_overlap_that_deserves_the_name(make_run):
     run = make_run(fresh=True)
     table = run.table("scores")
-    view = View.of(run)
-    assert all(e.hit == 1 and e.value < LITTLE if e.case == "hit" else e.value >= WELL for e in choose_apart(view))
+    view = RunView.from_run(run)
+    assert all(
+        e.hit == 1 and e.value < POOR_OVERLAP if e.category == "hit" else e.value >= GOOD_OVERLAP
+        for e in choose_disagreements(view)
+    )
     here = (table["source"] == view.best) & (table["status"] == "ok")
     table.loc[here & (table["metric"] == "hit"), "value"] = 0.0
-    table.loc[here & (table["metric"] == "iou"), "value"] = WELL - 0.01
+    table.loc[here & (table["metric"] == "iou"), "value"] = GOOD_OVERLAP - 0.01
     run.write_table("scores", table)
-    assert choose_apart(View.of(run)) == []
-    table.loc[here & (table["metric"] == "iou"), "value"] = WELL
+    assert choose_disagreements(RunView.from_run(run)) == []
+    table.loc[here & (table["metric"] == "iou"), "value"] = GOOD_OVERLAP
     run.write_table("scores", table)
-    chosen = choose_apart(View.of(run))
-    assert [e.case for e in chosen] == ["overlap"] * 2
-    shown = panels(view, dataset(view.info["dataset"]["spec"]), run, [*choose(view), *chosen])
-    (block,) = [b for s in sections(view, {}, {}, shown, []) for b in s.blocks if "overlap" in b.cases]
-    assert APART_NONE["hit"] in block.paragraphs and APART_NONE["overlap"] not in block.paragraphs
+    chosen = choose_disagreements(RunView.from_run(run))
+    assert [e.category for e in chosen] == ["overlap"] * 2
+    shown = draw_panels(view, open_dataset(view.info["dataset"]["spec"]), run, [*choose_examples(view), *chosen])
+    (block,) = [b for s in build_sections(view, {}, {}, shown, []) for b in s.blocks if "overlap" in b.categories]
+    assert NO_DISAGREEMENT["hit"] in block.paragraphs and NO_DISAGREEMENT["overlap"] not in block.paragraphs
 
 
 def test_few_maps_are_shared_out_and_none_is_shown_twice(make_run):
-    view = View.of(make_run(radiographs=2, findings=("Edema", "Cardiomegaly", "Lung Lesion")))
+    view = RunView.from_run(make_run(radiographs=2, findings=("Edema", "Cardiomegaly", "Lung Lesion")))
     there = view.scores("iou").query("source == @view.best and status == 'ok'")
-    chosen = choose(view)
+    chosen = choose_examples(view)
     assert len(chosen) == len({(e.radiograph, e.finding) for e in chosen}) == len(there) > 4
-    assert {e.case for e in chosen} == {"best", "typical", "worst"}
+    assert {e.category for e in chosen} == {"best", "typical", "worst"}
     assert chosen[0].value == there["value"].max()
 
 
 def test_typical_is_near_the_median_of_its_finding(view):
     scores = view.scores("iou").query("source == @view.best and status == 'ok'")
-    for example in (e for e in choose(view) if e.case == "typical"):
+    for example in (e for e in choose_examples(view) if e.category == "typical"):
         values = scores[scores["finding"] == example.finding]["value"]
         off = (values - values.median()).abs()
         assert abs(example.value - values.median()) <= off.quantile(0.6)
 
 
 def test_pictures_hold_images_contours_and_the_unseen_margin(view):
-    made = panels(view, dataset(view.info["dataset"]["spec"]), view.run, choose(view))
+    made = draw_panels(view, open_dataset(view.info["dataset"]["spec"]), view.run, choose_examples(view))
     assert len(made) == 9
     for panel in made:
         root = ET.fromstring(panel.svg)
@@ -78,16 +87,16 @@ def test_pictures_hold_images_contours_and_the_unseen_margin(view):
         colors = [p.attrib.get("stroke") for p in root.iter("{http://www.w3.org/2000/svg}path")]
         assert {"#2ee6c5", "#ff9a3c", "#ffffff"} <= set(colors)
         assert re.search(r'fill="url\(#example-\d-hatch\)"', panel.svg), "the model saw a center crop"
-        assert panel.example.finding in panel.alt and f"{panel.example.value:.2f}" in panel.caption
+        assert panel.example.finding in panel.alt_text and f"{panel.example.value:.2f}" in panel.caption
 
 
 def test_a_map_that_is_gone_is_an_error(view):
-    data = dataset(view.info["dataset"]["spec"])
-    example = choose(view)[0]
+    data = open_dataset(view.info["dataset"]["spec"])
+    example = choose_examples(view)[0]
     with pytest.raises(DataError, match="no map"):
-        panels(view, data, _Empty(), [example])
+        draw_panels(view, data, _Empty(), [example])
     with pytest.raises(DataError, match="no longer holds"):
-        panels(view, dataset("world:2"), view.run, choose(view))
+        draw_panels(view, open_dataset("world:2"), view.run, choose_examples(view))
 
 
 class _Empty:
@@ -111,17 +120,17 @@ def test_contours_keep_holes_and_lie_on_the_mask():
 def test_unseen_margin_is_the_image_without_the_box():
     values = np.eye(4, dtype=np.float32)
     crop = SaliencyMap("a", "b", "c", values, Frame((100, 200), (0, 50, 100, 150)))
-    assert _unseen(crop, (50, 100)) == "M0 0H100V50H0ZM25.0 0.0V50.0H75.0V0.0Z"
-    assert _unseen(SaliencyMap("a", "b", "c", values, Frame.whole((100, 200))), (50, 100)) == ""
+    assert _outside_frame_path(crop, (50, 100)) == "M0 0H100V50H0ZM25.0 0.0V50.0H75.0V0.0Z"
+    assert _outside_frame_path(SaliencyMap("a", "b", "c", values, Frame.whole((100, 200))), (50, 100)) == ""
     padded = SaliencyMap("a", "b", "c", values, Frame((100, 200), (-50, 0, 150, 200)))
-    assert _unseen(padded, (50, 100)) == ""
+    assert _outside_frame_path(padded, (50, 100)) == ""
 
 
 def test_overlay_is_brightest_in_color_where_the_map_is_highest_and_dim_where_unseen():
     values = np.zeros((8, 8), np.float32)
     values[2, 2] = 1
     image = np.full((80, 160), 0.5, np.float32)
-    shown = _overlay(image, SaliencyMap("a", "b", "c", values, Frame((80, 160), (0, 40, 80, 120))), CORRECTED)
+    shown = _overlay_map(image, SaliencyMap("a", "b", "c", values, Frame((80, 160), (0, 40, 80, 120))), CORRECTED)
     color = shown.max(2) - shown.min(2)
     row, col = np.unravel_index(color.argmax(), color.shape)
     assert 20 <= row < 40 and 55 <= col < 80
@@ -133,5 +142,5 @@ def test_negative_evidence_is_not_painted():
     values = np.full((8, 8), -1, np.float32)
     values[0, 0] = 0.5
     image = np.full((80, 80), 0.5, np.float32)
-    shown = _overlay(image, SaliencyMap("a", "b", "c", values, Frame.whole((80, 80))), CORRECTED)
+    shown = _overlay_map(image, SaliencyMap("a", "b", "c", values, Frame.whole((80, 80))), CORRECTED)
     np.testing.assert_allclose(shown[40:, 40:], 0.5, atol=1e-6)

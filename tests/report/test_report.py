@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from sightline.report import report
-from sightline.report.run_view import View
+from sightline.report.run_view import RunView
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 
@@ -108,15 +108,23 @@ def test_the_page_is_small(written):
 def test_sections_come_in_reading_order(written):
     sections = [v for tag, name, v in Page(written[1]).attributes if tag == "section" and name == "id"]
     assert sections == [
-        "localization", "comparison", "examples", "causes", "accuracy", "failures", "protocols", "published", "methods",
-    ]  # fmt: skip
+        "localization",
+        "comparison",
+        "examples",
+        "causes",
+        "accuracy",
+        "failures",
+        "protocols",
+        "published",
+        "methods",
+    ]
 
 
 def test_verdict_and_tiles_show_the_numbers_of_the_tables(written):
     run, text = written
-    view, page = View.of(run), Page(text)
+    view, page = RunView.from_run(run), Page(text)
     for source in (view.best, view.reader, view.control):
-        number = view.number(source, "iou")
+        number = view.estimate(source, "iou")
         assert number.text() in page.text and f"{number.mean:.2f}" in page.text
         assert view.label(source) in page.text
 
@@ -149,7 +157,7 @@ def test_hostile_names_are_shown_not_obeyed(make_run):
 
 def test_a_data_set_that_moved_costs_the_pictures_only(make_run):
     run = make_run(fresh=True, radiographs=12)
-    run = run.describe(dataset={**run.info["dataset"], "spec": "world:2"})
+    run = run.update_info(dataset={**run.info["dataset"], "spec": "world:2"})
     text = Page(report(run).read_text("utf-8")).text
     assert "No pictures: data or maps could not be read again" in text
     assert "Where the maps point" in text
@@ -159,7 +167,7 @@ def test_a_run_with_scores_alone_still_reports(make_run):
     run = make_run(fresh=True, radiographs=6, auroc=None, protocol="corrected")
     for name in ("differences", "status", "maps"):
         (run.path / "tables" / f"{name}.parquet").unlink()
-    run = run.describe(models=[], methods={}, protocols={}, versions={})
+    run = run.update_info(models=[], methods={}, protocols={}, versions={})
     page = Page(report(run).read_text("utf-8"))
     assert "against" in page.text and "accuracy" not in page.all("id")
 

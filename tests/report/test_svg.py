@@ -6,9 +6,9 @@ from sightline.report import svg as draw
 
 
 def sample(name: str) -> str:
-    figure = draw.canvas(200, 100)
-    ax = draw.axes(figure, 20, 20, 150, 60)
-    ax.plot([0, 1], [0, 1], "o", color=draw.MODELS[0])
+    figure = draw.make_canvas(200, 100)
+    ax = draw.add_axes(figure, 20, 20, 150, 60)
+    ax.plot([0, 1], [0, 1], "o", color=draw.MODEL_COLORS[0])
     ax.set_title("A < B & C", color=draw.INK)
     return draw.write_svg(figure, name)
 
@@ -44,10 +44,10 @@ def test_the_file_carries_no_date_and_no_version():
 
 
 def test_inline_follows_the_page():
-    inline = draw.inline(sample("a"))
+    inline = draw.inline_svg(sample("a"))
     assert inline.startswith("<svg")
     assert "var(--model)" in inline and "var(--ink)" in inline
-    assert draw.MODELS[0] not in inline
+    assert draw.MODEL_COLORS[0] not in inline
     assert 'width="200' not in inline and "max-width: 200" in inline
     ET.fromstring(inline)
 

@@ -72,7 +72,7 @@ def test_a_metric_that_is_not_registered_here_is_shown_by_its_name(
 def test_no_number_is_broken_however_narrow_the_terminal(
     columns: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sightline.report.terminal._PIPE", columns)
+    monkeypatch.setattr("sightline.report.terminal._PIPE_WIDTH", columns)
     said = printed(a_run(tmp_path, ("iou", "hit", "dice", "mass")), capsys)
     assert said.count("[0.050, 0.900] 7") == 8
     assert all(len(line) <= columns for line in said.splitlines() if line.startswith(("│", "┃")))

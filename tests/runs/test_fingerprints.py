@@ -17,15 +17,15 @@ from torch import nn
 from sightline._cli.report import write_report
 from sightline._cli.score import score_maps
 from sightline.core import Dataset, Radiograph
-from sightline.data import dataset
+from sightline.data import open_dataset
 from sightline.errors import DataError, RunError
-from sightline.imaging.image_files import read
+from sightline.imaging.image_files import read_image
 from sightline.methods.explain import explain
 from sightline.models import Model, wrap
 from sightline.runs import fingerprints
-from sightline.runs.provenance import describe, reopened
+from sightline.runs.provenance import open_inputs, record_inputs
 from sightline.runs.run import Run
-from sightline.web.viewer.run_index import Atlas
+from sightline.web.viewer.run_index import RunIndex
 
 SIZE = (40, 48)
 
@@ -125,9 +125,9 @@ def test_a_report_of_other_files_says_so_and_draws_none_of_them(hospital: Path) 
     assert "Other files than were scored" in page
     assert "of maps: 5 changed" in page
     assert page.count("<figure") < drawn
-    atlas = Atlas.of(run)
+    atlas = RunIndex.from_run(run)
     assert atlas.data is None
-    assert not atlas.others
+    assert not atlas.other_maps
     assert "they changed since (of maps: 5 changed" in atlas.notes[0]
 
 
@@ -141,9 +141,9 @@ def test_the_same_contents_go_on(hospital: Path, monkeypatch: pytest.MonkeyPatch
         os.utime(file, (1, 1))
     (hospital / "notes.csv").write_text("mine")
     (hospital / "masks/.DS_Store").write_text("")
-    monkeypatch.setattr(fingerprints, "FRESH", 0)
+    monkeypatch.setattr(fingerprints, "CLOCK_RESOLUTION_NS", 0)
     score(hospital)
-    known = fingerprints.recalled(run)
+    known = fingerprints.load_fingerprints(run)
     assert known is not None
     assert all(seen.changed and len(seen.digest) == 64 for seen in known.values())
     monkeypatch.setattr(fingerprints.hashlib, "file_digest", lambda *_: pytest.fail("read again"))
@@ -168,46 +168,48 @@ def test_of_a_release_only_tables_and_the_images_of_the_data_set_are_read(tmp_pa
         picture(tmp_path / "images" / name, np.eye(8))
     (tmp_path / "labels.csv").write_text("image\n")
     (tmp_path / "again").symlink_to(tmp_path, target_is_directory=True)
-    mine = Radiograph("mine", "p", partial(read, tmp_path / "images/mine.png"))
+    mine = Radiograph("mine", "p", partial(read_image, tmp_path / "images/mine.png"))
     data = Dataset("nih", f"nih:{tmp_path}", ("Edema",), (mine,), lambda *_: None)
-    assert [*fingerprints.files_of(data)] == [tmp_path / "labels.csv", tmp_path / "images/mine.png"]
+    assert [*fingerprints.list_input_files(data)] == [tmp_path / "labels.csv", tmp_path / "images/mine.png"]
 
 
 def test_of_a_large_image_the_ends_and_the_middle_are_read(tmp_path: Path) -> None:
     file = tmp_path / "images/a.dcm"
     file.parent.mkdir()
-    content = np.random.default_rng(0).bytes(fingerprints.LARGE + 1)
+    content = np.random.default_rng(0).bytes(fingerprints.MAX_WHOLE_BYTES + 1)
     seen = []
     for change in (content, content, content[::-1], content[:-1] + b"?"):
         file.write_bytes(change)
-        seen.append(next(iter(fingerprints.look({"data": [file]}, None).values())).digest)
+        seen.append(next(iter(fingerprints.fingerprint_files({"data": [file]}, None).values())).digest)
     assert seen[0] == seen[1]
     assert len(set(seen)) == 3
-    assert fingerprints.look({"data": [tmp_path / "gone"]}, None)["data", str(tmp_path / "gone")].size == -1
+    assert (
+        fingerprints.fingerprint_files({"data": [tmp_path / "gone"]}, None)["data", str(tmp_path / "gone")].size == -1
+    )
 
 
 def net(seed: int) -> Model:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         layers = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1))
-    return wrap(layers, ["Edema"], size=32, channels=1, name="net")
+    return wrap(layers, ["Edema"], side=32, channels=1, name="net")
 
 
 def test_other_weights_are_refused(hospital: Path, tmp_path: Path) -> None:
-    data = dataset(f"folder:{hospital}")
+    data = open_dataset(f"folder:{hospital}")
     made = explain(data, net(0), ["grad-cam"], out=tmp_path / "maps")
-    assert len(list(explain(data, net(0), ["grad-cam"], out=made.path).of("c0"))) == 1
+    assert len(list(explain(data, net(0), ["grad-cam"], out=made.path).maps_for("c0"))) == 1
     with pytest.raises(RunError, match=r"other weights of 'net' \(sha256 .*give --out a new folder"):
         explain(data, net(1), ["grad-cam"], out=made.path)
 
 
 def test_data_changed_after_opening_is_not_opened_again_by_its_spec(tmp_path: Path) -> None:
-    data = dataset("phantom:2?size=64")
+    data = open_dataset("phantom:2?size=64")
     run = Run.start(tmp_path / "run", "score", {})
-    assert reopened(describe(run, data, ()))[0].derived == ()
+    assert open_inputs(record_inputs(run, data, ()))[0].derived == ()
     run = Run.start(tmp_path / "derived", "score", {})
-    run = describe(run, replace(data, derived=("labels shuffled, seed 3",)), ())
+    run = record_inputs(run, replace(data, derived=("labels shuffled, seed 3",)), ())
     with pytest.raises(
         DataError, match=r"phantom:2\?size=64 was changed after it was opened \(labels shuffled, seed 3\)"
     ):
-        reopened(run)
+        open_inputs(run)

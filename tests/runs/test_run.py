@@ -35,7 +35,7 @@ def maps(ids: list[str], source: str = "net/cam", shape: tuple[int, int] = (5, 6
 def stored(run: Run, ids: list[str], key: str = "000000", kind: str = "maps-net") -> list[SaliencyMap]:
     held = maps(ids)
     held[1] = replace(
-        held[1], values=np.zeros((0, 0), np.float32), status="refused", why="no", probability=float("nan")
+        held[1], values=np.zeros((0, 0), np.float32), status="refused", reason="no", probability=float("nan")
     )
     run.write_part(kind, key, lambda path: write_maps(path, ids, ["Edema", "Mass"], {"net/cam": held}))
     return held
@@ -45,7 +45,7 @@ def test_maps_come_back_bit_for_bit(tmp_path: Path) -> None:
     run = Run.start(tmp_path / "run", "explain", {})
     held = stored(run, ["a", "b"]) + stored(run, ["c"], "000002")
     assert run.sources == {"net/cam": ("Edema", "Mass")}
-    back = [m for i in "abc" for m in Run.open(run.path).of(i)]
+    back = [m for i in "abc" for m in Run.open(run.path).maps_for(i)]
     for m, b in zip(held, back, strict=True):
         assert (m.values == b.values).all()
         assert replace(m, values=b.values, probability=0) == replace(b, probability=0)
@@ -104,9 +104,9 @@ def test_stored_maps_of_another_format_are_refused(tmp_path: Path) -> None:
     run = Run.start(tmp_path / "run", "localization", {})
     run.write_part("maps-net", "000000", lambda path: write_maps(path, [], [], {}))
     file = run.part("maps-net", "000000") / "zarr.json"
-    assert next(run.stored())["format"] == 2
+    assert next(run.map_attributes())["format"] == 2
     file.write_text(file.read_text().replace('"format": 2', '"format": 1'))
-    for read in (lambda: list(run.of("a")), lambda: run.sources, lambda: list(run.stored())):
+    for read in (lambda: list(run.maps_for("a")), lambda: run.sources, lambda: list(run.map_attributes())):
         with pytest.raises(RunError, match="this part of stored maps states format 1, and this version reads format 2"):
             read()
 
@@ -137,7 +137,7 @@ def test_a_part_is_whole_or_absent(tmp_path: Path) -> None:
     code = """
         import os, signal, sys
         from pathlib import Path
-        from sightline.store import Run
+        from sightline.runs.run import Run
 
         def write(folder):
             folder.mkdir()
@@ -180,12 +180,12 @@ def test_tables_hold_no_nan_but_an_empty_cell(tmp_path: Path) -> None:
 
 def test_what_another_holder_of_the_run_noted_is_kept(tmp_path: Path) -> None:
     run = Run.start(tmp_path / "run", "explain", {"seed": 0})
-    run.describe(one=1)
-    assert run.describe(two=2).info.items() >= {"one": 1, "two": 2}.items()
+    run.update_info(one=1)
+    assert run.update_info(two=2).info.items() >= {"one": 1, "two": 2}.items()
 
 
 def test_run_json_is_strict(tmp_path: Path) -> None:
-    run = Run.start(tmp_path / "run", "explain", {"seed": 0}).describe(models=[{"val_auroc": 0.9}])
+    run = Run.start(tmp_path / "run", "explain", {"seed": 0}).update_info(models=[{"val_auroc": 0.9}])
     assert json.loads((run.path / "run.json").read_text())["models"] == [{"val_auroc": 0.9}]
     with pytest.raises(ValueError, match="not JSON compliant"):
-        run.describe(bad=float("nan"))
+        run.update_info(bad=float("nan"))

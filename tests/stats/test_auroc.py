@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from sightline.stats.auroc import accuracy, auroc_draws
-from sightline.stats.bootstrap import weights
+from sightline.stats.auroc import bootstrap_auroc, estimate_auroc
+from sightline.stats.bootstrap import draw_weights
 
 
 @given(st.integers(0, 1000))
@@ -19,8 +19,8 @@ def test_every_resample_equals_scikit_learn(seed: int) -> None:
     label = np.r_[0, 1, rng.integers(0, 2, 18)]
     probability = np.round(rng.random(20), 1)  # ties
     group = rng.integers(0, 7, 20)
-    w = weights(7, 6, seed)
-    point, draws = auroc_draws(probability, label, group, w)
+    w = draw_weights(7, 6, seed)
+    point, draws = bootstrap_auroc(probability, label, group, w)
     assert point == pytest.approx(roc_auc_score(label, probability))
     for b in range(6):
         weight = w[b][group]
@@ -38,18 +38,18 @@ def test_uncertain_and_unknown_labels_take_no_part() -> None:
         "finding": "Edema",
         "probability": [0.9, 0.8, 0.2, 0.1, 0.5, 0.6],
     }
-    found = accuracy(pd.DataFrame({**rows, "label": [1, 1, 0, 0, -1, np.nan]}))
+    found = estimate_auroc(pd.DataFrame({**rows, "label": [1, 1, 0, 0, -1, np.nan]}))
     assert found.iloc[0][["mean", "n", "positives", "patients"]].tolist() == [1.0, 4, 2, 4]
 
 
 def test_a_finding_with_one_class_is_left_out() -> None:
     rows = {"model": "net", "patient": list("ab"), "study": list("ab"), "finding": "Edema", "probability": [0.9, 0.8]}
-    assert accuracy(pd.DataFrame({**rows, "label": [1, 1]})).empty
+    assert estimate_auroc(pd.DataFrame({**rows, "label": [1, 1]})).empty
 
 
 def test_the_views_of_a_study_count_once_by_the_greatest() -> None:
     rows = {"model": "net", "patient": list("aabc"), "study": ["a1", "a1", "b1", "c1"], "finding": "Edema"}
-    found = accuracy(pd.DataFrame({**rows, "probability": [0.1, 0.9, 0.5, 0.3], "label": [1, 1, 0, 0]}))
+    found = estimate_auroc(pd.DataFrame({**rows, "probability": [0.1, 0.9, 0.5, 0.3], "label": [1, 1, 0, 0]}))
     assert found.iloc[0][["mean", "n", "positives", "patients"]].tolist() == [1.0, 3, 1, 3]
 
 
@@ -57,12 +57,20 @@ def test_the_average_is_the_mean_of_the_findings_with_an_interval_of_its_own() -
     rng = np.random.default_rng(0)
     label = np.tile([0, 1], 40)
     frames = [
-        pd.DataFrame({"model": "net", "patient": np.arange(80) // 2, "study": np.arange(80), "finding": finding,
-                      "probability": rng.normal(label * lift, 1), "label": label})
+        pd.DataFrame(
+            {
+                "model": "net",
+                "patient": np.arange(80) // 2,
+                "study": np.arange(80),
+                "finding": finding,
+                "probability": rng.normal(label * lift, 1),
+                "label": label,
+            }
+        )
         for finding, lift in (("Edema", 0.5), ("Fracture", 2.0))
-    ]  # fmt: skip
+    ]
     frames.append(frames[0].assign(finding="Nodule", label=1))  # one class: no AUROC, and no part of the average
-    first, second, average = accuracy(pd.concat(frames)).to_dict("records")
+    first, second, average = estimate_auroc(pd.concat(frames)).to_dict("records")
     assert average["finding"] == "average" and average["mean"] == pytest.approx((first["mean"] + second["mean"]) / 2)
     assert average["low"] < average["mean"] < average["high"]
     assert average["high"] - average["low"] < first["high"] - first["low"]

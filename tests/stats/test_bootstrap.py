@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sightline.protocol import CORRECTED, PUBLISHED
-from sightline.stats.bootstrap import Replicates, average, interval, p_value, published_weights, replicate, weights
+from sightline.stats.bootstrap import (
+    Replicates,
+    average_columns,
+    draw_published_weights,
+    draw_weights,
+    interval,
+    p_value,
+    replicate,
+)
 from sightline.stats.estimates import differences, estimates
 
 
@@ -22,7 +30,7 @@ def test_replicates_equal_drawing_patients_by_hand(seed: int) -> None:
     group = rng.integers(0, 6, 20)
     values = rng.random((20, 3))
     values[rng.random((20, 3)) < 0.3] = np.nan
-    w = weights(6, 15, seed)
+    w = draw_weights(6, 15, seed)
     r = replicate(values, group, w)
     for b in range(15):
         rows = np.concatenate([np.repeat(np.flatnonzero(group == g), int(w[b, g])) for g in range(6)])
@@ -52,7 +60,7 @@ def test_percentiles_are_numpys() -> None:
 def test_bca_agrees_with_scipys() -> None:
     rng = np.random.default_rng(3)
     sample = rng.exponential(size=60)
-    r = replicate(sample[:, None], np.arange(60), weights(60, 20_000, 0))
+    r = replicate(sample[:, None], np.arange(60), draw_weights(60, 20_000, 0))
     _, low, high = interval(replace(r, groups=np.array([10**9])), "bca")  # so many groups expand nothing
     assert interval(r, "bca")[2][0] > high[0]
     peer = scipy.stats.bootstrap((sample,), np.mean, method="BCa", n_resamples=20_000, rng=1).confidence_interval
@@ -66,7 +74,7 @@ def test_bca_by_hand_for_clusters() -> None:
     rng = np.random.default_rng(4)
     group = np.sort(rng.integers(0, 25, 70))
     values = rng.random(70) ** 3
-    r = replicate(values[:, None], group, weights(25, 999, 0))
+    r = replicate(values[:, None], group, draw_weights(25, 999, 0))
     without = np.array([values[group != g].mean() for g in np.unique(group)])
     gap = without.mean() - without
     a = (gap**3).sum() / (6 * (gap**2).sum() ** 1.5)
@@ -83,8 +91,8 @@ def test_bca_of_an_average_leaves_out_whole_patients() -> None:
     group = np.repeat(np.arange(20), 3)
     values = rng.random((60, 2)) ** 2
     values[rng.random((60, 2)) < 0.4] = np.nan
-    single = replicate(values, group, weights(20, 500, 0))
-    together = average(single, [np.array([0, 1])], values, group)
+    single = replicate(values, group, draw_weights(20, 500, 0))
+    together = average_columns(single, [np.array([0, 1])], values, group)
     without = np.array([np.nanmean(values[group != g], axis=0).mean() for g in range(20)])
     gap = without.mean() - without
     assert together.acceleration[0] == pytest.approx((gap**3).sum() / (6 * (gap**2).sum() ** 1.5))
@@ -94,7 +102,7 @@ def test_bca_of_an_average_leaves_out_whole_patients() -> None:
 def test_intervals_move_with_the_values(seed: int, shift: float, scale: float) -> None:
     rng = np.random.default_rng(seed)
     values, group = rng.random((30, 1)), rng.integers(0, 12, 30)
-    w = weights(12, 200, seed)
+    w = draw_weights(12, 200, seed)
     for kind in ("percentile", "bca"):
         before = np.array(interval(replicate(values, group, w), kind))
         after = np.array(interval(replicate(scale * values + shift, group, w), kind))
@@ -102,18 +110,18 @@ def test_intervals_move_with_the_values(seed: int, shift: float, scale: float) -
 
 
 def test_values_that_do_not_vary_have_an_interval_of_one_point() -> None:
-    r = replicate(np.full((9, 1), 0.5), np.arange(9), weights(9, 100, 0))
+    r = replicate(np.full((9, 1), 0.5), np.arange(9), draw_weights(9, 100, 0))
     assert [x[0] for x in interval(r, "bca")] == pytest.approx([0.5, 0.5, 0.5])
 
 
 def test_published_resamples_are_those_of_numpys_global_generator() -> None:
     np.random.seed(7)  # noqa: NPY002 (what the script of the paper does)
     rows = [np.random.choice(11, size=11, replace=True) for _ in range(20)]  # noqa: NPY002
-    assert published_weights(11, 20, 7).tolist() == [np.bincount(r, minlength=11).tolist() for r in rows]
+    assert draw_published_weights(11, 20, 7).tolist() == [np.bincount(r, minlength=11).tolist() for r in rows]
 
 
 def test_one_patient_says_nothing_about_the_population() -> None:
-    r = replicate(np.array([[0.3], [0.4]]), np.array([0, 0]), weights(1, 100, 0))
+    r = replicate(np.array([[0.3], [0.4]]), np.array([0, 0]), draw_weights(1, 100, 0))
     mean, low, high = interval(r)
     assert mean[0] == pytest.approx(0.35)
     assert np.isnan([low[0], high[0]]).all()
@@ -128,7 +136,7 @@ def test_coverage_of_clustered_data() -> None:
         patient = np.repeat(np.arange(60), 4)
         values = (rng.normal(size=60)[patient] + 0.3 * rng.normal(size=240))[:, None]
         for unit, group in (("patient", patient), ("image", np.arange(240))):
-            _, low, high = interval(replicate(values, group, weights(group.max() + 1, 400, trial)))
+            _, low, high = interval(replicate(values, group, draw_weights(group.max() + 1, 400, trial)))
             covered[unit] += low[0] <= 0 <= high[0]
     assert 0.91 <= covered["patient"] / 300 <= 0.985
     assert covered["image"] / 300 < 0.8
@@ -137,13 +145,20 @@ def test_coverage_of_clustered_data() -> None:
 def table(seed: int = 0, sources: tuple[str, ...] = ("net/cam", "control/center", "reader/human")) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     rows = [
-        {"protocol": p, "metric": "iou", "source": s, "finding": f, "radiograph": f"r{i}", "patient": f"p{i // 2}",
-         "value": rng.random() + 0.2 * k}
+        {
+            "protocol": p,
+            "metric": "iou",
+            "source": s,
+            "finding": f,
+            "radiograph": f"r{i}",
+            "patient": f"p{i // 2}",
+            "value": rng.random() + 0.2 * k,
+        }
         for p in ("corrected", "published")
         for k, s in enumerate(sources)
         for f in ("Edema", "Mass")
         for i in range(30)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -193,8 +208,8 @@ def test_a_source_that_answers_for_one_finding_is_compared_on_it() -> None:
 def test_average_follows_replicates() -> None:
     values = np.random.default_rng(0).random((8, 2))
     group = np.arange(8)
-    single = replicate(values, group, weights(8, 5, 0))
-    together = average(single, [np.array([0, 1])], values, group)
+    single = replicate(values, group, draw_weights(8, 5, 0))
+    together = average_columns(single, [np.array([0, 1])], values, group)
     assert together.draws[:, 0] == pytest.approx(single.draws.mean(1))
 
 

@@ -37,9 +37,9 @@ def by_pairs(scores: Array, labels: Array) -> tuple[Array, Array]:
 @given(st.integers(0, 100_000), st.integers(6, 80))
 def test_areas_and_covariances_are_those_of_pairs(seed: int, n: int) -> None:
     scores, labels = sample(seed, n)
-    for ours, wanted in zip(delong.areas(scores, labels), by_pairs(scores, labels), strict=True):
+    for ours, wanted in zip(delong.auroc_with_covariance(scores, labels), by_pairs(scores, labels), strict=True):
         np.testing.assert_allclose(ours, wanted, atol=1e-12)
-    assert delong.areas(scores, labels)[0][0] == pytest.approx(roc_auc_score(labels, scores[0]))
+    assert delong.auroc_with_covariance(scores, labels)[0][0] == pytest.approx(roc_auc_score(labels, scores[0]))
 
 
 def test_the_test_holds_its_level_and_has_power() -> None:
@@ -59,15 +59,15 @@ def test_intervals_cover() -> None:
     for seed in range(300):
         rng = np.random.default_rng(seed)
         labels = np.repeat([0, 1], 50)
-        _, low, high = delong.interval(labels + rng.normal(0, np.sqrt(2) / np.sqrt(2), 100), labels)
+        _, low, high = delong.auroc_interval(labels + rng.normal(0, np.sqrt(2) / np.sqrt(2), 100), labels)
         hits.append(low <= truth <= high)
     assert 0.91 < np.mean(hits) < 0.98
 
 
 def test_what_has_no_area_or_no_interval() -> None:
     one = np.array([[0.1, 0.2, 0.3]])
-    assert np.isnan(delong.areas(one, np.ones(3))[0]).all()
-    area, covariance = delong.areas(one, np.array([0, 0, 1]))
+    assert np.isnan(delong.auroc_with_covariance(one, np.ones(3))[0]).all()
+    area, covariance = delong.auroc_with_covariance(one, np.array([0, 0, 1]))
     assert area[0] == 1 and np.isnan(covariance).all()
     assert np.isnan(delong.p_value(one[0], one[0], np.array([0, 0, 1])))
     same = np.arange(10.0)

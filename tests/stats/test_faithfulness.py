@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sightline.stats.faithfulness import robustness
+from sightline.stats.faithfulness import summarize_faithfulness
 
 
 def tables(patients: int = 20) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -32,7 +32,7 @@ def tables(patients: int = 20) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def test_gaps_to_chance_have_the_right_side() -> None:
-    found = robustness(*tables()).set_index(["measure", "method"])
+    found = summarize_faithfulness(*tables()).set_index(["measure", "method"])
     assert found.loc[("deletion", "good"), "gap"] == pytest.approx(-0.2)
     assert found.loc[("deletion", "good"), "verdict"] == "passes"
     assert found.loc[("deletion", "bad"), "verdict"] == "fails"
@@ -48,7 +48,7 @@ def test_a_map_that_beats_another_patients_is_still_compared_with_random_places(
     random = good.assign(
         source="random", value=good["value"] - 0.05 - 0.01 * np.arange(len(good)) % 0.02, chance=np.nan
     )
-    found = robustness(pd.concat([erased, random]), changed).set_index(["measure", "method"])
+    found = summarize_faithfulness(pd.concat([erased, random]), changed).set_index(["measure", "method"])
     row = found.loc[("deletion", "good")]
     assert row["verdict"] == "passes" and row["beside_random"] == "fails"
     assert row["random"] == pytest.approx((good["value"].to_numpy() - random["value"].to_numpy()).mean())
@@ -59,7 +59,7 @@ def test_a_map_that_beats_another_patients_is_still_compared_with_random_places(
 
 def test_moving_together_is_a_rank_correlation() -> None:
     erased, changed = tables()
-    found = robustness(erased, changed).set_index(["measure", "method"])
+    found = summarize_faithfulness(erased, changed).set_index(["measure", "method"])
     part = changed[changed["method"] == "follows"]
     row = found.loc[("moves-with-model", "follows")]
     assert row["mean"] == pytest.approx(stats.spearmanr(part["distance"], part["moved"]).statistic)
@@ -72,7 +72,7 @@ def test_moving_together_is_a_rank_correlation() -> None:
 def test_an_undefined_distance_is_not_passed_over() -> None:
     erased, changed = tables()
     changed.loc[changed["radiograph"] == "film0", "distance"] = np.nan
-    found = robustness(erased, changed).set_index(["measure", "method"])
+    found = summarize_faithfulness(erased, changed).set_index(["measure", "method"])
     assert found.loc[("max-sensitivity", "follows"), "n"] == 19
-    one = robustness(erased, changed[changed["patient"] == "person1"]).set_index(["measure", "method"])
+    one = summarize_faithfulness(erased, changed[changed["patient"] == "person1"]).set_index(["measure", "method"])
     assert np.isnan(one.loc[("steadiness", "follows"), "low"])

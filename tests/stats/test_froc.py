@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sightline.evaluation.froc_candidates import MISSED, Candidate
-from sightline.stats.froc import OVER, RATES, froc
+from sightline.evaluation.froc_candidates import NO_PIECE, Candidate
+from sightline.stats.froc import FALSE_POSITIVE_RATES, MEAN_OVER_RATES, froc
 
 
 def table(seed: int = 0, films: int = 30, normal: int = 10) -> pd.DataFrame:
@@ -15,10 +15,10 @@ def table(seed: int = 0, films: int = 30, normal: int = 10) -> pd.DataFrame:
     for i in range(films + normal):
         pieces = int(rng.integers(1, 4)) if i < films else 0
         for _ in range(int(rng.integers(1, 6))):
-            piece = int(rng.integers(1, pieces + 1)) if pieces and rng.random() < 0.5 else MISSED
+            piece = int(rng.integers(1, pieces + 1)) if pieces and rng.random() < 0.5 else NO_PIECE
             score = round(float(rng.normal(1.0 * (piece > 0))), 1)  # ties
             rows.append(Candidate("net/own", f"film{i}", f"person{i // 2}", "Nodule", pieces, score, piece))
-    rows.append(Candidate("net/own", "empty", "person99", "Nodule", 2, float("nan"), MISSED))
+    rows.append(Candidate("net/own", "empty", "person99", "Nodule", 2, float("nan"), NO_PIECE))
     return pd.DataFrame(rows)
 
 
@@ -28,7 +28,7 @@ def slow(some: pd.DataFrame, rate: float) -> float:
     best = 0.0
     for threshold in [*sorted(some["score"].dropna().unique()), np.inf]:
         called = some[some["score"] >= threshold]
-        false = (called["piece"] == MISSED).sum() / len(films)
+        false = (called["piece"] == NO_PIECE).sum() / len(films)
         hit = called[called["piece"] > 0].drop_duplicates(["radiograph", "piece"])
         if false <= rate + 1e-12:
             best = max(best, len(hit) / films.sum())
@@ -40,9 +40,9 @@ def test_curves_are_those_of_a_plain_loop() -> None:
     found = froc(some)
     for films, part in (("marked", some[some["pieces"] > 0]), ("all", some)):
         rows = found[found["films"] == films].set_index("rate")["mean"]
-        wanted = [slow(part, r) for r in RATES]
-        assert [rows[f"{r:g}"] for r in RATES] == pytest.approx(wanted)
-        assert rows[OVER] == pytest.approx(np.mean(wanted))
+        wanted = [slow(part, r) for r in FALSE_POSITIVE_RATES]
+        assert [rows[f"{r:g}"] for r in FALSE_POSITIVE_RATES] == pytest.approx(wanted)
+        assert rows[MEAN_OVER_RATES] == pytest.approx(np.mean(wanted))
 
 
 def test_intervals_hold_the_mean_and_counts_are_told() -> None:
@@ -55,7 +55,7 @@ def test_intervals_hold_the_mean_and_counts_are_told() -> None:
 def test_a_perfect_map_finds_everything_and_a_silent_one_nothing() -> None:
     head = ("Nodule", 1)
     perfect = [Candidate("a/own", f"f{i}", f"p{i}", *head, 1.0, 1) for i in range(5)]
-    silent = [Candidate("b/own", f"f{i}", f"p{i}", *head, float("nan"), MISSED) for i in range(5)]
+    silent = [Candidate("b/own", f"f{i}", f"p{i}", *head, float("nan"), NO_PIECE) for i in range(5)]
     found = froc(pd.DataFrame([*perfect, *silent])).groupby("source")["mean"].agg(["min", "max"])
     assert found.loc["a/own"].tolist() == [1, 1] and found.loc["b/own"].tolist() == [0, 0]
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from sightline.metrics.classification import auroc
-from sightline.stats.learning_curves import cells, curves, gains
+from sightline.stats.learning_curves import auroc_by_cell, initialization_gains, learning_curves
 
 SHIFT = {("random", 0.01): 0.3, ("random", 1.0): 2.0, ("reports", 0.01): 1.5, ("reports", 1.0): 2.0}
 
@@ -22,16 +22,26 @@ def predictions(seeds: int = 2, patients: int = 60) -> pd.DataFrame:
         for seed in range(seeds):
             for f, y in label.items():
                 score = shift * y + base[f] + 0.3 * rng.normal(size=patients)
-                rows.append(pd.DataFrame({
-                    "init": init, "learn": "all", "fraction": fraction, "seed": seed,
-                    "finding": f, **who, "probability": 1 / (1 + np.exp(-score)), "label": y.astype(float),
-                }))  # fmt: skip
+                rows.append(
+                    pd.DataFrame(
+                        {
+                            "init": init,
+                            "learn": "all",
+                            "fraction": fraction,
+                            "seed": seed,
+                            "finding": f,
+                            **who,
+                            "probability": 1 / (1 + np.exp(-score)),
+                            "label": y.astype(float),
+                        }
+                    )
+                )
     return pd.concat(rows, ignore_index=True)
 
 
 def test_a_cell_is_the_mean_over_findings_of_the_aurocs() -> None:
     table = predictions()
-    found = cells(table, resamples=50)
+    found = auroc_by_cell(table, resamples=50)
     assert len(found) == 8 and all(draws.shape == (51,) for draws in found.values())
     one = table[(table["init"] == "reports") & (table["fraction"] == 0.01) & (table["seed"] == 1)]
     each = [auroc(p["probability"].to_numpy(), p["label"].to_numpy()) for _, p in one.groupby("finding")]
@@ -39,17 +49,17 @@ def test_a_cell_is_the_mean_over_findings_of_the_aurocs() -> None:
 
 
 def test_curves_are_means_over_seeds_with_intervals_over_patients() -> None:
-    found = cells(predictions())
-    table = curves(found).set_index(["init", "fraction"])
+    found = auroc_by_cell(predictions())
+    table = learning_curves(found).set_index(["init", "fraction"])
     for (init, fraction), row in table.iterrows():
         points = [d[0] for k, d in found.items() if (k[0], k[2]) == (init, fraction)]
         assert row["mean"] == pytest.approx(np.mean(points)) and row["spread"] == pytest.approx(np.std(points, ddof=1))
         assert row["low"] < row["mean"] < row["high"] and row["least"] <= row["mean"] <= row["most"]
-    assert np.isnan(curves(cells(predictions(1), resamples=20))["spread"]).all()
+    assert np.isnan(learning_curves(auroc_by_cell(predictions(1), resamples=20))["spread"]).all()
 
 
 def test_what_helps_with_few_labels_alone_is_told_so() -> None:
-    table = gains(cells(predictions()), "random").set_index(["fraction", "versus"])
+    table = initialization_gains(auroc_by_cell(predictions()), "random").set_index(["fraction", "versus"])
     few, many, extra = (table.loc[key] for key in ((0.01, "random"), (1.0, "random"), (0.01, "gain at 1")))
     assert few["low"] > 0.05 and few["p"] < 0.01
     assert many["low"] < 0 < many["high"]
@@ -57,9 +67,9 @@ def test_what_helps_with_few_labels_alone_is_told_so() -> None:
 
 
 def test_cells_without_a_partner_have_no_gain() -> None:
-    found = cells(predictions(), resamples=20)
+    found = auroc_by_cell(predictions(), resamples=20)
     del found["random", "all", 0.01, 0], found["random", "all", 0.01, 1]
-    table = gains(found, "random")
+    table = initialization_gains(found, "random")
     assert set(table["fraction"]) == {1.0}
 
 
@@ -67,7 +77,7 @@ def test_findings_of_one_class_and_unknown_labels_take_no_part() -> None:
     table = predictions(1)
     table.loc[table["finding"] == "Fracture", "label"] = 1.0
     table.loc[table.index[:3], "label"] = -1.0
-    found = cells(table, resamples=20)
+    found = auroc_by_cell(table, resamples=20)
     one = table[(table["init"] == "random") & (table["fraction"] == 1.0) & (table["finding"] == "Edema")]
     assert found["random", "all", 1.0, 0][0] == pytest.approx(
         auroc(one["probability"].to_numpy(), one["label"].to_numpy())

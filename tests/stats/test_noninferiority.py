@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import norm
 
 from sightline.stats import delong
-from sightline.stats.model_comparison import compared
-from sightline.stats.noninferiority import CHANCE, judged, noninferiority
+from sightline.stats.model_comparison import compare_auroc
+from sightline.stats.noninferiority import NOT_ABOVE_CHANCE, noninferiority, noninferiority_verdict
 
 
 def table(worse: float, patients: int = 150) -> pd.DataFrame:
@@ -34,7 +34,7 @@ def test_what_was_lost_is_told(worse: float, verdict: str) -> None:
 def test_differences_are_those_of_the_paired_comparison() -> None:
     some = table(0.5)
     found = noninferiority(some, [("element", "plain")]).set_index("finding")
-    other = compared(some, [("element", "plain")]).set_index("finding")
+    other = compare_auroc(some, [("element", "plain")]).set_index("finding")
     for finding in ("Edema", "Nodule"):
         row = found.loc[finding]
         assert row["mean"] == pytest.approx(other.loc[finding, "mean"]) and row["n"] == other.loc[finding, "n"]
@@ -46,15 +46,20 @@ def test_delongs_interval_is_that_of_his_test() -> None:
     rng = np.random.default_rng(1)
     label = (rng.random(80) < 0.5).astype(int)
     a, b = label + rng.normal(0, 1, 80), label + rng.normal(0, 1.5, 80)
-    gap, low, high = delong.difference(a, b, label)
+    gap, low, high = delong.auroc_difference(a, b, label)
     error = (high - low) / 2 / norm.ppf(0.975)
     assert delong.p_value(a, b, label) == pytest.approx(2 * norm.sf(abs(gap) / error))
 
 
 def test_verdicts() -> None:
-    assert [judged(*ends, 0.05) for ends in ((0.01, 0.1), (-0.05, 0.0), (-0.1, -0.05), (np.nan, 1.0))] == [
-        "superior", "undecided", "undecided", "not estimable",
-    ]  # fmt: skip
+    assert [
+        noninferiority_verdict(*ends, 0.05) for ends in ((0.01, 0.1), (-0.05, 0.0), (-0.1, -0.05), (np.nan, 1.0))
+    ] == [
+        "superior",
+        "undecided",
+        "undecided",
+        "not estimable",
+    ]
 
 
 def test_a_study_is_one_of_its_patient() -> None:
@@ -63,7 +68,7 @@ def test_a_study_is_one_of_its_patient() -> None:
     found = noninferiority(named.assign(study="1"), [("element", "plain")])
     assert found["n"].tolist()[:2] == [60, 60]
     pd.testing.assert_frame_equal(found, noninferiority(named, [("element", "plain")]))
-    pairs = [compared(some, [("element", "plain")]) for some in (named.assign(study="1"), named)]
+    pairs = [compare_auroc(some, [("element", "plain")]) for some in (named.assign(study="1"), named)]
     pd.testing.assert_frame_equal(*pairs)
 
 
@@ -72,7 +77,7 @@ def test_nothing_is_lost_of_what_was_never_there() -> None:
     some = table(0.0)
     some["probability"] = np.repeat(np.random.default_rng(0).random(len(some) // 2), 2)
     found = noninferiority(some, [("element", "plain")])
-    assert (found["verdict"] == CHANCE).all() and (found["low"] > -0.05).all()
+    assert (found["verdict"] == NOT_ABOVE_CHANCE).all() and (found["low"] > -0.05).all()
 
 
 def test_counts_of_the_average_are_those_of_its_findings() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sightline.stats.bootstrap import published_weights, weights
-from sightline.stats.percentage_decrease import decrease, detectable
+from sightline.stats.bootstrap import draw_published_weights, draw_weights
+from sightline.stats.percentage_decrease import detectable_difference, percentage_decrease
 
 
 def scores(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -20,8 +20,8 @@ def scores(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_corrected_pairs_the_cases_and_resamples_patients() -> None:
     human, model, group = scores()
-    w = weights(40, 300, 0)
-    table = decrease(["a", "b", "c"], human, model, group, w, published=False).set_index("finding")
+    w = draw_weights(40, 300, 0)
+    table = percentage_decrease(["a", "b", "c"], human, model, group, w, published=False).set_index("finding")
     both = ~np.isnan(human) & ~np.isnan(model)
     for k, finding in enumerate("abc"):
         h, m = human[both[:, k], k].mean(), model[both[:, k], k].mean()
@@ -35,8 +35,8 @@ def test_corrected_pairs_the_cases_and_resamples_patients() -> None:
 
 def test_published_takes_each_mean_over_its_own_cases() -> None:
     human, model, _ = scores(1)
-    w = published_weights(80, 1000, 0)
-    table = decrease(["a", "b", "c"], human, model, np.arange(80), w, published=True).set_index("finding")
+    w = draw_published_weights(80, 1000, 0)
+    table = percentage_decrease(["a", "b", "c"], human, model, np.arange(80), w, published=True).set_index("finding")
     draws = []
     rng = np.random.RandomState(0)
     for _ in range(1000):
@@ -55,7 +55,7 @@ def test_published_takes_each_mean_over_its_own_cases() -> None:
 
 def test_a_reader_who_never_overlaps_leaves_nothing_to_compare_with() -> None:
     human, model = np.zeros((10, 1)), np.full((10, 1), 0.5)
-    table = decrease(["a"], human, model, np.arange(10), weights(10, 50, 0), published=False)
+    table = percentage_decrease(["a"], human, model, np.arange(10), draw_weights(10, 50, 0), published=False)
     assert table["decrease"].isna().all()
 
 
@@ -66,7 +66,7 @@ def test_the_detectable_difference_is_found_four_times_in_five() -> None:
     def gap(shift: float) -> np.ndarray:
         return shift + rng.normal(size=60)[group] * 0.2 + rng.normal(size=120) * 0.1
 
-    wanted = float(np.mean([detectable(gap(0.0)[:, None], group)[0] for _ in range(50)]))
+    wanted = float(np.mean([detectable_difference(gap(0.0)[:, None], group)[0] for _ in range(50)]))
     found = 0
     for _ in range(600):
         values = gap(wanted)
@@ -74,4 +74,4 @@ def test_the_detectable_difference_is_found_four_times_in_five() -> None:
         error = np.sqrt((totals**2).sum() * 60 / 59) / 120
         found += abs(values.mean()) > 1.96 * error
     assert 0.74 < found / 600 < 0.86
-    assert np.isnan(detectable(np.ones((3, 1)), np.zeros(3, int)))[0]
+    assert np.isnan(detectable_difference(np.ones((3, 1)), np.zeros(3, int)))[0]

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
 from sightline.core import Array
-from sightline.data.reader_study.rating_sheets import COLUMNS, draw_sheets, simulate
+from sightline.data.reader_study.rating_sheets import RATING_COLUMNS, sample_rating_cases, simulate_ratings
 from sightline.errors import DataError
-from sightline.stats.ratings import agreements, contrasts, kappa, means
+from sightline.stats.ratings import contrasts, kappa, mean_ratings, rater_agreement
 
 SOURCES = ("net/own", "net/grad-cam", "control/noise")
 GOOD = {"net/own": 0.7, "net/grad-cam": 0.45, "control/noise": 0.2}
@@ -20,9 +20,14 @@ GOOD = {"net/own": 0.7, "net/grad-cam": 0.45, "control/noise": 0.2}
 
 def table(readers: int = 2, most: int = 30, spread: float = 0.12) -> pd.DataFrame:
     cases = [(f"film{i}", f"person{i}", ("Edema", "Nodule")[i % 2]) for i in range(most)]
-    sheets = draw_sheets(cases, SOURCES, [f"simulated {i}" for i in range(readers)], most=most, repeated=0.5)
-    return simulate(sheets, lambda source, sheet: dict.fromkeys(("location", "extent", "usefulness"), GOOD[source]),
-                    spread=spread)  # fmt: skip
+    sheets = sample_rating_cases(
+        cases, SOURCES, [f"simulated {i}" for i in range(readers)], max_cases=most, repeat_share=0.5
+    )
+    return simulate_ratings(
+        sheets,
+        lambda source, sheet: dict.fromkeys(("location", "extent", "usefulness"), GOOD[source]),
+        noise_std=spread,
+    )
 
 
 def counted(a: Array, b: Array, size: int) -> Array:
@@ -60,7 +65,7 @@ def test_kappa_of_one_and_the_same_answer_is_undefined() -> None:
 
 def test_means_and_choices() -> None:
     ratings = table()
-    found = means(ratings).set_index(["question", "source", "reader"])
+    found = mean_ratings(ratings).set_index(["question", "source", "reader"])
     first = ratings[ratings["occasion"] == 0]
     for question, source in (("location", "net/own"), ("choice", "net/grad-cam")):
         some = first[(first["question"] == question) & (first["source"] == source)]
@@ -92,9 +97,9 @@ def test_a_contrast_uses_only_what_both_have() -> None:
 
 
 def test_readers_agree_as_far_as_they_are_alike() -> None:
-    exact = agreements(table(spread=0.0)).set_index(["question", "kind", "reader"]).sort_index()
+    exact = rater_agreement(table(spread=0.0)).set_index(["question", "kind", "reader"]).sort_index()
     assert exact.loc[("location", "within", "simulated 0"), "kappa"] == pytest.approx(1)
-    loose = agreements(table(readers=3, spread=0.3)).set_index(["question", "kind", "reader"]).sort_index()
+    loose = rater_agreement(table(readers=3, spread=0.3)).set_index(["question", "kind", "reader"]).sort_index()
     row = loose.loc[("location", "between", "all")]
     assert 0 < row["kappa"] < 1 and row["low"] < row["kappa"] < row["high"]
     assert len(loose.loc[("location", "between")]) == 4, "three pairs and their mean"
@@ -102,7 +107,7 @@ def test_readers_agree_as_far_as_they_are_alike() -> None:
 
 def test_kappa_between_readers_is_that_of_their_rows() -> None:
     ratings = table(spread=0.3)
-    found = agreements(ratings).set_index(["question", "kind", "reader"])
+    found = rater_agreement(ratings).set_index(["question", "kind", "reader"])
     first = ratings[(ratings["occasion"] == 0) & (ratings["question"] == "extent")]
     wide = first.pivot_table(index=["radiograph", "finding", "source"], columns="reader", values="value")
     row = found.loc[("extent", "between", "simulated 0")]
@@ -121,27 +126,33 @@ def test_the_interval_of_kappa_covers_what_is_true() -> None:
     held = 0
     for trial in range(40):
         rng = np.random.default_rng(trial)
-        rows = [(f"r{k}", f"f{i}", f"p{i}", "Edema", "s", "extent", int(rng.integers(1, 6)), 0)
-                for i in range(60) for k in range(2)]  # fmt: skip
-        row = agreements(pd.DataFrame(rows, columns=pd.Index(COLUMNS))).iloc[0]
+        rows = [
+            (f"r{k}", f"f{i}", f"p{i}", "Edema", "s", "extent", int(rng.integers(1, 6)), 0)
+            for i in range(60)
+            for k in range(2)
+        ]
+        row = rater_agreement(pd.DataFrame(rows, columns=pd.Index(RATING_COLUMNS))).iloc[0]
         held += row["low"] <= 0 <= row["high"]
     assert held >= 34
 
 
-@pytest.mark.parametrize(("change", "said"), [
-    (lambda t: t.drop(columns="occasion"), "no occasion"),
-    (lambda t: t.assign(value=7), "allowed: 1 to 5"),
-    (lambda t: t.assign(question="beauty"), "question 'beauty'"),
-    (lambda t: pd.concat([t, t]), "twice"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.drop(columns="occasion"), "no occasion"),
+        (lambda t: t.assign(value=7), "allowed: 1 to 5"),
+        (lambda t: t.assign(question="beauty"), "question 'beauty'"),
+        (lambda t: pd.concat([t, t]), "twice"),
+    ],
+)
 def test_ratings_that_are_none_are_refused(change: object, said: str) -> None:
     with pytest.raises(DataError, match=said):
-        means(change(table(readers=1, most=4)))  # type: ignore[operator]
+        mean_ratings(change(table(readers=1, most=4)))  # type: ignore[operator]
 
 
 def test_one_patient_gives_no_interval() -> None:
     few = table(readers=1, most=1)
-    assert np.isnan(means(few)["low"]).all() and np.isnan(contrasts(few)["p"]).all()
+    assert np.isnan(mean_ratings(few)["low"]).all() and np.isnan(contrasts(few)["p"]).all()
 
 
 def test_a_resample_without_a_readers_kappa_leaves_the_mean() -> None:
@@ -151,7 +162,7 @@ def test_a_resample_without_a_readers_kappa_leaves_the_mean() -> None:
         said = rng.integers(1, 6, 2)
         rows += [("free", f"f{i}", f"p{i}", "Edema", "s", "extent", int(said[k]), k) for k in range(2)]
         rows += [("fixed", f"f{i}", f"p{i}", "Edema", "s", "extent", 3 - (i == 0), k) for k in range(2)]
-    found = agreements(pd.DataFrame(rows, columns=pd.Index(COLUMNS)))
+    found = rater_agreement(pd.DataFrame(rows, columns=pd.Index(RATING_COLUMNS)))
     row = found[found["kind"] == "within"].set_index("reader")
     assert row.loc["free", "dropped"] == 0 and row.loc["fixed", "dropped"] == row.loc["all", "dropped"]
     assert row.loc["all", "dropped"] / 1000 == pytest.approx((1 - 1 / 20) ** 20, abs=0.05)

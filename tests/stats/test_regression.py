@@ -12,14 +12,29 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from sightline.stats.multiplicity import bonferroni, holm
-from sightline.stats.regression import FEATURES, assurance, features, fisher, spearman, stars
+from sightline.stats.regression import (
+    SHAPE_FEATURES,
+    fisher_interval,
+    regress_on_confidence,
+    regress_on_features,
+    significance_stars,
+    spearman,
+)
 
 PRINTED = [
     # Table 2 of 10.1038/s42256-022-00536-x (preprint): rho, n, and the interval that this n gives
-    (0.577, 381, 0.506, 0.640), (0.348, 296, 0.244, 0.444), (0.592, 229, 0.501, 0.670), (0.384, 120, 0.220, 0.527),
-    (0.548, 124, 0.411, 0.661), (0.428, 668, 0.364, 0.488), (0.509, 50, 0.269, 0.690), (0.690, 159, 0.599, 0.764),
-    (0.734, 11, 0.240, 0.926), (0.468, 327, 0.379, 0.549), (0.285, 2365, 0.248, 0.322),
-]  # fmt: skip
+    (0.577, 381, 0.506, 0.640),
+    (0.348, 296, 0.244, 0.444),
+    (0.592, 229, 0.501, 0.670),
+    (0.384, 120, 0.220, 0.527),
+    (0.548, 124, 0.411, 0.661),
+    (0.428, 668, 0.364, 0.488),
+    (0.509, 50, 0.269, 0.690),
+    (0.690, 159, 0.599, 0.764),
+    (0.734, 11, 0.240, 0.926),
+    (0.468, 327, 0.379, 0.549),
+    (0.285, 2365, 0.248, 0.322),
+]
 
 
 def cases(seed: int = 0, n: int = 240) -> pd.DataFrame:
@@ -36,10 +51,10 @@ def cases(seed: int = 0, n: int = 240) -> pd.DataFrame:
     return table
 
 
-@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("feature", SHAPE_FEATURES)
 def test_published_features_are_ordinary_least_squares_of_the_stack(feature: str) -> None:
     table = cases()
-    row = features(table, "iou", "published").set_index("feature").loc[feature]
+    row = regress_on_features(table, "iou", "published").set_index("feature").loc[feature]
     kept = table[table["instances"] > 0].copy()
     kept["x"] = (kept[feature] - kept[feature].min()) / (kept[feature].max() - kept[feature].min())
     peer = smf.ols("iou ~ x", data=kept).fit()
@@ -47,13 +62,13 @@ def test_published_features_are_ordinary_least_squares_of_the_stack(feature: str
     assert [row["low"], row["high"]] == pytest.approx(peer.conf_int().loc["x"].tolist())
     assert row["p"] == pytest.approx(peer.pvalues["x"])
     assert row["n"] == peer.nobs
-    assert row["stars"] == stars(min(4 * peer.pvalues["x"], 1))
+    assert row["stars"] == significance_stars(min(4 * peer.pvalues["x"], 1))
 
 
-@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("feature", SHAPE_FEATURES)
 def test_corrected_features_compare_within_findings_by_patients(feature: str) -> None:
     table = cases()
-    row = features(table, "iou", "corrected").set_index("feature").loc[feature]
+    row = regress_on_features(table, "iou", "corrected").set_index("feature").loc[feature]
     kept = table[table["instances"] > 0].copy()
     kept["x"] = (kept[feature] - kept[feature].min()) / (kept[feature].max() - kept[feature].min())
     kept = kept.dropna(subset=["iou"])
@@ -72,7 +87,9 @@ def test_a_confounder_between_findings_fools_only_the_published_form() -> None:
     table["size"] = np.where(large, 0.5, 0.05) + rng.normal(size=300) * 0.01
     table["elongation"] = table["irrectangularity"] = rng.random(300)
     table["iou"] = np.where(large, 0.6, 0.1) + rng.normal(size=300) * 0.05
-    size = {d: features(table, "iou", d).set_index("feature").loc["size"] for d in ("published", "corrected")}
+    size = {
+        d: regress_on_features(table, "iou", d).set_index("feature").loc["size"] for d in ("published", "corrected")
+    }
     assert size["published"]["low"] > 0.3
     assert size["corrected"]["low"] < 0 < size["corrected"]["high"]
 
@@ -80,18 +97,18 @@ def test_a_confounder_between_findings_fools_only_the_published_form() -> None:
 @pytest.mark.parametrize("definition", ["published", "corrected"])
 def test_nothing_to_regress_on_is_nan_with_its_n(definition: str) -> None:
     table = cases().assign(size=0.25, elongation=np.inf)
-    rows = features(table, "iou", definition).set_index("feature")
+    rows = regress_on_features(table, "iou", definition).set_index("feature")
     assert rows.loc[["size", "elongation"], "slope"].isna().all()
     assert rows.loc["elongation", "n"] == 0
-    few = features(cases(n=6).head(2), "iou", definition)
+    few = regress_on_features(cases(n=6).head(2), "iou", definition)
     assert few["slope"].isna().all()
-    assert assurance(cases().assign(iou=np.nan), "iou", definition)["slope"].isna().all()
+    assert regress_on_confidence(cases().assign(iou=np.nan), "iou", definition)["slope"].isna().all()
 
 
 @pytest.mark.parametrize("definition", ["published", "corrected"])
 def test_assurance_per_finding_and_over_all(definition: str) -> None:
     table = cases()
-    rows = assurance(table, "iou", definition).set_index("finding")
+    rows = regress_on_confidence(table, "iou", definition).set_index("finding")
     assert list(rows.index) == [*dict.fromkeys(table["finding"]), "all"]
     known = table.dropna(subset=["iou"])
     edema = known[known["finding"] == "Edema"]
@@ -104,7 +121,7 @@ def test_assurance_per_finding_and_over_all(definition: str) -> None:
 
 @pytest.mark.parametrize(("rho", "n", "low", "high"), PRINTED)
 def test_fisher_intervals_of_the_papers_table_with_its_own_n(rho: float, n: int, low: float, high: float) -> None:
-    assert fisher(rho, n) == pytest.approx((low, high), abs=6e-4)
+    assert fisher_interval(rho, n) == pytest.approx((low, high), abs=6e-4)
 
 
 def test_rank_correlation_of_too_little_is_undefined() -> None:
@@ -125,18 +142,18 @@ def test_adjustments_are_those_of_statsmodels_and_ignore_nan(p: list[float]) -> 
 def test_scaling_a_predictor_rescales_its_slope() -> None:
     rng = np.random.default_rng(8)
     table = pd.DataFrame({"finding": "Edema", "patient": range(60), "probability": rng.random(60), "y": rng.random(60)})
-    for feature in FEATURES:
+    for feature in SHAPE_FEATURES:
         table[feature] = rng.uniform(1, 5, 60)
     wide, standard, raw = (
-        features(table, "y", "published", s).set_index("feature") for s in ("min-max", "z-score", "raw")
+        regress_on_features(table, "y", "published", s).set_index("feature") for s in ("min-max", "z-score", "raw")
     )
-    for feature in FEATURES:
+    for feature in SHAPE_FEATURES:
         x = table[feature]
         assert wide.loc[feature, "slope"] == pytest.approx(raw.loc[feature, "slope"] * (x.max() - x.min()))
         assert standard.loc[feature, "slope"] == pytest.approx(raw.loc[feature, "slope"] * x.std())
         assert standard.loc[feature, "p"] == pytest.approx(raw.loc[feature, "p"])
     table["size"] = 0.5
-    assert np.isnan(features(table, "y", "published").set_index("feature").loc["size", "slope"])
-    plain, scaled = (assurance(table, "y", "published", s) for s in ("raw", "min-max"))
+    assert np.isnan(regress_on_features(table, "y", "published").set_index("feature").loc["size", "slope"])
+    plain, scaled = (regress_on_confidence(table, "y", "published", s) for s in ("raw", "min-max"))
     assert scaled["slope"][0] == pytest.approx(plain["slope"][0] * np.ptp(table["probability"]))
     assert scaled["rho"][0] == plain["rho"][0]

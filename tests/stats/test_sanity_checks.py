@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sightline.stats.sanity_checks import levels, verdict, verdicts
+from sightline.stats.sanity_checks import similarity_levels, verdict, verdicts
 
 
 def similarity(final: float, again: float, chance: float, patients: int = 30, noise: float = 0.05) -> pd.DataFrame:
@@ -17,10 +17,13 @@ def similarity(final: float, again: float, chance: float, patients: int = 30, no
         head = {"method": "m", "radiograph": f"r{number}", "patient": f"p{number // 2}", "finding": "Edema"}
         head |= {"protocol": "corrected", "measure": "ssim"}
         for kind, versus, order, step, mean in (
-            ("randomization", "head", "top-down", 1, 0.9), ("randomization", "body", "top-down", 2, final),
+            ("randomization", "head", "top-down", 1, 0.9),
+            ("randomization", "body", "top-down", 2, final),
             ("randomization", "body", "independent", 2, 0.95),
-            ("repeatability", "again-1", "", 0, again), ("pair", "", "", 0, chance), ("pair", "again-1", "", 0, chance),
-        ):  # fmt: skip
+            ("repeatability", "again-1", "", 0, again),
+            ("pair", "", "", 0, chance),
+            ("pair", "again-1", "", 0, chance),
+        ):
             value = mean + noise * (partner if (kind, versus) == ("pair", "again-1") else rng).standard_normal()
             rows.append({**head, "kind": kind, "versus": versus, "order": order, "step": step, "value": value})
     return pd.DataFrame(rows)
@@ -60,12 +63,12 @@ def test_a_case_without_a_pair_or_a_map_leaves_the_difference_not_the_table() ->
     table = table[(table["kind"] != "pair") | (table["radiograph"] != "r3")]
     table.loc[(table["radiograph"] == "r5") & (table["step"] == 2), "value"] = np.nan
     assert said(table, "randomization")["n"] == 58
-    assert levels(table).query("kind == 'repeatability'")["n"].item() == 60
+    assert similarity_levels(table).query("kind == 'repeatability'")["n"].item() == 60
 
 
 def test_levels_are_means_of_every_comparison() -> None:
     table = similarity(0.1, 0.6, 0.3)
-    found = levels(table)
+    found = similarity_levels(table)
     assert len(found) == 6
     for versus in ("", "again-1"):
         pair = found[(found["kind"] == "pair") & (found["versus"] == versus)]
@@ -76,17 +79,27 @@ def test_levels_are_means_of_every_comparison() -> None:
 
 @pytest.mark.parametrize(
     ("low", "high", "forgets", "wanted"),
-    [(-2, -1, True, "passes"), (-2, -1, False, "fails"), (1, 2, True, "fails"), (1, 2, False, "passes"),
-     (-1, 1, True, "undecided"), (-1, 1, False, "undecided"), (-1, 0.05, True, "passes"), (-1, 0.05, False, "fails"),
-     (0.01, 0.05, True, "fails"), (0.01, 0.05, False, "passes"), (np.nan, np.nan, False, "not estimable")],
-)  # fmt: skip
+    [
+        (-2, -1, True, "passes"),
+        (-2, -1, False, "fails"),
+        (1, 2, True, "fails"),
+        (1, 2, False, "passes"),
+        (-1, 1, True, "undecided"),
+        (-1, 1, False, "undecided"),
+        (-1, 0.05, True, "passes"),
+        (-1, 0.05, False, "fails"),
+        (0.01, 0.05, True, "fails"),
+        (0.01, 0.05, False, "passes"),
+        (np.nan, np.nan, False, "not estimable"),
+    ],
+)
 def test_what_an_interval_says(low: float, high: float, forgets: bool, wanted: str) -> None:
     assert verdict({"low": low, "high": high}, forgets, margin=0.1) == wanted
 
 
 @pytest.mark.parametrize(("high", "wanted"), [(0.0, "undecided"), (-0.01, "fails"), (0.01, "undecided")])
 def test_without_a_margin_an_interval_has_to_lie_on_one_side(high: float, wanted: str) -> None:
-    assert verdict({"low": -1, "high": high}, below=False) == wanted
+    assert verdict({"low": -1, "high": high}, expected_below=False) == wanted
 
 
 def test_what_comes_back_is_compared_with_what_networks_trained_on_marks_bring_back() -> None:
@@ -123,8 +136,11 @@ def test_chance_is_that_of_the_two_networks_compared_and_a_stage_has_the_models_
     rng = np.random.default_rng(1)
     table = similarity(0.1, 0.4, 0.3, patients=6)
     table.loc[(table["kind"] == "pair") & (table["versus"] == ""), "value"] += 0.4  # the model likes one place
-    other = table[table["versus"] == "again-1"].assign(versus="other-1", kind=lambda t: t["kind"].replace(
-        "repeatability", "reproducibility"), value=lambda t: t["value"] + rng.normal(0, 0.3, len(t)))  # fmt: skip
+    other = table[table["versus"] == "again-1"].assign(
+        versus="other-1",
+        kind=lambda t: t["kind"].replace("repeatability", "reproducibility"),
+        value=lambda t: t["value"] + rng.normal(0, 0.3, len(t)),
+    )
     table = pd.concat([table, other], ignore_index=True).sample(frac=1, random_state=0)
     table.loc[rng.random(len(table)) < 0.2, "value"] = np.nan
     found = verdicts(table).set_index(["criterion", "versus"])
@@ -144,7 +160,7 @@ def test_failed_maps_lose_what_should_come_back_and_are_counted() -> None:
     assert again["mean"] == pytest.approx(before["mean"] / 2, abs=0.02)  # nor is a case of them any gain
     forgot = said(table, "randomization")
     assert (forgot["n"], forgot["failed"]) == (30, 30)  # what says nothing has nothing to forget
-    level = levels(table).query("kind == 'repeatability'").iloc[0]
+    level = similarity_levels(table).query("kind == 'repeatability'").iloc[0]
     assert (level["n"], level["failed"]) == (60, 30) and level["mean"] == pytest.approx(0.3, abs=0.02)
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from sightline.protocol import CORRECTED
 from sightline.stats.estimates import differences
-from sightline.stats.utility import rank_biserial, signed_rank, utility
+from sightline.stats.utility import compare_with_prior, rank_biserial, signed_rank
 
 
 def table(shift: dict[str, float], patients: int = 30) -> pd.DataFrame:
@@ -28,11 +28,17 @@ def table(shift: dict[str, float], patients: int = 30) -> pd.DataFrame:
 
 
 def test_floor_learning_and_ceiling() -> None:
-    scores = table({
-        "net/good": 0.2, "net/bad": -0.2, "other/good": 0.3, "control/average-mask": 0.0, "control/untrained/good": 0.0,
-        "localizer/unet/own": 0.4,
-    })  # fmt: skip
-    found = utility(scores, differences(scores, [CORRECTED]), "net", [CORRECTED])
+    scores = table(
+        {
+            "net/good": 0.2,
+            "net/bad": -0.2,
+            "other/good": 0.3,
+            "control/average-mask": 0.0,
+            "control/untrained/good": 0.0,
+            "localizer/unet/own": 0.4,
+        }
+    )
+    found = compare_with_prior(scores, differences(scores, [CORRECTED]), "net", [CORRECTED])
     assert set(found["method"]) == {"good", "bad", "localizer/unet/own"}
     net = found[found["method"] == "localizer/unet/own"]
     assert set(net["criterion"]) == {"utility"} and set(net["verdict"]) == {"passes"}
@@ -47,7 +53,7 @@ def test_floor_learning_and_ceiling() -> None:
 
 def test_p_is_that_of_patients_and_corrected_by_holm() -> None:
     scores = table({"net/a": 0.02, "net/b": 0.01, "net/c": 0.03, "control/average-mask": 0.0}, patients=12)
-    found = utility(scores, differences(scores, [CORRECTED]), "net", [CORRECTED])
+    found = compare_with_prior(scores, differences(scores, [CORRECTED]), "net", [CORRECTED])
     found = found[found["measure"] == "average-precision"].set_index("method")
     wide = scores[scores["metric"] == "average-precision"].pivot_table(
         index=["patient", "finding"], columns="source", values="value"

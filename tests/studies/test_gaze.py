@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import sightline as sl
-from sightline.data.writers import write
+from sightline.data.writers import write_dataset
 from sightline.errors import DataError, UnknownNameError
 from sightline.models import open_model
 from sightline.models.checkpoint import save_checkpoint
@@ -18,7 +18,7 @@ from sightline.report import report
 from sightline.runs.run import Run
 from sightline.studies import gaze_models
 from sightline.studies.gaze import gaze
-from sightline.studies.gaze_models import Gazers
+from sightline.studies.gaze_models import GazeModels
 from viewing import can_be_looked_at
 
 DATA = "phantom:16?size=96"
@@ -27,7 +27,7 @@ METHODS = ("grad-cam", "gradient")
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder, findings = tmp_path_factory.mktemp("models"), sl.dataset(DATA).findings
+    folder, findings = tmp_path_factory.mktemp("models"), sl.open_dataset(DATA).findings
     specs = {"plain": "small?side=64", "taught": "gaze:small?by=decoder&side=64", "cam": "gaze:small?by=cam&side=64"}
     for number, (name, spec) in enumerate(specs.items()):
         save_checkpoint(open_model(spec, findings, seed=number), folder / f"{name}.pt")
@@ -35,8 +35,14 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def study(checkpoints: dict[str, str], out: Path, **other: object) -> Run:
-    named = {"data": DATA, "model": checkpoints["plain"], "taught": (checkpoints["taught"],),
-             "shuffled": (checkpoints["cam"],), "methods": METHODS, "images": 8}  # fmt: skip
+    named = {
+        "data": DATA,
+        "model": checkpoints["plain"],
+        "taught": (checkpoints["taught"],),
+        "shuffled": (checkpoints["cam"],),
+        "methods": METHODS,
+        "images": 8,
+    }
     return gaze(**{**named, **other}, out=out)  # type: ignore[arg-type]
 
 
@@ -74,9 +80,15 @@ def test_the_same_command_continues_and_ends_with_the_same_tables(checkpoints: d
 
 def test_the_report_shows_it(finished: Path) -> None:
     page = report(Run.open(finished)).read_text("utf-8")
-    for text in ("Do maps agree with where the radiologist looked?", "More so where the network is right?",
-                 "The same regions?", "Does training on gaze cost accuracy?", "Printed twice",
-                 "Grad-CAM and Layer conductance agree in 12 of 12 cells", "uniform window of 7 × 7"):  # fmt: skip
+    for text in (
+        "Do maps agree with where the radiologist looked?",
+        "More so where the network is right?",
+        "The same regions?",
+        "Does training on gaze cost accuracy?",
+        "Printed twice",
+        "Grad-CAM and Layer conductance agree in 12 of 12 cells",
+        "uniform window of 7 × 7",
+    ):
         assert text in page, text
     names = {"panel", "gaze", "correctness", "regions"}
     assert names <= {p.stem for p in (finished / "figures").glob("*.svg")}
@@ -91,7 +103,7 @@ def test_one_protocol_has_the_same_sources_as_both(checkpoints: dict[str, str], 
 
 @pytest.mark.parametrize("layout", ["egd", "reflacx"])
 def test_written_data_sets_serve_as_well(checkpoints: dict[str, str], tmp_path: Path, layout: str) -> None:
-    write(sl.dataset("phantom:8?size=96"), layout, tmp_path / layout, progress=False)
+    write_dataset(sl.open_dataset("phantom:8?size=96"), layout, tmp_path / layout, progress=False)
     run = study(checkpoints, tmp_path / "run", data=f"{layout}:{tmp_path / layout}", images=4, taught=(), shuffled=())
     assert "small/grad-cam" in set(run.table("estimates")["source"])
     assert ("control/lungs" in set(run.table("estimates")["source"])) == (layout == "egd")
@@ -130,28 +142,30 @@ def test_networks_that_are_not_what_they_are_named_for(checkpoints: dict[str, st
 
 
 def _folder(tmp_path: Path) -> str:
-    write(sl.dataset("phantom:3?size=64"), "egd", tmp_path / "egd", progress=False)
+    write_dataset(sl.open_dataset("phantom:3?size=64"), "egd", tmp_path / "egd", progress=False)
     return f"egd:{tmp_path / 'egd'}"
 
 
 def _without_gaze(tmp_path: Path) -> str:
-    write(sl.dataset("phantom:3?size=64"), "rsna", tmp_path / "rsna", progress=False)
+    write_dataset(sl.open_dataset("phantom:3?size=64"), "rsna", tmp_path / "rsna", progress=False)
     return f"rsna:{tmp_path / 'rsna'}?finding=lung opacity"
 
 
 def test_on_the_phantom_networks_are_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gaze_models, "TRAINING", "phantom:40?start=100000&size=64")
-    monkeypatch.setattr(gaze_models, "WEIGHTS", (1.0, 5.0))
-    monkeypatch.setattr(gaze_models, "RECIPE", replace(gaze_models.RECIPE, epochs=1))
-    team, told = gaze_models.trained(tmp_path, 0, "cpu")
-    assert [m.name for m in team.everyone] == ["labels", "gaze", "shuffled-gaze"]
+    monkeypatch.setattr(gaze_models, "PHANTOM_TRAIN_DATA", "phantom:40?start=100000&size=64")
+    monkeypatch.setattr(gaze_models, "GAZE_WEIGHTS", (1.0, 5.0))
+    monkeypatch.setattr(gaze_models, "TRAINING_CONFIG", replace(gaze_models.TRAINING_CONFIG, epochs=1))
+    team, told = gaze_models.train_on_phantom(tmp_path, 0, "cpu")
+    assert [m.name for m in team.all_models] == ["labels", "gaze", "shuffled-gaze"]
     assert told["chosen"] in (1.0, 5.0) and set(told["weights"]) == {"1", "5"}
-    assert all(m.training is not None for m in team.everyone)
-    assert team.shuffled[0].training and team.shuffled[0].training.derived == ("gaze shuffled, seed 0",)
+    assert all(m.training_record is not None for m in team.all_models)
+    assert team.shuffled_gaze[0].training_record and team.shuffled_gaze[0].training_record.derived == (
+        "gaze shuffled, seed 0",
+    )
     assert team.pairs == (("gaze", "labels"), ("shuffled-gaze", "labels"), ("gaze", "shuffled-gaze"))
     assert len(list((tmp_path / "images").rglob("*.npy"))) >= 2  # one set of films, gaze twice
     with pytest.raises(DataError, match="learned from"):
-        Gazers(team.plain).checked(sl.dataset(gaze_models.TRAINING))
+        GazeModels(team.baseline).validate(sl.open_dataset(gaze_models.PHANTOM_TRAIN_DATA))
 
 
 def test_its_run_can_be_looked_at(finished: Path) -> None:

@@ -13,7 +13,7 @@ from sightline.errors import DataError
 from sightline.models.checkpoint import save_checkpoint
 from sightline.models.model import TrainingRecord
 from sightline.studies.gaze import gaze
-from sightline.studies.leakage import learned, require_apart, require_held_out
+from sightline.studies.leakage import require_disjoint_patients, require_held_out, training_patients
 from sightline.studies.localization import localization
 from sightline.studies.pretraining import pretraining
 from sightline.training.labels import shuffle_labels
@@ -27,28 +27,28 @@ def renamed(data: Dataset) -> Dataset:
 
 
 def test_a_patient_under_another_name_of_the_image_was_seen() -> None:
-    data = sl.dataset(DATA)
+    data = sl.open_dataset(DATA)
     with pytest.raises(DataError, match=r"the cutoffs learned from phantom:16\?size=64, and (\d+) of the \1 patients"):
-        require_apart("the cutoffs", data.spec, {r.patient for r in data.radiographs}, renamed(data))
+        require_disjoint_patients("the cutoffs", data.spec, {r.patient for r in data.radiographs}, renamed(data))
 
 
 def test_of_another_folder_the_same_name_is_another_person() -> None:
-    data = sl.dataset(DATA)
+    data = sl.open_dataset(DATA)
     patients = {r.patient for r in data.radiographs}
-    require_apart("the networks", "phantom:16?size=64&seed=1", patients, data)
-    require_apart("the networks", "nih:elsewhere", patients, data)
+    require_disjoint_patients("the networks", "phantom:16?size=64&seed=1", patients, data)
+    require_disjoint_patients("the networks", "nih:elsewhere", patients, data)
 
 
 def test_what_is_split_off_for_the_test_is_not_learned() -> None:
-    data = sl.dataset(DATA)
+    data = sl.open_dataset(DATA)
     test = {r.patient for r in data.radiographs if r.split == "test"}
-    assert test and learned(data) == {r.patient for r in data.radiographs} - test
+    assert test and training_patients(data) == {r.patient for r in data.radiographs} - test
 
 
 def test_networks_trained_on_shuffled_labels_saw_the_same_patients() -> None:
-    data = sl.dataset(DATA)
+    data = sl.open_dataset(DATA)
     record = TrainingRecord(DATA, derived=shuffle_labels(data, 3).derived)
-    model = replace(sl.open_model("small?side=48&width=8", data.findings), training=record)
+    model = replace(sl.open_model("small?side=48&width=8", data.findings), training_record=record)
     assert record.description == "phantom:16?size=64; labels shuffled, seed 3"
     with pytest.raises(DataError, match=r"learned from phantom:16\?size=64, and \d+ of the \d+ patients"):
         require_held_out([model], data)
@@ -56,13 +56,19 @@ def test_networks_trained_on_shuffled_labels_saw_the_same_patients() -> None:
 
 
 def test_no_study_explains_what_its_network_learned(tmp_path: Path) -> None:
-    model = sl.open_model("small?side=48&width=8", sl.dataset(DATA).findings)
-    save_checkpoint(replace(model, training=TrainingRecord(DATA, seed=0)), tmp_path / "mine.pt")
+    model = sl.open_model("small?side=48&width=8", sl.open_dataset(DATA).findings)
+    save_checkpoint(replace(model, training_record=TrainingRecord(DATA, seed=0)), tmp_path / "mine.pt")
     mine = str(tmp_path / "mine.pt")
     with pytest.raises(DataError, match=r"learned from phantom:16\?size=64, and \d+ of the \d+ patients"):
         localization(data="phantom:8?size=96", model=(mine,), out=tmp_path / "localization")
     with pytest.raises(DataError, match="the networks learned from"):
-        pretraining(data=DATA, test="phantom:8?size=96", out=tmp_path / "pretraining")
+        pretraining(train_data=DATA, data="phantom:8?size=96", out=tmp_path / "pretraining")
     with pytest.raises(DataError, match="the cutoffs learned from"):
-        gaze(data="phantom:8?size=64&start=500", model=mine, validation="phantom:4?size=64&start=500", images=4,
-             methods=("grad-cam",), out=tmp_path / "gaze")  # fmt: skip
+        gaze(
+            data="phantom:8?size=64&start=500",
+            model=mine,
+            validation_data="phantom:4?size=64&start=500",
+            max_radiographs=4,
+            methods=("grad-cam",),
+            out=tmp_path / "gaze",
+        )

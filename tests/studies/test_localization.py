@@ -21,9 +21,20 @@ from viewing import can_be_looked_at
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 WORDS = [
-    "localization", "--data", "phantom:40?size=64", "--model", "add_a_model:tiny", "--methods", "grad-cam",
-    "integrated-gradients?nodes=2", "--metrics", "iou", "hit", "--protocol", "both",
-]  # fmt: skip
+    "localization",
+    "--data",
+    "phantom:40?size=64",
+    "--model",
+    "add_a_model:tiny",
+    "--methods",
+    "grad-cam",
+    "integrated-gradients?nodes=2",
+    "--metrics",
+    "iou",
+    "hit",
+    "--protocol",
+    "both",
+]
 
 
 def sightline(*words: str, **options: object) -> subprocess.Popen[bytes]:

@@ -9,53 +9,78 @@ import numpy as np
 import pytest
 import torch
 
-from sightline.data import dataset
-from sightline.data.reader_study.rating_sheets import FILE, read_sheets
+from sightline.data import open_dataset
+from sightline.data.reader_study.rating_sheets import RATING_CASES_FILE, read_rating_cases
 from sightline.errors import DataError
 from sightline.models import TrainingRecord, open_model, wrap
 from sightline.models.checkpoint import save_checkpoint
 from sightline.report import report
 from sightline.runs.run import Run
 from sightline.studies.selfexplain import selfexplain
-from sightline.studies.selfexplain_models import require_alike
+from sightline.studies.selfexplain_models import require_same_backbone
 from viewing import can_be_looked_at
 
 DATA = "phantom:24?size=96"
 LABELED, MARKED = "selfexplaining:small?kind=lse&side=64", "selfexplaining:small?kind=lse&learns=marks&side=64"
 SPECS = {
-    "element": LABELED, "plain": "small?side=64", "again": LABELED,
-    "other": "selfexplaining:small?kind=lse&width=8&side=64", "unet": "unet?side=64&width=4", "supervised": MARKED,
-    "narrow": "small?side=64&width=8", "element-10": MARKED, "detector-10": "unet?side=64&width=4",
-    "element-30": MARKED, "detector-30": "unet?side=64&width=4", "large": "small?side=96", "trained": LABELED,
-    "half": "small?side=64", "elsewhere": "small?side=64", "told": "small?side=64",
-}  # fmt: skip
+    "element": LABELED,
+    "plain": "small?side=64",
+    "again": LABELED,
+    "other": "selfexplaining:small?kind=lse&width=8&side=64",
+    "unet": "unet?side=64&width=4",
+    "supervised": MARKED,
+    "narrow": "small?side=64&width=8",
+    "element-10": MARKED,
+    "detector-10": "unet?side=64&width=4",
+    "element-30": MARKED,
+    "detector-30": "unet?side=64&width=4",
+    "large": "small?side=96",
+    "trained": LABELED,
+    "half": "small?side=64",
+    "elsewhere": "small?side=64",
+    "told": "small?side=64",
+}
 RECORDS = {
-    "trained": TrainingRecord("phantom:8?start=9000"), "half": TrainingRecord("phantom:8?start=9000", 0.5),
-    "elsewhere": TrainingRecord("phantom:8?start=9008"), "told": TrainingRecord("as in weights.pt"),
-}  # fmt: skip
+    "trained": TrainingRecord("phantom:8?start=9000"),
+    "half": TrainingRecord("phantom:8?start=9000", 0.5),
+    "elsewhere": TrainingRecord("phantom:8?start=9008"),
+    "told": TrainingRecord("as in weights.pt"),
+}
 METHODS = ("grad-cam", "gradient")
 
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder, findings = tmp_path_factory.mktemp("models"), dataset(DATA).findings
+    folder, findings = tmp_path_factory.mktemp("models"), open_dataset(DATA).findings
     for number, (name, spec) in enumerate(SPECS.items()):
-        made = replace(open_model(spec, findings, seed=number), training=RECORDS.get(name))
+        made = replace(open_model(spec, findings, seed=number), training_record=RECORDS.get(name))
         if name == "element-30":
             with torch.no_grad():
-                made.net.look.evidence.weight.mul_(1000)[findings.index("Cardiomegaly")] = 0
+                made.net.saliency_head.evidence.weight.mul_(1000)[findings.index("Cardiomegaly")] = 0
         save_checkpoint(made, folder / f"{name}.pt")
     return {name: str(folder / f"{name}.pt") for name in SPECS}
 
 
 def study(c: dict[str, str], out: Path, **other: object) -> Run:
     named = {
-        "model": c["element"], "plain": c["plain"], "replicates": (c["again"],), "others": (c["other"],),
-        "localizers": (c["unet"], c["supervised"]), "told": (f"10={c['element-10']}", f"30={c['element-30']}"),
+        "model": c["element"],
+        "plain": c["plain"],
+        "replicates": (c["again"],),
+        "others": (c["other"],),
+        "localizers": (c["unet"], c["supervised"]),
+        "told": (f"10={c['element-10']}", f"30={c['element-30']}"),
         "detectors": (f"10={c['detector-10']}", f"30={c['detector-30']}"),
-    }  # fmt: skip
-    return selfexplain(data=DATA, **{**named, **other}, methods=METHODS, images=20, sheets=8, tried_on=4,
-                       findings="Cardiomegaly,Pleural Effusion", out=out)  # type: ignore[arg-type]  # fmt: skip
+    }
+    return selfexplain(
+        data=DATA,
+        **{**named, **other},
+        methods=METHODS,
+        max_radiographs=20,
+        rating_cases=8,
+        perturbation_images=4,
+        findings="Cardiomegaly,Pleural Effusion",
+        out=out,
+    )  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +93,14 @@ def finished(checkpoints: dict[str, str], tmp_path_factory: pytest.TempPathFacto
 def test_all_that_was_asked_is_there(finished: Path) -> None:
     run = Run.open(finished)
     sources = set(run.table("estimates")["source"])
-    assert {"element/own", "element/grad-cam", "plain/gradient", "localizer/unet/own", "localizer/supervised/own",
-            "control/average-mask"} <= sources  # fmt: skip
+    assert {
+        "element/own",
+        "element/grad-cam",
+        "plain/gradient",
+        "localizer/unet/own",
+        "localizer/supervised/own",
+        "control/average-mask",
+    } <= sources
     assert set(run.table("levels")["kind"]) >= {"randomization", "repeatability", "reproducibility", "pair"}
     assert set(run.table("robustness")["measure"]) >= {"deletion", "insertion", "steadiness"}
     ours = {"own", "grad-cam", "localizer/unet/own", "localizer/supervised/own"}
@@ -100,10 +131,10 @@ def test_no_worse_is_judged_by_the_interval(finished: Path) -> None:
 
 
 def test_sheets_hide_what_made_the_maps_and_simulated_readers_are_called_so(finished: Path) -> None:
-    sheets = read_sheets(finished / FILE)
+    sheets = read_rating_cases(finished / RATING_CASES_FILE)
     assert {s.reader for s in sheets} == {"simulated 1", "simulated 2"}
     shown = {"element/own", "element/grad-cam", "plain/grad-cam", "localizer/unet/own"}
-    assert all(set(s.shown) == shown for s in sheets)
+    assert all(set(s.sources) == shown for s in sheets)
     run = Run.open(finished)
     assert set(run.table("ratings")["question"]) == {"location", "extent", "usefulness", "choice"}
     assert {"between", "within"} == set(run.table("ratings_agreement")["kind"])
@@ -129,16 +160,24 @@ def test_the_report_stands(finished: Path) -> None:
         assert said in page, said
 
 
-@pytest.mark.parametrize(("change", "said"), [
-    ({"model": "plain"}, "has no element"), ({"model": "supervised"}, "learned from marks"),
-    ({"plain": ""}, "--plain"), ({"replicates": ("element",)}, "have the same weights"),
-    ({"localizers": ("narrow",)}, "has no maps"), ({"told": ("ten",)}, "FILMS=CHECKPOINT"),
-    ({"margin": 0.7}, "margin=0.7"), ({"plain": "narrow"}, "differ by more than the element: size"),
-    ({"plain": "large"}, "side 64 and 96"), ({"plain": "detector-10"}, "architecture small and unet"),
-    ({"plain": "element-10"}, "architecture small and selfexplaining:small"),
-    ({"model": "trained", "plain": "half"}, "fraction 1.0 and 0.5"),
-    ({"model": "trained", "plain": "elsewhere"}, "data phantom:8.start=9000 and phantom:8.start=9008"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model": "plain"}, "has no element"),
+        ({"model": "supervised"}, "learned from marks"),
+        ({"plain": ""}, "--plain"),
+        ({"replicates": ("element",)}, "have the same weights"),
+        ({"localizers": ("narrow",)}, "has no maps"),
+        ({"told": ("ten",)}, "FILMS=CHECKPOINT"),
+        ({"margin": 0.7}, "margin=0.7"),
+        ({"plain": "narrow"}, "differ by more than the element: size"),
+        ({"plain": "large"}, "side 64 and 96"),
+        ({"plain": "detector-10"}, "architecture small and unet"),
+        ({"plain": "element-10"}, "architecture small and selfexplaining:small"),
+        ({"model": "trained", "plain": "half"}, "fraction 1.0 and 0.5"),
+        ({"model": "trained", "plain": "elsewhere"}, "data phantom:8.start=9000 and phantom:8.start=9008"),
+    ],
+)
 def test_what_cannot_be_compared(
     change: dict[str, object], said: str, checkpoints: dict[str, str], tmp_path: Path
 ) -> None:
@@ -153,13 +192,13 @@ def test_what_cannot_be_compared(
 
 def test_what_a_network_does_not_tell_is_not_held_against_it(checkpoints: dict[str, str]) -> None:
     element, plain = open_model(checkpoints["trained"]), open_model(checkpoints["told"])
-    require_alike(element, plain)
-    require_alike(element, wrap(open_model(checkpoints["large"]).net, element.findings, 96, channels=1))
+    require_same_backbone(element, plain)
+    require_same_backbone(element, wrap(open_model(checkpoints["large"]).net, element.findings, 96, channels=1))
 
 
 def test_own_maps_of_the_study_are_those_of_the_network(finished: Path, checkpoints: dict[str, str]) -> None:
     run, m = Run.open(finished), open_model(checkpoints["element"])
-    radiograph = next(r for r in dataset(DATA).radiographs if run.map("element/own", r.id, "Cardiomegaly"))
+    radiograph = next(r for r in open_dataset(DATA).radiographs if run.map("element/own", r.id, "Cardiomegaly"))
     stored = run.map("element/own", radiograph.id, "Cardiomegaly")
     assert stored is not None
     x, _ = m.prepare(radiograph.read())

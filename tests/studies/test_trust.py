@@ -13,16 +13,16 @@ import pytest
 import torch
 
 from sightline.core import Dataset
-from sightline.data import dataset
+from sightline.data import open_dataset
 from sightline.errors import DataError
-from sightline.evaluation.sampling import cases
+from sightline.evaluation.sampling import sample_positive_cases
 from sightline.methods.registry import methods
 from sightline.models import Model, TrainingRecord, open_model
 from sightline.models.checkpoint import save_checkpoint
 from sightline.report import report
 from sightline.runs.run import Run
 from sightline.studies.trust import trust
-from sightline.studies.trust_models import Team
+from sightline.studies.trust_models import TrustModels
 from viewing import can_be_looked_at
 
 DATA = "phantom:16?size=96"
@@ -32,7 +32,7 @@ METHODS = ("grad-cam", "guided-backprop", "edges", "noise", "copy")
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Networks that differ: three of one architecture, one of another width, and two that have maps of their own."""
-    folder, findings = tmp_path_factory.mktemp("models"), dataset(DATA).findings
+    folder, findings = tmp_path_factory.mktemp("models"), open_dataset(DATA).findings
     made = []
     specs = ("small?side=64",) * 2 + ("small?side=64&width=8", "small?side=64") + ("unet?side=64&width=4",) * 2
     for number, spec in enumerate(specs):
@@ -55,8 +55,18 @@ def finished(checkpoints: list[str], tmp_path_factory: pytest.TempPathFactory) -
 
 def study(checkpoints: list[str], out: Path) -> Run:
     first, again, other, shuffled, *localizers = checkpoints
-    return trust(data=DATA, model=first, replicates=(again,), others=(other,), shuffled=(shuffled,), methods=METHODS,
-                 localizers=tuple(localizers), images=8, orders=("top-down", "independent"), out=out)  # fmt: skip
+    return trust(
+        data=DATA,
+        model=first,
+        replicates=(again,),
+        other_architectures=(other,),
+        shuffled_labels=(shuffled,),
+        methods=METHODS,
+        localizers=tuple(localizers),
+        max_radiographs=8,
+        randomization_orders=("top-down", "independent"),
+        out=out,
+    )
 
 
 def digest(run: Path) -> dict[str, bytes]:
@@ -96,11 +106,20 @@ def test_every_stage_order_and_criterion_is_there(finished: Path) -> None:
     run = Run.open(finished)
     similarity = run.table("similarity")
     assert set(similarity["kind"]) == {
-        "pair", "repeatability", "reproducibility", "randomization", "label-randomization", "complexity",
-    }  # fmt: skip
+        "pair",
+        "repeatability",
+        "reproducibility",
+        "randomization",
+        "label-randomization",
+        "complexity",
+    }
     assert set(run.table("faithfulness")["source"]) == {
-        *METHODS, "random", "control/average-mask", "localizer/net-1-unet/own", "localizer/net-2-unet/own",
-    }  # fmt: skip
+        *METHODS,
+        "random",
+        "control/average-mask",
+        "localizer/net-1-unet/own",
+        "localizer/net-2-unet/own",
+    }
     assert set(run.table("steadiness")["method"]) == set(METHODS)
     forgot = similarity[similarity["kind"] == "randomization"]
     assert list(dict.fromkeys(forgot[forgot["order"] == "top-down"]["versus"])) == run.info["stages"]
@@ -136,16 +155,18 @@ def test_copies_and_strangers_are_no_replicates(checkpoints: list[str], tmp_path
 def test_cases_are_drawn_by_id_whatever_the_order(toy_data: Dataset) -> None:
     from dataclasses import replace
 
-    chosen = cases(toy_data, ["Edema", "Mass"], 4, seed=0)
-    turned = cases(replace(toy_data, radiographs=toy_data.radiographs[::-1]), ["Edema", "Mass"], 4, seed=0)
+    chosen = sample_positive_cases(toy_data, ["Edema", "Mass"], 4, seed=0)
+    turned = sample_positive_cases(
+        replace(toy_data, radiographs=toy_data.radiographs[::-1]), ["Edema", "Mass"], 4, seed=0
+    )
     assert [(c.radiograph.id, c.finding) for c in chosen] == [(c.radiograph.id, c.finding) for c in turned]
     assert len({c.radiograph.id for c in chosen}) == 4
     assert all(c.radiograph.labels[c.finding] == 1 for c in chosen)
 
 
 def record(name: str, seed: int, data: str = DATA, fraction: float = 1.0, spec: str = "small?side=64") -> Model:
-    made = open_model(spec, dataset(DATA).findings, seed=seed)
-    return replace(made, name=name, training=TrainingRecord(data, fraction, seed))
+    made = open_model(spec, open_dataset(DATA).findings, seed=seed)
+    return replace(made, name=name, training_record=TrainingRecord(data, fraction, seed))
 
 
 @pytest.mark.parametrize(
@@ -153,37 +174,48 @@ def record(name: str, seed: int, data: str = DATA, fraction: float = 1.0, spec: 
     [
         (record("again-1", 1, "nih:elsewhere"), "learned from nih:elsewhere .* differs by its seed alone"),
         (record("again-1", 1, fraction=0.1), r"share 0\.1"),
-        (replace(record("again-1", 1), training=TrainingRecord("phantom:99", 1.0, 0)), "with the seed of one, 0"),
+        (
+            replace(record("again-1", 1), training_record=TrainingRecord("phantom:99", 1.0, 0)),
+            "with the seed of one, 0",
+        ),
     ],
 )
 def test_replicates_differ_by_their_seed_alone(other: Model, message: str) -> None:
-    first = record("one", 0, "phantom:99" if other.training and other.training.data != DATA else DATA)
+    first = record("one", 0, "phantom:99" if other.training_record and other.training_record.data != DATA else DATA)
     with pytest.raises(DataError, match=message):
-        Team(first, (other,)).checked(dataset("phantom:8?size=64&split=test"))
+        TrustModels(first, (other,)).validate(open_dataset("phantom:8?size=64&split=test"))
 
 
 def test_what_was_learned_from_is_not_explained() -> None:
     for spec in (DATA, "phantom:8?size=64", "phantom:2?start=3"):  # the same patients under another name
         with pytest.raises(DataError, match=r"one learned from phantom:16\?size=96, and .* explain what was held out"):
-            Team(record("one", 0)).checked(dataset(spec))
-    Team(record("one", 0)).checked(dataset("phantom:8?seed=1"))  # others, of the same names
-    Team(record("one", 0)).checked(dataset("phantom:16?split=test"))
+            TrustModels(record("one", 0)).validate(open_dataset(spec))
+    TrustModels(record("one", 0)).validate(open_dataset("phantom:8?seed=1"))  # others, of the same names
+    TrustModels(record("one", 0)).validate(open_dataset("phantom:16?split=test"))
     for elsewhere in ("phantom:16?size=huge", "at the hospital, in 2019?"):
-        Team(record("one", 0, elsewhere)).checked(dataset(DATA))  # cannot be looked up
+        TrustModels(record("one", 0, elsewhere)).validate(open_dataset(DATA))  # cannot be looked up
     with pytest.raises(DataError, match="has no maps"):
-        Team(record("one", 0, "other"), localizers=(record("net-1-small", 1, "other"),)).checked(dataset(DATA))
+        TrustModels(record("one", 0, "other"), localizers=(record("net-1-small", 1, "other"),)).validate(
+            open_dataset(DATA)
+        )
 
 
 def test_a_constant_network_is_not_estimable(tmp_path: Path) -> None:
     """A network that always says the same has flat maps: nothing is known of them, and no number says otherwise."""
-    findings = dataset(DATA).findings
+    findings = open_dataset(DATA).findings
     nets = [open_model("small?side=64", findings, seed=seed) for seed in (0, 1)]
     for number, model in enumerate(nets):
         torch.nn.init.zeros_(model.net.head.weight)  # type: ignore[arg-type, union-attr]
         torch.nn.init.constant_(model.net.head.bias, float(number))  # type: ignore[arg-type, union-attr]
         save_checkpoint(model, tmp_path / f"{number}.pt")
-    run = trust(data="phantom:6?size=64", model=str(tmp_path / "0.pt"), replicates=(str(tmp_path / "1.pt"),),
-                methods=("grad-cam", "gradient"), images=3, out=tmp_path / "run")  # fmt: skip
+    run = trust(
+        data="phantom:6?size=64",
+        model=str(tmp_path / "0.pt"),
+        replicates=(str(tmp_path / "1.pt"),),
+        methods=("grad-cam", "gradient"),
+        max_radiographs=3,
+        out=tmp_path / "run",
+    )
     again = run.table("verdicts").query("criterion == 'repeatability'")
     assert set(again["verdict"]) == {"not estimable"}
     report(run)
@@ -191,7 +223,14 @@ def test_a_constant_network_is_not_estimable(tmp_path: Path) -> None:
 
 def test_a_method_that_compares_with_the_data_is_asked_by_every_test(checkpoints: list[str], tmp_path: Path) -> None:
     names = ("integrated-gradients?baseline=data&nodes=2", "gradient-shap?baseline=data&samples=2")
-    run = trust(data="phantom:6?size=64", model=checkpoints[0], methods=names, images=3, batch=2, out=tmp_path / "run")
+    run = trust(
+        data="phantom:6?size=64",
+        model=checkpoints[0],
+        methods=names,
+        max_radiographs=3,
+        explain_batch=2,
+        out=tmp_path / "run",
+    )
     similarity = run.table("similarity").query("kind == 'randomization'")
     steadiness = run.table("steadiness")
     for table, column in ((similarity, "value"), (steadiness, "rank")):

@@ -6,10 +6,10 @@ import sys
 from dataclasses import replace
 
 import sightline as sl
-from sightline.training.contrastive import CONTRASTIVE, pretrain
+from sightline.training.contrastive import CONTRASTIVE_CONFIG, pretrain
 
 if __name__ == "__main__":
-    data = sl.dataset("phantom:40?size=48")
+    data = sl.open_dataset("phantom:40?size=48")
     start = sl.open_model("small?side=48&width=8", data.findings)
-    recipe = replace(CONTRASTIVE, epochs=2, batch=12)
-    pretrain(start, data, sys.argv[1], recipe, val_share=0.2, devices=int(sys.argv[2]))
+    recipe = replace(CONTRASTIVE_CONFIG, epochs=2, batch_size=12)
+    pretrain(start, data, sys.argv[1], recipe, validation_fraction=0.2, n_devices=int(sys.argv[2]))

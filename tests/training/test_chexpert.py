@@ -10,22 +10,32 @@ import numpy as np
 import pytest
 import torch
 
-from sightline.data import dataset
+from sightline.data import open_dataset
 from sightline.errors import DataError, SightlineError
 from sightline.methods.explain import explain
 from sightline.models import open_model
-from sightline.models.ensemble import open_any
+from sightline.models.ensemble import open_model_or_ensemble
 from sightline.models.losses import masked_loss, three_class_loss
-from sightline.models.multiclass_heads import Triples
+from sightline.models.multiclass_heads import ThreeClassHead
 from sightline.runs.run import Run
 from sightline.training import chexpert
 from sightline.training.chexpert import train_chexpert
 
 SMALL: dict[str, Any] = {
-    "data": "phantom:60?size=48&uncertain=0.3&start=300", "arch": "small", "policies": ("ignore", "3-class"), "runs": 1,
-    "epochs": 2, "batch": 8, "lr": 3e-3, "validate": 0.5, "keep": 2, "members": 3, "side": 32, "precision": "float32",
+    "data": "phantom:60?size=48&uncertain=0.3&start=300",
+    "arch": "small",
+    "policies": ("ignore", "3-class"),
+    "runs": 1,
+    "epochs": 2,
+    "batch": 8,
+    "lr": 3e-3,
+    "validate": 0.5,
+    "keep": 2,
+    "members": 3,
+    "side": 32,
+    "precision": "float32",
     "findings": "Cardiomegaly, Edema, Support Devices",
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +56,8 @@ def test_the_best_checkpoints_of_each_run_are_kept(trained: Path) -> None:
         assert info["kept"] == [row["checkpoint"] for row in best]
         assert sorted(p.stem for p in (trained / name / "kept").glob("*.pt")) == sorted(info["kept"])
         one = open_model(str(trained / name / "kept" / f"{info['kept'][0]}.pt"))
-        assert one.training is not None and one.training.val_auroc == best[0]["val_auroc"]
-        assert isinstance(one.net, Triples) == (name == "3-class-0")
+        assert one.training_record is not None and one.training_record.val_auroc == best[0]["val_auroc"]
+        assert isinstance(one.net, ThreeClassHead) == (name == "3-class-0")
 
 
 def test_each_finding_takes_its_best_checkpoints(trained: Path) -> None:
@@ -66,13 +76,13 @@ def test_each_finding_takes_its_best_checkpoints(trained: Path) -> None:
 
 @pytest.mark.parametrize("scale", ["raw", "equal"])
 def test_the_ensemble_averages_probabilities_and_maps(trained: Path, scale: str) -> None:
-    data = dataset("phantom:5?size=48")
-    ensemble = open_any(f"{trained / 'final.json'}?scale={scale}")
-    run = explain(data, ensemble, ["grad-cam"], batch=2)
+    data = open_dataset("phantom:5?size=48")
+    ensemble = open_model_or_ensemble(f"{trained / 'final.json'}?scale={scale}")
+    run = explain(data, ensemble, ["grad-cam"], batch_size=2)
     tasks = json.loads((trained / "final.json").read_text())["task2models"]
     for finding in ensemble.findings:
         members = [open_model(str(trained / entry["ckpt_path"])) for entry in tasks[finding]]
-        each = [explain(data, m, ["grad-cam"], findings=[finding], prefix="one") for m in members]
+        each = [explain(data, m, ["grad-cam"], findings=[finding], source_prefix="one") for m in members]
         for radiograph in data.radiographs:
             got = run.map(f"{ensemble.name}/grad-cam", radiograph.id, finding)
             parts = [one.map("one/grad-cam", radiograph.id, finding) for one in each]
@@ -113,7 +123,7 @@ def test_three_classes_against_plain_cross_entropy() -> None:
         if not labels[i, f].isnan()
     ]
     assert torch.allclose(three_class_loss(triples, labels), torch.stack(wanted).mean())
-    head = Triples(torch.nn.Identity()).eval()
+    head = ThreeClassHead(torch.nn.Identity()).eval()
     pair = torch.softmax(triples.reshape(4, 2, 3)[..., 1:], -1)[..., 1]
     assert torch.allclose(head(triples).sigmoid(), pair)
     assert head.train()(triples).shape == (4, 6)
@@ -123,24 +133,26 @@ def test_three_classes_against_plain_cross_entropy() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "not JSON"), ('{"a": 1}', "must hold"), ('{"task2models": {}}', "names no checkpoint"),
+        ("{", "not JSON"),
+        ('{"a": 1}', "must hold"),
+        ('{"task2models": {}}', "names no checkpoint"),
         ('{"task2models": {"Edema": [{"is_3class": true}]}}', "an entry is"),
         ('{"task2models": {"Edema": [{"ckpt_path": "gone/a.pt"}]}}', "nor by its last parts"),
         ('{"task2models": {}, "aggregation_method": "vote"}', "allowed: 'mean', 'max'"),
     ],
-)  # fmt: skip
+)
 def test_lists_that_are_none(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "final.json").write_text(content)
     with pytest.raises(DataError, match=message):
-        open_any(str(tmp_path / "final.json"))
+        open_model_or_ensemble(str(tmp_path / "final.json"))
 
 
 def test_a_list_of_foreign_checkpoints_needs_their_architecture(tmp_path: Path) -> None:
-    from sightline.findings import CHEXPERT
+    from sightline.findings import CHEXPERT_FINDINGS
 
-    outputs = [f"{f} {i}" for f in CHEXPERT for i in range(3)]
+    outputs = [f"{f} {i}" for f in CHEXPERT_FINDINGS for i in range(3)]
     (tmp_path / "runs").mkdir()
-    for name, findings in (("plain.pt", CHEXPERT), ("three.pt", outputs)):
+    for name, findings in (("plain.pt", CHEXPERT_FINDINGS), ("three.pt", outputs)):
         state = open_model("small?side=32", findings).net.state_dict()
         torch.save({"state_dict": {f"model.module.{k}": v for k, v in state.items()}}, tmp_path / "runs" / name)
     entries = [
@@ -150,18 +162,18 @@ def test_a_list_of_foreign_checkpoints_needs_their_architecture(tmp_path: Path) 
     lists = {"aggregation_method": "max", "task2models": {"Airspace Opacity": entries, "Edema": entries[:1]}}
     (tmp_path / "final.json").write_text(json.dumps(lists))
     with pytest.raises(DataError, match=r"add \?arch="):
-        open_any(str(tmp_path / "final.json"))
+        open_model_or_ensemble(str(tmp_path / "final.json"))
     with pytest.raises(SightlineError, match="no option"):
-        open_any(f"{tmp_path / 'final.json'}?width=3")
-    ensemble = open_any(f"{tmp_path / 'final.json'}?arch=small&side=32")
+        open_model_or_ensemble(f"{tmp_path / 'final.json'}?width=3")
+    ensemble = open_model_or_ensemble(f"{tmp_path / 'final.json'}?arch=small&side=32")
     assert ensemble.findings == ("Lung Opacity", "Edema")
-    data = dataset("phantom:2?size=48")
+    data = open_dataset("phantom:2?size=48")
     run = explain(data, ensemble, ["grad-cam"])
     members = [
-        open_model(f"small:{tmp_path / 'runs/plain.pt'}?side=32", CHEXPERT),
-        open_model(f"three-class:small?side=32&checkpoint={tmp_path / 'runs/three.pt'}", CHEXPERT),
+        open_model(f"small:{tmp_path / 'runs/plain.pt'}?side=32", CHEXPERT_FINDINGS),
+        open_model(f"three-class:small?side=32&checkpoint={tmp_path / 'runs/three.pt'}", CHEXPERT_FINDINGS),
     ]
-    each = [explain(data, m, ["grad-cam"], findings=["Lung Opacity"], prefix="one") for m in members]
+    each = [explain(data, m, ["grad-cam"], findings=["Lung Opacity"], source_prefix="one") for m in members]
     for radiograph in data.radiographs:
         got = run.map(f"{ensemble.name}/grad-cam", radiograph.id, "Lung Opacity")
         said = [one.map("one/grad-cam", radiograph.id, "Lung Opacity") for one in each]
@@ -172,6 +184,6 @@ def test_a_list_of_foreign_checkpoints_needs_their_architecture(tmp_path: Path) 
 def test_policies_and_models_must_fit(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="policies"):
         train_chexpert(out=tmp_path, **{**SMALL, "policies": ("maybe",)})
-    sample = chexpert.Sample(uncertain="3-class")
+    sample = chexpert.SamplingConfig(uncertainty_policy="3-class")
     with pytest.raises(SightlineError, match="do not fit"):
-        chexpert.fit(open_model("small?side=32", ["Edema"]), dataset("phantom:8"), tmp_path / "a", sample=sample)
+        chexpert.fit(open_model("small?side=32", ["Edema"]), open_dataset("phantom:8"), tmp_path / "a", sampling=sample)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from sightline.errors import SightlineError
-from sightline.training import Recipe, Sample
+from sightline.training import SamplingConfig, TrainingConfig
 
 WRONG = [
     *({name: value} for name, value in [("epochs", 0), ("batch", 1), ("lr", 0.0), ("lr", math.nan), ("keep", -1)]),
@@ -23,8 +23,10 @@ UNFIT = [
 ]
 
 
-@pytest.mark.parametrize(("made", "wrong"), [(Recipe(), one) for one in WRONG] + [(Sample(), one) for one in UNFIT])
-def test_a_value_that_is_not_allowed_is_named(made: Recipe | Sample, wrong: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    ("made", "wrong"), [(TrainingConfig(), one) for one in WRONG] + [(SamplingConfig(), one) for one in UNFIT]
+)
+def test_a_value_that_is_not_allowed_is_named(made: TrainingConfig | SamplingConfig, wrong: dict[str, object]) -> None:
     ((name, value),) = wrong.items()
     with pytest.raises(SightlineError, match=f"^{name}={value!r}; allowed: "):
         replace(made, **wrong)
@@ -32,9 +34,9 @@ def test_a_value_that_is_not_allowed_is_named(made: Recipe | Sample, wrong: dict
 
 def test_every_value_that_is_not_allowed_is_named_at_once() -> None:
     with pytest.raises(SightlineError, match=r"epochs=0; allowed: from 1\. learn='tail'; allowed: 'all', 'head'"):
-        Recipe(epochs=0, learn="tail")  # type: ignore[arg-type]
+        TrainingConfig(epochs=0, trainable="tail")  # type: ignore[arg-type]
 
 
 def test_they_travel_to_other_processes() -> None:
-    for one in (Recipe(epochs=3, select=("Edema",)), Sample(split_seed=2)):
+    for one in (TrainingConfig(epochs=3, selection_findings=("Edema",)), SamplingConfig(split_seed=2)):
         assert pickle.loads(pickle.dumps(one)) == one

@@ -16,34 +16,34 @@ import sightline as sl
 from sightline.core import Dataset, Radiograph
 from sightline.data.reports import Report
 from sightline.errors import DataError, SightlineError
-from sightline.metrics.retrieval import precision_at
+from sightline.metrics.retrieval import precision_at_k
 from sightline.models import open_model, state_hash
 from sightline.models.convirt import contrastive_loss
-from sightline.models.pretrained import hub_text
+from sightline.models.pretrained import open_hub_encoder
 from sightline.models.text_encoder import TextEncoder, Vocabulary
-from sightline.models.weight_randomization import blocks
+from sightline.models.weight_randomization import find_blocks
 from sightline.runs.run import Run
 from sightline.studies.localization import localization
 from sightline.studies.trust import trust
 from sightline.training import contrastive as training
 from sightline.training import loop
-from sightline.training.config import Recipe
-from sightline.training.contrastive import CONTRASTIVE, By, pretrain
+from sightline.training.config import TrainingConfig
+from sightline.training.contrastive import CONTRASTIVE_CONFIG, PairWith, pretrain
 from sightline.training.fit import fit
-from sightline.training.loop import groups
-from sightline.training.split import split_by_patient, spread
+from sightline.training.loop import param_groups
+from sightline.training.split import order_stratified, split_by_patient
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 
 from test_pretrained import tiny_bert
 
 DATA = "phantom:40?size=64"
-BRIEF = replace(CONTRASTIVE, epochs=1, batch=8)
+BRIEF = replace(CONTRASTIVE_CONFIG, epochs=1, batch_size=8)
 
 
 @pytest.fixture(scope="module")
 def data() -> Dataset:
-    return sl.dataset(DATA)
+    return sl.open_dataset(DATA)
 
 
 def small(data: Dataset) -> sl.Model:
@@ -55,11 +55,11 @@ def test_the_loss_is_that_of_its_definition_whatever_the_blocks(block: int) -> N
     v, u = (F.normalize(torch.randn(7, 5, dtype=torch.float64), dim=1).requires_grad_() for _ in range(2))
     sims = v @ u.T / 0.1
     wanted = 0.75 * -sims.log_softmax(1).diagonal().mean() + 0.25 * -sims.log_softmax(0).diagonal().mean()
-    ours = contrastive_loss(v, u, block=block)
+    ours = contrastive_loss(v, u, block_rows=block)
     torch.testing.assert_close(ours, wanted)
     for a, b in zip(torch.autograd.grad(ours, (v, u)), torch.autograd.grad(wanted, (v, u)), strict=True):
         torch.testing.assert_close(a, b)
-    parts = [contrastive_loss(v, u, start=s, rows=n) * n for s, n in ((0, 3), (3, 4))]
+    parts = [contrastive_loss(v, u, first_row=s, n_rows=n) * n for s, n in ((0, 3), (3, 4))]
     torch.testing.assert_close(sum(parts) / 7, wanted)
 
 
@@ -68,12 +68,14 @@ def test_no_more_than_a_block_of_similarities_is_held() -> None:
     v, u = (F.normalize(torch.randn(2048, 16), dim=1).requires_grad_() for _ in range(2))
     held: list[int] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: held.append(t.numel()) or t, lambda t: t):  # type: ignore[func-returns-value]
-        loss = contrastive_loss(v, u, block=128)
+        loss = contrastive_loss(v, u, block_rows=128)
     assert max(held) <= 2048 * 16 and bool(torch.isfinite(loss))
 
 
 def test_sentences_become_numbers_and_padding_changes_nothing() -> None:
-    vocabulary = Vocabulary.of(["No effusion.", "No pneumothorax.", "No effusion seen 2.5 cm"], fewest=1, length=6)
+    vocabulary = Vocabulary.from_sentences(
+        ["No effusion.", "No pneumothorax.", "No effusion seen 2.5 cm"], min_count=1, max_length=6
+    )
     assert vocabulary.words[0] == "no" and vocabulary.words[1] == "effusion" and "2.5" in vocabulary.words
     assert vocabulary.encode(["gibberish", ""]).tolist() == [[1, 0, 0, 0, 0, 0]] * 2
     torch.manual_seed(0)
@@ -92,23 +94,23 @@ def test_precision_of_retrieval_beside_scikit_learn() -> None:
     gallery = rng.normal(size=(40, 8))
     gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
     alike = rng.random((6, 40)) < 0.3
-    ours = precision_at(gallery[:6], gallery, alike, (5, 10))
+    ours = precision_at_k(gallery[:6], gallery, alike, (5, 10))
     near = NearestNeighbors(metric="cosine").fit(gallery).kneighbors(gallery[:6], 10, return_distance=False)
     np.testing.assert_allclose(ours[:, 1], [alike[q][near[q]].mean() for q in range(6)])
-    assert np.isnan(precision_at(gallery[:1], gallery, np.zeros((1, 40), bool))).all()
-    assert np.isnan(precision_at(gallery[:1], gallery, alike[:1])[0, 2])  # fewer than fifty there
+    assert np.isnan(precision_at_k(gallery[:1], gallery, np.zeros((1, 40), bool))).all()
+    assert np.isnan(precision_at_k(gallery[:1], gallery, alike[:1])[0, 2])  # fewer than fifty there
 
 
 @pytest.mark.parametrize("by", ["reports", "images"])
 def test_a_killed_pre_training_ends_with_the_same_weights(
-    data: Dataset, tmp_path: Path, by: By, monkeypatch: pytest.MonkeyPatch
+    data: Dataset, tmp_path: Path, by: PairWith, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = replace(BRIEF, epochs=3, seed=1)
-    whole = pretrain(small(data), data, tmp_path / "whole", recipe, by=by, val_share=0.2)
+    whole = pretrain(small(data), data, tmp_path / "whole", recipe, pair_with=by, validation_fraction=0.2)
     history = Run.open(tmp_path / "whole").info["history"]
     assert len(history) == 3 and all(np.isfinite(h["loss"]) and np.isfinite(h["val_loss"]) for h in history)
     assert ("text-at-5" in history[0]) == (by == "reports")
-    step, calls = training._step, []
+    step, calls = training._train_step, []
 
     def killed(*given: object) -> float:
         calls.append(1)
@@ -116,16 +118,16 @@ def test_a_killed_pre_training_ends_with_the_same_weights(
             raise KeyboardInterrupt
         return step(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(training, "_step", killed)
+    monkeypatch.setattr(training, "_train_step", killed)
     with pytest.raises(KeyboardInterrupt):
-        pretrain(small(data), data, tmp_path / "part", recipe, by=by, val_share=0.2)
-    monkeypatch.setattr(training, "_step", step)
+        pretrain(small(data), data, tmp_path / "part", recipe, pair_with=by, validation_fraction=0.2)
+    monkeypatch.setattr(training, "_train_step", step)
     assert len(Run.open(tmp_path / "part").info["history"]) == 1
-    again = pretrain(small(data), data, tmp_path / "part", recipe, by=by, val_share=0.2)
+    again = pretrain(small(data), data, tmp_path / "part", recipe, pair_with=by, validation_fraction=0.2)
     assert state_hash(again.net) == state_hash(whole.net) != state_hash(small(data).net)
-    assert whole.training is None  # nothing was learned of any finding: maps of it are controls
+    assert whole.training_record is None  # nothing was learned of any finding: maps of it are controls
     opened = open_model(str(tmp_path / "whole" / "best.pt"))
-    assert opened.training is None and state_hash(opened.net) == state_hash(whole.net)
+    assert opened.training_record is None and state_hash(opened.net) == state_hash(whole.net)
 
 
 def with_reports(data: Dataset, reports: Callable[[str], Report | None]) -> Dataset:
@@ -138,16 +140,20 @@ def test_reports_that_teach_nothing_are_counted_and_left_out(data: Dataset, tmp_
         if number % 8 == 1:
             return None
         if number % 8 == 2:
-            return Report.of("s", "FINDINGS:\n\nIMPRESSION:\n")
+            return Report.from_text("s", "FINDINGS:\n\nIMPRESSION:\n")
         if number % 8 == 3:
-            return Report.of("s", "FINDINGS: Herz normal groß, kein Erguss, Zwerchfelle glatt begrenzt beidseits.")
+            return Report.from_text(
+                "s", "FINDINGS: Herz normal groß, kein Erguss, Zwerchfelle glatt begrenzt beidseits."
+            )
         if number % 8 == 4:
             raise DataError("damaged")
         assert data.reports is not None
         found: Report = data.reports(radiograph)
         return found
 
-    pretrain(small(data), with_reports(data, told), tmp_path / "run", replace(BRIEF, batch=4), val_share=0.2)
+    pretrain(
+        small(data), with_reports(data, told), tmp_path / "run", replace(BRIEF, batch_size=4), validation_fraction=0.2
+    )
     info = Run.open(tmp_path / "run").info
     kept = sum(info["radiographs"])
     assert info["reports"]["usable"] == kept and all(n > 0 for n in info["reports"].values())
@@ -157,57 +163,79 @@ def test_what_cannot_be_pre_trained(data: Dataset, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no reports"):
         pretrain(small(data), replace(data, reports=None), tmp_path / "a")
     with pytest.raises(DataError, match="at least 200 and 2 are needed"):
-        pretrain(small(data), data, tmp_path / "b", replace(BRIEF, batch=100))
+        pretrain(small(data), data, tmp_path / "b", replace(BRIEF, batch_size=100))
     with pytest.raises(SightlineError, match="no spatial features"):
         pretrain(open_model("unet?side=64&width=4", data.findings), data, tmp_path / "c")
     with pytest.raises(SightlineError, match="allowed: reports, images"):
-        pretrain(small(data), data, tmp_path / "d", by="magic")  # type: ignore[arg-type]
+        pretrain(small(data), data, tmp_path / "d", pair_with="magic")  # type: ignore[arg-type]
     with pytest.raises(SightlineError, match=r"leave out schedule='plateau', keep=2"):
-        pretrain(small(data), data, tmp_path / "e", replace(BRIEF, schedule="plateau", keep=2))
+        pretrain(small(data), data, tmp_path / "e", replace(BRIEF, schedule="plateau", max_checkpoints=2))
 
 
 def test_a_pre_training_begun_before_there_were_recipes_goes_on(data: Dataset, tmp_path: Path) -> None:
     options = {
-        "epochs": 1, "batch": 8, "lr": 1e-3, "weight_decay": 1e-6, "schedule": "cosine", "seed": 0, "augmented": True,
-        "precision": "float32", "validate": 1.0, "keep": 0, "select": [], "learn": "all", "warm_up": 0,
-        "layer_decay": 1.0, "patience": 0, "by": "images", "text": "own", "frozen": 6, "width": 128, "data": DATA,
-        "val_share": 0.2, "split_seed": 0, "model": "small", "initial": state_hash(small(data).net),
-    }  # fmt: skip
+        "epochs": 1,
+        "batch": 8,
+        "lr": 1e-3,
+        "weight_decay": 1e-6,
+        "schedule": "cosine",
+        "seed": 0,
+        "augmented": True,
+        "precision": "float32",
+        "validate": 1.0,
+        "keep": 0,
+        "select": [],
+        "learn": "all",
+        "warm_up": 0,
+        "layer_decay": 1.0,
+        "patience": 0,
+        "by": "images",
+        "text": "own",
+        "frozen": 6,
+        "width": 128,
+        "data": DATA,
+        "val_share": 0.2,
+        "split_seed": 0,
+        "model": "small",
+        "initial": state_hash(small(data).net),
+    }
     Run.start(tmp_path / "old", "pretrain", options)
-    pretrain(small(data), data, tmp_path / "old", BRIEF, by="images", val_share=0.2)
+    pretrain(small(data), data, tmp_path / "old", BRIEF, pair_with="images", validation_fraction=0.2)
     assert len(Run.open(tmp_path / "old").info["history"]) == 1
 
 
 def test_the_head_learns_alone_where_features_stay(data: Dataset, tmp_path: Path) -> None:
     start = small(data)
-    done = fit(start, data, tmp_path / "run", Recipe(epochs=2, batch=8, learn="head", lr=0.05))
+    done = fit(start, data, tmp_path / "run", TrainingConfig(epochs=2, batch_size=8, trainable="head", lr=0.05))
     moved = {name for name, w in done.net.state_dict().items() if not torch.equal(w, start.net.state_dict()[name])}
     assert moved == {"head.weight", "head.bias"}  # not even the statistics of a norm
 
 
 def test_layers_learn_more_slowly_the_deeper_they_lie(data: Dataset) -> None:
     m = small(data)
-    made = groups(m, Recipe(layer_decay=0.5))
-    assert [g["scale"] for g in made] == [0.5**i for i in range(len(blocks(m)))]
+    made = param_groups(m, TrainingConfig(layer_decay=0.5))
+    assert [g["scale"] for g in made] == [0.5**i for i in range(len(find_blocks(m)))]
     assert sum(p.numel() for g in made for p in g["params"]) == sum(p.numel() for p in m.net.parameters())
     assert made[0]["head"] and sum(g["head"] for g in made) == 1
-    assert len(groups(m, Recipe())) == 1
+    assert len(param_groups(m, TrainingConfig())) == 1
 
 
 def test_the_head_warms_up_and_a_tired_training_ends(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = small(data)
-    done = fit(start, data, tmp_path / "warm", Recipe(epochs=1, batch=8, warm_up=100, augmented=False))
+    done = fit(
+        start, data, tmp_path / "warm", TrainingConfig(epochs=1, batch_size=8, head_only_steps=100, augment=False)
+    )
     assert not any(torch.equal(a, b) for a, b in zip(start.net.parameters(), done.net.parameters(), strict=True))
-    asked, step = list[bool](), loop._step
-    monkeypatch.setattr(loop, "_step", lambda *given: asked.append(given[-1]) or step(*given))
-    fit(start, data, tmp_path / "few", Recipe(epochs=2, batch=8, warm_up=3, augmented=False))
-    fit(start, data, tmp_path / "many", Recipe(epochs=2, batch=8, warm_up=100, augmented=False))
+    asked, step = list[bool](), loop._train_step
+    monkeypatch.setattr(loop, "_train_step", lambda *given: asked.append(given[-1]) or step(*given))
+    fit(start, data, tmp_path / "few", TrainingConfig(epochs=2, batch_size=8, head_only_steps=3, augment=False))
+    fit(start, data, tmp_path / "many", TrainingConfig(epochs=2, batch_size=8, head_only_steps=100, augment=False))
     half = len(asked) // 2  # each training's steps, of which no more than half are the head's alone
     assert asked == [True] * 3 + [False] * (half - 3) + [True] * (half // 2) + [False] * (half - half // 2)
-    monkeypatch.setattr(loop, "_step", step)
-    fit(start, data, tmp_path / "tired", Recipe(epochs=40, batch=8, lr=1e-9, patience=2, augmented=False))
+    monkeypatch.setattr(loop, "_train_step", step)
+    fit(start, data, tmp_path / "tired", TrainingConfig(epochs=40, batch_size=8, lr=1e-9, patience=2, augment=False))
     assert len(Run.open(tmp_path / "tired").info["history"]) < 40
 
 
@@ -236,8 +264,8 @@ def test_shares_are_nested_by_patient_and_hold_every_finding_in_its_share() -> N
 def test_the_order_of_patients_is_a_permutation_that_does_not_depend_on_their_films() -> None:
     radiographs = films(200)
     patients = sorted({r.patient for r in radiographs})
-    first = spread(patients, radiographs, ("Common", "Rare"))
-    assert sorted(first) == patients and first == spread(patients, radiographs[::-1], ("Common", "Rare"))
+    first = order_stratified(patients, radiographs, ("Common", "Rare"))
+    assert sorted(first) == patients and first == order_stratified(patients, radiographs[::-1], ("Common", "Rare"))
 
 
 def test_a_share_without_a_case_is_refused() -> None:
@@ -250,35 +278,50 @@ def test_a_share_without_a_case_is_refused() -> None:
 def test_a_text_encoder_of_hugging_face_reads_the_reports(data: Dataset, tmp_path: Path) -> None:
     bert = tiny_bert(tmp_path / "bert")
     run = tmp_path / "run"
-    pretrain(small(data), data, run, BRIEF, val_share=0.2, text=str(bert), frozen=2, width=32)
+    pretrain(
+        small(data),
+        data,
+        run,
+        BRIEF,
+        validation_fraction=0.2,
+        text_encoder=str(bert),
+        frozen_layers=2,
+        embedding_dim=32,
+    )
     content = torch.load(run / "joint.pt", weights_only=True)
     assert content["text"]["kind"] == "hub" and content["state"]["text_head.2.weight"].shape[0] == 32
-    start = hub_text(str(bert), 2)[1].state_dict()
+    start = open_hub_encoder(str(bert), 2)[1].state_dict()
     same = {k: torch.equal(w, content["state"][f"text.{k}"]) for k, w in start.items()}
     assert all(v for k, v in same.items() if ".embeddings." in k or "layer.0." in k or "layer.1." in k)
     assert not any(v for k, v in same.items() if "layer.2." in k and "weight" in k)
     opened = open_model(f"contrastive:{run / 'joint.pt'}")
-    assert opened.findings == data.findings and opened.training is not None
-    assert opened.training.data == DATA and opened.training.derived == ("reports without labels",)
+    assert opened.findings == data.findings and opened.training_record is not None
+    assert opened.training_record.data == DATA and opened.training_record.derived == ("reports without labels",)
     with pytest.raises(SightlineError, match="by images alone no text is read"):
-        pretrain(small(data), data, tmp_path / "x", by="images", text=str(bert))
+        pretrain(small(data), data, tmp_path / "x", pair_with="images", text_encoder=str(bert))
 
 
 def test_the_share_of_waiting_for_data_is_recorded(data: Dataset, tmp_path: Path) -> None:
-    pretrain(small(data), data, tmp_path / "run", replace(BRIEF, batch=4), val_share=0.2)
+    pretrain(small(data), data, tmp_path / "run", replace(BRIEF, batch_size=4), validation_fraction=0.2)
     wait = Run.open(tmp_path / "run").info["data_wait"]
     assert 0 <= wait["share"] < 1 and wait["seconds"] > 0
 
 
 @pytest.mark.parametrize("study", ["trust", "localization"])
 def test_every_other_study_takes_what_was_pre_trained(data: Dataset, tmp_path: Path, study: str) -> None:
-    pretrain(small(data), data, tmp_path / "run", BRIEF, val_share=0.2)
+    pretrain(small(data), data, tmp_path / "run", BRIEF, validation_fraction=0.2)
     films = "phantom:8?start=500&size=64"
     joint = f"contrastive:{tmp_path / 'run' / 'joint.pt'}"
     if study == "localization":
         run = localization(data=films, model=(joint,), methods=("image-text", "grad-cam"), out=tmp_path / "out")
         assert {"contrastive/image-text", "contrastive/grad-cam"} <= set(run.table("scores")["source"])
     else:
-        run = trust(data=films, model=joint, methods=("image-text", "edges"), images=4, findings="Lung Opacity",
-                    out=tmp_path / "out")  # fmt: skip
+        run = trust(
+            data=films,
+            model=joint,
+            methods=("image-text", "edges"),
+            max_radiographs=4,
+            findings="Lung Opacity",
+            out=tmp_path / "out",
+        )
         assert "contrastive/image-text" in set(run.table("scores")["source"])

@@ -13,7 +13,7 @@ from sightline.errors import SightlineError
 from sightline.models import open_model
 from sightline.runs.run import Run
 from sightline.training import distributed
-from sightline.training.config import Recipe
+from sightline.training.config import TrainingConfig
 from sightline.training.fit import fit
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -33,7 +33,7 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     gap = torch.cat([(one["net"][k].float() - two["net"][k].float()).abs().flatten() for k in one["net"]])
     assert float(gap.max()) > 0  # batch norm sees half of a batch: alike, not equal
     best = open_model(str(tmp_path / "2" / "best.pt"))
-    assert best.training is not None and best.training.val_auroc is not None
+    assert best.training_record is not None and best.training_record.val_auroc is not None
 
 
 def test_two_processes_pre_train_one_pair_and_see_each_others_films(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_two_processes_pre_train_one_pair_and_see_each_others_films(tmp_path: Pa
     one, two = (Run.open(tmp_path / d).info["history"] for d in ("1", "2"))
     assert len(two) == len(one) == 2
     assert two[0]["loss"] > 2.2 and two[0]["loss"] == pytest.approx(one[0]["loss"], abs=0.25)
-    assert open_model(f"contrastive:{tmp_path / '2' / 'joint.pt'}").training is not None
+    assert open_model(f"contrastive:{tmp_path / '2' / 'joint.pt'}").training_record is not None
 
 
 def test_several_devices_without_fabric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,6 +56,6 @@ def test_several_devices_without_fabric(tmp_path: Path, monkeypatch: pytest.Monk
             open_model("small?side=32&width=8", blobs(8).findings),
             blobs(8),
             tmp_path,
-            Recipe(epochs=1, batch=4),
-            devices=2,
+            TrainingConfig(epochs=1, batch_size=4),
+            n_devices=2,
         )

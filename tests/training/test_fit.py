@@ -23,11 +23,11 @@ from sightline.methods import saliency
 from sightline.models import Model, open_model, state_hash
 from sightline.models.losses import masked_loss
 from sightline.runs.run import Run
-from sightline.training import Recipe, Sample, fit
-from sightline.training.labels import label_matrix
+from sightline.training import SamplingConfig, TrainingConfig, fit
+from sightline.training.labels import make_label_matrix
 from sightline.training.loop import load_state
 
-BRIEF = Recipe(epochs=1, batch=8)
+BRIEF = TrainingConfig(epochs=1, batch_size=8)
 
 
 def small(findings: tuple[str, ...] = FINDINGS) -> Model:
@@ -41,16 +41,20 @@ def history(out: Path) -> list[dict[str, float]]:
 def test_it_learns_and_its_checkpoint_opens_alone(tmp_path: Path) -> None:
     data, start = blobs(160), small()
     before = state_hash(start.net)
-    model = fit(start, data, tmp_path / "run", Recipe(epochs=6, batch=16, lr=5e-3))
+    model = fit(start, data, tmp_path / "run", TrainingConfig(epochs=6, batch_size=16, lr=5e-3))
     assert state_hash(start.net) == before
-    assert model.training is not None and model.training.val_auroc is not None
-    assert model.training.val_auroc > 0.9
-    assert (model.training.data, model.training.seed, model.training.fraction) == ("blobs:160", 0, 1.0)
-    assert model.training.checkpoint == state_hash(model.net)
+    assert model.training_record is not None and model.training_record.val_auroc is not None
+    assert model.training_record.val_auroc > 0.9
+    assert (model.training_record.data, model.training_record.seed, model.training_record.fraction) == (
+        "blobs:160",
+        0,
+        1.0,
+    )
+    assert model.training_record.weights_hash == state_hash(model.net)
     again = open_model(str(tmp_path / "run" / "best.pt"))
-    assert again.training == model.training and state_hash(again.net) == state_hash(model.net)
+    assert again.training_record == model.training_record and state_hash(again.net) == state_hash(model.net)
     best = max(history(tmp_path / "run"), key=lambda row: row["val_auroc"])
-    assert best["val_auroc"] == model.training.val_auroc and best["epoch"] == model.training.epochs
+    assert best["val_auroc"] == model.training_record.val_auroc and best["epoch"] == model.training_record.epochs
     x = torch.stack([model.prepare(r.read())[0] for r in data.radiographs[:2]])
     assert float(saliency(model, x, None, ["grad-cam"])["grad-cam"].max()) > 0
 
@@ -60,7 +64,7 @@ def test_a_study_is_one_of_its_patient(tmp_path: Path) -> None:
     data, found = blobs(64), []
     for name in ("1", ""):
         named = replace(data, radiographs=tuple(replace(r, study=name or r.patient) for r in data.radiographs))
-        fit(small(), named, tmp_path / f"run{name}", Recipe(epochs=2, batch=16))
+        fit(small(), named, tmp_path / f"run{name}", TrainingConfig(epochs=2, batch_size=16))
         found.append([row["val_auroc"] for row in history(tmp_path / f"run{name}")])
     assert found[0] == found[1] and not any(np.isnan(found[0]))
 
@@ -68,7 +72,7 @@ def test_a_study_is_one_of_its_patient(tmp_path: Path) -> None:
 def test_the_seed_decides_everything(tmp_path: Path) -> None:
     data = blobs(64)
     weights = [
-        state_hash(fit(small(), data, tmp_path / name, Recipe(epochs=2, batch=16, seed=seed)).net)
+        state_hash(fit(small(), data, tmp_path / name, TrainingConfig(epochs=2, batch_size=16, seed=seed)).net)
         for name, seed in (("a", 0), ("b", 0), ("c", 1))
     ]
     assert weights[0] == weights[1] != weights[2]
@@ -100,7 +104,7 @@ def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path: Path) 
     assert all(torch.equal(ends[0]["net"][key], ends[1]["net"][key]) for key in ends[1]["net"])
     assert ends[0]["history"] == ends[1]["history"]
     best = [open_model(str(tmp_path / name / "best.pt")) for name in ("killed", "whole")]
-    assert best[0].training == best[1].training
+    assert best[0].training_record == best[1].training_record
 
 
 def test_a_folder_of_another_training_is_refused(tmp_path: Path) -> None:
@@ -115,13 +119,33 @@ def test_a_folder_of_another_training_is_refused(tmp_path: Path) -> None:
 def test_a_folder_begun_before_there_were_recipes_goes_on(tmp_path: Path) -> None:
     """Its options stand side by side in run.json, with the findings and the seed of the split written out."""
     options = {
-        "epochs": 1, "batch": 8, "lr": 3e-3, "weight_decay": 0.01, "schedule": "cosine", "seed": 3, "augmented": False,
-        "precision": "float32", "validate": 1.0, "keep": 0, "select": list(FINDINGS), "learn": "all", "warm_up": 0,
-        "layer_decay": 1.0, "patience": 0, "data": "blobs:32", "fraction": 0.5, "val_share": 0.15,
-        "uncertain": "ignore", "blank": "ignore", "split_seed": 3, "stratified": False, "devices": 1,
-        "model": "small", "initial": state_hash(small().net),
-    }  # fmt: skip
-    recipe, sample = replace(BRIEF, seed=3, augmented=False), Sample(fraction=0.5)
+        "epochs": 1,
+        "batch": 8,
+        "lr": 3e-3,
+        "weight_decay": 0.01,
+        "schedule": "cosine",
+        "seed": 3,
+        "augmented": False,
+        "precision": "float32",
+        "validate": 1.0,
+        "keep": 0,
+        "select": list(FINDINGS),
+        "learn": "all",
+        "warm_up": 0,
+        "layer_decay": 1.0,
+        "patience": 0,
+        "data": "blobs:32",
+        "fraction": 0.5,
+        "val_share": 0.15,
+        "uncertain": "ignore",
+        "blank": "ignore",
+        "split_seed": 3,
+        "stratified": False,
+        "devices": 1,
+        "model": "small",
+        "initial": state_hash(small().net),
+    }
+    recipe, sample = replace(BRIEF, seed=3, augment=False), SamplingConfig(fraction=0.5)
     Run.start(tmp_path / "old", "fit", options)
     for name in ("old", "new"):
         fit(small(), blobs(32), tmp_path / name, recipe, sample)
@@ -147,16 +171,16 @@ def test_an_unreadable_image_is_left_out_and_named(tmp_path: Path) -> None:
 def test_a_patient_in_two_splits_is_refused(tmp_path: Path) -> None:
     data = changed(changed(blobs(8), 2, split="train"), 3, split="val")
     with pytest.raises(DataError, match=r"patient 'p1' is in two splits: 'train' \(radiograph 'r2'\) and 'val'"):
-        fit(small(), data, tmp_path / "run", replace(BRIEF, batch=4))
+        fit(small(), data, tmp_path / "run", replace(BRIEF, batch_size=4))
 
 
 def test_wrong_labels_and_arguments(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'r1' has the label 0\.5 for 'Pneumothorax'"):
-        fit(small(), changed(blobs(8), 1, labels={"Pneumothorax": 0.5}), tmp_path / "a", replace(BRIEF, batch=4))
+        fit(small(), changed(blobs(8), 1, labels={"Pneumothorax": 0.5}), tmp_path / "a", replace(BRIEF, batch_size=4))
     with pytest.raises(DataError, match="no training radiograph has a known label for 'Edema'"):
-        fit(small((*FINDINGS, "Edema")), blobs(8), tmp_path / "b", replace(BRIEF, batch=4))
+        fit(small((*FINDINGS, "Edema")), blobs(8), tmp_path / "b", replace(BRIEF, batch_size=4))
     with pytest.raises(SightlineError, match=r"'3-class' and 'small' do not fit; allowed: .*three-class:ARCH"):
-        fit(small(), blobs(8), tmp_path / "c", sample=Sample(uncertain="3-class"))
+        fit(small(), blobs(8), tmp_path / "c", sampling=SamplingConfig(uncertainty_policy="3-class"))
 
 
 def test_training_on_uncertain_and_unknown_labels() -> None:
@@ -165,7 +189,7 @@ def test_training_on_uncertain_and_unknown_labels() -> None:
     radiographs.append(Radiograph("4", "4", lambda: np.zeros(0)))
     nan = np.nan
     for policy, uncertain in (("ignore", nan), ("zeros", 0), ("ones", 1)):
-        matrix = label_matrix(radiographs, ["Edema"], policy)  # type: ignore[arg-type]
+        matrix = make_label_matrix(radiographs, ["Edema"], policy)  # type: ignore[arg-type]
         assert np.array_equal(matrix[:, 0], [1, 0, uncertain, nan, nan], equal_nan=True)
 
 
@@ -205,7 +229,7 @@ def test_dropout_is_keyed_by_the_seed_too(tmp_path: Path) -> None:
     net = nn.Sequential(
         nn.Conv2d(1, 4, 3, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(4, 2)
     )
-    model = wrap(net, FINDINGS, size=32, channels=1)
+    model = wrap(net, FINDINGS, side=32, channels=1)
     hashes = []
     for name in "ab":
         torch.manual_seed(len(hashes))

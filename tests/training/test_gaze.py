@@ -10,45 +10,46 @@ import pytest
 import torch
 
 import sightline as sl
-from sightline._cli.train import train_taught
-from sightline.data.gaze import WHOLE
+from sightline._cli.train import train_gaze
+from sightline.data.gaze import ALL_GAZE
 from sightline.errors import SightlineError
 from sightline.models import open_model
 from sightline.models.checkpoint import save_checkpoint
 from sightline.runs.run import Run
-from sightline.training.config import Recipe, Sample
+from sightline.training.config import SamplingConfig, TrainingConfig
 from sightline.training.fit import fit
 from sightline.training.labels import shuffle_gaze
-from sightline.training.loop import GIVE_UP, cross_entropy, plateaus, rate
-from sightline.training.mask_targets import UNKNOWN, gridded
+from sightline.training.loop import STOP_AFTER, count_plateaus, cross_entropy, learning_rate
+from sightline.training.mask_targets import UNKNOWN, rasterize_targets
 
 DATA = "phantom:16?size=64&gazed=0.6"
 
 
 def planes(tmp: Path, data: sl.Dataset, spec: str = "gaze:small?by=cam&side=64") -> np.ndarray:
     model = open_model(spec, data.findings)
-    return np.load(gridded(Run.start(tmp, "x", {}), model, data, list(data.radiographs), 1))
+    return np.load(rasterize_targets(Run.start(tmp, "x", {}), model, data, list(data.radiographs), 1))
 
 
 def test_a_plane_is_the_density_in_percent_of_its_peak(tmp_path: Path) -> None:
-    data = sl.dataset(DATA)
+    data = sl.open_dataset(DATA)
     found = planes(tmp_path, data)
     assert found.shape == (16, 1, 8, 8) and found.dtype == np.int8
     for r, plane in zip(data.radiographs, found[:, 0], strict=True):
-        mark = data.marks(r.id, WHOLE, data.gaze_readers[0])
+        mark = data.annotation(r.id, ALL_GAZE, data.gaze_readers[0])
         if mark is None:
             assert (plane == UNKNOWN).all()
             continue
         gaze = mark.read()
-        counts, *_ = np.histogram2d(*(gaze.places / np.array(gaze.size) * 8).T, bins=8, range=[[0, 8]] * 2,
-                                    weights=gaze.duration)  # fmt: skip
+        counts, *_ = np.histogram2d(
+            *(gaze.places / np.array(gaze.size) * 8).T, bins=8, range=[[0, 8]] * 2, weights=gaze.duration
+        )
         assert plane.max() == 100 and plane.min() >= 0
         assert np.corrcoef(plane.ravel(), counts.ravel())[0, 1] > 0.6
 
 
 def test_a_plane_lies_in_the_frame_of_the_model(tmp_path: Path) -> None:
     """A center crop sees the middle of what a stretch sees."""
-    data = sl.dataset("phantom:2?size=64")
+    data = sl.open_dataset("phantom:2?size=64")
     whole = planes(tmp_path / "stretch", data)
     cropped = planes(tmp_path / "crop", data, "gaze:timm:resnet18?by=cam&side=256")
     size = data.radiographs[0].size
@@ -60,42 +61,42 @@ def test_a_plane_lies_in_the_frame_of_the_model(tmp_path: Path) -> None:
 
 
 def test_shuffled_gaze_is_another_patients(tmp_path: Path) -> None:
-    data = sl.dataset("phantom:20?size=64")
+    data = sl.open_dataset("phantom:20?size=64")
     other = shuffle_gaze(data, 3)
     assert other.spec == data.spec and other.derived == ("gaze shuffled, seed 3",)
     assert shuffle_gaze(other, 4).derived == ("gaze shuffled, seed 3", "gaze shuffled, seed 4")
     owner = {}
     for r in data.radiographs:
-        gaze = data.marks(r.id, WHOLE, data.gaze_readers[0]).read()
+        gaze = data.annotation(r.id, ALL_GAZE, data.gaze_readers[0]).read()
         owner[gaze.begin.tobytes()] = r.patient
     for r in other.radiographs:
-        mark = other.marks(r.id, WHOLE, other.gaze_readers[0])
+        mark = other.annotation(r.id, ALL_GAZE, other.gaze_readers[0])
         assert mark.radiograph == r.id and owner[mark.read().begin.tobytes()] != r.patient
     assert [r.labels for r in other.radiographs] == [r.labels for r in data.radiographs]
     finding = data.findings[0]
-    marks = [d.marks(data.radiographs[0].id, finding, data.truth) for d in (data, other)]
+    marks = [d.annotation(data.radiographs[0].id, finding, data.reference_reader) for d in (data, other)]
     assert (marks[0] is None) == (marks[1] is None)
 
 
 @pytest.mark.parametrize("by", ["decoder", "cam", "gate"])
 def test_mixed_batches_train_and_continue_alike(tmp_path: Path, by: str) -> None:
-    data = sl.dataset(DATA)
+    data = sl.open_dataset(DATA)
     start = open_model(f"gaze:small?by={by}&weight=5&side=64", data.findings)
-    recipe, sample = Recipe(epochs=2, batch=4, seed=1), Sample(val_share=0.2)
+    recipe, sample = TrainingConfig(epochs=2, batch_size=4, seed=1), SamplingConfig(validation_fraction=0.2)
     whole = fit(start, data, tmp_path / "whole", recipe, sample)
     again = fit(start, data, tmp_path / "again", recipe, sample)
     for a, b in zip(whole.net.state_dict().values(), again.net.state_dict().values(), strict=True):
         assert torch.equal(a, b)
     opened = sl.open_model(str(tmp_path / "whole" / "best.pt"))
-    assert opened.net.way.kind == by and opened.arch == start.arch
+    assert opened.net.config.kind == by and opened.arch == start.arch
     losses = [h["loss"] for h in Run.open(tmp_path / "whole").info["history"]]
     assert all(np.isfinite(losses))
 
 
 def test_teaching_moves_the_estimate_towards_gaze(tmp_path: Path) -> None:
-    data = sl.dataset("phantom:24?size=64")
+    data = sl.open_dataset("phantom:24?size=64")
     start = open_model("gaze:small?by=decoder&weight=50&side=64", data.findings)
-    done = fit(start, data, tmp_path / "run", Recipe(epochs=12, batch=4, augmented=False, lr=1e-2))
+    done = fit(start, data, tmp_path / "run", TrainingConfig(epochs=12, batch_size=4, augment=False, lr=1e-2))
     truth = torch.from_numpy(planes(tmp_path / "marks", data, start.arch)[:, 0] / 100).float()
     x = torch.stack([start.prepare(r.read())[0] for r in data.radiographs])
     errors = [float(((replace(m).net.eval().maps(x)[:, 0] - truth) ** 2).mean()) for m in (start, done)]
@@ -103,17 +104,19 @@ def test_teaching_moves_the_estimate_towards_gaze(tmp_path: Path) -> None:
 
 
 def test_the_rate_is_halved_on_plateaus_and_the_training_ends_on_a_long_one(tmp_path: Path) -> None:
-    data = sl.dataset("phantom:40?size=64")
+    data = sl.open_dataset("phantom:40?size=64")
     start = open_model("small?side=64&width=4", data.findings)
-    recipe = Recipe(epochs=60, batch=8, lr=1e-9, schedule="plateau", augmented=False)  # batch norm alone moves the loss
+    recipe = TrainingConfig(
+        epochs=60, batch_size=8, lr=1e-9, schedule="plateau", augment=False
+    )  # batch norm alone moves the loss
     fit(start, data, tmp_path / "run", recipe)
     history = Run.open(tmp_path / "run").info["history"]
     losses = [h["val_loss"] for h in history]
-    assert plateaus(losses)[1] == GIVE_UP and len(losses) < 60
+    assert count_plateaus(losses)[1] == STOP_AFTER and len(losses) < 60
     best = int(np.argmin(losses))
-    assert len(losses) == best + 1 + GIVE_UP
-    recipe = Recipe(schedule="plateau", lr=0.8)
-    assert [rate(recipe, 0.5, k) for k in range(3)] == [0.8, 0.4, 0.2]
+    assert len(losses) == best + 1 + STOP_AFTER
+    recipe = TrainingConfig(schedule="plateau", lr=0.8)
+    assert [learning_rate(recipe, 0.5, k) for k in range(3)] == [0.8, 0.4, 0.2]
 
 
 def test_the_validation_loss_is_the_cross_entropy_of_known_labels() -> None:
@@ -127,20 +130,30 @@ def test_the_weight_with_the_best_validation_is_kept_beside_its_control(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From weights that were trained before, in a file that may go afterwards."""
-    start = open_model("small?side=64", sl.dataset(DATA).findings, seed=3)
+    start = open_model("small?side=64", sl.open_dataset(DATA).findings, seed=3)
     save_checkpoint(start, tmp_path / "start.pt")
-    asked = {"data": "phantom:30?size=64", "out": tmp_path / "run", "model": f"small:{tmp_path / 'start.pt'}?side=64",
-             "weights": (2.0, 5.0, 2.0), "epochs": 1, "batch": 8}  # fmt: skip
-    train_taught(**asked)  # type: ignore[arg-type]
+    asked = {
+        "data": "phantom:30?size=64",
+        "out": tmp_path / "run",
+        "model": f"small:{tmp_path / 'start.pt'}?side=64",
+        "weights": (2.0, 5.0, 2.0),
+        "epochs": 1,
+        "batch": 8,
+    }
+    train_gaze(**asked)  # type: ignore[arg-type]
     (tmp_path / "start.pt").unlink()
-    aurocs = {w: sl.open_model(str(tmp_path / "run" / f"weight-{w}" / "best.pt")).training.val_auroc for w in (2, 5)}
+    aurocs = {
+        w: sl.open_model(str(tmp_path / "run" / f"weight-{w}" / "best.pt")).training_record.val_auroc for w in (2, 5)
+    }
     best = max(aurocs, key=lambda w: aurocs[w])
     kept, control = (sl.open_model(str(tmp_path / "run" / at / "best.pt")) for at in (".", "shuffled"))
-    assert kept.net.way.weight == control.net.way.weight == best and kept.training.val_auroc == aurocs[best]
-    assert control.training.derived == ("gaze shuffled, seed 0",) and kept.training.derived == ()
-    assert control.training.data == kept.training.data == asked["data"]
+    assert (
+        kept.net.config.weight == control.net.config.weight == best and kept.training_record.val_auroc == aurocs[best]
+    )
+    assert control.training_record.derived == ("gaze shuffled, seed 0",) and kept.training_record.derived == ()
+    assert control.training_record.data == kept.training_record.data == asked["data"]
     assert f"weight {best}; mean validation AUROC by weight 2: {aurocs[2]:.3f}, 5: {aurocs[5]:.3f}" in (
         capsys.readouterr().out
     )
     with pytest.raises(SightlineError, match="give at least one, all above 0"):
-        train_taught(**(asked | {"weights": (0.0,)}))  # type: ignore[arg-type]
+        train_gaze(**(asked | {"weights": (0.0,)}))  # type: ignore[arg-type]

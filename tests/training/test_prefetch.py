@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sightline.training.prefetch import Wait, ahead
+from sightline.training.prefetch import DataWait, prefetch_timed
 
 
 def test_items_come_in_order_and_no_more_than_a_few_are_made_ahead() -> None:
@@ -24,7 +24,7 @@ def test_items_come_in_order_and_no_more_than_a_few_are_made_ahead() -> None:
         made.append(i)
         return -i
 
-    feed = ahead(source(), make, Wait(), depth=2)
+    feed = prefetch_timed(source(), make, DataWait(), depth=2)
     assert [next(feed) for _ in range(5)] == [0, -1, -2, -3, -4]
     assert drawn == list(range(7)) and made == drawn[: len(made)]
     feed.close()
@@ -37,7 +37,7 @@ def test_what_making_raises_is_raised_where_it_is_asked_for() -> None:
             raise ValueError("damaged")
         return i
 
-    feed = ahead(range(5), make, Wait())
+    feed = prefetch_timed(range(5), make, DataWait())
     assert [next(feed), next(feed)] == [0, 1]
     with pytest.raises(ValueError, match="damaged"):
         next(feed)
@@ -45,8 +45,8 @@ def test_what_making_raises_is_raised_where_it_is_asked_for() -> None:
 
 @pytest.mark.parametrize(("making", "working", "low", "high"), [(0.002, 0.02, 0.0, 0.1), (0.02, 0.0, 0.8, 1.0)])
 def test_the_share_of_waiting(making: float, working: float, low: float, high: float) -> None:
-    wait = Wait()
-    for _ in ahead(range(15), lambda i: time.sleep(making), wait):
+    wait = DataWait()
+    for _ in prefetch_timed(range(15), lambda i: time.sleep(making), wait):
         time.sleep(working)
-    assert low <= wait.share <= high and wait.total > 0
-    assert Wait().share == 0
+    assert low <= wait.share <= high and wait.total_seconds > 0
+    assert DataWait().share == 0

@@ -8,13 +8,17 @@ from blobs import blobs
 
 from sightline.core import Dataset
 from sightline.models import Model, open_model
-from sightline.training import Recipe, fit
+from sightline.training import TrainingConfig, fit
 
 
 def train(out: str, devices: int = 1) -> Model:
     data: Dataset = blobs(96)
     return fit(
-        open_model("small?side=32&width=8", data.findings), data, out, Recipe(epochs=5, batch=16), devices=devices
+        open_model("small?side=32&width=8", data.findings),
+        data,
+        out,
+        TrainingConfig(epochs=5, batch_size=16),
+        n_devices=devices,
     )
 
 

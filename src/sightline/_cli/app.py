@@ -14,12 +14,12 @@ from typing import Any
 
 from cyclopts import App, CycloptsError, CycloptsPanel, Group, Parameter, UnusedCliTokensError
 
-from sightline._util.malloc import keep_freed_memory
+from sightline._util.malloc import disable_malloc_trim
 from sightline.errors import SightlineError
 from sightline.studies import STUDIES
 
 
-def _default(value: object) -> str | None:
+def _format_default(value: object) -> str | None:
     """A default as it would be typed; an empty one is not shown."""
     if value is None:
         return None
@@ -34,7 +34,7 @@ metrics, models or data sets of your own.
 """
 
 
-def _refused(error: CycloptsError) -> Any:
+def _format_parse_error(error: CycloptsError) -> Any:
     """Why words of a command line cannot be parsed, in a frame; of words that no option takes, which and what to do."""
     if not isinstance(error, UnusedCliTokensError):
         return CycloptsPanel(error)
@@ -47,53 +47,66 @@ def _refused(error: CycloptsError) -> Any:
 app = App(
     name="sightline",
     help=_HELP,
-    default_parameter=Parameter(consume_multiple=True, negative_iterable=(), show_default=_default),
+    default_parameter=Parameter(consume_multiple=True, negative_iterable=(), show_default=_format_default),
     group_commands=Group("Options", sort_key=9),
     version_flags=["--version"],
-    error_formatter=_refused,
+    error_formatter=_format_parse_error,
 )
 Command = tuple[str, str]
 """Where the function is, below `sightline`, and what it does."""
 _COMMANDS: dict[str, dict[str, Command]] = {
     "Studies": {name: (f"studies.{name}:{name}", told) for name, told in STUDIES.items()},
     "Maps and readers": {
-        "score": ("_cli.score:score_maps",
-                  "Score maps made by another tool against a data set's marks. Needs no torch."),
-        "readers": ("_cli.reader_study:app",
-                    "Radiologists draw, point and rate in the browser, and become the human benchmark.\n\n"
-                    "`create` makes a study, `invite` gives a reader a link, `serve` opens it. Without a command, a "
-                    "trial study of the phantom opens on this machine."),
+        "score": (
+            "_cli.score:score_maps",
+            "Score maps made by another tool against a data set's marks. Needs no torch.",
+        ),
+        "readers": (
+            "_cli.reader_study:app",
+            "Radiologists draw, point and rate in the browser, and become the human benchmark.\n\n"
+            "`create` makes a study, `invite` gives a reader a link, `serve` opens it. Without a command, a "
+            "trial study of the phantom opens on this machine.",
+        ),
     },
     "Runs": {
         "view": ("web.viewer.server:view", "Look at a run in the browser, or write it as a static site."),
         "show": ("report.terminal:show", "Print the main results of a run."),
         "report": ("_cli.report:write_report", "Write a run's report again."),
-        "narrate": ("_cli.narrate:narrate_run",
-                    "Describe a run's maps in words, and check the words against the numbers."),
+        "narrate": (
+            "_cli.narrate:narrate_run",
+            "Describe a run's maps in words, and check the words against the numbers.",
+        ),
         "check-text": ("_cli.narrate:check_text", "Check what a text says about a run's maps against the numbers."),
         "export": ("runs.export:export", "Write a run's maps as DICOM, NIfTI or NPZ, or its masks as COCO."),
         "mlflow": ("runs.export.mlflow:mlflow", "Log a run to MLflow."),
     },
     "Data and models": {
         "data write": ("_cli.data:write_data", "Write a data set in a published layout."),
-        "data check": ("_cli.data:check_data",
-                       "Look for what would spoil a study: unreadable images, patients in two splits, duplicates."),
+        "data check": (
+            "_cli.data:check_data",
+            "Look for what would spoil a study: unreadable images, patients in two splits, duplicates.",
+        ),
         "train classifier": ("_cli.train:train", "Train one network on labels, or a localizer on marks."),
-        "train taught": ("_cli.train:train_taught",
-                         "Train a network on labels and gaze, and its control on shuffled gaze."),
-        "train contrastive": ("_cli.train:train_contrastive",
-                              "Pre-train an encoder on reports, or on images alone."),
+        "train taught": (
+            "_cli.train:train_taught",
+            "Train a network on labels and gaze, and its control on shuffled gaze.",
+        ),
+        "train contrastive": ("_cli.train:train_contrastive", "Pre-train an encoder on reports, or on images alone."),
         "train chexpert": ("training.chexpert:train_chexpert", "Train an ensemble by CheXpert's recipe."),
         "check-model": ("_cli.models:check_models", "Check a model, and try every saliency method on it."),
-        "check-method": ("_cli.models:check_methods",
-                         "Check a saliency method of your own against the laws that all must hold to."),
+        "check-method": (
+            "_cli.models:check_methods",
+            "Check a saliency method of your own against the laws that all must hold to.",
+        ),
     },
     "Help": {
         "list": ("_cli.list:list_names", "List the data sets, models, methods, metrics and studies there are."),
-        "doctor": ("_cli.doctor:doctor",
-                   "Show what is installed and what is missing: packages, devices, fast paths, data."),
+        "doctor": (
+            "_cli.doctor:doctor",
+            "Show what is installed and what is missing: packages, devices, fast paths, data.",
+        ),
     },
-}  # fmt: skip
+}
 
 
 _PARENTS = {
@@ -102,7 +115,7 @@ _PARENTS = {
 }
 
 
-def _fill(app: App) -> None:
+def _register_commands(app: App) -> None:
     """Every command in its place; 'train chexpert' is the command chexpert of the app train."""
     parents: dict[str, App] = {}
     for order, (title, commands) in enumerate(_COMMANDS.items()):
@@ -120,28 +133,28 @@ def _fill(app: App) -> None:
             parents[parent].command(f"sightline.{path}", name=word, help=told, sort_key=place)
 
 
-_fill(app)
+_register_commands(app)
 app.register_install_completion_command(help="Complete commands and options in this shell (bash, zsh, fish).")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0, 1 for an error that is told, 130 when interrupted."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    keep_freed_memory()
+    disable_malloc_trim()
     try:
         words = _load_plugins(words)
         outcome = app(words, result_action="return_value")
         if outcome is not None and not isinstance(outcome, int):
-            from sightline._cli.report import finish
+            from sightline._cli.report import finish_run
 
-            finish(outcome)
+            finish_run(outcome)
         sys.stdout.flush()
     except BrokenPipeError:
-        if not _reader_left():
+        if not _is_pipe_closed():
             raise
         return 1
     except SightlineError as error:
-        print(told(f"sightline: {error}"), file=sys.stderr)
+        print(wrap_message(f"sightline: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nsightline: stopped; what is done is kept, and the same command goes on from there", file=sys.stderr)
@@ -149,7 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
     return outcome if isinstance(outcome, int) else 0
 
 
-def told(message: str) -> str:
+def wrap_message(message: str) -> str:
     """A message for standard error: wrapped at the width of a terminal, as it is where it goes to a file or a pipe.
 
     Paths and commands are not broken, so that they can be copied.
@@ -157,12 +170,14 @@ def told(message: str) -> str:
     if not sys.stderr.isatty():
         return message
     width = max(40, shutil.get_terminal_size().columns - 1)
-    lines = (textwrap.wrap(line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
-             for line in message.splitlines())  # fmt: skip
+    lines = (
+        textwrap.wrap(line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+        for line in message.splitlines()
+    )
     return "\n".join("\n".join(some) for some in lines)
 
 
-def _reader_left() -> bool:
+def _is_pipe_closed() -> bool:
     """Whether standard output is a pipe that nobody reads any more (`| head`); it is pointed at nothing then."""
     try:
         sys.stdout.flush()

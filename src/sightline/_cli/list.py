@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,14 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sightline._cli.commands import _torch_registry
 from sightline.data.registry import datasets
 from sightline.errors import UnknownNameError
 from sightline.metrics.registry import metrics as metric_registry
 from sightline.registry import Registry
 from sightline.studies import STUDIES
 
-KINDS = ("datasets", "models", "methods", "metrics", "studies")
+LISTABLE_KINDS = ("datasets", "models", "methods", "metrics", "studies")
 
 
 def list_names(kind: str = "") -> None:
@@ -29,11 +30,11 @@ def list_names(kind: str = "") -> None:
 
     Errors: `UnknownNameError` for any other kind.
     """
-    if kind not in ("", *KINDS):
-        raise UnknownNameError(f"nothing of the kind {kind!r} can be listed; allowed: {', '.join(KINDS)}")
+    if kind not in ("", *LISTABLE_KINDS):
+        raise UnknownNameError(f"nothing of the kind {kind!r} can be listed; allowed: {', '.join(LISTABLE_KINDS)}")
     console = Console()
-    for name in (kind,) if kind else KINDS:
-        lines = _lines(name)
+    for name in (kind,) if kind else LISTABLE_KINDS:
+        lines = _describe_entries(name)
         if lines is None:
             console.print(f"[bold]{name}[/]: need torch; pip install 'sightline\\[torch]'")
             continue
@@ -44,12 +45,20 @@ def list_names(kind: str = "") -> None:
         console.print()
 
 
-def _lines(kind: str) -> Mapping[str, str] | None:
+def _describe_entries(kind: str) -> Mapping[str, str] | None:
     """Name -> one line on it; None where torch, which is not installed, is needed to know."""
     if kind == "studies":
         return STUDIES
     homes: dict[str, Registry[Any]] = {"datasets": datasets, "metrics": metric_registry}
-    registry = homes.get(kind) or _torch_registry(kind)
+    registry = homes.get(kind) or _load_torch_registry(kind)
     if registry is None:
         return None
-    return {entry.name: getattr(entry.facts, "title", "") or entry.summary for entry in registry.values()}
+    return {entry.name: getattr(entry.info, "title", "") or entry.summary for entry in registry.values()}
+
+
+def _load_torch_registry(name: str) -> Registry[Any] | None:
+    if importlib.util.find_spec("torch") is None:
+        return None
+    home = {"models": "sightline.models.zoo", "methods": "sightline.methods"}[name]
+    found: Registry[Any] = getattr(importlib.import_module(home), name)
+    return found

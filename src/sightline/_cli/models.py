@@ -10,18 +10,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sightline.data import dataset
+from sightline.data import open_dataset
 from sightline.errors import DataError
-from sightline.findings import spelled
+from sightline.findings import parse_findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sightline.methods.method_checks import Verdict
+    from sightline.methods.method_checks import LawResult
     from sightline.models import Model
 
 
-def check_methods(methods: str, /) -> int:
+def check_methods(method: str, /) -> int:
     """Try the laws that every method must hold to, on a small network. Returns 1 if one does not hold.
 
     Parameters
@@ -34,17 +34,23 @@ def check_methods(methods: str, /) -> int:
     from sightline.registry import load_plugin
 
     known = set(registry)
-    if methods.endswith(".py"):
-        load_plugin(methods)
-    names = sorted(set(registry) - known) if methods.endswith(".py") else [methods]
+    if method.endswith(".py"):
+        load_plugin(method)
+    names = sorted(set(registry) - known) if method.endswith(".py") else [method]
     if not names:
-        raise DataError(f"{methods} registers no method; decorate a function with @methods(...) of sightline.methods")
-    console = _console()
-    return int(sum(_told(console, name, check_method(name)) for name in names) > 0)
+        raise DataError(f"{method} registers no method; decorate a function with @methods(...) of sightline.methods")
+    console = _make_console()
+    return int(sum(_print_verdicts(console, name, check_method(name)) for name in names) > 0)
 
 
 def check_models(
-    model: str, /, *, data: str = "phantom:8", images: int = 4, methods: list[str] | None = None, findings: str = ""
+    model: str,
+    /,
+    *,
+    data: str = "phantom:8",
+    max_radiographs: int = 4,
+    methods: list[str] | None = None,
+    findings: str = "",
 ) -> int:
     """Try whether a model holds still, and what each method gives on it. Returns 1 if a law of models does not hold.
 
@@ -64,65 +70,77 @@ def check_models(
     """
     import torch
 
-    from sightline.methods.model_checks import check_model, services
-    from sightline.models.warnings import told
+    from sightline.methods.model_checks import check_model, probe_methods
+    from sightline.models.warnings import warn_about_models
     from sightline.models.zoo import open_model
 
-    opened = dataset(data)
-    subject = open_model(model, spelled(findings) if findings else None)
-    told([subject])
-    chosen = opened.radiographs[: max(images, 2)]
+    opened = open_dataset(data)
+    subject = open_model(model, parse_findings(findings) if findings else None)
+    warn_about_models([subject])
+    chosen = opened.radiographs[: max(max_radiographs, 2)]
     x = torch.stack([subject.prepare(r.read())[0] for r in chosen]).to(subject.device)  # (N, C, side, side)
-    console = _console()
-    console.print(_described(subject))
-    broken = _told(console, f"{subject.name}, on {len(x)} radiographs of {opened.name}", check_model(subject, x))
+    console = _make_console()
+    console.print(_describe_model(subject))
+    broken = _print_verdicts(
+        console, f"{subject.name}, on {len(x)} radiographs of {opened.name}", check_model(subject, x)
+    )
     table = Table("method", "", "sum off by", "ms/image", "", title="What each method gives")
-    for one in services(subject, x, methods or _brief()):
-        sums = "" if np.isnan(one.error) else f"{one.error:.1%}"
-        mark = "serves" if one.serves else "REFUSED"
-        table.add_row(one.method, mark, sums, f"{1000 * one.seconds:.0f}" if one.serves else "", escape(one.why))
+    for one in probe_methods(subject, x, methods or _quick_methods()):
+        sums = "" if np.isnan(one.completeness_error) else f"{one.completeness_error:.1%}"
+        mark = "serves" if one.is_usable else "REFUSED"
+        table.add_row(
+            one.method, mark, sums, f"{1000 * one.seconds_per_image:.0f}" if one.is_usable else "", escape(one.reason)
+        )
     console.print(table)
     return int(broken > 0)
 
 
-_BRIEF = {
-    "rise": "rise?samples=20", "score-cam": "score-cam?channels=16", "guided-ig": "guided-ig?nodes=10",
-    "smoothgrad": "smoothgrad?samples=4", "smoothgrad-squared": "smoothgrad-squared?samples=4",
-    "vargrad": "vargrad?samples=4", "smooth-ig": "smooth-ig?samples=2&nodes=4",
-    "gradient-shap": "gradient-shap?samples=4", "deepshap": "deepshap?samples=2", "xrai": "xrai?nodes=4",
+_QUICK_OPTIONS = {
+    "rise": "rise?samples=20",
+    "score-cam": "score-cam?channels=16",
+    "guided-ig": "guided-ig?nodes=10",
+    "smoothgrad": "smoothgrad?samples=4",
+    "smoothgrad-squared": "smoothgrad-squared?samples=4",
+    "vargrad": "vargrad?samples=4",
+    "smooth-ig": "smooth-ig?samples=2&nodes=4",
+    "gradient-shap": "gradient-shap?samples=4",
+    "deepshap": "deepshap?samples=2",
+    "xrai": "xrai?nodes=4",
     "integrated-gradients": "integrated-gradients?nodes=16",
-}  # fmt: skip
+}
 """Methods that would take minutes, with few steps: enough to see whether they serve."""
 
 
-def _brief() -> list[str]:
+def _quick_methods() -> list[str]:
     from sightline.methods.registry import methods
 
-    return [_BRIEF.get(name, name) for name, entry in methods.items() if entry.facts.needs != "prior"]
+    return [_QUICK_OPTIONS.get(name, name) for name, entry in methods.items() if entry.info.needs != "prior"]
 
 
-def _described(model: Model) -> str:
+def _describe_model(model: Model) -> str:
     parameters = sum(p.numel() for p in model.net.parameters()) / 1e6
-    if model.cut is None:
+    if model.feature_layer is None:
         where = "no features found: wrap it with features='path.of.module' for class activation maps"
     else:
-        k, h, w = model.cut.shape
-        how = "output of module" if not model.cut.calls else "what enters"
-        where = f"features are {how} {model.cut.where}: {k} channels of {h} x {w} cells"
-        where += ", behind them an affine head (cam, grad-cam, hires-cam, xgrad-cam are one map)" * model.head_is_affine
+        k, h, w = model.feature_layer.shape
+        how = "output of module" if not model.feature_layer.call_indices else "what enters"
+        where = f"features are {how} {model.feature_layer.name}: {k} channels of {h} x {w} cells"
+        where += (
+            ", behind them an affine head (cam, grad-cam, hires-cam, xgrad-cam are one map)" * model.has_affine_head
+        )
     seen = f"{parameters:.1f} million parameters, input {model.channels} x {model.side}² ({model.resize})"
     return f"{model.name}: {seen}; {where}"
 
 
-def _told(console: Console, title: str, verdicts: Iterable[Verdict]) -> int:
+def _print_verdicts(console: Console, title: str, verdicts: Iterable[LawResult]) -> int:
     """Print verdicts as a table; how many laws are broken."""
     table, broken = Table("law", "", "what was seen", title=title), 0
     for verdict in verdicts:
-        table.add_row(verdict.law, "holds" if verdict.holds else "BROKEN", escape(verdict.detail))
-        broken += not verdict.holds
+        table.add_row(verdict.law, "holds" if verdict.is_met else "BROKEN", escape(verdict.detail))
+        broken += not verdict.is_met
     console.print(table)
     return broken
 
 
-def _console() -> Console:
+def _make_console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 120)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from sightline._util.files import write_text_atomic
 from sightline.errors import DataError
-from sightline.evaluation.narration import Facts, narrate
-from sightline.evaluation.narration.endpoint import Endpoint, read_panel
-from sightline.evaluation.narration.measure import checked_table, controls
+from sightline.evaluation.narration import Measurements, narrate
+from sightline.evaluation.narration.endpoint import Endpoint, request_narrative
+from sightline.evaluation.narration.measure import permutation_controls, tabulate_claims
 from sightline.runs.run import Run
 
 
@@ -29,7 +29,7 @@ def check_text(run: Path, text: Path, *, models: tuple[str, ...] = ()) -> None:
     from rich.markup import escape
 
     opened = Run.open(run)
-    facts = Facts(opened.table("facts"), opened.table("fact_differences"))
+    facts = Measurements(opened.table("facts"), opened.table("fact_differences"))
     stated = dict(pair.split("=", 1) for pair in models if "=" in pair)
     known = {name: name for name in facts.models} | stated
     try:
@@ -37,10 +37,10 @@ def check_text(run: Path, text: Path, *, models: tuple[str, ...] = ()) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{text} cannot be read as text: {error}") from error
     console = Console()
-    for row in checked_table(body, facts, known).to_dict("records"):
+    for row in tabulate_claims(body, facts, known).to_dict("records"):
         console.print(f"{row['verdict']}: {escape(str(row['text']))}", soft_wrap=True)
         console.print(f"    {row['kind']}, {row['model']}, {row['finding']}: {escape(str(row['why']))}", soft_wrap=True)
-    for name, rate in controls(body, facts, known).items():
+    for name, rate in permutation_controls(body, facts, known).items():
         console.print(f"contradicted, {name}: {'nothing checkable' if rate != rate else f'{rate:.0%}'}")
 
 
@@ -49,11 +49,11 @@ def narrate_run(
     *,
     url: str = "",
     model: str = "",
-    with_facts: bool = False,
-    key: str = "OPENAI_API_KEY",
+    with_measurements: bool = False,
+    api_key_variable: str = "OPENAI_API_KEY",
     timeout: float = 60.0,
     price: float = 0.0,
-    cap: float = 1.0,
+    max_cost: float = 1.0,
 ) -> None:
     """Write a reading of a run's maps and check it: by the numbers, or by a vision-language model before the panel.
 
@@ -78,7 +78,7 @@ def narrate_run(
         Most that one call may cost, in the same currency; a call that may cost more is not made.
     """
     opened = Run.open(run)
-    facts = Facts(opened.table("facts"), opened.table("fact_differences"))
+    facts = Measurements(opened.table("facts"), opened.table("fact_differences"))
     if not url:
         text = narrate(facts)
         write_text_atomic(run / "narrative.md", text)
@@ -87,9 +87,9 @@ def narrate_run(
     panel = run / "figures" / "panel.png"
     if not panel.is_file():
         raise DataError(f"{panel} is not there; `sightline report {run}` draws it")
-    endpoint = Endpoint(url, model, key, timeout=timeout, price=price, cap=cap)
+    endpoint = Endpoint(url, model, api_key_variable, timeout=timeout, price_per_1000_tokens=price, max_cost=max_cost)
     name = re.sub(r"[^\w.-]+", "-", model) or "model"
-    told = facts.table.to_csv(index=False, float_format="%.3f") if with_facts else ""
-    text = read_panel(endpoint, panel, run / "narratives" / f"{name}.json", told)
+    told = facts.table.to_csv(index=False, float_format="%.3f") if with_measurements else ""
+    text = request_narrative(endpoint, panel, run / "narratives" / f"{name}.json", told)
     write_text_atomic(run / "narratives" / f"{name}.md", text + "\n")
     check_text(run, run / "narratives" / f"{name}.md")

@@ -11,20 +11,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sightline.data.reader_study.database import Book
-from sightline.data.reader_study.events import State
-from sightline.data.reader_study.schedule import invite as enter
-from sightline.web.reader_study.create import Material
-from sightline.web.reader_study.create import create as make
-from sightline.web.server.security import address
+from sightline.data.reader_study.database import StudyDatabase
+from sightline.data.reader_study.events import CaseState
+from sightline.data.reader_study.schedule import invite_reader as enter
+from sightline.web.reader_study.create import StudyInputs
+from sightline.web.reader_study.create import create_study as make
+from sightline.web.server.security import server_url
 
-PORT = 8460
-TRIAL = Path("runs/readers")
+DEFAULT_PORT = 8460
+TRIAL_FOLDER = Path("runs/readers")
 app = App(name="readers", group_commands="Commands")
 
 
 @app.default
-def attempt(place: Path = TRIAL, *, port: int = PORT) -> None:
+def run_trial(location: Path = TRIAL_FOLDER, *, port: int = DEFAULT_PORT) -> None:
     """Try it: a small study of the phantom, with one reader invited, opened on this machine.
 
     Parameters
@@ -34,24 +34,24 @@ def attempt(place: Path = TRIAL, *, port: int = PORT) -> None:
     port
         Port of the trial study.
     """
-    if not place.exists():
-        make("phantom:12", place, tasks=("contour", "point"), title="Trial of a reader study")
+    if not location.exists():
+        make("phantom:12", location, tasks=("contour", "point"), title="Trial of a reader study")
     name = "me"
-    with Book.open(place) as book:
-        token = book.renew(name) if any(r.name == name for r in book.readers()) else enter(book, name)
-    _serve(str(place), "127.0.0.1", port, (), token)
+    with StudyDatabase.open(location) as book:
+        token = book.rotate_token(name) if any(r.name == name for r in book.readers()) else enter(book, name)
+    _serve(str(location), "127.0.0.1", port, (), token)
 
 
 @app.command
 def create(
-    source: str,
+    data_or_run: str,
     *,
     tasks: tuple[str, ...] = ("contour", "point"),
     out: str = "study",
     findings: str = "",
-    cases: int = 0,
-    absent: float = 0.25,
-    repeats: float = 0.1,
+    max_radiographs: int = 0,
+    absent_ratio: float = 0.25,
+    repeat_share: float = 0.1,
     sources: tuple[str, ...] = (),
     seed: int = 0,
     title: str = "Reader study",
@@ -82,16 +82,27 @@ def create(
     title
         Title that readers see in their browser.
     """
-    with make(source, out, tasks=tasks, findings=findings, cases=cases, absent=absent, repeats=repeats,
-              sources=sources, seed=seed, title=title) as book:  # fmt: skip
-        said = ", ".join(f"{count} × {task}" for task, count in book.counts().items())
+    with make(
+        data_or_run,
+        out,
+        tasks=tasks,
+        findings=findings,
+        max_radiographs=max_radiographs,
+        absent_ratio=absent_ratio,
+        repeat_share=repeat_share,
+        sources=sources,
+        seed=seed,
+        title=title,
+    ) as book:
+        said = ", ".join(f"{count} × {task}" for task, count in book.count_cases().items())
     print(
-        f"{book.place}: {said}\nnext: sightline readers invite {book.place} NAME; sightline readers serve {book.place}"
+        f"{book.location}: {said}\nnext: sightline readers invite {book.location} NAME; sightline readers "
+        f"serve {book.location}"
     )
 
 
 @app.command
-def invite(place: str, name: str, *, renew: bool = False, base: str = "") -> None:
+def invite(location: str, name: str, *, renew: bool = False, base_url: str = "") -> None:
     """Invite a reader: prints a personal link, which cannot be shown again.
 
     Parameters
@@ -105,13 +116,13 @@ def invite(place: str, name: str, *, renew: bool = False, base: str = "") -> Non
     base
         Address at which readers reach the server; by default this machine's.
     """
-    with Book.open(place) as book:
-        token = book.renew(name) if renew else enter(book, name)
-    print(link(base or address("127.0.0.1", PORT), token))
+    with StudyDatabase.open(location) as book:
+        token = book.rotate_token(name) if renew else enter(book, name)
+    print(invitation_link(base_url or server_url("127.0.0.1", DEFAULT_PORT), token))
 
 
 @app.command
-def revoke(place: str, name: str) -> None:
+def revoke(location: str, name: str) -> None:
     """Shut a reader out, at once. What the reader said stays.
 
     Parameters
@@ -121,12 +132,14 @@ def revoke(place: str, name: str) -> None:
     name
         Name of the reader.
     """
-    with Book.open(place) as book:
+    with StudyDatabase.open(location) as book:
         book.revoke(name)
 
 
 @app.command
-def serve(place: str, *, host: str = "127.0.0.1", port: int = PORT, names: tuple[str, ...] = ()) -> None:
+def serve(
+    location: str, *, host: str = "127.0.0.1", port: int = DEFAULT_PORT, host_names: tuple[str, ...] = ()
+) -> None:
     """Serve a study in the browser. Readers open their links; everyone else sees nothing.
 
     Parameters
@@ -140,10 +153,10 @@ def serve(place: str, *, host: str = "127.0.0.1", port: int = PORT, names: tuple
     names
         Host names of that proxy, as readers see them.
     """
-    _serve(place, host, port, names)
+    _serve(location, host, port, host_names)
 
 
-def link(base: str, token: str) -> str:
+def invitation_link(base: str, token: str) -> str:
     """Behind '#', where it reaches no server and no log.
 
     >>> link("https://study.example", "1-abc")
@@ -152,20 +165,20 @@ def link(base: str, token: str) -> str:
     return f"{base.rstrip('/')}/#token={token}"
 
 
-def _serve(place: str, host: str, port: int, names: Sequence[str], token: str = "") -> None:
+def _serve(location: str, host: str, port: int, host_names: Sequence[str], token: str = "") -> None:
     from sightline.web.reader_study.server import reader_app
     from sightline.web.server.security import serve as listen
 
-    with Book.open(place) as book:
+    with StudyDatabase.open(location) as book:
         study = book.study()
-        app_ = reader_app(book, Material.open(study.source, study.sources, bool(study.sources)))
+        app_ = reader_app(book, StudyInputs.open(study.data_or_run, study.sources, bool(study.sources)))
         if token:
-            print(f"your link: {link(address(host, port), token)}")
-        listen(app_, host, port, names=names, app_authenticates=True)
+            print(f"your link: {invitation_link(server_url(host, port), token)}")
+        listen(app_, host, port, host_names=host_names, app_authenticates=True)
 
 
 @app.command
-def status(place: str) -> None:
+def status(location: str) -> None:
     """Show who has read how much, and how long it took.
 
     Parameters
@@ -173,14 +186,14 @@ def status(place: str) -> None:
     place
         Folder or database of the study.
     """
-    with Book.open(place) as book:
+    with StudyDatabase.open(location) as book:
         study = book.study()
-        table = Table(title=escape(f"{study.title}: {study.data}"), title_justify="left")
+        table = Table(title=escape(f"{study.title}: {study.dataset_spec}"), title_justify="left")
         for head in ("reader", *study.tasks, "minutes", "seconds a case"):
             table.add_column(head, justify="left" if head == "reader" else "right")
         for reader in book.readers():
-            turns, states = book.assignments(reader.number), book.states(reader.number)
-            cells = [_progress([states.get(t.key) for t in turns if t.case.task == task]) for task in study.tasks]
+            turns, states = book.assignments(reader.number), book.case_states(reader.number)
+            cells = [_count_finished([states.get(t.key) for t in turns if t.case.task == task]) for task in study.tasks]
             done = [s.seconds for s in states.values() if s.finished]
             minutes = f"{sum(s.seconds for s in states.values()) / 60:.1f}"
             name = reader.name + (" (revoked)" if reader.revoked else "")
@@ -188,12 +201,12 @@ def status(place: str) -> None:
     Console().print(table)
 
 
-def _progress(states: Sequence[State | None]) -> str:
+def _count_finished(states: Sequence[CaseState | None]) -> str:
     return f"{sum(s is not None and s.finished for s in states)} of {len(states)}"
 
 
 @app.command
-def export(place: str, *, format: Literal["chexlocalize", "coco", "csv"] = "chexlocalize", out: Path) -> None:
+def export(location: str, *, format: Literal["chexlocalize", "coco", "csv"] = "chexlocalize", out: Path) -> None:
     """Write the readers' answers to files. As marks of a data set, `DATA?readers=PLACE` reads them without this.
 
     Parameters
@@ -205,14 +218,14 @@ def export(place: str, *, format: Literal["chexlocalize", "coco", "csv"] = "chex
     out
         New or empty folder.
     """
-    from sightline.web.reader_study.export import export as write
+    from sightline.web.reader_study.export import export_study as write
 
-    for path in write(place, format, out):
+    for path in write(location, format, out):
         print(path)
 
 
 @app.command
-def report(place: str, *, out: Path = Path("runs/agreement"), seed: int = 0) -> None:
+def report(location: str, *, out: Path = Path("runs/agreement"), seed: int = 0) -> None:
     """Report how far readers agree with the reference, with one another and with themselves, and how long they took.
 
     Parameters
@@ -224,9 +237,9 @@ def report(place: str, *, out: Path = Path("runs/agreement"), seed: int = 0) -> 
     seed
         Seed of the bootstrap resamples.
     """
-    from sightline.web.reader_study.report import report as write
+    from sightline.web.reader_study.report import write_report as write
 
-    made = write(place, out, seed)
+    made = write(location, out, seed)
     for title, frame in made.tables:  # by finding in the files, on average here
         if "finding" in frame.columns:
             frame = frame[frame["finding"] == "average"].drop(columns="finding")

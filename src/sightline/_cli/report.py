@@ -9,7 +9,7 @@ from sightline.report.terminal import show
 from sightline.runs.run import Run
 
 
-def finish(run: Run) -> None:
+def finish_run(run: Run) -> None:
     """What every command that ends in a run does last: write its report and print what it found."""
     with run.lock():
         report(run)

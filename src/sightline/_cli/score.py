@@ -8,25 +8,25 @@ from dataclasses import replace
 from pathlib import Path
 
 from sightline.core import Dataset
-from sightline.data import dataset
+from sightline.data import open_dataset
 from sightline.errors import DataError
 from sightline.evaluation.analysis import analyze
-from sightline.evaluation.chexlocalize_csv import check_legacy, write_legacy
-from sightline.evaluation.score_run import METRICS, evaluate
-from sightline.evaluation.scoring import require_marks
-from sightline.evaluation.thresholds import chosen, tuned_on
-from sightline.findings import choose
-from sightline.maps.collections import Answering, Together
-from sightline.maps.folder import MapFolder, maps_in
-from sightline.maps.references import Controls, Readers
-from sightline.metrics.registry import marks_metric
-from sightline.runs.provenance import describe
+from sightline.evaluation.chexlocalize_csv import check_chexlocalize_options, write_chexlocalize_csv
+from sightline.evaluation.score_run import METRICS, score_run
+from sightline.evaluation.scoring import require_annotations
+from sightline.evaluation.thresholds import resolve_protocols, threshold_provenance
+from sightline.findings import select_findings
+from sightline.maps.collections import CombinedMaps, WithFindings
+from sightline.maps.folder import MapFolder, open_maps
+from sightline.maps.references import ControlMaps, ReaderMaps
+from sightline.metrics.registry import require_annotation_metric
+from sightline.runs.provenance import record_inputs
 from sightline.runs.run import Run
 
-_FIRST = 3
+_MAX_EXAMPLES = 3
 
 
-def findings_to_score(maps: MapFolder, named: str = "") -> tuple[str, ...]:
+def select_scored_findings(maps: MapFolder, findings: str = "") -> tuple[str, ...]:
     """The findings that every source of a folder, every control and every reader is scored on.
 
     named: a comma-separated list, each of which counts whether there are maps of it or not; without one those that
@@ -35,32 +35,32 @@ def findings_to_score(maps: MapFolder, named: str = "") -> tuple[str, ...]:
     marked any of the findings; `UnknownNameError` for a finding that the data set does not have.
     """
     data = maps.data
-    require_marks(data)
-    asked = choose(named or None, data.findings)
+    require_annotations(data)
+    asked = select_findings(findings or None, data.findings)
     if not len(maps):
-        raise DataError(_nothing_usable(maps))
+        raise DataError(_no_usable_map_message(maps))
     there = {finding for covered in maps.sources.values() for finding in covered}
     covered = tuple(finding for finding in data.findings if finding in there)
-    if named and not there & set(asked):
+    if findings and not there & set(asked):
         raise DataError(
             f"no map in {maps.path} is of {' or '.join(asked) or 'any finding'}; it has maps of {', '.join(covered)}"
         )
-    wanted = asked if named else covered
-    if not any(_is_marked(data, finding) for finding in wanted):
-        raise DataError(_nothing_marked(data, wanted))
+    wanted = asked if findings else covered
+    if not any(_is_annotated(data, finding) for finding in wanted):
+        raise DataError(_no_annotation_message(data, wanted))
     return wanted
 
 
-def told(maps: MapFolder, wanted: Sequence[str]) -> list[str]:
+def describe_scored_findings(maps: MapFolder, findings: Sequence[str]) -> list[str]:
     """What a user should know of the findings that are scored: which, which not, and which have no maps or no marks."""
     there = {finding for covered in maps.sources.values() for finding in covered}
-    others = len(maps.data.findings) - len(wanted)
+    others = len(maps.data.findings) - len(findings)
     lines = [
-        f"findings scored: {', '.join(wanted)}"
+        f"findings scored: {', '.join(findings)}"
         + (f" ({others} other{'s are' if others > 1 else ' is'} not)" if others else "")
     ]
-    for finding in wanted:
-        if not _is_marked(maps.data, finding):
+    for finding in findings:
+        if not _is_annotated(maps.data, finding):
             lines.append(f"nobody marked {finding} in {maps.data.spec}: it has no score")
         elif finding not in there:
             lines.append(f"no map is of {finding}: each of its marks counts as a missing map, the worst score")
@@ -71,31 +71,34 @@ def told(maps: MapFolder, wanted: Sequence[str]) -> list[str]:
     return lines
 
 
-def _is_marked(data: Dataset, finding: str) -> bool:
-    return any(data.marks(r.id, finding, data.truth) is not None for r in data.radiographs)
+def _is_annotated(data: Dataset, finding: str) -> bool:
+    return any(data.annotation(r.id, finding, data.reference_reader) is not None for r in data.radiographs)
 
 
-def _nothing_usable(maps: MapFolder) -> str:
+def _no_usable_map_message(maps: MapFolder) -> str:
     data, count = maps.data, len(maps.problems)
     if not count:
         return f"{maps.path} holds no file; give a folder of maps named RADIOGRAPH_FINDING"
     example = f"{data.radiographs[0].id}_{data.findings[0]}.npz"
     files = f"none of the {count:,} files in" if count > 1 else "the only file in"
     head = f"{files} {maps.path} is a map of {data.spec}; names must be RADIOGRAPH_FINDING, such as {example}"
-    more = [f"and {count - _FIRST:,} more"] if count > _FIRST else []
-    return "\n".join([f"{head}:", *maps.problems[:_FIRST], *more])
+    more = [f"and {count - _MAX_EXAMPLES:,} more"] if count > _MAX_EXAMPLES else []
+    return "\n".join([f"{head}:", *maps.problems[:_MAX_EXAMPLES], *more])
 
 
-def _nothing_marked(data: Dataset, wanted: Sequence[str]) -> str:
-    counts = {f: sum(data.marks(r.id, f, data.truth) is not None for r in data.radiographs) for f in data.findings}
+def _no_annotation_message(data: Dataset, findings: Sequence[str]) -> str:
+    counts = {
+        f: sum(data.annotation(r.id, f, data.reference_reader) is not None for r in data.radiographs)
+        for f in data.findings
+    }
     there = ", ".join(f"{finding} ({count:,})" for finding, count in counts.items() if count)
-    return f"{data.spec} has no mark of {' or '.join(wanted)} to score against; it has marks of: {there or 'nothing'}"
+    return f"{data.spec} has no mark of {' or '.join(findings)} to score against; it has marks of: {there or 'nothing'}"
 
 
 CONTROLS = ("center", "noise", "edges", "average-mask")
 
 
-_FIRST = 5
+_MAX_EXAMPLES = 5
 
 
 def score_maps(
@@ -108,11 +111,11 @@ def score_maps(
     findings: str = "",
     protocol: str = "corrected",
     binarizer: str = "",
-    smooth: float = 0.0,
-    thresholds: str = "",
-    cutoffs: str = "",
-    full: bool = True,
-    legacy_csv: Path | None = None,
+    smooth_window: float = 0.0,
+    map_thresholds: str = "",
+    probability_cutoffs: str = "",
+    include_unannotated: bool = True,
+    chexlocalize_csv: Path | None = None,
     seed: int = 0,
 ) -> Run:
     """Score maps made elsewhere, with controls and the data set's readers beside them, and write a report.
@@ -149,36 +152,60 @@ def score_maps(
     seed
         Seed of noise and bootstrap resamples.
     """
-    records = chosen(protocol, binarizer, smooth, thresholds, cutoffs)
-    check_legacy(legacy_csv, records, metrics, full)
+    records = resolve_protocols(protocol, binarizer, smooth_window, map_thresholds, probability_cutoffs)
+    check_chexlocalize_options(chexlocalize_csv, records, metrics, include_unannotated)
     for name in metrics:
-        marks_metric(name)
-    opened = dataset(data)
-    folder = maps_in(maps, opened)
-    wanted = findings_to_score(folder, findings)
-    for line in (*_not_used(folder.problems), *told(folder, wanted)):
+        require_annotation_metric(name)
+    opened = open_dataset(data)
+    folder = open_maps(maps, opened)
+    wanted = select_scored_findings(folder, findings)
+    for line in (*_list_unused_files(folder.problems), *describe_scored_findings(folder, wanted)):
         print(line, file=sys.stderr)
     options = {
-        "maps": str(maps), "data": data, "metrics": metrics, "controls": controls, "findings": findings,
-        "protocol": protocol, "binarizer": binarizer, "smooth": smooth, "thresholds": thresholds, "cutoffs": cutoffs,
-        "full": full, "seed": seed,
-    }  # fmt: skip
+        "maps": str(maps),
+        "data": data,
+        "metrics": metrics,
+        "controls": controls,
+        "findings": findings,
+        "protocol": protocol,
+        "binarizer": binarizer,
+        "smooth_window": smooth_window,
+        "map_thresholds": map_thresholds,
+        "probability_cutoffs": probability_cutoffs,
+        "include_unannotated": include_unannotated,
+        "seed": seed,
+    }
     run = Run.start(out, "score", options)
     with run.lock():
-        run = describe(
-            run, opened, records, maps=folder, title=f"Maps made elsewhere: {maps.resolve().name}",
-            problems=folder.problems, findings=wanted, tuned=tuned_on(opened, thresholds, cutoffs),
-        )  # fmt: skip
-        blind = Controls(replace(opened, findings=wanted), controls, seed)
-        held = Together((Answering(folder, wanted), blind, Readers(opened, wanted)))
-        evaluate(run, held, opened, names=metrics, chosen=records, findings=wanted, seed=seed, full=full)
+        run = record_inputs(
+            run,
+            opened,
+            records,
+            maps=folder,
+            title=f"Maps made elsewhere: {maps.resolve().name}",
+            problems=folder.problems,
+            findings=wanted,
+            tuned=threshold_provenance(opened, map_thresholds, probability_cutoffs),
+        )
+        blind = ControlMaps(replace(opened, findings=wanted), controls, seed)
+        held = CombinedMaps((WithFindings(folder, wanted), blind, ReaderMaps(opened, wanted)))
+        score_run(
+            run,
+            held,
+            opened,
+            metrics=metrics,
+            protocols=records,
+            findings=wanted,
+            seed=seed,
+            include_unannotated=include_unannotated,
+        )
         analyze(run, records, seed=seed)
-        if legacy_csv is not None:
-            write_legacy(run, folder, opened, legacy_csv, records, seed)
+        if chexlocalize_csv is not None:
+            write_chexlocalize_csv(run, folder, opened, chexlocalize_csv, records, seed)
     return run
 
 
-def _not_used(problems: Sequence[str]) -> list[str]:
+def _list_unused_files(problems: Sequence[str]) -> list[str]:
     """The first files that are no maps; a folder may hold thousands."""
-    more = [f"and {len(problems) - _FIRST:,} more, all in run.json"] if len(problems) > _FIRST else []
-    return [*(f"not scored: {problem}" for problem in problems[:_FIRST]), *more]
+    more = [f"and {len(problems) - _MAX_EXAMPLES:,} more, all in run.json"] if len(problems) > _MAX_EXAMPLES else []
+    return [*(f"not scored: {problem}" for problem in problems[:_MAX_EXAMPLES]), *more]

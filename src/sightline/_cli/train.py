@@ -7,27 +7,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sightline.data import dataset
-from sightline.findings import choose
+from sightline.data import open_dataset
+from sightline.findings import select_findings
 from sightline.runs.run import Run
 
 if TYPE_CHECKING:
     from sightline.models import Model
 
 
-def train(
+def train_classifier(
     *,
     data: str,
     out: Path,
     model: str = "small",
     findings: str = "",
     epochs: int = 10,
-    batch: int = 32,
+    batch_size: int = 32,
     lr: float = 2e-3,
     schedule: Literal["cosine", "constant", "plateau"] = "cosine",
     seed: int = 0,
     fraction: float = 1.0,
-    uncertain: Literal["ignore", "zeros", "ones"] = "ignore",
+    uncertainty_policy: Literal["ignore", "zeros", "ones"] = "ignore",
     shuffle_labels: bool = False,
     shuffle_gaze: bool = False,
     device: str = "cpu",
@@ -68,34 +68,34 @@ def train(
     """
     from sightline.models.zoo import open_model
     from sightline.training import labels
-    from sightline.training.config import Recipe, Sample
+    from sightline.training.config import SamplingConfig, TrainingConfig
     from sightline.training.fit import fit
 
-    recipe = Recipe(epochs=epochs, batch=batch, lr=lr, schedule=schedule, seed=seed)
-    sample = Sample(fraction=fraction, uncertain=uncertain)
-    opened = labels.shuffle_labels(dataset(data), seed) if shuffle_labels else dataset(data)
+    recipe = TrainingConfig(epochs=epochs, batch_size=batch_size, lr=lr, schedule=schedule, seed=seed)
+    sample = SamplingConfig(fraction=fraction, uncertainty_policy=uncertainty_policy)
+    opened = labels.shuffle_labels(open_dataset(data), seed) if shuffle_labels else open_dataset(data)
     opened = labels.shuffle_gaze(opened, seed) if shuffle_gaze else opened
-    start = open_model(model, choose(findings or None, opened.findings), seed=seed)
+    start = open_model(model, select_findings(findings or None, opened.findings), seed=seed)
     start.net.to(device)
     trained = fit(start, opened, out, recipe, sample, workers=os.cpu_count() or 1)
-    quality = trained.training.val_auroc if trained.training else None
+    quality = trained.training_record.val_auroc if trained.training_record else None
     print(f"{out / 'best.pt'}: mean validation AUROC {quality if quality is None else round(quality, 3)}")
 
 
-def train_taught(
+def train_gaze(
     *,
     data: str,
     out: Path,
     model: str = "small",
-    by: Literal["decoder", "cam", "gate"] = "cam",
-    weights: tuple[float, ...] = (1.0, 3.0, 10.0),
+    supervised_map: Literal["decoder", "cam", "gate"] = "cam",
+    gaze_weights: tuple[float, ...] = (1.0, 3.0, 10.0),
     findings: str = "",
     epochs: int = 10,
-    batch: int = 32,
+    batch_size: int = 32,
     lr: float = 2e-3,
     schedule: Literal["cosine", "constant", "plateau"] = "cosine",
     seed: int = 0,
-    uncertain: Literal["ignore", "zeros", "ones"] = "ignore",
+    uncertainty_policy: Literal["ignore", "zeros", "ones"] = "ignore",
     device: str = "cpu",
 ) -> None:
     """Teach a network by gaze with several weights of the gaze term, keep the best in validation, and its control.
@@ -132,24 +132,32 @@ def train_taught(
     """
     from sightline.models.checkpoint import save_checkpoint
     from sightline.models.zoo import open_model
-    from sightline.training.config import Recipe, Sample
-    from sightline.training.gaze_weight_search import swept
+    from sightline.training.config import SamplingConfig, TrainingConfig
+    from sightline.training.gaze_weight_search import search_gaze_weight
 
-    recipe = Recipe(epochs=epochs, batch=batch, lr=lr, schedule=schedule, seed=seed)
-    opened = dataset(data)
-    wanted, (head, _, options) = choose(findings or None, opened.findings), model.partition("?")
+    recipe = TrainingConfig(epochs=epochs, batch_size=batch_size, lr=lr, schedule=schedule, seed=seed)
+    opened = open_dataset(data)
+    wanted, (head, _, options) = select_findings(findings or None, opened.findings), model.partition("?")
 
     def make(weight: float) -> Model:
-        spec = f"gaze:{head}?by={by}&weight={weight:g}{'&' if options else ''}{options}"
+        spec = f"gaze:{head}?by={supervised_map}&weight={weight:g}{'&' if options else ''}{options}"
         blank = open_model(spec, wanted, seed=seed)
         blank.net.to(device)
         return blank
 
-    found = swept(make, opened, out, weights, recipe, Sample(uncertain=uncertain), cache=out / "images",
-                  workers=os.cpu_count() or 1)  # fmt: skip
-    save_checkpoint(found.taught, out / "best.pt")
+    found = search_gaze_weight(
+        make,
+        opened,
+        out,
+        gaze_weights,
+        recipe,
+        SamplingConfig(uncertainty_policy=uncertainty_policy),
+        cache=out / "images",
+        workers=os.cpu_count() or 1,
+    )
+    save_checkpoint(found.supervised, out / "best.pt")
     tried = ", ".join(f"{weight:g}: {auroc:.3f}" for weight, auroc in found.aurocs.items())
-    print(f"{out / 'best.pt'}: weight {found.chosen:g}; mean validation AUROC by weight {tried}")
+    print(f"{out / 'best.pt'}: weight {found.best_weight:g}; mean validation AUROC by weight {tried}")
 
 
 def train_contrastive(
@@ -157,17 +165,17 @@ def train_contrastive(
     data: str,
     out: Path,
     model: str = "small",
-    by: Literal["reports", "images"] = "reports",
-    text: str = "own",
-    frozen: int = 6,
-    width: int = 128,
+    pair_with: Literal["reports", "images"] = "reports",
+    text_encoder: str = "own",
+    frozen_layers: int = 6,
+    embedding_dim: int = 128,
     findings: str = "",
     epochs: int = 10,
-    batch: int = 32,
+    batch_size: int = 32,
     lr: float = 1e-3,
     seed: int = 0,
     precision: Literal["float32", "bfloat16"] = "float32",
-    devices: int = 1,
+    n_devices: int = 1,
     device: str = "cpu",
 ) -> None:
     """Teach a network by reports or by images alone, without labels; the same command continues.
@@ -208,14 +216,24 @@ def train_contrastive(
         cpu or cuda.
     """
     from sightline.models.zoo import open_model
-    from sightline.training.contrastive import CONTRASTIVE, pretrain
+    from sightline.training.contrastive import CONTRASTIVE_CONFIG, pretrain
 
-    recipe = replace(CONTRASTIVE, epochs=epochs, batch=batch, lr=lr, seed=seed, precision=precision)
-    opened = dataset(data)
-    start = open_model(model, choose(findings or None, opened.findings), seed=seed)
+    recipe = replace(CONTRASTIVE_CONFIG, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, precision=precision)
+    opened = open_dataset(data)
+    start = open_model(model, select_findings(findings or None, opened.findings), seed=seed)
     start.net.to(device)
-    pretrain(start, opened, out, recipe, by=by, text=text, frozen=frozen, width=width, devices=devices,
-             workers=os.cpu_count() or 1)  # fmt: skip
+    pretrain(
+        start,
+        opened,
+        out,
+        recipe,
+        pair_with=pair_with,
+        text_encoder=text_encoder,
+        frozen_layers=frozen_layers,
+        embedding_dim=embedding_dim,
+        n_devices=n_devices,
+        workers=os.cpu_count() or 1,
+    )
     info = Run.open(out).info
     last = info["history"][-1]
     told = ", ".join(f"{name} {value:.3f}" for name, value in last.items() if name != "epoch")

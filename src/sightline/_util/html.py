@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
     from sightline.core import Array, SaliencyMap
 
-RISING = ((13, 17, 38), (74, 31, 110), (176, 52, 96), (240, 128, 56), (252, 230, 150))
+SEQUENTIAL_COLORS = ((13, 17, 38), (74, 31, 110), (176, 52, 96), (240, 128, 56), (252, 230, 150))
 """Dark to bright: maps that know no evidence against."""
-AROUND = ((33, 82, 163), (150, 186, 224), (244, 244, 242), (232, 160, 122), (176, 38, 42))
+DIVERGING_COLORS = ((33, 82, 163), (150, 186, 224), (244, 244, 242), (232, 160, 122), (176, 38, 42))
 """Blue below zero, red above."""
-SIDE = 220
+MAX_SIDE = 220
 """Pixels of the longer side of a picture."""
-SHOWN = ("iou", "hit", "pixel-auroc")
+DEFAULT_METRICS = ("iou", "hit", "pixel-auroc")
 _TABLE = "border-collapse:collapse;font-size:inherit;font-variant-numeric:tabular-nums"
 _CELL = "padding:2px 10px;text-align:{}"
 
 
-def colored(values: Array) -> Array:
+def colorize(values: Array) -> Array:
     """A map (h, w) as uint8 (h, w, 3): lowest to highest, or around zero where it has values of both signs."""
     low, high = float(values.min()), float(values.max())
     if low < 0 < high:
         low, high = min(low, -high), max(high, -low)
-    at = (values.astype(float) - low) / ((high - low) or 1.0) * (len(RISING) - 1)  # (h, w)
-    colors = np.array(AROUND if low < 0 < high else RISING, float)
+    at = (values.astype(float) - low) / ((high - low) or 1.0) * (len(SEQUENTIAL_COLORS) - 1)  # (h, w)
+    colors = np.array(DIVERGING_COLORS if low < 0 < high else SEQUENTIAL_COLORS, float)
     stops = np.arange(len(colors))
     return np.stack([np.interp(at, stops, colors[:, c]) for c in range(3)], -1).round().astype(np.uint8)
 
@@ -46,11 +46,11 @@ def colored(values: Array) -> Array:
 def map_html(m: SaliencyMap) -> str:
     """A map where it lies on its radiograph, and what is known of it."""
     (height, width), (top, left, bottom, right) = m.frame.size, m.frame.box
-    scale = SIDE / max(height, width, 1)
+    scale = MAX_SIDE / max(height, width, 1)
     inner = ""
     if m.values.size and np.isfinite(m.values).all():
-        step = max(1, math.ceil(max(m.values.shape) / (2 * SIDE)))
-        picture = base64.b64encode(encode_png(colored(m.values[::step, ::step]))).decode()
+        step = max(1, math.ceil(max(m.values.shape) / (2 * MAX_SIDE)))
+        picture = base64.b64encode(encode_png(colorize(m.values[::step, ::step]))).decode()
         place = f"left:{left * scale:.1f}px;top:{top * scale:.1f}px;width:{(right - left) * scale:.1f}px"
         inner = (
             f'<img alt="" src="data:image/png;base64,{picture}" '
@@ -60,12 +60,12 @@ def map_html(m: SaliencyMap) -> str:
         f'<div style="position:relative;overflow:hidden;flex:none;background:#7774;width:{width * scale:.0f}px;'
         f'height:{height * scale:.0f}px">{inner}</div>'
     )
-    lines = "".join(f"<div>{escape(line)}</div>" for line in facts(m))
+    lines = "".join(f"<div>{escape(line)}</div>" for line in summary_lines(m))
     title = f"<b>{escape(m.finding)}</b> on {escape(m.radiograph)}"
     return f'<div style="display:flex;gap:14px">{film}<div><div>{title}</div>{lines}</div></div>'
 
 
-def facts(m: SaliencyMap) -> list[str]:
+def summary_lines(m: SaliencyMap) -> list[str]:
     """Sentences on a map: source, values, place, probability, and what became of it."""
     (height, width), box = m.frame.size, m.frame.box
     told = [m.source]
@@ -79,7 +79,7 @@ def facts(m: SaliencyMap) -> list[str]:
         told.append(f"covers ({edges}) of the radiograph, {height} × {width} (top, left, bottom, right)")
     if not math.isnan(m.probability):
         told.append(f"probability {m.probability:.3f}")
-    return told if m.status == "ok" else [*told, f"{m.status}: {m.why}" if m.why else m.status]
+    return told if m.status == "ok" else [*told, f"{m.status}: {m.reason}" if m.reason else m.status]
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,14 @@ def estimates_html(rows: Sequence[Mapping[Any, Any]], metrics: Sequence[str] = (
     if not rows:
         return "<p>no estimates</p>"
     there = dict.fromkeys(str(r["metric"]) for r in rows)
-    shown = list(metrics) or [m for m in SHOWN if m in there] or list(there)[:3]
-    return "".join(_one(protocol, rows, shown) for protocol in dict.fromkeys(str(r["protocol"]) for r in rows))
+    shown = list(metrics) or [m for m in DEFAULT_METRICS if m in there] or list(there)[:3]
+    return "".join(
+        _protocol_table(protocol, rows, shown) for protocol in dict.fromkeys(str(r["protocol"]) for r in rows)
+    )
 
 
-def _one(protocol: str, rows: Sequence[Mapping[Any, Any]], metrics: Sequence[str]) -> str:
-    cells = {(str(r["source"]), str(r["metric"])): cell(r) for r in rows if str(r["protocol"]) == protocol}
+def _protocol_table(protocol: str, rows: Sequence[Mapping[Any, Any]], metrics: Sequence[str]) -> str:
+    cells = {(str(r["source"]), str(r["metric"])): format_estimate(r) for r in rows if str(r["protocol"]) == protocol}
     right, left = _CELL.format("right"), _CELL.format("left")
     heads = "".join(f'<th style="{right}">{escape(m)}</th>' for m in metrics)
     body = "".join(
@@ -128,17 +130,17 @@ def _one(protocol: str, rows: Sequence[Mapping[Any, Any]], metrics: Sequence[str
     )
 
 
-def cell(row: Mapping[Any, Any]) -> str:
+def format_estimate(row: Mapping[Any, Any]) -> str:
     """'0.312 [0.280, 0.341] 98'; en dashes for what is undefined.
 
     >>> cell({"mean": 0.5, "low": None, "high": float("nan"), "n": 3})
     '0.500 [–, –] 3'
     """
-    mean, low, high = (_decimal(row[k]) for k in ("mean", "low", "high"))
+    mean, low, high = (_format_number(row[k]) for k in ("mean", "low", "high"))
     return f"{mean} [{low}, {high}] {row['n']}"
 
 
-def _decimal(value: Any) -> str:
+def _format_number(value: Any) -> str:
     return "–" if value is None or math.isnan(float(value)) else f"{value:.3f}"
 
 

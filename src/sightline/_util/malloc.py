@@ -8,7 +8,7 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 """M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h."""
 
 
-def keep_freed_memory() -> bool:
+def disable_malloc_trim() -> bool:
     """Have the C library keep what is freed for the next tensor of the size, instead of handing it back each time.
 
     A quarter of the processor time of a gradient goes into pages that were just given back. For the process; glibc

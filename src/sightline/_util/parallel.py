@@ -9,15 +9,15 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TypeVar
 
-from sightline._util.progress import progress
+from sightline._util.progress import progress_bar
 
 T = TypeVar("T")
 U = TypeVar("U")
-PROCESSORS = os.cpu_count() or 1
+N_PROCESSORS = os.cpu_count() or 1
 
 
-def early(
-    items: Iterable[T], make: Callable[[T], U], depth: int, threads: int = PROCESSORS
+def prefetch(
+    items: Iterable[T], make: Callable[[T], U], depth: int, threads: int = N_PROCESSORS
 ) -> Generator[U, None, None]:
     """`make(item)` of each item, in order, made by threads up to `depth` items before it is asked for.
 
@@ -54,7 +54,7 @@ def run_resumable(
     The first error stops the run after the units in hand; what is done stays done.
     """
     waiting = [u for u in units if not done(u)]
-    with progress() as bar:
+    with progress_bar() as bar:
         task = bar.add_task(title, total=len(units), completed=len(units) - len(waiting), unit=unit)
         if workers == 1:
             for name in waiting:

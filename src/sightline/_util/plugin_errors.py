@@ -11,17 +11,17 @@ from pathlib import Path
 
 from sightline.errors import SightlineError
 
-_NOT_THEIRS = (
+_NON_USER_PATHS = (
     "<",
     *(f"{folder}{os.sep}" for folder in (Path(__file__).parent, *map(sysconfig.get_path, ("stdlib", "purelib")))),
 )
 """Where frames are ours, Python's or a package's."""
-_LONGEST = 240
+_MAX_MESSAGE_LENGTH = 240
 """Characters of a message that are told: torch lists every weight that does not fit."""
 
 
 @contextmanager
-def running(what: str, passes: Callable[[Exception], bool] | None = None) -> Iterator[None]:
+def wrap_plugin_errors(origin: str, passes_through: Callable[[Exception], bool] | None = None) -> Iterator[None]:
     """Run code of the user's own; an exception of it becomes a `SightlineError`, with itself as the cause.
 
     what: whose code it is, for the message. Errors raised on purpose pass, and those that `passes` holds true for.
@@ -34,24 +34,26 @@ def running(what: str, passes: Callable[[Exception], bool] | None = None) -> Ite
     try:
         yield
     except Exception as error:  # anything may come out of code that is not ours
-        if isinstance(error, SightlineError) or (passes is not None and passes(error)):
+        if isinstance(error, SightlineError) or (passes_through is not None and passes_through(error)):
             raise
-        raise SightlineError(f"{what} raised {type(error).__name__}: {_first(error)}{_place(error)}") from error
+        raise SightlineError(
+            f"{origin} raised {type(error).__name__}: {_first_line(error)}{_user_location(error)}"
+        ) from error
 
 
-def _first(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """The first line of a message, and the second where the first only announces it."""
     if isinstance(error, SyntaxError):
         return error.msg
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
     said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
-    return said if len(said) <= _LONGEST else f"{said[:_LONGEST]} ..."
+    return said if len(said) <= _MAX_MESSAGE_LENGTH else f"{said[:_MAX_MESSAGE_LENGTH]} ..."
 
 
-def _place(error: Exception) -> str:
+def _user_location(error: Exception) -> str:
     """' (FILE, line N)', the last line of the user's own that ran; empty where none did."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}, line {error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(_NOT_THEIRS)]
+    own = [frame for frame in frames if not frame.filename.startswith(_NON_USER_PATHS)]
     return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
-def progress(console: Console | None = None) -> Progress:
+def progress_bar(console: Console | None = None) -> Progress:
     """The one look of progress bars: what, how much, how fast, how long still. Writes to standard error."""
     return Progress(
         TextColumn("{task.description}"),

@@ -82,7 +82,7 @@ SOURCE_WORDS: Mapping[str, str] = {
     "grad-cam": "grad-cam",
 }
 """Parts of the sources that simulated readers rate, cut at '/': (seed, reader, id, finding, occasion, word)."""
-LAYER_WORDS: Mapping[str, str] = {"look": "look"}
+LAYER_WORDS: Mapping[str, str] = {"saliency_head": "look", "image_encoder": "images", "lateral": "side_ways"}
 """Parts of the path of a layer, cut at '.', in networks of this package: see `RANDOMIZED_LAYER`."""
 
 

@@ -25,7 +25,7 @@ def parse_spec(spec: str) -> tuple[str, str, dict[str, str]]:
         raise SightlineError(f"{spec!r}: options are written ?key=value&key=value, not {query!r}") from error
 
 
-def home(spec: str) -> tuple[str, str]:
+def dataset_identity(spec: str) -> tuple[str, str]:
     """Loader and folder, within which a patient has one name; neither for what is no spec.
 
     Elsewhere the same name is another person. Of the phantom it is the seed that tells patients apart.
@@ -40,8 +40,8 @@ def home(spec: str) -> tuple[str, str]:
     return name, options.get("seed", "0") if name == "phantom" else str(Path(argument).resolve())
 
 
-def typed_options(
-    spec: str, function: Callable[..., Any], given: Mapping[str, str], others: Sequence[str] = ()
+def parse_options(
+    spec: str, function: Callable[..., Any], values: Mapping[str, str], other_options: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Options as the type of their default in the signature of `function`; positional parameters are no options.
 
@@ -56,10 +56,10 @@ def typed_options(
     parameters = inspect.signature(function).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
     options: dict[str, Any] = {}
-    for key, text in given.items():
+    for key, text in values.items():
         if key not in defaults:
             raise SightlineError(
-                f"{spec!r} has no option {key!r}; allowed: {', '.join([*defaults, *others]) or 'none'}"
+                f"{spec!r} has no option {key!r}; allowed: {', '.join([*defaults, *other_options]) or 'none'}"
             )
         kind = type(defaults[key])
         if kind is bool and text.lower() not in _TRUE | _FALSE:

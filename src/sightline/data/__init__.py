@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sightline._util.spec import parse_spec, typed_options
+from sightline._util.spec import parse_options, parse_spec
 from sightline.core import Dataset
-from sightline.data.registry import DatasetFacts, datasets
+from sightline.data.registry import DatasetInfo, datasets
 from sightline.errors import DataError
 
-__all__ = ["DatasetFacts", "dataset", "datasets"]
+__all__ = ["DatasetInfo", "datasets", "open_dataset"]
 
 
-def dataset(spec: str) -> Dataset:
+def open_dataset(spec: str) -> Dataset:
     """Open a data set: 'phantom:200', 'chexlocalize:DIR?split=val', 'rsna:DIR', 'folder:DIR', ...
 
     A loader is a function of the argument (a path, or what the loader says) and of options; options arrive as the
@@ -23,16 +23,16 @@ def dataset(spec: str) -> Dataset:
     name, argument, given = parse_spec(spec)
     loader = datasets[name]
     study = given.pop("readers", "")
-    opened: Dataset = replace(loader(argument, **typed_options(spec, loader.call, given, ("readers",))), spec=spec)
+    opened: Dataset = replace(loader(argument, **parse_options(spec, loader.function, given, ("readers",))), spec=spec)
     if not len(opened.radiographs):
         raise DataError(f"{spec!r} holds no radiograph; give another split, a larger number or another folder")
     if not study:
         return opened
     from sightline.data.reader_study.annotations import (
-        with_readers,  # SQLAlchemy takes 0.3 s to import: only who has readers pays
+        add_study_readers,  # SQLAlchemy takes 0.3 s to import: only who has readers pays
     )
 
-    return with_readers(opened, study)
+    return add_study_readers(opened, study)
 
 
 # Last, because each of these registers its loader in the table above.

@@ -8,7 +8,7 @@ from sightline.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetFacts:
+class DatasetInfo:
     """What is known of a loader before it opens anything."""
 
     title: str
@@ -19,4 +19,4 @@ class DatasetFacts:
     """Terms of the data, one phrase."""
 
 
-datasets: Registry[DatasetFacts] = Registry("dataset", DatasetFacts)
+datasets: Registry[DatasetInfo] = Registry("dataset", DatasetInfo)

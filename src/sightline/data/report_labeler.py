@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sightline.data.reports import sentences
+from sightline.data.reports import split_sentences
 
 _FINDINGS: dict[str, str] = {
     "Cardiomegaly": r"cardiomegaly|(?:heart|cardiac silhouette|cardiac shadow)(?: size)? (?:is |remains |appears )?"
@@ -32,8 +32,8 @@ _FINDINGS: dict[str, str] = {
     "Fracture": r"fractur\w+",
     "Support Devices": r"support devices?|endotracheal|nasogastric|\bpicc\b|catheters?\b|pacemaker|pacer|\bicd\b|"
     r"\btubes?\b|\blines?\b (?:is|are|tip|terminat)|\bport\b|port-a-cath|sternotomy|wires\b|drains?\b|stent\b",
-}  # fmt: skip
-_NORMAL: dict[str, str] = {
+}
+_NORMAL_STATEMENTS: dict[str, str] = {
     "Cardiomegaly": r"(?:heart|cardiac|cardiomediastin\w+)[^.;]*?\b(?:normal|unremarkable|not enlarged)|"
     r"normal (?:heart|cardiac|cardiomediastinal)",
     "Enlarged Cardiomediastinum": r"mediastin\w+[^.;]*?\b(?:normal|unremarkable)|normal (?:cardio)?mediastin\w+",
@@ -41,33 +41,35 @@ _NORMAL: dict[str, str] = {
     "Pneumonia": r"no acute (?:cardiopulmonary|pulmonary|disease)",
 }
 """Finding -> ways of saying that all is well."""
-_NO = re.compile(
+_NEGATION = re.compile(
     r"\b(?:no|not|without|free of|negative for|absence of|absent|lack of|neither|nor|resolved|resolution of|clear of|"
     r"rule out|ruled out|exclude[sd]?|never)\b"
 )
-_NO_AFTER = re.compile(
+_NEGATION_AFTER = re.compile(
     r"\b(?:(?:is|are|was|were) (?:not|no longer)(?! excluded)|"
     r"not (?:seen|identified|evident|present|visualized|enlarged)|"
     r"absent|(?:has|have) (?:resolved|cleared)|resolved|(?:is|are) excluded)\b"
 )
-_NOT_A_NO = re.compile(
+_PSEUDO_NEGATION = re.compile(
     r"\bno (?:significant |interval |appreciable |definite )*(?:change|increase|decrease)\b|\bnot (?:be )?"
     r"(?:entirely |definitely )?(?:exclude|rule)\w*|\bcannot\b|\bno longer\b"
 )
-_UNSURE = re.compile(
+_UNCERTAINTY = re.compile(
     r"\b(?:may|might|could|possibl[ey]|probabl[ey]|likely|suspicious|suspected|suggest\w*|question\w*|concern\w*|"
     r"cannot|not excluded|versus|vs|differential|consider|equivocal|presum\w+|perhaps)\b"
 )
-_UNSURE_AFTER = re.compile(
+_UNCERTAINTY_AFTER = re.compile(
     r"\b(?:(?:is|are|be|remains?) (?:\w+ )?(?:possible|likely|suspected|suggested|questionable|considered|equivocal)|"
     r"cannot|not (?:be )?(?:entirely |definitely )?excluded|versus|vs)\b"
 )
-_STOP = re.compile(r"\b(?:but|however|although|though|except|aside from|apart from|other than)\b|[;:]")
+_CLAUSE_BOUNDARY = re.compile(r"\b(?:but|however|although|though|except|aside from|apart from|other than)\b|[;:]")
 _SIDES = {
     "left": re.compile(r"\bleft(?:[- ]sided)?\b|\blingula\w*|\bretrocardiac\b"),
     "right": re.compile(r"\bright(?:[- ]sided)?\b"),
 }
-_BOTH = re.compile(r"\bbilateral\w*|\bbibasilar\b|\bbiapical\b|\bboth\b|\bbases\b|\bapices\b|\blungs\b|bat[- ]?wing")
+_BILATERAL = re.compile(
+    r"\bbilateral\w*|\bbibasilar\b|\bbiapical\b|\bboth\b|\bbases\b|\bapices\b|\blungs\b|bat[- ]?wing"
+)
 _ZONES = {
     "upper": re.compile(r"\bupper\b|\bapic\w+|\bapex\b|\bapices\b|\bbiapical\b"),
     "middle": re.compile(r"\bmid(?:dle)?\b|\bmid-?lung\b|\blingula\w*"),
@@ -86,9 +88,9 @@ class Mention:
 
     finding: str
     sentence: str
-    present: bool
+    is_present: bool
     """False where it is denied."""
-    sure: bool
+    is_certain: bool
     sides: frozenset[str]
     """'left', 'right': the patient's; empty where none is named."""
     zones: frozenset[str]
@@ -97,25 +99,30 @@ class Mention:
     """'mild', 'small', ...; empty where none is named."""
 
 
-def mentions(text: str) -> list[Mention]:
+def find_mentions(text: str) -> list[Mention]:
     """Every finding that a text speaks of, clause by clause, in order.
 
     >>> [(m.finding, m.present, sorted(m.sides)) for m in mentions("Small left effusion, but no pneumothorax.")]
     [('Pleural Effusion', True, ['left']), ('Pneumothorax', False, [])]
     """
-    return [m for sentence in sentences(text) for clause in _clauses(sentence) for m in _of_clause(clause, sentence)]
+    return [
+        m
+        for sentence in split_sentences(text)
+        for clause in _split_clauses(sentence)
+        for m in _find_in_clause(clause, sentence)
+    ]
 
 
-def labels(text: str, findings: Iterable[str]) -> dict[str, float]:
+def label_report(text: str, findings: Iterable[str]) -> dict[str, float]:
     """1 present, 0 denied, -1 unsure, NaN not spoken of; what is there once is there, whatever else is said."""
     found: dict[str, set[float]] = {}
-    for m in mentions(text):
-        found.setdefault(m.finding, set()).add(0.0 if not m.present else 1.0 if m.sure else -1.0)
+    for m in find_mentions(text):
+        found.setdefault(m.finding, set()).add(0.0 if not m.is_present else 1.0 if m.is_certain else -1.0)
     order = (1.0, -1.0, 0.0)
     return {f: next((v for v in order if v in found.get(f, ())), float("nan")) for f in findings}
 
 
-def places(text: str) -> tuple[frozenset[str], frozenset[str]]:
+def find_locations(text: str) -> tuple[frozenset[str], frozenset[str]]:
     """(sides, zones) that some words name.
 
     >>> tuple(map(sorted, places("in the right lower lobe")))
@@ -123,25 +130,25 @@ def places(text: str) -> tuple[frozenset[str], frozenset[str]]:
     """
     low = text.lower()
     sides = {side for side, pattern in _SIDES.items() if pattern.search(low)}
-    if not sides and _BOTH.search(low):
+    if not sides and _BILATERAL.search(low):
         sides = {"left", "right"}
     return frozenset(sides), frozenset(zone for zone, pattern in _ZONES.items() if pattern.search(low))
 
 
-def _clauses(sentence: str) -> Iterator[str]:
+def _split_clauses(sentence: str) -> Iterator[str]:
     start = 0
-    for stop in _STOP.finditer(sentence.lower()):
+    for stop in _CLAUSE_BOUNDARY.finditer(sentence.lower()):
         yield sentence[start : stop.start()]
         start = stop.start()
     yield sentence[start:]
 
 
-def _of_clause(clause: str, sentence: str) -> Iterator[Mention]:
+def _find_in_clause(clause: str, sentence: str) -> Iterator[Mention]:
     low = clause.lower()
     told = [(m.start(), m.end(), f, False) for f, p in _FINDINGS.items() for m in re.finditer(p, low)]
-    told += [(m.start(), m.end(), f, True) for f, p in _NORMAL.items() for m in re.finditer(p, low)]
-    shadow = _NOT_A_NO.sub(lambda m: " " * len(m[0]), low)
-    sides, zones = places(low)
+    told += [(m.start(), m.end(), f, True) for f, p in _NORMAL_STATEMENTS.items() for m in re.finditer(p, low)]
+    shadow = _PSEUDO_NEGATION.sub(lambda m: " " * len(m[0]), low)
+    sides, zones = find_locations(low)
     amount = _AMOUNTS.search(low)
     seen: set[str] = set()
     told.sort()
@@ -150,11 +157,19 @@ def _of_clause(clause: str, sentence: str) -> Iterator[Mention]:
         if finding in seen:
             continue
         seen.add(finding)
-        denied = healthy or bool(_NO.search(shadow[:start])) or bool(_NO_AFTER.search(shadow[end:]))
-        own = zones - ({"cardiac", "mediastinal"} if finding not in ("Cardiomegaly", "Enlarged Cardiomediastinum")
-                       and not re.search(r"retrocardiac|mediastin", low) else set())  # fmt: skip
+        denied = healthy or bool(_NEGATION.search(shadow[:start])) or bool(_NEGATION_AFTER.search(shadow[end:]))
+        own = zones - (
+            {"cardiac", "mediastinal"}
+            if finding not in ("Cardiomegaly", "Enlarged Cardiomediastinum")
+            and not re.search(r"retrocardiac|mediastin", low)
+            else set()
+        )
         yield Mention(
-            finding, sentence, not denied,
-            denied or not (_UNSURE.search(low[:start]) or _UNSURE_AFTER.search(low[end : max(end, until)])), sides, own,
+            finding,
+            sentence,
+            not denied,
+            denied or not (_UNCERTAINTY.search(low[:start]) or _UNCERTAINTY_AFTER.search(low[end : max(end, until)])),
+            sides,
+            own,
             amount[1] if amount and not denied else "",
-        )  # fmt: skip
+        )

@@ -12,9 +12,9 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import track
 
-from sightline.core import Array, Dataset, Mark, Radiograph, Size
+from sightline.core import Annotation, Array, Dataset, Radiograph, Size
 from sightline.errors import DataError
-from sightline.findings import slip
+from sightline.findings import suggest_finding
 from sightline.imaging.geometry import contours_to_mask
 
 Severity = Literal["error", "warning", "note"]
@@ -38,32 +38,33 @@ class Problem:
     """What to do."""
 
 
-def check(dataset: Dataset, read_images: bool = True, progress: bool = False) -> list[Problem]:
+def find_problems(dataset: Dataset, read_images: bool = True, progress: bool = False) -> list[Problem]:
     """Every problem of a data set, in order of its radiographs; empty if there is none.
 
     read_images: decode every image (for damage, size, values and identical content); otherwise only marks are decoded.
     Memory does not grow with the number of images but for 16 bytes of hash each.
     """
-    seen = _Seen()
+    seen = _EarlierRadiographs()
     problems = [
-        Problem("warning", "said while loading", "", "", text, "see what it names") for text in _warnings(dataset)
+        Problem("warning", "said while loading", "", "", text, "see what it names")
+        for text in _loading_warnings(dataset)
     ]
     if not len(dataset.radiographs):
         problems.append(Problem("error", "no radiographs", "", "", f"{dataset.spec} lists none", "give another folder"))
-    problems += _misspelled(dataset)
+    problems += _check_findings(dataset)
     console = Console(stderr=True)
     for radiograph in track(dataset.radiographs, "checking", console=console, disable=not progress):
-        problems += _identity(radiograph, seen)
-        problems += _labels(radiograph)
+        problems += _check_identity(radiograph, seen)
+        problems += _check_labels(radiograph)
         size = radiograph.size
         if read_images:
-            pixels, found = _pixels(radiograph)
+            pixels, found = _read_pixels(radiograph)
             problems += found
             if pixels is not None:
-                problems += _content(radiograph, pixels, seen)
+                problems += _check_pixels(radiograph, pixels, seen)
                 size = (pixels.shape[0], pixels.shape[1])
-        problems += _marks(dataset, radiograph, size, seen)
-    if not seen.marked:
+        problems += _check_annotations(dataset, radiograph, size, seen)
+    if not seen.has_annotations:
         what = "no reader marked any finding: maps can be made, but not scored"
         problems.append(
             Problem("note", "nothing marked", "", "", what, "add masks, boxes or points where you need scores")
@@ -71,13 +72,13 @@ def check(dataset: Dataset, read_images: bool = True, progress: bool = False) ->
     return problems
 
 
-def table(problems: Iterable[Problem]) -> pd.DataFrame:
+def problems_table(problems: Iterable[Problem]) -> pd.DataFrame:
     """Problems as rows; columns are the fields of `Problem`."""
     names = list(Problem.__dataclass_fields__)
     return pd.DataFrame([[getattr(problem, name) for name in names] for problem in problems], columns=names)
 
 
-def summary(problems: Iterable[Problem]) -> dict[tuple[Severity, str], int]:
+def count_problems(problems: Iterable[Problem]) -> dict[tuple[Severity, str], int]:
     """(severity, kind) -> how often, errors first.
 
     >>> summary([Problem("note", "a", "", "", "", ""), Problem("error", "b", "", "", "", "")])
@@ -91,48 +92,48 @@ def summary(problems: Iterable[Problem]) -> dict[tuple[Severity, str], int]:
 
 
 @dataclass(slots=True)
-class _Seen:
+class _EarlierRadiographs:
     """What earlier radiographs were."""
 
     ids: set[str] = field(default_factory=set)
     splits: dict[str, str] = field(default_factory=dict)
     """patient -> split"""
-    content: dict[bytes, tuple[str, str, str]] = field(default_factory=dict)
+    pixel_hashes: dict[bytes, tuple[str, str, str]] = field(default_factory=dict)
     """hash of the pixels -> (id, patient, split)"""
-    marked: bool = False
+    has_annotations: bool = False
     """Whether any reader marked any finding."""
 
 
-def _warnings(dataset: Dataset) -> Iterable[str]:
-    found: Iterable[str] = dataset.facts.get("warnings", ())
+def _loading_warnings(dataset: Dataset) -> Iterable[str]:
+    found: Iterable[str] = dataset.metadata.get("warnings", ())
     return found
 
 
-def _misspelled(dataset: Dataset) -> Iterator[Problem]:
+def _check_findings(dataset: Dataset) -> Iterator[Problem]:
     """Findings that are nearly one of the vocabulary: a slip in a column, a folder or a row makes a new finding."""
     for finding in dataset.findings:
-        if hint := slip(finding):
+        if hint := suggest_finding(finding):
             what = f"{finding!r} is a finding of its own here{hint}"
             yield Problem(
                 "note", "finding misspelled?", "", finding, what, "rename the column, folder or rows if you did"
             )
 
 
-def _identity(radiograph: Radiograph, seen: _Seen) -> Iterator[Problem]:
+def _check_identity(radiograph: Radiograph, earlier: _EarlierRadiographs) -> Iterator[Problem]:
     name, patient = radiograph.id, radiograph.patient
-    if name in seen.ids:
+    if name in earlier.ids:
         yield Problem("error", "duplicate id", name, "", f"id {name!r} occurs more than once", "rename or remove one")
-    seen.ids.add(name)
+    earlier.ids.add(name)
     if not patient:
         yield Problem("error", "no patient", name, "", "no patient is named", "name one; splits and intervals need it")
         return
-    split = seen.splits.setdefault(patient, radiograph.split)
+    split = earlier.splits.setdefault(patient, radiograph.split)
     if split != radiograph.split:
         what = f"patient {patient!r} is in split {radiograph.split!r} and in {split!r}"
         yield Problem("error", "patient in two splits", name, "", what, "move all images of the patient to one split")
 
 
-def _labels(radiograph: Radiograph) -> Iterator[Problem]:
+def _check_labels(radiograph: Radiograph) -> Iterator[Problem]:
     for finding, value in radiograph.labels.items():
         if not (value in (0, 1, -1) or np.isnan(value)):
             what = f"the label is {value!r}"
@@ -141,7 +142,7 @@ def _labels(radiograph: Radiograph) -> Iterator[Problem]:
             )
 
 
-def _pixels(radiograph: Radiograph) -> tuple[Array | None, list[Problem]]:
+def _read_pixels(radiograph: Radiograph) -> tuple[Array | None, list[Problem]]:
     """The image, or why there is none."""
     try:
         return radiograph.read(), []
@@ -152,7 +153,7 @@ def _pixels(radiograph: Radiograph) -> tuple[Array | None, list[Problem]]:
         return None, [Problem("error", kind, radiograph.id, "", str(error), remedy)]
 
 
-def _content(radiograph: Radiograph, pixels: Array, seen: _Seen) -> Iterator[Problem]:
+def _check_pixels(radiograph: Radiograph, pixels: Array, earlier: _EarlierRadiographs) -> Iterator[Problem]:
     name, size = radiograph.id, radiograph.size
     if pixels.ndim != 2 or pixels.dtype != np.float32 or not np.isfinite(pixels).all():
         what = f"the image is {pixels.dtype} {pixels.shape}, or not finite"
@@ -170,32 +171,34 @@ def _content(radiograph: Radiograph, pixels: Array, seen: _Seen) -> Iterator[Pro
     digest = hashlib.blake2b(
         np.ascontiguousarray(pixels).data, digest_size=16, key=repr(pixels.shape).encode()
     ).digest()
-    other, patient, split = seen.content.setdefault(digest, (name, radiograph.patient, radiograph.split))
+    other, patient, split = earlier.pixel_hashes.setdefault(digest, (name, radiograph.patient, radiograph.split))
     if other != name:
         leak = split != radiograph.split or patient != radiograph.patient
         what = f"the pixels equal those of {other} (patient {patient!r}, split {split!r})"
         yield Problem("error" if leak else "warning", "duplicate image", name, "", what, "keep one of them")
 
 
-def _marks(dataset: Dataset, radiograph: Radiograph, size: Size | None, seen: _Seen) -> Iterator[Problem]:
+def _check_annotations(
+    dataset: Dataset, radiograph: Radiograph, size: Size | None, earlier: _EarlierRadiographs
+) -> Iterator[Problem]:
     names = [(finding, reader) for reader in dataset.readers for finding in dataset.findings]
-    names += [(region, dataset.truth) for region in dataset.regions]
+    names += [(region, dataset.reference_reader) for region in dataset.regions]
     for finding, reader in names:
         try:
-            mark = dataset.marks(radiograph.id, finding, reader)
-            seen.marked |= mark is not None and finding in dataset.findings
+            mark = dataset.annotation(radiograph.id, finding, reader)
+            earlier.has_annotations |= mark is not None and finding in dataset.findings
             value = None if mark is None else mark.read()
             if mark is not None:
-                yield from _misplaced(mark, value, size)
+                yield from _check_position(mark, value, size)
         except DataError as error:
             what = f"{finding} by {reader}"
             yield Problem("error", "unreadable mark", radiograph.id, what, str(error), "mend or remove the mark")
             continue
-        if reader == dataset.truth and finding in dataset.findings:
-            yield from _against_label(radiograph, finding, None if mark is None else _is_empty(mark, value))
+        if reader == dataset.reference_reader and finding in dataset.findings:
+            yield from _check_against_label(radiograph, finding, None if mark is None else _is_empty(mark, value))
 
 
-def _against_label(radiograph: Radiograph, finding: str, empty: bool | None) -> Iterator[Problem]:
+def _check_against_label(radiograph: Radiograph, finding: str, empty: bool | None) -> Iterator[Problem]:
     """`empty`: whether the reference mark is; None where there is none."""
     label = radiograph.labels.get(finding, np.nan)
     if empty:
@@ -212,39 +215,43 @@ def _against_label(radiograph: Radiograph, finding: str, empty: bool | None) -> 
         )
 
 
-def _is_empty(mark: Mark, value: Any) -> bool:
-    return not np.any(value) if mark.kind in ("region", "density") else not len(value)
+def _is_empty(annotation: Annotation, value: Any) -> bool:
+    return not np.any(value) if annotation.kind in ("region", "density") else not len(value)
 
 
-def _misplaced(mark: Mark, value: Any, size: Size | None) -> Iterator[Problem]:
+def _check_position(annotation: Annotation, value: Any, size: Size | None) -> Iterator[Problem]:
     """What is wrong with where a mark lies on an image of `size` (None where unknown)."""
-    what = f"{mark.finding} by {mark.reader}"
-    if size is not None and mark.size != size:
-        text = f"the mark was made on {mark.size} (rows, columns), the image is {size}"
-        yield Problem("error", "mark of another size", mark.radiograph, what, text, "mark the image itself, or scale")
-    if mark.kind in ("region", "density"):
-        if np.shape(value) != mark.size:
-            text = f"the mask is {np.shape(value)} (rows, columns), the image {mark.size}"
+    what = f"{annotation.finding} by {annotation.reader}"
+    if size is not None and annotation.size != size:
+        text = f"the mark was made on {annotation.size} (rows, columns), the image is {size}"
+        yield Problem(
+            "error", "mark of another size", annotation.radiograph, what, text, "mark the image itself, or scale"
+        )
+    if annotation.kind in ("region", "density"):
+        if np.shape(value) != annotation.size:
+            text = f"the mask is {np.shape(value)} (rows, columns), the image {annotation.size}"
             yield Problem(
-                "error", "mark of another size", mark.radiograph, what, text, "save the mask at the image's size"
+                "error", "mark of another size", annotation.radiograph, what, text, "save the mask at the image's size"
             )
         return
-    if mark.kind == "contours":
-        contours_to_mask(value, mark.size)  # raises what cannot be drawn
+    if annotation.kind == "contours":
+        contours_to_mask(value, annotation.size)  # raises what cannot be drawn
         corners = np.concatenate([*value, np.zeros((0, 2))])
     else:
         corners = np.asarray(value, float).reshape(-1, 2)  # a box is two corners
-    outside = ((corners < 0) | (corners > mark.size)).any(axis=1)
+    outside = ((corners < 0) | (corners > annotation.size)).any(axis=1)
     if outside.any():
         row, col = corners[outside][0]
-        text = f"(row {row:g}, column {col:g}) lies beyond the {mark.size} (rows, columns) of the image"
-        yield Problem("error", "mark outside image", mark.radiograph, what, text, "correct the coordinates")
+        text = f"(row {row:g}, column {col:g}) lies beyond the {annotation.size} (rows, columns) of the image"
+        yield Problem("error", "mark outside image", annotation.radiograph, what, text, "correct the coordinates")
 
 
-def counts(dataset: Dataset) -> Mapping[str, int]:
+def count_contents(dataset: Dataset) -> Mapping[str, int]:
     """Radiographs, patients and marks per reader, to be read beside the problems."""
     marks = {
-        reader: sum(dataset.marks(r.id, f, reader) is not None for r in dataset.radiographs for f in dataset.findings)
+        reader: sum(
+            dataset.annotation(r.id, f, reader) is not None for r in dataset.radiographs for f in dataset.findings
+        )
         for reader in dataset.readers
     }
     patients = {radiograph.patient for radiograph in dataset.radiographs}

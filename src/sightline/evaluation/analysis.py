@@ -11,25 +11,36 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from sightline.core import Array
-from sightline.evaluation.case_table import SLICES, Cases, best_source, cases, model_sources, reader_of, sliced, tuned
+from sightline.evaluation.case_table import (
+    SLICES,
+    CaseTable,
+    best_source,
+    find_second_reader,
+    load_case_table,
+    model_sources,
+    slice_scores,
+    tune_thresholds,
+)
 from sightline.protocol import Protocol
 from sightline.runs.run import Run
-from sightline.stats.estimates import AVERAGE, Columns, columns, estimates
-from sightline.stats.percentage_decrease import decrease
-from sightline.stats.regression import assurance, features, spearman
-from sightline.stats.utility import PRIOR
+from sightline.stats.estimates import AVERAGE, ScoreMatrix, arrange_scores, estimates
+from sightline.stats.percentage_decrease import percentage_decrease
+from sightline.stats.regression import regress_on_confidence, regress_on_features, spearman
+from sightline.stats.utility import AVERAGE_MASK
 
 OUTCOMES = ("iou", "iou_gap", "hit", "hit_gap")
 
 
-def analyze(run: Run, chosen: Sequence[Protocol], *, seed: int, prevalence: Mapping[str, float] | None = None) -> None:
+def analyze(
+    run: Run, protocols: Sequence[Protocol], *, seed: int, prevalence: Mapping[str, float] | None = None
+) -> None:
     """Write the tables slices, decrease, regressions, assurance, tuning, best and across of a scored run.
 
     prevalence: finding -> share of positive labels in the data the model was trained on, where that is known.
     """
     made: dict[str, list[pd.DataFrame]] = {}
-    for protocol in chosen:
-        for name, frame in _analyses(run, protocol, seed, prevalence or {}):
+    for protocol in protocols:
+        for name, frame in _analyze_protocol(run, protocol, seed, prevalence or {}):
             if not frame.empty:
                 frame.insert(0, "protocol", protocol.name)
                 made.setdefault(name, []).append(frame)
@@ -37,87 +48,95 @@ def analyze(run: Run, chosen: Sequence[Protocol], *, seed: int, prevalence: Mapp
         run.write_table(name, pd.concat(frames, ignore_index=True))
 
 
-def _analyses(
+def _analyze_protocol(
     run: Run, protocol: Protocol, seed: int, prevalence: Mapping[str, float]
 ) -> list[tuple[str, pd.DataFrame]]:
     table = run.table("estimates")
     sources = list(dict.fromkeys(table["source"]))
-    reader = reader_of(sources)
-    told = [cases(run, protocol, s, reader) for s in model_sources(sources)]
-    found = [("best", _best(table, protocol)), ("decrease", _decreases(run, protocol, table, seed))]
+    reader = find_second_reader(sources)
+    told = [load_case_table(run, protocol, s, reader) for s in model_sources(sources)]
+    found = [("best", _best_sources(table, protocol)), ("decrease", _percentage_decreases(run, protocol, table, seed))]
     if not told:
         return found
-    beside = [*told, cases(run, protocol, reader)] if reader else told
-    found += [("slices", _slices(beside, protocol, seed))]
-    found += [("across", across(table, told, protocol, prevalence))]
+    beside = [*told, load_case_table(run, protocol, reader)] if reader else told
+    found += [("slices", _estimate_slices(beside, protocol, seed))]
+    found += [("across", correlate_findings(table, told, protocol, prevalence))]
     for c in told:
-        for name, frame in (("regressions", _regressions(c)), ("assurance", _assurances(c)), ("tuning", tuned(c))):
+        for name, frame in (
+            ("regressions", _regress_on_features(c)),
+            ("assurance", _regress_on_confidence(c)),
+            ("tuning", tune_thresholds(c)),
+        ):
             frame.insert(0, "source", c.source)
             found.append((name, frame))
     return found
 
 
-def _best(table: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
+def _best_sources(table: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     metrics = dict.fromkeys(table["metric"])
     rows = [(m, best_source(table, protocol.name, m)) for m in metrics]
     return pd.DataFrame([r for r in rows if r[1]], columns=pd.Index(["metric", "source"]))
 
 
-def _slices(parts: Sequence[Cases], protocol: Protocol, seed: int) -> pd.DataFrame:
+def _estimate_slices(case_tables: Sequence[CaseTable], protocol: Protocol, seed: int) -> pd.DataFrame:
     made = []
     for which in SLICES:
-        frame = estimates(sliced(parts, which), [protocol], seed=seed).drop(columns="protocol")
+        frame = estimates(slice_scores(case_tables, which), [protocol], seed=seed).drop(columns="protocol")
         frame.insert(0, "slice", which)
         made.append(frame)
     return pd.concat(made, ignore_index=True)
 
 
-def _decreases(run: Run, protocol: Protocol, table: pd.DataFrame, seed: int) -> pd.DataFrame:
+def _percentage_decreases(run: Run, protocol: Protocol, table: pd.DataFrame, seed: int) -> pd.DataFrame:
     """How far every model source lies below the second reader, in percent of that reader, for overlap and pointing."""
     made = []
     for metric, points in (("iou", False), ("hit", True)):
-        reader = reader_of(list(dict.fromkeys(table["source"])), points=points)
+        reader = find_second_reader(list(dict.fromkeys(table["source"])), points=points)
         if not reader or not (table["metric"] == metric).any():
             continue
         needed = ["protocol", "source", "radiograph", "patient", "finding", "metric", "value"]
-        c = columns(run.table("scores", needed, where=("metric", metric)), metric, protocol, 1000, seed)
+        c = arrange_scores(run.table("scores", needed, where=("metric", metric)), metric, protocol, 1000, seed)
         for source in model_sources(list(dict.fromkeys(s for s, _ in c.keys))):
-            pair = _pair(c, reader, source)
+            pair = _pair_scores(c, reader, source)
             if pair is None:
                 continue
-            frame = decrease(*pair, published=protocol.definitions == "published")
+            frame = percentage_decrease(*pair, published=protocol.definitions == "published")
             made.append(frame.assign(metric=metric, source=source, versus=reader))
     return pd.concat(made, ignore_index=True) if made else pd.DataFrame()
 
 
-def _pair(c: Columns, reader: str, source: str) -> tuple[list[str], Array, Array, Array, Array] | None:
+def _pair_scores(matrix: ScoreMatrix, reader: str, source: str) -> tuple[list[str], Array, Array, Array, Array] | None:
     """Findings both have, values of the reader and of the source (N, F), groups and weights."""
-    at = {key: j for j, key in enumerate(c.keys)}
-    shared = [f for s, f in c.keys if s == source and (reader, f) in at]
+    at = {key: j for j, key in enumerate(matrix.keys)}
+    shared = [f for s, f in matrix.keys if s == source and (reader, f) in at]
     if not shared:
         return None
-    human, model = (c.values[:, [at[who, f] for f in shared]] for who in (reader, source))
-    return shared, human, model, c.group, c.weights
+    human, model = (matrix.values[:, [at[who, f] for f in shared]] for who in (reader, source))
+    return shared, human, model, matrix.group, matrix.weights
 
 
-def _regressions(c: Cases) -> pd.DataFrame:
+def _regress_on_features(case_table: CaseTable) -> pd.DataFrame:
     """Table 1: what shape and size say of overlap, of pointing, and of the gap to the second reader."""
-    definition = c.protocol.definitions
-    t = c.outcomes("gt&pred" if definition == "published" else "gt_positive")
-    made = [features(t, outcome, definition).assign(outcome=outcome) for outcome in OUTCOMES]
+    definition = case_table.protocol.definitions
+    t = case_table.outcomes("gt&pred" if definition == "published" else "gt_positive")
+    made = [regress_on_features(t, outcome, definition).assign(outcome=outcome) for outcome in OUTCOMES]
     return pd.concat(made, ignore_index=True)
 
 
-def _assurances(c: Cases) -> pd.DataFrame:
+def _regress_on_confidence(case_table: CaseTable) -> pd.DataFrame:
     """Table 2: does a confident model point better? Overlap on all images, hits on the marked ones."""
     made = []
-    for metric, values in (("iou", c.overlap("full")), ("hit", c.pointing("gt_positive"))):
-        made.append(assurance(c.table.assign(**{metric: values}), metric, c.protocol.definitions).assign(metric=metric))
+    for metric, values in (("iou", case_table.overlap("full")), ("hit", case_table.hits("gt_positive"))):
+        made.append(
+            regress_on_confidence(
+                case_table.table.assign(**{metric: values}), metric, case_table.protocol.definitions
+            ).assign(metric=metric)
+        )
     return pd.concat(made, ignore_index=True)
 
 
-def across(
-    table: pd.DataFrame, told: Sequence[Cases], protocol: Protocol, prevalence: Mapping[str, float]
+def correlate_findings(
+    table: pd.DataFrame, case_tables: Sequence[CaseTable], protocol: Protocol, prevalence: Mapping[str, float]
 ) -> pd.DataFrame:
     """Over findings: does localization follow how common a finding is, how large, how constant its place?
 
@@ -126,14 +145,14 @@ def across(
     the intervals tell how little.
     """
     means = table[(table["protocol"] == protocol.name) & (table["finding"] != AVERAGE)]
-    prior = means[(means["source"] == PRIOR) & (means["metric"] == "iou")]
+    prior = means[(means["source"] == AVERAGE_MASK) & (means["metric"] == "iou")]
     factors: dict[str, dict[str, float]] = {
         "prevalence": dict(prevalence),
-        "size": {str(f): float(v) for f, v in told[0].table.groupby("finding")["size"].mean().items()},
+        "size": {str(f): float(v) for f, v in case_tables[0].table.groupby("finding")["size"].mean().items()},
         "consistency": dict(zip(prior["finding"], prior["mean"], strict=True)),
     }
     rows = []
-    for c in told:
+    for c in case_tables:
         for metric in ("iou", "hit"):
             own = means[(means["source"] == c.source) & (means["metric"] == metric)].set_index("finding")["mean"]
             for factor, values in factors.items():

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sightline.core import Source
-from sightline.metrics.registry import metric_of
+from sightline.metrics.registry import parse_metric
 from sightline.protocol import Protocol
 from sightline.runs.run import Run
 
@@ -26,16 +26,16 @@ SLICES: dict[Slice, str] = {
     "model_positive&gt": "marked cases that the model calls positive",
     "full": "all images: a mark without prediction and a prediction without mark overlap by 0",
 }
-POSITIVE = 0.5
+DEFAULT_CUTOFF = 0.5
 """Probability from which a model calls a finding present, where no cutoff is given."""
-THRESHOLDS = tuple(round(0.2 + 0.1 * i, 1) for i in range(7))
+THRESHOLD_GRID = tuple(round(0.2 + 0.1 * i, 1) for i in range(7))
 """0.2 to 0.8: the grid on which CheXlocalize tunes thresholds."""
-SWEEP = tuple(f"iou@above:{t:g}" for t in THRESHOLDS)
-_KEY = ["radiograph", "finding"]
+IOU_SWEEP = tuple(f"iou@above:{t:g}" for t in THRESHOLD_GRID)
+_CASE_COLUMNS = ["radiograph", "finding"]
 
 
 @dataclass(frozen=True)
-class Cases:
+class CaseTable:
     """The cases of one source under one protocol, beside those of a reader and the shapes of the marks."""
 
     protocol: Protocol
@@ -46,88 +46,90 @@ class Cases:
     elongation, irrectangularity of the mark."""
 
     @property
-    def marked(self) -> pd.Series[bool]:
+    def is_annotated(self) -> pd.Series[bool]:
         return self.table["marked"] > 0
 
     @property
-    def claimed(self) -> pd.Series[bool]:
+    def is_predicted(self) -> pd.Series[bool]:
         """Whether the prediction is not empty: a mask, and a probability not below the finding's cutoff."""
-        cutoff = self.table["finding"].map(dict(self.protocol.cutoffs)).fillna(-1.0)
+        cutoff = self.table["finding"].map(dict(self.protocol.probability_cutoffs)).fillna(-1.0)
         below = self.table["probability"] < cutoff  # NaN: no cutoff can be applied
         return (self.table["predicted"] > 0) & ~below
 
-    def overlap(self, which: Slice) -> pd.Series[float]:
+    def overlap(self, case_slice: Slice) -> pd.Series[float]:
         """IoU of the cases of a slice; NaN where a case does not belong to it."""
         iou = self.table["iou"].fillna(0.0)
-        if which == "full":
-            return iou.where(self.marked & self.claimed, 0.0).where(self.marked | self.claimed)
-        return iou.where(self._belongs(which))
+        if case_slice == "full":
+            return iou.where(self.is_annotated & self.is_predicted, 0.0).where(self.is_annotated | self.is_predicted)
+        return iou.where(self._in_slice(case_slice))
 
-    def pointing(self, which: Slice) -> pd.Series[float]:
+    def hits(self, case_slice: Slice) -> pd.Series[float]:
         """Hits of the cases of a slice. A peak needs no threshold, so that `gt&pred` and `full` are `gt_positive`."""
         points: dict[Slice, Slice] = {"gt&pred": "gt_positive", "full": "gt_positive"}
-        return self.table["hit"].where(self._belongs(points.get(which, which)))
+        return self.table["hit"].where(self._in_slice(points.get(case_slice, case_slice)))
 
-    def outcomes(self, which: Slice) -> pd.DataFrame:
+    def outcomes(self, case_slice: Slice) -> pd.DataFrame:
         """The marked cases with what regressions explain: iou on a slice, hit, and iou_gap, hit_gap to the reader."""
-        t = self.table.assign(iou=self.overlap(which))[self.marked]
+        t = self.table.assign(iou=self.overlap(case_slice))[self.is_annotated]
         return t.assign(iou_gap=t["human_iou"] - t["iou"], hit_gap=t["human_hit"] - t["hit"])
 
-    def _belongs(self, which: Slice) -> pd.Series[bool]:
+    def _in_slice(self, case_slice: Slice) -> pd.Series[bool]:
         t = self.table
-        if which == "gt_positive":
-            return self.marked
-        if which == "gt&pred":
-            return self.marked & self.claimed
-        if which == "gt&pred&human":
-            return self.marked & self.claimed & (t["human_predicted"].fillna(0) > 0)
-        cutoff = t["finding"].map(dict(self.protocol.cutoffs)).fillna(POSITIVE)
-        return self.marked & (t["probability"] >= cutoff)
+        if case_slice == "gt_positive":
+            return self.is_annotated
+        if case_slice == "gt&pred":
+            return self.is_annotated & self.is_predicted
+        if case_slice == "gt&pred&human":
+            return self.is_annotated & self.is_predicted & (t["human_predicted"].fillna(0) > 0)
+        cutoff = t["finding"].map(dict(self.protocol.probability_cutoffs)).fillna(DEFAULT_CUTOFF)
+        return self.is_annotated & (t["probability"] >= cutoff)
 
 
-def cases(run: Run, protocol: Protocol, source: str, reader: str = "") -> Cases:
+def load_case_table(run: Run, protocol: Protocol, source: str, reader: str = "") -> CaseTable:
     """Read the cases of one source of maps or masks. reader: 'reader/NAME', whose points are 'reader/NAME points'."""
-    table = _extents(run, protocol.name, source)
-    table = table.merge(_wide(run, protocol.name, source), on=_KEY, how="outer")
+    table = _read_pixel_counts(run, protocol.name, source)
+    table = table.merge(_pivot_scores(run, protocol.name, source), on=_CASE_COLUMNS, how="outer")
     if reader:
-        human = _wide(run, protocol.name, reader)[[*_KEY, "iou"]].rename(columns={"iou": "human_iou"})
+        human = _pivot_scores(run, protocol.name, reader)[[*_CASE_COLUMNS, "iou"]].rename(columns={"iou": "human_iou"})
         pointing = str(replace(Source.parse(reader), method="points"))
-        points = _wide(run, protocol.name, pointing)[[*_KEY, "hit"]].rename(columns={"hit": "human_hit"})
-        extents = _extents(run, protocol.name, reader)[[*_KEY, "predicted", "both"]]
+        points = _pivot_scores(run, protocol.name, pointing)[[*_CASE_COLUMNS, "hit"]].rename(
+            columns={"hit": "human_hit"}
+        )
+        extents = _read_pixel_counts(run, protocol.name, reader)[[*_CASE_COLUMNS, "predicted", "both"]]
         extents = extents.rename(columns={"predicted": "human_predicted", "both": "human_both"})
         for some in (human, points, extents):
-            table = table.merge(some, on=_KEY, how="left")
+            table = table.merge(some, on=_CASE_COLUMNS, how="left")
     for column in ("iou", "hit", "human_iou", "human_hit", "human_predicted", "human_both"):
         table[column] = table.get(column, np.nan)
     shapes = run.table("shapes", where=("protocol", protocol.name)).drop(columns=["protocol", "patient"])
-    return Cases(protocol, source, table.merge(shapes, on=_KEY, how="left"))
+    return CaseTable(protocol, source, table.merge(shapes, on=_CASE_COLUMNS, how="left"))
 
 
-def _extents(run: Run, protocol: str, source: str) -> pd.DataFrame:
+def _read_pixel_counts(run: Run, protocol: str, source: str) -> pd.DataFrame:
     table = run.table("extents", where=("source", source))
     return table[table["protocol"] == protocol].drop(columns=["protocol", "source"]).reset_index(drop=True)
 
 
-def _wide(run: Run, protocol: str, source: str) -> pd.DataFrame:
+def _pivot_scores(run: Run, protocol: str, source: str) -> pd.DataFrame:
     """A row per case, a column per metric, those that an overlap or a hit needs."""
-    names = [*_KEY, "protocol", "metric", "value"]
+    names = [*_CASE_COLUMNS, "protocol", "metric", "value"]
     rows = run.table("scores", [*names, "source"], where=("source", source))
-    rows = rows[(rows["protocol"] == protocol) & rows["metric"].isin(["iou", "hit", *SWEEP])]
-    wide = rows.set_index([*_KEY, "metric"])["value"].unstack("metric").rename_axis(columns=None).reset_index()  # noqa: PD010
+    rows = rows[(rows["protocol"] == protocol) & rows["metric"].isin(["iou", "hit", *IOU_SWEEP])]
+    wide = rows.set_index([*_CASE_COLUMNS, "metric"])["value"].unstack("metric").rename_axis(columns=None).reset_index()  # noqa: PD010
     return wide.reindex(columns=list(dict.fromkeys([*wide.columns, "iou", "hit"])))
 
 
-def sliced(parts: Sequence[Cases], which: Slice) -> pd.DataFrame:
+def slice_scores(case_tables: Sequence[CaseTable], case_slice: Slice) -> pd.DataFrame:
     """Score rows of a slice for several sources, as `stats.tables.estimates` takes them."""
     frames = []
-    for c in parts:
-        for metric, values in (("iou", c.overlap(which)), ("hit", c.pointing(which))):
+    for c in case_tables:
+        for metric, values in (("iou", c.overlap(case_slice)), ("hit", c.hits(case_slice))):
             rows = c.table[["radiograph", "patient", "finding"]].assign(value=values, metric=metric)
             frames.append(rows.assign(protocol=c.protocol.name, source=c.source))
     return pd.concat(frames, ignore_index=True)
 
 
-def tuned(c: Cases) -> pd.DataFrame:
+def tune_thresholds(case_table: CaseTable) -> pd.DataFrame:
     """Per finding the threshold of the map and the probability cutoff with the highest mean IoU; of equals the lowest.
 
     Columns finding, threshold, iou, n, cutoff, cutoff_iou, cutoff_n: the threshold on the marked cases, the cutoff on
@@ -135,10 +137,10 @@ def tuned(c: Cases) -> pd.DataFrame:
     the grid of cutoffs for Lung Lesion at 0.1 and rounds means to three digits, as its scripts do.
     """
     rows = []
-    for finding, t in c.table.groupby("finding", sort=False):
-        sweep = t.loc[t["marked"] > 0, [s for s in SWEEP if s in t]].mean()  # NaN leaves the mean
-        threshold = THRESHOLDS[int(np.argmax(sweep))] if len(sweep) and sweep.notna().any() else np.nan
-        cutoff, mean, n = _best_cutoff(str(finding), t, published=c.protocol.definitions == "published")
+    for finding, t in case_table.table.groupby("finding", sort=False):
+        sweep = t.loc[t["marked"] > 0, [s for s in IOU_SWEEP if s in t]].mean()  # NaN leaves the mean
+        threshold = THRESHOLD_GRID[int(np.argmax(sweep))] if len(sweep) and sweep.notna().any() else np.nan
+        cutoff, mean, n = _best_cutoff(str(finding), t, published=case_table.protocol.definitions == "published")
         best = float(sweep.max()) if len(sweep) else np.nan
         rows.append((finding, threshold, best, int((t["marked"] > 0).sum()), cutoff, mean, n))
     names = ("finding", "threshold", "iou", "n", "cutoff", "cutoff_iou", "cutoff_n")
@@ -148,17 +150,17 @@ def tuned(c: Cases) -> pd.DataFrame:
 def _best_cutoff(finding: str, t: pd.DataFrame, *, published: bool) -> tuple[float, float, int]:
     best: tuple[float, float, int] = (np.nan, np.nan, 0)
     for cutoff in cutoff_grid(finding, published=published):
-        values = full_overlap(t, cutoff)
+        values = iou_on_all_images(t, cutoff)
         mean = round(float(values.mean()), 3) if published else float(values.mean())
         if not np.isnan(mean) and not mean <= best[1]:
             best = (cutoff, mean, int(values.notna().sum()))
     return best
 
 
-def full_overlap(t: pd.DataFrame, cutoff: float) -> pd.Series[float]:
+def iou_on_all_images(table: pd.DataFrame, cutoff: float) -> pd.Series[float]:
     """IoU on all images when only maps with a probability above the cutoff (or none at all) claim anything."""
-    marked, claimed = t["marked"] > 0, (t["predicted"] > 0) & ~(t["probability"] <= cutoff)
-    return t["iou"].fillna(0.0).where(marked & claimed, 0.0).where(marked | claimed)
+    marked, claimed = table["marked"] > 0, (table["predicted"] > 0) & ~(table["probability"] <= cutoff)
+    return table["iou"].fillna(0.0).where(marked & claimed, 0.0).where(marked | claimed)
 
 
 def cutoff_grid(finding: str, *, published: bool) -> tuple[float, ...]:
@@ -177,11 +179,11 @@ def best_source(estimates: pd.DataFrame, protocol: str, metric: str) -> str:
     rows = rows[(rows["kind"] == "model") & (rows["finding"] == "average") & rows["mean"].notna()]
     if rows.empty:
         return ""
-    ordered = rows.sort_values("mean", ascending=not metric_of(metric)[0].facts.higher_is_better, kind="stable")
+    ordered = rows.sort_values("mean", ascending=not parse_metric(metric)[0].info.higher_is_better, kind="stable")
     return str(ordered["source"].iloc[0])
 
 
-def reader_of(sources: Iterable[str], *, points: bool = False) -> str:
+def find_second_reader(sources: Iterable[str], *, points: bool = False) -> str:
     """The first second reader among sources: of masks, or of points; '' where there is none."""
     wanted = ("reader", "points" if points else "")
     return next((s for s in sources if (Source.parse(s).kind, Source.parse(s).method) == wanted), "")

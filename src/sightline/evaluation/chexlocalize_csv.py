@@ -19,96 +19,118 @@ import pandas as pd
 from sightline.core import Dataset, Maps, SaliencyMap
 from sightline.errors import DataError
 from sightline.evaluation.case_table import (
-    SWEEP,
-    THRESHOLDS,
-    Cases,
-    cases,
+    IOU_SWEEP,
+    THRESHOLD_GRID,
+    CaseTable,
     cutoff_grid,
-    full_overlap,
+    find_second_reader,
+    iou_on_all_images,
+    load_case_table,
     model_sources,
-    reader_of,
 )
-from sightline.findings import CHEXLOCALIZE
+from sightline.findings import CHEXLOCALIZE_FINDINGS
 from sightline.imaging.geometry import mask_to_rle
-from sightline.metrics.placed_map import predicted_mask
+from sightline.metrics.placed_map import binarize_map
 from sightline.protocol import PUBLISHED, Protocol
 from sightline.runs.run import Run
-from sightline.stats.bootstrap import published_weights, replicate
-from sightline.stats.regression import assurance, features
+from sightline.stats.bootstrap import draw_published_weights, replicate
+from sightline.stats.regression import regress_on_confidence, regress_on_features
 
-_PUBLIC = {"Lung Opacity": "Airspace Opacity"}
-_CANONICAL = {public: own for own, public in _PUBLIC.items()}
-TASKS = tuple(_PUBLIC.get(f, f) for f in CHEXLOCALIZE)
+_PUBLIC_NAMES = {"Lung Opacity": "Airspace Opacity"}
+_CANONICAL = {public: own for own, public in _PUBLIC_NAMES.items()}
+TASKS = tuple(_PUBLIC_NAMES.get(f, f) for f in CHEXLOCALIZE_FINDINGS)
 """The ten findings as the files spell and order them."""
-_FEATURES = {
-    "num_instances": "instances", "area_ratio": "size", "elongation": "elongation", "rec_area_ratio": "rec_area_ratio"
-}  # fmt: skip
-_NAMES = {"instances": "n_instance", "size": "area_ratio"}
-_OUTCOMES = {"pred_iou": "iou", "pred_hitmiss": "hit", "iou_diff": "iou_gap", "hitmiss_diff": "hit_gap"}
+_FEATURE_COLUMNS = {
+    "num_instances": "instances",
+    "area_ratio": "size",
+    "elongation": "elongation",
+    "rec_area_ratio": "rec_area_ratio",
+}
+_FEATURE_NAMES = {"instances": "n_instance", "size": "area_ratio"}
+_OUTCOME_COLUMNS = {"pred_iou": "iou", "pred_hitmiss": "hit", "iou_diff": "iou_gap", "hitmiss_diff": "hit_gap"}
 
 
-def check_legacy(folder: Path | None, chosen: Sequence[Protocol], metrics: Sequence[str], full: bool) -> None:
+def check_chexlocalize_options(
+    folder: Path | None, protocols: Sequence[Protocol], metrics: Sequence[str], include_unannotated: bool
+) -> None:
     """Errors: `DataError` before any work where the files are asked for and the options cannot give them."""
     if folder is None:
         return
-    missing = [m for m in ("iou", "hit", *SWEEP) if m not in metrics]
-    if PUBLISHED.name not in [p.name for p in chosen] or missing or not full:
+    missing = [m for m in ("iou", "hit", *IOU_SWEEP) if m not in metrics]
+    if PUBLISHED.name not in [p.name for p in protocols] or missing or not include_unannotated:
         raise DataError(
             "--legacy-csv needs the published protocol (--protocol published or both), all images (--full) and the "
-            f"metrics iou, hit and {', '.join(SWEEP)}; missing: {', '.join(missing) or 'none of the metrics'}"
+            f"metrics iou, hit and {', '.join(IOU_SWEEP)}; missing: {', '.join(missing) or 'none of the metrics'}"
         )
 
 
-def write_legacy(run: Run, maps: Maps, data: Dataset, folder: Path, chosen: Sequence[Protocol], seed: int) -> None:
+def write_chexlocalize_csv(
+    run: Run, maps: Maps, data: Dataset, folder: Path, protocols: Sequence[Protocol], seed: int
+) -> None:
     """Write every file for every model source into FOLDER/SOURCE, where '/', '?' and the like become '-'."""
-    protocol = next(p for p in chosen if p.name == PUBLISHED.name)
+    protocol = next(p for p in protocols if p.name == PUBLISHED.name)
     sources = list(dict.fromkeys(run.table("estimates")["source"]))
-    reader = reader_of(sources)
-    human = pooled(cases(run, protocol, reader).table) if reader else None
+    reader = find_second_reader(sources)
+    human = pool_pixels(load_case_table(run, protocol, reader).table) if reader else None
     folders = {source: folder / re.sub(r"[^\w.+-]+", "-", source) for source in model_sources(sources)}
     for source, out in folders.items():
         out.mkdir(parents=True, exist_ok=True)
-        _write_source(cases(run, protocol, source, reader), out, seed)
+        _write_source(load_case_table(run, protocol, source, reader), out, seed)
         if human is not None:
             human.to_csv(out / "hb_precision_recall_specificity.csv")
     _write_masks(maps, data, protocol, {s: out / "saliency_segmentations.json" for s, out in folders.items()})
 
 
-def _write_source(c: Cases, out: Path, seed: int) -> None:
-    hits = c.table["hit"].where(c.table["status"] != "missing")  # the scripts know nothing of a map that is not there
-    c = replace(c, table=c.table.assign(hit=hits))
-    human = c.table.assign(iou=c.table["human_iou"], hit=c.table["human_hit"])
+def _write_source(case_table: CaseTable, out: Path, seed: int) -> None:
+    hits = case_table.table["hit"].where(
+        case_table.table["status"] != "missing"
+    )  # the scripts know nothing of a map that is not there
+    case_table = replace(case_table, table=case_table.table.assign(hit=hits))
+    human = case_table.table.assign(iou=case_table.table["human_iou"], hit=case_table.table["human_hit"])
     tables = {
-        "iou_": _by_task(c.table.assign(iou=c.overlap("gt&pred")), "iou", c),
-        "hitmiss_": _by_task(c.table, "hit", c),
-        "iou_humanbenchmark_": _by_task(human, "iou", c),
-        "hitmiss_humanbenchmark_": _by_task(human, "hit", c),
+        "iou_": _pivot_by_task(case_table.table.assign(iou=case_table.overlap("gt&pred")), "iou", case_table),
+        "hitmiss_": _pivot_by_task(case_table.table, "hit", case_table),
+        "iou_humanbenchmark_": _pivot_by_task(human, "iou", case_table),
+        "hitmiss_humanbenchmark_": _pivot_by_task(human, "hit", case_table),
     }
     draws = {}
     for name, table in tables.items():
         _write_wide(table, out / f"{name}results_per_cxr.csv")
-        draws[name] = bootstrap(table, seed)
+        draws[name] = bootstrap_means(table, seed)
         draws[name].to_csv(out / f"{name}bootstrap_results_per_cxr.csv", index=False)
-        summary(draws[name]).to_csv(out / f"{name}summary_results.csv", index=False)
-    full = _by_task(c.table.assign(iou=c.overlap("full")), "iou", c, everywhere=True)
+        summarize_draws(draws[name]).to_csv(out / f"{name}summary_results.csv", index=False)
+    full = _pivot_by_task(
+        case_table.table.assign(iou=case_table.overlap("full")), "iou", case_table, all_radiographs=True
+    )
     _write_wide(full, out / "iou_full_results_per_cxr.csv")
     for name, kind in (("miou", "iou_"), ("hitrate", "hitmiss_")):
         pct = percentage_decrease(draws[f"{kind}humanbenchmark_"], draws[kind])
         pct.to_csv(out / f"{name}_pct_decrease.csv")
-    _write_features(c, out)
-    _write_regressions(c, out)
-    _write_tuning(c, out)
-    kept = c.table.assign(predicted=c.table["predicted"].where(c.claimed), both=c.table["both"].where(c.claimed))
-    pooled(kept).to_csv(out / "pred_precision_recall_specificity.csv")
-    _by_task(c.table.assign(has=c.claimed), "has", c, everywhere=True).sum().astype(int).to_csv(out / "n_segs.csv")
+    _write_features(case_table, out)
+    _write_regressions(case_table, out)
+    _write_tuning(case_table, out)
+    kept = case_table.table.assign(
+        predicted=case_table.table["predicted"].where(case_table.is_predicted),
+        both=case_table.table["both"].where(case_table.is_predicted),
+    )
+    pool_pixels(kept).to_csv(out / "pred_precision_recall_specificity.csv")
+    _pivot_by_task(
+        case_table.table.assign(has=case_table.is_predicted), "has", case_table, all_radiographs=True
+    ).sum().astype(int).to_csv(out / "n_segs.csv")
 
 
-def _by_task(table: pd.DataFrame, column: str, c: Cases, *, everywhere: bool = False) -> pd.DataFrame:
+def _pivot_by_task(
+    table: pd.DataFrame, column: str, case_table: CaseTable, *, all_radiographs: bool = False
+) -> pd.DataFrame:
     """A row per radiograph with any mark (or per radiograph), the id as index `img_id`; a column per task under its
     public name, in alphabetical order, as the scripts sort them."""
-    kept = table if everywhere else table[table["radiograph"].isin(c.table.loc[c.marked, "radiograph"])]
+    kept = (
+        table
+        if all_radiographs
+        else table[table["radiograph"].isin(case_table.table.loc[case_table.is_annotated, "radiograph"])]
+    )
     wide = kept.pivot_table(index="radiograph", columns="finding", values=column, aggfunc="first", dropna=False)
-    wide = wide.sort_index().rename(columns=_PUBLIC).reindex(columns=sorted(TASKS))
+    wide = wide.sort_index().rename(columns=_PUBLIC_NAMES).reindex(columns=sorted(TASKS))
     return wide.rename_axis(index="img_id", columns=None)
 
 
@@ -116,23 +138,23 @@ def _write_wide(table: pd.DataFrame, file: Path) -> None:
     table.reset_index()[[*table.columns, "img_id"]].to_csv(file, index=False)
 
 
-def bootstrap(table: pd.DataFrame, seed: int) -> pd.DataFrame:
+def bootstrap_means(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Means of each task in 1000 resamples of radiographs, drawn as eval.py draws them; columns in the order of its
     constants."""
     values = table[list(TASKS)].to_numpy(float)  # (N, 10)
-    drawn = replicate(values, np.arange(len(values)), published_weights(len(values), 1000, seed))
+    drawn = replicate(values, np.arange(len(values)), draw_published_weights(len(values), 1000, seed))
     return pd.DataFrame(drawn.draws, columns=pd.Index(TASKS))
 
 
-def _cis(draws: pd.Series[float]) -> tuple[float, float, float]:
+def _confidence_interval(draws: pd.Series[float]) -> tuple[float, float, float]:
     """(lower, mean, upper) to three digits: sorted replicates 24 and 974, counted from 0, undefined ones last."""
     ordered = draws.sort_values().to_numpy()
     return round(ordered[24], 3), round(float(draws.mean()), 3), round(ordered[974], 3)
 
 
-def summary(draws: pd.DataFrame) -> pd.DataFrame:
+def summarize_draws(draws: pd.DataFrame) -> pd.DataFrame:
     """name, lower, mean, upper; a task per row, by name. The mean is that of the replicates, as published."""
-    rows = [(task, *_cis(draws[task])) for task in sorted(draws.columns)]
+    rows = [(task, *_confidence_interval(draws[task])) for task in sorted(draws.columns)]
     return pd.DataFrame(rows, columns=pd.Index(["name", "lower", "mean", "upper"]))
 
 
@@ -141,68 +163,68 @@ def percentage_decrease(human: pd.DataFrame, model: pd.DataFrame) -> pd.DataFram
     ratio = (human - model) / human
     table = pd.DataFrame({"hb": human.mean(), "pred": model.mean()})
     table["pct_diff"] = ((table["hb"] - table["pred"]) / table["hb"] * 100).round(3)
-    bounds = [_cis(ratio[task]) for task in ratio.columns]
+    bounds = [_confidence_interval(ratio[task]) for task in ratio.columns]
     table["pct_diff_lower"] = [round(low * 100, 3) for low, _, _ in bounds]
     table["pct_diff_upper"] = [round(high * 100, 3) for _, _, high in bounds]
     table = table.sort_values("pct_diff", ascending=False)
     hb, pred = round(table["hb"].mean(), 3), round(table["pred"].mean(), 3)
     over = 100 * (human.mean(axis=1) - model.mean(axis=1)) / human.mean(axis=1)
-    low, _, high = _cis(over)
+    low, _, high = _confidence_interval(over)
     table.loc["Average"] = [hb, pred, round((hb - pred) / hb * 100, 3), low, high]
     return table
 
 
-def _write_features(c: Cases, out: Path) -> None:
-    t = c.table.assign(rec_area_ratio=1 - c.table["irrectangularity"])
-    for file, column in _FEATURES.items():
-        wide = _by_task(t, column, c)
+def _write_features(case_table: CaseTable, out: Path) -> None:
+    t = case_table.table.assign(rec_area_ratio=1 - case_table.table["irrectangularity"])
+    for file, column in _FEATURE_COLUMNS.items():
+        wide = _pivot_by_task(t, column, case_table)
         wide = wide.fillna(0) if column in ("instances", "size") else wide
         wide = wide.astype(int) if column == "instances" else wide
         _write_wide(wide, out / f"{file}.csv")
 
 
-def _write_regressions(c: Cases, out: Path) -> None:
-    marked = c.outcomes("gt&pred")
-    for name, outcome in _OUTCOMES.items():
-        rows = features(marked, outcome, "published")
-        told = pd.DataFrame({"task": "Overall", "feature": rows["feature"].replace(_NAMES)})
-        told["Linear regression coefficients"] = _told(rows, "slope", "low", "high", rows["stars"])
+def _write_regressions(case_table: CaseTable, out: Path) -> None:
+    marked = case_table.outcomes("gt&pred")
+    for name, outcome in _OUTCOME_COLUMNS.items():
+        rows = regress_on_features(marked, outcome, "published")
+        told = pd.DataFrame({"task": "Overall", "feature": rows["feature"].replace(_FEATURE_NAMES)})
+        told["Linear regression coefficients"] = _format_coefficients(rows, "slope", "low", "high", rows["stars"])
         told.to_csv(out / f"regression_features_{name}.csv", index=False)
-    for name, values in (("iou", c.overlap("full")), ("hitmiss", c.pointing("gt_positive"))):
-        rows = assurance(c.table.assign(outcome=values), "outcome", "published")
-        told = pd.DataFrame({"task": rows["finding"].replace({**_PUBLIC, "all": "Overall"}), "feature": "prob"})
+    for name, values in (("iou", case_table.overlap("full")), ("hitmiss", case_table.hits("gt_positive"))):
+        rows = regress_on_confidence(case_table.table.assign(outcome=values), "outcome", "published")
+        told = pd.DataFrame({"task": rows["finding"].replace({**_PUBLIC_NAMES, "all": "Overall"}), "feature": "prob"})
         told["n"] = rows["n"]
-        told["Linear regression coefficients"] = _told(rows, "slope", "low", "high", rows["stars"])
-        told["Spearman correlations"] = _told(rows, "rho", "rho_low", "rho_high", rows["rho_stars"])
+        told["Linear regression coefficients"] = _format_coefficients(rows, "slope", "low", "high", rows["stars"])
+        told["Spearman correlations"] = _format_coefficients(rows, "rho", "rho_low", "rho_high", rows["rho_stars"])
         told.to_csv(out / f"regression_modelprob_{name}.csv", index=False)
 
 
-def _told(rows: pd.DataFrame, mean: str, low: str, high: str, stars: pd.Series[str]) -> list[str]:
+def _format_coefficients(rows: pd.DataFrame, mean: str, low: str, high: str, stars: pd.Series[str]) -> list[str]:
     numbers = rows[[mean, low, high]].round(3).itertuples(index=False)
     return [f"{m}, ({lo}, {hi}){s}" for (m, lo, hi), s in zip(numbers, stars, strict=True)]
 
 
-def _write_tuning(c: Cases, out: Path) -> None:
+def _write_tuning(case_table: CaseTable, out: Path) -> None:
     """tuning_results.csv (the best threshold per task) and probability_tuning_results.csv (the whole grid)."""
     best, grid = [], []
-    held = c.table[c.table["status"] != "missing"]
+    held = case_table.table[case_table.table["status"] != "missing"]
     for task in sorted(TASKS):
-        t = held[held["finding"].replace(_PUBLIC) == task]
-        sweep = t.loc[t["marked"] > 0].reindex(columns=list(SWEEP)).mean()
-        best.append((THRESHOLDS[int(np.argmax(sweep.fillna(-1.0)))], task))  # the lowest where no case tells
+        t = held[held["finding"].replace(_PUBLIC_NAMES) == task]
+        sweep = t.loc[t["marked"] > 0].reindex(columns=list(IOU_SWEEP)).mean()
+        best.append((THRESHOLD_GRID[int(np.argmax(sweep.fillna(-1.0)))], task))  # the lowest where no case tells
         cutoffs = cutoff_grid(_CANONICAL.get(task, task), published=True)
-        grid += [(cutoff, round(float(full_overlap(t, cutoff).mean()), 3), task) for cutoff in cutoffs]
+        grid += [(cutoff, round(float(iou_on_all_images(t, cutoff).mean()), 3), task) for cutoff in cutoffs]
     pd.DataFrame(best, columns=pd.Index(["threshold", "task"])).to_csv(out / "tuning_results.csv", index=False)
     names = pd.Index(["prob_threshold", "mIoU", "task"])
     pd.DataFrame(grid, columns=names).to_csv(out / "probability_tuning_results.csv", index=False)
 
 
-def pooled(table: pd.DataFrame) -> pd.DataFrame:
+def pool_pixels(table: pd.DataFrame) -> pd.DataFrame:
     """Precision, recall and specificity per task over the pooled pixels of the radiographs with any mark."""
     kept = table[table["radiograph"].isin(table.loc[table["marked"] > 0, "radiograph"])]
     rows, pixels = [], float(kept.groupby("radiograph")["pixels"].max().sum())
     for task in sorted(TASKS):
-        t = kept[kept["finding"].replace(_PUBLIC) == task]
+        t = kept[kept["finding"].replace(_PUBLIC_NAMES) == task]
         tp, claimed, marked = (float(t[k].sum()) for k in ("both", "predicted", "marked"))
         with np.errstate(invalid="ignore", divide="ignore"):
             precision, recall = np.divide(tp, claimed), np.divide(tp, marked)
@@ -220,10 +242,10 @@ def _write_masks(maps: Maps, data: Dataset, protocol: Protocol, files: Mapping[s
         separators = dict.fromkeys(files, "{")
         for radiograph in data.radiographs:
             held: dict[str, dict[str, SaliencyMap]] = {}
-            for m in maps.of(radiograph.id):
+            for m in maps.maps_for(radiograph.id):
                 held.setdefault(m.source, {})[m.finding] = m
             for source in [s for s in files if s in held]:
-                told = json.dumps(_masks(held[source], protocol))
+                told = json.dumps(_encode_masks(held[source], protocol))
                 streams[source].write(f"{separators[source]}{json.dumps(radiograph.id)}: {told}")
                 separators[source] = ",\n"
         for source, stream in streams.items():
@@ -232,14 +254,14 @@ def _write_masks(maps: Maps, data: Dataset, protocol: Protocol, files: Mapping[s
         written.replace(file)
 
 
-def _masks(held: Mapping[str, SaliencyMap], protocol: Protocol) -> dict[str, dict[str, object]]:
+def _encode_masks(maps_by_finding: Mapping[str, SaliencyMap], protocol: Protocol) -> dict[str, dict[str, object]]:
     """Task -> run lengths of one radiograph; all ten tasks, zeros where there is no map or a cutoff silences it."""
-    cutoffs, masks = dict(protocol.cutoffs), {}
-    nothing = mask_to_rle(np.zeros(next(iter(held.values())).frame.size, bool))
-    for finding in CHEXLOCALIZE:
-        m = held.get(finding)
+    cutoffs, masks = dict(protocol.probability_cutoffs), {}
+    nothing = mask_to_rle(np.zeros(next(iter(maps_by_finding.values())).frame.size, bool))
+    for finding in CHEXLOCALIZE_FINDINGS:
+        m = maps_by_finding.get(finding)
         silent = m is None or m.probability < cutoffs.get(finding, -1.0)
-        masks[_PUBLIC.get(finding, finding)] = (
-            nothing if m is None or silent else mask_to_rle(predicted_mask(m, protocol))
+        masks[_PUBLIC_NAMES.get(finding, finding)] = (
+            nothing if m is None or silent else mask_to_rle(binarize_map(m, protocol))
         )
     return masks

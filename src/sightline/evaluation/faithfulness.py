@@ -19,21 +19,21 @@ from scipy.special import expit
 
 from sightline._util.rng import BLANKED_SQUARES, IMPUTATION_NOISE, TIED_PIXELS, keyed_rng
 from sightline.core import NAN, Array, Case, Frame, Maps, SaliencyMap
-from sightline.evaluation.sampling import another, case_task
-from sightline.imaging.inpaint import imputed
-from sightline.maps.resample import as_seen, fine
-from sightline.methods.inference import logits, prepared
+from sightline.evaluation.sampling import case_task, draw_other_patient
+from sightline.imaging.inpaint import inpaint
+from sightline.maps.resample import resample_to_frame, upsample
+from sightline.methods.inference import compute_logits, make_batch
 from sightline.models import Model
 from sightline.runs.chunks import Rows, write_chunks
 from sightline.runs.run import Run
-from sightline.stats.faithfulness import RANDOM
+from sightline.stats.faithfulness import RANDOM_ORDER
 
-SHARES = (0.1, 0.2, 0.4, 0.7)
+ERASED_SHARES = (0.1, 0.2, 0.4, 0.7)
 """Of the places erased or shown, for deletion and insertion; with none and all of them."""
 ROAD_SHARES = (0.2, 0.5)
-NOISE = 0.02
+ROAD_NOISE_STD = 0.02
 """Standard deviation added to imputed places, of a range of 1."""
-PATCHES = 40
+N_SQUARES = 40
 """Squares erased one at a time for infidelity, an eighth to a quarter of the side wide."""
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("source", "radiograph", "patient", "finding", "measure")]
@@ -43,31 +43,31 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Film:
+class PerturbedImage:
     """One radiograph as the model sees it, and what erasing makes of it."""
 
     model: Model
     id: str
-    seen: Array
+    image: Array
     """float32 (side, side) in [0, 1]."""
     frame: Frame
     seed: int
 
     @cached_property
-    def blank(self) -> float:
+    def fill_value(self) -> float:
         """What erased places become: the mean of the film."""
-        return float(self.seen.mean())
+        return float(self.image.mean())
 
     @cached_property
     def blurred(self) -> Array:
         """Where insertion starts, float32 (side, side)."""
-        found: Array = cv2.GaussianBlur(self.seen, (0, 0), self.model.side / 20)
+        found: Array = cv2.GaussianBlur(self.image, (0, 0), self.model.side / 20)
         return found
 
     @cached_property
-    def ends(self) -> Array:
+    def endpoints(self) -> Array:
         """Probabilities of the film, of nothing of it, and of the blurred film: float64 (3, F)."""
-        return self.probabilities([self.seen, np.full_like(self.seen, self.blank), self.blurred])
+        return self.probabilities([self.image, np.full_like(self.image, self.fill_value), self.blurred])
 
     def probabilities(self, images: Sequence[Array]) -> Array:
         """float64 (K, F) of K images (side, side)."""
@@ -77,90 +77,96 @@ class Film:
     def logits(self, images: Sequence[Array]) -> Array:
         """float64 (K, F)."""
         x = torch.from_numpy(np.stack(images).astype(np.float32)).to(self.model.device)
-        return logits(self.model, self.model.normalize(x))
+        return compute_logits(self.model, self.model.normalize(x))
 
-    def order(self, values: Array, finding: str) -> Array:
+    def rank_pixels(self, values: Array, finding: str) -> Array:
         """Places by falling value, int64 (side²,); ties by chance, keyed by (seed, id, finding)."""
         drawn = keyed_rng(self.seed, TIED_PIXELS, self.id, finding).permutation(values.size)
         return drawn[np.argsort(-values.ravel()[drawn], kind="stable")]
 
-    def erased(self, places: Array) -> Array:
+    def erase(self, pixels: Array) -> Array:
         """The film with places blank."""
-        out = self.seen.ravel().copy()
-        out[places] = self.blank
-        return out.reshape(self.seen.shape)
+        out = self.image.ravel().copy()
+        out[pixels] = self.fill_value
+        return out.reshape(self.image.shape)
 
-    def smoothed(self, places: Array, finding: str) -> Array:
+    def impute(self, pixels: Array, finding: str) -> Array:
         """The film with places filled from their surroundings and noise, (Rong et al. 2022)."""
-        flat = np.zeros(self.seen.size, bool)
-        flat[places] = True
-        missing = flat.reshape(self.seen.shape)
-        noise = keyed_rng(self.seed, IMPUTATION_NOISE, self.id, finding).standard_normal(self.seen.shape, np.float32)
-        return np.where(missing, imputed(self.seen, missing) + NOISE * noise, self.seen).clip(0, 1)
+        flat = np.zeros(self.image.size, bool)
+        flat[pixels] = True
+        missing = flat.reshape(self.image.shape)
+        noise = keyed_rng(self.seed, IMPUTATION_NOISE, self.id, finding).standard_normal(self.image.shape, np.float32)
+        return np.where(missing, inpaint(self.image, missing) + ROAD_NOISE_STD * noise, self.image).clip(0, 1)
 
 
-def erasing(film: Film, order: Array, finding: str) -> dict[str, float]:
+def score_erasure(perturbed: PerturbedImage, order: Array, finding: str) -> dict[str, float]:
     """deletion, insertion (areas under the probability, Petsiuk et al. 2018, arXiv:1806.07421) and road.
 
     deletion starts at the film and blanks the highest places first; insertion starts at the blurred film.
     """
-    place, seen = film.model.index(finding), film.seen.ravel()
-    images = [film.erased(order[: round(share * order.size)]) for share in SHARES]
-    for share in SHARES:
-        shown, some = film.blurred.ravel().copy(), order[: round(share * order.size)]
+    place, seen = perturbed.model.index(finding), perturbed.image.ravel()
+    images = [perturbed.erase(order[: round(share * order.size)]) for share in ERASED_SHARES]
+    for share in ERASED_SHARES:
+        shown, some = perturbed.blurred.ravel().copy(), order[: round(share * order.size)]
         shown[some] = seen[some]
-        images.append(shown.reshape(film.seen.shape))
-    images += _smoothed(film, order, finding)
-    found = film.probabilities(images)[:, place]  # all in one batch: networks are faster on many
-    inner = found[: 2 * len(SHARES)].reshape(2, -1)
-    whole, nothing, blurred = film.ends[:, place]
-    at = np.array([0, *SHARES, 1])
+        images.append(shown.reshape(perturbed.image.shape))
+    images += _impute_extremes(perturbed, order, finding)
+    found = perturbed.probabilities(images)[:, place]  # all in one batch: networks are faster on many
+    inner = found[: 2 * len(ERASED_SHARES)].reshape(2, -1)
+    whole, nothing, blurred = perturbed.endpoints[:, place]
+    at = np.array([0, *ERASED_SHARES, 1])
     deletion = np.trapezoid([whole, *inner[0], nothing], at)
     insertion = np.trapezoid([blurred, *inner[1], whole], at)
-    return {"deletion": float(deletion), "insertion": float(insertion), "road": _gap(found[inner.size :])}
+    return {
+        "deletion": float(deletion),
+        "insertion": float(insertion),
+        "road": _mean_probability_gap(found[inner.size :]),
+    }
 
 
-def road(film: Film, order: Array, finding: str) -> float:
+def road(perturbed: PerturbedImage, order: Array, finding: str) -> float:
     """Mean probability with the lowest places imputed less that with the highest ones, over `ROAD_SHARES`: [-1, 1]."""
-    return _gap(film.probabilities(_smoothed(film, order, finding))[:, film.model.index(finding)])
+    return _mean_probability_gap(
+        perturbed.probabilities(_impute_extremes(perturbed, order, finding))[:, perturbed.model.index(finding)]
+    )
 
 
-def _smoothed(film: Film, order: Array, finding: str) -> list[Array]:
+def _impute_extremes(perturbed: PerturbedImage, order: Array, finding: str) -> list[Array]:
     """The film with its lowest and its highest places imputed, for each of `ROAD_SHARES`."""
     counts = [round(share * order.size) for share in ROAD_SHARES]
-    return [film.smoothed(some, finding) for count in counts for some in (order[-count:], order[:count])]
+    return [perturbed.impute(some, finding) for count in counts for some in (order[-count:], order[:count])]
 
 
-def _gap(p: Array) -> float:
+def _mean_probability_gap(p: Array) -> float:
     """Of probabilities of `_smoothed`."""
     return float((p[::2] - p[1::2]).mean())
 
 
 @dataclass(frozen=True, slots=True)
-class Erasures:
+class PatchOcclusions:
     """What the logits lose when squares of one film are blanked."""
 
     squares: Array
     """int64 (K, 4): top, left, bottom, right."""
-    losses: Array
+    logit_drops: Array
     """float64 (K, F)."""
 
     @classmethod
-    def of(cls, film: Film) -> Erasures:
+    def from_image(cls, perturbed: PerturbedImage) -> PatchOcclusions:
         """`PATCHES` squares keyed by (seed, id)."""
-        side, draw = film.model.side, keyed_rng(film.seed, BLANKED_SQUARES, film.id)
-        width = draw.integers(max(1, side // 8), max(2, side // 4), PATCHES, endpoint=True)
+        side, draw = perturbed.model.side, keyed_rng(perturbed.seed, BLANKED_SQUARES, perturbed.id)
+        width = draw.integers(max(1, side // 8), max(2, side // 4), N_SQUARES, endpoint=True)
         top, left = (draw.integers(0, side - width, endpoint=True) for _ in range(2))
         squares = np.stack([top, left, top + width, left + width], 1)
-        images = [film.seen]
+        images = [perturbed.image]
         for a, b, c, d in squares:
-            image = film.seen.copy()
-            image[a:c, b:d] = film.blank
+            image = perturbed.image.copy()
+            image[a:c, b:d] = perturbed.fill_value
             images.append(image)
-        logits = film.logits(images)
+        logits = perturbed.logits(images)
         return cls(squares, logits[:1] - logits[1:])
 
-    def infidelity(self, values: Array, place: int) -> float:
+    def infidelity(self, values: Array, column: int) -> float:
         """Share of the squared losses that sums of the map over the squares, best scaled, leave unexplained: [0, 1].
 
         Infidelity of Yeh et al. 2019, arXiv:1901.09392, with optimal scaling and square removal, as a share. NaN where
@@ -169,7 +175,7 @@ class Erasures:
         total = np.pad(values.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
         a, b, c, d = self.squares.T
         sums = total[c, d] - total[a, d] - total[c, b] + total[a, b]
-        losses = self.losses[:, place]
+        losses = self.logit_drops[:, column]
         if not losses.any():
             return NAN
         size = float(sums @ sums)
@@ -192,7 +198,9 @@ def complexity(values: Array) -> float:
     return abs(float(-(share * np.log(share)).sum() / np.log(size.size)))
 
 
-def tried(run: Run, controls: Maps, model: Model, sources: Mapping[str, str], some: Sequence[Case], seed: int) -> None:
+def score_faithfulness(
+    run: Run, controls: Maps, model: Model, sources: Mapping[str, str], cases: Sequence[Case], seed: int
+) -> None:
     """Write the table faithfulness: maps of `sources` (source -> name in the table), stored in the run or of controls.
 
     Rows of `SCHEMA`, with those of `RANDOM`. A flat or missing map
@@ -200,26 +208,26 @@ def tried(run: Run, controls: Maps, model: Model, sources: Mapping[str, str], so
     """
 
     def maps(radiograph: str) -> list[SaliencyMap]:
-        return [*run.of(radiograph, sources), *(m for m in controls.of(radiograph) if m.source in sources)]
+        return [*run.maps_for(radiograph, sources), *(m for m in controls.maps_for(radiograph) if m.source in sources)]
 
     def made(part: Sequence[Case]) -> Iterator[tuple[object, ...]]:
-        batch = prepared(model, part)
+        batch = make_batch(model, part)
         if batch is None:
             return
         for at, name in enumerate(batch.ids):
-            film = Film(model, name, batch.seen[at], batch.frames[at], seed)
-            stored, squares = maps(name), Erasures.of(film)
+            film = PerturbedImage(model, name, batch.images[at], batch.frames[at], seed)
+            stored, squares = maps(name), PatchOcclusions.from_image(film)
             for case in (c for c in part if c.radiograph.id == name):
-                other = another(case, some, seed)
+                other = draw_other_patient(case, cases, seed)
                 far = [] if other is None else maps(other.radiograph.id)
-                yield from _of_case(film, squares, (stored, far), sources, case)
+                yield from _score_case(film, squares, (stored, far), sources, case)
 
-    write_chunks(run, "faithfulness", {"faithfulness": SCHEMA}, case_task("faithfulness", "erasing", some, made))
+    write_chunks(run, "faithfulness", {"faithfulness": SCHEMA}, case_task("faithfulness", "erasing", cases, made))
 
 
-def _of_case(
-    film: Film,
-    squares: Erasures,
+def _score_case(
+    perturbed: PerturbedImage,
+    occlusions: PatchOcclusions,
     stored: tuple[Sequence[SaliencyMap], Sequence[SaliencyMap]],
     sources: Mapping[str, str],
     case: Case,
@@ -228,22 +236,31 @@ def _of_case(
     own, far = ({m.source: m for m in some if m.finding == case.finding} for some in stored)
     head = (case.radiograph.id, case.radiograph.patient, case.finding)
     for source, name in sources.items():
-        values, other = _values(own.get(source), film), _values(far.get(source), film, own=False)
-        found = erasing(film, film.order(values, case.finding), case.finding)
-        chance = erasing(film, film.order(other, case.finding), case.finding) if source in far else {}
+        values, other = (
+            _map_values(own.get(source), perturbed),
+            _map_values(far.get(source), perturbed, same_image=False),
+        )
+        found = score_erasure(perturbed, perturbed.rank_pixels(values, case.finding), case.finding)
+        chance = (
+            score_erasure(perturbed, perturbed.rank_pixels(other, case.finding), case.finding) if source in far else {}
+        )
         found |= {
-            "infidelity": squares.infidelity(values, film.model.index(case.finding)),
+            "infidelity": occlusions.infidelity(values, perturbed.model.index(case.finding)),
             "complexity": complexity(values),
         }
         for measure, value in found.items():
             yield (name, *head, measure, value, chance.get(measure, NAN))
-    flat = np.zeros(film.seen.shape, np.float32)
-    for measure, value in erasing(film, film.order(flat, case.finding), case.finding).items():
-        yield (RANDOM, *head, measure, value, NAN)
+    flat = np.zeros(perturbed.image.shape, np.float32)
+    for measure, value in score_erasure(perturbed, perturbed.rank_pixels(flat, case.finding), case.finding).items():
+        yield (RANDOM_ORDER, *head, measure, value, NAN)
 
 
-def _values(stored: SaliencyMap | None, film: Film, own: bool = True) -> Array:
+def _map_values(stored: SaliencyMap | None, perturbed: PerturbedImage, same_image: bool = True) -> Array:
     """float32 (side, side); zeros where there is no map. own: of this film, in whose frame it is laid."""
     if stored is None or stored.status in ("missing", "refused", "non-finite", "unreadable") or not stored.values.size:
-        return np.zeros(film.seen.shape, np.float32)
-    return as_seen(stored, film.frame, film.model.side) if own else fine(stored, film.model.side)
+        return np.zeros(perturbed.image.shape, np.float32)
+    return (
+        resample_to_frame(stored, perturbed.frame, perturbed.model.side)
+        if same_image
+        else upsample(stored, perturbed.model.side)
+    )

@@ -13,19 +13,19 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from sightline.core import Array, Dataset, Maps, Radiograph, SaliencyMap, status_of
+from sightline.core import Array, Dataset, Maps, Radiograph, SaliencyMap, map_status
 from sightline.errors import DataError
-from sightline.imaging.geometry import region
-from sightline.runs.chunks import ChunkedTask, schema_of, write_chunks
+from sightline.imaging.geometry import rasterize_annotation
+from sightline.runs.chunks import ChunkedTask, schema_for, write_chunks
 from sightline.runs.run import Run
 
-MOST = 10
+MAX_CANDIDATES = 10
 """Candidates of one map."""
-APART = 0.1
+MIN_DISTANCE = 0.1
 """Of the sides of a map: no candidate lies nearer to a higher one."""
-GRID = 64
+MAX_GRID_SIDE = 64
 """Cells along a side that finer maps are averaged to."""
-MISSED = -1
+NO_PIECE = -1
 """Of a candidate: it lies in no piece of the mark."""
 
 
@@ -43,7 +43,7 @@ class Candidate(NamedTuple):
     """Which one the candidate hits, or `MISSED`."""
 
 
-def candidates(values: Array) -> list[tuple[float, float, float]]:
+def find_candidates(values: Array) -> list[tuple[float, float, float]]:
     """(score, row, col) of the places of a map (h, w), highest first; row and col as shares of its sides.
 
     The score is the map's value. Of places that are equally high and touch, the middle one counts. What is not above
@@ -52,64 +52,64 @@ def candidates(values: Array) -> list[tuple[float, float, float]]:
     >>> candidates(np.float32([[0, 0, 0], [0, 2, 0], [0, 0, 0]]))
     [(2.0, 0.5, 0.5)]
     """
-    if status_of(values) != "ok":
+    if map_status(values) != "ok":
         return []
-    shape = (min(values.shape[0], GRID), min(values.shape[1], GRID))
+    shape = (min(values.shape[0], MAX_GRID_SIDE), min(values.shape[1], MAX_GRID_SIDE))
     left = cv2.resize(values, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float64)
     floor = left.min()
     rows, cols = ((np.arange(n) + 0.5) / n for n in shape)
     found = list[tuple[float, float, float]]()
-    while len(found) < MOST and left.max() > floor:
+    while len(found) < MAX_CANDIDATES and left.max() > floor:
         top = left.max()
         pieces, _ = ndimage.label(left == top, np.ones((3, 3)))
         places = np.argwhere(pieces == pieces[np.unravel_index(left.argmax(), shape)])
         row, col = places[((places - places.mean(0)) ** 2).sum(1).argmin()]
         found.append((float(top), float(rows[row]), float(cols[col])))
-        near = (rows[:, None] - rows[row]) ** 2 + (cols - cols[col]) ** 2 <= APART**2
+        near = (rows[:, None] - rows[row]) ** 2 + (cols - cols[col]) ** 2 <= MIN_DISTANCE**2
         near[tuple(places.T)] = True
         left[near] = floor
     return found
 
 
-def pieces_of(data: Dataset, radiograph: str, finding: str) -> tuple[Array, int] | None:
+def label_pieces(data: Dataset, radiograph: str, finding: str) -> tuple[Array, int] | None:
     """The mark with its 8-connected pieces numbered from 1, int (H, W), and how many; None without a readable one."""
-    mark = data.marks(radiograph, finding, data.truth) if finding in data.findings else None
+    mark = data.annotation(radiograph, finding, data.reference_reader) if finding in data.findings else None
     if mark is None:
         return None
     try:
-        labeled, count = ndimage.label(region(mark), np.ones((3, 3)))
+        labeled, count = ndimage.label(rasterize_annotation(mark), np.ones((3, 3)))
     except (DataError, OSError):
         return None
     return labeled, int(count)
 
 
-def gather(run: Run, maps: Maps, data: Dataset, sources: Sequence[str], findings: Sequence[str]) -> None:
+def write_candidates(run: Run, maps: Maps, data: Dataset, sources: Sequence[str], findings: Sequence[str]) -> None:
     """Write the table candidates: of maps of some sources, where the finding is annotated or absent."""
 
     def rows_of(radiographs: Sequence[Radiograph]) -> dict[str, list[Candidate]]:
         rows = list[Candidate]()
         for radiograph in radiographs:
-            held = [m for m in maps.of(radiograph.id) if m.source in sources and m.finding in findings]
+            held = [m for m in maps.maps_for(radiograph.id) if m.source in sources and m.finding in findings]
             for finding in dict.fromkeys(m.finding for m in held):
-                marked = pieces_of(data, radiograph.id, finding)
+                marked = label_pieces(data, radiograph.id, finding)
                 if marked is None and radiograph.labels.get(finding) != 0:
                     continue  # there, or unknown, and nobody marked where
                 for m in (m for m in held if m.finding == finding):
-                    rows += _of_map(m, radiograph.patient, *(marked or (None, 0)))
+                    rows += _map_candidates(m, radiograph.patient, *(marked or (None, 0)))
         return {"candidates": rows}
 
     task = ChunkedTask("pointing", data.radiographs, rows_of, 32)
-    write_chunks(run, "candidates", {"candidates": schema_of(Candidate)}, task)
+    write_chunks(run, "candidates", {"candidates": schema_for(Candidate)}, task)
 
 
-def _of_map(m: SaliencyMap, patient: str, labeled: Array | None, count: int) -> Iterator[Candidate]:
+def _map_candidates(m: SaliencyMap, patient: str, labeled: Array | None, count: int) -> Iterator[Candidate]:
     head = (m.source, m.radiograph, patient, m.finding, count)
-    found = candidates(m.values) if m.status == "ok" else []
+    found = find_candidates(m.values) if m.status == "ok" else []
     top, left, bottom, right = m.frame.box
     for score, row, col in found:
         at = int(top + row * (bottom - top)), int(left + col * (right - left))
         inside = labeled is not None and 0 <= at[0] < labeled.shape[0] and 0 <= at[1] < labeled.shape[1]
         piece = int(labeled[at]) if inside and labeled is not None else 0
-        yield Candidate(*head, score, piece if piece else MISSED)
+        yield Candidate(*head, score, piece if piece else NO_PIECE)
     if not found:
-        yield Candidate(*head, float("nan"), MISSED)
+        yield Candidate(*head, float("nan"), NO_PIECE)

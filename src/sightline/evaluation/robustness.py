@@ -17,7 +17,7 @@ import torch
 from sightline._util.rng import DETECTOR_NOISE, keyed_rng
 from sightline.core import NAN, Array, Case
 from sightline.evaluation.sampling import case_task
-from sightline.methods.inference import Asked, fine_maps, logits, prepared
+from sightline.methods.inference import ExplainOptions, compute_logits, make_batch, maps_at_input_size
 from sightline.metrics.similarity import rank_correlation
 from sightline.models import Model
 from sightline.runs.chunks import write_chunks
@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
 )
 """distance, rank: see `stayed`; moved: |change of the logit|."""
 
-Change = Callable[[Array, str], Array]
+ImageChange = Callable[[Array, str], Array]
 """Of an image float32 (side, side) in [0, 1] with its id -> the same, changed."""
 
 
@@ -45,16 +45,16 @@ def _blur(image: Array, name: str) -> Array:
 
 def _shift(image: Array, name: str) -> Array:
     """Two hundredths of the side to the right and down; the border repeats."""
-    by = shift_of(image.shape[0])
+    by = shift_in_pixels(image.shape[0])
     return np.pad(image, ((by, 0), (by, 0)), mode="edge")[: image.shape[0], : image.shape[1]]
 
 
-def shift_of(side: int) -> int:
+def shift_in_pixels(side: int) -> int:
     """Pixels of the change 'shift'."""
     return max(1, side // 50)
 
 
-CHANGES: dict[str, Change] = {
+CHANGES: dict[str, ImageChange] = {
     "noise": _noise,
     "blur": _blur,
     "more contrast": lambda image, name: (image - 0.5) * 1.1 + 0.5,
@@ -63,30 +63,35 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def changed(run: Run, model: Model, methods: Sequence[str], some: Sequence[Case], asked: Asked) -> None:
+def score_robustness(
+    run: Run, model: Model, methods: Sequence[str], cases: Sequence[Case], options: ExplainOptions
+) -> None:
     """Write the table steadiness, rows of `SCHEMA`: every image is explained again after each small change."""
 
     def made(part: Sequence[Case]) -> Iterator[tuple[object, ...]]:
-        batch = prepared(model, part)
+        batch = make_batch(model, part)
         if batch is None:
             return
-        columns = [model.index(finding) for finding in asked.findings]
-        before, start = fine_maps(model, batch.x, batch.ids, methods, asked), logits(model, batch.x)[:, columns]
+        columns = [model.index(finding) for finding in options.findings]
+        before, start = (
+            maps_at_input_size(model, batch.x, batch.ids, methods, options),
+            compute_logits(model, batch.x)[:, columns],
+        )
         for name, change in CHANGES.items():
-            images = [change(image, i).clip(0, 1) for image, i in zip(batch.seen, batch.ids, strict=True)]
+            images = [change(image, i).clip(0, 1) for image, i in zip(batch.images, batch.ids, strict=True)]
             x = model.normalize(torch.from_numpy(np.stack(images).astype(np.float32))).to(model.device)
-            after, end = fine_maps(model, x, batch.ids, methods, asked), logits(model, x)[:, columns]
+            after, end = maps_at_input_size(model, x, batch.ids, methods, options), compute_logits(model, x)[:, columns]
             for method in methods:
                 for case in (c for c in part if c.radiograph.id in batch.ids):
-                    at = batch.ids.index(case.radiograph.id), asked.findings.index(case.finding)
-                    a, b = _aligned(before[method][at], after[method][at], name)
+                    at = batch.ids.index(case.radiograph.id), options.findings.index(case.finding)
+                    a, b = _align(before[method][at], after[method][at], name)
                     who = (case.radiograph.id, case.radiograph.patient, case.finding)
-                    yield (method, name, *who, *stayed(a, b), abs(end[at] - start[at]))
+                    yield (method, name, *who, *map_stability(a, b), abs(end[at] - start[at]))
 
-    write_chunks(run, "steadiness", {"steadiness": SCHEMA}, case_task("steadiness", "changing", some, made))
+    write_chunks(run, "steadiness", {"steadiness": SCHEMA}, case_task("steadiness", "changing", cases, made))
 
 
-def stayed(before: Array, after: Array) -> tuple[float, float]:
+def map_stability(before: Array, after: Array) -> tuple[float, float]:
     """`distance` and rank correlation of two maps; at least 1 and 0 where one is flat or not finite.
 
     What says nothing was not kept, though two flat maps are equal: failures lose.
@@ -94,13 +99,13 @@ def stayed(before: Array, after: Array) -> tuple[float, float]:
     >>> stayed(np.array([[3.0, 4.0]]), np.array([[3.0, 4.0]])), stayed(np.ones((1, 2)), np.ones((1, 2)))
     ((0.0, 1.0), (1.0, 0.0))
     """
-    gap = distance(before, after)
+    gap = relative_distance(before, after)
     if all(np.isfinite(m).all() and np.ptp(m) > 0 for m in (before, after)):
         return gap, float(rank_correlation(before, after))
     return float(np.fmax(1.0, gap)), 0.0
 
 
-def distance(before: Array, after: Array) -> float:
+def relative_distance(before: Array, after: Array) -> float:
     """Norm of the difference of two maps as a share of the first's; NaN if that is zero or one is not finite.
 
     >>> distance(np.array([3.0, 4.0]), np.array([3.0, 3.0]))
@@ -111,9 +116,9 @@ def distance(before: Array, after: Array) -> float:
     return gap / size if size > 0 and np.isfinite(gap) else NAN
 
 
-def _aligned(before: Array, after: Array, change: str) -> tuple[Array, Array]:
+def _align(before: Array, after: Array, change: str) -> tuple[Array, Array]:
     """Both maps (h, w) where they show the same places."""
     if change != "shift":
         return before, after
-    by = shift_of(before.shape[0])
+    by = shift_in_pixels(before.shape[0])
     return before[:-by, :-by], after[by:, by:]

@@ -9,16 +9,16 @@ from sightline.core import Case, Dataset
 from sightline.runs.chunks import ChunkedTask, Rows
 
 
-def cases(data: Dataset, findings: Sequence[str], most: int, seed: int) -> list[Case]:
+def sample_positive_cases(data: Dataset, findings: Sequence[str], max_radiographs: int, seed: int) -> list[Case]:
     """The positive findings of at most `most` radiographs, drawn by their ids whatever the order of the data set."""
     positive = [r for r in data.radiographs if any(r.labels.get(f) == 1 for f in findings)]
-    chosen = sorted(sorted(positive, key=lambda r: key_digest(seed, r.id))[:most], key=lambda r: r.id)
+    chosen = sorted(sorted(positive, key=lambda r: key_digest(seed, r.id))[:max_radiographs], key=lambda r: r.id)
     return [Case(r, f) for r in chosen for f in findings if r.labels.get(f) == 1]
 
 
-def another(case: Case, some: Sequence[Case], seed: int) -> Case | None:
+def draw_other_patient(case: Case, cases: Sequence[Case], seed: int) -> Case | None:
     """Another patient's case of the same finding, keyed by (seed, id, finding); None without any."""
-    there = [c for c in some if c.finding == case.finding and c.radiograph.patient != case.radiograph.patient]
+    there = [c for c in cases if c.finding == case.finding and c.radiograph.patient != case.radiograph.patient]
     if not there:
         return None
     return there[int(keyed_rng(seed, PAIRED_CASE, case.radiograph.id, case.finding).integers(len(there)))]

@@ -8,58 +8,66 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from sightline._util.spec import home
+from sightline._util.spec import dataset_identity
 from sightline.core import Dataset
 from sightline.errors import DataError
-from sightline.findings import canonical
-from sightline.metrics.binarization import parsed
-from sightline.protocol import Protocol, adjusted, protocols
-from sightline.runs.provenance import describe_data
+from sightline.findings import canonical_name
+from sightline.metrics.binarization import parse_binarizer
+from sightline.protocol import Protocol, adjust_protocols, get_protocols
+from sightline.runs.provenance import describe_dataset
 from sightline.runs.run import Run
 
 
-def chosen(protocol: str, binarizer: str, smooth: float, thresholds: str, cutoffs: str) -> tuple[Protocol, ...]:
+def resolve_protocols(
+    protocol: str, binarizer: str, smooth_window: float, map_thresholds: str, probability_cutoffs: str
+) -> tuple[Protocol, ...]:
     """The protocols behind a name, with what a user chose instead; thresholds and cutoffs as `thresholds_from`.
 
     Of a run that was tuned under both protocols each takes its own. Errors: `UnknownNameError` for a binarizer that is
     none.
     """
     if binarizer:
-        parsed(binarizer)
+        parse_binarizer(binarizer)
     found: list[Protocol] = []
-    for one in protocols(protocol):
-        found += adjusted(
+    for one in get_protocols(protocol):
+        found += adjust_protocols(
             (one,),
             binarizer=binarizer,
-            smooth=smooth,
-            thresholds=thresholds_from(thresholds, "threshold", one.name) if thresholds else None,
-            cutoffs=thresholds_from(cutoffs, "cutoff", one.name) if cutoffs else None,
+            smooth_window=smooth_window,
+            map_thresholds=read_thresholds(map_thresholds, "threshold", one.name) if map_thresholds else None,
+            probability_cutoffs=read_thresholds(probability_cutoffs, "cutoff", one.name)
+            if probability_cutoffs
+            else None,
         )
     return tuple(found)
 
 
-def tuned_on(data: Dataset, thresholds: str, cutoffs: str) -> dict[str, dict[str, Any]]:
+def threshold_provenance(data: Dataset, map_thresholds: str, probability_cutoffs: str) -> dict[str, dict[str, Any]]:
     """Where thresholds and cutoffs come from, for run.json: option -> facts; empty where the protocol's own are used.
 
     'from': file or run folder; of a run also 'data', the spec that it was tuned on, 'patients' of `data`, and 'shared':
     how many of them it was tuned on. What a CSV was tuned on cannot be told.
     """
-    given = {"thresholds": thresholds, "cutoffs": cutoffs}
-    return {option: _origin(spec.partition("?")[0], data) for option, spec in given.items() if spec}
+    given = {"thresholds": map_thresholds, "cutoffs": probability_cutoffs}
+    return {option: _describe_origin(spec.partition("?")[0], data) for option, spec in given.items() if spec}
 
 
-def _origin(path: str, data: Dataset) -> dict[str, Any]:
+def _describe_origin(path: str, data: Dataset) -> dict[str, Any]:
     if not Path(path).is_dir():
         return {"from": path}
-    run, own = Run.open(path), describe_data(data)
+    run, own = Run.open(path), describe_dataset(data)
     there: Mapping[str, Any] = run.info.get("dataset", {})
     spec, patients = str(there.get("spec", "")), {radiograph.patient for radiograph in data.radiographs}
     same = there.get("fingerprint") == own["fingerprint"]  # in another folder, perhaps
-    learned = set(run.table("extents", ["patient"])["patient"]) if same or home(spec) == home(data.spec) else set()
+    learned = (
+        set(run.table("extents", ["patient"])["patient"])
+        if same or dataset_identity(spec) == dataset_identity(data.spec)
+        else set()
+    )
     return {"from": path, "data": spec, "patients": len(patients), "shared": len(patients & learned)}
 
 
-def thresholds_from(spec: str, column: Literal["threshold", "cutoff"], protocol: str = "corrected") -> dict[str, float]:
+def read_thresholds(spec: str, column: Literal["threshold", "cutoff"], protocol: str = "corrected") -> dict[str, float]:
     """Finding -> threshold of the map, or cutoff of the probability.
 
     spec: a run folder, whose table `tuning` is read (FOLDER?source=NAME where it has several sources; tuned under
@@ -70,14 +78,14 @@ def thresholds_from(spec: str, column: Literal["threshold", "cutoff"], protocol:
     """
     path, _, query = spec.partition("?")
     table = (
-        _of_run(path, column, query.removeprefix("source="), protocol)
+        _read_run(path, column, query.removeprefix("source="), protocol)
         if Path(path).is_dir()
-        else _of_file(path, column)
+        else _read_csv(path, column)
     )
     found: dict[str, float] = {}
     for row, (task, value) in enumerate(zip(table["task"], table["value"], strict=True), start=2):
         try:
-            finding, number = canonical(str(task)), float(value)
+            finding, number = canonical_name(str(task)), float(value)
         except ValueError as error:
             raise DataError(f"{path}, row {row}: {value!r} is not a number") from error
         if finding in found:
@@ -87,7 +95,7 @@ def thresholds_from(spec: str, column: Literal["threshold", "cutoff"], protocol:
     return found
 
 
-def _of_run(path: str, column: str, source: str, protocol: str) -> pd.DataFrame:
+def _read_run(path: str, column: str, source: str, protocol: str) -> pd.DataFrame:
     table = Run.open(path).table("tuning")
     if protocol in set(table["protocol"]):
         table = table[table["protocol"] == protocol]
@@ -99,7 +107,7 @@ def _of_run(path: str, column: str, source: str, protocol: str) -> pd.DataFrame:
     return table.rename(columns={"finding": "task", column: "value"})
 
 
-def _of_file(path: str, column: str) -> pd.DataFrame:
+def _read_csv(path: str, column: str) -> pd.DataFrame:
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sightline.methods import Pass, run_method, target_indices
+from sightline.methods import BatchContext, run_method, target_indices
 from sightline.models import Model
 from sightline.models.model import probe_images
-from sightline.runs.chunks import ChunkedTask, schema_of, write_chunks
+from sightline.runs.chunks import ChunkedTask, schema_for, write_chunks
 from sightline.runs.run import Run
 
 ROUNDS = 5
@@ -20,7 +20,7 @@ ROUNDS = 5
 FORWARD = "forward"
 
 
-class Cost(NamedTuple):
+class Timing(NamedTuple):
     """Time of one thing, milliseconds an image, over rounds."""
 
     model: str
@@ -35,30 +35,34 @@ class Cost(NamedTuple):
     rounds: int
 
 
-def measured(
-    run: Run, explained: Sequence[Model], others: Sequence[Model], methods: Sequence[str], findings: Sequence[str]
+def write_timings(
+    run: Run,
+    explained_models: Sequence[Model],
+    other_models: Sequence[Model],
+    methods: Sequence[str],
+    findings: Sequence[str],
 ) -> None:
     """Write the table costs: every model's forward and own maps, and each method on the explained models."""
 
-    def rows_of(models: Sequence[Sequence[Model]]) -> dict[str, list[Cost]]:
-        return {"costs": [cost for group in models for cost in costs(group, others, methods, findings)]}
+    def rows_of(models: Sequence[Sequence[Model]]) -> dict[str, list[Timing]]:
+        return {"costs": [cost for group in models for cost in measure_timings(group, other_models, methods, findings)]}
 
-    task = ChunkedTask("measuring time", [explained], rows_of)
-    write_chunks(run, "costs", {"costs": schema_of(Cost)}, task)
+    task = ChunkedTask("measuring time", [explained_models], rows_of)
+    write_chunks(run, "costs", {"costs": schema_for(Timing)}, task)
 
 
-def costs(
-    explained: Sequence[Model], others: Sequence[Model], methods: Sequence[str], findings: Sequence[str]
-) -> list[Cost]:
+def measure_timings(
+    explained_models: Sequence[Model], other_models: Sequence[Model], methods: Sequence[str], findings: Sequence[str]
+) -> list[Timing]:
     """Measured on two images of noise at once, all findings explained."""
     work: dict[tuple[str, str], Callable[[], object]] = {}
-    models = (*explained, *others)
+    models = (*explained_models, *other_models)
     for m in models:
         x, targets = probe_images(m), target_indices(m, [f for f in m.findings if f in findings])
-        work[m.name, FORWARD] = lambda m=m, x=x: _forward(m, x)  # type: ignore[misc]
+        work[m.name, FORWARD] = lambda m=m, x=x: _run_forward(m, x)  # type: ignore[misc]
         own = ["own"] if hasattr(m.net, "maps") else []
-        for method in (*own, *(methods if m in explained else ())):
-            work[m.name, method] = lambda m=m, x=x, t=targets, k=method: _explained(m, x, t, k)  # type: ignore[misc]
+        for method in (*own, *(methods if m in explained_models else ())):
+            work[m.name, method] = lambda m=m, x=x, t=targets, k=method: _run_method(m, x, t, k)  # type: ignore[misc]
     wall: dict[tuple[str, str], list[float]] = {key: [] for key in work}
     busy: dict[tuple[str, str], list[float]] = {key: [] for key in work}
     for round_ in range(ROUNDS + 1):
@@ -69,22 +73,33 @@ def costs(
                 wall[key].append((time.perf_counter() - start[0]) * 500)
                 busy[key].append((time.process_time() - start[1]) * 500)
     size = {m.name: sum(p.numel() for p in m.net.parameters()) for m in models}
-    return [Cost(name, what, size[name], float(np.median(wall[name, what])), min(wall[name, what]),
-                 max(wall[name, what]), float(np.median(busy[name, what])), ROUNDS) for name, what in work]  # fmt: skip
+    return [
+        Timing(
+            name,
+            what,
+            size[name],
+            float(np.median(wall[name, what])),
+            min(wall[name, what]),
+            max(wall[name, what]),
+            float(np.median(busy[name, what])),
+            ROUNDS,
+        )
+        for name, what in work
+    ]
 
 
-def _forward(m: Model, x: torch.Tensor) -> None:
-    with m.borrowed() as net, torch.no_grad():
+def _run_forward(m: Model, x: torch.Tensor) -> None:
+    with m.eval_mode() as net, torch.no_grad():
         net(x)
-    _wait(x)
+    _synchronize(x)
 
 
-def _explained(m: Model, x: torch.Tensor, targets: torch.Tensor, method: str) -> None:
-    with Pass(m, x, ids=("a", "b")) as p:
+def _run_method(m: Model, x: torch.Tensor, targets: torch.Tensor, method: str) -> None:
+    with BatchContext(m, x, ids=("a", "b")) as p:
         run_method(p, method, targets)
-    _wait(x)
+    _synchronize(x)
 
 
-def _wait(x: torch.Tensor) -> None:
+def _synchronize(x: torch.Tensor) -> None:
     if x.device.type == "cuda":
         torch.cuda.synchronize(x.device)

@@ -31,7 +31,7 @@ from sightline.errors import DataError
 
 GRAY = ("MONOCHROME1", "MONOCHROME2")
 COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
-PLUGINS = {
+DECODER_PLUGINS = {
     RLELossless: "pydicom",
     JPEGBaseline8Bit: "pillow",
     JPEG2000Lossless: "pylibjpeg",
@@ -39,12 +39,12 @@ PLUGINS = {
 }
 """Transfer syntax -> the decoder that is taken where there are several: one result everywhere, and GDCM, which can end
 the process on damaged streams, only where it is needed."""
-LUMA = (0.299, 0.587, 0.114)
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 """Weights of red, green and blue, ITU-R 601."""
 
 
 @contextmanager
-def _plain_errors() -> Iterator[None]:
+def _translate_pydicom_errors() -> Iterator[None]:
     """Errors of pydicom's own, which derive from no built-in one, as ValueError."""
     try:
         yield
@@ -52,8 +52,8 @@ def _plain_errors() -> Iterator[None]:
         raise ValueError(str(error)) from error
 
 
-@_plain_errors()
-def header(file: BinaryIO, path: Path) -> FileDataset:
+@_translate_pydicom_errors()
+def read_header(file: BinaryIO, path: Path) -> FileDataset:
     """Everything before the pixels. Leaves `file` at its start.
 
     Errors: `DataError` for a deflated file, which could unpack to any size, and for a file of several frames.
@@ -70,16 +70,16 @@ def header(file: BinaryIO, path: Path) -> FileDataset:
     return ds
 
 
-@_plain_errors()
-def size_of(ds: Dataset, path: Path) -> Size:
+@_translate_pydicom_errors()
+def read_size(ds: Dataset, path: Path) -> Size:
     """(H, W) that a header declares."""
     if ds.get("Rows") is None or ds.get("Columns") is None:
         raise DataError(f"image {path} is a DICOM file without Rows and Columns: no image (a report or a directory?)")
     return int(ds.Rows), int(ds.Columns)
 
 
-@_plain_errors()
-def person(path: Path) -> dict[str, str]:
+@_translate_pydicom_errors()
+def read_patient_metadata(path: Path) -> dict[str, str]:
     """patient, sex, age and projection as a header gives them; '' where it does not. Nothing else of a person is read.
 
     Ages of 90 years and more are told as 90: so old, an age alone can tell who it is.
@@ -91,8 +91,8 @@ def person(path: Path) -> dict[str, str]:
     return {**about, "age": "090Y" if years.isdecimal() and int(years) >= 90 else about["age"]}
 
 
-@_plain_errors()
-def pixels(file: BinaryIO, path: Path) -> Array:
+@_translate_pydicom_errors()
+def read_pixels(file: BinaryIO, path: Path) -> Array:
     """float32 (H, W) in [0, 1], more = more radio-opaque (DICOM PS3.3 C.11.1, C.11.2, C.7.6.3.1.2; PS3.4 N.2).
 
     The first VOI LUT, else the first window, sets what is 0 and 1; where there is neither, the ends of the range that
@@ -110,17 +110,17 @@ def pixels(file: BinaryIO, path: Path) -> Array:
     if "PixelData" not in ds:
         raise DataError(f"image {path} is a DICOM file without integer pixel data; get the complete file")
     # Unused bits are cleared by _used_bits, which minds HighBit.
-    stored = pixel_array(ds, decoding_plugin=_decoder(ds, path), correct_unused_bits=False)
+    stored = pixel_array(ds, decoding_plugin=_choose_decoder(ds, path), correct_unused_bits=False)
     if stored.ndim != (3 if photometric in COLOR else 2):
         raise DataError(f"image {path} is {photometric} but its pixels are {stored.shape}; the file is damaged")
     if photometric in COLOR:
         full = np.float32(2 ** int(ds.BitsStored) - 1)
-        return np.asarray(np.asarray(stored, np.float32) @ np.array(LUMA, np.float32) / full)  # (H, W)
-    shown = _shown(_used_bits(stored, ds), ds, path)
+        return np.asarray(np.asarray(stored, np.float32) @ np.array(LUMA_WEIGHTS, np.float32) / full)  # (H, W)
+    shown = _apply_display_luts(_clear_unused_bits(stored, ds), ds, path)
     return (1 - shown if photometric == "MONOCHROME1" else shown).astype(np.float32)
 
 
-def _decoder(ds: FileDataset, path: Path) -> str:
+def _choose_decoder(ds: FileDataset, path: Path) -> str:
     """Which of pydicom's plug-ins decodes the pixels ('' where any may); the compressed stream is checked before."""
     syntax = UID(ds.file_meta.TransferSyntaxUID)
     try:
@@ -136,16 +136,16 @@ def _decoder(ds: FileDataset, path: Path) -> str:
         return ""
     if syntax != RLELossless:
         _check_stream(next(generate_frames(ds.PixelData, number_of_frames=1), b""), ds, path)
-    chosen = PLUGINS.get(syntax, "")
+    chosen = DECODER_PLUGINS.get(syntax, "")
     return chosen if chosen in decoder.available_plugins else ""
 
 
 def _check_stream(stream: bytes, ds: Dataset, path: Path) -> None:
     """Decoders allocate by what the stream says, and GDCM ends the process where stream and header disagree."""
-    found = _stream_form(stream)
+    found = _parse_stream_header(stream)
     if found is None:
         raise DataError(f"image {path} has compressed pixels without a frame header; the file is damaged")
-    declared = (*size_of(ds, path), int(ds.SamplesPerPixel))
+    declared = (*read_size(ds, path), int(ds.SamplesPerPixel))
     if found[:3] != declared or found[3] > ds.BitsAllocated:
         raise DataError(
             f"image {path} declares (rows, columns, samples) {declared} of {ds.BitsAllocated} bits, its compressed "
@@ -159,7 +159,7 @@ def _check_stream(stream: bytes, ds: Dataset, path: Path) -> None:
         )
 
 
-def _stream_form(stream: bytes) -> tuple[int, int, int, int] | None:
+def _parse_stream_header(stream: bytes) -> tuple[int, int, int, int] | None:
     """(rows, columns, components, bits) of a JPEG, JPEG-LS or JPEG 2000 stream; None where it does not say."""
 
     def number(at: int, length: int) -> int:
@@ -179,26 +179,26 @@ def _stream_form(stream: bytes) -> tuple[int, int, int, int] | None:
     return None
 
 
-def _used_bits(stored: Array, ds: Dataset) -> Array:
+def _clear_unused_bits(stored: Array, ds: Dataset) -> Array:
     """Stored values without what old devices keep in the unused bits (overlays); signs carried down."""
     room = stored.dtype.itemsize * 8
     return (stored << (room - 1 - int(ds.HighBit))) >> (room - int(ds.BitsStored))
 
 
-def _shown(stored: Array, ds: Dataset, path: Path) -> Array:
+def _apply_display_luts(stored: Array, ds: Dataset, path: Path) -> Array:
     """Stored values (H, W) -> display values in [0, 1], before the inversion of MONOCHROME1."""
-    table = _table(ds, "ModalityLUTSequence")
+    table = _first_lut(ds, "ModalityLUTSequence")
     slope, intercept = float(ds.get("RescaleSlope") or 1), float(ds.get("RescaleIntercept") or 0)
     if table is not None:
-        values, low, high = _look_up(stored, table, path), 0.0, 2.0 ** int(table.LUTDescriptor[2]) - 1
+        values, low, high = _apply_lut(stored, table, path), 0.0, 2.0 ** int(table.LUTDescriptor[2]) - 1
     else:
         values = stored * slope + intercept
         low, high = sorted(end * slope + intercept for end in _stored_range(ds))
-    voi = _table(ds, "VOILUTSequence")
+    voi = _first_lut(ds, "VOILUTSequence")
     if voi is not None:
-        return _look_up(np.rint(values).astype(np.int64), voi, path) / (2.0 ** int(voi.LUTDescriptor[2]) - 1)
+        return _apply_lut(np.rint(values).astype(np.int64), voi, path) / (2.0 ** int(voi.LUTDescriptor[2]) - 1)
     if ds.get("WindowCenter") is not None and ds.get("WindowWidth") is not None:
-        return _windowed(values, ds, path)
+        return _apply_window(values, ds, path)
     return (values - low) / (high - low)
 
 
@@ -207,12 +207,12 @@ def _stored_range(ds: Dataset) -> tuple[int, int]:
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if ds.PixelRepresentation == 1 else (0, 2**bits - 1)
 
 
-def _table(ds: Dataset, name: str) -> Dataset | None:
+def _first_lut(ds: Dataset, name: str) -> Dataset | None:
     tables = ds.get(name)
     return cast(Dataset, tables[0]) if tables else None
 
 
-def _look_up(values: Array, table: Dataset, path: Path) -> Array:
+def _apply_lut(values: Array, table: Dataset, path: Path) -> Array:
     """Entries of a lookup table for integer values; beyond its ends, the first and the last entry.
 
     pydicom's own lookup wraps around where values exceed the depth of the entries and knows no 12-bit modality table.
@@ -232,7 +232,7 @@ def _look_up(values: Array, table: Dataset, path: Path) -> Array:
     return lut[np.clip(values.astype(np.int64) - first, 0, entries - 1)]
 
 
-def _windowed(values: Array, ds: Dataset, path: Path) -> Array:
+def _apply_window(values: Array, ds: Dataset, path: Path) -> Array:
     """DICOM PS3.3 C.11.2.1.2 and .3, mapped to [0, 1]."""
     center, width = (float(np.ravel(np.asarray(ds[name].value, float))[0]) for name in ("WindowCenter", "WindowWidth"))
     function = str(ds.get("VOILUTFunction") or "LINEAR").strip()
@@ -252,22 +252,30 @@ def _windowed(values: Array, ds: Dataset, path: Path) -> Array:
     return np.clip((values - center) / width + 0.5, 0, 1)
 
 
-def write(
-    pixels: Array, path: Path, image: str, study: str = "", patient: str = "", sex: str = "", projection: str = ""
+def write_dicom(
+    pixels: Array,
+    path: Path,
+    image_id: str,
+    study_id: str = "",
+    patient_id: str = "",
+    sex: str = "",
+    projection: str = "",
 ) -> None:
     """An uncompressed secondary capture of 8 bits: uint8 (H, W), more = more radio-opaque (MONOCHROME2).
 
     The unique identifiers follow from the names of image and study, so that the same film gives the same file.
     """
-    uids = [generate_uid(entropy_srcs=[kind, name]) for kind, name in (("image", image), ("study", study or image))]
+    uids = [
+        generate_uid(entropy_srcs=[kind, name]) for kind, name in (("image", image_id), ("study", study_id or image_id))
+    ]
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = SecondaryCaptureImageStorage
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = uids[0]
-    ds.StudyInstanceUID, ds.SeriesInstanceUID = uids[1], generate_uid(entropy_srcs=["series", image])
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = uids[1], generate_uid(entropy_srcs=["series", image_id])
     ds.Modality, ds.ConversionType, ds.BodyPartExamined = "CR", "WSD", "CHEST"
-    ds.PatientID = ds.PatientName = patient
+    ds.PatientID = ds.PatientName = patient_id
     ds.PatientSex, ds.ViewPosition = sex, projection
     ds.Rows, ds.Columns = pixels.shape
     ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, "MONOCHROME2", 0

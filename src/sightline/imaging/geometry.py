@@ -14,13 +14,13 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 from scipy.sparse import csr_array
 
-from sightline.core import Array, Frame, Mark, Size
+from sightline.core import Annotation, Array, Frame, Size
 from sightline.errors import DataError
 
 Resize = Literal["stretch", "center-crop", "pad"]
 
 
-def input_frame(size: Size, side: int, how: Resize) -> tuple[Size, Frame]:
+def input_frame(size: Size, side: int, resize: Resize) -> tuple[Size, Frame]:
     """How an image of `size` becomes a square input of `side` pixels.
 
     Returns the size (h, w) to resize the whole image to, and the frame of the side × side input cut from it
@@ -31,9 +31,9 @@ def input_frame(size: Size, side: int, how: Resize) -> tuple[Size, Frame]:
     (320, 390)
     """
     height, width = size
-    if how == "stretch":
+    if resize == "stretch":
         return (side, side), Frame.whole(size)
-    ends = min(size) if how == "center-crop" else max(size)
+    ends = min(size) if resize == "center-crop" else max(size)
     resized = (max(1, int(side * height / ends)), max(1, int(side * width / ends)))
     offsets = [round((r - side) / 2) for r in resized]  # negative when padding
     scales = [full / r for full, r in zip(size, resized, strict=True)]
@@ -41,7 +41,7 @@ def input_frame(size: Size, side: int, how: Resize) -> tuple[Size, Frame]:
     return resized, Frame(size, (top, left, top + side * scales[0], left + side * scales[1]))
 
 
-def _taps(cells: int, length: int, start: float, stop: float) -> tuple[csr_array, slice]:
+def _bilinear_weights(cells: int, length: int, start: float, stop: float) -> tuple[csr_array, slice]:
     """Bilinear weights along one axis: sparse (pixels inside, cells), two per row, and where those pixels lie."""
     centers = np.arange(length) + 0.5
     inside = np.flatnonzero((centers > start) & (centers < stop))
@@ -54,7 +54,7 @@ def _taps(cells: int, length: int, start: float, stop: float) -> tuple[csr_array
     return csr_array((weights, taps, np.arange(0, 2 * at.size + 1, 2)), shape=(at.size, cells)), seen
 
 
-def place(values: Array, frame: Frame) -> tuple[Array, tuple[slice, slice]]:
+def project_to_image(values: Array, frame: Frame) -> tuple[Array, tuple[slice, slice]]:
     """Lay a map on the original image: bilinear, half-pixel centers, edges clamped (torch's `align_corners=False`).
 
     values: float32 (h, w) covering `frame.box`. Returns float32 of the pixels the grid covers (centers inside the
@@ -66,8 +66,8 @@ def place(values: Array, frame: Frame) -> tuple[Array, tuple[slice, slice]]:
     """
     (height, width), (top, left, bottom, right) = frame.size, frame.box
     values = np.ascontiguousarray(values, np.float32)
-    over_rows, rows = _taps(values.shape[0], height, top, bottom)
-    over_cols, cols = _taps(values.shape[1], width, left, right)
+    over_rows, rows = _bilinear_weights(values.shape[0], height, top, bottom)
+    over_cols, cols = _bilinear_weights(values.shape[1], width, left, right)
     if frame.is_whole:  # the same interpolation, several times faster in OpenCV
         stretched: Array = cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR)
         return stretched, (rows, cols)
@@ -76,9 +76,9 @@ def place(values: Array, frame: Frame) -> tuple[Array, tuple[slice, slice]]:
     return placed, (rows, cols)
 
 
-def place_whole(values: Array, frame: Frame) -> Array:
+def project_whole(values: Array, frame: Frame) -> Array:
     """`place`, as one float32 (H, W): pixels the grid does not cover get the lowest value of the map."""
-    placed, window = place(values, frame)
+    placed, window = project_to_image(values, frame)
     if placed.shape == frame.size:
         return placed
     out = np.full(frame.size, placed.min() if placed.size else 0, np.float32)
@@ -86,7 +86,7 @@ def place_whole(values: Array, frame: Frame) -> Array:
     return out
 
 
-def cut(image: Array, frame: Frame, shape: Size) -> Array:
+def resample_area(image: Array, frame: Frame, shape: Size) -> Array:
     """The reverse of `place`: what a grid of `shape` (h, w) over `frame.box` sees of an image or mask (H, W).
 
     float32; each cell is the mean over its area; beyond the image is 0.
@@ -186,7 +186,7 @@ def rle_to_mask(rle: dict[str, object]) -> Array:
 
     Errors: `DataError` for anything else, and for runs that do not fill the mask.
     """
-    runs, (height, width) = _runs_of(rle)
+    runs, (height, width) = _parse_rle(rle)
     inside = np.arange(runs.size) % 2 == 1
     columns = np.repeat(inside, runs).reshape(width, height).view(np.uint8)
     mask: Array = cv2.transpose(columns).view(bool)  # row by row in memory, as everything else reads it
@@ -199,22 +199,22 @@ def rle_area(rle: dict[str, object]) -> int:
     >>> rle_area(mask_to_rle(np.eye(3, dtype=bool)))
     3
     """
-    return int(_runs_of(rle)[0][1::2].sum())
+    return int(_parse_rle(rle)[0][1::2].sum())
 
 
-def _runs_of(rle: dict[str, object]) -> tuple[Array, Size]:
+def _parse_rle(rle: dict[str, object]) -> tuple[Array, Size]:
     size, counts = rle.get("size"), rle.get("counts")
     sides = [side for side in size if isinstance(side, int) and side >= 0] if isinstance(size, list | tuple) else []
     if len(sides) != 2 or not isinstance(counts, str) or not counts.isascii():
         raise DataError(f"not a COCO run-length encoding: size {size!r}, counts of type {type(counts).__name__}")
-    runs = _runs(counts)
+    runs = _decode_runs(counts)
     # Not pycocotools' decoder: where runs end too soon it returns what the memory held before.
     if not runs.size or runs.min() < 0 or runs.sum() != sides[0] * sides[1]:
         raise DataError(f"a run-length encoding of size {size} covers {runs.sum()} pixels")
     return runs, (sides[0], sides[1])
 
 
-def _runs(counts: str) -> Array:
+def _decode_runs(counts: str) -> Array:
     """Lengths, int64 (K,), of the runs in COCO's compressed text.
 
     Five bits a character from 48 on, lowest first; bit 5 set while more follow; bit 4 of the last is the sign. From
@@ -239,26 +239,27 @@ def mask_to_rle(mask: Array) -> dict[str, object]:
     return {"size": list(mask.shape), "counts": rle["counts"].decode("ascii")}
 
 
-def region(mark: Mark, point_radius: float = 0.05) -> Array:
+def rasterize_annotation(annotation: Annotation, point_radius: float = 0.05) -> Array:
     """The marked pixels, bool (H, W), whatever the kind of mark.
 
     Points become disks of `point_radius` × the shorter side; a density covers the pixels above its mean.
     Errors: `DataError` if a region's pixels are not of the size the mark announces.
     """
-    value = mark.read()
-    if mark.kind == "region":
+    value = annotation.read()
+    if annotation.kind == "region":
         mask = np.ascontiguousarray(value, bool)
-    elif mark.kind == "contours":
-        mask = contours_to_mask(value, mark.size)
-    elif mark.kind == "boxes":
-        mask = boxes_to_mask(value, mark.size)
-    elif mark.kind == "points":
-        mask = points_to_mask(value, mark.size, point_radius * min(mark.size))
+    elif annotation.kind == "contours":
+        mask = contours_to_mask(value, annotation.size)
+    elif annotation.kind == "boxes":
+        mask = boxes_to_mask(value, annotation.size)
+    elif annotation.kind == "points":
+        mask = points_to_mask(value, annotation.size, point_radius * min(annotation.size))
     else:
         mask = np.asarray(value) > np.mean(value)
-    if mask.shape != mark.size:
+    if mask.shape != annotation.size:
         raise DataError(
-            f"the mask of {mark.finding!r} by {mark.reader!r} on {mark.radiograph!r} is {mask.shape}, "
-            f"but its image is {mark.size}; both must be (H, W) of the original"
+            f"the mask of {annotation.finding!r} by {annotation.reader!r} on {annotation.radiograph!r} is "
+            f"{mask.shape}, "
+            f"but its image is {annotation.size}; both must be (H, W) of the original"
         )
     return mask

@@ -24,70 +24,70 @@ MAX_PIXELS = 200_000_000
 SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 """File names a folder is searched for. What a file *is* depends on its first bytes, never on its name."""
 
-Format = Literal["PNG", "JPEG", "DICOM"]
+ImageFormat = Literal["PNG", "JPEG", "DICOM"]
 
 
-def read(path: str | Path) -> Array:
+def read_image(path: str | Path) -> Array:
     """Pixels of one radiograph: float32 (H, W) in [0, 1], more = more radio-opaque.
 
     PNG and JPEG: gray as stored, divided by full scale (255, or 65535 for 16 bits); color by ITU-R 601 luma (color of
     16 bits is read at 8); opacity and EXIF rotation are ignored, because annotations are made on the stored pixels.
-    DICOM: see `sightline.imaging.dicom.pixels`. Nothing is stretched to the values an image happens to have.
+    DICOM: see `sightline.imaging.dicom.read_pixels`. Nothing is stretched to the values an image happens to have.
     Errors: `DataError` naming the file, if it is missing, of another format, damaged, of several frames or larger than
     `MAX_PIXELS`.
     """
     path = Path(path)
-    with _explained(path), path.open("rb") as file:
-        kind = _format(file, path)
+    with _image_errors(path), path.open("rb") as file:
+        kind = _detect_format(file, path)
         if kind == "DICOM":
             from sightline.imaging import (
                 dicom,  # pydicom and its codecs take 0.5 s to import: only who reads DICOM pays
             )
 
-            _check_size(dicom.size_of(dicom.header(file, path), path), path)
-            return dicom.pixels(file, path)
-        image = _opened(file, kind)
+            _check_size(dicom.read_size(dicom.read_header(file, path), path), path)
+            return dicom.read_pixels(file, path)
+        image = _open_image(file, kind)
         _check_size((image.height, image.width), path)
-        return _gray(image)
+        return _to_gray(image)
 
 
-def person(path: str | Path) -> dict[str, str]:
+def read_patient_metadata(path: str | Path) -> dict[str, str]:
     """patient, sex, age and projection from a DICOM header, '' where it does not say; empty for other files.
 
     Errors: `DataError` naming a file that is missing or damaged.
     """
     path = Path(path)
-    with _explained(path), path.open("rb") as file:
-        if _format(file, path) != "DICOM":
+    with _image_errors(path), path.open("rb") as file:
+        if _detect_format(file, path) != "DICOM":
             return {}
         from sightline.imaging import dicom  # as in `read`
 
-        return dicom.person(path)
+        return dicom.read_patient_metadata(path)
 
 
-def size_of(path: str | Path) -> Size:
+def read_size(path: str | Path) -> Size:
     """(H, W) of the image in a file, from its header alone. Errors: as `read`, short of damage beyond the header."""
     path = Path(path)
-    with _explained(path), path.open("rb") as file:
-        kind = _format(file, path)
+    with _image_errors(path), path.open("rb") as file:
+        kind = _detect_format(file, path)
         if kind == "DICOM":
             from sightline.imaging import dicom  # as in `read`
 
-            size = dicom.size_of(dicom.header(file, path), path)
+            size = dicom.read_size(dicom.read_header(file, path), path)
         else:
-            image = _opened(file, kind)
+            image = _open_image(file, kind)
             size = image.height, image.width
     _check_size(size, path)
     return size
 
 
-def format_of(path: Path) -> Format:
+def detect_format(path: Path) -> ImageFormat:
     """What a file is, by its first bytes. Errors: `DataError` for a missing file, or one of no such format."""
-    with _explained(path), path.open("rb") as file:
-        return _format(file, path)
+    with _image_errors(path), path.open("rb") as file:
+        return _detect_format(file, path)
 
 
-def path_of(reading: Callable[[], Array]) -> Path | None:
+def source_path(read: Callable[[], Array]) -> Path | None:
     """The image file behind a `Radiograph.read`: of `partial(read, path)`, or `path` of a reader of one's own.
 
     None where pixels come from elsewhere.
@@ -95,13 +95,13 @@ def path_of(reading: Callable[[], Array]) -> Path | None:
     >>> path_of(partial(read, "film.png")), path_of(list)
     (PosixPath('film.png'), None)
     """
-    if isinstance(reading, partial) and reading.func is read and reading.args:
-        return Path(reading.args[0])
-    return getattr(reading, "path", None)
+    if isinstance(read, partial) and read.func is read_image and read.args:
+        return Path(read.args[0])
+    return getattr(read, "path", None)
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _image_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
@@ -116,7 +116,7 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _format(file: BinaryIO, path: Path) -> Format:
+def _detect_format(file: BinaryIO, path: Path) -> ImageFormat:
     head = file.read(132)
     file.seek(0)
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -140,13 +140,13 @@ def _check_size(size: Size, path: Path) -> None:
         )
 
 
-def _opened(file: BinaryIO, kind: Format) -> Image:
+def _open_image(file: BinaryIO, kind: ImageFormat) -> Image:
     # Not Image.open: its own limit warns from 89 megapixels on and differs from ours; it can only be moved for the
     # whole process.
     return PngImageFile(file) if kind == "PNG" else JpegImageFile(file)
 
 
-def _gray(image: Image) -> Array:
+def _to_gray(image: Image) -> Array:
     if image.mode in ("I;16", "I;16B", "I"):  # 16-bit gray
         return np.asarray(image).astype(np.float32) / np.float32(65535)
     if image.mode == "P":

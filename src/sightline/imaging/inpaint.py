@@ -12,13 +12,13 @@ import numpy as np
 
 from sightline.core import Array
 
-KERNEL = np.array([[1, 2, 1], [2, 0, 2], [1, 2, 1]], np.float32) / 12
+NEIGHBOR_WEIGHTS = np.array([[1, 2, 1], [2, 0, 2], [1, 2, 1]], np.float32) / 12
 TOLERANCE = 5e-5
 """Largest residual of a pixel, as a share of the range of the image."""
-_MOST = 2000
+_MAX_ITERATIONS = 2000
 
 
-def imputed(image: Array, missing: Array) -> Array:
+def inpaint(image: Array, missing: Array) -> Array:
     """The image with its missing places filled: float32 (h, w) and bool (h, w) -> float32 (h, w).
 
     An image of which everything is missing becomes its mean.
@@ -29,10 +29,10 @@ def imputed(image: Array, missing: Array) -> Array:
     if missing.all():
         return np.full_like(image, image.mean())
     spread = float(np.ptp(image[~missing])) or 1.0
-    return _solved(image, missing, _guessed(image, missing), TOLERANCE * spread)
+    return _conjugate_gradients(image, missing, _initial_guess(image, missing), TOLERANCE * spread)
 
 
-def _guessed(image: Array, missing: Array) -> Array:
+def _initial_guess(image: Array, missing: Array) -> Array:
     """A start: the solution at half the resolution, enlarged."""
     height, width = image.shape
     if min(height, width) < 16:
@@ -44,22 +44,24 @@ def _guessed(image: Array, missing: Array) -> Array:
     gone = weight == 0
     coarse = np.where(gone, 0, total / np.maximum(weight, 1e-6)).astype(np.float32)
     spread = float(np.ptp(coarse[~gone])) or 1.0
-    filled = _solved(coarse, gone, _guessed(coarse, gone), TOLERANCE * spread) if gone.any() else coarse
+    filled = (
+        _conjugate_gradients(coarse, gone, _initial_guess(coarse, gone), TOLERANCE * spread) if gone.any() else coarse
+    )
     return cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _solved(image: Array, missing: Array, start: Array, tolerance: float) -> Array:
+def _conjugate_gradients(image: Array, missing: Array, start: Array, tolerance: float) -> Array:
     """Conjugate gradients over the missing places, from `start`, until no residual exceeds the tolerance."""
     hole = missing.astype(np.float32)
-    weight = _sum(np.ones_like(hole))  # of the neighbors that exist
+    weight = _sum_neighbors(np.ones_like(hole))  # of the neighbors that exist
     x = np.where(missing, start, image).astype(np.float32)
-    residual = (_sum(x) - weight * x) * hole
+    residual = (_sum_neighbors(x) - weight * x) * hole
     direction = residual / weight
     product = float(np.vdot(residual, direction))
-    for _ in range(_MOST):
+    for _ in range(_MAX_ITERATIONS):
         if float(np.abs(residual).max()) <= tolerance or product == 0:
             break
-        applied = (weight * direction - _sum(direction)) * hole
+        applied = (weight * direction - _sum_neighbors(direction)) * hole
         step = product / float(np.vdot(direction, applied))
         x += step * direction
         residual -= step * applied
@@ -69,7 +71,7 @@ def _solved(image: Array, missing: Array, start: Array, tolerance: float) -> Arr
     return x
 
 
-def _sum(values: Array) -> Array:
+def _sum_neighbors(values: Array) -> Array:
     """Weighted sum over the neighbors inside the image, (h, w)."""
-    found: Array = cv2.filter2D(values, -1, KERNEL, borderType=cv2.BORDER_CONSTANT)
+    found: Array = cv2.filter2D(values, -1, NEIGHBOR_WEIGHTS, borderType=cv2.BORDER_CONSTANT)
     return found

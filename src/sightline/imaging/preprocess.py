@@ -30,11 +30,11 @@ def fit_image(image: Array, side: int, resize: Resize) -> tuple[Array, Frame]:
     seen = _resize(image, resized)
     for axis in (0, 1):
         offset = round(frame.box[axis] * resized[axis] / size[axis])  # negative where padded
-        seen = _window(seen, axis, offset, side)
+        seen = _crop_or_pad(seen, axis, offset, side)
     return np.ascontiguousarray(seen), frame
 
 
-def decode(radiograph: Radiograph, side: int, resize: Resize) -> Array | str:
+def decode_to_bytes(radiograph: Radiograph, side: int, resize: Resize) -> Array | str:
     """The radiograph as bytes, uint8 (side, side); a sentence where it cannot be read."""
     try:
         seen, _ = fit_image(radiograph.read(), side, resize)
@@ -54,7 +54,7 @@ def _resize(image: Array, size: Size) -> Array:
     return image
 
 
-def _window(image: Array, axis: int, offset: int, side: int) -> Array:
+def _crop_or_pad(image: Array, axis: int, offset: int, side: int) -> Array:
     """`side` pixels of an axis from `offset`, zeros where there is no image."""
     length = image.shape[axis]
     margins = [(0, 0), (0, 0)]

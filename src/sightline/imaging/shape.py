@@ -12,7 +12,7 @@ from sightline.imaging import geometry
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ShapeDescriptors:
     """Descriptors of one mark (Saporta et al. 2022, 10.1038/s42256-022-00536-x). An empty mark has 0 instances and
     size 0, and the rest NaN."""
 
@@ -26,7 +26,7 @@ class Shape:
     """1 minus the share of that rectangle that the piece fills, in [0, 1]."""
 
 
-def shape(mask: Array, outlines: int | None, definition: Definition) -> Shape:
+def measure_shape(mask: Array, n_outlines: int | None, definition: Definition) -> ShapeDescriptors:
     """Descriptors of a mask bool (H, W).
 
     published: pieces are the `outlines` the reader drew (the mask's connected components where nobody counted), the
@@ -43,9 +43,9 @@ def shape(mask: Array, outlines: int | None, definition: Definition) -> Shape:
     pieces = cv2.connectedComponents(canvas, connectivity=8)[0] - 1
     size = float(mask.mean())
     if not pieces:
-        return Shape(0, size, NAN, NAN)
+        return ShapeDescriptors(0, size, NAN, NAN)
     published = definition == "published"
-    instances = outlines if published and outlines is not None else pieces
+    instances = n_outlines if published and n_outlines is not None else pieces
     traced = geometry.outlines(mask, holes=published)
     if published:
         dominant = max(traced, key=len)
@@ -56,7 +56,7 @@ def shape(mask: Array, outlines: int | None, definition: Definition) -> Shape:
     short, long = sorted(sides)
     with np.errstate(divide="ignore", invalid="ignore"):
         elongation, filled = np.divide(long, short), np.divide(area, long * short)
-    return Shape(instances, size, float(elongation), float(1 - filled))
+    return ShapeDescriptors(instances, size, float(elongation), float(1 - filled))
 
 
 def _edge_to_edge(piece: Array) -> tuple[tuple[float, float], float]:

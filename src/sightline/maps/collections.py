@@ -10,14 +10,14 @@ from sightline.errors import DataError
 
 
 @dataclass(frozen=True)
-class InMemory:
+class InMemoryMaps:
     """Maps held in memory, by radiograph."""
 
     maps: dict[str, list[SaliencyMap]]
     sources: dict[str, tuple[str, ...]]
 
     @classmethod
-    def gather(cls, maps: Iterable[SaliencyMap]) -> InMemory:
+    def from_maps(cls, maps: Iterable[SaliencyMap]) -> InMemoryMaps:
         """Sort maps by radiograph; every source answers for the findings it has a map of."""
         by_radiograph: dict[str, list[SaliencyMap]] = {}
         findings: dict[str, dict[str, None]] = {}
@@ -26,12 +26,12 @@ class InMemory:
             findings.setdefault(m.source, {})[m.finding] = None
         return cls(by_radiograph, {source: tuple(names) for source, names in findings.items()})
 
-    def of(self, radiograph: str) -> list[SaliencyMap]:
+    def maps_for(self, radiograph: str) -> list[SaliencyMap]:
         return self.maps.get(radiograph, [])
 
 
 @dataclass(frozen=True)
-class Answering:
+class WithFindings:
     """Maps of which every source answers for the same findings: where it has no map of one, that map is missing."""
 
     maps: Maps
@@ -41,12 +41,12 @@ class Answering:
     def sources(self) -> dict[str, tuple[str, ...]]:
         return dict.fromkeys(self.maps.sources, self.findings)
 
-    def of(self, radiograph: str) -> Iterable[SaliencyMap]:
-        return self.maps.of(radiograph)
+    def maps_for(self, radiograph: str) -> Iterable[SaliencyMap]:
+        return self.maps.maps_for(radiograph)
 
 
 @dataclass(frozen=True)
-class Together:
+class CombinedMaps:
     """Several holders of maps as one. Their sources must differ."""
 
     parts: tuple[Maps, ...]
@@ -61,6 +61,6 @@ class Together:
     def sources(self) -> dict[str, tuple[str, ...]]:
         return {name: findings for part in self.parts for name, findings in part.sources.items()}
 
-    def of(self, radiograph: str) -> Iterator[SaliencyMap]:
+    def maps_for(self, radiograph: str) -> Iterator[SaliencyMap]:
         for part in self.parts:
-            yield from part.of(radiograph)
+            yield from part.maps_for(radiograph)

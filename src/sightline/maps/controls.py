@@ -9,7 +9,7 @@ from sightline._util.rng import keyed_rng
 from sightline.core import Array
 
 
-def center(height: int, width: int) -> Array:
+def center_map(height: int, width: int) -> Array:
     """A Gaussian bump in the middle, a quarter of each side wide (standard deviation); float32 (h, w) in (0, 1].
 
     >>> center(3, 3).argmax()
@@ -19,7 +19,7 @@ def center(height: int, width: int) -> Array:
     return np.exp(-(rows[:, None] ** 2 + cols**2) / 2).astype(np.float32)
 
 
-def noise(*key: object, height: int, width: int) -> Array:
+def noise_map(*key: object, height: int, width: int) -> Array:
     """Uniform noise in [0, 1), float32 (h, w); the same key gives the same map, whatever else was drawn.
 
     >>> bool(np.array_equal(noise(0, "id1", height=2, width=2), noise(0, "id1", height=2, width=2)))
@@ -28,7 +28,7 @@ def noise(*key: object, height: int, width: int) -> Array:
     return keyed_rng(*key).random((height, width), np.float32)
 
 
-def edges(image: Array) -> Array:
+def edge_map(image: Array) -> Array:
     """Sobel gradient magnitude of an image (H, W) -> float32 (H, W), 0 or more; pixels repeat beyond the border.
 
     >>> edges(np.float32([[0, 0, 1, 1]])).tolist()

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from sightline.core import Array, Dataset, Frame, SaliencyMap, Size, Status, status_of
+from sightline.core import Array, Dataset, Frame, SaliencyMap, Size, Status, map_status
 from sightline.errors import DataError
 from sightline.maps.formats import zarr
-from sightline.maps.formats.content import Content, MisfitError
-from sightline.maps.formats.filenames import Names
-from sightline.maps.formats.frames import check_frame, frame_of, size_in
-from sightline.maps.formats.index import SIDECAR, Entry, list_maps
+from sightline.maps.formats.content import MapContent, MapMismatchError
+from sightline.maps.formats.filenames import DatasetNames
+from sightline.maps.formats.frames import frame_from_resize, parse_resize, radiograph_size
+from sightline.maps.formats.index import SIDECAR_FILE, MapEntry, list_maps
 
-__all__ = ["MapFolder", "maps_in"]
+__all__ = ["MapFolder", "open_maps"]
 
 
-def maps_in(path: str | Path, data: Dataset, source: str | None = None, frame: str | None = None) -> MapFolder:
+def open_maps(path: str | Path, data: Dataset, source: str | None = None, resize: str | None = None) -> MapFolder:
     """Open maps that were made elsewhere for the radiographs of a data set. Only names are read; maps when asked for.
 
     A file is named RADIOGRAPH_FINDING or RADIOGRAPH__FINDING (or lies as RADIOGRAPH/FINDING), with suffix
@@ -45,10 +45,10 @@ def maps_in(path: str | Path, data: Dataset, source: str | None = None, frame: s
     `MapFolder.problems`; one that cannot be read is a map with a status.
     """
     path = Path(path)
-    if frame is not None:
-        check_frame(frame, "maps_in")
-    found = list_maps(path, Names(data), source or "")
-    return MapFolder(path, data, tuple(found.problems), frame or "", found.names.index, found.entries)
+    if resize is not None:
+        parse_resize(resize, "maps_in")
+    found = list_maps(path, DatasetNames(data), source or "")
+    return MapFolder(path, data, tuple(found.problems), resize or "", found.names.index, found.entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,9 @@ class MapFolder:
     data: Dataset
     problems: tuple[str, ...]
     """A sentence for every file that is not used, and why."""
-    frame: str = ""
+    resize: str = ""
     _index: Mapping[str, int] = field(default_factory=dict, repr=False)
-    _entries: Mapping[str, Mapping[tuple[str, str], Entry]] = field(default_factory=dict, repr=False)
+    _entries: Mapping[str, Mapping[tuple[str, str], MapEntry]] = field(default_factory=dict, repr=False)
     sources: Mapping[str, tuple[str, ...]] = field(init=False)
     """Source, sorted -> the findings it has a map of, in the order of the data set."""
 
@@ -85,9 +85,9 @@ class MapFolder:
         root = self.path.parent if self.path.is_file() else self.path
         folders = {folder for entry in entries for folder in (entry.folder, root)}
         above = {up for folder in folders for up in (folder, *folder.parents) if up == root or root in up.parents}
-        yield from (file for folder in sorted(above) if (file := folder / SIDECAR).is_file())
+        yield from (file for folder in sorted(above) if (file := folder / SIDECAR_FILE).is_file())
 
-    def of(self, radiograph: str) -> Iterator[SaliencyMap]:
+    def maps_for(self, radiograph: str) -> Iterator[SaliencyMap]:
         """The maps of one radiograph, source by source, finding by finding; of a file that fails, one with a status.
 
         'unreadable': damaged, of no known shape or type; 'refused': a map of another finding, of an image of another
@@ -97,58 +97,62 @@ class MapFolder:
         order = [(s, f) for s, findings in self.sources.items() for f in findings if (s, f) in held]
         size = self._size(radiograph) if order else None
         for key in order:
-            yield _map(held[key], radiograph, size, self.frame)
+            yield _read_map(held[key], radiograph, size, self.resize)
 
-    def by_radiograph(self) -> Iterator[tuple[str, tuple[SaliencyMap, ...]]]:
+    def maps_by_radiograph(self) -> Iterator[tuple[str, tuple[SaliencyMap, ...]]]:
         """(radiograph, its maps) for every radiograph that has any, in the order of the data set."""
         for radiograph in self.data.radiographs:
             if radiograph.id in self._entries:
-                yield radiograph.id, tuple(self.of(radiograph.id))
+                yield radiograph.id, tuple(self.maps_for(radiograph.id))
 
     def find(self, source: str, radiograph: str, finding: str) -> SaliencyMap | None:
         """One map, or None where there is no file for it."""
         entry = self._entries.get(radiograph, {}).get((source, finding))
-        return None if entry is None else _map(entry, radiograph, self._size(radiograph), self.frame)
+        return None if entry is None else _read_map(entry, radiograph, self._size(radiograph), self.resize)
 
     def _size(self, radiograph: str) -> Size | None:
-        return size_in(self.data, self.data.radiographs[self._index[radiograph]])
+        return radiograph_size(self.data, self.data.radiographs[self._index[radiograph]])
 
 
-def _map(entry: Entry, radiograph: str, size: Size | None, frame: str) -> SaliencyMap:
+def _read_map(entry: MapEntry, radiograph: str, size: Size | None, resize: str) -> SaliencyMap:
     """Read one map, whatever becomes of it."""
     finding, source, kind = entry.finding, entry.source, entry.settings.kind
     try:
         if entry.read is None:
-            stored = zarr.read_stored(entry.path, radiograph, finding, entry.key)
-            carried = frame_of(frame, stored.frame.size, str(entry)) if frame else stored.frame
+            stored = zarr.read_stored_map(entry.path, radiograph, finding, entry.key)
+            carried = frame_from_resize(resize, stored.frame.size, str(entry)) if resize else stored.frame
             return replace(stored, source=source, frame=carried)
         content = entry.read(entry.path, finding)
-        placed = _placed(entry, content, size, frame)
+        placed = _place_content(entry, content, size, resize)
     except DataError as error:
-        status: Status = "refused" if isinstance(error, MisfitError) else "unreadable"
+        status: Status = "refused" if isinstance(error, MapMismatchError) else "unreadable"
         nothing, whole = np.zeros((0, 0), np.float32), Frame.whole(size or (0, 0))
-        return SaliencyMap(radiograph, finding, source, nothing, whole, status=status, why=str(error), kind=kind)
-    values = _values(content.values, entry)
-    status = status_of(values)
-    why = _why(status, values, entry)
+        return SaliencyMap(radiograph, finding, source, nothing, whole, status=status, reason=str(error), kind=kind)
+    values = _prepare_values(content.values, entry)
+    status = map_status(values)
+    why = _status_reason(status, values, entry)
     return SaliencyMap(radiograph, finding, source, values, placed, content.probability, status, why, kind)
 
 
-def _placed(entry: Entry, content: Content, size: Size | None, frame: str) -> Frame:
+def _place_content(entry: MapEntry, content: MapContent, size: Size | None, resize: str) -> Frame:
     size = size or content.size
     if size is None:
-        raise MisfitError(f"map {entry}: how large its radiograph is cannot be told; make sure its image can be read")
+        raise MapMismatchError(
+            f"map {entry}: how large its radiograph is cannot be told; make sure its image can be read"
+        )
     if content.size not in (None, size):
-        raise MisfitError(f"map {entry} is of an image of {content.size}, its radiograph is {size} (rows, columns)")
-    if frame or content.box is None:
-        return frame_of(frame or entry.settings.frame or content.frame or "stretch", size, str(entry))
+        raise MapMismatchError(
+            f"map {entry} is of an image of {content.size}, its radiograph is {size} (rows, columns)"
+        )
+    if resize or content.box is None:
+        return frame_from_resize(resize or entry.settings.resize or content.resize or "stretch", size, str(entry))
     top, left, bottom, right = content.box
     if bottom <= 0 or right <= 0 or top >= size[0] or left >= size[1]:
-        raise MisfitError(f"map {entry} lies at {content.box}, outside its radiograph of {size} (rows, columns)")
+        raise MapMismatchError(f"map {entry} lies at {content.box}, outside its radiograph of {size} (rows, columns)")
     return Frame(size, content.box)
 
 
-def _values(values: Array, entry: Entry) -> Array:
+def _prepare_values(values: Array, entry: MapEntry) -> Array:
     """float32 (h, w); what is too large for it becomes infinite, and is then said to be."""
     if entry.settings.kind == "mask":
         values = np.where(np.isnan(values), np.nan, values > 0)
@@ -156,7 +160,7 @@ def _values(values: Array, entry: Entry) -> Array:
         return np.array(values, np.float32, order="C")
 
 
-def _why(status: Status, values: Array, entry: Entry) -> str:
+def _status_reason(status: Status, values: Array, entry: MapEntry) -> str:
     if status == "non-finite":
         wrong = np.count_nonzero(~np.isfinite(values))
         return f"map {entry}: {wrong:,} of {values.size:,} values are not finite (as float32)"

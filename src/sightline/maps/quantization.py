@@ -12,11 +12,11 @@ import numpy as np
 from sightline.core import Array
 
 LEVELS = 65000
-LARGE = 64 * 64
+MAX_LOSSLESS_CELLS = 64 * 64
 """Cells above which a map is packed; class activation maps are far smaller and stay lossless."""
 
 
-def pack(maps: Array) -> tuple[Array, Array, Array]:
+def quantize_maps(maps: Array) -> tuple[Array, Array, Array]:
     """float32 (N, h, w) -> codes uint16 (N, h, w), step float64 (N,), lowest int64 (N,).
 
     A map that is not finite keeps nothing but that fact: its step is NaN. A flat one is its value as step.
@@ -28,11 +28,11 @@ def pack(maps: Array) -> tuple[Array, Array, Array]:
     codes, step, lowest = np.zeros(maps.shape, np.uint16), np.full(len(maps), np.nan), np.zeros(len(maps), np.int64)
     for place, one in enumerate(maps):  # in turn: a map fits a processor's cache, all of them do not
         if np.isfinite(one).all():
-            codes[place], step[place], lowest[place] = _pack(one.astype(np.float64))
+            codes[place], step[place], lowest[place] = _quantize_map(one.astype(np.float64))
     return codes, step, lowest
 
 
-def _pack(values: Array) -> tuple[Array, float, int]:
+def _quantize_map(values: Array) -> tuple[Array, float, int]:
     """Finite float64 (h, w) -> codes uint16 (h, w), step and lowest."""
     low, high = float(values.min()), float(values.max())
     step = (high - low) / LEVELS if high > low else high
@@ -47,7 +47,7 @@ def _pack(values: Array) -> tuple[Array, float, int]:
     return (whole - lowest).astype(np.uint16), step, lowest
 
 
-def unpack(codes: Array, step: Array, lowest: Array) -> Array:
+def dequantize_maps(codes: Array, step: Array, lowest: Array) -> Array:
     """The maps behind `pack`, float32 (N, h, w); all NaN where the step is."""
     whole = codes.astype(np.float64) + lowest.reshape(-1, 1, 1)
     values: Array = (whole * step.reshape(-1, 1, 1)).astype(np.float32)

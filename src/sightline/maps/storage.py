@@ -49,12 +49,17 @@ def write_maps(
         for i, m in enumerate(flat):
             if m.values.size:
                 values[divmod(i, f)] = m.values
-        packed = _packed(values)
+        packed = _quantize(values)
         stored = values if packed is None else packed.pop("codes")
         array = group.create_array(
-            f"map{number}", shape=values.shape, chunks=(1, 1, h, w), shards=values.shape, dtype=stored.dtype,
-            compressors=BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), fill_value=0,
-        )  # fmt: skip
+            f"map{number}",
+            shape=values.shape,
+            chunks=(1, 1, h, w),
+            shards=values.shape,
+            dtype=stored.dtype,
+            compressors=BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"),
+            fill_value=0,
+        )
         array[:] = stored
         attributes["sources"][source] = {
             "array": f"map{number}",
@@ -62,30 +67,30 @@ def write_maps(
             "frames": [[*m.frame.size, *m.frame.box] for m in flat[::f]],
             "probabilities": [None if math.isnan(m.probability) else m.probability for m in flat],
             "statuses": [STATUSES.index(m.status) for m in flat],
-            "whys": {str(i): m.why for i, m in enumerate(flat) if m.why},
+            "whys": {str(i): m.reason for i, m in enumerate(flat) if m.reason},
             "kind": flat[0].kind,
             "empty": [i for i, m in enumerate(flat) if not m.values.size],
         }
     group.attrs.update(attributes)
 
 
-def _packed(values: Array) -> dict[str, Any] | None:
+def _quantize(values: Array) -> dict[str, Any] | None:
     """Codes and scales of maps (N, F, h, w) too fine to be kept lossless, or None."""
     n, f, h, w = values.shape
-    if h * w <= quantization.LARGE:
+    if h * w <= quantization.MAX_LOSSLESS_CELLS:
         return None
-    codes, step, lowest = quantization.pack(values.reshape(n * f, h, w))
+    codes, step, lowest = quantization.quantize_maps(values.reshape(n * f, h, w))
     steps = [None if math.isnan(s) else s for s in step.tolist()]
     return {"codes": codes.reshape(values.shape), "step": steps, "lowest": lowest.tolist()}
 
 
-def _unpacked(stored: Array, packed: Mapping[str, Any] | None, start: int) -> Array:
+def _dequantize(stored: Array, scales: Mapping[str, Any] | None, start: int) -> Array:
     """Maps, float32 (K, h, w), of which the first is map number `start` of the part."""
-    if packed is None:
+    if scales is None:
         return np.asarray(stored, np.float32)
     part = slice(start, start + len(stored))
-    steps = [math.nan if s is None else s for s in packed["step"][part]]
-    return quantization.unpack(stored, np.array(steps), np.array(packed["lowest"][part]))
+    steps = [math.nan if s is None else s for s in scales["step"][part]]
+    return quantization.dequantize_maps(stored, np.array(steps), np.array(scales["lowest"][part]))
 
 
 @lru_cache(maxsize=16)
@@ -108,7 +113,7 @@ def _check_maps(attributes: Mapping[str, Any], path: Path | str) -> None:
     check_format(attributes.get("format"), MAPS_FORMAT, "part of stored maps", path, RunError, remedy)
 
 
-def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+def _get_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     array = group[name]
     if not isinstance(array, zarr.Array):
         raise RunError(f"{group.store} has no array {name!r}; the part is damaged: remove it and run again")
@@ -116,7 +121,7 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
 
 
 @lru_cache(maxsize=8)
-def _index(folder: str, _changed: int) -> dict[str, str]:
+def _index_parts(folder: str, _changed: int) -> dict[str, str]:
     """radiograph -> part of a folder of map parts."""
     parts = sorted(p.name for p in Path(folder).iterdir() if not p.name.startswith("."))
     return {radiograph: part for part in parts for radiograph in _attributes(Path(folder) / part)["radiographs"]}
@@ -135,8 +140,8 @@ def read_maps(
         if sources is not None and source not in sources:
             continue
         first = row * len(findings) + columns[0]
-        stored = np.asarray(_array(group, facts["array"])[row, columns[0] : columns[-1] + 1])
-        values = _unpacked(stored, facts.get("packed"), first)  # (K, h, w)
+        stored = np.asarray(_get_array(group, facts["array"])[row, columns[0] : columns[-1] + 1])
+        values = _dequantize(stored, facts.get("packed"), first)  # (K, h, w)
         height, width, *box = facts["frames"][row]
         frame = Frame((height, width), (box[0], box[1], box[2], box[3]))
         for i, column in enumerate(columns, first):

@@ -7,16 +7,24 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sightline._util.plugin_errors import running
+from sightline._util.plugin_errors import wrap_plugin_errors
 from sightline.errors import SightlineError
-from sightline.methods.context import Of, Pass, Precision, Prior, says_memory
-from sightline.methods.registry import MethodFacts, method_of, methods
+from sightline.methods.context import BatchContext, Precision, Prior, TargetOutput, is_out_of_memory
+from sightline.methods.registry import MethodInfo, methods, parse_method
 from sightline.models import Model
 
 __all__ = [
-    "MethodFacts", "Of", "Pass", "Precision", "Prior", "method_of", "methods", "run_method", "saliency",
+    "BatchContext",
+    "MethodInfo",
+    "Precision",
+    "Prior",
+    "TargetOutput",
+    "methods",
+    "parse_method",
+    "run_method",
+    "saliency",
     "target_indices",
-]  # fmt: skip
+]
 
 
 def target_indices(model: Model, targets: Sequence[str | int] | Tensor | None) -> Tensor:
@@ -35,30 +43,32 @@ def target_indices(model: Model, targets: Sequence[str | int] | Tensor | None) -
     return torch.tensor(indices, dtype=torch.int64, device=model.device)
 
 
-def run_method(p: Pass, spec: str, targets: Tensor) -> Tensor:
+def run_method(context: BatchContext, spec: str, targets: Tensor) -> Tensor:
     """One method, 'NAME' or 'NAME?option=value', on an open pass -> float32 (N, T, h', w').
 
     Errors: as `method_of`; `SightlineError` for a method that needs what the model or the caller does not give, or one
     that breaks its contract or raises anything else. Maps that a method does not answer for are NaN; `Pass.refused`
     says which, and why. Maps that break a promise and were asked for all the same are in `Pass.doubted`.
     """
-    method, layer, options = method_of(spec)
+    method, layer, options = parse_method(spec)
     name = method.name
-    if method.facts.needs == "prior" and p.prior is None:
+    if method.info.needs == "prior" and context.prior is None:
         raise SightlineError(f"{name} needs maps known beforehand; give prior=Tensor (N, T, h, w) or a function")
-    at = p.taken_at(layer)
-    at.refused = at.doubted = None
-    with running(f"method {name}", passes=says_memory):  # a batch too large is the pass's to tell
-        maps = method.call(at, targets, **options)
-    wanted = (p.x.shape[0], len(targets))
+    at = context.with_layer(layer)
+    at.refusals = at.axiom_violations = None
+    with wrap_plugin_errors(
+        f"method {name}", passes_through=is_out_of_memory
+    ):  # a batch too large is the pass's to tell
+        maps = method.function(at, targets, **options)
+    wanted = (context.x.shape[0], len(targets))
     if not isinstance(maps, Tensor) or maps.dim() != 4 or tuple(maps.shape[:2]) != wanted or 0 in maps.shape[2:]:
         got = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
         raise SightlineError(f"method {name} returned {got}; it must return a tensor {wanted} + (h, w)")
     if maps.dtype != torch.float32:
         raise SightlineError(f"method {name} returned {maps.dtype}; it must return float32")
-    p.refused, p.doubted = at.refused, at.doubted
-    if p.refused is not None:
-        maps = maps.masked_fill(p.refused[0][..., None, None], torch.nan)
+    context.refusals, context.axiom_violations = at.refusals, at.axiom_violations
+    if context.refusals is not None:
+        maps = maps.masked_fill(context.refused[0][..., None, None], torch.nan)
     return maps.detach()
 
 
@@ -66,9 +76,9 @@ def saliency(
     model: Model,
     x: Tensor,
     targets: Sequence[str | int] | Tensor | None,
-    names: Sequence[str],
+    methods: Sequence[str],
     *,
-    of: Of = "logit",
+    target_output: TargetOutput = "logit",
     ids: Sequence[str] | None = None,
     seed: int = 0,
     prior: Prior | None = None,
@@ -91,16 +101,18 @@ def saliency(
     >>> {name: tuple(m.shape) for name, m in maps.items()}
     {'grad-cam': (4, 1, 15, 15), 'center': (4, 1, 32, 32)}
     """
-    if isinstance(names, str):
-        raise SightlineError(f"names is a list of methods, not the text {names!r}; write [{names!r}]")
+    if isinstance(methods, str):
+        raise SightlineError(f"names is a list of methods, not the text {methods!r}; write [{methods!r}]")
     chosen = target_indices(model, targets)
-    with Pass(model, x, ids=ids, seed=seed, of=of, prior=prior, background=background) as p:
+    with BatchContext(
+        model, x, ids=ids, seed=seed, target_output=target_output, prior=prior, background=background
+    ) as p:
         maps = {}
-        for name in names:
+        for name in methods:
             maps[name] = run_method(p, name, chosen)
-            if p.refused is not None:
-                count, why = int(p.refused[0].sum()), p.refused[1]
-                raise SightlineError(f"{name} on {model.name} refuses {count} of {p.refused[0].numel()} maps: {why}")
+            if p.refusals is not None:
+                count, why = int(p.refusals[0].sum()), p.refusals[1]
+                raise SightlineError(f"{name} on {model.name} refuses {count} of {p.refusals[0].numel()} maps: {why}")
         return maps
 
 

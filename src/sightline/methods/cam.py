@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sightline.errors import SightlineError
-from sightline.methods.context import Pass
+from sightline.methods.context import BatchContext
 from sightline.methods.registry import methods
 
 
@@ -18,14 +18,14 @@ from sightline.methods.registry import methods
     resolution="features",
     source="Selvaraju et al. 2017, arXiv:1610.02391",
 )
-def grad_cam(p: Pass, targets: Tensor) -> Tensor:
+def grad_cam(context: BatchContext, targets: Tensor) -> Tensor:
     """Features weighed by the mean gradient of each channel; negative sums are 0.
 
     float32 (N, T, h', w'). With global average pooling and one linear layer this is the class activation map divided
     by h'w'. A finding that no feature speaks for has an all-zero map.
     """
-    weights = [p.feature_gradient(target).mean((2, 3)) for target in targets.tolist()]  # each (N, K)
-    return torch.einsum("ntk,nkhw->nthw", torch.stack(weights, 1), p.features).relu()
+    weights = [context.feature_gradient(target).mean((2, 3)) for target in targets.tolist()]  # each (N, K)
+    return torch.einsum("ntk,nkhw->nthw", torch.stack(weights, 1), context.features).relu()
 
 
 @methods(
@@ -36,14 +36,14 @@ def grad_cam(p: Pass, targets: Tensor) -> Tensor:
     resolution="features",
     source="Chattopadhay et al. 2018, arXiv:1710.11063, equations 10 and 19",
 )
-def grad_cam_plus_plus(p: Pass, targets: Tensor) -> Tensor:
+def grad_cam_plus_plus(context: BatchContext, targets: Tensor) -> Tensor:
     """Features weighed by their positive gradients, each counted by its share in the score; negative sums are 0.
 
     float32 (N, T, h', w'). The paper explains exp(logit); its positive factor, the same for all of a map, is left out
     because it overflows and changes no comparison within the map. A feature without gradient has no share.
     """
-    maps = [_plus_plus_weights(p.features, p.feature_gradient(target)) for target in targets.tolist()]
-    return torch.einsum("ntk,nkhw->nthw", torch.stack(maps, 1), p.features).relu()
+    maps = [_plus_plus_weights(context.features, context.feature_gradient(target)) for target in targets.tolist()]
+    return torch.einsum("ntk,nkhw->nthw", torch.stack(maps, 1), context.features).relu()
 
 
 def _plus_plus_weights(features: Tensor, gradient: Tensor) -> Tensor:
@@ -63,22 +63,23 @@ def _plus_plus_weights(features: Tensor, gradient: Tensor) -> Tensor:
     resolution="features",
     source="Zhou et al. 2016, arXiv:1512.04150",
 )
-def cam(p: Pass, targets: Tensor) -> Tensor:
+def cam(context: BatchContext, targets: Tensor) -> Tensor:
     """Features weighed by the linear layer behind a global average pooling; float32 (N, T, h', w'), signed.
 
     Refused where the head is anything else: there the weights of the paper do not exist.
     """
     maps = []
     for target in targets.tolist():
-        gradient = p.feature_gradient(target)  # (N, K, h', w'): w_k / h'w' everywhere, for every image
+        gradient = context.feature_gradient(target)  # (N, K, h', w'): w_k / h'w' everywhere, for every image
         weight = gradient[0].mean((1, 2))  # (K,)
         spread = float((gradient - weight[:, None, None]).abs().max())
-        if p.of == "probability" or spread > 1e-4 * float(weight.abs().max()):
+        if context.target_output == "probability" or spread > 1e-4 * float(weight.abs().max()):
             raise SightlineError(
-                f"cam needs logits behind a global average pooling and one linear layer; {p.model.name} has no such "
+                f"cam needs logits behind a global average pooling and one linear layer; {context.model.name} "
+                "has no such "
                 "weights here (use grad-cam, or of='logit')"
             )
-        maps.append(torch.einsum("k,nkhw->nhw", weight * gradient[0, 0].numel(), p.features))
+        maps.append(torch.einsum("k,nkhw->nhw", weight * gradient[0, 0].numel(), context.features))
     return torch.stack(maps, 1)
 
 
@@ -90,13 +91,13 @@ def cam(p: Pass, targets: Tensor) -> Tensor:
     resolution="features",
     source="Draelos and Carin 2020, arXiv:2011.08891",
 )
-def hires_cam(p: Pass, targets: Tensor) -> Tensor:
+def hires_cam(context: BatchContext, targets: Tensor) -> Tensor:
     """Features times their own gradients, place by place, summed over channels; negative sums are 0.
 
     float32 (N, T, h', w'). Provably where a head that keeps places apart looks; equals Grad-CAM behind global average
     pooling and one linear layer, up to the number of cells.
     """
-    return torch.stack([(p.features * p.feature_gradient(t)).sum(1) for t in targets.tolist()], 1).relu()
+    return torch.stack([(context.features * context.feature_gradient(t)).sum(1) for t in targets.tolist()], 1).relu()
 
 
 @methods(
@@ -107,9 +108,9 @@ def hires_cam(p: Pass, targets: Tensor) -> Tensor:
     resolution="features",
     source="Jiang et al. 2021, 10.1109/TIP.2021.3089943",
 )
-def layer_cam(p: Pass, targets: Tensor) -> Tensor:
+def layer_cam(context: BatchContext, targets: Tensor) -> Tensor:
     """Features times their positive gradients, place by place, summed over channels; float32 (N, T, h', w')."""
-    maps = [(p.features * p.feature_gradient(t).clamp(min=0)).sum(1) for t in targets.tolist()]
+    maps = [(context.features * context.feature_gradient(t).clamp(min=0)).sum(1) for t in targets.tolist()]
     return torch.stack(maps, 1).relu()
 
 
@@ -121,17 +122,17 @@ def layer_cam(p: Pass, targets: Tensor) -> Tensor:
     resolution="features",
     source="Fu et al. 2020, arXiv:2008.02312, equation 8",
 )
-def xgrad_cam(p: Pass, targets: Tensor) -> Tensor:
+def xgrad_cam(context: BatchContext, targets: Tensor) -> Tensor:
     """Features weighed by their gradients' mean, each place counted by its share of the channel; negative sums are 0.
 
     float32 (N, T, h', w'). A channel that sums to zero has no share.
     """
-    total = p.features.sum((2, 3))  # (N, K)
+    total = context.features.sum((2, 3))  # (N, K)
     maps = []
     for target in targets.tolist():
-        weighed = (p.features * p.feature_gradient(target)).sum((2, 3))
+        weighed = (context.features * context.feature_gradient(target)).sum((2, 3))
         weights = torch.where(total != 0, weighed / torch.where(total != 0, total, 1.0), 0.0)  # (N, K)
-        maps.append(torch.einsum("nk,nkhw->nhw", weights, p.features))
+        maps.append(torch.einsum("nk,nkhw->nhw", weights, context.features))
     return torch.stack(maps, 1).relu()
 
 
@@ -143,14 +144,14 @@ def xgrad_cam(p: Pass, targets: Tensor) -> Tensor:
     resolution="features",
     source="Muhammad and Yeasin 2020, arXiv:2008.00299",
 )
-def eigen_cam(p: Pass, targets: Tensor) -> Tensor:
+def eigen_cam(context: BatchContext, targets: Tensor) -> Tensor:
     """Features projected on their first principal direction, the same for every finding; float32 (N, T, h', w').
 
     As in the paper the features are not centered. The sign, which a decomposition leaves open, makes the projection
     positive on average; negative places are 0.
     """
-    n, _, h, w = p.features.shape
-    flat = p.features.flatten(2).double()  # (N, K, h'w')
+    n, _, h, w = context.features.shape
+    flat = context.features.flatten(2).double()  # (N, K, h'w')
     _, _, rows = torch.linalg.svd(flat, full_matrices=False)
     first = (flat @ rows[:, 0, :, None])[..., 0]  # (N, K): sigma times the direction among channels
     map_ = torch.einsum("nk,nkc->nc", first / first.norm(dim=1, keepdim=True).clamp(min=1e-30), flat)
@@ -166,16 +167,18 @@ def eigen_cam(p: Pass, targets: Tensor) -> Tensor:
     resolution="features",
     source="Desai and Ramaswamy 2020, 10.1109/WACV45572.2020.9093360",
 )
-def ablation_cam(p: Pass, targets: Tensor) -> Tensor:
+def ablation_cam(context: BatchContext, targets: Tensor) -> Tensor:
     """Features weighed by how much the score falls without each channel; negative sums are 0.
 
     float32 (N, T, h', w'). The paper divides the fall by the score: one factor for the whole map, which says nothing of
     places and turns the map around where the score is negative, so it is left out. Behind global average pooling and
     one linear layer the fall is known from the gradient; other heads are asked once per channel.
     """
-    score = p.scores[:, targets]  # (N, T)
-    if p.of == "logit" and p.model.head_is_affine:
-        fall = torch.stack([(p.features * p.feature_gradient(t)).sum((2, 3)) for t in targets.tolist()], 1)  # (N, T, K)
+    score = context.scores[:, targets]  # (N, T)
+    if context.target_output == "logit" and context.model.has_affine_head:
+        fall = torch.stack(
+            [(context.features * context.feature_gradient(t)).sum((2, 3)) for t in targets.tolist()], 1
+        )  # (N, T, K)
     else:
-        fall = torch.stack([score - p.scores_without(k)[:, targets] for k in range(p.features.shape[1])], 2)
-    return torch.einsum("ntk,nkhw->nthw", fall, p.features).relu()
+        fall = torch.stack([score - context.scores_without(k)[:, targets] for k in range(context.features.shape[1])], 2)
+    return torch.einsum("ntk,nkhw->nthw", fall, context.features).relu()

@@ -12,19 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sightline._util.parallel import early
+from sightline._util.parallel import prefetch
 from sightline._util.rng import keyed_rng
 from sightline.core import Array
 from sightline.errors import SightlineError
 from sightline.models import Model
-from sightline.models.fast_gradients import SAME_LOGITS, Swift
-from sightline.models.feature_layer import logits_of, severed
-from sightline.models.map_collapse import listening
+from sightline.models.fast_gradients import LOGIT_TOLERANCE, FastGradientMode
+from sightline.models.feature_layer import detach_features, logits_from_features
+from sightline.models.map_collapse import record_maps
 
-TOGETHER = 4
+MIN_GRADIENT_BATCH = 4
 """Images a gradient is computed of at least: a single one takes a processor twice the time of one among two or more."""
 
-Of = Literal["logit", "probability"]
+TargetOutput = Literal["logit", "probability"]
 """What is explained: the logit of a finding, or its probability (the sigmoid of the logit)."""
 
 Precision = Literal["float32", "bfloat16"]
@@ -34,16 +34,16 @@ Prior = Tensor | Callable[[tuple[str, ...], tuple[str, ...]], Tensor]
 """Maps known before the model sees an image: (N, T, h, w), or a function of (ids, findings) that gives them."""
 
 
-class NoMemoryError(SightlineError):
+class BatchMemoryError(SightlineError):
     """A batch was too large for the memory of the device; the model is as it was."""
 
 
-def says_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether torch gave up for want of memory: a type of its own on accelerators, a sentence on the CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-class Pass:
+class BatchContext:
     """One model on one batch, inside a `with` block that leaves the model byte for byte as it was.
 
     What methods ask for is computed once: `logits`, `probabilities`, `features` and all `feature_gradient`s cost one
@@ -63,7 +63,7 @@ class Pass:
         *,
         ids: Sequence[str] | None = None,
         seed: int = 0,
-        of: Of = "logit",
+        target_output: TargetOutput = "logit",
         prior: Prior | None = None,
         precision: Precision = "float32",
         background: Tensor | None = None,
@@ -73,72 +73,80 @@ class Pass:
             raise SightlineError(
                 f"{model.name} takes float32 (N, {', '.join(map(str, shape))}), not {x.dtype} {tuple(x.shape)}"
             )
-        if of not in ("logit", "probability"):
-            raise SightlineError(f"of={of!r}; allowed: 'logit', 'probability'")
+        if target_output not in ("logit", "probability"):
+            raise SightlineError(f"of={target_output!r}; allowed: 'logit', 'probability'")
         self.model = model
         self.x = x.detach()
         self.ids = ("",) * x.shape[0] if ids is None else tuple(ids)
         if len(self.ids) != x.shape[0]:
             raise SightlineError(f"{len(self.ids)} ids for {x.shape[0]} images; give one per image")
         self.seed = seed
-        self.of: Of = of
+        self.target_output: TargetOutput = target_output
         self.prior = prior
         self.precision: Precision = precision
         self._background = background
-        self.notes: dict[str, Tensor] = {}
+        self.diagnostics: dict[str, Tensor] = {}
         """What methods report beside their maps: 'METHOD/QUANTITY' -> (N, T), for the targets asked for last."""
-        self.refused: tuple[Tensor, str] | None = None
+        self.refusals: tuple[Tensor, str] | None = None
         """Maps, bool (N, T), that the method asked last would not answer for, and why; None: it answers for all."""
-        self.doubted: tuple[Tensor, str] | None = None
+        self.axiom_violations: tuple[Tensor, str] | None = None
         """Maps, bool (N, T), that break a promise of the method asked last and were wanted all the same, and which."""
         self._root = self  # whose `with` block this pass lives in
         self._stack = ExitStack()
-        self._open = False
-        self._joint: tuple[Tensor, Tensor | None] | None = None
-        self._shown: list[Tensor] = []
-        self._gradients: dict[int, Tensor] = {}
-        self._layers: dict[str, Pass] = {}
+        self._is_open = False
+        self._forward_result: tuple[Tensor, Tensor | None] | None = None
+        self._recorded_maps: list[Tensor] = []
+        self._feature_gradients: dict[int, Tensor] = {}
+        self._layer_contexts: dict[str, BatchContext] = {}
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(self.model.borrowed())
-        self._open = True
+        self._stack.enter_context(self.model.eval_mode())
+        self._is_open = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open = False
-        self._joint = None
-        self._shown.clear()
-        self._gradients.clear()
-        self._layers.clear()
+        self._is_open = False
+        self._forward_result = None
+        self._recorded_maps.clear()
+        self._feature_gradients.clear()
+        self._layer_contexts.clear()
         self._stack.close()
-        if error is not None and says_memory(error):
-            raise NoMemoryError(
+        if error is not None and is_out_of_memory(error):
+            raise BatchMemoryError(
                 f"{self.model.name} ran out of memory with {len(self.x)} images of {self.model.side} x "
                 f"{self.model.side} at once; give fewer (batch={max(1, len(self.x) // 2)}) or a smaller side"
             ) from error
 
-    def at(self, x: Tensor) -> Pass:
+    def with_inputs(self, x: Tensor) -> BatchContext:
         """The same model, ids and options on another batch of as many images, inside the same `with` block."""
-        return self._beside(self.model, x, self.ids)
+        return self._derive(self.model, x, self.ids)
 
-    def take(self, rows: Tensor) -> Pass:
+    def select(self, rows: Tensor) -> BatchContext:
         """The images at `rows` int64 (M,) only, inside the same `with` block."""
-        return self._beside(self.model, self.x[rows], tuple(self.ids[row] for row in rows.tolist()))
+        return self._derive(self.model, self.x[rows], tuple(self.ids[row] for row in rows.tolist()))
 
-    def taken_at(self, layer: str) -> Pass:
+    def with_layer(self, layer: str) -> BatchContext:
         """The same batch with features that are the output of the module `layer`; '' is this pass itself."""
         if not layer:
             return self
-        if layer not in self._layers:
-            self._layers[layer] = self._beside(self.model.cut_at(layer), self.x, self.ids)
-            self._layers[layer].notes = self.notes
-        return self._layers[layer]
+        if layer not in self._layer_contexts:
+            self._layer_contexts[layer] = self._derive(self.model.with_feature_layer(layer), self.x, self.ids)
+            self._layer_contexts[layer].diagnostics = self.diagnostics
+        return self._layer_contexts[layer]
 
-    def _beside(self, model: Model, x: Tensor, ids: tuple[str, ...]) -> Pass:
-        other = Pass(model, x, ids=ids, seed=self.seed, of=self.of, prior=self.prior, precision=self.precision,
-                     background=self._background)  # fmt: skip
+    def _derive(self, model: Model, x: Tensor, ids: tuple[str, ...]) -> BatchContext:
+        other = BatchContext(
+            model,
+            x,
+            ids=ids,
+            seed=self.seed,
+            target_output=self.target_output,
+            prior=self.prior,
+            precision=self.precision,
+            background=self._background,
+        )
         other._root = self._root
         return other
 
@@ -162,15 +170,15 @@ class Pass:
     @property
     def scores(self) -> Tensor:
         """float32 (N, F): what is explained, logits or probabilities."""
-        return self.logits if self.of == "logit" else self.probabilities
+        return self.logits if self.target_output == "logit" else self.probabilities
 
     @property
     def features(self) -> Tensor:
         """float32 (N, K, h', w'): what enters the pooling, or the output of the module the model names."""
-        return self._map(self._leaf().detach())
+        return self._to_map(self._head_input().detach())
 
     @property
-    def shown(self) -> Tensor | None:
+    def intrinsic_maps(self) -> Tensor | None:
         """float32 (N, F, h, w): the maps that the forward of the logits left at the network's module `shown`.
 
         None where it left none. A single one, (N, 1, h, w), is that of every finding.
@@ -178,27 +186,27 @@ class Pass:
         if not isinstance(getattr(self.model.net, "shown", None), nn.Module):
             return None
         logits = self._forward()[0]
-        if not self._shown:
+        if not self._recorded_maps:
             return None
-        maps = self._shown[-1].float()
+        maps = self._recorded_maps[-1].float()
         return maps.expand(-1, logits.shape[1], -1, -1) if maps.shape[1] == 1 else maps
 
     def feature_gradient(self, target: int) -> Tensor:
         """float32 (N, K, h', w'): how the score of the finding at `target` changes with each feature."""
-        if target not in self._gradients:
-            logits, leaf = self._forward()[0], self._leaf()
+        if target not in self._feature_gradients:
+            logits, leaf = self._forward()[0], self._head_input()
             (gradient,) = torch.autograd.grad(logits[:, target].sum(), leaf, retain_graph=True)
-            self._gradients[target] = self._map(gradient)
-        return self._scaled(self._gradients[target], self.logits[:, target])
+            self._feature_gradients[target] = self._to_map(gradient)
+        return self._to_target_output(self._feature_gradients[target], self.logits[:, target])
 
     def scores_without(self, channel: int) -> Tensor:
         """float32 (N, F): the scores with one channel of the features set to 0."""
-        kept, cut = self._leaf().detach().clone(), self.model.cut
+        kept, cut = self._head_input().detach().clone(), self.model.feature_layer
         assert cut is not None  # or there were no leaf
         kept.select(cut.channel_axis, channel).zero_()
-        with self._arithmetic():
-            logits = logits_of(self.model.net, cut, self._input(), kept).float()
-        return logits if self.of == "logit" else logits.sigmoid()
+        with self._autocast():
+            logits = logits_from_features(self.model.net, cut, self._input_batch(), kept).float()
+        return logits if self.target_output == "logit" else logits.sigmoid()
 
     def input_gradient(self, targets: Tensor, rules: AbstractContextManager[object] | None = None) -> Tensor:
         """float32 (N, T, C, side, side): one forward, and one backward to the input per target int64 (T,).
@@ -209,21 +217,23 @@ class Pass:
         self._check_open()
         # Rules keep more than the network does for a backward: a third of the images at a time fit into one step
         parts = torch.arange(self.x.shape[0], device=self.x.device).chunk(1 if rules is None else 3)
-        return torch.cat([self._gradient_of(rows, targets, rules) for rows in parts])
+        return torch.cat([self._input_gradient_of_rows(rows, targets, rules) for rows in parts])
 
     def gradients_at(self, points: Iterable[Tensor], targets: Tensor) -> Iterator[Tensor]:
         """`input_gradient` at each of some batches like this one; several together where the batch is small."""
-        waiting, together = iter(points), max(1, TOGETHER // len(self.x))
+        waiting, together = iter(points), max(1, MIN_GRADIENT_BATCH // len(self.x))
         while some := list(islice(waiting, together)):
-            beside = self._beside(self.model, torch.cat(some), self.ids * len(some))
+            beside = self._derive(self.model, torch.cat(some), self.ids * len(some))
             yield from beside.input_gradient(targets).chunk(len(some))
 
-    def _gradient_of(self, rows: Tensor, targets: Tensor, rules: AbstractContextManager[object] | None) -> Tensor:
+    def _input_gradient_of_rows(
+        self, rows: Tensor, targets: Tensor, rules: AbstractContextManager[object] | None
+    ) -> Tensor:
         """`input_gradient` of the images at `rows` int64 (M,)."""
-        swift = rules is None and self.model.is_swift
+        swift = rules is None and self.model.supports_fast_gradients
         layout = torch.channels_last if swift else torch.contiguous_format
-        x = self._input()[rows].contiguous(memory_format=layout).requires_grad_()
-        with self._arithmetic(), rules or (Swift() if swift else nullcontext()):
+        x = self._input_batch()[rows].contiguous(memory_format=layout).requires_grad_()
+        with self._autocast(), rules or (FastGradientMode() if swift else nullcontext()):
             logits = self.model.net(x).float()  # (M, F)
         if rules is not None:
             self.check_logits(logits, rows)
@@ -231,7 +241,7 @@ class Pass:
         for place, target in enumerate(targets.tolist()):
             last = place == len(targets) - 1
             (gradient,) = torch.autograd.grad(logits[:, target].sum(), x, retain_graph=not last)
-            out[:, place] = self._scaled(gradient, logits[:, target].detach())
+            out[:, place] = self._to_target_output(gradient, logits[:, target].detach())
         return out
 
     def check_logits(self, logits: Tensor, rows: Tensor | slice = slice(None)) -> None:
@@ -240,13 +250,13 @@ class Pass:
         To 1e-5 of the largest logit, or of 1.
         """
         gap = float((logits.detach() - self.logits[rows]).abs().max())
-        if not gap <= SAME_LOGITS * (1 + float(self.logits.abs().max())):
+        if not gap <= LOGIT_TOLERANCE * (1 + float(self.logits.abs().max())):
             raise SightlineError(
                 f"under the rules of this method {self.model.name} gives logits that differ by {gap:.2g} from its own: "
                 "a call was replaced that does more than its name says; the map would explain another network"
             )
 
-    def normal(self, draw: int) -> Tensor:
+    def standard_normal(self, draw: int) -> Tensor:
         """Standard normal numbers, float32 (N, C, side, side), keyed by (seed, id, draw) of each image."""
         shape = tuple(self.x.shape[1:])
         rows: Array = np.empty((len(self.ids), *shape), np.float32)
@@ -254,12 +264,12 @@ class Pass:
         def fill(row: int) -> None:
             keyed_rng(self.seed, self.ids[row], draw).standard_normal(dtype=np.float32, out=rows[row])
 
-        list(early(range(len(rows)), fill, len(rows)))  # in threads: an accelerator would wait for a single one
+        list(prefetch(range(len(rows)), fill, len(rows)))  # in threads: an accelerator would wait for a single one
         return torch.from_numpy(rows).to(self.x.device)
 
-    def _scaled(self, gradient: Tensor, logits: Tensor) -> Tensor:
+    def _to_target_output(self, gradient: Tensor, logits: Tensor) -> Tensor:
         """Gradient (N, ...) of the logits (N,) -> gradient of what is explained."""
-        if self.of == "logit":
+        if self.target_output == "logit":
             return gradient
         slope = logits.sigmoid() * (-logits).sigmoid()  # 1 - sigmoid would lose the digits of a confident model
         return gradient * slope[:, None, None, None]
@@ -267,24 +277,30 @@ class Pass:
     def _forward(self) -> tuple[Tensor, Tensor | None]:
         """Logits with the graph of the head, and the root of that graph (None for a model without features)."""
         self._check_open()
-        if self._joint is None:
-            cut = self.model.cut
+        if self._forward_result is None:
+            cut = self.model.feature_layer
             if cut is None:
-                with torch.no_grad(), self._arithmetic(), listening(self.model.net) as heard:
-                    self._joint = self.model.net(self._input()).float(), None
+                with torch.no_grad(), self._autocast(), record_maps(self.model.net) as heard:
+                    self._forward_result = self.model.net(self._input_batch()).float(), None
             else:
-                with severed(self.model.net, cut) as joint, self._arithmetic(), listening(self.model.net) as heard:
-                    logits = self.model.net(self._input()).float()  # no graph before the cut: nothing requires one
-                if joint.leaf is None:
+                with (
+                    detach_features(self.model.net, cut) as joint,
+                    self._autocast(),
+                    record_maps(self.model.net) as heard,
+                ):
+                    logits = self.model.net(
+                        self._input_batch()
+                    ).float()  # no graph before the cut: nothing requires one
+                if joint.tensor is None:
                     raise SightlineError(
-                        f"{self.model.name} did not reach {cut.where} as when it was wrapped; wrap it again, or name a "
+                        f"{self.model.name} did not reach {cut.name} as when it was wrapped; wrap it again, or name a "
                         f"module with features='...'"
                     )
-                self._joint = logits, joint.leaf
-            self._shown = heard
-        return self._joint
+                self._forward_result = logits, joint.tensor
+            self._recorded_maps = heard
+        return self._forward_result
 
-    def _leaf(self) -> Tensor:
+    def _head_input(self) -> Tensor:
         leaf = self._forward()[1]
         if leaf is None:
             raise SightlineError(
@@ -293,17 +309,17 @@ class Pass:
             )
         return leaf
 
-    def _map(self, raw: Tensor) -> Tensor:
-        cut = self.model.cut
+    def _to_map(self, raw: Tensor) -> Tensor:
+        cut = self.model.feature_layer
         return raw.float() if cut is None else cut.as_map(raw).float()
 
-    def _arithmetic(self) -> AbstractContextManager[object]:
+    def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self.x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
-    def _input(self) -> Tensor:
+    def _input_batch(self) -> Tensor:
         """The batch in the layout that suits the arithmetic: bfloat16 kernels want channels last."""
         return self.x if self.precision == "float32" else self.x.contiguous(memory_format=torch.channels_last)
 
     def _check_open(self) -> None:
-        if not self._root._open:
+        if not self._root._is_open:
             raise SightlineError("a Pass computes inside its `with` block only: with Pass(model, x) as p: ...")

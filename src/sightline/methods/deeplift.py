@@ -14,20 +14,31 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from sightline.methods.context import Pass
-from sightline.methods.gradient import noisy
-from sightline.methods.path_methods import baseline_of
+from sightline.methods.context import BatchContext
+from sightline.methods.gradient import draw_noisy_copies
+from sightline.methods.path_methods import make_baseline
 from sightline.methods.registry import methods
 
-TOLERANCE = 0.01
+COMPLETENESS_TOLERANCE = 0.01
 """Accepted error of completeness, as a share of the difference the map has to explain."""
-_SAME = 1e-6
+_MIN_DIFFERENCE = 1e-6
 """Differences below this share of the largest are none: there the rule is the plain gradient."""
-_ELEMENTWISE: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu, "relu_": torch.relu, "sigmoid": torch.sigmoid, "sigmoid_": torch.sigmoid, "tanh": torch.tanh,
-    "tanh_": torch.tanh, "silu": F.silu, "gelu": F.gelu, "softplus": F.softplus, "elu": F.elu,
-    "leaky_relu": F.leaky_relu, "hardtanh": F.hardtanh, "hardswish": F.hardswish, "relu6": F.relu6,
-}  # fmt: skip
+_ELEMENTWISE_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "relu_": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "sigmoid_": torch.sigmoid,
+    "tanh": torch.tanh,
+    "tanh_": torch.tanh,
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "softplus": F.softplus,
+    "elu": F.elu,
+    "leaky_relu": F.leaky_relu,
+    "hardtanh": F.hardtanh,
+    "hardswish": F.hardswish,
+    "relu6": F.relu6,
+}
 
 
 class _Rescale(torch.autograd.Function):
@@ -38,7 +49,7 @@ class _Rescale(torch.autograd.Function):
         out = function(both)
         x, start = both.chunk(2)
         step = x - start
-        flat = step.abs() <= _SAME * step.abs().amax()
+        flat = step.abs() <= _MIN_DIFFERENCE * step.abs().amax()
         with torch.enable_grad():
             at = x.detach().requires_grad_()
             (slope,) = torch.autograd.grad(function(at).sum(), at)
@@ -76,12 +87,12 @@ class _MaxPool(torch.autograd.Function):
         given.scatter_add_(2, was.flatten(2), (gradient * (y - larger)).flatten(2))
         plain = torch.zeros_like(given).scatter_add_(2, at.flatten(2), gradient.flatten(2))
         step = (x - start).flatten(2)
-        flat = step.abs() <= _SAME * step.abs().amax()
+        flat = step.abs() <= _MIN_DIFFERENCE * step.abs().amax()
         ours = torch.where(flat, plain, given / torch.where(flat, 1.0, step)).reshape(x.shape)
         return torch.cat([ours, torch.zeros_like(ours)]), None
 
 
-class _Rules(TorchFunctionMode):
+class _DeepLiftMode(TorchFunctionMode):
     """Every nonlinear call of a network follows its rule."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -90,17 +101,17 @@ class _Rules(TorchFunctionMode):
         tensor = args[0] if args and isinstance(args[0], Tensor) else None
         if tensor is None or not tensor.requires_grad:
             return func(*args, **kwargs)
-        if name in _ELEMENTWISE:
+        if name in _ELEMENTWISE_FUNCTIONS:
             rest = {k: v for k, v in kwargs.items() if k != "inplace"}
-            plain = _ELEMENTWISE[name]
+            plain = _ELEMENTWISE_FUNCTIONS[name]
             extra = () if name in ("relu", "relu_", "silu", "relu6") else args[1:]
             return _Rescale.apply(tensor, lambda t: plain(t, *extra, **rest))  # type: ignore[no-untyped-call]
         if name == "max_pool2d":
-            return _MaxPool.apply(tensor, _pooling(args[1:], kwargs))  # type: ignore[no-untyped-call]
+            return _MaxPool.apply(tensor, _pooling_options(args[1:], kwargs))  # type: ignore[no-untyped-call]
         return func(*args, **kwargs)
 
 
-def _pooling(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+def _pooling_options(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
     """kernel, stride, padding, dilation, ceil_mode."""
     names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
     given = {**dict(zip(names, args, strict=False)), **kwargs}
@@ -111,24 +122,24 @@ def _pooling(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
     return kernel, given.get("stride") or kernel, *rest
 
 
-def _attributions(p: Pass, start: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def _attribute(context: BatchContext, start: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """((N, T, h, w) summed over channels, error of completeness (N, T) as a share of the difference).
 
     A quarter of the images at a time: with their baselines and what the rules keep they fill the memory of one step.
     """
-    parts = torch.arange(p.x.shape[0], device=p.x.device).chunk(4)
-    maps, errors = zip(*(_of_part(p, rows, start[rows], targets) for rows in parts), strict=True)
+    parts = torch.arange(context.x.shape[0], device=context.x.device).chunk(4)
+    maps, errors = zip(*(_attribute_rows(context, rows, start[rows], targets) for rows in parts), strict=True)
     return torch.cat(maps), torch.cat(errors)
 
 
-def _of_part(p: Pass, rows: Tensor, start: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def _attribute_rows(context: BatchContext, rows: Tensor, start: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """`_attributions` of the images at `rows` int64 (M,), start (M, C, h, w)."""
-    x, count = p.x[rows], len(rows)
+    x, count = context.x[rows], len(rows)
     both = torch.cat([x, start]).requires_grad_()
-    with _Rules():
-        logits = p.model.net(both)  # (2 N, F)
-        scores = logits if p.of == "logit" else logits.sigmoid()
-    p.check_logits(logits[:count], rows)
+    with _DeepLiftMode():
+        logits = context.model.net(both)  # (2 N, F)
+        scores = logits if context.target_output == "logit" else logits.sigmoid()
+    context.check_logits(logits[:count], rows)
     gap = (scores[:count] - scores[count:]).detach()[:, targets]  # (N, T)
     maps = []
     for place, target in enumerate(targets.tolist()):
@@ -140,9 +151,9 @@ def _of_part(p: Pass, rows: Tensor, start: Tensor, targets: Tensor) -> tuple[Ten
     return found, error
 
 
-def _incomplete(error: Tensor) -> tuple[Tensor, str] | None:
+def _find_incomplete(error: Tensor) -> tuple[Tensor, str] | None:
     """Maps (N, T) that do not add up, as `Pass.refused` takes them."""
-    wrong = error.abs() > TOLERANCE
+    wrong = error.abs() > COMPLETENESS_TOLERANCE
     if not bool(wrong.any()):
         return None
     return wrong, (
@@ -151,9 +162,9 @@ def _incomplete(error: Tensor) -> tuple[Tensor, str] | None:
     )
 
 
-def _judged(error: Tensor, check: bool) -> tuple[tuple[Tensor, str] | None, tuple[Tensor, str] | None]:
+def _refuse_or_report(error: Tensor, check: bool) -> tuple[tuple[Tensor, str] | None, tuple[Tensor, str] | None]:
     """(refused, doubted) maps, as `Pass` takes them: those that do not add up, given all the same without `check`."""
-    wrong = _incomplete(error)
+    wrong = _find_incomplete(error)
     return (wrong, None) if check else (None, wrong)
 
 
@@ -165,16 +176,16 @@ def _judged(error: Tensor, check: bool) -> tuple[tuple[Tensor, str] | None, tupl
     resolution="input",
     source="Shrikumar et al. 2017, arXiv:1704.02685 (rescale rule)",
 )
-def deeplift(p: Pass, targets: Tensor, *, baseline: str = "black", check: bool = True) -> Tensor:
+def deeplift(context: BatchContext, targets: Tensor, *, baseline: str = "black", check: bool = True) -> Tensor:
     """Contributions of pixels to the difference from a baseline; float32 (N, T, side, side), signed.
 
     A map sums to score(image) - score(baseline). One that does not, because the network multiplies activations or has a
     nonlinearity without rule, is refused (check=false gives it all the same).
     `Pass.notes` gets 'deeplift/error', the sum less the difference as a share of it.
     """
-    maps, error = _attributions(p, baseline_of(p, baseline), targets)
-    p.notes["deeplift/error"] = error
-    p.refused, p.doubted = _judged(error, check)
+    maps, error = _attribute(context, make_baseline(context, baseline), targets)
+    context.diagnostics["deeplift/error"] = error
+    context.refusals, context.axiom_violations = _refuse_or_report(error, check)
     return maps
 
 
@@ -186,16 +197,21 @@ def deeplift(p: Pass, targets: Tensor, *, baseline: str = "black", check: bool =
     resolution="input",
     source="Lundberg and Lee 2017, arXiv:1705.07874",
 )
-def deepshap(p: Pass, targets: Tensor, *, samples: int = 8, sigma: float = 0.1, check: bool = True) -> Tensor:
+def deepshap(
+    context: BatchContext, targets: Tensor, *, samples: int = 8, sigma: float = 0.1, check: bool = True
+) -> Tensor:
     """Mean of DeepLIFT over baselines of black with noise; float32 (N, T, side, side), signed.
 
     sigma: of the noise, as a share of the image's range, keyed by (seed, id, draw). Sums to the score less the mean
     score of the baselines.
     """
-    black, total = baseline_of(p, "black"), p.x.new_zeros((p.x.shape[0], len(targets), *p.x.shape[2:]))
+    black, total = (
+        make_baseline(context, "black"),
+        context.x.new_zeros((context.x.shape[0], len(targets), *context.x.shape[2:])),
+    )
     worst = torch.zeros_like(total[:, :, 0, 0])
-    for x in noisy(p, samples, sigma):
-        maps, error = _attributions(p, black + (x - p.x), targets)
+    for x in draw_noisy_copies(context, samples, sigma):
+        maps, error = _attribute(context, black + (x - context.x), targets)
         total, worst = total + maps, torch.maximum(worst, error.abs())
-    p.refused, p.doubted = _judged(worst, check)
+    context.refusals, context.axiom_violations = _refuse_or_report(worst, check)
     return total / samples

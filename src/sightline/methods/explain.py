@@ -17,27 +17,34 @@ from typing import Any
 import numpy as np
 import torch
 
-from sightline._util.parallel import early, run_resumable
-from sightline.core import Array, Dataset, Radiograph, SaliencyMap, Status, status_of
+from sightline._util.parallel import prefetch, run_resumable
+from sightline.core import Array, Dataset, Radiograph, SaliencyMap, Status, map_status
 from sightline.errors import DataError
-from sightline.findings import canonical
+from sightline.findings import canonical_name
 from sightline.maps.storage import write_maps
-from sightline.methods import Of, target_indices
+from sightline.methods import TargetOutput, target_indices
 from sightline.methods.context import Precision
-from sightline.methods.inference import Answer, Asked, Seen, answers, background, see
-from sightline.methods.mixed_precision import AGREE, agreements
-from sightline.methods.registry import method_of
+from sightline.methods.inference import (
+    ExplainOptions,
+    MethodResult,
+    ModelInput,
+    explain_batches,
+    preprocess,
+    sample_background,
+)
+from sightline.methods.mixed_precision import MIN_CORRELATION, bfloat16_correlations
+from sightline.methods.registry import parse_method
 from sightline.models.ensemble import Ensemble
 from sightline.models.model import Model, state_hash
 from sightline.runs.chunks import split_into_chunks
-from sightline.runs.provenance import same_models, witness
+from sightline.runs.provenance import check_inputs_unchanged, check_model_weights
 from sightline.runs.run import Run
 
-TRIAL = 4
+N_TRIAL_IMAGES = 4
 """Images on which precisions are compared."""
-BLOCK = 32
+RADIOGRAPHS_PER_PART = 32
 """Radiographs per stored part: what a kill can cost."""
-READERS = 4
+N_READ_THREADS = 4
 """Threads that read radiographs ahead. Reading that holds Python's lock, in many more, would starve the device."""
 
 
@@ -47,7 +54,7 @@ class _Job:
     model: Model | Ensemble
     methods: dict[str, str]
     """Source name -> method with its options, as it was named."""
-    asked: Asked
+    options: ExplainOptions
     precision: Precision
     key: str
     """Folder of this job's parts."""
@@ -55,10 +62,10 @@ class _Job:
     @property
     def first(self) -> Model:
         """The model, or the ensemble's member that is open: all see radiographs as it does."""
-        return self.model.first if isinstance(self.model, Ensemble) else self.model
+        return self.model.first_member if isinstance(self.model, Ensemble) else self.model
 
     @property
-    def takes_most(self) -> bool:
+    def uses_max(self) -> bool:
         """Whether the greatest probability counts and not their mean."""
         return isinstance(self.model, Ensemble) and self.model.aggregation == "max"
 
@@ -70,10 +77,10 @@ def explain(
     *,
     findings: Sequence[str] | None = None,
     out: Run | str | Path | None = None,
-    of: Of = "logit",
-    batch: int = 8,
+    target_output: TargetOutput = "logit",
+    batch_size: int = 8,
     seed: int = 0,
-    prefix: str = "",
+    source_prefix: str = "",
     precision: Precision = "float32",
 ) -> Run:
     """Maps of every radiograph, finding and method; one pass of the model serves them all.
@@ -88,12 +95,12 @@ def explain(
 
     Errors: `DataError` if model and data share no finding, `UnknownNameError` for a method, `RunError` for the folder.
     """
-    check_methods(methods)
+    require_methods(methods)
     wanted = _findings(data, model, findings)
-    prefix = prefix or model.name
-    sources = {f"{prefix}/{name}": name for name in methods}
-    asked = Asked(wanted, of, seed, batch, probabilities=True)
-    job = _Job(data, model, sources, asked, precision, f"maps-{prefix.replace('/', '-')}")
+    source_prefix = source_prefix or model.name
+    sources = {f"{source_prefix}/{name}": name for name in methods}
+    asked = ExplainOptions(wanted, target_output, seed, batch_size, include_probabilities=True)
+    job = _Job(data, model, sources, asked, precision, f"maps-{source_prefix.replace('/', '-')}")
     if isinstance(out, Run):
         return _explain_into(out, job)
     options: dict[str, Any] = {
@@ -103,17 +110,17 @@ def explain(
         "findings": list(wanted),
     }
     options |= {
-        "of": of,
+        "target_output": target_output,
         "seed": seed,
         "precision": precision,
-        "weights": model.training.checkpoint if model.training else "",
+        "weights": model.training_record.weights_hash if model.training_record else "",
     }
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="sightline-"))
     run = Run.start(folder, "explain", options)
     gone = weakref.finalize(run, shutil.rmtree, folder, ignore_errors=True) if out is None else None
     with run.lock():
-        witness(run, data)
-        done = run.describe(models=same_models(run, [{"name": model.name, "weights": weights_of(model)}]))
+        check_inputs_unchanged(run, data)
+        done = run.update_info(models=check_model_weights(run, [{"name": model.name, "weights": hash_weights(model)}]))
         done = _explain_into(done, job)
     if gone is not None:  # the folder lives as long as what the caller holds
         gone.detach()
@@ -121,22 +128,22 @@ def explain(
     return done
 
 
-def weights_of(model: Model | Ensemble) -> str:
+def hash_weights(model: Model | Ensemble) -> str:
     """Hash of the weights that are used, whatever is said of where they come from; of all members of an ensemble."""
     if isinstance(model, Model):
         return state_hash(model.net)
-    return hashlib.sha256("".join(state_hash(member.net) for member, _ in model.open()).encode()).hexdigest()
+    return hashlib.sha256("".join(state_hash(member.net) for member, _ in model.open_members()).encode()).hexdigest()
 
 
-def check_methods(names: Sequence[str]) -> None:
+def require_methods(names: Sequence[str]) -> None:
     """Look up every method and its options. Errors: `UnknownNameError` for a name, `SightlineError` for an option."""
     for name in names:
-        method_of(name)
+        parse_method(name)
 
 
 def _findings(data: Dataset, model: Model | Ensemble, findings: Sequence[str] | None) -> tuple[str, ...]:
     shared = tuple(f for f in data.findings if f in model.findings)
-    wanted = tuple(canonical(f) for f in findings) if findings else shared
+    wanted = tuple(canonical_name(f) for f in findings) if findings else shared
     strange = [f for f in wanted if f not in model.findings]
     if strange or not wanted:
         raise DataError(
@@ -147,25 +154,27 @@ def _findings(data: Dataset, model: Model | Ensemble, findings: Sequence[str] | 
 
 
 def _explain_into(run: Run, job: _Job) -> Run:
-    images = background(job.data, job.first, list(job.methods.values()), job.asked.seed)
-    job = replace(job, asked=replace(job.asked, background=images))
-    run = _tried(run, job)
+    images = sample_background(job.data, job.first, list(job.methods.values()), job.options.seed)
+    job = replace(job, options=replace(job.options, background=images))
+    run = _select_precision(run, job)
     tried = run.info.get("precision", {}).get(job.key, {})
     fast = frozenset(method for method, one in tried.items() if one["used"] == "bfloat16")
-    job = replace(job, asked=replace(job.asked, fast=fast))
-    chunks = split_into_chunks(len(job.data.radiographs), BLOCK)
+    job = replace(job, options=replace(job.options, bfloat16_methods=fast))
+    chunks = split_into_chunks(len(job.data.radiographs), RADIOGRAPHS_PER_PART)
 
     def done(key: str) -> bool:
         return run.part(job.key, key).exists()
 
     waiting = [job.data.radiographs[i] for key, rows in chunks.items() if not done(key) for i in rows]
-    seen = early(waiting, partial(see, model=job.first), BLOCK, READERS)  # what `run_resumable` will do, in its order
+    seen = prefetch(
+        waiting, partial(preprocess, model=job.first), RADIOGRAPHS_PER_PART, N_READ_THREADS
+    )  # what `run_resumable` will do, in its order
 
     def work(key: str) -> None:
         radiographs = [job.data.radiographs[i] for i in chunks[key]]
         maps = _explain_block([(r, next(seen)) for r in radiographs], job)
         ids = [r.id for r in radiographs]
-        run.write_part(job.key, key, lambda path: write_maps(path, ids, job.asked.findings, maps))
+        run.write_part(job.key, key, lambda path: write_maps(path, ids, job.options.findings, maps))
 
     title = f"explaining {job.key.removeprefix('maps-')}"
     with closing(seen):
@@ -173,32 +182,34 @@ def _explain_into(run: Run, job: _Job) -> Run:
     return run
 
 
-def _tried(run: Run, job: _Job) -> Run:
+def _select_precision(run: Run, job: _Job) -> Run:
     """The run, its run.json saying in which precision each method is computed: tried once, on the first images."""
     known = run.info.get("precision", {})
     if job.precision == "float32" or job.key in known:
         return run
-    first, asked = job.first, job.asked
-    seen = ((r.id, see(r, first).image) for r in job.data.radiographs)
-    trial = list(islice(((i, image) for i, image in seen if image is not None), TRIAL))
+    first, asked = job.first, job.options
+    seen = ((r.id, preprocess(r, first).image) for r in job.data.radiographs)
+    trial = list(islice(((i, image) for i, image in seen if image is not None), N_TRIAL_IMAGES))
     found: dict[str, float] = {}
     if trial:
         x = first.normalize(torch.from_numpy(np.stack([image for _, image in trial]))).to(first.device)
         targets = target_indices(first, [f for f in asked.findings if f in first.findings] or None)
         methods, ids = list(job.methods.values()), [i for i, _ in trial]
         others = None if asked.background is None else first.normalize(torch.from_numpy(asked.background)).to(x.device)
-        found = agreements(first, x, methods, targets, ids=ids, seed=asked.seed, of=asked.of, background=others)
-    used = {m: {"agreement": a, "used": "bfloat16" if a >= AGREE else "float32"} for m, a in found.items()}
-    return run.describe(precision={**known, job.key: used})
+        found = bfloat16_correlations(
+            first, x, methods, targets, ids=ids, seed=asked.seed, target_output=asked.target_output, background=others
+        )
+    used = {m: {"agreement": a, "used": "bfloat16" if a >= MIN_CORRELATION else "float32"} for m, a in found.items()}
+    return run.update_info(precision={**known, job.key: used})
 
 
 @dataclass(slots=True)
-class _Said:
+class _EnsembleSum:
     """What the members of a model say of the readable images of a block: summed while they speak, then averaged."""
 
     probabilities: Array
     """float64 (N, F): mean, or the greatest."""
-    voices: Array
+    n_members: Array
     """int64 (F,): members that spoke."""
     maps: dict[str, Array | str]
     """Method -> float32 (N, F, h, w), or why a member refused; '' before any spoke."""
@@ -206,69 +217,71 @@ class _Said:
     """(method, row, column) -> refused and why; or ok, and which promise the map breaks."""
 
 
-def _explain_block(block: Sequence[tuple[Radiograph, Seen]], job: _Job) -> dict[str, list[SaliencyMap]]:
+def _explain_block(block: Sequence[tuple[Radiograph, ModelInput]], job: _Job) -> dict[str, list[SaliencyMap]]:
     """source -> maps of a block, radiograph by radiograph, finding by finding. Images are read once for all members."""
     readable = {r.id: one.image for r, one in block if one.image is not None}
-    said = _said(list(readable.values()), list(readable), job)
+    said = _sum_members(list(readable.values()), list(readable), job)
     rows = {name: row for row, name in enumerate(readable)}
     maps: dict[str, list[SaliencyMap]] = {source: [] for source in job.methods}
     for source, method in job.methods.items():
         for r, one in block:
-            for column, finding in enumerate(job.asked.findings):
-                blank = SaliencyMap(r.id, finding, source, _NOTHING, one.frame, status="unreadable", why=one.why)
-                maps[source].append(_map(blank, said, method, (rows[r.id], column)) if r.id in rows else blank)
+            for column, finding in enumerate(job.options.findings):
+                blank = SaliencyMap(
+                    r.id, finding, source, _NO_VALUES, one.frame, status="unreadable", reason=one.reason
+                )
+                maps[source].append(_fill_map(blank, said, method, (rows[r.id], column)) if r.id in rows else blank)
     return maps
 
 
-def _said(images: Sequence[Array], ids: Sequence[str], job: _Job) -> _Said:
+def _sum_members(images: Sequence[Array], ids: Sequence[str], job: _Job) -> _EnsembleSum:
     """Of images (side, side): every member asked in turn, and the mean of what they said."""
-    shape = (len(images), len(job.asked.findings))
-    said = _Said(np.zeros(shape), np.zeros(shape[1], int), dict.fromkeys(job.methods.values(), ""), {})
-    for model, findings in _members(job.model) if images else ():
-        _add_member(said, model, tuple(f for f in job.asked.findings if f in findings), images, ids, job)
-    voices = np.maximum(said.voices, 1)
-    said.probabilities /= 1 if job.takes_most else voices
+    shape = (len(images), len(job.options.findings))
+    said = _EnsembleSum(np.zeros(shape), np.zeros(shape[1], int), dict.fromkeys(job.methods.values(), ""), {})
+    for model, findings in _iterate_members(job.model) if images else ():
+        _add_member(said, model, tuple(f for f in job.options.findings if f in findings), images, ids, job)
+    voices = np.maximum(said.n_members, 1)
+    said.probabilities /= 1 if job.uses_max else voices
     for maps in said.maps.values():
         if not isinstance(maps, str):
             maps /= voices[:, None, None].astype(maps.dtype)
     return said
 
 
-def _members(model: Model | Ensemble) -> Iterator[tuple[Model, tuple[str, ...]]]:
+def _iterate_members(model: Model | Ensemble) -> Iterator[tuple[Model, tuple[str, ...]]]:
     if isinstance(model, Ensemble):
-        yield from model.open()
+        yield from model.open_members()
     else:
         yield model, model.findings
 
 
 def _add_member(
-    said: _Said, model: Model, findings: tuple[str, ...], images: Sequence[Array], ids: Sequence[str], job: _Job
+    total: _EnsembleSum, model: Model, findings: tuple[str, ...], images: Sequence[Array], ids: Sequence[str], job: _Job
 ) -> None:
     """Add to the said what one member says of images (side, side)."""
     if not findings:
         return
-    columns = [job.asked.findings.index(f) for f in findings]
-    said.voices[columns] += 1
-    x, methods = model.normalize(torch.from_numpy(np.stack(images))), list(said.maps)
-    for rows, probabilities, told in answers(model, x, ids, methods, replace(job.asked, findings=findings)):
-        before = said.probabilities[rows, columns]
+    columns = [job.options.findings.index(f) for f in findings]
+    total.n_members[columns] += 1
+    x, methods = model.normalize(torch.from_numpy(np.stack(images))), list(total.maps)
+    for rows, probabilities, told in explain_batches(model, x, ids, methods, replace(job.options, findings=findings)):
+        before = total.probabilities[rows, columns]
         most = np.maximum(before, probabilities)
-        said.probabilities[rows, columns] = most if job.takes_most else before + probabilities
+        total.probabilities[rows, columns] = most if job.uses_max else before + probabilities
         for method, answer in told.items():
-            said.maps[method] = _added(said.maps[method], answer, rows, columns, said.probabilities.shape, job)
+            total.maps[method] = _add_maps(total.maps[method], answer, rows, columns, total.probabilities.shape, job)
             for (row, at), flag in answer.flags.items():
-                said.flags[method, rows.start + row, columns[at]] = flag
+                total.flags[method, rows.start + row, columns[at]] = flag
 
 
-def _added(
-    total: Array | str, answer: Answer, rows: slice, columns: list[int], shape: tuple[int, ...], job: _Job
+def _add_maps(
+    total: Array | str, answer: MethodResult, rows: slice, columns: list[int], shape: tuple[int, ...], job: _Job
 ) -> Array | str:
     """The sum with the maps (B, T, h, w) of one batch in it, or why there is none."""
     if isinstance(total, str) and total:
         return total
     maps = answer.maps
     if maps is None:
-        return answer.why
+        return answer.reason
     grid = maps.shape[2:]
     if isinstance(total, str):
         total = np.zeros((*shape, *grid), np.float32)
@@ -281,16 +294,16 @@ def _added(
     return total
 
 
-_NOTHING = np.zeros((0, 0), np.float32)
+_NO_VALUES = np.zeros((0, 0), np.float32)
 
 
-def _map(blank: SaliencyMap, said: _Said, method: str, at: tuple[int, int]) -> SaliencyMap:
+def _fill_map(blank: SaliencyMap, total: _EnsembleSum, method: str, position: tuple[int, int]) -> SaliencyMap:
     """What was said of the image and finding at (row, column), in place of a map without values."""
-    maps = said.maps[method]
-    flag, why = said.flags.get((method, *at), ("ok", ""))
+    maps = total.maps[method]
+    flag, why = total.flags.get((method, *position), ("ok", ""))
     if isinstance(maps, str) or flag == "refused":
-        return replace(blank, status="refused", why=why or str(maps))
-    status = status_of(maps[at])
+        return replace(blank, status="refused", reason=why or str(maps))
+    status = map_status(maps[position])
     told = {"ok": why, "flat": "every value of the map is the same", "non-finite": "the map holds NaN or infinity"}
-    probability = float(said.probabilities[at])
-    return replace(blank, values=maps[at], probability=probability, status=status, why=told[status])
+    probability = float(total.probabilities[position])
+    return replace(blank, values=maps[position], probability=probability, status=status, reason=told[status])

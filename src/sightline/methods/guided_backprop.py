@@ -15,14 +15,14 @@ from torch.overrides import TorchFunctionMode
 
 from sightline.errors import SightlineError
 from sightline.methods.cam import grad_cam
-from sightline.methods.context import Pass
-from sightline.methods.gradient import reduced
+from sightline.methods.context import BatchContext
+from sightline.methods.gradient import reduce_channels
 from sightline.methods.registry import methods
 
-_RELU = frozenset({"relu", "relu_", "threshold", "threshold_"})
+_RELU_FUNCTIONS = frozenset({"relu", "relu_", "threshold", "threshold_"})
 
 
-class _Rule(torch.autograd.Function):
+class _RectifiedBackward(torch.autograd.Function):
     """ReLU whose gradient passes where it is positive; guided: and where the input was."""
 
     @staticmethod
@@ -37,26 +37,28 @@ class _Rule(torch.autograd.Function):
         return positive * ctx.saved_tensors[0] if ctx.guided else positive, None
 
 
-class _Replaced(TorchFunctionMode):
+class _ReluReplacementMode(TorchFunctionMode):
     """Every ReLU a network calls, module or function, in place or not, follows the rule instead."""
 
     def __init__(self, guided: bool) -> None:
         super().__init__()
-        self.guided, self.count = guided, 0
+        self.guided, self.n_relu_calls = guided, 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in _RELU and args and isinstance(args[0], Tensor):
-            self.count += 1
-            return _Rule.apply(args[0], self.guided)  # type: ignore[no-untyped-call]
+        if getattr(func, "__name__", "") in _RELU_FUNCTIONS and args and isinstance(args[0], Tensor):
+            self.n_relu_calls += 1
+            return _RectifiedBackward.apply(args[0], self.guided)  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-def _rectified(p: Pass, targets: Tensor, guided: bool) -> Tensor:
+def _rectified_gradient(context: BatchContext, targets: Tensor, guided: bool) -> Tensor:
     """(N, T, C, h, w): gradients under the rule."""
-    rules = _Replaced(guided)
-    gradients = p.input_gradient(targets, rules)
-    if not rules.count:
-        raise SightlineError(f"{p.model.name} calls no ReLU; guided backpropagation and deconvnet are rules for ReLU")
+    rules = _ReluReplacementMode(guided)
+    gradients = context.input_gradient(targets, rules)
+    if not rules.n_relu_calls:
+        raise SightlineError(
+            f"{context.model.name} calls no ReLU; guided backpropagation and deconvnet are rules for ReLU"
+        )
     return gradients
 
 
@@ -68,9 +70,9 @@ def _rectified(p: Pass, targets: Tensor, guided: bool) -> Tensor:
     resolution="input",
     source="Springenberg et al. 2015, arXiv:1412.6806",
 )
-def guided_backprop(p: Pass, targets: Tensor, *, reduce: str = "sum") -> Tensor:
+def guided_backprop(context: BatchContext, targets: Tensor, *, reduce: str = "sum") -> Tensor:
     """Gradients that pass a ReLU only where they and its input are positive; float32 (N, T, side, side)."""
-    return reduced(_rectified(p, targets, guided=True), reduce)
+    return reduce_channels(_rectified_gradient(context, targets, guided=True), reduce)
 
 
 @methods(
@@ -81,9 +83,9 @@ def guided_backprop(p: Pass, targets: Tensor, *, reduce: str = "sum") -> Tensor:
     resolution="input",
     source="Zeiler and Fergus 2014, arXiv:1311.2901",
 )
-def deconvnet(p: Pass, targets: Tensor, *, reduce: str = "sum") -> Tensor:
+def deconvnet(context: BatchContext, targets: Tensor, *, reduce: str = "sum") -> Tensor:
     """Gradients that pass a ReLU only where they are positive; float32 (N, T, side, side)."""
-    return reduced(_rectified(p, targets, guided=False), reduce)
+    return reduce_channels(_rectified_gradient(context, targets, guided=False), reduce)
 
 
 @methods(
@@ -94,10 +96,10 @@ def deconvnet(p: Pass, targets: Tensor, *, reduce: str = "sum") -> Tensor:
     resolution="input",
     source="Selvaraju et al. 2017, arXiv:1610.02391, section 3.2",
 )
-def guided_grad_cam(p: Pass, targets: Tensor, *, reduce: str = "sum") -> Tensor:
+def guided_grad_cam(context: BatchContext, targets: Tensor, *, reduce: str = "sum") -> Tensor:
     """Guided backpropagation times Grad-CAM enlarged to the input (bilinear); float32 (N, T, side, side).
 
     Raw maps are multiplied, as in the paper. Arun et al. 2021 multiply maps made for display.
     """
-    coarse = F.interpolate(grad_cam(p, targets), p.x.shape[2:], mode="bilinear", align_corners=False)
-    return guided_backprop(p, targets, reduce=reduce) * coarse
+    coarse = F.interpolate(grad_cam(context, targets), context.x.shape[2:], mode="bilinear", align_corners=False)
+    return guided_backprop(context, targets, reduce=reduce) * coarse

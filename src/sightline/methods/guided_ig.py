@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from sightline.errors import SightlineError
-from sightline.methods.context import Pass
-from sightline.methods.path_methods import baseline_of, tell_completeness
+from sightline.methods.context import BatchContext
+from sightline.methods.path_methods import make_baseline, record_completeness_error
 from sightline.methods.registry import methods
 
-_DONE = 1e-6
+_REMAINDER_TOLERANCE = 1e-6
 """Rest of the way, as a share of the whole, that counts as none."""
 
 
@@ -23,7 +23,7 @@ _DONE = 1e-6
     source="Kapishnikov et al. 2021, arXiv:2106.09788, algorithm 1",
 )
 def guided_ig(
-    p: Pass,
+    context: BatchContext,
     targets: Tensor,
     *,
     baseline: str = "black",
@@ -43,30 +43,35 @@ def guided_ig(
         raise SightlineError(
             f"nodes={nodes}, fraction={fraction}, distance={distance}; allowed: from 1, above 0 to 1, 0 to 1"
         )
-    start = baseline_of(p, baseline)
+    start = make_baseline(context, baseline)
     # One image at a time: rounding differs with the size of a batch, and turns a path at the first pair of like slopes
-    rows = torch.arange(len(p.x), device=p.x.device)[:, None]
-    alone = [(p.take(row), start[row]) for row in rows]
-    paths = [torch.cat([_along(*one, t, nodes, fraction, distance) for t in targets[:, None]]) for one in alone]
+    rows = torch.arange(len(context.x), device=context.x.device)[:, None]
+    alone = [(context.select(row), start[row]) for row in rows]
+    paths = [
+        torch.cat([_integrate_guided_path(*one, t, nodes, fraction, distance) for t in targets[:, None]])
+        for one in alone
+    ]
     maps = torch.stack(paths)  # (N, T, side, side)
-    tell_completeness(p, "guided-ig", maps, start, targets)
+    record_completeness_error(context, "guided-ig", maps, start, targets)
     return maps
 
 
-def _along(p: Pass, start: Tensor, target: Tensor, nodes: int, fraction: float, distance: float) -> Tensor:
+def _integrate_guided_path(
+    context: BatchContext, start: Tensor, target: Tensor, nodes: int, fraction: float, distance: float
+) -> Tensor:
     """float32 (N, h, w) for one target int64 (1,)."""
-    way = (p.x - start).flatten(1)  # (N, D): D values of an image, moved from share 0 to share 1 each
+    way = (context.x - start).flatten(1)  # (N, D): D values of an image, moved from share 0 to share 1 each
     share, total = torch.zeros_like(way), way.abs().sum(1, keepdim=True)
     found = torch.zeros_like(way)
     for step in range(1, nodes + 1):
-        at = p.at(start + (share * way).reshape(p.x.shape))
+        at = context.with_inputs(start + (share * way).reshape(context.x.shape))
         slope = at.input_gradient(target).flatten(1)  # (N, D)
-        before, share = share, _moved(share, slope, way, total, step / nodes, fraction, distance)
+        before, share = share, _advance_shares(share, slope, way, total, step / nodes, fraction, distance)
         found += (share - before) * way * slope
-    return found.reshape(p.x.shape).sum(1)
+    return found.reshape(context.x.shape).sum(1)
 
 
-def _moved(
+def _advance_shares(
     share: Tensor, slope: Tensor, way: Tensor, total: Tensor, goal: float, fraction: float, distance: float
 ) -> Tensor:
     """Shares (N, D) after a step that leaves 1 - `goal` of the whole way, in the L1 norm, before each image."""
@@ -76,7 +81,7 @@ def _moved(
     while True:
         owed = ((1 - share) * way.abs()).sum(1, keepdim=True) - (1 - goal) * total  # (N, 1): still to be moved
         free = (share < most) & (way != 0)  # (N, D)
-        active = (owed > _DONE * total) & free.any(1, keepdim=True)
+        active = (owed > _REMAINDER_TOLERANCE * total) & free.any(1, keepdim=True)
         if not bool(active.any()):
             return share
         at = int((order.shape[1] - 1) * fraction) + 1

@@ -18,33 +18,33 @@ from sightline._util.rng import key_digest
 from sightline.core import NAN, Array, Case, Dataset, Frame, Radiograph, Status
 from sightline.errors import DataError, SightlineError
 from sightline.imaging.preprocess import fit_image
-from sightline.methods import Of, Pass, run_method, target_indices
-from sightline.methods.context import NoMemoryError
-from sightline.methods.registry import method_of
+from sightline.methods import BatchContext, TargetOutput, run_method, target_indices
+from sightline.methods.context import BatchMemoryError
+from sightline.methods.registry import parse_method
 from sightline.models import Model
-from sightline.runs.chunks import ChunkedTask, schema_of, write_chunks
+from sightline.runs.chunks import ChunkedTask, schema_for, write_chunks
 from sightline.runs.run import Run
 
-BACKGROUND = 8
+N_BACKGROUND_IMAGES = 8
 """Images that stand for the data set where a method compares with it."""
 
 
-class Seen(NamedTuple):
+class ModelInput(NamedTuple):
     """A radiograph as a model sees it."""
 
     image: Array | None
     """float32 (side, side) in [0, 1], before the network's own units; None where it cannot be read."""
     frame: Frame
-    why: str = ""
+    reason: str = ""
     """It cannot be read."""
 
 
-def see(radiograph: Radiograph, model: Model) -> Seen:
+def preprocess(radiograph: Radiograph, model: Model) -> ModelInput:
     """Read a radiograph; one that cannot be read says why."""
     try:
-        return Seen(*fit_image(radiograph.read(), model.side, model.resize))
+        return ModelInput(*fit_image(radiograph.read(), model.side, model.resize))
     except DataError as error:
-        return Seen(None, Frame.whole(radiograph.size or (1, 1)), str(error))
+        return ModelInput(None, Frame.whole(radiograph.size or (1, 1)), str(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +54,15 @@ class Batch:
     ids: tuple[str, ...]
     x: Tensor
     """(N, C, side, side)."""
-    seen: Array
+    images: Array
     """float32 (N, side, side) in [0, 1], before the network's own units."""
     frames: tuple[Frame, ...]
 
 
-def prepared(model: Model, some: Sequence[Case]) -> Batch | None:
+def make_batch(model: Model, cases: Sequence[Case]) -> Batch | None:
     """The readable radiographs, each once; None without any. The others have their status from `explain`."""
-    each = {case.radiograph.id: case.radiograph for case in some}
-    found = {name: see(radiograph, model) for name, radiograph in each.items()}
+    each = {case.radiograph.id: case.radiograph for case in cases}
+    found = {name: preprocess(radiograph, model) for name, radiograph in each.items()}
     readable = {name: (one.image, one.frame) for name, one in found.items() if one.image is not None}
     if not readable:
         return None
@@ -72,71 +72,73 @@ def prepared(model: Model, some: Sequence[Case]) -> Batch | None:
     return Batch(tuple(readable), x, seen, frames)
 
 
-def background(data: Dataset, model: Model, methods: Sequence[str], seed: int) -> Array | None:
+def sample_background(data: Dataset, model: Model, methods: Sequence[str], seed: int) -> Array | None:
     """Images of the data set, drawn by their ids, if a method compares with them; float32 (M, side, side)."""
     if not any("baseline=data" in method for method in methods):
         return None
     drawn = sorted(data.radiographs, key=lambda r: key_digest(seed, r.id))
-    found = (see(radiograph, model).image for radiograph in drawn)
-    images = list(islice((image for image in found if image is not None), BACKGROUND))
+    found = (preprocess(radiograph, model).image for radiograph in drawn)
+    images = list(islice((image for image in found if image is not None), N_BACKGROUND_IMAGES))
     return np.stack(images) if images else None
 
 
-def logits(model: Model, x: Tensor) -> Array:
+def compute_logits(model: Model, x: Tensor) -> Array:
     """Of images (N, C, side, side) on the model's device, thirty-two at a time: float64 (N, F)."""
-    if model.is_swift:
+    if model.supports_fast_gradients:
         x = x.contiguous(memory_format=torch.channels_last)
-    with model.borrowed() as net, torch.no_grad():
+    with model.eval_mode() as net, torch.no_grad():
         parts = [net(x[start : start + 32]) for start in range(0, len(x), 32)]
     found: Array = torch.cat(parts).double().cpu().numpy()
     return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
+class ExplainOptions:
     """How methods are asked."""
 
     findings: tuple[str, ...]
-    of: Of = "logit"
+    target_output: TargetOutput = "logit"
     seed: int = 0
-    batch: int = 8
+    batch_size: int = 8
     """Images per pass at most; fewer where the memory does not hold so many. No map depends on it."""
     background: Array | None = None
     """float32 (M, side, side): images of the data set for methods that compare with them (baseline=data)."""
-    fast: frozenset[str] = frozenset()
+    bfloat16_methods: frozenset[str] = frozenset()
     """Methods that are computed in bfloat16."""
-    probabilities: bool = False
+    include_probabilities: bool = False
     """Whether they are asked for, too: a forward more where no method needs one."""
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise SightlineError(f"batch={self.batch}; allowed: from 1")
+        if self.batch_size < 1:
+            raise SightlineError(f"batch={self.batch_size}; allowed: from 1")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class MethodResult:
     """What a method says of a batch."""
 
     maps: Array | None
     """float32 (B, T, h, w), NaN where it does not answer for one; None where it refuses."""
-    why: str = ""
+    reason: str = ""
     """It refuses."""
     flags: dict[tuple[int, int], tuple[Status, str]] = field(default_factory=dict)
     """(row, column) -> refused and why; or ok, and which promise the map breaks."""
 
 
-class Answers(NamedTuple):
+class BatchResults(NamedTuple):
     """What a model and methods say of some of the images that were asked about."""
 
     rows: slice
     """Of the images."""
     probabilities: Array
     """float64 (B, T); (B, 0) where they were not asked for."""
-    told: dict[str, Answer]
+    results: dict[str, MethodResult]
     """By method."""
 
 
-def answers(model: Model, x: Tensor, ids: Sequence[str], methods: Sequence[str], asked: Asked) -> Iterator[Answers]:
+def explain_batches(
+    model: Model, x: Tensor, ids: Sequence[str], methods: Sequence[str], options: ExplainOptions
+) -> Iterator[BatchResults]:
     """Ask about images (N, C, side, side) as the network takes them, on any device, batch by batch in their order.
 
     What a batch holds depends on the methods and the device: it is halved until it fits.
@@ -144,68 +146,76 @@ def answers(model: Model, x: Tensor, ids: Sequence[str], methods: Sequence[str],
     images says so in its answer.
     """
     for method in methods:
-        method_of(method)  # what does not exist is no refusal
-    start, size = 0, asked.batch
+        parse_method(method)  # what does not exist is no refusal
+    start, size = 0, options.batch_size
     while start < len(x):
         rows = slice(start, min(start + size, len(x)))
         try:
-            found = _answers(model, x[rows].to(model.device), ids[rows], methods, asked)
-        except NoMemoryError:
+            found = _explain_batch(model, x[rows].to(model.device), ids[rows], methods, options)
+        except BatchMemoryError:
             if rows.stop - start == 1:
                 raise
             size = (rows.stop - start) // 2
             continue
-        yield Answers(rows, *found)
+        yield BatchResults(rows, *found)
         start = rows.stop
 
 
-def _answers(
-    model: Model, x: Tensor, ids: Sequence[str], methods: Sequence[str], asked: Asked
-) -> tuple[Array, dict[str, Answer]]:
+def _explain_batch(
+    model: Model, x: Tensor, ids: Sequence[str], methods: Sequence[str], options: ExplainOptions
+) -> tuple[Array, dict[str, MethodResult]]:
     """Of one batch, in as many passes as there are precisions."""
-    targets = target_indices(model, asked.findings)
-    images = None if asked.background is None else torch.from_numpy(asked.background)
+    targets = target_indices(model, options.findings)
+    images = None if options.background is None else torch.from_numpy(options.background)
     others = None if images is None else model.normalize(images).to(model.device)
     probabilities: Array = np.zeros((len(x), 0))
-    opened = partial(Pass, model, x, of=asked.of, ids=ids, seed=asked.seed, background=others)
+    opened = partial(
+        BatchContext, model, x, target_output=options.target_output, ids=ids, seed=options.seed, background=others
+    )
     with opened() as p:
-        if asked.probabilities:
+        if options.include_probabilities:
             probabilities = p.probabilities[:, targets].double().cpu().numpy()
-        told = {method: _answer(p, method, targets) for method in methods if method not in asked.fast}
-    fast = [method for method in methods if method in asked.fast]
+        told = {method: _run_method(p, method, targets) for method in methods if method not in options.bfloat16_methods}
+    fast = [method for method in methods if method in options.bfloat16_methods]
     if fast:
         with opened(precision="bfloat16") as p:
-            told |= {method: _answer(p, method, targets) for method in fast}
+            told |= {method: _run_method(p, method, targets) for method in fast}
     return probabilities, told
 
 
-def _answer(p: Pass, method: str, targets: Tensor) -> Answer:
+def _run_method(p: BatchContext, method: str, targets: Tensor) -> MethodResult:
     """Of one method on an open pass."""
     try:
         maps = run_method(p, method, targets).cpu().numpy()
     except SightlineError as error:
-        return Answer(None, str(error))
-    return Answer(maps, "", _flags(p.refused, "refused") | _flags(p.doubted, "ok", "axiom violated: "))
+        return MethodResult(None, str(error))
+    return MethodResult(
+        maps, "", _collect_flags(p.refusals, "refused") | _collect_flags(p.axiom_violations, "ok", "axiom violated: ")
+    )
 
 
-def _flags(
-    places: tuple[Tensor, str] | None, status: Status, of: str = ""
+def _collect_flags(
+    flagged: tuple[Tensor, str] | None, status: Status, prefix: str = ""
 ) -> dict[tuple[int, int], tuple[Status, str]]:
-    if places is None:
+    if flagged is None:
         return {}
-    return dict.fromkeys(map(tuple, places[0].nonzero().tolist()), (status, of + places[1]))
+    return dict.fromkeys(map(tuple, flagged[0].nonzero().tolist()), (status, prefix + flagged[1]))
 
 
-def fine_maps(model: Model, x: Tensor, ids: Sequence[str], methods: Sequence[str], asked: Asked) -> dict[str, Array]:
+def maps_at_input_size(
+    model: Model, x: Tensor, ids: Sequence[str], methods: Sequence[str], options: ExplainOptions
+) -> dict[str, Array]:
     """Method -> float32 (N, T, side, side) of images as in `answers`, NaN where it refuses any of them."""
     parts: dict[str, list[Array | None]] = {method: [] for method in methods}
-    for some in answers(model, x, ids, methods, asked):
-        for method, answer in some.told.items():
+    for some in explain_batches(model, x, ids, methods, options):
+        for method, answer in some.results.items():
             parts[method].append(answer.maps)
-    return {method: _fine(maps, (len(x), len(asked.findings), *x.shape[2:])) for method, maps in parts.items()}
+    return {
+        method: _upsample_parts(maps, (len(x), len(options.findings), *x.shape[2:])) for method, maps in parts.items()
+    }
 
 
-def _fine(parts: Sequence[Array | None], shape: tuple[int, ...]) -> Array:
+def _upsample_parts(parts: Sequence[Array | None], shape: tuple[int, ...]) -> Array:
     maps = [part for part in parts if part is not None]
     if len(maps) < len(parts):
         return np.full(shape, NAN, np.float32)
@@ -239,24 +249,24 @@ def predict(
         for model in models:
             how = (model.side, model.resize)
             if how not in batches:
-                batches[how] = prepared(model, [Case(r, "") for r in radiographs])
-            rows += _said(model, batches[how], radiographs, findings)
+                batches[how] = make_batch(model, [Case(r, "") for r in radiographs])
+            rows += _predict_batch(model, batches[how], radiographs, findings)
         return {table: rows}
 
     folder = key_digest(*(m.name for m in models)).hex()[:8]
     task = ChunkedTask("asking the models", data.radiographs, rows_of, 32, folder)
-    write_chunks(run, table, {table: schema_of(Prediction)}, task)
+    write_chunks(run, table, {table: schema_for(Prediction)}, task)
 
 
-def _said(
+def _predict_batch(
     model: Model, batch: Batch | None, radiographs: Sequence[Radiograph], findings: Sequence[str]
 ) -> list[Prediction]:
     columns = [model.index(finding) for finding in findings]
     said: Array = np.zeros((0, len(columns)))
     ids: tuple[str, ...] = ()
     if batch is not None:
-        x = model.normalize(torch.from_numpy(batch.seen)).to(model.device)
-        said, ids = expit(logits(model, x)[:, columns]), batch.ids
+        x = model.normalize(torch.from_numpy(batch.images)).to(model.device)
+        said, ids = expit(compute_logits(model, x)[:, columns]), batch.ids
     rows = []
     for r in radiographs:
         values = said[ids.index(r.id)].tolist() if r.id in ids else [NAN] * len(columns)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sightline.errors import SightlineError
-from sightline.methods.context import Pass
+from sightline.methods.context import BatchContext
 from sightline.methods.registry import methods
 
 
@@ -22,22 +22,25 @@ from sightline.methods.registry import methods
     resolution="own",
     source="what the network's author calls its explanation",
 )
-def own(p: Pass, targets: Tensor) -> Tensor:
+def intrinsic(context: BatchContext, targets: Tensor) -> Tensor:
     """The maps of a network that explains itself; float32 (N, T, h, w), signed.
 
     The network has a method `maps(x)`: float32 (N, C, side, side) -> float32 (N, F, h, w), higher = more evidence. What
     its forward leaves at a module `shown` (`sightline.models.trainable_saliency`) is taken from there and costs
     nothing more.
     """
-    maps = p.shown
+    maps = context.intrinsic_maps
     if maps is None:
-        call = _given(p, "maps", "a method maps(x) -> (N, F, h, w), its own evidence for each of its findings")
+        call = _require_attribute(
+            context, "maps", "a method maps(x) -> (N, F, h, w), its own evidence for each of its findings"
+        )
         with torch.no_grad():
-            maps = cast("Callable[[Tensor], Tensor]", call)(p.x)
-    count = len(p.model.findings)
-    if maps.dim() != 4 or maps.shape[:2] != (p.x.shape[0], count):
+            maps = cast("Callable[[Tensor], Tensor]", call)(context.x)
+    count = len(context.model.findings)
+    if maps.dim() != 4 or maps.shape[:2] != (context.x.shape[0], count):
         raise SightlineError(
-            f"maps(x) of {p.model.name} gives {tuple(maps.shape)}; it must give ({p.x.shape[0]}, {count}, h, w)"
+            f"maps(x) of {context.model.name} gives {tuple(maps.shape)}; it must give ({context.x.shape[0]}, "
+            f"{count}, h, w)"
         )
     return maps[:, targets].float()
 
@@ -51,20 +54,23 @@ def own(p: Pass, targets: Tensor) -> Tensor:
     source="Boecking et al. 2022, arXiv:2204.09817 (similarity of patches and phrase); Zhang et al. 2020, "
     "arXiv:2010.00747 (the contrastive model)",
 )
-def image_text(p: Pass, targets: Tensor) -> Tensor:
+def image_text(context: BatchContext, targets: Tensor) -> Tensor:
     """How alike each place of the image and the words for a finding are; float32 (N, T, h, w), cosines, signed.
 
     The network has a method `patches(x)`: float32 (N, C, side, side) -> float32 (N, D, h, w), and `texts`, float32
     (F, D): one phrase per finding; or (F, 2, D): what is there, and what is not, whose cosine is taken off.
     """
-    call = _given(p, "patches", "a method patches(x) -> (N, D, h, w) in the space of its texts")
-    texts = cast("Tensor", _given(p, "texts", "texts (F, D), or (F, 2, D) for with and without the finding"))
+    call = _require_attribute(context, "patches", "a method patches(x) -> (N, D, h, w) in the space of its texts")
+    texts = cast(
+        "Tensor", _require_attribute(context, "texts", "texts (F, D), or (F, 2, D) for with and without the finding")
+    )
     with torch.no_grad():
-        patches = F.normalize(cast("Callable[[Tensor], Tensor]", call)(p.x).float(), dim=1)  # (N, D, h, w)
-    count, width = len(p.model.findings), patches.shape[1]
+        patches = F.normalize(cast("Callable[[Tensor], Tensor]", call)(context.x).float(), dim=1)  # (N, D, h, w)
+    count, width = len(context.model.findings), patches.shape[1]
     if tuple(texts.shape) not in ((count, width), (count, 2, width)):
         raise SightlineError(
-            f"texts of {p.model.name} are {tuple(texts.shape)}; allowed: ({count}, {width}) or ({count}, 2, {width}), "
+            f"texts of {context.model.name} are {tuple(texts.shape)}; allowed: ({count}, {width}) or ({count}, "
+            f"2, {width}), "
             "one row per finding, as wide as its patches"
         )
     words = F.normalize(texts.detach().float(), dim=-1).reshape(count, -1, width)[targets]  # (T, 1 or 2, D)
@@ -72,8 +78,8 @@ def image_text(p: Pass, targets: Tensor) -> Tensor:
     return likeness[:, :, 0] if likeness.shape[2] == 1 else likeness[:, :, 0] - likeness[:, :, 1]
 
 
-def _given(p: Pass, name: str, what: str) -> object:
-    found = getattr(p.model.net, name, None)
+def _require_attribute(context: BatchContext, name: str, description: str) -> object:
+    found = getattr(context.model.net, name, None)
     if found is None:
-        raise SightlineError(f"{p.model.name} has no {name!r}; this method needs a network with {what}")
+        raise SightlineError(f"{context.model.name} has no {name!r}; this method needs a network with {description}")
     return found

@@ -18,31 +18,33 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from sightline.errors import SightlineError
-from sightline.methods.context import Pass
+from sightline.methods.context import BatchContext
 from sightline.methods.registry import methods
 
 RULES = ("epsilon", "gamma", "alpha1-beta0")
-_LINEAR: dict[str, Callable[..., Tensor]] = {"conv2d": F.conv2d, "linear": F.linear}
-_BATCH_NORM = ("running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
-_CURVED = frozenset({"sigmoid", "tanh", "silu", "gelu", "softplus", "elu", "hardswish"})
+_LINEAR_FUNCTIONS: dict[str, Callable[..., Tensor]] = {"conv2d": F.conv2d, "linear": F.linear}
+_BATCH_NORM_PARAMETERS = ("running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+_SMOOTH_ACTIVATIONS = frozenset({"sigmoid", "tanh", "silu", "gelu", "softplus", "elu", "hardswish"})
 """Elementwise functions that are no ReLU: relevance passes them as it is, by the ratio of output to input."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class _LinearCall:
     """One call of a linear layer."""
 
     layer: Callable[..., Tensor]
     x: Tensor
     weight: Tensor
     bias: Tensor | None
-    rest: tuple[Any, ...]
+    extra_args: tuple[Any, ...]
     options: dict[str, Any]
 
-    def of(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return self.layer(x, weight, bias, *self.rest, **self.options)
+    def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return self.layer(x, weight, bias, *self.extra_args, **self.options)
 
-    def folded(self, mean: Tensor, var: Tensor, gain: Tensor | None, shift: Tensor | None, eps: float) -> _Call:
+    def fold_batch_norm(
+        self, mean: Tensor, var: Tensor, gain: Tensor | None, shift: Tensor | None, eps: float
+    ) -> _LinearCall:
         """The same with a batch norm behind it as part of its weights."""
         scale = (1.0 if gain is None else gain) / torch.sqrt(var + eps)  # (outputs,)
         bias = (0.0 if self.bias is None else self.bias) - mean
@@ -50,55 +52,59 @@ class _Call:
         return replace(self, weight=weight, bias=bias * scale + (0.0 if shift is None else shift))
 
 
-class _Rules(TorchFunctionMode):
+class _LrpMode(TorchFunctionMode):
     """Every convolution and linear layer a network calls passes gradients by the rule."""
 
     def __init__(self, rule: str, epsilon: float, gamma: float) -> None:
         super().__init__()
-        self.rule, self.epsilon, self.gamma, self.count = rule, epsilon, gamma, 0
-        self.last: tuple[Tensor, _Call] | None = None
+        self.rule, self.epsilon, self.gamma, self.n_linear_calls = rule, epsilon, gamma, 0
+        self.last_convolution: tuple[Tensor, _LinearCall] | None = None
         """The output of the last convolution, in case a batch norm comes next."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "").lstrip("_").rstrip("_")
-        if name in _LINEAR and args:
-            self.count += 1
-            return self._called(_LINEAR[name], *args, **kwargs)
-        if name == "batch_norm" and self.last is not None and args[0] is self.last[0]:
-            given = dict(zip(_BATCH_NORM, args[1:], strict=False)) | kwargs
+        if name in _LINEAR_FUNCTIONS and args:
+            self.n_linear_calls += 1
+            return self._call_linear(_LINEAR_FUNCTIONS[name], *args, **kwargs)
+        if name == "batch_norm" and self.last_convolution is not None and args[0] is self.last_convolution[0]:
+            given = dict(zip(_BATCH_NORM_PARAMETERS, args[1:], strict=False)) | kwargs
             mean, var, gain, shift = (given.get(k) for k in ("running_mean", "running_var", "weight", "bias"))
-            return self._passed(self.last[1].folded(mean, var, gain, shift, given.get("eps", 1e-5)))
+            return self._apply_rule(
+                self.last_convolution[1].fold_batch_norm(mean, var, gain, shift, given.get("eps", 1e-5))
+            )
         out = func(*args, **kwargs)
-        if name in _CURVED and args and isinstance(args[0], Tensor):
-            return args[0] * _ratio(out, args[0])
+        if name in _SMOOTH_ACTIVATIONS and args and isinstance(args[0], Tensor):
+            return args[0] * _stabilized_ratio(out, args[0])
         return out
 
-    def _called(self, layer: Callable[..., Tensor], x: Tensor, weight: Tensor, *rest: Any, **options: Any) -> Tensor:
+    def _call_linear(
+        self, layer: Callable[..., Tensor], x: Tensor, weight: Tensor, *rest: Any, **options: Any
+    ) -> Tensor:
         bias = rest[0] if rest else options.pop("bias", None)
-        call = _Call(layer, x, weight, bias, rest[1:], options)
-        out = self._passed(call)
-        self.last = (out, call)
+        call = _LinearCall(layer, x, weight, bias, rest[1:], options)
+        out = self._apply_rule(call)
+        self.last_convolution = (out, call)
         return out
 
-    def _passed(self, call: _Call) -> Tensor:
+    def _apply_rule(self, call: _LinearCall) -> Tensor:
         """The layer's own output, whose gradient is the rule's."""
-        z = call.of(call.x, call.weight, call.bias)
+        z = call.apply(call.x, call.weight, call.bias)
         if self.rule == "epsilon":
-            return _valued(z, z * _ratio(z, z, self.epsilon))
+            return _replace_gradient(z, z * _stabilized_ratio(z, z, self.epsilon))
         raised = None if call.bias is None else call.bias.clamp(min=0)
         up, down = call.weight.clamp(min=0), call.weight.clamp(max=0)
-        positive = call.of(call.x.clamp(min=0), up, raised) + call.of(call.x.clamp(max=0), down, None)
+        positive = call.apply(call.x.clamp(min=0), up, raised) + call.apply(call.x.clamp(max=0), down, None)
         other = z + self.gamma * positive if self.rule == "gamma" else positive
-        return _valued(z, other * _ratio(z, other, self.epsilon))
+        return _replace_gradient(z, other * _stabilized_ratio(z, other, self.epsilon))
 
 
-def _valued(value: Tensor, passed: Tensor) -> Tensor:
+def _replace_gradient(value: Tensor, gradient_source: Tensor) -> Tensor:
     """The value of the one with the gradient of the other: stabilizers must not add up to other logits."""
-    return passed + (value - passed).detach()
+    return gradient_source + (value - gradient_source).detach()
 
 
-def _ratio(output: Tensor, part: Tensor, epsilon: float = 1e-9) -> Tensor:
+def _stabilized_ratio(output: Tensor, part: Tensor, epsilon: float = 1e-9) -> Tensor:
     """output / part, kept away from 0 by a share of the largest part; no gradient passes it."""
     size = part.detach().abs().amax(tuple(range(1, part.dim())), keepdim=True)
     floor = (epsilon * size).clamp(min=1e-30)
@@ -114,7 +120,9 @@ def _ratio(output: Tensor, part: Tensor, epsilon: float = 1e-9) -> Tensor:
     resolution="input",
     source="Bach et al. 2015, 10.1371/journal.pone.0130140; Montavon et al. 2019, 10.1007/978-3-030-28954-6_10",
 )
-def lrp(p: Pass, targets: Tensor, *, rule: str = "gamma", epsilon: float = 1e-3, gamma: float = 0.25) -> Tensor:
+def lrp(
+    context: BatchContext, targets: Tensor, *, rule: str = "gamma", epsilon: float = 1e-3, gamma: float = 0.25
+) -> Tensor:
     """Relevance of pixels for a score, handed back layer by layer; float32 (N, T, side, side), signed.
 
     rule: 'epsilon' (contributions as they are; with ReLU and a tiny epsilon this is input-x-gradient), 'gamma'
@@ -125,8 +133,8 @@ def lrp(p: Pass, targets: Tensor, *, rule: str = "gamma", epsilon: float = 1e-3,
         raise SightlineError(
             f"rule={rule}, epsilon={epsilon}, gamma={gamma}; allowed: rule {', '.join(RULES)}, the others from 0"
         )
-    rules = _Rules(rule, epsilon, gamma)
-    gradients = p.input_gradient(targets, rules)
-    if not rules.count:
-        raise SightlineError(f"{p.model.name} calls no convolution and no linear layer; lrp has no rule for it")
-    return torch.einsum("ntchw,nchw->nthw", gradients, p.x)
+    rules = _LrpMode(rule, epsilon, gamma)
+    gradients = context.input_gradient(targets, rules)
+    if not rules.n_linear_calls:
+        raise SightlineError(f"{context.model.name} calls no convolution and no linear layer; lrp has no rule for it")
+    return torch.einsum("ntchw,nchw->nthw", gradients, context.x)

@@ -9,21 +9,21 @@ from torch import Tensor
 
 from sightline.errors import SightlineError
 from sightline.methods import run_method
-from sightline.methods.context import Of, Pass, Precision
+from sightline.methods.context import BatchContext, Precision, TargetOutput
 from sightline.models import Model
 
-AGREE = 0.99
+MIN_CORRELATION = 0.99
 """Pearson correlation with the float32 map that every map tried must reach."""
 
 
-def in_hardware() -> bool:
+def has_bfloat16_hardware() -> bool:
     """Whether this machine's device computes in bfloat16; emulated, it takes several times as long as float32."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def likeness(maps: Tensor, others: Tensor) -> float:
+def min_correlation(maps: Tensor, others: Tensor) -> float:
     """Smallest Pearson correlation over maps (N, T, h, w) of two kinds; two flat ones agree, one alone does not.
 
     >>> likeness(torch.eye(4)[None, None], torch.eye(4)[None, None] * 3 + 1)
@@ -36,7 +36,7 @@ def likeness(maps: Tensor, others: Tensor) -> float:
     return round(float(torch.where(flat, 1.0, same).min()), 6)
 
 
-def agreements(
+def bfloat16_correlations(
     model: Model,
     x: Tensor,
     specs: Iterable[str],
@@ -44,7 +44,7 @@ def agreements(
     *,
     ids: Sequence[str],
     seed: int,
-    of: Of,
+    target_output: TargetOutput,
     background: Tensor | None = None,
 ) -> dict[str, float]:
     """Method -> `likeness` of its maps in bfloat16 with those in float32, on prepared images (N, C, side, side).
@@ -53,16 +53,18 @@ def agreements(
     """
 
     def computed(spec: str, precision: Precision) -> Tensor:
-        with Pass(model, x, ids=ids, seed=seed, of=of, precision=precision, background=background) as p:
+        with BatchContext(
+            model, x, ids=ids, seed=seed, target_output=target_output, precision=precision, background=background
+        ) as p:
             maps = run_method(p, spec, targets)
-            if p.refused is not None:
-                raise SightlineError(p.refused[1])
+            if p.refusals is not None:
+                raise SightlineError(p.refusals[1])
             return maps
 
     found = {}
     for spec in specs:
         try:
-            found[spec] = likeness(computed(spec, "float32"), computed(spec, "bfloat16"))
+            found[spec] = min_correlation(computed(spec, "float32"), computed(spec, "bfloat16"))
         except SightlineError:
             found[spec] = 0.0
     return found

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sightline.errors import SightlineError
-from sightline.methods.context import Pass
-from sightline.methods.path_methods import baseline_of
+from sightline.methods.context import BatchContext
+from sightline.methods.path_methods import make_baseline
 from sightline.methods.registry import methods
 
 
@@ -20,7 +20,9 @@ from sightline.methods.registry import methods
     resolution="input",
     source="Zeiler and Fergus 2014, arXiv:1311.2901",
 )
-def occlusion(p: Pass, targets: Tensor, *, window: int = 40, stride: int = 40, baseline: str = "black") -> Tensor:
+def occlusion(
+    context: BatchContext, targets: Tensor, *, window: int = 40, stride: int = 40, baseline: str = "black"
+) -> Tensor:
     """How far the score falls when a window is covered; float32 (N, T, side, side), signed.
 
     A pixel gets the mean fall of the windows over it; windows at the border are cut off. baseline: what covers, as for
@@ -28,16 +30,16 @@ def occlusion(p: Pass, targets: Tensor, *, window: int = 40, stride: int = 40, b
     """
     if window < 1 or stride < 1:
         raise SightlineError(f"window={window}, stride={stride}; allowed: from 1")
-    start, whole = baseline_of(p, baseline), p.scores[:, targets]
-    side = p.x.shape[-1]
-    total = p.x.new_zeros((p.x.shape[0], len(targets), side, side))
-    count = p.x.new_zeros((side, side))
+    start, whole = make_baseline(context, baseline), context.scores[:, targets]
+    side = context.x.shape[-1]
+    total = context.x.new_zeros((context.x.shape[0], len(targets), side, side))
+    count = context.x.new_zeros((side, side))
     for top in range(0, side, stride):
         for left in range(0, side, stride):
             place = (..., slice(top, min(top + window, side)), slice(left, min(left + window, side)))
-            hidden = p.x.clone()
+            hidden = context.x.clone()
             hidden[place] = start[place]
-            fall = whole - p.at(hidden).scores[:, targets]  # (N, T)
+            fall = whole - context.with_inputs(hidden).scores[:, targets]  # (N, T)
             total[place] += fall[..., None, None]
             count[place] += 1
     return total / count.clamp(min=1)
@@ -51,7 +53,7 @@ def occlusion(p: Pass, targets: Tensor, *, window: int = 40, stride: int = 40, b
     resolution="input",
     source="Petsiuk et al. 2018, arXiv:1806.07421",
 )
-def rise(p: Pass, targets: Tensor, *, samples: int = 500, grid: int = 7, keep: float = 0.5) -> Tensor:
+def rise(context: BatchContext, targets: Tensor, *, samples: int = 500, grid: int = 7, keep: float = 0.5) -> Tensor:
     """Mean of random soft masks, each weighed by the score of what it leaves; float32 (N, T, side, side).
 
     Masks are keyed by (seed, draw) alone, so every image is asked the same questions. As in the paper the mean score
@@ -59,16 +61,16 @@ def rise(p: Pass, targets: Tensor, *, samples: int = 500, grid: int = 7, keep: f
     """
     if samples < 1 or grid < 1 or not 0 < keep < 1:
         raise SightlineError(f"samples={samples}, grid={grid}, keep={keep}; allowed: from 1, from 1, between 0 and 1")
-    start, side = baseline_of(p, "black"), p.x.shape[-1]
-    total = p.x.new_zeros((p.x.shape[0], len(targets), side, side))
+    start, side = make_baseline(context, "black"), context.x.shape[-1]
+    total = context.x.new_zeros((context.x.shape[0], len(targets), side, side))
     for draw in range(samples):
-        mask = _mask(p.seed, draw, grid, keep, side).to(p.x.device)
-        scores = p.at(start + mask * (p.x - start)).scores[:, targets]  # (N, T)
+        mask = _draw_mask(context.seed, draw, grid, keep, side).to(context.x.device)
+        scores = context.with_inputs(start + mask * (context.x - start)).scores[:, targets]  # (N, T)
         total += scores[..., None, None] * mask
     return total / (samples * keep)
 
 
-def _mask(seed: int, draw: int, grid: int, keep: float, side: int) -> Tensor:
+def _draw_mask(seed: int, draw: int, grid: int, keep: float, side: int) -> Tensor:
     """float32 (side, side): a random grid, enlarged and shifted by a random part of a cell."""
     generator = torch.Generator().manual_seed((seed * 1_000_003 + draw) % 2**63)
     cell = -(-side // grid)
@@ -86,13 +88,13 @@ def _mask(seed: int, draw: int, grid: int, keep: float, side: int) -> Tensor:
     resolution="features",
     source="Wang et al. 2020, arXiv:1910.01279",
 )
-def score_cam(p: Pass, targets: Tensor, *, channels: int = 0) -> Tensor:
+def score_cam(context: BatchContext, targets: Tensor, *, channels: int = 0) -> Tensor:
     """Features weighed by the score of the image seen through each of them; float32 (N, T, h', w'), negative sums 0.
 
     A channel, scaled to [0, 1] and enlarged, multiplies the image (in [0, 1]: what it hides is black); the softmax over
     channels of the scores are the weights. channels: only as many, those with the highest mean in each image; 0: all.
     """
-    features, start = p.features, baseline_of(p, "black")
+    features, start = context.features, make_baseline(context, "black")
     low, high = features.amin((2, 3), keepdim=True), features.amax((2, 3), keepdim=True)
     masks = (features - low) / (high - low).clamp(min=1e-12)  # (N, K, h', w')
     order = features.mean((2, 3)).argsort(1, descending=True)  # (N, K)
@@ -100,8 +102,8 @@ def score_cam(p: Pass, targets: Tensor, *, channels: int = 0) -> Tensor:
     found = []
     for column in order.T:
         coarse = masks.gather(1, column[:, None, None, None].expand(-1, 1, *masks.shape[2:]))  # (N, 1, h', w')
-        mask = F.interpolate(coarse, p.x.shape[2:], mode="bilinear", align_corners=False)
-        found.append(p.at(start + mask * (p.x - start)).scores[:, targets])
+        mask = F.interpolate(coarse, context.x.shape[2:], mode="bilinear", align_corners=False)
+        found.append(context.with_inputs(start + mask * (context.x - start)).scores[:, targets])
     weights = torch.stack(found, 2).softmax(2)  # (N, T, k)
     chosen = features.gather(1, order[:, :, None, None].expand(-1, -1, *features.shape[2:]))
     return torch.einsum("ntk,nkhw->nthw", weights, chosen).relu()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sightline._util.spec import parse_spec, typed_options
+from sightline._util.spec import parse_options, parse_spec
 from sightline.errors import SightlineError
 from sightline.registry import Entry, Registry
 
 
 @dataclass(frozen=True, slots=True)
-class MethodFacts:
+class MethodInfo:
     """What is known of a method before it runs."""
 
     needs: Literal["features", "input-gradient", "attention", "own", "text", "nothing", "prior"]
@@ -26,12 +26,12 @@ class MethodFacts:
     """Where it is defined: DOI or arXiv id, or a sentence for our own."""
 
 
-methods: Registry[MethodFacts] = Registry("method", MethodFacts)
+methods: Registry[MethodInfo] = Registry("method", MethodInfo)
 """name -> function of (p: Pass, targets: Tensor int64 (T,)) -> Tensor float32 (N, T, h', w'), in its own resolution,
 higher = more evidence for the finding, never normalized; options are keyword arguments with defaults."""
 
 
-def method_of(spec: str) -> tuple[Entry[MethodFacts], str, dict[str, Any]]:
+def parse_method(spec: str) -> tuple[Entry[MethodInfo], str, dict[str, Any]]:
     """'NAME?option=value' -> the method, the layer named for its features ('' for the model's own), its options.
 
     layer is an option of every method that needs features: the path of a module whose output they are.
@@ -45,6 +45,6 @@ def method_of(spec: str) -> tuple[Entry[MethodFacts], str, dict[str, Any]]:
     method = methods[name]
     if argument:
         raise SightlineError(f"{spec!r}: a method takes options only, as in {name}?key=value")
-    shared = ("layer",) if method.facts.needs == "features" else ()
+    shared = ("layer",) if method.info.needs == "features" else ()
     layer = given.pop("layer", "") if shared else ""
-    return method, layer, typed_options(spec, method.call, given, shared)
+    return method, layer, parse_options(spec, method.function, given, shared)

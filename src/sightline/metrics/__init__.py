@@ -9,9 +9,9 @@ A metric declares what it takes, and `sightline.evaluation.scoring` prepares tha
 
 from __future__ import annotations
 
-from sightline.metrics.registry import MetricFacts, marks_metric, metric_of, metrics
+from sightline.metrics.registry import MetricInfo, metrics, parse_metric, require_annotation_metric
 
-__all__ = ["MetricFacts", "marks_metric", "metric_of", "metrics"]
+__all__ = ["MetricInfo", "metrics", "parse_metric", "require_annotation_metric"]
 
 
 from sightline.metrics import boxes as _boxes  # noqa: F401  (registers on import)

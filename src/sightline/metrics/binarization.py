@@ -8,12 +8,12 @@ import numpy as np
 from sightline.core import Array
 from sightline.errors import UnknownNameError
 from sightline.imaging.geometry import outlines
-from sightline.metrics.histogram import STEPS, JointHistogram, quantize, scaled
+from sightline.metrics.histogram import QUANTIZATION_STEPS, JointHistogram, quantize, scale_to_steps
 
 _ALLOWED = "'otsu', 'above:T' with 0 <= T < 1, 'top:FRACTION' with 0 < FRACTION <= 1"
 
 
-def parsed(binarizer: str) -> tuple[str, float]:
+def parse_binarizer(binarizer: str) -> tuple[str, float]:
     """('above', 0.4) for 'above:0.4'. Errors: `UnknownNameError` for what is no binarizer.
 
     >>> parsed("otsu"), parsed("top:0.05")
@@ -32,34 +32,34 @@ def parsed(binarizer: str) -> tuple[str, float]:
     raise UnknownNameError(f"no binarizer {binarizer!r}; allowed: {_ALLOWED}")
 
 
-def cut_at(histogram: JointHistogram, binarizer: str) -> int:
+def threshold_bin(histogram: JointHistogram, binarizer: str) -> int:
     """First bin of the predicted mask under a binarizer.
 
     'otsu'; 'above:0.4' (strictly above 0.4 of the min-max normalized map); 'top:0.05' (the highest 5 % of the pixels
     the model saw, ties included). Errors: `UnknownNameError` for anything else.
     """
-    name, argument = parsed(binarizer)
+    name, argument = parse_binarizer(binarizer)
     if name == "otsu":
-        return histogram.otsu()
-    return histogram.above(argument) if name == "above" else histogram.top(argument)
+        return histogram.otsu_bin()
+    return histogram.bin_above(argument) if name == "above" else histogram.top_bin(argument)
 
 
-def mask_at(placed: Array, histogram: JointHistogram, bin_: int) -> Array:
+def mask_from_bin(values: Array, histogram: JointHistogram, bin_: int) -> Array:
     """The seen pixels in `bin_` or higher: bool, the shape of `placed`."""
-    mask: Array = placed >= _lowest(histogram, bin_)
+    mask: Array = values >= _smallest_value_in_bin(histogram, bin_)
     return mask
 
 
-def _lowest(histogram: JointHistogram, bin_: int) -> np.float32:
+def _smallest_value_in_bin(histogram: JointHistogram, bin_: int) -> np.float32:
     """The smallest float32 that `quantize` puts into `bin_` or higher: one comparison per pixel tells the mask."""
-    if not 0 < bin_ <= STEPS:
+    if not 0 < bin_ <= QUANTIZATION_STEPS:
         return np.float32(-np.inf if bin_ <= 0 else np.inf)
     low, high = histogram.low, histogram.high
 
     def inside(value: np.float32) -> bool:
-        return bool(scaled(np.array([value]), low, high, STEPS)[0] >= bin_)
+        return bool(scale_to_steps(np.array([value]), low, high, QUANTIZATION_STEPS)[0] >= bin_)
 
-    value = np.float32(low + (high - low) * bin_ / STEPS)
+    value = np.float32(low + (high - low) * bin_ / QUANTIZATION_STEPS)
     while inside(value):
         value = np.nextafter(value, np.float32(-np.inf))
     while not inside(value):
@@ -67,7 +67,7 @@ def _lowest(histogram: JointHistogram, bin_: int) -> np.float32:
     return value
 
 
-def refilled(mask: Array) -> Array:
+def fill_contours(mask: Array) -> Array:
     """A mask redrawn from its contours, as the published pipeline does: holes filled, single pixels dropped."""
     canvas = np.zeros(mask.shape, np.uint8)
     for contour in outlines(mask, holes=True, corners_only=True):
@@ -76,23 +76,23 @@ def refilled(mask: Array) -> Array:
     return canvas.view(bool)
 
 
-def smoothed_otsu(placed: Array, smooth: float, *, published: bool) -> Array:
+def smoothed_otsu_mask(values: Array, smooth_window: float, *, published: bool) -> Array:
     """Otsu's mask of a map after a box filter: bool, the shape of `placed`, float32 (H', W').
 
     smooth: side of the filter, a share of H' below 1 and pixels from 1 on. published: as heatmap_to_segmentation.py of
     CheXlocalize does it, the map is colored with JET, turned gray, filtered and inverted; JET is not monotonous in
     gray (blue and red are dark, the middle is bright), so high and low values end up alike. Kept for comparison only.
     """
-    side = max(1, int(smooth if smooth >= 1 else smooth * placed.shape[0]))
+    side = max(1, int(smooth_window if smooth_window >= 1 else smooth_window * values.shape[0]))
     if published:
-        gray = quantize(placed, float(placed.min()), float(placed.max()), 255).astype(np.uint8)
+        gray = quantize(values, float(values.min()), float(values.max()), 255).astype(np.uint8)
         colored = cv2.cvtColor(cv2.applyColorMap(gray, cv2.COLORMAP_JET), cv2.COLOR_RGB2GRAY)
         gray = np.uint8(255) - np.asarray(cv2.boxFilter(colored, -1, (side, side)), np.uint8)
     else:
-        filtered = cv2.boxFilter(placed, -1, (side, side), borderType=cv2.BORDER_REFLECT_101)
+        filtered = cv2.boxFilter(values, -1, (side, side), borderType=cv2.BORDER_REFLECT_101)
         low, high, *_ = cv2.minMaxLoc(filtered)
         if not high > low:
-            return np.zeros(placed.shape, bool)
+            return np.zeros(values.shape, bool)
         gray = quantize(filtered, low, high, 255).astype(np.uint8)
     mask: Array = cv2.threshold(gray, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1].astype(bool)
     return mask

@@ -11,7 +11,7 @@ from sightline.metrics.registry import metrics
 
 
 @metrics("box-iou", title="Box IoU", takes="mask", higher_is_better=True, range=(0.0, 1.0), source="arXiv:1705.02315")
-def box_iou(predicted: Array, truth: Array) -> float:
+def box_iou(predicted: Array, reference: Array) -> float:
     """Intersection over union of the boxes around the pieces of the binarized map and around those of the mark.
 
     predicted, truth: bool (H, W). A piece is a set of 8-connected pixels; overlapping boxes count once.
@@ -23,14 +23,14 @@ def box_iou(predicted: Array, truth: Array) -> float:
     >>> box_iou(ring, full)
     1.0
     """
-    both = np.array([cv2.boundingRect(m.view(np.uint8)) for m in (predicted, truth) if m.any()])  # (K, x y w h)
+    both = np.array([cv2.boundingRect(m.view(np.uint8)) for m in (predicted, reference) if m.any()])  # (K, x y w h)
     left, top = both[:, :2].min(0)
     right, bottom = (both[:, :2] + both[:, 2:]).max(0)
-    a, b = (boxed(m[top:bottom, left:right]) for m in (predicted, truth))
+    a, b = (fill_boxes(m[top:bottom, left:right]) for m in (predicted, reference))
     return float(np.count_nonzero(a & b) / np.count_nonzero(a | b))
 
 
-def boxed(mask: Array) -> Array:
+def fill_boxes(mask: Array) -> Array:
     """bool (H, W) -> bool (H, W): the boxes around its 8-connected pieces, filled; a piece in a hole is in its box."""
     canvas = mask.astype(np.uint8)
     for x, y, w, h in map(cv2.boundingRect, outlines(canvas, corners_only=True)):

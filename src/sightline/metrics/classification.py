@@ -20,7 +20,7 @@ def auroc(scores: Array, labels: Array) -> float:
     >>> auroc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1]))
     0.75
     """
-    scores, positive = _known(scores, labels)
+    scores, positive = _drop_unlabeled(scores, labels)
     count, others = int(positive.sum()), int((~positive).sum())
     if not count or not others:
         return NAN
@@ -37,7 +37,7 @@ def average_precision(scores: Array, labels: Array) -> float:
     >>> round(average_precision(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1])), 4)
     0.8333
     """
-    scores, positive = _known(scores, labels)
+    scores, positive = _drop_unlabeled(scores, labels)
     if not positive.any():
         return NAN
     order = np.argsort(-scores, kind="stable")
@@ -47,11 +47,11 @@ def average_precision(scores: Array, labels: Array) -> float:
     return float((np.diff(hits, prepend=0) * precision).sum() / hits[-1])
 
 
-Rule = Literal["f1", "youden"]
-RULES: tuple[Rule, ...] = ("f1", "youden")
+CutoffRule = Literal["f1", "youden"]
+CUTOFF_RULES: tuple[CutoffRule, ...] = ("f1", "youden")
 
 
-def best_cutoff(scores: Array, labels: Array, rule: Rule = "f1") -> float:
+def best_cutoff(scores: Array, labels: Array, rule: CutoffRule = "f1") -> float:
     """The score from which to call an image positive: the largest F1, or sensitivity + specificity (Youden).
 
     scores (n,), labels (n,) of 1, 0 or NaN (unknown, left out). Halfway to the next lower score; of equals the highest.
@@ -60,7 +60,7 @@ def best_cutoff(scores: Array, labels: Array, rule: Rule = "f1") -> float:
     >>> round(best_cutoff(np.array([0.1, 0.4, 0.34, 0.8]), np.array([0, 0, 1, 1])), 3)
     0.22
     """
-    scores, positive = _known(scores, labels)
+    scores, positive = _drop_unlabeled(scores, labels)
     if positive.all() or not positive.any():
         return NAN
     levels = np.unique(scores)[::-1]  # falling
@@ -75,7 +75,7 @@ def best_cutoff(scores: Array, labels: Array, rule: Rule = "f1") -> float:
     return float((levels[best] + below) / 2)
 
 
-def _known(scores: Array, labels: Array) -> tuple[Array, Array]:
+def _drop_unlabeled(scores: Array, labels: Array) -> tuple[Array, Array]:
     """Scores and whether positive, float64 and bool (m,), of the rows whose label is known."""
     scores, labels = np.asarray(scores, np.float64), np.asarray(labels, np.float64)
     if scores.ndim != 1 or scores.shape != labels.shape:

@@ -15,10 +15,10 @@ import numpy as np
 from sightline.core import Array
 from sightline.errors import DataError
 
-STEPS = 5100
+QUANTIZATION_STEPS = 5100
 """Quantization steps between the lowest and the highest value. 255 × 20, so that both the 256 gray levels of Otsu's
 threshold and every multiple of 0.05 are exact bin edges."""
-_PER_GRAY = STEPS // 255
+_PER_GRAY = QUANTIZATION_STEPS // 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,11 @@ class JointHistogram:
     """Pixels beyond the frame: (inside, outside) the mark."""
     low: float
     high: float
-    mass: tuple[float, float]
+    positive_mass: tuple[float, float]
     """Sum of the positive part of the map over seen pixels: (inside, outside) the mark."""
 
     @cached_property
-    def _above(self) -> tuple[Array, Array]:
+    def _cumulative(self) -> tuple[Array, Array]:
         """Pixels in bin k or higher, inside and outside: int64 (5102,), the last entry 0."""
         inside, outside = (np.append(np.cumsum(c[::-1])[::-1], 0) for c in (self.inside, self.outside))
         return inside, outside
@@ -68,16 +68,18 @@ class JointHistogram:
 
     def confusion(self, bin_: int) -> Confusion:
         """Counts when the pixels in `bin_` or higher are predicted."""
-        tp, fp = (int(above[bin_]) for above in self._above)
+        tp, fp = (int(above[bin_]) for above in self._cumulative)
         return Confusion(tp, fp, self.positives - tp, self.negatives - fp)
 
-    def otsu(self) -> int:
+    def otsu_bin(self) -> int:
         """First bin above Otsu's threshold of the seen pixels at 256 gray levels (10.1109/TSMC.1979.4310076).
 
         The gray level is floor(255 (v - low) / (high - low)) and the threshold is the one OpenCV returns: the first
         level that maximizes the variance between the two classes.
         """
-        gray = np.add.reduceat(self.inside + self.outside, np.arange(0, STEPS + 1, _PER_GRAY)).astype(float)  # (256,)
+        gray = np.add.reduceat(self.inside + self.outside, np.arange(0, QUANTIZATION_STEPS + 1, _PER_GRAY)).astype(
+            float
+        )  # (256,)
         weight = np.cumsum(gray) / gray.sum()  # (256,) share at or below each level
         mean = np.cumsum(gray * np.arange(256)) / gray.sum()
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -85,18 +87,18 @@ class JointHistogram:
         valid = np.minimum(weight, 1 - weight) > np.finfo(np.float32).eps
         return (int(np.argmax(np.where(valid, between, -1.0))) + 1) * _PER_GRAY
 
-    def above(self, threshold: float) -> int:
+    def bin_above(self, threshold: float) -> int:
         """First bin above `threshold` of the min-max normalized map, 0 <= threshold < 1."""
-        return int(np.floor(threshold * STEPS + 1e-9))
+        return int(np.floor(threshold * QUANTIZATION_STEPS + 1e-9))
 
-    def top(self, fraction: float) -> int:
+    def top_bin(self, fraction: float) -> int:
         """First bin of the highest `fraction` of the seen pixels: the fewest pixels that reach it, ties included."""
-        inside, outside = self._above
+        inside, outside = self._cumulative
         counts = inside + outside
         wanted = fraction * int(counts[0])
         return int(np.flatnonzero(counts[:-1] >= wanted)[-1])
 
-    def curve(self) -> tuple[Array, Array]:
+    def threshold_counts(self) -> tuple[Array, Array]:
         """(true, false) positives when thresholding at each distinct level, from the highest down.
 
         int64 (L + 1,) each, beginning with 0; unseen pixels join the lowest level, so the last entry counts them all.
@@ -109,52 +111,52 @@ class JointHistogram:
         return true, false
 
 
-def joint_histogram(placed: Array, truth: Array, window: tuple[slice, slice]) -> JointHistogram:
+def joint_histogram(values: Array, reference: Array, window: tuple[slice, slice]) -> JointHistogram:
     """Count one placed map against one mask.
 
     placed: float32 (H', W'), the seen part of a map as `geometry.place` gives it; truth: bool (H, W); window: where
     the seen part lies. Errors: `DataError` if they do not fit together or the map is flat or not finite (its caller
     gives such a map a status instead).
     """
-    seen_truth = truth[window]
-    if seen_truth.shape != placed.shape:
-        raise DataError(f"a map of {placed.shape} was placed in a window of {seen_truth.shape}; both must agree")
-    low, high, *_ = cv2.minMaxLoc(placed)
+    seen_truth = reference[window]
+    if seen_truth.shape != values.shape:
+        raise DataError(f"a map of {values.shape} was placed in a window of {seen_truth.shape}; both must agree")
+    low, high, *_ = cv2.minMaxLoc(values)
     if not high > low or not np.isfinite(high - low):
         raise DataError(f"a map with values from {low} to {high} has no histogram; it needs two finite values")
-    levels = quantize(placed, low, high, STEPS)
-    bins = STEPS + 1
-    everything = _count(levels, None, bins)
-    positive = np.maximum(placed, 0) if low < 0 else placed
+    levels = quantize(values, low, high, QUANTIZATION_STEPS)
+    bins = QUANTIZATION_STEPS + 1
+    everything = _count_levels(levels, None, bins)
+    positive = np.maximum(values, 0) if low < 0 else values
     mass_all = float(cv2.sumElems(positive)[0])
-    marked = int(np.count_nonzero(truth))
+    marked = int(np.count_nonzero(reference))
     inside, mass_in = np.zeros(bins, np.int64), 0.0
     if marked:  # most images of a data set are not
-        inside = _count(levels, seen_truth.view(np.uint8), bins)
+        inside = _count_levels(levels, seen_truth.view(np.uint8), bins)
         mass_in = float(cv2.mean(positive, seen_truth.view(np.uint8))[0]) * int(inside.sum())
     unseen_in = marked - int(inside.sum())
-    unseen = (unseen_in, truth.size - placed.size - unseen_in)
+    unseen = (unseen_in, reference.size - values.size - unseen_in)
     return JointHistogram(inside, everything - inside, unseen, low, high, (mass_in, max(mass_all - mass_in, 0.0)))
 
 
-def quantize(placed: Array, low: float, high: float, steps: int) -> Array:
+def quantize(values: Array, low: float, high: float, steps: int) -> Array:
     """floor(steps (v - low) / (high - low)) as uint16, same shape; the maximum alone reaches `steps`.
 
     >>> quantize(np.float32([[0, 0.5, 1]]), 0.0, 1.0, 255).tolist()
     [[0, 127, 255]]
     """
-    return scaled(placed, low, high, steps).astype(np.uint16)
+    return scale_to_steps(values, low, high, steps).astype(np.uint16)
 
 
-def scaled(placed: Array, low: float, high: float, steps: int) -> Array:
+def scale_to_steps(values: Array, low: float, high: float, steps: int) -> Array:
     """steps (v - low) / (high - low), float32; what `quantize` rounds down."""
-    made = placed - np.float32(low)
+    made = values - np.float32(low)
     made /= np.float32(high - low)
     made *= np.float32(steps)
     return made
 
 
-def _count(levels: Array, mask: Array | None, bins: int) -> Array:
+def _count_levels(levels: Array, mask: Array | None, bins: int) -> Array:
     total = np.zeros(bins, np.int64)
     rows = max(1, 2**24 // max(1, levels.shape[1]))  # OpenCV returns float32 counts: exact below 2^24 pixels
     for start in range(0, levels.shape[0], rows):

@@ -23,18 +23,18 @@ _UNIT = (0.0, 1.0)
 class Peaks:
     """The pixels that share the highest value of a map, and the rule that makes one answer of them."""
 
-    first: bool
+    is_first_inside: bool
     """Whether the first of them in row-major order lies inside the mark."""
-    inside: int
-    total: int
-    rule: Literal["first", "any", "expected"]
+    n_inside: int
+    n_peaks: int
+    ties: Literal["first", "any", "expected"]
 
 
-def peaks(placed: Array, truth: Array, rule: Literal["first", "any", "expected"]) -> Peaks:
+def find_peaks(values: Array, reference: Array, ties: Literal["first", "any", "expected"]) -> Peaks:
     """Find the maxima of a placed map float32 (H', W') against its part of the mark, bool (H', W')."""
-    at = placed == placed.max()
-    first = bool(truth.ravel()[int(np.argmax(at))])
-    return Peaks(first, int(np.count_nonzero(at & truth)), int(np.count_nonzero(at)), rule)
+    at = values == values.max()
+    first = bool(reference.ravel()[int(np.argmax(at))])
+    return Peaks(first, int(np.count_nonzero(at & reference)), int(np.count_nonzero(at)), ties)
 
 
 @metrics("iou", title="IoU", takes="confusion", higher_is_better=True, range=_UNIT, source="10.1038/s42256-022-00536-x")
@@ -97,12 +97,12 @@ def specificity(c: Confusion) -> float:
 
 
 @metrics("hit", title="Hit rate", takes="peaks", higher_is_better=True, range=_UNIT, source="arXiv:1608.00507")
-def hit(p: Peaks) -> float:
+def pointing_game(p: Peaks) -> float:
     """Pointing game: does the highest value of the map lie inside the mark?
 
     Of tied maxima the protocol's rule takes the first, any, or the expectation of drawing one at random.
     """
-    return {"first": float(p.first), "any": float(p.inside > 0), "expected": p.inside / p.total}[p.rule]
+    return {"first": float(p.is_first_inside), "any": float(p.n_inside > 0), "expected": p.n_inside / p.n_peaks}[p.ties]
 
 
 @metrics(
@@ -118,7 +118,7 @@ def pixel_auroc(h: JointHistogram) -> float:
 
     Values are told apart at 5100 levels. A mark that covers the whole image leaves nothing to tell apart: NaN.
     """
-    true, false = h.curve()
+    true, false = h.threshold_counts()
     if not h.negatives:
         return float("nan")
     area = float(np.sum(np.diff(false) * (true[1:] + true[:-1]))) / 2
@@ -135,7 +135,7 @@ def pixel_auroc(h: JointHistogram) -> float:
 )
 def average_precision(h: JointHistogram) -> float:
     """Precision averaged over the steps in recall as the threshold falls (no interpolation)."""
-    true, false = h.curve()
+    true, false = h.threshold_counts()
     return float(np.sum(np.diff(true) * (true[1:] / (true[1:] + false[1:])))) / h.positives
 
 
@@ -147,7 +147,7 @@ def pr_area(h: JointHistogram) -> float:
 
     What Arun et al. report as AUPRC. The trapezoid flatters sparse maps: prefer `average-precision`.
     """
-    true, false = h.curve()
+    true, false = h.threshold_counts()
     precision_ = np.append(1.0, true[1:] / (true[1:] + false[1:]))
     return float(np.sum(np.diff(true) * (precision_[1:] + precision_[:-1]))) / (2 * h.positives)
 
@@ -155,18 +155,18 @@ def pr_area(h: JointHistogram) -> float:
 @metrics(
     "mass", title="Mass accuracy", takes="histogram", higher_is_better=True, range=_UNIT, source="arXiv:2003.07258"
 )
-def mass(h: JointHistogram) -> float:
+def relevance_mass(h: JointHistogram) -> float:
     """Share of the map's positive values that lies inside the mark; 0 where no value is positive."""
-    inside, outside = h.mass
+    inside, outside = h.positive_mass
     return inside / (inside + outside) if inside + outside > 0 else 0.0
 
 
 @metrics(
     "rank", title="Rank accuracy", takes="histogram", higher_is_better=True, range=_UNIT, source="arXiv:2003.07258"
 )
-def rank(h: JointHistogram) -> float:
+def relevance_rank(h: JointHistogram) -> float:
     """Share of the mark's size among the highest pixels, as many as the mark has; ties are drawn in expectation."""
-    true, false = h.curve()
+    true, false = h.threshold_counts()
     seen, wanted = true + false, h.positives
     k = int(np.searchsorted(seen, wanted))
     drawn = (wanted - seen[k - 1]) / (seen[k] - seen[k - 1])

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sightline.errors import UnknownNameError
-from sightline.metrics.binarization import parsed
+from sightline.metrics.binarization import parse_binarizer
 from sightline.registry import Entry, Registry
 
 
 @dataclass(frozen=True, slots=True)
-class MetricFacts:
+class MetricInfo:
     """What is known of a metric."""
 
     title: str
@@ -24,17 +24,17 @@ class MetricFacts:
     """Where it is defined: DOI or arXiv id."""
 
     @property
-    def worst(self) -> float:
+    def worst_value(self) -> float:
         return self.range[0] if self.higher_is_better else self.range[1]
 
 
-SPOKEN = "spoken"
+WHILE_MENTIONED = "spoken"
 
 
-metrics: Registry[MetricFacts] = Registry("metric", MetricFacts)
+metrics: Registry[MetricInfo] = Registry("metric", MetricInfo)
 
 
-def metric_of(spec: str) -> tuple[Entry[MetricFacts], str]:
+def parse_metric(spec: str) -> tuple[Entry[MetricInfo], str]:
     """The metric that 'NAME' or 'NAME@BINARIZER' names, and its own binarizer ('' for the protocol's).
 
     Of a `glance`, 'NAME@spoken' is the same for the looking while the finding was spoken of.
@@ -45,20 +45,20 @@ def metric_of(spec: str) -> tuple[Entry[MetricFacts], str]:
     """
     name, at, binarizer = spec.partition("@")
     entry = metrics[name]
-    if entry.facts.takes == "glance" and binarizer in ("", SPOKEN):
+    if entry.info.takes == "glance" and binarizer in ("", WHILE_MENTIONED):
         return entry, binarizer
-    if at and (entry.facts.takes != "confusion" or not binarizer):
+    if at and (entry.info.takes != "confusion" or not binarizer):
         raise UnknownNameError(
             f"{spec!r}: a binarizer after '@' is for metrics of a mask "
-            f"({', '.join(e.name for e in metrics.values() if e.facts.takes == 'confusion')})"
+            f"({', '.join(e.name for e in metrics.values() if e.info.takes == 'confusion')})"
         )
     return entry, binarizer
 
 
-def marks_metric(spec: str) -> None:
+def require_annotation_metric(spec: str) -> None:
     """Errors: `UnknownNameError` for what is no metric of a map against a mark, or has no binarizer after its '@'."""
-    entry, binarizer = metric_of(spec)
-    if binarizer and entry.facts.takes != "glance":
-        parsed(binarizer)
-    if entry.facts.takes == "glance":
+    entry, binarizer = parse_metric(spec)
+    if binarizer and entry.info.takes != "glance":
+        parse_binarizer(binarizer)
+    if entry.info.takes == "glance":
         raise UnknownNameError(f"{spec!r} compares maps with gaze, not with marks; `sightline gaze` does that")

@@ -6,10 +6,10 @@ import numpy as np
 
 from sightline.core import Array
 
-AT = (5, 10, 50)
+DEFAULT_KS = (5, 10, 50)
 
 
-def precision_at(queries: Array, gallery: Array, alike: Array, at: tuple[int, ...] = AT) -> Array:
+def precision_at_k(queries: Array, gallery: Array, is_relevant: Array, ks: tuple[int, ...] = DEFAULT_KS) -> Array:
     """Share of the k nearest of a gallery that are like the query, for each k: float64 (Q, len(at)), [0, 1].
 
     queries (Q, D), gallery (N, D): unit vectors; alike: bool (Q, N). Of equals the first in the gallery is nearer. NaN
@@ -18,13 +18,13 @@ def precision_at(queries: Array, gallery: Array, alike: Array, at: tuple[int, ..
     >>> precision_at(np.eye(2), np.eye(2), np.eye(2, dtype=bool), (1, 2)).tolist()
     [[1.0, 0.5], [1.0, 0.5]]
     """
-    out = np.full((len(queries), len(at)), np.nan)
+    out = np.full((len(queries), len(ks)), np.nan)
     for row, query in enumerate(queries):
-        if not alike[row].any():
+        if not is_relevant[row].any():
             continue
         order = np.argsort(-(gallery @ query), kind="stable")
-        hits = np.cumsum(alike[row][order])
-        for column, k in enumerate(at):
+        hits = np.cumsum(is_relevant[row][order])
+        for column, k in enumerate(ks):
             if k <= len(gallery):
                 out[row, column] = hits[k - 1] / k
     return out

@@ -10,13 +10,13 @@ import numpy as np
 
 from sightline.core import Array
 
-WINDOW = 7
+SSIM_WINDOW = 7
 """Pixels: side of the uniform window of `ssim`, scikit-image's default."""
-Shown = Literal["published", "raw"]
+Normalization = Literal["published", "raw"]
 """How a map is brought to [0, 1] before it is compared."""
 
 
-def shown(maps: Array, how: Shown = "raw") -> Array:
+def normalize(maps: Array, normalization: Normalization = "raw") -> Array:
     """Maps (..., h, w) brought to [0, 1]; one that is the same everywhere is 0, one that is not finite stays so.
 
     raw: least to greatest value, signs kept in order. published: magnitudes, cut off at their 99th percentile, as
@@ -26,7 +26,7 @@ def shown(maps: Array, how: Shown = "raw") -> Array:
     [[0.0, 0.25, 1.0]]
     """
     values = maps.astype(np.float64)
-    if how == "published":
+    if normalization == "published":
         values = np.abs(values)
         finite = np.isfinite(values).all((-2, -1), keepdims=True)
         top = np.percentile(np.where(finite, values, 0.0), 99, axis=(-2, -1), keepdims=True)
@@ -48,8 +48,10 @@ def ssim(a: Array, b: Array, data_range: float = 1.0) -> Array:
     >>> float(ssim(np.eye(9), np.eye(9)))
     1.0
     """
-    if a.shape != b.shape or min(a.shape[-2:]) < WINDOW:
-        raise ValueError(f"maps of {a.shape} and {b.shape}; they must be alike, and {WINDOW} x {WINDOW} or larger")
+    if a.shape != b.shape or min(a.shape[-2:]) < SSIM_WINDOW:
+        raise ValueError(
+            f"maps of {a.shape} and {b.shape}; they must be alike, and {SSIM_WINDOW} x {SSIM_WINDOW} or larger"
+        )
     pairs = zip(a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:]), strict=True)
     found = np.array([_ssim(x, y, data_range) for x, y in pairs])
     return found.reshape(a.shape[:-2])
@@ -58,9 +60,9 @@ def ssim(a: Array, b: Array, data_range: float = 1.0) -> Array:
 def _ssim(x: Array, y: Array, data_range: float) -> float:
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return float("nan")
-    pad = WINDOW // 2
+    pad = SSIM_WINDOW // 2
     inner = x.shape[0] - 2 * pad
-    strip = max(WINDOW, _STRIP // x.shape[1])
+    strip = max(SSIM_WINDOW, _PIXELS_PER_STRIP // x.shape[1])
     total = 0.0
     for top in range(0, inner, strip):
         rows = slice(top, min(top + strip, inner) + 2 * pad)
@@ -68,7 +70,7 @@ def _ssim(x: Array, y: Array, data_range: float) -> float:
     return float(total / (inner * (x.shape[1] - 2 * pad)))
 
 
-_STRIP = 9_000
+_PIXELS_PER_STRIP = 9_000
 """Pixels worked on at a time, so that what lies between stays in the processor's cache."""
 
 
@@ -78,7 +80,7 @@ def _ssim_sum(x: Array, y: Array, data_range: float) -> float:
     By u = x + y and v = x - y: 2 cov(x, y) = (var u - var v) / 2, var x + var y = (var u + var v) / 2, and so with
     products of means, in fewer passes over memory than term by term.
     """
-    pad, size = WINDOW // 2, (WINDOW, WINDOW)
+    pad, size = SSIM_WINDOW // 2, (SSIM_WINDOW, SSIM_WINDOW)
     x, y = x.astype(np.float64), y.astype(np.float64)
     u, v = x + y, x - y
     shift = u.mean()  # variances of values far from zero would lose digits
@@ -91,7 +93,7 @@ def _ssim_sum(x: Array, y: Array, data_range: float) -> float:
     mean += shift
     mean *= mean
     mean += 2 * (0.01 * data_range) ** 2
-    spread += 2 * (0.03 * data_range) ** 2 * (WINDOW**2 - 1) / WINDOW**2  # covariances are those of a sample
+    spread += 2 * (0.03 * data_range) ** 2 * (SSIM_WINDOW**2 - 1) / SSIM_WINDOW**2  # covariances are those of a sample
     alike, most = mean - gap, mean + gap
     alike *= spread - apart
     most *= spread + apart
@@ -143,13 +145,13 @@ def top_overlap(a: Array, b: Array, share: float = 0.05) -> Array:
     1.0
     """
     count = max(1, round(share * a.shape[-1] * a.shape[-2]))
-    first, second = (_chosen(m.reshape(*m.shape[:-2], -1).astype(np.float64), count) for m in (a, b))
+    first, second = (_top_membership(m.reshape(*m.shape[:-2], -1).astype(np.float64), count) for m in (a, b))
     overlap = np.minimum(np.minimum(first, second).sum(-1) / count, 1.0)  # shares of ties may add up to a little more
     finite = np.isfinite(a).all((-2, -1)) & np.isfinite(b).all((-2, -1))
     return np.where(finite, overlap, np.nan)
 
 
-def _chosen(values: Array, count: int) -> Array:
+def _top_membership(values: Array, count: int) -> Array:
     """(..., D) -> chance of each pixel to be among the `count` highest."""
     edge = np.partition(values, -count, axis=-1)[..., -count, None]
     above, tied = values > edge, values == edge
@@ -159,36 +161,36 @@ def _chosen(values: Array, count: int) -> Array:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class PreparedMap:
     """A map made ready to be compared with several others."""
 
-    shown: Array
+    normalized: Array
     """float64 (h, w) in [0, 1]."""
     ranks: Array
-    chosen: Array
-    finite: bool
+    top_weights: Array
+    is_finite: bool
 
     @classmethod
-    def of(cls, values: Array, how: Shown = "raw", share: float = 0.05) -> Look:
+    def from_values(cls, values: Array, normalization: Normalization = "raw", top_share: float = 0.05) -> PreparedMap:
         """Of a map (h, w), as `shown` brings it to [0, 1]."""
-        seen = shown(values, how)
-        count = max(1, round(share * seen.size))
-        return cls(seen, _ranks(seen), _chosen(seen.ravel(), count) / count, bool(np.isfinite(seen).all()))
+        seen = normalize(values, normalization)
+        count = max(1, round(top_share * seen.size))
+        return cls(seen, _ranks(seen), _top_membership(seen.ravel(), count) / count, bool(np.isfinite(seen).all()))
 
     @property
-    def flat(self) -> bool:
+    def is_flat(self) -> bool:
         """Whether it says nothing: one value everywhere."""
-        return not self.shown.any()
+        return not self.normalized.any()
 
-    def likeness(self, other: Look, data_range: float) -> dict[str, float]:
+    def similarities(self, other: PreparedMap, data_range: float) -> dict[str, float]:
         """ssim, rank (`rank_correlation`) and top (`top_overlap`) of this map and another.
 
         NaN if one is not finite, or if this one is flat: what says nothing can neither be kept nor lost.
         """
-        if not (self.finite and other.finite) or self.flat:
+        if not (self.is_finite and other.is_finite) or self.is_flat:
             return dict.fromkeys(("ssim", "rank", "top"), float("nan"))
         return {
-            "ssim": _ssim(self.shown, other.shown, data_range),
+            "ssim": _ssim(self.normalized, other.normalized, data_range),
             "rank": _correlation(self.ranks, other.ranks),
-            "top": min(1.0, float(np.minimum(self.chosen, other.chosen).sum())),
+            "top": min(1.0, float(np.minimum(self.top_weights, other.top_weights).sum())),
         }

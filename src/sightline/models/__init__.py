@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from sightline.models import torchvision_compat as torchvision_compat  # first: before anything imports torchvision
-from sightline.models.model import Model, TrainingRecord, state_hash, untrained, wrap
+from sightline.models.model import Model, TrainingRecord, state_hash, with_random_weights, wrap
 from sightline.models.study_probabilities import study_probabilities
-from sightline.models.zoo import ModelFacts, models, open_model
+from sightline.models.zoo import ModelInfo, models, open_model
 
 __all__ = [
     "Model",
-    "ModelFacts",
+    "ModelInfo",
     "TrainingRecord",
     "models",
     "open_model",
     "state_hash",
     "study_probabilities",
-    "untrained",
+    "with_random_weights",
     "wrap",
 ]
 

@@ -21,16 +21,16 @@ PAIR_FORMAT = "sightline-pair-2"
 """Format of a pair of encoders of contrastive pre-training."""
 FORMATS = {"sightline-checkpoint-": FORMAT, "sightline-pair-": PAIR_FORMAT}
 """What a format of each kind begins with -> the one that is read."""
-AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
+AUXILIARY_PREFIXES = ("AuxLogits.", "aux1.", "aux2.")
 """Inception's and GoogLeNet's heads that only training uses."""
 
 
 def save_checkpoint(model: Model, path: Path) -> None:
     """Write what `sightline.models.open_model` opens: tensors, numbers and strings only, in one go."""
-    save_whole(described(model), path)
+    save_atomically(checkpoint_content(model), path)
 
 
-def described(model: Model) -> dict[str, Any]:
+def checkpoint_content(model: Model) -> dict[str, Any]:
     """All it takes to open a model again, weights included."""
     return {
         "format": FORMAT,
@@ -42,13 +42,13 @@ def described(model: Model) -> dict[str, Any]:
         "channels": model.channels,
         "mean": list(model.mean),
         "std": list(model.std),
-        "features": model.features,
-        "training": asdict(model.training) if model.training else None,
+        "features": model.feature_module,
+        "training": asdict(model.training_record) if model.training_record else None,
         "state": {name: tensor.detach().cpu() for name, tensor in model.net.state_dict().items()},
     }
 
 
-def save_whole(content: dict[str, Any], path: Path) -> None:
+def save_atomically(content: dict[str, Any], path: Path) -> None:
     """`torch.save` under a temporary name and a rename: the file is the old one or the new one, never half."""
     partial = path.with_name(f".{path.name}.partial")
     torch.save(content, partial)
@@ -77,7 +77,7 @@ def load_safely(path: Path) -> dict[str, Any]:
     return content
 
 
-def weights_of(content: dict[str, Any], own: Collection[str]) -> dict[str, Tensor]:
+def extract_weights(content: dict[str, Any], parameter_names: Collection[str]) -> dict[str, Tensor]:
     """The state dictionary in a checkpoint, whoever wrote it; prefixes that wrappers add are taken off until a name is
     among the network's `own`."""
     for key in ("state", "state_dict", "model_state_dict", "model"):
@@ -86,7 +86,7 @@ def weights_of(content: dict[str, Any], own: Collection[str]) -> dict[str, Tenso
             break
     weights = {str(name): tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
     for prefix in ("module.", "model.", "module.", "model.", "net."):
-        if any(name in own for name in weights):
+        if any(name in parameter_names for name in weights):
             break
         if weights and all(name.startswith(prefix) for name in weights):
             weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
@@ -99,8 +99,8 @@ def load_weights(net: nn.Module, path: Path, content: dict[str, Any] | None = No
     Errors: `DataError` naming the first weights that are missing, left over or of another shape.
     """
     own = net.state_dict()
-    weights = weights_of(load_safely(path) if content is None else content, own)
-    weights = {n: tensor for n, tensor in weights.items() if n in own or not n.startswith(AUXILIARY)}
+    weights = extract_weights(load_safely(path) if content is None else content, own)
+    weights = {n: tensor for n, tensor in weights.items() if n in own or not n.startswith(AUXILIARY_PREFIXES)}
     wrong = [f"{n} is missing" for n in own if n not in weights]
     wrong += [f"{n} is not part of the network" for n in weights if n not in own]
     wrong += [

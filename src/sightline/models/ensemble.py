@@ -12,7 +12,7 @@ import torch
 
 from sightline._util.spec import parse_spec
 from sightline.errors import DataError, SightlineError, UnknownNameError
-from sightline.findings import CHEXPERT, canonical
+from sightline.findings import CHEXPERT_FINDINGS, canonical_name
 from sightline.models.checkpoint import FORMAT, load_safely
 from sightline.models.model import Model, TrainingRecord
 from sightline.models.zoo import open_model
@@ -45,32 +45,33 @@ class Ensemble:
     aggregation: Literal["mean", "max"]
     """Of probabilities."""
     scale: Scale
-    outputs: tuple[str, ...]
+    output_findings: tuple[str, ...]
     """Findings of every member's logits, in their order; empty where checkpoints know it themselves."""
-    first: Model
+    first_member: Model
     """The first member, opened: all members see images as it does."""
 
     @property
     def device(self) -> torch.device:
         """Where the first member is, and the others will be."""
-        return self.first.device
+        return self.first_member.device
 
     @property
-    def training(self) -> TrainingRecord | None:
+    def training_record(self) -> TrainingRecord | None:
         """Of the first member; the others were trained on the same data by other seeds or policies."""
-        return self.first.training
+        return self.first_member.training_record
 
-    def open(self) -> Iterator[tuple[Model, tuple[str, ...]]]:
+    def open_members(self) -> Iterator[tuple[Model, tuple[str, ...]]]:
         """Each member, on the ensemble's device, and the findings it speaks for.
 
         Errors: `DataError` for a checkpoint that does not open, or one that sees images otherwise than the first.
         """
         for member in self.members:
-            model = open_model(member.spec, self.outputs or None)
-            if (model.side, model.resize) != (self.first.side, self.first.resize):
+            model = open_model(member.spec, self.output_findings or None)
+            if (model.side, model.resize) != (self.first_member.side, self.first_member.resize):
                 raise DataError(
-                    f"{member.spec} sees {model.side} pixels ({model.resize}), the first member {self.first.side} "
-                    f"({self.first.resize}); maps of one ensemble must lie on the same frame"
+                    f"{member.spec} sees {model.side} pixels ({model.resize}), the first member "
+                    f"{self.first_member.side} "
+                    f"({self.first_member.resize}); maps of one ensemble must lie on the same frame"
                 )
             model.net.to(self.device)
             yield model, member.findings
@@ -85,19 +86,19 @@ def open_ensemble(spec: str) -> Ensemble:
     not say it themselves (those have the fourteen findings of CheXpert, in its order). scale: see `Scale`.
     Errors: `DataError` naming what the file lacks, `SightlineError` for an option.
     """
-    path, options = _options(spec)
-    content = _read(path)
+    path, options = _parse_options(spec)
+    content = _read_member_list(path)
     speaks: dict[str, list[str]] = {}
     for task, entries in content["task2models"].items():
         for entry in entries:
-            speaks.setdefault(_member_spec(path, entry, options), []).append(canonical(task))
+            speaks.setdefault(_member_spec(path, entry, options), []).append(canonical_name(task))
     if options["arch"] == "":
         for checkpoint in speaks:  # each once, and before any work
-            _require_own(Path(checkpoint))
+            _require_sightline_format(Path(checkpoint))
     members = tuple(Member(member, tuple(dict.fromkeys(findings))) for member, findings in speaks.items())
     if not members:
         raise DataError(f"{path} names no checkpoint; each finding needs a list of them")
-    outputs = () if options["arch"] == "" else CHEXPERT
+    outputs = () if options["arch"] == "" else CHEXPERT_FINDINGS
     first = open_model(members[0].spec, outputs or None)
     findings = tuple(f for f in first.findings if any(f in m.findings for m in members))
     unknown = sorted({f for m in members for f in m.findings} - set(first.findings))
@@ -107,13 +108,13 @@ def open_ensemble(spec: str) -> Ensemble:
     return Ensemble(name, findings, members, content["aggregation_method"], options["scale"], outputs, first)
 
 
-def open_any(spec: str, *, seed: int = 0) -> Model | Ensemble:
+def open_model_or_ensemble(spec: str, *, seed: int = 0) -> Model | Ensemble:
     """A model, or an ensemble where the spec names a .json file."""
     head = spec.partition("?")[0]
     return open_ensemble(spec) if head.endswith(".json") else open_model(spec, seed=seed)
 
 
-def _options(spec: str) -> tuple[Path, dict[str, Any]]:
+def _parse_options(spec: str) -> tuple[Path, dict[str, Any]]:
     head, _, query = spec.partition("?")
     _, _, given = parse_spec(f"ensemble?{query}" if query else "ensemble")
     options: dict[str, Any] = {"arch": "", "side": "", "scale": "raw", "name": "", **given}
@@ -125,7 +126,7 @@ def _options(spec: str) -> tuple[Path, dict[str, Any]]:
     return Path(head), options
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_member_list(path: Path) -> dict[str, Any]:
     try:
         content: Any = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
@@ -144,7 +145,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _member_spec(path: Path, entry: Any, options: dict[str, Any]) -> str:
     if not isinstance(entry, dict) or not isinstance(entry.get("ckpt_path"), str):
         raise DataError(f'{path}: an entry is {entry!r}; it must be {{"ckpt_path": ..., "is_3class": ...}}')
-    checkpoint = _find(path, entry["ckpt_path"])
+    checkpoint = _locate_checkpoint(path, entry["ckpt_path"])
     if options["arch"] == "":
         return str(checkpoint)
     side = f"side={options['side']}" if options["side"] else ""
@@ -153,12 +154,12 @@ def _member_spec(path: Path, entry: Any, options: dict[str, Any]) -> str:
     return f"{options['arch']}:{checkpoint}" + (f"?{side}" if side else "")
 
 
-def _require_own(checkpoint: Path) -> None:
+def _require_sightline_format(checkpoint: Path) -> None:
     if load_safely(checkpoint).get("format") != FORMAT:
         raise DataError(f"{checkpoint} does not say what network it belongs to; add ?arch=densenet121&side=320")
 
 
-def _find(path: Path, checkpoint: str) -> Path:
+def _locate_checkpoint(path: Path, checkpoint: str) -> Path:
     """The checkpoint where it was, or by its last parts below the folder of the list: lists travel with their files."""
     parts = PurePosixPath(checkpoint).parts
     tried = [path.parent / checkpoint, *(path.parent.joinpath(*parts[i:]) for i in range(1, len(parts)))]

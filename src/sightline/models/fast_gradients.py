@@ -17,19 +17,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from sightline.models.memory_format import laid_out
+from sightline.models.memory_format import with_preferred_memory_format
 
-SAME_LOGITS = 1e-5
+LOGIT_TOLERANCE = 1e-5
 """Difference, as a share of the largest logit (at least 1), up to which two ways to compute logits are one."""
-SAME_GRADIENT = 0.01
+GRADIENT_TOLERANCE = 0.01
 """Accepted distance of gradients, as a share of their length. Rounding decides on which side of zero a ReLU's input
 lies: plain float32 is as far from float64 (0.06 % on DenseNet-121, single pixels 1 %)."""
-_NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
-_CONV = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-_RELU = frozenset({"relu", "relu_"})
+_BATCH_NORM_PARAMETERS = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+_CONV_PARAMETERS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+_RELU_FUNCTIONS = frozenset({"relu", "relu_"})
 
 
-class _Scaled(torch.autograd.Function):
+class _ScaleShift(torch.autograd.Function):
     """x * scale + shift, scale and shift (C, 1, 1)."""
 
     @staticmethod
@@ -42,7 +42,7 @@ class _Scaled(torch.autograd.Function):
         return gradients[0] * ctx.saved_tensors[0], None, None
 
 
-class _Rectified(torch.autograd.Function):
+class _ScaleShiftRelu(torch.autograd.Function):
     """The ReLU of what `_Scaled` made of x: one slope for both."""
 
     @staticmethod
@@ -56,33 +56,35 @@ class _Rectified(torch.autograd.Function):
         return gradients[0] * ctx.saved_tensors[0], None, None, None
 
 
-class Swift(TorchFunctionMode):
+class FastGradientMode(TorchFunctionMode):
     """Entered for one forward of a frozen network on an input in `torch.channels_last`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._normed: dict[int, tuple[Tensor, int, Tensor, Tensor]] = {}  # id of output -> it, version, input, scale
+        self._batch_norm_outputs: dict[
+            int, tuple[Tensor, int, Tensor, Tensor]
+        ] = {}  # id of output -> it, version, input, scale
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         if name == "batch_norm":
-            given = dict(zip(_NORM, args, strict=False)) | kwargs
-            if _is_still(given):
-                return self._scaled(given)
-        elif name in _RELU and args and id(args[0]) in self._normed:
-            normed, version, x, scale = self._normed.pop(id(args[0]))
+            given = dict(zip(_BATCH_NORM_PARAMETERS, args, strict=False)) | kwargs
+            if _has_fixed_statistics(given):
+                return self._scale_shift(given)
+        elif name in _RELU_FUNCTIONS and args and id(args[0]) in self._batch_norm_outputs:
+            normed, version, x, scale = self._batch_norm_outputs.pop(id(args[0]))
             if normed._version == version:  # else something was added to it in place, as in residual blocks
                 inplace = name == "relu_" or bool(kwargs.get("inplace", args[1:] and args[1]))
-                return _Rectified.apply(x, normed.detach(), scale, inplace)  # type: ignore[no-untyped-call]
+                return _ScaleShiftRelu.apply(x, normed.detach(), scale, inplace)  # type: ignore[no-untyped-call]
         elif name == "conv2d":
-            given = dict(zip(_CONV, args, strict=False)) | kwargs
+            given = dict(zip(_CONV_PARAMETERS, args, strict=False)) | kwargs
             if _is_pointwise(given):
                 x = given["input"].permute(0, 2, 3, 1)  # (N, h, w, C): no copy, channels lie last
                 return F.linear(x, given["weight"].flatten(1), given.get("bias")).permute(0, 3, 1, 2)
         return func(*args, **kwargs)
 
-    def _scaled(self, given: dict[str, Any]) -> Tensor:
+    def _scale_shift(self, given: dict[str, Any]) -> Tensor:
         """Batch norm: x * scale + shift."""
         x, mean, var = given["input"], given["running_mean"], given["running_var"]
         scale = torch.rsqrt(var + given.get("eps", 1e-5))  # (C,)
@@ -90,12 +92,12 @@ class Swift(TorchFunctionMode):
             scale = scale * given["weight"]
         shift = -mean * scale if given.get("bias") is None else given["bias"] - mean * scale
         scale, shift = (t[:, None, None].to(x.dtype) for t in (scale, shift))
-        out: Tensor = _Scaled.apply(x, scale, shift)  # type: ignore[no-untyped-call]
-        self._normed[id(out)] = (out, out._version, x, scale)
+        out: Tensor = _ScaleShift.apply(x, scale, shift)  # type: ignore[no-untyped-call]
+        self._batch_norm_outputs[id(out)] = (out, out._version, x, scale)
         return out
 
 
-def _is_still(given: dict[str, Any]) -> bool:
+def _has_fixed_statistics(given: dict[str, Any]) -> bool:
     x = given["input"]
     return x.dim() == 4 and x.requires_grad and not given.get("training", False) and given["running_mean"] is not None
 
@@ -108,12 +110,15 @@ def _is_pointwise(given: dict[str, Any]) -> bool:
     return x.dim() == 4 and tuple(weight.shape[2:]) == (1, 1) and plain and unpadded and given.get("groups", 1) == 1
 
 
-def is_swift(net: nn.Module, x: Tensor) -> bool:
+def supports_fast_gradients(net: nn.Module, x: Tensor) -> bool:
     """Whether `Swift` leaves logits and input gradients of a frozen network as they are, on images x (N, C, h, w)."""
 
     def computed(fast: bool) -> tuple[Tensor, Tensor]:
         leaf = x.clone(memory_format=torch.channels_last if fast else torch.contiguous_format).requires_grad_()
-        with laid_out(net) if fast else nullcontext(), Swift() if fast else nullcontext():
+        with (
+            with_preferred_memory_format(net) if fast else nullcontext(),
+            FastGradientMode() if fast else nullcontext(),
+        ):
             logits = net(leaf)
             weights = torch.linspace(1, 2, logits.numel(), device=x.device).reshape(logits.shape)
             return logits.detach(), torch.autograd.grad((logits * weights).sum(), leaf)[0]
@@ -123,6 +128,6 @@ def is_swift(net: nn.Module, x: Tensor) -> bool:
         other, found = computed(True)
     except RuntimeError:  # no gradient, or tensors needed as they were, such as by a view across channels
         return False
-    close = float((logits - other).abs().max()) <= SAME_LOGITS * (1 + float(logits.abs().max()))
+    close = float((logits - other).abs().max()) <= LOGIT_TOLERANCE * (1 + float(logits.abs().max()))
     length = float(gradient.norm())
-    return close and math.isfinite(length) and float((gradient - found).norm()) <= SAME_GRADIENT * length
+    return close and math.isfinite(length) and float((gradient - found).norm()) <= GRADIENT_TOLERANCE * length

@@ -22,31 +22,31 @@ from sightline.errors import SightlineError
 
 Layout = Literal["nchw", "nhwc", "tokens"]
 
-COLLAPSING = frozenset(
+COLLAPSING_FUNCTIONS = frozenset(
     {"adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool2d", "max_pool2d", "lp_pool2d", "mean", "amax", "sum"}
     | {"logsumexp", "flatten", "view", "reshape"}
 )
 """Functions that can end a feature map, by name."""
 
 _MODULE_PATH = re.compile(r"(?P<path>[\w.]+?)(\[(?P<prefix>\d+):\])?")
-_MOST_PREFIX_TOKENS = 16
+_MAX_PREFIX_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class FeatureLayer:
     """Where the features of one network are taken, found once by a probe."""
 
-    where: str
+    name: str
     """Name of the collapsing function, or path of the module whose output is the map."""
-    calls: tuple[int, ...]
+    call_indices: tuple[int, ...]
     """Which of the watched calls of a forward receive the map (average and maximum pooling may share one); empty where
     `where` is a module."""
     layout: Layout
-    prefix: int
+    n_prefix_tokens: int
     """Tokens before the grid (class and register tokens), dropped; 0 for maps."""
     shape: tuple[int, int, int]
     """(K, h', w') of the features at the probe's input size."""
-    since: tuple[str, int] | None = None
+    counted_from: tuple[str, int] | None = None
     """Path of a module behind which the calls come, and how many watched calls there were by its end. Only from there
     on are calls looked at: each costs microseconds of Python, and a DenseNet makes hundreds. None: all are."""
 
@@ -62,33 +62,35 @@ class Cut:
         if self.layout == "nhwc":
             return raw.permute(0, 3, 1, 2)
         channels, height, width = self.shape
-        return raw[:, self.prefix :].transpose(1, 2).reshape(raw.shape[0], channels, height, width)
+        return raw[:, self.n_prefix_tokens :].transpose(1, 2).reshape(raw.shape[0], channels, height, width)
 
-    def weighed(self, raw: Tensor, gate: Tensor) -> Tensor:
+    def apply_gate(self, raw: Tensor, gate: Tensor) -> Tensor:
         """What the network passes there, its places weighed by a gate (N, 1, h', w'); tokens before the grid as is."""
         if self.layout == "nchw":
             return raw * gate
         if self.layout == "nhwc":
             return raw * gate.permute(0, 2, 3, 1)
-        return torch.cat([raw[:, : self.prefix], raw[:, self.prefix :] * gate.flatten(2).transpose(1, 2)], 1)
+        return torch.cat(
+            [raw[:, : self.n_prefix_tokens], raw[:, self.n_prefix_tokens :] * gate.flatten(2).transpose(1, 2)], 1
+        )
 
 
 @dataclass(slots=True)
-class Joint:
+class DetachedFeatures:
     """What a cut forward leaves behind."""
 
-    leaf: Tensor | None = field(default=None)
+    tensor: Tensor | None = field(default=None)
     """The tensor at the cut, detached from the body and the root of the head's graph; None until the forward ran. A
     caller who sets it beforehand has the head work on that instead."""
 
-    def sever(self, tensor: Tensor) -> Tensor:
+    def detach(self, tensor: Tensor) -> Tensor:
         """Keep a detached copy as the root of the head's graph and return what the head is to work on."""
-        if self.leaf is None:
-            self.leaf = tensor.detach().clone().requires_grad_()
-        return self.leaf.clone()  # the head may work in place, which a leaf forbids
+        if self.tensor is None:
+            self.tensor = tensor.detach().clone().requires_grad_()
+        return self.tensor.clone()  # the head may work in place, which a leaf forbids
 
 
-class _Watch(TorchFunctionMode):
+class _CallCounter(TorchFunctionMode):
     """Number the watched calls on 4-D tensors, and let `visit` make each of them."""
 
     def __init__(self, visit: Callable[[int, str, Tensor, Callable[[Tensor], Any]], Any]) -> None:
@@ -99,7 +101,7 @@ class _Watch(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "").lstrip("_")
-        if name not in COLLAPSING:
+        if name not in COLLAPSING_FUNCTIONS:
             return func(*args, **kwargs)
         source = args[0] if args else kwargs.get("input")
         if not isinstance(source, Tensor) or source.dim() != 4:
@@ -114,39 +116,39 @@ class _Watch(TorchFunctionMode):
         return self.visit(index, name, source, call)
 
 
-def watching() -> _Watch:
+def count_calls() -> _CallCounter:
     """Inside, `count` is how many watched calls there were: cuts are numbered among them."""
-    return _Watch(lambda index, name, source, call: call(source))
+    return _CallCounter(lambda index, name, source, call: call(source))
 
 
-def stand_in_for(calls: int) -> None:
+def skip_calls(calls: int) -> None:
     """Make watched calls that do nothing, so that those after a part that is left out keep their numbers."""
     for _ in range(calls):
-        torch.mean(_NOTHING, (2, 3))
+        torch.mean(_DUMMY_MAP, (2, 3))
 
 
-_NOTHING = torch.zeros((1, 1, 1, 1))
+_DUMMY_MAP = torch.zeros((1, 1, 1, 1))
 
 
-def _layout_of_collapse(source: Tensor, result: Any) -> Layout | None:
+def _collapsed_layout(source: Tensor, result: Any) -> Layout | None:
     """How a 4-D map lost its two spatial axes in this call, or None if it kept them."""
     if not isinstance(result, Tensor):
         return None
     count, second, third, last = source.shape
     cells, total = result.numel(), source[0].numel()
-    if third * last > 1 and (tuple(result.shape) == (count, total) or _same(result, count, second)):
+    if third * last > 1 and (tuple(result.shape) == (count, total) or _is_pooled(result, count, second)):
         return "nchw"
     if second * third > 1 and cells == count * last and result.shape[0] == count and result.shape[-1] == last:
         return "nhwc"
     return None
 
 
-def _same(result: Tensor, count: int, channels: int) -> bool:
+def _is_pooled(result: Tensor, count: int, channels: int) -> bool:
     """(N, C) or (N, C, 1, 1)."""
     return result.numel() == count * channels and result.shape[:2] == (count, channels)
 
 
-def find_cut(net: nn.Module, x: Tensor, features: str | None) -> Cut | None:
+def find_feature_layer(net: nn.Module, x: Tensor, feature_module: str | None) -> FeatureLayer | None:
     """Probe one forward of a frozen network on x (N, C, h, w) and say where its features are.
 
     features None: the input of the *last* call that collapses both spatial axes of a 4-D map: global average or
@@ -159,38 +161,38 @@ def find_cut(net: nn.Module, x: Tensor, features: str | None) -> Cut | None:
 
     Errors: `SightlineError` for a path that names no module, runs not exactly once, or whose output is neither.
     """
-    return _find_pooling(net, x) if features is None else _find_module(net, x, features)
+    return _find_pooling(net, x) if feature_module is None else _find_module(net, x, feature_module)
 
 
-def _find_pooling(net: nn.Module, x: Tensor) -> Cut | None:
+def _find_pooling(net: nn.Module, x: Tensor) -> FeatureLayer | None:
     seen: list[tuple[int, str, Tensor, Layout]] = []
 
     def visit(index: int, name: str, source: Tensor, call: Callable[[Tensor], Any]) -> Any:
         result = call(source)
-        layout = _layout_of_collapse(source, result)
+        layout = _collapsed_layout(source, result)
         if layout is not None:
             seen.append((index, name, source, layout))
         return result
 
-    watch = _Watch(visit)
-    with _ends(net, watch) as ends, watch:
+    watch = _CallCounter(visit)
+    with _record_module_ends(net, watch) as ends, watch:
         net(x)
     if not seen:
         return None
     _, name, source, layout = seen[-1]
     calls = tuple(index for index, _, other, _ in seen if other is source)
     shape = source.shape[1:] if layout == "nchw" else (source.shape[3], *source.shape[1:3])
-    cut = Cut(name, calls, layout, 0, (int(shape[0]), int(shape[1]), int(shape[2])))
+    cut = FeatureLayer(name, calls, layout, 0, (int(shape[0]), int(shape[1]), int(shape[2])))
     paths = [path for path, _ in ends]
     before = [(path, count) for path, count in ends if count <= calls[0] and paths.count(path) == 1]
     if not before:
         return cut
-    late = replace(cut, since=before[-1])
-    return late if _is_reached(net, late, x) else cut
+    late = replace(cut, counted_from=before[-1])
+    return late if _is_reachable(net, late, x) else cut
 
 
 @contextmanager
-def _ends(net: nn.Module, watch: _Watch) -> Iterator[list[tuple[str, int]]]:
+def _record_module_ends(net: nn.Module, watch: _CallCounter) -> Iterator[list[tuple[str, int]]]:
     """Inside, a forward leaves which modules ended, in order, and how many watched calls there had been."""
     ends: list[tuple[str, int]] = []
 
@@ -204,20 +206,22 @@ def _ends(net: nn.Module, watch: _Watch) -> Iterator[list[tuple[str, int]]]:
         yield ends
 
 
-def _is_reached(net: nn.Module, cut: Cut, x: Tensor) -> bool:
+def _is_reachable(net: nn.Module, feature_layer: FeatureLayer, x: Tensor) -> bool:
     """Not where the network itself leaves a mode of functions in between: it would take our own off."""
-    with torch.no_grad(), severed(net, cut) as joint:
+    with torch.no_grad(), detach_features(net, feature_layer) as joint:
         net(x)
-    return joint.leaf is not None and joint.leaf.shape[1:].numel() == math.prod(cut.shape)
+    return joint.tensor is not None and joint.tensor.shape[1:].numel() == math.prod(feature_layer.shape)
 
 
-def _find_module(net: nn.Module, x: Tensor, features: str) -> Cut:
-    match = _MODULE_PATH.fullmatch(features)
+def _find_module(net: nn.Module, x: Tensor, feature_module: str) -> FeatureLayer:
+    match = _MODULE_PATH.fullmatch(feature_module)
     if match is None:
-        raise SightlineError(f"features={features!r} is not a module path such as 'layer4' or 'blocks.11.norm1[5:]'")
+        raise SightlineError(
+            f"features={feature_module!r} is not a module path such as 'layer4' or 'blocks.11.norm1[5:]'"
+        )
     path, prefix = match["path"], match["prefix"]
     outputs: list[Any] = []
-    handle = _module(net, path).register_forward_hook(lambda module, args, output: outputs.append(output))
+    handle = _find_submodule(net, path).register_forward_hook(lambda module, args, output: outputs.append(output))
     try:
         net(x)
     finally:
@@ -231,12 +235,12 @@ def _find_module(net: nn.Module, x: Tensor, features: str) -> Cut:
             f"features={path!r} gives {got}; allowed: a map (N, K, h, w) or tokens (N, T, K), N = {x.shape[0]}"
         )
     if output.dim() == 4:
-        return _module_map(path, output)
+        return _feature_layer_of_map(path, output)
     dropped, grid = _token_grid(net, path, output.shape[1], x.shape[-1], prefix)
-    return Cut(path, (), "tokens", dropped, (output.shape[2], grid, grid))
+    return FeatureLayer(path, (), "tokens", dropped, (output.shape[2], grid, grid))
 
 
-def _module_map(path: str, output: Tensor) -> Cut:
+def _feature_layer_of_map(path: str, output: Tensor) -> FeatureLayer:
     """A map is square here, because inputs are: whichever two neighboring axes are equal are the spatial ones."""
     _, second, third, last = output.shape
     if (second == third) == (third == last):
@@ -244,8 +248,8 @@ def _module_map(path: str, output: Tensor) -> Cut:
             f"features={path!r} gives {tuple(output.shape)}, which could be (N, K, h, w) or (N, h, w, K)"
         )
     if third == last:
-        return Cut(path, (), "nchw", 0, (second, third, last))
-    return Cut(path, (), "nhwc", 0, (last, second, third))
+        return FeatureLayer(path, (), "nchw", 0, (second, third, last))
+    return FeatureLayer(path, (), "nhwc", 0, (last, second, third))
 
 
 def _token_grid(net: nn.Module, path: str, tokens: int, side: int, prefix: str | None) -> tuple[int, int]:
@@ -259,7 +263,7 @@ def _token_grid(net: nn.Module, path: str, tokens: int, side: int, prefix: str |
     fits = [
         (tokens - grid * grid, grid)
         for grid in range(2, math.isqrt(tokens) + 1)
-        if tokens - grid * grid <= _MOST_PREFIX_TOKENS and side % grid == 0
+        if tokens - grid * grid <= _MAX_PREFIX_TOKENS and side % grid == 0
     ]
     if len(fits) != 1:
         raise SightlineError(
@@ -269,7 +273,7 @@ def _token_grid(net: nn.Module, path: str, tokens: int, side: int, prefix: str |
     return fits[0]
 
 
-def _module(net: nn.Module, path: str) -> nn.Module:
+def _find_submodule(net: nn.Module, path: str) -> nn.Module:
     try:
         return net.get_submodule(path)
     except AttributeError as error:
@@ -281,21 +285,27 @@ def _module(net: nn.Module, path: str) -> nn.Module:
 
 
 @contextmanager
-def severed(net: nn.Module, cut: Cut, given: Tensor | None = None) -> Iterator[Joint]:
+def detach_features(
+    net: nn.Module, feature_layer: FeatureLayer, replacement: Tensor | None = None
+) -> Iterator[DetachedFeatures]:
     """Inside, a forward of `net` leaves the tensor at the cut in `Joint.leaf`, and its head's graph starts there.
 
     given: what the head works on instead of the body's output, of the same shape.
     """
-    joint = Joint(given)
-    with changed(net, cut, joint.sever):
+    joint = DetachedFeatures(replacement)
+    with replace_features(net, feature_layer, joint.detach):
         yield joint
 
 
 @contextmanager
-def changed(net: nn.Module, cut: Cut, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+def replace_features(
+    net: nn.Module, feature_layer: FeatureLayer, transform: Callable[[Tensor], Tensor]
+) -> Iterator[None]:
     """Inside, the head of `net` works on `change(what the network passes at the cut)`, of the same shape."""
-    if not cut.calls:
-        handle = _module(net, cut.where).register_forward_hook(lambda module, args, output: change(output))
+    if not feature_layer.call_indices:
+        handle = _find_submodule(net, feature_layer.name).register_forward_hook(
+            lambda module, args, output: transform(output)
+        )
         try:
             yield
         finally:
@@ -303,42 +313,42 @@ def changed(net: nn.Module, cut: Cut, change: Callable[[Tensor], Tensor]) -> Ite
         return
 
     def visit(index: int, name: str, source: Tensor, call: Callable[[Tensor], Any]) -> Any:
-        return call(change(source) if index in cut.calls else source)
+        return call(transform(source) if index in feature_layer.call_indices else source)
 
-    watch = _Watch(visit)
+    watch = _CallCounter(visit)
     with ExitStack() as stack:
-        if cut.since is None:
+        if feature_layer.counted_from is None:
             stack.enter_context(watch)
         else:
-            path, watch.count = cut.since
+            path, watch.count = feature_layer.counted_from
 
             def begin(module: nn.Module, args: Any, output: Any) -> None:
                 handle.remove()
                 stack.enter_context(watch)
 
-            handle = _module(net, path).register_forward_hook(begin)
+            handle = _find_submodule(net, path).register_forward_hook(begin)
             stack.callback(handle.remove)
         yield
 
 
-def logits_of(net: nn.Module, cut: Cut, x: Tensor, features: Tensor) -> Tensor:
+def logits_from_features(net: nn.Module, feature_layer: FeatureLayer, x: Tensor, features: Tensor) -> Tensor:
     """Logits (N, F) of a frozen network on x, its head given other features, as the network passes them."""
-    with torch.no_grad(), severed(net, cut, features):
+    with torch.no_grad(), detach_features(net, feature_layer, features):
         logits: Tensor = net(x)
     return logits
 
 
-def head_is_affine(net: nn.Module, cut: Cut, x: Tensor) -> bool:
+def has_affine_head(net: nn.Module, feature_layer: FeatureLayer, x: Tensor) -> bool:
     """Whether the logits of a frozen network are an affine function of its features, as behind average pooling.
 
     x (N, C, h, w): any images.
     """
-    with severed(net, cut) as joint:
+    with detach_features(net, feature_layer) as joint:
         net(x)
-    assert joint.leaf is not None
-    one = joint.leaf.detach()
-    other = one.flip(0, cut.channel_axis)
-    ends = [logits_of(net, cut, x, features) for features in (one, other, one * 0)]
-    mixed = logits_of(net, cut, x, one * 0.5 + other * 0.25)
+    assert joint.tensor is not None
+    one = joint.tensor.detach()
+    other = one.flip(0, feature_layer.channel_axis)
+    ends = [logits_from_features(net, feature_layer, x, features) for features in (one, other, one * 0)]
+    mixed = logits_from_features(net, feature_layer, x, one * 0.5 + other * 0.25)
     scale = sum(float((end - ends[2]).abs().max()) for end in ends[:2])
     return float((mixed - ends[0] / 2 - ends[1] / 4 - ends[2] / 4).abs().max()) <= 1e-4 * scale

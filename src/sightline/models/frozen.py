@@ -10,7 +10,7 @@ from torch import nn
 
 
 @contextmanager
-def frozen(net: nn.Module) -> Iterator[nn.Module]:
+def freeze(net: nn.Module) -> Iterator[nn.Module]:
     """Evaluation mode and `requires_grad=False` for every parameter inside; the flags of each module and parameter
     come back on leaving, whatever happened. Gradients stored in `.grad` are never touched.
 
@@ -24,7 +24,7 @@ def frozen(net: nn.Module) -> Iterator[nn.Module]:
             module.training = False
         for parameter, _ in parameters:
             parameter.requires_grad_(False)
-        exact = nullcontext() if device == "cpu" else _without_tf32()
+        exact = nullcontext() if device == "cpu" else _disable_tf32()
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False), exact:
             yield net
     finally:
@@ -35,7 +35,7 @@ def frozen(net: nn.Module) -> Iterator[nn.Module]:
 
 
 @contextmanager
-def _without_tf32() -> Iterator[None]:
+def _disable_tf32() -> Iterator[None]:
     """Products and convolutions of float32 numbers in float32: the default of cuDNN keeps ten bits of them."""
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False

@@ -15,12 +15,12 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sightline.models.losses import places_loss
-from sightline.models.small_resnet import Block, stem
+from sightline.models.losses import mask_loss
+from sightline.models.small_resnet import ResidualBlock, make_stem
 
-RARE = 0.01
+INITIAL_PROBABILITY = 0.01
 """Chance of a mark that every place begins with: epochs go by, else, in learning that most places have none."""
-TOP = 0.01
+TOP_SHARE = 0.01
 """Share of the places whose mean logit speaks for the image."""
 
 
@@ -30,27 +30,27 @@ class UNet(nn.Module):
     Evaluated: (N, 1, side, side) -> logits (N, F), the mean of the top 1 % of places. Training: (N, F, grid, grid).
     """
 
-    learns = "marks"
+    supervision = "marks"
 
     def __init__(self, outputs: int, side: int, width: int = 16) -> None:
         super().__init__()
         self.grid = side // 4
         widths = [width, 2 * width, 4 * width, 6 * width]  # at 1/4, 1/8, 1/16 and 1/32
-        self.stem = stem(width)
+        self.stem = make_stem(width)
         pairs = list(pairwise(widths))
-        self.down = nn.ModuleList(Block(fine, coarse, 2) for fine, coarse in pairs)
-        self.up = nn.ModuleList(Block(coarse + fine, fine) for fine, coarse in reversed(pairs))
+        self.down = nn.ModuleList(ResidualBlock(fine, coarse, 2) for fine, coarse in pairs)
+        self.up = nn.ModuleList(ResidualBlock(coarse + fine, fine) for fine, coarse in reversed(pairs))
         self.head = nn.Conv2d(width, outputs, 1)
-        nn.init.constant_(self.head.bias, math.log(RARE / (1 - RARE)))  # type: ignore[arg-type]
+        nn.init.constant_(self.head.bias, math.log(INITIAL_PROBABILITY / (1 - INITIAL_PROBABILITY)))  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        places = self.places(x)
+        places = self.map_logits(x)
         if self.training:
             return places
         flat = places.flatten(2)
-        return flat.topk(max(1, round(TOP * flat.shape[2])), dim=2).values.mean(2)
+        return flat.topk(max(1, round(TOP_SHARE * flat.shape[2])), dim=2).values.mean(2)
 
-    def places(self, x: Tensor) -> Tensor:
+    def map_logits(self, x: Tensor) -> Tensor:
         """Logits (N, F, grid, grid)."""
         passed = [self.stem(x)]
         for block in self.down:
@@ -64,29 +64,29 @@ class UNet(nn.Module):
 
     def maps(self, x: Tensor) -> Tensor:
         """Probability that a place is marked, (N, F, grid, grid) in [0, 1]."""
-        return self.places(x).sigmoid()
+        return self.map_logits(x).sigmoid()
 
-    def loss(self, outputs: Tensor, labels: Tensor, marks: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, labels: Tensor, mask_targets: Tensor) -> Tensor:
         """Binary cross-entropy and soft Dice over places; marks (B, F, grid, grid) in [0, 1], NaN where unknown."""
-        return places_loss(outputs, marks)
+        return mask_loss(outputs, mask_targets)
 
 
-class Pyramid(nn.Module):
+class FeaturePyramid(nn.Module):
     """(N, 1, side, side) -> features of one width at 1/8, 1/16 and 1/32: Lin et al. 2017, arXiv:1612.03144."""
 
     def __init__(self, width: int, out_channels: int) -> None:
         super().__init__()
         self.out_channels = out_channels
-        self.stem = stem(width)
+        self.stem = make_stem(width)
         widths = [2 * width, 4 * width, 6 * width]
         inputs = [width, *widths[:-1]]
-        self.down = nn.ModuleList(Block(i, o, 2) for i, o in zip(inputs, widths, strict=True))
-        self.side_ways = nn.ModuleList(nn.Conv2d(w, out_channels, 1) for w in widths)
+        self.down = nn.ModuleList(ResidualBlock(i, o, 2) for i, o in zip(inputs, widths, strict=True))
+        self.lateral = nn.ModuleList(nn.Conv2d(w, out_channels, 1) for w in widths)
         self.smooth = nn.ModuleList(nn.Conv2d(out_channels, out_channels, 3, padding=1) for _ in widths)
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
         y, levels = self.stem(x), []
-        for block, across in zip(self.down, self.side_ways, strict=True):
+        for block, across in zip(self.down, self.lateral, strict=True):
             y = block(y)
             levels.append(across(y))
         for at in (1, 0):
@@ -101,7 +101,7 @@ class RetinaNet(nn.Module):
     their connected parts.
     """
 
-    learns = "marks"
+    supervision = "marks"
 
     def __init__(self, outputs: int, side: int, width: int = 16) -> None:
         from sightline.models import torchvision_compat  # noqa: F401  # before torchvision
@@ -115,17 +115,17 @@ class RetinaNet(nn.Module):
         # A tenth, a fifth and two fifths of the side, and two steps of a third of an octave above each
         sizes = tuple(tuple(int(side * share * 2 ** (step / 3)) for step in range(3)) for share in (0.1, 0.2, 0.4))
         anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
-        pyramid = Pyramid(width, 2 * width)
+        pyramid = FeaturePyramid(width, 2 * width)
         head = RetinaNetHead(2 * width, anchors.num_anchors_per_location()[0], outputs, norm_layer=nn.BatchNorm2d)
         self.detector = Detector(pyramid, outputs, anchor_generator=anchors, head=head)
 
-    def _heads(self, x: Tensor) -> dict[str, Tensor]:
+    def _head_outputs(self, x: Tensor) -> dict[str, Tensor]:
         """{cls_logits (N, A, F), bbox_regression (N, A, 4)}."""
         found: dict[str, Tensor] = self.detector.head(list(self.detector.backbone(x).values()))
         return found
 
     def forward(self, x: Tensor) -> Tensor:
-        heads = self._heads(x)
+        heads = self._head_outputs(x)
         logits = heads["cls_logits"]  # (N, A, F)
         if self.training:
             return torch.cat([logits, heads["bbox_regression"]], 2)  # (N, A, F + 4)
@@ -136,7 +136,7 @@ class RetinaNet(nn.Module):
 
         Of the 100 most certain boxes of a finding; overlapping ones are kept, because they say where most agree.
         """
-        heads = self._heads(x)
+        heads = self._head_outputs(x)
         out = x.new_zeros((len(x), self.outputs, self.grid, self.grid))
         centers = (torch.arange(self.grid, device=x.device) + 0.5) * (self.side / self.grid)
         for n, boxes in enumerate(self._anchors(x)):
@@ -151,15 +151,15 @@ class RetinaNet(nn.Module):
                 out[n, place] = -torch.expm1(within)
         return out
 
-    def loss(self, outputs: Tensor, labels: Tensor, marks: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, labels: Tensor, mask_targets: Tensor) -> Tensor:
         """Focal loss of the class and L1 of the box, over images of which all findings are known where they are."""
-        known = [i for i in range(len(marks)) if not marks[i].isnan().any()]
+        known = [i for i in range(len(mask_targets)) if not mask_targets[i].isnan().any()]
         if not known:
             return outputs.sum() * 0
         anchors = self._anchors(outputs.new_zeros((len(known), 1, self.side, self.side)))
         logits, boxes = outputs[known, :, : self.outputs], outputs[known, :, self.outputs :]
         heads = {"cls_logits": logits, "bbox_regression": boxes}
-        losses = self.detector.compute_loss([self._boxes(marks[i]) for i in known], heads, anchors)
+        losses = self.detector.compute_loss([self._boxes(mask_targets[i]) for i in known], heads, anchors)
         total: Tensor = losses["classification"] + losses["bbox_regression"]
         return total
 
@@ -172,17 +172,17 @@ class RetinaNet(nn.Module):
         found: list[Tensor] = self.detector.anchor_generator(ImageList(x, [(self.side, self.side)] * len(x)), features)
         return found
 
-    def _boxes(self, marks: Tensor) -> dict[str, Tensor]:
+    def _boxes(self, mask_targets: Tensor) -> dict[str, Tensor]:
         """{boxes (K, 4) as (left, top, right, bottom) in input pixels, labels (K,)} of marks (F, grid, grid)."""
         scale = self.side / self.grid
         boxes, labels = [], []
-        for place, plane in enumerate(marks.cpu().numpy() >= 0.5):
+        for place, plane in enumerate(mask_targets.cpu().numpy() >= 0.5):
             if plane.any():
                 found, _ = ndimage.label(plane)
                 for rows, cols in ndimage.find_objects(found):
                     boxes.append([cols.start, rows.start, cols.stop, rows.stop])
                     labels.append(place)
         return {
-            "boxes": torch.tensor(boxes, dtype=torch.float32, device=marks.device).reshape(-1, 4) * scale,
-            "labels": torch.tensor(labels, dtype=torch.int64, device=marks.device),
+            "boxes": torch.tensor(boxes, dtype=torch.float32, device=mask_targets.device).reshape(-1, 4) * scale,
+            "labels": torch.tensor(labels, dtype=torch.int64, device=mask_targets.device),
         }

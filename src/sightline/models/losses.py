@@ -21,10 +21,10 @@ def label_loss(outputs: Tensor, labels: Tensor, task: str) -> Tensor:
     return ((outputs - labels.nan_to_num()) ** 2 * known).sum() / known.sum().clamp(min=1)
 
 
-def places_loss(logits: Tensor, marks: Tensor) -> Tensor:
+def mask_loss(logits: Tensor, mask_targets: Tensor) -> Tensor:
     """Binary cross-entropy and soft Dice over places: logits and marks (B, F, h, w), marks in [0, 1], NaN = unknown."""
-    known = ~marks.isnan()
-    truth = marks.nan_to_num()
+    known = ~mask_targets.isnan()
+    truth = mask_targets.nan_to_num()
     each = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     entropy = (each * known).sum() / known.sum().clamp(min=1)
     found = logits.sigmoid() * known

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-FLAT, SAME = 0.02, 0.01
+MIN_RANGE, MIN_SPREAD = 0.02, 0.01
 """Below this range within each map, and below this spread between images, maps say nothing."""
-FEWEST = 2
+MIN_IMAGES = 2
 """Images that show a finding, for its maps to be judged by them alone."""
 
 
-def collapse(maps: Tensor, findings: Sequence[str] = (), shown: Tensor | None = None) -> str:
+def find_collapsed_maps(maps: Tensor, findings: Sequence[str] = (), present: Tensor | None = None) -> str:
     """Which of the maps (N, T, h, w) of many images say nothing of where, and why; '' where all do.
 
     Every column is judged by itself: one that collapsed does not hide among others. findings: what the columns are
@@ -29,13 +29,15 @@ def collapse(maps: Tensor, findings: Sequence[str] = (), shown: Tensor | None = 
     'all zeros (Fracture)'
     """
     columns = list(maps.unbind(1))
-    if shown is not None:
-        columns = [m[there] if int(there.sum()) >= FEWEST else m for m, there in zip(columns, shown.T, strict=True)]
+    if present is not None:
+        columns = [
+            m[there] if int(there.sum()) >= MIN_IMAGES else m for m, there in zip(columns, present.T, strict=True)
+        ]
     names = findings or [f"map {i + 1}" for i in range(len(columns))]
-    return in_words({name: emptiness(column) for name, column in zip(names, columns, strict=True)})
+    return join_reasons({name: collapse_reason(column) for name, column in zip(names, columns, strict=True)})
 
 
-def emptiness(maps: Tensor) -> str:
+def collapse_reason(maps: Tensor) -> str:
     """Why maps (N, h, w) of one finding say nothing of where; '' where they do.
 
     'all ones', 'all zeros' or 'flat': nine of ten maps span less than 0.02 from their lowest to their highest place, or
@@ -44,30 +46,31 @@ def emptiness(maps: Tensor) -> str:
     """
     reach = maps.amax((1, 2)) - maps.amin((1, 2))  # (N,)
     whole = float(maps.max() - maps.min())
-    if float((reach < FLAT * max(1.0, whole)).float().mean()) >= 0.9:
+    if float((reach < MIN_RANGE * max(1.0, whole)).float().mean()) >= 0.9:
         mean = float(maps.mean())
-        return "all ones" if mean > 1 - FLAT else "all zeros" if abs(mean) < FLAT else "flat"
-    if len(maps) > 1 and float(maps.std(0).mean()) < SAME * float(reach.mean()):
+        return "all ones" if mean > 1 - MIN_RANGE else "all zeros" if abs(mean) < MIN_RANGE else "flat"
+    if len(maps) > 1 and float(maps.std(0).mean()) < MIN_SPREAD * float(reach.mean()):
         return "the same for every image"
     return ""
 
 
-def in_words(emptied: Mapping[str, str]) -> str:
+def join_reasons(reason_by_finding: Mapping[str, str]) -> str:
     """Why the maps of each finding say nothing, in words: the reason alone where it is that of every finding.
 
     >>> in_words({"Edema": "flat", "Nodule": "", "Fracture": "flat"})
     'flat (Edema, Fracture)'
     """
-    reasons = set(emptied.values())
+    reasons = set(reason_by_finding.values())
     if len(reasons) == 1:
         return reasons.pop()
     return "; ".join(
-        f"{why} ({', '.join(name for name, one in emptied.items() if one == why)})" for why in sorted(reasons - {""})
+        f"{why} ({', '.join(name for name, one in reason_by_finding.items() if one == why)})"
+        for why in sorted(reasons - {""})
     )
 
 
 @contextmanager
-def listening(net: nn.Module) -> Iterator[list[Tensor]]:
+def record_maps(net: nn.Module) -> Iterator[list[Tensor]]:
     """Within, what every forward of a network leaves at its module `shown`, (N, T, h, w) each; nothing without one."""
     heard: list[Tensor] = []
     shown = getattr(net, "shown", None)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 
-def layout(net: nn.Module) -> torch.memory_format:
+def preferred_memory_format(net: nn.Module) -> torch.memory_format:
     """Channels last, in which convolutions and batch norm are faster on processors, unless that would break memory.
 
     On some processors the gradient of a convolution of one pixel that strides over fewer than eight channels is then
@@ -22,7 +22,7 @@ def layout(net: nn.Module) -> torch.memory_format:
     return torch.contiguous_format if narrow else torch.channels_last
 
 
-def lay_out(net: nn.Module, memory_format: torch.memory_format) -> None:
+def set_memory_format(net: nn.Module, memory_format: torch.memory_format) -> None:
     """Lay the weights of convolutions out anew; the parameters stay the same objects."""
     for parameter in net.parameters():
         if parameter.dim() == 4:
@@ -30,14 +30,14 @@ def lay_out(net: nn.Module, memory_format: torch.memory_format) -> None:
 
 
 @contextmanager
-def laid_out(net: nn.Module) -> Iterator[None]:
+def with_preferred_memory_format(net: nn.Module) -> Iterator[None]:
     """The weights of convolutions on a processor as they are fastest; their own memory comes back on leaving.
 
     Half as fast again for small networks, a fifth for a DenseNet; a copy of the weights.
     """
     own = [(p, p.data) for p in net.parameters() if p.dim() == 4 and p.device.type == "cpu"]
     if own:
-        lay_out(net, layout(net))
+        set_memory_format(net, preferred_memory_format(net))
     try:
         yield
     finally:

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from sightline.core import Array, Frame
 from sightline.errors import SightlineError, UnknownNameError
-from sightline.findings import canonical
+from sightline.findings import canonical_name
 from sightline.imaging.geometry import Resize
 from sightline.imaging.preprocess import fit_image
-from sightline.models.fast_gradients import is_swift
-from sightline.models.feature_layer import Cut, find_cut, head_is_affine
-from sightline.models.frozen import frozen
-from sightline.models.memory_format import laid_out
+from sightline.models.fast_gradients import supports_fast_gradients
+from sightline.models.feature_layer import FeatureLayer, find_feature_layer, has_affine_head
+from sightline.models.frozen import freeze
+from sightline.models.memory_format import with_preferred_memory_format
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -39,7 +39,7 @@ class TrainingRecord:
     """Share of the training patients used."""
     seed: int | None = None
     epochs: float | None = None
-    checkpoint: str = ""
+    weights_hash: str = ""
     """sha256 of the weights, as `state_hash` computes it."""
     val_auroc: float | None = None
     """Mean over findings on the validation patients, of the weights kept."""
@@ -70,14 +70,14 @@ class Model:
     """Per channel, subtracted from the image in [0, 1]."""
     std: tuple[float, ...]
     """Per channel, divided by after that."""
-    cut: Cut | None
+    feature_layer: FeatureLayer | None
     """Where the features are taken; None where the network has no global pooling and none was named."""
-    features: str | None = None
+    feature_module: str | None = None
     """The module named for that, None if it was found."""
     arch: str = ""
     """Spec that builds the network anew with other weights ('densenet121'); empty for a network of the user's own."""
-    training: TrainingRecord | None = None
-    assumed: tuple[str, ...] = ()
+    training_record: TrainingRecord | None = None
+    assumed_settings: tuple[str, ...] = ()
     """Which of `resize`, `side`, `mean` and `std` are defaults that neither its checkpoint nor its user stated."""
 
     @property
@@ -87,39 +87,42 @@ class Model:
         return torch.device("cpu") if first is None else first.device
 
     @cached_property
-    def head_is_affine(self) -> bool:
+    def has_affine_head(self) -> bool:
         """Whether logits are an affine function of the features; found once, with noise. False without features."""
-        if self.cut is None:
+        if self.feature_layer is None:
             return False
-        with frozen(self.net) as net:
-            return head_is_affine(net, self.cut, probe_images(self))
+        with freeze(self.net) as net:
+            return has_affine_head(net, self.feature_layer, probe_images(self))
 
     @cached_property
-    def is_swift(self) -> bool:
+    def supports_fast_gradients(self) -> bool:
         """Whether gradients may be computed the fast way; found once, with noise. False on accelerators."""
         if self.device.type != "cpu":
             return False  # on an H200 it gains nothing up to 32 images at once, and a sixth at 64
-        with frozen(self.net) as net:
-            return is_swift(net, probe_images(self))
+        with freeze(self.net) as net:
+            return supports_fast_gradients(net, probe_images(self))
 
     @contextmanager
-    def borrowed(self) -> Iterator[nn.Module]:
+    def eval_mode(self) -> Iterator[nn.Module]:
         """The network `frozen`, with its weights in memory as they are fastest where it `is_swift`."""
-        with frozen(self.net) as net, laid_out(net) if self.is_swift else nullcontext():
+        with (
+            freeze(self.net) as net,
+            with_preferred_memory_format(net) if self.supports_fast_gradients else nullcontext(),
+        ):
             yield net
 
     @cached_property
-    def _cuts(self) -> dict[str, Model]:
+    def _by_feature_layer(self) -> dict[str, Model]:
         return {}
 
-    def cut_at(self, layer: str) -> Model:
+    def with_feature_layer(self, layer: str) -> Model:
         """The same network with its features taken at the output of a module; found once per module.
 
         Errors: `SightlineError` for a path that names none, or one whose output is no map (see `wrap`).
         """
-        if layer not in self._cuts:
-            self._cuts[layer] = _probed(replace(self, features=layer))
-        return self._cuts[layer]
+        if layer not in self._by_feature_layer:
+            self._by_feature_layer[layer] = _with_found_features(replace(self, feature_module=layer))
+        return self._by_feature_layer[layer]
 
     def normalize(self, images: Tensor) -> Tensor:
         """float32 (N, side, side) in [0, 1] -> (N, C, side, side) in the network's own units."""
@@ -137,8 +140,8 @@ class Model:
 
     def index(self, finding: str | int) -> int:
         """Place of a finding among the logits; names may be aliases. Errors: `UnknownNameError`."""
-        if isinstance(finding, str) and canonical(finding) in self.findings:
-            return self.findings.index(canonical(finding))
+        if isinstance(finding, str) and canonical_name(finding) in self.findings:
+            return self.findings.index(canonical_name(finding))
         if isinstance(finding, int) and not isinstance(finding, bool) and 0 <= finding < len(self.findings):
             return finding
         raise UnknownNameError(
@@ -149,21 +152,22 @@ class Model:
 def wrap(
     net: nn.Module,
     findings: Sequence[str],
-    size: int = 320,
+    side: int = 320,
     resize: Resize = "center-crop",
     *,
     channels: int = 3,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     name: str = "",
-    features: str | None = None,
+    feature_module: str | None = None,
     arch: str = "",
-    training: TrainingRecord | None = None,
+    training_record: TrainingRecord | None = None,
 ) -> Model:
     """Make a `Model` of any `torch.nn.Module` that maps (N, C, size, size) to one logit per finding.
 
     mean, std: per channel or one for all, applied to an image in [0, 1]; default ImageNet's for three channels, else
-    0.5 and 0.25. features: where the map for Grad-CAM is, see `sightline.models.feature_layer.find_cut`; None finds it.
+    0.5 and 0.25. features: where the map for Grad-CAM is, see `sightline.models.feature_layer.find_feature_layer`;
+    None finds it.
     One probe forward checks the output's width and finds the features; the network is left as it was.
 
     Errors: `SightlineError` if findings repeat, if the network does not run on such an input, or if it does not
@@ -174,7 +178,7 @@ def wrap(
     >>> model.findings, model.cut.where, model.cut.shape
     (('Pleural Effusion',), 'adaptive_avg_pool2d', (8, 15, 15))
     """
-    names = tuple(canonical(finding) for finding in findings)
+    names = tuple(canonical_name(finding) for finding in findings)
     if len(set(names)) != len(names) or not names:
         raise SightlineError(f"findings must be distinct and at least one; got {', '.join(names) or 'none'}")
     color = channels == 3
@@ -182,20 +186,20 @@ def wrap(
         name=name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", type(net).__name__).lower(),
         net=net,
         findings=names,
-        side=size,
+        side=side,
         resize=resize,
         channels=channels,
         mean=_per_channel("mean", mean, channels, IMAGENET_MEAN if color else (0.5,) * channels),
         std=_per_channel("std", std, channels, IMAGENET_STD if color else (0.25,) * channels),
-        cut=None,
-        features=features,
+        feature_layer=None,
+        feature_module=feature_module,
         arch=arch,
-        training=training,
+        training_record=training_record,
     )
-    return _probed(normalized(model))
+    return _with_found_features(with_normalization(model))
 
 
-def normalized(
+def with_normalization(
     model: Model, mean: float | Sequence[float] | None = None, std: float | Sequence[float] | None = None
 ) -> Model:
     """The model with another normalization: (image in [0, 1] - mean) / std, per channel or one for all; None: its own.
@@ -213,14 +217,14 @@ def normalized(
 
 
 def _per_channel(
-    what: str, given: float | Sequence[float] | None, channels: int, default: tuple[float, ...]
+    name: str, given: float | Sequence[float] | None, channels: int, default: tuple[float, ...]
 ) -> tuple[float, ...]:
     if given is None:
         return default
     values = (given,) if isinstance(given, (int, float)) else tuple(given)
     values = tuple(map(float, values)) * (channels if len(values) == 1 else 1)
     if len(values) != channels:
-        raise SightlineError(f"{what} has {len(values)} values for {channels} channels; give one, or one per channel")
+        raise SightlineError(f"{name} has {len(values)} values for {channels} channels; give one, or one per channel")
     return values
 
 
@@ -230,10 +234,10 @@ def probe_images(model: Model) -> Tensor:
     return model.normalize(torch.from_numpy(noise)).to(model.device)
 
 
-def _probed(model: Model) -> Model:
+def _with_found_features(model: Model) -> Model:
     """The model with its cut, found by running it once. Errors: `SightlineError` if it does not give finite logits."""
     x = probe_images(model)
-    with frozen(model.net) as net, torch.no_grad():
+    with freeze(model.net) as net, torch.no_grad():
         try:
             out = net(x)
         except Exception as error:  # the network may be the user's own
@@ -246,28 +250,28 @@ def _probed(model: Model) -> Model:
                 f"give as many findings as it has outputs, in their order"
             )
         if not bool(torch.isfinite(out).all()):
-            raise SightlineError(f"{model.name} gives NaN or infinity for finite images: {_not_finite(net)}")
-        return replace(model, cut=find_cut(net, x, model.features))
+            raise SightlineError(f"{model.name} gives NaN or infinity for finite images: {_explain_non_finite(net)}")
+        return replace(model, feature_layer=find_feature_layer(net, x, model.feature_module))
 
 
-def _not_finite(net: nn.Module) -> str:
+def _explain_non_finite(net: nn.Module) -> str:
     bad = [name for name, tensor in net.state_dict().items() if not bool(torch.isfinite(tensor.float()).all())]
     more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
     return f"its weights are damaged ({bad[0]}{more})" if bad else "its arithmetic overflows, though its weights do not"
 
 
-def untrained(model: Model, seed: int = 0) -> Model:
+def with_random_weights(model: Model, seed: int = 0) -> Model:
     """A copy with random weights (`redraw`): the control that shows what the architecture alone points at."""
     net = copy.deepcopy(model.net)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for module in net.modules():
-            redraw(module)
-    return replace(model, name="untrained", net=net, training=None)
+            reset_parameters(module)
+    return replace(model, name="untrained", net=net, training_record=None)
 
 
 @torch.no_grad()
-def redraw(module: nn.Module) -> None:
+def reset_parameters(module: nn.Module) -> None:
     """Draw the weights of one module anew, not of those it holds, and forget its statistics.
 
     A module initializes itself (`reset_parameters`). Where it cannot (class tokens, positions, a layer of the user's

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 
-class Triples(nn.Module):
+class ThreeClassHead(nn.Module):
     """A network of three outputs per finding, read as one logit: positive against negative, uncertain left out.
 
     In evaluation, (N, C, h, w) -> (N, F): the difference of two logits is the logit of the softmax over the two, which
@@ -23,7 +23,7 @@ class Triples(nn.Module):
         return triples[:, 2::3] - triples[:, 1::3]
 
 
-class Pairs(nn.Module):
+class TwoClassHead(nn.Module):
     """A network of two outputs per finding, absent and present, read as one logit: their difference.
 
     The softmax over a pair is the sigmoid of that difference, and so is its cross-entropy that of the one logit: the

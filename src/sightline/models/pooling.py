@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-SHARPNESS = 5.0
+LSE_SHARPNESS = 5.0
 """Of log-sum-exp: 0 would be the mean of all places, infinity the highest one."""
-SHARE, LOW = 0.2, 0.7
+WILDCAT_SHARE, WILDCAT_NEGATIVE_WEIGHT = 0.2, 0.7
 """Of WILDCAT: share of the places that speak for and against, and the weight of the latter."""
 
 
@@ -21,7 +21,7 @@ def log_sum_exp(evidence: Tensor) -> Tensor:
     >>> round(float(log_sum_exp(torch.tensor([[[1.0, 1.0, 1.0]]]))), 6)
     1.0
     """
-    return (torch.logsumexp(SHARPNESS * evidence, 2) - math.log(evidence.shape[2])) / SHARPNESS
+    return (torch.logsumexp(LSE_SHARPNESS * evidence, 2) - math.log(evidence.shape[2])) / LSE_SHARPNESS
 
 
 def noisy_or(evidence: Tensor) -> Tensor:
@@ -42,22 +42,25 @@ def pcam(evidence: Tensor) -> Tensor:
     The paper pools features by these weights and classifies the mean; as its classifier is the one that gave the
     evidence, the two are the same number.
     """
-    return weighed(evidence, evidence.sigmoid())
+    return weighted_mean(evidence, evidence.sigmoid())
 
 
 def wildcat(evidence: Tensor) -> Tensor:
     """Mean of the highest fifth of the places and `LOW` times that of the lowest, (N, F): Durand et al. 2017,
     10.1109/CVPR.2017.631, with one map of each class (the mean of several linear maps is one)."""
-    count = max(1, round(SHARE * evidence.shape[2]))
+    count = max(1, round(WILDCAT_SHARE * evidence.shape[2]))
     ordered = evidence.sort(2, descending=True).values
-    return ordered[:, :, :count].mean(2) + LOW * ordered[:, :, -count:].mean(2)
+    return ordered[:, :, :count].mean(2) + WILDCAT_NEGATIVE_WEIGHT * ordered[:, :, -count:].mean(2)
 
 
-def weighed(evidence: Tensor, gate: Tensor) -> Tensor:
+def weighted_mean(evidence: Tensor, gate: Tensor) -> Tensor:
     """Mean weighed by a gate (N, F, P) or (N, 1, P) from 0, (N, F)."""
     return (evidence * gate).sum(2) / gate.sum(2).clamp(min=1e-6)
 
 
 POOLS: dict[str, Callable[[Tensor], Tensor]] = {
-    "lse": log_sum_exp, "noisy-or": noisy_or, "pcam": pcam, "wildcat": wildcat,
-}  # fmt: skip
+    "lse": log_sum_exp,
+    "noisy-or": noisy_or,
+    "pcam": pcam,
+    "wildcat": wildcat,
+}

@@ -18,27 +18,28 @@ import torch
 from torch import Tensor, nn
 
 from sightline.errors import DataError, SightlineError
-from sightline.models.text_encoder import largest
+from sightline.models.text_encoder import masked_max
 
-PUBLISHED = "emilyalsentzer/Bio_ClinicalBERT"
+CONVIRT_TEXT_ENCODER = "emilyalsentzer/Bio_ClinicalBERT"
 """Of ConVIRT (Alsentzer et al. 2019, 10.18653/v1/W19-1909, MIT license); trained on the notes of MIMIC-III."""
-FROZEN = 6
+FROZEN_LAYERS = 6
 """First layers that stay as they are, with the embeddings below them (Zhang et al. 2020, arXiv:2010.00747)."""
-LENGTH = 64
+MAX_LENGTH = 64
 """Pieces of words of a text that are read."""
 
 
 @dataclass(frozen=True, slots=True)
-class HubWords:
+class HubTokenizer:
     """A tokenizer of Hugging Face; it can be sent to another process."""
 
     tokenizer: Any
-    length: int = LENGTH
+    max_length: int = MAX_LENGTH
 
     def encode(self, sentences: Sequence[str]) -> Tensor:
         """int64 (n, L), L of the longest, at most `length`."""
-        found = self.tokenizer(list(sentences), padding=True, truncation=True, max_length=self.length,
-                               return_tensors="pt")  # fmt: skip
+        found = self.tokenizer(
+            list(sentences), padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
+        )
         tokens: Tensor = found["input_ids"]
         return tokens
 
@@ -46,47 +47,49 @@ class HubWords:
         self.tokenizer.save_pretrained(str(folder))
 
 
-class HubText(nn.Module):
+class HubTextEncoder(nn.Module):
     """int64 (N, L) of a `HubWords` -> float32 (N, width): largest value of each channel over the pieces.
 
     body: an encoder of `transformers`; pad: its padding; frozen: layers from the first that stay as they are.
     """
 
-    def __init__(self, body: nn.Module, pad: int, frozen: int = FROZEN) -> None:
+    def __init__(self, body: nn.Module, padding_id: int, frozen_layers: int = FROZEN_LAYERS) -> None:
         super().__init__()
-        self.body, self.pad = body, pad
+        self.body, self.padding_id = body, padding_id
         self.width = int(body.config.hidden_size)  # type: ignore[union-attr,arg-type]
-        for module in _lowest(body, frozen):
+        for module in _lowest_layers(body, frozen_layers):
             module.requires_grad_(False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        empty = tokens == self.pad
+        empty = tokens == self.padding_id
         y = self.body(input_ids=tokens, attention_mask=(~empty).long()).last_hidden_state  # (N, L, width)
-        return largest(y, empty)
+        return masked_max(y, empty)
 
 
-def _lowest(body: nn.Module, frozen: int) -> list[nn.Module]:
+def _lowest_layers(body: nn.Module, n_layers: int) -> list[nn.Module]:
     """Embeddings and the first `frozen` layers. Errors: `SightlineError` for an encoder that is not built of layers."""
-    if frozen == 0:
+    if n_layers == 0:
         return []
     embeddings = getattr(body, "embeddings", None)
     layers = next((m for m in body.modules() if isinstance(m, nn.ModuleList)), None)
-    if embeddings is None or layers is None or len(layers) < frozen:
+    if embeddings is None or layers is None or len(layers) < n_layers:
         has = "no list of layers" if layers is None else f"{len(layers)} layers"
         raise SightlineError(
-            f"{type(body).__name__} has {has}, of which {frozen} cannot stay as they are; freeze fewer"
+            f"{type(body).__name__} has {has}, of which {n_layers} cannot stay as they are; freeze fewer"
         )
-    return [embeddings, *layers[:frozen]]
+    return [embeddings, *layers[:n_layers]]
 
 
-def hub_text(name: str, frozen: int = FROZEN, length: int = LENGTH) -> tuple[HubWords, HubText]:
+def open_hub_encoder(
+    name: str, frozen_layers: int = FROZEN_LAYERS, max_length: int = MAX_LENGTH
+) -> tuple[HubTokenizer, HubTextEncoder]:
     """A tokenizer and an encoder with its weights. Nothing is run that comes with them.
 
     name: 'emilyalsentzer/Bio_ClinicalBERT', or a folder that `save_pretrained` wrote. Errors: `SightlineError` without
     `transformers`, `DataError` for what is neither a folder nor to be had from the Hub.
     """
-    transformers = _library()
-    place = _place(name)
+    transformers = _import_transformers()
+    place = _resolve_name(name)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
         body = transformers.AutoModel.from_pretrained(place, trust_remote_code=False)
@@ -95,12 +98,12 @@ def hub_text(name: str, frozen: int = FROZEN, length: int = LENGTH) -> tuple[Hub
         raise DataError(f"text={name!r} gives no text encoder: {first}") from error
     if tokenizer.pad_token_id is None:
         raise DataError(f"text={name!r}: its tokenizer has no padding; sentences of one batch differ in length")
-    return HubWords(tokenizer, length), HubText(body.float(), int(tokenizer.pad_token_id), frozen)
+    return HubTokenizer(tokenizer, max_length), HubTextEncoder(body.float(), int(tokenizer.pad_token_id), frozen_layers)
 
 
-def saved_text(folder: Path, length: int = LENGTH) -> tuple[HubWords, HubText]:
+def open_saved_encoder(folder: Path, max_length: int = MAX_LENGTH) -> tuple[HubTokenizer, HubTextEncoder]:
     """What `keep_text` wrote, its weights yet to be loaded. Errors: as `hub_text`."""
-    transformers = _library()
+    transformers = _import_transformers()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
         config = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
@@ -108,16 +111,16 @@ def saved_text(folder: Path, length: int = LENGTH) -> tuple[HubWords, HubText]:
         raise DataError(f"{folder} holds no tokenizer and configuration of a text encoder: {error}") from error
     with torch.random.fork_rng(devices=[]):
         body = transformers.AutoModel.from_config(config, trust_remote_code=False)
-    return HubWords(tokenizer, length), HubText(body, int(tokenizer.pad_token_id), 0)
+    return HubTokenizer(tokenizer, max_length), HubTextEncoder(body, int(tokenizer.pad_token_id), 0)
 
 
-def keep_text(words: HubWords, text: HubText, folder: Path) -> None:
+def save_text_encoder(tokenizer: HubTokenizer, encoder: HubTextEncoder, folder: Path) -> None:
     """Tokenizer and configuration, without weights, so that a checkpoint beside them can be opened anywhere."""
-    words.save(folder)
-    text.body.config.save_pretrained(str(folder))  # type: ignore[union-attr,operator]
+    tokenizer.save(folder)
+    encoder.body.config.save_pretrained(str(folder))  # type: ignore[union-attr,operator]
 
 
-def fetched(spec: str) -> dict[str, Any]:
+def download_weights(spec: str) -> dict[str, Any]:
     """The weights that the authors of a zoo publish for 'timm:NAME' or 'torchvision:NAME': ImageNet's, as a rule.
 
     Errors: `DataError` where they cannot be had.
@@ -140,15 +143,15 @@ def fetched(spec: str) -> dict[str, Any]:
     return dict(net.state_dict())
 
 
-def _place(name: str) -> str:
+def _resolve_name(name: str) -> str:
     """The name where the Hub can be asked for it, else a folder. Errors: `DataError` where there is neither."""
     if Path(name).is_dir():
         return name
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise DataError(
-            f"text={name!r} is no folder; give one that save_pretrained wrote, or a name such as {PUBLISHED}"
+            f"text={name!r} is no folder; give one that save_pretrained wrote, or a name such as {CONVIRT_TEXT_ENCODER}"
         )
-    if reachable():
+    if is_hub_reachable():
         return name
     from huggingface_hub import snapshot_download
 
@@ -162,7 +165,7 @@ def _place(name: str) -> str:
         ) from error
 
 
-def reachable() -> bool:
+def is_hub_reachable() -> bool:
     """Whether the Hub answers; its library would try for a minute. Behind a proxy, only the library can tell."""
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
         return True
@@ -174,7 +177,7 @@ def reachable() -> bool:
     return True
 
 
-def _library() -> Any:
+def _import_transformers() -> Any:
     try:
         import transformers
     except ImportError as error:

@@ -10,10 +10,10 @@ import numpy as np
 from sightline.core import Array
 from sightline.errors import DataError
 
-Key = TypeVar("Key", bound=Hashable)
+StudyKey = TypeVar("StudyKey", bound=Hashable)
 
 
-def study_probabilities(probabilities: Array, studies: Sequence[Key]) -> tuple[tuple[Key, ...], Array]:
+def study_probabilities(probabilities: Array, studies: Sequence[StudyKey]) -> tuple[tuple[StudyKey, ...], Array]:
     """The greatest probability among the views of each study, as CheXpert and CheXlocalize evaluate.
 
     probabilities (N, F), one row per radiograph; studies: `Radiograph.study` of each row, or (patient, study) where

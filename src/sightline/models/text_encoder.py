@@ -18,7 +18,7 @@ from torch import Tensor, nn
 PAD, UNKNOWN = 0, 1
 
 
-class Words(Protocol):
+class Tokenizer(Protocol):
     """How sentences become numbers."""
 
     def encode(self, sentences: Sequence[str]) -> Tensor:
@@ -30,15 +30,17 @@ class Vocabulary:
     """Words in the order of their numbers, which begin at 2; 0 fills up, 1 stands for any other word."""
 
     words: tuple[str, ...]
-    length: int = 32
+    max_length: int = 32
     """Words of a sentence that are read."""
 
     @classmethod
-    def of(cls, sentences: Iterable[str], most: int = 4000, fewest: int = 2, length: int = 32) -> Vocabulary:
+    def from_sentences(
+        cls, sentences: Iterable[str], max_words: int = 4000, min_count: int = 2, max_length: int = 32
+    ) -> Vocabulary:
         """The `most` commonest words that occur at least `fewest` times; of equals the first in the alphabet."""
-        counts = Counter(word for sentence in sentences for word in _words(sentence))
-        ranked = sorted((w for w, n in counts.items() if n >= fewest), key=lambda w: (-counts[w], w))
-        return cls(tuple(ranked[:most]), length)
+        counts = Counter(word for sentence in sentences for word in _split_words(sentence))
+        ranked = sorted((w for w, n in counts.items() if n >= min_count), key=lambda w: (-counts[w], w))
+        return cls(tuple(ranked[:max_words]), max_length)
 
     def __len__(self) -> int:
         return len(self.words) + 2
@@ -50,14 +52,14 @@ class Vocabulary:
         [[2, 3, 0, 0], [1, 0, 0, 0]]
         """
         numbers = {word: at + 2 for at, word in enumerate(self.words)}
-        out = torch.zeros((len(sentences), self.length), dtype=torch.int64)
+        out = torch.zeros((len(sentences), self.max_length), dtype=torch.int64)
         for row, sentence in enumerate(sentences):
-            known = [numbers.get(word, UNKNOWN) for word in _words(sentence)][: self.length] or [UNKNOWN]
+            known = [numbers.get(word, UNKNOWN) for word in _split_words(sentence)][: self.max_length] or [UNKNOWN]
             out[row, : len(known)] = torch.tensor(known)
         return out
 
 
-def _words(sentence: str) -> list[str]:
+def _split_words(sentence: str) -> list[str]:
     return re.findall(r"[a-z]+|\d+(?:\.\d+)?", sentence.lower())
 
 
@@ -65,21 +67,25 @@ class TextEncoder(nn.Module):
     """int64 (N, L) of a `Vocabulary` -> float32 (N, width): a transformer, and the largest value of each channel over
     the words, as ConVIRT pools (Zhang et al. 2020, arXiv:2010.00747)."""
 
-    def __init__(self, size: int, length: int, width: int = 128, layers: int = 2, heads: int = 4) -> None:
+    def __init__(
+        self, vocabulary_size: int, max_length: int, width: int = 128, layers: int = 2, heads: int = 4
+    ) -> None:
         super().__init__()
         self.width = width
-        self.words = nn.Embedding(size, width, padding_idx=PAD)
-        self.places = nn.Parameter(torch.randn(length, width) * 0.02)
+        self.token_embedding = nn.Embedding(vocabulary_size, width, padding_idx=PAD)
+        self.position_embedding = nn.Parameter(torch.randn(max_length, width) * 0.02)
         layer = nn.TransformerEncoderLayer(width, heads, 2 * width, dropout=0.1, batch_first=True, norm_first=True)
         self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
         empty = tokens == PAD
-        y = self.layers(self.words(tokens) + self.places[: tokens.shape[1]], src_key_padding_mask=empty)
-        return largest(y, empty)
+        y = self.layers(
+            self.token_embedding(tokens) + self.position_embedding[: tokens.shape[1]], src_key_padding_mask=empty
+        )
+        return masked_max(y, empty)
 
 
-def largest(y: Tensor, empty: Tensor) -> Tensor:
+def masked_max(hidden: Tensor, is_padding: Tensor) -> Tensor:
     """(N, L, width) -> (N, width): of each channel over the words; empty: bool (N, L), what only fills up.
 
     Genuine zeros count, which the usual `y * mask` with a test for zero loses.
@@ -87,5 +93,5 @@ def largest(y: Tensor, empty: Tensor) -> Tensor:
     >>> largest(torch.tensor([[[-1.0], [0.0], [9.0]]]), torch.tensor([[False, False, True]])).tolist()
     [[0.0]]
     """
-    pooled: Tensor = y.masked_fill(empty[..., None], -torch.inf).amax(1)
+    pooled: Tensor = hidden.masked_fill(is_padding[..., None], -torch.inf).amax(1)
     return pooled

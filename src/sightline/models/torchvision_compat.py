@@ -65,7 +65,7 @@ def _library_loads() -> bool:
     return False
 
 
-def define_missing() -> Any:
+def define_missing_operators() -> Any:
     """Define the operators if torchvision is installed and cannot bring them; None where there was nothing to do.
 
     Returns the library object, which must be kept: the operators vanish with it.
@@ -79,6 +79,6 @@ def define_missing() -> Any:
     return library
 
 
-_library = define_missing()
-DEFINED_HERE = _library is not None
+_library = define_missing_operators()
+OPERATORS_DEFINED = _library is not None
 """Whether this module had to stand in for torchvision's compiled operators."""

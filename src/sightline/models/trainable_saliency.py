@@ -17,9 +17,9 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sightline.errors import SightlineError
-from sightline.models.feature_layer import Cut, changed
-from sightline.models.losses import label_loss, places_loss
-from sightline.models.pooling import POOLS, weighed
+from sightline.models.feature_layer import FeatureLayer, replace_features
+from sightline.models.losses import label_loss, mask_loss
+from sightline.models.pooling import POOLS, weighted_mean
 
 KINDS = ("gate", *POOLS, "mask", "decoder", "cam")
 """Where the map stands in the network.
@@ -27,22 +27,22 @@ KINDS = ("gate", *POOLS, "mask", "decoder", "cam")
 gate: weighs places before they are pooled. lse, noisy-or, pcam, wildcat: the evidence of each place, pooled into the
 logit. mask: weighs the pixels of the image, which is then read again. decoder: reads the features and decides nothing.
 cam: the network's own Grad-CAM of each finding; nothing is added."""
-PER = ("finding", "image")
-LEARNS = ("labels", "marks", "boxes", "gaze")
+MAPS_PER = ("finding", "image")
+SUPERVISIONS = ("labels", "marks", "boxes", "gaze")
 """What the maps learn from beside the loss of the labels; boxes are those around the pieces of marks."""
 TASKS = ("classification", "regression")
-OPEN = 2.0
+INITIAL_GATE_LOGIT = 2.0
 """Where a gate begins: nearly open, so that it does not starve the classifier."""
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class SaliencyHeadConfig:
     """How an element is made and taught."""
 
     kind: str = "gate"
-    per: str = "finding"
+    maps_per: str = "finding"
     """One map of each finding, or one of the image for all findings."""
-    learns: str = "labels"
+    supervision: str = "labels"
     weight: float = 1.0
     """Of the error of the maps where images are marked."""
     sparsity: float = 0.0
@@ -52,63 +52,63 @@ class Way:
     task: str = "classification"
 
     def __post_init__(self) -> None:
-        for name, allowed in (("kind", KINDS), ("per", PER), ("learns", LEARNS), ("task", TASKS)):
+        for name, allowed in (("kind", KINDS), ("per", MAPS_PER), ("learns", SUPERVISIONS), ("task", TASKS)):
             if getattr(self, name) not in allowed:
                 raise SightlineError(f"{name}={getattr(self, name)}; allowed: {', '.join(allowed)}")
         for name in ("weight", "sparsity", "variation"):
             if not getattr(self, name) >= 0:
                 raise SightlineError(f"{name}={getattr(self, name)}; allowed: from 0")
-        only = "image" if self.kind in ("mask", "decoder") else self.per if self.kind == "gate" else "finding"
-        if self.per != only:
-            raise SightlineError(f"kind={self.kind} has no map of each {self.per}; give per={only}, or kind=gate")
-        chances = self.kind in ("noisy-or", "cam") or (self.pools and self.learns != "labels")
+        only = "image" if self.kind in ("mask", "decoder") else self.maps_per if self.kind == "gate" else "finding"
+        if self.maps_per != only:
+            raise SightlineError(f"kind={self.kind} has no map of each {self.maps_per}; give per={only}, or kind=gate")
+        chances = self.kind in ("noisy-or", "cam") or (self.pools_evidence and self.supervision != "labels")
         if self.task == "regression" and chances:
             raise SightlineError(
                 f"kind={self.kind} gives no map in [0, 1] without chances; for a regression: kind=gate"
             )
 
     @property
-    def pools(self) -> bool:
+    def pools_evidence(self) -> bool:
         """Whether the map is the evidence itself."""
         return self.kind in POOLS
 
     @property
-    def classifies(self) -> bool:
+    def makes_logits(self) -> bool:
         """Whether the element makes the logits, from what the network passes at the cut, in place of its head."""
-        return self.pools or (self.kind == "gate" and self.per == "finding")
+        return self.pools_evidence or (self.kind == "gate" and self.maps_per == "finding")
 
 
-class Look(nn.Module):
+class SaliencyHead(nn.Module):
     """What is added to a network: from its features to a map, and where the element classifies, to evidence.
 
     (N, K, h, w) -> map (N, T, h, w), T = F for a map of each finding, else 1; in [0, 1] but for a regression by pooled
     evidence. `evidence` (N, F, h, w) goes beside it where the element classifies.
     """
 
-    def __init__(self, way: Way, cut: Cut, outputs: int) -> None:
+    def __init__(self, config: SaliencyHeadConfig, feature_layer: FeatureLayer, outputs: int) -> None:
         super().__init__()
-        channels, height, width = cut.shape
-        self.way = way
+        channels, height, width = feature_layer.shape
+        self.config = config
         self.features = nn.Identity()
         """Where methods find the features: what enters the element."""
-        if way.classifies:
+        if config.makes_logits:
             self.evidence = nn.Conv2d(channels, outputs, 1)
-            if way.kind == "noisy-or":  # as likely as not that any place of all speaks
+            if config.kind == "noisy-or":  # as likely as not that any place of all speaks
                 nn.init.constant_(self.evidence.bias, -math.log(height * width))  # type: ignore[arg-type]
-        if way.kind == "decoder":
+        if config.kind == "decoder":
             hidden = min(64, channels)
             self.gate: nn.Module = nn.Sequential(
                 nn.Conv2d(channels, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, 1, 1)
             )
-        elif not way.pools:
-            self.gate = nn.Conv2d(channels, outputs if way.per == "finding" else 1, 1)
-            nn.init.constant_(self.gate.bias, OPEN)  # type: ignore[arg-type]
+        elif not config.pools_evidence:
+            self.gate = nn.Conv2d(channels, outputs if config.maps_per == "finding" else 1, 1)
+            nn.init.constant_(self.gate.bias, INITIAL_GATE_LOGIT)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
         features = self.features(features)
-        evidence: Tensor | None = self.evidence(features) if self.way.classifies else None
-        if self.way.pools and evidence is not None:
-            return (evidence if self.way.task == "regression" else evidence.sigmoid()), evidence
+        evidence: Tensor | None = self.evidence(features) if self.config.makes_logits else None
+        if self.config.pools_evidence and evidence is not None:
+            return (evidence if self.config.task == "regression" else evidence.sigmoid()), evidence
         gate: Tensor = self.gate(features).sigmoid()
         return gate, evidence
 
@@ -117,7 +117,7 @@ class TrainableSaliency(nn.Module):
     """A network with an element that shows where it finds what it finds.
 
     net: (N, C, h, w) -> logits (N, F); cut: where its features are, a square map
-    (`sightline.models.feature_layer.find_cut`);
+    (`sightline.models.feature_layer.find_feature_layer`);
     outputs: F; way: see `Way`. Taught by gaze with the weight of the error alone it is Kim, Zhou and Lipton 2021
     (DenseNet-Aug), who do not say how the estimate of the gaze is made.
 
@@ -126,34 +126,40 @@ class TrainableSaliency(nn.Module):
     dims.
     """
 
-    def __init__(self, net: nn.Module, cut: Cut, outputs: int, way: Way) -> None:
+    def __init__(self, net: nn.Module, feature_layer: FeatureLayer, outputs: int, config: SaliencyHeadConfig) -> None:
         super().__init__()
-        _, height, width = cut.shape
+        _, height, width = feature_layer.shape
         if height != width or height < 2:
             raise SightlineError(
                 f"the features are {height} × {width} places; a square map of at least 2 × 2 is needed"
             )
-        self.net, self.cut, self.way, self.grid, self.learns = net, cut, way, height, way.learns
-        self.shown = nn.Identity()
-        if way.kind != "cam":
-            self.look = Look(way, cut, outputs)
+        self.net, self.feature_layer, self.config, self.grid, self.supervision = (
+            net,
+            feature_layer,
+            config,
+            height,
+            config.supervision,
+        )
+        self.map_output = nn.Identity()
+        if config.kind != "cam":
+            self.saliency_head = SaliencyHead(config, feature_layer, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, F); in training with the maps behind them, (N, F + T · grid²), which the loss takes apart."""
-        if self.way.kind == "cam" and not self.training:
+        if self.config.kind == "cam" and not self.training:
             plain: Tensor = self.net(x)  # its maps cost gradients: `maps` computes them when asked
             return plain
-        logits, maps = self._answer(x)
-        maps = self.shown(maps)
+        logits, maps = self._logits_and_maps(x)
+        maps = self.map_output(maps)
         return torch.cat([logits, maps.flatten(1)], 1) if self.training else logits
 
     def maps(self, x: Tensor) -> Tensor:
         """The maps alone, (N, F, grid, grid); one for all findings where there is only one of the image."""
         with torch.enable_grad():
-            logits, maps = self._answer(x)
+            logits, maps = self._logits_and_maps(x)
         return maps.detach().expand(-1, logits.shape[1], -1, -1)
 
-    def loss(self, outputs: Tensor, labels: Tensor, marks: Tensor | None = None) -> Tensor:
+    def loss(self, outputs: Tensor, labels: Tensor, mask_targets: Tensor | None = None) -> Tensor:
         """outputs: of `forward` in training; labels (B, F), NaN where unknown.
 
         marks: (B, F, grid, grid) in [0, 1], or the density of the gaze (B, 1, grid, grid), NaN where there is none;
@@ -161,92 +167,94 @@ class TrainableSaliency(nn.Module):
         """
         count = labels.shape[1]
         logits, maps = outputs[:, :count], outputs[:, count:].reshape(len(outputs), -1, self.grid, self.grid)
-        total = label_loss(logits, labels, self.way.task) + self._shape(maps)
-        if marks is None or self.way.learns == "labels":
+        total = label_loss(logits, labels, self.config.task) + self._regularization(maps)
+        if mask_targets is None or self.config.supervision == "labels":
             return total
-        return total + self.way.weight * (
-            self._looked(maps, labels, marks) if self.way.learns == "gaze" else self._marked(maps, labels, marks)
+        return total + self.config.weight * (
+            self._gaze_loss(maps, labels, mask_targets)
+            if self.config.supervision == "gaze"
+            else self._annotation_loss(maps, labels, mask_targets)
         )
 
-    def _shape(self, maps: Tensor) -> Tensor | float:
+    def _regularization(self, maps: Tensor) -> Tensor | float:
         """Sparsity and total variation, each as a share of the peak of the map's magnitudes."""
-        if not (self.way.sparsity or self.way.variation):
+        if not (self.config.sparsity or self.config.variation):
             return 0.0
         share = maps.abs() / maps.abs().amax((2, 3), keepdim=True).clamp(min=1e-3)
         steps = (share.diff(dim=2).abs().mean() + share.diff(dim=3).abs().mean()) / 2
-        return self.way.sparsity * share.mean() + self.way.variation * steps
+        return self.config.sparsity * share.mean() + self.config.variation * steps
 
-    def _looked(self, maps: Tensor, labels: Tensor, gaze: Tensor) -> Tensor:
+    def _gaze_loss(self, maps: Tensor, labels: Tensor, gaze: Tensor) -> Tensor:
         """Mean squared error of the map with the gaze, of maps of findings that of those that are there. 0 for images
         without gaze, and where maps are of findings, without one."""
         known = ~gaze.isnan().flatten(1).any(1)[:, None, None, None]  # (B, 1, 1, 1)
-        if self.way.per == "finding":
+        if self.config.maps_per == "finding":
             there = (labels == 1).to(maps)[..., None, None]  # (B, F, 1, 1)
             known = known & there.bool().any(1, keepdim=True)
             maps = (maps * there).sum(1, keepdim=True) / there.sum(1, keepdim=True).clamp(min=1)
         error = ((maps - gaze.nan_to_num()) ** 2).mean((2, 3), keepdim=True)
         return (error * known).mean()
 
-    def _marked(self, maps: Tensor, labels: Tensor, marks: Tensor) -> Tensor:
+    def _annotation_loss(self, maps: Tensor, labels: Tensor, mask_targets: Tensor) -> Tensor:
         """Error of the maps with marks; a map of the image with all of them together, where all are known."""
-        if self.way.per == "image":
-            marks = marks.amax(1, keepdim=True)  # NaN if any is
-        elif self.way.kind == "cam":  # has its peak somewhere, whatever is there
-            marks = marks.where((labels == 1)[..., None, None], torch.nan)
-        return places_loss(torch.logit(maps, eps=1e-5), marks)
+        if self.config.maps_per == "image":
+            mask_targets = mask_targets.amax(1, keepdim=True)  # NaN if any is
+        elif self.config.kind == "cam":  # has its peak somewhere, whatever is there
+            mask_targets = mask_targets.where((labels == 1)[..., None, None], torch.nan)
+        return mask_loss(torch.logit(maps, eps=1e-5), mask_targets)
 
-    def _answer(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _logits_and_maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, F) and maps (N, T, grid, grid)."""
-        if self.way.kind == "cam":
-            logits, raw = self._through(x, lambda raw: raw if raw.requires_grad else raw.detach().requires_grad_())
-            return logits, self._cams(logits, raw)
+        if self.config.kind == "cam":
+            logits, raw = self._forward_with(x, lambda raw: raw if raw.requires_grad else raw.detach().requires_grad_())
+            return logits, self._grad_cams(logits, raw)
         found: list[tuple[Tensor, Tensor | None]] = []
 
         def change(raw: Tensor) -> Tensor:
-            gate, evidence = self.look(self.cut.as_map(raw))
+            gate, evidence = self.saliency_head(self.feature_layer.as_map(raw))
             found.append((gate, evidence))
-            if self.way.kind != "gate" or evidence is not None:
+            if self.config.kind != "gate" or evidence is not None:
                 return raw
-            return self.cut.weighed(raw, gate / gate.mean((2, 3), keepdim=True))
+            return self.feature_layer.apply_gate(raw, gate / gate.mean((2, 3), keepdim=True))
 
-        logits, _ = self._through(x, change)
+        logits, _ = self._forward_with(x, change)
         gate, evidence = found[-1]
         if evidence is not None:
-            made = self._pooled(gate, evidence)
+            made = self._pool(gate, evidence)
             # A team of processes wants a gradient for every weight, of the head that is not asked, too
             return (made + 0 * logits if self.training else made), gate
-        return (self.net(self._behind(gate, x)) if self.way.kind == "mask" else logits), gate
+        return (self.net(self._mask_image(gate, x)) if self.config.kind == "mask" else logits), gate
 
-    def _through(self, x: Tensor, change: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    def _forward_with(self, x: Tensor, transform: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         """Logits of the network whose head works on `change(what it passes at the cut)`, and that."""
         seen: list[Tensor] = []
 
         def kept(raw: Tensor) -> Tensor:
-            seen.append(change(raw))
-            return seen[-1].clone() if self.way.kind == "cam" else seen[-1]  # the head may work in place
+            seen.append(transform(raw))
+            return seen[-1].clone() if self.config.kind == "cam" else seen[-1]  # the head may work in place
 
         # Gradients of gradients need the attention that is written out: the fused ones have none
-        plain = sdpa_kernel(SDPBackend.MATH) if self.way.kind == "cam" else nullcontext()
-        with changed(self.net, self.cut, kept), plain:
+        plain = sdpa_kernel(SDPBackend.MATH) if self.config.kind == "cam" else nullcontext()
+        with replace_features(self.net, self.feature_layer, kept), plain:
             logits: Tensor = self.net(x)
         return logits, seen[-1]
 
-    def _pooled(self, gate: Tensor, evidence: Tensor) -> Tensor:
+    def _pool(self, gate: Tensor, evidence: Tensor) -> Tensor:
         flat = evidence.flatten(2)
-        return POOLS[self.way.kind](flat) if self.way.pools else weighed(flat, gate.flatten(2))
+        return POOLS[self.config.kind](flat) if self.config.pools_evidence else weighted_mean(flat, gate.flatten(2))
 
-    def _behind(self, gate: Tensor, x: Tensor) -> Tensor:
+    def _mask_image(self, gate: Tensor, x: Tensor) -> Tensor:
         """The image where the mask is open, and its mean where it is closed."""
         mask = F.interpolate(gate, x.shape[2:], mode="bilinear", align_corners=False)
         flat = x.flatten(2).mean(2)[..., None, None]
         return flat + mask * (x - flat)
 
-    def _cams(self, logits: Tensor, raw: Tensor) -> Tensor:
+    def _grad_cams(self, logits: Tensor, raw: Tensor) -> Tensor:
         """Grad-CAM of every finding divided by its peak, (N, F, grid, grid) in [0, 1], to be differentiated again."""
         made = []
         for target in range(logits.shape[1]):
             (gradient,) = torch.autograd.grad(logits[:, target].sum(), raw, create_graph=True)
-            weights = self.cut.as_map(gradient).mean((2, 3), keepdim=True)
-            made.append(F.relu((weights * self.cut.as_map(raw)).sum(1)))
+            weights = self.feature_layer.as_map(gradient).mean((2, 3), keepdim=True)
+            made.append(F.relu((weights * self.feature_layer.as_map(raw)).sum(1)))
         cams = torch.stack(made, 1)
         return cams / cams.amax((2, 3), keepdim=True).clamp(min=1e-6)

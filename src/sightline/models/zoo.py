@@ -13,18 +13,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from sightline._util.plugin_errors import running
-from sightline._util.spec import parse_spec, typed_options
+from sightline._util.plugin_errors import wrap_plugin_errors
+from sightline._util.spec import parse_options, parse_spec
 from sightline.errors import DataError, SightlineError, UnknownNameError
-from sightline.findings import CHEXPERT, canonical, spelled
+from sightline.findings import CHEXPERT_FINDINGS, canonical_name, parse_findings
 from sightline.imaging.geometry import Resize
 from sightline.models.checkpoint import FORMAT, load_safely, load_weights
-from sightline.models.model import Model, TrainingRecord, normalized, state_hash, wrap
+from sightline.models.model import Model, TrainingRecord, state_hash, with_normalization, wrap
 from sightline.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
-class ModelFacts:
+class ModelInfo:
     """What is known of an entry before it builds anything."""
 
     argument: str
@@ -35,12 +35,12 @@ class ModelFacts:
     """The optional dependencies it needs: pip install 'sightline[EXTRA]'."""
 
 
-models: Registry[ModelFacts] = Registry("model", ModelFacts)
+models: Registry[ModelInfo] = Registry("model", ModelInfo)
 """name -> function of (argument: str, findings: tuple[str, ...] | None) -> Model with random or its own weights;
 options are keyword arguments with defaults."""
 
 
-NORMALIZATION = ("mean", "std")
+NORMALIZATION_OPTIONS = ("mean", "std")
 """Options of every entry: how an image in [0, 1] is normalized."""
 RESIZES: dict[str, Resize] = {"stretch": "stretch", "center-crop": "center-crop", "pad": "pad"}
 
@@ -55,7 +55,7 @@ def open_model(spec: str, findings: Sequence[str] | None = None, *, seed: int = 
     architecture: mean and std, one number or one per channel, '...?mean=0.5&std=0.25'.
     Errors: `UnknownNameError`, `SightlineError` for options, `DataError` for checkpoints.
     """
-    wanted = None if findings is None else tuple(canonical(finding) for finding in findings)
+    wanted = None if findings is None else tuple(canonical_name(finding) for finding in findings)
     if _is_checkpoint(spec):
         return _open_checkpoint(Path(spec), wanted)
     name, argument, given = parse_spec(spec)
@@ -64,25 +64,27 @@ def open_model(spec: str, findings: Sequence[str] | None = None, *, seed: int = 
         try:
             entry = models[name]
         except UnknownNameError as unknown:
-            return _from_function(spec, name, argument, wanted, given, str(unknown))
-        wanted = _agreed(spec, given.pop("findings", ""), wanted)
-        numbers = {name: _numbers(spec, name, given.pop(name)) for name in NORMALIZATION if name in given}
-        model: Model = entry.call(
-            argument, wanted, **typed_options(spec, entry.call, given, ("findings", *NORMALIZATION))
+            return _open_from_function(spec, name, argument, wanted, given, str(unknown))
+        wanted = _resolve_findings(spec, given.pop("findings", ""), wanted)
+        numbers = {name: _parse_numbers(spec, name, given.pop(name)) for name in NORMALIZATION_OPTIONS if name in given}
+        model: Model = entry.function(
+            argument, wanted, **parse_options(spec, entry.function, given, ("findings", *NORMALIZATION_OPTIONS))
         )
-    model = normalized(model, **numbers)
-    return replace(model, assumed=tuple(name for name in model.assumed if name not in {*given, *numbers}))
+    model = with_normalization(model, **numbers)
+    return replace(
+        model, assumed_settings=tuple(name for name in model.assumed_settings if name not in {*given, *numbers})
+    )
 
 
-def _agreed(spec: str, told: str, findings: tuple[str, ...] | None) -> tuple[str, ...] | None:
+def _resolve_findings(spec: str, text: str, findings: tuple[str, ...] | None) -> tuple[str, ...] | None:
     """Findings that a spec tells, 'Edema|Mass', or that the caller wants. Errors: `SightlineError` if they differ."""
-    named = spelled(told, "|") if told else findings
+    named = parse_findings(text, "|") if text else findings
     if findings is not None and named != findings:
         raise SightlineError(f"{spec!r} names its findings; it cannot be opened for {', '.join(findings)}")
     return named
 
 
-def _numbers(spec: str, name: str, text: str) -> tuple[float, ...]:
+def _parse_numbers(spec: str, name: str, text: str) -> tuple[float, ...]:
     """'0.5' or '0.485|0.456|0.406', one number or one per channel."""
     try:
         return tuple(float(value) for value in text.split("|"))
@@ -122,29 +124,29 @@ def _open_checkpoint(path: Path, findings: tuple[str, ...] | None) -> Model:
         mean=content["mean"],
         std=content["std"],
         name=content["name"],
-        features=content["features"],
+        feature_module=content["features"],
         arch=content["arch"],
-        training=TrainingRecord(**record) if record else None,
+        training_record=TrainingRecord(**record) if record else None,
     )
 
 
-def _from_function(
+def _open_from_function(
     spec: str, module: str, function: str, findings: tuple[str, ...] | None, given: dict[str, str], unknown: str
 ) -> Model:
     """'package.module:function', called with the options of the spec. unknown: what is told if there is none."""
     if not function:
         raise UnknownNameError(f"{unknown}; or a checkpoint, or 'package.module:function'")
-    if not _importable(module):
+    if not _is_importable(module):
         raise UnknownNameError(
             f"{unknown}; and no module {module!r} can be imported: there is no {module.replace('.', '/')}.py in the "
             f"current folder, {Path.cwd()}, nor on the Python path; go to its folder, or set PYTHONPATH to it"
         )
-    with running(f"importing {module!r}"):
+    with wrap_plugin_errors(f"importing {module!r}"):
         home = importlib.import_module(module)
     if not callable(make := getattr(home, function, None)):
         raise UnknownNameError(f"{spec!r} names no function: {home.__file__} has no {function!r} that can be called")
-    options = typed_options(spec, make, given)
-    with running(f"{module}:{function}"):
+    options = parse_options(spec, make, given)
+    with wrap_plugin_errors(f"{module}:{function}"):
         model = make(**options)
     if not isinstance(model, Model):
         raise SightlineError(
@@ -157,7 +159,7 @@ def _from_function(
     return model
 
 
-def _importable(module: str) -> bool:
+def _is_importable(module: str) -> bool:
     """Whether there is such a module, on the Python path or in the current folder, which is looked in last."""
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
@@ -168,7 +170,7 @@ def _importable(module: str) -> bool:
         return False
 
 
-def stated(checkpoint: str, content: Mapping[str, Any]) -> tuple[str, ...]:
+def resolve_output_findings(checkpoint: str, content: Mapping[str, Any]) -> tuple[str, ...]:
     """What the outputs find where nobody names it: as the checkpoint says; CheXpert's fourteen of random weights.
 
     Errors: `DataError` for a checkpoint of plain weights: data sets have as many labels in another order.
@@ -180,17 +182,17 @@ def stated(checkpoint: str, content: Mapping[str, Any]) -> tuple[str, ...]:
             f"{checkpoint} does not say what its outputs find; add them to the model's spec in the order of the "
             "outputs, findings=Cardiomegaly|Edema|..., or wrap the network by a function of your own, 'my_model:make'"
         )
-    return CHEXPERT
+    return CHEXPERT_FINDINGS
 
 
-def classifier(
+def make_classifier(
     arch: str,
     build: Callable[[int], nn.Module],
     checkpoint: str,
     findings: tuple[str, ...] | None,
     side: int,
     resize: str,
-    **habits: Any,
+    **wrap_options: Any,
 ) -> Model:
     """Wrap what `build(number of outputs)` returns, with the weights of a checkpoint file if one is named.
 
@@ -200,7 +202,7 @@ def classifier(
         raise SightlineError(f"resize={resize}; allowed: {', '.join(RESIZES)}")
     content = load_safely(Path(checkpoint)) if checkpoint else {}
     ours = content.get("format") == FORMAT
-    findings = findings or stated(checkpoint, content)
+    findings = findings or resolve_output_findings(checkpoint, content)
     net = build(len(findings))
     record = None
     if checkpoint:
@@ -212,5 +214,5 @@ def classifier(
         record = TrainingRecord(**known) if known else None
     head, argument, _ = parse_spec(arch)
     name = Path(checkpoint).stem if checkpoint else argument or head
-    model = wrap(net, findings, side, RESIZES[resize], arch=arch, name=name, training=record, **habits)
-    return replace(model, assumed=("side", "resize", "mean", "std") if checkpoint and not ours else ())
+    model = wrap(net, findings, side, RESIZES[resize], arch=arch, name=name, training_record=record, **wrap_options)
+    return replace(model, assumed_settings=("side", "resize", "mean", "std") if checkpoint and not ours else ())

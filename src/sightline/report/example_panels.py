@@ -15,14 +15,14 @@ from PIL import Image
 
 from sightline.core import Array, Dataset, Frame, Maps, Radiograph, SaliencyMap, Source
 from sightline.errors import DataError
-from sightline.imaging.geometry import outlines, place, region
-from sightline.metrics.placed_map import predicted_mask
+from sightline.imaging.geometry import outlines, project_to_image, rasterize_annotation
+from sightline.metrics.placed_map import binarize_map
 from sightline.protocol import Protocol
-from sightline.report.example_selection import NAMES, Example, shape_of
-from sightline.report.run_view import View, decimal, title
+from sightline.report.example_selection import EXAMPLE_TITLES, Example, shape_caption
+from sightline.report.run_view import RunView, format_decimal, metric_title
 from sightline.report.summary import protocol_of
 
-TRUTH, READER, PREDICTED, RECTANGLE = "#2ee6c5", "#ff9a3c", "#ffffff", "#ffe14d"
+REFERENCE_OUTLINE, READER_OUTLINE, PREDICTED_OUTLINE, RECTANGLE_OUTLINE = "#2ee6c5", "#ff9a3c", "#ffffff", "#ffe14d"
 """Contours: reference mark, second reader, binarized map, smallest rectangle. They lie on radiographs, so they ignore
 light and dark."""
 _LONG_SIDE = 440
@@ -37,11 +37,11 @@ class Panel:
     example: Example
     svg: str
     """Both pictures side by side; stands alone."""
-    alt: str
+    alt_text: str
     caption: str
 
 
-def panels(view: View, data: Dataset, maps: Maps, examples: Sequence[Example]) -> list[Panel]:
+def draw_panels(view: RunView, data: Dataset, maps: Maps, examples: Sequence[Example]) -> list[Panel]:
     """Draw the examples. Errors: `DataError` if the data set or the maps no longer hold one of them."""
     wanted = {e.radiograph for e in examples}
     found = {r.id: r for r in data.radiographs if r.id in wanted}
@@ -49,56 +49,63 @@ def panels(view: View, data: Dataset, maps: Maps, examples: Sequence[Example]) -
     if missing:
         raise DataError(f"{data.spec!r} no longer holds {', '.join(missing)}; was it changed since the run?")
     return [
-        _panel(view, data, found[e.radiograph], _find(maps, view.best or "", e), e, i) for i, e in enumerate(examples)
+        _draw_panel(view, data, found[e.radiograph], _find_map(maps, view.best or "", e), e, i)
+        for i, e in enumerate(examples)
     ]
 
 
-def _find(maps: Maps, source: str, example: Example) -> SaliencyMap:
-    for m in maps.of(example.radiograph):
+def _find_map(maps: Maps, source: str, example: Example) -> SaliencyMap:
+    for m in maps.maps_for(example.radiograph):
         if (m.source, m.finding) == (source, example.finding) and m.status == "ok":
             return m
     raise DataError(f"there is no map of {source!r} for {example.finding!r} on {example.radiograph!r} any more")
 
 
-def _panel(
-    view: View, data: Dataset, radiograph: Radiograph, map_: SaliencyMap, example: Example, number: int
+def _draw_panel(
+    view: RunView, data: Dataset, radiograph: Radiograph, map_: SaliencyMap, example: Example, number: int
 ) -> Panel:
     image = radiograph.read()
-    readers = {"truth": data.truth, "reader": Source.parse(view.reader).name if view.reader else ""}
-    marks = {who: data.marks(radiograph.id, example.finding, reader) for who, reader in readers.items()}
-    masks = {who: region(mark) for who, mark in marks.items() if mark is not None}
-    shape = _fit(image.shape)
+    readers = {"truth": data.reference_reader, "reader": Source.parse(view.reader).name if view.reader else ""}
+    marks = {who: data.annotation(radiograph.id, example.finding, reader) for who, reader in readers.items()}
+    masks = {who: rasterize_annotation(mark) for who, mark in marks.items() if mark is not None}
+    shape = _fit_size(image.shape)
     lines = {who: outline_path(mask, shape) for who, mask in masks.items()}
     protocol = protocol_of(view)
-    right = _overlay(image, map_, protocol)
-    left_lines = [(lines.get("truth", ""), TRUTH, ""), (lines.get("reader", ""), READER, "6 3")]
-    if example.case in ("elongation", "irrectangularity") and "truth" in masks:
-        left_lines.append((_rectangle(masks["truth"], shape), RECTANGLE, ""))
-    predicted = outline_path(predicted_mask(map_, protocol), shape)
-    right_lines = [(lines.get("truth", ""), TRUTH, ""), (predicted, PREDICTED, "2 3")]
-    svg = _pair(
-        (jpeg(cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)), left_lines, ""),
-        (jpeg(cv2.resize(right, shape[::-1], interpolation=cv2.INTER_AREA)), right_lines, _unseen(map_, shape)),
+    right = _overlay_map(image, map_, protocol)
+    left_lines = [(lines.get("truth", ""), REFERENCE_OUTLINE, ""), (lines.get("reader", ""), READER_OUTLINE, "6 3")]
+    if example.category in ("elongation", "irrectangularity") and "truth" in masks:
+        left_lines.append((_rectangle_path(masks["truth"], shape), RECTANGLE_OUTLINE, ""))
+    predicted = outline_path(binarize_map(map_, protocol), shape)
+    right_lines = [(lines.get("truth", ""), REFERENCE_OUTLINE, ""), (predicted, PREDICTED_OUTLINE, "2 3")]
+    svg = _pair_svg(
+        (encode_jpeg(cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)), left_lines, ""),
+        (
+            encode_jpeg(cv2.resize(right, shape[::-1], interpolation=cv2.INTER_AREA)),
+            right_lines,
+            _outside_frame_path(map_, shape),
+        ),
         shape,
         f"example-{number + 1}",
     )
-    score = f"{title(view.metrics[0])} {decimal(example.value)}"
+    score = f"{metric_title(view.metrics[0])} {format_decimal(example.value)}"
     hit = {1.0: ", hit", 0.0: ", miss"}.get(
-        example.hit, "" if np.isnan(example.hit) else f", hit {decimal(example.hit)}"
+        example.hit, "" if np.isnan(example.hit) else f", hit {format_decimal(example.hit)}"
     )
-    probability = "" if np.isnan(example.probability) else f", probability {decimal(example.probability)}"
-    caption = f"{score}{hit}{probability}{shape_of(view, example)}"
-    alt = f"{NAMES[example.case]}: {example.finding} on radiograph {example.radiograph}. {caption}."
+    probability = "" if np.isnan(example.probability) else f", probability {format_decimal(example.probability)}"
+    caption = f"{score}{hit}{probability}{shape_caption(view, example)}"
+    alt = f"{EXAMPLE_TITLES[example.category]}: {example.finding} on radiograph {example.radiograph}. {caption}."
     return Panel(example, svg, alt, caption)
 
 
-def _overlay(image: Array, map_: SaliencyMap, protocol: Protocol) -> Array:
+def _overlay_map(image: Array, map_: SaliencyMap, protocol: Protocol) -> Array:
     """The radiograph under its map, float32 (H, W, 3); what the model did not see is dimmed.
 
     Color runs from the map's zero (from its lowest value, if that is above zero or nothing is positive) to its highest.
     """
     gray = np.repeat(image[..., None], 3, 2).astype(np.float32)  # (H, W, 3)
-    placed, window = place(map_.values, map_.frame if protocol.frame == "carried" else Frame.whole(map_.frame.size))
+    placed, window = project_to_image(
+        map_.values, map_.frame if protocol.frame == "carried" else Frame.whole(map_.frame.size)
+    )
     low, high = float(placed.min()), float(placed.max())
     base = max(low, 0.0) if high > 0 else low
     strength = np.clip((placed - base) / max(high - base, 1e-30), 0, 1)  # (H', W')
@@ -109,7 +116,7 @@ def _overlay(image: Array, map_: SaliencyMap, protocol: Protocol) -> Array:
     return shown
 
 
-def _fit(size: tuple[int, ...]) -> tuple[int, int]:
+def _fit_size(size: tuple[int, ...]) -> tuple[int, int]:
     scale = _LONG_SIDE / max(size[:2])
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
@@ -121,7 +128,7 @@ def outline_path(mask: Array, shape: tuple[float, float]) -> str:
     return "".join(_svg_path(cv2.approxPolyDP(points, 0.4, closed=True)) for points in scaled)
 
 
-def _rectangle(mask: Array, shape: tuple[float, float]) -> str:
+def _rectangle_path(mask: Array, shape: tuple[float, float]) -> str:
     """Return the smallest rectangle around the piece with the longest outline, as SVG path data."""
     longest = max(outlines(mask), key=lambda piece: cv2.arcLength(piece, True))
     scale = np.array([shape[1] / mask.shape[1], shape[0] / mask.shape[0]])
@@ -133,7 +140,7 @@ def _svg_path(points: Array) -> str:
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points.reshape(-1, 2)) + "Z"
 
 
-def _unseen(map_: SaliencyMap, shape: tuple[int, int]) -> str:
+def _outside_frame_path(map_: SaliencyMap, shape: tuple[int, int]) -> str:
     """Path of the part of the picture that the frame leaves out; empty if it leaves nothing out."""
     if map_.frame.is_whole:
         return ""
@@ -147,7 +154,7 @@ def _unseen(map_: SaliencyMap, shape: tuple[int, int]) -> str:
     return f"M0 0H{shape[1]}V{shape[0]}H0Z{inner}"
 
 
-def jpeg(image: Array) -> str:
+def encode_jpeg(image: Array) -> str:
     """A picture float (h, w) or (h, w, 3) in [0, 1] as a data URI."""
     out = io.BytesIO()
     pixels = np.clip(np.asarray(image) * 255 + 0.5, 0, 255).astype(np.uint8)
@@ -155,7 +162,7 @@ def jpeg(image: Array) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")
 
 
-def _pair(
+def _pair_svg(
     left: tuple[str, list[tuple[str, str, str]], str],
     right: tuple[str, list[tuple[str, str, str]], str],
     shape: tuple[int, int],
@@ -168,14 +175,14 @@ def _pair(
         'patternTransform="rotate(45)">'
         '<path d="M0 0V16" stroke="#ffffff" stroke-width="3" stroke-opacity=".4"/></pattern>'
     )
-    body = _picture(*left, shape, 0, name) + _picture(*right, shape, width + gap, name)
+    body = _picture_svg(*left, shape, 0, name) + _picture_svg(*right, shape, width + gap, name)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * width + gap} {height}" '
         f'width="{2 * width + gap}" height="{height}"><defs>{hatch}</defs>{body}</svg>'
     )
 
 
-def _picture(
+def _picture_svg(
     href: str, lines: list[tuple[str, str, str]], unseen: str, shape: tuple[int, int], x: int, name: str
 ) -> str:
     height, width = shape

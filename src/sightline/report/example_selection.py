@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sightline.report.run_view import View
+from sightline.report.run_view import RunView
 
-CASES = {"best": "Best", "typical": "Typical", "worst": "Worst"}
-RULE = (
+CATEGORIES = {"best": "Best", "typical": "Typical", "worst": "Worst"}
+CATEGORIES_RULE = (
     "Best and worst: of each finding the map with the highest and the lowest {metric}, then the three highest and the "
     "three lowest among them (ties: the model's surest first). Typical: of each finding the map nearest to its median, "
     "findings with most maps first. No patient twice, and no finding twice in a column, while others remain. Maps "
@@ -18,36 +18,37 @@ RULE = (
 )
 
 
-LITTLE, WELL = 0.25, 0.5
+POOR_OVERLAP, GOOD_OVERLAP = 0.25, 0.5
 """IoU below which a map overlaps little, and from which it overlaps well: half is what detectors are asked for."""
-APART = {"hit": "Points right, overlaps little", "overlap": "Overlaps well, points wrong"}
-APART_RULE = (
+DISAGREEMENTS = {"hit": "Points right, overlaps little", "overlap": "Overlaps well, points wrong"}
+DISAGREEMENTS_RULE = (
     f"Overlap and pointing ask different questions. Points right, overlaps little: hits with the least IoU, if below "
-    f"{LITTLE:g}. Overlaps well, points wrong: misses with the most, if {WELL:g} or more. No patient twice while "
+    f"{POOR_OVERLAP:g}. Overlaps well, points wrong: misses with the most, if {GOOD_OVERLAP:g} or more. No "
+    "patient twice while "
     "others remain."
 )
-APART_NONE = {
-    "hit": f"None of the maps that hit has an IoU below {LITTLE:g}.",
-    "overlap": f"None of the maps that miss has an IoU of {WELL:g} or more.",
+NO_DISAGREEMENT = {
+    "hit": f"None of the maps that hit has an IoU below {POOR_OVERLAP:g}.",
+    "overlap": f"None of the maps that miss has an IoU of {GOOD_OVERLAP:g} or more.",
 }
-SHAPES = {
+SHAPE_TITLES = {
     "instances": "Many instances",
     "size": "Small",
     "elongation": "Elongated",
     "irrectangularity": "Far from a rectangle",
 }
-SHAPES_RULE = (
+SHAPE_TITLES_RULE = (
     "Marks at the 95th percentile of each feature (size: at the 5th); the rectangle is the smallest around the piece "
     "with the longest outline."
 )
-NAMES = {**{case: f"{name} example" for case, name in CASES.items()}, **APART, **SHAPES}
+EXAMPLE_TITLES = {**{case: f"{name} example" for case, name in CATEGORIES.items()}, **DISAGREEMENTS, **SHAPE_TITLES}
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
     """One chosen map."""
 
-    case: str
+    category: str
     radiograph: str
     patient: str
     finding: str
@@ -56,11 +57,11 @@ class Example:
     probability: float
 
 
-def choose(view: View, each: int = 3) -> list[Example]:
+def choose_examples(view: RunView, per_category: int = 3) -> list[Example]:
     """Best, typical and worst maps of the best source by its first metric, spread over findings and patients."""
     if view.best is None:
         return []
-    rows = _rows(view)
+    rows = _candidate_rows(view)
     by_finding = rows.groupby("finding")["value"]
     rows["off"] = (rows["value"] - by_finding.transform("median")).abs()
     rows["n"] = -by_finding.transform("size")
@@ -72,14 +73,16 @@ def choose(view: View, each: int = 3) -> list[Example]:
         "typical": (["off", "sure"], ["n"]),
     }
     chosen: list[Example] = []
-    for _ in range(each):  # one of each case in turn, so that few maps are shared out fairly
+    for _ in range(per_category):  # one of each case in turn, so that few maps are shared out fairly
         for case, (within, across) in rules.items():
-            example = _next(rows, case, within, across, chosen)
+            example = _next_example(rows, case, within, across, chosen)
             chosen += [example] if example else []
-    return sorted(chosen, key=lambda e: list(CASES).index(e.case))
+    return sorted(chosen, key=lambda e: list(CATEGORIES).index(e.category))
 
 
-def _next(rows: pd.DataFrame, case: str, within: list[str], across: list[str], chosen: list[Example]) -> Example | None:
+def _next_example(
+    rows: pd.DataFrame, case: str, within: list[str], across: list[str], chosen: list[Example]
+) -> Example | None:
     """The next example of a case: the first map by `within` of the finding whose turn it is, then by `across`."""
     shown = {(e.radiograph, e.finding) for e in chosen}
     pairs = zip(rows["radiograph"], rows["finding"], strict=True)
@@ -88,14 +91,14 @@ def _next(rows: pd.DataFrame, case: str, within: list[str], across: list[str], c
     left = others if len(others) else left
     if not len(left):
         return None
-    turns = [e.finding for e in chosen if e.case == case]
+    turns = [e.finding for e in chosen if e.category == case]
     first = left.sort_values([*within, "radiograph"], kind="stable").groupby("finding", sort=False).head(1)
     first = first.assign(turn=[turns.count(f) for f in first["finding"]]).sort_values(["turn", *across, "finding"])
     columns = ["radiograph", "patient", "finding", "value", "hit", "probability"]
     return Example(case, *next(first[columns].itertuples(index=False, name=None)))
 
 
-def _rows(view: View) -> pd.DataFrame:
+def _candidate_rows(view: RunView) -> pd.DataFrame:
     """The maps of the best source that were scored, with whether they hit."""
     rows = view.scores(view.metrics[0]).dropna(subset="value")
     rows = rows[(rows["source"] == view.best) & (rows["status"] == "ok")].copy()
@@ -104,47 +107,47 @@ def _rows(view: View) -> pd.DataFrame:
     return rows
 
 
-def choose_apart(view: View, each: int = 2) -> list[Example]:
+def choose_disagreements(view: RunView, per_category: int = 2) -> list[Example]:
     """Maps on which overlap and pointing disagree most; none where they do not."""
     if view.best is None or not {"iou", "hit"} <= set(view.metrics):
         return []
-    rows = _rows(view)
+    rows = _candidate_rows(view)
     rows["fall"] = -rows["value"]
     chosen: list[Example] = []
     hits, misses = rows["hit"] == 1, rows["hit"] == 0
     for case, those, order in (
-        ("hit", rows[hits & (rows["value"] < LITTLE)], "value"),
-        ("overlap", rows[misses & (rows["value"] >= WELL)], "fall"),
+        ("hit", rows[hits & (rows["value"] < POOR_OVERLAP)], "value"),
+        ("overlap", rows[misses & (rows["value"] >= GOOD_OVERLAP)], "fall"),
     ):
-        for _ in range(each):
-            example = _next(those, case, [order], [order], chosen)
+        for _ in range(per_category):
+            example = _next_example(those, case, [order], [order], chosen)
             chosen += [example] if example else []
     return chosen
 
 
-def choose_shapes(view: View) -> list[Example]:
+def choose_shapes(view: RunView) -> list[Example]:
     """One mark per geometric feature, extreme but not the most extreme."""
     table = view.analysis("shapes").replace([np.inf, -np.inf], np.nan)
     if view.best is None or table.empty:
         return []
-    rows = _rows(view).merge(table[["radiograph", "finding", *SHAPES]], on=["radiograph", "finding"])
+    rows = _candidate_rows(view).merge(table[["radiograph", "finding", *SHAPE_TITLES]], on=["radiograph", "finding"])
     chosen: list[Example] = []
-    for feature in SHAPES:
+    for feature in SHAPE_TITLES:
         known = rows.dropna(subset=feature)
         if len(known):
             at = float(known[feature].quantile(0.05 if feature == "size" else 0.95))
             near = known.assign(off=(known[feature] - at).abs())
-            example = _next(near, feature, ["off"], ["off"], chosen)
+            example = _next_example(near, feature, ["off"], ["off"], chosen)
             chosen += [example] if example else []
     return chosen
 
 
-def shape_of(view: View, example: Example) -> str:
+def shape_caption(view: RunView, example: Example) -> str:
     """The feature a mark was chosen for, for its caption; empty for other examples."""
-    if example.case not in SHAPES:
+    if example.category not in SHAPE_TITLES:
         return ""
     table = view.analysis("shapes")
     row = table[(table["radiograph"] == example.radiograph) & (table["finding"] == example.finding)]
-    value = float(row[example.case].iloc[0])
+    value = float(row[example.category].iloc[0])
     told = {"instances": f"{value:.0f} instances", "size": f"{100 * value:.2g} % of the image"}
-    return ", " + told.get(example.case, f"{example.case} {value:.2f}")
+    return ", " + told.get(example.category, f"{example.category} {value:.2f}")

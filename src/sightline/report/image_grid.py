@@ -14,7 +14,7 @@ import numpy as np
 from sightline._util.files import encode_png
 from sightline.core import Array
 from sightline.imaging.geometry import outlines
-from sightline.report.example_panels import TRUTH, jpeg
+from sightline.report.example_panels import REFERENCE_OUTLINE, encode_jpeg
 from sightline.report.svg import INK, MUTED, PAPER
 
 _LABEL, _HEAD, _GAP = 150, 34, 6
@@ -23,43 +23,48 @@ _COLORS = mpl.colormaps["viridis"]
 
 
 @dataclass(frozen=True)
-class Mosaic:
+class ImageGrid:
     """Rows of pictures, float (h, w, 3) in [0, 1] each, all rows with as many."""
 
-    heads: Sequence[str]
+    headers: Sequence[str]
     rows: Sequence[tuple[str, Sequence[Array]]] = field(repr=False)
 
-    def svg(self, width: float = 1080.0) -> str:
-        side = (width - _LABEL) / len(self.heads) - _GAP
-        parts = [_text(_LABEL + i * (side + _GAP), 22, head, MUTED) for i, head in enumerate(self.heads)]
+    def to_svg(self, width: float = 1080.0) -> str:
+        side = (width - _LABEL) / len(self.headers) - _GAP
+        parts = [_text_element(_LABEL + i * (side + _GAP), 22, head, MUTED) for i, head in enumerate(self.headers)]
         top = float(_HEAD)
         for title, cells in self.rows:
             height = side * cells[0].shape[0] / cells[0].shape[1]
-            parts += [_text(0, top + 14 + 16 * i, words, INK) for i, words in enumerate(_lines(title))]
+            parts += [_text_element(0, top + 14 + 16 * i, words, INK) for i, words in enumerate(_split_title(title))]
             for i, cell in enumerate(cells):
-                small = cv2.resize(cell.astype(np.float32), (round(2 * side), round(2 * height)),
-                                   interpolation=cv2.INTER_AREA)  # fmt: skip
-                parts.append(f'<image href="{jpeg(small)}" x="{_LABEL + i * (side + _GAP):.1f}" y="{top:.1f}" '
-                             f'width="{side:.1f}" height="{height:.1f}"/>')  # fmt: skip
+                small = cv2.resize(
+                    cell.astype(np.float32), (round(2 * side), round(2 * height)), interpolation=cv2.INTER_AREA
+                )
+                parts.append(
+                    f'<image href="{encode_jpeg(small)}" x="{_LABEL + i * (side + _GAP):.1f}" y="{top:.1f}" '
+                    f'width="{side:.1f}" height="{height:.1f}"/>'
+                )
             top += height + _GAP
-        return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{top:.0f}" '
-                f'viewBox="0 0 {width:g} {top:.0f}" font-family="system-ui, sans-serif">'
-                f'<rect width="{width:g}" height="{top:.0f}" fill="{PAPER}"/>{"".join(parts)}</svg>')  # fmt: skip
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{top:.0f}" '
+            f'viewBox="0 0 {width:g} {top:.0f}" font-family="system-ui, sans-serif">'
+            f'<rect width="{width:g}" height="{top:.0f}" fill="{PAPER}"/>{"".join(parts)}</svg>'
+        )
 
-    def png(self, path: Path, side: int = 600) -> Path:
+    def write_png(self, path: Path, side: int = 600) -> Path:
         """Written at `side` pixels a picture: 300 a inch where a picture is two inches wide."""
         label, head, gap = side // 2, side // 8, side // 40
         heights = [round(side * cells[0].shape[0] / cells[0].shape[1]) for _, cells in self.rows]
         sheet = np.full(
-            (head + sum(heights) + gap * len(heights), label + (side + gap) * len(self.heads), 3), 255, np.uint8
+            (head + sum(heights) + gap * len(heights), label + (side + gap) * len(self.headers), 3), 255, np.uint8
         )
         scale = side / 420
-        for i, name in enumerate(self.heads):
-            _letter(sheet, name, (label + i * (side + gap), head - gap), scale, side)
+        for i, name in enumerate(self.headers):
+            _draw_text(sheet, name, (label + i * (side + gap), head - gap), scale, side)
         top = head
         for (title, cells), height in zip(self.rows, heights, strict=True):
-            for line, words in enumerate(_lines(title)):
-                _letter(sheet, words, (gap, top + round((30 + 42 * line) * scale)), scale, label - 2 * gap)
+            for line, words in enumerate(_split_title(title)):
+                _draw_text(sheet, words, (gap, top + round((30 + 42 * line) * scale)), scale, label - 2 * gap)
             for i, cell in enumerate(cells):
                 left = label + i * (side + gap)
                 large = cv2.resize(cell.astype(np.float32), (side, height), interpolation=cv2.INTER_LINEAR)
@@ -70,37 +75,37 @@ class Mosaic:
         return path
 
 
-def film(image: Array, mark: Array | None = None) -> Array:
+def outline_image(image: Array, mask: Array | None = None) -> Array:
     """A film (h, w) with the outline of a mark, float32 (h, w, 3)."""
     shown = np.repeat(image[..., None].astype(np.float32), 3, 2)
-    if mark is not None:
-        color = tuple(int(TRUTH[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    if mask is not None:
+        color = tuple(int(REFERENCE_OUTLINE[i : i + 2], 16) / 255 for i in (1, 3, 5))
         shown = np.ascontiguousarray(shown)
-        cv2.drawContours(shown, outlines(mark), -1, color, max(1, round(min(image.shape) / 150)))
+        cv2.drawContours(shown, outlines(mask), -1, color, max(1, round(min(image.shape) / 150)))
     return shown
 
 
-def over(image: Array, values: Array, mark: Array | None = None) -> Array:
+def overlay_map(image: Array, values: Array, mask: Array | None = None) -> Array:
     """A film under a map (any grid, positive parts): color from 0 to the 99th percentile, one scale for all."""
     positive = np.maximum(values, 0)
     strength = positive / max(float(np.quantile(positive, 0.99)), 1e-30)
     fine = np.clip(cv2.resize(strength.astype(np.float32), image.shape[::-1], interpolation=cv2.INTER_LINEAR), 0, 1)
     alpha = (0.75 * fine**0.7)[..., None]
-    shown: Array = film(image, mark) * (1 - alpha) + _COLORS(fine)[..., :3].astype(np.float32) * alpha
+    shown: Array = outline_image(image, mask) * (1 - alpha) + _COLORS(fine)[..., :3].astype(np.float32) * alpha
     return shown
 
 
-def highest(image: Array, values: Array, share: float = 0.1) -> Array:
+def highlight_top(image: Array, values: Array, share: float = 0.1) -> Array:
     """A film whose highest `share` of a map's places is orange: nothing of a map of one value."""
     fine = cv2.resize(values.astype(np.float32), image.shape[::-1], interpolation=cv2.INTER_LINEAR)
     edge = np.quantile(fine, 1 - share)
     chosen = (fine > edge) if np.ptp(fine) > 0 else np.zeros(fine.shape, bool)
-    shown: Array = film(image) * 0.45
-    shown[chosen] = 0.3 * film(image)[chosen] + 0.7 * np.array([1.0, 0.65, 0.1], np.float32)
+    shown: Array = outline_image(image) * 0.45
+    shown[chosen] = 0.3 * outline_image(image)[chosen] + 0.7 * np.array([1.0, 0.65, 0.1], np.float32)
     return shown
 
 
-def _lines(title: str) -> list[str]:
+def _split_title(title: str) -> list[str]:
     """A long name on two lines.
 
     >>> _lines("Edema"), _lines("Enlarged Cardiomediastinum")
@@ -110,11 +115,11 @@ def _lines(title: str) -> list[str]:
     return [first, rest] if len(title) > 14 and rest else [title]
 
 
-def _text(x: float, y: float, text: str, color: str) -> str:
+def _text_element(x: float, y: float, text: str, color: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" font-size="12" fill="{color}">{escape(text)}</text>'
 
 
-def _letter(sheet: Array, text: str, at: tuple[int, int], scale: float, room: int) -> None:
+def _draw_text(sheet: Array, text: str, at: tuple[int, int], scale: float, room: int) -> None:
     """Words in black, made smaller until they fit."""
     while scale > 0.2 and cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 2)[0][0] > room:
         scale *= 0.9

@@ -8,29 +8,29 @@ from importlib.resources import files
 from typing import Any
 
 from sightline.core import NAN
-from sightline.report.run_view import Number
+from sightline.report.run_view import Estimate
 
 
 @cache
-def published() -> dict[str, Any]:
+def load_published() -> dict[str, Any]:
     """Everything, with its sources."""
     facts: dict[str, Any] = json.loads((files("sightline.report") / "published.json").read_text("utf-8"))
     return facts
 
 
-def beside(name: str) -> dict[str, dict[str, Number]]:
+def published_estimates(name: str) -> dict[str, dict[str, Estimate]]:
     """One group of figures: 'decrease', 'regressions', 'assurance' or 'tuning'; series -> finding or feature -> number.
 
     >>> beside("decrease")["iou"]["average"].text(1)
     '26.6 [18.1, 35.0]'
     """
-    found: dict[str, dict[str, Number]] = {}
-    for series, values in published()[name].items():
+    found: dict[str, dict[str, Estimate]] = {}
+    for series, values in load_published()[name].items():
         if isinstance(values, dict):
-            found[series] = {key: _number(value) for key, value in values.items()}
+            found[series] = {key: _to_estimate(value) for key, value in values.items()}
     return found
 
 
-def _number(value: Any) -> Number:
+def _to_estimate(value: Any) -> Estimate:
     mean, low, high, n = (*value, *[NAN] * 3)[:4] if isinstance(value, list) else (value, NAN, NAN, NAN)
-    return Number(float(mean), float(low), float(high), 0 if n != n else int(n), 0)
+    return Estimate(float(mean), float(low), float(high), 0 if n != n else int(n), 0)

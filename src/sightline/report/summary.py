@@ -8,12 +8,21 @@ import numpy as np
 
 from sightline.core import Source
 from sightline.protocol import CORRECTED, PROTOCOLS, Protocol
-from sightline.report.phrasing import among, article, every, joined, listed, noted, side, the
-from sightline.report.run_view import View, higher_is_better, title
+from sightline.report.phrasing import (
+    both_or_all,
+    interval_sign,
+    join_list,
+    list_in_parentheses,
+    sample_size,
+    sample_size_note,
+    with_article,
+    with_indefinite_article,
+)
+from sightline.report.run_view import RunView, higher_is_better, metric_title
 
 
 @dataclass(frozen=True, slots=True)
-class Versus:
+class FindingComparison:
     """Findings on which one source is clearly better, clearly worse, or not told apart (95 % paired intervals)."""
 
     better: tuple[str, ...]
@@ -25,56 +34,62 @@ class Versus:
         return len(self.better) + len(self.worse) + len(self.undecided)
 
 
-def versus(view: View, source: str, other: str, metric: str) -> Versus:
+def compare_by_finding(view: RunView, source: str, other: str, metric: str) -> FindingComparison:
     """Sort the findings with a paired difference by what its interval says."""
     sides: dict[int, list[str]] = {1: [], -1: [], 0: []}
     for finding in view.findings:
         number = view.difference(source, other, metric, finding)
-        if not number.defined:
+        if not number.is_defined:
             continue
-        sides[side(number.low, number.high, higher_is_better(metric))].append(finding)
-    return Versus(tuple(sides[1]), tuple(sides[-1]), tuple(sides[0]))
+        sides[interval_sign(number.low, number.high, higher_is_better(metric))].append(finding)
+    return FindingComparison(tuple(sides[1]), tuple(sides[-1]), tuple(sides[0]))
 
 
-def verdict(view: View) -> list[str]:
+def summary_sentences(view: RunView) -> list[str]:
     """The findings of the run in a few plain sentences."""
     if not view.metrics:
         return ["This run holds no estimates, so there is nothing to judge yet."]
     metric = view.metrics[0]
     if view.best is None:
-        return _without_model(view, metric)
-    sentences = [_level(view, view.best, metric)]
-    if len(view.shown) > 1:
-        sentences.append(_pointing(view, view.best, view.shown[1]))
+        return _without_model_sentences(view, metric)
+    sentences = [_level_sentence(view, view.best, metric)]
+    if len(view.main_metrics) > 1:
+        sentences.append(_pointing_sentence(view, view.best, view.main_metrics[1]))
     if view.control:
-        sentences += [_against(view, view.best, view.control, metric), _beaten(view, view.best, view.control, metric)]
+        sentences += [
+            _comparison_sentence(view, view.best, view.control, metric),
+            _better_controls_sentence(view, view.best, view.control, metric),
+        ]
     if view.reader:
-        sentences.append(_against(view, view.best, view.reader, metric))
-    sentences.append(_range(view, view.best, metric))
+        sentences.append(_comparison_sentence(view, view.best, view.reader, metric))
+    sentences.append(_range_sentence(view, view.best, metric))
     return [s for s in sentences if s]
 
 
-def _without_model(view: View, metric: str) -> list[str]:
+def _without_model_sentences(view: RunView, metric: str) -> list[str]:
     if not view.sources:
         return ["No map could be scored."]
     shown = [s for s in (view.reader, view.control) if s]
-    levels = "; ".join(f"{view.label(s)} {view.number(s, metric).text()}" for s in shown) or "undefined"
-    counts = noted(view.number(s, metric) for s in shown)
-    return [f"This run holds no maps of a trained model. {title(metric)} over {_count(view)}: {levels}{counts}."]
+    levels = "; ".join(f"{view.label(s)} {view.estimate(s, metric).text()}" for s in shown) or "undefined"
+    counts = sample_size_note(view.estimate(s, metric) for s in shown)
+    return [
+        f"This run holds no maps of a trained model. {metric_title(metric)} over {_count_findings(view)}: "
+        f"{levels}{counts}."
+    ]
 
 
-def _count(view: View) -> str:
+def _count_findings(view: RunView) -> str:
     n = len(view.findings)
     return f"{n} findings" if n != 1 else view.findings[0]
 
 
-ASIDE = "of the saliency methods; controls and readers aside"
+BEST_SOURCE_SCOPE = "of the saliency methods; controls and readers aside"
 """What the best source is the best of."""
 
 
-def _chosen(view: View, source: str) -> str:
+def _name_best(view: RunView, source: str) -> str:
     """Who is spoken of, and among how many it was chosen."""
-    asked = view.of_kind("model")
+    asked = view.sources_of_kind("model")
     if len(asked) == 1:
         return view.label(source)
     several = len({Source.parse(s).model for s in asked}) > 1
@@ -82,66 +97,76 @@ def _chosen(view: View, source: str) -> str:
     return f"Best of {len(asked)} {what} (controls and readers aside), {view.label(source)}"
 
 
-def _level(view: View, source: str, metric: str) -> str:
-    number = view.number(source, metric)
-    text = f"{_chosen(view, source)} reaches {article(title(metric))} of {number.text()}"
-    text += f", averaged over {_count(view)}" if len(view.findings) > 1 else f" for {_count(view)}"
-    others = {s: n for s in (view.reader, view.control) if s and (n := view.number(s, metric)).defined}
+def _level_sentence(view: RunView, source: str, metric: str) -> str:
+    number = view.estimate(source, metric)
+    text = f"{_name_best(view, source)} reaches {with_indefinite_article(metric_title(metric))} of {number.text()}"
+    text += f", averaged over {_count_findings(view)}" if len(view.findings) > 1 else f" for {_count_findings(view)}"
+    others = {s: n for s in (view.reader, view.control) if s and (n := view.estimate(s, metric)).is_defined}
     if others:
-        text += ", against " + " and ".join(f"{n.text()} for {the(view, s)}" for s, n in others.items())
-    return f"{text}{noted([number, *others.values()])}."
+        text += ", against " + " and ".join(f"{n.text()} for {with_article(view, s)}" for s, n in others.items())
+    return f"{text}{sample_size_note([number, *others.values()])}."
 
 
-def _pointing(view: View, source: str, metric: str) -> str:
-    number = view.number(source, metric)
-    if not number.defined:
+def _pointing_sentence(view: RunView, source: str, metric: str) -> str:
+    number = view.estimate(source, metric)
+    if not number.is_defined:
         return ""
-    answers = [view.answering(s, metric) for s in (view.reader, view.control) if s]
-    others = {s: n for s in answers if (n := view.number(s, metric)).defined}
+    answers = [view.source_for_metric(s, metric) for s in (view.reader, view.control) if s]
+    others = {s: n for s in answers if (n := view.estimate(s, metric)).is_defined}
     text = (
-        "The map's highest point falls inside the mark at a rate of" if metric == "hit" else f"Its {title(metric)} is"
+        "The map's highest point falls inside the mark at a rate of"
+        if metric == "hit"
+        else f"Its {metric_title(metric)} is"
     )
-    beside = "; ".join([*(f"{the(view, s)} {n.text()}" for s, n in others.items()), among([number, *others.values()])])
+    beside = "; ".join(
+        [*(f"{with_article(view, s)} {n.text()}" for s, n in others.items()), sample_size([number, *others.values()])]
+    )
     return f"{text} {number.text()} ({beside})."
 
 
-def _against(view: View, source: str, other: str, metric: str) -> str:
-    who = the(view, other)
-    v = versus(view, source, other, metric)
+def _comparison_sentence(view: RunView, source: str, other: str, metric: str) -> str:
+    who = with_article(view, other)
+    v = compare_by_finding(view, source, other, metric)
     number = view.difference(source, other, metric)
     if not v.total or np.isnan(number.low):
-        return f"Its paired difference to {who} is {number.text()}{noted([number])}." if number.defined else ""
+        return (
+            f"Its paired difference to {who} is {number.text()}{sample_size_note([number])}."
+            if number.is_defined
+            else ""
+        )
     groups = [(v.better, "clearly better than"), (v.worse, "clearly worse than"), (v.undecided, "not told apart from")]
     there = [(found, words) for found, words in groups if found]
     (found, words), rest = there[0], there[1:]
-    some = f"{len(found)} of {v.total} findings{listed(found)}"
-    all_of = found[0] if v.total == 1 else f"{every(v.total)} findings"
-    text = f"By {title(metric)} it is {words} {who} on {all_of if len(found) == v.total else some}"
-    parts = [f"{words.rsplit(' ', 1)[0]} on {len(names)}{listed(names)}" for names, words in rest]
+    some = f"{len(found)} of {v.total} findings{list_in_parentheses(found)}"
+    all_of = found[0] if v.total == 1 else f"{both_or_all(v.total)} findings"
+    text = f"By {metric_title(metric)} it is {words} {who} on {all_of if len(found) == v.total else some}"
+    parts = [f"{words.rsplit(' ', 1)[0]} on {len(names)}{list_in_parentheses(names)}" for names, words in rest]
     told = "" if v.total == 1 else "on average "
-    return f"{joined([text, *parts])}; the paired difference is {told}{number.text()}{noted([number])}."
+    return f"{join_list([text, *parts])}; the paired difference is {told}{number.text()}{sample_size_note([number])}."
 
 
-def _beaten(view: View, source: str, strongest: str, metric: str) -> str:
+def _better_controls_sentence(view: RunView, source: str, strongest: str, metric: str) -> str:
     """Which other controls are clearly better as well."""
-    gaps = {c: view.difference(source, c, metric) for c in view.of_kind("control") if c != strongest}
-    above = {c: n for c, n in gaps.items() if side(n.low, n.high, higher_is_better(metric)) < 0}
-    told = [f"{the(view, c)} ({n.text()})" for c, n in above.items()]
-    return f"It is on average clearly worse than {joined(told)}, too{noted(above.values())}." if told else ""
+    gaps = {c: view.difference(source, c, metric) for c in view.sources_of_kind("control") if c != strongest}
+    above = {c: n for c, n in gaps.items() if interval_sign(n.low, n.high, higher_is_better(metric)) < 0}
+    told = [f"{with_article(view, c)} ({n.text()})" for c, n in above.items()]
+    return (
+        f"It is on average clearly worse than {join_list(told)}, too{sample_size_note(above.values())}." if told else ""
+    )
 
 
-def _range(view: View, source: str, metric: str) -> str:
-    numbers = [(f, view.number(source, metric, f)) for f in view.findings]
-    numbers = [(f, n) for f, n in numbers if n.defined]
+def _range_sentence(view: RunView, source: str, metric: str) -> str:
+    numbers = [(f, view.estimate(source, metric, f)) for f in view.findings]
+    numbers = [(f, n) for f, n in numbers if n.is_defined]
     if len(numbers) < 2:
         return ""
     ordered = sorted(numbers, key=lambda fn: (-fn[1].mean if higher_is_better(metric) else fn[1].mean, fn[0]))
     (first, best), (last, worst) = ordered[0], ordered[-1]
-    counts = noted([best, worst])
+    counts = sample_size_note([best, worst])
     return f"It does best on {first}, {best.text()}, and worst on {last}, {worst.text()}{counts}."
 
 
-def origin(view: View, option: str) -> str:
+def threshold_origin(view: RunView, option: str) -> str:
     """Where thresholds or cutoffs come from; '' where the protocol's own are used."""
     facts = view.info.get("tuned", {}).get(option)
     if not facts:
@@ -151,7 +176,7 @@ def origin(view: View, option: str) -> str:
     return f"tuned on {facts['data']} ({facts['from']})" if facts.get("data") else f"from {facts['from']}"
 
 
-FIELDS = {
+PROTOCOL_FIELDS = {
     "frame": "Where a map lies: where its own frame says (carried), or stretched over the whole image",
     "binarizer": "How a map becomes a mask",
     "fill_holes": "Whether that mask is redrawn from its contours, which fills holes and drops single pixels",
@@ -168,7 +193,7 @@ FIELDS = {
 """What each field of a protocol record means."""
 
 
-def protocol_of(view: View) -> Protocol:
+def protocol_of(view: RunView) -> Protocol:
     """Return the record of the main protocol, as the run was scored under it."""
     fields = view.info.get("protocols", {}).get(view.protocol)
     return Protocol(**{**fields, "name": view.protocol}) if fields else PROTOCOLS.get(view.protocol, (CORRECTED,))[0]

@@ -15,12 +15,18 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 INK, MUTED, RULE, BAND, PAPER = "#1b2127", "#5b656f", "#d4d9de", "#f5f7f8", "#fefefe"
-MODELS = ("#0f62a6", "#00856f", "#7a53ad")
+MODEL_COLORS = ("#0f62a6", "#00856f", "#7a53ad")
 """The best source of each model, best model first."""
-CONTROL, READER, LOCALIZER = "#868e96", "#c8540a", "#8f3a84"
-KINDS = {"model": MODELS[0], "control": CONTROL, "reader": READER, "localizer": LOCALIZER, "ceiling": LOCALIZER}
+CONTROL_COLOR, READER_COLOR, LOCALIZER_COLOR = "#868e96", "#c8540a", "#8f3a84"
+KIND_COLORS = {
+    "model": MODEL_COLORS[0],
+    "control": CONTROL_COLOR,
+    "reader": READER_COLOR,
+    "localizer": LOCALIZER_COLOR,
+    "ceiling": LOCALIZER_COLOR,
+}
 """Color of each kind of source, on every page (colorblind-safe: blue, gray, orange, plum)."""
-MARKERS = {"model": "o", "control": "s", "reader": "D", "localizer": "^", "ceiling": "^"}
+KIND_MARKERS = {"model": "o", "control": "s", "reader": "D", "localizer": "^", "ceiling": "^"}
 
 _VARIABLES = {
     INK: "ink",
@@ -28,18 +34,18 @@ _VARIABLES = {
     RULE: "rule",
     BAND: "band",
     PAPER: "paper",
-    MODELS[0]: "model",
-    MODELS[1]: "model-2",
-    MODELS[2]: "model-3",
-    CONTROL: "control",
-    READER: "reader",
-    LOCALIZER: "localizer",
+    MODEL_COLORS[0]: "model",
+    MODEL_COLORS[1]: "model-2",
+    MODEL_COLORS[2]: "model-3",
+    CONTROL_COLOR: "control",
+    READER_COLOR: "reader",
+    LOCALIZER_COLOR: "localizer",
 }
 """Drawn color -> CSS variable that replaces it inside the page, so that figures follow light and dark."""
 _FAMILY = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
-WIDTH = 1080.0
+PAGE_WIDTH = 1080.0
 """Pixels of the page's column."""
-SMALL, TEXT = 11.5, 13.0
+SMALL_SIZE, TEXT_SIZE = 11.5, 13.0
 """Type sizes in pixels: a figure is drawn at 72 dots per inch, one unit of its SVG being one pixel of the page."""
 
 
@@ -53,7 +59,7 @@ class Plot:
     """Stands alone: fixed colors on a paper background."""
     data: pd.DataFrame
     """What was drawn, one row per mark."""
-    alt: str
+    alt_text: str
     """What a reader who cannot see it should know."""
     caption: str
 
@@ -66,15 +72,15 @@ class Series:
     label: str
     color: str
     marker: str
-    filled: bool = True
+    is_filled: bool = True
 
 
-def canvas(width: float, height: float) -> Figure:
+def make_canvas(width: float, height: float) -> Figure:
     """An empty figure of width × height pixels."""
     return Figure(figsize=(width / 72, height / 72), dpi=72, facecolor=PAPER)
 
 
-def axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+def add_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
     """Axes at a place given in pixels from the top-left corner, with no frame and a light vertical grid."""
     full_width, full_height = figure.get_size_inches() * 72
     box = (left / full_width, 1 - (top + height) / full_height, width / full_width, height / full_height)
@@ -84,7 +90,7 @@ def axes(figure: Figure, left: float, top: float, width: float, height: float) -
     ax.grid(axis="x", color=RULE, linewidth=0.8)
     ax.set_axisbelow(True)
     ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    ax.tick_params(length=0, pad=6, labelsize=SMALL, labelcolor=MUTED)
+    ax.tick_params(length=0, pad=6, labelsize=SMALL_SIZE, labelcolor=MUTED)
     return ax
 
 
@@ -100,7 +106,7 @@ def write_svg(figure: Figure, name: str) -> str:
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
 
 
-def inline(svg: str) -> str:
+def inline_svg(svg: str) -> str:
     """An SVG for the body of a page: no prolog, as wide as its column allows, colors from the page's variables."""
     svg = svg[svg.index("<svg") :]
     head, body = svg.split(">", 1)
@@ -111,16 +117,16 @@ def inline(svg: str) -> str:
     return f'{head} style="max-width: {size["width"]}px" aria-hidden="true" focusable="false">{body}'
 
 
-def elide(text: str, longest: int = 38) -> str:
+def elide(text: str, max_length: int = 38) -> str:
     """Shorten a label in its middle, where names differ least.
 
     >>> elide("Enlarged Cardiomediastinum", 16)
     'Enlarge…iastinum'
     """
-    if len(text) <= longest:
+    if len(text) <= max_length:
         return text
-    tail = longest // 2
-    return f"{text[: longest - tail - 1]}…{text[-tail:]}"
+    tail = max_length // 2
+    return f"{text[: max_length - tail - 1]}…{text[-tail:]}"
 
 
 def label_width(labels: Sequence[str]) -> float:
@@ -128,18 +134,18 @@ def label_width(labels: Sequence[str]) -> float:
     return 26 + 7.4 * max((len(text) for text in labels), default=0)
 
 
-def legend(figure: Figure, shown: Sequence[Series]) -> None:
+def draw_legend(figure: Figure, series: Sequence[Series]) -> None:
     """What the marks mean, along the top; as many lines of text as it takes."""
     width, height = figure.get_size_inches() * 72
     x, y = 0.0, 14.0
-    for s in shown:
+    for s in series:
         label = elide(s.label, 40)
         wide = 26 + 7.4 * len(label) + 22
         if x and x + wide > width:
             x, y = 0.0, y + 18
-        face = s.color if s.filled else PAPER
+        face = s.color if s.is_filled else PAPER
         at = ([(x + 8) / width], [1 - y / height])
         mark = Line2D(*at, marker=s.marker, color=s.color, markerfacecolor=face, markersize=7, linestyle="none")
         figure.add_artist(mark)
-        figure.text((x + 20) / width, 1 - y / height, label, size=TEXT, color=INK, va="center")
+        figure.text((x + 20) / width, 1 - y / height, label, size=TEXT_SIZE, color=INK, va="center")
         x += wide

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sightline.report.figures import series
-from sightline.report.published_results import published
-from sightline.report.run_view import AVERAGE, Number, View, decimal, title
-from sightline.report.summary import FIELDS, origin
+from sightline.report.figures import compared_series
+from sightline.report.published_results import load_published
+from sightline.report.run_view import AVERAGE, Estimate, RunView, format_decimal, metric_title
+from sightline.report.summary import PROTOCOL_FIELDS, threshold_origin
 
-_FIRST_FAILURES = 12
+_MAX_FAILURES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,74 +19,81 @@ class Table:
     """Cells as they are read; `right` columns are numbers and aligned as such."""
 
     caption: str
-    head: tuple[str, ...]
+    header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    right: tuple[bool, ...]
-    file: str = ""
+    right_aligned: tuple[bool, ...]
+    table_name: str = ""
     """The same data in full, relative to the report."""
 
     @classmethod
-    def of(
-        cls, caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1, file: str = ""
+    def create(
+        cls,
+        caption: str,
+        header: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        text_columns: int = 1,
+        table_name: str = "",
     ) -> Table:
         """A table whose first `words` columns are words and the others numbers."""
-        right = tuple(i >= words for i in range(len(head)))
-        return cls(caption, tuple(head), tuple(map(tuple, rows)), right, file)
+        right = tuple(i >= text_columns for i in range(len(header)))
+        return cls(caption, tuple(header), tuple(map(tuple, rows)), right, table_name)
 
 
-def by_finding(view: View) -> list[Table]:
+def finding_tables(view: RunView) -> list[Table]:
     """One table per shown metric: findings in rows, the sources of the figure in columns."""
-    shown = [s.source for s in series(view)]
+    shown = [s.source for s in compared_series(view)]
     findings = [*view.findings, *([AVERAGE] if len(view.findings) > 1 else [])]
     made = []
-    for metric in view.shown if shown else ():
-        rows, compared = [], [view.answering(s, metric) for s in shown]
+    for metric in view.main_metrics if shown else ():
+        rows, compared = [], [view.source_for_metric(s, metric) for s in shown]
         for finding in findings:
-            numbers = [view.number(s, metric, finding) for s in compared]
+            numbers = [view.estimate(s, metric, finding) for s in compared]
             n = numbers[0]
             name = "Average" if finding == AVERAGE else finding
             rows.append([name, f"{n.n:,}", f"{n.patients:,}", *(x.text(3) for x in numbers)])
         head = ["Finding", "Maps", "Patients", *map(view.label, compared)]
-        made.append(Table.of(f"{title(metric)} by finding, mean [95 % interval]", head, rows, file="estimates"))
+        made.append(
+            Table.create(f"{metric_title(metric)} by finding, mean [95 % interval]", head, rows, table_name="estimates")
+        )
     return made
 
 
-def comparison(view: View) -> Table | None:
+def comparison_table(view: RunView) -> Table | None:
     """Every source in rows, every metric in columns."""
-    rows = [[view.label(s), view.kind(s), *(view.number(s, m).text(3) for m in view.metrics)] for s in view.sources]
-    head = ["Source", "Kind", *map(title, view.metrics)]
-    return Table.of("Average over findings, mean [95 % interval]", head, rows, 2, "estimates") if rows else None
+    rows = [[view.label(s), view.kind(s), *(view.estimate(s, m).text(3) for m in view.metrics)] for s in view.sources]
+    head = ["Source", "Kind", *map(metric_title, view.metrics)]
+    return Table.create("Average over findings, mean [95 % interval]", head, rows, 2, "estimates") if rows else None
 
 
-def differences(view: View) -> Table:
+def difference_table(view: RunView) -> Table:
     """Paired differences to the reader and to the strongest control."""
     against = [v for v in (view.reader, view.control) if v]
-    columns = [(m, view.answering(v, m)) for m in view.shown for v in against]
+    columns = [(m, view.source_for_metric(v, m)) for m in view.main_metrics for v in against]
     rows = []
     for source in view.sources:
         numbers = [view.difference(source, v, m) if v != source else None for m, v in columns]
-        if any(n is not None and n.defined for n in numbers):
+        if any(n is not None and n.is_defined for n in numbers):
             rows.append([view.label(source), *("" if n is None else n.text(3) for n in numbers)])
-    head = ["Source", *(f"{title(m)} minus {view.label(v)}" for m, v in columns)]
-    return Table.of("Paired differences of averages [95 % interval]", head, rows, file="differences")
+    head = ["Source", *(f"{metric_title(m)} minus {view.label(v)}" for m, v in columns)]
+    return Table.create("Paired differences of averages [95 % interval]", head, rows, table_name="differences")
 
 
-def accuracy(view: View) -> Table:
+def accuracy_table(view: RunView) -> Table:
     """AUROC by finding and model."""
     rows = [
         [
             a.model,
             "Average" if a.finding == AVERAGE else a.finding,
-            a.number.text(3),
-            *(f"{v:,}" if v else "" for v in (a.positives, a.number.n, a.number.patients)),
+            a.estimate.text(3),
+            *(f"{v:,}" if v else "" for v in (a.positives, a.estimate.n, a.estimate.patients)),
         ]
         for a in view.aurocs
     ]
     head = ["Model", "Finding", "AUROC [95 % interval]", "Positive", "Studies", "Patients"]
-    return Table.of("AUROC by model and finding", head, rows, 2, "classification")
+    return Table.create("AUROC by model and finding", head, rows, 2, "classification")
 
 
-def models(view: View) -> Table | None:
+def model_table(view: RunView) -> Table | None:
     """The training record of every model; a model without one is a control."""
     rows = []
     for model in view.info.get("models", ()):
@@ -101,14 +108,14 @@ def models(view: View) -> Table | None:
                 f"{int(model['parameters']):,}" if model.get("parameters") else "–",
                 "–" if training.get("fraction") is None else f"{100 * training['fraction']:g} %",
                 *("–" if training.get(k) is None else f"{training[k]:g}" for k in ("epochs", "seed")),
-                "–" if value is None else decimal(float(value)),
+                "–" if value is None else format_decimal(float(value)),
             ]
         )
     head = ["Model", "Network", "Trained on", "Checkpoint", "Parameters", "Share", "Epochs", "Seed", "Val. AUROC"]
-    return Table.of("Training records", head, rows, 4) if rows else None
+    return Table.create("Training records", head, rows, 4) if rows else None
 
 
-def statuses(view: View) -> Table | None:
+def status_table(view: RunView) -> Table | None:
     """Maps by source and status."""
     if not len(view.status):
         return None
@@ -119,69 +126,67 @@ def statuses(view: View) -> Table | None:
     there = [s for s in view.sources if s in counts.index]
     order = [*there, *(s for s in counts.index if s not in there)]
     rows = [[view.label(s), *(f"{int(counts.loc[s, c]):,}" for c in columns)] for s in order]
-    return Table.of("Maps by status", ["Source", *columns], rows, file="status")
+    return Table.create("Maps by status", ["Source", *columns], rows, table_name="status")
 
 
-def failures(view: View) -> Table | None:
+def failure_table(view: RunView) -> Table | None:
     """The first maps that failed, with the reason."""
-    failed = view.failed[["source", "radiograph", "finding", "status", "why"]]
+    failed = view.failed_maps[["source", "radiograph", "finding", "status", "why"]]
     if not len(failed):
         return None
-    rows = [
-        [view.label(r[0]), *map(str, r[1:])] for r in failed.head(_FIRST_FAILURES).itertuples(index=False, name=None)
-    ]
+    rows = [[view.label(r[0]), *map(str, r[1:])] for r in failed.head(_MAX_FAILURES).itertuples(index=False, name=None)]
     caption = f"The first {len(rows)} of {len(failed):,} failures" if len(failed) > len(rows) else "Failures"
-    return Table.of(caption, ["Source", "Radiograph", "Finding", "Status", "Why"], rows, 5, "maps")
+    return Table.create(caption, ["Source", "Radiograph", "Finding", "Status", "Why"], rows, 5, "maps")
 
 
-def by_protocol(view: View) -> Table:
+def protocol_table(view: RunView) -> Table:
     """Averages of every source under every protocol."""
-    columns = [(m, p) for m in view.shown for p in view.protocols]
-    rows = [[view.label(s), *(view.number(s, m, protocol=p).text(3) for m, p in columns)] for s in view.sources]
-    head = ["Source", *(f"{title(m)}, {p}" for m, p in columns)]
-    return Table.of("Averages under each protocol, mean [95 % interval]", head, rows, file="estimates")
+    columns = [(m, p) for m in view.main_metrics for p in view.protocols]
+    rows = [[view.label(s), *(view.estimate(s, m, protocol=p).text(3) for m, p in columns)] for s in view.sources]
+    head = ["Source", *(f"{metric_title(m)}, {p}" for m, p in columns)]
+    return Table.create("Averages under each protocol, mean [95 % interval]", head, rows, table_name="estimates")
 
 
-def records(view: View) -> Table | None:
+def protocol_fields_table(view: RunView) -> Table | None:
     """The protocol records, field by field, with what each field means."""
     protocols: Mapping[str, Mapping[str, Any]] = view.info.get("protocols", {})
     if not protocols:
         return None
     fields = [f for f in dict.fromkeys(k for p in protocols.values() for k in p) if f != "name"]
-    meaning = {f: "; ".join(filter(None, (FIELDS.get(f, ""), origin(view, f)))) for f in fields}
-    rows = [[f, meaning[f], *(_plain(p.get(f)) for p in protocols.values())] for f in fields]
-    return Table.of("Protocol records", ["Field", "Meaning", *protocols], rows, 2 + len(protocols))
+    meaning = {f: "; ".join(filter(None, (PROTOCOL_FIELDS.get(f, ""), threshold_origin(view, f)))) for f in fields}
+    rows = [[f, meaning[f], *(_format_value(p.get(f)) for p in protocols.values())] for f in fields]
+    return Table.create("Protocol records", ["Field", "Meaning", *protocols], rows, 2 + len(protocols))
 
 
-def _plain(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(f"{finding} {number:g}" for finding, number in value) or "none"
     return {True: "yes", False: "no", None: "–"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
-def published_by_finding(view: View) -> Table:
+def published_finding_table(view: RunView) -> Table:
     """This run beside CheXlocalize, finding by finding."""
     own = [s for s in (view.best, view.reader) if s]
     rows = []
-    for fact in published()["by_finding"]:
+    for fact in load_published()["by_finding"]:
         finding = fact["finding"]
         mean, low, high = fact["grad_cam_iou"]
         hit, hit_low, hit_high = fact["human_hit"]
         rows.append(
             [
                 finding,
-                *(view.number(s, "iou", finding).text(3) for s in own),
-                Number(mean, low, high, 0, 0).text(3),
-                decimal(fact["human_iou"], 3),
-                Number(hit, hit_low, hit_high, 0, 0).text(3),
+                *(view.estimate(s, "iou", finding).text(3) for s in own),
+                Estimate(mean, low, high, 0, 0).text(3),
+                format_decimal(fact["human_iou"], 3),
+                Estimate(hit, hit_low, hit_high, 0, 0).text(3),
             ]
         )
     theirs = ["CheXlocalize: Grad-CAM, IoU", "CheXlocalize: radiologist, IoU", "CheXlocalize: radiologist, hit rate"]
     head = ["Finding", *(f"This run: {view.label(s)}, IoU" for s in own), *theirs]
-    return Table.of("This run beside the published figures (another data set, another convention)", head, rows)
+    return Table.create("This run beside the published figures (another data set, another convention)", head, rows)
 
 
-def statements() -> Table:
+def published_statement_table() -> Table:
     """What the text of the paper states."""
-    rows = [[s["what"], s["value"]] for s in published()["statements"]]
-    return Table.of("Stated in the text", ["Quantity", "Published value"], rows)
+    rows = [[s["what"], s["value"]] for s in load_published()["statements"]]
+    return Table.create("Stated in the text", ["Quantity", "Published value"], rows)

@@ -15,16 +15,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from sightline.core import STATUSES
-from sightline.report.phrasing import counted
-from sightline.report.run_view import AVERAGE, View, title
+from sightline.report.phrasing import count_noun
+from sightline.report.run_view import AVERAGE, RunView, metric_title
 from sightline.report.sections import trust
 from sightline.report.tables import Table as Cells
 from sightline.runs.run import Run
 
-_MOST, _REASONS = 4, 5
-_CELL = 28
+_MAX_METRICS, _MAX_REASONS = 4, 5
+_CELL_WIDTH = 28
 """Columns of a terminal that a mean with its interval and n takes."""
-_PIPE = 160
+_PIPE_WIDTH = 160
 """Columns where there is no terminal."""
 _HEADLINES = ("iou", "hit", "pixel-auroc", "dice")
 """What is shown of a run with more metrics than fit: overlap, pointing, order of pixels."""
@@ -38,53 +38,57 @@ def show(run: Path) -> None:
     run
         Run folder.
     """
-    opened, console = Run.open(run), Console(width=None if sys.stdout.isatty() else _PIPE)
-    judged = trust.summary(View.of(opened)) if opened.info["study"] == "trust" else None
+    opened, console = Run.open(run), Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    judged = trust.criteria_table(RunView.from_run(opened)) if opened.info["study"] == "trust" else None
     if judged:
-        console.print(_printed(judged))
+        console.print(_to_rich_table(judged))
     estimates = opened.table("estimates")
     average = estimates[estimates["finding"] == AVERAGE]
     asked = list(dict.fromkeys(average["metric"]))
-    shown = sorted(asked, key=lambda m: (m not in _HEADLINES, asked.index(m)))[:_MOST] if len(asked) > _MOST else asked
+    shown = (
+        sorted(asked, key=lambda m: (m not in _HEADLINES, asked.index(m)))[:_MAX_METRICS]
+        if len(asked) > _MAX_METRICS
+        else asked
+    )
     for protocol, rows in average.groupby("protocol", sort=False):
         console.print(f"{opened.info['study']}, {protocol} protocol: mean over findings \\[95 % interval], n")
-        for table in _tables(rows, shown, console.width):
+        for table in _build_tables(rows, shown, console.width):
             console.print(table)
     if len(asked) > len(shown):
-        more = counted(len(asked) - len(shown), "more metric")
+        more = count_noun(len(asked) - len(shown), "more metric")
         console.print(escape(f"{more}: {opened.path / 'tables/estimates.csv'}"), soft_wrap=True)
-    for line in _failures(opened):
+    for line in _describe_failures(opened):
         console.print(escape(line), soft_wrap=True)
     console.print(escape(f"report: {opened.path / 'report.html'}"), soft_wrap=True)
-    console.print(escape(f"look:   {_program()} view {shlex.quote(str(opened.path))}"), soft_wrap=True)
+    console.print(escape(f"look:   {_program_name()} view {shlex.quote(str(opened.path))}"), soft_wrap=True)
 
 
-def _printed(cells: Cells) -> Table:
+def _to_rich_table(cells: Cells) -> Table:
     """A table of the report for the terminal."""
     table = Table(title=escape(cells.caption), show_lines=True)
-    for name, right in zip(cells.head, cells.right, strict=True):
+    for name, right in zip(cells.header, cells.right_aligned, strict=True):
         table.add_column(escape(name), justify="right" if right else "left", overflow="fold")
     for row in cells.rows:
         table.add_row(*map(escape, row))
     return table
 
 
-def _tables(rows: pd.DataFrame, metrics: Sequence[str], width: int) -> Iterator[Table]:
+def _build_tables(rows: pd.DataFrame, metrics: Sequence[str], width: int) -> Iterator[Table]:
     """Sources in rows, metrics in columns: as many tables as it takes for no cell to be broken."""
     sources = list(dict.fromkeys(rows["source"]))
-    per = max(1, (width - max(map(len, sources), default=0) - 4) // _CELL)
+    per = max(1, (width - max(map(len, sources), default=0) - 4) // _CELL_WIDTH)
     for start in range(0, len(metrics), per):
         some = metrics[start : start + per]
         table = Table("source")
         for metric in some:
-            table.add_column(escape(title(metric)), justify="right")
+            table.add_column(escape(metric_title(metric)), justify="right")
         for source in sources:
-            cells = [_cell(rows[(rows["source"] == source) & (rows["metric"] == metric)]) for metric in some]
+            cells = [_format_cell(rows[(rows["source"] == source) & (rows["metric"] == metric)]) for metric in some]
             table.add_row(escape(source), *cells)
         yield table
 
 
-def _cell(rows: pd.DataFrame) -> str:
+def _format_cell(rows: pd.DataFrame) -> str:
     """Mean, interval and n; dashes where one patient alone gives no interval."""
     if rows.empty:
         return "–"
@@ -93,7 +97,7 @@ def _cell(rows: pd.DataFrame) -> str:
     return escape(f"{mean} [{low}, {high}] {row['n']}")
 
 
-def _failures(run: Run) -> Iterator[str]:
+def _describe_failures(run: Run) -> Iterator[str]:
     """A line per source and reason with its count and first map, then what was not to be scored."""
     status = run.table("status")
     marked = status["marked"].astype(bool)
@@ -102,34 +106,36 @@ def _failures(run: Run) -> Iterator[str]:
     failed = pd.concat([run.table("maps", columns, where=("status", name)) for name in STATUSES if name != "ok"])
     failed = failed[failed["marked"].astype(bool)]
     texts = zip(failed["why"], failed["radiograph"], failed["finding"], strict=True)
-    failed = failed.assign(reason=[_reason(*some) for some in texts])
+    failed = failed.assign(reason=[_generalize_reason(*some) for some in texts])
     for source, total in totals.items():
         of_source = failed[failed["source"] == source].groupby(["status", "reason"], sort=False)
         reasons = sorted((rows for _, rows in of_source), key=len, reverse=True)
-        for rows in reasons[:_REASONS]:
+        for rows in reasons[:_MAX_REASONS]:
             first = rows.iloc[0]
-            yield (f"{source}: {len(rows):,} of {total:,} maps {first['status']}, first "
-                   f"{first['radiograph']}/{first['finding']}: {first['why']}")  # fmt: skip
-        if more := reasons[_REASONS:]:
+            yield (
+                f"{source}: {len(rows):,} of {total:,} maps {first['status']}, first "
+                f"{first['radiograph']}/{first['finding']}: {first['why']}"
+            )
+        if more := reasons[_MAX_REASONS:]:
             count = sum(map(len, more))
             yield f"{source}: {count:,} more, for {len(more)} other reasons: {run.path / 'tables/maps.csv'}"
     others = status[~marked & (status["status"] != "ok")].groupby("source", sort=False)["maps"].sum()
     for source, count in others.items():
-        yield f"{source}: {counted(count, 'map')} failed where nothing is scored: {run.path / 'tables/maps.csv'}"
+        yield f"{source}: {count_noun(count, 'map')} failed where nothing is scored: {run.path / 'tables/maps.csv'}"
     if problems := run.info.get("problems"):
         yield f"files that were not used: {len(problems):,}, first: {problems[0]}"
 
 
-def _reason(why: str, radiograph: str, finding: str) -> str:
+def _generalize_reason(reason: str, radiograph: str, finding: str) -> str:
     """What is alike in the reasons of many maps: all but names, paths and numbers.
 
     >>> _reason("map maps/p1_Edema.npz has 3 values", "p1", "Edema")
     'map # has # values'
     """
-    return re.sub(r"\S*/\S*|\d+", "#", why.replace(radiograph, "").replace(finding, ""))
+    return re.sub(r"\S*/\S*|\d+", "#", reason.replace(radiograph, "").replace(finding, ""))
 
 
-def _program() -> str:
+def _program_name() -> str:
     """What to call this program by: its path where the shell would not find it."""
     called = Path(sys.argv[0])
     return "sightline" if called.name != "sightline" or shutil.which("sightline") else shlex.quote(str(called))

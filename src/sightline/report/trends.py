@@ -11,12 +11,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from sightline.core import Array
 from sightline.report import svg
-from sightline.report.figures import series
-from sightline.report.run_view import View, title
-from sightline.report.svg import INK, SMALL, WIDTH, Plot, Series
-from sightline.stats.bootstrap import interval, replicate, weights
+from sightline.report.figures import compared_series
+from sightline.report.run_view import RunView, metric_title
+from sightline.report.svg import INK, PAGE_WIDTH, SMALL_SIZE, Plot, Series
+from sightline.stats.bootstrap import draw_weights, interval, replicate
 
-_BINS, _RESAMPLES, _MOST_DOTS = 5, 1000, 600
+_BINS, _RESAMPLES, _MAX_DOTS = 5, 1000, 600
 _PERCENT = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -29,7 +29,7 @@ class Trend:
     """x_low, x_high, x (median), mean, low, high, n, patients; one row per group."""
 
 
-def binned(scores: pd.DataFrame, x: str, edges: Array) -> pd.DataFrame:
+def bin_scores(scores: pd.DataFrame, x: str, edges: Array) -> pd.DataFrame:
     """Mean score in bins of column `x`, with 95 % intervals that resample patients.
 
     scores: rows with `value`, `patient` and `x`, all defined; edges: (K + 1,). Bins without rows are left out.
@@ -39,7 +39,7 @@ def binned(scores: pd.DataFrame, x: str, edges: Array) -> pd.DataFrame:
     group = pd.factorize(scores["patient"])[0]
     bins = np.clip(np.searchsorted(edges, at, side="right") - 1, 0, len(edges) - 2)
     columns = np.where(bins[:, None] == np.arange(len(edges) - 1), values[:, None], np.nan)  # (N, K)
-    drawn = replicate(columns, group, weights(int(group.max()) + 1, _RESAMPLES, seed=0))
+    drawn = replicate(columns, group, draw_weights(int(group.max()) + 1, _RESAMPLES, seed=0))
     mean, low, high = interval(drawn)
     there = drawn.n > 0
     middle = [float(np.median(at[bins == k])) for k in np.flatnonzero(there)]
@@ -48,45 +48,45 @@ def binned(scores: pd.DataFrame, x: str, edges: Array) -> pd.DataFrame:
     return table.assign(x=middle)
 
 
-def size_and_probability(view: View) -> Plot | None:
+def plot_size_and_probability(view: RunView) -> Plot | None:
     """Score against the share of the image that the mark covers, and against the model's probability where known."""
     if not view.best or not view.metrics:
         return None
     metric = view.metrics[0]
     three = (view.best, view.reader, view.control)
-    compared = [replace(s, label=view.label(s.source)) for s in series(view) if s.source in three]
+    compared = [replace(s, label=view.label(s.source)) for s in compared_series(view) if s.source in three]
     scores = view.scores(metric).dropna(subset="value")
-    size = {s.source: _defined(scores, s.source, "area") for s in compared}
-    probability = _defined(scores, view.best, "probability")
+    size = {s.source: _defined_rows(scores, s.source, "area") for s in compared}
+    probability = _defined_rows(scores, view.best, "probability")
     if len(size[view.best]) < 2 * _BINS:
         return None
     tables = []
-    figure = svg.canvas(WIDTH, 380)
+    figure = svg.make_canvas(PAGE_WIDTH, 380)
     known = len(probability) >= 2 * _BINS
-    width = (WIDTH - 74 - 70 * known) / (1 + known)
-    panels = [svg.axes(figure, 62 + i * (width + 70), 62, width, 250) for i in range(1 + known)]
+    width = (PAGE_WIDTH - 74 - 70 * known) / (1 + known)
+    panels = [svg.add_axes(figure, 62 + i * (width + 70), 62, width, 250) for i in range(1 + known)]
     areas = size[view.best]["area"].to_numpy(float)
     edges = np.unique(np.quantile(areas, np.linspace(0, 1, _BINS + 1)))
     if len(edges) > 2:
-        tables += [_draw(panels[0], s, size[s.source], "area", edges, s.source == view.best) for s in compared]
-    _log_percent(panels[0], areas)
+        tables += [_draw_trend(panels[0], s, size[s.source], "area", edges, s.source == view.best) for s in compared]
+    _set_log_percent(panels[0], areas)
     if known:
         best = next(s for s in compared if s.source == view.best)
-        tables.append(_draw(panels[1], best, probability, "probability", np.linspace(0, 1, _BINS + 1), True))
+        tables.append(_draw_trend(panels[1], best, probability, "probability", np.linspace(0, 1, _BINS + 1), True))
         panels[1].set_xlim(-0.02, 1.02)
     labels = ("Share of the image that the mark covers", "Model's probability of the finding")
-    limits = _range(pd.concat([size[view.best]["value"], *(t.table["high"] for t in tables)]))
+    limits = _value_range(pd.concat([size[view.best]["value"], *(t.table["high"] for t in tables)]))
     for ax, text in zip(panels, labels, strict=False):
-        _name(ax, title(metric), text, limits)
-    svg.legend(figure, compared)
+        _label_axes(ax, metric_title(metric), text, limits)
+    svg.draw_legend(figure, compared)
     data = pd.concat([t.table.assign(source=t.source) for t in tables], ignore_index=True)
     return Plot(
         "size",
         svg.write_svg(figure, "size"),
         data,
         "Mean score rising or falling with size. "
-        + "; ".join(f"{view.label(t.source)} by {t.table['by'].iloc[0]}: {_ends(t.table)}" for t in tables),
-        f"{title(metric)} of every map (small dots: {view.label(view.best)}) and means in fifths by size "
+        + "; ".join(f"{view.label(t.source)} by {t.table['by'].iloc[0]}: {_describe_ends(t.table)}" for t in tables),
+        f"{metric_title(metric)} of every map (small dots: {view.label(view.best)}) and means in fifths by size "
         + (
             "(left; edges at quintiles) and in fifths of the probability scale (right), with 95 % intervals that "
             "resample patients."
@@ -97,32 +97,32 @@ def size_and_probability(view: View) -> Plot | None:
     )
 
 
-def _defined(scores: pd.DataFrame, source: str, x: str) -> pd.DataFrame:
+def _defined_rows(scores: pd.DataFrame, source: str, x: str) -> pd.DataFrame:
     rows = scores[(scores["source"] == source) & scores[x].notna()]
     return rows[rows[x] > 0] if x == "area" else rows
 
 
-def _draw(ax: Axes, s: Series, scores: pd.DataFrame, x: str, edges: Array, dots: bool) -> Trend:
+def _draw_trend(ax: Axes, s: Series, scores: pd.DataFrame, x: str, edges: Array, dots: bool) -> Trend:
     if dots:
-        every = max(1, -(-len(scores) // _MOST_DOTS))
+        every = max(1, -(-len(scores) // _MAX_DOTS))
         thin = scores.sort_values(["radiograph", "finding"]).iloc[::every]
         ax.plot(thin[x], thin["value"], ".", color=s.color, alpha=0.22, markersize=5, markeredgewidth=0, zorder=1)
     if not len(scores):
         return Trend(s.source, pd.DataFrame(columns=["x", "mean", "n", "by"]))
-    table = binned(scores, x, edges)
+    table = bin_scores(scores, x, edges)
     ax.plot(table["x"], table["mean"], s.marker, color=s.color, markersize=7, linestyle="-", linewidth=1.4, zorder=3)
     ax.vlines(table["x"], table["low"], table["high"], color=s.color, linewidth=2, zorder=2)
     return Trend(s.source, table.assign(by=x))
 
 
-def _name(ax: Axes, above: str, below: str, limits: tuple[float, float]) -> None:
+def _label_axes(ax: Axes, above: str, below: str, limits: tuple[float, float]) -> None:
     ax.grid(axis="y", color=svg.RULE, linewidth=0.8)
-    ax.set_title(above, loc="left", size=SMALL, color=INK, pad=10)
-    ax.set_xlabel(below, size=SMALL, color=INK, labelpad=8)
+    ax.set_title(above, loc="left", size=SMALL_SIZE, color=INK, pad=10)
+    ax.set_xlabel(below, size=SMALL_SIZE, color=INK, labelpad=8)
     ax.set_ylim(*limits)
 
 
-def _log_percent(ax: Axes, areas: Array) -> None:
+def _set_log_percent(ax: Axes, areas: Array) -> None:
     ax.set_xscale("log")
     ax.set_xlim(areas.min() * 0.9, min(areas.max() * 1.1, 1.02))
     ax.xaxis.set_major_locator(FixedLocator(_PERCENT))
@@ -130,11 +130,11 @@ def _log_percent(ax: Axes, areas: Array) -> None:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g} %"))
 
 
-def _range(values: pd.Series[float]) -> tuple[float, float]:
+def _value_range(values: pd.Series[float]) -> tuple[float, float]:
     low, high = min(0.0, float(values.min())), max(0.2, float(values.max()))
     pad = 0.04 * (high - low)
     return low - pad, high + pad
 
 
-def _ends(table: pd.DataFrame) -> str:
+def _describe_ends(table: pd.DataFrame) -> str:
     return f"{table['mean'].iloc[0]:.2f} in the lowest group, {table['mean'].iloc[-1]:.2f} in the highest"

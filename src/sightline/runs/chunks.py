@@ -70,7 +70,7 @@ def _write_parts(
 
     def work(key: str) -> None:
         tables = task.rows_of([task.items[i] for i in chunks[key]])
-        batches = {name: as_table(list(rows), schemas[name]) for name, rows in tables.items()}
+        batches = {name: rows_to_table(list(rows), schemas[name]) for name, rows in tables.items()}
         run.write_part(kind, key, lambda folder: _write_tables(folder, batches))
 
     run_resumable(task.title, list(chunks), lambda key: run.part(kind, key).exists(), work, workers=workers)
@@ -86,12 +86,12 @@ def split_into_chunks(count: int, size: int = CHUNK_SIZE) -> dict[str, range]:
     return {f"{start:06d}": range(start, min(start + size, count)) for start in range(0, count, size)}
 
 
-def schema_of(row: type) -> pa.Schema:
+def schema_for(row_type: type) -> pa.Schema:
     """Return the columns of a table whose rows are named tuples."""
-    return pa.schema([(field, _TYPES[kind]) for field, kind in get_type_hints(row).items()])
+    return pa.schema([(field, _TYPES[kind]) for field, kind in get_type_hints(row_type).items()])
 
 
-def as_table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+def rows_to_table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
     """Convert rows to columns of the schema; NaN becomes null."""
     columns = zip(*rows, strict=True) if rows else ((),) * len(schema)
     arrays = [pa.array(values, field.type, from_pandas=True) for values, field in zip(columns, schema, strict=True)]

@@ -17,19 +17,19 @@ import pandas as pd
 
 from sightline._util.spec import parse_spec
 from sightline.core import Dataset
-from sightline.imaging.image_files import SUFFIXES, path_of
+from sightline.imaging.image_files import SUFFIXES, source_path
 from sightline.runs.run import Run
 
-LARGE = 1 << 20
+MAX_WHOLE_BYTES = 1 << 20
 """Bytes above which an image of a data set is known by its size and three pieces: radiographs are not read whole."""
-PIECE = 1 << 16
-FRESH = 2 * 10**9
+PIECE_BYTES = 1 << 16
+CLOCK_RESOLUTION_NS = 2 * 10**9
 """Nanoseconds within which a clock may not tell two writes apart: what changed so lately is read again next time."""
-_TABLES = (".csv", ".csv.gz", ".tsv", ".json", ".txt", ".xml")
+_TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".json", ".txt", ".xml")
 _PART = ("inputs", "files.parquet")
 
 
-class Witnessed(NamedTuple):
+class FileFingerprint(NamedTuple):
     """What a file was."""
 
     kind: str
@@ -42,21 +42,21 @@ class Witnessed(NamedTuple):
     digest: str
 
 
-def files_of(data: Dataset) -> Iterator[Path]:
+def list_input_files(data: Dataset) -> Iterator[Path]:
     """Tables, marks and images that a data set is read from: its `files`; else the images of its own radiographs, and
     the tables below the folder that its spec names. A release holds many more images than a split of it.
 
     Other runs below it, hidden files and files of other suffixes are none of its own.
     """
     if data.files:
-        yield from _named(data.files, (*_TABLES, *SUFFIXES))
+        yield from _find_files(data.files, (*_TABLE_SUFFIXES, *SUFFIXES))
         return
     root = "" if data.name == "phantom" else parse_spec(data.spec)[1]  # which is drawn, not read
-    yield from _named([Path(root)] if root else [], _TABLES)
-    yield from (path for path in (path_of(r.read) for r in data.radiographs) if path is not None)
+    yield from _find_files([Path(root)] if root else [], _TABLE_SUFFIXES)
+    yield from (path for path in (source_path(r.read) for r in data.radiographs) if path is not None)
 
 
-def _named(roots: Iterable[Path], suffixes: tuple[str, ...]) -> Iterator[Path]:
+def _find_files(roots: Iterable[Path], suffixes: tuple[str, ...]) -> Iterator[Path]:
     """Files of these suffixes among the roots and below them, every folder once however it is linked."""
     walked: set[str] = set()
     for root in roots:
@@ -74,33 +74,35 @@ def _named(roots: Iterable[Path], suffixes: tuple[str, ...]) -> Iterator[Path]:
                     yield Path(folder, name)
 
 
-def recalled(run: Run) -> dict[tuple[str, str], Witnessed] | None:
+def load_fingerprints(run: Run) -> dict[tuple[str, str], FileFingerprint] | None:
     """(kind, file) -> what it was when the run began; None for a run that kept no record."""
     file = run.part(*_PART)
     if not file.is_file():
         return None
-    return {(row[0], row[1]): Witnessed(*row) for row in pd.read_parquet(file).itertuples(index=False, name=None)}
+    return {(row[0], row[1]): FileFingerprint(*row) for row in pd.read_parquet(file).itertuples(index=False, name=None)}
 
 
-def look(
-    files: Mapping[str, Iterable[Path]], before: Mapping[tuple[str, str], Witnessed] | None
-) -> dict[tuple[str, str], Witnessed]:
+def fingerprint_files(
+    files: Mapping[str, Iterable[Path]], before: Mapping[tuple[str, str], FileFingerprint] | None
+) -> dict[tuple[str, str], FileFingerprint]:
     """(kind, file) -> what it is now; contents are read only of files that are not as they were `before`."""
     found = {}
     for kind, paths in files.items():
         for path in paths:
-            for file in _below(path):
-                found[kind, str(file)] = _seen(kind, file, (before or {}).get((kind, str(file))))
+            for file in _expand_folder(path):
+                found[kind, str(file)] = _fingerprint(kind, file, (before or {}).get((kind, str(file))))
     return found
 
 
-def keep(run: Run, now: Mapping[tuple[str, str], Witnessed]) -> None:
+def save_fingerprints(run: Run, now: Mapping[tuple[str, str], FileFingerprint]) -> None:
     """Store what the files are."""
-    frame = pd.DataFrame(now.values(), columns=list(Witnessed._fields))
+    frame = pd.DataFrame(now.values(), columns=list(FileFingerprint._fields))
     run.write_part(*_PART, lambda path: frame.to_parquet(path, index=False))
 
 
-def difference(before: Mapping[tuple[str, str], Witnessed], now: Mapping[tuple[str, str], Witnessed]) -> str:
+def describe_changes(
+    before: Mapping[tuple[str, str], FileFingerprint], now: Mapping[tuple[str, str], FileFingerprint]
+) -> str:
     """What became of the files, by kind, with an example of each; '' where all are the same.
 
     >>> old = {("maps", "a.npz"): Witnessed("maps", "a.npz", 9, 0, "1f")}
@@ -121,7 +123,7 @@ def difference(before: Mapping[tuple[str, str], Witnessed], now: Mapping[tuple[s
     return "; ".join(told)
 
 
-def _below(path: Path) -> Iterator[Path]:
+def _expand_folder(path: Path) -> Iterator[Path]:
     """The file itself, or every file of a folder that is one map."""
     if not path.is_dir():
         yield path
@@ -130,21 +132,21 @@ def _below(path: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in names)
 
 
-def _seen(kind: str, file: Path, before: Witnessed | None) -> Witnessed:
+def _fingerprint(kind: str, file: Path, before: FileFingerprint | None) -> FileFingerprint:
     try:
         stat = file.stat()
         if before is not None and before[2:4] == (stat.st_size, stat.st_ctime_ns):
             return before
-        settled = abs(time.time_ns() - stat.st_ctime_ns) > FRESH
-        pieces = kind == "data" and stat.st_size > LARGE and file.suffix.lower() in SUFFIXES
+        settled = abs(time.time_ns() - stat.st_ctime_ns) > CLOCK_RESOLUTION_NS
+        pieces = kind == "data" and stat.st_size > MAX_WHOLE_BYTES and file.suffix.lower() in SUFFIXES
         with file.open("rb") as stream:
             if pieces:
                 digest = hashlib.sha256()
-                for start in (0, stat.st_size // 2, stat.st_size - PIECE):
+                for start in (0, stat.st_size // 2, stat.st_size - PIECE_BYTES):
                     stream.seek(start)
-                    digest.update(stream.read(PIECE))
+                    digest.update(stream.read(PIECE_BYTES))
             else:
                 digest = hashlib.file_digest(stream, "sha256")
     except OSError:
-        return Witnessed(kind, str(file), -1, 0, "")  # whoever needs it says why
-    return Witnessed(kind, str(file), stat.st_size, stat.st_ctime_ns if settled else 0, digest.hexdigest())
+        return FileFingerprint(kind, str(file), -1, 0, "")  # whoever needs it says why
+    return FileFingerprint(kind, str(file), stat.st_size, stat.st_ctime_ns if settled else 0, digest.hexdigest())

@@ -31,11 +31,11 @@ from sightline._util.files import write_text_atomic
 from sightline._util.formats import check_format
 from sightline.core import SaliencyMap
 from sightline.errors import RunError
-from sightline.maps.storage import _attributes, _index, _open_maps, read_maps
+from sightline.maps.storage import _attributes, _index_parts, _open_maps, read_maps
 
 RUN_FORMAT = 2
 """Format of a run folder: run.json, its parts and tables. Raise it when any of them changes its meaning."""
-_FULL = "the disk is full; free some space and give the same command again: what is done is kept"
+_DISK_FULL = "the disk is full; free some space and give the same command again: what is done is kept"
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -53,17 +53,17 @@ class Run:
         Errors: `RunError` if the folder holds something else, or a run with other options (each is named).
         """
         path = Path(path)
-        asked = json.loads(_json({"study": study, "options": options}))
+        asked = json.loads(_to_json({"study": study, "options": options}))
         if (path / "run.json").exists():
             run = cls.open(path)
             _refuse_other_options(path, run.info, asked)
             return run
         if path.exists() and (not path.is_dir() or not all(p.name.startswith(".lock") for p in path.iterdir())):
             raise RunError(f"{path} exists and is not a run; give --out a new or empty folder")
-        with _disk(path):
+        with _disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
             created = datetime.now(UTC).isoformat(timespec="seconds")
-            write_text_atomic(path / "run.json", _json({"format": RUN_FORMAT, **asked, "created": created}))
+            write_text_atomic(path / "run.json", _to_json({"format": RUN_FORMAT, **asked, "created": created}))
         return cls.open(path)
 
     @classmethod
@@ -81,11 +81,11 @@ class Run:
         check_format(info.get("format"), RUN_FORMAT, "run", path, RunError, "start it again in a new folder")
         return cls(Path(path), info)
 
-    def describe(self, **facts: Any) -> Run:
+    def update_info(self, **fields: Any) -> Run:
         """Add facts to run.json, whoever added others since this run was opened; returns the run with all of them."""
-        info = {**Run.open(self.path).info, **json.loads(_json(facts))}
-        with _disk(self.path):
-            write_text_atomic(self.path / "run.json", _json(info))
+        info = {**Run.open(self.path).info, **json.loads(_to_json(fields))}
+        with _disk_errors(self.path):
+            write_text_atomic(self.path / "run.json", _to_json(info))
         return Run(self.path, info)
 
     @contextmanager
@@ -114,8 +114,14 @@ class Run:
     def _repr_html_(self) -> str:
         """Title, headline numbers with intervals, and where to look on: for notebooks."""
         data, report = self.info.get("dataset", {}), self.path / "report.html"
-        lines = [f"{self.info.get('study', 'a run')} on {data['title']}; radiographs: {data['radiographs']}, "
-                 f"patients: {data['patients']}"] if "patients" in data else []  # fmt: skip
+        lines = (
+            [
+                f"{self.info.get('study', 'a run')} on {data['title']}; radiographs: {data['radiographs']}, "
+                f"patients: {data['patients']}"
+            ]
+            if "patients" in data
+            else []
+        )
         table = ""
         if self.has_table("estimates"):
             rows = self.table("estimates", where=("finding", "average")).to_dict("records")
@@ -133,7 +139,7 @@ class Run:
         """Let `write` fill a temporary path, then put it in place at once."""
         target = self.part(kind, key)
         temporary = target.with_name(f".{target.name}.partial")
-        with _disk(self.path):
+        with _disk_errors(self.path):
             target.parent.mkdir(parents=True, exist_ok=True)
             if temporary.is_dir():
                 shutil.rmtree(temporary)  # left by a run that was killed
@@ -172,7 +178,7 @@ class Run:
 
     def _write_batches(self, name: str, batches: Iterator[pa.Table]) -> None:
         folder = self.path / "tables"
-        with _disk(self.path):
+        with _disk_errors(self.path):
             folder.mkdir(exist_ok=True)
             first = next(batches)
             partial = {suffix: folder / f".{name}{suffix}.partial" for suffix in (".parquet", ".csv")}
@@ -203,16 +209,16 @@ class Run:
         root = self.path / "parts"
         return sorted(p for p in root.glob("maps-*") if p.is_dir()) if root.exists() else []
 
-    def of(
+    def maps_for(
         self, radiograph: str, sources: Collection[str] | None = None, finding: str | None = None
     ) -> Iterator[SaliencyMap]:
         """Every stored map of one radiograph, or those of some sources or one finding, by source, then by finding."""
         for folder in self._map_folders():
-            part = _index(str(folder), folder.stat().st_mtime_ns).get(radiograph)
+            part = _index_parts(str(folder), folder.stat().st_mtime_ns).get(radiograph)
             if part is not None:
                 yield from read_maps(folder / part, radiograph, sources, finding)
 
-    def stored(self) -> Iterator[dict[str, Any]]:
+    def map_attributes(self) -> Iterator[dict[str, Any]]:
         """What every part of stored maps says of them (see `write_maps`), values aside."""
         for folder in self._map_folders():
             for part in sorted(p for p in folder.iterdir() if not p.name.startswith(".")):
@@ -220,28 +226,30 @@ class Run:
 
     def map(self, source: str, radiograph: str, finding: str) -> SaliencyMap | None:
         """One stored map, or None."""
-        return next(self.of(radiograph, (source,), finding), None)
+        return next(self.maps_for(radiograph, (source,), finding), None)
 
 
-def _json(value: Any) -> str:
+def _to_json(value: Any) -> str:
     return json.dumps(value, indent=1, allow_nan=False, default=str)
 
 
 @contextmanager
-def _disk(path: Path) -> Iterator[None]:
+def _disk_errors(path: Path) -> Iterator[None]:
     """Turn what the disk refuses into a `RunError` that says what to do."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise RunError(f"{path}: {_FULL}") from error
+            raise RunError(f"{path}: {_DISK_FULL}") from error
         raise RunError(f"{path} cannot be written: {error.strerror}; give --out a folder you may write to") from error
 
 
-def _refuse_other_options(path: Path, info: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    if info.get("study") != asked["study"]:
-        raise RunError(f"{path} holds a {info.get('study')!r} run, not {asked['study']!r}; give --out another folder")
-    old, new = info.get("options", {}), asked["options"]
+def _refuse_other_options(path: Path, info: Mapping[str, Any], requested: Mapping[str, Any]) -> None:
+    if info.get("study") != requested["study"]:
+        raise RunError(
+            f"{path} holds a {info.get('study')!r} run, not {requested['study']!r}; give --out another folder"
+        )
+    old, new = info.get("options", {}), requested["options"]
     other = [f"{k} was {old.get(k)!r}, now {new.get(k)!r}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
     if other:
         raise RunError(f"{path} holds a run with other options ({'; '.join(other)}); give --out another folder")

@@ -16,9 +16,9 @@ from scipy.special import ndtr, ndtri, stdtrit
 
 from sightline.core import Array
 
-Interval = Literal["percentile", "bca", "order-statistics"]
+IntervalKind = Literal["percentile", "bca", "order-statistics"]
 RESAMPLES = 1000
-_STRIP = 64
+_RESAMPLES_PER_STRIP = 64
 """Resamples multiplied at a time, so that memory does not grow with resamples times groups."""
 
 
@@ -38,7 +38,7 @@ class Replicates:
     """float64 (K,): skewness of the means with one group left out (the jackknife), for BCa intervals."""
 
 
-def weights(groups: int, resamples: int, seed: int) -> Array:
+def draw_weights(groups: int, resamples: int, seed: int) -> Array:
     """Multinomial counts, uint8 (B, G): how often each of G groups is drawn in each resample.
 
     >>> weights(3, 2, seed=0).sum(axis=1).tolist()
@@ -48,36 +48,36 @@ def weights(groups: int, resamples: int, seed: int) -> Array:
         return np.zeros((resamples, 0), np.uint8)
     rng = np.random.default_rng((seed, groups, resamples))
     share, drawn = np.full(groups, 1 / groups), np.empty((resamples, groups), np.uint8)
-    for start in range(0, resamples, _STRIP):
-        some = drawn[start : start + _STRIP]
+    for start in range(0, resamples, _RESAMPLES_PER_STRIP):
+        some = drawn[start : start + _RESAMPLES_PER_STRIP]
         some[:] = rng.multinomial(groups, share, size=len(some))
     return drawn
 
 
-def published_weights(groups: int, resamples: int, seed: int) -> Array:
+def draw_published_weights(groups: int, resamples: int, seed: int) -> Array:
     """Counts, uint8 (B, G), as eval.py of CheXlocalize draws them: np.random.seed(seed), then choice of rows."""
     rng = np.random.RandomState(seed)
     counts = (np.bincount(rng.choice(groups, size=groups), minlength=groups) for _ in range(resamples if groups else 0))
     return np.array(list(counts), np.uint8).reshape(resamples, groups)
 
 
-def replicate(values: Array, group: Array, w: Array) -> Replicates:
+def replicate(values: Array, group: Array, weights: Array) -> Replicates:
     """Resampled means of each column.
 
     values: float (N, K), NaN = undefined, leaves the mean; group: int (N,) in [0, G); w: (B, G) of `weights`.
     """
-    sums, counts = _per_group(values, group, w.shape[1])
-    draws = np.empty((len(w), values.shape[1]))
+    sums, counts = _sum_by_group(values, group, weights.shape[1])
+    draws = np.empty((len(weights), values.shape[1]))
     with np.errstate(invalid="ignore", divide="ignore"):
         point = sums.sum(0) / counts.sum(0)
-        for start in range(0, len(w), _STRIP):
-            some = w[start : start + _STRIP].astype(float)
-            draws[start : start + _STRIP] = (some @ sums) / (some @ counts)  # (b, K)
-    skew = acceleration(*left_out(values, group))
+        for start in range(0, len(weights), _RESAMPLES_PER_STRIP):
+            some = weights[start : start + _RESAMPLES_PER_STRIP].astype(float)
+            draws[start : start + _RESAMPLES_PER_STRIP] = (some @ sums) / (some @ counts)  # (b, K)
+    skew = acceleration(*jackknife_means(values, group))
     return Replicates(point, draws, counts.sum(0).astype(int), (counts > 0).sum(0), skew)
 
 
-def _per_group(values: Array, group: Array, groups: int) -> tuple[Array, Array]:
+def _sum_by_group(values: Array, group: Array, groups: int) -> tuple[Array, Array]:
     """Sums and numbers of the defined values of each group, float64 (G, K) each."""
     valid = ~np.isnan(values)
     sums = np.zeros((groups, values.shape[1]))
@@ -87,9 +87,9 @@ def _per_group(values: Array, group: Array, groups: int) -> tuple[Array, Array]:
     return sums, counts
 
 
-def left_out(values: Array, group: Array) -> tuple[Array, Array]:
+def jackknife_means(values: Array, group: Array) -> tuple[Array, Array]:
     """Mean of each column without each group, float64 (G, K), and whether that group had a value, bool (G, K)."""
-    sums, counts = _per_group(values, group, int(group.max(initial=-1)) + 1)
+    sums, counts = _sum_by_group(values, group, int(group.max(initial=-1)) + 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         means: Array = (sums.sum(0) - sums) / (counts.sum(0) - counts)
     return means, np.asarray(counts > 0)
@@ -107,7 +107,7 @@ def acceleration(means: Array, present: Array) -> Array:
     return skewness
 
 
-def average(r: Replicates, parts: list[Array], values: Array, group: Array) -> Replicates:
+def average_columns(r: Replicates, parts: list[Array], values: Array, group: Array) -> Replicates:
     """Unweighted means over sets of columns (findings), replicate by replicate.
 
     parts: index arrays into the K columns, one per mean. n and groups count the distinct rows and groups with any
@@ -118,7 +118,7 @@ def average(r: Replicates, parts: list[Array], values: Array, group: Array) -> R
     draws = np.stack([nanmean(r.draws[:, p]) for p in parts], 1)  # (B, len(parts))
     n = np.array([int(valid[:, p].sum()) for p in parts])
     groups = np.array([np.unique(group[valid[:, p].any(1)]).size for p in parts])
-    means, present = left_out(values, group)
+    means, present = jackknife_means(values, group)
     there = np.stack([present[:, p].any(1) for p in parts], 1)  # (G, len(parts))
     skew = acceleration(np.stack([nanmean(means[:, p]) for p in parts], 1), there)
     return Replicates(point, draws, n, groups, skew)
@@ -132,7 +132,7 @@ def nanmean(rows: Array) -> Array:
     return means
 
 
-def interval(r: Replicates, kind: Interval = "percentile", level: float = 0.95) -> tuple[Array, Array, Array]:
+def interval(r: Replicates, kind: IntervalKind = "percentile", level: float = 0.95) -> tuple[Array, Array, Array]:
     """(estimate, low, high), each (K,).
 
     percentile: the sample mean and the quantiles of the resamples. bca: the same, with quantiles corrected for bias and
@@ -159,7 +159,7 @@ def interval(r: Replicates, kind: Interval = "percentile", level: float = 0.95) 
             estimate = np.where(told, np.nansum(draws, axis=0) / valid, r.point)
         first = np.maximum(np.rint(tail * valid) - 1, 0)
         places = (first, np.maximum(valid - first - 2, 0))
-    low, high = (np.where(told, _between(draws, place), np.nan) for place in places)
+    low, high = (np.where(told, _interpolate(draws, place), np.nan) for place in places)
     return estimate, low, high
 
 
@@ -187,7 +187,7 @@ def mean_with_ci(
     """
     group = pd.factorize(patients, sort=True)[0]
     column = np.asarray(values, float)[:, None]
-    r = replicate(column, group, weights(int(group.max(initial=-1)) + 1, resamples, seed))
+    r = replicate(column, group, draw_weights(int(group.max(initial=-1)) + 1, resamples, seed))
     mean, low, high = (float(end[0]) for end in interval(r, "bca"))
     return {"mean": mean, "low": low, "high": high, "n": int(r.n[0]), "patients": int(r.groups[0])}
 
@@ -202,7 +202,7 @@ def _bca_level(r: Replicates, valid: Array, z: Array) -> Array:
     return level
 
 
-def _between(sorted_: Array, place: Array) -> Array:
+def _interpolate(sorted_: Array, place: Array) -> Array:
     """Linear interpolation of each sorted column (B, K) at a fractional position (K,)."""
     below = np.floor(place).astype(np.intp)
     above = np.minimum(below + 1, sorted_.shape[0] - 1)

@@ -12,7 +12,7 @@ from scipy.stats import norm, rankdata
 from sightline.core import NAN, Array
 
 
-def areas(scores: Array, labels: Array) -> tuple[Array, Array]:
+def auroc_with_covariance(scores: Array, labels: Array) -> tuple[Array, Array]:
     """AUROC of K models on the same n images, float64 (K,), and their covariance (K, K).
 
     scores (K, n); labels (n,) of 0 and 1. All NaN unless both classes occur; the covariance is NaN with fewer than two
@@ -38,9 +38,9 @@ def areas(scores: Array, labels: Array) -> tuple[Array, Array]:
     return area, covariance
 
 
-def interval(scores: Array, labels: Array, level: float = 0.95) -> tuple[float, float, float]:
+def auroc_interval(scores: Array, labels: Array, level: float = 0.95) -> tuple[float, float, float]:
     """(AUROC, low, high) of one model: normal, cut off at 0 and 1; a degenerate sample has no interval."""
-    area, covariance = areas(scores, labels)
+    area, covariance = auroc_with_covariance(scores, labels)
     reach = float(norm.ppf((1 + level) / 2)) * float(np.sqrt(covariance[0, 0]))
     low, high = (float(np.clip(area[0] + sign * reach, 0, 1)) for sign in (-1, 1))
     return float(area[0]), low, high
@@ -48,20 +48,20 @@ def interval(scores: Array, labels: Array, level: float = 0.95) -> tuple[float, 
 
 def p_value(first: Array, second: Array, labels: Array) -> float:
     """Two-sided p of two models having the same AUROC on the same images; NaN where nothing tells them apart."""
-    area, covariance = areas(np.stack([first, second]), labels)
+    area, covariance = auroc_with_covariance(np.stack([first, second]), labels)
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     if not variance > 0:
         return NAN
     return float(2 * norm.sf(abs(area[0] - area[1]) / np.sqrt(variance)))
 
 
-def difference(first: Array, second: Array, labels: Array, level: float = 0.95) -> tuple[float, float, float]:
+def auroc_difference(first: Array, second: Array, labels: Array, level: float = 0.95) -> tuple[float, float, float]:
     """(AUROC of the first less that of the second, low, high) on the same images; normal.
 
     >>> difference(np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.1, 0.8, 0.2, 0.9]), np.array([0, 0, 1, 1]))[0]
     0.25
     """
-    area, covariance = areas(np.stack([first, second]), labels)
+    area, covariance = auroc_with_covariance(np.stack([first, second]), labels)
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     reach = float(norm.ppf((1 + level) / 2)) * float(np.sqrt(max(variance, 0.0)))
     gap = float(area[0] - area[1])

@@ -11,7 +11,15 @@ import pandas as pd
 
 from sightline.core import Array, Source
 from sightline.protocol import Protocol
-from sightline.stats.bootstrap import Replicates, average, interval, p_value, published_weights, replicate, weights
+from sightline.stats.bootstrap import (
+    Replicates,
+    average_columns,
+    draw_published_weights,
+    draw_weights,
+    interval,
+    p_value,
+    replicate,
+)
 
 AVERAGE = "average"
 """The finding column of an unweighted mean over findings."""
@@ -22,7 +30,7 @@ _DIFFERENCE = ("protocol", "metric", "finding", "source", "versus", "mean", "low
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class ScoreMatrix:
     """The scores of one metric as a matrix: a row per radiograph, a column per (source, finding)."""
 
     values: Array
@@ -34,29 +42,29 @@ class Columns:
     weights: Array
     """uint8 (B, G)."""
 
-    def parts(self) -> tuple[list[str], list[Array]]:
+    def columns_by_source(self) -> tuple[list[str], list[Array]]:
         """Sources, and for each the columns of its findings."""
         sources = list(dict.fromkeys(source for source, _ in self.keys))
         return sources, [np.array([j for j, (s, _) in enumerate(self.keys) if s == source]) for source in sources]
 
 
-def columns(scores: pd.DataFrame, metric: str, protocol: Protocol, resamples: int, seed: int) -> Columns:
+def arrange_scores(scores: pd.DataFrame, metric: str, protocol: Protocol, resamples: int, seed: int) -> ScoreMatrix:
     """Arrange one metric under one protocol. Resamples are the same for every metric and source of a score table."""
     unit = "patient" if protocol.resample == "patient" else "radiograph"
     groups = pd.Index(sorted(scores[unit].unique()))
     rows = scores[(scores["metric"] == metric) & (scores["protocol"] == protocol.name) & scores["value"].notna()]
     radiographs = rows.drop_duplicates("radiograph")
-    pair, source, finding = _numbered(rows["source"], rows["finding"])
+    pair, source, finding = _number_pairs(rows["source"], rows["finding"])
     keys = list(zip(source, finding, strict=True))
     values = np.full((len(radiographs), len(keys)), np.nan)
     row = pd.Index(radiographs["radiograph"]).get_indexer(pd.Index(rows["radiograph"]))
     values[row, pair] = rows["value"]
-    draw = weights if protocol.resample == "patient" else published_weights
+    draw = draw_weights if protocol.resample == "patient" else draw_published_weights
     group = groups.get_indexer(pd.Index(radiographs[unit]))
-    return Columns(values, group, keys, draw(len(groups), resamples, seed))
+    return ScoreMatrix(values, group, keys, draw(len(groups), resamples, seed))
 
 
-def _numbered(first: pd.Series[str], second: pd.Series[str]) -> tuple[Array, Array, Array]:
+def _number_pairs(first: pd.Series[str], second: pd.Series[str]) -> tuple[Array, Array, Array]:
     """Number the distinct pairs in order of appearance: codes (n,), and the K firsts and seconds behind them.
 
     By codes, because a tuple of strings a row would outweigh the scores themselves.
@@ -67,39 +75,43 @@ def _numbered(first: pd.Series[str], second: pd.Series[str]) -> tuple[Array, Arr
     return pair, np.asarray(firsts)[at], np.asarray(seconds)[bt]
 
 
-def estimates(scores: pd.DataFrame, chosen: Sequence[Protocol], resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+def estimates(
+    scores: pd.DataFrame, protocols: Sequence[Protocol], resamples: int = 1000, seed: int = 0
+) -> pd.DataFrame:
     """Mean score per protocol, metric, source and finding, and over findings ('average').
 
     Columns: protocol, metric, source, kind, finding, mean, low, high, n, patients (or images, where the protocol draws
     images). Intervals are 95 %.
     """
     rows: list[dict[str, Any]] = []
-    for protocol, metric in _pairs(scores, chosen):
-        c = columns(scores, metric, protocol, resamples, seed)
+    for protocol, metric in _protocol_metric_pairs(scores, protocols):
+        c = arrange_scores(scores, metric, protocol, resamples, seed)
         if not c.keys:
             continue
         single = replicate(c.values, c.group, c.weights)
-        sources, parts = c.parts()
-        together = average(single, parts, c.values, c.group)
+        sources, parts = c.columns_by_source()
+        together = average_columns(single, parts, c.values, c.group)
         for keys, r in ((c.keys, single), ([(s, AVERAGE) for s in sources], together)):
-            for (source, finding), numbers in zip(keys, _numbers(r, protocol), strict=True):
+            for (source, finding), numbers in zip(keys, _interval_rows(r, protocol), strict=True):
                 kind = Source.parse(source).kind
                 head = {"protocol": protocol.name, "metric": metric, "source": source, "kind": kind}
                 rows.append({**head, "finding": finding, **numbers})
     return pd.DataFrame(rows, columns=pd.Index(_ESTIMATE))
 
 
-def differences(scores: pd.DataFrame, chosen: Sequence[Protocol], resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+def differences(
+    scores: pd.DataFrame, protocols: Sequence[Protocol], resamples: int = 1000, seed: int = 0
+) -> pd.DataFrame:
     """Every model source minus every reader, control and localizer, and localizers minus controls: paired means over
     the rows that both have.
 
     Columns: protocol, metric, finding, source, versus, mean, low, high, p, n, patients. p is two-sided, from the same
     resamples, not adjusted for multiplicity.
     """
-    return paired(scores, _opposed, chosen, resamples, seed)
+    return paired_differences(scores, _comparison_pairs, protocols, resamples, seed)
 
 
-def _opposed(sources: Sequence[str]) -> list[tuple[str, str]]:
+def _comparison_pairs(sources: Sequence[str]) -> list[tuple[str, str]]:
     kinds = {s: Source.parse(s).kind for s in sources}
     models = [s for s in sources if kinds[s] == "model"]
     localizers = [s for s in sources if kinds[s] == "localizer"]
@@ -107,45 +119,43 @@ def _opposed(sources: Sequence[str]) -> list[tuple[str, str]]:
     return [(source, versus) for versus, some in opposed.items() if kinds[versus] != "model" for source in some]
 
 
-def paired(
+def paired_differences(
     scores: pd.DataFrame,
     pairs: Callable[[Sequence[str]], Sequence[tuple[str, str]]],
-    chosen: Sequence[Protocol],
+    protocols: Sequence[Protocol],
     resamples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Differences as in `differences`, between the (source, versus) that `pairs(sources)` names."""
     rows: list[dict[str, Any]] = []
-    for protocol, metric in _pairs(scores, chosen):
-        c = columns(scores, metric, protocol, resamples, seed)
+    for protocol, metric in _protocol_metric_pairs(scores, protocols):
+        c = arrange_scores(scores, metric, protocol, resamples, seed)
         for source, versus in pairs(list(dict.fromkeys(s for s, _ in c.keys))):
             head = {"protocol": protocol.name, "metric": metric, "source": source, "versus": versus}
-            rows += [{**head, **numbers} for numbers in _paired(c, source, versus, protocol)]
+            rows += [{**head, **numbers} for numbers in _difference_rows(c, source, versus, protocol)]
     return pd.DataFrame(rows, columns=pd.Index(_DIFFERENCE))
 
 
-def _paired(c: Columns, source: str, versus: str, protocol: Protocol) -> Iterator[dict[str, Any]]:
-    at = {key: j for j, key in enumerate(c.keys)}
-    findings = [f for s, f in c.keys if s == source and (versus, f) in at]
+def _difference_rows(matrix: ScoreMatrix, source: str, versus: str, protocol: Protocol) -> Iterator[dict[str, Any]]:
+    at = {key: j for j, key in enumerate(matrix.keys)}
+    findings = [f for s, f in matrix.keys if s == source and (versus, f) in at]
     if not findings:
         return
-    gap = np.stack([c.values[:, at[source, f]] - c.values[:, at[versus, f]] for f in findings], 1)  # (N, F)
-    single = replicate(gap, c.group, c.weights)
-    together = average(single, [np.arange(len(findings))], gap, c.group)
+    gap = np.stack([matrix.values[:, at[source, f]] - matrix.values[:, at[versus, f]] for f in findings], 1)  # (N, F)
+    single = replicate(gap, matrix.group, matrix.weights)
+    together = average_columns(single, [np.arange(len(findings))], gap, matrix.group)
     for names, r in ((findings, single), ([AVERAGE], together)):
-        for j, (finding, numbers) in enumerate(zip(names, _numbers(r, protocol), strict=True)):
+        for j, (finding, numbers) in enumerate(zip(names, _interval_rows(r, protocol), strict=True)):
             p = p_value(r.draws[:, j]) if numbers["patients"] > 1 else float("nan")
             yield {"finding": finding, **numbers, "p": p}
 
 
-def _pairs(scores: pd.DataFrame, chosen: Sequence[Protocol]) -> Iterator[tuple[Protocol, str]]:
+def _protocol_metric_pairs(scores: pd.DataFrame, protocols: Sequence[Protocol]) -> Iterator[tuple[Protocol, str]]:
     names = list(dict.fromkeys(scores["metric"]))
-    return ((protocol, metric) for protocol in chosen for metric in names)
+    return ((protocol, metric) for protocol in protocols for metric in names)
 
 
-def _numbers(r: Replicates, protocol: Protocol) -> Iterator[dict[str, Any]]:
+def _interval_rows(r: Replicates, protocol: Protocol) -> Iterator[dict[str, Any]]:
     mean, low, high = interval(r, protocol.interval)
     for j in range(mean.size):
-        yield {
-            "mean": mean[j], "low": low[j], "high": high[j], "n": int(r.n[j]), "patients": int(r.groups[j])
-        }  # fmt: skip
+        yield {"mean": mean[j], "low": low[j], "high": high[j], "n": int(r.n[j]), "patients": int(r.groups[j])}

@@ -9,17 +9,17 @@ import numpy as np
 import pandas as pd
 
 from sightline.core import NAN, Array
-from sightline.stats.bootstrap import RESAMPLES, mean_with_ci, weights
+from sightline.stats.bootstrap import RESAMPLES, draw_weights, mean_with_ci
 from sightline.stats.sanity_checks import verdict
 
-HIGHER = {"deletion": False, "insertion": True, "road": True}
+HIGHER_IS_BETTER = {"deletion": False, "insertion": True, "road": True}
 """Measures that another patient's map answers too, and whether more is better."""
-RANDOM = "random"
+RANDOM_ORDER = "random"
 """The source whose order is drawn place by place."""
-_CASE = ["radiograph", "patient", "finding"]
+_CASE_COLUMNS = ["radiograph", "patient", "finding"]
 
 
-def robustness(erased: pd.DataFrame, changed: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def summarize_faithfulness(faithfulness: pd.DataFrame, changed: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """One row per measure and method (and random order): mean, low, high, n, patients; gap, gap_low, gap_high, verdict;
     random, random_low, random_high, beside_random.
 
@@ -31,33 +31,35 @@ def robustness(erased: pd.DataFrame, changed: pd.DataFrame, seed: int = 0) -> pd
     by. verdict and beside_random say whether the whole interval is on the better side. Intervals are 95 %, over
     patients.
     """
-    return pd.DataFrame([*_erased(erased, seed), *_changed(changed, seed)])
+    return pd.DataFrame([*_faithfulness_rows(faithfulness, seed), *_robustness_rows(changed, seed)])
 
 
-def _erased(table: pd.DataFrame, seed: int) -> Iterator[dict[str, Any]]:
-    random = table[table["source"] == RANDOM].set_index(["measure", *_CASE])["value"].rename("random")
-    table = table.join(random, on=["measure", *_CASE])
+def _faithfulness_rows(table: pd.DataFrame, seed: int) -> Iterator[dict[str, Any]]:
+    random = table[table["source"] == RANDOM_ORDER].set_index(["measure", *_CASE_COLUMNS])["value"].rename("random")
+    table = table.join(random, on=["measure", *_CASE_COLUMNS])
     for (measure, method), part in table.groupby(["measure", "source"], sort=False):
         row = {"measure": measure, "method": method, **mean_with_ci(part["value"], part["patient"], seed)}
         for than, gap, told in (("chance", "gap", "verdict"), ("random", "random", "beside_random")):
-            if measure in HIGHER and method != RANDOM and part[than].notna().any():
+            if measure in HIGHER_IS_BETTER and method != RANDOM_ORDER and part[than].notna().any():
                 less = mean_with_ci(part["value"] - part[than], part["patient"], seed)
-                better = verdict(less, below=not HIGHER[str(measure)])
+                better = verdict(less, expected_below=not HIGHER_IS_BETTER[str(measure)])
                 row |= {gap: less["mean"], f"{gap}_low": less["low"], f"{gap}_high": less["high"], told: better}
         yield row
 
 
-def _changed(table: pd.DataFrame, seed: int) -> Iterator[dict[str, Any]]:
+def _robustness_rows(table: pd.DataFrame, seed: int) -> Iterator[dict[str, Any]]:
     for method, part in table.groupby("method", sort=False):
-        each = part.groupby(_CASE, sort=False).agg(
-            distance=("distance", lambda v: v.max(skipna=False)), rank=("rank", "mean")
-        ).reset_index()  # fmt: skip
+        each = (
+            part.groupby(_CASE_COLUMNS, sort=False)
+            .agg(distance=("distance", lambda v: v.max(skipna=False)), rank=("rank", "mean"))
+            .reset_index()
+        )
         for measure, column in (("max-sensitivity", "distance"), ("steadiness", "rank")):
             yield {"measure": measure, "method": method, **mean_with_ci(each[column], each["patient"], seed)}
-        yield {"measure": "moves-with-model", "method": method, **_together(part, seed)}
+        yield {"measure": "moves-with-model", "method": method, **_correlate_changes(part, seed)}
 
 
-def _together(part: pd.DataFrame, seed: int) -> dict[str, Any]:
+def _correlate_changes(part: pd.DataFrame, seed: int) -> dict[str, Any]:
     """Spearman's correlation of distance and moved over cases and changes; patients are drawn, ranks stay."""
     known = part[part["distance"].notna()]
     group = pd.factorize(known["patient"], sort=True)[0]
@@ -65,19 +67,19 @@ def _together(part: pd.DataFrame, seed: int) -> dict[str, Any]:
     if len(known) < 3 or known["distance"].nunique() < 2 or known["moved"].nunique() < 2:
         return {"mean": NAN, "low": NAN, "high": NAN, **counts}
     a, b = (known[name].rank().to_numpy() for name in ("distance", "moved"))
-    whole = _weighted(a, b, np.ones((1, len(a))))[0]
+    whole = _weighted_correlation(a, b, np.ones((1, len(a))))[0]
     if counts["patients"] < 2:
         return {"mean": whole, "low": NAN, "high": NAN, **counts}
-    drawn = _weighted(a, b, weights(counts["patients"], RESAMPLES, seed)[:, group].astype(float))
+    drawn = _weighted_correlation(a, b, draw_weights(counts["patients"], RESAMPLES, seed)[:, group].astype(float))
     low, high = np.nanquantile(drawn, [0.025, 0.975])
     return {"mean": float(whole), "low": float(low), "high": float(high), **counts}
 
 
-def _weighted(a: Array, b: Array, w: Array) -> Array:
+def _weighted_correlation(a: Array, b: Array, weights: Array) -> Array:
     """Correlation of a and b (K,) under each row of weights (B, K)."""
-    total = w.sum(1)
-    mean_a, mean_b = w @ a / total, w @ b / total
-    spread = np.sqrt((w @ a**2 / total - mean_a**2) * (w @ b**2 / total - mean_b**2))
+    total = weights.sum(1)
+    mean_a, mean_b = weights @ a / total, weights @ b / total
+    spread = np.sqrt((weights @ a**2 / total - mean_a**2) * (weights @ b**2 / total - mean_b**2))
     with np.errstate(divide="ignore", invalid="ignore"):
-        found: Array = (w @ (a * b) / total - mean_a * mean_b) / spread
+        found: Array = (weights @ (a * b) / total - mean_a * mean_b) / spread
     return found

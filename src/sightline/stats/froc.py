@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from sightline.core import Array
-from sightline.stats.bootstrap import nanmean, statistic_with_ci, weights
+from sightline.stats.bootstrap import draw_weights, nanmean, statistic_with_ci
 from sightline.stats.estimates import AVERAGE
 
-RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
+FALSE_POSITIVE_RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """False candidates a film at which curves are read."""
-OVER = "mean over rates"
+MEAN_OVER_RATES = "mean over rates"
 RESAMPLES = 500
 
 
@@ -29,24 +29,26 @@ def froc(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     of equal score come together.
     """
     patients = pd.Index(sorted(table["patient"].unique()))
-    w = np.concatenate([np.ones((1, len(patients))), weights(len(patients), RESAMPLES, seed)])
+    w = np.concatenate([np.ones((1, len(patients))), draw_weights(len(patients), RESAMPLES, seed)])
     rows = list[dict[str, Any]]()
-    for films, some in (("marked", table[table["pieces"] > 0]), ("all", _with_absent(table))):
+    for films, some in (("marked", table[table["pieces"] > 0]), ("all", _sources_with_negatives(table))):
         for source, of in some.groupby("source", sort=False):
-            found = {str(f): _curve(part, patients, w) for f, part in of.groupby("finding", sort=False)}
-            found = {f: c for f, c in found.items() if c.pieces}
+            found = {str(f): _compute_curve(part, patients, w) for f, part in of.groupby("finding", sort=False)}
+            found = {f: c for f, c in found.items() if c.n_pieces}
             if len(found) > 1:
-                together = [np.stack([c.draws[:, k] for c in found.values()], 1) for k in range(len(RATES) + 1)]
+                together = [
+                    np.stack([c.draws[:, k] for c in found.values()], 1) for k in range(len(FALSE_POSITIVE_RATES) + 1)
+                ]
                 counts = of["radiograph"].nunique(), of[of["pieces"] > 0]["patient"].nunique()
                 draws = np.stack([nanmean(t) for t in together], 1)
-                found[AVERAGE] = _Curve(draws, sum(c.pieces for c in found.values()), *counts)
+                found[AVERAGE] = _Curve(draws, sum(c.n_pieces for c in found.values()), *counts)
             for finding, curve in found.items():
                 head = {"source": source, "films": films, "finding": finding}
-                rows += [head | row for row in _rows(curve)]
+                rows += [head | row for row in _curve_rows(curve)]
     return pd.DataFrame(rows)
 
 
-def _with_absent(table: pd.DataFrame) -> pd.DataFrame:
+def _sources_with_negatives(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of sources that have maps of films without the finding."""
     told = table[table["pieces"] == 0]["source"].unique()
     return table[table["source"].isin(told)]
@@ -57,42 +59,49 @@ class _Curve(NamedTuple):
 
     draws: Array
     """float64 (1 + B, rates + 1): the sample first; the last column is the mean over rates."""
-    pieces: int
-    films: int
-    patients: int
+    n_pieces: int
+    n_radiographs: int
+    n_patients: int
 
 
-def _curve(part: pd.DataFrame, patients: pd.Index[Any], w: Array) -> _Curve:
+def _compute_curve(part: pd.DataFrame, patients: pd.Index[Any], weights: Array) -> _Curve:
     films = part.drop_duplicates("radiograph")
     group = patients.get_indexer(pd.Index(films["patient"]))
     total = np.zeros((2, len(patients)))  # films and pieces of each patient
     np.add.at(total[0], group, 1.0)
     np.add.at(total[1], group, films["pieces"].to_numpy(float))
-    count, pieces = w @ total[0], w @ total[1]  # (1 + B,)
+    count, pieces = weights @ total[0], weights @ total[1]  # (1 + B,)
     ordered = part[part["score"].notna()].sort_values("score", ascending=False, kind="stable")
     true = (ordered["piece"] > 0) & ~ordered.duplicated(["radiograph", "piece"])
     false = ordered["piece"] < 0
     owner = patients.get_indexer(pd.Index(ordered["patient"]))
-    drawn = w[:, owner]  # (1 + B, C)
+    drawn = weights[:, owner]  # (1 + B, C)
     last = np.flatnonzero(np.append(np.diff(ordered["score"].to_numpy(float)) != 0, [True][: len(ordered)]))
     wrong = np.cumsum(drawn * false.to_numpy(float), 1)[:, last]
     right = np.cumsum(drawn * true.to_numpy(float), 1)[:, last]
     with np.errstate(invalid="ignore", divide="ignore"):
         rate, share = wrong / count[:, None], right / pieces[:, None]
-    read = np.stack([_at(rate, share, r, pieces) for r in RATES], 1)
+    read = np.stack([_read_at_rate(rate, share, r, pieces) for r in FALSE_POSITIVE_RATES], 1)
     return _Curve(np.column_stack([read, read.mean(1)]), int(total[1].sum()), len(films), int((total[1] > 0).sum()))
 
 
-def _at(rate: Array, share: Array, at: float, pieces: Array) -> Array:
+def _read_at_rate(rate: Array, share: Array, target_rate: float, pieces: Array) -> Array:
     """Share found at the lowest threshold whose rate is not above `at`, (1 + B,); NaN for resamples without a piece."""
-    allowed = (rate <= at + 1e-12).sum(1)
+    allowed = (rate <= target_rate + 1e-12).sum(1)
     padded = np.column_stack([np.zeros(len(rate)), share])
     found: Array = padded[np.arange(len(rate)), allowed]
     return np.where(pieces > 0, found, np.nan)
 
 
-def _rows(curve: _Curve) -> Iterator[dict[str, Any]]:
-    for rate, draws in zip([*(f"{r:g}" for r in RATES), OVER], curve.draws.T, strict=True):
-        mean, low, high = statistic_with_ci(draws, curve.patients)
-        yield {"rate": rate, "mean": mean, "low": low, "high": high, "n": curve.pieces, "count": curve.films,
-               "patients": curve.patients}  # fmt: skip
+def _curve_rows(curve: _Curve) -> Iterator[dict[str, Any]]:
+    for rate, draws in zip([*(f"{r:g}" for r in FALSE_POSITIVE_RATES), MEAN_OVER_RATES], curve.draws.T, strict=True):
+        mean, low, high = statistic_with_ci(draws, curve.n_patients)
+        yield {
+            "rate": rate,
+            "mean": mean,
+            "low": low,
+            "high": high,
+            "n": curve.n_pieces,
+            "count": curve.n_radiographs,
+            "patients": curve.n_patients,
+        }

@@ -19,21 +19,21 @@ from sightline.stats.bootstrap import (
     RESAMPLES,
     Replicates,
     acceleration,
+    draw_weights,
     interval,
-    left_out,
+    jackknife_means,
     p_value,
     replicate,
-    weights,
 )
 from sightline.stats.estimates import AVERAGE
 from sightline.stats.multiplicity import add_holm
 
-FEWEST = 5
+MIN_PATIENTS = 5
 """Patients on each side of a comparison: of fewer, resamples are copies of each other."""
 
 
-def correctness(
-    scores: pd.DataFrame, cutoffs: Mapping[tuple[str, str], float], chosen: Sequence[Protocol], seed: int = 0
+def compare_by_correctness(
+    scores: pd.DataFrame, cutoffs: Mapping[tuple[str, str], float], protocols: Sequence[Protocol], seed: int = 0
 ) -> pd.DataFrame:
     """Agreement where the model is right and where it is wrong, and the difference, per source and finding.
 
@@ -49,10 +49,10 @@ def correctness(
     model = told["source"].map({s: Source.parse(s).model or s for s in told["source"].unique()})
     limits = np.array([cutoffs.get(key, 0.5) for key in zip(model, told["finding"], strict=True)])
     told = told.assign(cutoff=limits, right=told["probability"].to_numpy(float) >= limits)
-    for protocol in chosen:
+    for protocol in protocols:
         mine = told[told["protocol"] == protocol.name]
         for metric, some in mine.groupby("metric", sort=False):
-            found = list(_split(some, {"protocol": protocol.name, "metric": metric}, seed))
+            found = list(_correctness_rows(some, {"protocol": protocol.name, "metric": metric}, seed))
             add_holm([row for row in found if row["finding"] == AVERAGE])
             for source in dict.fromkeys(row["source"] for row in found):
                 add_holm([row for row in found if row["source"] == source and row["finding"] != AVERAGE])
@@ -60,39 +60,50 @@ def correctness(
     return pd.DataFrame(rows)
 
 
-def _split(some: pd.DataFrame, head: Mapping[str, object], seed: int) -> Iterator[dict[str, Any]]:
-    for source, of in some.groupby("source", sort=False):
+def _correctness_rows(scores: pd.DataFrame, head: Mapping[str, object], seed: int) -> Iterator[dict[str, Any]]:
+    for source, of in scores.groupby("source", sort=False):
         parts = [*of.groupby("finding", sort=False), (AVERAGE, of)]
         for finding, part in parts:
             values, right = part["value"].to_numpy(float), part["right"].to_numpy(bool)
             limits = part["cutoff"].unique()
             row = {**head, "source": source, "finding": finding, "cutoff": limits[0] if len(limits) == 1 else NAN}
-            yield row | _of_two(values, right, pd.factorize(part["patient"], sort=True)[0], seed)
+            yield row | _compare_correctness(values, right, pd.factorize(part["patient"], sort=True)[0], seed)
 
 
-def _of_two(values: Array, right: Array, group: Array, seed: int) -> dict[str, float]:
+def _compare_correctness(values: Array, right: Array, group: Array, seed: int) -> dict[str, float]:
     """Means of the two kinds of cases and their difference."""
     both = np.stack([np.where(right, values, NAN), np.where(right, NAN, values)], 1)  # (N, 2)
-    r = replicate(both, group, weights(int(group.max(initial=-1)) + 1, RESAMPLES, seed))
+    r = replicate(both, group, draw_weights(int(group.max(initial=-1)) + 1, RESAMPLES, seed))
     mean, low, high = interval(r, "bca")
     told: dict[str, float] = {}
     for j, name in enumerate(("correct", "incorrect")):
         told |= {name: mean[j], f"{name}_low": low[j], f"{name}_high": high[j], f"{name}_n": int(r.n[j])}
-    enough = bool((r.groups >= FEWEST).all())
-    without, _ = left_out(both, group)
+    enough = bool((r.groups >= MIN_PATIENTS).all())
+    without, _ = jackknife_means(both, group)
     there = np.ones((len(without), 1), bool)
     skew = acceleration(without[:, :1] - without[:, 1:], there)
-    gap = Replicates(r.point[:1] - r.point[1:], r.draws[:, :1] - r.draws[:, 1:], r.n[:1] + r.n[1:],
-                     np.array([len(set(group))]), np.nan_to_num(skew))  # fmt: skip
+    gap = Replicates(
+        r.point[:1] - r.point[1:],
+        r.draws[:, :1] - r.draws[:, 1:],
+        r.n[:1] + r.n[1:],
+        np.array([len(set(group))]),
+        np.nan_to_num(skew),
+    )
     ends = [float(e[0]) if enough else NAN for e in interval(gap, "bca")]
-    return told | {"mean": ends[0], "low": ends[1], "high": ends[2], "n": len(values), "patients": int(gap.groups[0]),
-                   "p": p_value(gap.draws[:, 0]) if enough else NAN}  # fmt: skip
+    return told | {
+        "mean": ends[0],
+        "low": ends[1],
+        "high": ends[2],
+        "n": len(values),
+        "patients": int(gap.groups[0]),
+        "p": p_value(gap.draws[:, 0]) if enough else NAN,
+    }
 
 
-def standings(shares: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
+def most_salient_regions(shares: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
     """Each case's most salient region: the largest z-score of its share among all cases of the source.
 
-    shares: rows of `sightline.evaluation.gaze_agreement.Share`. Columns: source, radiograph, patient, finding,
+    shares: rows of `sightline.evaluation.gaze_agreement.RegionShare`. Columns: source, radiograph, patient, finding,
     region, z (its score),
     tied. Regions that are not marked or never vary are left out; ties go to the first of `regions` and are flagged. A
     map that points nowhere has none.
@@ -116,7 +127,9 @@ def standings(shares: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)
 
 
-def distributions(found: pd.DataFrame, regions: Sequence[str], gaze: str, seed: int = 0) -> pd.DataFrame:
+def region_distributions(
+    most_salient: pd.DataFrame, regions: Sequence[str], gaze_source: str, seed: int = 0
+) -> pd.DataFrame:
     """How often each region is the most salient one, per source and finding, and how far that is from the gaze's.
 
     found: of `standings`; gaze: the source to compare with. Columns: source, finding, region, mean, low, high (95 %,
@@ -126,29 +139,40 @@ def distributions(found: pd.DataFrame, regions: Sequence[str], gaze: str, seed: 
     """
     rows: list[dict[str, Any]] = []
     key = ["radiograph", "finding"]
-    looked = found[found["source"] == gaze].set_index(key)["region"].rename("looked")
-    for source, of in found.groupby("source", sort=False):
+    looked = most_salient[most_salient["source"] == gaze_source].set_index(key)["region"].rename("looked")
+    for source, of in most_salient.groupby("source", sort=False):
         tests: list[dict[str, Any]] = []
         for finding, part in [*of.groupby("finding", sort=False), (AVERAGE, of)]:
             test: dict[str, Any] = {"distance": NAN, "p": NAN}
-            if source != gaze:
+            if source != gaze_source:
                 both = part.join(looked, on=key).dropna(subset="looked")
-                test |= _distance(both, regions, seed)
+                test |= _distribution_distance(both, regions, seed)
                 tests.append(test)
             group = pd.factorize(part["patient"], sort=True)[0]
             chosen = np.stack([(part["region"] == r).to_numpy(float) for r in regions], 1)
-            r = replicate(chosen, group, weights(int(group.max()) + 1, RESAMPLES, seed))
+            r = replicate(chosen, group, draw_weights(int(group.max()) + 1, RESAMPLES, seed))
             for name, mean, low, high in zip(regions, *interval(r), strict=True):
-                rows.append({"source": source, "finding": finding, "region": name, "mean": mean, "low": low,
-                             "high": high, "n": len(part), "patients": int(r.groups[0]), "test": test})  # fmt: skip
+                rows.append(
+                    {
+                        "source": source,
+                        "finding": finding,
+                        "region": name,
+                        "mean": mean,
+                        "low": low,
+                        "high": high,
+                        "n": len(part),
+                        "patients": int(r.groups[0]),
+                        "test": test,
+                    }
+                )
         add_holm(tests)
     columns = ["source", "finding", "region", "mean", "low", "high", "n", "patients", "distance", "p", "p_holm"]
     return pd.DataFrame([{**row, **row["test"]} for row in rows], columns=columns)
 
 
-def _distance(both: pd.DataFrame, regions: Sequence[str], seed: int) -> dict[str, float]:
+def _distribution_distance(both: pd.DataFrame, regions: Sequence[str], seed: int) -> dict[str, float]:
     """Patients are swapped as a whole."""
-    if both["patient"].nunique() < FEWEST:
+    if both["patient"].nunique() < MIN_PATIENTS:
         return {}
     mine, theirs = (np.stack([(both[c] == r).to_numpy(float) for r in regions], 1) for c in ("region", "looked"))
     gap = pd.DataFrame(mine - theirs).groupby(both["patient"].to_numpy()).sum().to_numpy()  # (G, R)
@@ -159,7 +183,7 @@ def _distance(both: pd.DataFrame, regions: Sequence[str], seed: int) -> dict[str
     return {"distance": found / 2 / len(both), "p": p}
 
 
-def duplicates(table: pd.DataFrame, digits: int = 3) -> list[tuple[str, str, int]]:
+def find_duplicate_rows(table: pd.DataFrame, digits: int = 3) -> list[tuple[str, str, int]]:
     """Rows of a table of numbers that agree in every cell both have, as printed: (row, row, cells). At least 2 cells.
 
     The published table of SSIM has two methods that agree in 24 of 24 cells: one array used twice, or two methods that

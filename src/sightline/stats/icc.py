@@ -7,7 +7,7 @@ import numpy as np
 from sightline.core import Array
 
 
-def icc(values: Array, weight: Array) -> Array:
+def icc(values: Array, weights: Array) -> Array:
     """ICC(A,1), absolute agreement of single ratings in a two-way random model: float64 (B,).
 
     values: float (N, K), cases by raters, all there; weight: counts (B, N), how often each case is drawn. 1 where all
@@ -18,7 +18,7 @@ def icc(values: Array, weight: Array) -> Array:
     >>> icc(judges, np.ones((1, 6))).round(2).tolist()
     [0.29]
     """
-    x, w = np.asarray(values, float), np.asarray(weight, float)
+    x, w = np.asarray(values, float), np.asarray(weights, float)
     k, n = x.shape[1], w.sum(1)  # raters; cases drawn (B,)
     with np.errstate(invalid="ignore", divide="ignore"):
         rows = x.mean(1)  # (N,)

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from sightline.core import NAN, Array
-from sightline.stats.auroc import auroc_draws
-from sightline.stats.bootstrap import nanmean, p_value, weights
+from sightline.stats.auroc import bootstrap_auroc
+from sightline.stats.bootstrap import draw_weights, nanmean, p_value
 
 RESAMPLES = 1000
-CELL = ["init", "learn", "fraction"]
+CELL_COLUMNS = ["init", "learn", "fraction"]
 
 
-def cells(predictions: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> dict[tuple[Any, ...], Array]:
+def auroc_by_cell(predictions: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> dict[tuple[Any, ...], Array]:
     """(init, learn, fraction, seed) -> AUROC averaged over findings: of the sample first, then of each resample.
 
     predictions: columns init, learn, fraction, seed, radiograph, patient, finding, probability, label. Resamples draw
@@ -24,49 +24,59 @@ def cells(predictions: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) 
     """
     known = predictions[predictions["label"].isin([0, 1]) & predictions["probability"].notna()]
     patients = pd.Index(sorted(known["patient"].unique()))
-    w = weights(len(patients), resamples, seed)
+    w = draw_weights(len(patients), resamples, seed)
     found = {}
-    for key, cell in known.groupby([*CELL, "seed"], sort=False):
+    for key, cell in known.groupby([*CELL_COLUMNS, "seed"], sort=False):
         rows = []
         for _, part in cell.groupby("finding", sort=False):
             label = part["label"].to_numpy(int)
             if len(set(label)) == 2:
                 group = patients.get_indexer(pd.Index(part["patient"]))
-                point, draws = auroc_draws(part["probability"].to_numpy(float), label, group, w)
+                point, draws = bootstrap_auroc(part["probability"].to_numpy(float), label, group, w)
                 rows.append(np.append(point, draws))
         if rows:
             found[key if isinstance(key, tuple) else (key,)] = nanmean(np.stack(rows, 1))
     return found
 
 
-def curves(found: dict[tuple[Any, ...], Array]) -> pd.DataFrame:
+def learning_curves(cells: dict[tuple[Any, ...], Array]) -> pd.DataFrame:
     """Mean over seeds of every cell.
 
     Columns: init, learn, fraction, mean, low, high (95 %, resampling test patients), spread (standard deviation over
     seeds; NaN of one), least, most (over seeds), seeds.
     """
     rows = []
-    for key in dict.fromkeys(k[:3] for k in found):
-        some = [draws for k, draws in found.items() if k[:3] == key]
+    for key in dict.fromkeys(k[:3] for k in cells):
+        some = [draws for k, draws in cells.items() if k[:3] == key]
         points = np.array([draws[0] for draws in some])
         together = np.mean(some, axis=0)
         low, high = np.nanquantile(together[1:], [0.025, 0.975])
         spread = float(points.std(ddof=1)) if len(points) > 1 else NAN
-        rows.append({**dict(zip(CELL, key, strict=True)), "mean": together[0], "low": low, "high": high,
-                     "spread": spread, "least": points.min(), "most": points.max(), "seeds": len(points)})  # fmt: skip
+        rows.append(
+            {
+                **dict(zip(CELL_COLUMNS, key, strict=True)),
+                "mean": together[0],
+                "low": low,
+                "high": high,
+                "spread": spread,
+                "least": points.min(),
+                "most": points.max(),
+                "seeds": len(points),
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def gains(found: dict[tuple[Any, ...], Array], base: str) -> pd.DataFrame:
+def initialization_gains(cells: dict[tuple[Any, ...], Array], base: str) -> pd.DataFrame:
     """Each beginning less `base`, at each share of the labels; and that gain less the gain with all labels.
 
     Seeds are paired: the same seed has the same labels and order of batches. Columns: init, learn, fraction, versus
     (`base`, or 'gain at F'), mean, low, high, p (two-sided, of resampled patients), spread (over seeds), seeds.
     """
     rows = []
-    for init, learn in dict.fromkeys(k[:2] for k in found if k[0] != base):
-        fractions = sorted({k[2] for k in found if k[:2] == (init, learn)})
-        each = {f: _paired(found, (init, learn, f), base) for f in fractions}
+    for init, learn in dict.fromkeys(k[:2] for k in cells if k[0] != base):
+        fractions = sorted({k[2] for k in cells if k[:2] == (init, learn)})
+        each = {f: _paired_differences(cells, (init, learn, f), base) for f in fractions}
         most = each[fractions[-1]]
         for fraction, gap in each.items():
             if not gap:
@@ -79,29 +89,38 @@ def gains(found: dict[tuple[Any, ...], Array], base: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def ways(found: dict[tuple[Any, ...], Array], base: str) -> pd.DataFrame:
+def learning_modes(cells: dict[tuple[Any, ...], Array], base: str) -> pd.DataFrame:
     """Each way of learning less `base`, of the same beginning, share and seeds; columns of `gains`, versus = `base`.
 
     Linear evaluation is another question, not another way, and is left out.
     """
     rows = []
-    for init, learn, fraction in dict.fromkeys(k[:3] for k in found if k[1] not in (base, "head")):
-        gap = {k[3]: draws - found[init, base, *k[2:]] for k, draws in found.items()
-               if k[:3] == (init, learn, fraction) and (init, base, *k[2:]) in found}  # fmt: skip
+    for init, learn, fraction in dict.fromkeys(k[:3] for k in cells if k[1] not in (base, "head")):
+        gap = {
+            k[3]: draws - cells[init, base, *k[2:]]
+            for k, draws in cells.items()
+            if k[:3] == (init, learn, fraction) and (init, base, *k[2:]) in cells
+        }
         if gap:
             head = {"init": init, "learn": learn, "fraction": fraction, "versus": base}
             rows.append({**head, **_gain_row(list(gap.values()))})
     return pd.DataFrame(rows)
 
 
-def _paired(found: dict[tuple[Any, ...], Array], key: tuple[Any, ...], base: str) -> dict[Any, Array]:
+def _paired_differences(cells: dict[tuple[Any, ...], Array], key: tuple[Any, ...], base: str) -> dict[Any, Array]:
     """Seed -> difference to the base's cell of that seed."""
-    return {k[3]: draws - found[base, *k[1:]] for k, draws in found.items() if k[:3] == key and (base, *k[1:]) in found}
+    return {k[3]: draws - cells[base, *k[1:]] for k, draws in cells.items() if k[:3] == key and (base, *k[1:]) in cells}
 
 
 def _gain_row(gaps: Sequence[Array]) -> dict[str, float]:
     points = np.array([gap[0] for gap in gaps])
     together = np.mean(gaps, axis=0)
     low, high = np.nanquantile(together[1:], [0.025, 0.975])
-    return {"mean": float(together[0]), "low": float(low), "high": float(high), "p": p_value(together[1:]),
-            "spread": float(points.std(ddof=1)) if len(points) > 1 else NAN, "seeds": len(points)}  # fmt: skip
+    return {
+        "mean": float(together[0]),
+        "low": float(low),
+        "high": float(high),
+        "p": p_value(together[1:]),
+        "spread": float(points.std(ddof=1)) if len(points) > 1 else NAN,
+        "seeds": len(points),
+    }

@@ -10,8 +10,8 @@ import pandas as pd
 
 from sightline.core import Array
 from sightline.stats import delong
-from sightline.stats.auroc import auroc_draws
-from sightline.stats.bootstrap import RESAMPLES, interval, p_value, replicate, statistic_with_ci, weights
+from sightline.stats.auroc import bootstrap_auroc
+from sightline.stats.bootstrap import RESAMPLES, draw_weights, interval, p_value, replicate, statistic_with_ci
 from sightline.stats.calibration import brier, calibration_error
 from sightline.stats.multiplicity import add_holm
 
@@ -24,47 +24,69 @@ def discrimination(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     calibration (no interval: resampling inflates it), n, positives, patients. Findings of one class are left out.
     """
     rows = []
-    for (model, finding), part in _known(table).groupby(["model", "finding"], sort=False):
-        p, label, group, w = _columns(part, seed)
-        point, draws = auroc_draws(p, label, group, w)
+    for (model, finding), part in _select_known(table).groupby(["model", "finding"], sort=False):
+        p, label, group, w = _to_arrays(part, seed)
+        point, draws = bootstrap_auroc(p, label, group, w)
         _, low, high = statistic_with_ci(np.append(point, draws), len(set(group)))
-        _, first, last = delong.interval(p, label)
+        _, first, last = delong.auroc_interval(p, label)
         errors = replicate(((p - label) ** 2)[:, None], group, w)
         _, least, most = interval(errors, "bca")
-        rows.append({
-            "model": model, "finding": finding, "auroc": point, "low": low, "high": high, "delong_low": first,
-            "delong_high": last, "brier": brier(p, label), "brier_low": least[0], "brier_high": most[0],
-            "calibration": calibration_error(p, label), "n": len(part), "positives": int(label.sum()),
-            "patients": int(group.max()) + 1,
-        })  # fmt: skip
+        rows.append(
+            {
+                "model": model,
+                "finding": finding,
+                "auroc": point,
+                "low": low,
+                "high": high,
+                "delong_low": first,
+                "delong_high": last,
+                "brier": brier(p, label),
+                "brier_low": least[0],
+                "brier_high": most[0],
+                "calibration": calibration_error(p, label),
+                "n": len(part),
+                "positives": int(label.sum()),
+                "patients": int(group.max()) + 1,
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def compared(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: int = 0) -> pd.DataFrame:
+def compare_auroc(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: int = 0) -> pd.DataFrame:
     """AUROC of one model less that of another on the same images, per finding.
 
     table: as in `discrimination`; pairs: (model, versus). Columns: model, versus, finding, mean, low, high (resampling
     patients), p (DeLong's test), p_holm (adjusted over the findings of a pair), n, positives, patients.
     """
-    known, rows = _known(table), list[dict[str, Any]]()
+    known, rows = _select_known(table), list[dict[str, Any]]()
     for model, versus in pairs:
         found = []
-        for finding, both in on_the_same(known, model, versus):
-            p, label, group, w = _columns(both, seed)
+        for finding, both in pair_studies(known, model, versus):
+            p, label, group, w = _to_arrays(both, seed)
             q = both["probability_versus"].to_numpy(float)
-            (a, first), (b, second) = (auroc_draws(values, label, group, w) for values in (p, q))
+            (a, first), (b, second) = (bootstrap_auroc(values, label, group, w) for values in (p, q))
             gap, low, high = statistic_with_ci(np.append(a - b, first - second), len(set(group)))
-            found.append({
-                "model": model, "versus": versus, "finding": finding, "mean": gap, "low": low, "high": high,
-                "p": delong.p_value(p, q, label), "p_resampled": p_value(first - second), "n": len(both),
-                "positives": int(label.sum()), "patients": int(group.max()) + 1,
-            })  # fmt: skip
+            found.append(
+                {
+                    "model": model,
+                    "versus": versus,
+                    "finding": finding,
+                    "mean": gap,
+                    "low": low,
+                    "high": high,
+                    "p": delong.p_value(p, q, label),
+                    "p_resampled": p_value(first - second),
+                    "n": len(both),
+                    "positives": int(label.sum()),
+                    "patients": int(group.max()) + 1,
+                }
+            )
         add_holm(found)
         rows += found
     return pd.DataFrame(rows)
 
 
-def on_the_same(known: pd.DataFrame, model: str, versus: str) -> Iterator[tuple[str, pd.DataFrame]]:
+def pair_studies(known: pd.DataFrame, model: str, versus: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """Findings of both classes with the studies that both models judged, the other's as `probability_versus`.
 
     known: one row per model, patient, study and finding. A study is one of its patient: names of studies may repeat.
@@ -77,7 +99,7 @@ def on_the_same(known: pd.DataFrame, model: str, versus: str) -> Iterator[tuple[
             yield str(finding), both
 
 
-def _known(table: pd.DataFrame) -> pd.DataFrame:
+def _select_known(table: pd.DataFrame) -> pd.DataFrame:
     """Rows with a label and a probability, of findings with both classes; views of a study by their greatest."""
     table = table.groupby(["model", "patient", "study", "finding"], sort=False, as_index=False).max()
     known = table[table["label"].isin([0, 1]) & table["probability"].notna()]
@@ -85,8 +107,8 @@ def _known(table: pd.DataFrame) -> pd.DataFrame:
     return known[classes == 2]
 
 
-def _columns(part: pd.DataFrame, seed: int) -> tuple[Array, Array, Array, Array]:
+def _to_arrays(part: pd.DataFrame, seed: int) -> tuple[Array, Array, Array, Array]:
     """Probabilities, labels, numbered patients (n,) each, and the weights of the resamples (B, G)."""
     group = pd.factorize(part["patient"], sort=True)[0]
-    w = weights(int(group.max(initial=-1)) + 1, RESAMPLES, seed)
+    w = draw_weights(int(group.max(initial=-1)) + 1, RESAMPLES, seed)
     return part["probability"].to_numpy(float), part["label"].to_numpy(int), group, w

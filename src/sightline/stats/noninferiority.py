@@ -13,15 +13,15 @@ import pandas as pd
 
 from sightline.core import NAN, Array
 from sightline.stats import delong
-from sightline.stats.auroc import auroc_draws
-from sightline.stats.bootstrap import RESAMPLES, nanmean, statistic_with_ci, weights
+from sightline.stats.auroc import bootstrap_auroc
+from sightline.stats.bootstrap import RESAMPLES, draw_weights, nanmean, statistic_with_ci
 from sightline.stats.estimates import AVERAGE
-from sightline.stats.model_comparison import on_the_same
+from sightline.stats.model_comparison import pair_studies
 
 MARGIN = 0.05
 """Of AUROC: what studies of readers with and without an aid commonly allow to be lost. Another seed may change more:
 one training is not its method."""
-CHANCE = "not estimable: the network without it is not above chance"
+NOT_ABOVE_CHANCE = "not estimable: the network without it is not above chance"
 """The verdict where the other's interval reaches 0.5: whoever knows nothing loses nothing."""
 
 
@@ -40,19 +40,26 @@ def noninferiority(
     table = table.groupby(["model", "patient", "study", "finding"], sort=False, as_index=False).max()
     known = table[table["label"].isin([0, 1]) & table["probability"].notna()]
     patients = pd.Index(sorted(known["patient"].unique()))
-    w = weights(len(patients), RESAMPLES, seed)
+    w = draw_weights(len(patients), RESAMPLES, seed)
     rows = []
     for model, versus in pairs:
         gaps, others, sizes, people = list[Array](), list[Array](), list[tuple[int, int]](), set[str]()
-        for finding, both in on_the_same(known, model, versus):
+        for finding, both in pair_studies(known, model, versus):
             p, q = (both[c].to_numpy(float) for c in ("probability", "probability_versus"))
             label, group = both["label"].to_numpy(int), patients.get_indexer(pd.Index(both["patient"]))
-            mine, other = (np.append(*auroc_draws(values, label, group, w)) for values in (p, q))
-            _, low, high = delong.difference(p, q, label)
+            mine, other = (np.append(*bootstrap_auroc(values, label, group, w)) for values in (p, q))
+            _, low, high = delong.auroc_difference(p, q, label)
             head = {"model": model, "versus": versus, "finding": finding}
             size = {"n": len(both), "positives": int(label.sum()), "patients": int(np.unique(group).size)}
-            rows.append({**head, **_gap_row(mine - other, other, size["patients"], margin), "delong_low": low,
-                         "delong_high": high, **size})  # fmt: skip
+            rows.append(
+                {
+                    **head,
+                    **_gap_row(mine - other, other, size["patients"], margin),
+                    "delong_low": low,
+                    "delong_high": high,
+                    **size,
+                }
+            )
             gaps.append(mine - other)
             others.append(other)
             sizes.append((len(both), int(label.sum())))
@@ -60,20 +67,30 @@ def noninferiority(
         if len(gaps) > 1:
             gap, other = (nanmean(np.stack(some, 1)) for some in (gaps, others))
             n, positives = np.sum(sizes, 0).tolist()
-            rows.append({"model": model, "versus": versus, "finding": AVERAGE,
-                         **_gap_row(gap, other, len(people), margin), "delong_low": NAN, "delong_high": NAN, "n": n,
-                         "positives": positives, "patients": len(people)})  # fmt: skip
+            rows.append(
+                {
+                    "model": model,
+                    "versus": versus,
+                    "finding": AVERAGE,
+                    **_gap_row(gap, other, len(people), margin),
+                    "delong_low": NAN,
+                    "delong_high": NAN,
+                    "n": n,
+                    "positives": positives,
+                    "patients": len(people),
+                }
+            )
     return pd.DataFrame(rows)
 
 
 def _gap_row(gap: Array, other: Array, patients: int, margin: float) -> dict[str, Any]:
     """Return interval and verdict of a difference (1 + B,), given the AUROC (1 + B,) of the other model."""
     (mean, low, high), (_, least, _) = statistic_with_ci(gap, patients), statistic_with_ci(other, patients)
-    verdict = CHANCE if least <= 0.5 else judged(low, high, margin)
+    verdict = NOT_ABOVE_CHANCE if least <= 0.5 else noninferiority_verdict(low, high, margin)
     return {"mean": mean, "low": low, "high": high, "margin": margin, "verdict": verdict}
 
 
-def judged(low: float, high: float, margin: float) -> str:
+def noninferiority_verdict(low: float, high: float, margin: float) -> str:
     """What an interval of a difference says beside a margin.
 
     >>> judged(-0.03, 0.01, 0.05), judged(-0.08, 0.01, 0.05), judged(-0.2, -0.06, 0.05)

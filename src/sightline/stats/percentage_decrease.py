@@ -9,12 +9,12 @@ import pandas as pd
 from scipy.special import ndtri
 
 from sightline.core import Array
-from sightline.stats.bootstrap import Replicates, acceleration, interval, left_out, nanmean, replicate
+from sightline.stats.bootstrap import Replicates, acceleration, interval, jackknife_means, nanmean, replicate
 from sightline.stats.estimates import AVERAGE
 
 
-def decrease(
-    findings: Sequence[str], human: Array, model: Array, group: Array, w: Array, *, published: bool
+def percentage_decrease(
+    findings: Sequence[str], human: Array, model: Array, group: Array, weights: Array, *, published: bool
 ) -> pd.DataFrame:
     """(human - model) / human of the means, per finding and of the averages over findings, in percent.
 
@@ -33,20 +33,20 @@ def decrease(
     if not published:
         both = ~np.isnan(human) & ~np.isnan(model)
         human, model = np.where(both, human, np.nan), np.where(both, model, np.nan)
-    h, m = replicate(human, group, w), replicate(model, group, w)
-    without_h, present = left_out(human, group)  # (G, F)
-    skew = acceleration(_percents(without_h, left_out(model, group)[0]), _and_any(present))
+    h, m = replicate(human, group, weights), replicate(model, group, weights)
+    without_h, present = jackknife_means(human, group)  # (G, F)
+    skew = acceleration(_percent_below(without_h, jackknife_means(model, group)[0]), _append_any(present))
     either = ~np.isnan(human) | ~np.isnan(model)
     ratio = Replicates(
-        _percents(h.point, m.point),
-        _percents(h.draws, m.draws),  # (B, F + 1)
+        _percent_below(h.point, m.point),
+        _percent_below(h.draws, m.draws),  # (B, F + 1)
         np.append(either.sum(0), either.sum()),
         np.append(h.groups, np.unique(group[either.any(1)]).size),
         skew,
     )
     mean, low, high = interval(ratio, "order-statistics" if published else "bca")
     if published:  # a ratio of means over resamples, of means rounded to three digits for the average
-        mean = _percents(nanmean(h.draws.T), nanmean(m.draws.T))
+        mean = _percent_below(nanmean(h.draws.T), nanmean(m.draws.T))
         of = [np.round(np.nanmean(nanmean(r.draws.T)), 3) for r in (h, m)]
         mean[-1] = 100 * (of[0] - of[1]) / of[0] if of[0] else np.nan
     return pd.DataFrame(
@@ -54,13 +54,17 @@ def decrease(
             "finding": [*findings, AVERAGE],
             "human": np.append(h.point, nanmean(h.point[None])),
             "model": np.append(m.point, nanmean(m.point[None])),
-            "decrease": mean, "low": low, "high": high, "n": ratio.n, "patients": ratio.groups,
-            "detectable": np.append(detectable(human - model, group), np.nan),
+            "decrease": mean,
+            "low": low,
+            "high": high,
+            "n": ratio.n,
+            "patients": ratio.groups,
+            "detectable": np.append(detectable_difference(human - model, group), np.nan),
         }
-    )  # fmt: skip
+    )
 
 
-def _percents(human: Array, model: Array) -> Array:
+def _percent_below(human: Array, model: Array) -> Array:
     """Percent below, of each finding and of the means over findings: (..., F) -> (..., F + 1)."""
     pairs = [np.concatenate([x, nanmean(np.atleast_2d(x)).reshape(*x.shape[:-1], 1)], -1) for x in (human, model)]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -68,11 +72,11 @@ def _percents(human: Array, model: Array) -> Array:
     return percent
 
 
-def _and_any(present: Array) -> Array:
+def _append_any(present: Array) -> Array:
     return np.concatenate([present, present.any(1, keepdims=True)], 1)
 
 
-def detectable(gap: Array, group: Array, power: float = 0.8, alpha: float = 0.05) -> Array:
+def detectable_difference(gap: Array, group: Array, power: float = 0.8, alpha: float = 0.05) -> Array:
     """The smallest true mean of paired differences (N, F) that a two-sided test finds with this power: (F,).
 
     (z of 1 - alpha / 2 plus z of power) standard errors, the standard error by groups: the root of the sum of squared

@@ -1,6 +1,7 @@
 """What readers made of maps: means on a scale, how often each map was chosen, and whether readers agree.
 
-Ratings are a table with the columns of `sightline.data.reader_study.rating_sheets.COLUMNS`. Resamples draw patients;
+Ratings are a table with the columns of `sightline.data.reader_study.rating_sheets.RATING_COLUMNS`. Resamples draw
+patients;
 readers are those who
 read, and nothing is claimed of others. Means and choices count the first occasion alone; the second tells how far a
 reader agrees with themselves.
@@ -16,65 +17,79 @@ import numpy as np
 import pandas as pd
 
 from sightline.core import NAN, Array
-from sightline.data.reader_study.rating_sheets import CHOICE, COLUMNS, QUESTIONS
+from sightline.data.reader_study.rating_sheets import CHOICE_QUESTION, QUESTIONS, RATING_COLUMNS
 from sightline.errors import DataError
-from sightline.stats.bootstrap import RESAMPLES, interval, p_value, replicate, statistic_with_ci, weights
+from sightline.stats.bootstrap import RESAMPLES, draw_weights, interval, p_value, replicate, statistic_with_ci
 from sightline.stats.multiplicity import add_holm
 
-POINTS = 5
-EVERYONE = "all"
-Distance = Literal["quadratic", "nominal"]
+SCALE_POINTS = 5
+ALL_READERS = "all"
+KappaWeighting = Literal["quadratic", "nominal"]
 
 
-def checked(ratings: pd.DataFrame) -> pd.DataFrame:
+def validate_ratings(ratings: pd.DataFrame) -> pd.DataFrame:
     """The table itself. Errors: `DataError` for columns that are missing, questions and values that are none, and
     anything answered twice."""
-    lacking = [c for c in COLUMNS if c not in ratings.columns]
+    lacking = [c for c in RATING_COLUMNS if c not in ratings.columns]
     if lacking:
-        raise DataError(f"ratings have no {', '.join(lacking)}; their columns are {', '.join(COLUMNS)}")
-    known = {**{q.name: range(1, POINTS + 1) for q in QUESTIONS}, CHOICE.name: range(2)}
+        raise DataError(f"ratings have no {', '.join(lacking)}; their columns are {', '.join(RATING_COLUMNS)}")
+    known = {**{q.name: range(1, SCALE_POINTS + 1) for q in QUESTIONS}, CHOICE_QUESTION.name: range(2)}
     for question in map(str, ratings["question"].unique()):
         if question not in known:
             raise DataError(f"question {question!r}; there are {', '.join(known)}")
         part, allowed = ratings[ratings["question"] == question], known[question]
         wrong = part[~part["value"].isin(allowed)]
         if len(wrong):
-            raise DataError(f"{question} of {wrong['radiograph'].iloc[0]} is {wrong['value'].iloc[0]!r}; allowed: "
-                            f"{allowed[0]} to {allowed[-1]}, whole; leave out what was not answered")  # fmt: skip
-    twice = ratings.duplicated([c for c in COLUMNS if c not in ("value", "patient")])
+            raise DataError(
+                f"{question} of {wrong['radiograph'].iloc[0]} is {wrong['value'].iloc[0]!r}; allowed: "
+                f"{allowed[0]} to {allowed[-1]}, whole; leave out what was not answered"
+            )
+    twice = ratings.duplicated([c for c in RATING_COLUMNS if c not in ("value", "patient")])
     if twice.any():
         row = ratings[twice].iloc[0]
-        raise DataError(f"{row['reader']} answers {row['question']} of {row['source']} on {row['radiograph']} twice on "
-                        f"occasion {row['occasion']}; occasion 0 is the first, 1 the repeat")  # fmt: skip
+        raise DataError(
+            f"{row['reader']} answers {row['question']} of {row['source']} on {row['radiograph']} twice on "
+            f"occasion {row['occasion']}; occasion 0 is the first, 1 the repeat"
+        )
     return ratings
 
 
-def means(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def mean_ratings(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Mean answer per question, source and reader, and of all readers ('all', each with the same weight on a case).
 
     Of the choice: how often the source was chosen, in [0, 1]. Columns: question, source, reader, mean, low, high (95 %,
     BCa, resampling patients), n (answers), patients.
     """
     rows = list[dict[str, Any]]()
-    for question, source, reader, part in _parts(checked(ratings)):
-        case = _by_case(part, "value")
+    for question, source, reader, part in _iterate_parts(validate_ratings(ratings)):
+        case = _mean_by_case(part, "value")
         group = pd.factorize(case["patient"], sort=True)[0]
-        r = replicate(case[["value"]].to_numpy(float), group, weights(int(group.max()) + 1, RESAMPLES, seed))
+        r = replicate(case[["value"]].to_numpy(float), group, draw_weights(int(group.max()) + 1, RESAMPLES, seed))
         mean, low, high = (float(end[0]) for end in interval(r, "bca"))
-        rows.append({"question": question, "source": source, "reader": reader, "mean": mean, "low": low, "high": high,
-                     "n": len(part), "patients": int(r.groups[0])})  # fmt: skip
+        rows.append(
+            {
+                "question": question,
+                "source": source,
+                "reader": reader,
+                "mean": mean,
+                "low": low,
+                "high": high,
+                "n": len(part),
+                "patients": int(r.groups[0]),
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def _parts(ratings: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
+def _iterate_parts(ratings: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
     first = ratings[ratings["occasion"] == 0]
     for (question, source), part in first.groupby(["question", "source"], sort=False):
-        yield str(question), str(source), EVERYONE, part
+        yield str(question), str(source), ALL_READERS, part
         for reader, own in part.groupby("reader", sort=False):
             yield str(question), str(source), str(reader), own
 
 
-def _by_case(part: pd.DataFrame, *columns: str) -> pd.DataFrame:
+def _mean_by_case(part: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """Mean over readers of each case."""
     return part.groupby(["radiograph", "patient", "finding"], as_index=False, sort=True)[list(columns)].mean()
 
@@ -86,7 +101,7 @@ def contrasts(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     resamples), p_holm (over the pairs of a question), wins (share of pairs that prefer the source, ties half), n,
     patients. NaN with a single patient.
     """
-    first = checked(ratings)
+    first = validate_ratings(ratings)
     first = first[first["occasion"] == 0]
     rows = list[dict[str, Any]]()
     key = ["reader", "radiograph", "patient", "finding"]
@@ -97,25 +112,32 @@ def contrasts(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
             both = wide[[source, versus]].dropna()
             gap = both[source] - both[versus]
             frame = gap.rename("gap").reset_index().assign(wins=((gap > 0) + (gap == 0) / 2).to_numpy())
-            found.append({"question": question, "source": source, "versus": versus, **_gap(frame, seed)})
+            found.append({"question": question, "source": source, "versus": versus, **_paired_difference(frame, seed)})
         add_holm(found)
         rows += found
     return pd.DataFrame(rows)
 
 
-def _gap(pairs: pd.DataFrame, seed: int) -> dict[str, float]:
+def _paired_difference(pairs: pd.DataFrame, seed: int) -> dict[str, float]:
     if pairs.empty:
         return {"mean": NAN, "low": NAN, "high": NAN, "p": NAN, "wins": NAN, "n": 0, "patients": 0}
-    case = _by_case(pairs, "gap")
+    case = _mean_by_case(pairs, "gap")
     group = pd.factorize(case["patient"], sort=True)[0]
-    r = replicate(case[["gap"]].to_numpy(float), group, weights(int(group.max()) + 1, RESAMPLES, seed))
+    r = replicate(case[["gap"]].to_numpy(float), group, draw_weights(int(group.max()) + 1, RESAMPLES, seed))
     mean, low, high = (float(end[0]) for end in interval(r, "bca"))
     p = p_value(r.draws[:, 0]) if r.groups[0] > 1 else NAN
-    return {"mean": mean, "low": low, "high": high, "p": p, "wins": float(pairs["wins"].mean()), "n": len(pairs),
-            "patients": int(r.groups[0])}  # fmt: skip
+    return {
+        "mean": mean,
+        "low": low,
+        "high": high,
+        "p": p,
+        "wins": float(pairs["wins"].mean()),
+        "n": len(pairs),
+        "patients": int(r.groups[0]),
+    }
 
 
-def kappa(table: Array, distance: Distance) -> Array:
+def kappa(table: Array, weighting: KappaWeighting) -> Array:
     """Cohen's kappa of tables of counts (..., K, K): rows what one said, columns the other; float64 (...).
 
     1 - observed / expected disagreement, disagreement growing with the square of the distance (quadratic: Cohen 1968,
@@ -127,7 +149,7 @@ def kappa(table: Array, distance: Distance) -> Array:
     """
     table = np.asarray(table, float)
     at = np.arange(table.shape[-1])
-    apart = (at[:, None] - at) ** 2 if distance == "quadratic" else (at[:, None] != at).astype(float)
+    apart = (at[:, None] - at) ** 2 if weighting == "quadratic" else (at[:, None] != at).astype(float)
     total = table.sum((-2, -1))
     seen = (table * apart).sum((-2, -1))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -136,7 +158,7 @@ def kappa(table: Array, distance: Distance) -> Array:
     return made
 
 
-def agreements(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def rater_agreement(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Kappa between every two readers and of each with themselves, per question, and the mean over readers ('all').
 
     Quadratic weights on the scale of five points, over all maps both judged; of the choice nominal, over sheets.
@@ -146,48 +168,52 @@ def agreements(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     which that befalls any reader of the mean has none.
     """
     rows = list[dict[str, Any]]()
-    ratings = _as_choices(checked(ratings))
+    ratings = _encode_choices(validate_ratings(ratings))
     patients = pd.Index(sorted(ratings["patient"].unique()))
-    w = weights(len(patients), RESAMPLES, seed)
+    w = draw_weights(len(patients), RESAMPLES, seed)
     for question, part in ratings.groupby("question", sort=False):
         readers = list(dict.fromkeys(part["reader"]))
         by = {(r, o): of for (r, o), of in part.groupby(["reader", "occasion"], sort=False)}
         pairs = [("between", a, b, by.get((a, 0)), by.get((b, 0))) for a, b in combinations(readers, 2)]
         pairs += [("within", a, a, by.get((a, 0)), by.get((a, 1))) for a in readers]
         for kind in ("between", "within"):
-            counted = [(a, b, _counts(x, y, patients, str(question))) for k, a, b, x, y in pairs
-                       if k == kind and x is not None and y is not None]  # fmt: skip
+            counted = [
+                (a, b, _count_pairs(x, y, patients, str(question)))
+                for k, a, b, x, y in pairs
+                if k == kind and x is not None and y is not None
+            ]
             rows += [
-                {"question": question, "kind": kind, **row} for row in _kappa_rows(counted, w, _distance(str(question)))
+                {"question": question, "kind": kind, **row}
+                for row in _kappa_rows(counted, w, _weighting(str(question)))
             ]
     return pd.DataFrame(rows)
 
 
-def _distance(question: str) -> Distance:
-    return "nominal" if question == CHOICE.name else "quadratic"
+def _weighting(question: str) -> KappaWeighting:
+    return "nominal" if question == CHOICE_QUESTION.name else "quadratic"
 
 
-def _as_choices(ratings: pd.DataFrame) -> pd.DataFrame:
+def _encode_choices(ratings: pd.DataFrame) -> pd.DataFrame:
     """The rows of the choice become one a sheet, whose value is the number of the source that was chosen."""
-    chosen = ratings[(ratings["question"] == CHOICE.name) & (ratings["value"] == 1)]
+    chosen = ratings[(ratings["question"] == CHOICE_QUESTION.name) & (ratings["value"] == 1)]
     number = pd.Index(sorted(ratings["source"].unique())).get_indexer(pd.Index(chosen["source"]))
-    return pd.concat([ratings[ratings["question"] != CHOICE.name], chosen.assign(value=number, source="")])
+    return pd.concat([ratings[ratings["question"] != CHOICE_QUESTION.name], chosen.assign(value=number, source="")])
 
 
-def _counts(one: pd.DataFrame, other: pd.DataFrame, patients: pd.Index[Any], question: str) -> Array:
+def _count_pairs(ratings_a: pd.DataFrame, ratings_b: pd.DataFrame, patients: pd.Index[Any], question: str) -> Array:
     """What two said of the same, float64 (G, K, K)."""
     key: list[Hashable] = ["radiograph", "patient", "finding", "source"]
-    both = one.merge(other, on=key, suffixes=("", "_other"))
+    both = ratings_a.merge(ratings_b, on=key, suffixes=("", "_other"))
     first, second = both["value"].to_numpy(int), both["value_other"].to_numpy(int)
-    if question != CHOICE.name:
+    if question != CHOICE_QUESTION.name:
         first, second = first - 1, second - 1
-    size = max(POINTS, int(max(first.max(initial=0), second.max(initial=0))) + 1)
+    size = max(SCALE_POINTS, int(max(first.max(initial=0), second.max(initial=0))) + 1)
     table = np.zeros((len(patients), size, size))
     np.add.at(table, (patients.get_indexer(pd.Index(both["patient"])), first, second), 1)
     return table
 
 
-def _kappa_rows(counted: list[tuple[str, str, Array]], w: Array, distance: Distance) -> Iterator[dict[str, Any]]:
+def _kappa_rows(counted: list[tuple[str, str, Array]], w: Array, distance: KappaWeighting) -> Iterator[dict[str, Any]]:
     """Yield a row for each pair of readers, and their mean."""
     each = list[tuple[Array, Array]]()
     for a, b, table in counted:
@@ -198,12 +224,18 @@ def _kappa_rows(counted: list[tuple[str, str, Array]], w: Array, distance: Dista
     if len(each) > 1:
         known = [pair for pair in each if not np.isnan(pair[0][0])] or each
         values, counts = (np.stack(columns, 1) for columns in zip(*known, strict=True))
-        yield {"reader": EVERYONE, "versus": EVERYONE, **_kappa_with_ci(values.mean(1), counts.sum(1))}
+        yield {"reader": ALL_READERS, "versus": ALL_READERS, **_kappa_with_ci(values.mean(1), counts.sum(1))}
 
 
 def _kappa_with_ci(values: Array, ratings: Array) -> dict[str, float]:
     """Return a row of kappa (1 + B,), the sample's first. ratings: (G,), of each patient."""
     patients = int((ratings > 0).sum())
     kappa_, low, high = statistic_with_ci(values, patients)
-    return {"kappa": kappa_, "low": low, "high": high, "n": int(ratings.sum()), "patients": patients,
-            "dropped": int(np.isnan(values[1:]).sum())}  # fmt: skip
+    return {
+        "kappa": kappa_,
+        "low": low,
+        "high": high,
+        "n": int(ratings.sum()),
+        "patients": patients,
+        "dropped": int(np.isnan(values[1:]).sum()),
+    }

@@ -16,15 +16,17 @@ from scipy import stats
 from sightline.core import NAN, Array, Definition
 from sightline.stats.multiplicity import bonferroni, holm
 
-FEATURES = ("instances", "size", "elongation", "irrectangularity")
-_SLOPE = ("slope", "low", "high", "p", "n", "patients")
+SHAPE_FEATURES = ("instances", "size", "elongation", "irrectangularity")
+_SLOPE_COLUMNS = ("slope", "low", "high", "p", "n", "patients")
 
 Scale = Literal["min-max", "z-score", "raw"]
 """How a predictor is scaled over the stacked rows. The paper's results speak of z-scores and raw probabilities were
 called min-max scaled; its methods and code say min-max for features and raw for probabilities."""
 
 
-def features(cases: pd.DataFrame, outcome: str, definition: Definition, scale: Scale = "min-max") -> pd.DataFrame:
+def regress_on_features(
+    cases: pd.DataFrame, outcome: str, definition: Definition, scale: Scale = "min-max"
+) -> pd.DataFrame:
     """Linear regression of an outcome on each feature of the marks, one at a time.
 
     cases: a row per radiograph and finding with columns finding, patient, the outcome and the four features; only rows
@@ -34,11 +36,11 @@ def features(cases: pd.DataFrame, outcome: str, definition: Definition, scale: S
     published, Holm as corrected) and stars (* < 0.05, ** < 0.01, *** < 0.001, of p_adjusted).
     """
     rows = cases[cases["instances"] > 0].replace([np.inf, -np.inf], np.nan)
-    made = [(f, *_slope(_scaled(rows[f], scale), rows[outcome], rows, definition)) for f in FEATURES]
-    return _adjusted(pd.DataFrame(made, columns=pd.Index(["feature", *_SLOPE])), definition)
+    made = [(f, *_fit_slope(_scale(rows[f], scale), rows[outcome], rows, definition)) for f in SHAPE_FEATURES]
+    return _add_adjusted_columns(pd.DataFrame(made, columns=pd.Index(["feature", *_SLOPE_COLUMNS])), definition)
 
 
-def _scaled(x: pd.Series[float], scale: Scale) -> pd.Series[float]:
+def _scale(x: pd.Series[float], scale: Scale) -> pd.Series[float]:
     """A predictor that does not vary becomes NaN, and with it its slope."""
     if scale == "raw":
         return x
@@ -47,7 +49,9 @@ def _scaled(x: pd.Series[float], scale: Scale) -> pd.Series[float]:
     return (x - low) / spread if spread > 0 else x * NAN
 
 
-def assurance(cases: pd.DataFrame, outcome: str, definition: Definition, scale: Scale = "raw") -> pd.DataFrame:
+def regress_on_confidence(
+    cases: pd.DataFrame, outcome: str, definition: Definition, scale: Scale = "raw"
+) -> pd.DataFrame:
     """Does a confident model point better? Regression and rank correlation of an outcome with the probability.
 
     cases: columns finding, patient, probability and the outcome; rows with NaN in either leave. One row per finding and
@@ -59,14 +63,16 @@ def assurance(cases: pd.DataFrame, outcome: str, definition: Definition, scale: 
     parts = [(str(f), rows[rows["finding"] == f]) for f in dict.fromkeys(cases["finding"])]
     made = []
     for name, part in [*parts, ("all", rows)]:
-        slope = _slope(_scaled(part["probability"], scale), part[outcome], part, definition)
+        slope = _fit_slope(_scale(part["probability"], scale), part[outcome], part, definition)
         made.append((name, *slope, *spearman(part["probability"].to_numpy(float), part[outcome].to_numpy(float))[:4]))
-    names = ["finding", *_SLOPE, "rho", "rho_low", "rho_high", "rho_p"]
-    table = _adjusted(pd.DataFrame(made, columns=pd.Index(names)), definition)
-    return table.assign(rho_stars=[stars(p) for p in _adjust(table["rho_p"].to_numpy(float), definition)])
+    names = ["finding", *_SLOPE_COLUMNS, "rho", "rho_low", "rho_high", "rho_p"]
+    table = _add_adjusted_columns(pd.DataFrame(made, columns=pd.Index(names)), definition)
+    return table.assign(
+        rho_stars=[significance_stars(p) for p in _adjust_p_values(table["rho_p"].to_numpy(float), definition)]
+    )
 
 
-def _slope(
+def _fit_slope(
     x: pd.Series[float], y: pd.Series[float], rows: pd.DataFrame, definition: Definition
 ) -> tuple[float, float, float, float, int, int]:
     """(slope, low, high, p, n, patients) of y on x; corrected: within findings, by patients."""
@@ -115,10 +121,10 @@ def spearman(x: Array, y: Array) -> tuple[float, float, float, float, int]:
     if n < 4 or np.ptp(x[kept]) == 0 or np.ptp(y[kept]) == 0:
         return NAN, NAN, NAN, NAN, n
     rho, p = stats.spearmanr(x[kept], y[kept])
-    return (float(rho), *fisher(float(rho), n), float(p), n)
+    return (float(rho), *fisher_interval(float(rho), n), float(p), n)
 
 
-def fisher(rho: float, n: int) -> tuple[float, float]:
+def fisher_interval(rho: float, n: int) -> tuple[float, float]:
     """95 % interval of a correlation from n pairs.
 
     Cardiomegaly in Table 2 of the paper, whose printed interval belongs to another n:
@@ -132,15 +138,15 @@ def fisher(rho: float, n: int) -> tuple[float, float]:
     return float(np.tanh(center - half)), float(np.tanh(center + half))
 
 
-def stars(p: float) -> str:
+def significance_stars(p: float) -> str:
     """'*', '**' or '***' below 0.05, 0.01 and 0.001."""
     return "*" * sum(p < level for level in (0.05, 0.01, 0.001))
 
 
-def _adjust(p: Array, definition: Definition) -> Array:
+def _adjust_p_values(p: Array, definition: Definition) -> Array:
     return bonferroni(p) if definition == "published" else holm(p)
 
 
-def _adjusted(table: pd.DataFrame, definition: Definition) -> pd.DataFrame:
-    adjusted = _adjust(table["p"].to_numpy(float), definition)
-    return table.assign(p_adjusted=adjusted, stars=[stars(p) for p in adjusted])
+def _add_adjusted_columns(table: pd.DataFrame, definition: Definition) -> pd.DataFrame:
+    adjusted = _adjust_p_values(table["p"].to_numpy(float), definition)
+    return table.assign(p_adjusted=adjusted, stars=[significance_stars(p) for p in adjusted])

@@ -11,38 +11,38 @@ import pandas as pd
 from sightline.core import Source
 from sightline.stats.bootstrap import mean_with_ci
 
-_LEVEL = ["kind", "protocol", "measure", "method", "order", "step", "versus"]
-_CASE = ["method", "protocol", "measure", "radiograph", "patient", "finding"]
-_FORGETS = ("randomization", "label-randomization")
+_LEVEL_COLUMNS = ["kind", "protocol", "measure", "method", "order", "step", "versus"]
+_CASE_COLUMNS = ["method", "protocol", "measure", "radiograph", "patient", "finding"]
+_EXPECTED_DISSIMILAR = ("randomization", "label-randomization")
 """Where maps should be no more alike than chance."""
-_RETURNS = ("repeatability", "reproducibility")
+_EXPECTED_SIMILAR = ("repeatability", "reproducibility")
 """Where they should be more alike."""
 MARGIN = 0.05
 """Similarity beyond chance, on a scale that ends at 1, that is as good as none. A convention: with intervals over two
 dozen patients noise, which has no memory, ends at 0.02."""
 
 
-def levels(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def similarity_levels(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Mean similarity of every comparison, over cases; intervals resample patients (expanded BCa).
 
     Columns: kind, protocol, measure, method, order, step, versus, mean, low, high, n, patients, failed: cases of which
     a map failed (see `_counted`).
     """
     rows = []
-    for key, part in _counted(similarity).groupby(_LEVEL, sort=False):
-        rows.append(dict(zip(_LEVEL, _tuple(key), strict=True)) | _row_of(part["value"], part, seed))
+    for key, part in _score_failures(similarity).groupby(_LEVEL_COLUMNS, sort=False):
+        rows.append(dict(zip(_LEVEL_COLUMNS, _as_tuple(key), strict=True)) | _row_of(part["value"], part, seed))
     return pd.DataFrame(rows)
 
 
-def _counted(similarity: pd.DataFrame) -> pd.DataFrame:
+def _score_failures(similarity: pd.DataFrame) -> pd.DataFrame:
     """The table, where a failed map is like nothing: 0, in comparisons and in their chance, so that failures lose.
 
     Not where maps should forget: there 0 would win, and what says nothing has nothing to forget. Those stay NaN, and so
     does a comparison of which every map failed. Adds the column failed.
     """
     table = similarity.assign(failed=similarity["value"].isna())
-    every = table.groupby(_LEVEL, sort=False)["failed"].transform("all")
-    lost = table["failed"] & ~every & ~table["kind"].isin([*_FORGETS, "complexity"])
+    every = table.groupby(_LEVEL_COLUMNS, sort=False)["failed"].transform("all")
+    lost = table["failed"] & ~every & ~table["kind"].isin([*_EXPECTED_DISSIMILAR, "complexity"])
     return table.assign(value=table["value"].mask(lost, 0.0))
 
 
@@ -66,36 +66,36 @@ def verdicts(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     `levels`), verdict. A verdict is 'passes', 'fails', 'undecided', or 'not estimable' with fewer than two patients or
     failed maps alone.
     """
-    counted = _counted(similarity)
+    counted = _score_failures(similarity)
     pairs = counted[counted["kind"] == "pair"].rename(columns={"versus": "partner", "value": "chance"})
     last = counted[counted["order"].isin(["", "top-down"]) & (counted["kind"] != "pair")]
     last = last[last["step"] == last.groupby(["kind", "order"])["step"].transform("max")]
     last = last.assign(partner=last["versus"].mask(last["kind"] == "randomization", ""))
-    compared = last.join(pairs.set_index([*_CASE, "partner"])["chance"], on=[*_CASE, "partner"])
+    compared = last.join(pairs.set_index([*_CASE_COLUMNS, "partner"])["chance"], on=[*_CASE_COLUMNS, "partner"])
     compared.loc[compared["kind"] == "complexity", "chance"] = 0.0  # a rise is compared with none
-    compared = pd.concat([compared, _below_ceiling(compared)], ignore_index=True)
+    compared = pd.concat([compared, _compare_with_ceiling(compared)], ignore_index=True)
     rows = []
     for key, part in compared.groupby(["kind", "protocol", "measure", "method", "versus"], sort=False):
-        kind = str(_tuple(key)[0])
+        kind = str(_as_tuple(key)[0])
         gap = _row_of(part["value"] - part["chance"], part, seed)
-        head = dict(zip(("criterion", "protocol", "measure", "method", "versus"), _tuple(key), strict=True))
+        head = dict(zip(("criterion", "protocol", "measure", "method", "versus"), _as_tuple(key), strict=True))
         means = {"level": float(part["value"].mean()), "chance": float(part["chance"].mean())}
-        margin = MARGIN if kind in (*_FORGETS, *_RETURNS) else 0.0
-        rows.append({**head, **means, **gap, "verdict": verdict(gap, kind in _FORGETS, margin)})
+        margin = MARGIN if kind in (*_EXPECTED_DISSIMILAR, *_EXPECTED_SIMILAR) else 0.0
+        rows.append({**head, **means, **gap, "verdict": verdict(gap, kind in _EXPECTED_DISSIMILAR, margin)})
     return pd.DataFrame(rows)
 
 
-def _below_ceiling(compared: pd.DataFrame) -> pd.DataFrame:
+def _compare_with_ceiling(compared: pd.DataFrame) -> pd.DataFrame:
     """Rows of methods that came back, or not, with the mean of the localizers' on the same case in place of chance."""
     again = compared[compared["kind"].isin(["repeatability", "reproducibility"])]
     of_marks = again["method"].isin([m for m in again["method"].unique() if Source.parse(m).kind == "localizer"])
-    key = ["kind", *_CASE[1:]]
+    key = ["kind", *_CASE_COLUMNS[1:]]
     ceiling = again[of_marks].groupby(key)["value"].mean().rename("chance")
     rows = again[~of_marks].drop(columns="chance").join(ceiling, on=key)
     return rows[rows["chance"].notna()].assign(kind=rows["kind"] + "-ceiling")
 
 
-def verdict(gap: dict[str, float], below: bool, margin: float = 0.0) -> str:
+def verdict(gap: dict[str, float], expected_below: bool, margin: float = 0.0) -> str:
     """What a difference with its interval says, if it should lie above zero, or (`below`) should not.
 
     margin: how far above zero an interval may end and still be no difference.
@@ -110,11 +110,11 @@ def verdict(gap: dict[str, float], below: bool, margin: float = 0.0) -> str:
     if np.isnan(low) or np.isnan(high):
         return "not estimable"
     if low > 0:
-        return "fails" if below else "passes"
+        return "fails" if expected_below else "passes"
     if high < margin:
-        return "passes" if below else "fails"
+        return "passes" if expected_below else "fails"
     return "undecided"
 
 
-def _tuple(key: Hashable) -> tuple[Hashable, ...]:
+def _as_tuple(key: Hashable) -> tuple[Hashable, ...]:
     return key if isinstance(key, tuple) else (key,)

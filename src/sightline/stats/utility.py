@@ -19,14 +19,16 @@ from sightline.stats.estimates import AVERAGE
 from sightline.stats.multiplicity import add_holm
 from sightline.stats.sanity_checks import verdict
 
-PRIOR, UNTRAINED = str(Source("control", "", "average-mask")), "untrained"
+AVERAGE_MASK, UNTRAINED = str(Source("control", "", "average-mask")), "untrained"
 CRITERIA = ("utility", "learned", "ceiling")
 MEASURES = ("average-precision", "pr-area")
-FEWEST = 6
+MIN_PAIRS = 6
 """Pairs: with five, no signed-rank test can reach 0.05 on both sides."""
 
 
-def utility(scores: pd.DataFrame, differences: pd.DataFrame, name: str, protocols: Sequence[Protocol]) -> pd.DataFrame:
+def compare_with_prior(
+    scores: pd.DataFrame, differences: pd.DataFrame, model: str, protocols: Sequence[Protocol]
+) -> pd.DataFrame:
     """Methods of the model `name`, and localizers, less the prior, the untrained model and the best localizer.
 
     Criteria: 'utility' (less the average mask), 'learned' (less the same method on the untrained model), 'ceiling'
@@ -42,15 +44,15 @@ def utility(scores: pd.DataFrame, differences: pd.DataFrame, name: str, protocol
             wide = some.assign(unit=some[unit]).pivot_table(
                 index=["unit", "radiograph", "finding"], columns="source", values="value"
             )
-            found = list(_rows(wide, differences, protocol.name, measure, name))
+            found = list(_utility_rows(wide, differences, protocol.name, measure, model))
             for criterion in CRITERIA:
                 add_holm([row for row in found if row["criterion"] == criterion], "p")
             rows += found
     return pd.DataFrame(rows)
 
 
-def _rows(
-    wide: pd.DataFrame, differences: pd.DataFrame, protocol: str, measure: str, name: str
+def _utility_rows(
+    wide: pd.DataFrame, differences: pd.DataFrame, protocol: str, measure: str, model: str
 ) -> Iterator[dict[str, Any]]:
     chosen = differences[
         (differences["protocol"] == protocol) & (differences["metric"] == measure) & (differences["finding"] == AVERAGE)
@@ -58,9 +60,9 @@ def _rows(
     gaps = {(row["source"], row["versus"]): row for row in chosen.to_dict("records")}
     parsed = {s: Source.parse(s) for s in wide.columns}
     ceilings = [s for s, source in parsed.items() if source.kind == "localizer"]
-    methods = {s: source.method for s, source in parsed.items() if (source.kind, source.model) == ("model", name)}
+    methods = {s: source.method for s, source in parsed.items() if (source.kind, source.model) == ("model", model)}
     for source, method in (methods | {s: s for s in ceilings}).items():
-        against = {PRIOR: "utility", str(Source("control", UNTRAINED, method)): "learned"}
+        against = {AVERAGE_MASK: "utility", str(Source("control", UNTRAINED, method)): "learned"}
         against |= {} if source in ceilings else dict.fromkeys(ceilings, "ceiling")
         for versus, criterion in against.items():
             if versus not in wide.columns or (source, versus) not in gaps:
@@ -70,13 +72,19 @@ def _rows(
             numbers = {key: gap[key] for key in ("mean", "low", "high", "n", "patients")}
             head = {"criterion": criterion, "protocol": protocol, "measure": measure, "method": method}
             told = {"low": float(gap["low"]), "high": float(gap["high"])}
-            yield {**head, "versus": versus, **numbers, "p": signed_rank(each), "effect": rank_biserial(each),
-                   "verdict": verdict(told, below=False)}  # fmt: skip
+            yield {
+                **head,
+                "versus": versus,
+                **numbers,
+                "p": signed_rank(each),
+                "effect": rank_biserial(each),
+                "verdict": verdict(told, expected_below=False),
+            }
 
 
 def signed_rank(gaps: Array) -> float:
     """Two-sided p of Wilcoxon's test that paired differences (K,) are symmetric about 0; NaN with fewer than six."""
-    if len(gaps) < FEWEST or not gaps.any():
+    if len(gaps) < MIN_PAIRS or not gaps.any():
         return NAN
     return float(stats.wilcoxon(gaps).pvalue)
 

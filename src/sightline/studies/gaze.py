@@ -13,55 +13,74 @@ from typing import Any
 import pandas as pd
 
 from sightline.core import Case, Dataset, Source
-from sightline.data import dataset
-from sightline.data.gaze import BOX, WHOLE, watched
+from sightline.data import open_dataset
+from sightline.data.gaze import ALL_GAZE, BOX_SUFFIX, filter_gaze
 from sightline.errors import DataError
-from sightline.evaluation.gaze_agreement import FOUR, ITSELF, MEASURES, Cohort, Desk, agree, looked
-from sightline.evaluation.sampling import cases
-from sightline.evaluation.thresholds import chosen
-from sightline.methods import Of
-from sightline.methods.explain import check_methods, explain
+from sightline.evaluation.gaze_agreement import (
+    GAZE_CEILING,
+    GAZE_METRICS,
+    PUBLISHED_REGIONS,
+    Cohort,
+    GazeComparison,
+    read_gaze,
+    score_gaze_agreement,
+)
+from sightline.evaluation.sampling import sample_positive_cases
+from sightline.evaluation.thresholds import resolve_protocols
+from sightline.methods import TargetOutput
+from sightline.methods.explain import explain, require_methods
 from sightline.methods.inference import predict
-from sightline.metrics.classification import RULES, Rule, best_cutoff
+from sightline.metrics.classification import CUTOFF_RULES, CutoffRule, best_cutoff
 from sightline.models import warnings
 from sightline.protocol import Protocol
-from sightline.runs.provenance import describe, same_models
+from sightline.runs.provenance import check_model_weights, record_inputs
 from sightline.runs.run import Run
-from sightline.stats.auroc import accuracy
-from sightline.stats.estimates import paired
-from sightline.stats.gaze_agreement import correctness, distributions, duplicates, standings
-from sightline.stats.model_comparison import compared, discrimination
+from sightline.stats.auroc import estimate_auroc
+from sightline.stats.estimates import paired_differences
+from sightline.stats.gaze_agreement import (
+    compare_by_correctness,
+    find_duplicate_rows,
+    most_salient_regions,
+    region_distributions,
+)
+from sightline.stats.model_comparison import compare_auroc, discrimination
 from sightline.studies import gaze_models
-from sightline.studies.gaze_models import Gazers
-from sightline.studies.leakage import require_apart
-from sightline.studies.localization import method_facts, model_facts, moved
+from sightline.studies.gaze_models import GazeModels
+from sightline.studies.leakage import require_disjoint_patients
+from sightline.studies.localization import describe_methods, describe_model, move_to_device
 
-PHANTOM = "phantom:480?split=test&size=192"
+PHANTOM_DATA = "phantom:480?split=test&size=192"
 METHODS = ("gradient", "grad-cam", "deeplift", "layer-conductance", "gradient-shap", "smoothgrad")
-SMALL = ("gradient", "grad-cam", "deeplift", "layer-conductance?nodes=8", "gradient-shap?samples=8",
-         "smoothgrad?samples=8")  # fmt: skip
+PHANTOM_METHODS = (
+    "gradient",
+    "grad-cam",
+    "deeplift",
+    "layer-conductance?nodes=8",
+    "gradient-shap?samples=8",
+    "smoothgrad?samples=8",
+)
 """The same, as the phantom's few minutes allow them."""
 
 
 def gaze(
     *,
-    data: str = PHANTOM,
+    data: str = PHANTOM_DATA,
     model: str = "",
-    taught: tuple[str, ...] = (),
-    shuffled: tuple[str, ...] = (),
+    gaze_supervised: tuple[str, ...] = (),
+    shuffled_gaze: tuple[str, ...] = (),
     methods: tuple[str, ...] = (),
-    validation: str = "",
-    rule: Rule = "f1",
+    validation_data: str = "",
+    cutoff_rule: CutoffRule = "f1",
     reader: str = "",
-    seconds: tuple[float, float] = (0.0, 0.0),
-    pupil: bool = False,
-    images: int = 48,
+    time_window: tuple[float, float] = (0.0, 0.0),
+    require_pupil: bool = False,
+    max_radiographs: int = 48,
     findings: str = "",
     protocol: str = "both",
-    of: Of = "logit",
+    target_output: TargetOutput = "logit",
     out: Path = Path("runs/gaze"),
     seed: int = 0,
-    batch: int = 8,
+    explain_batch: int = 8,
     device: str = "cpu",
 ) -> Run:
     """Compare maps with where a reader looked, by finding and by region, of models taught by gaze or not.
@@ -111,41 +130,60 @@ def gaze(
     device
         cpu or cuda.
     """
-    records = chosen(protocol, "", 0.0, "", "")
-    methods = methods or (METHODS if model else SMALL)
-    check_methods(methods)
-    if rule not in RULES:
-        raise DataError(f"rule={rule!r}; allowed: {', '.join(RULES)}")
-    opened = watched(dataset(data), *seconds, pupil=pupil)
-    who = _reader(opened, reader)
+    records = resolve_protocols(protocol, "", 0.0, "", "")
+    methods = methods or (METHODS if model else PHANTOM_METHODS)
+    require_methods(methods)
+    if cutoff_rule not in CUTOFF_RULES:
+        raise DataError(f"rule={cutoff_rule!r}; allowed: {', '.join(CUTOFF_RULES)}")
+    opened = filter_gaze(open_dataset(data), *time_window, require_pupil=require_pupil)
+    who = _select_reader(opened, reader)
     options = {
-        "data": data, "model": model, "taught": taught, "shuffled": shuffled, "methods": methods,
-        "validation": validation, "rule": rule, "reader": who, "seconds": seconds, "pupil": pupil,
-        "images": images, "findings": findings,
-        "protocol": protocol, "of": of, "seed": seed,
-    }  # fmt: skip
+        "data": data,
+        "model": model,
+        "gaze_supervised": gaze_supervised,
+        "shuffled_gaze": shuffled_gaze,
+        "methods": methods,
+        "validation_data": validation_data,
+        "cutoff_rule": cutoff_rule,
+        "reader": who,
+        "time_window": time_window,
+        "require_pupil": require_pupil,
+        "max_radiographs": max_radiographs,
+        "findings": findings,
+        "protocol": protocol,
+        "target_output": target_output,
+        "seed": seed,
+    }
     run = Run.start(out, "gaze", options)
     with run.lock():
-        run = describe(run, opened, records, title="Gaze")
-        team, told = _team(run, opened, model, taught, shuffled, seed, device)
-        wanted = team.findings(opened, findings)
-        run = run.describe(notes=warnings.told(team.everyone))
-        facts = same_models(run, [model_facts(m) for m in team.everyone])
-        run = run.describe(models=facts, pairs=team.pairs, methods=method_facts(methods), findings=wanted, **told)
-        some = _cases(opened, who, wanted, images, seed)
+        run = record_inputs(run, opened, records, title="Gaze")
+        team, told = _open_models(run, opened, model, gaze_supervised, shuffled_gaze, seed, device)
+        wanted = team.shared_findings(opened, findings)
+        run = run.update_info(notes=warnings.warn_about_models(team.all_models))
+        facts = check_model_weights(run, [describe_model(m) for m in team.all_models])
+        run = run.update_info(
+            models=facts, pairs=team.pairs, methods=describe_methods(methods), findings=wanted, **told
+        )
+        some = _sample_cases(opened, who, wanted, max_radiographs, seed)
         ids = {case.radiograph.id for case in some}
         part = replace(opened, radiographs=tuple(r for r in opened.radiographs if r.id in ids))
-        run = _explained(run, part, team, methods, wanted, of, batch, seed)
-        cohort = Cohort.of(opened, who, part.radiographs, [p.definitions for p in records], seed)
-        agree(run, Desk(opened, run, who, records, MEASURES, cohort), some, seed)
-        cutoffs = _asked(
-            run, opened, team, wanted, validation or (gaze_models.VALIDATION if not model else ""), rule, seed
+        run = _explain(run, part, team, methods, wanted, target_output, explain_batch, seed)
+        cohort = Cohort.from_dataset(opened, who, part.radiographs, [p.definitions for p in records], seed)
+        score_gaze_agreement(run, GazeComparison(opened, run, who, records, GAZE_METRICS, cohort), some, seed)
+        cutoffs = _predict(
+            run,
+            opened,
+            team,
+            wanted,
+            validation_data or (gaze_models.PHANTOM_VALIDATION_DATA if not model else ""),
+            cutoff_rule,
+            seed,
         )
-        run = _summarized(run, team, records, cutoffs, seed)
-        return run.describe(sources=list(run.sources), gaze=_counted(run, opened, who, part))
+        run = _summarize(run, team, records, cutoffs, seed)
+        return run.update_info(sources=list(run.sources), gaze=_summarize_gaze(run, opened, who, part))
 
 
-def _reader(data: Dataset, reader: str) -> str:
+def _select_reader(data: Dataset, reader: str) -> str:
     if not data.gaze_readers:
         raise DataError(f"{data.spec!r} has no gaze; data sets with gaze are egd:DIR, reflacx:DIR and phantom:N")
     if reader and reader not in data.gaze_readers:
@@ -155,25 +193,25 @@ def _reader(data: Dataset, reader: str) -> str:
     return reader or data.gaze_readers[0]
 
 
-def _team(
+def _open_models(
     run: Run, data: Dataset, model: str, taught: Sequence[str], shuffled: Sequence[str], seed: int, device: str
-) -> tuple[Gazers, dict[str, Any]]:
+) -> tuple[GazeModels, dict[str, Any]]:
     """Open the networks, or train them on the phantom."""
     if model:
-        team, told = gaze_models.opened(model, taught, shuffled, seed), dict[str, Any]()
+        team, told = gaze_models.from_specs(model, taught, shuffled, seed), dict[str, Any]()
     elif data.spec.startswith("phantom"):
-        team, told = gaze_models.trained(run.path / "training", seed, device)
+        team, told = gaze_models.train_on_phantom(run.path / "training", seed, device)
     else:
         raise DataError("no model is named: give --model CHECKPOINT, and --taught to compare it with")
-    for m in team.everyone:
-        moved(m, device)
-    return team.checked(data), {"sweep": told} if told else {}
+    for m in team.all_models:
+        move_to_device(m, device)
+    return team.validate(data), {"sweep": told} if told else {}
 
 
-def _cases(data: Dataset, reader: str, wanted: Sequence[str], images: int, seed: int) -> tuple[Case, ...]:
+def _sample_cases(data: Dataset, reader: str, wanted: Sequence[str], images: int, seed: int) -> tuple[Case, ...]:
     """Positive findings of radiographs with gaze. Errors: `DataError` for fewer than two patients."""
-    followed = tuple(r for r in data.radiographs if data.marks(r.id, WHOLE, reader) is not None)
-    some = tuple(cases(replace(data, radiographs=followed), wanted, images, seed))
+    followed = tuple(r for r in data.radiographs if data.annotation(r.id, ALL_GAZE, reader) is not None)
+    some = tuple(sample_positive_cases(replace(data, radiographs=followed), wanted, images, seed))
     if len({case.radiograph.patient for case in some}) < 2:
         raise DataError(
             f"{data.spec!r}: {len(followed)} of {len(data.radiographs)} radiographs have gaze of {reader!r}, and fewer "
@@ -182,33 +220,42 @@ def _cases(data: Dataset, reader: str, wanted: Sequence[str], images: int, seed:
     return some
 
 
-def _explained(
-    run: Run, data: Dataset, team: Gazers, methods: Sequence[str], wanted: Sequence[str], of: Of, batch: int, seed: int
+def _explain(
+    run: Run,
+    data: Dataset,
+    team: GazeModels,
+    methods: Sequence[str],
+    wanted: Sequence[str],
+    of: TargetOutput,
+    batch: int,
+    seed: int,
 ) -> Run:
     """Maps of every network, and its own estimate of the gaze where that is no Grad-CAM."""
-    for m in team.everyone:
+    for m in team.all_models:
         own = ("own",) if hasattr(m.net, "look") else ()
-        run = explain(data, m, (*methods, *own), findings=wanted, out=run, of=of, batch=batch, seed=seed)
+        run = explain(
+            data, m, (*methods, *own), findings=wanted, out=run, target_output=of, batch_size=batch, seed=seed
+        )
     return run
 
 
-def _asked(
-    run: Run, data: Dataset, team: Gazers, wanted: Sequence[str], validation: str, rule: Rule, seed: int
+def _predict(
+    run: Run, data: Dataset, team: GazeModels, wanted: Sequence[str], validation: str, rule: CutoffRule, seed: int
 ) -> dict[tuple[str, str], float]:
     """Predictions of all radiographs, in the table predictions; the cutoff of each model and finding."""
 
     def said(kind: str, of: Dataset) -> pd.DataFrame:
-        predict(run, of, team.everyone, wanted, kind)
+        predict(run, of, team.all_models, wanted, kind)
         return run.table(kind)
 
     table = said("predictions", data)
-    run.write_table("classification", accuracy(table.drop(columns="radiograph"), seed=seed))
+    run.write_table("classification", estimate_auroc(table.drop(columns="radiograph"), seed=seed))
     run.write_table("discrimination", discrimination(table, seed))
-    run.write_table("discrimination_differences", compared(table, team.pairs, seed))
+    run.write_table("discrimination_differences", compare_auroc(table, team.pairs, seed))
     if not validation:
         return {}
-    tuned = dataset(validation)
-    require_apart("the cutoffs", tuned.spec, {r.patient for r in tuned.radiographs}, data)
+    tuned = open_dataset(validation)
+    require_disjoint_patients("the cutoffs", tuned.spec, {r.patient for r in tuned.radiographs}, data)
     other = said("validation", tuned)
     found = {}
     for (model, finding), part in other.groupby(["model", "finding"], sort=False):
@@ -220,37 +267,40 @@ def _asked(
     return found
 
 
-def _summarized(
-    run: Run, team: Gazers, records: Sequence[Protocol], cutoffs: Mapping[tuple[str, str], float], seed: int
+def _summarize(
+    run: Run, team: GazeModels, records: Sequence[Protocol], cutoffs: Mapping[tuple[str, str], float], seed: int
 ) -> Run:
     """The tables correctness, standings and distributions, and the differences between networks."""
     columns = ["protocol", "source", "radiograph", "patient", "finding", "metric", "value", "probability"]
     scores = run.table("scores", columns)
-    run.write_table("correctness", correctness(scores, cutoffs, records, seed))
-    between = paired(scores, lambda sources: _between(team.pairs, sources), records, seed=seed)
+    run.write_table("correctness", compare_by_correctness(scores, cutoffs, records, seed))
+    between = paired_differences(scores, lambda sources: _paired_sources(team.pairs, sources), records, seed=seed)
     run.write_table("differences", pd.concat([run.table("differences"), between], ignore_index=True))
-    _by_region(run, seed)
+    _summarize_regions(run, seed)
     means = run.table("estimates")
     shown = means[(means["metric"] == "ssim") & (means["protocol"] == records[0].name) & (means["kind"] == "model")]
     table = shown[shown["finding"] != "average"].pivot_table(index="source", columns="finding", values="mean")
-    twice = [{"source": a, "versus": b, "cells": n} for a, b, n in duplicates(table)]
+    twice = [{"source": a, "versus": b, "cells": n} for a, b, n in find_duplicate_rows(table)]
     known = [{"model": m, "finding": f, "cutoff": c} for (m, f), c in cutoffs.items()]
-    return run.describe(duplicates=twice, cutoffs=known)
+    return run.update_info(duplicates=twice, cutoffs=known)
 
 
-def _by_region(run: Run, seed: int) -> None:
+def _summarize_regions(run: Run, seed: int) -> None:
     """The tables standings and distributions: among the four regions, and among the rectangles where there are any."""
     shares = run.table("shares")
-    groups = {"regions": FOUR, "rectangles": tuple(r for r in shares["region"].unique() if r.endswith(BOX))}
+    groups = {
+        "regions": PUBLISHED_REGIONS,
+        "rectangles": tuple(r for r in shares["region"].unique() if r.endswith(BOX_SUFFIX)),
+    }
     made = []
     for among, names in groups.items():
-        found = standings(shares, names)
-        made.append([t.assign(among=among) for t in (found, distributions(found, names, ITSELF, seed))])
+        found = most_salient_regions(shares, names)
+        made.append([t.assign(among=among) for t in (found, region_distributions(found, names, GAZE_CEILING, seed))])
     for name, parts in zip(("standings", "distributions"), zip(*made, strict=True), strict=True):
         run.write_table(name, pd.concat(parts, ignore_index=True))
 
 
-def _between(pairs: Sequence[tuple[str, str]], sources: Sequence[str]) -> list[tuple[str, str]]:
+def _paired_sources(pairs: Sequence[tuple[str, str]], sources: Sequence[str]) -> list[tuple[str, str]]:
     """The same method on two networks."""
     found = []
     for source in sources:
@@ -260,17 +310,22 @@ def _between(pairs: Sequence[tuple[str, str]], sources: Sequence[str]) -> list[t
     return found
 
 
-def _counted(run: Run, data: Dataset, reader: str, part: Dataset) -> dict[str, Any]:
+def _summarize_gaze(run: Run, data: Dataset, reader: str, part: Dataset) -> dict[str, Any]:
     """How much gaze was compared, and what of the files was not used or not there."""
     total, fixations, left_out = 0.0, 0, dict[str, int]()
     for r in part.radiographs:
-        found = looked(data, r.id, reader)
+        found = read_gaze(data, r.id, reader)
         if found is not None:
             total, fixations = total + float(found.duration.sum()), fixations + len(found)
-            for why, count in found.left_out.items():
+            for why, count in found.excluded_counts.items():
                 left_out[why] = left_out.get(why, 0) + count
     shares = run.table("shares", ["radiograph", "region"]).drop_duplicates()
     if lacking := shares["radiograph"].nunique() * len(data.regions) - len(shares):
         left_out["regions that are not marked or cannot be read"] = lacking
-    return {"radiographs": len(part.radiographs), "fixations": fixations, "seconds": round(total, 1),
-            "left_out": left_out, "reader": reader}  # fmt: skip
+    return {
+        "radiographs": len(part.radiographs),
+        "fixations": fixations,
+        "seconds": round(total, 1),
+        "left_out": left_out,
+        "reader": reader,
+    }

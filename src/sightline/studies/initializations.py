@@ -13,59 +13,74 @@ from torch import nn
 
 from sightline.core import Case, Dataset
 from sightline.errors import DataError
-from sightline.methods.inference import prepared
+from sightline.methods.inference import make_batch
 from sightline.models import Model
-from sightline.models.checkpoint import load_safely, weights_of
-from sightline.models.pretrained import fetched
-from sightline.models.weight_randomization import blocks
+from sightline.models.checkpoint import extract_weights, load_safely
+from sightline.models.pretrained import download_weights
+from sightline.models.weight_randomization import find_blocks
 from sightline.models.zoo import open_model
 from sightline.runs.run import Run
-from sightline.training.contrastive import BYS, CONTRASTIVE, pretrain
+from sightline.training.contrastive import CONTRASTIVE_CONFIG, PAIR_WITH, pretrain
 
-RANDOM = "random"
-PRETRAINING = replace(CONTRASTIVE, epochs=12, batch=64, lr=2e-3)
+RANDOM_INIT = "random"
+PRETRAINING_CONFIG = replace(CONTRASTIVE_CONFIG, epochs=12, batch_size=64, lr=2e-3)
 """Of the phantom's networks, by reports and by images alike."""
-SETTLED = 256
+BATCH_NORM_IMAGES = 256
 """Films that the norms of a network at random are settled on."""
 
 
-def begun(
-    run: Run, source: Dataset, inits: Sequence[str], arch: str, wanted: tuple[str, ...], seed: int, device: str
+def make_initializations(
+    run: Run,
+    train_data: Dataset,
+    initializations: Sequence[str],
+    arch: str,
+    findings: tuple[str, ...],
+    seed: int,
+    device: str,
 ) -> dict[str, Model]:
     """Name -> where every training of it begins: same architecture, head as drawn."""
-    blank = replace(open_model(arch, wanted, seed=seed), training=None)
+    blank = replace(open_model(arch, findings, seed=seed), training_record=None)
     blank.net.to(device)
-    found = {RANDOM: settled(blank, source)}
-    for stated in inits:
+    found = {RANDOM_INIT: recalibrate_batch_norm(blank, train_data)}
+    for stated in initializations:
         name, _, path = stated.partition("=")
-        if not path or name == RANDOM or name in found:
-            raise DataError(f"inits: {stated!r} is not NAME=CHECKPOINT with a name of its own ({RANDOM!r} is taken)")
-        found[name] = body_of(path, blank)
-    if inits or not source.spec.startswith("phantom"):
+        if not path or name == RANDOM_INIT or name in found:
+            raise DataError(
+                f"inits: {stated!r} is not NAME=CHECKPOINT with a name of its own ({RANDOM_INIT!r} is taken)"
+            )
+        found[name] = load_backbone(path, blank)
+    if initializations or not train_data.spec.startswith("phantom"):
         return found
-    for by in BYS:
-        found[by] = pretrain(blank, source, home(run, by), replace(PRETRAINING, seed=seed), by=by,
-                             cache=run.path / "training" / "images", workers=os.cpu_count() or 1)  # fmt: skip
+    for by in PAIR_WITH:
+        found[by] = pretrain(
+            blank,
+            train_data,
+            pretraining_folder(run, by),
+            replace(PRETRAINING_CONFIG, seed=seed),
+            pair_with=by,
+            cache=run.path / "training" / "images",
+            workers=os.cpu_count() or 1,
+        )
     return found
 
 
-def home(run: Run, by: str) -> Path:
+def pretraining_folder(run: Run, pair_with: str) -> Path:
     """Where a study keeps a pre-training of its own."""
-    return run.path / "training" / f"pretraining-{by}"
+    return run.path / "training" / f"pretraining-{pair_with}"
 
 
-def settled(blank: Model, source: Dataset) -> Model:
+def recalibrate_batch_norm(model: Model, train_data: Dataset) -> Model:
     """A copy whose batch norms know the statistics of unlabeled training films, which no other beginning lacks.
 
     With those they are born with, features of a network at random hardly vary, and linear evaluation would compare with
     nothing at all.
     """
-    net = copy.deepcopy(blank.net).eval()
+    net = copy.deepcopy(model.net).eval()
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    some = [r for r in source.radiographs if r.split in ("", "train")][:SETTLED]
-    batch = prepared(blank, [Case(r, "") for r in some]) if norms else None
+    some = [r for r in train_data.radiographs if r.split in ("", "train")][:BATCH_NORM_IMAGES]
+    batch = make_batch(model, [Case(r, "") for r in some]) if norms else None
     if batch is None:
-        return blank
+        return model
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
@@ -76,27 +91,27 @@ def settled(blank: Model, source: Dataset) -> Model:
             net(images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-    return replace(blank, net=net.eval())
+    return replace(model, net=net.eval())
 
 
-def body_of(path: str, blank: Model) -> Model:
+def load_backbone(path: str, model: Model) -> Model:
     """The blank network with every weight of a checkpoint that fits, but for the head.
 
     path: a file, or 'timm:NAME' or 'torchvision:NAME' for the weights that their authors publish, where the network can
     be reached. Errors: `DataError` if a checkpoint fits nowhere, or cannot be had.
     """
-    own = blank.net.state_dict()
-    head = {f"{layer}." for layer in blocks(blank)[0].layers}
-    given = fetched(path) if path.startswith(("timm:", "torchvision:")) else load_safely(Path(path))
-    given = weights_of(given, own.keys())
+    own = model.net.state_dict()
+    head = {f"{layer}." for layer in find_blocks(model)[0].layers}
+    given = download_weights(path) if path.startswith(("timm:", "torchvision:")) else load_safely(Path(path))
+    given = extract_weights(given, own.keys())
     fits = {k: w for k, w in given.items() if k in own and w.shape == own[k].shape and not k.startswith(tuple(head))}
     body = [k for k in own if not k.startswith(tuple(head))]
     if len(fits) < 0.9 * len(body):
         raise DataError(
-            f"{path} has weights for {len(fits)} of the {len(body)} tensors of {blank.arch}; a beginning is of the "
+            f"{path} has weights for {len(fits)} of the {len(body)} tensors of {model.arch}; a beginning is of the "
             "same architecture"
         )
-    other = open_model(blank.arch, blank.findings)
+    other = open_model(model.arch, model.findings)
     other.net.load_state_dict({**own, **fits})
-    other.net.to(blank.device)
+    other.net.to(model.device)
     return other

@@ -14,39 +14,39 @@ from typing import Any
 import pandas as pd
 
 from sightline.core import NAN, Dataset, Source
-from sightline.data import dataset
+from sightline.data import open_dataset
 from sightline.errors import DataError, SightlineError
 from sightline.evaluation.analysis import analyze
-from sightline.evaluation.chexlocalize_csv import check_legacy, write_legacy
-from sightline.evaluation.score_run import METRICS, evaluate
-from sightline.evaluation.thresholds import chosen, tuned_on
-from sightline.findings import choose
-from sightline.maps.collections import Together
-from sightline.maps.references import Controls, Readers
-from sightline.methods import Of, Precision
-from sightline.methods.explain import check_methods, explain, weights_of
+from sightline.evaluation.chexlocalize_csv import check_chexlocalize_options, write_chexlocalize_csv
+from sightline.evaluation.score_run import METRICS, score_run
+from sightline.evaluation.thresholds import resolve_protocols, threshold_provenance
+from sightline.findings import select_findings
+from sightline.maps.collections import CombinedMaps
+from sightline.maps.references import ControlMaps, ReaderMaps
+from sightline.methods import Precision, TargetOutput
+from sightline.methods.explain import explain, hash_weights, require_methods
 from sightline.methods.registry import methods as method_registry
-from sightline.metrics.registry import marks_metric
-from sightline.models import Model, untrained
-from sightline.models.ensemble import Ensemble, open_any
-from sightline.models.warnings import told
+from sightline.metrics.registry import require_annotation_metric
+from sightline.models import Model, with_random_weights
+from sightline.models.ensemble import Ensemble, open_model_or_ensemble
+from sightline.models.warnings import warn_about_models
 from sightline.models.zoo import open_model
-from sightline.runs.provenance import describe, same_models
+from sightline.runs.provenance import check_model_weights, record_inputs
 from sightline.runs.run import Run
-from sightline.stats.auroc import accuracy
+from sightline.stats.auroc import estimate_auroc
 from sightline.studies.leakage import require_held_out
-from sightline.training.config import Recipe
+from sightline.training.config import TrainingConfig
 from sightline.training.fit import fit
 
-PHANTOM = "phantom:400?split=test&size=384"
-PHANTOM_TRAINING = "phantom:2600?start=100000&size=160"
+PHANTOM_DATA = "phantom:400?split=test&size=384"
+PHANTOM_TRAIN_DATA = "phantom:2600?start=100000&size=160"
 UNTRAINED = "untrained"
 METHODS = ("grad-cam", "grad-cam++", "integrated-gradients?nodes=16")
 
 
 def localization(
     *,
-    data: str = PHANTOM,
+    data: str = PHANTOM_DATA,
     model: tuple[str, ...] = (),
     methods: tuple[str, ...] = METHODS,
     controls: tuple[str, ...] = ("center", "noise", "edges", "average-mask", "untrained"),
@@ -54,16 +54,16 @@ def localization(
     findings: str = "",
     protocol: str = "corrected",
     binarizer: str = "",
-    smooth: float = 0.0,
-    thresholds: str = "",
-    cutoffs: str = "",
-    full: bool = True,
-    legacy_csv: Path | None = None,
-    of: Of = "logit",
-    train: str = "",
+    smooth_window: float = 0.0,
+    map_thresholds: str = "",
+    probability_cutoffs: str = "",
+    include_unannotated: bool = True,
+    chexlocalize_csv: Path | None = None,
+    target_output: TargetOutput = "logit",
+    train_data: str = "",
     out: Path = Path("runs/localization"),
     seed: int = 0,
-    batch: int = 8,
+    explain_batch: int = 8,
     device: str = "cpu",
     precision: Precision = "float32",
 ) -> Run:
@@ -116,50 +116,87 @@ def localization(
         says which.
     """
     options = {
-        "data": data, "model": model, "methods": methods, "controls": controls, "metrics": metrics,
-        "findings": findings, "protocol": protocol, "binarizer": binarizer, "smooth": smooth,
-        "thresholds": thresholds, "cutoffs": cutoffs, "full": full, "of": of, "train": train, "seed": seed,
+        "data": data,
+        "model": model,
+        "methods": methods,
+        "controls": controls,
+        "metrics": metrics,
+        "findings": findings,
+        "protocol": protocol,
+        "binarizer": binarizer,
+        "smooth_window": smooth_window,
+        "map_thresholds": map_thresholds,
+        "probability_cutoffs": probability_cutoffs,
+        "include_unannotated": include_unannotated,
+        "target_output": target_output,
+        "train_data": train_data,
+        "seed": seed,
         "precision": precision,
-    }  # fmt: skip
-    records = chosen(protocol, binarizer, smooth, thresholds, cutoffs)
-    check_legacy(legacy_csv, records, metrics, full)
+    }
+    records = resolve_protocols(protocol, binarizer, smooth_window, map_thresholds, probability_cutoffs)
+    check_chexlocalize_options(chexlocalize_csv, records, metrics, include_unannotated)
     _check_names(metrics, methods)
-    opened = dataset(data)
-    blind = Controls(opened, tuple(c for c in controls if c != UNTRAINED), seed)
+    opened = open_dataset(data)
+    blind = ControlMaps(opened, tuple(c for c in controls if c != UNTRAINED), seed)
     run = Run.start(out, "localization", options)
     with run.lock():
-        run = describe(run, opened, records, title="Localization", tuned=tuned_on(opened, thresholds, cutoffs))
-        models = _models(run, opened, model, train, seed, device)
-        run = run.describe(notes=told(models))
+        run = record_inputs(
+            run,
+            opened,
+            records,
+            title="Localization",
+            tuned=threshold_provenance(opened, map_thresholds, probability_cutoffs),
+        )
+        models = _open_models(run, opened, model, train_data, seed, device)
+        run = run.update_info(notes=warn_about_models(models))
         require_held_out(models, opened)
-        wanted = _wanted(opened, models, findings)
-        facts = same_models(run, [model_facts(m) for m in models])
-        run = run.describe(models=facts, methods=method_facts(methods), findings=wanted)
-        for m, names, prefix in _explained(models, methods, UNTRAINED in controls, seed):
+        wanted = _select_findings(opened, models, findings)
+        facts = check_model_weights(run, [describe_model(m) for m in models])
+        run = run.update_info(models=facts, methods=describe_methods(methods), findings=wanted)
+        for m, names, prefix in _list_explanations(models, methods, UNTRAINED in controls, seed):
             covered = [f for f in wanted if f in m.findings]
             run = explain(
-                opened, m, names, findings=covered, out=run, of=of, batch=batch, seed=seed, prefix=prefix,
+                opened,
+                m,
+                names,
+                findings=covered,
+                out=run,
+                target_output=target_output,
+                batch_size=explain_batch,
+                seed=seed,
+                source_prefix=prefix,
                 precision=precision,
-            )  # fmt: skip
-        held = Together((run, blind, Readers(opened)))
-        evaluate(run, held, opened, names=metrics, chosen=records, findings=wanted, seed=seed, full=full)
-        analyze(run, records, seed=seed, prevalence=_prevalence(models))
-        if legacy_csv is not None:
-            write_legacy(run, run, opened, legacy_csv, records, seed)
-        run.write_table("classification", accuracy(_predictions(run, opened, models, methods[0]), seed=seed))
-        return run.describe(sources=list(held.sources))
+            )
+        held = CombinedMaps((run, blind, ReaderMaps(opened)))
+        score_run(
+            run,
+            held,
+            opened,
+            metrics=metrics,
+            protocols=records,
+            findings=wanted,
+            seed=seed,
+            include_unannotated=include_unannotated,
+        )
+        analyze(run, records, seed=seed, prevalence=_training_prevalence(models))
+        if chexlocalize_csv is not None:
+            write_chexlocalize_csv(run, run, opened, chexlocalize_csv, records, seed)
+        run.write_table(
+            "classification", estimate_auroc(_collect_predictions(run, opened, models, methods[0]), seed=seed)
+        )
+        return run.update_info(sources=list(held.sources))
 
 
 def _check_names(metrics: Sequence[str], methods: Sequence[str]) -> None:
     """Look every name up before any work is done. Errors: `UnknownNameError`, `DataError`."""
     for name in metrics:
-        marks_metric(name)
-    check_methods(methods)
+        require_annotation_metric(name)
+    require_methods(methods)
     if not methods or not metrics:
         raise DataError("name at least one method and one metric; `sightline list` shows them")
 
 
-def _models(
+def _open_models(
     run: Run, data: Dataset, specs: Sequence[str], train: str, seed: int, device: str
 ) -> list[Model | Ensemble]:
     """Open the models named, or train one; two models may not share a name."""
@@ -168,48 +205,48 @@ def _models(
     if not specs and not train:
         if not data.spec.startswith("phantom"):
             raise DataError("no model is named: give --model CHECKPOINT, or --train SPEC to train a small network")
-        train = PHANTOM_TRAINING
+        train = PHANTOM_TRAIN_DATA
     if train:
-        source = dataset(train)
+        source = open_dataset(train)
         blank = open_model("small", source.findings, seed=seed)
-        moved(blank, device)
-        recipe = Recipe(epochs=12, batch=16, augmented=False, seed=seed)
+        move_to_device(blank, device)
+        recipe = TrainingConfig(epochs=12, batch_size=16, augment=False, seed=seed)
         models: list[Model | Ensemble] = [
             fit(blank, source, run.path / "training", recipe, workers=os.cpu_count() or 1)
         ]
     else:
-        models = [open_any(spec, seed=seed) for spec in specs]
+        models = [open_model_or_ensemble(spec, seed=seed) for spec in specs]
         for m in models:
-            moved(m, device)
+            move_to_device(m, device)
     names = [m.name for m in models]
     if len(set(names)) != len(names):
         raise DataError(f"two models are called the same ({', '.join(names)}); name them apart with ?name=...")
     return models
 
 
-def moved(model: Model | Ensemble, device: str) -> None:
+def move_to_device(model: Model | Ensemble, device: str) -> None:
     """Put a model on a device. Errors: `DataError` for a device that is not there."""
     try:
-        (model.first if isinstance(model, Ensemble) else model).net.to(device)
+        (model.first_member if isinstance(model, Ensemble) else model).net.to(device)
     except (RuntimeError, AssertionError) as error:
         raise DataError(f"--device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
 
 
-def _wanted(data: Dataset, models: Sequence[Model | Ensemble], findings: str) -> tuple[str, ...]:
+def _select_findings(data: Dataset, models: Sequence[Model | Ensemble], findings: str) -> tuple[str, ...]:
     shared = tuple(f for f in data.findings if any(f in m.findings for m in models))
     if not shared:
         known = "; ".join(f"{m.name}: {', '.join(m.findings)}" for m in models)
         raise DataError(f"the models know no finding of {data.spec!r} ({', '.join(data.findings)}); they know {known}")
-    return choose(findings or None, shared)
+    return select_findings(findings or None, shared)
 
 
-def _prevalence(models: Sequence[Model | Ensemble]) -> dict[str, float]:
+def _training_prevalence(models: Sequence[Model | Ensemble]) -> dict[str, float]:
     """Share of positive among the known labels that the first model was trained on, where its data can be opened."""
-    record = models[0].training
+    record = models[0].training_record
     if record is None:
         return {}
     try:
-        trained = dataset(record.data)
+        trained = open_dataset(record.data)
     except SightlineError:
         return {}  # trained elsewhere: the record is a sentence, or the data are not here
     found = {}
@@ -221,44 +258,46 @@ def _prevalence(models: Sequence[Model | Ensemble]) -> dict[str, float]:
     return found
 
 
-def _explained(
+def _list_explanations(
     models: Sequence[Model | Ensemble], methods: Sequence[str], control: bool, seed: int
 ) -> Iterator[tuple[Model | Ensemble, Sequence[str], str]]:
     """(model, methods, source prefix): every model, and the first one with random weights as a control."""
     for m in models:
         yield m, methods, m.name
     if control:
-        first = models[0].first if isinstance(models[0], Ensemble) else models[0]
-        yield untrained(first, seed), methods[:1], str(Source("control", UNTRAINED, ""))
+        first = models[0].first_member if isinstance(models[0], Ensemble) else models[0]
+        yield with_random_weights(first, seed), methods[:1], str(Source("control", UNTRAINED, ""))
 
 
-def model_facts(m: Model | Ensemble) -> dict[str, Any]:
+def describe_model(model: Model | Ensemble) -> dict[str, Any]:
     """What the report says of a model."""
-    first = m.first if isinstance(m, Ensemble) else m
+    first = model.first_member if isinstance(model, Ensemble) else model
     facts: dict[str, Any] = {
-        "name": m.name,
+        "name": model.name,
         "arch": first.arch,
         "parameters": sum(p.numel() for p in first.net.parameters()),
         "resize": first.resize,
         "side": first.side,
         "mean": first.mean,
         "std": first.std,
-        "assumed": first.assumed,
-        "findings": m.findings,
-        "features": None if first.cut is None else {"at": first.cut.where, "shape": first.cut.shape},
-        "training": None if m.training is None else asdict(m.training),
-        "weights": weights_of(m),
+        "assumed": first.assumed_settings,
+        "findings": model.findings,
+        "features": None
+        if first.feature_layer is None
+        else {"at": first.feature_layer.name, "shape": first.feature_layer.shape},
+        "training": None if model.training_record is None else asdict(model.training_record),
+        "weights": hash_weights(model),
     }
-    if isinstance(m, Ensemble):
-        facts |= {"members": len(m.members), "scale": m.scale, "aggregation": m.aggregation}
+    if isinstance(model, Ensemble):
+        facts |= {"members": len(model.members), "scale": model.scale, "aggregation": model.aggregation}
     return facts
 
 
-def method_facts(methods: Sequence[str]) -> dict[str, Any]:
-    return {name: asdict(method_registry[name.partition("?")[0]].facts) for name in methods}
+def describe_methods(methods: Sequence[str]) -> dict[str, Any]:
+    return {name: asdict(method_registry[name.partition("?")[0]].info) for name in methods}
 
 
-def _predictions(run: Run, data: Dataset, models: Sequence[Model | Ensemble], method: str) -> pd.DataFrame:
+def _collect_predictions(run: Run, data: Dataset, models: Sequence[Model | Ensemble], method: str) -> pd.DataFrame:
     """A row per model, radiograph and finding: probability, and the label as the data set gives it."""
     ledger = run.table("maps", ["source", "radiograph", "finding", "probability"])
     names = {f"{m.name}/{method}": m.name for m in models}

@@ -13,58 +13,58 @@ from typing import Any
 import pandas as pd
 
 from sightline.core import Dataset, Maps, Source
-from sightline.data import dataset
+from sightline.data import open_dataset
 from sightline.errors import DataError
-from sightline.evaluation.faithfulness import tried
-from sightline.evaluation.randomization import SCHEMA, Comparison, compare, forget, write_similarity
-from sightline.evaluation.robustness import changed
-from sightline.evaluation.sampling import cases
-from sightline.evaluation.score_run import evaluate
-from sightline.evaluation.thresholds import chosen
-from sightline.maps.collections import Together
-from sightline.maps.references import Controls, Readers
-from sightline.methods import Of
-from sightline.methods.explain import check_methods, explain
-from sightline.methods.inference import Asked, background
-from sightline.models import untrained
-from sightline.models.warnings import told
-from sightline.models.weight_randomization import Block, Order, blocks, by_layer
+from sightline.evaluation.faithfulness import score_faithfulness
+from sightline.evaluation.randomization import SCHEMA, SanityCheck, compare_models, randomize_cascade, write_similarity
+from sightline.evaluation.robustness import score_robustness
+from sightline.evaluation.sampling import sample_positive_cases
+from sightline.evaluation.score_run import score_run
+from sightline.evaluation.thresholds import resolve_protocols
+from sightline.maps.collections import CombinedMaps
+from sightline.maps.references import ControlMaps, ReaderMaps
+from sightline.methods import TargetOutput
+from sightline.methods.explain import explain, require_methods
+from sightline.methods.inference import ExplainOptions, sample_background
+from sightline.models import with_random_weights
+from sightline.models.warnings import warn_about_models
+from sightline.models.weight_randomization import LayerBlock, RandomizationOrder, find_blocks, split_by_layer
 from sightline.protocol import Protocol
-from sightline.runs.provenance import describe, same_models
+from sightline.runs.provenance import check_model_weights, record_inputs
 from sightline.runs.run import Run
-from sightline.stats.faithfulness import robustness
-from sightline.stats.sanity_checks import levels, verdicts
-from sightline.stats.utility import PRIOR, utility
+from sightline.stats.faithfulness import summarize_faithfulness
+from sightline.stats.sanity_checks import similarity_levels, verdicts
+from sightline.stats.utility import AVERAGE_MASK, compare_with_prior
 from sightline.studies import trust_models as teams
-from sightline.studies.localization import UNTRAINED, method_facts, model_facts, moved
-from sightline.studies.trust_models import Team
+from sightline.studies.localization import UNTRAINED, describe_methods, describe_model, move_to_device
+from sightline.studies.trust_models import TrustModels
 
-PHANTOM = "phantom:80?split=test&size=192"
+PHANTOM_DATA = "phantom:80?split=test&size=192"
 METHODS = ("grad-cam", "gradient", "integrated-gradients?nodes=8", "guided-backprop", "edges", "noise")
 METRICS = ("average-precision", "pr-area", "iou", "hit")
 
 
 def trust(
     *,
-    data: str = PHANTOM,
+    data: str = PHANTOM_DATA,
     model: str = "",
     replicates: tuple[str, ...] = (),
-    others: tuple[str, ...] = (),
-    shuffled: tuple[str, ...] = (),
+    other_architectures: tuple[str, ...] = (),
+    shuffled_labels: tuple[str, ...] = (),
     localizers: tuple[str, ...] = (),
     methods: tuple[str, ...] = METHODS,
-    orders: tuple[Order, ...] = ("top-down",),
-    layers: bool = False,
-    draws: int = 1,
-    smooth: int = 0,
-    preferred: bool = False,
-    images: int = 100,
+    randomization_orders: tuple[RandomizationOrder, ...] = ("top-down",),
+    layerwise: bool = False,
+    repeats: int = 1,
+    noise_copies: int = 0,
+    explain_predicted_class: bool = False,
+    max_radiographs: int = 100,
     findings: str = "",
     protocol: str = "both",
-    of: Of = "logit",
+    target_output: TargetOutput = "logit",
     out: Path = Path("runs/trust"),
     seed: int = 0,
-    batch: int = 8,
+    explain_batch: int = 8,
     device: str = "cpu",
 ) -> Run:
     """Randomize a model block by block, train it again, and see what becomes of its maps; score them beside a prior.
@@ -116,94 +116,130 @@ def trust(
     device
         cpu or cuda.
     """
-    named = {"model": model, "replicates": replicates, "others": others, "shuffled": shuffled, "localizers": localizers}
-    records = chosen(protocol, "", 0.0, "", "")
-    check_methods(methods)
-    opened = dataset(data)
+    named = {
+        "model": model,
+        "replicates": replicates,
+        "other_architectures": other_architectures,
+        "shuffled_labels": shuffled_labels,
+        "localizers": localizers,
+    }
+    records = resolve_protocols(protocol, "", 0.0, "", "")
+    require_methods(methods)
+    opened = open_dataset(data)
     options = {
-        "data": data, **named, "methods": methods, "orders": orders, "layers": layers, "draws": draws, "smooth": smooth,
-        "preferred": preferred, "images": images, "findings": findings, "protocol": protocol, "of": of, "seed": seed,
-    }  # fmt: skip
+        "data": data,
+        **named,
+        "methods": methods,
+        "randomization_orders": randomization_orders,
+        "layerwise": layerwise,
+        "repeats": repeats,
+        "noise_copies": noise_copies,
+        "explain_predicted_class": explain_predicted_class,
+        "max_radiographs": max_radiographs,
+        "findings": findings,
+        "protocol": protocol,
+        "target_output": target_output,
+        "seed": seed,
+    }
     run = Run.start(out, "trust", options)
     with run.lock():
-        run = describe(run, opened, records, title="Trust")
-        team = _team(run, opened, named, seed, device)
-        run = run.describe(notes=told(team.everyone))
-        wanted = team.findings(opened, findings)
-        facts = same_models(run, [model_facts(m) for m in team.everyone])
-        run = run.describe(models=facts, judged=team.model.name, methods=method_facts(methods), findings=wanted)
-        run = _explained(run, opened, team, methods, wanted, of, batch, seed)
-        controls = Controls(opened, ("average-mask", "center"), seed)
-        held = Together((run, controls, Readers(opened)))
-        evaluate(run, held, opened, names=METRICS, chosen=records, findings=wanted, seed=seed)
-        some = tuple(cases(opened, wanted, images, seed))
+        run = record_inputs(run, opened, records, title="Trust")
+        team = _open_models(run, opened, named, seed, device)
+        run = run.update_info(notes=warn_about_models(team.all_models))
+        wanted = team.shared_findings(opened, findings)
+        facts = check_model_weights(run, [describe_model(m) for m in team.all_models])
+        run = run.update_info(models=facts, judged=team.model.name, methods=describe_methods(methods), findings=wanted)
+        run = _explain(run, opened, team, methods, wanted, target_output, explain_batch, seed)
+        controls = ControlMaps(opened, ("average-mask", "center"), seed)
+        held = CombinedMaps((run, controls, ReaderMaps(opened)))
+        score_run(run, held, opened, metrics=METRICS, protocols=records, findings=wanted, seed=seed)
+        some = tuple(sample_positive_cases(opened, wanted, max_radiographs, seed))
         if not some:
             raise DataError(f"{opened.spec!r} labels none of {', '.join(wanted)} as present; nothing can be compared")
-        asked = Asked(wanted, of, seed, batch, background(opened, team.model, methods, seed))
-        comparison = Comparison(run, team.model, methods, some, tuple(records), asked, smooth, preferred)
-        drawn = (by_layer if layers else blocks)(team.model)
-        _compared(comparison, team, drawn, orders, draws)
-        _tried(comparison, team, controls)
+        asked = ExplainOptions(
+            wanted, target_output, seed, explain_batch, sample_background(opened, team.model, methods, seed)
+        )
+        comparison = SanityCheck(
+            run, team.model, methods, some, tuple(records), asked, noise_copies, explain_predicted_class
+        )
+        drawn = (split_by_layer if layerwise else find_blocks)(team.model)
+        _run_sanity_checks(comparison, team, drawn, randomization_orders, repeats)
+        _run_perturbations(comparison, team, controls)
         _summarize(run, team, records, seed)
-        return run.describe(sources=list(held.sources), stages=[b.title for b in drawn])
+        return run.update_info(sources=list(held.sources), stages=[b.title for b in drawn])
 
 
-def _explained(
+def _explain(
     run: Run,
     data: Dataset,
-    team: Team,
+    team: TrustModels,
     methods: tuple[str, ...],
     wanted: tuple[str, ...],
-    of: Of,
+    of: TargetOutput,
     batch: int,
     seed: int,
 ) -> Run:
     """Maps of every network: by the methods, of localizers their own, and of the model untrained."""
     for number, m in enumerate(team.classifiers):
-        run = explain(data, m, methods, findings=wanted, out=run, of=of, batch=batch, seed=seed + number)
+        run = explain(
+            data, m, methods, findings=wanted, out=run, target_output=of, batch_size=batch, seed=seed + number
+        )
     for m in team.localizers:
         prefix = str(Source("localizer", m.name, ""))
-        run = explain(data, m, ("own",), findings=wanted, out=run, of=of, batch=batch, prefix=prefix)
+        run = explain(
+            data, m, ("own",), findings=wanted, out=run, target_output=of, batch_size=batch, source_prefix=prefix
+        )
     control = str(Source("control", UNTRAINED, ""))
-    return explain(data, untrained(team.model, seed), methods, findings=wanted, out=run, of=of, batch=batch, seed=seed,
-                   prefix=control)  # fmt: skip
+    return explain(
+        data,
+        with_random_weights(team.model, seed),
+        methods,
+        findings=wanted,
+        out=run,
+        target_output=of,
+        batch_size=batch,
+        seed=seed,
+        source_prefix=control,
+    )
 
 
-def _compared(c: Comparison, team: Team, drawn: Sequence[Block], orders: Sequence[Order], draws: int) -> None:
+def _run_sanity_checks(
+    c: SanityCheck, team: TrustModels, drawn: Sequence[LayerBlock], orders: Sequence[RandomizationOrder], draws: int
+) -> None:
     """The table similarity."""
-    tasks = [forget(c, drawn, orders, draws), compare(c, team.partners)]
+    tasks = [randomize_cascade(c, drawn, orders, draws), compare_models(c, team.comparisons)]
     if team.localizers:
         ceiling = replace(c, model=team.localizers[0], methods=("own",), kind="localizer")
-        tasks.append(compare(ceiling, team.localizing_partners))
+        tasks.append(compare_models(ceiling, team.localizer_comparisons))
     write_similarity(c.run, *tasks)
 
 
-def _tried(c: Comparison, team: Team, controls: Maps) -> None:
+def _run_perturbations(c: SanityCheck, team: TrustModels, controls: Maps) -> None:
     """The tables faithfulness and steadiness."""
-    sources = {f"{team.model.name}/{m}": m for m in c.methods} | {PRIOR: PRIOR}
+    sources = {f"{team.model.name}/{m}": m for m in c.methods} | {AVERAGE_MASK: AVERAGE_MASK}
     sources |= {source: source for m in team.localizers for source in [str(Source("localizer", m.name, "own"))]}
-    tried(c.run, controls, team.model, sources, c.cases, c.asked.seed)
-    changed(c.run, team.model, c.methods, c.cases, c.asked)
+    score_faithfulness(c.run, controls, team.model, sources, c.cases, c.options.seed)
+    score_robustness(c.run, team.model, c.methods, c.cases, c.options)
 
 
-def _team(run: Run, data: Dataset, named: Mapping[str, Any], seed: int, device: str) -> Team:
+def _open_models(run: Run, data: Dataset, named: Mapping[str, Any], seed: int, device: str) -> TrustModels:
     """Open the networks, or train them on the phantom."""
     if named["model"]:
-        team = teams.opened(**named, seed=seed)
+        team = teams.from_specs(**named, seed=seed)
     elif data.spec.startswith("phantom"):
-        team = teams.trained(run.path / "training", seed, device)
+        team = teams.train_on_phantom(run.path / "training", seed, device)
     else:
         raise DataError("no model is named: give --model CHECKPOINT, and --replicates and --others to compare it with")
-    for m in team.everyone:
-        moved(m, device)
-    return team.checked(data)
+    for m in team.all_models:
+        move_to_device(m, device)
+    return team.validate(data)
 
 
-def _summarize(run: Run, team: Team, protocols: Sequence[Protocol], seed: int) -> None:
+def _summarize(run: Run, team: TrustModels, protocols: Sequence[Protocol], seed: int) -> None:
     """The tables levels and verdicts, from similarity and scores."""
     similarity = run.table("similarity", SCHEMA.names)
-    run.write_table("levels", levels(similarity, seed))
-    run.write_table("robustness", robustness(run.table("faithfulness"), run.table("steadiness"), seed))
+    run.write_table("levels", similarity_levels(similarity, seed))
+    run.write_table("robustness", summarize_faithfulness(run.table("faithfulness"), run.table("steadiness"), seed))
     scores = run.table("scores", ["protocol", "source", "radiograph", "patient", "finding", "metric", "value"])
-    gained = utility(scores, run.table("differences"), team.model.name, protocols)
+    gained = compare_with_prior(scores, run.table("differences"), team.model.name, protocols)
     run.write_table("verdicts", pd.concat([verdicts(similarity, seed), gained], ignore_index=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sightline.training.config import Recipe, Sample
+from sightline.training.config import SamplingConfig, TrainingConfig
 from sightline.training.fit import fit
 
-__all__ = ["Recipe", "Sample", "fit"]
+__all__ = ["SamplingConfig", "TrainingConfig", "fit"]

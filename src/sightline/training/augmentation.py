@@ -11,30 +11,33 @@ from torch.nn import functional as F
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class AugmentationStrength:
     """How far an image is changed, each way."""
 
-    degrees: float
-    shift: float
+    max_degrees: float
+    max_shift: float
     """Share of the width and of the height."""
-    nearest: float
-    farthest: float
+    min_zoom: float
+    max_zoom: float
     """The least and the greatest share of the width that is seen."""
-    gain: float
-    offset: float
-    blur: float = 0.0
+    max_gain: float
+    max_offset: float
+    max_blur: float = 0.0
     """Greatest deviation of a Gaussian, in shares of the width; drawn from 0."""
 
 
-LIGHT = Reach(6.0, 0.05, 0.92, 1.08, 0.2, 0.08)
+LIGHT_AUGMENTATION = AugmentationStrength(6.0, 0.05, 0.92, 1.08, 0.2, 0.08)
 """For learning from labels: everything that is marked stays on the image."""
-STRONG = Reach(20.0, 0.1, 0.75, 1.05, 0.4, 0.15, 3 / 224)
+STRONG_AUGMENTATION = AugmentationStrength(20.0, 0.1, 0.75, 1.05, 0.4, 0.15, 3 / 224)
 """For contrastive learning, after Zhang et al. 2020, arXiv:2010.00747 (crops of 60 to 100 % of the area, 20 degrees,
 shifts of a tenth, blur up to 3 pixels of 224), but never mirrored."""
 
 
 def augment(
-    images: Tensor, generator: torch.Generator, marks: Tensor | None = None, reach: Reach = LIGHT
+    images: Tensor,
+    generator: torch.Generator,
+    mask_targets: Tensor | None = None,
+    strength: AugmentationStrength = LIGHT_AUGMENTATION,
 ) -> tuple[Tensor, Tensor | None]:
     """float32 (N, h, w) in [0, 1] -> the same, each turned, moved, zoomed, brightened and stretched a little.
 
@@ -44,24 +47,24 @@ def augment(
     def draw(low: float, high: float) -> Tensor:
         return low + torch.rand(len(images), generator=generator) * (high - low)  # (N,)
 
-    turn, shift = math.radians(reach.degrees), 2 * reach.shift
-    angle, zoom = draw(-turn, turn), draw(reach.nearest, reach.farthest)
+    turn, shift = math.radians(strength.max_degrees), 2 * strength.max_shift
+    angle, zoom = draw(-turn, turn), draw(strength.min_zoom, strength.max_zoom)
     cos, sin = zoom * angle.cos(), zoom * angle.sin()
     rows = [torch.stack([cos, -sin, draw(-shift, shift)], 1), torch.stack([sin, cos, draw(-shift, shift)], 1)]
     grid = F.affine_grid(torch.stack(rows, 1), [len(images), 1, *images.shape[1:]], align_corners=False)
     moved = F.grid_sample(images[:, None], grid, align_corners=False)[:, 0]  # (N, h, w)
-    gain = draw(1 - reach.gain, 1 + reach.gain)[:, None, None]
-    offset = draw(-reach.offset, reach.offset)[:, None, None]
+    gain = draw(1 - strength.max_gain, 1 + strength.max_gain)[:, None, None]
+    offset = draw(-strength.max_offset, strength.max_offset)[:, None, None]
     brightened = (gain * (moved - 0.5) + 0.5 + offset).clamp(0, 1)
-    if reach.blur:
-        brightened = _blurred(brightened, draw(0.0, reach.blur * images.shape[2]))
-    if marks is not None:
-        grid = F.affine_grid(torch.stack(rows, 1), list(marks.shape), align_corners=False)
-        marks = F.grid_sample(marks, grid, align_corners=False)  # NaN stays NaN
-    return brightened, marks
+    if strength.max_blur:
+        brightened = _blur(brightened, draw(0.0, strength.max_blur * images.shape[2]))
+    if mask_targets is not None:
+        grid = F.affine_grid(torch.stack(rows, 1), list(mask_targets.shape), align_corners=False)
+        mask_targets = F.grid_sample(mask_targets, grid, align_corners=False)  # NaN stays NaN
+    return brightened, mask_targets
 
 
-def _blurred(images: Tensor, deviations: Tensor) -> Tensor:
+def _blur(images: Tensor, deviations: Tensor) -> Tensor:
     """Each image (N, h, w) under a Gaussian of its own deviation (N,), in pixels; edges are repeated."""
     half = max(1, math.ceil(2.5 * float(deviations.max())))
     at = torch.arange(-half, half + 1, dtype=images.dtype)

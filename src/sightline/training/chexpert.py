@@ -17,22 +17,22 @@ import numpy as np
 import pandas as pd
 
 from sightline._util.files import write_text_atomic
-from sightline.data import dataset
+from sightline.data import open_dataset
 from sightline.errors import DataError
-from sightline.findings import choose
+from sightline.findings import select_findings
 from sightline.models import Model, open_model
-from sightline.models.checkpoint import load_safely, weights_of
-from sightline.models.multiclass_heads import Triples
+from sightline.models.checkpoint import extract_weights, load_safely
+from sightline.models.multiclass_heads import ThreeClassHead
 from sightline.runs.run import Run
-from sightline.stats.auroc import accuracy
+from sightline.stats.auroc import estimate_auroc
 from sightline.stats.estimates import AVERAGE
-from sightline.training.config import Precision, Recipe, Sample
+from sightline.training.config import Precision, SamplingConfig, TrainingConfig
 from sightline.training.fit import fit
-from sightline.training.labels import UNCERTAIN, Uncertain
+from sightline.training.labels import UNCERTAINTY_POLICIES, UncertaintyPolicy
 
-COMPETITION = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
+COMPETITION_FINDINGS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 """The findings of CheXpert's competition; their mean AUROC ranks the checkpoints of a run."""
-RATES = {"densenet121": 1e-4, "resnet152": 1e-5, "inception_v4": 1e-5}
+LEARNING_RATES = {"densenet121": 1e-4, "resnet152": 1e-5, "inception_v4": 1e-5}
 """Learning rates of CheXlocalize's three architectures."""
 
 
@@ -41,22 +41,22 @@ def train_chexpert(
     data: str,
     out: Path,
     arch: str = "densenet121",
-    policies: tuple[Uncertain, ...] = UNCERTAIN,
-    runs: int = 3,
+    uncertainty_policies: tuple[UncertaintyPolicy, ...] = UNCERTAINTY_POLICIES,
+    runs_per_policy: int = 3,
     epochs: int = 3,
-    batch: int = 16,
+    batch_size: int = 16,
     lr: float = 0.0,
-    validate: float = 0.1,
-    keep: int = 10,
-    members: int = 10,
+    validation_interval: float = 0.1,
+    checkpoints_per_run: int = 10,
+    checkpoints_per_finding: int = 10,
     side: int = 320,
     findings: str = "",
-    start: str = "",
-    val_share: float = 0.15,
-    augmented: bool = True,
+    initial_weights: str = "",
+    validation_fraction: float = 0.15,
+    augment: bool = True,
     precision: Precision = "bfloat16",
     device: str = "cpu",
-    devices: int = 1,
+    n_devices: int = 1,
     seed: int = 0,
 ) -> None:
     """Train an ensemble by the recipe of CheXpert; the same command continues one that was stopped.
@@ -108,60 +108,98 @@ def train_chexpert(
     seed
         Seed of the first run; run N of a policy has seed + N.
     """
-    _check(policies, runs, keep, members)
-    opened = dataset(data)
-    wanted = choose(findings or None, opened.findings)
-    select = tuple(f for f in COMPETITION if f in wanted)
+    _check_options(uncertainty_policies, runs_per_policy, checkpoints_per_run, checkpoints_per_finding)
+    opened = open_dataset(data)
+    wanted = select_findings(findings or None, opened.findings)
+    select = tuple(f for f in COMPETITION_FINDINGS if f in wanted)
     options = {
-        "data": data, "arch": arch, "policies": policies, "runs": runs, "epochs": epochs, "batch": batch, "lr": lr,
-        "validate": validate, "keep": keep, "members": members, "side": side, "findings": findings, "start": start,
-        "val_share": val_share, "augmented": augmented, "precision": precision, "seed": seed,
-    }  # fmt: skip
-    recipe = Recipe(
-        epochs=epochs, batch=batch, lr=lr or RATES.get(arch, 1e-4), weight_decay=0.0, schedule="constant",
-        validate=validate, keep=keep, select=select, augmented=augmented, precision=precision,
-    )  # fmt: skip
-    sample = Sample(val_share=val_share, blank="zeros", split_seed=seed)
+        "data": data,
+        "arch": arch,
+        "uncertainty_policies": uncertainty_policies,
+        "runs_per_policy": runs_per_policy,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "validation_interval": validation_interval,
+        "checkpoints_per_run": checkpoints_per_run,
+        "checkpoints_per_finding": checkpoints_per_finding,
+        "side": side,
+        "findings": findings,
+        "initial_weights": initial_weights,
+        "validation_fraction": validation_fraction,
+        "augment": augment,
+        "precision": precision,
+        "seed": seed,
+    }
+    recipe = TrainingConfig(
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr or LEARNING_RATES.get(arch, 1e-4),
+        weight_decay=0.0,
+        schedule="constant",
+        validation_interval=validation_interval,
+        max_checkpoints=checkpoints_per_run,
+        selection_findings=select,
+        augment=augment,
+        precision=precision,
+    )
+    sample = SamplingConfig(validation_fraction=validation_fraction, blank_policy="zeros", split_seed=seed)
     run = Run.start(out, "train chexpert", options)
     with run.lock():
-        for policy in policies:
-            for number in range(runs):
+        for policy in uncertainty_policies:
+            for number in range(runs_per_policy):
                 name = f"{policy}-{number}"
-                print(f"{name}: run {number + 1} of {runs}", flush=True)
+                print(f"{name}: run {number + 1} of {runs_per_policy}", flush=True)
                 fit(
-                    _blank(arch, policy, wanted, side, start, seed + number, device), opened, out / name,
-                    replace(recipe, seed=seed + number), replace(sample, uncertain=policy),
-                    cache=out / "images", devices=devices, workers=os.cpu_count() or 1,
-                )  # fmt: skip
-        names = [f"{policy}-{number}" for policy in policies for number in range(runs)]
+                    _make_initial_model(arch, policy, wanted, side, initial_weights, seed + number, device),
+                    opened,
+                    out / name,
+                    replace(recipe, seed=seed + number),
+                    replace(sample, uncertainty_policy=policy),
+                    cache=out / "images",
+                    n_devices=n_devices,
+                    workers=os.cpu_count() or 1,
+                )
+        names = [f"{policy}-{number}" for policy in uncertainty_policies for number in range(runs_per_policy)]
         ranked = rank_checkpoints(out, names, wanted)
-        chosen = ranked[ranked["rank"] <= members]
-        write_text_atomic(out / "final.json", json.dumps(ensemble_file(chosen), indent=1) + "\n")
+        chosen = ranked[ranked["rank"] <= checkpoints_per_finding]
+        write_text_atomic(out / "final.json", json.dumps(ensemble_content(chosen), indent=1) + "\n")
         run.write_table("selection", chosen)
-        run.write_table("classification", accuracy(_predictions(out, chosen), seed=seed))
-    _tell(run, out)
+        run.write_table("classification", estimate_auroc(_collect_predictions(out, chosen), seed=seed))
+    _print_results(run, out)
 
 
-def _check(policies: Sequence[str], runs: int, keep: int, members: int) -> None:
-    strange = [p for p in policies if p not in UNCERTAIN]
-    if strange or not policies or len(set(policies)) != len(policies):
-        raise DataError(f"policies {', '.join(policies) or '(none)'}; allowed: {', '.join(UNCERTAIN)}, each once")
-    if min(runs, keep, members) < 1:
-        raise DataError(f"runs={runs}, keep={keep}, members={members}; allowed: from 1")
+def _check_options(
+    uncertainty_policies: Sequence[str], runs_per_policy: int, checkpoints_per_run: int, checkpoints_per_finding: int
+) -> None:
+    strange = [p for p in uncertainty_policies if p not in UNCERTAINTY_POLICIES]
+    if strange or not uncertainty_policies or len(set(uncertainty_policies)) != len(uncertainty_policies):
+        raise DataError(
+            f"policies {', '.join(uncertainty_policies) or '(none)'}; allowed: "
+            f"{', '.join(UNCERTAINTY_POLICIES)}, each once"
+        )
+    if min(runs_per_policy, checkpoints_per_run, checkpoints_per_finding) < 1:
+        raise DataError(
+            f"runs={runs_per_policy}, keep={checkpoints_per_run}, members={checkpoints_per_finding}; allowed: from 1"
+        )
 
 
-def _blank(arch: str, policy: str, findings: tuple[str, ...], side: int, start: str, seed: int, device: str) -> Model:
+def _make_initial_model(
+    arch: str, policy: str, findings: tuple[str, ...], side: int, initial_weights: str, seed: int, device: str
+) -> Model:
     """The network before a run: random weights, or those of a file wherever they fit."""
     spec = f"{arch}{'&' if '?' in arch else '?'}side={side}"
     model = open_model(f"three-class:{spec}" if policy == "3-class" else spec, findings, seed=seed)
-    net = model.net.net if isinstance(model.net, Triples) else model.net
-    if start:
+    net = model.net.net if isinstance(model.net, ThreeClassHead) else model.net
+    if initial_weights:
         own = net.state_dict()
-        given = weights_of(load_safely(Path(start)), own)
+        given = extract_weights(load_safely(Path(initial_weights)), own)
         fitting = {name: w for name, w in given.items() if name in own and w.shape == own[name].shape}
         missing = [name for name in own if name not in fitting]
         if len(missing) > 2 or not fitting:
-            raise DataError(f"{start} does not fit {arch}: {len(missing)} weights are missing, first {missing[0]}")
+            raise DataError(
+                f"{initial_weights} does not fit {arch}: {len(missing)} weights are missing, first {missing[0]}"
+            )
         net.load_state_dict(fitting, strict=False)
     model.net.to(device)
     return model
@@ -190,37 +228,39 @@ def rank_checkpoints(out: Path, runs: Sequence[str], findings: Sequence[str]) ->
     return table.sort_values(["finding", "rank"], key=lambda c: c.map(order) if c.name == "finding" else c)
 
 
-def ensemble_file(chosen: pd.DataFrame) -> dict[str, Any]:
+def ensemble_content(checkpoints: pd.DataFrame) -> dict[str, Any]:
     """The content of final.json, in the form of CheXpert's own code."""
     tasks: dict[str, list[dict[str, Any]]] = {}
-    for finding, checkpoint, three, value in zip(*(chosen[c] for c in _ENTRY), strict=True):
+    for finding, checkpoint, three, value in zip(*(checkpoints[c] for c in _CHECKPOINT_COLUMNS), strict=True):
         told = None if pd.isna(value) else float(value)
         entry = {"ckpt_path": checkpoint, "is_3class": bool(three), "value": told}
         tasks.setdefault(finding, []).append(entry)
     return {"aggregation_method": "mean", "task2models": tasks}
 
 
-_ENTRY = ("finding", "checkpoint", "three_class", "auroc")
+_CHECKPOINT_COLUMNS = ("finding", "checkpoint", "three_class", "auroc")
 
 
-def _predictions(out: Path, chosen: pd.DataFrame) -> pd.DataFrame:
+def _collect_predictions(out: Path, checkpoints: pd.DataFrame) -> pd.DataFrame:
     """Per finding and validation radiograph what the ensemble and its best member say, as `stats.accuracy` takes it."""
     frames = []
-    first = chosen["checkpoint"].iloc[0].partition("/")[0]
+    first = checkpoints["checkpoint"].iloc[0].partition("/")[0]
     truth = Run.open(out / first).table("validation")
-    columns = {finding: i for i, finding in enumerate(f for f in truth.columns if f not in _WHO)}
-    for finding, part in chosen.groupby("finding", sort=False):
+    columns = {finding: i for i, finding in enumerate(f for f in truth.columns if f not in _GROUP_COLUMNS)}
+    for finding, part in checkpoints.groupby("finding", sort=False):
         said = [np.load((out / c).with_suffix(".npy"))[:, columns[str(finding)]] for c in part["checkpoint"]]
         for model, values in (("ensemble", np.mean(said, axis=0)), ("best checkpoint", said[0])):
-            rows = truth[list(_WHO)].assign(model=model, finding=finding, probability=values, label=truth[finding])
+            rows = truth[list(_GROUP_COLUMNS)].assign(
+                model=model, finding=finding, probability=values, label=truth[finding]
+            )
             frames.append(rows)
     return pd.concat(frames, ignore_index=True)
 
 
-_WHO = ("study", "patient")
+_GROUP_COLUMNS = ("study", "patient")
 
 
-def _tell(run: Run, out: Path) -> None:
+def _print_results(run: Run, out: Path) -> None:
     table = run.table("classification")
     for model, part in table.groupby("model", sort=False):
         each, row = part[part["finding"] != AVERAGE], part.iloc[-1]  # the average, or the only finding

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from sightline.errors import SightlineError
-from sightline.training.labels import Blank, Uncertain
+from sightline.training.labels import BlankPolicy, UncertaintyPolicy
 
 Precision = Literal["float32", "bfloat16"]
-Learn = Literal["all", "head"]
+Trainable = Literal["all", "head"]
 """What learns: the whole network, or the block of the logits alone, on features that stay (linear evaluation)."""
-Schedule = Literal["cosine", "constant", "plateau"]
+LearningRateSchedule = Literal["cosine", "constant", "plateau"]
 """Of the learning rate: one cycle, none, or one halved on plateaus of the validation loss (`loop.PATIENCE`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class TrainingConfig:
     """Everything about the optimization that changes the weights, and which of them stay.
 
     Errors: `SightlineError` names every value that is not allowed.
@@ -32,26 +32,26 @@ class Recipe:
     """
 
     epochs: int = 10
-    batch: int = 32
+    batch_size: int = 32
     """Radiographs per step; of several devices, of all of them together."""
     lr: float = 3e-3
     """The greatest learning rate, of AdamW."""
     weight_decay: float = 0.01
-    schedule: Schedule = "cosine"
+    schedule: LearningRateSchedule = "cosine"
     seed: int = 0
     """Of order, augmentation and dropout; the split is drawn by it, too, where `Sample.split_seed` names no other."""
-    augmented: bool = True
+    augment: bool = True
     """Whether images are turned, shifted, zoomed and exposed a little."""
     precision: Precision = "float32"
     """Of the forward; weights are float32."""
-    validate: float = 1.0
+    validation_interval: float = 1.0
     """Share of an epoch between two validations."""
-    keep: int = 0
+    max_checkpoints: int = 0
     """How many of the best checkpoints stay under kept/, each with its validation probabilities."""
-    select: tuple[str, ...] = ()
+    selection_findings: tuple[str, ...] = ()
     """Findings whose mean AUROC decides which weights are best; all of the model by default."""
-    learn: Learn = "all"
-    warm_up: int = 0
+    trainable: Trainable = "all"
+    head_only_steps: int = 0
     """Steps at the beginning in which the head learns alone; of a short training no more than half."""
     layer_decay: float = 1.0
     """The learning rate of each block of layers as a share of that of the block nearer to the logits."""
@@ -59,60 +59,60 @@ class Recipe:
     """Validations without a better mean AUROC after which the training ends; 0: never."""
 
     def __post_init__(self) -> None:
-        _refuse(
+        _require_valid(
             self,
             epochs=(self.epochs >= 1, "from 1"),
-            batch=(self.batch >= 2, "from 2, because batch norm breaks on one"),
+            batch=(self.batch_size >= 2, "from 2, because batch norm breaks on one"),
             lr=(0 < self.lr < math.inf, "above 0"),
             weight_decay=(0 <= self.weight_decay < math.inf, "from 0"),
-            schedule=_one_of(self.schedule, Schedule),
-            precision=_one_of(self.precision, Precision),
-            validate=(0 < self.validate <= 1, "above 0 up to 1"),
-            keep=(self.keep >= 0, "from 0"),
-            learn=_one_of(self.learn, Learn),
-            warm_up=(self.warm_up >= 0, "from 0"),
+            schedule=_check_choice(self.schedule, LearningRateSchedule),
+            precision=_check_choice(self.precision, Precision),
+            validate=(0 < self.validation_interval <= 1, "above 0 up to 1"),
+            keep=(self.max_checkpoints >= 0, "from 0"),
+            learn=_check_choice(self.trainable, Trainable),
+            warm_up=(self.head_only_steps >= 0, "from 0"),
             layer_decay=(0 < self.layer_decay <= 1, "above 0 up to 1"),
             patience=(self.patience >= 0, "from 0"),
         )
 
     @property
-    def stretches(self) -> int:
+    def validations_per_epoch(self) -> int:
         """Validations per epoch."""
-        return max(1, round(1 / self.validate))
+        return max(1, round(1 / self.validation_interval))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class SamplingConfig:
     """Which patients and labels of a data set teach. Errors: `SightlineError` names every value that is not allowed."""
 
     fraction: float = 1.0
     """Share of the training patients; a smaller one is part of every larger one."""
-    val_share: float = 0.15
+    validation_fraction: float = 0.15
     """Share of the patients that validate, where the data set has no validation split."""
-    uncertain: Uncertain = "ignore"
-    blank: Blank = "ignore"
+    uncertainty_policy: UncertaintyPolicy = "ignore"
+    blank_policy: BlankPolicy = "ignore"
     split_seed: int | None = None
     """By which patients are drawn; by default the seed of the recipe."""
     stratified: bool = False
     """Whether every fraction holds every finding about as often as the whole."""
 
     def __post_init__(self) -> None:
-        _refuse(
+        _require_valid(
             self,
             fraction=(0 < self.fraction <= 1, "above 0 up to 1"),
-            val_share=(0 <= self.val_share < 1, "from 0 below 1"),
-            uncertain=_one_of(self.uncertain, Uncertain),
-            blank=_one_of(self.blank, Blank),
+            val_share=(0 <= self.validation_fraction < 1, "from 0 below 1"),
+            uncertain=_check_choice(self.uncertainty_policy, UncertaintyPolicy),
+            blank=_check_choice(self.blank_policy, BlankPolicy),
         )
 
 
-def _one_of(value: str, names: object) -> tuple[bool, str]:
+def _check_choice(value: str, names: object) -> tuple[bool, str]:
     allowed = get_args(names)
     return value in allowed, ", ".join(map(repr, allowed))
 
 
-def _refuse(given: Recipe | Sample, **rules: tuple[bool, str]) -> None:
+def _require_valid(config: TrainingConfig | SamplingConfig, **rules: tuple[bool, str]) -> None:
     """rules: of each field, whether it is as it must be, and what is allowed."""
-    wrong = [f"{name}={getattr(given, name)!r}; allowed: {told}" for name, (fits, told) in rules.items() if not fits]
+    wrong = [f"{name}={getattr(config, name)!r}; allowed: {told}" for name, (fits, told) in rules.items() if not fits]
     if wrong:
         raise SightlineError(". ".join(wrong))

@@ -14,41 +14,48 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sightline._util.progress import progress
+from sightline._util.progress import progress_bar
 from sightline._util.rng import PRETRAINING_WEIGHTS, PROJECTIONS, REPORT_SENTENCE, TEXT_ENCODER, keyed_rng
 from sightline.core import Array, Dataset, Radiograph
 from sightline.data.reports import is_english
 from sightline.errors import DataError, SightlineError
-from sightline.metrics.retrieval import AT, precision_at
+from sightline.metrics.retrieval import DEFAULT_KS, precision_at_k
 from sightline.models import Model, TrainingRecord, state_hash
-from sightline.models.checkpoint import load_safely, load_weights, save_checkpoint, save_whole
-from sightline.models.convirt import WIDTH, Images, Pair, contrastive_loss
-from sightline.models.image_text import save_pair, texts_of
-from sightline.models.pretrained import FROZEN, hub_text
-from sightline.models.text_encoder import TextEncoder, Vocabulary, Words
+from sightline.models.checkpoint import load_safely, load_weights, save_atomically, save_checkpoint
+from sightline.models.convirt import EMBEDDING_DIM, DualEncoder, ImageEncoder, contrastive_loss
+from sightline.models.image_text import embed_findings, save_dual_encoder
+from sightline.models.pretrained import FROZEN_LAYERS, open_hub_encoder
+from sightline.models.text_encoder import TextEncoder, Tokenizer, Vocabulary
 from sightline.runs.run import Run
 from sightline.stats.bootstrap import nanmean
-from sightline.training.augmentation import STRONG, augment
-from sightline.training.config import Recipe
-from sightline.training.distributed import Team, run_team
-from sightline.training.image_cache import decoded, image_home
-from sightline.training.loop import STATE_FORMAT, batches, load_state, note, randomness, rate
-from sightline.training.prefetch import Wait, ahead
+from sightline.training.augmentation import STRONG_AUGMENTATION, augment
+from sightline.training.config import TrainingConfig
+from sightline.training.distributed import ProcessGroup, run_processes
+from sightline.training.image_cache import decode_images, open_image_cache
+from sightline.training.loop import (
+    STATE_FORMAT,
+    iterate_batches,
+    learning_rate,
+    load_state,
+    seeded_generator,
+    update_info,
+)
+from sightline.training.prefetch import DataWait, prefetch_timed
 from sightline.training.split import split_by_patient
 
-By = Literal["reports", "images"]
-BYS: tuple[By, ...] = ("reports", "images")
+PairWith = Literal["reports", "images"]
+PAIR_WITH: tuple[PairWith, ...] = ("reports", "images")
 """What an image is paired with: a sentence of its report (ConVIRT), or another view of itself (as SimCLR)."""
-OWN = "own"
+TRAINED_HERE = "own"
 """The text encoder that is trained on the spot; any other is one of Hugging Face."""
-CONTRASTIVE = Recipe(lr=1e-3, weight_decay=1e-6)
+CONTRASTIVE_CONFIG = TrainingConfig(lr=1e-3, weight_decay=1e-6)
 """What a recipe of a pre-training is made from, by `dataclasses.replace`; the decay is ConVIRT's."""
-FOLLOWED = ("epochs", "batch", "lr", "weight_decay", "seed", "precision")
+CONFIG_FIELDS = ("epochs", "batch", "lr", "weight_decay", "seed", "precision")
 """What of a recipe a pre-training follows."""
 
 
 @dataclass(frozen=True)
-class Pairs:
+class ContrastivePairs:
     """Images and what goes with them."""
 
     file: Path
@@ -59,43 +66,45 @@ class Pairs:
     """float32 (n, F), NaN where unknown: for retrieval alone, nothing is learned from them."""
     train: Array
     val: Array
-    words: Words | None
+    tokenizer: Tokenizer | None
     """None by images alone."""
 
-    def images(self, rows: Array) -> Tensor:
+    def load_images(self, rows: Array) -> Tensor:
         """float32 (B, side, side) in [0, 1]."""
         return torch.from_numpy(np.load(self.file, mmap_mode="r")[rows]).float() / 255
 
-    def said(self, rows: Array, seed: int, epoch: int) -> Tensor:
+    def draw_sentences(self, rows: Array, seed: int, epoch: int) -> Tensor:
         """int64 (B, L): a sentence of each report, drawn by (seed, epoch, row)."""
-        assert self.words is not None
+        assert self.tokenizer is not None
         drawn = [keyed_rng(seed, REPORT_SENTENCE, epoch, int(row)).integers(len(self.sentences[row])) for row in rows]
-        return self.words.encode([self.sentences[row][at] for row, at in zip(rows, drawn, strict=True)])
+        return self.tokenizer.encode([self.sentences[row][at] for row, at in zip(rows, drawn, strict=True)])
 
-    def drawn(self, rows: Array, recipe: Recipe, epoch: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw_batch(
+        self, rows: Array, config: TrainingConfig, epoch: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """One batch: images (B, side, side) in [0, 1], and what goes with them: sentences, or second views."""
-        images = self.images(rows)
-        first = augment(images, draw, reach=STRONG)[0]
-        if self.words is None:
-            return first, augment(images, draw, reach=STRONG)[0]
-        return first, self.said(rows, recipe.seed, epoch)
+        images = self.load_images(rows)
+        first = augment(images, generator, strength=STRONG_AUGMENTATION)[0]
+        if self.tokenizer is None:
+            return first, augment(images, generator, strength=STRONG_AUGMENTATION)[0]
+        return first, self.draw_sentences(rows, config.seed, epoch)
 
 
 def pretrain(
     model: Model,
     data: Dataset,
     out: str | Path,
-    recipe: Recipe = CONTRASTIVE,
+    config: TrainingConfig = CONTRASTIVE_CONFIG,
     *,
-    by: By = "reports",
-    text: str = OWN,
-    frozen: int = FROZEN,
-    width: int = WIDTH,
+    pair_with: PairWith = "reports",
+    text_encoder: str = TRAINED_HERE,
+    frozen_layers: int = FROZEN_LAYERS,
+    embedding_dim: int = EMBEDDING_DIM,
     split_seed: int | None = None,
-    val_share: float = 0.15,
+    validation_fraction: float = 0.15,
     cache: Path | None = None,
     workers: int = 1,
-    devices: int = 1,
+    n_devices: int = 1,
 ) -> Model:
     """Train the body of a copy of `model` contrastively and return it, its head as it was, without a training record.
 
@@ -116,76 +125,102 @@ def pretrain(
     Errors: `DataError` if the data set has no reports, or fewer than two batches of usable ones; `SightlineError` for a
     network without spatial features, or a recipe that asks for what a pre-training does not follow.
     """
-    _check(model, recipe, by, text, width, devices)
-    seed, batch = recipe.seed, recipe.batch
+    _check_options(model, config, pair_with, text_encoder, embedding_dim, n_devices)
+    seed, batch = config.seed, config.batch_size
     splitting = seed if split_seed is None else split_seed
-    options = {**asdict(recipe), "by": by, "text": text, "frozen": frozen, "width": width, "data": data.spec,
-               "val_share": val_share, "split_seed": splitting}  # fmt: skip
+    options = {
+        **asdict(config),
+        "pair_with": pair_with,
+        "text_encoder": text_encoder,
+        "frozen_layers": frozen_layers,
+        "embedding_dim": embedding_dim,
+        "data": data.spec,
+        "validation_fraction": validation_fraction,
+        "split_seed": splitting,
+    }
     run = Run.start(out, "pretrain", {**options, "model": model.name, "initial": state_hash(model.net)})
     with run.lock():
-        pairs = _pairs(run, cache, model, data, by, val_share, splitting, workers)
+        pairs = _make_pairs(run, cache, model, data, pair_with, validation_fraction, splitting, workers)
         encoder = None
-        if by == "reports":
-            pairs, encoder = _with_words(pairs, text, frozen, seed)
+        if pair_with == "reports":
+            pairs, encoder = _with_tokenizer(pairs, text_encoder, frozen_layers, seed)
         if len(pairs.train) < 2 * batch or len(pairs.val) < 2:
             raise DataError(
                 f"{data.spec!r}: {len(pairs.train)} images to learn from and {len(pairs.val)} to validate by have a "
-                f"usable {'report' if by == 'reports' else 'image'}; at least {2 * batch} and 2 are needed"
+                f"usable {'report' if pair_with == 'reports' else 'image'}; at least {2 * batch} and 2 are needed"
             )
-        student = replace(model, net=copy.deepcopy(model.net), training=None)
-        joint = _joint(student, encoder, width, seed)
-        run_team(devices, model.device.type, _train, run.path, student, joint, pairs, recipe, data.spec)
+        student = replace(model, net=copy.deepcopy(model.net), training_record=None)
+        joint = _make_dual_encoder(student, encoder, embedding_dim, seed)
+        run_processes(n_devices, model.device.type, _train, run.path, student, joint, pairs, config, data.spec)
         load_weights(student.net, run.path / "best.pt", load_safely(run.path / "best.pt"))
     return student
 
 
-def _check(model: Model, recipe: Recipe, by: str, text: str, width: int, devices: int) -> None:
-    if by not in BYS or recipe.batch % devices or width < 1:
+def _check_options(
+    model: Model, config: TrainingConfig, pair_with: str, text_encoder: str, embedding_dim: int, n_devices: int
+) -> None:
+    if pair_with not in PAIR_WITH or config.batch_size % n_devices or embedding_dim < 1:
         raise SightlineError(
-            f"by={by!r}, batch={recipe.batch}, width={width}, devices={devices}; allowed: {', '.join(BYS)}, "
+            f"by={pair_with!r}, batch={config.batch_size}, width={embedding_dim}, devices={n_devices}; "
+            f"allowed: {', '.join(PAIR_WITH)}, "
             "batch a multiple of devices, width from 1"
         )
-    others = [field.name for field in fields(Recipe) if field.name not in FOLLOWED]
-    ignored = [f"{name}={asked!r}" for name in others if (asked := getattr(recipe, name)) != getattr(CONTRASTIVE, name)]
+    others = [field.name for field in fields(TrainingConfig) if field.name not in CONFIG_FIELDS]
+    ignored = [
+        f"{name}={asked!r}" for name in others if (asked := getattr(config, name)) != getattr(CONTRASTIVE_CONFIG, name)
+    ]
     if ignored:
         raise SightlineError(
-            f"a pre-training follows {', '.join(FOLLOWED)} of a recipe; leave out {', '.join(ignored)}"
+            f"a pre-training follows {', '.join(CONFIG_FIELDS)} of a recipe; leave out {', '.join(ignored)}"
         )
-    if by == "images" and text != OWN:
-        raise SightlineError(f"by images alone no text is read; leave out text={text!r}, or pre-train by reports")
-    if model.cut is None:
+    if pair_with == "images" and text_encoder != TRAINED_HERE:
+        raise SightlineError(
+            f"by images alone no text is read; leave out text={text_encoder!r}, or pre-train by reports"
+        )
+    if model.feature_layer is None:
         raise SightlineError(f"{model.name} has no spatial features to pre-train; name a network that has")
 
 
-def _pairs(
-    run: Run, cache: Path | None, model: Model, data: Dataset, by: By, val_share: float, seed: int, workers: int
-) -> Pairs:
-    if by == "reports" and data.reports is None:
+def _make_pairs(
+    run: Run,
+    cache: Path | None,
+    model: Model,
+    data: Dataset,
+    pair_with: PairWith,
+    validation_fraction: float,
+    seed: int,
+    workers: int,
+) -> ContrastivePairs:
+    if pair_with == "reports" and data.reports is None:
         raise DataError(f"{data.spec!r} has no reports; data sets with reports are mimic:DIR, openi:PATH and phantom:N")
     radiographs = list(data.radiographs)
-    split = split_by_patient(radiographs, val_share, 1.0, seed)
-    home = image_home(run, cache, model, data.spec)
-    films = decoded(home, model, radiographs, np.concatenate([split.train, split.val]), workers)
+    split = split_by_patient(radiographs, validation_fraction, 1.0, seed)
+    home = open_image_cache(run, cache, model, data.spec)
+    films = decode_images(home, model, radiographs, np.concatenate([split.train, split.val]), workers)
     chosen = [radiographs[i] for i in films.indices]
-    said, told = _sentences(data, chosen) if by == "reports" else ([()] * len(chosen), {})
-    usable = np.array([i not in films.reasons and (by == "images" or len(said[i]) > 0) for i in range(len(chosen))])
+    said, told = _usable_sentences(data, chosen) if pair_with == "reports" else ([()] * len(chosen), {})
+    usable = np.array(
+        [i not in films.reasons and (pair_with == "images" or len(said[i]) > 0) for i in range(len(chosen))]
+    )
     train, val = ((rows := films.rows(some))[usable[rows]] for some in (split.train, split.val))
-    note(run.path, unreadable=list(films.reasons.values()), reports=told, radiographs=[len(train), len(val)])
+    update_info(run.path, unreadable=list(films.reasons.values()), reports=told, radiographs=[len(train), len(val)])
     labels = np.array([[r.labels.get(f, np.nan) for f in model.findings] for r in chosen], np.float32)
-    return Pairs(films.file, tuple(said), labels, train, val, None)
+    return ContrastivePairs(films.file, tuple(said), labels, train, val, None)
 
 
-def _with_words(pairs: Pairs, text: str, frozen: int, seed: int) -> tuple[Pairs, nn.Module]:
+def _with_tokenizer(
+    pairs: ContrastivePairs, text_encoder: str, frozen_layers: int, seed: int
+) -> tuple[ContrastivePairs, nn.Module]:
     """How sentences are read, and by what."""
-    if text != OWN:
-        words, encoder = hub_text(text, frozen)
-        return replace(pairs, words=words), encoder
-    vocabulary = Vocabulary.of(s for i in pairs.train for s in pairs.sentences[i])
-    with _drawn_from(seed, TEXT_ENCODER):
-        return replace(pairs, words=vocabulary), TextEncoder(len(vocabulary), vocabulary.length)
+    if text_encoder != TRAINED_HERE:
+        words, encoder = open_hub_encoder(text_encoder, frozen_layers)
+        return replace(pairs, tokenizer=words), encoder
+    vocabulary = Vocabulary.from_sentences(s for i in pairs.train for s in pairs.sentences[i])
+    with _seed_torch(seed, TEXT_ENCODER):
+        return replace(pairs, tokenizer=vocabulary), TextEncoder(len(vocabulary), vocabulary.max_length)
 
 
-def _sentences(data: Dataset, radiographs: Sequence[Radiograph]) -> tuple[list[tuple[str, ...]], dict[str, int]]:
+def _usable_sentences(data: Dataset, radiographs: Sequence[Radiograph]) -> tuple[list[tuple[str, ...]], dict[str, int]]:
     """Usable sentences of each report, and how many reports are usable and why others are not."""
     assert data.reports is not None
     found: list[tuple[str, ...]] = []
@@ -207,129 +242,159 @@ def _sentences(data: Dataset, radiographs: Sequence[Radiograph]) -> tuple[list[t
     return found, told
 
 
-def _joint(model: Model, text: nn.Module | None, width: int, seed: int) -> Pair:
+def _make_dual_encoder(model: Model, text_encoder: nn.Module | None, embedding_dim: int, seed: int) -> DualEncoder:
     """The network of both encoders; its projections are drawn from the seed."""
-    assert model.cut is not None
-    with _drawn_from(seed, PROJECTIONS):
-        return Pair(Images(model.net, model.cut, width), text, width).to(model.device)
+    assert model.feature_layer is not None
+    with _seed_torch(seed, PROJECTIONS):
+        return DualEncoder(ImageEncoder(model.net, model.feature_layer, embedding_dim), text_encoder, embedding_dim).to(
+            model.device
+        )
 
 
 @contextmanager
-def _drawn_from(seed: int, part: str) -> Iterator[None]:
+def _seed_torch(seed: int, part: str) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(keyed_rng(seed, PRETRAINING_WEIGHTS, part).integers(2**62)))
         yield
 
 
-def _train(team: Team, out: Path, model: Model, net: Pair, pairs: Pairs, recipe: Recipe, data: str) -> None:
+def _train(
+    process_group: ProcessGroup,
+    out: Path,
+    model: Model,
+    net: DualEncoder,
+    pairs: ContrastivePairs,
+    config: TrainingConfig,
+    data: str,
+) -> None:
     """Epoch after epoch, from wherever last.pt stands. Only the first process writes."""
-    model = replace(model, net=net.images.net)  # one and the same, also where both traveled here
-    optimizer = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=recipe.lr,
-                                  weight_decay=recipe.weight_decay)  # fmt: skip
+    model = replace(model, net=net.image_encoder.net)  # one and the same, also where both traveled here
+    optimizer = torch.optim.AdamW(
+        [p for p in net.parameters() if p.requires_grad], lr=config.lr, weight_decay=config.weight_decay
+    )
     done, best, history = 0, math.inf, list[dict[str, Any]]()
     if (out / "last.pt").is_file():
         content = load_state(out / "last.pt")
         net.load_state_dict(content["net"])
         optimizer.load_state_dict(content["optimizer"])
         done, best, history = content["done"], content["best"], content["history"]
-    joined = team.join(net, optimizer)
-    steps = max(1, len(pairs.train) // recipe.batch)
-    with progress() as bar:
-        task = bar.add_task("pre-train", total=steps * recipe.epochs, completed=steps * done, unit="batches")
-        for epoch in range(done, recipe.epochs):
-            losses, wait = [], Wait()
-            with randomness(recipe, epoch) as draw:
-                for share, batch in _fed(pairs, recipe, epoch, draw, wait):
+    joined = process_group.wrap_network(net, optimizer)
+    steps = max(1, len(pairs.train) // config.batch_size)
+    with progress_bar() as bar:
+        task = bar.add_task("pre-train", total=steps * config.epochs, completed=steps * done, unit="batches")
+        for epoch in range(done, config.epochs):
+            losses, wait = [], DataWait()
+            with seeded_generator(config, epoch) as draw:
+                for share, batch in _prefetch_batches(pairs, config, epoch, draw, wait):
                     for group in optimizer.param_groups:
-                        group["lr"] = rate(recipe, share, 0)
-                    losses.append(_step(team, joined, model, optimizer, recipe, *batch))
+                        group["lr"] = learning_rate(config, share, 0)
+                    losses.append(_train_step(process_group, joined, model, optimizer, config, *batch))
                     bar.advance(task)
-            facts = {"epoch": epoch + 1, "loss": float(np.mean(losses)), **validate(net, model, pairs, recipe)}
+            facts = {"epoch": epoch + 1, "loss": float(np.mean(losses)), **validate(net, model, pairs, config)}
             history.append(facts)
-            if team.rank == 0:
+            if process_group.rank == 0:
                 better = facts["val_loss"] < best or epoch == 0
-                record = TrainingRecord(data, 1.0, recipe.seed, epoch + 1, derived=("reports without labels",))
-                _conclude(out, model, net, optimizer, pairs, history, record, better, min(best, facts["val_loss"]))
-                note(out, data_wait=wait.facts)
+                record = TrainingRecord(data, 1.0, config.seed, epoch + 1, derived=("reports without labels",))
+                _save_epoch(out, model, net, optimizer, pairs, history, record, better, min(best, facts["val_loss"]))
+                update_info(out, data_wait=wait.summary)
             best = min(best, facts["val_loss"])
             bar.update(task, description=f"pre-train (loss {facts['loss']:.3f}, validation {facts['val_loss']:.3f})")
-            team.wait()
+            process_group.synchronize()
 
 
-def _fed(
-    pairs: Pairs, recipe: Recipe, epoch: int, draw: torch.Generator, wait: Wait
+def _prefetch_batches(
+    pairs: ContrastivePairs, config: TrainingConfig, epoch: int, draw: torch.Generator, wait: DataWait
 ) -> Iterator[tuple[float, tuple[Tensor, Tensor]]]:
     """(share of the training done, batch) of an epoch; the next batches are made while a step runs."""
 
     def made(one: tuple[float, Array]) -> tuple[float, tuple[Tensor, Tensor]]:
-        return one[0], pairs.drawn(one[1], recipe, epoch, draw)
+        return one[0], pairs.draw_batch(one[1], config, epoch, draw)
 
-    return ahead(batches(pairs.train, recipe, epoch), made, wait)
+    return prefetch_timed(iterate_batches(pairs.train, config, epoch), made, wait)
 
 
-def _step(
-    team: Team, net: nn.Module, model: Model, optimizer: torch.optim.Optimizer, recipe: Recipe, images: Tensor,
+def _train_step(
+    process_group: ProcessGroup,
+    net: nn.Module,
+    model: Model,
+    optimizer: torch.optim.Optimizer,
+    config: TrainingConfig,
+    images: Tensor,
     other: Tensor,
-) -> float:  # fmt: skip
+) -> float:
     """One batch, shared out over the team, whose members are each other's negatives."""
     net.train()
-    mine = slice(team.rank, None, team.size)
+    mine = slice(process_group.rank, None, process_group.size)
     first, second = images[mine].to(model.device), other[mine].to(model.device)
     if second.is_floating_point():
         second = model.normalize(second)
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
         v, u = net(model.normalize(first), second)
     v, u = v.float(), u.float()
-    loss = contrastive_loss(team.gather(v), team.gather(u), start=team.rank * len(v), rows=len(v))
+    loss = contrastive_loss(
+        process_group.gather(v), process_group.gather(u), first_row=process_group.rank * len(v), n_rows=len(v)
+    )
     optimizer.zero_grad()
-    team.backward(loss)
+    process_group.backward(loss)
     optimizer.step()
     return float(loss.detach())
 
 
-def validate(net: Pair, model: Model, pairs: Pairs, recipe: Recipe) -> dict[str, float]:
+def validate(net: DualEncoder, model: Model, pairs: ContrastivePairs, config: TrainingConfig) -> dict[str, float]:
     """The loss over batches of the validation pairs, and the precision of retrieval among them."""
     net.eval()
     vs, us, losses = [], [], []
     draw = torch.Generator().manual_seed(0)  # the same second views each time
     with torch.no_grad():
-        for start in range(0, len(pairs.val), recipe.batch):
-            rows = pairs.val[start : start + recipe.batch]
-            images = pairs.images(rows)
-            other = (pairs.said(rows, recipe.seed, 0) if pairs.words is not None
-                     else model.normalize(augment(images, draw, reach=STRONG)[0])).to(model.device)  # fmt: skip
+        for start in range(0, len(pairs.val), config.batch_size):
+            rows = pairs.val[start : start + config.batch_size]
+            images = pairs.load_images(rows)
+            other = (
+                pairs.draw_sentences(rows, config.seed, 0)
+                if pairs.tokenizer is not None
+                else model.normalize(augment(images, draw, strength=STRONG_AUGMENTATION)[0])
+            ).to(model.device)
             v, u = net(model.normalize(images).to(model.device), other)
             losses.append(float(contrastive_loss(v.float(), u.float())) * len(rows))
             vs.append(v.float().cpu())
             us.append(u.float().cpu())
     if not all(map(math.isfinite, losses)):
         raise SightlineError("the contrastive loss is no longer finite; train with a smaller lr, in a new folder")
-    return {"val_loss": sum(losses) / len(pairs.val)} | _retrieval(net, model, pairs, torch.cat(vs).numpy())
+    return {"val_loss": sum(losses) / len(pairs.val)} | _retrieval_precision(net, model, pairs, torch.cat(vs).numpy())
 
 
-def _retrieval(net: Pair, model: Model, pairs: Pairs, images: Array) -> dict[str, float]:
+def _retrieval_precision(net: DualEncoder, model: Model, pairs: ContrastivePairs, images: Array) -> dict[str, float]:
     """Mean precision at 5, 10, 50: images of exactly the same findings, and images of the finding that is named."""
     known = pairs.labels[pairs.val] == 1  # (n, F)
     shown = known.any(1)
     alike = (known[:, None] == known[None]).all(2)
     np.fill_diagonal(alike, False)  # nothing retrieves itself
-    found = {"image": nanmean(precision_at(images[shown], images, alike[shown]).T)}
-    if pairs.words is not None:
-        text = texts_of(net, pairs.words, model.findings)[:, 0].numpy()
-        found["text"] = nanmean(precision_at(text, images, known.T).T)
-    told = {f"{kind}-at-{k}": float(value) for kind, row in found.items() for k, value in zip(AT, row, strict=True)}
+    found = {"image": nanmean(precision_at_k(images[shown], images, alike[shown]).T)}
+    if pairs.tokenizer is not None:
+        text = embed_findings(net, pairs.tokenizer, model.findings)[:, 0].numpy()
+        found["text"] = nanmean(precision_at_k(text, images, known.T).T)
+    told = {
+        f"{kind}-at-{k}": float(value) for kind, row in found.items() for k, value in zip(DEFAULT_KS, row, strict=True)
+    }
     return {name: value for name, value in told.items() if not math.isnan(value)}  # fewer films than that
 
 
-def _conclude(
-    out: Path, model: Model, net: Pair, optimizer: torch.optim.Optimizer, pairs: Pairs, history: list[dict[str, Any]],
-    record: TrainingRecord, better: bool, best: float,
-) -> None:  # fmt: skip
+def _save_epoch(
+    out: Path,
+    model: Model,
+    net: DualEncoder,
+    optimizer: torch.optim.Optimizer,
+    pairs: ContrastivePairs,
+    history: list[dict[str, Any]],
+    record: TrainingRecord,
+    better: bool,
+    best: float,
+) -> None:
     if better:
         save_checkpoint(model, out / "best.pt")
-        save_pair(replace(model, training=record), net, pairs.words, out / "joint.pt")
+        save_dual_encoder(replace(model, training_record=record), net, pairs.tokenizer, out / "joint.pt")
     weights = {"net": net.state_dict(), "optimizer": optimizer.state_dict()}
-    save_whole(
+    save_atomically(
         {"format": STATE_FORMAT, "done": len(history), "best": best, "history": history, **weights}, out / "last.pt"
     )
-    note(out, history=history)
+    update_info(out, history=history)

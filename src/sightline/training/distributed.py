@@ -15,7 +15,7 @@ from sightline.errors import SightlineError
 
 
 @dataclass(frozen=True, slots=True)
-class Team:
+class ProcessGroup:
     """One process's view of all. A batch is shared out; gradients are averaged; what is validated is put together."""
 
     fabric: Any = None
@@ -31,7 +31,7 @@ class Team:
         """How many processes."""
         return 1 if self.fabric is None else int(self.fabric.world_size)
 
-    def join(self, net: nn.Module, optimizer: torch.optim.Optimizer) -> nn.Module:
+    def wrap_network(self, net: nn.Module, optimizer: torch.optim.Optimizer) -> nn.Module:
         """The network to call in training: its gradients are those of the whole team."""
         if self.fabric is None:
             return net
@@ -46,7 +46,7 @@ class Team:
         else:
             self.fabric.backward(loss)
 
-    def total(self, values: Tensor) -> Tensor:
+    def sum_over_processes(self, values: Tensor) -> Tensor:
         """The sum over all processes."""
         if self.fabric is None:
             return values
@@ -60,38 +60,40 @@ class Team:
         everyone: Tensor = self.fabric.all_gather(values, sync_grads=True)  # (processes, n, ...)
         return everyone.flatten(0, 1)
 
-    def wait(self) -> None:
+    def synchronize(self) -> None:
         """Until every process is here."""
         if self.fabric is not None:
             self.fabric.barrier()
 
 
-def run_team(devices: int, accelerator: str, work: Callable[..., None], *arguments: Any) -> None:
+def run_processes(n_devices: int, accelerator: str, function: Callable[..., None], *arguments: Any) -> None:
     """`work(team, *arguments)` here, or on several devices in as many processes, to which all of it must travel.
 
     Errors: `SightlineError` where several are asked for without Lightning Fabric.
     """
-    if devices == 1:
-        work(Team(), *arguments)
+    if n_devices == 1:
+        function(ProcessGroup(), *arguments)
         return
     if importlib.util.find_spec("lightning_fabric") is None:
-        raise SightlineError(f"devices={devices} needs Lightning Fabric; pip install 'sightline[fabric]', or devices=1")
+        raise SightlineError(
+            f"devices={n_devices} needs Lightning Fabric; pip install 'sightline[fabric]', or devices=1"
+        )
     from lightning_fabric import Fabric
     from lightning_fabric.strategies.ddp import DDPStrategy
 
     # Weights that no gradient reaches, as of a classifier's head while its features are taught, must not hang a team
     strategy = DDPStrategy(start_method="spawn", find_unused_parameters=True)
-    fabric = Fabric(accelerator=accelerator, devices=devices, strategy=strategy)
-    fabric.launch(_Work(work, arguments))
+    fabric = Fabric(accelerator=accelerator, devices=n_devices, strategy=strategy)
+    fabric.launch(_FabricJob(function, arguments))
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class _FabricJob:
     """A function of a team, with what it takes, as the function of a fabric that Fabric launches."""
 
-    work: Callable[..., None]
+    function: Callable[..., None]
     arguments: tuple[Any, ...]
 
     def __call__(self, fabric: Any) -> None:
         mine = copy.deepcopy(self.arguments)  # tensors arrive in memory that all processes share
-        self.work(Team(fabric), *mine)
+        self.function(ProcessGroup(fabric), *mine)

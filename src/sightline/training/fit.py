@@ -14,14 +14,14 @@ from sightline.core import Array, Dataset, Radiograph
 from sightline.errors import DataError, SightlineError
 from sightline.models import Model, TrainingRecord, state_hash
 from sightline.models.checkpoint import load_safely, load_weights
-from sightline.models.multiclass_heads import Triples
+from sightline.models.multiclass_heads import ThreeClassHead
 from sightline.runs.run import Run
-from sightline.training.config import Recipe, Sample
-from sightline.training.distributed import run_team
-from sightline.training.image_cache import Films, decoded, image_home
-from sightline.training.labels import label_matrix
-from sightline.training.loop import Examples, note, train
-from sightline.training.mask_targets import gridded
+from sightline.training.config import SamplingConfig, TrainingConfig
+from sightline.training.distributed import run_processes
+from sightline.training.image_cache import DecodedImages, decode_images, open_image_cache
+from sightline.training.labels import make_label_matrix
+from sightline.training.loop import Examples, train, update_info
+from sightline.training.mask_targets import rasterize_targets
 from sightline.training.split import Split, split_by_patient
 
 
@@ -29,12 +29,12 @@ def fit(
     model: Model,
     data: Dataset,
     out: str | Path,
-    recipe: Recipe = Recipe(),
-    sample: Sample = Sample(),
+    config: TrainingConfig = TrainingConfig(),
+    sampling: SamplingConfig = SamplingConfig(),
     *,
     cache: Path | None = None,
     workers: int = 1,
-    devices: int = 1,
+    n_devices: int = 1,
 ) -> Model:
     """Train a copy of `model` and return it with the weights that validated best.
 
@@ -59,57 +59,66 @@ def fit(
     Errors: `DataError` for a patient in two splits, a label that is none, or a finding without any known label;
     `RunError` if the folder is in use or belongs to other options.
     """
-    if (sample.uncertain == "3-class") != isinstance(model.net, Triples):
+    if (sampling.uncertainty_policy == "3-class") != isinstance(model.net, ThreeClassHead):
         raise SightlineError(
-            f"uncertain={sample.uncertain!r} and {model.name!r} do not fit; allowed: '3-class' with a model "
+            f"uncertain={sampling.uncertainty_policy!r} and {model.name!r} do not fit; allowed: '3-class' with a model "
             f"'three-class:ARCH', any other with any other model"
         )
-    recipe = replace(recipe, select=tuple(recipe.select) or model.findings)
-    splitting = recipe.seed if sample.split_seed is None else sample.split_seed
+    config = replace(config, selection_findings=tuple(config.selection_findings) or model.findings)
+    splitting = config.seed if sampling.split_seed is None else sampling.split_seed
     spec = data.spec or data.name
     options = {
-        **asdict(recipe),
+        **asdict(config),
         "data": spec,
         "derived": data.derived,
-        **asdict(sample),
+        **asdict(sampling),
         "split_seed": splitting,
-        "devices": devices,
+        "n_devices": n_devices,
     }
     run = Run.start(out, "fit", {**options, "model": model.name, "initial": state_hash(model.net)})
     with run.lock():
-        examples = _examples(run, cache, model, data, sample, splitting, workers)
+        examples = _make_examples(run, cache, model, data, sampling, splitting, workers)
         student = replace(model, net=copy.deepcopy(model.net))
-        record = TrainingRecord(spec, sample.fraction, recipe.seed, derived=data.derived)
-        run_team(devices, model.device.type, train, run.path, student, examples, recipe, record)
+        record = TrainingRecord(spec, sampling.fraction, config.seed, derived=data.derived)
+        run_processes(n_devices, model.device.type, train, run.path, student, examples, config, record)
         content = load_safely(run.path / "best.pt")
         load_weights(student.net, run.path / "best.pt", content)
-    return replace(student, training=TrainingRecord(**content["training"]))
+    return replace(student, training_record=TrainingRecord(**content["training"]))
 
 
-def _examples(
-    run: Run, cache: Path | None, model: Model, data: Dataset, sample: Sample, seed: int, workers: int
+def _make_examples(
+    run: Run, cache: Path | None, model: Model, data: Dataset, sampling: SamplingConfig, seed: int, workers: int
 ) -> Examples:
     radiographs = list(data.radiographs)
-    findings = model.findings if sample.stratified else ()
-    split = split_by_patient(radiographs, sample.val_share, sample.fraction, seed, findings)
-    home = image_home(run, cache, model, data.spec or data.name)
+    findings = model.findings if sampling.stratified else ()
+    split = split_by_patient(radiographs, sampling.validation_fraction, sampling.fraction, seed, findings)
+    home = open_image_cache(run, cache, model, data.spec or data.name)
     # What is shared is decoded whole, whatever share of it this training learns from
-    pool = split if cache is None else split_by_patient(radiographs, sample.val_share, 1.0, seed)
-    films = decoded(home, model, radiographs, np.concatenate([pool.train, pool.val]), workers)
+    pool = split if cache is None else split_by_patient(radiographs, sampling.validation_fraction, 1.0, seed)
+    films = decode_images(home, model, radiographs, np.concatenate([pool.train, pool.val]), workers)
     chosen = [radiographs[i] for i in films.indices]
-    labels = _labels(run, radiographs, split, films, model.findings, sample)
-    marks = gridded(home, model, data, chosen, workers) if getattr(model.net, "learns", "labels") != "labels" else None
-    train, val = films.readable(split.train), films.readable(split.val)
+    labels = _make_labels(run, radiographs, split, films, model.findings, sampling)
+    marks = (
+        rasterize_targets(home, model, data, chosen, workers)
+        if getattr(model.net, "learns", "labels") != "labels"
+        else None
+    )
+    train, val = films.readable_rows(split.train), films.readable_rows(split.val)
     unread = [why for row, why in films.reasons.items() if films.indices[row] in {*split.train, *split.val}]
-    note(run.path, unreadable=unread, radiographs=[len(split.train), len(split.val)])
+    update_info(run.path, unreadable=unread, radiographs=[len(split.train), len(split.val)])
     studies = [(chosen[i].patient, chosen[i].study or chosen[i].id) for i in val]
     who = pd.DataFrame(studies, columns=pd.Index(["patient", "study"]))[["study", "patient"]]
     run.write_table("validation", who.join(pd.DataFrame(labels[val], columns=pd.Index(model.findings))))
     return Examples(films.file, labels, train, val, tuple(studies), marks)
 
 
-def _labels(
-    run: Run, radiographs: Sequence[Radiograph], split: Split, films: Films, findings: Sequence[str], sample: Sample
+def _make_labels(
+    run: Run,
+    radiographs: Sequence[Radiograph],
+    split: Split,
+    images: DecodedImages,
+    findings: Sequence[str],
+    sampling: SamplingConfig,
 ) -> Array:
     """float32 (n, F), a row per film, NaN for those of neither part. Policies shape what is learned from; what is
     validated by is never made up.
@@ -117,7 +126,9 @@ def _labels(
     Errors: `DataError` for a finding that no training radiograph has a known label of, or if every finding is always
     there or never: nothing tells where it is then. Findings of one class beside others are named in run.json.
     """
-    learned = label_matrix([radiographs[i] for i in split.train], findings, sample.uncertain, sample.blank)
+    learned = make_label_matrix(
+        [radiographs[i] for i in split.train], findings, sampling.uncertainty_policy, sampling.blank_policy
+    )
     for finding, column in zip(findings, learned.T, strict=True):
         if np.isnan(column).all():
             raise DataError(f"no training radiograph has a known label for {finding!r}; leave it out of the findings")
@@ -128,8 +139,8 @@ def _labels(
             "radiographs of the other, or take a larger fraction"
         )
     if alike:
-        note(run.path, one_class=alike)
-    labels = np.full((len(films.indices), len(findings)), np.nan, np.float32)
-    labels[films.rows(split.train)] = learned
-    labels[films.rows(split.val)] = label_matrix([radiographs[i] for i in split.val], findings, "ignore")
+        update_info(run.path, one_class=alike)
+    labels = np.full((len(images.indices), len(findings)), np.nan, np.float32)
+    labels[images.rows(split.train)] = learned
+    labels[images.rows(split.val)] = make_label_matrix([radiographs[i] for i in split.val], findings, "ignore")
     return labels

@@ -9,19 +9,22 @@ from typing import Literal
 import numpy as np
 
 from sightline._util.rng import ANNOTATED_SUBSET, SHUFFLED_GAZE, SHUFFLED_LABELS, key_digest, keyed_rng
-from sightline.core import Array, Dataset, Mark, Radiograph
+from sightline.core import Annotation, Array, Dataset, Radiograph
 from sightline.errors import DataError
 
-Uncertain = Literal["ignore", "zeros", "ones", "3-class"]
+UncertaintyPolicy = Literal["ignore", "zeros", "ones", "3-class"]
 """What an uncertain label (-1) becomes: unknown, absent, present, or a class of its own. Irvin et al. 2019,
 doi:10.1609/aaai.v33i01.3301590."""
-UNCERTAIN: tuple[Uncertain, ...] = ("ignore", "zeros", "ones", "3-class")
-Blank = Literal["ignore", "zeros"]
+UNCERTAINTY_POLICIES: tuple[UncertaintyPolicy, ...] = ("ignore", "zeros", "ones", "3-class")
+BlankPolicy = Literal["ignore", "zeros"]
 """What a blank label becomes: unknown, or absent, as CheXpert's own training has it."""
 
 
-def label_matrix(
-    radiographs: Sequence[Radiograph], findings: Sequence[str], uncertain: Uncertain, blank: Blank = "ignore"
+def make_label_matrix(
+    radiographs: Sequence[Radiograph],
+    findings: Sequence[str],
+    uncertainty_policy: UncertaintyPolicy,
+    blank_policy: BlankPolicy = "ignore",
 ) -> Array:
     """float32 (n, F) of 1, 0 and NaN = unknown; with '3-class' also -1.
 
@@ -36,9 +39,9 @@ def label_matrix(
             f"radiograph {radiographs[row].id!r} has the label {labels[row, column]:g} for {findings[column]!r}; "
             f"allowed: 1, 0, -1 (uncertain) and NaN (unknown)"
         )
-    if blank == "zeros":
+    if blank_policy == "zeros":
         labels[np.isnan(labels)] = 0
-    labels[labels == -1] = {"ignore": np.nan, "zeros": 0, "ones": 1, "3-class": -1}[uncertain]
+    labels[labels == -1] = {"ignore": np.nan, "zeros": 0, "ones": 1, "3-class": -1}[uncertainty_policy]
     return labels
 
 
@@ -95,18 +98,20 @@ def limit_annotations(data: Dataset, count: int, seed: int) -> Dataset:
     """
 
     def marked(r: Radiograph) -> bool:
-        return any(r.labels.get(f) == 1 and data.marks(r.id, f, data.truth) is not None for f in data.findings)
+        return any(
+            r.labels.get(f) == 1 and data.annotation(r.id, f, data.reference_reader) is not None for f in data.findings
+        )
 
     there = [r.id for r in data.radiographs if r.split in ("", "train") and marked(r)]
     if not 0 <= count <= len(there):
         raise DataError(f"annotations of {count} radiographs of {data.spec!r} that train; allowed: 0 to {len(there)}")
     kept = set(sorted(there, key=lambda name: key_digest(seed, ANNOTATED_SUBSET, name))[:count])
 
-    def marks(radiograph: str, finding: str, reader: str) -> Mark | None:
-        return data.marks(radiograph, finding, reader) if radiograph in kept else None
+    def marks(radiograph: str, finding: str, reader: str) -> Annotation | None:
+        return data.annotation(radiograph, finding, reader) if radiograph in kept else None
 
     phrase = f"annotations of {count} radiographs, seed {seed}"
-    return replace(data, marks=marks, derived=(*data.derived, phrase))
+    return replace(data, annotation=marks, derived=(*data.derived, phrase))
 
 
 def shuffle_gaze(data: Dataset, seed: int) -> Dataset:
@@ -133,10 +138,10 @@ def shuffle_gaze(data: Dataset, seed: int) -> Dataset:
     after = dict(zip(patients, [*patients[1:], *patients[:1]], strict=True))
     given = {r.id: first[after[r.patient]] for r in radiographs}
 
-    def marks(radiograph: str, finding: str, reader: str) -> Mark | None:
+    def marks(radiograph: str, finding: str, reader: str) -> Annotation | None:
         if reader not in data.gaze_readers:
-            return data.marks(radiograph, finding, reader)
-        mark = data.marks(given[radiograph], finding, reader)
+            return data.annotation(radiograph, finding, reader)
+        mark = data.annotation(given[radiograph], finding, reader)
         return None if mark is None else replace(mark, radiograph=radiograph)
 
-    return replace(data, marks=marks, derived=(*data.derived, f"gaze shuffled, seed {seed}"))
+    return replace(data, annotation=marks, derived=(*data.derived, f"gaze shuffled, seed {seed}"))

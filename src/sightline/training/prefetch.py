@@ -7,31 +7,33 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from sightline._util.parallel import T, U, early
+from sightline._util.parallel import T, U, prefetch
 
-DEPTH = 2
+PREFETCH_DEPTH = 2
 """Batches that are made ahead."""
 
 
 @dataclass(slots=True)
-class Wait:
+class DataWait:
     """Seconds that were spent waiting for data, of all."""
 
-    waited: float = 0.0
-    total: float = 0.0
+    waiting_seconds: float = 0.0
+    total_seconds: float = 0.0
 
     @property
     def share(self) -> float:
         """Of the time between batches; 0 before any."""
-        return self.waited / self.total if self.total > 0 else 0.0
+        return self.waiting_seconds / self.total_seconds if self.total_seconds > 0 else 0.0
 
     @property
-    def facts(self) -> dict[str, float]:
+    def summary(self) -> dict[str, float]:
         """For run.json."""
-        return {"share": round(self.share, 4), "seconds": round(self.total, 2)}
+        return {"share": round(self.share, 4), "seconds": round(self.total_seconds, 2)}
 
 
-def ahead(items: Iterable[T], make: Callable[[T], U], wait: Wait, depth: int = DEPTH) -> Iterator[U]:
+def prefetch_timed(
+    items: Iterable[T], make: Callable[[T], U], wait: DataWait, depth: int = PREFETCH_DEPTH
+) -> Iterator[U]:
     """`make(item)` of each item, in order, made by one thread up to `depth` items before it is asked for.
 
     One thread makes them in order, so random numbers come out as they would without it. What `make` raises is raised
@@ -41,7 +43,7 @@ def ahead(items: Iterable[T], make: Callable[[T], U], wait: Wait, depth: int = D
     [1, 4, 9]
     """
     last = 0.0
-    with closing(early(items, make, depth, threads=1)) as made:
+    with closing(prefetch(items, make, depth, threads=1)) as made:
         while True:
             asked = time.perf_counter()
             try:
@@ -50,6 +52,9 @@ def ahead(items: Iterable[T], make: Callable[[T], U], wait: Wait, depth: int = D
                 return
             now = time.perf_counter()
             if last:
-                wait.waited, wait.total = wait.waited + now - asked, wait.total + now - last
+                wait.waiting_seconds, wait.total_seconds = (
+                    wait.waiting_seconds + now - asked,
+                    wait.total_seconds + now - last,
+                )
             last = now
             yield one

@@ -22,7 +22,11 @@ class Split:
 
 
 def split_by_patient(
-    radiographs: Sequence[Radiograph], val_share: float, fraction: float, seed: int, findings: Sequence[str] = ()
+    radiographs: Sequence[Radiograph],
+    validation_fraction: float,
+    fraction: float,
+    seed: int,
+    findings: Sequence[str] = (),
 ) -> Split:
     """The data set's own 'train' and 'val' where it has them; else `val_share` of the patients validate.
 
@@ -38,15 +42,15 @@ def split_by_patient(
     pool = [i for i, split in enumerate(splits) if split == usable]
     val = [i for i, split in enumerate(splits) if split == "val"]
     ordered = sorted({patients[i] for i in pool}, key=lambda patient: key_digest(seed, patient))
-    held = set() if val else set(ordered[: math.ceil(val_share * len(ordered))])
+    held = set() if val else set(ordered[: math.ceil(validation_fraction * len(ordered))])
     kept = [patient for patient in reversed(ordered) if patient not in held]  # from the end val is not taken from
     if findings:
-        kept = spread(kept, [radiographs[i] for i in pool], findings)
+        kept = order_stratified(kept, [radiographs[i] for i in pool], findings)
     kept_set = set(kept[: math.ceil(fraction * len(kept))])
     train = [i for i in pool if patients[i] in kept_set]
     val = val or [i for i in pool if patients[i] in held]
     if findings and fraction < 1:
-        _refuse_empty([radiographs[i] for i in pool if patients[i] in set(kept)], kept_set, findings, fraction)
+        _require_cases([radiographs[i] for i in pool if patients[i] in set(kept)], kept_set, findings, fraction)
     if not train:
         raise DataError(f"no radiograph is left to train on: {len(radiographs)} in all, {len(val)} of them validate")
     return Split(np.array(train, np.int64), np.array(val, np.int64))
@@ -67,11 +71,11 @@ def _refuse_shared_patients(radiographs: Sequence[Radiograph]) -> None:
             )
 
 
-WINDOW = 64
+STRATIFICATION_WINDOW = 64
 """Patients looked at for each next place of `spread`."""
 
 
-def spread(patients: Sequence[str], radiographs: Sequence[Radiograph], findings: Sequence[str]) -> list[str]:
+def order_stratified(patients: Sequence[str], radiographs: Sequence[Radiograph], findings: Sequence[str]) -> list[str]:
     """The patients in another order, of which every beginning holds each finding in about its share of the whole.
 
     Greedy: of the next `WINDOW` patients the one that brings the counts so far nearest to their shares comes first, of
@@ -86,7 +90,7 @@ def spread(patients: Sequence[str], radiographs: Sequence[Radiograph], findings:
     weight = 1 / np.maximum(total[:-1], 1)
     so_far, made, waiting = np.zeros(len(total)), list[str](), list(range(len(patients)))
     while waiting:
-        near = waiting[:WINDOW]
+        near = waiting[:STRATIFICATION_WINDOW]
         after = so_far + counts[near]  # (w, F + 1)
         wanted = after[:, -1:] / total[-1] * total[:-1]
         gap = (((after[:, :-1] - wanted) * weight) ** 2).sum(1)
@@ -97,7 +101,7 @@ def spread(patients: Sequence[str], radiographs: Sequence[Radiograph], findings:
     return made
 
 
-def _refuse_empty(pool: Sequence[Radiograph], kept: set[str], findings: Sequence[str], fraction: float) -> None:
+def _require_cases(pool: Sequence[Radiograph], kept: set[str], findings: Sequence[str], fraction: float) -> None:
     for finding in findings:
         cases = [r.patient for r in pool if r.labels.get(finding) == 1]
         if cases and not kept & set(cases):

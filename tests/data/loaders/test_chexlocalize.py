@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sightline.data import dataset
+from sightline.data import open_dataset
 from sightline.errors import DataError
 from sightline.imaging import geometry
 
@@ -48,7 +48,7 @@ def put(root: Path, name: str, entries: dict[str, Any]) -> None:
 
 
 def test_blinded_test_labels_alone(root: Path) -> None:
-    data = dataset(f"chexlocalize:{root}")
+    data = open_dataset(f"chexlocalize:{root}")
     first, second = data.radiographs
     assert (first.id, first.patient, first.view, first.split) == (ONE, "patient1", "frontal", "test")
     assert (second.id, second.study, second.view) == (TWO, "patient2_study1", "lateral")
@@ -56,21 +56,21 @@ def test_blinded_test_labels_alone(root: Path) -> None:
     assert np.isnan(second.labels["Edema"])
     assert first.read().shape == SIZE
     assert data.readers == ()
-    assert data.facts["warnings"] == ()
+    assert data.metadata["warnings"] == ()
 
 
 def test_masks_of_truth_and_human_benchmark(root: Path) -> None:
     truth, human = block(3, 4), block(5, 6)
     put(root, "gt_segmentations_test.json", {ONE: {"Airspace Opacity": rle(truth), "Edema": rle(truth & False)}})
     put(root, "hb_segmentations_test.json", {ONE: {"Airspace Opacity": rle(human)}})
-    data = dataset(f"chexlocalize:{root}?split=test")
+    data = open_dataset(f"chexlocalize:{root}?split=test")
     assert data.readers == ("truth", "radiologist")
     for reader, mask in (("truth", truth), ("radiologist", human)):
-        mark = data.marks(ONE, "Lung Opacity", reader)
+        mark = data.annotation(ONE, "Lung Opacity", reader)
         assert mark is not None
         assert (mark.kind, mark.size) == ("region", SIZE)
         np.testing.assert_array_equal(mark.read(), mask)
-    assert data.marks(ONE, "Edema", "truth") is None  # a mask without a pixel
+    assert data.annotation(ONE, "Edema", "truth") is None  # a mask without a pixel
     assert data.radiographs[0].size == SIZE
     assert data.radiographs[1].size is None
 
@@ -78,32 +78,32 @@ def test_masks_of_truth_and_human_benchmark(root: Path) -> None:
 def test_points_are_row_and_column_truncated_like_int(root: Path) -> None:
     put(root, "gt_segmentations_test.json", {ONE: {"Edema": rle(block(3, 4))}})
     put(root, "hb_salient_pt_test.json", {ONE: {"Edema": [[7.9, 2.2], [0.5, 11]], "Cardiomegaly": []}})
-    data = dataset(f"chexlocalize:{root}")
-    mark = data.marks(ONE, "Edema", "radiologist points")
+    data = open_dataset(f"chexlocalize:{root}")
+    mark = data.annotation(ONE, "Edema", "radiologist points")
     assert mark is not None
     assert (mark.kind, mark.size) == ("points", SIZE)
     np.testing.assert_array_equal(mark.read(), [[2, 7], [11, 0]])
-    assert data.marks(ONE, "Cardiomegaly", "radiologist points") is None
+    assert data.annotation(ONE, "Cardiomegaly", "radiologist points") is None
 
 
 def test_annotations_serve_where_there_are_no_segmentations(root: Path) -> None:
     square = [[4, 3], [9, 3], [9, 7], [4, 7]]  # x, y
     put(root, "gt_annotations_test.json", {ONE: {"img_size": list(SIZE), "Edema": [square]}})
-    mark = dataset(f"chexlocalize:{root}").marks(ONE, "Edema", "truth")
+    mark = open_dataset(f"chexlocalize:{root}").annotation(ONE, "Edema", "truth")
     assert mark is not None
     np.testing.assert_array_equal(mark.read(), block(3, 4))
     put(root, "gt_segmentations_test.json", {ONE: {"Edema": rle(block(0, 0))}})
-    mark = dataset(f"chexlocalize:{root}").marks(ONE, "Edema", "truth")
+    mark = open_dataset(f"chexlocalize:{root}").annotation(ONE, "Edema", "truth")
     assert mark is not None
     np.testing.assert_array_equal(mark.read(), block(0, 0))
 
 
 def test_human_marks_without_truth_are_not_taken_for_it(root: Path) -> None:
     put(root, "hb_segmentations_test.json", {ONE: {"Edema": rle(block(0, 0))}})
-    data = dataset(f"chexlocalize:{root}")
+    data = open_dataset(f"chexlocalize:{root}")
     assert data.readers == ("truth", "radiologist")
-    assert data.marks(ONE, "Edema", "truth") is None
-    assert "no ground truth" in data.facts["warnings"][0]
+    assert data.annotation(ONE, "Edema", "truth") is None
+    assert "no ground truth" in data.metadata["warnings"][0]
 
 
 def test_what_does_not_fit_together_is_listed(root: Path) -> None:
@@ -115,10 +115,10 @@ def test_what_does_not_fit_together_is_listed(root: Path) -> None:
     kept, dropped = "patient3_study1_view1_frontal", "patient4_study1_view1_frontal"
     put(root, "gt_segmentations_test.json", {name: {"Edema": mask, "Rickets": mask} for name in (ONE, kept, dropped)})
     put(root, "hb_salient_pt_test.json", {TWO: {"Edema": [[1, 1]]}})
-    data = dataset(f"chexlocalize:{root}")
+    data = open_dataset(f"chexlocalize:{root}")
     assert [radiograph.id for radiograph in data.radiographs] == [ONE, TWO, kept]
-    assert data.marks(dropped, "Edema", "truth") is None
-    text = "\n".join(data.facts["warnings"])
+    assert data.annotation(dropped, "Edema", "truth") is None
+    text = "\n".join(data.metadata["warnings"])
     for part in (
         "1 image without a file: reading will fail",
         f"1 radiograph with marks but no row in test_labels.csv: kept, labels unknown ({kept})",
@@ -138,20 +138,22 @@ def test_outlines_are_counted_as_they_were_drawn(root: Path) -> None:
         root, "gt_segmentations_test.json", {ONE: {"Edema": rle(block(1, 1))}, TWO: {"Edema": rle(block(9, 9) & False)}}
     )
     put(root, "gt_annotations_test.json", {ONE: {"img_size": list(SIZE), "Edema": [square, beside]}})
-    data = dataset(f"chexlocalize:{root}")
-    mark = data.marks(ONE, "Edema", "truth")
-    assert mark is not None and mark.outlines == 2 and (mark.read() == block(1, 1)).all()
-    assert data.marks(TWO, "Edema", "truth") is None
-    assert f"1 radiograph in gt_segmentations_test.json without a single marked pixel ({TWO})" in data.facts["warnings"]
+    data = open_dataset(f"chexlocalize:{root}")
+    mark = data.annotation(ONE, "Edema", "truth")
+    assert mark is not None and mark.n_outlines == 2 and (mark.read() == block(1, 1)).all()
+    assert data.annotation(TWO, "Edema", "truth") is None
+    assert (
+        f"1 radiograph in gt_segmentations_test.json without a single marked pixel ({TWO})" in data.metadata["warnings"]
+    )
 
 
 def test_contours_beyond_the_border_are_cut_off_and_told(root: Path) -> None:
     far = [[-5, 2], [-5, 6], [3, 6], [3, 2]]
     put(root, "gt_annotations_test.json", {ONE: {"img_size": list(SIZE), "Edema": [far]}})
-    data = dataset(f"chexlocalize:{root}")
-    mark = data.marks(ONE, "Edema", "truth")
+    data = open_dataset(f"chexlocalize:{root}")
+    mark = data.annotation(ONE, "Edema", "truth")
     assert mark is not None and mark.read()[2:7, :4].all() and mark.read().sum() == 20
-    assert any("1 mark in gt_annotations_test.json beyond the border" in w for w in data.facts["warnings"])
+    assert any("1 mark in gt_annotations_test.json beyond the border" in w for w in data.metadata["warnings"])
 
 
 def test_three_readers_are_three_sources(root: Path) -> None:
@@ -159,24 +161,24 @@ def test_three_readers_are_three_sources(root: Path) -> None:
     for number, name in enumerate(("hb", "hb2", "hb_resident")):
         put(root, f"{name}_segmentations_test.json", {ONE: {"Edema": rle(block(number, 0))}})
     put(root, "hb2_salient_pt_test.json", {ONE: {"Edema": [[1, 1]]}})
-    data = dataset(f"chexlocalize:{root}")
+    data = open_dataset(f"chexlocalize:{root}")
     assert data.readers == ("truth", "radiologist", "radiologist 2", "radiologist 2 points", "radiologist resident")
-    second = data.marks(ONE, "Edema", "radiologist 2")
+    second = data.annotation(ONE, "Edema", "radiologist 2")
     assert second is not None and (second.read() == block(1, 0)).all()
 
 
 def test_files_of_the_other_split_are_recognized(root: Path) -> None:
     put(root, "gt_segmentations_val.json", {ONE: {"Edema": rle(block(0, 0))}})
-    data = dataset(f"chexlocalize:{root}?split=test")
-    assert data.readers == () and any("is ?split=val meant?" in w for w in data.facts["warnings"])
+    data = open_dataset(f"chexlocalize:{root}?split=test")
+    assert data.readers == () and any("is ?split=val meant?" in w for w in data.metadata["warnings"])
 
 
 def test_without_a_label_file_the_images_on_disk_are_listed(root: Path) -> None:
     (root / "CheXpert/test_labels.csv").unlink()
-    data = dataset(f"chexlocalize:{root}")
+    data = open_dataset(f"chexlocalize:{root}")
     assert [radiograph.id for radiograph in data.radiographs] == [ONE, TWO]
     assert data.radiographs[0].labels == {}
-    assert "labels unknown" in data.facts["warnings"][0]
+    assert "labels unknown" in data.metadata["warnings"][0]
 
 
 def test_val_comes_before_test_and_valid_is_another_name_for_it(root: Path) -> None:
@@ -185,9 +187,9 @@ def test_val_comes_before_test_and_valid_is_another_name_for_it(root: Path) -> N
         "Path,Sex,Age,Frontal/Lateral,AP/PA,Edema\n"
         "CheXpert-v1.0/valid/patient1/study1/view1_frontal.jpg,Male,73,Frontal,AP,1.0\n"
     )
-    data = dataset(f"chexlocalize:{root}")
-    assert data.facts["split"] == "val"
-    assert data.radiographs[0].facts["sex"] == "Male"
+    data = open_dataset(f"chexlocalize:{root}")
+    assert data.metadata["split"] == "val"
+    assert data.radiographs[0].metadata["sex"] == "Male"
     assert data.radiographs[0].read().shape == SIZE
 
 
@@ -205,16 +207,16 @@ def test_val_comes_before_test_and_valid_is_another_name_for_it(root: Path) -> N
 def test_broken_masks_name_file_radiograph_and_finding(root: Path, entries: dict[str, Any], message: str) -> None:
     put(root, "gt_segmentations_test.json", entries)
     with pytest.raises(DataError, match=message) as caught:
-        dataset(f"chexlocalize:{root}")
+        open_dataset(f"chexlocalize:{root}")
     assert f"gt_segmentations_test.json, {ONE}" in str(caught.value)
 
 
 def test_broken_points_and_contours_name_their_place(root: Path) -> None:
     put(root, "gt_annotations_test.json", {ONE: {"img_size": list(SIZE), "Edema": [[[1, 2, 3]]]}})
     with pytest.raises(DataError, match=rf"gt_annotations_test\.json, {ONE}, Edema: a list of \[x, y\] pairs"):
-        dataset(f"chexlocalize:{root}")
+        open_dataset(f"chexlocalize:{root}")
     put(root, "gt_annotations_test.json", {ONE: {"img_size": list(SIZE), "Edema": [[[1, 2]]]}})
-    mark = dataset(f"chexlocalize:{root}").marks(ONE, "Edema", "truth")
+    mark = open_dataset(f"chexlocalize:{root}").annotation(ONE, "Edema", "truth")
     assert mark is not None
     with pytest.raises(DataError, match=rf"{ONE}, Edema: a contour has 1 point"):
         mark.read()
@@ -231,24 +233,24 @@ def test_broken_points_and_contours_name_their_place(root: Path) -> None:
 def test_broken_label_rows_are_named(root: Path, rows: str, message: str) -> None:
     (root / "CheXpert/test_labels.csv").write_text(f"Path,Edema\n{rows}\n")
     with pytest.raises(DataError, match=message):
-        dataset(f"chexlocalize:{root}")
+        open_dataset(f"chexlocalize:{root}")
 
 
 def test_other_folders_and_splits_are_refused(root: Path) -> None:
     with pytest.raises(DataError, match="allowed: val, test"):
-        dataset(f"chexlocalize:{root}?split=train")
+        open_dataset(f"chexlocalize:{root}?split=train")
     with pytest.raises(DataError, match="give the folder into which CheXpert/ and CheXlocalize/ were downloaded"):
-        dataset(f"chexlocalize:{root / 'CheXpert'}")
+        open_dataset(f"chexlocalize:{root / 'CheXpert'}")
 
 
 def test_published_sample_to_the_pixel() -> None:
     if not REAL.is_dir():
         pytest.skip(f"the published sample is not in {REAL}")
-    data = dataset(f"chexlocalize:{REAL}")
+    data = open_dataset(f"chexlocalize:{REAL}")
     (radiograph,) = data.radiographs
     assert (radiograph.patient, radiograph.size, radiograph.split) == ("patient64541", (2320, 2828), "val")
-    assert data.facts["warnings"] == ()
-    marks = {finding: data.marks(radiograph.id, finding, "truth") for finding in data.findings}
+    assert data.metadata["warnings"] == ()
+    marks = {finding: data.annotation(radiograph.id, finding, "truth") for finding in data.findings}
     areas = {finding: int(mark.read().sum()) for finding, mark in marks.items() if mark is not None}
     assert areas == {"Enlarged Cardiomediastinum": 962252, "Cardiomegaly": 867107, "Lung Opacity": 163040}
     assert {name for name in data.findings if radiograph.labels[name] == 1} == set(areas)
@@ -261,9 +263,11 @@ def test_published_annotations_redraw_the_published_masks(tmp_path: Path) -> Non
     (tmp_path / "CheXlocalize").mkdir()
     name = "gt_annotations_val.json"
     (tmp_path / "CheXlocalize" / name).symlink_to((REAL / "CheXlocalize" / name).resolve())
-    drawn, published = dataset(f"chexlocalize:{tmp_path}"), dataset(f"chexlocalize:{REAL}")
+    drawn, published = open_dataset(f"chexlocalize:{tmp_path}"), open_dataset(f"chexlocalize:{REAL}")
     for finding in ("Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity"):
-        one, other = (data.marks("patient64541_study1_view1_frontal", finding, "truth") for data in (drawn, published))
+        one, other = (
+            data.annotation("patient64541_study1_view1_frontal", finding, "truth") for data in (drawn, published)
+        )
         assert one is not None
         assert other is not None
         np.testing.assert_array_equal(one.read(), other.read())

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sightline.data import dataset
+from sightline.data import open_dataset
 from sightline.errors import DataError
 
 REAL = Path(__file__).resolve().parents[3] / "../shared/data/formats/chexpert_train.csv"
@@ -19,7 +19,7 @@ ROWS = (
 
 def test_labels_stay_as_read_and_images_are_not_looked_for(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text(HEADER + ROWS)
-    data = dataset(f"chexpert:{tmp_path}")
+    data = open_dataset(f"chexpert:{tmp_path}")
     assert data.findings == ("No Finding", "Edema", "Pleural Effusion")
     first, second, third = data.radiographs
     assert (first.id, first.patient, first.study) == (
@@ -31,8 +31,8 @@ def test_labels_stay_as_read_and_images_are_not_looked_for(tmp_path: Path) -> No
     assert first.labels["Edema"] == -1
     assert np.isnan(first.labels["No Finding"])
     assert third.labels == {"No Finding": 1, "Edema": 0, "Pleural Effusion": 0}
-    assert third.facts["projection"] == "PA"
-    assert data.marks(first.id, "Edema", "truth") is None
+    assert third.metadata["projection"] == "PA"
+    assert data.annotation(first.id, "Edema", "truth") is None
     with pytest.raises(DataError, match=r"train/patient00002/study5/view1_frontal\.jpg does not exist"):
         third.read()
 
@@ -40,14 +40,14 @@ def test_labels_stay_as_read_and_images_are_not_looked_for(tmp_path: Path) -> No
 def test_views_and_splits_are_chosen(tmp_path: Path) -> None:
     for name in ("train", "valid"):
         (tmp_path / f"{name}.csv").write_text(HEADER + ROWS)
-    frontal = dataset(f"chexpert:{tmp_path}?split=valid&views=frontal")
+    frontal = open_dataset(f"chexpert:{tmp_path}?split=valid&views=frontal")
     assert [radiograph.view for radiograph in frontal.radiographs] == ["frontal", "frontal"]
     assert {radiograph.split for radiograph in frontal.radiographs} == {"val"}
-    both = dataset(f"chexpert:{tmp_path}?views=lateral").radiographs
+    both = open_dataset(f"chexpert:{tmp_path}?views=lateral").radiographs
     assert [radiograph.split for radiograph in both] == ["train", "val"]
     for option, message in (("views=oblique", "allowed: frontal"), ("split=dev", "allowed: train, valid")):
         with pytest.raises(DataError, match=message):
-            dataset(f"chexpert:{tmp_path}?{option}")
+            open_dataset(f"chexpert:{tmp_path}?{option}")
 
 
 @pytest.mark.parametrize(
@@ -62,21 +62,21 @@ def test_views_and_splits_are_chosen(tmp_path: Path) -> None:
 def test_broken_rows_are_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "train.csv").write_text(text)
     with pytest.raises(DataError, match=message):
-        dataset(f"chexpert:{tmp_path}")
+        open_dataset(f"chexpert:{tmp_path}")
 
 
 def test_the_folder_above_is_recognized(tmp_path: Path) -> None:
     (tmp_path / "CheXpert-v1.0-small").mkdir()
     (tmp_path / "CheXpert-v1.0-small/train.csv").write_text(HEADER + ROWS)
     with pytest.raises(DataError, match=r"holds no train\.csv.*is .*CheXpert-v1\.0-small meant\?"):
-        dataset(f"chexpert:{tmp_path}")
+        open_dataset(f"chexpert:{tmp_path}")
 
 
 def test_published_rows(tmp_path: Path) -> None:
     if not REAL.is_file():
         pytest.skip(f"{REAL} is not there")
     (tmp_path / "train.csv").symlink_to(REAL.resolve())
-    data = dataset(f"chexpert:{tmp_path}")
+    data = open_dataset(f"chexpert:{tmp_path}")
     assert len(data.radiographs) == 500
     assert len(data.findings) == 14
     values = np.array([list(radiograph.labels.values()) for radiograph in data.radiographs])

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sightline.data.loaders.csv_tables import Lazy, ScaledBoxes, group_boxes, read_csv, read_json, size_from
+from sightline.data.loaders.csv_tables import (
+    LazySequence,
+    ScaledBoxAnnotations,
+    group_boxes,
+    parse_size,
+    read_csv,
+    read_json,
+)
 from sightline.errors import DataError
 
 
@@ -94,7 +101,7 @@ def test_boxes_become_edges_and_rows_of_one_finding_one_mark(tmp_path: Path) -> 
 def test_boxes_are_scaled_to_the_image_and_reading_twice_gives_copies(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((256, 512), np.uint8)).save(tmp_path / "a.png")
     boxes = {("a", "Mass"): np.float64([[100, 200, 300, 400]]), ("gone", "Mass"): np.float64([[0, 0, 1, 1]])}
-    marks = ScaledBoxes(boxes, {"a": tmp_path / "a.png"}, (1024, 1024))
+    marks = ScaledBoxAnnotations(boxes, {"a": tmp_path / "a.png"}, (1024, 1024))
     mark = marks("a", "Mass", "truth")
     assert mark is not None
     assert mark.size == (256, 512)
@@ -117,12 +124,12 @@ def test_json_must_be_an_object(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [None, [1], [0, 5], [1.5, 2], [200_000, 200_000], "12"])
 def test_impossible_sizes_are_refused(value: object) -> None:
     with pytest.raises(DataError, match="here: the size is"):
-        size_from(value, "here")
+        parse_size(value, "here")
 
 
 def test_lazy_makes_items_when_asked_and_slices_like_a_tuple() -> None:
     made = []
-    lazy = Lazy(5, lambda at: made.append(at) or at * 10)
+    lazy = LazySequence(5, lambda at: made.append(at) or at * 10)
     assert len(lazy) == 5
     assert not made
     assert lazy[-1] == 40

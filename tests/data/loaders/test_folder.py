@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sightline.data import dataset
+from sightline.data import open_dataset
 from sightline.errors import DataError
 from sightline.imaging import geometry
 
@@ -25,10 +25,10 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_images_alone_are_a_data_set(root: Path) -> None:
-    data = dataset(f"folder:{root}")
+    data = open_dataset(f"folder:{root}")
     assert [radiograph.id for radiograph in data.radiographs] == ["1.2.840", "a", "b"]
     assert (data.readers, data.findings) == ((), ())
-    assert "each image counts as a patient of its own" in data.facts["warnings"][0]
+    assert "each image counts as a patient of its own" in data.metadata["warnings"][0]
 
 
 def test_masks_by_finding_and_by_reader(root: Path) -> None:
@@ -37,23 +37,23 @@ def test_masks_by_finding_and_by_reader(root: Path) -> None:
     save(root / "masks/Effusion/a.png", mask)
     save(root / "masks/Effusion/1.2.840.png", mask * 255)
     save(root / "masks_resident/Effusion/a.png", mask[::-1].copy())
-    data = dataset(f"folder:{root}")
+    data = open_dataset(f"folder:{root}")
     assert data.findings == ("Pleural Effusion",)
     assert data.readers == ("truth", "resident")
     for name in ("a", "1.2.840"):
-        mark = data.marks(name, "Pleural Effusion", "truth")
+        mark = data.annotation(name, "Pleural Effusion", "truth")
         assert mark is not None
         assert mark.size == (20, 30)
         np.testing.assert_array_equal(mark.read(), mask > 0)
-    assert data.marks("b", "Pleural Effusion", "truth") is None
+    assert data.annotation("b", "Pleural Effusion", "truth") is None
 
 
 def test_masks_of_one_finding_need_its_name(root: Path) -> None:
     save(root / "masks/a.png", np.ones((20, 30), np.uint8))
     with pytest.raises(DataError, match=r"says nothing of its finding.*\?finding=FINDING"):
-        dataset(f"folder:{root}")
-    data = dataset(f"folder:{root}?finding=Mass")
-    assert data.marks("a", "Mass", "truth") is not None
+        open_dataset(f"folder:{root}")
+    data = open_dataset(f"folder:{root}?finding=Mass")
+    assert data.annotation("a", "Mass", "truth") is not None
 
 
 def test_boxes_and_points_by_several_readers(root: Path) -> None:
@@ -61,13 +61,13 @@ def test_boxes_and_points_by_several_readers(root: Path) -> None:
         "image,finding,x,y,width,height,reader\na.png,Mass,1,2,3,4,\na,Mass,10,2,3,4,truth\nb,Mass,1,2,3,4,resident\n"
     )
     (root / "points.csv").write_text("image,finding,x,y,reader\nb.jpg,Mass,7,8,clicker\n")
-    data = dataset(f"folder:{root}")
+    data = open_dataset(f"folder:{root}")
     assert data.readers == ("truth", "resident", "clicker")
-    boxes, points = data.marks("a", "Mass", "truth"), data.marks("b", "Mass", "clicker")
+    boxes, points = data.annotation("a", "Mass", "truth"), data.annotation("b", "Mass", "clicker")
     assert boxes is not None
     assert points is not None
     np.testing.assert_array_equal(boxes.read(), [[2, 1, 6, 4], [2, 10, 6, 13]])
-    assert geometry.region(boxes).sum() == 24
+    assert geometry.rasterize_annotation(boxes).sum() == 24
     np.testing.assert_array_equal(points.read(), [[8, 7]])
 
 
@@ -77,14 +77,14 @@ def test_labels_describe_images_and_name_findings(root: Path) -> None:
         "a.png,p1,s1,frontal,test,1,\n"
         "b,p1,s2,lateral,test,0,-1\n"
     )
-    data = dataset(f"folder:{root}")
+    data = open_dataset(f"folder:{root}")
     assert data.findings == ("Lung Opacity", "Scoliosis")
     unlisted, first, second = data.radiographs
     assert (first.patient, first.study, first.view, first.split) == ("p1", "s1", "frontal", "test")
     assert second.labels == {"Lung Opacity": 0, "Scoliosis": -1}
     assert np.isnan(first.labels["Scoliosis"])
     assert (unlisted.patient, unlisted.labels) == ("1.2.840", {})
-    assert "1 images are not in" in data.facts["warnings"][0]
+    assert "1 images are not in" in data.metadata["warnings"][0]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_labels_describe_images_and_name_findings(root: Path) -> None:
 def test_mistakes_in_tables_name_file_and_row(root: Path, file: str, text: str, message: str) -> None:
     (root / file).write_text(text)
     with pytest.raises(DataError, match=message) as caught:
-        dataset(f"folder:{root}")
+        open_dataset(f"folder:{root}")
     assert str(root / file) in str(caught.value)
 
 
@@ -118,21 +118,21 @@ def test_mistakes_in_files_name_the_file(root: Path) -> None:
     for file, message in cases:
         save(file, np.ones((20, 30), np.uint8))
         with pytest.raises(DataError, match=message):
-            dataset(f"folder:{root}")
+            open_dataset(f"folder:{root}")
         file.unlink()
     with pytest.raises(DataError, match=r"images is not a folder; put the radiographs there"):
-        dataset(f"folder:{root / 'images'}")
+        open_dataset(f"folder:{root / 'images'}")
     (root / "none/images").mkdir(parents=True)
     with pytest.raises(DataError, match=r"holds no image; allowed: \.png"):
-        dataset(f"folder:{root / 'none'}")
+        open_dataset(f"folder:{root / 'none'}")
 
 
 def test_marked_twice_by_one_reader_is_refused_and_a_mask_of_another_size_noticed(root: Path) -> None:
     save(root / "masks/Mass/a.png", np.ones((20, 31), np.uint8))
-    mark = dataset(f"folder:{root}").marks("a", "Mass", "truth")
+    mark = open_dataset(f"folder:{root}").annotation("a", "Mass", "truth")
     assert mark is not None
     with pytest.raises(DataError, match=r"\(20, 31\)"):
-        geometry.region(mark)
+        geometry.rasterize_annotation(mark)
     (root / "points.csv").write_text("image,finding,x,y\na,Mass,1,2\n")
     with pytest.raises(DataError, match="'Mass' on 'a' is marked a second time by 'truth'"):
-        dataset(f"folder:{root}")
+        open_dataset(f"folder:{root}")

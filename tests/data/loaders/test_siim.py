@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from sightline.data import dataset
+from sightline.data import open_dataset
 from sightline.data.loaders.siim import mask_to_runs, runs_to_mask
 from sightline.errors import DataError
 from sightline.imaging import dicom, geometry
@@ -29,12 +29,12 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_runs_count_from_the_last_and_go_down_the_columns(root: Path) -> None:
-    data = dataset(f"siim:{root}")
+    data = open_dataset(f"siim:{root}")
     assert [r.labels for r in data.radiographs] == [{"Pneumothorax": 1}, {"Pneumothorax": 0}]
-    mark = data.marks("a", "Pneumothorax", "truth")
+    mark = data.annotation("a", "Pneumothorax", "truth")
     assert mark is not None
     assert np.argwhere(mark.read()).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1], [2, 1]]
-    assert data.marks("b", "Pneumothorax", "truth") is None
+    assert data.annotation("b", "Pneumothorax", "truth") is None
 
 
 def slow_mask(runs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -59,10 +59,10 @@ def test_both_spellings_several_regions_and_smaller_images(root: Path) -> None:
     (root / "train-rle.csv").unlink()
     (root / "stage_2_train.csv").write_text("ImageId,EncodedPixels\na,0 512\na,0 512\na,1024 1024\nb,-1\n")
     Image.fromarray(np.zeros((512, 512), np.uint8)).save(root / "images/deep/a.png")
-    mark = dataset(f"siim:{root}").marks("a", "Pneumothorax", "truth")
+    mark = open_dataset(f"siim:{root}").annotation("a", "Pneumothorax", "truth")
     assert mark is not None
     assert mark.size == (512, 512)
-    mask = geometry.region(mark)
+    mask = geometry.rasterize_annotation(mark)
     assert mask[:, 1:].sum() == 0
     assert mask[:, 0].all()  # nearest to column 1 of 1024, which is marked whole
 
@@ -71,24 +71,24 @@ def test_patients_of_a_header_have_pseudonyms_unless_asked(tmp_path: Path, monke
     rows = "".join(f"f{n},-1\n" for n in range(4))
     (tmp_path / "train-rle.csv").write_text(f"ImageId,EncodedPixels\n{rows}")
     for n in range(4):
-        dicom.write(np.zeros((4, 4), np.uint8), tmp_path / f"f{n}.dcm", f"f{n}", patient=f"MRN4711{n // 2}")
-    told = dataset(f"siim:{tmp_path}").radiographs
+        dicom.write_dicom(np.zeros((4, 4), np.uint8), tmp_path / f"f{n}.dcm", f"f{n}", patient_id=f"MRN4711{n // 2}")
+    told = open_dataset(f"siim:{tmp_path}").radiographs
     assert "MRN4711" not in repr(told) and len({r.patient for r in told}) == 2
-    named = dataset(f"siim:{tmp_path}?identify=true").radiographs
+    named = open_dataset(f"siim:{tmp_path}?identify=true").radiographs
     assert [r.patient for r in named] == ["MRN47110", "MRN47110", "MRN47111", "MRN47111"]
     assert [r.split for r in told] == [r.split for r in named]  # drawn by the id itself
     monkeypatch.setenv("SIGHTLINE_KEY", "secret")
-    keyed = dataset(f"siim:{tmp_path}").radiographs
+    keyed = open_dataset(f"siim:{tmp_path}").radiographs
     assert not {r.patient for r in keyed} & {r.patient for r in told}
 
 
 def test_splits_published_or_drawn_by_patient(root: Path) -> None:
-    assert {r.split for r in dataset(f"siim:{root}").radiographs} <= {"train", "val", "test"}
+    assert {r.split for r in open_dataset(f"siim:{root}").radiographs} <= {"train", "val", "test"}
     (root / "pneumothorax_splits.csv").write_text(",Image_ID,Split\n0,a.png,valid\n1,b.png,test\n")
-    assert [r.split for r in dataset(f"siim:{root}").radiographs] == ["val", "test"]
-    assert [r.id for r in dataset(f"siim:{root}?split=test").radiographs] == ["b"]
+    assert [r.split for r in open_dataset(f"siim:{root}").radiographs] == ["val", "test"]
+    assert [r.id for r in open_dataset(f"siim:{root}?split=test").radiographs] == ["b"]
     with pytest.raises(DataError, match="none of the 2 radiographs is of split 'train'"):
-        dataset(f"siim:{root}?split=train")
+        open_dataset(f"siim:{root}?split=train")
 
 
 @pytest.mark.parametrize(
@@ -107,12 +107,12 @@ def test_splits_published_or_drawn_by_patient(root: Path) -> None:
 def test_broken_rows_are_named(root: Path, rows: str, message: str) -> None:
     (root / "train-rle.csv").write_text("ImageId, EncodedPixels\n" + rows)
     with pytest.raises(DataError, match=message):
-        dataset(f"siim:{root}")
+        open_dataset(f"siim:{root}")
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds neither train-rle\.csv nor stage_2_train\.csv"):
-        dataset(f"siim:{tmp_path}")
+        open_dataset(f"siim:{tmp_path}")
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="real excerpts are not at hand")
@@ -120,14 +120,14 @@ def test_the_published_excerpt(tmp_path: Path) -> None:
     (tmp_path / "train-rle.csv").write_bytes((REAL / "siim_train-rle.csv").read_bytes())
     name = "1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819"
     (tmp_path / f"{name}.dcm").symlink_to(REAL.resolve() / f"{name}.dcm")
-    data = dataset(f"siim:{tmp_path}")
+    data = open_dataset(f"siim:{tmp_path}")
     assert len(data.radiographs) == 400
     assert sum(r.labels["Pneumothorax"] for r in data.radiographs) == 122
     first = data.radiographs[0]
-    assert (first.id, first.facts["sex"], first.facts["projection"]) == (name, "M", "PA")
+    assert (first.id, first.metadata["sex"], first.metadata["projection"]) == (name, "M", "PA")
     assert first.patient != name
     assert first.read().shape == (1024, 1024)
     positive = next(r for r in data.radiographs if r.labels["Pneumothorax"] == 1)
-    mark = data.marks(positive.id, "Pneumothorax", "truth")
+    mark = data.annotation(positive.id, "Pneumothorax", "truth")
     assert mark is not None
     assert 0 < mark.read().mean() < 0.1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sightline.data import dataset
+from sightline.data import open_dataset
 from sightline.errors import DataError
 
 REAL = Path(__file__).resolve().parents[3] / "../shared/data/formats"
@@ -27,19 +27,19 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_truth_is_what_enough_radiologists_boxed(root: Path) -> None:
-    data = dataset(f"vindr:{root}")
+    data = open_dataset(f"vindr:{root}")
     assert data.readers == ("truth", "R2", "R8", "R10")
     assert data.findings == ("Cardiomegaly", "Pleural Effusion")
     assert data.radiographs[0].labels == {"Cardiomegaly": 1, "Pleural Effusion": 0}
-    truth, one = (data.marks("a", "Cardiomegaly", reader) for reader in ("truth", "R10"))
+    truth, one = (data.annotation("a", "Cardiomegaly", reader) for reader in ("truth", "R10"))
     assert truth is not None
     assert one is not None
     assert truth.read().tolist() == [[20, 10, 40, 30], [20, 12, 44, 34]]
     assert (one.kind, one.size, one.read().tolist()) == ("boxes", (64, 48), [[20, 10, 40, 30]])
-    assert data.marks("a", "Pleural Effusion", "truth") is None
-    assert data.marks("a", "Pleural Effusion", "R2") is not None
-    assert dataset(f"vindr:{root}?agree=1").radiographs[0].labels["Pleural Effusion"] == 1
-    assert data.marks("b", "Cardiomegaly", "truth") is None
+    assert data.annotation("a", "Pleural Effusion", "truth") is None
+    assert data.annotation("a", "Pleural Effusion", "R2") is not None
+    assert open_dataset(f"vindr:{root}?agree=1").radiographs[0].labels["Pleural Effusion"] == 1
+    assert data.annotation("b", "Cardiomegaly", "truth") is None
 
 
 def test_splits_of_the_release_with_a_consensus_for_the_test(root: Path) -> None:
@@ -47,13 +47,13 @@ def test_splits_of_the_release_with_a_consensus_for_the_test(root: Path) -> None
     (root / "test").mkdir()
     Image.fromarray(np.zeros((64, 48), np.uint8)).save(root / "test/c.png")
     (root / "annotations_test.csv").write_text("image_id,class_name,x_min,y_min,x_max,y_max\nc,Cardiomegaly,1,2,3,4\n")
-    data = dataset(f"vindr:{root}?split=test")
+    data = open_dataset(f"vindr:{root}?split=test")
     assert [r.id for r in data.radiographs] == ["c"]
     assert data.radiographs[0].labels["Cardiomegaly"] == 1
     assert "consensus" not in data.readers
     (root / "annotations_test.csv").write_text("image_id,class_name,x_min,y_min,x_max,y_max\na,Cardiomegaly,1,2,3,4\n")
     with pytest.raises(DataError, match="names a, which is a training image"):
-        dataset(f"vindr:{root}")
+        open_dataset(f"vindr:{root}")
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def test_splits_of_the_release_with_a_consensus_for_the_test(root: Path) -> None
 def test_broken_rows_are_named(root: Path, rows: str, message: str) -> None:
     (root / "train.csv").write_text(HEADER + rows)
     with pytest.raises(DataError, match=message):
-        dataset(f"vindr:{root}")
+        open_dataset(f"vindr:{root}")
 
 
 def test_boxes_of_a_resized_image_are_refused_when_read(root: Path) -> None:
     (root / "train.csv").write_text(HEADER + "a,Cardiomegaly,3,R1,10,20,300,400\n")
-    mark = dataset(f"vindr:{root}?agree=1").marks("a", "Cardiomegaly", "truth")
+    mark = open_dataset(f"vindr:{root}?agree=1").annotation("a", "Cardiomegaly", "truth")
     assert mark is not None
     with pytest.raises(DataError, match="images that were not resized"):
         mark.read()
@@ -81,9 +81,9 @@ def test_boxes_of_a_resized_image_are_refused_when_read(root: Path) -> None:
 
 def test_options_and_missing_files(root: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="agree is 0"):
-        dataset(f"vindr:{root}?agree=0")
+        open_dataset(f"vindr:{root}?agree=0")
     with pytest.raises(DataError, match=r"holds none of annotations_train\.csv"):
-        dataset(f"vindr:{tmp_path / 'train'}")
+        open_dataset(f"vindr:{tmp_path / 'train'}")
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="real excerpts are not at hand")
@@ -92,8 +92,8 @@ def test_the_published_excerpt(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     name = "9a5094b2563a1ef3ff50dc5c7ff71345"
     Image.fromarray(np.zeros((2336, 2080), np.uint8)).save(tmp_path / f"train/{name}.png")
-    data = dataset(f"vindr:{tmp_path}")
+    data = open_dataset(f"vindr:{tmp_path}")
     assert len(data.findings) == 14
-    mark = data.marks(name, "Cardiomegaly", "R10")
+    mark = data.annotation(name, "Cardiomegaly", "R10")
     assert mark is not None
     assert mark.read().tolist() == [[1375, 691, 1831, 1653]]

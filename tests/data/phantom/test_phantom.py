@@ -9,61 +9,61 @@ import cv2
 import numpy as np
 import pytest
 
-from sightline.data import dataset
-from sightline.data.gaze import WHOLE
-from sightline.data.phantom.body import smooth
-from sightline.data.phantom.loader import CONTOURS, LOOKERS, POINTS, REGIONS, TRUTH
-from sightline.data.phantom.render import image, masks
-from sightline.data.phantom.scene import OPACITIES, patient_of, scene
-from sightline.data.writers import write
+from sightline.data import open_dataset
+from sightline.data.gaze import ALL_GAZE
+from sightline.data.phantom.body import smooth_curve
+from sightline.data.phantom.loader import CONTOUR_READER, GAZE_READERS, POINT_READER, REFERENCE_READER, REGIONS
+from sightline.data.phantom.render import render_image, render_masks
+from sightline.data.phantom.scene import OPACITIES, make_scene, patient_and_visit
+from sightline.data.writers import write_dataset
 from sightline.errors import DataError
-from sightline.findings import CHEXLOCALIZE
+from sightline.findings import CHEXLOCALIZE_FINDINGS
 
-LARGE = dataset("phantom:60?size=256")
+LARGE = open_dataset("phantom:60?size=256")
 
 
 def found(finding: str, count: int = 400) -> list[int]:
-    return [i for i in range(count) if finding in scene(0, i).findings]
+    return [i for i in range(count) if finding in make_scene(0, i).findings]
 
 
 def test_any_image_is_made_alone_whatever_was_made_before() -> None:
-    whole = dataset("phantom:20?size=96")
-    tail = dataset("phantom:4?size=96&start=16")
+    whole = open_dataset("phantom:20?size=96")
+    tail = open_dataset("phantom:4?size=96&start=16")
     for place in (19, 17):
         first, second = whole.radiographs[place], tail.radiographs[place - 16]
         assert first == second
-        image.cache_clear()
+        render_image.cache_clear()
         assert (first.read() == second.read()).all()
-    assert dataset("phantom:1?size=96&seed=1").radiographs[0].size != whole.radiographs[0].size  # another patient
+    assert open_dataset("phantom:1?size=96&seed=1").radiographs[0].size != whole.radiographs[0].size  # another patient
 
 
 def test_a_hundred_thousand_are_as_quick_to_open_as_one() -> None:
     start = time.perf_counter()
-    data = dataset("phantom:100000?size=96")
+    data = open_dataset("phantom:100000?size=96")
     assert len(data.radiographs) == 100_000
     assert data.radiographs[99_999].read().shape[1] == 96
     assert time.perf_counter() - start < 2
 
 
-@pytest.mark.parametrize("finding", CHEXLOCALIZE)
+@pytest.mark.parametrize("finding", CHEXLOCALIZE_FINDINGS)
 def test_the_same_scene_at_two_sizes(finding: str) -> None:
     index = found(finding)[1]
-    small, large = (masks(scene(0, index), width)[finding] for width in (160, 480))
+    small, large = (render_masks(make_scene(0, index), width)[finding] for width in (160, 480))
     shrunk = cv2.resize(large.astype(np.float32), small.shape[::-1], interpolation=cv2.INTER_AREA) > 0.5
     overlap = (shrunk & small).sum() / (shrunk | small).sum()
     thin = {"Support Devices": 0.45, "Atelectasis": 0.65}  # lines and bands are drawn in whole pixels
     assert overlap > thin.get(finding, 0.8)
 
 
-@pytest.mark.parametrize("finding", CHEXLOCALIZE)
+@pytest.mark.parametrize("finding", CHEXLOCALIZE_FINDINGS)
 def test_a_counterfactual_differs_where_the_finding_lies(finding: str) -> None:
     """Half of the change, or more, lies within the footprint and its near surroundings; noise and tone are the same."""
-    phantom = LARGE.facts["phantom"]
+    phantom = LARGE.metadata["phantom"]
     shares = []
     for index in found(finding)[:6]:
         image, without = phantom.image(index), phantom.counterfactual(index, finding)
         assert finding not in phantom.scene(index).without(finding).findings
-        mask = phantom.mark(f"phantom{index:06d}", finding, TRUTH).read()
+        mask = phantom.mark(f"phantom{index:06d}", finding, REFERENCE_READER).read()
         near = cv2.dilate(mask.astype(np.uint8), np.ones((41, 41), np.uint8)) > 0
         change = np.abs(image - without)
         shares.append(change[near].sum() / max(change.sum(), 1e-9))
@@ -75,8 +75,8 @@ def test_a_counterfactual_differs_where_the_finding_lies(finding: str) -> None:
 def test_masks_are_there_exactly_where_labels_are() -> None:
     empty = 0
     for radiograph in LARGE.radiographs[:40]:
-        for finding in CHEXLOCALIZE:
-            mark = LARGE.marks(radiograph.id, finding, TRUTH)
+        for finding in CHEXLOCALIZE_FINDINGS:
+            mark = LARGE.annotation(radiograph.id, finding, REFERENCE_READER)
             assert (mark is not None) == (radiograph.labels[finding] == 1)
             if mark is not None:
                 mask = mark.read()
@@ -89,12 +89,12 @@ def test_masks_are_there_exactly_where_labels_are() -> None:
 def test_footprints_expose_no_film(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are asked for far oftener than films: marks, gaze and reports need nothing else."""
     monkeypatch.setattr("sightline.data.phantom.render._expose", lambda *_: pytest.fail("a film was exposed"))
-    data = dataset("phantom:3?size=96&seed=77&shortcut=drain:Pneumothorax&correlation=1")
+    data = open_dataset("phantom:3?size=96&seed=77&shortcut=drain:Pneumothorax&correlation=1")
     for radiograph in data.radiographs:
         assert data.reports is not None and data.reports(radiograph.id) is not None
-        for finding in (*data.findings, "Heart", "Shortcut", WHOLE):
-            for reader in (*data.readers, *LOOKERS):
-                mark = data.marks(radiograph.id, finding, reader)
+        for finding in (*data.findings, "Heart", "Shortcut", ALL_GAZE):
+            for reader in (*data.readers, *GAZE_READERS):
+                mark = data.annotation(radiograph.id, finding, reader)
                 assert mark is None or mark.read() is not None
 
 
@@ -106,13 +106,13 @@ def test_curves_are_corners_cut_three_times(closed: bool) -> None:
         pairs = list(zip(curve, [*curve[1:], curve[0]], strict=True))[: None if closed else -1]
         cut = [(w * ax + (1 - w) * bx, w * ay + (1 - w) * by) for (ax, ay), (bx, by) in pairs for w in (0.75, 0.25)]
         curve = cut if closed else [curve[0], *cut, curve[-1]]
-    assert np.allclose(smooth(corners, closed=closed), curve, rtol=0, atol=1e-15)
+    assert np.allclose(smooth_curve(corners, closed=closed), curve, rtol=0, atol=1e-15)
 
 
 def test_parents_contain_their_children() -> None:
     for index in range(60):
-        made = scene(0, index)
-        laid = masks(made, 96)
+        made = make_scene(0, index)
+        laid = render_masks(made, 96)
         for child in OPACITIES & made.findings:
             assert not (laid[child] & ~laid["Lung Opacity"]).any()
         if "Cardiomegaly" in made.findings:
@@ -121,7 +121,7 @@ def test_parents_contain_their_children() -> None:
 
 def test_regions_lie_where_they_should() -> None:
     for radiograph in LARGE.radiographs[:6]:
-        masks = {r: LARGE.marks(radiograph.id, r, TRUTH).read() for r in REGIONS}
+        masks = {r: LARGE.annotation(radiograph.id, r, REFERENCE_READER).read() for r in REGIONS}
         right, left = (np.argwhere(masks[side])[:, 1].mean() for side in ("Right Lung", "Left Lung"))
         assert right < np.argwhere(masks["Mediastinum"])[:, 1].mean() < left  # the patient's right is on our left
         assert not (masks["Heart"] & ~masks["Mediastinum"]).any()
@@ -129,15 +129,15 @@ def test_regions_lie_where_they_should() -> None:
 
 
 def test_findings_vary_in_size_and_are_common_enough() -> None:
-    for finding in CHEXLOCALIZE:
+    for finding in CHEXLOCALIZE_FINDINGS:
         indices = found(finding, 400)
         assert 0.08 < len(indices) / 400 < 0.65, finding
-    areas = [masks(scene(0, i), 96)["Pleural Effusion"].mean() for i in found("Pleural Effusion")[:25]]
+    areas = [render_masks(make_scene(0, i), 96)["Pleural Effusion"].mean() for i in found("Pleural Effusion")[:25]]
     assert max(areas) > 3 * min(areas)
 
 
 def test_a_quarter_of_the_patients_have_two_films_and_none_is_in_two_splits() -> None:
-    data = dataset("phantom:600?size=64")
+    data = open_dataset("phantom:600?size=64")
     films: dict[str, set[str]] = {}
     counts: dict[str, int] = {}
     for radiograph in data.radiographs:
@@ -145,22 +145,22 @@ def test_a_quarter_of_the_patients_have_two_films_and_none_is_in_two_splits() ->
         counts[radiograph.patient] = counts.get(radiograph.patient, 0) + 1
     assert all(len(splits) == 1 for splits in films.values())
     assert np.mean([c == 2 for c in counts.values()]) == pytest.approx(1 / 3, abs=0.02)
-    only = dataset("phantom:600?size=64&split=test").radiographs
+    only = open_dataset("phantom:600?size=64&split=test").radiographs
     assert {r.split for r in only} == {"test"}
-    assert [patient_of(i) for i in (0, 1, 2, 4)] == [(0, 0), (0, 1), (1, 0), (3, 0)]
+    assert [patient_and_visit(i) for i in (0, 1, 2, 4)] == [(0, 0), (0, 1), (1, 0), (3, 0)]
 
 
 @pytest.mark.parametrize("spec", ["marker:Cardiomegaly", "text:Edema", "drain:Pneumothorax"])
 def test_shortcuts_agree_with_the_label_as_often_as_asked_and_lie_apart(spec: str) -> None:
     finding = spec.partition(":")[2]
-    data = dataset(f"phantom:300?size=128&shortcut={spec}&correlation=0.9")
-    agree = [(r.facts["artifact"] != "") == (r.labels[finding] == 1) for r in data.radiographs]
+    data = open_dataset(f"phantom:300?size=128&shortcut={spec}&correlation=0.9")
+    agree = [(r.metadata["artifact"] != "") == (r.labels[finding] == 1) for r in data.radiographs]
     assert np.mean(agree) == pytest.approx(0.9, abs=0.05)
-    shown = next(r for r in data.radiographs if r.facts["artifact"] and r.labels[finding])
-    artifact, mark = (data.marks(shown.id, name, TRUTH).read() for name in ("Shortcut", finding))
+    shown = next(r for r in data.radiographs if r.metadata["artifact"] and r.labels[finding])
+    artifact, mark = (data.annotation(shown.id, name, REFERENCE_READER).read() for name in ("Shortcut", finding))
     assert artifact.any()
     assert (artifact & mark).sum() < 0.05 * artifact.sum()
-    plain = dataset("phantom:300?size=128").facts["phantom"].image(int(shown.id[-6:]))
+    plain = open_dataset("phantom:300?size=128").metadata["phantom"].image(int(shown.id[-6:]))
     assert (
         np.abs(shown.read() - plain)[~cv2.dilate(artifact.astype(np.uint8), np.ones((9, 9))).astype(bool)].max() < 0.02
     )
@@ -169,12 +169,14 @@ def test_shortcuts_agree_with_the_label_as_often_as_asked_and_lie_apart(spec: st
 def test_simulated_readers_err_as_much_as_people_do() -> None:
     overlaps, hits, missed, asked = [], [], 0, 0
     for radiograph in LARGE.radiographs:
-        for finding in CHEXLOCALIZE:
-            truth = LARGE.marks(radiograph.id, finding, TRUTH)
+        for finding in CHEXLOCALIZE_FINDINGS:
+            truth = LARGE.annotation(radiograph.id, finding, REFERENCE_READER)
             if truth is None or not truth.read().any():
                 continue
             asked += 1
-            drawn, pointed = (LARGE.marks(radiograph.id, finding, reader) for reader in (CONTOURS, POINTS))
+            drawn, pointed = (
+                LARGE.annotation(radiograph.id, finding, reader) for reader in (CONTOUR_READER, POINT_READER)
+            )
             assert (drawn is None) == (pointed is None)
             if drawn is None or pointed is None:
                 missed += 1
@@ -190,32 +192,45 @@ def test_simulated_readers_err_as_much_as_people_do() -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    ["phantom:none", "phantom:0", "phantom:9?size=8", "phantom:9?split=dev", "phantom:4?split=test",
-     "phantom:9?shortcut=sticker:Edema", "phantom:9?shortcut=marker:Hernia",
-     "phantom:9?shortcut=marker:Edema&correlation=2"],
-)  # fmt: skip
+    [
+        "phantom:none",
+        "phantom:0",
+        "phantom:9?size=8",
+        "phantom:9?split=dev",
+        "phantom:4?split=test",
+        "phantom:9?shortcut=sticker:Edema",
+        "phantom:9?shortcut=marker:Hernia",
+        "phantom:9?shortcut=marker:Edema&correlation=2",
+    ],
+)
 def test_what_cannot_be_is_told(spec: str) -> None:
     with pytest.raises(DataError, match=r"give|allowed"):
-        dataset(spec)
+        open_dataset(spec)
 
 
 def test_written_as_chexlocalize_and_read_again(tmp_path: Path) -> None:
-    data = dataset("phantom:6?size=96&split=test")
-    write(data, "chexlocalize", tmp_path / "out", progress=False)
-    again = dataset(f"chexlocalize:{tmp_path / 'out'}?split=test")
+    data = open_dataset("phantom:6?size=96&split=test")
+    write_dataset(data, "chexlocalize", tmp_path / "out", progress=False)
+    again = open_dataset(f"chexlocalize:{tmp_path / 'out'}?split=test")
     assert len(again.radiographs) == len(data.radiographs)
     compared = 0
     for ours, theirs in zip(data.radiographs, again.radiographs, strict=True):
         assert theirs.size == ours.size
         assert np.abs(theirs.read() - ours.read()).mean() < 0.01  # JPEG
-        for finding in CHEXLOCALIZE:
+        for finding in CHEXLOCALIZE_FINDINGS:
             assert theirs.labels[finding] == ours.labels[finding]
-            mark, back = data.marks(ours.id, finding, TRUTH), again.marks(theirs.id, finding, again.truth)
+            mark, back = (
+                data.annotation(ours.id, finding, REFERENCE_READER),
+                again.annotation(theirs.id, finding, again.reference_reader),
+            )
             assert (mark is None or not mark.read().any()) == (back is None)
             if mark is not None and back is not None:
                 assert (mark.read() == back.read()).all()
                 compared += 1
-            drawn, copy = data.marks(ours.id, finding, CONTOURS), again.marks(theirs.id, finding, again.readers[1])
+            drawn, copy = (
+                data.annotation(ours.id, finding, CONTOUR_READER),
+                again.annotation(theirs.id, finding, again.readers[1]),
+            )
             if drawn is not None:
                 assert copy is not None
                 assert (drawn.read() == copy.read()).all()

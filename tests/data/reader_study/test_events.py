@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sightline.data.reader_study.events import OPERATION, Answer, Finish, Operation, Put, Remove, Time, replay
+from sightline.data.reader_study.events import (
+    OPERATION_ADAPTER,
+    AddTime,
+    AnswerQuestion,
+    FinishCase,
+    Operation,
+    PutShape,
+    RemoveShape,
+    replay,
+)
 
 names = st.sampled_from(["a", "b", "c"])
 place = st.tuples(st.floats(0, 50), st.floats(0, 50))
@@ -34,7 +43,9 @@ def logs(draw: st.DrawFn) -> list[Operation]:
     """Operations with ids of their own; clocks may coincide, as those of two windows do."""
     bodies = draw(st.lists(content, max_size=12))
     clocks = draw(st.lists(st.integers(1, 9), min_size=len(bodies), max_size=len(bodies)))
-    return [OPERATION.validate_python({"id": f"o{i}", "clock": clocks[i], **body}) for i, body in enumerate(bodies)]
+    return [
+        OPERATION_ADAPTER.validate_python({"id": f"o{i}", "clock": clocks[i], **body}) for i, body in enumerate(bodies)
+    ]
 
 
 def slow(log: list[Operation]) -> tuple[dict[str, object], dict[tuple[str, str], str], bool]:
@@ -42,16 +53,16 @@ def slow(log: list[Operation]) -> tuple[dict[str, object], dict[tuple[str, str],
     ranked = sorted(log, key=lambda o: (o.clock, o.id))
     shapes = {}
     for name in "abc":
-        said = [o for o in ranked if isinstance(o, Put | Remove) and o.shape == name]
-        if said and isinstance(said[-1], Put):
+        said = [o for o in ranked if isinstance(o, PutShape | RemoveShape) and o.shape == name]
+        if said and isinstance(said[-1], PutShape):
             shapes[name] = said[-1].points
     answers = {}
     for source in ("", "A", "B"):
-        values = [o.value for o in ranked if isinstance(o, Answer) and o.source == source]
+        values = [o.value for o in ranked if isinstance(o, AnswerQuestion) and o.source == source]
         if values and values[-1]:
             answers["extent", source] = values[-1]
-    ends = [o.clock for o in log if isinstance(o, Finish)]
-    changes = [o.clock for o in log if isinstance(o, Put | Remove | Answer)]
+    ends = [o.clock for o in log if isinstance(o, FinishCase)]
+    changes = [o.clock for o in log if isinstance(o, PutShape | RemoveShape | AnswerQuestion)]
     return shapes, answers, bool(ends) and max(ends) > max(changes, default=0)
 
 
@@ -69,13 +80,13 @@ def test_the_last_word_counts(log: list[Operation]) -> None:
     shapes, answers, finished = slow(log)
     assert {name: shape.points for name, shape in state.shapes.items()} == shapes
     assert (state.answers, state.finished) == (answers, finished)
-    assert state.seconds == pytest.approx(sum(o.seconds for o in log if isinstance(o, Time)))
+    assert state.seconds == pytest.approx(sum(o.seconds for o in log if isinstance(o, AddTime)))
     assert state.clock == max((o.clock for o in log), default=0)
 
 
 @given(logs())
 def test_an_operation_survives_its_json(log: list[Operation]) -> None:
-    assert [OPERATION.validate_json(o.model_dump_json()) for o in log] == log
+    assert [OPERATION_ADAPTER.validate_json(o.model_dump_json()) for o in log] == log
 
 
 @pytest.mark.parametrize(
@@ -94,4 +105,4 @@ def test_an_operation_survives_its_json(log: list[Operation]) -> None:
 )
 def test_what_no_page_of_ours_sends_is_refused(said: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        OPERATION.validate_python({"id": "o", "clock": 1, **said})
+        OPERATION_ADAPTER.validate_python({"id": "o", "clock": 1, **said})

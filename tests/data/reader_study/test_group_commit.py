@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from sightline.data.reader_study.database import Book
-from sightline.data.reader_study.events import Finish, Put
-from sightline.data.reader_study.group_commit import Desk
-from sightline.data.reader_study.schedule import invite
+from sightline.data.reader_study.database import StudyDatabase
+from sightline.data.reader_study.events import FinishCase, PutShape
+from sightline.data.reader_study.group_commit import GroupCommit
+from sightline.data.reader_study.schedule import invite_reader
 from sightline.errors import DataError
-from sightline.web.reader_study.create import create
+from sightline.web.reader_study.create import create_study
 
 
 class Held:
@@ -40,13 +40,13 @@ class Held:
 
 def gather(held: Held, works: list[Any]) -> list[Future[int]]:
     """All of `works` wait while the first is under way."""
-    desk = Desk()
+    desk = GroupCommit()
     with ThreadPoolExecutor(len(works)) as pool:
         first = pool.submit(desk.write, works[0], held.transaction)
-        while not desk.pen.locked() or desk.waiting:
+        while not desk.lock.locked() or desk.queue:
             pass
         rest = [pool.submit(desk.write, work, held.transaction) for work in works[1:]]
-        while len(desk.waiting) < len(rest):
+        while len(desk.queue) < len(rest):
             pass
         held.go.set()
     return [first, *rest]
@@ -80,16 +80,18 @@ def test_a_commit_that_fails_is_nobody_s_success() -> None:
 
 
 def test_a_refused_request_leaves_nothing_among_others_that_are_kept(place: str) -> None:
-    with create("phantom:4?size=64", place, tasks=("contour",)) as book:
+    with create_study("phantom:4?size=64", place, tasks=("contour",)) as book:
         for number in range(6):
-            invite(book, f"Dr {number}")
+            invite_reader(book, f"Dr {number}")
         keys = [book.assignments(book.reader(f"Dr {n}").number)[0].key for n in range(6)]
         for key in keys:
             book.append(key, [put("same", 1)])
 
-        def save(number: int, book: Book = book) -> int:
+        def save(number: int, book: StudyDatabase = book) -> int:
             wrong = number % 2  # every other one says something else under an id that is taken
-            return book.append(keys[number], [put("new", 2), put("same", 9 if wrong else 1), Finish(id="f", clock=3)])
+            return book.append(
+                keys[number], [put("new", 2), put("same", 9 if wrong else 1), FinishCase(id="f", clock=3)]
+            )
 
         with ThreadPoolExecutor(6) as pool:
             told = [pool.submit(save, number) for number in range(6)]
@@ -98,5 +100,5 @@ def test_a_refused_request_leaves_nothing_among_others_that_are_kept(place: str)
         assert [len(book.operations(key)) for key in keys] == [3, 1, 3, 1, 3, 1]
 
 
-def put(name: str, clock: int) -> Put:
-    return Put(id=name, clock=clock, shape=name, points=((1.0, 2.0),))
+def put(name: str, clock: int) -> PutShape:
+    return PutShape(id=name, clock=clock, shape=name, points=((1.0, 2.0),))

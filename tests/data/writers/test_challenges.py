@@ -8,8 +8,8 @@ import pydicom
 import pytest
 
 from sightline.core import Dataset
-from sightline.data import dataset
-from sightline.data.writers import write
+from sightline.data import open_dataset
+from sightline.data.writers import write_dataset
 from sightline.errors import DataError
 from sightline.imaging import geometry
 
@@ -24,13 +24,17 @@ def framed(mask: np.ndarray) -> np.ndarray:
 
 
 def truths(data: Dataset, finding: str) -> dict[str, np.ndarray]:
-    marks = {r.id: data.marks(r.id, finding, "truth") for r in data.radiographs}
-    return {name: mask for name, mark in marks.items() if mark is not None and (mask := geometry.region(mark)).any()}
+    marks = {r.id: data.annotation(r.id, finding, "truth") for r in data.radiographs}
+    return {
+        name: mask
+        for name, mark in marks.items()
+        if mark is not None and (mask := geometry.rasterize_annotation(mark)).any()
+    }
 
 
 def test_siim_comes_back_pixel_by_pixel(tmp_path: Path) -> None:
-    source = dataset(PHANTOM)
-    back = dataset(f"siim:{write(source, 'siim', tmp_path / 'siim', progress=False)}?identify=true")
+    source = open_dataset(PHANTOM)
+    back = open_dataset(f"siim:{write_dataset(source, 'siim', tmp_path / 'siim', progress=False)}?identify=true")
     wanted, found = truths(source, "Pneumothorax"), truths(back, "Pneumothorax")
     assert wanted.keys() == found.keys()
     assert wanted
@@ -42,8 +46,8 @@ def test_siim_comes_back_pixel_by_pixel(tmp_path: Path) -> None:
 
 
 def test_rsna_comes_back_as_boxes_around_the_parts(tmp_path: Path) -> None:
-    source = dataset(PHANTOM)
-    back = dataset(f"rsna:{write(source, 'rsna', tmp_path / 'rsna', progress=False)}?finding=lung opacity")
+    source = open_dataset(PHANTOM)
+    back = open_dataset(f"rsna:{write_dataset(source, 'rsna', tmp_path / 'rsna', progress=False)}?finding=lung opacity")
     wanted, found = truths(source, "Lung Opacity"), truths(back, "Lung Opacity")
     assert wanted.keys() == found.keys()
     for name, mask in wanted.items():
@@ -56,26 +60,30 @@ def test_rsna_comes_back_as_boxes_around_the_parts(tmp_path: Path) -> None:
             boxes[rows.min() : rows.max() + 1, cols.min() : cols.max() + 1] = True
         np.testing.assert_array_equal(found[name], boxes)
     assert [r.patient for r in back.radiographs] == [r.patient for r in source.radiographs]
-    assert {r.facts["class"] for r in back.radiographs} <= {
-        "Lung Opacity", "Normal", "No Lung Opacity / Not Normal",
-    }  # fmt: skip
+    assert {r.metadata["class"] for r in back.radiographs} <= {
+        "Lung Opacity",
+        "Normal",
+        "No Lung Opacity / Not Normal",
+    }
 
 
 def test_pixels_survive_and_the_files_are_dicom(tmp_path: Path) -> None:
-    source = dataset(PHANTOM)
-    folder = write(source, "siim", tmp_path / "siim", progress=False)
+    source = open_dataset(PHANTOM)
+    folder = write_dataset(source, "siim", tmp_path / "siim", progress=False)
     first = source.radiographs[0]
     image = np.pad(first.read(), [(0, max(first.size or (0, 0)) - n) for n in first.read().shape])
     exact = cv2.resize(image, (1024, 1024), interpolation=cv2.INTER_AREA)
-    assert np.abs(dataset(f"siim:{folder}").radiographs[0].read() - exact).max() < 0.51 / 255
+    assert np.abs(open_dataset(f"siim:{folder}").radiographs[0].read() - exact).max() < 0.51 / 255
     (file,) = folder.rglob(f"{first.id}.dcm")
     ds = pydicom.dcmread(file)
     assert (ds.PhotometricInterpretation, ds.Rows, ds.PatientID) == ("MONOCHROME2", 1024, first.patient)
-    again = write(source, "siim", tmp_path / "again", progress=False)
+    again = write_dataset(source, "siim", tmp_path / "again", progress=False)
     assert (again / file.relative_to(folder)).read_bytes() == file.read_bytes()
 
 
 def test_a_data_set_without_the_finding_is_refused(tmp_path: Path) -> None:
-    write(dataset("phantom:4?size=64"), "rsna", tmp_path / "rsna", progress=False)
+    write_dataset(open_dataset("phantom:4?size=64"), "rsna", tmp_path / "rsna", progress=False)
     with pytest.raises(DataError, match="has no Pneumothorax, which is all this layout holds"):
-        write(dataset(f"rsna:{tmp_path / 'rsna'}?finding=lung opacity"), "siim", tmp_path / "siim", progress=False)
+        write_dataset(
+            open_dataset(f"rsna:{tmp_path / 'rsna'}?finding=lung opacity"), "siim", tmp_path / "siim", progress=False
+        )

@@ -13,8 +13,15 @@ import sightline as sl
 from sightline._cli.narrate import check_text
 from sightline.core import Case, Dataset, Frame, SaliencyMap
 from sightline.evaluation.narration import narrate
-from sightline.evaluation.narration.measure import checked_table, controls, measure, meet_reports, met, read_aloud
-from sightline.imaging.geometry import region
+from sightline.evaluation.narration.measure import (
+    compare_with_reports,
+    measure_maps,
+    permutation_controls,
+    summarize_agreement,
+    tabulate_claims,
+    write_narrative,
+)
+from sightline.imaging.geometry import rasterize_annotation
 from sightline.maps.storage import write_maps
 from sightline.runs.run import Run
 
@@ -23,7 +30,7 @@ FINDINGS = ("Pleural Effusion", "Cardiomegaly", "Pneumothorax")
 
 @pytest.fixture(scope="module")
 def data() -> Dataset:
-    return sl.dataset("phantom:60?size=64")
+    return sl.open_dataset("phantom:60?size=64")
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +48,10 @@ def store(run: Run, name: str, data: Dataset) -> None:
     for number, r in enumerate(data.radiographs):
         for f in FINDINGS:
             assert r.size is not None
-            mark = data.marks(r.id, f, data.truth)
+            mark = data.annotation(r.id, f, data.reference_reader)
             seen = np.random.default_rng(number).random(r.size)
             if name == "seer":
-                seen = np.zeros(r.size) if mark is None else region(mark)
+                seen = np.zeros(r.size) if mark is None else rasterize_annotation(mark)
             values = np.asarray(cv2.resize(np.asarray(seen, np.float32), (64, 64), interpolation=cv2.INTER_AREA))
             made.append(SaliencyMap(r.id, f, source, values, Frame.whole(r.size)))
     ids = [r.id for r in data.radiographs]
@@ -56,12 +63,12 @@ def some(data: Dataset) -> list[Case]:
 
 
 def test_maps_on_the_marks_are_read_where_the_findings_are(data: Dataset, run: Run) -> None:
-    table = measure(run, data, {"seer/own": "seer", "lost/own": "lost"}, some(data))
-    facts = read_aloud(run, table, 0)
-    low = facts.number("seer", "Pleural Effusion", "lower")
-    heart = facts.number("seer", "Cardiomegaly", "cardiac")
+    table = measure_maps(run, data, {"seer/own": "seer", "lost/own": "lost"}, some(data))
+    facts = write_narrative(run, table, 0)
+    low = facts.estimate("seer", "Pleural Effusion", "lower")
+    heart = facts.estimate("seer", "Cardiomegaly", "cardiac")
     assert low is not None and low["low"] > 1.2 and heart is not None and heart["low"] > 1.2
-    gap = facts.gap("seer", "lost", "average")
+    gap = facts.difference("seer", "lost", "average")
     assert gap is not None and gap["low"] > 0
     text = (run.path / "narrative.md").read_text("utf-8")
     assert text == narrate(facts) and "Maps of seer are more focused than those of lost" in text
@@ -70,25 +77,25 @@ def test_maps_on_the_marks_are_read_where_the_findings_are(data: Dataset, run: R
 
 
 def test_a_text_that_was_read_off_the_maps_suffers_when_it_is_laid_beside_others(data: Dataset, run: Run) -> None:
-    facts = read_aloud(run, measure(run, data, {"seer/own": "seer", "lost/own": "lost"}, some(data)), 0)
-    rates = controls(narrate(facts), facts)
+    facts = write_narrative(run, measure_maps(run, data, {"seer/own": "seer", "lost/own": "lost"}, some(data)), 0)
+    rates = permutation_controls(narrate(facts), facts)
     assert rates["as it is"] == 0 and rates["models exchanged"] > 0.3 and rates["findings exchanged"] > 0
     book = "Edema\n- seer: Perihilar activation.\n"
-    assert np.isnan(controls(book, facts)["as it is"])  # nothing was measured of edema
+    assert np.isnan(permutation_controls(book, facts)["as it is"])  # nothing was measured of edema
 
 
 def test_without_masks_of_the_lungs_the_film_itself_is_divided(data: Dataset, run: Run, tmp_path: Path) -> None:
     other = Run.start(tmp_path / "run", "pretraining", {})
     bare = replace(data, regions=())
     store(other, "seer", data)
-    table = measure(other, bare, {"seer/own": "seer"}, some(data)[:6])
+    table = measure_maps(other, bare, {"seer/own": "seer"}, some(data)[:6])
     assert "cardiac" not in set(table["measure"]) and {"left", "upper", "perihilar"} <= set(table["measure"])
 
 
 def test_any_text_can_be_checked_from_the_command_line(
     data: Dataset, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    read_aloud(run, measure(run, data, {"seer/own": "seer", "lost/own": "lost"}, some(data)), 0)
+    write_narrative(run, measure_maps(run, data, {"seer/own": "seer", "lost/own": "lost"}, some(data)), 0)
     file = tmp_path / "text.md"
     file.write_text("Pleural Effusion\n- GPT: Activation of the [bold]upper[/bold] zones.\n", "utf-8")
     check_text(run.path, file, models=("GPT=seer",))
@@ -98,18 +105,18 @@ def test_any_text_can_be_checked_from_the_command_line(
     )
     with pytest.raises(sl.SightlineError, match="cannot be read as text"):
         check_text(run.path, tmp_path / "nothing.md")
-    table = checked_table("", read_aloud(run, run.table("map_facts"), 0))
+    table = tabulate_claims("", write_narrative(run, run.table("map_facts"), 0))
     assert table.empty and "verdict" in table
 
 
 def test_maps_on_the_marks_meet_the_reports_and_maps_of_noise_do_not(data: Dataset, run: Run) -> None:
-    table = measure(run, data, {"seer/own": "seer", "lost/own": "lost"}, some(data))
-    meetings = meet_reports(table, data, some(data), 0)
-    found = met(meetings, 0).set_index(["model", "measure"])
+    table = measure_maps(run, data, {"seer/own": "seer", "lost/own": "lost"}, some(data))
+    meetings = compare_with_reports(table, data, some(data), 0)
+    found = summarize_agreement(meetings, 0).set_index(["model", "measure"])
     seer, lost = found.loc[("seer", "side")], found.loc[("lost", "side")]
     assert seer["mean"] > 0.9 and seer["gap_low"] > 0.1 and seer["n"] > 8
     assert lost["gap_low"] < 0 < lost["gap_high"]
     assert meetings["value"].isin([0, 1]).all() and set(meetings["measure"]) <= {"side", "third"}
     flat = table.assign(value=np.nan)
-    assert (meet_reports(flat, data, some(data), 0)["value"] == 0).all()  # what points nowhere meets nothing
-    assert meet_reports(table, replace(data, reports=None), some(data), 0).empty
+    assert (compare_with_reports(flat, data, some(data), 0)["value"] == 0).all()  # what points nowhere meets nothing
+    assert compare_with_reports(table, replace(data, reports=None), some(data), 0).empty

@@ -13,7 +13,7 @@ import zarr
 from PIL import Image
 
 from mapmaking import DATA, FINDINGS, GRID, open_one, write_dicom, write_npz, write_pickle
-from sightline.maps.folder import maps_in
+from sightline.maps.folder import open_maps
 
 
 def _every_format(folder: Path) -> list[Path]:
@@ -38,10 +38,10 @@ def test_files_cut_or_flipped_anywhere_are_rows_with_a_status(tmp_path: Path) ->
             else:
                 damaged[rng.integers(len(whole))] ^= 1 << rng.integers(8)
             file.write_bytes(damaged)
-            folder = maps_in(file, DATA)
-            for m in folder.of("p1"):
+            folder = open_maps(file, DATA)
+            for m in folder.maps_for("p1"):
                 assert m.status == "ok" or (
-                    str(file) in m.why and m.status in ("unreadable", "refused", "non-finite", "flat")
+                    str(file) in m.reason and m.status in ("unreadable", "refused", "non-finite", "flat")
                 )
             assert len(folder) + len(folder.problems) == 1
         file.write_bytes(whole)
@@ -53,12 +53,12 @@ def test_a_folder_goes_on_after_a_bad_file(tmp_path: Path) -> None:
     bad = write_pickle(tmp_path / "p1_Lung Opacity_map.pkl", "Lung Opacity")
     bad.write_bytes(bad.read_bytes()[:100])
     vanishes = write_npz(tmp_path / "p1_Pleural Effusion.npz", map=GRID)
-    folder = maps_in(tmp_path, DATA)
+    folder = open_maps(tmp_path, DATA)
     vanishes.unlink()
-    maps = list(folder.of("p1"))
+    maps = list(folder.maps_for("p1"))
     assert [m.status for m in maps] == ["unreadable", "ok", "unreadable"]
     assert [m.values.shape for m in maps] == [(0, 0), (3, 4), (0, 0)]
-    assert "does not exist any more" in maps[2].why
+    assert "does not exist any more" in maps[2].reason
 
 
 def _npy_header(shape: tuple[int, ...], descr: str = "<f8") -> bytes:
@@ -84,7 +84,7 @@ def test_npz_bombs(tmp_path: Path, member: bytes) -> None:
     m = open_one(tmp_path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert m.status == "unreadable" and "p1_Edema.npz" in m.why
+    assert m.status == "unreadable" and "p1_Edema.npz" in m.reason
     assert peak < 2 * 2**20
 
 
@@ -100,9 +100,9 @@ def test_declared_sizes_are_checked_before_decoding(tmp_path: Path) -> None:
     )
     assert array.chunks == (2**20, 2**20)
     tracemalloc.start()
-    maps = [m for _, found in maps_in(tmp_path, DATA).by_radiograph() for m in found]
+    maps = [m for _, found in open_maps(tmp_path, DATA).maps_by_radiograph() for m in found]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert [m.finding for m in maps] == list(FINDINGS)
-    assert all("values, more than the" in m.why for m in maps)
+    assert all("values, more than the" in m.reason for m in maps)
     assert peak < 20 * 2**20

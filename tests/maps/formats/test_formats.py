@@ -16,9 +16,9 @@ from PIL import Image
 
 from mapmaking import DATA, FINDINGS, GRID, SIZE, assert_holds, open_one, write_dicom, write_npz, write_pickle
 from sightline.core import Array, Frame, SaliencyMap
-from sightline.findings import CHEXPERT
+from sightline.findings import CHEXPERT_FINDINGS
 from sightline.imaging.geometry import input_frame
-from sightline.maps.folder import maps_in
+from sightline.maps.folder import open_maps
 from sightline.maps.storage import write_maps
 from sightline.runs.run import Run
 
@@ -36,7 +36,7 @@ def test_a_pickle_with_probabilities_of_all_labels(tmp_path: Path) -> None:
     write_pickle(tmp_path / "p1_Airspace Opacity_map.pkl", "Airspace Opacity", prob=every)
     m = open_one(tmp_path)
     assert m.finding == "Lung Opacity"
-    assert m.probability == every[CHEXPERT.index("Lung Opacity")]
+    assert m.probability == every[CHEXPERT_FINDINGS.index("Lung Opacity")]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_pickles_that_are_not_what_they_should_be(
     file = write_pickle(tmp_path / "p1_Edema_map.pkl", **changes)
     m = open_one(tmp_path)
     assert m.status == status
-    assert str(file) in m.why and re.search(why, m.why)
+    assert str(file) in m.reason and re.search(why, m.reason)
 
 
 def test_a_malicious_pickle_is_a_map_that_failed(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_malicious_pickle_is_a_map_that_failed(tmp_path: Path) -> None:
 
     (tmp_path / "p1_Edema_map.pkl").write_bytes(pickle.dumps({"map": Evil()}))
     m = open_one(tmp_path)
-    assert m.status == "unreadable" and "nothing was run" in m.why
+    assert m.status == "unreadable" and "nothing was run" in m.reason
     assert not (tmp_path / "executed").exists()
 
 
@@ -94,10 +94,10 @@ def test_npz_of_many_maps(tmp_path: Path) -> None:
         (tmp_path / "ig.npz", {"source": "net/ig"}, "net/ig"),
         (tmp_path, {"source": "net"}, "net/ig"),
     ):
-        folder = maps_in(path, DATA, **options)
+        folder = open_maps(path, DATA, **options)
         assert len(folder) == 6 and folder.problems == ()
         assert folder.sources == {source: FINDINGS}
-        held = {(m.radiograph, m.finding): m for _, maps in folder.by_radiograph() for m in maps}
+        held = {(m.radiograph, m.finding): m for _, maps in folder.maps_by_radiograph() for m in maps}
         assert_holds(held["p 2", "Edema"], GRID + 1, Frame.whole(SIZE))
         assert_holds(held["p1", "Edema"], GRID, Frame(SIZE, (0, 0, 10, 10)))
         assert held["p1", "Edema"].probability == 0.5
@@ -111,9 +111,9 @@ def test_zarr_group(tmp_path: Path, version: Any) -> None:
         array.attrs.update({"box": [0, 0, 15.5, 20], "probability": 0.125})
     group.create_array("p9/Edema", data=GRID)
     for path, source in ((tmp_path, "ig"), (tmp_path / "ig.zarr", "ig")):
-        folder = maps_in(path, DATA)
+        folder = open_maps(path, DATA)
         assert folder.sources == {source: ("Edema", "Pleural Effusion")}
-        maps = [m for _, found in folder.by_radiograph() for m in found]
+        maps = [m for _, found in folder.maps_by_radiograph() for m in found]
         assert [(m.radiograph, m.finding, m.probability) for m in maps] == [
             ("p1", "Edema", 0.125),
             ("p 2", "Pleural Effusion", 0.125),
@@ -131,18 +131,18 @@ def test_maps_that_a_run_stored(tmp_path: Path) -> None:
         SaliencyMap("p1", "Edema", "net/ig", GRID, frame, 0.5),
         SaliencyMap("p1", "Other", "net/ig", GRID, frame, 0.5),
         SaliencyMap("gone", "Edema", "net/ig", GRID, frame),
-        SaliencyMap("gone", "Other", "net/ig", bad, frame, status="refused", why="because"),
+        SaliencyMap("gone", "Other", "net/ig", bad, frame, status="refused", reason="because"),
     ]
     run.write_part("maps-0", "00", lambda path: write_maps(path, ["p1", "gone"], ["Edema", "Other"], {"net/ig": kept}))
-    folder = maps_in(run.path, DATA)
+    folder = open_maps(run.path, DATA)
     assert folder.sources == {"net/ig": ("Edema",)}
-    (m,) = folder.of("p1")
+    (m,) = folder.maps_for("p1")
     assert_holds(m, GRID, frame)
     assert sorted(p.partition(" has ")[2] for p in folder.problems) == [
         "maps of finding 'Other', which is not in tiny",
         "maps of radiograph 'gone', which is not in tiny",
     ]
-    (renamed,) = maps_in(run.path, DATA, source="copy", frame="stretch").of("p1")
+    (renamed,) = open_maps(run.path, DATA, source="copy", resize="stretch").maps_for("p1")
     assert renamed.source == "copy/net/ig" and renamed.frame == Frame.whole(SIZE)
 
 
@@ -166,7 +166,7 @@ def test_png(tmp_path: Path, values: Array, mode: str | None) -> None:
 def test_a_picture_in_color_is_no_map(tmp_path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (4, 4, 3), np.uint8)).save(tmp_path / "p1_Edema.png")
     m = open_one(tmp_path)
-    assert m.status == "refused" and "picture in color" in m.why
+    assert m.status == "refused" and "picture in color" in m.reason
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
@@ -189,7 +189,7 @@ def test_nifti_scale_and_slices(tmp_path: Path) -> None:
     np.testing.assert_array_equal(open_one(tmp_path).values, stored.get_fdata().T.astype(np.float32))
     nibabel.save(nibabel.Nifti1Image(np.zeros((3, 2, 5)), np.eye(4)), tmp_path / "p1_Edema.nii")
     m = open_one(tmp_path)
-    assert m.status == "unreadable" and "more than one slice" in m.why
+    assert m.status == "unreadable" and "more than one slice" in m.reason
 
 
 def test_dicom_parametric_map(tmp_path: Path) -> None:

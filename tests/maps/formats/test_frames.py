@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from mapmaking import DATA, FINDINGS, GRID, SIZE, assert_holds, open_one, write_npz, write_pickle
-from sightline.core import Array, Dataset, Frame, Mark, Radiograph
+from sightline.core import Annotation, Array, Dataset, Frame, Radiograph
 from sightline.errors import DataError
 from sightline.imaging.geometry import input_frame
-from sightline.maps.folder import maps_in
+from sightline.maps.folder import open_maps
 
 
 def test_where_a_map_lies_is_told_by_the_caller_then_its_box_then_the_sidecar(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_where_a_map_lies_is_told_by_the_caller_then_its_box_then_the_sidecar(tm
     write_pickle(tmp_path / "p1_Pleural Effusion_map.pkl", "Pleural Effusion")
 
     def boxes(**options: Any) -> list[Frame]:
-        opacity, edema, effusion = maps_in(tmp_path, DATA, **options).of("p1")
+        opacity, edema, effusion = open_maps(tmp_path, DATA, **options).maps_for("p1")
         return [opacity.frame, edema.frame, effusion.frame]
 
     own, whole = Frame(SIZE, (0, 0, 5, 5)), Frame.whole(SIZE)
@@ -41,12 +41,12 @@ def test_folders_name_sources(tmp_path: Path) -> None:
     root = tmp_path / "theirs"
     for name in ("densenet/grad-cam/p1_Edema", "densenet/ig/p1_Edema", "vit/p1/Edema", "p1_Edema"):
         write_npz(root / f"{name}.npz", map=GRID)
-    assert [*maps_in(root, DATA).sources] == ["densenet/grad-cam", "densenet/ig", "theirs", "vit"]
-    assert [*maps_in(root, DATA, "x").sources] == ["x", "x/densenet/grad-cam", "x/densenet/ig", "x/vit"]
+    assert [*open_maps(root, DATA).sources] == ["densenet/grad-cam", "densenet/ig", "theirs", "vit"]
+    assert [*open_maps(root, DATA, "x").sources] == ["x", "x/densenet/grad-cam", "x/densenet/ig", "x/vit"]
     (root / "vit/maps.json").write_text(json.dumps({"source": "vit-b/rollout"}))
     (root / "maps.json").write_text(json.dumps({"source": "ours"}))
-    assert [*maps_in(root, DATA).sources] == ["ours", "ours/densenet/grad-cam", "ours/densenet/ig", "vit-b/rollout"]
-    assert [m.source for m in maps_in(root, DATA, "x").of("p1")] == [*maps_in(root, DATA, "x").sources]
+    assert [*open_maps(root, DATA).sources] == ["ours", "ours/densenet/grad-cam", "ours/densenet/ig", "vit-b/rollout"]
+    assert [m.source for m in open_maps(root, DATA, "x").maps_for("p1")] == [*open_maps(root, DATA, "x").sources]
 
 
 def test_one_file_and_the_folder_one_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_masks(tmp_path: Path) -> None:
 def test_a_sidecar_that_says_nothing_usable(tmp_path: Path, said: str) -> None:
     (tmp_path / "maps.json").write_text(said)
     with pytest.raises(DataError, match=r"maps\.json"):
-        maps_in(tmp_path, DATA)
+        open_maps(tmp_path, DATA)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_sidecar_that_says_nothing_usable(tmp_path: Path, said: str) -> None:
 )
 def test_a_frame_that_is_none(tmp_path: Path, frame: str) -> None:
     with pytest.raises(DataError, match="'center-crop:SIDE'"):
-        maps_in(tmp_path, DATA, frame=frame)
+        open_maps(tmp_path, DATA, resize=frame)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_frame_that_is_none(tmp_path: Path, frame: str) -> None:
 def test_a_box_that_is_none(tmp_path: Path, box: Any) -> None:
     write_npz(tmp_path / "p1_Edema.npz", map=GRID, box=np.array(box, float))
     m = open_one(tmp_path)
-    assert m.status in ("unreadable", "refused") and "p1_Edema.npz" in m.why
+    assert m.status in ("unreadable", "refused") and "p1_Edema.npz" in m.reason
 
 
 def test_size_is_taken_from_marks_then_the_header_then_the_file_then_the_pixels(tmp_path: Path) -> None:
@@ -116,10 +116,10 @@ def test_size_is_taken_from_marks_then_the_header_then_the_file_then_the_pixels(
         raise DataError("no such image")
 
     def frames(read: Callable[[], Array], marked: bool = False, **facts: Any) -> list[tuple[str, tuple[int, int]]]:
-        mark = Mark("p1", "Edema", "truth", "region", (60, 80), missing)
-        radiograph = Radiograph("p1", "p1", read, facts=facts)
+        mark = Annotation("p1", "Edema", "truth", "region", (60, 80), missing)
+        radiograph = Radiograph("p1", "p1", read, metadata=facts)
         data = Dataset("d", "d", FINDINGS, [radiograph], lambda *_: mark if marked else None, ("truth",))
-        return [(m.status, m.frame.size) for m in maps_in(maps, data).of("p1")]
+        return [(m.status, m.frame.size) for m in open_maps(maps, data).maps_for("p1")]
 
     assert frames(missing) == [("refused", (0, 0)), ("ok", (30, 40))]
     assert frames(lambda: np.zeros((30, 40))) == [("ok", (30, 40))] * 2

@@ -18,8 +18,8 @@ import sightline as sl
 from mapmaking import DATA, FINDINGS, GRID, SIZE, a_dataset, open_one, write_npz, write_pickle
 from sightline.core import Dataset, Radiograph
 from sightline.errors import DataError
-from sightline.maps.folder import maps_in
-from sightline.maps.formats.filenames import Names, Shown
+from sightline.maps.folder import open_maps
+from sightline.maps.formats.filenames import DatasetNames, ParsedName
 
 
 def test_files_that_fit_nothing_are_listed(tmp_path: Path) -> None:
@@ -38,25 +38,25 @@ def test_files_that_fit_nothing_are_listed(tmp_path: Path) -> None:
     for name in ("p3_Edema.npz", "p1_Fracture.npz"):
         write_npz(tmp_path / name, map=GRID)
     (tmp_path / ".hidden").write_bytes(b"")
-    folder = maps_in(tmp_path, DATA)
+    folder = open_maps(tmp_path, DATA)
     assert len(folder) == 1
     assert len(folder.problems) == len(names)
     for name, why in names.items():
         (problem,) = [p for p in folder.problems if f"{tmp_path / name} " in p]
         assert why in problem
     with pytest.raises(DataError, match="does not exist"):
-        maps_in(tmp_path / "elsewhere", DATA)
+        open_maps(tmp_path / "elsewhere", DATA)
 
 
 def test_two_maps_of_the_same(tmp_path: Path) -> None:
     write_pickle(tmp_path / "p1_Lung Opacity_map.pkl", "Lung Opacity")
-    maps_in(tmp_path, DATA)
+    open_maps(tmp_path, DATA)
     write_pickle(tmp_path / "p1_Airspace Opacity_map.pkl", "Airspace Opacity")
     with pytest.raises(DataError, match=r"p1_Airspace Opacity_map\.pkl and .*p1_Lung Opacity_map\.pkl are both maps"):
-        maps_in(tmp_path, DATA)
+        open_maps(tmp_path, DATA)
     archive = write_npz(tmp_path / "many" / "x.npz", **{"p1/Edema": GRID, "p1__Edema": GRID})
     with pytest.raises(DataError, match=r"x\.npz\[p1/Edema\] and .*x\.npz\[p1__Edema\] are both maps of 'x'"):
-        maps_in(archive, DATA)
+        open_maps(archive, DATA)
 
 
 def test_a_folder_that_contains_itself(tmp_path: Path) -> None:
@@ -70,10 +70,10 @@ IDS = st.lists(st.text(st.sampled_from("ab_ /é."), min_size=1, max_size=6), min
 
 @given(IDS, st.lists(st.sampled_from([*FINDINGS, "My own_thing"]), min_size=1, unique=True), st.data())
 def test_names_with_underscores_spaces_and_slashes(ids: list[str], findings: list[str], draw: st.DataObject) -> None:
-    names = Names(a_dataset(ids, tuple(findings)))
+    names = DatasetNames(a_dataset(ids, tuple(findings)))
     radiograph, finding = draw.draw(st.sampled_from(ids)), draw.draw(st.sampled_from(findings))
     spelled = draw.draw(st.sampled_from([finding, finding.lower(), finding.replace(" ", "_")]))
-    expected = Shown(("net",), radiograph, finding)
+    expected = ParsedName(("net",), radiograph, finding)
     *folders, last = ("net/" + radiograph).split("/")
     for parts in ([*folders, f"{last}__{spelled}"], [*folders, f"{last}_{spelled}"], [*folders, last, spelled]):
         found = names.resolve(parts)
@@ -84,11 +84,11 @@ def test_names_with_underscores_spaces_and_slashes(ids: list[str], findings: lis
 
 
 def test_a_name_that_means_two_things_is_told_and_can_be_told_apart() -> None:
-    names = Names(a_dataset(["a", "a_b"], ("Edema", "b_Edema")))
+    names = DatasetNames(a_dataset(["a", "a_b"], ("Edema", "b_Edema")))
     assert "means" in names.resolve(["a_b_Edema"])
-    assert names.resolve(["a__b_Edema"]) == Shown((), "a", "b_Edema")
-    assert names.resolve(["a_b__Edema"]) == Shown((), "a_b", "Edema")
-    assert names.resolve(["a", "b_Edema"]) == Shown((), "a", "b_Edema")
+    assert names.resolve(["a__b_Edema"]) == ParsedName((), "a", "b_Edema")
+    assert names.resolve(["a_b__Edema"]) == ParsedName((), "a_b", "Edema")
+    assert names.resolve(["a", "b_Edema"]) == ParsedName((), "a", "b_Edema")
 
 
 REAL = Path(__file__).resolve().parents[3] / "../shared/data/chexlocalize"
@@ -98,10 +98,10 @@ def test_memory_does_not_grow_with_the_number_of_maps(tmp_path: Path) -> None:
     data = a_dataset([f"p{i:03}" for i in range(200)])
 
     def peak(count: int) -> int:
-        folder = maps_in(tmp_path / str(count), data)
+        folder = open_maps(tmp_path / str(count), data)
         tracemalloc.start()
         try:
-            assert sum(m.status == "ok" for _, maps in folder.by_radiograph() for m in maps) == count
+            assert sum(m.status == "ok" for _, maps in folder.maps_by_radiograph() for m in maps) == count
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -121,25 +121,25 @@ def test_order_access_and_passing_to_another_process(tmp_path: Path) -> None:
             for finding in ("Pleural Effusion", "Edema"):
                 write_npz(tmp_path / source / f"{radiograph}_{finding}.npz", map=GRID)
     data = Dataset("tiny", "tiny:", FINDINGS, [Radiograph(r, r, list, size=SIZE) for r in ("p1", "p 2")], list)
-    folder = maps_in(tmp_path, data)
+    folder = open_maps(tmp_path, data)
     order = [(s, f) for s in ("a", "b") for f in ("Edema", "Pleural Effusion")]
     for opened in (folder, pickle.loads(pickle.dumps(folder))):
         assert len(opened) == 8
         assert opened.sources == {"a": ("Edema", "Pleural Effusion"), "b": ("Edema", "Pleural Effusion")}
         for _ in range(2):
-            assert [(r, [(m.source, m.finding) for m in maps]) for r, maps in opened.by_radiograph()] == [
+            assert [(r, [(m.source, m.finding) for m in maps]) for r, maps in opened.maps_by_radiograph()] == [
                 ("p1", order),
                 ("p 2", order),
             ]
     assert folder.find("a", "p1", "Lung Opacity") is None and folder.find("a", "p9", "Edema") is None
-    assert list(folder.of("p9")) == []
+    assert list(folder.maps_for("p9")) == []
     assert not isinstance(folder, Iterable)  # or it would be gathered in memory
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no CheXlocalize sample in shared/data")
 def test_published_maps_score_as_published(tmp_path: Path) -> None:
-    data = sl.dataset(f"chexlocalize:{REAL}")
-    folder = maps_in(REAL / "CheXlocalize/gradcam_maps_val", data)
+    data = sl.open_dataset(f"chexlocalize:{REAL}")
+    folder = open_maps(REAL / "CheXlocalize/gradcam_maps_val", data)
     assert len(folder) == 10 and folder.problems == ()
     table = sl.score(folder, data, ["iou", "hit"], protocol="both").set_index(["protocol", "metric", "finding"]).value
     findings = ["Cardiomegaly", "Enlarged Cardiomediastinum", "Lung Opacity"]

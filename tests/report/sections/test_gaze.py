@@ -9,14 +9,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sightline.evaluation.gaze_agreement import CENTER, ITSELF
-from sightline.report.run_view import View
+from sightline.evaluation.gaze_agreement import CENTER_CONTROL, GAZE_CEILING
+from sightline.report.run_view import RunView
 from sightline.report.sections import gaze, gaze_figures
 from sightline.runs.run import Run
 
 MODELS, METHODS = ("labels", "gaze", "shuffled-gaze"), ("grad-cam", "gradient")
-LEVELS = {"labels/grad-cam": 0.1, "labels/gradient": 0.0, "gaze/grad-cam": 0.3, "gaze/gradient": 0.0,
-          "shuffled-gaze/grad-cam": 0.05, "shuffled-gaze/gradient": 0.0, CENTER: 0.0, ITSELF: 0.8}  # fmt: skip
+LEVELS = {
+    "labels/grad-cam": 0.1,
+    "labels/gradient": 0.0,
+    "gaze/grad-cam": 0.3,
+    "gaze/gradient": 0.0,
+    "shuffled-gaze/grad-cam": 0.05,
+    "shuffled-gaze/gradient": 0.0,
+    CENTER_CONTROL: 0.0,
+    GAZE_CEILING: 0.8,
+}
 
 
 def numbers(mean: float, reach: float = 0.02) -> dict[str, float]:
@@ -25,47 +33,114 @@ def numbers(mean: float, reach: float = 0.02) -> dict[str, float]:
 
 def tables(folder: Path) -> Run:
     run = Run.start(folder, "gaze", {"rule": "f1"})
-    kinds = {CENTER: "control", ITSELF: "ceiling"}
-    rows = [{"protocol": "corrected", "metric": m, "source": s, "kind": kinds.get(s, "model"), "finding": f,
-             **numbers(v)} for m in ("shuffled-ncc", "ncc", "ssim") for s, v in LEVELS.items()
-            for f in ("Edema", "Fracture", "average")]  # fmt: skip
+    kinds = {CENTER_CONTROL: "control", GAZE_CEILING: "ceiling"}
+    rows = [
+        {"protocol": "corrected", "metric": m, "source": s, "kind": kinds.get(s, "model"), "finding": f, **numbers(v)}
+        for m in ("shuffled-ncc", "ncc", "ssim")
+        for s, v in LEVELS.items()
+        for f in ("Edema", "Fracture", "average")
+    ]
     run.write_table("estimates", pd.DataFrame(rows))
     pairs = [["gaze", "labels"], ["shuffled-gaze", "labels"], ["gaze", "shuffled-gaze"]]
-    gaps = [{"protocol": "corrected", "metric": m, "finding": "average", "source": f"{a}/{k}", "versus": f"{b}/{k}",
-             "p": 0.01, **numbers(LEVELS[f"{a}/{k}"] - LEVELS[f"{b}/{k}"])}
-            for m in ("shuffled-ncc", "ncc", "ssim") for a, b in pairs for k in METHODS]  # fmt: skip
+    gaps = [
+        {
+            "protocol": "corrected",
+            "metric": m,
+            "finding": "average",
+            "source": f"{a}/{k}",
+            "versus": f"{b}/{k}",
+            "p": 0.01,
+            **numbers(LEVELS[f"{a}/{k}"] - LEVELS[f"{b}/{k}"]),
+        }
+        for m in ("shuffled-ncc", "ncc", "ssim")
+        for a, b in pairs
+        for k in METHODS
+    ]
     run.write_table("differences", pd.DataFrame(gaps))
-    right = [{"protocol": "corrected", "metric": "ssim", "source": f"{m}/{k}", "finding": f, "cutoff": 0.3,
-              "correct": 0.5, "correct_low": 0.4, "correct_high": 0.6, "correct_n": 30, "incorrect": 0.4,
-              "incorrect_low": 0.3, "incorrect_high": 0.5, "incorrect_n": 10, "p": 0.01, "p_holm": 0.02,
-              **numbers(0.1 if k == "grad-cam" else -0.01)}
-             for m in MODELS for k in METHODS for f in ("Edema", "Fracture", "average")]  # fmt: skip
+    right = [
+        {
+            "protocol": "corrected",
+            "metric": "ssim",
+            "source": f"{m}/{k}",
+            "finding": f,
+            "cutoff": 0.3,
+            "correct": 0.5,
+            "correct_low": 0.4,
+            "correct_high": 0.6,
+            "correct_n": 30,
+            "incorrect": 0.4,
+            "incorrect_low": 0.3,
+            "incorrect_high": 0.5,
+            "incorrect_n": 10,
+            "p": 0.01,
+            "p_holm": 0.02,
+            **numbers(0.1 if k == "grad-cam" else -0.01),
+        }
+        for m in MODELS
+        for k in METHODS
+        for f in ("Edema", "Fracture", "average")
+    ]
     run.write_table("correctness", pd.DataFrame(right))
-    areas = [{"model": m, "finding": f, "auroc": 0.8, "low": 0.7, "high": 0.9, "delong_low": 0.71, "delong_high": 0.89,
-              "brier": 0.1, "brier_low": 0.05, "brier_high": 0.15, "calibration": 0.04, "n": 50, "positives": 20,
-              "patients": 40} for m in MODELS for f in ("Edema", "Fracture")]  # fmt: skip
+    areas = [
+        {
+            "model": m,
+            "finding": f,
+            "auroc": 0.8,
+            "low": 0.7,
+            "high": 0.9,
+            "delong_low": 0.71,
+            "delong_high": 0.89,
+            "brier": 0.1,
+            "brier_low": 0.05,
+            "brier_high": 0.15,
+            "calibration": 0.04,
+            "n": 50,
+            "positives": 20,
+            "patients": 40,
+        }
+        for m in MODELS
+        for f in ("Edema", "Fracture")
+    ]
     run.write_table("discrimination", pd.DataFrame(areas))
-    better = [{"model": a, "versus": b, "finding": f, "p": p, "p_holm": p, "p_resampled": p, "positives": 20,
-               **numbers(0.1)} for a, b in pairs for f, p in (("Edema", 0.001), ("Fracture", 0.5))]  # fmt: skip
+    better = [
+        {"model": a, "versus": b, "finding": f, "p": p, "p_holm": p, "p_resampled": p, "positives": 20, **numbers(0.1)}
+        for a, b in pairs
+        for f, p in (("Edema", 0.001), ("Fracture", 0.5))
+    ]
     run.write_table("discrimination_differences", pd.DataFrame(better))
-    parts = {"regions": gaze.FOUR, "rectangles": ("Heart Box", "Carina Box", "Left Lung Box", "Trachea Box")}
-    spread = [{"source": s, "finding": "average", "region": r, "among": among, "distance": 0.1, "p": 0.4, "p_holm": 0.4,
-               **numbers(0.4 - 0.1 * i)} for s in LEVELS for among, names in parts.items()
-              for i, r in enumerate(names)]  # fmt: skip
+    parts = {
+        "regions": gaze.PUBLISHED_REGIONS,
+        "rectangles": ("Heart Box", "Carina Box", "Left Lung Box", "Trachea Box"),
+    }
+    spread = [
+        {
+            "source": s,
+            "finding": "average",
+            "region": r,
+            "among": among,
+            "distance": 0.1,
+            "p": 0.4,
+            "p_holm": 0.4,
+            **numbers(0.4 - 0.1 * i),
+        }
+        for s in LEVELS
+        for among, names in parts.items()
+        for i, r in enumerate(names)
+    ]
     run.write_table("distributions", pd.DataFrame(spread))
     told = {"radiographs": 40, "fixations": 900, "seconds": 300.5, "left_out": {"outside the image": 3}, "reader": "r"}
     models = [{"name": m, "training": {"data": "d"}} for m in MODELS]
     sweep = {"weights": {"3": 0.8, "10": 0.7}, "chosen": 3.0, "by": "cam"}
-    return run.describe(study="gaze", models=models, pairs=pairs, gaze=told, sweep=sweep, duplicates=[], cutoffs=[])
+    return run.update_info(study="gaze", models=models, pairs=pairs, gaze=told, sweep=sweep, duplicates=[], cutoffs=[])
 
 
 @pytest.fixture
-def view(tmp_path: Path) -> View:
-    return View.of(tables(tmp_path / "run"))
+def view(tmp_path: Path) -> RunView:
+    return RunView.from_run(tables(tmp_path / "run"))
 
 
-def test_sentences_follow_the_tables(view: View) -> None:
-    assert gaze.said(view) == [
+def test_sentences_follow_the_tables(view: RunView) -> None:
+    assert gaze.sentences(view) == [
         "Trained on labels alone, maps agree with gaze beyond chance: Grad-CAM.",
         "Trained on labels alone, no agreement beyond chance: Gradient.",
         "Taught by gaze, 1 of 2 methods agree better than after labels alone, Grad-CAM the most (+0.20 [0.18, 0.22]; "
@@ -80,19 +155,24 @@ def test_sentences_follow_the_tables(view: View) -> None:
     ]
 
 
-def test_a_measure_that_cannot_tell_and_maps_under_two_names_are_said(view: View) -> None:
+def test_a_measure_that_cannot_tell_and_maps_under_two_names_are_said(view: RunView) -> None:
     table = view.run.table("estimates")
-    high = table["source"].eq(CENTER)
+    high = table["source"].eq(CENTER_CONTROL)
     view.run.write_table("estimates", table.assign(low=table["low"].where(~high, 0.2), mean=table["mean"]))
-    run = view.run.describe(duplicates=[{"source": "gaze/grad-cam", "versus": "gaze/own", "cells": 10}])
-    said = gaze.said(View.of(run))
+    run = view.run.update_info(duplicates=[{"source": "gaze/grad-cam", "versus": "gaze/own", "cells": 10}])
+    said = gaze.sentences(RunView.from_run(run))
     assert said[-2].startswith("Mind the measure:")
     assert said[-1] == "Grad-CAM · gaze and Own map · gaze agree in all 10 cells: one map under two names."
 
 
-def test_tables_hold_intervals_and_numbers_of_cases(view: View) -> None:
-    made = {"ssim": gaze.ssim_table(view), "gains": gaze.gains(view), "regions": gaze.region_table(view),
-            "auroc": gaze.auroc_table(view), "calibration": gaze.calibration(view)}  # fmt: skip
+def test_tables_hold_intervals_and_numbers_of_cases(view: RunView) -> None:
+    made = {
+        "ssim": gaze.ssim_table(view),
+        "gains": gaze.gain_table(view),
+        "regions": gaze.region_table(view),
+        "auroc": gaze.auroc_table(view),
+        "calibration": gaze.calibration_table(view),
+    }
     for name, table in made.items():
         assert table is not None and table.rows, name
     ssim = made["ssim"]
@@ -105,40 +185,40 @@ def test_tables_hold_intervals_and_numbers_of_cases(view: View) -> None:
     assert regions is not None and boxes is not None and len(regions.rows) == len(boxes.rows) == len(LEVELS) - 1
     told = "Heart 0.40 [0.38, 0.42]\nCarina 0.30 [0.28, 0.32]\nLeft Lung 0.20 [0.18, 0.22]"
     assert boxes.rows[0][1:] == (told, "0.10", "0.400", "40")
-    assert dict(gaze.facts(view))["Left out"] == "3 outside the image"
+    assert dict(gaze.gaze_summary(view))["Left out"] == "3 outside the image"
 
 
-def test_what_was_published_stands_beside(view: View) -> None:
-    printed, areas = gaze.published_ssim(view), gaze.published_auroc(view)
+def test_what_was_published_stands_beside(view: RunView) -> None:
+    printed, areas = gaze.published_ssim_table(view), gaze.published_auroc_table(view)
     assert printed is not None and len(printed.rows) == 12
     assert "Grad-CAM and Layer conductance agree in 12 of 12 cells" in printed.caption
     assert areas is not None and areas.rows[0] == ("Atelectasis", "0.759 [0.742, 0.773]", "0.751 [0.735, 0.765]")
 
 
-def test_figures_draw_every_source_once(view: View) -> None:
-    taught = gaze_figures.taught(view)
+def test_figures_draw_every_source_once(view: RunView) -> None:
+    taught = gaze_figures.plot_gaze_agreement(view)
     assert taught is not None and len(taught.data) == 2 * (3 * 2 + 2)
-    right = gaze_figures.correctness(view)
+    right = gaze_figures.plot_correctness(view)
     assert right is not None and len(right.data) == 6 and np.isfinite(right.data["low"]).all()
-    regions = gaze_figures.regions(view)
-    assert regions is not None and "Aortic Knob 40%" in regions.alt and "Heart" not in regions.alt
+    regions = gaze_figures.plot_regions(view)
+    assert regions is not None and "Aortic Knob 40%" in regions.alt_text and "Heart" not in regions.alt_text
 
 
 def test_another_study_has_no_such_section(make_run: Callable[..., Run]) -> None:
-    view = View.of(make_run())
+    view = RunView.from_run(make_run())
     made = (
-        gaze.said(view),
+        gaze.sentences(view),
         gaze.ssim_table(view),
-        gaze.published_ssim(view),
-        gaze.gains(view),
+        gaze.published_ssim_table(view),
+        gaze.gain_table(view),
         gaze.region_table(view),
         gaze.rectangle_table(view),
         gaze.auroc_table(view),
-        gaze.published_auroc(view),
-        gaze.calibration(view),
-        gaze.facts(view),
-        gaze_figures.taught(view),
-        gaze_figures.correctness(view),
-        gaze_figures.regions(view),
+        gaze.published_auroc_table(view),
+        gaze.calibration_table(view),
+        gaze.gaze_summary(view),
+        gaze_figures.plot_gaze_agreement(view),
+        gaze_figures.plot_correctness(view),
+        gaze_figures.plot_regions(view),
     )
-    assert not any(made)  # fmt: skip
+    assert not any(made)

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sightline.report.run_view import View
-from sightline.report.sections.selfexplain import lasted, said
+from sightline.report.run_view import RunView
+from sightline.report.sections.selfexplain import sentences, training_length_note
 from sightline.runs.run import Run
-from sightline.stats.noninferiority import CHANCE
+from sightline.stats.noninferiority import NOT_ABOVE_CHANCE
 
 OWN, METHODS = "element/own", [f"method-{i}" for i in range(16)]
 PRIOR = "control/average-mask"
@@ -21,12 +21,14 @@ HEAD = {"protocol": "corrected", "metric": "average-precision", "finding": "aver
 def told(out: Path, gaps: pd.DataFrame, robustness: pd.DataFrame, **facts: object) -> str:
     """The sentences of a run whose differences are `gaps` (source, versus, mean, low, high, p)."""
     run = Run.start(out, "selfexplain", {"model": ""})
-    run = run.describe(element="element", models=[{"name": m, "training": {}} for m in ("element", "plain")], **facts)
+    run = run.update_info(
+        element="element", models=[{"name": m, "training": {}} for m in ("element", "plain")], **facts
+    )
     sources = sorted({*gaps["source"], *gaps["versus"], OWN})
     run.write_table("estimates", pd.DataFrame({"source": sources, "mean": 0.2, "low": 0.1, "high": 0.3, **HEAD}))
     run.write_table("differences", gaps.assign(**HEAD))
     run.write_table("robustness", robustness)
-    return " ".join(said(View.of(run)))
+    return " ".join(sentences(RunView.from_run(run)))
 
 
 def gap(source: str, versus: str, mean: float, p: float = 0.002, half: float = 0.02) -> dict[str, object]:
@@ -35,11 +37,27 @@ def gap(source: str, versus: str, mean: float, p: float = 0.002, half: float = 0
 
 def erased(verdict: str, random: str) -> pd.DataFrame:
     sign = {"passes": 0.1, "fails": -0.133, "undecided": 0.0}[random]
-    return pd.DataFrame([{
-        "measure": "insertion", "method": "own", "mean": 0.4, "low": 0.3, "high": 0.5, "n": 45, "patients": 27,
-        "gap": 0.02, "gap_low": 0.01, "gap_high": 0.03, "verdict": verdict, "random": sign, "random_low": sign - 0.02,
-        "random_high": sign + 0.02, "beside_random": random,
-    }])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {
+                "measure": "insertion",
+                "method": "own",
+                "mean": 0.4,
+                "low": 0.3,
+                "high": 0.5,
+                "n": 45,
+                "patients": 27,
+                "gap": 0.02,
+                "gap_low": 0.01,
+                "gap_high": 0.03,
+                "verdict": verdict,
+                "random": sign,
+                "random_low": sign - 0.02,
+                "random_high": sign + 0.02,
+                "beside_random": random,
+            }
+        ]
+    )
 
 
 def test_better_and_worse_are_counted_after_holm_and_the_best_is_called_so(tmp_path: Path) -> None:
@@ -59,10 +77,14 @@ def test_detectors_that_do_not_beat_the_average_mask_are_no_ceiling(tmp_path: Pa
     assert "None of the" not in told(tmp_path / "other", pd.DataFrame(rows), erased("passes", "passes"))
 
 
-@pytest.mark.parametrize(("random", "sentence"), [
-    ("passes", "is shown to be sufficient"), ("undecided", "is not shown to be sufficient"),
-    ("fails", "not interpretable: random places do better (insertion less theirs −0.133 [−0.153, −0.113]"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("random", "sentence"),
+    [
+        ("passes", "is shown to be sufficient"),
+        ("undecided", "is not shown to be sufficient"),
+        ("fails", "not interpretable: random places do better (insertion less theirs −0.133 [−0.153, −0.113]"),
+    ],
+)
 def test_sufficient_is_what_random_places_are_not(tmp_path: Path, random: str, sentence: str) -> None:
     text = told(tmp_path / "run", pd.DataFrame([gap(OWN, PRIOR, 0.1)]), erased("passes", random))
     assert sentence in text and ("is shown to be" in text) == (random == "passes")
@@ -72,9 +94,9 @@ def test_sufficient_is_what_random_places_are_not(tmp_path: Path, random: str, s
 def test_a_crossing_tells_how_long_its_networks_learned(tmp_path: Path, model: str, best: int, there: bool) -> None:
     Run.start(tmp_path / "run", "selfexplain", {"model": model})
     lengths = {"detector-10": {"epochs": 7.0, "best": best}, "element-10": {"epochs": 7.0, "best": 2}}
-    run = Run.open(tmp_path / "run").describe(element="element", lengths=lengths)
+    run = Run.open(tmp_path / "run").update_info(element="element", lengths=lengths)
     run.write_table("estimates", pd.DataFrame([{"source": OWN, "mean": 0.2, "low": 0.1, "high": 0.3, **HEAD}]))
-    text = " ".join(lasted(View.of(run)))
+    text = " ".join(training_length_note(RunView.from_run(run)))
     count = int(best > 0.75 * 7)
     assert (f"learned for 7 epochs, and {count} of 2 were best in the last quarter" in text) == there
 
@@ -85,18 +107,20 @@ def test_a_table_without_random_places_shows_nothing_sufficient(tmp_path: Path) 
 
 
 def test_a_network_at_chance_allows_no_statement_about_accuracy(tmp_path: Path) -> None:
-    run = Run.start(tmp_path / "run", "selfexplain", {"model": ""}).describe(element="element")
+    run = Run.start(tmp_path / "run", "selfexplain", {"model": ""}).update_info(element="element")
     row = {"model": "element", "versus": "plain", "mean": 0.1, "low": -0.01, "high": 0.2, "n": 90, "patients": 40}
-    table = pd.DataFrame([{**row, "finding": "average", "margin": 0.05, "verdict": CHANCE}])
+    table = pd.DataFrame([{**row, "finding": "average", "margin": 0.05, "verdict": NOT_ABOVE_CHANCE}])
     run.write_table("noninferiority", table)
     area = {"model": "plain", "finding": "average", "metric": "auroc", "mean": 0.51, "low": 0.45, "high": 0.56}
     run.write_table("classification", pd.DataFrame([{**area, "n": 90, "positives": 9, "patients": 40}]))
     run.write_table("estimates", pd.DataFrame([{"source": OWN, "mean": 0.2, "low": 0.1, "high": 0.3, **HEAD}]))
-    text = " ".join(said(View.of(run)))
+    text = " ".join(sentences(RunView.from_run(run)))
     assert (
         "No statement about accuracy is possible: the network without the element is not above chance (AUROC " in text
     )
     assert "0.510 [0.450, 0.560], chance 0.5)" in text and "0.100 [−0.010, 0.200]; n = 90 labels of 40 patients" in text
     assert "as good as" not in text
     run.write_table("noninferiority", table.assign(low=np.nan, high=np.nan, verdict="not estimable"))
-    assert "possible: without an interval there is no verdict (difference 0.100;" in " ".join(said(View.of(run)))
+    assert "possible: without an interval there is no verdict (difference 0.100;" in " ".join(
+        sentences(RunView.from_run(run))
+    )

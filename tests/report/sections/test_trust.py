@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 
 from sightline.report import report
-from sightline.report.page import tiles
-from sightline.report.run_view import View
+from sightline.report.page import build_tiles
+from sightline.report.run_view import RunView
 from sightline.report.sections import trust, trust_figures
 from sightline.report.terminal import show
-from sightline.report.warnings import warnings
+from sightline.report.warnings import collect_warnings
 from sightline.runs.run import Run
-from sightline.stats.sanity_checks import levels, verdicts
+from sightline.stats.sanity_checks import similarity_levels, verdicts
 
 STAGES = ("head", "body", "stem")
 FINAL = {"grad-cam": 0.1, "edges": 1.0, "gradient": 0.3}
@@ -49,13 +49,13 @@ def similarity(patients: int = 20) -> pd.DataFrame:
 def run(make_run: Callable[..., Run]) -> Run:
     made = make_run(fresh=True)
     table = similarity()
-    made.write_table("levels", levels(table))
+    made.write_table("levels", similarity_levels(table))
     made.write_table("verdicts", verdicts(table))
     return made
 
 
 def test_sentences_follow_the_verdicts(run: Run) -> None:
-    said = trust.said(View.of(run))
+    said = trust.sentences(RunView.from_run(run))
     assert said[0] == (
         "Repeatable: 2 of 2 methods; sensitive to the weights: 1 of 2 methods (n = 20 maps of 20 patients)."
     )
@@ -66,15 +66,19 @@ def test_sentences_follow_the_verdicts(run: Run) -> None:
     table = run.table("verdicts")
     other = table[(table["criterion"] == "repeatability") & (table["method"] == "gradient")]
     run.write_table("verdicts", pd.concat([table, other.assign(versus="again-2", verdict="undecided")]))
-    assert "Come back when the network is trained again: Grad-CAM." in trust.said(View.of(run))  # all or none
+    assert "Come back when the network is trained again: Grad-CAM." in trust.sentences(
+        RunView.from_run(run)
+    )  # all or none
     run.write_table("verdicts", table.assign(verdict=table["verdict"].where(table["method"] != "edges", "passes")))
-    assert trust.said(View.of(run))[-1].startswith("This test cannot tell: the edge detector, which needs no network")
+    assert trust.sentences(RunView.from_run(run))[-1].startswith(
+        "This test cannot tell: the edge detector, which needs no network"
+    )
 
 
 def test_the_summary_gives_difference_interval_and_verdict(run: Run) -> None:
-    table = trust.summary(View.of(run))
+    table = trust.criteria_table(RunView.from_run(run))
     assert table is not None
-    assert table.head == ("Method", "Repeatable: trained again", "Sensitive to the weights: forgets with them")
+    assert table.header == ("Method", "Repeatable: trained again", "Sensitive to the weights: forgets with them")
     assert table.caption.endswith("n = 20 maps of 20 patients")
     cells = {row[0]: row[2] for row in table.rows}
     assert cells["Grad-CAM"].startswith("−0.1") and cells["Grad-CAM"].endswith("passes")
@@ -85,41 +89,44 @@ def test_verdicts_lead_the_page_and_the_terminal(run: Run, capsys: pytest.Captur
     Run.start(run.path.parent / "trust", "trust", {})
     for name in ("estimates", "differences", "levels", "verdicts", "status", "maps"):
         Run.open(run.path.parent / "trust").write_table(name, run.table(name))
-    made = Run.open(run.path.parent / "trust").describe(judged="small-net")
-    shown = tiles(View.of(made))
+    made = Run.open(run.path.parent / "trust").update_info(judged="small-net")
+    shown = build_tiles(RunView.from_run(made))
     assert [(t.label, t.value, t.interval) for t in shown] == [
-        ("Repeatable", "2 of 2", "methods pass"), ("Sensitive to the weights", "1 of 2", "methods pass"),
-    ]  # fmt: skip
-    assert {t.among for t in shown} == {"n = 20 maps of 20 patients"}
-    assert not [c for c in warnings(View.of(made)) if "locate" in c.title]
+        ("Repeatable", "2 of 2", "methods pass"),
+        ("Sensitive to the weights", "1 of 2", "methods pass"),
+    ]
+    assert {t.sample_size for t in shown} == {"n = 20 maps of 20 patients"}
+    assert not [c for c in collect_warnings(RunView.from_run(made)) if "locate" in c.title]
     show(made.path)
     printed = capsys.readouterr().out
     assert printed.index("undecided") < printed.index("mean over findings") and "Repeatable" in printed
 
 
 def test_the_figure_draws_every_stage_of_every_method(run: Run) -> None:
-    plot = trust_figures.cascade(View.of(run))
+    plot = trust_figures.plot_cascade(RunView.from_run(run))
     assert plot is not None
     assert len(plot.data) == 9 and set(plot.data["versus"]) == set(STAGES)
-    assert "edges 1.0" in plot.alt and all(stage in plot.svg for stage in STAGES)
+    assert "edges 1.0" in plot.alt_text and all(stage in plot.svg for stage in STAGES)
 
 
 def test_agreement_draws_every_partner_beside_chance(run: Run) -> None:
-    plot = trust_figures.agreement(View.of(run))
+    plot = trust_figures.plot_repeatability(RunView.from_run(run))
     assert plot is not None
     assert set(plot.data["kind"]) == {"repeatability", "pair"} and len(plot.data) == 6
-    assert "Grad-CAM 0.6" in plot.alt
+    assert "Grad-CAM 0.6" in plot.alt_text
 
 
 def test_robustness_says_what_chance_is(run: Run) -> None:
-    assert trust.robust(View.of(run)) == []
-    rows = [("deletion", "grad-cam", 0.3, 0.2, 0.4, 9, 5, -0.1, -0.2, -0.05, "passes"),
-            ("complexity", "grad-cam", 0.8, 0.7, 0.9, 9, 5, np.nan, np.nan, np.nan, None),
-            ("deletion", "random", 0.5, 0.4, 0.6, 9, 5, np.nan, np.nan, np.nan, None),
-            ("steadiness", "grad-cam", 0.9, 0.8, 0.95, 9, 5, np.nan, np.nan, np.nan, None)]  # fmt: skip
+    assert trust.robustness_tables(RunView.from_run(run)) == []
+    rows = [
+        ("deletion", "grad-cam", 0.3, 0.2, 0.4, 9, 5, -0.1, -0.2, -0.05, "passes"),
+        ("complexity", "grad-cam", 0.8, 0.7, 0.9, 9, 5, np.nan, np.nan, np.nan, None),
+        ("deletion", "random", 0.5, 0.4, 0.6, 9, 5, np.nan, np.nan, np.nan, None),
+        ("steadiness", "grad-cam", 0.9, 0.8, 0.95, 9, 5, np.nan, np.nan, np.nan, None),
+    ]
     columns = ["measure", "method", "mean", "low", "high", "n", "patients", "gap", "gap_low", "gap_high", "verdict"]
     run.write_table("robustness", pd.DataFrame(rows, columns=columns))
-    faithful, steady = trust.robust(View.of(run))
+    faithful, steady = trust.robustness_tables(RunView.from_run(run))
     assert [row[0] for row in faithful.rows] == ["Grad-CAM", "random order"]
     assert faithful.rows[0][1] == "0.30 [0.20, 0.40]\n−0.10 [−0.20, −0.05]\npasses"
     assert faithful.rows[0][5] == "0.80 [0.70, 0.90]" and faithful.rows[1][5] == "–"
@@ -127,7 +134,7 @@ def test_robustness_says_what_chance_is(run: Run) -> None:
 
 
 def test_published_values_stand_beside(run: Run) -> None:
-    table = trust.beside(View.of(run))
+    table = trust.published_table(RunView.from_run(run))
     assert table is not None
     cells = {tuple(row[:2]): row for row in table.rows}
     assert cells["Grad-CAM", "RSNA"][2:5] == ("0.405", "0.120", "0.37 against 0.55: passed")
@@ -136,19 +143,19 @@ def test_published_values_stand_beside(run: Run) -> None:
 
 
 def test_levels_by_every_measure_name_what_was_compared(run: Run) -> None:
-    table = trust.measures(View.of(run))
+    table = trust.similarity_table(RunView.from_run(run))
     assert table is not None
     assert {row[2] for row in table.rows} == {"stem", "again-1", "another patient", "another patient, again-1"}
 
 
 def test_failed_maps_are_told_in_cells_and_captions(run: Run) -> None:
-    plain = trust.summary(View.of(run))
+    plain = trust.criteria_table(RunView.from_run(run))
     assert plain is not None and "failed" not in plain.caption
     table = similarity()
     table.loc[(table["method"] == "grad-cam") & table["radiograph"].isin(["r1", "r2"]), "value"] = np.nan
-    run.write_table("levels", levels(table))
+    run.write_table("levels", similarity_levels(table))
     run.write_table("verdicts", verdicts(table))
-    summary, measures = trust.summary(View.of(run)), trust.measures(View.of(run))
+    summary, measures = trust.criteria_table(RunView.from_run(run)), trust.similarity_table(RunView.from_run(run))
     assert summary is not None and measures is not None
     assert "failed maps are like nothing (0)" in summary.caption and "n = 18 to 20 maps" in summary.caption
     cells = {row[0]: row[1:] for row in summary.rows}
@@ -160,5 +167,7 @@ def test_failed_maps_are_told_in_cells_and_captions(run: Run) -> None:
 def test_a_run_without_has_no_section(make_run: Callable[..., Run], run: Run) -> None:
     assert "May the maps be trusted?" in report(run).read_text()
     other = make_run(fresh=True)
-    assert trust.said(View.of(other)) == [] and trust_figures.cascade(View.of(other)) is None
+    assert (
+        trust.sentences(RunView.from_run(other)) == [] and trust_figures.plot_cascade(RunView.from_run(other)) is None
+    )
     assert "May the maps be trusted?" not in report(other).read_text()

@@ -14,29 +14,53 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 
 import sightline as sl
 from sightline.core import Array, Frame, SaliencyMap
-from sightline.evaluation.score_run import evaluate
+from sightline.evaluation.score_run import score_run
 from sightline.maps.storage import write_maps
 from sightline.protocol import CORRECTED, PUBLISHED
-from sightline.runs.provenance import describe
+from sightline.runs.provenance import record_inputs
 from sightline.runs.run import Run
 
 SIZE = (40, 48)
 FINDINGS = ("Lung Opacity", "Pleural Effusion")
 CROP = Frame(SIZE, (0.0, 4.0, 40.0, 44.0))
 PLANTED = {
-    "PatientName": "Roe^Secret", "PatientID": "MRN77001122", "PatientBirthDate": "19310203", "PatientSex": "F",
-    "PatientAge": "094Y", "PatientAddress": "1 Hidden Lane", "PatientTelephoneNumbers": "555-0199",
-    "OtherPatientIDs": "OTHER445566", "PatientMotherBirthName": "Maiden^Quiet", "PatientComments": "knows the mayor",
-    "AccessionNumber": "ACC998877", "StudyID": "STU4711", "StudyDate": "20190817", "StudyTime": "112233",
-    "SeriesDate": "20190818", "AcquisitionDate": "20190819", "ContentDate": "20190820",
-    "InstitutionName": "Quiet General", "InstitutionAddress": "Back Street 9",
-    "StationName": "ROOM6X", "ReferringPhysicianName": "Referrer^Rita",
-    "PerformingPhysicianName": "Performer^Paul", "OperatorsName": "Operator^Olga", "RequestingPhysician": "Asker^Ann",
-    "StudyDescription": "chest for Roe", "SeriesDescription": "bed 12 Roe", "ProtocolName": "Roe protocol",
-    "DeviceSerialNumber": "SN55443322", "AdmissionID": "ADM1234567", "Occupation": "lamplighter",
-    "EthnicGroup": "islander", "ImageComments": "Roe at rest", "RequestAttributesSequence": "",
-       "ViewPosition": "ROEVIEW", "Manufacturer": "Maker of Roe", "DetectorID": "DET909090",
-}  # fmt: skip
+    "PatientName": "Roe^Secret",
+    "PatientID": "MRN77001122",
+    "PatientBirthDate": "19310203",
+    "PatientSex": "F",
+    "PatientAge": "094Y",
+    "PatientAddress": "1 Hidden Lane",
+    "PatientTelephoneNumbers": "555-0199",
+    "OtherPatientIDs": "OTHER445566",
+    "PatientMotherBirthName": "Maiden^Quiet",
+    "PatientComments": "knows the mayor",
+    "AccessionNumber": "ACC998877",
+    "StudyID": "STU4711",
+    "StudyDate": "20190817",
+    "StudyTime": "112233",
+    "SeriesDate": "20190818",
+    "AcquisitionDate": "20190819",
+    "ContentDate": "20190820",
+    "InstitutionName": "Quiet General",
+    "InstitutionAddress": "Back Street 9",
+    "StationName": "ROOM6X",
+    "ReferringPhysicianName": "Referrer^Rita",
+    "PerformingPhysicianName": "Performer^Paul",
+    "OperatorsName": "Operator^Olga",
+    "RequestingPhysician": "Asker^Ann",
+    "StudyDescription": "chest for Roe",
+    "SeriesDescription": "bed 12 Roe",
+    "ProtocolName": "Roe protocol",
+    "DeviceSerialNumber": "SN55443322",
+    "AdmissionID": "ADM1234567",
+    "Occupation": "lamplighter",
+    "EthnicGroup": "islander",
+    "ImageComments": "Roe at rest",
+    "RequestAttributesSequence": "",
+    "ViewPosition": "ROEVIEW",
+    "Manufacturer": "Maker of Roe",
+    "DetectorID": "DET909090",
+}
 """Identifying attributes of the standard's confidentiality profile (PS3.15 E.1), and words where they do not belong."""
 
 
@@ -92,19 +116,29 @@ def write_data(root: Path, suffix: str, count: int = 3) -> Path:
 
 def make_run(root: Path, suffix: str = ".dcm", frame: Frame = CROP, both: bool = False) -> Run:
     """A run with stored maps of one method, one of them flat, scored by what the exports are scored by again."""
-    data = sl.dataset(f"folder:{write_data(root / 'data', suffix)}")
+    data = sl.open_dataset(f"folder:{write_data(root / 'data', suffix)}")
     run = Run.start(root / "run", "localization", {"data": data.spec})
     chosen = (PUBLISHED, CORRECTED) if both else (CORRECTED,)
-    run = describe(run, data, chosen, title="A run to export")
+    run = record_inputs(run, data, chosen, title="A run to export")
     ids, rng = [r.id for r in data.radiographs], np.random.default_rng(7)
     maps = [
         SaliencyMap(i, f, "net/grad-cam", np.float32(rng.normal(size=(5, 5)) * (1, 0.001)[k]), frame, 0.1 + 0.2 * k)
-        for i in ids for k, f in enumerate(FINDINGS)
-    ]  # fmt: skip
+        for i in ids
+        for k, f in enumerate(FINDINGS)
+    ]
     flat = np.ones((5, 5), np.float32)
     maps[-1] = SaliencyMap(ids[-1], FINDINGS[1], "net/grad-cam", flat, frame, 0.3, "flat", "every value is 1")
     run.write_part("maps-0", "000000", lambda path: write_maps(path, ids, FINDINGS, {"net/grad-cam": maps}))
-    evaluate(run, run, data, names=("iou", "hit", "pixel-auroc"), chosen=chosen, findings=FINDINGS, seed=0, full=True)
+    score_run(
+        run,
+        run,
+        data,
+        metrics=("iou", "hit", "pixel-auroc"),
+        protocols=chosen,
+        findings=FINDINGS,
+        seed=0,
+        include_unannotated=True,
+    )
     return run
 
 
@@ -121,7 +155,7 @@ def png_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="session")
 def exported(dicom_run: Run, png_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """`exported("dicom", "npz", identify=True)` -> folder; made once."""
-    from sightline.runs.export import export
+    from sightline.runs.export import export_run
 
     made: dict[object, Path] = {}
 
@@ -129,7 +163,7 @@ def exported(dicom_run: Run, png_run: Run, tmp_path_factory: pytest.TempPathFact
         key = (of, format, tuple(sorted(options.items())))
         if key not in made:
             out = tmp_path_factory.mktemp(f"{of}-{format}") / "out"
-            export((dicom_run if of == "dicom" else png_run).path, format=format, out=out, **options)
+            export_run((dicom_run if of == "dicom" else png_run).path, format=format, out=out, **options)
             made[key] = out
         return made[key]
 

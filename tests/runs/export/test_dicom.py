@@ -18,8 +18,8 @@ from runs.export.conftest import FINDINGS, PLANTED, SIZE, film, read
 from services import need
 from sightline.errors import RunError
 from sightline.imaging import image_files
-from sightline.imaging.geometry import place, region
-from sightline.metrics.placed_map import predicted_mask
+from sightline.imaging.geometry import project_to_image, rasterize_annotation
+from sightline.metrics.placed_map import binarize_map
 from sightline.protocol import CORRECTED
 
 KINDS = ("dicom-pm", "dicom-seg")
@@ -38,7 +38,7 @@ def test_parametric_maps_hold_the_laid_map(of: str, identify: bool, dicom_run, p
         for finding in FINDINGS:
             pm = highdicom.pm.ParametricMap.from_file(out / f"maps/net/grad-cam/film{n}__{finding}.dcm")
             m = run.map("net/grad-cam", f"film{n}", finding)
-            placed, window = place(m.values, m.frame)
+            placed, window = project_to_image(m.values, m.frame)
             assert pm.pixel_array.dtype == np.float32 and pm.pixel_array.shape == SIZE
             np.testing.assert_array_equal(pm.pixel_array[window], placed)
             outside = np.ones(SIZE, bool)
@@ -56,13 +56,13 @@ def test_parametric_maps_hold_the_laid_map(of: str, identify: bool, dicom_run, p
 
 @pytest.mark.parametrize("identify", [False, True])
 def test_segmentations_hold_the_masks_bit_by_bit(dicom_run, exported, identify: bool) -> None:
-    data = sl.dataset(dicom_run.info["dataset"]["spec"])
+    data = sl.open_dataset(dicom_run.info["dataset"]["spec"])
     for n in range(3):
         seg = highdicom.seg.segread(
             exported("dicom", "dicom-seg", identify=identify) / f"segmentations/net/grad-cam/film{n}.dcm"
         )
-        masks = [predicted_mask(dicom_run.map("net/grad-cam", f"film{n}", f), CORRECTED) for f in FINDINGS]
-        masks += [region(data.marks(f"film{n}", f, "truth")) for f in FINDINGS]
+        masks = [binarize_map(dicom_run.map("net/grad-cam", f"film{n}", f), CORRECTED) for f in FINDINGS]
+        masks += [rasterize_annotation(data.annotation(f"film{n}", f, "truth")) for f in FINDINGS]
         np.testing.assert_array_equal(seg.pixel_array.astype(bool), np.stack(masks))
         labels = [s.SegmentLabel for s in seg.SegmentSequence]
         assert labels == [f"{f} ({by})" for by in ("corrected, otsu", "truth") for f in FINDINGS]
@@ -112,7 +112,7 @@ def test_without_names_objects_lie_on_a_copy_of_the_film(of: str, exported) -> N
         assert list(films) == ["film0", "film1", "film2"]
         for n, copy in enumerate(films.values()):
             expected = film(n) / 4095 if of == "dicom" else (film(n) >> 4) / 255
-            np.testing.assert_allclose(image_files.read(out / f"films/film{n}.dcm"), expected, atol=1 / 65535)
+            np.testing.assert_allclose(image_files.read_image(out / f"films/film{n}.dcm"), expected, atol=1 / 65535)
             assert (copy.Rows, copy.Columns, list(copy.PatientOrientation)) == (*SIZE, ["L", "F"])
         for file in [f for f in files(out) if f.parent.name != "films"]:
             ds, copy = read(file), films[file.name[:5]]
@@ -165,14 +165,14 @@ def test_a_film_that_cannot_be_read_is_told_and_the_rest_goes_on(tmp_path: Path)
     from exporting.test_export import index
 
     from runs.export.conftest import make_run
-    from sightline.runs.export import export
+    from sightline.runs.export import export_run
 
     run = make_run(tmp_path)
     (tmp_path / "data/images/film1.dcm").write_bytes(b"DICM" * 100)
     with pytest.raises(RunError, match=r"film1\.dcm"):
-        export(run.path, format="dicom-seg", out=tmp_path / "out")
+        export_run(run.path, format="dicom-seg", out=tmp_path / "out")
     shutil.rmtree(run.part("inputs", "files.parquet").parent)  # as older runs are, which know no files
-    export(run.path, format="dicom-seg", out=tmp_path / "out")
+    export_run(run.path, format="dicom-seg", out=tmp_path / "out")
     rows = index(tmp_path / "out")
     failed = [(r["radiograph"], r["finding"], r["status"]) for r in rows if not r["file"]]
     assert failed == [("film1", f, "unreadable") for f in FINDINGS]

@@ -11,7 +11,7 @@ import pytest
 import sightline as sl
 from sightline._cli.app import main
 from sightline.report import report
-from sightline.runs.export.mlflow import artifacts, parameters, plain, scalars
+from sightline.runs.export.mlflow import estimate_scalars, run_artifacts, run_parameters, sanitize_name
 from sightline.runs.run import Run
 
 pytest.importorskip("mlflow")
@@ -65,13 +65,13 @@ def test_a_run_arrives_in_a_store(png_run: sl.Run, told: Run, store: Path, capsy
 
 
 def test_secrets_stay(told: Run) -> None:
-    known = dict(parameters(told))
+    known = dict(run_parameters(told))
     assert known["url"] == "https://***@models.example/v1" and known["seed"] == "0"
     assert "hunter2" not in str(known) and "api_key" not in known
 
 
 def test_no_maps_and_no_report_where_it_is_not_wanted(told: Run) -> None:
-    sent = [file.relative_to(told.path).as_posix() for file, _ in artifacts(told, report=False)]
+    sent = [file.relative_to(told.path).as_posix() for file, _ in run_artifacts(told, report=False)]
     assert "report.html" not in sent and "tables/estimates.csv" in sent
     assert not [name for name in sent if name.startswith("parts") or "example" in name]
 
@@ -87,10 +87,14 @@ def test_names_that_would_fall_together_stay_apart() -> None:
         "n": 3,
     }
     table = pd.DataFrame([{**row, "source": "net/cam?a=1"}, {**row, "source": "net/cam?a+1"}])
-    names = [name for name, _ in scalars(table)]
-    assert names == ["iou/net/cam_a_1/average", "iou/net/cam_a_1/average/n",
-                     "iou/net/cam_a_1/average 2", "iou/net/cam_a_1/average 2/n"]  # fmt: skip
-    assert plain("naïve++") == "na_ve__"
+    names = [name for name, _ in estimate_scalars(table)]
+    assert names == [
+        "iou/net/cam_a_1/average",
+        "iou/net/cam_a_1/average/n",
+        "iou/net/cam_a_1/average 2",
+        "iou/net/cam_a_1/average 2/n",
+    ]
+    assert sanitize_name("naïve++") == "na_ve__"
 
 
 def test_a_store_that_cannot_be_opened_is_told(png_run: Run, capsys: pytest.CaptureFixture[str]) -> None:

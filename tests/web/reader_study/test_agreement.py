@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sightline._cli.app import main
-from sightline.data.reader_study.annotations import Reading, readings
-from sightline.data.reader_study.database import Book
-from sightline.imaging.geometry import region
+from sightline.data.reader_study.annotations import CompletedReading, completed_readings
+from sightline.data.reader_study.database import StudyDatabase
+from sightline.imaging.geometry import rasterize_annotation
 from sightline.stats.icc import icc
-from sightline.web.reader_study.agreement import agreement, times
+from sightline.web.reader_study.agreement import measure_agreement, reading_times
 
 
 def slow_icc(x: np.ndarray) -> float:
@@ -46,12 +46,12 @@ def test_icc_where_nothing_can_be_said() -> None:
 
 
 @pytest.fixture(scope="module")
-def said(finished: Book) -> list[Reading]:
-    return list(readings(finished))
+def said(finished: StudyDatabase) -> list[CompletedReading]:
+    return list(completed_readings(finished))
 
 
-def test_overlap_of_two_readers(said: list[Reading]) -> None:
-    found = agreement(said)
+def test_overlap_of_two_readers(said: list[CompletedReading]) -> None:
+    found = measure_agreement(said)
     row = found[(found["measure"] == "iou") & (found["kind"] == "between")].iloc[0]
     by = {
         (r.reader, r.case.radiograph, r.case.finding): r for r in said if r.case.task == "contour" and r.occasion == 0
@@ -59,10 +59,12 @@ def test_overlap_of_two_readers(said: list[Reading]) -> None:
     values = []
     for (reader, *case), one in by.items():
         other = by["Dr B", case[0], case[1]]
-        if reader != "Dr A" or not (one.marked or other.marked):
+        if reader != "Dr A" or not (one.has_annotation or other.has_annotation):
             continue
         a, b = (
-            np.zeros((one.case.height, one.case.width), bool) if (m := r.mark()) is None else region(m)
+            np.zeros((one.case.height, one.case.width), bool)
+            if (m := r.to_annotation()) is None
+            else rasterize_annotation(m)
             for r in (one, other)
         )
         values.append((a & b).sum() / (a | b).sum())
@@ -71,8 +73,8 @@ def test_overlap_of_two_readers(said: list[Reading]) -> None:
     assert row["patients"] <= 10
 
 
-def test_a_reader_who_repeats_himself_agrees_with_himself(said: list[Reading]) -> None:
-    found = agreement(said)
+def test_a_reader_who_repeats_himself_agrees_with_himself(said: list[CompletedReading]) -> None:
+    found = measure_agreement(said)
     within = found[found["kind"] == "within"]
     assert set(within["reader"]) == {"Dr A", "Dr B"}
     assert within[within["measure"] == "iou"]["value"].eq(1).all()
@@ -80,12 +82,13 @@ def test_a_reader_who_repeats_himself_agrees_with_himself(said: list[Reading]) -
     assert (within[within["measure"] == "icc area"]["value"].dropna() > 0.999).all()
 
 
-def test_presence_and_hits(said: list[Reading]) -> None:
-    found = agreement(said).set_index(["kind", "measure", "reader"])
+def test_presence_and_hits(said: list[CompletedReading]) -> None:
+    found = measure_agreement(said).set_index(["kind", "measure", "reader"])
     presence = found.loc[("between", "presence, contour", "Dr A")]
     first = [r for r in said if r.case.task == "contour" and r.occasion == 0]
     a, b = (
-        {(r.case.radiograph, r.case.finding): r.marked for r in first if r.reader == name} for name in ("Dr A", "Dr B")
+        {(r.case.radiograph, r.case.finding): r.has_annotation for r in first if r.reader == name}
+        for name in ("Dr A", "Dr B")
     )
     both = np.array([(a[case], b[case]) for case in a])
     seen, chance = (
@@ -96,13 +99,13 @@ def test_presence_and_hits(said: list[Reading]) -> None:
     assert 0 < found.loc[("between", "hit", "Dr B")]["value"] <= 1
 
 
-def test_times(said: list[Reading]) -> None:
-    table = times(said).set_index(["reader", "task"])
+def test_times(said: list[CompletedReading]) -> None:
+    table = reading_times(said).set_index(["reader", "task"])
     assert table.loc[("Dr A", "contour"), "seconds"] == 10 and table.loc[("Dr B", "point"), "median"] == 12
 
 
-def test_the_report(finished: Book, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["readers", "report", finished.place, "--out", str(tmp_path / "out")]) == 0
+def test_the_report(finished: StudyDatabase, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["readers", "report", finished.location, "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
     for words in ("Against the reference", "Between readers", "Within readers", "Time a case", "report.html"):
         assert words in printed

@@ -15,12 +15,12 @@ from playwright.sync_api import expect
 from sqlalchemy import update
 
 from browser import TIMEOUT, until
-from sightline.data.reader_study.annotations import readings
-from sightline.data.reader_study.database import Book
-from sightline.data.reader_study.events import OPERATION, Operation, replay
-from sightline.data.reader_study.schedule import invite
-from sightline.data.reader_study.schema import Case
-from sightline.web.reader_study.create import Material, create
+from sightline.data.reader_study.annotations import completed_readings
+from sightline.data.reader_study.database import StudyDatabase
+from sightline.data.reader_study.events import OPERATION_ADAPTER, Operation, replay
+from sightline.data.reader_study.schedule import invite_reader
+from sightline.data.reader_study.schema import StudyCase
+from sightline.web.reader_study.create import StudyInputs, create_study
 from sightline.web.reader_study.server import reader_app
 
 DATA = "phantom:4?size=128"
@@ -40,20 +40,20 @@ def study(tmp_path: Path, serve_app: Callable[..., Any]) -> Callable[..., Any]:
     """`with study(tasks) as (book, address):`"""
 
     @contextmanager
-    def made(*tasks: str, **options: Any) -> Iterator[tuple[Book, str]]:
+    def made(*tasks: str, **options: Any) -> Iterator[tuple[StudyDatabase, str]]:
         asked = {"findings": FINDING, "absent": 0, "repeats": 0, "title": "<script>alert(1)</script>", **options}
         with (
-            create(DATA, tmp_path / "study", tasks=tasks, **asked) as book,
-            serve_app(reader_app(book, Material.open(DATA))) as url,
+            create_study(DATA, tmp_path / "study", tasks=tasks, **asked) as book,
+            serve_app(reader_app(book, StudyInputs.open(DATA))) as url,
         ):
             yield book, url
 
     return made
 
 
-def begin(open_page: Callable[..., Any], url: str, book: Book, name: str = "Dr A", **options: Any) -> Any:
+def begin(open_page: Callable[..., Any], url: str, book: StudyDatabase, name: str = "Dr A", **options: Any) -> Any:
     """Follow the link of a newly invited reader; the help is read."""
-    page = open_page(f"{url}/#token={invite(book, name)}", **options)
+    page = open_page(f"{url}/#token={invite_reader(book, name)}", **options)
     page.locator("dialog button.primary").click()
     expect(page.locator("canvas")).to_be_visible()
     return page
@@ -79,7 +79,7 @@ def saved(page: Any) -> None:
     expect(page.locator(".saved")).to_have_text("Saved")
 
 
-def log(book: Book, name: str = "Dr A", turn: int = 0) -> list[Operation]:
+def log(book: StudyDatabase, name: str = "Dr A", turn: int = 0) -> list[Operation]:
     return book.operations(book.assignments(book.reader(name).number)[turn].key)
 
 
@@ -166,7 +166,7 @@ def test_a_point_by_finger_and_what_is_not_there(study: Callable[..., Any], open
         page.touchscreen.tap(x, y)
         saved(page)
         state = replay(log(book, turn=1))
-        assert state.absent and not state.shapes, "what is not there cannot be pointed at"
+        assert state.is_absent and not state.shapes, "what is not there cannot be pointed at"
 
 
 def test_clicks_keep_their_order(study: Callable[..., Any], open_page: Callable[..., Any]) -> None:
@@ -178,7 +178,7 @@ def test_clicks_keep_their_order(study: Callable[..., Any], open_page: Callable[
         page.keyboard.press("Enter")
         expect(page.locator(".place")).to_contain_text("Case 2")
         saved(page)
-        (reading,) = readings(book)
+        (reading,) = completed_readings(book)
         columns = reading.points[:, 1]
         assert len(columns) == 3 and columns[2] < columns[0] < columns[1]
 
@@ -259,7 +259,7 @@ def test_two_readers_at_once(study: Callable[..., Any], open_page: Callable[...,
             circle(page, dx=120 * (1 - 2 * i), radius=25)
             page.keyboard.press("Enter")
             saved(page)
-        said = list(readings(book))
+        said = list(completed_readings(book))
         assert [r.reader for r in said] == ["Dr A", "<img src=x onerror=alert(1)>"]
         assert [len(r.contours) for r in said] == [2, 2]
 
@@ -282,7 +282,7 @@ def test_a_script_in_a_finding_stays_text(study: Callable[..., Any], open_page: 
     with study("contour") as (book, url):
         evil = "<script>alert(1)</script><img src=x onerror=alert(2)>"
         with book.write() as session:
-            session.execute(update(Case).values(finding=evil))
+            session.execute(update(StudyCase).values(finding=evil))
         page = begin(open_page, url, book)
         page.on("dialog", lambda dialog: pytest.fail(dialog.message))
         expect(page.locator(".sentence")).to_have_text(f"Outline {evil}, everywhere you see it.")
@@ -316,8 +316,8 @@ def test_the_browser_replays_as_the_server_does(study: Callable[..., Any], open_
                 return { ...s, shapes: [...s.shapes], answers: [...s.answers] }; }""",
                 said,
             )
-            state = replay(OPERATION.validate_python(o) for o in said)
-            shapes = [[n, [list(p) for p in s.points], s.closed, s.at] for n, s in state.shapes.items()]
+            state = replay(OPERATION_ADAPTER.validate_python(o) for o in said)
+            shapes = [[n, [list(p) for p in s.points], s.closed, s.started_at] for n, s in state.shapes.items()]
             assert [[n, s["points"], s["closed"], s["at"]] for n, s in told["shapes"]] == shapes
             assert dict(map(tuple, told["answers"])) == {"|".join(k): v for k, v in state.answers.items()}
             assert (told["finished"], told["clock"]) == (state.finished, state.clock)

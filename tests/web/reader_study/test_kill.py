@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sightline.data.reader_study.database import Book
-from sightline.data.reader_study.schedule import invite
-from sightline.web.reader_study.create import Material, create
+from sightline.data.reader_study.database import StudyDatabase
+from sightline.data.reader_study.schedule import invite_reader
+from sightline.web.reader_study.create import StudyInputs, create_study
 from sightline.web.reader_study.server import reader_app
 from visitor import Visitor, stroke
 
@@ -31,10 +31,13 @@ def serving(place: str, log: Path) -> Iterator[tuple[subprocess.Popen[str], str]
     with (
         log.open("a") as said,
         subprocess.Popen(
-            [sys.executable, "-c", SERVE, *words], stdout=subprocess.PIPE, stderr=said, text=True,
+            [sys.executable, "-c", SERVE, *words],
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         ) as process,
-    ):  # fmt: skip
+    ):
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
@@ -58,8 +61,8 @@ def draw(visitor: Visitor, key: str, acknowledged: list[str], sent: list[dict[st
 
 
 def test_killed_in_mid_drawing(place: str, tmp_path: Path, serve_app: Callable[..., Any]) -> None:
-    with create(DATA, place, tasks=("contour",)) as book:
-        tokens = [invite(book, name) for name in ("Dr A", "Dr B")]
+    with create_study(DATA, place, tasks=("contour",)) as book:
+        tokens = [invite_reader(book, name) for name in ("Dr A", "Dr B")]
     log = tmp_path / "said.txt"
     acknowledged: list[list[str]] = [[], []]
     sent: list[list[dict[str, object]]] = [[], []]
@@ -76,12 +79,12 @@ def test_killed_in_mid_drawing(place: str, tmp_path: Path, serve_app: Callable[.
         process.send_signal(signal.SIGKILL)
         for thread in threads:
             thread.join(30)
-    with Book.open(place) as book:
+    with StudyDatabase.open(place) as book:
         for key, done in zip(keys, acknowledged, strict=True):
             kept = [o.id for o in book.operations(key)]
             assert set(done) <= set(kept), "acknowledged and lost"
             assert len(kept) - len(done) <= 1, "only the stroke in flight may be there unacknowledged"
-    with Book.open(place) as book, serve_app(reader_app(book, Material.open(DATA))) as again:
+    with StudyDatabase.open(place) as book, serve_app(reader_app(book, StudyInputs.open(DATA))) as again:
         for visitor, key, strokes in zip(visitors, keys, sent, strict=True):
             visitor.url = again
             status, said = visitor.save(key, *strokes)

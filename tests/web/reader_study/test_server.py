@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sightline.data import dataset
-from sightline.data.reader_study.database import Book
-from sightline.data.reader_study.schedule import invite
-from sightline.web.reader_study.create import Material, create
+from sightline.data import open_dataset
+from sightline.data.reader_study.database import StudyDatabase
+from sightline.data.reader_study.schedule import invite_reader
+from sightline.web.reader_study.create import StudyInputs, create_study
 from sightline.web.reader_study.server import reader_app
 from visitor import Visitor, stroke
 
@@ -22,25 +22,25 @@ SQUARE = ((10.0, 10.0), (10.0, 30.0), (30.0, 30.0))
 
 
 @pytest.fixture(scope="module")
-def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
-    with create(DATA, tmp_path_factory.mktemp("s") / "study", tasks=("contour", "point", "look")) as made:
+def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudyDatabase]:
+    with create_study(DATA, tmp_path_factory.mktemp("s") / "study", tasks=("contour", "point", "look")) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def url(book: Book, serve_app: Callable[..., Any]) -> Iterator[str]:
-    with serve_app(reader_app(book, Material.open(DATA))) as where:
+def url(book: StudyDatabase, serve_app: Callable[..., Any]) -> Iterator[str]:
+    with serve_app(reader_app(book, StudyInputs.open(DATA))) as where:
         yield where
 
 
 @pytest.fixture
-def visitor(book: Book, url: str, request: pytest.FixtureRequest) -> Visitor:
-    return Visitor(url, invite(book, request.node.name[:80]))
+def visitor(book: StudyDatabase, url: str, request: pytest.FixtureRequest) -> Visitor:
+    return Visitor(url, invite_reader(book, request.node.name[:80]))
 
 
-def test_nobody_enters_uninvited(url: str, book: Book) -> None:
+def test_nobody_enters_uninvited(url: str, book: StudyDatabase) -> None:
     stranger = Visitor(url)
-    token = invite(book, "somebody")
+    token = invite_reader(book, "somebody")
     key = book.assignments(book.reader("somebody").number)[0].key
     paths = ("/api/me", f"/api/turns/{key}", f"/api/turns/{key}/film", f"/api/turns/{key}/maps/A")
     assert [stranger.get(path)[0] for path in paths] == [401] * 4
@@ -56,7 +56,7 @@ def test_the_cookie_is_no_script_s_business(visitor: Visitor) -> None:
 
 
 def test_a_case_says_nothing_but_its_question(visitor: Visitor) -> None:
-    data = dataset(DATA)
+    data = open_dataset(DATA)
     secrets = (
         {r.id for r in data.radiographs} | {r.patient for r in data.radiographs} | {"truth", "phantom", "occasion"}
     )
@@ -72,8 +72,8 @@ def test_a_case_says_nothing_but_its_question(visitor: Visitor) -> None:
     assert not [s for s in secrets if s.encode() in film]
 
 
-def test_a_reader_has_no_part_in_another_s_cases(visitor: Visitor, url: str, book: Book) -> None:
-    other = Visitor(url, invite(book, "another"))
+def test_a_reader_has_no_part_in_another_s_cases(visitor: Visitor, url: str, book: StudyDatabase) -> None:
+    other = Visitor(url, invite_reader(book, "another"))
     key = other.turns[0]["key"]
     assert visitor.get(f"/api/turns/{key}")[0] == 404
     assert visitor.save(key, stroke("a", 1, *SQUARE))[0] == 404
@@ -105,9 +105,9 @@ def test_saving_twice_is_saving_once(visitor: Visitor) -> None:
         {"id": "x", "clock": 1, "kind": "finish", "more": 1},
     ],
 )
-def test_what_was_not_asked_is_refused(operation: dict[str, Any], url: str, book: Book) -> None:
+def test_what_was_not_asked_is_refused(operation: dict[str, Any], url: str, book: StudyDatabase) -> None:
     name = f"asked {abs(hash(str(operation)))}"
-    visitor = Visitor(url, invite(book, name))
+    visitor = Visitor(url, invite_reader(book, name))
     key = visitor.turns[0]["key"]
     status, said = visitor.save(key, stroke("good", 1, *SQUARE), operation)
     assert status == 422 and said["error"]
@@ -127,7 +127,7 @@ def test_uploads_are_bounded(visitor: Visitor) -> None:
 
 
 def test_a_case_does_not_grow_forever(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sightline.web.reader_study.server.MOST_OPERATIONS", 3)
+    monkeypatch.setattr("sightline.web.reader_study.server.MAX_OPERATIONS", 3)
     key = visitor.turns[0]["key"]
     assert visitor.save(key, *(stroke(f"s{i}", i + 1, *SQUARE) for i in range(3)))[0] == 200
     assert visitor.save(key, stroke("s3", 4, *SQUARE))[0] == 422
@@ -137,8 +137,8 @@ def test_a_case_does_not_grow_forever(visitor: Visitor, monkeypatch: pytest.Monk
     "headers",
     [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}, {"Origin": "null"}],
 )
-def test_other_sites_are_refused(headers: dict[str, str], url: str, book: Book) -> None:
-    visitor = Visitor(url, invite(book, f"crossed {headers}"))
+def test_other_sites_are_refused(headers: dict[str, str], url: str, book: StudyDatabase) -> None:
+    visitor = Visitor(url, invite_reader(book, f"crossed {headers}"))
     key = visitor.turns[0]["key"]
     body = {"operations": [stroke("a", 1, *SQUARE)]}
     assert visitor.post(f"/api/turns/{key}/operations", body, **headers)[0] == 403
@@ -146,8 +146,8 @@ def test_other_sites_are_refused(headers: dict[str, str], url: str, book: Book) 
     assert not book.operations(key)
 
 
-def test_who_is_revoked_is_out_at_once(url: str, book: Book) -> None:
-    token = invite(book, "leaver")
+def test_who_is_revoked_is_out_at_once(url: str, book: StudyDatabase) -> None:
+    token = invite_reader(book, "leaver")
     visitor = Visitor(url, token)
     key = visitor.turns[0]["key"]
     assert visitor.save(key, stroke("a", 1, *SQUARE))[0] == 200
@@ -157,20 +157,20 @@ def test_who_is_revoked_is_out_at_once(url: str, book: Book) -> None:
     assert [o.id for o in book.operations(key)] == ["a"], "what was said stays"
 
 
-def test_a_film_that_is_gone_names_nobody(book: Book, serve_app: Callable[..., Any]) -> None:
-    with serve_app(reader_app(book, Material.open("phantom:1?size=64"))) as url:
-        visitor = Visitor(url, invite(book, "late"))
+def test_a_film_that_is_gone_names_nobody(book: StudyDatabase, serve_app: Callable[..., Any]) -> None:
+    with serve_app(reader_app(book, StudyInputs.open("phantom:1?size=64"))) as url:
+        visitor = Visitor(url, invite_reader(book, "late"))
         films = [visitor.get(f"/api/turns/{t['key']}/film") for t in visitor.turns[:12]]
     assert {status for status, _ in films} <= {200, 500} and 500 in {status for status, _ in films}
     assert all("please tell" in said["error"] for status, said in films if status == 500)
 
 
-def test_what_a_film_shows(visitor: Visitor, book: Book) -> None:
+def test_what_a_film_shows(visitor: Visitor, book: StudyDatabase) -> None:
     import io
 
     from PIL import Image
 
-    data = {r.id: r for r in dataset(DATA).radiographs}
+    data = {r.id: r for r in open_dataset(DATA).radiographs}
     turn = visitor.turns[0]
     case = next(t.case for t in book.assignments(int(book.readers()[-1].number)) if t.key == turn["key"])
     shown = np.asarray(Image.open(io.BytesIO(visitor.get(f"/api/turns/{turn['key']}/film")[1]))).astype(int)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sightline.web.server.app import new_app
-from sightline.web.server.security import token_gate
+from sightline.web.server.security import require_token
 
 TOKEN = "a long enough token"
 
@@ -31,7 +31,7 @@ def page_app(html: str) -> Any:
 @pytest.fixture
 def ours(serve_app: Callable[..., Any]) -> Any:
     app = page_app("<!doctype html><title>ours</title><h1>In</h1>")
-    with serve_app(app, gates=(token_gate(TOKEN, "sightline-test"),)) as url:
+    with serve_app(app, gates=(require_token(TOKEN, "sightline-test"),)) as url:
         yield app, url
 
 

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from sightline.core import NAN, Frame, SaliencyMap
-from sightline.web.server.encoding import described, film, pack, thumbnail, unpack
+from sightline.web.server.encoding import decode_bundle, encode_bundle, encode_image, encode_thumbnail, map_fields
 
 
 def gray(png: bytes) -> np.ndarray:
@@ -23,26 +23,26 @@ def gray(png: bytes) -> np.ndarray:
 
 def test_twelve_bits_come_through_whole() -> None:
     levels = np.arange(4096).reshape(64, 64)
-    assert (np.rint(gray(film(levels / np.float32(4095))) / 65535 * 4095) == levels).all()
+    assert (np.rint(gray(encode_image(levels / np.float32(4095))) / 65535 * 4095) == levels).all()
 
 
 def test_eight_bits_stay_small_and_exact() -> None:
     levels = np.random.default_rng(0).integers(0, 256, (100, 80))
-    png = film((levels / 255).astype(np.float32))
+    png = encode_image((levels / 255).astype(np.float32))
     assert Image.open(BytesIO(png)).mode == "L"
     assert (gray(png) == levels * 257).all()
 
 
 def test_a_film_holds_nothing_but_pixels() -> None:
-    image = Image.open(BytesIO(film(np.random.default_rng(0).random((9, 7), np.float32))))
+    image = Image.open(BytesIO(encode_image(np.random.default_rng(0).random((9, 7), np.float32))))
     assert image.size == (7, 9)
     assert not image.info
 
 
 def test_reduced_films_keep_their_shape_and_odd_values_their_range() -> None:
-    assert Image.open(BytesIO(film(np.ones((300, 200), np.float32), 150))).size == (100, 150)
-    assert Image.open(BytesIO(thumbnail(np.ones((3, 2000), np.float32)))).size == (192, 1)
-    assert gray(film(np.float32([[np.nan, -1, 2, np.inf]]))).tolist() == [[0, 0, 65535, 65535]]
+    assert Image.open(BytesIO(encode_image(np.ones((300, 200), np.float32), 150))).size == (100, 150)
+    assert Image.open(BytesIO(encode_thumbnail(np.ones((3, 2000), np.float32)))).size == (192, 1)
+    assert gray(encode_image(np.float32([[np.nan, -1, 2, np.inf]]))).tolist() == [[0, 0, 65535, 65535]]
 
 
 @given(
@@ -55,7 +55,7 @@ def test_reduced_films_keep_their_shape_and_odd_values_their_range() -> None:
 )
 def test_a_block_gives_back_what_was_packed(some: list[np.ndarray]) -> None:
     named = {f"a{i}": a for i, a in enumerate(some)}
-    facts, back = unpack(pack({"text": "é</script>"}, named))
+    facts, back = decode_bundle(encode_bundle({"text": "é</script>"}, named))
     assert facts == {"text": "é</script>"}
     for name, array in named.items():
         assert back[name].dtype == array.dtype
@@ -64,9 +64,9 @@ def test_a_block_gives_back_what_was_packed(some: list[np.ndarray]) -> None:
 
 def test_a_block_refuses_what_json_cannot_say() -> None:
     with pytest.raises(ValueError, match="JSON"):
-        pack({"x": NAN}, {})
+        encode_bundle({"x": NAN}, {})
 
 
 def test_a_map_tells_where_it_lies_and_nothing_of_nan() -> None:
-    told = described(SaliencyMap("r", "Edema", "m/cam", np.zeros((2, 2), np.float32), Frame((4, 6), (0, 1, 4, 5))))
+    told = map_fields(SaliencyMap("r", "Edema", "m/cam", np.zeros((2, 2), np.float32), Frame((4, 6), (0, 1, 4, 5))))
     assert (told["size"], told["box"], told["probability"]) == ((4, 6), (0, 1, 4, 5), None)

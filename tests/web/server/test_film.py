@@ -10,7 +10,7 @@ import pytest
 
 from browser import until
 from sightline.web.server.app import new_app
-from sightline.web.server.encoding import film, pack
+from sightline.web.server.encoding import encode_bundle, encode_image
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title>
 <link rel="icon" href="/web/icon.svg"><link rel="stylesheet" href="/web/base.css">
@@ -41,8 +41,12 @@ def url(serve_app: Callable[..., Any]) -> Iterator[str]:
 
     file("/", PAGE, "text/html")
     file("/test.js", SCRIPT, "text/javascript")
-    file("/film.png", film(GRAY), "image/png")
-    file("/block", pack({"a": "b"}, {"x": np.float32([1.5, np.nan]), "y": np.int32([[7]])}), "application/octet-stream")
+    file("/film.png", encode_image(GRAY), "image/png")
+    file(
+        "/block",
+        encode_bundle({"a": "b"}, {"x": np.float32([1.5, np.nan]), "y": np.int32([[7]])}),
+        "application/octet-stream",
+    )
     with serve_app(app) as where:
         yield where
 

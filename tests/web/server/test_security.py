@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from sightline.errors import DataError, SightlineError, UnknownNameError
 from sightline.web.server.app import new_app
-from sightline.web.server.security import check_token, is_cross_site, is_host, listen, secure, token_gate
+from sightline.web.server.security import bind_socket, check_token, is_cross_site, is_known_host, require_token, secure
 
 TOKEN = "a long enough token"
 
@@ -40,7 +40,7 @@ def app() -> Any:
 def client(
     made: Any | None = None, *, base: str = "http://127.0.0.1:8000", token: str = "", **options: Any
 ) -> TestClient:
-    gates = [token_gate(token, "sightline-8000")] if token else []
+    gates = [require_token(token, "sightline-8000")] if token else []
     wrapped = secure(made or app(), gates=gates, **options)
     return TestClient(wrapped, base_url=base, raise_server_exceptions=False, follow_redirects=False)
 
@@ -73,9 +73,14 @@ def test_no_path_leads_out_of_the_static_files(path: str) -> None:
     assert b"root:" not in answer.content
 
 
-@pytest.mark.parametrize(("how", "status", "sentence"), [
-    ("unknown", 404, "no such"), ("data", 400, "bad data"), ("bug", 500, "something went wrong in the server"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("how", "status", "sentence"),
+    [
+        ("unknown", 404, "no such"),
+        ("data", 400, "bad data"),
+        ("bug", 500, "something went wrong in the server"),
+    ],
+)
 def test_errors_are_sentences(how: str, status: int, sentence: str) -> None:
     answer = client().get(f"/fail/{how}")
     assert answer.status_code == status
@@ -103,11 +108,15 @@ def test_own_names_and_addresses_are_answered(host: str) -> None:
 @pytest.mark.parametrize(
     "headers",
     [
-        {"origin": "http://evil.example"}, {"origin": "null"}, {"origin": "http://127.0.0.1:9000"},
-        {"origin": "https://127.0.0.1:8000"}, {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"},
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"origin": "http://127.0.0.1:9000"},
+        {"origin": "https://127.0.0.1:8000"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
         {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"},
     ],
-)  # fmt: skip
+)
 def test_another_site_changes_nothing(headers: dict[str, str]) -> None:
     made = app()
     assert client(made).post("/change", json={}, headers=headers).status_code == 403
@@ -235,13 +244,13 @@ def test_a_short_token_is_refused() -> None:
 
 
 def test_a_taken_port_is_told() -> None:
-    taken = listen("127.0.0.1", 0)
+    taken = bind_socket("127.0.0.1", 0)
     taken.listen(1)
     with taken, pytest.raises(SightlineError, match="give another --port"):
-        listen("127.0.0.1", taken.getsockname()[1])
+        bind_socket("127.0.0.1", taken.getsockname()[1])
 
 
 def test_hosts_with_odd_brackets() -> None:
-    assert not is_host("[evil.example]:80", ())
-    assert not is_host("[", ())
+    assert not is_known_host("[evil.example]:80", ())
+    assert not is_known_host("[", ())
     assert not is_cross_site(Request({"type": "http", "method": "GET", "path": "/", "scheme": "http", "headers": []}))

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sightline.core import Dataset, Frame, Mark, Radiograph, SaliencyMap
+from sightline.core import Annotation, Dataset, Frame, Radiograph, SaliencyMap
 from sightline.data.gaze import Gaze
 from sightline.data.registry import datasets
-from sightline.evaluation.score_run import evaluate
+from sightline.evaluation.score_run import score_run
 from sightline.imaging.geometry import input_frame
-from sightline.maps.collections import Together
-from sightline.maps.references import Controls, Readers
+from sightline.maps.collections import CombinedMaps
+from sightline.maps.references import ControlMaps, ReaderMaps
 from sightline.maps.storage import write_maps
 from sightline.protocol import CORRECTED, PUBLISHED
-from sightline.runs.provenance import describe
+from sightline.runs.provenance import record_inputs
 from sightline.runs.run import Run
 
 SIZE = (96, 120)
@@ -54,32 +54,43 @@ def read(number: int) -> np.ndarray:
 def looked(number: int) -> Gaze:
     rng = np.random.default_rng((number, 5))
     begin = np.arange(20) * 0.3
-    return Gaze.of(id_of(number), "eyes", SIZE, rng.uniform(10, 80, (20, 2)), begin, np.full(20, 0.25), 8.0)
+    return Gaze.from_fixations(id_of(number), "eyes", SIZE, rng.uniform(10, 80, (20, 2)), begin, np.full(20, 0.25), 8.0)
 
 
 def world(argument: str) -> Dataset:
     numbers = {id_of(n): n for n in range(int(argument))}
 
-    def marks(radiograph: str, finding: str, reader: str) -> Mark | None:
+    def marks(radiograph: str, finding: str, reader: str) -> Annotation | None:
         n = numbers[radiograph]
         if reader == "eyes":
-            return Mark(radiograph, "gaze", reader, "fixations", SIZE, lambda: looked(n)) if finding == "gaze" else None
+            return (
+                Annotation(radiograph, "gaze", reader, "fixations", SIZE, lambda: looked(n))
+                if finding == "gaze"
+                else None
+            )
         if finding == "Heart":
-            return Mark(radiograph, finding, reader, "region", SIZE, lambda: disk(n, "Mass", 4.0))
+            return Annotation(radiograph, finding, reader, "region", SIZE, lambda: disk(n, "Mass", 4.0))
         if finding not in FINDINGS or not has(n, finding):
             return None
         if reader == "points":
             centers = np.argwhere(disk(n, finding)).mean(0, keepdims=True)
-            return Mark(radiograph, finding, reader, "points", SIZE, lambda: centers)
-        return Mark(radiograph, finding, reader, "region", SIZE, lambda: disk(n, finding, 3.0 * (reader != "truth")))
+            return Annotation(radiograph, finding, reader, "points", SIZE, lambda: centers)
+        return Annotation(
+            radiograph, finding, reader, "region", SIZE, lambda: disk(n, finding, 3.0 * (reader != "truth"))
+        )
 
     radiographs = [
         Radiograph(
-            id_, f"p{n // 2}", lambda n=n: read(n), view="frontal", size=SIZE, split="test",
+            id_,
+            f"p{n // 2}",
+            lambda n=n: read(n),
+            view="frontal",
+            size=SIZE,
+            split="test",
             labels={f: float(has(n, f)) for f in FINDINGS},
         )
         for id_, n in numbers.items()
-    ]  # fmt: skip
+    ]
     readers = ("truth", "second", "points")
     return Dataset("disks", f"disks:{argument}", FINDINGS, radiographs, marks, readers, ("Heart",), ("eyes",))
 
@@ -103,9 +114,9 @@ def made(number: int, finding: str, source: str) -> SaliencyMap:
     if source == "net/crop":
         return replace(whole, frame=input_frame(SIZE, 64, "center-crop")[1])
     if source == "other/cam?a=1,b=2" and number == 1:
-        return replace(whole, values=np.zeros((0, 0), np.float32), status="refused", why="no <b>features</b>")
+        return replace(whole, values=np.zeros((0, 0), np.float32), status="refused", reason="no <b>features</b>")
     if source == "net/cam" and number == 2 and finding == "Edema":
-        return replace(whole, values=np.zeros_like(whole.values), status="flat", why="every value is 0")
+        return replace(whole, values=np.zeros_like(whole.values), status="flat", reason="every value is 0")
     return whole
 
 
@@ -120,14 +131,21 @@ def build(path: Path, count: int = 10, *, scored: bool = True, spec: str = "") -
         maps = [made(n, f, source) for n in range(count) for f in FINDINGS]
         run.write_part(f"maps-{i}", "000000", lambda p, s=source, m=maps: write_maps(p, ids, FINDINGS, {s: m}))
     with run.lock():
-        run = describe(run, data, (CORRECTED, PUBLISHED), title=f"Disks {HOSTILE}", findings=FINDINGS)
-        run = run.describe(
+        run = record_inputs(run, data, (CORRECTED, PUBLISHED), title=f"Disks {HOSTILE}", findings=FINDINGS)
+        run = run.update_info(
             models=[{"name": "net", "training": {"data": "x"}}, {"name": "other", "training": {"data": "x"}}]
         )
         if scored:
-            held = Together((run, Controls(data, ("center", "edges", "average-mask")), Readers(data)))
-            evaluate(
-                run, held, data, names=METRICS, chosen=(CORRECTED, PUBLISHED), findings=FINDINGS, seed=0, full=True
+            held = CombinedMaps((run, ControlMaps(data, ("center", "edges", "average-mask")), ReaderMaps(data)))
+            score_run(
+                run,
+                held,
+                data,
+                metrics=METRICS,
+                protocols=(CORRECTED, PUBLISHED),
+                findings=FINDINGS,
+                seed=0,
+                include_unannotated=True,
             )
     return run
 

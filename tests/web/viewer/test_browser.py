@@ -15,10 +15,10 @@ import pytest
 
 from browser import until
 from sightline.core import SaliencyMap
-from sightline.evaluation.scoring import measure
+from sightline.evaluation.scoring import score_map
 from sightline.protocol import CORRECTED
 from sightline.runs.run import Run
-from sightline.web.viewer.server import app, write_site
+from sightline.web.viewer.server import make_app, write_site
 from sightline.web.viewer.site import Site
 
 from .conftest import FINDINGS, HOSTILE, ODD, SOURCES, disk, has, id_of
@@ -28,12 +28,12 @@ OpenPage = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def site(run: Run) -> Site:
-    return Site.of(run)
+    return Site.from_run(run)
 
 
 @pytest.fixture(scope="module")
 def live(site: Site, serve_app: Callable[..., Any]) -> Iterator[str]:
-    with serve_app(app(site)) as url:
+    with serve_app(make_app(site)) as url:
         yield url
 
 
@@ -136,7 +136,7 @@ def test_the_live_iou_is_pythons(live: str, open_page: OpenPage, run: Run) -> No
     thresholds = [0.0, 0.05, 0.3, 0.455, 0.7, 0.95]
     names = ["iou", *(f"iou@above:{t:g}" for t in thresholds)]
     maps = [run.map(source, id_of(4), "Edema") for source in SOURCES]
-    expected = [measure(m, disk(4, "Edema"), names, CORRECTED) for m in maps if m is not None]
+    expected = [score_map(m, disk(4, "Edema"), names, CORRECTED) for m in maps if m is not None]
 
     def agrees(name: str) -> None:
         told = page.evaluate("[...document.querySelectorAll('.live')].map((e) => Number(e.dataset.iou))")
@@ -170,7 +170,7 @@ def test_placing_and_cutting_agree_with_python_on_odd_shapes(live: str, open_pag
             continue
         m = SaliencyMap("r", "f", "s", values, frame)
         names = ["iou", "iou@above:0.4", "iou@top:0.1"]
-        expected = [measure(m, truth, names, CORRECTED)[n][0] for n in names]
+        expected = [score_map(m, truth, names, CORRECTED)[n][0] for n in names]
         told = {"values": values.ravel().tolist(), "shape": shape, "size": size, "box": frame.box, "kind": "map"}
         got = page.evaluate(
             """async ([m, truth]) => { const { Placed } = await import("/app/place.js");
@@ -295,8 +295,8 @@ def test_a_run_whose_data_is_gone(
     build_run: Callable[..., Run], serve_app: Callable[..., Any], open_page: OpenPage
 ) -> None:
     run = build_run(count=3)
-    gone = Site.of(run.describe(dataset={**run.info["dataset"], "spec": "folder:/nowhere"}))
-    with serve_app(app(gone)) as where:
+    gone = Site.from_run(run.update_info(dataset={**run.info["dataset"], "spec": "folder:/nowhere"}))
+    with serve_app(make_app(gone)) as where:
         page = open_page(where + "/#/case/r000/Edema?maps=net%2Fcam")
         at_case(page, 0, "Edema")
         assert page.get_by_text("cannot be shown").count() == 1

@@ -17,10 +17,10 @@ from starlette.testclient import TestClient
 from sightline.core import STATUSES
 from sightline.errors import RunError, UnknownNameError
 from sightline.runs.run import Run
-from sightline.web.server.encoding import unpack
+from sightline.web.server.encoding import decode_bundle
 from sightline.web.server.security import secure
-from sightline.web.viewer.column_store import NOTHING
-from sightline.web.viewer.server import app, view, write_site
+from sightline.web.viewer.column_store import NO_MAP
+from sightline.web.viewer.server import make_app, view, write_site
 from sightline.web.viewer.site import Site
 
 from .conftest import FINDINGS, HOSTILE, ODD, SIZE, SOURCES, disk, has, id_of, read
@@ -28,26 +28,26 @@ from .conftest import FINDINGS, HOSTILE, ODD, SIZE, SOURCES, disk, has, id_of, r
 
 @pytest.fixture(scope="module")
 def site(run: Run) -> Site:
-    return Site.of(run)
+    return Site.from_run(run)
 
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> TestClient:
-    return TestClient(secure(app(site)), base_url="http://localhost", raise_server_exceptions=False)
+    return TestClient(secure(make_app(site)), base_url="http://localhost", raise_server_exceptions=False)
 
 
 def index(site: Site) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(site.file("data/index.json")[0])
+    told: dict[str, Any] = json.loads(site.render_file("data/index.json")[0])
     return told
 
 
 def column(site: Site, name: str, dtype: str) -> np.ndarray:
-    return np.frombuffer(site.file(f"data/{name}")[0], dtype)
+    return np.frombuffer(site.render_file(f"data/{name}")[0], dtype)
 
 
 def test_columns_are_the_scores_of_the_table(site: Site, run: Run) -> None:
     told = index(site)
-    ids = unpack(site.file("data/cases.bin")[0])[0]["radiographs"]
+    ids = decode_bundle(site.render_file("data/cases.bin")[0])[0]["radiographs"]
     scores = run.table("scores")
     assert sum(c["n"] for c in told["columns"]) == scores["value"].notna().sum()
     for (protocol, metric, source), rows in scores.groupby(["protocol", "metric", "source"]):
@@ -61,22 +61,22 @@ def test_columns_are_the_scores_of_the_table(site: Site, run: Run) -> None:
         places = [ids.index(r) * len(FINDINGS) + FINDINGS.index(f) for r, f in zip(rows["radiograph"], rows["finding"])]
         expected[places] = rows["value"].to_numpy(np.float32)
         assert np.array_equal(values, expected, equal_nan=True)
-        some = np.frombuffer(site.file("data/scores/3.bin")[0], "<f4").reshape(-1, len(FINDINGS))
+        some = np.frombuffer(site.render_file("data/scores/3.bin")[0], "<f4").reshape(-1, len(FINDINGS))
         assert np.array_equal(some[file], expected.reshape(-1, len(FINDINGS))[3], equal_nan=True)
 
 
 def test_status_probability_and_labels(site: Site, run: Run) -> None:
     told, ledger = index(site), run.table("maps")
-    ids = unpack(site.file("data/cases.bin")[0])[0]["radiographs"]
+    ids = decode_bundle(site.render_file("data/cases.bin")[0])[0]["radiographs"]
     for number, source in enumerate(s["name"] for s in told["sources"]):
         rows = ledger[ledger["source"] == source]
-        status = np.full(len(ids) * len(FINDINGS), NOTHING)
+        status = np.full(len(ids) * len(FINDINGS), NO_MAP)
         places = [ids.index(r) * len(FINDINGS) + FINDINGS.index(f) for r, f in zip(rows["radiograph"], rows["finding"])]
         status[places] = [STATUSES.index(s) for s in rows["status"]]
         assert (column(site, f"status/{number}.bin", "u1") == status).all()
         probability = column(site, f"probability/{number}.bin", "<f4")
         assert np.allclose(probability[places], rows["probability"].to_numpy(float), equal_nan=True)
-    arrays = unpack(site.file("data/cases.bin")[0])[1]
+    arrays = decode_bundle(site.render_file("data/cases.bin")[0])[1]
     assert arrays["label"].tolist() == [int(has(n, f)) for n in range(10) for f in FINDINGS]
     assert arrays["marked"].tolist() == arrays["label"].tolist()
     assert np.allclose(arrays["area"][0], disk(0, "Edema").mean())
@@ -85,15 +85,15 @@ def test_status_probability_and_labels(site: Site, run: Run) -> None:
 def test_failures_are_counted_and_told(site: Site) -> None:
     failed = {(f["source"], f["status"]): f["maps"] for f in index(site)["failed"]}
     assert failed == {("net/cam", "flat"): 1, ("other/cam?a=1,b=2", "refused"): 3}
-    rows = json.loads(site.file("data/failures.json")[0])
+    rows = json.loads(site.render_file("data/failures.json")[0])
     assert [2 * 3, 0, "flat", "every value is 0"] in rows
     assert len(rows) == 4
 
 
 def test_films_and_marks_are_the_data_sets(site: Site) -> None:
-    pixels = np.asarray(Image.open(BytesIO(site.file("data/film/4.png")[0]))).astype(int)
+    pixels = np.asarray(Image.open(BytesIO(site.render_file("data/film/4.png")[0]))).astype(int)
     assert (256 * pixels[..., 0] + pixels[..., 1] == np.rint(read(4) * 65535)).all()
-    facts, arrays = unpack(site.file("data/marks/4.bin")[0])
+    facts, arrays = decode_bundle(site.render_file("data/marks/4.bin")[0])
     assert [r["name"] for r in facts["regions"]] == ["Heart"]
     assert {(m["finding"], m["reader"]) for m in facts["marks"]} == {
         (f, r) for f in FINDINGS if has(4, f) for r in ("truth", "second", "points")
@@ -108,8 +108,8 @@ def test_films_and_marks_are_the_data_sets(site: Site) -> None:
 def test_maps_are_bit_for_bit_those_of_the_run(site: Site, run: Run) -> None:
     for number in (0, 1, 7):
         for f, finding in enumerate(FINDINGS):
-            facts, arrays = unpack(site.file(f"data/maps/{number}-{f}.bin")[0])
-            stored = list(run.of(id_of(number), finding=finding))
+            facts, arrays = decode_bundle(site.render_file(f"data/maps/{number}-{f}.bin")[0])
+            stored = list(run.maps_for(id_of(number), finding=finding))
             assert [m["source"] for m in facts["maps"][: len(stored)]] == [m.source for m in stored]
             for i, m in enumerate(stored):
                 assert np.array_equal(arrays[f"m{i}"], m.values)
@@ -119,7 +119,7 @@ def test_maps_are_bit_for_bit_those_of_the_run(site: Site, run: Run) -> None:
 
 
 def test_previews_are_small(site: Site) -> None:
-    facts, arrays = unpack(site.file("data/preview/0.bin")[0])
+    facts, arrays = decode_bundle(site.render_file("data/preview/0.bin")[0])
     assert max(max(a.shape, default=0) for a in arrays.values()) <= 28
     assert set(facts["truth"]) == {f for f in FINDINGS if has(0, f)}
     assert {m["source"] for m in facts["maps"]} >= set(SOURCES)
@@ -128,14 +128,29 @@ def test_previews_are_small(site: Site) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "data/../run.json", "data/film/../../run.json", "data/film/99.png", "data/film/-1.png", "data/maps/0-9.bin",
-        "data/columns/999.f32", "app/../site.py", "web/../guard.py", "app/nothing.js", "/etc/passwd", "run.json",
-        "data/film/٣.png", "data/index.json\n", "", "data", "data/scores/99.bin", "data/film/0.jpg", "data/film/0.bin",
+        "data/../run.json",
+        "data/film/../../run.json",
+        "data/film/99.png",
+        "data/film/-1.png",
+        "data/maps/0-9.bin",
+        "data/columns/999.f32",
+        "app/../site.py",
+        "web/../guard.py",
+        "app/nothing.js",
+        "/etc/passwd",
+        "run.json",
+        "data/film/٣.png",
+        "data/index.json\n",
+        "",
+        "data",
+        "data/scores/99.bin",
+        "data/film/0.jpg",
+        "data/film/0.bin",
     ],
-)  # fmt: skip
+)
 def test_no_other_name_is_a_file(site: Site, name: str) -> None:
     with pytest.raises((UnknownNameError, KeyError)):
-        site.file(name)
+        site.render_file(name)
 
 
 @pytest.mark.parametrize(
@@ -172,37 +187,37 @@ def test_the_first_page_holds_no_inline_script_or_style(client: TestClient) -> N
 
 def test_columns_are_made_once_and_anew_when_the_run_changes(build_run: Callable[..., Run]) -> None:
     run = build_run(count=2)
-    first = Site.of(run)
+    first = Site.from_run(run)
     before = (first.folder / "data" / "index.json").stat().st_mtime_ns
-    assert (Site.of(run).folder / "data" / "index.json").stat().st_mtime_ns == before
+    assert (Site.from_run(run).folder / "data" / "index.json").stat().st_mtime_ns == before
     run.write_table("scores", run.table("scores")[::2])
-    assert Site.of(Run.open(run.path)).stamp != first.stamp
+    assert Site.from_run(Run.open(run.path)).stamp != first.stamp
     assert not list(run.path.glob(".view-*"))
 
 
 def test_a_run_without_scores_shows_its_maps(build_run: Callable[..., Run]) -> None:
-    site = Site.of(build_run(count=3, scored=False))
+    site = Site.from_run(build_run(count=3, scored=False))
     told = index(site)
     assert told["columns"] == []
     assert told["findings"] == list(FINDINGS)
     assert {f["status"]: f["maps"] for f in told["failed"]} == {"flat": 1, "refused": 3}
-    for name in site.names():
-        site.file(name)
+    for name in site.file_names():
+        site.render_file(name)
 
 
 def test_a_run_whose_data_is_gone_shows_the_rest(build_run: Callable[..., Run]) -> None:
     run = build_run(count=3)
     data = {**run.info["dataset"], "spec": "folder:/nowhere"}
-    site = Site.of(run.describe(dataset=data))
+    site = Site.from_run(run.update_info(dataset=data))
     told = index(site)
     assert "cannot be shown" in told["notes"][0]
     assert "/nowhere" in told["notes"][0]
     assert not told["films"]
-    assert unpack(site.file("data/cases.bin")[0])[0]["patients"] == ["p0", "p1"]
-    assert not [n for n in site.names() if "/film/" in n]
-    assert unpack(site.file("data/maps/0-0.bin")[0])[0]["maps"]
+    assert decode_bundle(site.render_file("data/cases.bin")[0])[0]["patients"] == ["p0", "p1"]
+    assert not [n for n in site.file_names() if "/film/" in n]
+    assert decode_bundle(site.render_file("data/maps/0-0.bin")[0])[0]["maps"]
     with pytest.raises(UnknownNameError, match="gone"):
-        site.file("data/film/0.png")
+        site.render_file("data/film/0.png")
 
 
 def test_a_run_folder_that_may_not_be_written_to(
@@ -219,7 +234,7 @@ def test_a_run_folder_that_may_not_be_written_to(
         return real(*args, **kwargs)
 
     monkeypatch.setattr(columns.tempfile, "mkdtemp", refused)
-    site = Site.of(run)
+    site = Site.from_run(run)
     assert not (run.path / "view").exists()
     assert index(site)["columns"]
     shutil.rmtree(site.folder)
@@ -228,17 +243,17 @@ def test_a_run_folder_that_may_not_be_written_to(
 def test_an_empty_run_is_told(tmp_path: Path) -> None:
     run = Run.start(tmp_path / "run", "localization", {})
     with pytest.raises(RunError, match="neither maps nor scores"):
-        Site.of(run)
+        Site.from_run(run)
     assert not list(run.path.glob(".view-*"))
 
 
 def test_export_writes_the_same_files_and_goes_on_where_it_stopped(site: Site, tmp_path: Path) -> None:
     folder = tmp_path / "site"
     written = write_site(site, folder)
-    names = list(site.names())
+    names = list(site.file_names())
     assert written == len(names) == len([p for p in folder.rglob("*") if p.is_file()])
     for name in names:
-        assert (folder / name).read_bytes() == site.file(name)[0], name
+        assert (folder / name).read_bytes() == site.render_file(name)[0], name
     (folder / "data" / "film" / "0.png").unlink()
     assert write_site(site, folder) == 1 + len([n for n in names if not n.startswith("data/")])
     assert ODD not in " ".join(names)

@@ -14,26 +14,26 @@ from typing import Any, TypeVar, overload
 import numpy as np
 import pandas as pd
 
-from sightline.core import Array, Mark, Size
+from sightline.core import Annotation, Array, Size
 from sightline.errors import DataError
-from sightline.imaging.image_files import MAX_PIXELS, SUFFIXES, size_of
+from sightline.imaging.image_files import MAX_PIXELS, SUFFIXES, read_size
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class CsvTable:
     """A CSV file as it stands: every cell a trimmed string, '' where blank; indexed by its row in the file (the header
     is row 1)."""
 
     path: Path
     rows: pd.DataFrame = field(repr=False)
 
-    def error(self, row: object, what: str) -> DataError:
+    def error(self, row: object, message: str) -> DataError:
         """To be raised: `what` happened in `row` of this file."""
-        return DataError(f"{self.path}, row {row}: {what}")
+        return DataError(f"{self.path}, row {row}: {message}")
 
-    def row(self, at: int | np.intp) -> int:
+    def row_number(self, at: int | np.intp) -> int:
         """Number in the file of the row at position `at`."""
         return int(self.rows.index[int(at)])
 
@@ -46,7 +46,7 @@ class Table:
         values = pd.to_numeric(cells, errors="coerce")
         wrong = (values.isna() & ~cells.str.lower().isin(("", "nan", "na"))) | np.isinf(values)
         for at in np.flatnonzero(wrong):
-            raise self.error(self.row(at), f"{column} is {cells.iloc[at]!r}; a number was expected, or nothing")
+            raise self.error(self.row_number(at), f"{column} is {cells.iloc[at]!r}; a number was expected, or nothing")
         return values.to_numpy(np.float64)
 
     def labels(self, column: str) -> Array:
@@ -54,7 +54,7 @@ class Table:
         values = self.numbers(column)
         wrong = ~(np.isin(values, (1, 0, -1)) | np.isnan(values))
         for at in np.flatnonzero(wrong):
-            raise self.error(self.row(at), f"{column} is {values[at]:g}; allowed: 1, 0, -1 (uncertain) or blank")
+            raise self.error(self.row_number(at), f"{column} is {values[at]:g}; allowed: 1, 0, -1 (uncertain) or blank")
         return values
 
     def require_unique(self, column: str) -> None:
@@ -62,13 +62,13 @@ class Table:
         cells = self.rows[column]
         for at in np.flatnonzero(cells.duplicated()):
             value = cells.iloc[at]
-            first = self.row(np.flatnonzero(cells == value)[0])
-            raise self.error(self.row(at), f"{column} {value!r} is already in row {first}; remove one")
+            first = self.row_number(np.flatnonzero(cells == value)[0])
+            raise self.error(self.row_number(at), f"{column} {value!r} is already in row {first}; remove one")
 
     def require_filled(self, column: str) -> None:
         """Errors: `DataError` naming the first row where the cell is blank."""
         for at in np.flatnonzero(self.rows[column] == ""):
-            raise self.error(self.row(at), f"{column} is blank; every row needs one")
+            raise self.error(self.row_number(at), f"{column} is blank; every row needs one")
 
     def boxes(self, columns: Sequence[str], limit: Size | None = None) -> Array:
         """Boxes given as x, y, width, height -> float64 (N, 4) as (top, left, bottom, right); NaN where all are blank.
@@ -78,18 +78,18 @@ class Table:
         x, y, width, height = cells = np.stack([self.numbers(column) for column in columns])  # (4, N)
         given = ", ".join(columns)
         for at in np.flatnonzero(np.isnan(cells).any(0) & ~np.isnan(cells).all(0)):
-            raise self.error(self.row(at), f"the box is incomplete; it needs all of {given}")
+            raise self.error(self.row_number(at), f"the box is incomplete; it needs all of {given}")
         for at in np.flatnonzero((width <= 0) | (height <= 0)):
             size = f"{width[at]:g} × {height[at]:g}"
-            raise self.error(self.row(at), f"the box is {size} (width × height); both must be above 0")
+            raise self.error(self.row_number(at), f"the box is {size} (width × height); both must be above 0")
         if limit is not None:
             outside = (x < -1) | (y < -1) | (x + width > limit[1] + 1) | (y + height > limit[0] + 1)
             for at in np.flatnonzero(outside):
-                raise self.error(self.row(at), outside_text(cells[:, at], limit))
+                raise self.error(self.row_number(at), describe_outside_box(cells[:, at], limit))
         return np.stack([y, x, y + height, x + width], axis=1)
 
 
-def outside_text(box: Array, size: Size) -> str:
+def describe_outside_box(box: Array, size: Size) -> str:
     """What to say of a box (x, y, width, height) that leaves an image of `size` (H, W)."""
     x, y, width, height = box
     return (
@@ -100,7 +100,7 @@ def outside_text(box: Array, size: Size) -> str:
 
 def read_csv(
     path: Path, columns: Sequence[str] = (), aliases: Mapping[str, str] | None = None, may_be_empty: bool = False
-) -> Table:
+) -> CsvTable:
     """Read a CSV file that must hold `columns` (others are kept). `aliases`: other spellings of a column -> ours.
 
     Errors: `DataError` for a file that is missing, empty (but for its header, unless it `may_be_empty`), not UTF-8
@@ -140,7 +140,7 @@ def read_csv(
     rows = rows[(rows != "").any(axis=1)]
     if rows.empty and not may_be_empty:
         raise DataError(f"{path} has a header but no rows")
-    return Table(path, rows)
+    return CsvTable(path, rows)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def size_from(value: object, what: str) -> Size:
+def parse_size(value: object, label: str) -> Size:
     """(H, W) from a JSON pair. Errors: `DataError` beginning with `what` if it is none, or of no possible image."""
     if (
         not isinstance(value, list)
@@ -162,11 +162,13 @@ def size_from(value: object, what: str) -> Size:
         or not all(isinstance(side, int) and side > 0 for side in value)
         or value[0] * value[1] > MAX_PIXELS
     ):
-        raise DataError(f"{what}: the size is {value!r}; [height, width] of at most {MAX_PIXELS:,} pixels was expected")
+        raise DataError(
+            f"{label}: the size is {value!r}; [height, width] of at most {MAX_PIXELS:,} pixels was expected"
+        )
     return value[0], value[1]
 
 
-class Lazy(Sequence[T]):
+class LazySequence(Sequence[T]):
     """A sequence whose items are made when asked for, so that a long data set costs nothing until it is walked."""
 
     def __init__(self, length: int, make: Callable[[int], T]) -> None:
@@ -182,14 +184,14 @@ class Lazy(Sequence[T]):
     def __getitem__(self, at: int | slice) -> T | Sequence[T]:
         if isinstance(at, slice):
             picked = range(self._length)[at]
-            return Lazy(len(picked), lambda i: self._make(picked[i]))
+            return LazySequence(len(picked), lambda i: self._make(picked[i]))
         return self._make(range(self._length)[at])
 
     def __iter__(self) -> Iterator[T]:
         return map(self._make, range(self._length))
 
 
-def joined(parts: Sequence[Lazy[T]]) -> Lazy[T]:
+def concatenate(parts: Sequence[LazySequence[T]]) -> LazySequence[T]:
     """One after the other.
 
     >>> list(joined([Lazy(2, str), Lazy(1, hex)]))
@@ -201,50 +203,53 @@ def joined(parts: Sequence[Lazy[T]]) -> Lazy[T]:
         at = bisect_right(ends, index)
         return parts[at][index - (ends[at - 1] if at else 0)]
 
-    return Lazy(ends[-1] if ends else 0, make)
+    return LazySequence(ends[-1] if ends else 0, make)
 
 
 @dataclass(frozen=True, slots=True)
-class MarkIndex:
+class AnnotationIndex:
     """`Dataset.marks` over marks that are known at loading (decoded only when read)."""
 
-    marks: Mapping[tuple[str, str, str], Mark]
+    annotations: Mapping[tuple[str, str, str], Annotation]
     """(radiograph id, finding, reader) -> Mark"""
 
-    def __call__(self, radiograph: str, finding: str, reader: str) -> Mark | None:
-        return self.marks.get((radiograph, finding, reader))
+    def __call__(self, radiograph: str, finding: str, reader: str) -> Annotation | None:
+        return self.annotations.get((radiograph, finding, reader))
 
 
 @dataclass(frozen=True, slots=True)
-class ScaledBoxes:
+class ScaledBoxAnnotations:
     """`Dataset.marks` over boxes given in a frame that the images may have been resized from."""
 
     boxes: Mapping[tuple[str, str], Array]
     """(radiograph id, finding) -> float64 (K, 4) as (top, left, bottom, right) in `frame`"""
     files: Mapping[str, Path]
     """radiograph id -> image; where there is none, marks keep the size of `frame`"""
-    frame: Size
+    frame_size: Size
     reader: str = "truth"
     _sizes: dict[str, Size] = field(default_factory=dict, repr=False, compare=False)
 
-    def __call__(self, radiograph: str, finding: str, reader: str) -> Mark | None:
+    def __call__(self, radiograph: str, finding: str, reader: str) -> Annotation | None:
         boxes = self.boxes.get((radiograph, finding))
         if boxes is None or reader != self.reader:
             return None
         if radiograph not in self._sizes:
             file = self.files.get(radiograph)
-            self._sizes[radiograph] = size_of(file) if file is not None else self.frame
+            self._sizes[radiograph] = read_size(file) if file is not None else self.frame_size
         size = self._sizes[radiograph]
-        scale = np.array([size[0] / self.frame[0], size[1] / self.frame[1]] * 2)
-        return Mark(radiograph, finding, self.reader, "boxes", size, (boxes * scale).copy)
+        scale = np.array([size[0] / self.frame_size[0], size[1] / self.frame_size[1]] * 2)
+        return Annotation(radiograph, finding, self.reader, "boxes", size, (boxes * scale).copy)
 
-    def note(self) -> list[str]:
+    def scaling_warnings(self) -> list[str]:
         """What to say if the first image with boxes is not of the frame's size."""
         file = next((self.files[name] for name, _ in self.boxes if name in self.files), None)
-        size = size_of(file) if file is not None else self.frame
-        if size == self.frame:
+        size = read_size(file) if file is not None else self.frame_size
+        if size == self.frame_size:
             return []
-        return [f"images are not {self.frame[0]} × {self.frame[1]} ({file} is {size[0]} × {size[1]}): boxes are scaled"]
+        return [
+            f"images are not {self.frame_size[0]} × {self.frame_size[1]} ({file} is {size[0]} × {size[1]}): "
+            "boxes are scaled"
+        ]
 
 
 def group_boxes(keys: Iterable[tuple[str, str]], boxes: Array) -> dict[tuple[str, str], Array]:
@@ -256,11 +261,11 @@ def group_boxes(keys: Iterable[tuple[str, str]], boxes: Array) -> dict[tuple[str
     return {key: np.stack(group) for key, group in groups.items()}
 
 
-def image_files(folders: Iterable[Path]) -> dict[str, Path]:
+def find_images(folders: Iterable[Path]) -> dict[str, Path]:
     """File name -> path of every image in the folders, in order of name."""
     found = [file for folder in folders if folder.is_dir() for file in folder.iterdir()]
     return {file.name: file for file in sorted(found) if file.suffix.lower() in SUFFIXES}
 
 
-def no_marks(radiograph: str, finding: str, reader: str) -> None:
+def no_annotations(radiograph: str, finding: str, reader: str) -> None:
     """`Dataset.marks` of a data set without any."""

@@ -14,19 +14,19 @@ import pyarrow.csv
 from sightline.core import Array
 from sightline.errors import DataError
 
-_BLANK = ["", "NA", "NaN", "nan", "null", "None"]
+_NULL_VALUES = ["", "NA", "NaN", "nan", "null", "None"]
 
 
 @dataclass(frozen=True, slots=True)
-class Samples:
+class GazeSamples:
     """Rows of a gaze table, sorted by image; within an image as in the file."""
 
     path: Path
-    names: tuple[str, ...]
+    images: tuple[str, ...]
     """Images, in order of their first row."""
     starts: Array
     """int64 (images + 1,): where the rows of each image begin."""
-    numbers: Mapping[str, Array] = field(repr=False)
+    columns: Mapping[str, Array] = field(repr=False)
     """Column -> float64 (rows,), NaN where blank or not in the file."""
     sessions: Array = field(repr=False)
     """int64 (rows,): number of the session, 0 where the file states none."""
@@ -35,35 +35,43 @@ class Samples:
         return slice(int(self.starts[image]), int(self.starts[image + 1]))
 
 
-def read_samples(path: Path, image: str, numbers: Sequence[str], session: str = "") -> Samples:
+def read_gaze_samples(
+    path: Path, image_column: str, number_columns: Sequence[str], session_column: str = ""
+) -> GazeSamples:
     """Columns of a CSV file by name, whatever their order, case of the header or byte-order mark.
 
     image: column that names the image, blank in no row; numbers: columns of numbers, blank where unknown; those that
     the file lacks are NaN. Errors: `DataError` for a file that is missing, no table, without the column `image`, or
     with a cell that is no number (with its column and row).
     """
-    header = _header(path)
-    if image not in header:
-        raise DataError(f"{path} has no column {image!r}; it has {', '.join(header)}")
-    texts = [c for c in (image, session) if c in header]
-    there = [c for c in numbers if c in header]
+    header = _read_header(path)
+    if image_column not in header:
+        raise DataError(f"{path} has no column {image_column!r}; it has {', '.join(header)}")
+    texts = [c for c in (image_column, session_column) if c in header]
+    there = [c for c in number_columns if c in header]
     kinds = {header[c]: pa.dictionary(pa.int32(), pa.string()) for c in texts} | {
         header[c]: pa.float64() for c in there
     }
-    table = _read(path, kinds)
+    table = _read_columns(path, kinds)
     columns = {c: table.column(header[c]) for c in (*texts, *there)}
-    codes, names = _coded(columns[image])
+    codes, names = _encode_categories(columns[image_column])
     if (codes < 0).any():
-        raise DataError(f"{path}, row {int(np.flatnonzero(codes < 0)[0]) + 2}: {image} is blank; every row needs one")
+        raise DataError(
+            f"{path}, row {int(np.flatnonzero(codes < 0)[0]) + 2}: {image_column} is blank; every row needs one"
+        )
     order = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[order], np.arange(len(names) + 1))
     nothing = np.full(len(codes), np.nan)
-    values = {c: columns[c].to_numpy().astype(float)[order] if c in there else nothing for c in numbers}
-    sessions = _coded(columns[session])[0] + 1 if session in texts else np.zeros(len(codes), np.int64)
-    return Samples(path, names, starts, values, sessions[order])
+    values = {c: columns[c].to_numpy().astype(float)[order] if c in there else nothing for c in number_columns}
+    sessions = (
+        _encode_categories(columns[session_column])[0] + 1
+        if session_column in texts
+        else np.zeros(len(codes), np.int64)
+    )
+    return GazeSamples(path, names, starts, values, sessions[order])
 
 
-def _header(path: Path) -> dict[str, str]:
+def _read_header(path: Path) -> dict[str, str]:
     """Our spelling (as the file has it, without blanks around) -> the file's. Errors: `DataError` if it is no table."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -75,9 +83,12 @@ def _header(path: Path) -> dict[str, str]:
     return {cell.strip().strip('"').upper(): cell.strip('"') for cell in cells}
 
 
-def _read(path: Path, kinds: Mapping[str, pa.DataType]) -> pa.Table:
+def _read_columns(path: Path, column_types: Mapping[str, pa.DataType]) -> pa.Table:
     convert = pyarrow.csv.ConvertOptions(
-        column_types=dict(kinds), include_columns=list(kinds), null_values=_BLANK, strings_can_be_null=True
+        column_types=dict(column_types),
+        include_columns=list(column_types),
+        null_values=_NULL_VALUES,
+        strings_can_be_null=True,
     )
     try:
         return pyarrow.csv.read_csv(path, convert_options=convert)
@@ -89,7 +100,7 @@ def _read(path: Path, kinds: Mapping[str, pa.DataType]) -> pa.Table:
             raise DataError(f"{path}: {error}; numbers were expected, or nothing") from error
 
 
-def _coded(column: pa.ChunkedArray) -> tuple[Array, tuple[str, ...]]:
+def _encode_categories(column: pa.ChunkedArray) -> tuple[Array, tuple[str, ...]]:
     """Codes int64 (n,) in order of first appearance, -1 where blank, and what they stand for."""
     whole = column.unify_dictionaries().combine_chunks()
     encoded = whole if isinstance(whole, pa.DictionaryArray) else pa.concat_arrays(whole.chunks)

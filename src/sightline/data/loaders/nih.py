@@ -8,24 +8,36 @@ from pathlib import Path
 import numpy as np
 
 from sightline.core import Dataset, Radiograph
-from sightline.data.loaders.csv_tables import Lazy, ScaledBoxes, Table, group_boxes, image_files, read_csv
-from sightline.data.loaders.rsna import FRAME, present
+from sightline.data.loaders.csv_tables import (
+    CsvTable,
+    LazySequence,
+    ScaledBoxAnnotations,
+    find_images,
+    group_boxes,
+    read_csv,
+)
+from sightline.data.loaders.rsna import RELEASED_SIZE, handle_missing_images
 from sightline.data.registry import datasets
 from sightline.errors import DataError
-from sightline.findings import NIH, canonical
+from sightline.findings import NIH_FINDINGS, canonical_name
 from sightline.imaging import image_files as images
 
-ENTRIES = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv")
-LABELS = ("No Finding", *NIH)
-FACTS = {"Patient Age": "age", "Patient Gender": "sex", "View Position": "projection", "Follow-up #": "follow-up"}
+ENTRY_FILES = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv")
+LABELS = ("No Finding", *NIH_FINDINGS)
+METADATA_COLUMNS = {
+    "Patient Age": "age",
+    "Patient Gender": "sex",
+    "View Position": "projection",
+    "Follow-up #": "follow-up",
+}
 """Column -> our fact."""
-BOX = ("x", "y", "width", "height")
+BOX_COLUMNS = ("x", "y", "width", "height")
 LICENSE = "NIH Clinical Center: free use with attribution"
 CITATION = "doi:10.1109/CVPR.2017.369"
 
 
 @datasets("nih", title="NIH ChestX-ray14", source=f"Wang 2017, {CITATION}", license=LICENSE)
-def nih(path: str, missing: str = "keep") -> Dataset:
+def load_nih(path: str, missing: str = "keep") -> Dataset:
     """NIH ChestX-ray14: DIR holds Data_Entry_2017.csv (or _v2020) and the images, in images/ or images_*/images/.
 
     BBox_List_2017.csv, if there, gives boxes in the 1024 × 1024 frame of the release; they are scaled to images of
@@ -35,45 +47,45 @@ def nih(path: str, missing: str = "keep") -> Dataset:
     Errors: `DataError` for a folder or file that is not of this layout.
     """
     root = Path(path)
-    entry = next((root / name for name in ENTRIES if (root / name).is_file()), None)
+    entry = next((root / name for name in ENTRY_FILES if (root / name).is_file()), None)
     if entry is None:
-        raise DataError(f"{root} holds neither {' nor '.join(ENTRIES)}; give the folder of the NIH release")
+        raise DataError(f"{root} holds neither {' nor '.join(ENTRY_FILES)}; give the folder of the NIH release")
     columns = ("Image Index", "Finding Labels", "Patient ID")
     table = read_csv(entry, columns, {"Patient Sex": "Patient Gender", "Follow-up": "Follow-up #"})
     table.require_filled("Patient ID")
     table.require_unique("Image Index")
-    files = image_files([root / "images", *sorted(root.glob("images_*/images"))])
-    names, warnings = present(table.text("Image Index"), files, missing, root / "images")
-    marks = _marks(root / "BBox_List_2017.csv", set(names), files, warnings)
+    files = find_images([root / "images", *sorted(root.glob("images_*/images"))])
+    names, warnings = handle_missing_images(table.text("Image Index"), files, missing, root / "images")
+    marks = _read_boxes(root / "BBox_List_2017.csv", set(names), files, warnings)
     return Dataset(
         name="nih",
         spec=f"nih:{path}?missing={missing}",
-        findings=NIH,
-        radiographs=_radiographs(root, table, set(names), files),
-        marks=marks,
+        findings=NIH_FINDINGS,
+        radiographs=_make_radiographs(root, table, set(names), files),
+        annotation=marks,
         readers=("truth",) if marks.boxes else (),
-        facts={"license": LICENSE, "citation": CITATION, "warnings": (*warnings, *marks.note())},
+        metadata={"license": LICENSE, "citation": CITATION, "warnings": (*warnings, *marks.scaling_warnings())},
     )
 
 
-def _labels(table: Table) -> np.ndarray[tuple[int, int], np.dtype[np.int8]]:
+def _parse_labels(table: CsvTable) -> np.ndarray[tuple[int, int], np.dtype[np.int8]]:
     """int8 (N, 15) of 0 and 1, columns `LABELS`."""
     out = np.zeros((len(table.rows), len(LABELS)), np.int8)
     column = {name: at for at, name in enumerate(LABELS)}
     for at, text in enumerate(table.text("Finding Labels")):
         for part in text.split("|"):
-            name = canonical(part)
+            name = canonical_name(part)
             if name not in column:
-                raise table.error(table.row(at), f"Finding Labels names {part!r}; allowed: {', '.join(LABELS)}")
+                raise table.error(table.row_number(at), f"Finding Labels names {part!r}; allowed: {', '.join(LABELS)}")
             out[at, column[name]] = 1
     return out
 
 
-def _radiographs(root: Path, table: Table, names: set[str], files: dict[str, Path]) -> Lazy[Radiograph]:
-    labels = _labels(table)
+def _make_radiographs(root: Path, table: CsvTable, names: set[str], files: dict[str, Path]) -> LazySequence[Radiograph]:
+    labels = _parse_labels(table)
     ids, patients = table.text("Image Index"), table.text("Patient ID")
-    known = {ours: table.text(name) for name, ours in FACTS.items() if name in table.rows.columns}
-    splits = _splits(root)
+    known = {ours: table.text(name) for name, ours in METADATA_COLUMNS.items() if name in table.rows.columns}
+    splits = _read_splits(root)
     picked = [at for at, name in enumerate(ids) if name in names]
 
     def make(index: int) -> Radiograph:
@@ -83,18 +95,18 @@ def _radiographs(root: Path, table: Table, names: set[str], files: dict[str, Pat
         return Radiograph(
             id=ids[at],
             patient=patient,
-            read=partial(images.read, image),
+            read=partial(images.read_image, image),
             study=f"{patient}_{known['follow-up'][at]}" if "follow-up" in known else "",
             view="frontal",
             split=splits.get(ids[at], ""),
             labels=dict(zip(LABELS, map(float, labels[at]), strict=True)),
-            facts={"path": str(image), **{name: values[at] for name, values in known.items()}},
+            metadata={"path": str(image), **{name: values[at] for name, values in known.items()}},
         )
 
-    return Lazy(len(picked), make)
+    return LazySequence(len(picked), make)
 
 
-def _splits(root: Path) -> dict[str, str]:
+def _read_splits(root: Path) -> dict[str, str]:
     lists = {"train_val_list.txt": "train", "test_list.txt": "test"}
     return {
         name: split
@@ -104,20 +116,22 @@ def _splits(root: Path) -> dict[str, str]:
     }
 
 
-def _marks(file: Path, names: set[str], files: dict[str, Path], warnings: list[str]) -> ScaledBoxes:
+def _read_boxes(file: Path, names: set[str], files: dict[str, Path], warnings: list[str]) -> ScaledBoxAnnotations:
     if not file.is_file():
-        return ScaledBoxes({}, files, FRAME)
+        return ScaledBoxAnnotations({}, files, RELEASED_SIZE)
     # The header's own commas split 'Bbox [x,y,w,h]' into four columns.
-    table = read_csv(file, ("Image Index", "Finding Label", *BOX), {"Bbox [x": "x", "w": "width", "h]": "height"})
-    boxes = table.boxes(BOX, FRAME)
-    findings = [canonical(name) for name in table.text("Finding Label")]
+    table = read_csv(
+        file, ("Image Index", "Finding Label", *BOX_COLUMNS), {"Bbox [x": "x", "w": "width", "h]": "height"}
+    )
+    boxes = table.boxes(BOX_COLUMNS, RELEASED_SIZE)
+    findings = [canonical_name(name) for name in table.text("Finding Label")]
     for at, name in enumerate(findings):
-        if name not in NIH:
-            raise table.error(table.row(at), f"Finding Label is {name!r}; allowed: {', '.join(NIH)}")
+        if name not in NIH_FINDINGS:
+            raise table.error(table.row_number(at), f"Finding Label is {name!r}; allowed: {', '.join(NIH_FINDINGS)}")
     grouped = group_boxes(zip(table.text("Image Index"), findings, strict=True), boxes)
     listed = {key: value for key, value in grouped.items() if key[0] in names}
     if len(listed) < len(grouped):
         warnings.append(
             f"{len(grouped) - len(listed)} boxed findings in {file.name} are on images not listed: left out"
         )
-    return ScaledBoxes(listed, files, FRAME)
+    return ScaledBoxAnnotations(listed, files, RELEASED_SIZE)

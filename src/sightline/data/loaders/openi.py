@@ -10,30 +10,44 @@ from functools import partial
 from pathlib import Path
 
 from sightline.core import NAN, Dataset, Radiograph
-from sightline.data.loaders.csv_tables import no_marks
+from sightline.data.loaders.csv_tables import no_annotations
 from sightline.data.registry import datasets
 from sightline.data.reports import Report
 from sightline.errors import DataError
-from sightline.findings import CHEXPERT
+from sightline.findings import CHEXPERT_FINDINGS
 from sightline.imaging import image_files as readable
 
 LICENSE = "CC BY-NC-ND 4.0"
 CITATION = "Demner-Fushman et al. 2016, 10.1093/jamia/ocv080; https://openi.nlm.nih.gov"
-TERMS = {
-    "Cardiomegaly": "Cardiomegaly", "Pulmonary Atelectasis": "Atelectasis", "Pleural Effusion": "Pleural Effusion",
-    "Pneumothorax": "Pneumothorax", "Hydropneumothorax": "Pneumothorax", "Consolidation": "Consolidation",
-    "Pulmonary Edema": "Edema", "Pulmonary Congestion": "Edema", "Pneumonia": "Pneumonia", "Nodule": "Lung Lesion",
-    "Mass": "Lung Lesion", "Granuloma": "Lung Lesion", "Calcified Granuloma": "Lung Lesion",
-    "Granulomatous Disease": "Lung Lesion", "Opacity": "Lung Opacity", "Infiltrate": "Lung Opacity",
-    "Airspace Disease": "Lung Opacity", "Fractures, Bone": "Fracture", "Catheters, Indwelling": "Support Devices",
-    "Tube, Inserted": "Support Devices", "Implanted Medical Device": "Support Devices",
-}  # fmt: skip
+TERM_FINDINGS = {
+    "Cardiomegaly": "Cardiomegaly",
+    "Pulmonary Atelectasis": "Atelectasis",
+    "Pleural Effusion": "Pleural Effusion",
+    "Pneumothorax": "Pneumothorax",
+    "Hydropneumothorax": "Pneumothorax",
+    "Consolidation": "Consolidation",
+    "Pulmonary Edema": "Edema",
+    "Pulmonary Congestion": "Edema",
+    "Pneumonia": "Pneumonia",
+    "Nodule": "Lung Lesion",
+    "Mass": "Lung Lesion",
+    "Granuloma": "Lung Lesion",
+    "Calcified Granuloma": "Lung Lesion",
+    "Granulomatous Disease": "Lung Lesion",
+    "Opacity": "Lung Opacity",
+    "Infiltrate": "Lung Opacity",
+    "Airspace Disease": "Lung Opacity",
+    "Fractures, Bone": "Fracture",
+    "Catheters, Indwelling": "Support Devices",
+    "Tube, Inserted": "Support Devices",
+    "Implanted Medical Device": "Support Devices",
+}
 """Major indexing term, before its first slash -> finding."""
-FINDINGS = tuple(f for f in CHEXPERT if f in set(TERMS.values()))
+FINDINGS = tuple(f for f in CHEXPERT_FINDINGS if f in set(TERM_FINDINGS.values()))
 
 
 @datasets("openi", title="Open-I Indiana University Chest X-rays", source=CITATION, license=LICENSE)
-def openi(path: str, images: str = "") -> Dataset:
+def load_openi(path: str, images: str = "") -> Dataset:
     """Open-I: PATH is the folder of XML reports, or NLMCXR_reports.tgz as it is downloaded.
 
     images: folder of the images, named as the reports call them, PNG, JPEG or DICOM; by default that of PATH. A study
@@ -46,9 +60,9 @@ def openi(path: str, images: str = "") -> Dataset:
     reports: dict[str, Report] = {}
     warnings: list[str] = []
     base = Path(images) if images else (source if source.is_dir() else source.parent)
-    for name, text in _files(source):
+    for name, text in _read_report_files(source):
         try:
-            found, report = _read(name, text, base)
+            found, report = _parse_report(name, text, base)
         except (ET.ParseError, DataError) as error:
             warnings.append(f"{path}, {name}: no report can be read from it ({error}); left out")
             continue
@@ -61,22 +75,22 @@ def openi(path: str, images: str = "") -> Dataset:
         spec=f"openi:{path}?images={images}",
         findings=FINDINGS,
         radiographs=tuple(radiographs),
-        marks=no_marks,
+        annotation=no_annotations,
         reports=reports.get,
-        facts={"license": LICENSE, "citation": CITATION, "warnings": tuple(warnings)},
+        metadata={"license": LICENSE, "citation": CITATION, "warnings": tuple(warnings)},
     )
 
 
-def _files(source: Path) -> Iterator[tuple[str, bytes]]:
+def _read_report_files(source: Path) -> Iterator[tuple[str, bytes]]:
     """Names and contents, in the order of the reports' numbers."""
     if source.is_dir():
-        for path in sorted(source.rglob("*.xml"), key=lambda f: _number(f.name)):
+        for path in sorted(source.rglob("*.xml"), key=lambda f: _report_number(f.name)):
             yield path.name, path.read_bytes()
         return
     try:
         with tarfile.open(source) as archive:
             members = [m for m in archive.getmembers() if m.isfile() and m.name.endswith(".xml")]
-            for member in sorted(members, key=lambda m: _number(m.name)):
+            for member in sorted(members, key=lambda m: _report_number(m.name)):
                 file = archive.extractfile(member)
                 if file is not None:
                     yield member.name, file.read()
@@ -84,12 +98,12 @@ def _files(source: Path) -> Iterator[tuple[str, bytes]]:
         raise DataError(f"{source} is neither a folder nor an archive of reports: {error}") from error
 
 
-def _number(name: str) -> tuple[int, str]:
+def _report_number(name: str) -> tuple[int, str]:
     digits = re.findall(r"\d+", name.rsplit("/", 1)[-1])
     return int(digits[0]) if digits else 0, name
 
 
-def _read(name: str, text: bytes, base: Path) -> tuple[list[Radiograph], Report]:
+def _parse_report(name: str, text: bytes, base: Path) -> tuple[list[Radiograph], Report]:
     if b"<!ENTITY" in text or b"<!DOCTYPE" in text:
         raise DataError("it defines entities, which no report of this release does")
     root = ET.fromstring(text)
@@ -100,22 +114,29 @@ def _read(name: str, text: bytes, base: Path) -> tuple[list[Radiograph], Report]
     abstract = {(e.get("Label") or "").lower(): (e.text or "").strip() for e in root.iter("AbstractText")}
     report = Report(study, {heading: body for heading, body in abstract.items() if body})
     majors = [(e.text or "").strip() for e in root.iter("major")]
-    labels = _labels(majors)
+    labels = _labels_from_terms(majors)
     found = [
-        Radiograph(i, study, partial(readable.read, _image(base, i)), study=study, labels=labels,
-                   facts={"terms": tuple(majors)})
-        for e in root.iter("parentImage") if (i := e.get("id", ""))
-    ]  # fmt: skip
+        Radiograph(
+            i,
+            study,
+            partial(readable.read_image, _image_path(base, i)),
+            study=study,
+            labels=labels,
+            metadata={"terms": tuple(majors)},
+        )
+        for e in root.iter("parentImage")
+        if (i := e.get("id", ""))
+    ]
     return found, report
 
 
-def _labels(majors: list[str]) -> dict[str, float]:
+def _labels_from_terms(majors: list[str]) -> dict[str, float]:
     if not majors or "No Indexing" in majors:
         return dict.fromkeys(FINDINGS, NAN)
-    present = {TERMS[head] for major in majors if (head := major.split("/")[0].strip()) in TERMS}
+    present = {TERM_FINDINGS[head] for major in majors if (head := major.split("/")[0].strip()) in TERM_FINDINGS}
     return {finding: float(finding in present) for finding in FINDINGS}
 
 
-def _image(base: Path, name: str) -> Path:
+def _image_path(base: Path, name: str) -> Path:
     there = (base / f"{name}{suffix}" for suffix in (".png", ".jpg", ".dcm"))
     return next((file for file in there if file.is_file()), base / f"{name}.png")

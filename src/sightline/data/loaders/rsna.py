@@ -8,21 +8,21 @@ from pathlib import Path
 import numpy as np
 
 from sightline.core import Array, Dataset, Radiograph
-from sightline.data.loaders.csv_tables import ScaledBoxes, Table, group_boxes, image_files, read_csv
+from sightline.data.loaders.csv_tables import CsvTable, ScaledBoxAnnotations, find_images, group_boxes, read_csv
 from sightline.data.registry import datasets
-from sightline.data.splits import divided, published
+from sightline.data.splits import apply_split, read_published_split
 from sightline.errors import DataError
-from sightline.findings import canonical
+from sightline.findings import canonical_name
 from sightline.imaging import image_files as images
 
-FRAME = (1024, 1024)
+RELEASED_SIZE = (1024, 1024)
 """Rows and columns of the released images, in which boxes are given."""
 LICENSE = "competition terms of the RSNA Pneumonia Detection Challenge"
 CITATION = "doi:10.1148/ryai.2019180041"
 
 
 @datasets("rsna", title="RSNA Pneumonia Detection Challenge 2018", source=f"Shih 2019, {CITATION}", license=LICENSE)
-def rsna(path: str, finding: str = "Pneumonia", missing: str = "keep", split: str = "all") -> Dataset:
+def load_rsna(path: str, finding: str = "Pneumonia", missing: str = "keep", split: str = "all") -> Dataset:
     """RSNA's stage 2 training set: DIR holds stage_2_train_labels.csv and stage_2_train_images/ (DICOM, JPEG or PNG).
 
     finding: the name given to what is boxed (the challenge says both pneumonia and lung opacity). missing: 'keep'
@@ -34,24 +34,24 @@ def rsna(path: str, finding: str = "Pneumonia", missing: str = "keep", split: st
     by patient (80, 10 and 10 %).
     Errors: `DataError` for a folder or file that is not of this layout.
     """
-    root, finding = Path(path), canonical(finding)
+    root, finding = Path(path), canonical_name(finding)
     table = read_csv(root / "stage_2_train_labels.csv", ("patientId", "x", "y", "width", "height", "Target"))
-    boxes = _boxes(table)
-    positive = _targets(table, boxes)
-    files = {file.stem: file for file in image_files([root / "stage_2_train_images"]).values()}
+    boxes = _read_boxes(table)
+    positive = _read_targets(table, boxes)
+    files = {file.stem: file for file in find_images([root / "stage_2_train_images"]).values()}
     keys = [(name, finding) for name in table.text("patientId")]
-    marks = ScaledBoxes(group_boxes(keys, boxes), files, FRAME)
-    names, warnings = present(list(positive), files, missing, root / "stage_2_train_images")
-    facts = _facts(root, warnings)
+    marks = ScaledBoxAnnotations(group_boxes(keys, boxes), files, RELEASED_SIZE)
+    names, warnings = handle_missing_images(list(positive), files, missing, root / "stage_2_train_images")
+    facts = _read_metadata(root, warnings)
     radiographs = [
         Radiograph(
             id=name,
             patient=facts.get(name, {}).get("nih_patient", name),
-            read=partial(images.read, files.get(name, root / "stage_2_train_images" / f"{name}.dcm")),
+            read=partial(images.read_image, files.get(name, root / "stage_2_train_images" / f"{name}.dcm")),
             study=name,
             view="frontal",
             labels={finding: positive[name]},
-            facts=facts.get(name, {}),
+            metadata=facts.get(name, {}),
         )
         for name in names
     ]
@@ -59,42 +59,44 @@ def rsna(path: str, finding: str = "Pneumonia", missing: str = "keep", split: st
         name="rsna",
         spec=f"rsna:{path}?finding={finding}&missing={missing}&split={split}",
         findings=(finding,),
-        radiographs=divided(radiographs, published(root / "pneumonia_splits.csv"), split),
-        marks=marks,
+        radiographs=apply_split(radiographs, read_published_split(root / "pneumonia_splits.csv"), split),
+        annotation=marks,
         readers=("truth",),
-        facts={"license": LICENSE, "citation": CITATION, "warnings": (*warnings, *marks.note())},
+        metadata={"license": LICENSE, "citation": CITATION, "warnings": (*warnings, *marks.scaling_warnings())},
     )
 
 
-def _boxes(table: Table) -> Array:
+def _read_boxes(table: CsvTable) -> Array:
     """(N, 4) as (top, left, bottom, right) in `FRAME`, NaN where a row has none."""
-    boxes = table.boxes(("x", "y", "width", "height"), FRAME)
+    boxes = table.boxes(("x", "y", "width", "height"), RELEASED_SIZE)
     for at in np.flatnonzero(table.rows.duplicated()):
         if not np.isnan(boxes[at]).any():
             raise table.error(
-                table.row(at), f"the same box of {table.text('patientId')[at]} is listed before; remove one"
+                table.row_number(at), f"the same box of {table.text('patientId')[at]} is listed before; remove one"
             )
     return boxes
 
 
-def _targets(table: Table, boxes: Array) -> dict[str, float]:
+def _read_targets(table: CsvTable, boxes: Array) -> dict[str, float]:
     """patientId -> 1 or 0, in order of first appearance."""
     table.require_filled("patientId")
     positive: dict[str, float] = {}
     targets = table.numbers("Target").tolist()
     for at, (name, target) in enumerate(zip(table.text("patientId"), targets, strict=True)):
         if target not in (0, 1):
-            raise table.error(table.row(at), f"Target is {target:g}; allowed: 0, 1")
+            raise table.error(table.row_number(at), f"Target is {target:g}; allowed: 0, 1")
         if target != float(not np.isnan(boxes[at]).any()):
             raise table.error(
-                table.row(at), f"Target is {target:g}, but the row has {'a' if target == 0 else 'no'} box"
+                table.row_number(at), f"Target is {target:g}, but the row has {'a' if target == 0 else 'no'} box"
             )
         if positive.setdefault(name, target) != target:
-            raise table.error(table.row(at), f"Target of {name} is {target:g} here and {positive[name]:g} before")
+            raise table.error(
+                table.row_number(at), f"Target of {name} is {target:g} here and {positive[name]:g} before"
+            )
     return positive
 
 
-def _facts(root: Path, warnings: list[str]) -> dict[str, dict[str, str]]:
+def _read_metadata(root: Path, warnings: list[str]) -> dict[str, dict[str, str]]:
     """patientId -> what the optional files say."""
     facts: dict[str, dict[str, str]] = {}
     if (root / "stage_2_detailed_class_info.csv").is_file():
@@ -113,7 +115,9 @@ def _facts(root: Path, warnings: list[str]) -> dict[str, dict[str, str]]:
     return facts
 
 
-def present(names: list[str], files: dict[str, Path], missing: str, folder: Path) -> tuple[list[str], list[str]]:
+def handle_missing_images(
+    names: list[str], files: dict[str, Path], missing: str, folder: Path
+) -> tuple[list[str], list[str]]:
     """The names to list under the option `missing`, and what to warn of.
 
     Errors: `DataError` if none of the images is there.

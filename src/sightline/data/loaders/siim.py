@@ -9,22 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
-from sightline.core import Array, Dataset, Mark, Radiograph, Size
-from sightline.data.loaders.csv_tables import Table, read_csv
-from sightline.data.loaders.rsna import FRAME, present
+from sightline.core import Annotation, Array, Dataset, Radiograph, Size
+from sightline.data.loaders.csv_tables import CsvTable, read_csv
+from sightline.data.loaders.rsna import RELEASED_SIZE, handle_missing_images
 from sightline.data.registry import datasets
-from sightline.data.splits import divided, pseudonym, published
+from sightline.data.splits import apply_split, make_pseudonym, read_published_split
 from sightline.errors import DataError
 from sightline.imaging import image_files
 
 FINDING = "Pneumothorax"
-TABLES = ("train-rle.csv", "stage_2_train.csv")
+TABLE_FILES = ("train-rle.csv", "stage_2_train.csv")
 LICENSE = "competition terms of the SIIM-ACR Pneumothorax Segmentation Challenge"
 CITATION = "https://www.kaggle.com/c/siim-acr-pneumothorax-segmentation"
 
 
 @datasets("siim", title="SIIM-ACR Pneumothorax Segmentation 2019", source=f"SIIM-ACR 2019, {CITATION}", license=LICENSE)
-def siim(path: str, missing: str = "keep", split: str = "all", identify: bool = False) -> Dataset:
+def load_siim(path: str, missing: str = "keep", split: str = "all", identify: bool = False) -> Dataset:
     """SIIM-ACR: DIR holds train-rle.csv (or stage_2_train.csv) and, in any folder below it, an image per id.
 
     Images are DICOM files (ID.dcm), or PNG or JPEG of the same name. A row of ImageId, EncodedPixels (published with
@@ -36,65 +36,65 @@ def siim(path: str, missing: str = "keep", split: str = "all", identify: bool = 
     Errors: `DataError` for a folder or file that is not of this layout, with the row of a region that is none.
     """
     root = Path(path)
-    source = next((root / name for name in TABLES if (root / name).is_file()), None)
+    source = next((root / name for name in TABLE_FILES if (root / name).is_file()), None)
     if source is None:
-        raise DataError(f"{root} holds neither {' nor '.join(TABLES)}; give the folder of the SIIM-ACR download")
-    regions = _regions(read_csv(source, ("ImageId", "EncodedPixels")))
+        raise DataError(f"{root} holds neither {' nor '.join(TABLE_FILES)}; give the folder of the SIIM-ACR download")
+    regions = _read_regions(read_csv(source, ("ImageId", "EncodedPixels")))
     found = (f for f in sorted(root.rglob("*")) if f.suffix.lower() in image_files.SUFFIXES and f.stem in regions)
     files = {file.stem: file for file in found}
-    names, warnings = present(list(regions), files, missing, root)
-    radiographs = [_radiograph(root, name, files.get(name), bool(regions[name])) for name in names]
-    chosen = divided(radiographs, published(root / "pneumothorax_splits.csv"), split)
+    names, warnings = handle_missing_images(list(regions), files, missing, root)
+    radiographs = [_make_radiograph(root, name, files.get(name), bool(regions[name])) for name in names]
+    chosen = apply_split(radiographs, read_published_split(root / "pneumothorax_splits.csv"), split)
     return Dataset(
         name="siim",
         spec=f"siim:{path}?missing={missing}&split={split}&identify={str(identify).lower()}",
         findings=(FINDING,),
-        radiographs=chosen if identify else tuple(map(_hidden, chosen)),
-        marks=Regions({name: runs for name, runs in regions.items() if runs}, files),
+        radiographs=chosen if identify else tuple(map(_pseudonymize, chosen)),
+        annotation=SiimAnnotations({name: runs for name, runs in regions.items() if runs}, files),
         readers=("truth",),
-        facts={"license": LICENSE, "citation": CITATION, "warnings": tuple(warnings)},
+        metadata={"license": LICENSE, "citation": CITATION, "warnings": tuple(warnings)},
     )
 
 
-def _radiograph(root: Path, name: str, file: Path | None, positive: bool) -> Radiograph:
-    about = image_files.person(file) if file is not None else {}
+def _make_radiograph(root: Path, name: str, file: Path | None, positive: bool) -> Radiograph:
+    about = image_files.read_patient_metadata(file) if file is not None else {}
     return Radiograph(
         id=name,
         patient=about.pop("patient", "") or name,
-        read=partial(image_files.read, file or root / f"{name}.dcm"),
+        read=partial(image_files.read_image, file or root / f"{name}.dcm"),
         study=name,
         view="frontal",
         labels={FINDING: float(positive)},
-        facts={key: value for key, value in about.items() if value},
+        metadata={key: value for key, value in about.items() if value},
     )
 
 
-def _hidden(radiograph: Radiograph) -> Radiograph:
+def _pseudonymize(radiograph: Radiograph) -> Radiograph:
     """Under a pseudonym, where a header named the patient."""
     named = radiograph.patient != radiograph.id
-    return replace(radiograph, patient=pseudonym(radiograph.patient)) if named else radiograph
+    return replace(radiograph, patient=make_pseudonym(radiograph.patient)) if named else radiograph
 
 
-def _regions(table: Table) -> dict[str, list[Array]]:
+def _read_regions(table: CsvTable) -> dict[str, list[Array]]:
     """ImageId -> runs int64 (K, 2) of each of its regions, in order of first appearance; none where it is negative."""
     table.require_filled("ImageId")
     regions: dict[str, list[Array]] = {}
     said: dict[str, str] = {}
     for at, (name, text) in enumerate(zip(table.text("ImageId"), table.text("EncodedPixels"), strict=True)):
-        row, before = table.row(at), said.get(name)
+        row, before = table.row_number(at), said.get(name)
         if before is not None and (before == "-1") != (text == "-1"):
             raise table.error(row, f"{name} has a region in one row and -1 in another; remove one")
         said[name] = text
         regions.setdefault(name, [])
         if text == "-1":
             continue
-        runs = _runs(table, row, text)
+        runs = _parse_runs(table, row, text)
         if not any(np.array_equal(runs, known) for known in regions[name]):  # the release lists some rows twice
             regions[name].append(runs)
     return regions
 
 
-def _runs(table: Table, row: int, text: str) -> Array:
+def _parse_runs(table: CsvTable, row: int, text: str) -> Array:
     try:
         numbers = np.array([int(part) for part in text.split()], np.int64)
     except (ValueError, OverflowError) as error:
@@ -105,8 +105,10 @@ def _runs(table: Table, row: int, text: str) -> Array:
         raise table.error(row, f"EncodedPixels has {numbers.size} numbers; they come in pairs of start and length")
     if (numbers < 0).any() or (numbers[1::2] == 0).any():
         raise table.error(row, "EncodedPixels has a negative start or an empty run; starts are at least 0, lengths 1")
-    if numbers.sum() > FRAME[0] * FRAME[1]:
-        raise table.error(row, f"the runs end at pixel {numbers.sum():,}, but the frame has {FRAME[0] * FRAME[1]:,}")
+    if numbers.sum() > RELEASED_SIZE[0] * RELEASED_SIZE[1]:
+        raise table.error(
+            row, f"the runs end at pixel {numbers.sum():,}, but the frame has {RELEASED_SIZE[0] * RELEASED_SIZE[1]:,}"
+        )
     pairs: Array = numbers.reshape(-1, 2)
     return pairs
 
@@ -137,26 +139,30 @@ def mask_to_runs(mask: Array) -> Array:
 
 
 @dataclass(frozen=True, slots=True)
-class Regions:
+class SiimAnnotations:
     """`Dataset.marks` of masks in `FRAME`, stretched by nearest pixel to images of other sizes."""
 
-    regions: Mapping[str, list[Array]]
+    runs: Mapping[str, list[Array]]
     files: Mapping[str, Path]
     _sizes: dict[str, Size] = field(default_factory=dict, repr=False, compare=False)
 
-    def __call__(self, radiograph: str, finding: str, reader: str) -> Mark | None:
-        if finding != FINDING or reader != "truth" or radiograph not in self.regions:
+    def __call__(self, radiograph: str, finding: str, reader: str) -> Annotation | None:
+        if finding != FINDING or reader != "truth" or radiograph not in self.runs:
             return None
         if radiograph not in self._sizes:
             file = self.files.get(radiograph)
-            self._sizes[radiograph] = image_files.size_of(file) if file is not None else FRAME
-        return Mark(radiograph, finding, reader, "region", self._sizes[radiograph], partial(self._mask, radiograph))
+            self._sizes[radiograph] = image_files.read_size(file) if file is not None else RELEASED_SIZE
+        return Annotation(
+            radiograph, finding, reader, "region", self._sizes[radiograph], partial(self._mask, radiograph)
+        )
 
     def _mask(self, radiograph: str) -> Array:
-        mask = np.zeros(FRAME, bool)
-        for runs in self.regions[radiograph]:
-            mask |= runs_to_mask(runs, FRAME)
+        mask = np.zeros(RELEASED_SIZE, bool)
+        for runs in self.runs[radiograph]:
+            mask |= runs_to_mask(runs, RELEASED_SIZE)
         size = self._sizes[radiograph]
-        rows, cols = (((np.arange(n) + 0.5) * full / n).astype(int) for n, full in zip(size, FRAME, strict=True))
+        rows, cols = (
+            ((np.arange(n) + 0.5) * full / n).astype(int) for n, full in zip(size, RELEASED_SIZE, strict=True)
+        )
         stretched: Array = mask[np.ix_(rows, cols)]
         return stretched

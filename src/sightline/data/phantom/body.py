@@ -17,7 +17,7 @@ SHIFT = 4
 
 
 @dataclass(frozen=True)
-class Film:
+class ImagePlane:
     """The pixel grid of one film and the patient's position on it."""
 
     size: Size
@@ -26,7 +26,7 @@ class Film:
     shift: tuple[float, float]
 
     @classmethod
-    def of(cls, scene: Scene, width: int) -> Film:
+    def from_scene(cls, scene: Scene, width: int) -> ImagePlane:
         """The film of a scene whose shorter side, the width, has so many pixels."""
         a = scene.anatomy
         return cls((round(width * a.aspect), width), a.tilt, a.zoom, a.shift)
@@ -77,7 +77,7 @@ class Film:
         small = cv2.GaussianBlur(small, (0, 0), pixels * small.shape[1] / self.size[1])
         return cv2.resize(small, self.size[::-1], interpolation=cv2.INTER_LINEAR)
 
-    def round_off(self, mask: Array, depth: float) -> Array:
+    def rounded_thickness(self, mask: Array, depth: float) -> Array:
         """Thickness of a rounded body from its outline: 0 at the rim, 1 from `depth` units inward."""
         inside = (mask > 0.5).astype(np.uint8)
         rim = cv2.distanceTransform(inside, cv2.DIST_L2, 3) / (depth * self.unit)
@@ -85,14 +85,14 @@ class Film:
         return rounded
 
 
-def smooth(points: Sequence[tuple[float, float]], closed: bool = True) -> Array:
+def smooth_curve(points: Sequence[tuple[float, float]], closed: bool = True) -> Array:
     """A curve through corner points, rounded three times by Chaikin's cutting; float (K, 2)."""
-    curve: Array = _cutting(len(points), closed) @ np.array(points, float)
+    curve: Array = _chaikin_weights(len(points), closed) @ np.array(points, float)
     return curve
 
 
 @lru_cache(maxsize=64)
-def _cutting(corners: int, closed: bool) -> Array:
+def _chaikin_weights(corners: int, closed: bool) -> Array:
     """float (K, corners): the share of each corner in each point of the rounded curve, which is the same for all."""
     shares = np.eye(corners)
     for _ in range(3):
@@ -109,50 +109,59 @@ class Body:
 
     top: float
     """y of the lung apices."""
-    middle: float
+    midline: float
     """x of the midline."""
     domes: tuple[float, float]
     """y of the right and left diaphragm."""
-    half: float
+    half_width: float
     """Half the width of the chest, from the midline to the lateral lung border."""
     lungs: tuple[Array, Array]
     heart: Array
     mediastinum: Array
-    knob: tuple[float, float, float]
+    aortic_knob: tuple[float, float, float]
     """Aortic knob: x, y, radius."""
     hila: tuple[tuple[float, float], tuple[float, float]]
 
 
-def build(a: Anatomy, heart_scale: float = 1.0, width_scale: float = 1.0) -> Body:
+def build_body(anatomy: Anatomy, heart_scale: float = 1.0, mediastinum_scale: float = 1.0) -> Body:
     """Outlines of a patient; `heart_scale` and `width_scale` enlarge the heart and the upper mediastinum."""
-    rng = np.random.default_rng(a.key)
-    scale = 0.5 + 0.5 * a.aspect  # taller films show a taller chest
+    rng = np.random.default_rng(anatomy.key)
+    scale = 0.5 + 0.5 * anatomy.aspect  # taller films show a taller chest
     top = 0.085 * scale + rng.uniform(-0.02, 0.025)
     middle = 0.5 + 0.01 * rng.normal()
-    half = 0.405 + 0.017 * rng.normal() - 0.012 * a.female
-    length = (0.58 + 0.13 * a.breath - 0.06 * a.portable - 0.04 * a.habitus) * scale
+    half = 0.405 + 0.017 * rng.normal() - 0.012 * anatomy.female
+    length = (0.58 + 0.13 * anatomy.inspiration - 0.06 * anatomy.portable - 0.04 * anatomy.habitus) * scale
     right = top + length
     domes = (right, right + 0.022 + 0.012 * rng.random())
-    lungs = (_lung(a, -1, top, domes[0], middle, half), _lung(a, 1, top, domes[1], middle, half))
-    heart = _heart(a, rng, middle, half, domes, heart_scale)
-    knob = (middle + 0.062 * width_scale + a.turn, top + 0.33 * length, 0.036 + 0.008 * rng.random())
-    mediastinum = _mediastinum(a, middle, top, knob, domes, width_scale)
+    lungs = (
+        _lung_outline(anatomy, -1, top, domes[0], middle, half),
+        _lung_outline(anatomy, 1, top, domes[1], middle, half),
+    )
+    heart = _heart_outline(anatomy, rng, middle, half, domes, heart_scale)
+    knob = (middle + 0.062 * mediastinum_scale + anatomy.rotation, top + 0.33 * length, 0.036 + 0.008 * rng.random())
+    mediastinum = _mediastinum_outline(anatomy, middle, top, knob, domes, mediastinum_scale)
     level = top + 0.50 * length
-    hila = ((middle - 0.095 + a.turn, level), (middle + 0.095 + a.turn, level - 0.018))
+    hila = ((middle - 0.095 + anatomy.rotation, level), (middle + 0.095 + anatomy.rotation, level - 0.018))
     return Body(top, middle, domes, half, lungs, heart, mediastinum, knob, hila)
 
 
-def _lung(a: Anatomy, sign: int, top: float, dome: float, middle: float, half: float) -> Array:
+def _lung_outline(a: Anatomy, sign: int, top: float, dome: float, middle: float, half: float) -> Array:
     """One lung: apex under the clavicle, lateral wall, costophrenic angle, dome, mediastinal border."""
     h = half * (1 + 0.015 * sign * a.asymmetry)
 
     def y(share: float) -> float:
         return top + share * (dome - top)
 
-    inner, deep = 0.035, 0.075 + 0.02 * a.breath
+    inner, deep = 0.035, 0.075 + 0.02 * a.inspiration
     across = [
-        (0.30, 0.0), (0.50, 0.03), (0.70, 0.16), (0.86, 0.36), (0.95, 0.60), (0.985, 0.85), (1.0, 1.0),
-    ]  # fmt: skip
+        (0.30, 0.0),
+        (0.50, 0.03),
+        (0.70, 0.16),
+        (0.86, 0.36),
+        (0.95, 0.60),
+        (0.985, 0.85),
+        (1.0, 1.0),
+    ]
     outline = [(middle + sign * h * share, y(down)) for share, down in across]
     outline += [(middle + sign * h * 1.0, dome + deep), (middle + sign * h * 0.97, dome + deep)]
     outline += [
@@ -166,10 +175,10 @@ def _lung(a: Anatomy, sign: int, top: float, dome: float, middle: float, half: f
         (middle + sign * inner, y(0.35)),
     ]
     outline += [(middle + sign * (inner + 0.015), y(0.1))]
-    return smooth(outline)
+    return smooth_curve(outline)
 
 
-def _heart(
+def _heart_outline(
     a: Anatomy, rng: np.random.Generator, middle: float, half: float, domes: tuple[float, float], scale: float
 ) -> Array:
     """Right atrial border, left ventricle and apex; a normal heart is under half as wide as the chest."""
@@ -177,31 +186,44 @@ def _heart(
     wide = ratio * 2 * half
     right, left = 0.33 * wide, 0.67 * wide
     base = domes[1] + 0.012
-    tall = (0.27 + 0.01 * rng.normal()) * (0.55 + 0.45 * scale) + 0.02 * a.breath
-    m = middle + a.turn
-    return smooth(
+    tall = (0.27 + 0.01 * rng.normal()) * (0.55 + 0.45 * scale) + 0.02 * a.inspiration
+    m = middle + a.rotation
+    return smooth_curve(
         [
-            (m - 0.45 * right, base - tall), (m - 0.85 * right, base - 0.72 * tall),
-            (m - 1.0 * right, base - 0.42 * tall), (m - 0.92 * right, base - 0.1 * tall),
-            (m - 0.4 * right, base + 0.02), (m + 0.5 * left, base + 0.015),
-            (m + 0.93 * left, base - 0.02), (m + 1.02 * left, base - 0.2 * tall), (m + 0.86 * left, base - 0.48 * tall),
-            (m + 0.55 * left, base - 0.82 * tall), (m + 0.2 * left, base - 1.08 * tall),
+            (m - 0.45 * right, base - tall),
+            (m - 0.85 * right, base - 0.72 * tall),
+            (m - 1.0 * right, base - 0.42 * tall),
+            (m - 0.92 * right, base - 0.1 * tall),
+            (m - 0.4 * right, base + 0.02),
+            (m + 0.5 * left, base + 0.015),
+            (m + 0.93 * left, base - 0.02),
+            (m + 1.02 * left, base - 0.2 * tall),
+            (m + 0.86 * left, base - 0.48 * tall),
+            (m + 0.55 * left, base - 0.82 * tall),
+            (m + 0.2 * left, base - 1.08 * tall),
         ]
-    )  # fmt: skip
+    )
 
 
-def _mediastinum(
+def _mediastinum_outline(
     a: Anatomy, middle: float, top: float, knob: tuple[float, float, float], domes: tuple[float, float], scale: float
 ) -> Array:
-    m, wide = middle + a.turn, 0.052 * scale
+    m, wide = middle + a.rotation, 0.052 * scale
     x, y, r = knob
     low = domes[0] + 0.02
-    return smooth(
+    return smooth_curve(
         [
-            (m - wide * 0.75, top - 0.06), (m - wide * 0.95, top + 0.1),
-            (m - wide * 1.15, y + 0.08), (m - wide * 1.2, low),
-            (m + wide * 1.25, low), (m + wide * 1.2, y + 0.14), (x + 0.3 * r, y + 1.7 * r), (x + r, y + 0.5 * r),
-            (x + r, y - 0.5 * r), (x + 0.2 * r, y - 1.2 * r),
-            (m + wide * 0.85, top + 0.04), (m + wide * 0.75, top - 0.06),
+            (m - wide * 0.75, top - 0.06),
+            (m - wide * 0.95, top + 0.1),
+            (m - wide * 1.15, y + 0.08),
+            (m - wide * 1.2, low),
+            (m + wide * 1.25, low),
+            (m + wide * 1.2, y + 0.14),
+            (x + 0.3 * r, y + 1.7 * r),
+            (x + r, y + 0.5 * r),
+            (x + r, y - 0.5 * r),
+            (x + 0.2 * r, y - 1.2 * r),
+            (m + wide * 0.85, top + 0.04),
+            (m + wide * 0.75, top - 0.06),
         ]
-    )  # fmt: skip
+    )

@@ -9,21 +9,21 @@ from typing import Any, overload
 
 import numpy as np
 
-from sightline.core import Array, Dataset, Mark, Radiograph
-from sightline.data.gaze import WHOLE, Gaze, spoken_density
-from sightline.data.phantom.render import image, masks
-from sightline.data.phantom.scene import Scene, patient_of, scene
-from sightline.data.phantom.simulated_gaze import LOOKER, look
-from sightline.data.phantom.simulated_readers import READER, contour, misses, point
-from sightline.data.phantom.simulated_reports import dictate
+from sightline.core import Annotation, Array, Dataset, Radiograph
+from sightline.data.gaze import ALL_GAZE, Gaze, annotation_from_mentions
+from sightline.data.phantom.render import render_image, render_masks
+from sightline.data.phantom.scene import Scene, make_scene, patient_and_visit
+from sightline.data.phantom.simulated_gaze import DEFAULT_SIMULATOR, simulate_gaze
+from sightline.data.phantom.simulated_readers import DEFAULT_READER, draw_contour, overlooks, place_point
+from sightline.data.phantom.simulated_reports import simulate_report
 from sightline.data.registry import datasets
 from sightline.data.reports import Report
 from sightline.errors import DataError
-from sightline.findings import CHEXLOCALIZE, canonical
+from sightline.findings import CHEXLOCALIZE_FINDINGS, canonical_name
 
 REGIONS = ("Right Lung", "Left Lung", "Mediastinum", "Heart", "Aortic Knob")
-TRUTH, CONTOURS, POINTS = "truth", "simulated radiologist", "simulated radiologist points"
-LOOKERS = ("simulated gaze", "simulated gaze of another")
+REFERENCE_READER, CONTOUR_READER, POINT_READER = "truth", "simulated radiologist", "simulated radiologist points"
+GAZE_READERS = ("simulated gaze", "simulated gaze of another")
 ARTIFACTS = ("marker", "text", "drain")
 SPLITS = (("train", 0.6), ("val", 0.15), ("test", 0.25))
 
@@ -42,11 +42,11 @@ class Phantom:
     """Chance that the shortcut agrees with the label of its finding."""
     uncertain: float = 0.0
     """Chance that a training label is reported as uncertain (-1)."""
-    gazed: float = 1.0
+    gaze_share: float = 1.0
     """Share of the films whose reading was followed."""
 
     def scene(self, index: int) -> Scene:
-        made = scene(self.seed, index)
+        made = make_scene(self.seed, index)
         if not self.artifact:
             return made
         agrees = np.random.default_rng((self.seed, 6, index)).random() < self.correlation
@@ -55,28 +55,28 @@ class Phantom:
 
     def split(self, index: int) -> str:
         """By patient, whatever else is in the data set."""
-        draw = np.random.default_rng((self.seed, 7, patient_of(index)[0])).random()
+        draw = np.random.default_rng((self.seed, 7, patient_and_visit(index)[0])).random()
         for name, share in SPLITS:
             if draw < share:
                 return name
             draw -= share
         return "test"
 
-    def labels(self, index: int, made: Scene) -> dict[str, float]:
+    def labels(self, index: int, scene: Scene) -> dict[str, float]:
         """1 or 0 per finding; of the split that trains, a few are -1."""
-        labels = {finding: float(finding in made.findings) for finding in CHEXLOCALIZE}
+        labels = {finding: float(finding in scene.findings) for finding in CHEXLOCALIZE_FINDINGS}
         if self.uncertain and self.split(index) == "train":
             doubtful = np.random.default_rng((self.seed, 9, index)).random(len(labels)) < self.uncertain
-            labels |= {finding: -1.0 for finding, doubt in zip(CHEXLOCALIZE, doubtful, strict=True) if doubt}
+            labels |= {finding: -1.0 for finding, doubt in zip(CHEXLOCALIZE_FINDINGS, doubtful, strict=True) if doubt}
         return labels
 
     def image(self, index: int) -> Array:
         """float32 (H, W) in [0, 1]."""
-        return image(self.scene(index), self.size)
+        return render_image(self.scene(index), self.size)
 
     def counterfactual(self, index: int, finding: str) -> Array:
         """The same patient, moment and noise without the finding: float32 (H, W) in [0, 1]."""
-        return image(self.scene(index).without(canonical(finding)), self.size)
+        return render_image(self.scene(index).without_finding(canonical_name(finding)), self.size)
 
     def radiograph(self, index: int) -> Radiograph:
         made = self.scene(index)
@@ -90,62 +90,67 @@ class Phantom:
             size=(round(self.size * a.aspect), self.size),
             split=self.split(index),
             labels=self.labels(index, made),
-            facts={"sex": "Female" if a.female else "Male", "projection": "AP" if a.portable else "PA",
-                   "artifact": made.artifact},
-        )  # fmt: skip
+            metadata={
+                "sex": "Female" if a.female else "Male",
+                "projection": "AP" if a.portable else "PA",
+                "artifact": made.artifact,
+            },
+        )
 
-    def mark(self, radiograph: str, finding: str, reader: str) -> Mark | None:
+    def annotation(self, radiograph: str, finding: str, reader: str) -> Annotation | None:
         """Marks of the truth, of the two simulated readers, of regions and of the shortcut."""
         index = int(radiograph.removeprefix("phantom"))
         made = self.scene(index)
-        if reader in LOOKERS:
-            return self._looked(radiograph, index, finding, reader)
+        if reader in GAZE_READERS:
+            return self._gaze_annotation(radiograph, index, finding, reader)
         known = {*made.findings, *REGIONS, *(("Shortcut",) if made.artifact else ())}
-        if finding not in known or (reader != TRUTH and finding not in made.findings):
+        if finding not in known or (reader != REFERENCE_READER and finding not in made.findings):
             return None
-        if reader not in (TRUTH, CONTOURS, POINTS):
+        if reader not in (REFERENCE_READER, CONTOUR_READER, POINT_READER):
             return None
         size = (round(self.size * made.anatomy.aspect), self.size)
-        number = CHEXLOCALIZE.index(finding) if finding in CHEXLOCALIZE else 99
+        number = CHEXLOCALIZE_FINDINGS.index(finding) if finding in CHEXLOCALIZE_FINDINGS else 99
         key = (self.seed, 8, index, number)
 
         def mask() -> Array:
-            return masks(made, self.size)[finding]
+            return render_masks(made, self.size)[finding]
 
-        if reader == TRUTH:
-            return Mark(radiograph, finding, reader, "region", size, mask)
-        if misses(READER, mask(), key) or not mask().any():
+        if reader == REFERENCE_READER:
+            return Annotation(radiograph, finding, reader, "region", size, mask)
+        if overlooks(DEFAULT_READER, mask(), key) or not mask().any():
             return None
-        if reader == CONTOURS:
-            return Mark(radiograph, finding, reader, "region", size, lambda: contour(READER, mask(), key))
-        return Mark(radiograph, finding, reader, "points", size, lambda: point(READER, mask(), key))
+        if reader == CONTOUR_READER:
+            return Annotation(
+                radiograph, finding, reader, "region", size, lambda: draw_contour(DEFAULT_READER, mask(), key)
+            )
+        return Annotation(radiograph, finding, reader, "points", size, lambda: place_point(DEFAULT_READER, mask(), key))
 
     def gaze(self, index: int, reader: str) -> Gaze:
         """How a simulated reader looked at a film."""
         made = self.scene(index)
-        findings = tuple(finding for finding in CHEXLOCALIZE if finding in made.findings)
-        key = (self.seed, 10, index, LOOKERS.index(reader))
-        return look(masks(made, self.size), findings, key, f"phantom{index:06d}", reader)
+        findings = tuple(finding for finding in CHEXLOCALIZE_FINDINGS if finding in made.findings)
+        key = (self.seed, 10, index, GAZE_READERS.index(reader))
+        return simulate_gaze(render_masks(made, self.size), findings, key, f"phantom{index:06d}", reader)
 
     def report(self, radiograph: str) -> Report:
         """What was dictated of a film."""
         index = int(radiograph.removeprefix("phantom"))
         made = self.scene(index)
         study = f"patient{made.patient:06d}_study{made.visit + 1}"
-        return dictate(made, masks(made, self.size), (self.seed, 12, index), study)
+        return simulate_report(made, render_masks(made, self.size), (self.seed, 12, index), study)
 
-    def _looked(self, radiograph: str, index: int, finding: str, reader: str) -> Mark | None:
+    def _gaze_annotation(self, radiograph: str, index: int, finding: str, reader: str) -> Annotation | None:
         """All of a reading, or the density while a finding was spoken of."""
-        if np.random.default_rng((self.seed, 11, index)).random() >= self.gazed:
+        if np.random.default_rng((self.seed, 11, index)).random() >= self.gaze_share:
             return None
-        if finding == WHOLE:
+        if finding == ALL_GAZE:
             size = (round(self.size * self.scene(index).anatomy.aspect), self.size)
-            return Mark(radiograph, WHOLE, reader, "fixations", size, partial(self.gaze, index, reader))
-        return spoken_density(self.gaze(index, reader), finding)
+            return Annotation(radiograph, ALL_GAZE, reader, "fixations", size, partial(self.gaze, index, reader))
+        return annotation_from_mentions(self.gaze(index, reader), finding)
 
 
 @dataclass(frozen=True, slots=True)
-class _Radiographs(Sequence[Radiograph]):
+class _PhantomRadiographs(Sequence[Radiograph]):
     """Radiographs made when asked for; indices of the chosen split, or a plain range."""
 
     phantom: Phantom
@@ -160,7 +165,7 @@ class _Radiographs(Sequence[Radiograph]):
     def __getitem__(self, place: slice) -> Sequence[Radiograph]: ...
     def __getitem__(self, place: int | slice) -> Radiograph | Sequence[Radiograph]:
         if isinstance(place, slice):
-            return _Radiographs(self.phantom, self.indices[place])
+            return _PhantomRadiographs(self.phantom, self.indices[place])
         return self.phantom.radiograph(self.indices[place])
 
     def __iter__(self) -> Iterator[Radiograph]:
@@ -168,7 +173,7 @@ class _Radiographs(Sequence[Radiograph]):
 
 
 @datasets("phantom", title="Sightline chest phantom (rendered)", source="Sightline", license="public domain (CC0)")
-def phantom(
+def load_phantom(
     argument: str,
     size: int = 512,
     seed: int = 0,
@@ -201,18 +206,31 @@ def phantom(
     if not 0 <= gazed <= 1:
         raise DataError(f"gazed={gazed}: give the share of films with gaze, from 0 to 1")
     artifact, _, target = shortcut.partition(":")
-    target = canonical(target)
-    if shortcut and (artifact not in ARTIFACTS or target not in CHEXLOCALIZE or not 0 <= correlation <= 1):
+    target = canonical_name(target)
+    if shortcut and (artifact not in ARTIFACTS or target not in CHEXLOCALIZE_FINDINGS or not 0 <= correlation <= 1):
         raise DataError(
             f"shortcut={shortcut!r} with correlation={correlation}: give ARTIFACT:FINDING, one of "
-            f"{', '.join(ARTIFACTS)}, a finding among {', '.join(CHEXLOCALIZE)}, and a correlation from 0 to 1"
+            f"{', '.join(ARTIFACTS)}, a finding among {', '.join(CHEXLOCALIZE_FINDINGS)}, and a correlation from 0 to 1"
         )
     made = Phantom(seed, size, artifact if shortcut else "", target, correlation, uncertain, gazed)
     indices: Sequence[int] = range(start, start + count)
     if split:
         indices = [index for index in indices if made.split(index) == split]
-    facts: dict[str, Any] = {"reader": asdict(READER), "looker": asdict(LOOKER), "phantom": made, "warnings": ()}
+    facts: dict[str, Any] = {
+        "reader": asdict(DEFAULT_READER),
+        "looker": asdict(DEFAULT_SIMULATOR),
+        "phantom": made,
+        "warnings": (),
+    }
     return Dataset(
-        "phantom", f"phantom:{count}", CHEXLOCALIZE, _Radiographs(made, indices), made.mark,
-        (TRUTH, CONTOURS, POINTS), REGIONS, LOOKERS, made.report, facts,
-    )  # fmt: skip
+        "phantom",
+        f"phantom:{count}",
+        CHEXLOCALIZE_FINDINGS,
+        _PhantomRadiographs(made, indices),
+        made.annotation,
+        (REFERENCE_READER, CONTOUR_READER, POINT_READER),
+        REGIONS,
+        GAZE_READERS,
+        made.report,
+        facts,
+    )

@@ -10,10 +10,10 @@ from typing import Literal
 
 import numpy as np
 
-from sightline.findings import CHEXLOCALIZE
+from sightline.findings import CHEXLOCALIZE_FINDINGS
 
 Side = Literal["right", "left"]
-VISITS = 4
+PATIENT_BLOCK = 4
 """Of every four radiographs in a row, the first two are visits of one patient; the others each have their own."""
 
 
@@ -32,9 +32,9 @@ class Anatomy:
     """How large the patient is on the film, about 1."""
     shift: tuple[float, float]
     """How far the patient stands from the middle of the film, (x, y) in widths."""
-    turn: float
+    rotation: float
     """Rotation about the long axis: sideways shift of the mediastinum, widths."""
-    breath: float
+    inspiration: float
     """0 shallow to 1 deep: where the diaphragm stands."""
     portable: bool
     """AP at the bedside: larger heart, higher diaphragm, softer picture."""
@@ -65,7 +65,7 @@ class Scene:
     lesions: tuple[Lesion, ...]
     artifact: str = ""
     """A shortcut drawn on the film: 'marker', 'text' or 'drain'; empty for none."""
-    noise: tuple[int, ...] = field(default=())
+    noise_key: tuple[int, ...] = field(default=())
 
     @property
     def findings(self) -> frozenset[str]:
@@ -74,7 +74,7 @@ class Scene:
         names |= {"Enlarged Cardiomediastinum"} if "Cardiomegaly" in names else set()
         return frozenset(names | ({"Lung Opacity"} if names & OPACITIES else set()))
 
-    def without(self, finding: str) -> Scene:
+    def without_finding(self, finding: str) -> Scene:
         """The same patient, moment and noise without a finding, nor what it is the parent of or implies."""
         gone = {finding} | (OPACITIES if finding == "Lung Opacity" else set())
         gone |= {"Cardiomegaly"} if finding == "Enlarged Cardiomediastinum" else set()
@@ -85,24 +85,24 @@ OPACITIES = frozenset({"Lung Lesion", "Edema", "Consolidation", "Atelectasis"})
 """Findings that are lung opacities; a scene may also hold an opacity that is none of them."""
 
 
-def patient_of(index: int) -> tuple[int, int]:
+def patient_and_visit(index: int) -> tuple[int, int]:
     """(patient, visit) of a radiograph.
 
     >>> [patient_of(i) for i in range(5)]
     [(0, 0), (0, 1), (1, 0), (2, 0), (3, 0)]
     """
-    block, place = divmod(index, VISITS)
+    block, place = divmod(index, PATIENT_BLOCK)
     return (3 * block, place) if place < 2 else (3 * block + place - 1, 0)
 
 
-def scene(seed: int, index: int) -> Scene:
+def make_scene(seed: int, index: int) -> Scene:
     """The scene of one radiograph; nothing but (seed, index) decides it."""
-    patient, visit = patient_of(index)
-    anatomy = _anatomy(np.random.default_rng((seed, 1, patient)), (seed, 2, patient), visit)
-    return Scene(index, patient, visit, anatomy, _lesions(seed, patient, visit), noise=(seed, 4, index))
+    patient, visit = patient_and_visit(index)
+    anatomy = _draw_anatomy(np.random.default_rng((seed, 1, patient)), (seed, 2, patient), visit)
+    return Scene(index, patient, visit, anatomy, _draw_lesions(seed, patient, visit), noise_key=(seed, 4, index))
 
 
-def _anatomy(rng: np.random.Generator, key: tuple[int, ...], visit: int) -> Anatomy:
+def _draw_anatomy(rng: np.random.Generator, key: tuple[int, ...], visit: int) -> Anatomy:
     body = Anatomy(
         female=bool(rng.random() < 0.45),
         aspect=float(rng.uniform(1.0, 1.25)),
@@ -110,8 +110,8 @@ def _anatomy(rng: np.random.Generator, key: tuple[int, ...], visit: int) -> Anat
         tilt=float(rng.normal(0, 0.025)),
         zoom=float(rng.uniform(0.86, 1.16)),
         shift=(float(rng.normal(0, 0.03)), float(rng.normal(0, 0.035))),
-        turn=float(rng.normal(0, 0.01)),
-        breath=float(rng.beta(3, 2)),
+        rotation=float(rng.normal(0, 0.01)),
+        inspiration=float(rng.beta(3, 2)),
         portable=bool(rng.random() < 0.35),
         asymmetry=float(rng.normal(0, 1)),
         key=key,
@@ -122,13 +122,13 @@ def _anatomy(rng: np.random.Generator, key: tuple[int, ...], visit: int) -> Anat
             tilt=float(rng.normal(0, 0.03)),
             zoom=float(body.zoom * rng.uniform(0.95, 1.05)),
             shift=(float(rng.normal(0, 0.03)), float(rng.normal(0, 0.035))),
-            turn=float(rng.normal(0, 0.01)),
-            breath=float(rng.beta(3, 2)),
+            rotation=float(rng.normal(0, 0.01)),
+            inspiration=float(rng.beta(3, 2)),
         )
     return body
 
 
-def _lesions(seed: int, patient: int, visit: int) -> tuple[Lesion, ...]:
+def _draw_lesions(seed: int, patient: int, visit: int) -> tuple[Lesion, ...]:
     """Findings with the company they keep: a failing heart is large, wet and has effusions."""
     rng = np.random.default_rng((seed, 3, patient, visit))
     failure, infection, bedridden = rng.random(3) < (0.15, 0.2, 0.25)
@@ -145,7 +145,7 @@ def _lesions(seed: int, patient: int, visit: int) -> tuple[Lesion, ...]:
         "Enlarged Cardiomediastinum": 0.12,
     }
     found = []
-    for number, finding in enumerate(CHEXLOCALIZE):
+    for number, finding in enumerate(CHEXLOCALIZE_FINDINGS):
         present, severity, side = rng.random() < chance[finding], rng.beta(2.2, 1.2), rng.random()
         if present:
             found.append(

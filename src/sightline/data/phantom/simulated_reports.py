@@ -9,76 +9,84 @@ import numpy as np
 from sightline.core import Array
 from sightline.data.phantom.scene import Scene
 from sightline.data.reports import Report
-from sightline.findings import CHEXLOCALIZE
+from sightline.findings import CHEXLOCALIZE_FINDINGS
 
-_SAID: dict[str, tuple[str, ...]] = {
+_PRESENT_SENTENCES: dict[str, tuple[str, ...]] = {
     "Enlarged Cardiomediastinum": ("The mediastinum is widened.", "There is widening of the mediastinum."),
     "Cardiomegaly": (
-        "The heart is {amount}ly enlarged.", "There is {amount} cardiomegaly.",
+        "The heart is {amount}ly enlarged.",
+        "There is {amount} cardiomegaly.",
         "{Amount} enlargement of the cardiac silhouette.",
     ),
     "Lung Lesion": (
-        "There is a nodule in the {side} {zone} lung.", "A mass projects over the {side} {zone} lung zone.",
+        "There is a nodule in the {side} {zone} lung.",
+        "A mass projects over the {side} {zone} lung zone.",
     ),
     "Lung Opacity": (
-        "There is {amount} opacity in the {side} {zone} lung.", "{Amount} opacification of the {side} {zone} lung.",
+        "There is {amount} opacity in the {side} {zone} lung.",
+        "{Amount} opacification of the {side} {zone} lung.",
     ),
     "Edema": ("There is {amount} pulmonary edema.", "{Amount} interstitial edema is present in both lungs."),
     "Consolidation": (
-        "There is consolidation in the {side} {zone} lung.", "{Amount} {side} {zone} lung consolidation.",
+        "There is consolidation in the {side} {zone} lung.",
+        "{Amount} {side} {zone} lung consolidation.",
     ),
     "Atelectasis": ("There is {side} basilar atelectasis.", "Linear atelectasis at the {side} base."),
     "Pneumothorax": ("There is a {size} {side} pneumothorax.", "{Size} {side} apical pneumothorax is seen."),
     "Pleural Effusion": (
-        "There is a {size} {side} pleural effusion.", "{Size} {side} effusion with blunting of the costophrenic angle.",
+        "There is a {size} {side} pleural effusion.",
+        "{Size} {side} effusion with blunting of the costophrenic angle.",
     ),
     "Support Devices": ("A catheter is in place.", "An endotracheal tube is in standard position."),
-}  # fmt: skip
+}
 """Finding -> ways of saying that it is there."""
-_DENIED: dict[str, tuple[str, ...]] = {
+_ABSENT_SENTENCES: dict[str, tuple[str, ...]] = {
     "Cardiomegaly": ("The heart size is normal.", "Normal cardiac silhouette."),
     "Pneumothorax": ("There is no pneumothorax.", "No pneumothorax is seen."),
     "Pleural Effusion": ("There is no pleural effusion.", "No effusion."),
     "Consolidation": ("No focal consolidation.", "There is no consolidation."),
     "Edema": ("No pulmonary edema.", "There is no edema."),
 }
-_DENY = 0.7
+_ABSENT_MENTION_RATE = 0.7
 """Chance that an absent finding of `_DENIED` is spoken of."""
-_MISSED = 0.03
+_MISS_RATE = 0.03
 
 
-def dictate(scene: Scene, masks: Mapping[str, Array], key: tuple[int, ...], study: str) -> Report:
+def simulate_report(scene: Scene, masks: Mapping[str, Array], key: tuple[int, ...], study: str) -> Report:
     """The same key gives the same words. Sides and zones are those of the rendered finding."""
     rng = np.random.default_rng(key)
     lungs = masks["Right Lung"] | masks["Left Lung"]
     told = {lesion.finding: lesion.severity for lesion in scene.lesions}
     found, denied = [], []
-    for finding in CHEXLOCALIZE:
+    for finding in CHEXLOCALIZE_FINDINGS:
         mask = masks.get(finding)
         if finding in told and mask is not None and mask.any():
-            if rng.random() >= _MISSED:
-                found.append(_sentence(_SAID[finding], rng, told[finding], mask, lungs))
-        elif finding not in scene.findings and finding in _DENIED and rng.random() < _DENY:
-            denied.append(_pick(_DENIED[finding], rng))
+            if rng.random() >= _MISS_RATE:
+                found.append(_fill_sentence(_PRESENT_SENTENCES[finding], rng, told[finding], mask, lungs))
+        elif finding not in scene.findings and finding in _ABSENT_SENTENCES and rng.random() < _ABSENT_MENTION_RATE:
+            denied.append(_pick(_ABSENT_SENTENCES[finding], rng))
     words = [*found, *denied]
     rng.shuffle(words)
     impression = found[: 1 + int(rng.integers(2))] or ["No acute cardiopulmonary abnormality."]
     numbered = [f"{i}. {s}" for i, s in enumerate(impression, 1)] if len(impression) > 1 else impression
-    sections = {"indication": "Simulated.", "findings": " ".join(words) or "The lungs are clear.",
-                "impression": "\n".join(numbered)}  # fmt: skip
+    sections = {
+        "indication": "Simulated.",
+        "findings": " ".join(words) or "The lungs are clear.",
+        "impression": "\n".join(numbered),
+    }
     return Report(study, sections)
 
 
-def _sentence(ways: Sequence[str], rng: np.random.Generator, severity: float, mask: Array, lungs: Array) -> str:
+def _fill_sentence(ways: Sequence[str], rng: np.random.Generator, severity: float, mask: Array, lungs: Array) -> str:
     amount = ("mild", "moderate", "severe")[min(2, int(3 * severity))]
     size = ("small", "moderate", "large")[min(2, int(3 * severity))]
-    side, zone = _where(mask, lungs)
+    side, zone = _side_and_zone(mask, lungs)
     return _pick(ways, rng).format(
         amount=amount, Amount=amount.capitalize(), size=size, Size=size.capitalize(), side=side, zone=zone
     )
 
 
-def _where(mask: Array, lungs: Array) -> tuple[str, str]:
+def _side_and_zone(mask: Array, lungs: Array) -> tuple[str, str]:
     """('right', 'left' or 'bilateral', of the patient; 'upper', 'mid' or 'lower' third of the lungs)."""
     cols, rows = np.flatnonzero(lungs.any(0)), np.flatnonzero(lungs.any(1))
     middle = (cols[0] + cols[-1]) / 2

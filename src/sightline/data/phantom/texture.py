@@ -8,7 +8,7 @@ import numpy as np
 from sightline.core import Array, Size
 
 
-def clouds(key: tuple[int, ...], size: Size, scale: float, octaves: int = 4) -> Array:
+def fractal_noise(key: tuple[int, ...], size: Size, scale: float, octaves: int = 4) -> Array:
     """Smooth noise of about unit spread, float32 (H, W); `scale` is the width of its largest blobs in widths of film.
 
     Drawn on lattices whose shape does not depend on the film's resolution, so every size shows the same clouds.

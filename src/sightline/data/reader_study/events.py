@@ -14,86 +14,86 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
+ClientId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
 """Whatever a browser makes up: ids of operations and of shapes."""
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
 Coordinate = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
-CONTENT = ("put", "remove", "answer")
+CONTENT_KINDS = ("put", "remove", "answer")
 """Kinds that change what was said; after one of them, a case has to be finished again."""
 
 
 class _Operation(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: Name
+    id: ClientId
     clock: Annotated[int, Field(ge=1, le=2**31 - 1)]
 
     def __lt__(self, other: _Operation) -> bool:
         return (self.clock, self.id) < (other.clock, other.id)
 
 
-class Put(_Operation):
+class PutShape(_Operation):
     """Draw a shape, or replace it: a contour (closed, or still being drawn), a point, or one click of a search."""
 
     kind: Literal["put"] = "put"
-    shape: Name
+    shape: ClientId
     points: Annotated[tuple[tuple[Coordinate, Coordinate], ...], Field(min_length=1, max_length=4000)]
     """(row, col) in pixels of the original, (0, 0) the outer corner of its first pixel."""
     closed: bool = False
-    at: Annotated[Finite, Field(ge=0)] = 0.0
+    at: Annotated[FiniteNumber, Field(ge=0)] = 0.0
     """Active seconds into the case when it was begun."""
 
 
-class Remove(_Operation):
+class RemoveShape(_Operation):
     """Take a shape away. One that is not there stays away."""
 
     kind: Literal["remove"] = "remove"
-    shape: Name
+    shape: ClientId
 
 
-class Answer(_Operation):
+class AnswerQuestion(_Operation):
     """Answer a question about a source, by its letter on the sheet ('' where the question is about the radiograph)."""
 
     kind: Literal["answer"] = "answer"
-    question: Name
+    question: ClientId
     source: Annotated[str, Field(pattern=r"^[A-Z]{0,2}$")] = ""
     value: Annotated[str, Field(max_length=40)]
     """'' takes an answer back."""
 
 
-class Time(_Operation):
+class AddTime(_Operation):
     """Seconds at work on the case since the last such message: visible, and with a hand on the mouse or the pen."""
 
     kind: Literal["time"] = "time"
-    seconds: Annotated[Finite, Field(ge=0, le=600)]
+    seconds: Annotated[FiniteNumber, Field(ge=0, le=600)]
 
 
-class Finish(_Operation):
+class FinishCase(_Operation):
     """Done with this case, as far as it goes: a later change opens it again."""
 
     kind: Literal["finish"] = "finish"
 
 
-Operation = Annotated[Put | Remove | Answer | Time | Finish, Field(discriminator="kind")]
-OPERATION: TypeAdapter[Operation] = TypeAdapter(Operation)
-ABSENT = "absent"
+Operation = Annotated[PutShape | RemoveShape | AnswerQuestion | AddTime | FinishCase, Field(discriminator="kind")]
+OPERATION_ADAPTER: TypeAdapter[Operation] = TypeAdapter(Operation)
+ABSENT_QUESTION = "absent"
 """The question whose answer 'yes' says that the finding is not there to be marked."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class DrawnShape:
     """One contour, point or click."""
 
     points: tuple[tuple[float, float], ...]
     closed: bool
-    at: float
+    started_at: float
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class CaseState:
     """What the operations of a case come to."""
 
-    shapes: dict[str, Shape] = field(default_factory=dict)
+    shapes: dict[str, DrawnShape] = field(default_factory=dict)
     """In the order in which they were first drawn."""
     answers: dict[tuple[str, str], str] = field(default_factory=dict)
     """(question, letter of the source) -> value."""
@@ -103,33 +103,33 @@ class State:
     """The highest of any operation."""
 
     @property
-    def absent(self) -> bool:
-        return self.answers.get((ABSENT, "")) == "yes"
+    def is_absent(self) -> bool:
+        return self.answers.get((ABSENT_QUESTION, "")) == "yes"
 
 
-def replay(operations: Iterable[Operation]) -> State:
+def replay(operations: Iterable[Operation]) -> CaseState:
     """The state that a set of operations comes to, whatever their order and however often each is there.
 
     >>> draw = Put(id="a", clock=1, shape="s", points=((1.0, 2.0),))
     >>> replay([Remove(id="b", clock=2, shape="s"), draw, draw]).shapes
     {}
     """
-    shapes: dict[str, Shape] = {}
+    shapes: dict[str, DrawnShape] = {}
     answers: dict[tuple[str, str], str] = {}
     seconds, changed, finished, clock = 0.0, 0, 0, 0
     for operation in sorted({o.id: o for o in operations}.values()):
         clock = operation.clock
-        if isinstance(operation, Put):
-            shapes[operation.shape] = Shape(operation.points, operation.closed, operation.at)
-        elif isinstance(operation, Remove):
+        if isinstance(operation, PutShape):
+            shapes[operation.shape] = DrawnShape(operation.points, operation.closed, operation.at)
+        elif isinstance(operation, RemoveShape):
             shapes.pop(operation.shape, None)
-        elif isinstance(operation, Answer):
+        elif isinstance(operation, AnswerQuestion):
             answers[operation.question, operation.source] = operation.value
-        elif isinstance(operation, Time):
+        elif isinstance(operation, AddTime):
             seconds += operation.seconds
         else:
             finished = operation.clock
-        if operation.kind in CONTENT:
+        if operation.kind in CONTENT_KINDS:
             changed = operation.clock
     said = {key: value for key, value in answers.items() if value}
-    return State(shapes, said, seconds, finished > changed, clock)
+    return CaseState(shapes, said, seconds, finished > changed, clock)

@@ -18,18 +18,18 @@ Work = Callable[[Session], int]
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting:
+class _PendingWrite:
     work: Work
     result: int | None = None
     error: BaseException | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class GroupCommit:
     """Where work waits for the pen."""
 
-    waiting: deque[_Waiting] = field(default_factory=deque)
-    pen: Lock = field(default_factory=Lock)
+    queue: deque[_PendingWrite] = field(default_factory=deque)
+    lock: Lock = field(default_factory=Lock)
 
     def write(self, work: Work, transaction: Callable[[], AbstractContextManager[Session]]) -> int:
         """Do a piece of work in a transaction, perhaps with that of others; returns once it is committed.
@@ -37,17 +37,17 @@ class Desk:
         Work that fails is undone alone, and its error is raised here; the rest is committed. If the commit itself
         fails, all who were part of it are told.
         """
-        own = _Waiting(work)
-        self.waiting.append(own)
-        with self.pen:
+        own = _PendingWrite(work)
+        self.queue.append(own)
+        with self.lock:
             if own.result is None and own.error is None:
-                _together([self.waiting.popleft() for _ in range(len(self.waiting))], transaction)
+                _commit_batch([self.queue.popleft() for _ in range(len(self.queue))], transaction)
         if own.error is not None:
             raise own.error
         return own.result or 0
 
 
-def _together(batch: list[_Waiting], transaction: Callable[[], AbstractContextManager[Session]]) -> None:
+def _commit_batch(batch: list[_PendingWrite], transaction: Callable[[], AbstractContextManager[Session]]) -> None:
     done: dict[int, int] = {}
     try:
         with transaction() as session:

@@ -10,18 +10,18 @@ import numpy as np
 from sqlalchemy import func, select
 
 from sightline._util.rng import TASK_WORDS, key_word, keyed_rng
-from sightline.data.reader_study.database import Book, new_token, now
-from sightline.data.reader_study.rating_sheets import draw_sheets
-from sightline.data.reader_study.schema import Assignment, Case, Reader, Study
+from sightline.data.reader_study.database import StudyDatabase, new_token, utc_now
+from sightline.data.reader_study.rating_sheets import sample_rating_cases
+from sightline.data.reader_study.schema import Assignment, Reader, Study, StudyCase
 from sightline.errors import DataError
 
-JUDGED = ("rate", "choice")
+RATING_TASKS = ("rate", "choice")
 """Tasks on a sheet of maps."""
-LONGEST = 80
+MAX_NAME_LENGTH = 80
 """Characters of a reader's name."""
 
 
-def order(count: int, repeats: int, *key: object) -> list[tuple[int, int]]:
+def reading_order(count: int, repeats: int, *key: object) -> list[tuple[int, int]]:
     """(case, occasion) in the order of reading: every case once, `repeats` of them again, at least count / 2 later.
 
     The first `repeats` cases of a random order come again, in that order, at random places at least count / 2 later.
@@ -40,52 +40,61 @@ def order(count: int, repeats: int, *key: object) -> list[tuple[int, int]]:
     return turns
 
 
-class Turn(NamedTuple):
+class ScheduledCase(NamedTuple):
     """One place in a reader's list."""
 
-    case: Case
+    case: StudyCase
     occasion: int
-    shown: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
     """Sources of the maps, in the order of their letters."""
 
 
-def planned(study: Study, cases: Sequence[Case], reader: str) -> list[Turn]:
+def schedule_cases(study: Study, cases: Sequence[StudyCase], reader: str) -> list[ScheduledCase]:
     """The turns of one reader: task by task, so that only one thing is to be learned at a time."""
-    turns = list[Turn]()
+    turns = list[ScheduledCase]()
     for task in study.tasks:
         of = [case for case in cases if case.task == task]
-        if task in JUDGED:
+        if task in RATING_TASKS:
             by = {(case.radiograph, case.finding): case for case in of}
             asked = [(case.radiograph, case.patient, case.finding) for case in of]
-            sheets = draw_sheets(asked, study.sources, [reader], most=len(of), repeated=study.repeats, seed=study.seed)
-            turns += [Turn(by[s.radiograph, s.finding], s.occasion, s.shown) for s in sheets]
+            sheets = sample_rating_cases(
+                asked, study.sources, [reader], max_cases=len(of), repeat_share=study.repeat_share, seed=study.seed
+            )
+            turns += [ScheduledCase(by[s.radiograph, s.finding], s.occasion, s.sources) for s in sheets]
         else:
-            again, word = round(study.repeats * len(of)), key_word(task, TASK_WORDS)
-            turns += [Turn(of[i], occasion) for i, occasion in order(len(of), again, study.seed, word, reader)]
+            again, word = round(study.repeat_share * len(of)), key_word(task, TASK_WORDS)
+            turns += [
+                ScheduledCase(of[i], occasion)
+                for i, occasion in reading_order(len(of), again, study.seed, word, reader)
+            ]
     return turns
 
 
-def invite(book: Book, name: str) -> str:
+def invite_reader(database: StudyDatabase, name: str) -> str:
     """Add a reader, and the order of the cases; returns the token, which is kept nowhere.
 
     Errors: `DataError` for a name that is taken, empty, too long, or holds line breaks or the like.
     """
-    if not name.strip() or len(name) > LONGEST or not name.isprintable():
-        raise DataError(f"{name!r} is no name; allowed: 1 to {LONGEST} printable characters")
-    with book.write() as session:
+    if not name.strip() or len(name) > MAX_NAME_LENGTH or not name.isprintable():
+        raise DataError(f"{name!r} is no name; allowed: 1 to {MAX_NAME_LENGTH} printable characters")
+    with database.write_session() as session:
         study = session.scalars(select(Study)).one()
         if session.scalar(select(Reader.number).where(Reader.name == name)) is not None:
             raise DataError(f"{name!r} is already invited; `--renew` gives a new link to the same reader")
         number = (session.scalar(select(func.max(Reader.number))) or 0) + 1
         token, salt, digest = new_token(number)
-        session.add(Reader(number=number, name=name, salt=salt, digest=digest, invited=now()))
+        session.add(Reader(number=number, name=name, salt=salt, digest=digest, invited=utc_now()))
         session.flush()
-        cases = session.scalars(select(Case).order_by(Case.number)).all()
+        cases = session.scalars(select(StudyCase).order_by(StudyCase.number)).all()
         session.add_all(
             Assignment(
-                key=secrets.token_urlsafe(12), reader_number=number, case_number=turn.case.number,
-                occasion=turn.occasion, position=position, shown=list(turn.shown),
+                key=secrets.token_urlsafe(12),
+                reader_number=number,
+                case_number=turn.case.number,
+                occasion=turn.occasion,
+                position=position,
+                sources=list(turn.sources),
             )
-            for position, turn in enumerate(planned(study, cases, name))
-        )  # fmt: skip
+            for position, turn in enumerate(schedule_cases(study, cases, name))
+        )
     return token

@@ -25,21 +25,21 @@ class Study(Base):
     key: Mapped[str]
     """Drawn once: tells this study from every other, also in a browser."""
     title: Mapped[str]
-    source: Mapped[str]
+    data_or_run: Mapped[str]
     """Data spec or run folder that the cases were taken from."""
-    data: Mapped[str]
+    dataset_spec: Mapped[str]
     """Spec of the data set."""
     tasks: Mapped[list[str]] = mapped_column(JSON)
     findings: Mapped[list[str]] = mapped_column(JSON)
     sources: Mapped[list[str]] = mapped_column(JSON)
     """Whose maps are judged; none where no task asks for that."""
     seed: Mapped[int]
-    repeats: Mapped[float]
+    repeat_share: Mapped[float]
     """Share of the cases of a task that each reader gets a second time."""
     created: Mapped[datetime]
 
 
-class Case(Base):
+class StudyCase(Base):
     """One question: a task on one finding of one radiograph."""
 
     __tablename__ = "cases"
@@ -78,13 +78,13 @@ class Assignment(Base):
     occasion: Mapped[int]
     """0 the first time, 1 when the same case comes again."""
     position: Mapped[int]
-    shown: Mapped[list[str]] = mapped_column(JSON, default=list)
+    sources: Mapped[list[str]] = mapped_column(JSON, default=list)
     """Sources of the maps on a sheet, in the order of their letters; readers see the letters alone."""
     reader: Mapped[Reader] = relationship(back_populates="assignments")
-    case: Mapped[Case] = relationship(lazy="joined", innerjoin=True)
+    case: Mapped[StudyCase] = relationship(lazy="joined", innerjoin=True)
 
 
-class Entry(Base):
+class Event(Base):
     """One operation of the log, as it came. Rows are added, never changed or removed."""
 
     __tablename__ = "log"

@@ -11,14 +11,14 @@ from sightline.registry import Registry
 T = TypeVar("T")
 
 
-Progress = Callable[[Sequence[T]], Iterable[T]]
+WithProgress = Callable[[Sequence[T]], Iterable[T]]
 
 
 JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True, slots=True)
-class FormatFacts:
+class FormatInfo:
     """What is known of a layout before anything is written."""
 
     layout: str
@@ -27,5 +27,5 @@ class FormatFacts:
     """Spec that opens what was written; DIR stands for the folder."""
 
 
-formats: Registry[FormatFacts] = Registry("format", FormatFacts)
+formats: Registry[FormatInfo] = Registry("format", FormatInfo)
 """name -> function of (data set, empty folder, how to walk the radiographs) that returns notes for the README."""

@@ -11,15 +11,15 @@ import pandas as pd
 from scipy import ndimage
 
 from sightline.core import Array, Dataset, Radiograph
-from sightline.data.loaders.rsna import FRAME
+from sightline.data.loaders.rsna import RELEASED_SIZE
 from sightline.data.loaders.siim import FINDING, mask_to_runs
-from sightline.data.writers.base import Progress, formats
+from sightline.data.writers.base import WithProgress, formats
 from sightline.errors import DataError
 from sightline.imaging import geometry
 
-_NOTE = (
+_PADDING_NOTE = (
     "Images and marks are padded with black to a square, below or at the right, and brought to "
-    f"{FRAME[0]} × {FRAME[1]} pixels, as the challenge has them."
+    f"{RELEASED_SIZE[0]} × {RELEASED_SIZE[1]} pixels, as the challenge has them."
 )
 
 
@@ -29,16 +29,16 @@ _NOTE = (
     "pneumonia_splits.csv",
     loader="rsna:DIR",
 )
-def rsna(dataset: Dataset, out: Path, walk: Progress[Radiograph]) -> list[str]:
+def write_rsna(dataset: Dataset, out: Path, with_progress: WithProgress[Radiograph]) -> list[str]:
     """Pneumonia, or else Lung Opacity: a box around every connected part of its marks."""
-    finding = _finding(dataset, ("Pneumonia", "Lung Opacity"))
+    finding = _select_finding(dataset, ("Pneumonia", "Lung Opacity"))
     labels: list[dict[str, object]] = []
     classes: list[dict[str, object]] = []
-    for radiograph in walk(dataset.radiographs):
-        mask = _mask(dataset, radiograph, finding)
+    for radiograph in with_progress(dataset.radiographs):
+        mask = _reference_mask(dataset, radiograph, finding)
         _write_dicom(radiograph, out / "stage_2_train_images" / f"{radiograph.id}.dcm")
-        boxes = [_around(part) for part in _parts(mask)]
-        kind = "Lung Opacity" if boxes else _absent(radiograph)
+        boxes = [_bounding_box(part) for part in _connected_parts(mask)]
+        kind = "Lung Opacity" if boxes else _class_without_box(radiograph)
         drawn = [{"x": x, "y": y, "width": end - x, "height": stop - y} for y, x, stop, end in boxes]
         for box in drawn or [{}]:
             labels.append({"patientId": radiograph.id, **box, "Target": int(bool(boxes))})
@@ -50,58 +50,59 @@ def rsna(dataset: Dataset, out: Path, walk: Progress[Radiograph]) -> list[str]:
     pd.DataFrame(known, columns=["patientId", "nih_image", "nih_patient"]).to_csv(out / "patients.csv", index=False)
     _write_splits(dataset, out / "pneumonia_splits.csv")
     spec = "rsna:DIR" if finding == "Pneumonia" else f"rsna:DIR?finding={finding.lower()}"
-    return [_NOTE, f"Boxes are drawn around each connected part of {finding}; open with {spec}."]
+    return [_PADDING_NOTE, f"Boxes are drawn around each connected part of {finding}; open with {spec}."]
 
 
-@formats("siim", layout="dicom-images-train/STUDY/SERIES/*.dcm, train-rle.csv, pneumothorax_splits.csv",
-         loader="siim:DIR")  # fmt: skip
-def siim(dataset: Dataset, out: Path, walk: Progress[Radiograph]) -> list[str]:
+@formats(
+    "siim", layout="dicom-images-train/STUDY/SERIES/*.dcm, train-rle.csv, pneumothorax_splits.csv", loader="siim:DIR"
+)
+def write_siim(dataset: Dataset, out: Path, with_progress: WithProgress[Radiograph]) -> list[str]:
     """Pneumothorax, a row of relative run lengths per connected part; -1 where there is none."""
-    finding, rows = _finding(dataset, (FINDING,)), []
-    for radiograph in walk(dataset.radiographs):
-        mask = _mask(dataset, radiograph, finding)
+    finding, rows = _select_finding(dataset, (FINDING,)), []
+    for radiograph in with_progress(dataset.radiographs):
+        mask = _reference_mask(dataset, radiograph, finding)
         _write_dicom(radiograph, out / "dicom-images-train" / radiograph.id / "series" / f"{radiograph.id}.dcm")
-        written = [" ".join(map(str, mask_to_runs(part).ravel())) for part in _parts(mask)]
+        written = [" ".join(map(str, mask_to_runs(part).ravel())) for part in _connected_parts(mask)]
         rows += [(radiograph.id, text) for text in written or ["-1"]]
     pd.DataFrame(rows, columns=["ImageId", " EncodedPixels"]).to_csv(out / "train-rle.csv", index=False)
     _write_splits(dataset, out / "pneumothorax_splits.csv")
-    return [_NOTE]
+    return [_PADDING_NOTE]
 
 
-def _finding(dataset: Dataset, names: Sequence[str]) -> str:
+def _select_finding(dataset: Dataset, names: Sequence[str]) -> str:
     for name in names:
         if name in dataset.findings:
             return name
     raise DataError(f"{dataset.spec} has no {' or '.join(names)}, which is all this layout holds")
 
 
-def _absent(radiograph: Radiograph) -> str:
+def _class_without_box(radiograph: Radiograph) -> str:
     return "Normal" if not any(v == 1 for v in radiograph.labels.values()) else "No Lung Opacity / Not Normal"
 
 
-def _mask(dataset: Dataset, radiograph: Radiograph, finding: str) -> Array:
+def _reference_mask(dataset: Dataset, radiograph: Radiograph, finding: str) -> Array:
     """The truth in `FRAME`, bool (1024, 1024)."""
-    mark = dataset.marks(radiograph.id, finding, dataset.truth) if dataset.readers else None
+    mark = dataset.annotation(radiograph.id, finding, dataset.reference_reader) if dataset.readers else None
     if mark is None:
-        return np.zeros(FRAME, bool)
-    square = _squared(geometry.region(mark).astype(np.uint8))
-    mask: Array = cv2.resize(square, FRAME[::-1], interpolation=cv2.INTER_NEAREST_EXACT).astype(bool)
+        return np.zeros(RELEASED_SIZE, bool)
+    square = _pad_to_square(geometry.rasterize_annotation(mark).astype(np.uint8))
+    mask: Array = cv2.resize(square, RELEASED_SIZE[::-1], interpolation=cv2.INTER_NEAREST_EXACT).astype(bool)
     return mask
 
 
-def _parts(mask: Array) -> list[Array]:
+def _connected_parts(mask: Array) -> list[Array]:
     """Each connected part of a mask (H, W), bool (H, W)."""
     found, count = ndimage.label(mask, np.ones((3, 3)))
     return [found == number for number in range(1, count + 1)]
 
 
-def _around(part: Array) -> tuple[int, int, int, int]:
+def _bounding_box(part: Array) -> tuple[int, int, int, int]:
     """(top, left, bottom, right)."""
     rows, cols = (np.flatnonzero(part.any(axis)) for axis in (1, 0))
     return int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1
 
 
-def _squared(image: Array) -> Array:
+def _pad_to_square(image: Array) -> Array:
     """Zeros below or at the right until (side, side)."""
     height, width = image.shape
     side = max(height, width)
@@ -111,11 +112,13 @@ def _squared(image: Array) -> Array:
 def _write_dicom(radiograph: Radiograph, file: Path) -> None:
     from sightline.imaging import dicom  # as in `images.read`: only who writes DICOM pays for the import
 
-    gray = cv2.resize(_squared(radiograph.read()), FRAME[::-1], interpolation=cv2.INTER_AREA)  # (1024, 1024)
+    gray = cv2.resize(
+        _pad_to_square(radiograph.read()), RELEASED_SIZE[::-1], interpolation=cv2.INTER_AREA
+    )  # (1024, 1024)
     pixels = np.rint(np.clip(gray, 0, 1) * 255).astype(np.uint8)
-    sex, projection = (str(radiograph.facts.get(name, "")) for name in ("sex", "projection"))
+    sex, projection = (str(radiograph.metadata.get(name, "")) for name in ("sex", "projection"))
     file.parent.mkdir(parents=True, exist_ok=True)
-    dicom.write(pixels, file, radiograph.id, radiograph.study, radiograph.patient, sex[:1], projection)
+    dicom.write_dicom(pixels, file, radiograph.id, radiograph.study, radiograph.patient, sex[:1], projection)
 
 
 def _write_splits(dataset: Dataset, file: Path) -> None:

@@ -10,20 +10,20 @@ import pandas as pd
 from PIL import Image
 
 from sightline.core import Dataset, Radiograph
-from sightline.data.loaders.mimic import PREFIX
+from sightline.data.loaders.mimic import FILE_PREFIX
 from sightline.data.reports import Report
-from sightline.data.writers.base import JPEG_QUALITY, Progress, formats
+from sightline.data.writers.base import JPEG_QUALITY, WithProgress, formats
 from sightline.errors import DataError
-from sightline.findings import CHEXPERT
+from sightline.findings import CHEXPERT_FINDINGS
 
 
 @formats(
     "mimic",
-    layout=f"files/pNN/pPATIENT/sSTUDY/*.jpg, files/pNN/pPATIENT/sSTUDY.txt, {PREFIX}-metadata.csv, -chexpert.csv, "
-    "-split.csv",
+    layout=f"files/pNN/pPATIENT/sSTUDY/*.jpg, files/pNN/pPATIENT/sSTUDY.txt, {FILE_PREFIX}-metadata.csv, "
+    "-chexpert.csv, -split.csv",
     loader="mimic:DIR",
 )
-def mimic(dataset: Dataset, out: Path, walk: Progress[Radiograph]) -> list[str]:
+def write_mimic(dataset: Dataset, out: Path, with_progress: WithProgress[Radiograph]) -> list[str]:
     """Patients and studies get numbers, in order of first appearance."""
     if dataset.reports is None:
         raise DataError(f"{dataset.spec} has no reports, which is what this layout is for")
@@ -31,7 +31,7 @@ def mimic(dataset: Dataset, out: Path, walk: Progress[Radiograph]) -> list[str]:
     studies: dict[str, int] = {}
     rows: list[dict[str, Any]] = []
     labels: dict[int, dict[str, Any]] = {}
-    for r in walk(dataset.radiographs):
+    for r in with_progress(dataset.radiographs):
         patient = patients.setdefault(r.patient, 10_000_000 + len(patients))
         study = studies.setdefault(r.study or r.id, 50_000_000 + len(studies))
         folder = out / f"files/p{str(patient)[:2]}/p{patient}/s{study}"
@@ -40,21 +40,29 @@ def mimic(dataset: Dataset, out: Path, walk: Progress[Radiograph]) -> list[str]:
         Image.fromarray(pixels).save(folder / f"{r.id}.jpg", quality=JPEG_QUALITY)
         report = dataset.reports(r.id)
         if report is not None:
-            folder.with_suffix(".txt").write_text(_text(report), "utf-8")
-        view = {"frontal": str(r.facts.get("projection") or "PA"), "lateral": "LATERAL"}.get(r.view, "")
-        rows.append({"dicom_id": r.id, "subject_id": patient, "study_id": study, "ViewPosition": view,
-                     "Rows": pixels.shape[0], "Columns": pixels.shape[1],
-                     "split": {"val": "validate"}.get(r.split, r.split or "train")})  # fmt: skip
-        known = {f: r.labels[f] for f in CHEXPERT if f in r.labels}
+            folder.with_suffix(".txt").write_text(_format_report(report), "utf-8")
+        view = {"frontal": str(r.metadata.get("projection") or "PA"), "lateral": "LATERAL"}.get(r.view, "")
+        rows.append(
+            {
+                "dicom_id": r.id,
+                "subject_id": patient,
+                "study_id": study,
+                "ViewPosition": view,
+                "Rows": pixels.shape[0],
+                "Columns": pixels.shape[1],
+                "split": {"val": "validate"}.get(r.split, r.split or "train"),
+            }
+        )
+        known = {f: r.labels[f] for f in CHEXPERT_FINDINGS if f in r.labels}
         labels[study] = {"subject_id": patient, "study_id": study, **known}
     table = pd.DataFrame(rows)
     keys = ["dicom_id", "study_id", "subject_id", "split"]
-    table[keys].to_csv(out / f"{PREFIX}-split.csv", index=False)
-    table.drop(columns="split").to_csv(out / f"{PREFIX}-metadata.csv", index=False)
-    pd.DataFrame(labels.values()).to_csv(out / f"{PREFIX}-chexpert.csv", index=False)
+    table[keys].to_csv(out / f"{FILE_PREFIX}-split.csv", index=False)
+    table.drop(columns="split").to_csv(out / f"{FILE_PREFIX}-metadata.csv", index=False)
+    pd.DataFrame(labels.values()).to_csv(out / f"{FILE_PREFIX}-chexpert.csv", index=False)
     return ["Patients and studies are numbered in order of first appearance."]
 
 
-def _text(report: Report) -> str:
+def _format_report(report: Report) -> str:
     body = [f" {heading.upper()}:\n\n {text}\n" if heading else text for heading, text in report.sections.items()]
     return "                                 FINAL REPORT\n" + "\n".join(body)

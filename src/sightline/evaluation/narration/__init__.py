@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from sightline.evaluation.narration.check import Checked, Verdict, check, contradiction_rate
-from sightline.evaluation.narration.claims import Claim, claims
-from sightline.evaluation.narration.facts import Facts, measured
+from sightline.evaluation.narration.check import CheckedClaim, Verdict, check_claims, contradiction_rate
+from sightline.evaluation.narration.claims import Claim, find_claims
+from sightline.evaluation.narration.facts import Measurements, estimate_measurements
 from sightline.evaluation.narration.template import narrate
 
-__all__ = ["Checked", "Claim", "Facts", "Verdict", "check", "claims", "contradiction_rate", "measured", "narrate"]
+__all__ = [
+    "CheckedClaim",
+    "Claim",
+    "Measurements",
+    "Verdict",
+    "check_claims",
+    "contradiction_rate",
+    "estimate_measurements",
+    "find_claims",
+    "narrate",
+]

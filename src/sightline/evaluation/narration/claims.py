@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from sightline.data.report_labeler import mentions, places
-from sightline.data.reports import sentences
+from sightline.data.report_labeler import find_locations, find_mentions
+from sightline.data.reports import split_sentences
 
-Kind = Literal["location", "spread", "comparison"]
+ClaimKind = Literal["location", "spread", "comparison"]
 _FOCUSED = re.compile(
     r"\b(?:focus(?:ed|es|ing)?|concentrated?s?|localiz\w+|locali[sz]es|tight\w*|sharp\w*|precise\w*|strong activation|"
     r"isolates|compact|confined)\b"
@@ -22,10 +22,10 @@ _DIFFUSE = re.compile(
     r"\b(?:diffuse\w*|scatter\w*|uniform\w*|evenly|sprinkled|spread\w*|broad\w*|patchy|random speckles|noise|speckles|"
     r"meaningless|no (?:clear )?(?:anatomical )?focus|no discernible)\b"
 )
-_THAN = re.compile(r"\b(?:compared (?:to|with)|than|beside|versus)\b([^,;.]*)")
+_COMPARED_WITH = re.compile(r"\b(?:compared (?:to|with)|than|beside|versus)\b([^,;.]*)")
 """What comes after is what somebody is compared with."""
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])?\s*\**([A-Za-z][\w+./ -]{1,40}?)\**\s*:\**\s*(.*)$")
-_HEAD = re.compile(r"^\s*(?:#+\s*|\d+[.)]\s*)?\**([A-Za-z][A-Za-z ]{2,40}?)\**\s*:?\s*$")
+_HEADING = re.compile(r"^\s*(?:#+\s*|\d+[.)]\s*)?\**([A-Za-z][A-Za-z ]{2,40}?)\**\s*:?\s*$")
 _VAGUE = re.compile(r"\b(?:lung fields|both lungs|mid-thorax|affected lung)\b")
 
 
@@ -34,7 +34,7 @@ class Claim:
     """One thing said of the maps of one model."""
 
     text: str
-    kind: Kind
+    kind: ClaimKind
     model: str
     """As the facts call it."""
     finding: str
@@ -47,7 +47,7 @@ class Claim:
     """Of a comparison: the model that is less focused."""
 
 
-def claims(text: str, models: Mapping[str, str]) -> list[Claim]:
+def find_claims(text: str, models: Mapping[str, str]) -> list[Claim]:
     """Claims of a text, in order.
 
     models: what the text calls a model -> what the facts call it. A line that is only the name of a finding is a
@@ -60,39 +60,39 @@ def claims(text: str, models: Mapping[str, str]) -> list[Claim]:
     found: list[Claim] = []
     finding = "average"
     for line in text.splitlines():
-        head = _heading(line)
+        head = _parse_heading(line)
         if head is not None:
             finding = head
             continue
         named = _BULLET.match(line)
         model, body = ("", line)
         if named and named[1].strip().lower() in {name.lower() for name in models}:
-            model, body = _model_of(named[1].strip(), models), named[2]
-        for sentence in sentences(body):
-            own = [m.finding for m in mentions(sentence)] if finding == "average" else []
-            found += _of_sentence(sentence, model, own[0] if len(own) == 1 else finding, models)
+            model, body = _lookup_model(named[1].strip(), models), named[2]
+        for sentence in split_sentences(body):
+            own = [m.finding for m in find_mentions(sentence)] if finding == "average" else []
+            found += _parse_sentence(sentence, model, own[0] if len(own) == 1 else finding, models)
     return found
 
 
-def _heading(line: str) -> str | None:
+def _parse_heading(line: str) -> str | None:
     """The finding that a heading names, 'average' for another heading, None for what is none."""
-    match = _HEAD.match(line)
+    match = _HEADING.match(line)
     if not match or line.rstrip().endswith("."):
         return None
-    told = mentions(f"{match[1]}.")
+    told = find_mentions(f"{match[1]}.")
     return told[0].finding if told and len(match[1].split()) <= 3 else "average"
 
 
-def _model_of(name: str, models: Mapping[str, str]) -> str:
+def _lookup_model(name: str, models: Mapping[str, str]) -> str:
     return next(own for said, own in models.items() if said.lower() == name.lower())
 
 
-def _of_sentence(sentence: str, model: str, finding: str, models: Mapping[str, str]) -> Iterator[Claim]:
+def _parse_sentence(sentence: str, model: str, finding: str, models: Mapping[str, str]) -> Iterator[Claim]:
     low = sentence.lower()
-    inside = _named(low, models)
-    than = _THAN.search(low)
+    inside = _find_models(low, models)
+    than = _COMPARED_WITH.search(low)
     if not model and than and len(inside) >= 2 and (_FOCUSED.search(low) or _DIFFUSE.search(low)):
-        beside = _named(than[1], models)
+        beside = _find_models(than[1], models)
         for who in [name for name in inside if name not in beside][:1]:
             for other in beside:
                 pair = (who, other) if _FOCUSED.search(low) else (other, who)
@@ -102,7 +102,7 @@ def _of_sentence(sentence: str, model: str, finding: str, models: Mapping[str, s
     if not who:
         return
     claim = Claim(sentence, "location", who, finding)
-    sides, zone = places(_VAGUE.sub(" ", low))
+    sides, zone = find_locations(_VAGUE.sub(" ", low))
     if (sides or zone) and not re.search(r"\bfails? to\b|\bwithout\b|\bno\b", low):
         yield replace(claim, where=sides | zone)
     if _DIFFUSE.search(low):
@@ -111,7 +111,7 @@ def _of_sentence(sentence: str, model: str, finding: str, models: Mapping[str, s
         yield replace(claim, kind="spread")
 
 
-def _named(low: str, models: Mapping[str, str]) -> list[str]:
+def _find_models(low: str, models: Mapping[str, str]) -> list[str]:
     """Models that a sentence names, in order of appearance. A name of four letters or more may have an ending."""
     there = []
     for said, own in models.items():

@@ -15,11 +15,11 @@ from sightline.stats.bootstrap import mean_with_ci
 SIDES = ("left", "right")
 """Of the patient: left is on the right of the film."""
 ZONES = ("upper", "middle", "lower", "perihilar", "costophrenic", "cardiac", "mediastinal")
-FOCUS, ENTROPY, SPREAD = SHAPES = ("focus", "entropy", "spread")
-COLUMNS = ["model", "finding", "measure", "mean", "low", "high", "n", "patients"]
+FOCUS, ENTROPY, SPREAD = SHAPE_MEASURES = ("focus", "entropy", "spread")
+MEASUREMENT_COLUMNS = ["model", "finding", "measure", "mean", "low", "high", "n", "patients"]
 
 
-def zones(lungs: Array, heart: Array | None = None, mediastinum: Array | None = None) -> dict[str, Array]:
+def make_zone_masks(lungs: Array, heart: Array | None = None, mediastinum: Array | None = None) -> dict[str, Array]:
     """Place -> bool (h, w), by the rectangle around both lungs (bool (h, w), not empty).
 
     Sides are the halves of that rectangle, zones its thirds; perihilar is the middle third of it both ways,
@@ -31,17 +31,19 @@ def zones(lungs: Array, heart: Array | None = None, mediastinum: Array | None = 
     within = (down >= 0) & (down < 1) & (across >= 0) & (across < 1)
     outer = (across < 0.25) | (across >= 0.75)
     found = {
-        "right": within & (across < 0.5), "left": within & (across >= 0.5),
-        "upper": within & (down < 1 / 3), "middle": within & (down >= 1 / 3) & (down < 2 / 3),
+        "right": within & (across < 0.5),
+        "left": within & (across >= 0.5),
+        "upper": within & (down < 1 / 3),
+        "middle": within & (down >= 1 / 3) & (down < 2 / 3),
         "lower": within & (down >= 2 / 3),
         "perihilar": within & (down >= 1 / 3) & (down < 2 / 3) & (across >= 1 / 3) & (across < 2 / 3),
         "costophrenic": within & (down >= 0.75) & outer,
-    }  # fmt: skip
+    }
     found |= {name: mask for name, mask in (("cardiac", heart), ("mediastinal", mediastinum)) if mask is not None}
     return {name: mask for name, mask in found.items() if mask.any()}
 
 
-def lifts(values: Array, places: Mapping[str, Array]) -> dict[str, float]:
+def relative_density(values: Array, places: Mapping[str, Array]) -> dict[str, float]:
     """How much denser a map's evidence is in each place than within all of them: 1 is even, 0 is none.
 
     values (h, w): positive parts count. NaN for a map without any there.
@@ -67,7 +69,7 @@ def gini(values: Array) -> float:
     return abs(float(2 * (ranks * v).sum() / (v.size * v.sum()) - (v.size + 1) / v.size))
 
 
-def shapes(values: Array) -> dict[str, float]:
+def measure_shape(values: Array) -> dict[str, float]:
     """How positive evidence lies on a map (h, w), wherever that is; NaN for a map without any.
 
     focus: `gini`. entropy: of the evidence as a distribution over the map's cells, as a share of that of an even map: 0
@@ -80,7 +82,7 @@ def shapes(values: Array) -> dict[str, float]:
     evidence = np.maximum(np.asarray(values, np.float64), 0)
     total = float(evidence.sum())
     if not total > 0:
-        return dict.fromkeys(SHAPES, NAN)
+        return dict.fromkeys(SHAPE_MEASURES, NAN)
     share = evidence / total
     some = share[share > 0]
     bits = abs(float(-(some * np.log(some)).sum()))
@@ -93,7 +95,7 @@ def shapes(values: Array) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Facts:
+class Measurements:
     """Measurements of several models' maps, finding by finding."""
 
     table: pd.DataFrame = field(repr=False)
@@ -109,26 +111,26 @@ class Facts:
     def findings(self) -> tuple[str, ...]:
         return tuple(f for f in dict.fromkeys(self.table["finding"]) if f != "average")
 
-    def number(self, model: str, finding: str, measure: str) -> dict[str, float] | None:
+    def estimate(self, model: str, finding: str, measure: str) -> dict[str, float] | None:
         """mean, low, high, n, patients; None where nothing was measured or there is no interval."""
         t = self.table
         rows = t[(t["model"] == model) & (t["finding"] == finding) & (t["measure"] == measure)]
-        return _only(rows)
+        return _read_row(rows)
 
-    def gap(self, model: str, versus: str, finding: str, measure: str = FOCUS) -> dict[str, float] | None:
+    def difference(self, model: str, versus: str, finding: str, measure: str = FOCUS) -> dict[str, float] | None:
         """One of `SHAPES` of one model less that of another; None where it was not measured."""
         d = self.differences
         asked = (d["model"] == model) & (d["versus"] == versus) & (d["finding"] == finding)
-        return _only(d[asked & (d["measure"] == measure)])
+        return _read_row(d[asked & (d["measure"] == measure)])
 
 
-def _only(rows: pd.DataFrame) -> dict[str, float] | None:
+def _read_row(rows: pd.DataFrame) -> dict[str, float] | None:
     if rows.empty or rows[["low", "high"]].isna().to_numpy().any():
         return None
     return {k: float(rows.iloc[0][k]) for k in ("mean", "low", "high", "n", "patients")}
 
 
-def measured(cases: pd.DataFrame, seed: int = 0) -> Facts:
+def estimate_measurements(cases: pd.DataFrame, seed: int = 0) -> Measurements:
     """Facts of measured maps.
 
     cases: columns model, finding, radiograph, patient, measure, value; a row per map and measure. Intervals resample
@@ -141,14 +143,16 @@ def measured(cases: pd.DataFrame, seed: int = 0) -> Facts:
             for measure, some in part.groupby("measure", sort=False):
                 head = {"model": model, "finding": finding, "measure": measure}
                 rows.append(head | mean_with_ci(some["value"], some["patient"], seed))
-    for shape in SHAPES:
-        wide = cases[cases["measure"] == shape].pivot_table(
-            index=["finding", "radiograph", "patient"], columns="model", values="value"
-        ).reset_index()  # fmt: skip
+    for shape in SHAPE_MEASURES:
+        wide = (
+            cases[cases["measure"] == shape]
+            .pivot_table(index=["finding", "radiograph", "patient"], columns="model", values="value")
+            .reset_index()
+        )
         names = [m for m in dict.fromkeys(cases["model"]) if m in wide]
         for model, versus in permutations(names, 2):
             for finding, part in [*wide.groupby("finding", sort=False), ("average", wide)]:
                 head = {"finding": finding, "model": model, "versus": versus, "measure": shape}
                 gaps.append(head | mean_with_ci(part[model] - part[versus], part["patient"], seed))
     columns = ["finding", "model", "versus", "measure", "mean", "low", "high", "n", "patients"]
-    return Facts(pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(gaps, columns=columns))
+    return Measurements(pd.DataFrame(rows, columns=MEASUREMENT_COLUMNS), pd.DataFrame(gaps, columns=columns))

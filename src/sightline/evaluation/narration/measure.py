@@ -11,21 +11,27 @@ import pandas as pd
 
 from sightline._util.files import write_text_atomic
 from sightline.core import NAN, Array, Case, Dataset, Frame
-from sightline.data.report_labeler import mentions
+from sightline.data.report_labeler import find_mentions
 from sightline.errors import DataError
-from sightline.evaluation.narration import Facts, check, contradiction_rate, measured, narrate
+from sightline.evaluation.narration import (
+    Measurements,
+    check_claims,
+    contradiction_rate,
+    estimate_measurements,
+    narrate,
+)
 from sightline.evaluation.narration.check import THIRDS
-from sightline.evaluation.narration.facts import SIDES, lifts, shapes, zones
-from sightline.evaluation.sampling import another, case_task
-from sightline.imaging.geometry import cut, region
-from sightline.maps.resample import GRID, on_grid
+from sightline.evaluation.narration.facts import SIDES, make_zone_masks, measure_shape, relative_density
+from sightline.evaluation.sampling import case_task, draw_other_patient
+from sightline.imaging.geometry import rasterize_annotation, resample_area
+from sightline.maps.resample import GRID_SHAPE, resample_to_grid
 from sightline.metrics.similarity import rank_correlation
-from sightline.runs.chunks import schema_of, write_chunks
+from sightline.runs.chunks import schema_for, write_chunks
 from sightline.runs.run import Run
 from sightline.stats.bootstrap import mean_with_ci
 
 
-class Measure(NamedTuple):
+class MapMeasurement(NamedTuple):
     """One number of one map."""
 
     model: str
@@ -33,11 +39,11 @@ class Measure(NamedTuple):
     patient: str
     finding: str
     measure: str
-    """A place's lift, or how the evidence lies: `sightline.evaluation.narration.facts.shapes`."""
+    """A place's lift, or how the evidence lies: `sightline.evaluation.narration.facts.measure_shape`."""
     value: float
 
 
-def measure(run: Run, data: Dataset, sources: Mapping[str, str], some: Sequence[Case]) -> pd.DataFrame:
+def measure_maps(run: Run, data: Dataset, sources: Mapping[str, str], cases: Sequence[Case]) -> pd.DataFrame:
     """Where the evidence of every map lies, in the table map_facts; Measure's columns.
 
     sources: source of maps in the run -> what its model is called. Maps that point nowhere have no place: they are
@@ -46,84 +52,100 @@ def measure(run: Run, data: Dataset, sources: Mapping[str, str], some: Sequence[
 
     def made(part: Sequence[Case]) -> Iterator[tuple[Any, ...]]:
         for name in dict.fromkeys(case.radiograph.id for case in part):
-            places = _places(data, name)
-            held = {(m.source, m.finding): m for m in run.of(name, list(sources))}
+            places = _zone_masks(data, name)
+            held = {(m.source, m.finding): m for m in run.maps_for(name, list(sources))}
             for case in (c for c in part if c.radiograph.id == name):
                 for source, model in sources.items():
                     m = held.get((source, case.finding))
-                    values = np.zeros(GRID) if m is None else on_grid(m)
-                    told = {**shapes(values), **lifts(values, places)}
+                    values = np.zeros(GRID_SHAPE) if m is None else resample_to_grid(m)
+                    told = {**measure_shape(values), **relative_density(values, places)}
                     for what, value in told.items():
-                        yield Measure(model, name, case.radiograph.patient, case.finding, what, value)
+                        yield MapMeasurement(model, name, case.radiograph.patient, case.finding, what, value)
 
     write_chunks(
-        run, "map_facts", {"map_facts": schema_of(Measure)}, case_task("map_facts", "measuring maps", some, made)
+        run,
+        "map_facts",
+        {"map_facts": schema_for(MapMeasurement)},
+        case_task("map_facts", "measuring maps", cases, made),
     )
     return run.table("map_facts")
 
 
-def _places(data: Dataset, radiograph: str) -> dict[str, Array]:
-    masks = {name: _mask(data, radiograph, name) for name in ("Left Lung", "Right Lung", "Heart", "Mediastinum")}
+def _zone_masks(data: Dataset, radiograph: str) -> dict[str, Array]:
+    masks = {name: _region_mask(data, radiograph, name) for name in ("Left Lung", "Right Lung", "Heart", "Mediastinum")}
     lungs = [m for name in ("Left Lung", "Right Lung") if (m := masks[name]) is not None]
-    both = np.any(lungs, axis=0) if len(lungs) == 2 else np.ones(GRID, bool)
-    return zones(both, masks["Heart"], masks["Mediastinum"])
+    both = np.any(lungs, axis=0) if len(lungs) == 2 else np.ones(GRID_SHAPE, bool)
+    return make_zone_masks(both, masks["Heart"], masks["Mediastinum"])
 
 
-def _mask(data: Dataset, radiograph: str, name: str) -> Array | None:
-    mark = data.marks(radiograph, name, data.truth) if name in data.regions else None
+def _region_mask(data: Dataset, radiograph: str, name: str) -> Array | None:
+    mark = data.annotation(radiograph, name, data.reference_reader) if name in data.regions else None
     if mark is None:
         return None
     try:
-        mask = region(mark)
+        mask = rasterize_annotation(mark)
     except (DataError, OSError):
         return None
-    small: Array = cut(mask, Frame.whole(mask.shape), GRID) >= 0.5
+    small: Array = resample_area(mask, Frame.whole(mask.shape), GRID_SHAPE) >= 0.5
     return small if small.any() else None
 
 
-def read_aloud(run: Run, table: pd.DataFrame, seed: int) -> Facts:
+def write_narrative(run: Run, table: pd.DataFrame, seed: int) -> Measurements:
     """Write the tables facts and fact_differences, narrative.md, and its claims with their verdicts in `claims`."""
-    facts = measured(table, seed)
+    facts = estimate_measurements(table, seed)
     run.write_table("facts", facts.table)
     run.write_table("fact_differences", facts.differences)
     text = narrate(facts)
     write_text_atomic(run.path / "narrative.md", text)
-    run.write_table("claims", checked_table(text, facts))
+    run.write_table("claims", tabulate_claims(text, facts))
     return facts
 
 
-def checked_table(text: str, facts: Facts, models: Mapping[str, str] | None = None) -> pd.DataFrame:
+def tabulate_claims(text: str, measurements: Measurements, models: Mapping[str, str] | None = None) -> pd.DataFrame:
     """A row per claim of a text: text, kind, model, versus, finding, where, focused, verdict, why."""
-    rows = [{
-        "text": c.claim.text, "kind": c.claim.kind, "model": c.claim.model, "versus": c.claim.versus,
-        "finding": c.claim.finding, "where": ", ".join(sorted(c.claim.where)), "focused": c.claim.focused,
-        "verdict": c.verdict, "why": c.why,
-    } for c in check(text, facts, models)]  # fmt: skip
+    rows = [
+        {
+            "text": c.claim.text,
+            "kind": c.claim.kind,
+            "model": c.claim.model,
+            "versus": c.claim.versus,
+            "finding": c.claim.finding,
+            "where": ", ".join(sorted(c.claim.where)),
+            "focused": c.claim.focused,
+            "verdict": c.verdict,
+            "why": c.why,
+        }
+        for c in check_claims(text, measurements, models)
+    ]
     columns = ["text", "kind", "model", "versus", "finding", "where", "focused", "verdict", "why"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def controls(text: str, facts: Facts, models: Mapping[str, str] | None = None) -> dict[str, float]:
+def permutation_controls(
+    text: str, measurements: Measurements, models: Mapping[str, str] | None = None
+) -> dict[str, float]:
     """Contradiction rates of a text as it is, with its models exchanged in a circle, and with its findings.
 
     A text that was read off the maps is contradicted more often when it is laid beside others; one that repeats the
     textbook is not. NaN where nothing could be checked.
     """
-    known = dict(models) if models is not None else {name: name for name in facts.models}
+    known = dict(models) if models is not None else {name: name for name in measurements.models}
     names, own = list(known), list(known.values())
     turned = dict(zip(names, [*own[1:], *own[:1]], strict=True))
-    findings = list(facts.findings)
+    findings = list(measurements.findings)
     after = dict(zip(findings, [*findings[1:], *findings[:1]], strict=True))
-    moved = Facts(facts.table.assign(finding=facts.table["finding"].replace(after)),
-                  facts.differences.assign(finding=facts.differences["finding"].replace(after)))  # fmt: skip
+    moved = Measurements(
+        measurements.table.assign(finding=measurements.table["finding"].replace(after)),
+        measurements.differences.assign(finding=measurements.differences["finding"].replace(after)),
+    )
     return {
-        "as it is": contradiction_rate(check(text, facts, known)),
-        "models exchanged": contradiction_rate(check(text, facts, turned)) if len(own) > 1 else NAN,
-        "findings exchanged": contradiction_rate(check(text, moved, known)) if len(findings) > 1 else NAN,
+        "as it is": contradiction_rate(check_claims(text, measurements, known)),
+        "models exchanged": contradiction_rate(check_claims(text, measurements, turned)) if len(own) > 1 else NAN,
+        "findings exchanged": contradiction_rate(check_claims(text, moved, known)) if len(findings) > 1 else NAN,
     }
 
 
-class Meeting(NamedTuple):
+class ReportAgreement(NamedTuple):
     """Whether a map points where a report says the finding is."""
 
     model: str
@@ -139,20 +161,22 @@ class Meeting(NamedTuple):
     """The same with the report on, or the words' map of, another patient with the finding; NaN without one."""
 
 
-def meet_reports(table: pd.DataFrame, data: Dataset, some: Sequence[Case], seed: int) -> pd.DataFrame:
+def compare_with_reports(measurements: pd.DataFrame, data: Dataset, cases: Sequence[Case], seed: int) -> pd.DataFrame:
     """Maps beside what reports say of the same finding: Meeting's columns, of reports that name one side or third.
 
     table: of `measure`. Cross-modal: nobody marked anything.
     """
     if data.reports is None:
-        return pd.DataFrame(columns=list(Meeting._fields))
-    said = {(c.radiograph.id, c.finding): _said_places(data, c) for c in some}
-    lift = {(r["model"], r["radiograph"], r["finding"], r["measure"]): r["value"] for r in table.to_dict("records")}
-    models = list(dict.fromkeys(table["model"]))
+        return pd.DataFrame(columns=list(ReportAgreement._fields))
+    said = {(c.radiograph.id, c.finding): _reported_locations(data, c) for c in cases}
+    lift = {
+        (r["model"], r["radiograph"], r["finding"], r["measure"]): r["value"] for r in measurements.to_dict("records")
+    }
+    models = list(dict.fromkeys(measurements["model"]))
     rows = []
-    for case in some:
-        other = another(case, some, seed)
-        for measure, group in GROUPS.items():
+    for case in cases:
+        other = draw_other_patient(case, cases, seed)
+        for measure, group in LOCATION_GROUPS.items():
             own = said[case.radiograph.id, case.finding].get(measure)
             far = said[other.radiograph.id, other.finding].get(measure) if other else None
             for model in models if own else ():
@@ -160,12 +184,23 @@ def meet_reports(table: pd.DataFrame, data: Dataset, some: Sequence[Case], seed:
                 known = {p: value for p, value in there.items() if value == value}
                 top = max(known, key=lambda p: known[p]) if known else ""
                 chance = NAN if far is None else float(top == far)
-                rows.append(Meeting(model, case.radiograph.id, case.radiograph.patient, case.finding, measure,
-                                    float(top == own), chance))  # fmt: skip
-    return pd.DataFrame(rows, columns=list(Meeting._fields))
+                rows.append(
+                    ReportAgreement(
+                        model,
+                        case.radiograph.id,
+                        case.radiograph.patient,
+                        case.finding,
+                        measure,
+                        float(top == own),
+                        chance,
+                    )
+                )
+    return pd.DataFrame(rows, columns=list(ReportAgreement._fields))
 
 
-def meet_words(run: Run, sources: Mapping[str, str], words: str, some: Sequence[Case], seed: int) -> pd.DataFrame:
+def compare_with_text_maps(
+    run: Run, sources: Mapping[str, str], text_source: str, cases: Sequence[Case], seed: int
+) -> pd.DataFrame:
     """Maps beside where the contrastive model finds the image like the words for the finding: Meeting's columns.
 
     sources: source of maps in the run -> what it is called; words: the source of the maps of words. value: rank
@@ -175,44 +210,55 @@ def meet_words(run: Run, sources: Mapping[str, str], words: str, some: Sequence[
 
     @lru_cache(maxsize=64)
     def held(radiograph: str) -> dict[tuple[str, str], Array]:
-        return {(m.source, m.finding): on_grid(m) for m in run.of(radiograph, [*sources, words])}
+        return {(m.source, m.finding): resample_to_grid(m) for m in run.maps_for(radiograph, [*sources, text_source])}
 
     rows = []
-    for case in some:
-        other = another(case, some, seed)
-        own = held(case.radiograph.id).get((words, case.finding))
-        far = None if other is None else held(other.radiograph.id).get((words, other.finding))
+    for case in cases:
+        other = draw_other_patient(case, cases, seed)
+        own = held(case.radiograph.id).get((text_source, case.finding))
+        far = None if other is None else held(other.radiograph.id).get((text_source, other.finding))
         for source, called in sources.items():
-            there = held(case.radiograph.id).get((source, case.finding), np.zeros(GRID))
+            there = held(case.radiograph.id).get((source, case.finding), np.zeros(GRID_SHAPE))
             alike, chance = (NAN if m is None else float(rank_correlation(there, m)) for m in (own, far))
-            rows.append(Meeting(called, case.radiograph.id, case.radiograph.patient, case.finding, "image and words",
-                                alike, chance))  # fmt: skip
-    return pd.DataFrame(rows, columns=list(Meeting._fields))
+            rows.append(
+                ReportAgreement(
+                    called, case.radiograph.id, case.radiograph.patient, case.finding, "image and words", alike, chance
+                )
+            )
+    return pd.DataFrame(rows, columns=list(ReportAgreement._fields))
 
 
-GROUPS = {"side": SIDES, "third": THIRDS}
+LOCATION_GROUPS = {"side": SIDES, "third": THIRDS}
 
 
-def _said_places(data: Dataset, case: Case) -> dict[str, str]:
+def _reported_locations(data: Dataset, case: Case) -> dict[str, str]:
     """'side' and 'third' that a report names for a finding that it affirms; none where it names two, or none."""
     try:
         report = data.reports(case.radiograph.id) if data.reports else None
     except DataError:
         report = None
-    told = [m for m in mentions(report.text()) if m.finding == case.finding and m.present] if report else []
+    told = [m for m in find_mentions(report.text()) if m.finding == case.finding and m.is_present] if report else []
     named = {"side": {s for m in told for s in m.sides}, "third": {z for m in told for z in m.zones if z in THIRDS}}
     return {measure: next(iter(names)) for measure, names in named.items() if len(names) == 1}
 
 
-def met(meetings: pd.DataFrame, seed: int) -> pd.DataFrame:
+def summarize_agreement(agreements: pd.DataFrame, seed: int) -> pd.DataFrame:
     """How often each model's maps meet the reports, and how much more often than reports on other patients.
 
     Columns: model, measure, mean, low, high, n, patients, gap, gap_low, gap_high (95 %, resampling patients).
     """
     rows = []
-    for (model, measure), part in meetings.groupby(["model", "measure"], sort=False):
+    for (model, measure), part in agreements.groupby(["model", "measure"], sort=False):
         gap = mean_with_ci(part["value"] - part["chance"], part["patient"], seed)
-        rows.append({"model": model, "measure": measure, **mean_with_ci(part["value"], part["patient"], seed),
-                     "gap": gap["mean"], "gap_low": gap["low"], "gap_high": gap["high"]})  # fmt: skip
+        rows.append(
+            {
+                "model": model,
+                "measure": measure,
+                **mean_with_ci(part["value"], part["patient"], seed),
+                "gap": gap["mean"],
+                "gap_low": gap["low"],
+                "gap_high": gap["high"],
+            }
+        )
     columns = ["model", "measure", "mean", "low", "high", "n", "patients", "gap", "gap_low", "gap_high"]
     return pd.DataFrame(rows, columns=columns)

@@ -8,43 +8,43 @@ import numpy as np
 
 from sightline.core import Size
 from sightline.errors import DataError
-from sightline.findings import CHEXPERT, canonical
+from sightline.findings import CHEXPERT_FINDINGS, canonical_name
 from sightline.maps.formats import safe_pickle
-from sightline.maps.formats.content import Content, MisfitError, as_grid, as_numbers, as_probability
+from sightline.maps.formats.content import MapContent, MapMismatchError, as_grid, as_numbers, as_probability
 
-FRAME = "center-crop:320"
+RESIZE = "center-crop:320"
 """How the networks of CheXlocalize saw the image. The file does not say it, and the published code ignores it."""
 
 
-def read(path: Path, finding: str) -> Content:
+def read(path: Path, finding: str) -> MapContent:
     """'map': (1, 1, h, w); 'prob': a number, or 14 in the order of CheXpert; 'cxr_dims': (width, height).
 
     Errors: `MisfitError` if 'task' is another finding than the file name says; `DataError` as `pickles.load`.
     """
     found = safe_pickle.load(path)
     task = found.get("task")
-    if task is not None and (not isinstance(task, str) or canonical(task) != finding):
-        raise MisfitError(f"map {path} says inside that it shows {task!r}; find out which is right and rename it")
+    if task is not None and (not isinstance(task, str) or canonical_name(task) != finding):
+        raise MapMismatchError(f"map {path} says inside that it shows {task!r}; find out which is right and rename it")
     if "map" not in found:
         keys = ", ".join(found) or "nothing"
         raise DataError(f"map {path} has no 'map' (it has {keys}); save the map under that name")
     values = as_grid(found["map"], path)
-    probability = as_probability(_of_finding(found.get("prob"), finding, path), path)
-    return Content(values, probability, frame=FRAME, size=_size(found.get("cxr_dims"), path))
+    probability = as_probability(_select_probability(found.get("prob"), finding, path), path)
+    return MapContent(values, probability, resize=RESIZE, size=_parse_size(found.get("cxr_dims"), path))
 
 
-def _of_finding(value: object, finding: str, path: Path) -> object:
+def _select_probability(value: object, finding: str, path: Path) -> object:
     if value is None:
         return None
     numbers = as_numbers(value, "'prob'", path).ravel()
-    if numbers.size not in (1, len(CHEXPERT)):
-        raise DataError(f"map {path}: 'prob' has {numbers.size} numbers; 1 or {len(CHEXPERT)} were expected")
+    if numbers.size not in (1, len(CHEXPERT_FINDINGS)):
+        raise DataError(f"map {path}: 'prob' has {numbers.size} numbers; 1 or {len(CHEXPERT_FINDINGS)} were expected")
     if numbers.size == 1:
         return numbers
-    return numbers[CHEXPERT.index(finding)] if finding in CHEXPERT else None
+    return numbers[CHEXPERT_FINDINGS.index(finding)] if finding in CHEXPERT_FINDINGS else None
 
 
-def _size(value: object, path: Path) -> Size | None:
+def _parse_size(value: object, path: Path) -> Size | None:
     if value is None:
         return None
     sides = as_numbers(value, "'cxr_dims'", path).ravel()

@@ -21,12 +21,12 @@ Box = tuple[float, float, float, float]
 _READ_ERRORS = (RunError, MemoryError, zipfile.BadZipFile, *DECODE_ERRORS)
 
 
-class MisfitError(DataError):
+class MapMismatchError(DataError):
     """A file that is whole, but not the map that its name promises."""
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class MapContent:
     """One map as its file holds it."""
 
     values: Array
@@ -34,14 +34,14 @@ class Content:
     probability: float = NAN
     box: Box | None = None
     """(top, left, bottom, right) of the original, pixel edges, where the file tells."""
-    frame: str = ""
+    resize: str = ""
     """How the network saw the image where the format defines it: 'center-crop:320'."""
     size: Size | None = None
     """(H, W) of the original, where the file tells."""
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def wrap_decode_errors(path: Path) -> Iterator[None]:
     """Turn what libraries raise on a damaged file into a `DataError` that names it."""
     try:
         yield
@@ -113,17 +113,19 @@ def as_probability(value: object, path: Path) -> float:
     return number
 
 
-def cropped(content: Content, seen: object, path: Path) -> Content:
+def crop_to_visible(content: MapContent, visible_box: object, path: Path) -> MapContent:
     """The part that the model saw of a map laid on its radiograph: [top, left, bottom, right], whole pixels.
 
     All of it for None. Errors: `DataError` for pixels that are not there.
     """
-    if seen is None:
+    if visible_box is None:
         return content
-    box = as_box(seen, path)
+    box = as_box(visible_box, path)
     height, width = content.values.shape
     if box is None or any(v != int(v) for v in box) or box[0] < 0 or box[1] < 0 or box[2] > height or box[3] > width:
-        raise DataError(f"map {path}: the part that was seen is {seen!r}, which a map of {height} × {width} has not")
+        raise DataError(
+            f"map {path}: the part that was seen is {visible_box!r}, which a map of {height} × {width} has not"
+        )
     top, left, bottom, right = map(int, box)
     if (top, left, bottom, right) == (0, 0, height, width):
         return content

@@ -8,10 +8,17 @@ import numpy as np
 
 from sightline.core import Array
 from sightline.errors import DataError
-from sightline.maps.formats.content import Content, MisfitError, as_grid, check_shape, cropped, explained
+from sightline.maps.formats.content import (
+    MapContent,
+    MapMismatchError,
+    as_grid,
+    check_shape,
+    crop_to_visible,
+    wrap_decode_errors,
+)
 
 
-def read(path: Path, finding: str) -> Content:
+def read(path: Path, finding: str) -> MapContent:
     """Stored values with rescale slope and intercept. No window, lookup table or inversion is applied: these are for
     display, and a map is not looked at. Rows and columns of nothing but the padding value were not seen by the model.
 
@@ -24,24 +31,28 @@ def read(path: Path, finding: str) -> Content:
     from sightline.imaging import dicom
 
     try:
-        with explained(path), path.open("rb") as file:
-            header = dicom.header(file, path)
-            check_shape(dicom.size_of(header, path), path)
+        with wrap_decode_errors(path), path.open("rb") as file:
+            header = dicom.read_header(file, path)
+            check_shape(dicom.read_size(header, path), path)
             if header.file_meta.TransferSyntaxUID.is_compressed:
                 raise DataError(f"map {path} is compressed, perhaps with loss; store it uncompressed (dcmconv +te)")
             if int(header.get("SamplesPerPixel") or 1) != 1:
-                raise MisfitError(f"map {path} is in color, from which values cannot be told; export it in gray")
+                raise MapMismatchError(f"map {path} is in color, from which values cannot be told; export it in gray")
             ds = pydicom.dcmread(file)
             stored = np.asarray(pixel_array(ds), np.float64)
             values = stored * float(ds.get("RescaleSlope") or 1) + float(ds.get("RescaleIntercept") or 0)
     except (BytesLengthException, InvalidDicomError) as error:
         raise DataError(f"map {path} is no DICOM file ({error}); it is damaged, make it again") from error
-    content = Content(as_grid(values, path))
+    content = MapContent(as_grid(values, path))
     padding = header.get("FloatPixelPaddingValue")
-    return content if padding is None else cropped(content, _seen(content.values != np.float32(padding)), path)
+    return (
+        content
+        if padding is None
+        else crop_to_visible(content, _visible_box(content.values != np.float32(padding)), path)
+    )
 
 
-def _seen(inside: Array) -> list[int] | None:
+def _visible_box(inside: Array) -> list[int] | None:
     """[top, left, bottom, right] of the rows and columns with anything inside; None for none."""
     rows, cols = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     return [int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1] if rows.size else None

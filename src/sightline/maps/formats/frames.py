@@ -7,10 +7,10 @@ from sightline.errors import DataError
 from sightline.imaging import image_files
 from sightline.imaging.geometry import Resize, input_frame
 
-ALLOWED = "'stretch', 'center-crop:SIDE' or 'pad:SIDE' (SIDE in pixels, such as 320)"
+ALLOWED_RESIZES = "'stretch', 'center-crop:SIDE' or 'pad:SIDE' (SIDE in pixels, such as 320)"
 
 
-def check_frame(text: str, where: str) -> tuple[Resize, int]:
+def parse_resize(text: str, label: str) -> tuple[Resize, int]:
     """('center-crop', 320) for 'center-crop:320'. Errors: `DataError` beginning with `where`.
 
     >>> check_frame("pad:512", "here"), check_frame("stretch", "here")
@@ -24,26 +24,26 @@ def check_frame(text: str, where: str) -> tuple[Resize, int]:
             return "center-crop", int(side)
         if how == "pad":
             return "pad", int(side)
-    raise DataError(f"{where}: the frame is {text!r}; allowed: {ALLOWED}")
+    raise DataError(f"{label}: the frame is {text!r}; allowed: {ALLOWED_RESIZES}")
 
 
-def frame_of(text: str, size: Size, where: str) -> Frame:
+def frame_from_resize(text: str, size: Size, label: str) -> Frame:
     """Where a map lies on an image of `size` (H, W), whose network saw it as `text` says."""
-    how, side = check_frame(text, where)
+    how, side = parse_resize(text, label)
     return input_frame(size, side, how)[1]
 
 
-def size_in(data: Dataset, radiograph: Radiograph) -> Size | None:
+def radiograph_size(data: Dataset, radiograph: Radiograph) -> Size | None:
     """(H, W) of a radiograph: as the data set says, else as its marks, its file's header, or its pixels; else None."""
     if radiograph.size is not None:
         return radiograph.size
     for finding in data.findings:
-        mark = data.marks(radiograph.id, finding, data.truth) if data.truth else None
+        mark = data.annotation(radiograph.id, finding, data.reference_reader) if data.reference_reader else None
         if mark is not None:
             return mark.size
     try:
-        if "path" in radiograph.facts:
-            return image_files.size_of(radiograph.facts["path"])
+        if "path" in radiograph.metadata:
+            return image_files.read_size(radiograph.metadata["path"])
         height, width = radiograph.read().shape
     except DataError:
         return None  # said with every map of the radiograph that needs it

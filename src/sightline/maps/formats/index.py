@@ -13,12 +13,12 @@ from typing import Any, get_args
 from sightline.core import MapKind
 from sightline.errors import DataError
 from sightline.maps.formats import chexlocalize, dicom, nifti, npz, png, zarr
-from sightline.maps.formats.content import Content, explained
-from sightline.maps.formats.filenames import Names, Shown
-from sightline.maps.formats.frames import check_frame
+from sightline.maps.formats.content import MapContent, wrap_decode_errors
+from sightline.maps.formats.filenames import DatasetNames, ParsedName
+from sightline.maps.formats.frames import parse_resize
 
-SIDECAR = "maps.json"
-FORMATS: dict[str, Callable[[Path, str], Content]] = {
+SIDECAR_FILE = "maps.json"
+FORMATS: dict[str, Callable[[Path, str], MapContent]] = {
     ".pkl": chexlocalize.read,
     ".pickle": chexlocalize.read,
     ".npz": npz.read,
@@ -32,25 +32,25 @@ FORMATS: dict[str, Callable[[Path, str], Content]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class FolderSettings:
     """What is said of all maps in a folder."""
 
     source: str = ""
     """What the caller calls them, or '' where the folders' own names will do."""
-    frame: str = ""
+    resize: str = ""
     """'stretch', 'center-crop:SIDE' or 'pad:SIDE'; '' where nothing is said."""
     kind: MapKind = "map"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class MapEntry:
     """One map: where it is and what its name says."""
 
     folder: Path
     name: str
     """Below `folder`, which many entries share."""
-    settings: Settings
-    read: Callable[[Path, str], Content] | None
+    settings: FolderSettings
+    read: Callable[[Path, str], MapContent] | None
     """(path, finding) -> what the file holds. None for a map that a run stored."""
     key: str = ""
     """Within a file of many maps; the source within a part of a run."""
@@ -66,156 +66,160 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class MapIndex:
     """What was found, by radiograph."""
 
     root: Path
-    names: Names
-    entries: dict[str, dict[tuple[str, str], Entry]] = field(default_factory=dict)
+    names: DatasetNames
+    entries: dict[str, dict[tuple[str, str], MapEntry]] = field(default_factory=dict)
     """Radiograph -> (source, finding) -> map."""
     problems: list[str] = field(default_factory=list)
 
-    def add(self, shown: Shown | str, entry: Entry) -> None:
+    def add(self, parsed: ParsedName | str, entry: MapEntry) -> None:
         """Errors: `DataError` naming both, if there is another map of this source, radiograph and finding."""
-        if isinstance(shown, str):
-            self.problems.append(f"{entry} {shown}")
+        if isinstance(parsed, str):
+            self.problems.append(f"{entry} {parsed}")
             return
-        source = "/".join(filter(None, (entry.settings.source, *shown.folders))) or self._own_name
-        entry = replace(entry, source=source, finding=shown.finding)
-        other = self.entries.setdefault(shown.radiograph, {}).setdefault((source, shown.finding), entry)
+        source = "/".join(filter(None, (entry.settings.source, *parsed.folders))) or self._folder_name
+        entry = replace(entry, source=source, finding=parsed.finding)
+        other = self.entries.setdefault(parsed.radiograph, {}).setdefault((source, parsed.finding), entry)
         if other is not entry:
             raise DataError(
-                f"{other} and {entry} are both maps of {source!r} for {shown.finding!r} on {shown.radiograph!r}; "
+                f"{other} and {entry} are both maps of {source!r} for {parsed.finding!r} on {parsed.radiograph!r}; "
                 "remove one, or put them into folders of their own"
             )
 
     @property
-    def _own_name(self) -> str:
+    def _folder_name(self) -> str:
         folder = self.root.parent if self.root.is_file() else self.root
         name = folder.name if folder.name not in ("", "..") else folder.resolve().name
         return name.removesuffix(".zarr")
 
 
-def list_maps(path: Path, names: Names, source: str) -> Listing:
+def list_maps(path: Path, names: DatasetNames, source: str) -> MapIndex:
     """Every map in a file, or below a folder. `source`: what the caller calls them, or ''.
 
     Errors: `DataError` as `sightline.maps_in`.
     """
-    found = Listing(path, names)
+    found = MapIndex(path, names)
     if path.is_file():
-        parts, settings = _with_sidecar(path.parent, (), Settings(source))
+        parts, settings = _apply_sidecar(path.parent, (), FolderSettings(source))
         _list_file(path.parent, path.name, parts, settings, found)
     elif (path / "run.json").is_file():
         for part in sorted(path.glob("parts/maps-*/[!.]*")):
-            _list_zarr(part, (), Settings(source), found)
+            _list_zarr(part, (), FolderSettings(source), found)
     elif path.is_dir():
-        _list_folder(path, (), Settings(source), found, set())
+        _list_folder(path, (), FolderSettings(source), found, set())
     else:
         raise DataError(f"{path} does not exist; give a folder of maps, or a file of many")
     return found
 
 
-def _list_folder(folder: Path, parts: tuple[str, ...], settings: Settings, found: Listing, seen: set[str]) -> None:
+def _list_folder(
+    folder: Path, parts: tuple[str, ...], settings: FolderSettings, index: MapIndex, visited: set[str]
+) -> None:
     real = os.path.realpath(folder)
-    if real in seen:  # a link to a folder above
+    if real in visited:  # a link to a folder above
         return
-    seen.add(real)
-    parts, settings = _with_sidecar(folder, parts, settings)
+    visited.add(real)
+    parts, settings = _apply_sidecar(folder, parts, settings)
     if zarr.is_node(folder):
-        _list_zarr(folder, parts, settings, found)
+        _list_zarr(folder, parts, settings, index)
         return
-    with explained(folder), os.scandir(folder) as content:
+    with wrap_decode_errors(folder), os.scandir(folder) as content:
         items = sorted(content, key=lambda item: item.name)
     for item in items:
-        if item.name.startswith(".") or item.name == SIDECAR:
+        if item.name.startswith(".") or item.name == SIDECAR_FILE:
             continue
         if item.is_dir():
-            _list_folder(folder / item.name, (*parts, item.name), settings, found, seen)
+            _list_folder(folder / item.name, (*parts, item.name), settings, index, visited)
         else:
-            _list_file(folder, item.name, parts, settings, found)
+            _list_file(folder, item.name, parts, settings, index)
 
 
-def _list_file(folder: Path, name: str, parts: tuple[str, ...], settings: Settings, found: Listing) -> None:
+def _list_file(folder: Path, name: str, parts: tuple[str, ...], settings: FolderSettings, index: MapIndex) -> None:
     suffix = next((s for s in FORMATS if name.lower().endswith(s)), None)
     if suffix is None:
-        found.problems.append(f"{folder / name} is no map ({', '.join(FORMATS)} or a Zarr group)")
+        index.problems.append(f"{folder / name} is no map ({', '.join(FORMATS)} or a Zarr group)")
         return
     stem = name[: -len(suffix)]
-    shown = found.names.resolve((*parts, stem))
-    entry = Entry(folder, name, settings, FORMATS[suffix])
+    shown = index.names.resolve((*parts, stem))
+    entry = MapEntry(folder, name, settings, FORMATS[suffix])
     if suffix == ".npz" and isinstance(shown, str):
-        named = entry.path == found.root and settings.source  # then the caller has named this very file
-        _list_archive(entry, parts if named else (*parts, stem), shown, found)
+        named = entry.path == index.root and settings.source  # then the caller has named this very file
+        _list_archive(entry, parts if named else (*parts, stem), shown, index)
     else:
-        found.add(shown, entry)
+        index.add(shown, entry)
 
 
-def _list_archive(entry: Entry, parts: tuple[str, ...], why: str, found: Listing) -> None:
+def _list_archive(entry: MapEntry, parts: tuple[str, ...], reason: str, index: MapIndex) -> None:
     """The maps of an archive of many, or `why` it is not the archive of one."""
     try:
         keys = npz.map_keys(entry.path)
     except DataError as error:
-        found.problems.append(str(error))
+        index.problems.append(str(error))
         return
     if not keys:
-        found.problems.append(f"{entry} {why}")
+        index.problems.append(f"{entry} {reason}")
     for key in keys:
-        shown = found.names.resolve((*parts, *key.split("/")))
-        found.add(shown, replace(entry, key=key, read=_Member(key)))
+        shown = index.names.resolve((*parts, *key.split("/")))
+        index.add(shown, replace(entry, key=key, read=_ArchiveMember(key)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Member:
+class _ArchiveMember:
     """Reads one map of an archive of many; a record, so that a folder can be sent to another process."""
 
     key: str
 
-    def __call__(self, path: Path, finding: str) -> Content:
-        return npz.read_one(path, self.key)
+    def __call__(self, path: Path, finding: str) -> MapContent:
+        return npz.read_member(path, self.key)
 
 
-def _list_zarr(folder: Path, parts: tuple[str, ...], settings: Settings, found: Listing) -> None:
+def _list_zarr(folder: Path, parts: tuple[str, ...], settings: FolderSettings, index: MapIndex) -> None:
     try:
         part = zarr.part_of_run(folder)
-        arrays = [] if part is not None else list(zarr.arrays(folder))
+        arrays = [] if part is not None else list(zarr.find_arrays(folder))
     except DataError as error:
-        found.problems.append(str(error))
+        index.problems.append(str(error))
         return
     if part is not None:
-        _list_part(folder, part, settings, found)
+        _list_part(folder, part, settings, index)
     named = (*parts[:-1], parts[-1].removesuffix(".zarr")) if parts else ()
     for array in arrays:
         inside = array.relative_to(folder).parts
-        shown = found.names.resolve((*named, *inside) or (folder.name.removesuffix(".zarr"),))
-        found.add(shown, Entry(folder, "/".join(inside), settings, zarr.read))
+        shown = index.names.resolve((*named, *inside) or (folder.name.removesuffix(".zarr"),))
+        index.add(shown, MapEntry(folder, "/".join(inside), settings, zarr.read))
 
 
-def _list_part(folder: Path, part: zarr.Part, settings: Settings, found: Listing) -> None:
-    names = found.names
+def _list_part(folder: Path, part: zarr.StoredPart, settings: FolderSettings, index: MapIndex) -> None:
+    names = index.names
     others = [f"radiograph {r!r}" for r in part.radiographs if r not in names.index]
     others += [f"finding {f!r}" for f in part.findings if f not in names.data.findings]
-    found.problems.extend(f"{folder} has maps of {what}, which is not in {names.data.name}" for what in others)
+    index.problems.extend(f"{folder} has maps of {what}, which is not in {names.data.name}" for what in others)
     for source, radiograph, finding in product(part.sources, part.radiographs, part.findings):
         if radiograph in names.index and finding in names.data.findings:
-            entry = Entry(folder.parent, folder.name, settings, None, source)
-            found.add(Shown((source,), radiograph, finding), entry)
+            entry = MapEntry(folder.parent, folder.name, settings, None, source)
+            index.add(ParsedName((source,), radiograph, finding), entry)
 
 
-def _with_sidecar(folder: Path, parts: tuple[str, ...], settings: Settings) -> tuple[tuple[str, ...], Settings]:
+def _apply_sidecar(
+    folder: Path, parts: tuple[str, ...], settings: FolderSettings
+) -> tuple[tuple[str, ...], FolderSettings]:
     """Source and settings of a folder and all below, after its own maps.json, if it has one."""
-    file = folder / SIDECAR
+    file = folder / SIDECAR_FILE
     if not file.is_file():
         return parts, settings
-    said = _sidecar(file)
+    said = _read_sidecar(file)
     if "source" in said and (parts or not settings.source):  # what the caller says of this folder goes before
         parts = tuple(said["source"].split("/"))
-    frame = f"{said['resize']}:{said['side']}" if "side" in said else said.get("resize", settings.frame)
+    frame = f"{said['resize']}:{said['side']}" if "side" in said else said.get("resize", settings.resize)
     if frame:
-        check_frame(frame, str(file))
-    return parts, replace(settings, frame=frame, kind=said.get("kind", settings.kind))
+        parse_resize(frame, str(file))
+    return parts, replace(settings, resize=frame, kind=said.get("kind", settings.kind))
 
 
-def _sidecar(file: Path) -> dict[str, Any]:
+def _read_sidecar(file: Path) -> dict[str, Any]:
     try:
         said = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:

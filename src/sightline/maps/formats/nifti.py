@@ -10,10 +10,17 @@ from typing import Any
 import numpy as np
 
 from sightline.errors import DataError
-from sightline.maps.formats.content import Content, as_grid, as_probability, check_shape, cropped, explained
+from sightline.maps.formats.content import (
+    MapContent,
+    as_grid,
+    as_probability,
+    check_shape,
+    crop_to_visible,
+    wrap_decode_errors,
+)
 
 
-def read(path: Path, finding: str) -> Content:
+def read(path: Path, finding: str) -> MapContent:
     """The first axis of the array is the column (x, to the right), the second the row (y, downwards), as tools write
     that turn radiographs into NIfTI. Slope and intercept are applied; the affine (position and direction in space, of
     which a radiograph has none) is not. A comment that our own export leaves in the header tells which pixels the model
@@ -26,7 +33,7 @@ def read(path: Path, finding: str) -> Content:
     from nibabel.spatialimages import HeaderDataError, HeaderTypeError
     from nibabel.wrapstruct import WrapStructError
 
-    with explained(path):
+    with wrap_decode_errors(path):
         try:
             image = nibabel.nifti1.Nifti1Image.from_filename(path)
             shape = image.shape
@@ -36,14 +43,14 @@ def read(path: Path, finding: str) -> Content:
             raise DataError(f"map {path} has the shape {shape}, more than one slice; extract the slice that is meant")
         check_shape(shape[:2], path)
         slices = np.asanyarray(image.dataobj)  # (w, h, 1, ...)
-        said = _comment(image.header)
-        content = Content(
+        said = _read_comment(image.header)
+        content = MapContent(
             as_grid(slices.reshape(slices.shape[:2]), path).T, as_probability(said.get("probability"), path)
         )
-        return cropped(content, said.get("seen"), path)
+        return crop_to_visible(content, said.get("seen"), path)
 
 
-def _comment(header: Any) -> Mapping[str, Any]:
+def _read_comment(header: Any) -> Mapping[str, Any]:
     """What our export says in a comment of the header; nothing in other files."""
     for extension in header.extensions:
         if extension.get_code() == 6:  # a comment

@@ -16,11 +16,11 @@ import numpy as np
 
 from sightline.core import Array
 from sightline.errors import DataError
-from sightline.maps.formats.content import Content, as_box, as_grid, as_probability, check_shape, explained
+from sightline.maps.formats.content import MapContent, as_box, as_grid, as_probability, check_shape, wrap_decode_errors
 
 MAP_KEYS = ("map", "values")
-FACTS = ("box", "probability")
-_HEADER = 10_000
+METADATA_KEYS = ("box", "probability")
+_HEADER_BYTES = 10_000
 """Bytes of an array's header that are read; NumPy itself refuses longer ones."""
 
 
@@ -30,48 +30,48 @@ class _Archive:
     keys: Mapping[str, None]
 
 
-def read(path: Path, finding: str) -> Content:
+def read(path: Path, finding: str) -> MapContent:
     """The only map of an archive: its array 'map' or 'values', or else the only one beside 'box' and 'probability'."""
-    keys = _archive(path).keys
-    named = [key for key in MAP_KEYS if key in keys] or [key for key in keys if key not in FACTS]
+    keys = _open_archive(path).keys
+    named = [key for key in MAP_KEYS if key in keys] or [key for key in keys if key not in METADATA_KEYS]
     if len(named) != 1:
         raise DataError(f"map {path} holds {', '.join([*keys][:9]) or 'nothing'}; one array 'map' was expected")
-    return _content(path, named[0], "")
+    return _read_content(path, named[0], "")
 
 
-def read_one(path: Path, key: str) -> Content:
+def read_member(path: Path, key: str) -> MapContent:
     """The map under 'RADIOGRAPH/FINDING', with 'RADIOGRAPH/FINDING/box' and '.../probability' where they are."""
-    return _content(path, key, f"{key}/")
+    return _read_content(path, key, f"{key}/")
 
 
 def map_keys(path: Path) -> list[str]:
     """Keys of the maps in an archive of many. Errors: `DataError` for what is no archive, or has a key twice."""
-    keys = _archive(path).keys
-    return [key for key in keys if key.rpartition("/")[2] not in FACTS and key not in MAP_KEYS]
+    keys = _open_archive(path).keys
+    return [key for key in keys if key.rpartition("/")[2] not in METADATA_KEYS and key not in MAP_KEYS]
 
 
-def _content(path: Path, key: str, prefix: str) -> Content:
-    keys = _archive(path).keys
-    facts = {name: _array(path, prefix + name, 4) if prefix + name in keys else None for name in FACTS}
-    values = as_grid(_array(path, key), path)
-    return Content(values, as_probability(facts["probability"], path), as_box(facts["box"], path))
+def _read_content(path: Path, key: str, prefix: str) -> MapContent:
+    keys = _open_archive(path).keys
+    facts = {name: _read_array(path, prefix + name, 4) if prefix + name in keys else None for name in METADATA_KEYS}
+    values = as_grid(_read_array(path, key), path)
+    return MapContent(values, as_probability(facts["probability"], path), as_box(facts["box"], path))
 
 
-def _array(path: Path, key: str, most: int | None = None) -> Array:
+def _read_array(path: Path, key: str, max_values: int | None = None) -> Array:
     """One array, checked by its header before anything is allocated."""
-    with explained(path):
-        archive = _archive(path).file
+    with wrap_decode_errors(path):
+        archive = _open_archive(path).file
         info = archive.getinfo(f"{key}.npy")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise DataError(f"map {path} is packed otherwise than NumPy does; save it with numpy.savez_compressed")
         with archive.open(info) as file:
-            shape, dtype = _header(file.read(_HEADER + 12))
+            shape, dtype = _parse_header(file.read(_HEADER_BYTES + 12))
         if dtype.kind not in "biuf":
             raise DataError(f"map {path}: {key!r} holds {dtype}; an array of real numbers was expected")
-        if most is None:
+        if max_values is None:
             check_shape(shape, path)
-        elif math.prod(shape) > most:
-            raise DataError(f"map {path}: {key!r} has {math.prod(shape):,} values; at most {most} were expected")
+        elif math.prod(shape) > max_values:
+            raise DataError(f"map {path}: {key!r} has {math.prod(shape):,} values; at most {max_values} were expected")
         with archive.open(info) as file:
             array: Array = np.lib.format.read_array(file, allow_pickle=False)
             if file.read(1):  # reading to the end also has the checksum compared
@@ -79,7 +79,7 @@ def _array(path: Path, key: str, most: int | None = None) -> Array:
     return array
 
 
-def _header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _parse_header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
     stream = io.BytesIO(head)
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
@@ -89,13 +89,13 @@ def _header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, dtype
 
 
-def _archive(path: Path) -> _Archive:
-    with explained(path):
-        return _opened(path, path.stat().st_mtime_ns, os.getpid())
+def _open_archive(path: Path) -> _Archive:
+    with wrap_decode_errors(path):
+        return _cached_archive(path, path.stat().st_mtime_ns, os.getpid())
 
 
 @lru_cache(maxsize=2)
-def _opened(path: Path, changed: int, process: int) -> _Archive:
+def _cached_archive(path: Path, changed: int, process: int) -> _Archive:
     # Kept open, or the list of an archive of many maps would be read again for each; but never shared after a fork,
     # where two processes would move one position in the file.
     file = zipfile.ZipFile(path)

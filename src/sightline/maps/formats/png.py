@@ -8,29 +8,29 @@ import numpy as np
 from PIL.PngImagePlugin import PngImageFile
 
 from sightline.core import Array
-from sightline.maps.formats.content import Content, MisfitError, check_shape, explained
+from sightline.maps.formats.content import MapContent, MapMismatchError, check_shape, wrap_decode_errors
 
 
-def read(path: Path, finding: str) -> Content:
+def read(path: Path, finding: str) -> MapContent:
     """The gray values. A picture in color is refused: a colored map cannot be turned back into its values."""
-    with explained(path), path.open("rb") as file:
+    with wrap_decode_errors(path), path.open("rb") as file:
         bits = file.read(25)[-1:]
         file.seek(0)
         image = PngImageFile(file)
         check_shape((image.height, image.width), path)
         values: Array = np.asarray(image.convert("RGBA") if image.mode == "P" else image)
     if values.ndim == 2:
-        return Content(values)
+        return MapContent(values)
     if bits == b"\x10":  # which Pillow would cut to 8
-        raise MisfitError(f"map {path} has 16 bits in several channels; export it in gray of one channel")
-    return Content(_gray(values, path))
+        raise MapMismatchError(f"map {path} has 16 bits in several channels; export it in gray of one channel")
+    return MapContent(_to_gray(values, path))
 
 
-def _gray(values: Array, path: Path) -> Array:
+def _to_gray(values: Array, path: Path) -> Array:
     """(h, w) of pixels (h, w, 2 to 4) whose colors are all equal and whose opacity is full."""
     colors = values.shape[2] - (values.shape[2] in (2, 4))
     if (values[..., :colors] != values[..., :1]).any():
-        raise MisfitError(f"map {path} is a picture in color, from which values cannot be told; export it in gray")
+        raise MapMismatchError(f"map {path} is a picture in color, from which values cannot be told; export it in gray")
     if colors < values.shape[2] and (values[..., -1] != 255).any():
-        raise MisfitError(f"map {path} has transparent pixels, which mean nothing in a map; export it without")
+        raise MapMismatchError(f"map {path} has transparent pixels, which mean nothing in a map; export it without")
     return values[..., 0]

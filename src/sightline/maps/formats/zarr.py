@@ -14,37 +14,45 @@ import numpy as np
 
 from sightline.core import SaliencyMap
 from sightline.errors import DataError
-from sightline.maps.formats.content import Content, as_box, as_grid, as_probability, check_cells, check_shape, explained
+from sightline.maps.formats.content import (
+    MapContent,
+    as_box,
+    as_grid,
+    as_probability,
+    check_cells,
+    check_shape,
+    wrap_decode_errors,
+)
 
-_MARKS = ("zarr.json", ".zarray", ".zgroup")
+_NODE_FILES = ("zarr.json", ".zarray", ".zgroup")
 
 
 def is_node(folder: Path) -> bool:
     """Whether a folder is a Zarr group or array (version 3 or 2)."""
-    return any((folder / mark).is_file() for mark in _MARKS)
+    return any((folder / mark).is_file() for mark in _NODE_FILES)
 
 
-def arrays(folder: Path) -> Iterator[Path]:
+def find_arrays(folder: Path) -> Iterator[Path]:
     """Folders of the arrays in a group, or the folder itself where it is one."""
     for mark in sorted([*folder.rglob("zarr.json"), *folder.rglob(".zarray")]):
-        if mark.name == ".zarray" or _metadata(mark).get("node_type") == "array":
+        if mark.name == ".zarray" or _read_metadata(mark).get("node_type") == "array":
             yield mark.parent
 
 
-def _metadata(file: Path) -> dict[str, Any]:
-    with explained(file.parent):
+def _read_metadata(file: Path) -> dict[str, Any]:
+    with wrap_decode_errors(file.parent):
         found = json.loads(file.read_text("utf-8"))
     if not isinstance(found, dict):
         raise DataError(f"{file} is no description of a Zarr node; make the store again")
     return found
 
 
-def read(path: Path, finding: str) -> Content:
+def read(path: Path, finding: str) -> MapContent:
     """An array (h, w), with the attributes 'box' and 'probability' where they are. Chunks that are missing on disk are,
     in Zarr, filled with the fill value."""
     import zarr  # takes 0.5 s: only who reads Zarr pays
 
-    with explained(path):
+    with wrap_decode_errors(path):
         array = zarr.open_array(str(path), mode="r")
         check_shape(array.shape, path)
         if array.dtype.kind not in "biuf":
@@ -54,11 +62,11 @@ def read(path: Path, finding: str) -> Content:
         values = np.asarray(array[...])
         facts = dict(array.attrs)
     probability = as_probability(facts.get("probability"), path)
-    return Content(as_grid(values, path), probability, as_box(facts.get("box"), path))
+    return MapContent(as_grid(values, path), probability, as_box(facts.get("box"), path))
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class StoredPart:
     """What a run stored together: every source has a map of every finding on every radiograph."""
 
     radiographs: tuple[str, ...]
@@ -66,24 +74,24 @@ class Part:
     sources: tuple[str, ...]
 
 
-def part_of_run(folder: Path) -> Part | None:
+def part_of_run(folder: Path) -> StoredPart | None:
     """The part of a run in this folder, or None for any other Zarr group or array."""
     file = folder / "zarr.json"
-    attributes = _metadata(file).get("attributes") if file.is_file() else None
-    names = [field.name for field in fields(Part)]
+    attributes = _read_metadata(file).get("attributes") if file.is_file() else None
+    names = [field.name for field in fields(StoredPart)]
     if not isinstance(attributes, dict) or not all(isinstance(attributes.get(name), (list, dict)) for name in names):
         return None
-    return Part(*(tuple(map(str, attributes[name])) for name in names))
+    return StoredPart(*(tuple(map(str, attributes[name])) for name in names))
 
 
-def read_stored(path: Path, radiograph: str, finding: str, source: str) -> SaliencyMap:
+def read_stored_map(path: Path, radiograph: str, finding: str, source: str) -> SaliencyMap:
     """One map of a part that a run stored. Errors: `DataError` for a damaged part."""
-    with explained(path):
-        return next(m for m in _stored(path, radiograph) if (m.finding, m.source) == (finding, source))
+    with wrap_decode_errors(path):
+        return next(m for m in _read_stored_maps(path, radiograph) if (m.finding, m.source) == (finding, source))
 
 
 @lru_cache(maxsize=1)
-def _stored(path: Path, radiograph: str) -> tuple[SaliencyMap, ...]:
+def _read_stored_maps(path: Path, radiograph: str) -> tuple[SaliencyMap, ...]:
     from sightline.maps.storage import read_maps  # brings pandas and pyarrow
 
     return tuple(read_maps(path, radiograph))

@@ -8,72 +8,84 @@ from typing import Any
 import pandas as pd
 
 from sightline.core import Source
-from sightline.data.gaze import BOX, KERNELS
-from sightline.evaluation.gaze_agreement import CENTER, FOUR, ITSELF
-from sightline.maps.resample import GRID
-from sightline.report.phrasing import among, counted, noted
-from sightline.report.published_results import published
-from sightline.report.run_view import AVERAGE, Number, View, decimal, title
-from sightline.report.sections.gaze_figures import methods, models, table_of
+from sightline.data.gaze import BOX_SUFFIX, KERNELS
+from sightline.evaluation.gaze_agreement import CENTER_CONTROL, GAZE_CEILING, PUBLISHED_REGIONS
+from sightline.maps.resample import GRID_SHAPE
+from sightline.report.phrasing import count_noun, sample_size, sample_size_note
+from sightline.report.published_results import load_published
+from sightline.report.run_view import AVERAGE, Estimate, RunView, format_decimal, metric_title
+from sightline.report.sections.gaze_figures import compared_methods, compared_models, read_table
 from sightline.report.summary import protocol_of
 from sightline.report.tables import Table
-from sightline.stats.gaze_agreement import duplicates
+from sightline.stats.gaze_agreement import find_duplicate_rows
 
-_MOST = 6
+_MAX_FINDINGS = 6
 """Findings in the table of the published layout, which has as many."""
 
 
-def said(view: View) -> list[str]:
+def sentences(view: RunView) -> list[str]:
     """What the tables come to, or nothing for another study."""
-    if not models(view) or not view.metrics:
+    if not compared_models(view) or not view.metrics:
         return []
-    return [*_beyond_chance(view), *_taught(view), *_right_or_wrong(view), *_accuracy(view), *_can_tell(view)]
+    return [
+        *_beyond_chance_sentences(view),
+        *_gaze_supervision_sentences(view),
+        *_correctness_sentences(view),
+        *_accuracy_sentences(view),
+        *_validity_sentences(view),
+    ]
 
 
-def _names(view: View, some: Sequence[str]) -> str:
+def _method_names(view: RunView, some: Sequence[str]) -> str:
     """Methods without their options."""
     return ", ".join(view.label(m.partition("?")[0]) for m in some)
 
 
-def _beyond_chance(view: View) -> Iterator[str]:
-    metric, plain = view.metrics[0], models(view)[0]
-    above = [m for m in methods(view) if view.number(f"{plain}/{m}", metric).low > 0]
-    other = [m for m in methods(view) if view.number(f"{plain}/{m}", metric).low <= 0]
+def _beyond_chance_sentences(view: RunView) -> Iterator[str]:
+    metric, plain = view.metrics[0], compared_models(view)[0]
+    above = [m for m in compared_methods(view) if view.estimate(f"{plain}/{m}", metric).low > 0]
+    other = [m for m in compared_methods(view) if view.estimate(f"{plain}/{m}", metric).low <= 0]
     if above:
-        yield f"Trained on labels alone, maps agree with gaze beyond chance: {_names(view, above)}."
+        yield f"Trained on labels alone, maps agree with gaze beyond chance: {_method_names(view, above)}."
     if other:
-        yield f"Trained on labels alone, no agreement beyond chance: {_names(view, other)}."
+        yield f"Trained on labels alone, no agreement beyond chance: {_method_names(view, other)}."
 
 
-def _taught(view: View) -> Iterator[str]:
+def _gaze_supervision_sentences(view: RunView) -> Iterator[str]:
     """Of each pair of networks but the control's: how many methods gained, and which most."""
-    metric, plain = view.metrics[0], models(view)[0]
+    metric, plain = view.metrics[0], compared_models(view)[0]
     for name, versus in view.info.get("pairs", ()):
         if name.startswith("shuffled"):
             continue
-        gaps = {m: view.difference(f"{name}/{m}", f"{versus}/{m}", metric) for m in methods(view)}
-        gaps = {m: n for m, n in gaps.items() if n.defined}
+        gaps = {m: view.difference(f"{name}/{m}", f"{versus}/{m}", metric) for m in compared_methods(view)}
+        gaps = {m: n for m, n in gaps.items() if n.is_defined}
         more = sorted((m for m, n in gaps.items() if n.low > 0), key=lambda m: -gaps[m].mean)
         less = [m for m, n in gaps.items() if n.high < 0]
         than = "labels alone" if versus == plain else "gaze at other patients' films"
         text = f"Taught by gaze, {len(more)} of {len(gaps)} methods agree better than after {than}"
-        text += f", {_names(view, more[:1])} the most (+{gaps[more[0]].text()}; {among(gaps.values())})" if more else ""
-        yield text + (f"; worse: {_names(view, less)}." if less else ".")
+        text += (
+            f", {_method_names(view, more[:1])} the most (+{gaps[more[0]].text()}; {sample_size(gaps.values())})"
+            if more
+            else ""
+        )
+        yield text + (f"; worse: {_method_names(view, less)}." if less else ".")
 
 
-def _right_or_wrong(view: View) -> Iterator[str]:
-    table = table_of(view, "correctness")
+def _correctness_sentences(view: RunView) -> Iterator[str]:
+    table = read_table(view, "correctness")
     if table.empty:
         return
     some = table[(table["metric"] == "ssim") & (table["finding"] == AVERAGE)]
     better, worse = int((some["low"] > 0).sum()), int((some["high"] < 0).sum())
-    yield (f"Of {len(some)} methods and networks, SSIM with gaze is higher where the network is right for {better}, "
-           f"lower for {worse}, not told apart for {len(some) - better - worse}.")  # fmt: skip
+    yield (
+        f"Of {len(some)} methods and networks, SSIM with gaze is higher where the network is right for {better}, "
+        f"lower for {worse}, not told apart for {len(some) - better - worse}."
+    )
 
 
-def _accuracy(view: View) -> Iterator[str]:
-    table = table_of(view, "discrimination_differences")
-    plain = models(view)[0]
+def _accuracy_sentences(view: RunView) -> Iterator[str]:
+    table = read_table(view, "discrimination_differences")
+    plain = compared_models(view)[0]
     for (name, versus), part in table.groupby(["model", "versus"], sort=False) if len(table) else ():
         if versus != plain or str(name).startswith("shuffled"):
             continue
@@ -83,55 +95,62 @@ def _accuracy(view: View) -> Iterator[str]:
         parts += [f"lowers it on {', '.join(downs['finding'])}"] if len(downs) else []
         rest = len(part) - len(clear)
         if rest:
-            parts.append(f"{'leaves' if parts else 'changes AUROC on none;'} {counted(rest, 'finding')} not told apart")
+            parts.append(
+                f"{'leaves' if parts else 'changes AUROC on none;'} {count_noun(rest, 'finding')} not told apart"
+            )
         yield f"Training on gaze {', '.join(parts)} (DeLong, Holm)."
 
 
-def _can_tell(view: View) -> Iterator[str]:
+def _validity_sentences(view: RunView) -> Iterator[str]:
     """The sanity of the measure: the middle of the film is at 0, the gaze itself is the best."""
     metric = view.metrics[0]
-    center, top = view.number(CENTER, metric), view.number(ITSELF, metric)
-    if metric != "shuffled-ncc" or not (center.defined and top.defined):
+    center, top = view.estimate(CENTER_CONTROL, metric), view.estimate(GAZE_CEILING, metric)
+    if metric != "shuffled-ncc" or not (center.is_defined and top.is_defined):
         return
-    told = f"the middle of the film scores {center.text()}, the gaze itself {top.text()}{noted([center, top])}"
+    told = (
+        f"the middle of the film scores {center.text()}, the gaze itself {top.text()}{sample_size_note([center, top])}"
+    )
     yield f"The measure can tell: {told}." if center.low <= 0 <= center.high else f"Mind the measure: {told}."
     for row in view.info.get("duplicates", ()):
         pair = f"{view.label(row['source'])} and {view.label(row['versus'])}"
         yield f"{pair} agree in all {row['cells']} cells: one map under two names."
 
 
-def ssim_table(view: View) -> Table | None:
+def ssim_table(view: RunView) -> Table | None:
     """SSIM of right and wrong predictions in the published layout, with intervals and numbers of cases."""
-    table = table_of(view, "correctness")
+    table = read_table(view, "correctness")
     if table.empty:
         return None
     table = table[(table["metric"] == "ssim") & (table["finding"] != AVERAGE)]
     counts = table.groupby("finding")["n"].max().sort_values(ascending=False)
-    findings = list(counts.index[:_MOST])
+    findings = list(counts.index[:_MAX_FINDINGS])
     rows = []
-    for name in models(view):
-        for method in methods(view):
+    for name in compared_models(view):
+        for method in compared_methods(view):
             part = table[table["source"] == f"{name}/{method}"]
             cells = {str(row["finding"]): row for row in part.to_dict("records")}
             if cells:
                 rows.append([name, view.label(method), *(_cell(cells, f) for f in findings)])
     caption = (
         "SSIM with gaze: ✓ where the network is right, ✗ where it is wrong, mean [95 % interval] and cases; p of the "
-        "difference, corrected by Holm over a row's findings. " + settings(view)
+        "difference, corrected by Holm over a row's findings. " + ssim_settings(view)
     )
     head = ["Network", "Method", *(f"{f}, n = {counts[f]}" for f in findings)]
-    return Table.of(caption, head, rows, 2, "correctness")
+    return Table.create(caption, head, rows, 2, "correctness")
 
 
-def settings(view: View) -> str:
+def ssim_settings(view: RunView) -> str:
     """What decides an SSIM, in one line."""
     definition = protocol_of(view).definitions
     kernel = KERNELS[definition]
     width = f"{kernel.pixels:g} pixels of the film" if kernel.pixels else f"{kernel.degrees:g}° of visual angle"
     weight = "every fixation alike" if kernel.weight == "count" else "fixations by their duration"
     maps = "magnitudes of maps" if definition == "published" else "positive parts of maps"
-    return (f"Gaze: Gaussians of {width}, {weight}. {maps.capitalize()} and gaze on {GRID[0]} × {GRID[1]} cells, each "
-            "brought to [0, 1]; uniform window of 7 × 7, data range 1.")  # fmt: skip
+    return (
+        f"Gaze: Gaussians of {width}, {weight}. {maps.capitalize()} and gaze on {GRID_SHAPE[0]} × "
+        f"{GRID_SHAPE[1]} cells, each "
+        "brought to [0, 1]; uniform window of 7 × 7, data range 1."
+    )
 
 
 def _cell(cells: Mapping[str, dict[Hashable, Any]], finding: str) -> str:
@@ -140,80 +159,105 @@ def _cell(cells: Mapping[str, dict[Hashable, Any]], finding: str) -> str:
     row = cells[finding]
     parts = []
     for sign, k in (("✓", "correct"), ("✗", "incorrect")):
-        mean, _, ends = Number(row[k], row[f"{k}_low"], row[f"{k}_high"], 0, 0).text().partition(" [")
+        mean, _, ends = Estimate(row[k], row[f"{k}_low"], row[f"{k}_high"], 0, 0).text().partition(" [")
         parts += [f"{sign} {mean} n {int(row[f'{k}_n'])}", *([f"[{ends}"] if ends else [])]
-    return "\n".join([*parts, f"p {_p(row['p_holm'])}"])
+    return "\n".join([*parts, f"p {_format_p(row['p_holm'])}"])
 
 
-def _p(value: float) -> str:
-    return "–" if value != value else "< 0.001" if value < 0.001 else decimal(value, 3)
+def _format_p(value: float) -> str:
+    return "–" if value != value else "< 0.001" if value < 0.001 else format_decimal(value, 3)
 
 
-def published_ssim(view: View) -> Table | None:
+def published_ssim_table(view: RunView) -> Table | None:
     """The published table, and what is printed twice in it."""
-    if not models(view):
+    if not compared_models(view):
         return None
-    facts = published()["gaze"]
+    facts = load_published()["gaze"]
     findings = list(facts["cases"])
-    rows = [[name, view.label(method), *("✓ {:.3f}\n✗ {:.3f}".format(*values[f]) for f in findings)]
-            for name, some in facts["ssim"].items() for method, values in some.items()]  # fmt: skip
+    rows = [
+        [name, view.label(method), *("✓ {:.3f}\n✗ {:.3f}".format(*values[f]) for f in findings)]
+        for name, some in facts["ssim"].items()
+        for method, values in some.items()
+    ]
     twice = []
     for name, some in facts["ssim"].items():
         flat = pd.DataFrame({m: [v for f in findings for v in values[f]] for m, values in some.items()}).T
-        twice += [f"{name}: {view.label(a)} and {view.label(b)} agree in {n} of {flat.shape[1]} cells"
-                  for a, b, n in duplicates(flat)]  # fmt: skip
+        twice += [
+            f"{name}: {view.label(a)} and {view.label(b)} agree in {n} of {flat.shape[1]} cells"
+            for a, b, n in find_duplicate_rows(flat)
+        ]
     caption = f"Published: {facts['citation']}. {facts['note']}. Printed twice: {'; '.join(twice)}."
-    return Table.of(caption, ["Network", "Method", *(f"{f}, n = {facts['cases'][f]}" for f in findings)], rows, 2)
+    return Table.create(caption, ["Network", "Method", *(f"{f}, n = {facts['cases'][f]}" for f in findings)], rows, 2)
 
 
-def gains(view: View) -> Table | None:
+def gain_table(view: RunView) -> Table | None:
     """Each method on one network less the same on another, by the leading measures."""
     pairs = view.info.get("pairs", ())
-    shown = [m for m in ("shuffled-ncc", "ncc", "ssim", "nss", "shuffled-ncc@spoken") if _there(view, m)]
-    rows = [[view.label(m), f"{name} less {versus}", *(n.text(3).replace(" [", "\n[") for n in found)]
-            for m in methods(view) for name, versus in pairs
-            if any((found := [view.difference(f"{name}/{m}", f"{versus}/{m}", k) for k in shown])[i].defined
-                   for i in range(len(shown)))] if models(view) else []  # fmt: skip
+    shown = [m for m in ("shuffled-ncc", "ncc", "ssim", "nss", "shuffled-ncc@spoken") if _has_metric(view, m)]
+    rows = (
+        [
+            [view.label(m), f"{name} less {versus}", *(n.text(3).replace(" [", "\n[") for n in found)]
+            for m in compared_methods(view)
+            for name, versus in pairs
+            if any(
+                (found := [view.difference(f"{name}/{m}", f"{versus}/{m}", k) for k in shown])[i].is_defined
+                for i in range(len(shown))
+            )
+        ]
+        if compared_models(view)
+        else []
+    )
     if not rows:
         return None
-    return Table.of("Paired differences between networks, averaged over findings, mean [95 % interval]",
-                    ["Method", "Networks", *(title(m) for m in shown)], rows, 2, "differences")  # fmt: skip
+    return Table.create(
+        "Paired differences between networks, averaged over findings, mean [95 % interval]",
+        ["Method", "Networks", *(metric_title(m) for m in shown)],
+        rows,
+        2,
+        "differences",
+    )
 
 
-def _there(view: View, metric: str) -> bool:
+def _has_metric(view: RunView, metric: str) -> bool:
     return bool((view.estimates["metric"] == metric).any())
 
 
-def region_table(view: View) -> Table | None:
+def region_table(view: RunView) -> Table | None:
     """How far each source's distribution over the four regions lies from the gaze's, and the test of it."""
     rows = []
-    for source, part in _spread(view, "regions"):
-        shares = {r["region"]: _share(r) for r in part.to_dict("records")}
-        rows.append([view.label(source), *(shares[r].text() for r in FOUR), *_distance(part)])
+    for source, part in _region_rows(view, "regions"):
+        shares = {r["region"]: _to_estimate(r) for r in part.to_dict("records")}
+        rows.append([view.label(source), *(shares[r].text() for r in PUBLISHED_REGIONS), *_distance_cells(part)])
     caption = (
         "Most salient region, share of cases [95 % interval]; distance to the gaze's distribution (total variation, 0 "
         "to 1), and p of exchanging map and gaze patient by patient"
     )
-    return Table.of(caption, ["Source", *FOUR, *_DISTANCE], rows, 1, "distributions") if rows else None
+    return (
+        Table.create(caption, ["Source", *PUBLISHED_REGIONS, *_DISTANCE_COLUMNS], rows, 1, "distributions")
+        if rows
+        else None
+    )
 
 
-def rectangle_table(view: View) -> Table | None:
+def rectangle_table(view: RunView) -> Table | None:
     """The same among the rectangles of a data set that has them: the three that are most often the most salient."""
     rows = []
-    for source, part in _spread(view, "rectangles"):
+    for source, part in _region_rows(view, "rectangles"):
         most = part.sort_values("mean", ascending=False, kind="stable").head(3).to_dict("records")
-        told = [f"{str(r['region']).removesuffix(BOX)} {_share(r).text()}" for r in most if r["mean"] > 0]
-        rows.append([view.label(source), "\n".join(told), *_distance(part)])
+        told = [f"{str(r['region']).removesuffix(BOX_SUFFIX)} {_to_estimate(r).text()}" for r in most if r["mean"] > 0]
+        rows.append([view.label(source), "\n".join(told), *_distance_cells(part)])
     caption = "The same among the rectangles of the data set, of which three are named"
-    return Table.of(caption, ["Source", "Most often", *_DISTANCE], rows, 2, "distributions") if rows else None
+    return (
+        Table.create(caption, ["Source", "Most often", *_DISTANCE_COLUMNS], rows, 2, "distributions") if rows else None
+    )
 
 
-_DISTANCE = ("Distance", "p", "Cases")
+_DISTANCE_COLUMNS = ("Distance", "p", "Cases")
 
 
-def _spread(view: View, among: str) -> Iterator[tuple[str, pd.DataFrame]]:
+def _region_rows(view: RunView, among: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """Sources but controls, and how often each region was their most salient one over all findings."""
-    table = table_of(view, "distributions")
+    table = read_table(view, "distributions")
     if table.empty:
         return
     for source, part in table[(table["among"] == among) & (table["finding"] == AVERAGE)].groupby("source", sort=False):
@@ -221,97 +265,120 @@ def _spread(view: View, among: str) -> Iterator[tuple[str, pd.DataFrame]]:
             yield str(source), part
 
 
-def _share(row: Mapping[Hashable, Any]) -> Number:
-    return Number(row["mean"], row["low"], row["high"], row["n"], row["patients"])
+def _to_estimate(row: Mapping[Hashable, Any]) -> Estimate:
+    return Estimate(row["mean"], row["low"], row["high"], row["n"], row["patients"])
 
 
-def _distance(part: pd.DataFrame) -> list[str]:
+def _distance_cells(part: pd.DataFrame) -> list[str]:
     first = part.iloc[0]
-    return [decimal(first["distance"]), _p(first["p"]), f"{first['n']:,}"]
+    return [format_decimal(first["distance"]), _format_p(first["p"]), f"{first['n']:,}"]
 
 
-def auroc_table(view: View) -> Table | None:
+def auroc_table(view: RunView) -> Table | None:
     """AUROC by finding and network with both intervals, and the differences."""
-    table, gaps = table_of(view, "discrimination"), table_of(view, "discrimination_differences")
+    table, gaps = read_table(view, "discrimination"), read_table(view, "discrimination_differences")
     if table.empty:
         return None
-    names = models(view)
+    names = compared_models(view)
     rows = []
     for finding, part in table.groupby("finding", sort=False):
         by = {row["model"]: row for row in part.to_dict("records")}
         first = next(iter(by.values()))
-        cells = [_area(by[n]) if n in by else "–" for n in names]
-        rows.append([str(finding), f"{first['n']:,} / {first['positives']:,}", *cells,
-                     *_gaps(gaps, str(finding), view.info.get("pairs", ()))])  # fmt: skip
+        cells = [_auroc_cell(by[n]) if n in by else "–" for n in names]
+        rows.append(
+            [
+                str(finding),
+                f"{first['n']:,} / {first['positives']:,}",
+                *cells,
+                *_difference_cells(gaps, str(finding), view.info.get("pairs", ())),
+            ]
+        )
     pairs = [f"{a} less {b}" for a, b in view.info.get("pairs", ()) if len(gaps)]
     caption = (
         "AUROC [95 % over patients] (95 % by DeLong); differences [95 % over patients] with p of DeLong's test, "
         "corrected by Holm"
     )
     head = ["Finding", "Films / positive", *names, *pairs]
-    return Table.of(caption, head, rows, 1, "discrimination")
+    return Table.create(caption, head, rows, 1, "discrimination")
 
 
-def published_auroc(view: View) -> Table | None:
+def published_auroc_table(view: RunView) -> Table | None:
     """What was printed for a DenseNet and the same taught by gaze."""
-    if not models(view):
+    if not compared_models(view):
         return None
-    facts = published()["gaze"]
-    rows = [[finding, *(_range(values[n]) for n in facts["ssim"])] for finding, values in facts["auroc"].items()]
-    return Table.of(f"Published AUROC on MIMIC-CXR [95 %]: {facts['citation']}", ["Finding", *facts["ssim"]], rows)
+    facts = load_published()["gaze"]
+    rows = [[finding, *(_format_range(values[n]) for n in facts["ssim"])] for finding, values in facts["auroc"].items()]
+    return Table.create(f"Published AUROC on MIMIC-CXR [95 %]: {facts['citation']}", ["Finding", *facts["ssim"]], rows)
 
 
-def _area(row: Mapping[Hashable, Any]) -> str:
-    mean = Number(row["auroc"], row["low"], row["high"], 0, 0).text(3)
-    return f"{mean}\n({decimal(row['delong_low'], 3)}, {decimal(row['delong_high'], 3)})".replace(" [", "\n[")
+def _auroc_cell(row: Mapping[Hashable, Any]) -> str:
+    mean = Estimate(row["auroc"], row["low"], row["high"], 0, 0).text(3)
+    return f"{mean}\n({format_decimal(row['delong_low'], 3)}, {format_decimal(row['delong_high'], 3)})".replace(
+        " [", "\n["
+    )
 
 
-def _gaps(gaps: pd.DataFrame, finding: str, pairs: Sequence[Sequence[str]]) -> list[str]:
+def _difference_cells(gaps: pd.DataFrame, finding: str, pairs: Sequence[Sequence[str]]) -> list[str]:
     if gaps.empty:
         return []
     cells = []
     for name, versus in pairs:
         part = gaps[(gaps["model"] == name) & (gaps["versus"] == versus) & (gaps["finding"] == finding)]
         for row in part.head(1).to_dict("records"):
-            text = Number(row["mean"], row["low"], row["high"], 0, 0).text(3)
-            cells.append(f"{text}\np {_p(row['p_holm'])}".replace(" [", "\n["))
+            text = Estimate(row["mean"], row["low"], row["high"], 0, 0).text(3)
+            cells.append(f"{text}\np {_format_p(row['p_holm'])}".replace(" [", "\n["))
         cells += ["–"] if part.empty else []
     return cells
 
 
-def _range(values: Sequence[float]) -> str:
+def _format_range(values: Sequence[float]) -> str:
     return "{:.3f} [{:.3f}, {:.3f}]".format(*values)
 
 
-def calibration(view: View) -> Table | None:
+def calibration_table(view: RunView) -> Table | None:
     """Do probabilities hold? Brier score and calibration error by finding and network."""
-    table = table_of(view, "discrimination")
+    table = read_table(view, "discrimination")
     if table.empty:
         return None
-    rows = [[str(r["finding"]), r["model"], Number(r["brier"], r["brier_low"], r["brier_high"], 0, 0).text(3),
-             decimal(r["calibration"], 3), decimal(_cutoff(view, r["model"], r["finding"]), 2), f"{r['n']:,}"]
-            for r in table.sort_values("finding", kind="stable").to_dict("records")]  # fmt: skip
+    rows = [
+        [
+            str(r["finding"]),
+            r["model"],
+            Estimate(r["brier"], r["brier_low"], r["brier_high"], 0, 0).text(3),
+            format_decimal(r["calibration"], 3),
+            format_decimal(_probability_cutoff(view, r["model"], r["finding"]), 2),
+            f"{r['n']:,}",
+        ]
+        for r in table.sort_values("finding", kind="stable").to_dict("records")
+    ]
     caption = (
         "Brier score, mean [95 % interval]; calibration error over ten bins of as many films (few films inflate it); "
         f"cutoff from which a prediction is positive, by {view.info.get('options', {}).get('rule', 'f1')}"
     )
-    return Table.of(caption, ["Finding", "Network", "Brier", "Calibration error", "Cutoff", "Films"], rows, 2,
-                    "discrimination")  # fmt: skip
+    return Table.create(
+        caption, ["Finding", "Network", "Brier", "Calibration error", "Cutoff", "Films"], rows, 2, "discrimination"
+    )
 
 
-def _cutoff(view: View, model: str, finding: str) -> float:
+def _probability_cutoff(view: RunView, model: str, finding: str) -> float:
     found = (c["cutoff"] for c in view.info.get("cutoffs", ()) if (c["model"], c["finding"]) == (model, finding))
     return next(found, 0.5)
 
 
-def facts(view: View) -> list[tuple[str, str]]:
+def gaze_summary(view: RunView) -> list[tuple[str, str]]:
     """How much gaze there was, and what of it was not used."""
     gaze = view.info.get("gaze")
     if not gaze:
         return []
     left = ", ".join(f"{n:,} {why}" for why, n in gaze["left_out"].items()) or "nothing"
-    told = [("Gaze", f"{gaze['fixations']:,} fixations, {gaze['seconds']:,} seconds at {gaze['radiographs']:,} films, "
-             f"of {gaze['reader']}"), ("Left out", left)]  # fmt: skip
+    told = [
+        (
+            "Gaze",
+            f"{gaze['fixations']:,} fixations, {gaze['seconds']:,} seconds at {gaze['radiographs']:,} films, "
+            f"of {gaze['reader']}",
+        ),
+        ("Left out", left),
+    ]
     sweep = view.info.get("sweep")
     if sweep:
         tried = ", ".join(f"{w} (AUROC {a:.3f})" for w, a in sweep["weights"].items())

@@ -10,14 +10,27 @@ from matplotlib.axes import Axes
 
 from sightline.core import Source
 from sightline.report import svg
-from sightline.report.run_view import View
-from sightline.report.svg import CONTROL, INK, KINDS, LOCALIZER, MODELS, MUTED, RULE, SMALL, TEXT, WIDTH, Plot, Series
-from sightline.stats.utility import PRIOR, UNTRAINED
+from sightline.report.run_view import RunView
+from sightline.report.svg import (
+    CONTROL_COLOR,
+    INK,
+    KIND_COLORS,
+    LOCALIZER_COLOR,
+    MODEL_COLORS,
+    MUTED,
+    PAGE_WIDTH,
+    RULE,
+    SMALL_SIZE,
+    TEXT_SIZE,
+    Plot,
+    Series,
+)
+from sightline.stats.utility import AVERAGE_MASK, UNTRAINED
 
 _COLUMNS, _HEIGHT, _GAP, _ROW = 3, 150.0, 64.0, 26.0
 
 
-def shown(view: View, name: str, measure: str | None = "ssim") -> pd.DataFrame:
+def read_table(view: RunView, name: str, measure: str | None = "ssim") -> pd.DataFrame:
     """Rows of a table under the report's protocol; none where the run has no such table."""
     if not view.run.has_table(name):
         return pd.DataFrame()
@@ -27,51 +40,54 @@ def shown(view: View, name: str, measure: str | None = "ssim") -> pd.DataFrame:
     return table if measure is None else table[table["measure"] == measure]
 
 
-def cascade(view: View) -> Plot | None:
+def plot_cascade(view: RunView) -> Plot | None:
     """SSIM with the trained network's map after each block it forgets, a panel per method, chance dashed."""
-    levels = shown(view, "levels")
+    levels = read_table(view, "levels")
     if levels.empty:
         return None
     curves = levels[(levels["kind"] == "randomization") & (levels["order"] == "top-down")]
     methods = list(dict.fromkeys(curves["method"]))
     rows = -(-len(methods) // _COLUMNS)
-    figure = svg.canvas(WIDTH, 24 + rows * (_HEIGHT + _GAP + 40))
-    width = (WIDTH - 40 - _GAP * (_COLUMNS - 1)) / _COLUMNS
+    figure = svg.make_canvas(PAGE_WIDTH, 24 + rows * (_HEIGHT + _GAP + 40))
+    width = (PAGE_WIDTH - 40 - _GAP * (_COLUMNS - 1)) / _COLUMNS
     for place, method in enumerate(methods):
         row, column = divmod(place, _COLUMNS)
-        ax = svg.axes(figure, 40 + column * (width + _GAP), 40 + row * (_HEIGHT + _GAP + 40), width, _HEIGHT)
+        ax = svg.add_axes(figure, 40 + column * (width + _GAP), 40 + row * (_HEIGHT + _GAP + 40), width, _HEIGHT)
         curve = curves[curves["method"] == method].sort_values("step")
         ax.grid(axis="x", visible=False)
         ax.grid(axis="y", color=RULE, linewidth=0.8)
-        ax.fill_between(curve["step"], curve["low"], curve["high"], color=MODELS[0], alpha=0.12, linewidth=0)
-        ax.plot(curve["step"], curve["mean"], color=MODELS[0], marker="o", markersize=4, linewidth=1.6)
+        ax.fill_between(curve["step"], curve["low"], curve["high"], color=MODEL_COLORS[0], alpha=0.12, linewidth=0)
+        ax.plot(curve["step"], curve["mean"], color=MODEL_COLORS[0], marker="o", markersize=4, linewidth=1.6)
         chance = levels[(levels["kind"] == "pair") & (levels["method"] == method) & (levels["versus"] == "")]
         for mean in chance["mean"]:
-            ax.axhline(mean, color=CONTROL, linewidth=1.2, linestyle=(0, (5, 3)))
+            ax.axhline(mean, color=CONTROL_COLOR, linewidth=1.2, linestyle=(0, (5, 3)))
         ax.set_ylim(min(-0.05, float(curve["low"].min(skipna=True))), 1.05)
         ax.set_xlim(0.6, float(curve["step"].max()) + 0.4)
         names = [v if len(curve) <= 8 else "" for v in curve["versus"]]
-        ax.set_xticks(curve["step"], names, rotation=40, ha="right", size=SMALL, color=MUTED)
-        ax.set_title(view.label(method), size=TEXT, color=INK, loc="left", pad=8)
+        ax.set_xticks(curve["step"], names, rotation=40, ha="right", size=SMALL_SIZE, color=MUTED)
+        ax.set_title(view.label(method), size=TEXT_SIZE, color=INK, loc="left", pad=8)
     data = curves[["method", "step", "versus", "mean", "low", "high", "n", "patients"]]
     return Plot(
-        "cascade", svg.write_svg(figure, "cascade"), data, _spoken(view, curves),
+        "cascade",
+        svg.write_svg(figure, "cascade"),
+        data,
+        _alt_text(view, curves),
         "Structural similarity (SSIM) of each map with the trained network's, after one more block of weights was "
         "drawn anew, from the logits (left) to the image (right); bands are 95 % intervals over patients. Dashed: two "
         "maps of different patients with the same finding, of the trained network. A map that stays above the dashed "
         "line does not need what the network learned.",
-    )  # fmt: skip
+    )
 
 
-def _spoken(view: View, curves: pd.DataFrame) -> str:
+def _alt_text(view: RunView, curves: pd.DataFrame) -> str:
     last = curves[curves["step"] == curves.groupby("method")["step"].transform("max")]
     parts = [f"{view.label(r['method'])} {r['mean']:.2f}" for r in last.to_dict("records")]
     return f"SSIM after the last block: {', '.join(parts)}."
 
 
-def agreement(view: View) -> Plot | None:
+def plot_repeatability(view: RunView) -> Plot | None:
     """SSIM of each method's maps with those of the network trained again and of other networks, beside chance."""
-    levels = shown(view, "levels")
+    levels = read_table(view, "levels")
     if levels.empty:
         return None
     again = levels[levels["kind"].isin(["repeatability", "reproducibility"])]
@@ -80,42 +96,54 @@ def agreement(view: View) -> Plot | None:
     if not methods:
         return None
     left = svg.label_width([view.label(m) for m in methods])
-    figure = svg.canvas(WIDTH, 70 + _ROW * len(methods))
-    ax = svg.axes(figure, left, 34, WIDTH - left - 20, _ROW * len(methods))
+    figure = svg.make_canvas(PAGE_WIDTH, 70 + _ROW * len(methods))
+    ax = svg.add_axes(figure, left, 34, PAGE_WIDTH - left - 20, _ROW * len(methods))
     for place, method in enumerate(methods):
         mine = levels[levels["method"] == method]
         chance = mine[mine["kind"] == "pair"].set_index("versus")["mean"]
         for kind, offset, filled in (("repeatability", -0.13, True), ("reproducibility", 0.13, False)):
-            color = LOCALIZER if Source.parse(method).kind == "localizer" else MODELS[0]
+            color = LOCALIZER_COLOR if Source.parse(method).kind == "localizer" else MODEL_COLORS[0]
             for row in mine[mine["kind"] == kind].to_dict("records"):
                 at, level = place + offset, chance.get(row["versus"], np.nan)
-                ax.plot([level, level], [at - 0.18, at + 0.18], color=CONTROL, linewidth=2)
+                ax.plot([level, level], [at - 0.18, at + 0.18], color=CONTROL_COLOR, linewidth=2)
                 ax.plot([row["low"], row["high"]], [at, at], color=color, linewidth=1.4)
-                ax.plot(row["mean"], at, marker="o", markersize=6, color=color,
-                        markerfacecolor=color if filled else svg.PAPER)  # fmt: skip
+                ax.plot(
+                    row["mean"],
+                    at,
+                    marker="o",
+                    markersize=6,
+                    color=color,
+                    markerfacecolor=color if filled else svg.PAPER,
+                )
     ax.set_ylim(len(methods) - 0.5, -0.5)
     ax.set_xlim(min(0.0, float(levels["low"].min(skipna=True))), 1.02)
-    ax.set_yticks(range(len(methods)), [view.label(m) for m in methods], size=TEXT, color=INK)
-    ax.set_xlabel("SSIM with the map of the other network", size=SMALL, color=MUTED)
-    svg.legend(figure, [
-        Series("", "same architecture, other seed", MODELS[0], "o"),
-        Series("", "other architecture", MODELS[0], "o", filled=False),
-        Series("", "network trained on marks", LOCALIZER, "o"),
-        Series("", "chance: another patient", CONTROL, "|"),
-    ])  # fmt: skip
+    ax.set_yticks(range(len(methods)), [view.label(m) for m in methods], size=TEXT_SIZE, color=INK)
+    ax.set_xlabel("SSIM with the map of the other network", size=SMALL_SIZE, color=MUTED)
+    svg.draw_legend(
+        figure,
+        [
+            Series("", "same architecture, other seed", MODEL_COLORS[0], "o"),
+            Series("", "other architecture", MODEL_COLORS[0], "o", is_filled=False),
+            Series("", "network trained on marks", LOCALIZER_COLOR, "o"),
+            Series("", "chance: another patient", CONTROL_COLOR, "|"),
+        ],
+    )
     spoken = [
         f"{view.label(r['method'])} {r['mean']:.2f}"
         for r in levels[levels["kind"] == "repeatability"].to_dict("records")
     ]
     return Plot(
-        "agreement", svg.write_svg(figure, "agreement"), levels, f"SSIM when trained again: {', '.join(spoken)}.",
+        "agreement",
+        svg.write_svg(figure, "agreement"),
+        levels,
+        f"SSIM when trained again: {', '.join(spoken)}.",
         "Do maps come back? Structural similarity with the maps of networks trained on the same data: dots are means, "
         "lines 95 % intervals over patients. The gray tick is chance: the other network's map of another patient. "
         "Failed maps count as like nothing (0).",
-    )  # fmt: skip
+    )
 
 
-def utility_boxes(view: View) -> Plot | None:
+def plot_utility(view: RunView) -> Plot | None:
     """Average precision image by image: each method, the same untrained, the prior and the localizers."""
     if not view.run.has_table("verdicts"):
         return None
@@ -126,46 +154,53 @@ def utility_boxes(view: View) -> Plot | None:
     methods = [s for s, source in sources.items() if (source.kind, source.model) == ("model", name)]
     ceiling = [s for s, source in sources.items() if source.kind == "localizer"]
     rows = sorted(methods, key=lambda s: -scores[scores["source"] == s]["value"].median())
-    rows = [s for s in (*ceiling, PRIOR, *rows) if (scores["source"] == s).any()]
+    rows = [s for s in (*ceiling, AVERAGE_MASK, *rows) if (scores["source"] == s).any()]
     if not methods:
         return None
     labels = [view.label(s).removesuffix(f" · {name}") for s in rows]
     left = svg.label_width(labels)
-    figure = svg.canvas(WIDTH, 74 + (_ROW + 8) * len(rows))
-    ax = svg.axes(figure, left, 34, WIDTH - left - 20, (_ROW + 8) * len(rows))
+    figure = svg.make_canvas(PAGE_WIDTH, 74 + (_ROW + 8) * len(rows))
+    ax = svg.add_axes(figure, left, 34, PAGE_WIDTH - left - 20, (_ROW + 8) * len(rows))
     drawn = []
     for place, source in enumerate(rows):
-        pairs = [(source, KINDS[view.kind(source)], -0.17)]
+        pairs = [(source, KIND_COLORS[view.kind(source)], -0.17)]
         control = str(replace(Source.parse(source), kind="control", model=UNTRAINED))
-        pairs += [(control, CONTROL, 0.2)] if source in methods else []
+        pairs += [(control, CONTROL_COLOR, 0.2)] if source in methods else []
         for one, color, offset in pairs:
             values = scores[scores["source"] == one]["value"].to_numpy(float)
             if values.size:
-                _box(ax, values, place + (offset if source in methods else 0), color)
+                _draw_box(ax, values, place + (offset if source in methods else 0), color)
                 drawn.append((one, values.size, *np.quantile(values, (0.25, 0.5, 0.75)), values.mean()))
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlim(-0.01, 1.01)
-    ax.set_yticks(range(len(rows)), labels, size=TEXT, color=INK)
-    ax.set_xlabel("Average precision of a map", size=SMALL, color=MUTED)
-    svg.legend(figure, [
-        Series("", name, MODELS[0], "s"), Series("", "untrained, or without the image", CONTROL, "s"),
-        Series("", "trained on marks", LOCALIZER, "s"),
-    ])  # fmt: skip
+    ax.set_yticks(range(len(rows)), labels, size=TEXT_SIZE, color=INK)
+    ax.set_xlabel("Average precision of a map", size=SMALL_SIZE, color=MUTED)
+    svg.draw_legend(
+        figure,
+        [
+            Series("", name, MODEL_COLORS[0], "s"),
+            Series("", "untrained, or without the image", CONTROL_COLOR, "s"),
+            Series("", "trained on marks", LOCALIZER_COLOR, "s"),
+        ],
+    )
     data = pd.DataFrame(
         drawn, columns=pd.Index(["source", "maps", "lower quartile", "median", "upper quartile", "mean"])
     )
     return Plot(
-        "utility", svg.write_svg(figure, "utility"), data, f"Median average precision: {_medians(view, data)}.",
+        "utility",
+        svg.write_svg(figure, "utility"),
+        data,
+        f"Median average precision: {_describe_medians(view, data)}.",
         "How well maps find marks, between floor and ceiling: boxes hold the middle half of all maps, the line is "
         "their median, the dot their mean, whiskers reach from the 5th to the 95th percentile.",
-    )  # fmt: skip
+    )
 
 
-def _medians(view: View, data: pd.DataFrame) -> str:
+def _describe_medians(view: RunView, data: pd.DataFrame) -> str:
     return ", ".join(f"{view.label(r['source'])} {r['median']:.2f}" for r in data.to_dict("records"))
 
 
-def _box(ax: Axes, values: np.ndarray[tuple[int], np.dtype[np.float64]], at: float, color: str) -> None:
+def _draw_box(ax: Axes, values: np.ndarray[tuple[int], np.dtype[np.float64]], at: float, color: str) -> None:
     """One horizontal box with whiskers."""
     low, first, middle, third, high = np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95))
     ax.plot([low, high], [at, at], color=color, linewidth=1)

@@ -12,68 +12,85 @@ from pycocotools import mask as rle
 
 from sightline.core import Array, Size, Source
 from sightline.imaging.geometry import mask_to_rle
-from sightline.imaging.image_files import path_of
-from sightline.runs.export.items import Export, Line, Plate, cut_by
+from sightline.imaging.image_files import source_path
+from sightline.runs.export.items import ExportItem, ExportJob, ExportRow, binarizer_label
 
-FILE = "annotations.json"
-PART = "coco.json"
+ANNOTATIONS_FILE = "annotations.json"
+PART_FILE = "coco.json"
 
 
-def coco(plate: Plate, export: Export) -> Iterator[Line]:
+def write_coco(item: ExportItem, job: ExportJob) -> Iterator[ExportRow]:
     """A part of annotations.json: the image, an annotation per mask and mark; `joined` numbers and joins them.
 
     An annotation's `source` says who claims it: MODEL/METHOD, or reader/NAME.
     """
     annotations: list[dict[str, Any]] = []
     size: Size | None = None
-    for m in plate.maps:
+    for m in item.maps:
         if m.status != "ok":
-            yield plate.line("", m.source, m.finding, m.status, m.why)
+            yield item.row("", m.source, m.finding, m.status, m.reason)
             continue
         size = m.frame.size
-        extra: dict[str, Any] = {"binarizer": cut_by(plate.protocol, m.finding), "frame": list(m.frame.box)}
+        extra: dict[str, Any] = {"binarizer": binarizer_label(item.protocol, m.finding), "frame": list(m.frame.box)}
         if not math.isnan(m.probability):
             extra["score"] = m.probability
-        annotations.append(_annotation(plate.mask(m), m.source, m.finding, export, extra))
-        yield plate.line(FILE, m.source, m.finding)
-    for mark in plate.marks:
+        annotations.append(_coco_annotation(item.mask(m), m.source, m.finding, job, extra))
+        yield item.row(ANNOTATIONS_FILE, m.source, m.finding)
+    for mark in item.annotations:
         size = size or mark.size
         extra = {"kind": mark.kind}
         source = str(Source.from_reader(mark.reader))
-        annotations.append(_annotation(plate.area(mark), source, mark.finding, export, extra))
-        yield plate.line(FILE, source, mark.finding)
+        annotations.append(_coco_annotation(item.annotation_mask(mark), source, mark.finding, job, extra))
+        yield item.row(ANNOTATIONS_FILE, source, mark.finding)
     if size is not None:
-        path = path_of(plate.radiograph.read)
-        image = {"file_name": path.name if path else plate.radiograph.id, "height": size[0], "width": size[1],
-                 "radiograph": plate.radiograph.id}  # fmt: skip
-        (export.part(plate.radiograph) / PART).write_text(json.dumps({"image": image, "annotations": annotations}))
+        path = source_path(item.radiograph.read)
+        image = {
+            "file_name": path.name if path else item.radiograph.id,
+            "height": size[0],
+            "width": size[1],
+            "radiograph": item.radiograph.id,
+        }
+        (job.part_folder(item.radiograph) / PART_FILE).write_text(
+            json.dumps({"image": image, "annotations": annotations})
+        )
 
 
-def _annotation(mask: Array, source: str, finding: str, export: Export, extra: Mapping[str, Any]) -> dict[str, Any]:
+def _coco_annotation(
+    mask: Array, source: str, finding: str, job: ExportJob, extra: Mapping[str, Any]
+) -> dict[str, Any]:
     """x, y, width, height of its box; zeros for an empty mask, which is a claim, too."""
     runs = mask_to_rle(mask)
     return {
-        "category_id": export.findings.index(finding) + 1, "segmentation": runs, "area": int(rle.area(runs)),
-        "bbox": [float(v) for v in rle.toBbox(runs)], "iscrowd": 0, "source": source, **extra,
-    }  # fmt: skip
+        "category_id": job.findings.index(finding) + 1,
+        "segmentation": runs,
+        "area": int(rle.area(runs)),
+        "bbox": [float(v) for v in rle.toBbox(runs)],
+        "iscrowd": 0,
+        "source": source,
+        **extra,
+    }
 
 
-def joined(export: Export, parts: Iterator[Path]) -> None:
+def join_parts(job: ExportJob, parts: Iterator[Path]) -> None:
     """Write annotations.json from the parts of every radiograph: images and annotations are counted from 1."""
     head = {
-        "info": {"description": f"{export.run.info.get('title', export.run.path.name)}: masks of saliency maps",
-                 "contributor": "Sightline", "data": export.data.name, "protocol": export.protocol.name},
-        "categories": [{"id": i + 1, "name": f, "supercategory": "finding"} for i, f in enumerate(export.findings)],
-    }  # fmt: skip
-    file = export.out / FILE
-    partial, count = file.with_name(f".{FILE}.partial"), 0
+        "info": {
+            "description": f"{job.run.info.get('title', job.run.path.name)}: masks of saliency maps",
+            "contributor": "Sightline",
+            "data": job.data.name,
+            "protocol": job.protocol.name,
+        },
+        "categories": [{"id": i + 1, "name": f, "supercategory": "finding"} for i, f in enumerate(job.findings)],
+    }
+    file = job.out / ANNOTATIONS_FILE
+    partial, count = file.with_name(f".{ANNOTATIONS_FILE}.partial"), 0
     images: list[dict[str, Any]] = []
     with partial.open("w", encoding="utf-8") as out:
         out.write(json.dumps(head)[:-1] + ', "annotations": [')
         for folder in parts:
-            if not (folder / PART).is_file():
+            if not (folder / PART_FILE).is_file():
                 continue
-            part = json.loads((folder / PART).read_text("utf-8"))
+            part = json.loads((folder / PART_FILE).read_text("utf-8"))
             images.append({"id": len(images) + 1, **part["image"]})
             for annotation in part["annotations"]:
                 out.write(",\n" if count else "\n")

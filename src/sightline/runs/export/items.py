@@ -12,22 +12,22 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from sightline._util.files import write_text_atomic
-from sightline.core import Array, Dataset, Maps, Mark, Radiograph, SaliencyMap
+from sightline.core import Annotation, Array, Dataset, Maps, Radiograph, SaliencyMap
 from sightline.errors import DataError
-from sightline.imaging.geometry import region
-from sightline.metrics.binarization import parsed
-from sightline.metrics.placed_map import predicted_mask
+from sightline.imaging.geometry import rasterize_annotation
+from sightline.metrics.binarization import parse_binarizer
+from sightline.metrics.placed_map import binarize_map
 from sightline.protocol import CORRECTED, Protocol
 from sightline.runs.run import Run
 
-PARTS = ".parts"
+PARTS_FOLDER = ".parts"
 """Folder of an export: what is known of each radiograph while others are still written."""
-KEY = ".pseudonyms"
+KEY_FILE = ".pseudonyms"
 """File of a run folder: what the pseudonyms of its exports are made with. Whoever has it can confirm a guess."""
-_AREAS = ("region", "contours", "boxes", "points")
+_EXPORTED_KINDS = ("region", "contours", "boxes", "points")
 
 
-class Line(NamedTuple):
+class ExportRow(NamedTuple):
     """A line of index.csv: one thing that was to be written, and what became of it."""
 
     file: str
@@ -46,9 +46,9 @@ class Pseudonyms:
     key: bytes = field(repr=False)
 
     @classmethod
-    def of(cls, run: Run) -> Pseudonyms:
+    def from_run(cls, run: Run) -> Pseudonyms:
         """Those of a run; its key is drawn when first asked for."""
-        file = run.path / KEY
+        file = run.path / KEY_FILE
         if not file.is_file():
             write_text_atomic(file, secrets.token_hex(16))
             file.chmod(0o600)
@@ -71,7 +71,7 @@ class Pseudonyms:
 
 
 @dataclass(frozen=True)
-class Plate:
+class ExportItem:
     """One radiograph, the maps of the sources that were asked for, and what readers marked on it."""
 
     radiograph: Radiograph
@@ -82,13 +82,13 @@ class Plate:
     """By which masks are cut."""
 
     @cached_property
-    def marks(self) -> tuple[Mark, ...]:
+    def annotations(self) -> tuple[Annotation, ...]:
         """What every reader marked of the findings. Errors: `DataError` where a mark needs an image that is damaged."""
         each = ((finding, reader) for finding in self.findings for reader in self.data.readers)
-        found = (self.data.marks(self.radiograph.id, *both) for both in each)
-        return tuple(mark for mark in found if mark is not None and mark.kind in _AREAS)
+        found = (self.data.annotation(self.radiograph.id, *both) for both in each)
+        return tuple(mark for mark in found if mark is not None and mark.kind in _EXPORTED_KINDS)
 
-    def by_source(self) -> Mapping[str, list[SaliencyMap]]:
+    def maps_by_source(self) -> Mapping[str, list[SaliencyMap]]:
         found: dict[str, list[SaliencyMap]] = {}
         for m in self.maps:
             found.setdefault(m.source, []).append(m)
@@ -96,18 +96,18 @@ class Plate:
 
     def mask(self, m: SaliencyMap) -> Array:
         """The binarized map, bool (H, W); empty for a map that failed."""
-        return predicted_mask(m, self.protocol)
+        return binarize_map(m, self.protocol)
 
-    def area(self, mark: Mark) -> Array:
+    def annotation_mask(self, annotation: Annotation) -> Array:
         """The marked pixels, bool (H, W)."""
-        return region(mark, self.protocol.point_radius)
+        return rasterize_annotation(annotation, self.protocol.point_radius)
 
-    def line(self, file: str, source: str, finding: str, status: str = "ok", why: str = "") -> Line:
-        return Line(file, self.radiograph.id, source, finding, status, why)
+    def row(self, file: str, source: str, finding: str, status: str = "ok", reason: str = "") -> ExportRow:
+        return ExportRow(file, self.radiograph.id, source, finding, status, reason)
 
 
 @dataclass(frozen=True)
-class Export:
+class ExportJob:
     """What is exported, and where to."""
 
     run: Run
@@ -121,19 +121,19 @@ class Export:
     """Whether patients keep their names, and maps refer to the original images."""
     pseudonyms: Pseudonyms
 
-    def plate(self, radiograph: Radiograph) -> Plate:
-        held = {(m.source, m.finding): m for m in self.maps.of(radiograph.id)}
+    def item(self, radiograph: Radiograph) -> ExportItem:
+        held = {(m.source, m.finding): m for m in self.maps.maps_for(radiograph.id)}
         wanted = ((s, f) for s in self.sources for f in self.findings)
         maps = tuple(held[key] for key in wanted if key in held)
-        return Plate(radiograph, maps, self.data, self.findings, self.protocol)
+        return ExportItem(radiograph, maps, self.data, self.findings, self.protocol)
 
-    def part(self, radiograph: Radiograph) -> Path:
+    def part_folder(self, radiograph: Radiograph) -> Path:
         """A folder for what is kept of a radiograph until all are written."""
-        folder = self.out / PARTS / hashlib.sha256(radiograph.id.encode()).hexdigest()[:32]
+        folder = self.out / PARTS_FOLDER / hashlib.sha256(radiograph.id.encode()).hexdigest()[:32]
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def place(self, *parts: str) -> Path:
+    def file_path(self, *parts: str) -> Path:
         """Where a file goes: below the folder, whatever sources and radiographs are called. Makes the folders above.
 
         Errors: `DataError` for a name that would lead elsewhere.
@@ -146,30 +146,30 @@ class Export:
         return file
 
 
-def protocol_of(run: Run, binarizer: str = "") -> Protocol:
+def run_protocol(run: Run, binarizer: str = "") -> Protocol:
     """The protocol that a run was scored by (the corrected one of two), with another binarizer if one is given.
 
     Errors: `UnknownNameError` for what is no binarizer.
     """
-    parsed(binarizer or CORRECTED.binarizer)
+    parse_binarizer(binarizer or CORRECTED.binarizer)
     told: Mapping[str, Any] = run.info.get("protocols", {})
     record = dict(told.get(CORRECTED.name) or next(iter(told.values()), {}))
     for name in ("thresholds", "cutoffs"):
         record[name] = tuple((str(finding), float(at)) for finding, at in record.get(name, ()))
     known = {f.name: record[f.name] for f in fields(Protocol) if f.name in record}
     found = Protocol(**known) if len(known) == len(fields(Protocol)) else CORRECTED
-    return replace(found, binarizer=binarizer, thresholds=()) if binarizer else found
+    return replace(found, binarizer=binarizer, map_thresholds=()) if binarizer else found
 
 
-def cut_by(protocol: Protocol, finding: str) -> str:
+def binarizer_label(protocol: Protocol, finding: str) -> str:
     """How a mask of a finding was cut, in words for headers: 'corrected, otsu'."""
-    return f"{protocol.name}, {protocol.binarizer_of(finding)}"
+    return f"{protocol.name}, {protocol.binarizer_for(finding)}"
 
 
-def missing(plate: Plate, export: Export) -> Iterator[Line]:
+def missing_rows(item: ExportItem, job: ExportJob) -> Iterator[ExportRow]:
     """A line for every map that a source owes and does not have."""
-    held = {(m.source, m.finding) for m in plate.maps}
-    for source in export.sources:
-        for finding in export.maps.sources.get(source, ()):
-            if finding in export.findings and (source, finding) not in held:
-                yield plate.line("", source, finding, "missing", "there is no such map")
+    held = {(m.source, m.finding) for m in item.maps}
+    for source in job.sources:
+        for finding in job.maps.sources.get(source, ()):
+            if finding in job.findings and (source, finding) not in held:
+                yield item.row("", source, finding, "missing", "there is no such map")

@@ -12,22 +12,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sightline.errors import DataError, SightlineError
-from sightline.runs.provenance import command
+from sightline.runs.provenance import command_line
 from sightline.runs.run import Run
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
 
-LONGEST = 500
+MAX_PARAM_LENGTH = 500
 """Signs of a parameter; old servers take no more."""
-AT_ONCE = 500
+BATCH_SIZE = 500
 """Scalars of one request; servers take 1000."""
-_SECRET = re.compile(r"key|token|secret|password|credential", re.IGNORECASE)
-TAG = "sightline.run"
+_SECRET_NAME = re.compile(r"key|token|secret|password|credential", re.IGNORECASE)
+RUN_TAG = "sightline.run"
 
 
-def mlflow(run: Path, *, experiment: str = "sightline", uri: str = "", link: str = "", report: bool = True) -> None:
+def log_to_mlflow(
+    run: Path, *, experiment: str = "sightline", uri: str = "", link: str = "", report: bool = True
+) -> None:
     """Log a run to MLflow: options, estimates with their intervals and n, figures, the report and a link. No maps.
 
     Parameters
@@ -45,29 +47,29 @@ def mlflow(run: Path, *, experiment: str = "sightline", uri: str = "", link: str
     """
     opened = Run.open(run)
     table = opened.table("estimates")
-    params, tags = dict(parameters(opened)), _tags(opened, link)
-    client = _client(uri)
+    params, tags = dict(run_parameters(opened)), _tags(opened, link)
+    client = _connect(uri)
     from mlflow.entities import Metric, Param, RunTag
     from mlflow.exceptions import MlflowException
 
     try:
-        id = _run_in(client, experiment, opened)
+        id = _find_or_create_run(client, experiment, opened)
         now = int(time.time() * 1000)
-        values = [Metric(name, value, now, 0) for name, value in scalars(table)]
+        values = [Metric(name, value, now, 0) for name, value in estimate_scalars(table)]
         client.log_batch(
             id, params=[Param(k, v) for k, v in params.items()], tags=[RunTag(k, v) for k, v in tags.items()]
         )
-        for start in range(0, len(values), AT_ONCE):
-            client.log_batch(id, metrics=values[start : start + AT_ONCE])
-        for file, folder in artifacts(opened, report):
+        for start in range(0, len(values), BATCH_SIZE):
+            client.log_batch(id, metrics=values[start : start + BATCH_SIZE])
+        for file, folder in run_artifacts(opened, report):
             client.log_artifact(id, str(file), folder)
         client.set_terminated(id)
     except MlflowException as error:
-        raise SightlineError(f"MLflow refused {run}: {_hidden(str(error))}") from error
+        raise SightlineError(f"MLflow refused {run}: {_redact_urls(str(error))}") from error
     print(f"{len(values)} scalars of {run} in experiment {experiment!r}, run {id}")
 
 
-def _client(uri: str) -> MlflowClient:
+def _connect(uri: str) -> MlflowClient:
     """Errors: `DataError` if MLflow is missing; `SightlineError` for a store that it cannot open."""
     if importlib.util.find_spec("mlflow") is None:
         raise DataError("runs are logged by MLflow, which is missing; pip install 'sightline[mlflow]'")
@@ -79,28 +81,28 @@ def _client(uri: str) -> MlflowClient:
         return MlflowClient(uri or None)
     except (MlflowException, ImportError) as error:
         raise SightlineError(
-            f"MLflow cannot open {_hidden(uri) or 'its default store'}: {_hidden(str(error))}"
+            f"MLflow cannot open {_redact_urls(uri) or 'its default store'}: {_redact_urls(str(error))}"
         ) from error
 
 
-def _run_in(client: MlflowClient, experiment: str, run: Run) -> str:
+def _find_or_create_run(client: MlflowClient, experiment: str, run: Run) -> str:
     """Id of the run of MLflow that stands for ours: the one logged before, or a new one."""
     known = client.get_experiment_by_name(experiment)
     home = known.experiment_id if known else client.create_experiment(experiment)
-    identity = identity_of(run)
-    before = client.search_runs([home], f"tags.`{TAG}` = '{identity}'", max_results=1)
+    identity = run_identity(run)
+    before = client.search_runs([home], f"tags.`{RUN_TAG}` = '{identity}'", max_results=1)
     if before:
         return str(before[0].info.run_id)
     name = str(run.info.get("title") or run.path.name)
-    return str(client.create_run(home, run_name=name, tags={TAG: identity}).info.run_id)
+    return str(client.create_run(home, run_name=name, tags={RUN_TAG: identity}).info.run_id)
 
 
-def identity_of(run: Run) -> str:
+def run_identity(run: Run) -> str:
     """What tells a run from all others, wherever its folder is moved: when it was begun, and on what data."""
     return f"{run.info.get('created', '')} {run.info.get('dataset', {}).get('fingerprint', '')[:16]}"
 
 
-def parameters(run: Run) -> Iterator[tuple[str, str]]:
+def run_parameters(run: Run) -> Iterator[tuple[str, str]]:
     """What was asked and of what data. Values of options that may be secret are left out, as are passwords in URLs."""
     told: dict[str, Any] = {"study": run.info.get("study")}
     told |= dict(run.info.get("options", {}))
@@ -110,11 +112,11 @@ def parameters(run: Run) -> Iterator[tuple[str, str]]:
     told |= {f"version.{k}": v for k, v in run.info.get("versions", {}).items()}
     for name, value in told.items():
         text = " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-        if value not in (None, "") and not _SECRET.search(name):
-            yield plain(name), _hidden(text)[:LONGEST]
+        if value not in (None, "") and not _SECRET_NAME.search(name):
+            yield sanitize_name(name), _redact_urls(text)[:MAX_PARAM_LENGTH]
 
 
-def scalars(estimates: pd.DataFrame) -> Iterator[tuple[str, float]]:
+def estimate_scalars(estimates: pd.DataFrame) -> Iterator[tuple[str, float]]:
     """METRIC/SOURCE/FINDING, with /low, /high and /n; before it the protocol, where there are several.
 
     Sweeps of thresholds (NAME@BINARIZER) are left out, and so is what is undefined.
@@ -125,7 +127,7 @@ def scalars(estimates: pd.DataFrame) -> Iterator[tuple[str, float]]:
         if "@" in row["metric"]:
             continue
         parts = [row["protocol"]] * several + [row["metric"], row["source"], row["finding"]]
-        name = plain("/".join(parts))
+        name = sanitize_name("/".join(parts))
         seen[name] = seen.get(name, 0) + 1
         name += f" {seen[name]}" if seen[name] > 1 else ""
         for key, suffix in (("mean", ""), ("low", "/low"), ("high", "/high"), ("n", "/n")):
@@ -133,7 +135,7 @@ def scalars(estimates: pd.DataFrame) -> Iterator[tuple[str, float]]:
                 yield f"{name}{suffix}", float(row[key])
 
 
-def artifacts(run: Run, report: bool) -> Iterator[tuple[Path, str | None]]:
+def run_artifacts(run: Run, report: bool) -> Iterator[tuple[Path, str | None]]:
     """(file, folder) of the report, its figures and the table of estimates; example pictures only within the report."""
     if report and (run.path / "report.html").is_file():
         yield run.path / "report.html", None
@@ -145,13 +147,13 @@ def artifacts(run: Run, report: bool) -> Iterator[tuple[Path, str | None]]:
 
 def _tags(run: Run, link: str) -> Mapping[str, str]:
     where = link or str((run.path / "report.html").resolve())
-    again = command(run.info.get("study", ""), run.info.get("options", {}), run.path)
+    again = command_line(run.info.get("study", ""), run.info.get("options", {}), run.path)
     shown = f"[{where}]({where})" if link.startswith(("http://", "https://")) else f"`{where}`"
-    kept = _hidden(again) if not any(map(_SECRET.search, run.info.get("options", {}))) else ""
+    kept = _redact_urls(again) if not any(map(_SECRET_NAME.search, run.info.get("options", {}))) else ""
     return {"sightline.link": where, "mlflow.note.content": f"Report: {shown}\n\n    {kept}"}
 
 
-def plain(text: str) -> str:
+def sanitize_name(text: str) -> str:
     """A name with the signs that MLflow allows.
 
     >>> plain("iou/net/integrated-gradients?nodes=4/Pleural Effusion")
@@ -160,6 +162,6 @@ def plain(text: str) -> str:
     return re.sub(r"[^\w\-. :/]", "_", text, flags=re.ASCII)[:240]
 
 
-def _hidden(text: str) -> str:
+def _redact_urls(text: str) -> str:
     """A text without what stands before '@' in URLs."""
     return re.sub(r"://[^/@\s]+@", "://***@", text)

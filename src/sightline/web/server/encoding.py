@@ -14,11 +14,11 @@ from PIL import Image
 from sightline._util.files import encode_png
 from sightline.core import Array, SaliencyMap
 
-_EIGHT_BITS = 1e-4
+_GRAY_TOLERANCE = 1e-4
 """How far from a multiple of 1 / 255 a gray may lie and still be one."""
 
 
-def film(image: Array, longest: int = 0) -> bytes:
+def encode_image(image: Array, max_side: int = 0) -> bytes:
     """A radiograph, float32 (H, W) in [0, 1], as PNG whose gray is 256 × red + green, 0 to 65535.
 
     A browser's canvas holds eight bits a channel, so a 16-bit PNG would lose what window and level are for. Sixteen
@@ -28,34 +28,34 @@ def film(image: Array, longest: int = 0) -> bytes:
     longest: the longer side is reduced to it, by area; 0 keeps every pixel.
     """
     image = np.clip(np.nan_to_num(np.asarray(image, np.float32)), 0, 1)
-    if 0 < longest < max(image.shape):
-        image = _reduced(image, longest)
+    if 0 < max_side < max(image.shape):
+        image = _shrink(image, max_side)
     else:
         eighths = image * 255
-        if np.abs(eighths - np.rint(eighths)).max(initial=0) <= 255 * _EIGHT_BITS / 10:
+        if np.abs(eighths - np.rint(eighths)).max(initial=0) <= 255 * _GRAY_TOLERANCE / 10:
             return encode_png(np.rint(eighths).astype(np.uint8))
     whole = np.rint(image * 65535).astype(np.uint16)
     return encode_png(np.stack([whole >> 8, whole & 255, np.zeros_like(whole)], -1).astype(np.uint8))
 
 
-def thumbnail(image: Array, longest: int = 192) -> bytes:
+def encode_thumbnail(image: Array, max_side: int = 192) -> bytes:
     """A radiograph as an eight-bit gray JPEG, the longer side `longest` at most."""
     image = np.clip(np.nan_to_num(np.asarray(image, np.float32)), 0, 1)
-    if longest < max(image.shape):
-        image = _reduced(image, longest)
+    if max_side < max(image.shape):
+        image = _shrink(image, max_side)
     out = BytesIO()
     Image.fromarray(np.rint(image * 255).astype(np.uint8)).save(out, "JPEG", quality=80)
     return out.getvalue()
 
 
-def _reduced(image: Array, longest: int) -> Array:
-    scale = longest / max(image.shape)
+def _shrink(image: Array, max_side: int) -> Array:
+    scale = max_side / max(image.shape)
     height, width = (max(1, round(side * scale)) for side in image.shape)
     made: Array = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     return made
 
 
-def pack(facts: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:
+def encode_bundle(fields: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:
     """Facts and arrays as one block, read in the browser by `bundle.js` without a copy.
 
     uint32 length of the header; the header, JSON {"facts": ..., "arrays": {name: {"dtype", "shape", "start"}}}, padded
@@ -69,33 +69,39 @@ def pack(facts: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:
         listed[name] = {"dtype": flat.dtype.name, "shape": list(flat.shape), "start": start}
         parts += [data, bytes(-len(data) % 8)]
         start += len(data) + -len(data) % 8
-    header = json.dumps({"facts": facts, "arrays": listed}, separators=(",", ":"), allow_nan=False).encode()
+    header = json.dumps({"facts": fields, "arrays": listed}, separators=(",", ":"), allow_nan=False).encode()
     header += b" " * (-(len(header) + 4) % 8)
     return b"".join([len(header).to_bytes(4, "little"), header, *parts])
 
 
-def unpack(block: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
+def decode_bundle(bundle: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
     """The reverse of `pack`.
 
     >>> facts, arrays = unpack(pack({"a": 1}, {"x": np.arange(3, dtype=np.int32)}))
     >>> facts, arrays["x"].tolist()
     ({'a': 1}, [0, 1, 2])
     """
-    length = int.from_bytes(block[:4], "little")
-    header = json.loads(block[4 : 4 + length])
+    length = int.from_bytes(bundle[:4], "little")
+    header = json.loads(bundle[4 : 4 + length])
     arrays = {
         name: np.frombuffer(
-            block, np.dtype(told["dtype"]).newbyteorder("<"), int(np.prod(told["shape"])), 4 + length + told["start"]
+            bundle, np.dtype(told["dtype"]).newbyteorder("<"), int(np.prod(told["shape"])), 4 + length + told["start"]
         ).reshape(told["shape"])
         for name, told in header["arrays"].items()
     }
     return header["facts"], arrays
 
 
-def described(m: SaliencyMap) -> dict[str, Any]:
+def map_fields(m: SaliencyMap) -> dict[str, Any]:
     """What a browser must know of a map beside its values: where it lies, what became of it."""
     probability = None if np.isnan(m.probability) else m.probability
     return {
-        "finding": m.finding, "source": m.source, "size": m.frame.size, "box": m.frame.box, "kind": m.kind,
-        "status": m.status, "why": m.why, "probability": probability,
-    }  # fmt: skip
+        "finding": m.finding,
+        "source": m.source,
+        "size": m.frame.size,
+        "box": m.frame.box,
+        "kind": m.kind,
+        "status": m.status,
+        "why": m.reason,
+        "probability": probability,
+    }

@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LIMIT = 1 << 20
+MAX_BODY_BYTES = 1 << 20
 """Largest body of a request, in bytes."""
 MIN_TOKEN_LENGTH = 12
 """Smallest length of a token, in characters."""
-POLICY = (
+CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 """Content security policy: no script, style or picture that is not a file of ours, nothing inline, no frame."""
 _HEADERS = {
     "cache-control": "no-store",
-    "content-security-policy": POLICY,
+    "content-security-policy": CONTENT_SECURITY_POLICY,
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "x-frame-options": "DENY",
@@ -43,11 +43,11 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
-_SAFE = ("GET", "HEAD")
+_SAFE_METHODS = ("GET", "HEAD")
 RETRY = "retry"
 """Query parameter with which web/static/retry.js repeats the request that a link from another site made."""
 
-Gate = Callable[["Request"], "Response | None"]
+AccessCheck = Callable[["Request"], "Response | None"]
 """Check of a request before the app sees it: None lets it pass, a response is sent instead."""
 
 
@@ -63,7 +63,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def is_host(header: str, names: Collection[str]) -> bool:
+def is_known_host(header: str, host_names: Collection[str]) -> bool:
     """Return True if a Host header names this server: one of `names`, or any IP address.
 
     An address cannot be claimed by a foreign DNS entry, so DNS rebinding always shows a name.
@@ -84,7 +84,7 @@ def is_host(header: str, names: Collection[str]) -> bool:
     try:
         ipaddress.ip_address(name)
     except ValueError:
-        return name.lower() in names
+        return name.lower() in host_names
     return True
 
 
@@ -94,14 +94,14 @@ def is_cross_site(request: Request) -> bool:
     A client that is no browser sends neither `Sec-Fetch-Site` nor `Origin`, and no foreign page can make it act.
     """
     headers = request.headers
-    is_link = request.method in _SAFE and headers.get("sec-fetch-mode") == "navigate"
+    is_link = request.method in _SAFE_METHODS and headers.get("sec-fetch-mode") == "navigate"
     if headers.get("sec-fetch-site", "") not in ("", "same-origin", "none") and not is_link:
         return True
     same_origin = f"{request['scheme']}://{headers.get('host', '')}"
-    return request.method not in _SAFE and headers.get("origin", same_origin) != same_origin
+    return request.method not in _SAFE_METHODS and headers.get("origin", same_origin) != same_origin
 
 
-def token_gate(token: str, cookie: str) -> Gate:
+def require_token(token: str, cookie_name: str) -> AccessCheck:
     """Return a gate that admits clients with the token: once as `?token=...`, from then on by a cookie.
 
     The cookie is a keyed digest of the token, so that it survives a restart with the same token and does not reveal it.
@@ -119,12 +119,12 @@ def token_gate(token: str, cookie: str) -> Gate:
 
     def gate(request: Request) -> Response | None:
         query, headers = request.query_params, request.headers
-        if hmac.compare_digest(request.cookies.get(cookie, "").encode(), digest.encode()):
+        if hmac.compare_digest(request.cookies.get(cookie_name, "").encode(), digest.encode()):
             return _redirect_without(RETRY, request) if RETRY in query else None
         if "token" in query and hmac.compare_digest(query["token"].encode(), token.encode()):
             response = _redirect_without("token", request)
             secure = request["scheme"] == "https"
-            response.set_cookie(cookie, digest, 365 * 86400, secure=secure, httponly=True, samesite="strict")
+            response.set_cookie(cookie_name, digest, 365 * 86400, secure=secure, httponly=True, samesite="strict")
             return response
         if request.method == "GET" and "text/html" in headers.get("accept", ""):
             is_link = headers.get("sec-fetch-site") == "cross-site"
@@ -158,7 +158,9 @@ def _token_page(*, is_wrong: bool, is_link: bool) -> str:
     )
 
 
-def secure(app: ASGIApp, *, names: Collection[str] = (), gates: Collection[Gate] = (), limit: int = LIMIT) -> ASGIApp:
+def secure(
+    app: ASGIApp, *, names: Collection[str] = (), gates: Collection[AccessCheck] = (), limit: int = MAX_BODY_BYTES
+) -> ASGIApp:
     """Wrap an app: check hosts, cross-site requests, gates and body sizes, and add headers to every response.
 
     The whole body is read before the app is called, so that too large a one never reaches it.
@@ -190,7 +192,7 @@ def secure(app: ASGIApp, *, names: Collection[str] = (), gates: Collection[Gate]
                 body = await _read_body(request, limit)
             except ClientDisconnect:
                 return
-            response, receive = (_too_large(limit), receive) if body is None else (None, _replay(body, receive))
+            response, receive = (_too_large(limit), receive) if body is None else (None, _receive_body(body, receive))
         await (response or app)(scope, receive, _add_headers(send))
 
     return wrapper
@@ -198,7 +200,7 @@ def secure(app: ASGIApp, *, names: Collection[str] = (), gates: Collection[Gate]
 
 def _refuse(request: Request, names: Collection[str], limit: int) -> Response | None:
     """Return an error for a foreign host, a cross-site request or a bad length, else None."""
-    if not is_host(request.headers.get("host", ""), names):
+    if not is_known_host(request.headers.get("host", ""), names):
         return error_response(421, "this server does not go by that name; open the address that it printed")
     if is_cross_site(request):
         return error_response(403, "this request was made by another site; open the address that the server printed")
@@ -208,8 +210,8 @@ def _refuse(request: Request, names: Collection[str], limit: int) -> Response | 
     return _too_large(limit) if int(length[:20]) > limit else None
 
 
-def _too_large(limit: int) -> Response:
-    return error_response(413, f"the request is larger than {limit} bytes; send less at once")
+def _too_large(max_body_bytes: int) -> Response:
+    return error_response(413, f"the request is larger than {max_body_bytes} bytes; send less at once")
 
 
 async def _read_body(request: Request, limit: int) -> bytes | None:
@@ -223,7 +225,7 @@ async def _read_body(request: Request, limit: int) -> bytes | None:
     return bytes(body)
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def _receive_body(body: bytes, receive: Receive) -> Receive:
     """Return a receive function that gives a body that was read already, then what follows."""
     waiting = [body]
 
@@ -268,7 +270,7 @@ def check_token(host: str, token: str) -> None:
         )
 
 
-def listen(host: str, port: int) -> socket.socket:
+def bind_socket(host: str, port: int) -> socket.socket:
     """Return a listening socket; port 0 takes a free one.
 
     Raises
@@ -286,7 +288,7 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def address(host: str, port: int, token: str = "") -> str:
+def server_url(host: str, port: int, token: str = "") -> str:
     """Return the URL to open in a browser on this machine, or elsewhere by this machine's name.
 
     >>> address("127.0.0.1", 8000), address("::1", 8000, "a b")
@@ -303,8 +305,8 @@ def serve(
     port: int = 0,
     token: str = "",
     *,
-    names: Collection[str] = (),
-    opened: Callable[[str], None] | None = None,
+    host_names: Collection[str] = (),
+    on_ready: Callable[[str], None] | None = None,
     app_authenticates: bool = False,
 ) -> None:
     """Serve an app until it is interrupted, and print the URL to open.
@@ -334,13 +336,13 @@ def serve(
     if not app_authenticates:
         check_token(host, token)
     # The socket listens before the URL is printed: a reader of it may connect at once.
-    with listen(host, port) as listening:
+    with bind_socket(host, port) as listening:
         port = int(listening.getsockname()[1])
-        gates = [token_gate(token, f"sightline-{port}")] if token else []
-        secured = secure(app, names={host, socket.gethostname(), *names}, gates=gates)
+        gates = [require_token(token, f"sightline-{port}")] if token else []
+        secured = secure(app, names={host, socket.gethostname(), *host_names}, gates=gates)
         config = uvicorn.Config(secured, log_level="warning", access_log=False, server_header=False, ws="none")
-        url = address(host, port, token)
+        url = server_url(host, port, token)
         print(f"open {url}   (stop with Ctrl-C)", flush=True)
-        if opened is not None:
-            opened(url)
+        if on_ready is not None:
+            on_ready(url)
         uvicorn.Server(config).run(sockets=[listening])

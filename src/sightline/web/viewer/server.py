@@ -11,22 +11,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sightline._util.progress import progress
+from sightline._util.progress import progress_bar
 from sightline.errors import RunError, SightlineError
 from sightline.runs.run import Run
 from sightline.web.server.app import new_app
-from sightline.web.server.security import check_token, listen, serve
+from sightline.web.server.security import bind_socket, check_token, serve
 from sightline.web.viewer.site import Site
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.responses import Response
 
-PORT = 8400
+DEFAULT_PORT = 8400
 """Where a viewer is looked for first, so that deep links outlive it."""
 
 
-def app(site: Site) -> FastAPI:
+def make_app(site: Site) -> FastAPI:
     """A run's files, each made when it is asked for.
 
     What is asked for with `?v=STAMP` may be kept for good, because another run has another stamp; the rest is checked
@@ -40,14 +40,14 @@ def app(site: Site) -> FastAPI:
     def file(name: str, request: Request) -> Response:
         name = name or "index.html"
         of_run = name.startswith("data/")
-        body, kind = (b"", "") if of_run else site.file(name)
+        body, kind = (b"", "") if of_run else site.render_file(name)
         tag = f'"{hashlib.sha256(f"{site.stamp} {name}".encode() if of_run else body).hexdigest()[:24]}"'
         kept = of_run and request.query_params.get("v") == site.stamp
         headers = {"etag": tag, "cache-control": f"private, {'max-age=31536000, immutable' if kept else 'no-cache'}"}
         if request.headers.get("if-none-match") == tag:
             return Plain(status_code=304, headers=headers)
         if of_run:
-            body, kind = site.file(name)
+            body, kind = site.render_file(name)
         return Plain(body, media_type=kind, headers=headers)
 
     file.__annotations__["request"] = Request  # imported late, so FastAPI cannot look the name up
@@ -65,8 +65,8 @@ def write_site(site: Site, folder: Path) -> int:
     if folder.exists() and any(folder.iterdir()) and not index.is_file():
         raise RunError(f"{folder} holds other things; give --export a new or empty folder")
     same = index.is_file() and site.stamp in index.read_text("utf-8")
-    names, written, failed = list(site.names()), 0, list[str]()
-    with progress() as bar:
+    names, written, failed = list(site.file_names()), 0, list[str]()
+    with progress_bar() as bar:
         task = bar.add_task("writing the site", total=len(names), unit="files")
         for name in names:
             path = folder / name
@@ -74,7 +74,7 @@ def write_site(site: Site, folder: Path) -> int:
             if same and name.startswith("data/") and path.is_file():
                 continue
             try:
-                body, _ = site.file(name)
+                body, _ = site.render_file(name)
             except SightlineError as error:
                 failed.append(str(error))
                 continue
@@ -117,29 +117,37 @@ def view(
     token = token or os.environ.get("SIGHTLINE_TOKEN", "")
     if export is None:
         check_token(host, token)
-    site = Site.of(Run.open(run))
-    for note in site.atlas.notes:
+    site = Site.from_run(Run.open(run))
+    for note in site.run_index.notes:
         print(f"note: {note}", file=sys.stderr)
     if export is not None:
         count = write_site(site, export)
-        print(f"{count} files written; any web server shows them, for example: "
-              f"python -m http.server --directory {shlex.quote(str(export))}")  # fmt: skip
+        print(
+            f"{count} files written; any web server shows them, for example: "
+            f"python -m http.server --directory {shlex.quote(str(export))}"
+        )
         return
-    serve(app(site), host, port or _free(host), token, opened=_show if open and _has_screen() else None)
+    serve(
+        make_app(site),
+        host,
+        port or _find_free_port(host),
+        token,
+        on_ready=_open_browser if open and _has_display() else None,
+    )
 
 
-def _free(host: str) -> int:
-    for port in range(PORT, PORT + 50):
+def _find_free_port(host: str) -> int:
+    for port in range(DEFAULT_PORT, DEFAULT_PORT + 50):
         with suppress(SightlineError):
-            listen(host, port).close()
+            bind_socket(host, port).close()
             return port
     return 0
 
 
-def _has_screen() -> bool:
+def _has_display() -> bool:
     """Whether a window can be opened; a browser in the terminal would stand in the way."""
     return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def _show(where: str) -> None:
-    webbrowser.open(where)
+def _open_browser(url: str) -> None:
+    webbrowser.open(url)
