@@ -1,4 +1,4 @@
-// What the server of a reader study and its pages exchange (`sightline.readers.server`, `sightline.answers.log`).
+// What the server of a reader study and its pages exchange (`sightline.web.reader_study.server`, `sightline.data.reader_study.events`).
 
 type Task = "contour" | "point" | "look" | "rate" | "choice";
 type Question = { name: string; text: string; anchors: string[] };

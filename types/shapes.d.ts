@@ -13,7 +13,7 @@ type NumberArray =
   | Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer> | Int8Array<ArrayBuffer> | Int16Array<ArrayBuffer>
   | Int32Array<ArrayBuffer> | Uint8Array<ArrayBuffer> | Uint16Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 
-/** What `sightline.web.pixels` packs: facts, arrays and their shapes. */
+/** What `sightline.web.server.encoding` packs: facts, arrays and their shapes. */
 type Bundle<F, A> = { facts: F; arrays: A; shapes: Record<string, number[]> };
 
 type Child = Node | string | false | null | undefined | Child[];

@@ -1,4 +1,4 @@
-// What the server of a run sends to its viewer (`sightline.viewer.columns`, `sightline.viewer.pictures`).
+// What the server of a run sends to its viewer (`sightline.web.viewer.column_store`, `sightline.web.viewer.payloads`).
 
 type Source = { name: string; label: string; kind: string; model: string };
 type Metric = { name: string; title: string; higher: boolean };
