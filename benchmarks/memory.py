@@ -19,7 +19,7 @@ from sightline.protocol import CORRECTED
 from sightline.runs.run import Run
 
 stage, count, out = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-data = sl.dataset(f"phantom:{count}?size=64")
+data = sl.open_dataset(f"phantom:{count}?size=64")
 if stage == "explain":
     model = sl.open_model("small?side=64", data.findings)
     explain(data, model, ["grad-cam", "grad-cam++", "edges"], out=out)

@@ -149,7 +149,7 @@ def _file(name: str) -> str:
 
 def pictures(networks: dict[str, sl.Model], finding: str) -> dict[str, Any]:
     """Draw every method that a network here serves; what the page has to know of it."""
-    data, main = sl.dataset(DATA), networks["network"]
+    data, main = sl.open_dataset(DATA), networks["network"]
     film = _film(data, main, finding)
     phantom, number = data.facts["phantom"], int(film.id.removeprefix("phantom"))
     effect = phantom.image(number) - phantom.counterfactual(number, finding)
@@ -162,7 +162,7 @@ def pictures(networks: dict[str, sl.Model], finding: str) -> dict[str, Any]:
 
 def added(networks: dict[str, sl.Model], made: dict[str, Any]) -> dict[str, Any]:
     """Draw the methods that need what these networks have, on the film of the others."""
-    data = sl.dataset(DATA)
+    data = sl.open_dataset(DATA)
     film = next(r for r in data.radiographs if r.id == made["film"])
     return _drawn(networks, data, film, made, set(networks))
 

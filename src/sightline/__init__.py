@@ -1,7 +1,7 @@
 """Sightline: does a radiology model look where the evidence is, and can you trust the map that says so?
 
     import sightline as sl
-    data = sl.dataset("phantom:200")
+    data = sl.open_dataset("phantom:200")
     maps = sl.explain(data, model, ["grad-cam"])
     table = sl.score(maps, data, ["iou", "hit"])
 

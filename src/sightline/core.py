@@ -107,7 +107,7 @@ class Dataset:
     name: str
     """Short, for tables: 'chexlocalize'."""
     spec: str
-    """What `sightline.dataset` was given; opening it again gives the same data, before what `derived` names."""
+    """What `sightline.open_dataset` was given; opening it again gives the same data, before what `derived` names."""
     findings: tuple[str, ...]
     """Canonical names, in the data set's own order."""
     radiographs: Sequence[Radiograph]
@@ -238,7 +238,7 @@ class Maps(Protocol):
 def map_status(values: Array) -> Status:
     """'non-finite' if any value is NaN or infinite, 'flat' if all are equal (or there are none), else 'ok'.
 
-    >>> status_of(np.zeros((2, 2), np.float32)), status_of(np.eye(2, dtype=np.float32))
+    >>> map_status(np.zeros((2, 2), np.float32)), map_status(np.eye(2, dtype=np.float32))
     ('flat', 'ok')
     """
     if not np.isfinite(values).all():

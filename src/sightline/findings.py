@@ -105,7 +105,7 @@ _BY_KEY = {name.casefold().replace("_", " "): name for name in KNOWN_FINDINGS} |
 def canonical_name(name: str) -> str:
     """Canonical name of a finding; a name outside the vocabulary is the user's own and is returned trimmed.
 
-    >>> canonical("airspace opacity"), canonical("Effusion"), canonical("Scoliosis ")
+    >>> canonical_name("airspace opacity"), canonical_name("Effusion"), canonical_name("Scoliosis ")
     ('Lung Opacity', 'Pleural Effusion', 'Scoliosis')
     """
     trimmed = name.strip()
@@ -115,7 +115,7 @@ def canonical_name(name: str) -> str:
 def select_findings(text: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
     """The findings named in a comma-separated list (all of `known` if None), each once, checked against `known`.
 
-    >>> choose("effusion, Cardiomegaly", ("Cardiomegaly", "Pleural Effusion"))
+    >>> select_findings("effusion, Cardiomegaly", ("Cardiomegaly", "Pleural Effusion"))
     ('Pleural Effusion', 'Cardiomegaly')
     """
     if text is None:
@@ -132,9 +132,9 @@ def parse_findings(text: str, separator: str = ",") -> tuple[str, ...]:
 
     Errors: `UnknownNameError` for one that is nearly a name of the vocabulary, and so a slip.
 
-    >>> spelled("Effusion|Scoliosis", "|")
+    >>> parse_findings("Effusion|Scoliosis", "|")
     ('Pleural Effusion', 'Scoliosis')
-    >>> spelled("Cardiomegaly, Efusion")
+    >>> parse_findings("Cardiomegaly, Efusion")
     Traceback (most recent call last):
     sightline.errors.UnknownNameError: 'Efusion' is no finding; did you mean 'Pleural Effusion'?
     """
@@ -148,7 +148,7 @@ def parse_findings(text: str, separator: str = ",") -> tuple[str, ...]:
 def suggest_finding(name: str) -> str:
     """'; did you mean ...?' for a name that is nearly one of the vocabulary, and so probably misspelled; else ''.
 
-    >>> slip("Cardiomegally"), slip("Cardiomegaly"), slip("Rib Fracture")
+    >>> suggest_finding("Cardiomegally"), suggest_finding("Cardiomegaly"), suggest_finding("Rib Fracture")
     ("; did you mean 'Cardiomegaly'?", '', '')
     """
     return "" if name in KNOWN_FINDINGS else _suggest(name, KNOWN_FINDINGS, _MISSPELLING_SIMILARITY)

@@ -12,7 +12,8 @@ from sightline.errors import DataError, UnknownNameError
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How maps are placed, binarized, scored and averaged. `PUBLISHED` reproduces the code of CheXlocalize, quirks
+    """How maps are placed, binarized, scored and averaged. `CONVIRT_TEXT_ENCODER` reproduces the code of
+    CheXlocalize, quirks
     included; `CORRECTED` is the default."""
 
     name: str
@@ -51,7 +52,7 @@ class Protocol:
     def binarizer_for(self, finding: str) -> str:
         """The binarizer of one finding.
 
-        >>> replace(PUBLISHED, thresholds=(("Edema", 0.4),)).binarizer_of("Edema")
+        >>> replace(PUBLISHED, map_thresholds=(("Edema", 0.4),)).binarizer_for("Edema")
         'above:0.4'
         """
         threshold = dict(self.map_thresholds).get(finding)

@@ -43,13 +43,13 @@ class Registry(Mapping[str, Entry[Info]]):
     missed; files through `load_plugin`.
 
     >>> @dataclass(frozen=True)
-    ... class Facts:
+    ... class Info:
     ...     unit: str
-    >>> colors = Registry("color", Facts)
+    >>> colors = Registry("color", Info)
     >>> @colors("red", unit="nm")
     ... def red():
     ...     "About 700."
-    >>> colors["red"].facts.unit, colors["red"].summary
+    >>> colors["red"].info.unit, colors["red"].summary
     ('nm', 'About 700.')
     >>> colors["rad"]
     Traceback (most recent call last):

@@ -25,7 +25,7 @@ CheckStatus = Literal["ok", "absent", "MISSING", "LOW"]
 
 
 class Check(NamedTuple):
-    """One thing that was looked for. `MISSING` and `LOW` make the exit code 1."""
+    """One thing that was looked for. `MISSING` and `WILDCAT_NEGATIVE_WEIGHT` make the exit code 1."""
 
     status: CheckStatus
     name: str

@@ -159,7 +159,7 @@ def serve(
 def invitation_link(base: str, token: str) -> str:
     """Behind '#', where it reaches no server and no log.
 
-    >>> link("https://study.example", "1-abc")
+    >>> invitation_link("https://study.example", "1-abc")
     'https://study.example/#token=1-abc'
     """
     return f"{base.rstrip('/')}/#token={token}"

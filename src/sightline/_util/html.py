@@ -92,7 +92,7 @@ class Estimates:
     table: pd.DataFrame
     finding: str = "average"
     metrics: tuple[str, ...] = ()
-    """The first three of `SHOWN`, or of the table, by default."""
+    """The first three of `DEFAULT_METRICS`, or of the table, by default."""
 
     def _repr_html_(self) -> str:
         rows = [r for r in self.table.to_dict("records") if r["finding"] == self.finding]
@@ -133,7 +133,7 @@ def _protocol_table(protocol: str, rows: Sequence[Mapping[Any, Any]], metrics: S
 def format_estimate(row: Mapping[Any, Any]) -> str:
     """'0.312 [0.280, 0.341] 98'; en dashes for what is undefined.
 
-    >>> cell({"mean": 0.5, "low": None, "high": float("nan"), "n": 3})
+    >>> format_estimate({"mean": 0.5, "low": None, "high": float("nan"), "n": 3})
     '0.500 [–, –] 3'
     """
     mean, low, high = (_format_number(row[k]) for k in ("mean", "low", "high"))

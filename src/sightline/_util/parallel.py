@@ -23,7 +23,7 @@ def prefetch(
 
     What `make` raises is raised where its result is asked for. Closing the iterator makes no more.
 
-    >>> list(early("abc", str.upper, depth=1))
+    >>> list(prefetch("abc", str.upper, depth=1))
     ['A', 'B', 'C']
     """
     waiting: deque[Future[U]] = deque()

@@ -26,7 +26,7 @@ def wrap_plugin_errors(origin: str, passes_through: Callable[[Exception], bool] 
 
     what: whose code it is, for the message. Errors raised on purpose pass, and those that `passes` holds true for.
 
-    >>> with running("the metric half"):
+    >>> with wrap_plugin_errors("the metric half"):
     ...     1 / 0
     Traceback (most recent call last):
     sightline.errors.SightlineError: the metric half raised ZeroDivisionError: division by zero

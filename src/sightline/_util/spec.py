@@ -30,7 +30,7 @@ def dataset_identity(spec: str) -> tuple[str, str]:
 
     Elsewhere the same name is another person. Of the phantom it is the seed that tells patients apart.
 
-    >>> home("phantom:30?size=64") == home("phantom:60?split=val")
+    >>> dataset_identity("phantom:30?size=64") == dataset_identity("phantom:60?split=val")
     True
     """
     try:
@@ -50,7 +50,7 @@ def parse_options(
     Errors: `SightlineError` for an option that does not exist or a value of the wrong type.
 
     >>> def blur(image, sigma=1.0): ...
-    >>> typed_options("blur?sigma=2", blur, {"sigma": "2"})
+    >>> parse_options("blur?sigma=2", blur, {"sigma": "2"})
     {'sigma': 2.0}
     """
     parameters = inspect.signature(function).parameters.values()

@@ -15,7 +15,7 @@ from sightline.errors import SightlineError
 from sightline.findings import FINDING_TERMS
 
 ALL_GAZE = "gaze"
-"""What `Dataset.marks` calls the density of all of a reading, in place of a finding."""
+"""What `Dataset.annotation` calls the density of all of a reading, in place of a finding."""
 BOX_SUFFIX = " Box"
 """How the name of a region ends of which a rectangle is known: Eye-Gaze-CXR has up to 17 on a film."""
 
@@ -214,8 +214,8 @@ def gaze_density(gaze: Gaze, kernel: Kernel, shape: Size) -> Array:
     Exact: every Gaussian is integrated over every cell, so a coarse grid is the sum of the cells of a fine one. Zeros
     where nothing was looked at.
 
-    >>> g = Gaze.of("a", "b", (100, 80), np.array([[50.0, 40.0]]), np.zeros(1), np.ones(1), 10.0)
-    >>> density(g, KERNELS["corrected"], (5, 4)).round(2).tolist()[2]
+    >>> g = Gaze.from_fixations("a", "b", (100, 80), np.array([[50.0, 40.0]]), np.zeros(1), np.ones(1), 10.0)
+    >>> gaze_density(g, KERNELS["corrected"], (5, 4)).round(2).tolist()[2]
     [0.02, 0.33, 0.33, 0.02]
     """
     places = np.floor(gaze.positions) + 0.5 if kernel.mirrored else gaze.positions
@@ -236,7 +236,8 @@ def gaze_density(gaze: Gaze, kernel: Kernel, shape: Size) -> Array:
 
 
 def annotation_from_mentions(gaze: Gaze, finding: str, kernel: Kernel = KERNELS["corrected"]) -> Annotation | None:
-    """Where a reader looked while speaking of a finding, on a grid of `grid`; None if nothing was said or looked at."""
+    """Where a reader looked while speaking of a finding, on a grid of `grid_shape`; None if nothing was said or
+    looked at."""
     values = gaze_density(
         gaze.during_mentions(FINDING_TERMS.get(finding, (finding,))), kernel, grid_shape(gaze.size)
     ).astype(np.float32)
@@ -263,7 +264,7 @@ def _cell_masses(center: Array, sigma: Array, length: float, cells: int, ends: t
 def grid_shape(size: Size, max_side: int = 256) -> Size:
     """Cells (h, w) of a grid with the shape of an image (H, W) and at most `longest` along its longer side.
 
-    >>> grid((3000, 2500))
+    >>> grid_shape((3000, 2500))
     (256, 213)
     """
     scale = min(1.0, max_side / max(size))

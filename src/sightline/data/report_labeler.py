@@ -102,7 +102,7 @@ class Mention:
 def find_mentions(text: str) -> list[Mention]:
     """Every finding that a text speaks of, clause by clause, in order.
 
-    >>> [(m.finding, m.present, sorted(m.sides)) for m in mentions("Small left effusion, but no pneumothorax.")]
+    >>> [(m.finding, m.is_present, sorted(m.sides)) for m in find_mentions("Small left effusion, but no pneumothorax.")]
     [('Pleural Effusion', True, ['left']), ('Pneumothorax', False, [])]
     """
     return [
@@ -125,7 +125,7 @@ def label_report(text: str, findings: Iterable[str]) -> dict[str, float]:
 def find_locations(text: str) -> tuple[frozenset[str], frozenset[str]]:
     """(sides, zones) that some words name.
 
-    >>> tuple(map(sorted, places("in the right lower lobe")))
+    >>> tuple(map(sorted, find_locations("in the right lower lobe")))
     (['right'], ['lower'])
     """
     low = text.lower()

@@ -62,7 +62,8 @@ class Report:
 def split_sections(text: str) -> dict[str, str]:
     """Heading -> text; sections of one name are joined.
 
-    >>> sectioned("FINAL REPORT\\nINDICATION: Cough.\\n\\nFINDINGS: Clear lungs.\\nIMPRESSION: Normal.")["findings"]
+    >>> split_sections("FINAL REPORT\\nINDICATION: Cough.\\n\\nFINDINGS: Clear lungs.\\nIMPRESSION:
+    Normal.")["findings"]
     'Clear lungs.'
     """
     found: dict[str, str] = {}
@@ -81,7 +82,7 @@ def split_sections(text: str) -> dict[str, str]:
 def split_sentences(text: str) -> list[str]:
     """Sentences without numbering, blanks run together. Decimals, initials and titles end none.
 
-    >>> sentences("1. A 2.5 cm nodule, per Dr. Smith.  No effusion.\\n2. Stable heart.")
+    >>> split_sentences("1. A 2.5 cm nodule, per Dr. Smith.  No effusion.\\n2. Stable heart.")
     ['A 2.5 cm nodule, per Dr. Smith.', 'No effusion.', 'Stable heart.']
     """
     parts: list[str] = []

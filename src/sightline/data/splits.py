@@ -22,7 +22,7 @@ _SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "v
 def split_of_patient(patient: str) -> str:
     """The split of a patient: by a hash of the id, so that it is the same in every data set that names the patient so.
 
-    >>> [drawn(str(number)) for number in range(6)]
+    >>> [split_of_patient(str(number)) for number in range(6)]
     ['train', 'train', 'test', 'test', 'train', 'train']
     """
     at = int.from_bytes(key_digest(PATIENT_SPLIT, patient)[:8], "big") / 2**64
@@ -38,7 +38,7 @@ def make_pseudonym(patient: str) -> str:
 
     Whoever guesses an id can confirm the guess, unless the environment variable SIGHTLINE_KEY holds a secret.
 
-    >>> pseudonym("12345678") == pseudonym("12345678") != pseudonym("12345679")
+    >>> make_pseudonym("12345678") == make_pseudonym("12345678") != make_pseudonym("12345679")
     True
     """
     key = os.environ.get("SIGHTLINE_KEY", "").encode()
@@ -67,7 +67,8 @@ def apply_split(
 ) -> tuple[Radiograph, ...]:
     """The radiographs with their split, and only those of the split that is wanted ('' or 'all': every one).
 
-    known: id -> published split; where it is empty, patients are drawn (`drawn`); an image that a published list leaves
+    known: id -> published split; where it is empty, patients are drawn (`split_of_patient`); an image that a
+    published list leaves
     out has no split. Errors: `DataError` for another `wanted`, or one that holds nothing.
     """
     if split not in ("", "all", "train", "val", "test"):

@@ -81,7 +81,7 @@ def problems_table(problems: Iterable[Problem]) -> pd.DataFrame:
 def count_problems(problems: Iterable[Problem]) -> dict[tuple[Severity, str], int]:
     """(severity, kind) -> how often, errors first.
 
-    >>> summary([Problem("note", "a", "", "", "", ""), Problem("error", "b", "", "", "", "")])
+    >>> count_problems([Problem("note", "a", "", "", "", ""), Problem("error", "b", "", "", "", "")])
     {('error', 'b'): 1, ('note', 'a'): 1}
     """
     counts: dict[tuple[Severity, str], int] = {}

@@ -138,7 +138,7 @@ def _impute_extremes(perturbed: PerturbedImage, order: Array, finding: str) -> l
 
 
 def _mean_probability_gap(p: Array) -> float:
-    """Of probabilities of `_smoothed`."""
+    """Of probabilities of `_impute_extremes`."""
     return float((p[::2] - p[1::2]).mean())
 
 
@@ -153,7 +153,7 @@ class PatchOcclusions:
 
     @classmethod
     def from_image(cls, perturbed: PerturbedImage) -> PatchOcclusions:
-        """`PATCHES` squares keyed by (seed, id)."""
+        """`N_SQUARES` squares keyed by (seed, id)."""
         side, draw = perturbed.model.side, keyed_rng(perturbed.seed, BLANKED_SQUARES, perturbed.id)
         width = draw.integers(max(1, side // 8), max(2, side // 4), N_SQUARES, endpoint=True)
         top, left = (draw.integers(0, side - width, endpoint=True) for _ in range(2))

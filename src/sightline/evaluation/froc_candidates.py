@@ -40,7 +40,7 @@ class Candidate(NamedTuple):
     """Of the mark on this film; 0 where the finding is absent."""
     score: float
     piece: int
-    """Which one the candidate hits, or `MISSED`."""
+    """Which one the candidate hits, or `NO_PIECE`."""
 
 
 def find_candidates(values: Array) -> list[tuple[float, float, float]]:
@@ -49,7 +49,7 @@ def find_candidates(values: Array) -> list[tuple[float, float, float]]:
     The score is the map's value. Of places that are equally high and touch, the middle one counts. What is not above
     the lowest value of the map is no place.
 
-    >>> candidates(np.float32([[0, 0, 0], [0, 2, 0], [0, 0, 0]]))
+    >>> find_candidates(np.float32([[0, 0, 0], [0, 2, 0], [0, 0, 0]]))
     [(2.0, 0.5, 0.5)]
     """
     if map_status(values) != "ok":

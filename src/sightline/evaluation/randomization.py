@@ -38,7 +38,7 @@ SCHEMA = pa.schema(
     + [("value", pa.float64())]
 )
 """Of the table `similarity`: one row per two maps, protocol and measure. versus: the stage or network whose map the
-model's is compared with; of a `PAIR` the network whose map of another patient it is, '' for the model itself. value:
+model's is compared with; of a `CHANCE` the network whose map of another patient it is, '' for the model itself. value:
 NaN where a map failed."""
 _NORMALIZATIONS: dict[Definition, tuple[Normalization, float]] = {
     "published": ("published", 2.0),
@@ -64,7 +64,8 @@ class SanityCheck:
     noise_copies: int = 0
     """Noisy copies that maps are the mean of while the network forgets; 0: the film itself."""
     explain_predicted_class: bool = False
-    """Whether `published` explains, while the network forgets, the class that each network prefers (`_preferred`)."""
+    """Whether `published` explains, while the network forgets, the class that each network prefers
+    (`_explain_predicted_class`)."""
     kind: SourceKind = "model"
     """Kind of the sources whose maps are compared. Rows name the method of a model, and the source of a localizer."""
 
@@ -125,7 +126,7 @@ def entropy(values: Array, bins: int = 100) -> float:
 
 
 def write_similarity(run: Run, *tasks: ChunkedTask[str]) -> None:
-    """Write the table similarity, from tasks of `forget` and `compare`."""
+    """Write the table similarity, from tasks of `randomize_cascade` and `compare_models`."""
     write_chunks(run, "similarity", {"similarity": SCHEMA}, *tasks)
 
 
@@ -228,11 +229,13 @@ def _layers_needed(methods: Sequence[str]) -> list[str]:
 def compare_models(check: SanityCheck, partners: Mapping[str, str]) -> ChunkedTask[str]:
     """Return the task that compares stored maps of the model with those of other models and of other patients.
 
-    partners: name of a model -> `AGAIN`, `OTHER` or `SHUFFLED`. The other patient shows the same finding, and is drawn
+    partners: name of a model -> `AGAIN`, `OTHER_ARCHITECTURE` or `LABEL_RANDOMIZATION`. The other patient shows the
+    same finding, and is drawn
     by id: what two maps have in common when nothing but chance (and the finding) joins them. Each network shows its map
     of that one patient: where a network likes to look, whatever the film, is then in the comparison and in its chance.
 
-    A stage of `forget` has the model's own map of the other patient for its chance, as published. That of the forgetful
+    A stage of `randomize_cascade` has the model's own map of the other patient for its chance, as published. That of
+    the forgetful
     network would do to it what a partner's does here, but has to be computed: twice the forwards.
     """
     mine = {str(Source(check.kind, check.model.name, method)): method for method in check.methods}

@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("method", "change", "radiograph", "patient", "finding")]
     + [(name, pa.float64()) for name in ("distance", "rank", "moved")]
 )
-"""distance, rank: see `stayed`; moved: |change of the logit|."""
+"""distance, rank: see `map_stability`; moved: |change of the logit|."""
 
 ImageChange = Callable[[Array, str], Array]
 """Of an image float32 (side, side) in [0, 1] with its id -> the same, changed."""
@@ -92,11 +92,11 @@ def score_robustness(
 
 
 def map_stability(before: Array, after: Array) -> tuple[float, float]:
-    """`distance` and rank correlation of two maps; at least 1 and 0 where one is flat or not finite.
+    """`relative_distance` and rank correlation of two maps; at least 1 and 0 where one is flat or not finite.
 
     What says nothing was not kept, though two flat maps are equal: failures lose.
 
-    >>> stayed(np.array([[3.0, 4.0]]), np.array([[3.0, 4.0]])), stayed(np.ones((1, 2)), np.ones((1, 2)))
+    >>> map_stability(np.array([[3.0, 4.0]]), np.array([[3.0, 4.0]])), map_stability(np.ones((1, 2)), np.ones((1, 2)))
     ((0.0, 1.0), (1.0, 0.0))
     """
     gap = relative_distance(before, after)
@@ -108,7 +108,7 @@ def map_stability(before: Array, after: Array) -> tuple[float, float]:
 def relative_distance(before: Array, after: Array) -> float:
     """Norm of the difference of two maps as a share of the first's; NaN if that is zero or one is not finite.
 
-    >>> distance(np.array([3.0, 4.0]), np.array([3.0, 3.0]))
+    >>> relative_distance(np.array([3.0, 4.0]), np.array([3.0, 3.0]))
     0.2
     """
     size = float(np.linalg.norm(before))

@@ -137,7 +137,8 @@ def score_map(
 ) -> dict[str, tuple[float, str, str]]:
     """Every metric of one map against one mark: name -> (value, status, why).
 
-    truth: bool (H, W) of the original, at least one pixel; names: metrics, as `metric_of` reads them. Metrics that the
+    truth: bool (H, W) of the original, at least one pixel; names: metrics, as `parse_metric` reads them. Metrics that
+    the
     map's kind cannot answer are left out.
     """
     return _score_placed(_place_or_failure(m, reference, protocol), m, metrics, protocol)
@@ -278,15 +279,15 @@ def score(
 ) -> pd.DataFrame:
     """Score maps against the marks of a data set's reference reader.
 
-    maps: a run, a folder opened by `sightline.maps_in`, or any iterable of `SaliencyMap`; metrics: registered names;
+    maps: a run, a folder opened by `sightline.open_maps`, or any iterable of `SaliencyMap`; metrics: registered names;
     protocol: 'published', 'corrected' or 'both'; binarizer: instead of the protocol's ('otsu', 'above:T', 'top:F');
     findings: each counts for every source, with or without maps; by default a source answers for those it has maps of.
     Returns one row per number with the columns of `Score`. Errors: `UnknownNameError` for a name that is not
     registered, `DataError` for duplicate maps or a data set without marks.
 
     >>> import sightline as sl
-    >>> data = sl.dataset("phantom:8?size=64")
-    >>> table = sl.score(sl.Readers(data), data, ["iou"])
+    >>> data = sl.open_dataset("phantom:8?size=64")
+    >>> table = sl.score(sl.ReaderMaps(data), data, ["iou"])
     >>> sorted(table.columns[:3])
     ['kind', 'protocol', 'source']
     """

@@ -21,7 +21,7 @@ from sightline.runs.run import Run
 def resolve_protocols(
     protocol: str, binarizer: str, smooth_window: float, map_thresholds: str, probability_cutoffs: str
 ) -> tuple[Protocol, ...]:
-    """The protocols behind a name, with what a user chose instead; thresholds and cutoffs as `thresholds_from`.
+    """The protocols behind a name, with what a user chose instead; thresholds and cutoffs as `read_thresholds`.
 
     Of a run that was tuned under both protocols each takes its own. Errors: `UnknownNameError` for a binarizer that is
     none.

@@ -60,7 +60,7 @@ def project_to_image(values: Array, frame: Frame) -> tuple[Array, tuple[slice, s
     values: float32 (h, w) covering `frame.box`. Returns float32 of the pixels the grid covers (centers inside the
     box), and the (rows, cols) slices of the original (H, W) where they lie: all of it unless the frame is a crop.
 
-    >>> values, window = place(np.float32([[0, 1]]), Frame.whole((1, 4)))
+    >>> values, window = project_to_image(np.float32([[0, 1]]), Frame.whole((1, 4)))
     >>> values.tolist(), window
     ([[0.0, 0.25, 0.75, 1.0]], (slice(0, 1, None), slice(0, 4, None)))
     """
@@ -77,7 +77,7 @@ def project_to_image(values: Array, frame: Frame) -> tuple[Array, tuple[slice, s
 
 
 def project_whole(values: Array, frame: Frame) -> Array:
-    """`place`, as one float32 (H, W): pixels the grid does not cover get the lowest value of the map."""
+    """`project_to_image`, as one float32 (H, W): pixels the grid does not cover get the lowest value of the map."""
     placed, window = project_to_image(values, frame)
     if placed.shape == frame.size:
         return placed
@@ -87,11 +87,12 @@ def project_whole(values: Array, frame: Frame) -> Array:
 
 
 def resample_area(image: Array, frame: Frame, shape: Size) -> Array:
-    """The reverse of `place`: what a grid of `shape` (h, w) over `frame.box` sees of an image or mask (H, W).
+    """The reverse of `project_to_image`: what a grid of `shape` (h, w) over `frame.box` sees of an image or mask (H,
+    W).
 
     float32; each cell is the mean over its area; beyond the image is 0.
 
-    >>> cut(np.eye(4), Frame.whole((4, 4)), (2, 2)).tolist()
+    >>> resample_area(np.eye(4), Frame.whole((4, 4)), (2, 2)).tolist()
     [[0.5, 0.0], [0.0, 0.5]]
     """
     image = np.asarray(image, np.float32)

@@ -60,18 +60,19 @@ def read_patient_metadata(path: str | Path) -> dict[str, str]:
     with _image_errors(path), path.open("rb") as file:
         if _detect_format(file, path) != "DICOM":
             return {}
-        from sightline.imaging import dicom  # as in `read`
+        from sightline.imaging import dicom  # as in `read_image`
 
         return dicom.read_patient_metadata(path)
 
 
 def read_size(path: str | Path) -> Size:
-    """(H, W) of the image in a file, from its header alone. Errors: as `read`, short of damage beyond the header."""
+    """(H, W) of the image in a file, from its header alone. Errors: as `read_image`, short of damage beyond the
+    header."""
     path = Path(path)
     with _image_errors(path), path.open("rb") as file:
         kind = _detect_format(file, path)
         if kind == "DICOM":
-            from sightline.imaging import dicom  # as in `read`
+            from sightline.imaging import dicom  # as in `read_image`
 
             size = dicom.read_size(dicom.read_header(file, path), path)
         else:
@@ -92,7 +93,7 @@ def source_path(read: Callable[[], Array]) -> Path | None:
 
     None where pixels come from elsewhere.
 
-    >>> path_of(partial(read, "film.png")), path_of(list)
+    >>> source_path(partial(read_image, "film.png")), source_path(list)
     (PosixPath('film.png'), None)
     """
     if isinstance(read, partial) and read.func is read_image and read.args:

@@ -36,7 +36,7 @@ def measure_shape(mask: Array, n_outlines: int | None, definition: Definition) -
 
     >>> block = np.zeros((60, 60), bool)
     >>> block[5:15, 5:45] = True
-    >>> shape(block, None, "corrected").elongation, round(shape(block, None, "published").elongation, 3)
+    >>> measure_shape(block, None, "corrected").elongation, round(measure_shape(block, None, "published").elongation, 3)
     (4.0, 4.333)
     """
     canvas = mask.astype(np.uint8)

@@ -12,7 +12,7 @@ from sightline.core import Array
 def center_map(height: int, width: int) -> Array:
     """A Gaussian bump in the middle, a quarter of each side wide (standard deviation); float32 (h, w) in (0, 1].
 
-    >>> center(3, 3).argmax()
+    >>> center_map(3, 3).argmax()
     np.int64(4)
     """
     rows, cols = (((np.arange(n) + 0.5) / n - 0.5) / 0.25 for n in (height, width))
@@ -22,7 +22,7 @@ def center_map(height: int, width: int) -> Array:
 def noise_map(*key: object, height: int, width: int) -> Array:
     """Uniform noise in [0, 1), float32 (h, w); the same key gives the same map, whatever else was drawn.
 
-    >>> bool(np.array_equal(noise(0, "id1", height=2, width=2), noise(0, "id1", height=2, width=2)))
+    >>> bool(np.array_equal(noise_map(0, "id1", height=2, width=2), noise_map(0, "id1", height=2, width=2)))
     True
     """
     return keyed_rng(*key).random((height, width), np.float32)
@@ -31,7 +31,7 @@ def noise_map(*key: object, height: int, width: int) -> Array:
 def edge_map(image: Array) -> Array:
     """Sobel gradient magnitude of an image (H, W) -> float32 (H, W), 0 or more; pixels repeat beyond the border.
 
-    >>> edges(np.float32([[0, 0, 1, 1]])).tolist()
+    >>> edge_map(np.float32([[0, 0, 1, 1]])).tolist()
     [[0.0, 4.0, 4.0, 0.0]]
     """
     image = np.asarray(image, np.float32)

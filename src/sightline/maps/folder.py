@@ -53,7 +53,7 @@ def open_maps(path: str | Path, data: Dataset, source: str | None = None, resize
 
 @dataclass(frozen=True, slots=True)
 class MapFolder:
-    """Maps in files, read one radiograph at a time, so that memory does not grow with their number. See `maps_in`.
+    """Maps in files, read one radiograph at a time, so that memory does not grow with their number. See `open_maps`.
 
     Deliberately not an iterable of maps: what iterates may gather, and a folder need not fit in memory.
     """

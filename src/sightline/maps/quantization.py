@@ -21,8 +21,8 @@ def quantize_maps(maps: Array) -> tuple[Array, Array, Array]:
 
     A map that is not finite keeps nothing but that fact: its step is NaN. A flat one is its value as step.
 
-    >>> codes, step, lowest = pack(np.float32([[[0, 0.5, 1]]]))
-    >>> unpack(codes, step, lowest).tolist()
+    >>> codes, step, lowest = quantize_maps(np.float32([[[0, 0.5, 1]]]))
+    >>> dequantize_maps(codes, step, lowest).tolist()
     [[[0.0, 0.5, 1.0]]]
     """
     codes, step, lowest = np.zeros(maps.shape, np.uint16), np.full(len(maps), np.nan), np.zeros(len(maps), np.int64)
@@ -48,7 +48,7 @@ def _quantize_map(values: Array) -> tuple[Array, float, int]:
 
 
 def dequantize_maps(codes: Array, step: Array, lowest: Array) -> Array:
-    """The maps behind `pack`, float32 (N, h, w); all NaN where the step is."""
+    """The maps behind `quantize_maps`, float32 (N, h, w); all NaN where the step is."""
     whole = codes.astype(np.float64) + lowest.reshape(-1, 1, 1)
     values: Array = (whole * step.reshape(-1, 1, 1)).astype(np.float32)
     return values

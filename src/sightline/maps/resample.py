@@ -26,7 +26,7 @@ GRID_SHAPE = (128, 128)
 
 
 def resample_to_grid(m: SaliencyMap) -> Array:
-    """A map on `GRID` over its whole image, float64 (h, w); zeros for one that points nowhere.
+    """A map on `GRID_SHAPE` over its whole image, float64 (h, w); zeros for one that points nowhere.
 
     Finer maps are averaged, coarser ones interpolated; beyond the part that the model saw is the map's lowest value.
     """

@@ -1,4 +1,4 @@
-"""Methods: functions of a `Pass` that say, for each finding, which places of an image speak for it."""
+"""Methods: functions of a `BatchContext` that say, for each finding, which places of an image speak for it."""
 
 from __future__ import annotations
 
@@ -46,9 +46,10 @@ def target_indices(model: Model, targets: Sequence[str | int] | Tensor | None) -
 def run_method(context: BatchContext, spec: str, targets: Tensor) -> Tensor:
     """One method, 'NAME' or 'NAME?option=value', on an open pass -> float32 (N, T, h', w').
 
-    Errors: as `method_of`; `SightlineError` for a method that needs what the model or the caller does not give, or one
-    that breaks its contract or raises anything else. Maps that a method does not answer for are NaN; `Pass.refused`
-    says which, and why. Maps that break a promise and were asked for all the same are in `Pass.doubted`.
+    Errors: as `parse_method`; `SightlineError` for a method that needs what the model or the caller does not give, or
+    one
+    that breaks its contract or raises anything else. Maps that a method does not answer for are NaN; `Pass.refusals`
+    says which, and why. Maps that break a promise and were asked for all the same are in `Pass.axiom_violations`.
     """
     method, layer, options = parse_method(spec)
     name = method.name

@@ -1,4 +1,4 @@
-"""`Pass`: one model on one batch, evaluated lazily and cached, shared by every method and every finding."""
+"""`BatchContext`: one model on one batch, evaluated lazily and cached, shared by every method and every finding."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class BatchContext:
     x: float32 (N, C, side, side) as `Model.prepare` gives it. ids: the radiographs' ids, '' each by default. seed: for
     methods that draw random numbers, always keyed by (seed, id, finding). of: what is explained.
     Errors: `SightlineError` if x or ids do not fit the model, or if something is asked for outside the `with` block;
-    `NoMemoryError` on leaving the block if the batch was too large.
+    `BatchMemoryError` on leaving the block if the batch was too large.
     """
 
     def __init__(

@@ -133,7 +133,7 @@ def _attribute(context: BatchContext, start: Tensor, targets: Tensor) -> tuple[T
 
 
 def _attribute_rows(context: BatchContext, rows: Tensor, start: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """`_attributions` of the images at `rows` int64 (M,), start (M, C, h, w)."""
+    """`_attribute` of the images at `rows` int64 (M,), start (M, C, h, w)."""
     x, count = context.x[rows], len(rows)
     both = torch.cat([x, start]).requires_grad_()
     with _DeepLiftMode():
@@ -152,7 +152,7 @@ def _attribute_rows(context: BatchContext, rows: Tensor, start: Tensor, targets:
 
 
 def _find_incomplete(error: Tensor) -> tuple[Tensor, str] | None:
-    """Maps (N, T) that do not add up, as `Pass.refused` takes them."""
+    """Maps (N, T) that do not add up, as `Pass.refusals` takes them."""
     wrong = error.abs() > COMPLETENESS_TOLERANCE
     if not bool(wrong.any()):
         return None
@@ -163,7 +163,8 @@ def _find_incomplete(error: Tensor) -> tuple[Tensor, str] | None:
 
 
 def _refuse_or_report(error: Tensor, check: bool) -> tuple[tuple[Tensor, str] | None, tuple[Tensor, str] | None]:
-    """(refused, doubted) maps, as `Pass` takes them: those that do not add up, given all the same without `check`."""
+    """(refused, doubted) maps, as `BatchContext` takes them: those that do not add up, given all the same without
+    `check`."""
     wrong = _find_incomplete(error)
     return (wrong, None) if check else (None, wrong)
 
@@ -181,7 +182,7 @@ def deeplift(context: BatchContext, targets: Tensor, *, baseline: str = "black",
 
     A map sums to score(image) - score(baseline). One that does not, because the network multiplies activations or has a
     nonlinearity without rule, is refused (check=false gives it all the same).
-    `Pass.notes` gets 'deeplift/error', the sum less the difference as a share of it.
+    `Pass.diagnostics` gets 'deeplift/error', the sum less the difference as a share of it.
     """
     maps, error = _attribute(context, make_baseline(context, baseline), targets)
     context.diagnostics["deeplift/error"] = error

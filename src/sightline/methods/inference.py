@@ -142,7 +142,8 @@ def explain_batches(
     """Ask about images (N, C, side, side) as the network takes them, on any device, batch by batch in their order.
 
     What a batch holds depends on the methods and the device: it is halved until it fits.
-    Errors: as `method_of`; `NoMemoryError` for an image that does not fit alone. A method that refuses the model or the
+    Errors: as `parse_method`; `BatchMemoryError` for an image that does not fit alone. A method that refuses the
+    model or the
     images says so in its answer.
     """
     for method in methods:
@@ -205,7 +206,7 @@ def _collect_flags(
 def maps_at_input_size(
     model: Model, x: Tensor, ids: Sequence[str], methods: Sequence[str], options: ExplainOptions
 ) -> dict[str, Array]:
-    """Method -> float32 (N, T, side, side) of images as in `answers`, NaN where it refuses any of them."""
+    """Method -> float32 (N, T, side, side) of images as in `explain_batches`, NaN where it refuses any of them."""
     parts: dict[str, list[Array | None]] = {method: [] for method in methods}
     for some in explain_batches(model, x, ids, methods, options):
         for method, answer in some.results.items():

@@ -26,7 +26,7 @@ def has_bfloat16_hardware() -> bool:
 def min_correlation(maps: Tensor, others: Tensor) -> float:
     """Smallest Pearson correlation over maps (N, T, h, w) of two kinds; two flat ones agree, one alone does not.
 
-    >>> likeness(torch.eye(4)[None, None], torch.eye(4)[None, None] * 3 + 1)
+    >>> min_correlation(torch.eye(4)[None, None], torch.eye(4)[None, None] * 3 + 1)
     1.0
     """
     one, two = (m.flatten(2).double() - m.double().mean((2, 3))[..., None] for m in (maps, others))
@@ -47,7 +47,7 @@ def bfloat16_correlations(
     target_output: TargetOutput,
     background: Tensor | None = None,
 ) -> dict[str, float]:
-    """Method -> `likeness` of its maps in bfloat16 with those in float32, on prepared images (N, C, side, side).
+    """Method -> `min_correlation` of its maps in bfloat16 with those in float32, on prepared images (N, C, side, side).
 
     A method that refuses in either has 0: there is nothing to gain.
     """

@@ -42,7 +42,7 @@ def integrated_gradients(
     of equal steps). baseline: 'black' (an image of zeros, prepared), 'zero' (zeros in the network's own units, the mean
     color of its normalization, as in CheXlocalize), 'mean' (each image's own mean gray), 'blur', 'random' (uniform
     noise, keyed by seed and id), or 'data' (the mean of the background images).
-    `Pass.notes` gets 'integrated-gradients/error' (sum less the difference, as a share of it) and '/nodes'.
+    `Pass.diagnostics` gets 'integrated-gradients/error' (sum less the difference, as a share of it) and '/nodes'.
     """
     if nodes < 0:
         raise SightlineError(f"nodes={nodes}; allowed: 0 (as many as needed) or more")
@@ -120,7 +120,7 @@ def gauss_legendre(nodes: int) -> tuple[Array, Array]:
 def midpoint(nodes: int) -> tuple[Array, Array]:
     """The middles of equal steps.
 
-    >>> uniform(2)[0].tolist()
+    >>> midpoint(2)[0].tolist()
     [0.25, 0.75]
     """
     return (np.arange(nodes) + 0.5) / nodes, np.full(nodes, 1 / nodes)
@@ -226,7 +226,8 @@ def blur_ig(context: BatchContext, targets: Tensor, *, nodes: int = 20, sigma: f
     """Gradients on the way from a blurred image to the sharp one; float32 (N, T, side, side), signed.
 
     sigma: of the strongest blur, as a share of the side; scales are equally spaced. Sums to the score less that of the
-    blurred image as nodes grow ('blur-ig/error' in `Pass.notes`), without a baseline of a color no radiograph has.
+    blurred image as nodes grow ('blur-ig/error' in `Pass.diagnostics`), without a baseline of a color no radiograph
+    has.
     """
     if nodes < 1 or sigma <= 0:
         raise SightlineError(f"nodes={nodes}, sigma={sigma}; allowed: nodes from 1, sigma above 0")
@@ -255,7 +256,8 @@ def layer_conductance(context: BatchContext, targets: Tensor, *, nodes: int = 32
     """What flows through each place of the features on the way from a baseline; float32 (N, T, h', w'), signed.
 
     The trapezoidal sum of gradients times steps of the features, summed over channels: it adds up to
-    score(image) - score(baseline), and `Pass.notes` gets 'layer-conductance/error'. One forward per node serves every
+    score(image) - score(baseline), and `Pass.diagnostics` gets 'layer-conductance/error'. One forward per node serves
+    every
     finding.
     """
     if nodes < 1:

@@ -37,7 +37,7 @@ def parse_method(spec: str) -> tuple[Entry[MethodInfo], str, dict[str, Any]]:
     layer is an option of every method that needs features: the path of a module whose output they are.
     Errors: `UnknownNameError` for a method that does not exist; `SightlineError` for an option it has not.
 
-    >>> entry, layer, options = method_of("grad-cam?layer=features.denseblock3")
+    >>> entry, layer, options = parse_method("grad-cam?layer=features.denseblock3")
     >>> entry.name, layer, options
     ('grad-cam', 'features.denseblock3', {})
     """

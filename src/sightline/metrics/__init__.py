@@ -4,7 +4,7 @@ A metric declares what it takes, and `sightline.evaluation.scoring` prepares tha
 
 - `confusion`: `Confusion` counts of the binarized map; - `histogram`: the `JointHistogram`; - `peaks`: `Peaks`;
 - `mask`: (predicted, true) bool (H, W); - `map`: (values float32 (H, W), true bool (H, W));
-- `glance`: a `Glance` of the map beside where a reader looked, which `sightline.evaluation.gaze_agreement` prepares.
+- `glance`: a `GazePair` of the map beside where a reader looked, which `sightline.evaluation.gaze_agreement` prepares.
 """
 
 from __future__ import annotations

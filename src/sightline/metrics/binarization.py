@@ -16,7 +16,7 @@ _ALLOWED = "'otsu', 'above:T' with 0 <= T < 1, 'top:FRACTION' with 0 < FRACTION 
 def parse_binarizer(binarizer: str) -> tuple[str, float]:
     """('above', 0.4) for 'above:0.4'. Errors: `UnknownNameError` for what is no binarizer.
 
-    >>> parsed("otsu"), parsed("top:0.05")
+    >>> parse_binarizer("otsu"), parse_binarizer("top:0.05")
     (('otsu', 0.0), ('top', 0.05))
     """
     name, _, argument = binarizer.partition(":")

@@ -1,6 +1,7 @@
 """How well a map agrees with where a reader looked: similarities of densities, and values at fixations.
 
-Each is a metric that takes a `Glance`. Shuffled ones compare with what other patients' readings would have given: a map
+Each is a metric that takes a `GazePair`. Shuffled ones compare with what other patients' readings would have given: a
+map
 that is the same for every film scores 0 on average, however central or smooth it is.
 """
 
@@ -185,7 +186,8 @@ def similarity(g: GazePair) -> float:
     source="Bylinskii et al. 2019, 10.1109/TPAMI.2018.2815601",
 )
 def kl(g: GazePair) -> float:
-    """Divergence of the density from the map as a density (`LAPSE` of it uniform, as of the density), nats, from 0."""
+    """Divergence of the density from the map as a density (`UNIFORM_SHARE` of it uniform, as of the density), nats,
+    from 0."""
     truth = _mix_with_uniform(g.density)
     return max(0.0, float((truth * np.log(truth / _mix_with_uniform(g.map.density))).sum()))
 

@@ -39,7 +39,7 @@ def parse_metric(spec: str) -> tuple[Entry[MetricInfo], str]:
 
     Of a `glance`, 'NAME@spoken' is the same for the looking while the finding was spoken of.
 
-    >>> entry, binarizer = metric_of("iou@above:0.4")
+    >>> entry, binarizer = parse_metric("iou@above:0.4")
     >>> entry.name, binarizer
     ('iou', 'above:0.4')
     """

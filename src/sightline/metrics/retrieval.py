@@ -15,7 +15,7 @@ def precision_at_k(queries: Array, gallery: Array, is_relevant: Array, ks: tuple
     queries (Q, D), gallery (N, D): unit vectors; alike: bool (Q, N). Of equals the first in the gallery is nearer. NaN
     for a query without any likeness, and for k above N. Zhang et al. 2020, arXiv:2010.00747, section 5.3.
 
-    >>> precision_at(np.eye(2), np.eye(2), np.eye(2, dtype=bool), (1, 2)).tolist()
+    >>> precision_at_k(np.eye(2), np.eye(2), np.eye(2, dtype=bool), (1, 2)).tolist()
     [[1.0, 0.5], [1.0, 0.5]]
     """
     out = np.full((len(queries), len(ks)), np.nan)

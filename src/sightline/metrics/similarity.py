@@ -22,7 +22,7 @@ def normalize(maps: Array, normalization: Normalization = "raw") -> Array:
     raw: least to greatest value, signs kept in order. published: magnitudes, cut off at their 99th percentile, as
     Arun et al. 2021 (10.1148/ryai.2021200267) show and compare them.
 
-    >>> shown(np.array([[-1.0, 0.0, 3.0]])).tolist()
+    >>> normalize(np.array([[-1.0, 0.0, 3.0]])).tolist()
     [[0.0, 0.25, 1.0]]
     """
     values = maps.astype(np.float64)
@@ -172,7 +172,7 @@ class PreparedMap:
 
     @classmethod
     def from_values(cls, values: Array, normalization: Normalization = "raw", top_share: float = 0.05) -> PreparedMap:
-        """Of a map (h, w), as `shown` brings it to [0, 1]."""
+        """Of a map (h, w), as `normalize` brings it to [0, 1]."""
         seen = normalize(values, normalization)
         count = max(1, round(top_share * seen.size))
         return cls(seen, _ranks(seen), _top_membership(seen.ravel(), count) / count, bool(np.isfinite(seen).all()))

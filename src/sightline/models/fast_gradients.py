@@ -43,7 +43,7 @@ class _ScaleShift(torch.autograd.Function):
 
 
 class _ScaleShiftRelu(torch.autograd.Function):
-    """The ReLU of what `_Scaled` made of x: one slope for both."""
+    """The ReLU of what `_ScaleShift` made of x: one slope for both."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scaled: Tensor, scale: Tensor, inplace: bool) -> Tensor:
@@ -111,7 +111,8 @@ def _is_pointwise(given: dict[str, Any]) -> bool:
 
 
 def supports_fast_gradients(net: nn.Module, x: Tensor) -> bool:
-    """Whether `Swift` leaves logits and input gradients of a frozen network as they are, on images x (N, C, h, w)."""
+    """Whether `FastGradientMode` leaves logits and input gradients of a frozen network as they are, on images x (N,
+    C, h, w)."""
 
     def computed(fast: bool) -> tuple[Tensor, Tensor]:
         leaf = x.clone(memory_format=torch.channels_last if fast else torch.contiguous_format).requires_grad_()

@@ -288,7 +288,7 @@ def _find_submodule(net: nn.Module, path: str) -> nn.Module:
 def detach_features(
     net: nn.Module, feature_layer: FeatureLayer, replacement: Tensor | None = None
 ) -> Iterator[DetachedFeatures]:
-    """Inside, a forward of `net` leaves the tensor at the cut in `Joint.leaf`, and its head's graph starts there.
+    """Inside, a forward of `net` leaves the tensor at the cut in `Joint.tensor`, and its head's graph starts there.
 
     given: what the head works on instead of the body's output, of the same shape.
     """

@@ -47,7 +47,7 @@ class ImageTextClassifier(nn.Module):
 def describe_finding(finding: str) -> tuple[list[str], list[str]]:
     """Ways of saying that a finding is there, and that it is not.
 
-    >>> phrases("Pneumothorax")
+    >>> describe_finding("Pneumothorax")
     (['there is pneumothorax'], ['there is no pneumothorax'])
     """
     spoken = [word for word in FINDING_TERMS.get(finding, ()) if " is" not in word]

@@ -22,10 +22,10 @@ def find_collapsed_maps(maps: Tensor, findings: Sequence[str] = (), present: Ten
 
     >>> import torch
     >>> maps = torch.rand(4, 2, 8, 8)
-    >>> collapse(torch.ones(4, 2, 8, 8)), collapse(maps)
+    >>> find_collapsed_maps(torch.ones(4, 2, 8, 8)), find_collapsed_maps(maps)
     ('all ones', '')
     >>> maps[:, 1] = 0
-    >>> collapse(maps, ["Edema", "Fracture"])
+    >>> find_collapsed_maps(maps, ["Edema", "Fracture"])
     'all zeros (Fracture)'
     """
     columns = list(maps.unbind(1))
@@ -57,7 +57,7 @@ def collapse_reason(maps: Tensor) -> str:
 def join_reasons(reason_by_finding: Mapping[str, str]) -> str:
     """Why the maps of each finding say nothing, in words: the reason alone where it is that of every finding.
 
-    >>> in_words({"Edema": "flat", "Nodule": "", "Fracture": "flat"})
+    >>> join_reasons({"Edema": "flat", "Nodule": "", "Fracture": "flat"})
     'flat (Edema, Fracture)'
     """
     reasons = set(reason_by_finding.values())

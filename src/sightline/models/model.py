@@ -104,7 +104,7 @@ class Model:
 
     @contextmanager
     def eval_mode(self) -> Iterator[nn.Module]:
-        """The network `frozen`, with its weights in memory as they are fastest where it `is_swift`."""
+        """The network `frozen`, with its weights in memory as they are fastest where it `supports_fast_gradients`."""
         with (
             freeze(self.net) as net,
             with_preferred_memory_format(net) if self.supports_fast_gradients else nullcontext(),
@@ -174,8 +174,8 @@ def wrap(
     return logits (N, F), F = len(findings).
 
     >>> net = nn.Sequential(nn.Conv2d(1, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 1))
-    >>> model = wrap(net, ["Effusion"], size=32, channels=1)
-    >>> model.findings, model.cut.where, model.cut.shape
+    >>> model = wrap(net, ["Effusion"], side=32, channels=1)
+    >>> model.findings, model.feature_layer.where, model.feature_layer.shape
     (('Pleural Effusion',), 'adaptive_avg_pool2d', (8, 15, 15))
     """
     names = tuple(canonical_name(finding) for finding in findings)
@@ -261,7 +261,7 @@ def _explain_non_finite(net: nn.Module) -> str:
 
 
 def with_random_weights(model: Model, seed: int = 0) -> Model:
-    """A copy with random weights (`redraw`): the control that shows what the architecture alone points at."""
+    """A copy with random weights (`reset_parameters`): the control that shows what the architecture alone points at."""
     net = copy.deepcopy(model.net)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

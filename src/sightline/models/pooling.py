@@ -46,7 +46,8 @@ def pcam(evidence: Tensor) -> Tensor:
 
 
 def wildcat(evidence: Tensor) -> Tensor:
-    """Mean of the highest fifth of the places and `LOW` times that of the lowest, (N, F): Durand et al. 2017,
+    """Mean of the highest fifth of the places and `WILDCAT_NEGATIVE_WEIGHT` times that of the lowest, (N, F): Durand
+    et al. 2017,
     10.1109/CVPR.2017.631, with one map of each class (the mean of several linear maps is one)."""
     count = max(1, round(WILDCAT_SHARE * evidence.shape[2]))
     ordered = evidence.sort(2, descending=True).values

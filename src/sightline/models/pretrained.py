@@ -48,7 +48,7 @@ class HubTokenizer:
 
 
 class HubTextEncoder(nn.Module):
-    """int64 (N, L) of a `HubWords` -> float32 (N, width): largest value of each channel over the pieces.
+    """int64 (N, L) of a `HubTokenizer` -> float32 (N, width): largest value of each channel over the pieces.
 
     body: an encoder of `transformers`; pad: its padding; frozen: layers from the first that stay as they are.
     """
@@ -102,7 +102,7 @@ def open_hub_encoder(
 
 
 def open_saved_encoder(folder: Path, max_length: int = MAX_LENGTH) -> tuple[HubTokenizer, HubTextEncoder]:
-    """What `keep_text` wrote, its weights yet to be loaded. Errors: as `hub_text`."""
+    """What `save_text_encoder` wrote, its weights yet to be loaded. Errors: as `open_hub_encoder`."""
     transformers = _import_transformers()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)

@@ -48,7 +48,7 @@ class Vocabulary:
     def encode(self, sentences: Sequence[str]) -> Tensor:
         """int64 (n, length); a sentence without words is one unknown word.
 
-        >>> Vocabulary(("no", "effusion"), length=4).encode(["No effusion!", "Edema"]).tolist()
+        >>> Vocabulary(("no", "effusion"), max_length=4).encode(["No effusion!", "Edema"]).tolist()
         [[2, 3, 0, 0], [1, 0, 0, 0]]
         """
         numbers = {word: at + 2 for at, word in enumerate(self.words)}
@@ -90,7 +90,7 @@ def masked_max(hidden: Tensor, is_padding: Tensor) -> Tensor:
 
     Genuine zeros count, which the usual `y * mask` with a test for zero loses.
 
-    >>> largest(torch.tensor([[[-1.0], [0.0], [9.0]]]), torch.tensor([[False, False, True]])).tolist()
+    >>> masked_max(torch.tensor([[[-1.0], [0.0], [9.0]]]), torch.tensor([[False, False, True]])).tolist()
     [[0.0]]
     """
     pooled: Tensor = hidden.masked_fill(is_padding[..., None], -torch.inf).amax(1)

@@ -118,7 +118,8 @@ class TrainableSaliency(nn.Module):
 
     net: (N, C, h, w) -> logits (N, F); cut: where its features are, a square map
     (`sightline.models.feature_layer.find_feature_layer`);
-    outputs: F; way: see `Way`. Taught by gaze with the weight of the error alone it is Kim, Zhou and Lipton 2021
+    outputs: F; way: see `SaliencyHeadConfig`. Taught by gaze with the weight of the error alone it is Kim, Zhou and
+    Lipton 2021
     (DenseNet-Aug), who do not say how the estimate of the gaze is made.
 
     One forward gives logits and, through the module `shown`, the maps (N, T, grid, grid): whoever wants them listens

@@ -14,7 +14,8 @@ def model_warnings(model: Model | Ensemble) -> list[str]:
 
     >>> from torch import nn
     >>> from sightline.models import wrap
-    >>> caveats(wrap(nn.Sequential(nn.Flatten(), nn.Linear(16, 1)), ["Edema"], 4, channels=1, name="mine"))[0][:57]
+    >>> model_warnings(wrap(nn.Sequential(nn.Flatten(), nn.Linear(16, 1)), ["Edema"], 4, channels=1,
+    name="mine"))[0][:57]
     'mine has no training record, so it counts as an untrained'
     """
     said = []

@@ -108,7 +108,7 @@ def highlight_top(image: Array, values: Array, share: float = 0.1) -> Array:
 def _split_title(title: str) -> list[str]:
     """A long name on two lines.
 
-    >>> _lines("Edema"), _lines("Enlarged Cardiomediastinum")
+    >>> _split_title("Edema"), _split_title("Enlarged Cardiomediastinum")
     (['Edema'], ['Enlarged', 'Cardiomediastinum'])
     """
     first, _, rest = title.partition(" ")

@@ -125,7 +125,7 @@ def render(
 ) -> str:
     """The whole report as HTML that loads nothing.
 
-    drawn: of `plots`; panels: example pictures; notes: why pictures are missing, if they are; cautions:
+    drawn: of `draw_plots`; panels: example pictures; notes: why pictures are missing, if they are; cautions:
     what is to be said before all else.
     """
     package = files("sightline.report")

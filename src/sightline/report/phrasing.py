@@ -17,7 +17,7 @@ def count_noun(n: int, noun: str) -> str:
 def sample_size(estimates: Iterable[Estimate], noun: str = "map") -> str:
     """Of how many maps and patients some numbers tell; a range where they differ, '' where nobody counted.
 
-    >>> among([Number(0.3, 0.2, 0.4, 12, 9), Number(0.5, 0.4, 0.6, 1, 1)])
+    >>> sample_size([Estimate(0.3, 0.2, 0.4, 12, 9), Estimate(0.5, 0.4, 0.6, 1, 1)])
     'n = 1 to 12 maps of 1 to 9 patients'
     """
     counts = [(x.n, x.patients) for x in estimates if x.n]
@@ -32,7 +32,7 @@ def _count_range(least: int, most: int, noun: str) -> str:
 
 
 def sample_size_note(estimates: Iterable[Estimate], noun: str = "map") -> str:
-    """`among` in parentheses, for the end of a sentence."""
+    """`sample_size` in parentheses, for the end of a sentence."""
     told = sample_size(estimates, noun)
     return f" ({told})" if told else ""
 

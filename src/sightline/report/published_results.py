@@ -21,7 +21,7 @@ def load_published() -> dict[str, Any]:
 def published_estimates(name: str) -> dict[str, dict[str, Estimate]]:
     """One group of figures: 'decrease', 'regressions', 'assurance' or 'tuning'; series -> finding or feature -> number.
 
-    >>> beside("decrease")["iou"]["average"].text(1)
+    >>> published_estimates("decrease")["iou"]["average"].text(1)
     '26.6 [18.1, 35.0]'
     """
     found: dict[str, dict[str, Estimate]] = {}

@@ -98,7 +98,7 @@ class Auroc:
 def format_decimal(value: float, digits: int = 2) -> str:
     """A number for reading: fixed decimals, a true minus sign, no negative zero.
 
-    >>> decimal(-0.125, 3), decimal(-0.001), decimal(float("nan"))
+    >>> format_decimal(-0.125, 3), format_decimal(-0.001), format_decimal(float("nan"))
     ('−0.125', '0.00', '–')
     """
     if np.isnan(value):

@@ -130,7 +130,7 @@ def elide(text: str, max_length: int = 38) -> str:
 
 
 def label_width(labels: Sequence[str]) -> float:
-    """Room in pixels for the longest of some labels at `TEXT` size, in any system font."""
+    """Room in pixels for the longest of some labels at `TEXT_SIZE` size, in any system font."""
     return 26 + 7.4 * max((len(text) for text in labels), default=0)
 
 

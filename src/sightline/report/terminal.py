@@ -129,7 +129,7 @@ def _describe_failures(run: Run) -> Iterator[str]:
 def _generalize_reason(reason: str, radiograph: str, finding: str) -> str:
     """What is alike in the reasons of many maps: all but names, paths and numbers.
 
-    >>> _reason("map maps/p1_Edema.npz has 3 values", "p1", "Edema")
+    >>> _generalize_reason("map maps/p1_Edema.npz has 3 values", "p1", "Edema")
     'map # has # values'
     """
     return re.sub(r"\S*/\S*|\d+", "#", reason.replace(radiograph, "").replace(finding, ""))

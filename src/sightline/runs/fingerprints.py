@@ -38,7 +38,8 @@ class FileFingerprint(NamedTuple):
     size: int
     """Bytes; −1 for a file that could not be read."""
     changed: int
-    """When it last changed (ctime: nobody can set it), ns since 1970; 0 where that proves nothing (`FRESH`)."""
+    """When it last changed (ctime: nobody can set it), ns since 1970; 0 where that proves nothing
+    (`CLOCK_RESOLUTION_NS`)."""
     digest: str
 
 
@@ -105,8 +106,8 @@ def describe_changes(
 ) -> str:
     """What became of the files, by kind, with an example of each; '' where all are the same.
 
-    >>> old = {("maps", "a.npz"): Witnessed("maps", "a.npz", 9, 0, "1f")}
-    >>> difference(old, {("maps", "a.npz"): Witnessed("maps", "a.npz", 9, 5, "2e")})
+    >>> old = {("maps", "a.npz"): FileFingerprint("maps", "a.npz", 9, 0, "1f")}
+    >>> describe_changes(old, {("maps", "a.npz"): FileFingerprint("maps", "a.npz", 9, 5, "2e")})
     'of maps: 1 changed (a.npz)'
     """
     same = {key for key in before.keys() & now.keys() if before[key][2::2] == now[key][2::2]}  # size and digest

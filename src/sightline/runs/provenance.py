@@ -174,7 +174,7 @@ def open_inputs(run: Run) -> tuple[Dataset, Maps]:
 def command_line(study: str, options: Mapping[str, Any], out: object) -> str:
     """The command line that makes a run again.
 
-    >>> command("localization", {"data": "phantom:9", "model": [], "seed": 0, "untrained": False}, "runs/a")
+    >>> command_line("localization", {"data": "phantom:9", "model": [], "seed": 0, "untrained": False}, "runs/a")
     'sightline localization --data phantom:9 --seed 0 --no-untrained --out runs/a'
     """
     words = ["sightline", *study.split()]

@@ -41,7 +41,7 @@ class Replicates:
 def draw_weights(groups: int, resamples: int, seed: int) -> Array:
     """Multinomial counts, uint8 (B, G): how often each of G groups is drawn in each resample.
 
-    >>> weights(3, 2, seed=0).sum(axis=1).tolist()
+    >>> draw_weights(3, 2, seed=0).sum(axis=1).tolist()
     [3, 3]
     """
     if groups == 0:
@@ -64,7 +64,7 @@ def draw_published_weights(groups: int, resamples: int, seed: int) -> Array:
 def replicate(values: Array, group: Array, weights: Array) -> Replicates:
     """Resampled means of each column.
 
-    values: float (N, K), NaN = undefined, leaves the mean; group: int (N,) in [0, G); w: (B, G) of `weights`.
+    values: float (N, K), NaN = undefined, leaves the mean; group: int (N,) in [0, G); w: (B, G) of `draw_weights`.
     """
     sums, counts = _sum_by_group(values, group, weights.shape[1])
     draws = np.empty((len(weights), values.shape[1]))

@@ -18,7 +18,7 @@ def auroc_with_covariance(scores: Array, labels: Array) -> tuple[Array, Array]:
     scores (K, n); labels (n,) of 0 and 1. All NaN unless both classes occur; the covariance is NaN with fewer than two
     of either.
 
-    >>> areas(np.array([[0.1, 0.4, 0.35, 0.8]]), np.array([0, 0, 1, 1]))[0].tolist()
+    >>> auroc_with_covariance(np.array([[0.1, 0.4, 0.35, 0.8]]), np.array([0, 0, 1, 1]))[0].tolist()
     [0.75]
     """
     scores, positive = np.atleast_2d(np.asarray(scores, float)), np.asarray(labels) == 1
@@ -58,7 +58,7 @@ def p_value(first: Array, second: Array, labels: Array) -> float:
 def auroc_difference(first: Array, second: Array, labels: Array, level: float = 0.95) -> tuple[float, float, float]:
     """(AUROC of the first less that of the second, low, high) on the same images; normal.
 
-    >>> difference(np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.1, 0.8, 0.2, 0.9]), np.array([0, 0, 1, 1]))[0]
+    >>> auroc_difference(np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.1, 0.8, 0.2, 0.9]), np.array([0, 0, 1, 1]))[0]
     0.25
     """
     area, covariance = auroc_with_covariance(np.stack([first, second]), labels)

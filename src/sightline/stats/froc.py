@@ -19,7 +19,8 @@ RESAMPLES = 500
 
 
 def froc(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Share of the pieces of marks that are found at each of `RATES` false candidates a film, and its mean over them.
+    """Share of the pieces of marks that are found at each of `FALSE_POSITIVE_RATES` false candidates a film, and its
+    mean over them.
 
     table: rows of `sightline.evaluation.froc_candidates.Candidate`. Columns: source, films ('marked': those that show
     the finding; 'all':

@@ -132,7 +132,8 @@ def region_distributions(
 ) -> pd.DataFrame:
     """How often each region is the most salient one, per source and finding, and how far that is from the gaze's.
 
-    found: of `standings`; gaze: the source to compare with. Columns: source, finding, region, mean, low, high (95 %,
+    found: of `most_salient_regions`; gaze: the source to compare with. Columns: source, finding, region, mean, low,
+    high (95 %,
     resampling patients), n, patients, distance (half the sum of absolute differences of the two distributions, [0, 1]),
     p (of swapping source and gaze patient by patient, which would change nothing if they agreed), p_holm (over the rows
     of a source).
@@ -189,7 +190,7 @@ def find_duplicate_rows(table: pd.DataFrame, digits: int = 3) -> list[tuple[str,
     The published table of SSIM has two methods that agree in 24 of 24 cells: one array used twice, or two methods that
     a network with average pooling makes the same.
 
-    >>> duplicates(pd.DataFrame({"x": [0.1, 0.1, 0.2], "y": [0.3, 0.3, 0.3]}, index=["a", "b", "c"]))
+    >>> find_duplicate_rows(pd.DataFrame({"x": [0.1, 0.1, 0.2], "y": [0.3, 0.3, 0.3]}, index=["a", "b", "c"]))
     [('a', 'b', 2)]
     """
     shown = table.round(digits)

@@ -27,7 +27,7 @@ def label_budget_curves(scores: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFra
 
     scores: columns role ('element' or 'detector'), told (marked films it learned from), radiograph, patient, finding,
     value: of one metric, higher is better. Curves: role, told, mean (over findings), low, high (95 %, BCa, resampling
-    patients), n, patients. The crossing: see `crossing`.
+    patients), n, patients. The crossing: see `find_crossing`.
     """
     films = pd.Index(scores["radiograph"].unique())
     owner = scores.drop_duplicates("radiograph").set_index("radiograph")["patient"].loc[films]

@@ -90,7 +90,8 @@ def initialization_gains(cells: dict[tuple[Any, ...], Array], base: str) -> pd.D
 
 
 def learning_modes(cells: dict[tuple[Any, ...], Array], base: str) -> pd.DataFrame:
-    """Each way of learning less `base`, of the same beginning, share and seeds; columns of `gains`, versus = `base`.
+    """Each way of learning less `base`, of the same beginning, share and seeds; columns of `initialization_gains`,
+    versus = `base`.
 
     Linear evaluation is another question, not another way, and is left out.
     """

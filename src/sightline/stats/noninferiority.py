@@ -34,7 +34,8 @@ def noninferiority(
     finding, mean, low, high (95 %, resampling patients), delong_low, delong_high (of images as if they were
     independent; NaN for the average), margin, verdict, n, positives, patients. verdict: 'superior' (the interval lies
     above 0), 'non-inferior' (above -margin), 'inferior' (below -margin), else 'undecided'; 'not estimable' without an
-    interval, `CHANCE` where that of the other's AUROC reaches 0.5 or lies below. Of the average, n and positives are
+    interval, `NOT_ABOVE_CHANCE` where that of the other's AUROC reaches 0.5 or lies below. Of the average, n and
+    positives are
     sums over findings. Findings of one class are left out.
     """
     table = table.groupby(["model", "patient", "study", "finding"], sort=False, as_index=False).max()
@@ -93,7 +94,8 @@ def _gap_row(gap: Array, other: Array, patients: int, margin: float) -> dict[str
 def noninferiority_verdict(low: float, high: float, margin: float) -> str:
     """What an interval of a difference says beside a margin.
 
-    >>> judged(-0.03, 0.01, 0.05), judged(-0.08, 0.01, 0.05), judged(-0.2, -0.06, 0.05)
+    >>> noninferiority_verdict(-0.03, 0.01, 0.05), noninferiority_verdict(-0.08, 0.01, 0.05),
+    noninferiority_verdict(-0.2, -0.06, 0.05)
     ('non-inferior', 'undecided', 'inferior')
     """
     if np.isnan(low) or np.isnan(high):

@@ -22,11 +22,12 @@ def percentage_decrease(
     the two means of a resample come from the same patients. published: each mean over its own cases, and order
     statistics around the ratio of the replicates' means; corrected: over the cases that both have, with BCa intervals.
     Positive is worse than the reader; undefined (NaN) where the reader's mean is 0.
-    Columns finding, human, model, decrease, low, high, n, patients, and `detectable`, the smallest true difference of
-    the means that this many patients would find (see `detectable`).
+    Columns finding, human, model, decrease, low, high, n, patients, and `detectable_difference`, the smallest true
+    difference of
+    the means that this many patients would find (see `detectable_difference`).
 
     >>> ones = np.ones((4, 1))
-    >>> table = decrease(["Edema"], ones, ones * 0.75, np.arange(4), np.ones((9, 4)), published=False)
+    >>> table = percentage_decrease(["Edema"], ones, ones * 0.75, np.arange(4), np.ones((9, 4)), published=False)
     >>> table["decrease"].tolist()
     [25.0, 25.0]
     """

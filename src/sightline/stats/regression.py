@@ -129,7 +129,7 @@ def fisher_interval(rho: float, n: int) -> tuple[float, float]:
 
     Cardiomegaly in Table 2 of the paper, whose printed interval belongs to another n:
 
-    >>> [round(bound, 3) for bound in fisher(0.592, 229)]
+    >>> [round(bound, 3) for bound in fisher_interval(0.592, 229)]
     [0.501, 0.67]
     """
     if abs(rho) >= 1:

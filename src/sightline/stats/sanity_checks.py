@@ -26,7 +26,7 @@ def similarity_levels(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Mean similarity of every comparison, over cases; intervals resample patients (expanded BCa).
 
     Columns: kind, protocol, measure, method, order, step, versus, mean, low, high, n, patients, failed: cases of which
-    a map failed (see `_counted`).
+    a map failed (see `_score_failures`).
     """
     rows = []
     for key, part in _score_failures(similarity).groupby(_LEVEL_COLUMNS, sort=False):
@@ -47,7 +47,7 @@ def _score_failures(similarity: pd.DataFrame) -> pd.DataFrame:
 
 
 def _row_of(values: pd.Series[float], part: pd.DataFrame, seed: int) -> dict[str, Any]:
-    """Return the mean of values of rows of `_counted` with its interval, and how many of those failed."""
+    """Return the mean of values of rows of `_score_failures` with its interval, and how many of those failed."""
     return {**mean_with_ci(values, part["patient"], seed), "failed": int(part["failed"].sum())}
 
 
@@ -63,7 +63,8 @@ def verdicts(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     lie above 0. repeatability-ceiling and reproducibility-ceiling: the same less that of the networks trained on
     marks (methods 'localizer/...'), on the same cases; 'chance' is then their level, and nothing is expected above.
     Columns: criterion, protocol, measure, method, versus, level, chance, mean, low, high, n, patients, failed (see
-    `levels`), verdict. A verdict is 'passes', 'fails', 'undecided', or 'not estimable' with fewer than two patients or
+    `similarity_levels`), verdict. A verdict is 'passes', 'fails', 'undecided', or 'not estimable' with fewer than two
+    patients or
     failed maps alone.
     """
     counted = _score_failures(similarity)
@@ -100,10 +101,12 @@ def verdict(gap: dict[str, float], expected_below: bool, margin: float = 0.0) ->
 
     margin: how far above zero an interval may end and still be no difference.
 
-    >>> verdict({"low": -0.3, "high": -0.1}, below=True), verdict({"low": -0.3, "high": 0.1}, below=True)
+    >>> summary_sentences({"low": -0.3, "high": -0.1}, expected_below=True), summary_sentences({"low": -0.3, "high":
+    0.1}, expected_below=True)
     ('passes', 'undecided')
     >>> noise = {"low": -0.02, "high": 0.02}
-    >>> verdict(noise, below=True, margin=0.05), verdict(noise, below=False, margin=0.05)
+    >>> summary_sentences(noise, expected_below=True, margin=0.05), summary_sentences(noise, expected_below=False,
+    margin=0.05)
     ('passes', 'fails')
     """
     low, high = gap["low"], gap["high"]

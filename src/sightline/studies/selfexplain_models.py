@@ -232,7 +232,7 @@ def train_on_phantom(folder: Path, seed: int, device: str) -> SelfExplainModels:
     """Small networks on films that no study looks at.
 
     With labels: the backbone with and without the element, the element again, and on a narrower backbone. With all
-    marks a RetinaNet; with more and more of them, those of `taught`.
+    marks a RetinaNet; with more and more of them, those of `train_label_budgets`.
     """
     source = open_dataset(PHANTOM_TRAIN_DATA)
 

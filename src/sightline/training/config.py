@@ -1,4 +1,4 @@
-"""What a training is told: `Recipe`, how it optimizes, and `Sample`, which labels teach."""
+"""What a training is told: `TrainingConfig`, how it optimizes, and `SamplingConfig`, which labels teach."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class TrainingConfig:
     Errors: `SightlineError` names every value that is not allowed.
 
     >>> from dataclasses import replace
-    >>> short = Recipe(epochs=9, batch=16, augmented=False)
+    >>> short = TrainingConfig(epochs=9, batch=16, augmented=False)
     >>> [replace(short, seed=seed).seed for seed in range(3)]
     [0, 1, 2]
-    >>> Recipe(epochs=0)
+    >>> TrainingConfig(epochs=0)
     Traceback (most recent call last):
     sightline.errors.SightlineError: epochs=0; allowed: from 1
     """

@@ -114,7 +114,7 @@ def pretrain(
     and the first `frozen` layers stay as they are. width: of the space in which both meet. Images without a usable
     report (none, no findings or impression, not English) are left out and counted in run.json. Patients are split as
     `fit` splits them; labels serve retrieval alone. AdamW, one cosine cycle; random numbers keyed by (seed, epoch).
-    recipe: `replace(CONTRASTIVE, ...)` of what is in `FOLLOWED`.
+    recipe: `replace(CONTRASTIVE, ...)` of what is in `CONFIG_FIELDS`.
 
     The run folder gets best.pt, a checkpoint of the classifier for `open_model`, with the body of the best validation
     loss; joint.pt, the pair of encoders for 'contrastive:joint.pt'; in run.json losses, the precision of retrieval at

@@ -268,9 +268,10 @@ def seeded_generator(config: TrainingConfig, interval: int) -> Iterator[torch.Ge
 
 
 def count_plateaus(losses: Sequence[float]) -> tuple[int, int]:
-    """How often validation losses stood still for `PATIENCE` validations, and for how many they stand still now.
+    """How often validation losses stood still for `PLATEAU_PATIENCE` validations, and for how many they stand still
+    now.
 
-    >>> plateaus([0.5, 0.4, 0.4, 0.41, 0.42, 0.3])
+    >>> count_plateaus([0.5, 0.4, 0.4, 0.41, 0.42, 0.3])
     (1, 0)
     """
     best, stale, waited, halvings = math.inf, 0, 0, 0

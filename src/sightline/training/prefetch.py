@@ -39,7 +39,7 @@ def prefetch_timed(
     One thread makes them in order, so random numbers come out as they would without it. What `make` raises is raised
     where its result is asked for. The first wait counts for nothing: nothing could have been made yet.
 
-    >>> list(ahead([1, 2, 3], lambda n: n * n, Wait()))
+    >>> list(prefetch_timed([1, 2, 3], lambda n: n * n, DataWait()))
     [1, 4, 9]
     """
     last = 0.0

@@ -32,7 +32,8 @@ def split_by_patient(
 
     Radiographs of the split 'test' are never used. fraction: share of the training patients kept; a smaller share is
     part of every larger one. Patients are drawn by a hash of (seed, patient), so more data does not reshuffle them;
-    findings: where some are named, so that every share holds each of them about as often as the whole (`spread`).
+    findings: where some are named, so that every share holds each of them about as often as the whole
+    (`order_stratified`).
     Errors: `DataError` if a patient is in two splits, a split has another name, nothing is left to train on, or a
     share holds no case of a finding that the whole has.
     """
@@ -72,13 +73,14 @@ def _refuse_shared_patients(radiographs: Sequence[Radiograph]) -> None:
 
 
 STRATIFICATION_WINDOW = 64
-"""Patients looked at for each next place of `spread`."""
+"""Patients looked at for each next place of `order_stratified`."""
 
 
 def order_stratified(patients: Sequence[str], radiographs: Sequence[Radiograph], findings: Sequence[str]) -> list[str]:
     """The patients in another order, of which every beginning holds each finding in about its share of the whole.
 
-    Greedy: of the next `WINDOW` patients the one that brings the counts so far nearest to their shares comes first, of
+    Greedy: of the next `STRATIFICATION_WINDOW` patients the one that brings the counts so far nearest to their shares
+    comes first, of
     equals the earlier. After the iterative stratification of Sechidis et al. 2011, 10.1007/978-3-642-23808-6_10.
     """
     place = {patient: at for at, patient in enumerate(patients)}

@@ -194,7 +194,7 @@ class LazySequence(Sequence[T]):
 def concatenate(parts: Sequence[LazySequence[T]]) -> LazySequence[T]:
     """One after the other.
 
-    >>> list(joined([Lazy(2, str), Lazy(1, hex)]))
+    >>> list(concatenate([LazySequence(2, str), LazySequence(1, hex)]))
     ['0', '1', '0x0']
     """
     ends = list(accumulate(len(part) for part in parts))
@@ -208,7 +208,7 @@ def concatenate(parts: Sequence[LazySequence[T]]) -> LazySequence[T]:
 
 @dataclass(frozen=True, slots=True)
 class AnnotationIndex:
-    """`Dataset.marks` over marks that are known at loading (decoded only when read)."""
+    """`Dataset.annotation` over marks that are known at loading (decoded only when read)."""
 
     annotations: Mapping[tuple[str, str, str], Annotation]
     """(radiograph id, finding, reader) -> Mark"""
@@ -219,7 +219,7 @@ class AnnotationIndex:
 
 @dataclass(frozen=True, slots=True)
 class ScaledBoxAnnotations:
-    """`Dataset.marks` over boxes given in a frame that the images may have been resized from."""
+    """`Dataset.annotation` over boxes given in a frame that the images may have been resized from."""
 
     boxes: Mapping[tuple[str, str], Array]
     """(radiograph id, finding) -> float64 (K, 4) as (top, left, bottom, right) in `frame`"""
@@ -268,4 +268,4 @@ def find_images(folders: Iterable[Path]) -> dict[str, Path]:
 
 
 def no_annotations(radiograph: str, finding: str, reader: str) -> None:
-    """`Dataset.marks` of a data set without any."""
+    """`Dataset.annotation` of a data set without any."""

@@ -66,7 +66,7 @@ def load_egd(
     wide, seen from 71 cm. missing: as in `rsna`. split: 'train', 'val', 'test' or 'all', drawn by patient, for the
     published one names no seed.
 
-    Marks of the radiologist: gaze (`WHOLE`), its density while a finding was spoken of, four regions, and the
+    Marks of the radiologist: gaze (`ALL_GAZE`), its density while a finding was spoken of, four regions, and the
     rectangles of bounding_boxes.csv as 'Left Lung Box' and so on. Times count from the first fixation on an image. An
     image read in several sessions has the longest. Labels are those of CheXpert (columns ending in __chx).
     Errors: `DataError` for files that are not of this layout.
@@ -210,7 +210,7 @@ def _calibration_warnings(samples: GazeSamples, names: Sequence[str]) -> list[st
 
 @dataclass(frozen=True, slots=True)
 class EgdAnnotations:
-    """`Dataset.marks`: gaze, regions and rectangles, read when asked."""
+    """`Dataset.annotation`: gaze, regions and rectangles, read when asked."""
 
     root: Path
     files: Mapping[str, Path]

@@ -61,7 +61,7 @@ def load_folder(path: str, finding: str = "") -> Dataset:
 
 @dataclass(frozen=True, slots=True)
 class _FolderAnnotations:
-    """`Dataset.marks`: image headers are opened when a mark is asked for."""
+    """`Dataset.annotation`: image headers are opened when a mark is asked for."""
 
     files: Mapping[str, Path]
     _sizes: dict[Path, Size | None] = field(repr=False)

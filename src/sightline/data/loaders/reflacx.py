@@ -207,7 +207,7 @@ def _make_radiograph(
 
 @dataclass(frozen=True, slots=True)
 class ReflacxAnnotations:
-    """`Dataset.marks`: gaze and ellipses, read when asked."""
+    """`Dataset.annotation`: gaze and ellipses, read when asked."""
 
     readings: Mapping[str, tuple[ReadingRecord, ...]] = field(repr=False)
 

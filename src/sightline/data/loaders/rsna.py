@@ -67,7 +67,7 @@ def load_rsna(path: str, finding: str = "Pneumonia", missing: str = "keep", spli
 
 
 def _read_boxes(table: CsvTable) -> Array:
-    """(N, 4) as (top, left, bottom, right) in `FRAME`, NaN where a row has none."""
+    """(N, 4) as (top, left, bottom, right) in `RELEASED_SIZE`, NaN where a row has none."""
     boxes = table.boxes(("x", "y", "width", "height"), RELEASED_SIZE)
     for at in np.flatnonzero(table.rows.duplicated()):
         if not np.isnan(boxes[at]).any():

@@ -140,7 +140,7 @@ def mask_to_runs(mask: Array) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class SiimAnnotations:
-    """`Dataset.marks` of masks in `FRAME`, stretched by nearest pixel to images of other sizes."""
+    """`Dataset.annotation` of masks in `FRAME`, stretched by nearest pixel to images of other sizes."""
 
     runs: Mapping[str, list[Array]]
     files: Mapping[str, Path]

@@ -136,7 +136,7 @@ def _iterate_rows(table: CsvTable) -> Iterator[tuple[str, str, str, Array]]:
 
 @dataclass(frozen=True, slots=True)
 class VindrAnnotations:
-    """`Dataset.marks`: each radiologist's boxes, and 'truth', on which enough of them agree."""
+    """`Dataset.annotation`: each radiologist's boxes, and 'truth', on which enough of them agree."""
 
     reader_boxes: ReaderBoxes
     files: Mapping[str, Path]

@@ -88,7 +88,7 @@ OPACITIES = frozenset({"Lung Lesion", "Edema", "Consolidation", "Atelectasis"})
 def patient_and_visit(index: int) -> tuple[int, int]:
     """(patient, visit) of a radiograph.
 
-    >>> [patient_of(i) for i in range(5)]
+    >>> [patient_and_visit(i) for i in range(5)]
     [(0, 0), (0, 1), (1, 0), (2, 0), (3, 0)]
     """
     block, place = divmod(index, PATIENT_BLOCK)

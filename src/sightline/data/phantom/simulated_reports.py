@@ -48,7 +48,7 @@ _ABSENT_SENTENCES: dict[str, tuple[str, ...]] = {
     "Edema": ("No pulmonary edema.", "There is no edema."),
 }
 _ABSENT_MENTION_RATE = 0.7
-"""Chance that an absent finding of `_DENIED` is spoken of."""
+"""Chance that an absent finding of `_ABSENT_SENTENCES` is spoken of."""
 _MISS_RATE = 0.03
 
 

@@ -137,7 +137,7 @@ def add_study_readers(data: Dataset, location: str) -> Dataset:
 
 @dataclass(frozen=True, slots=True)
 class _OverlayAnnotations:
-    """`Dataset.marks`: those of the study, else those of the data set."""
+    """`Dataset.annotation`: those of the study, else those of the data set."""
 
     data: Dataset
     annotations: dict[tuple[str, str, str], Annotation]

@@ -110,8 +110,8 @@ class CaseState:
 def replay(operations: Iterable[Operation]) -> CaseState:
     """The state that a set of operations comes to, whatever their order and however often each is there.
 
-    >>> draw = Put(id="a", clock=1, shape="s", points=((1.0, 2.0),))
-    >>> replay([Remove(id="b", clock=2, shape="s"), draw, draw]).shapes
+    >>> draw = PutShape(id="a", clock=1, shape="s", points=((1.0, 2.0),))
+    >>> replay([RemoveShape(id="b", clock=2, shape="s"), draw, draw]).shapes
     {}
     """
     shapes: dict[str, DrawnShape] = {}

@@ -31,7 +31,7 @@ from sightline._util.rng import (
 from sightline.errors import DataError
 
 SHEETS_FORMAT = 2
-"""Format of `FILE`."""
+"""Format of `RATING_CASES_FILE`."""
 RATING_CASES_FILE = "reader_sheets.json"
 """Name in a run folder."""
 RATING_COLUMNS = ("reader", "radiograph", "patient", "finding", "source", "question", "value", "occasion")
@@ -108,7 +108,7 @@ class RatingCase:
     def labels(self) -> dict[str, str]:
         """What the reader sees -> what it is.
 
-        >>> Sheet("film", "person", "Edema", ("net/own", "net/grad-cam")).letters
+        >>> RatingCase("film", "person", "Edema", ("net/own", "net/grad-cam")).labels
         {'A': 'net/own', 'B': 'net/grad-cam'}
         """
         return {chr(ord("A") + at): source for at, source in enumerate(self.sources)}
@@ -193,7 +193,7 @@ def write_rating_cases(path: Path, rating_cases: Sequence[RatingCase]) -> None:
 
 
 def read_rating_cases(path: Path) -> list[RatingCase]:
-    """What `write_sheets` wrote. Errors: `DataError` for anything else."""
+    """What `write_rating_cases` wrote. Errors: `DataError` for anything else."""
     try:
         content = json.loads(path.read_text("utf-8"))
         check_format(content.get("format"), SHEETS_FORMAT, "file of case sheets", path, DataError)

@@ -27,7 +27,7 @@ def reading_order(count: int, repeats: int, *key: object) -> list[tuple[int, int
     The first `repeats` cases of a random order come again, in that order, at random places at least count / 2 later.
     The same key gives the same order.
 
-    >>> order(4, 1, "seed", 1)
+    >>> reading_order(4, 1, "seed", 1)
     [(1, 0), (2, 0), (0, 0), (1, 1), (3, 0)]
     """
     rng = keyed_rng(*key)

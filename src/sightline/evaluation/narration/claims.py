@@ -53,7 +53,7 @@ def find_claims(text: str, models: Mapping[str, str]) -> list[Claim]:
     models: what the text calls a model -> what the facts call it. A line that is only the name of a finding is a
     heading for what follows; so is a bullet's 'NAME:' for its line.
 
-    >>> found = claims("Edema\\n- **Net:** Localizes around the perihilar regions.", {"Net": "net"})
+    >>> found = find_claims("Edema\\n- **Net:** Localizes around the perihilar regions.", {"Net": "net"})
     >>> [(c.kind, c.finding, sorted(c.where)) for c in found]
     [('location', 'Edema', ['perihilar']), ('spread', 'Edema', [])]
     """

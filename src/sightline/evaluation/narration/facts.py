@@ -76,7 +76,7 @@ def measure_shape(values: Array) -> dict[str, float]:
     in one cell, 1 even. spread: root mean square distance to the center of mass, in shares of height and width: 0 in
     one cell, 0.41 even, 0.71 in two opposite corners.
 
-    >>> shapes(np.eye(1, 4)) == {"focus": 0.75, "entropy": 0.0, "spread": 0.0}
+    >>> measure_shape(np.eye(1, 4)) == {"focus": 0.75, "entropy": 0.0, "spread": 0.0}
     True
     """
     evidence = np.maximum(np.asarray(values, np.float64), 0)
@@ -99,9 +99,10 @@ class Measurements:
     """Measurements of several models' maps, finding by finding."""
 
     table: pd.DataFrame = field(repr=False)
-    """Columns `COLUMNS`; measure: a place's lift, or one of `SHAPES`. finding 'average': all cases together."""
+    """Columns `MEASUREMENT_COLUMNS`; measure: a place's lift, or one of `SHAPE_MEASURES`. finding 'average': all
+    cases together."""
     differences: pd.DataFrame = field(repr=False)
-    """Of `SHAPES`, paired by case: columns finding, model, versus, measure, mean, low, high, n, patients."""
+    """Of `SHAPE_MEASURES`, paired by case: columns finding, model, versus, measure, mean, low, high, n, patients."""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -118,7 +119,7 @@ class Measurements:
         return _read_row(rows)
 
     def difference(self, model: str, versus: str, finding: str, measure: str = FOCUS) -> dict[str, float] | None:
-        """One of `SHAPES` of one model less that of another; None where it was not measured."""
+        """One of `SHAPE_MEASURES` of one model less that of another; None where it was not measured."""
         d = self.differences
         asked = (d["model"] == model) & (d["versus"] == versus) & (d["finding"] == finding)
         return _read_row(d[asked & (d["measure"] == measure)])

@@ -164,7 +164,7 @@ class ReportAgreement(NamedTuple):
 def compare_with_reports(measurements: pd.DataFrame, data: Dataset, cases: Sequence[Case], seed: int) -> pd.DataFrame:
     """Maps beside what reports say of the same finding: Meeting's columns, of reports that name one side or third.
 
-    table: of `measure`. Cross-modal: nobody marked anything.
+    table: of `measure_maps`. Cross-modal: nobody marked anything.
     """
     if data.reports is None:
         return pd.DataFrame(columns=list(ReportAgreement._fields))

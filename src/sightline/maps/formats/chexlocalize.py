@@ -19,7 +19,7 @@ RESIZE = "center-crop:320"
 def read(path: Path, finding: str) -> MapContent:
     """'map': (1, 1, h, w); 'prob': a number, or 14 in the order of CheXpert; 'cxr_dims': (width, height).
 
-    Errors: `MisfitError` if 'task' is another finding than the file name says; `DataError` as `pickles.load`.
+    Errors: `MapMismatchError` if 'task' is another finding than the file name says; `DataError` as `pickles.load`.
     """
     found = safe_pickle.load(path)
     task = found.get("task")

@@ -22,7 +22,7 @@ def read(path: Path, finding: str) -> MapContent:
     """Stored values with rescale slope and intercept. No window, lookup table or inversion is applied: these are for
     display, and a map is not looked at. Rows and columns of nothing but the padding value were not seen by the model.
 
-    Errors: `MisfitError` for a picture in color; `DataError` for a damaged or compressed file, or several frames.
+    Errors: `MapMismatchError` for a picture in color; `DataError` for a damaged or compressed file, or several frames.
     """
     import pydicom  # takes 0.5 s, with its codecs: only who reads DICOM pays
     from pydicom.errors import BytesLengthException, InvalidDicomError

@@ -101,7 +101,7 @@ def _finding_key(text: str) -> str:
 def _split_everywhere(text: str, separator: str) -> Iterator[tuple[str, str]]:
     """Every way to cut a text in two at a separator.
 
-    >>> list(_splits("a_b_Edema", "_"))
+    >>> list(_split_everywhere("a_b_Edema", "_"))
     [('a', 'b_Edema'), ('a_b', 'Edema')]
     """
     at = text.find(separator)

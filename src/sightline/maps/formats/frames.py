@@ -13,7 +13,7 @@ ALLOWED_RESIZES = "'stretch', 'center-crop:SIDE' or 'pad:SIDE' (SIDE in pixels, 
 def parse_resize(text: str, label: str) -> tuple[Resize, int]:
     """('center-crop', 320) for 'center-crop:320'. Errors: `DataError` beginning with `where`.
 
-    >>> check_frame("pad:512", "here"), check_frame("stretch", "here")
+    >>> parse_resize("pad:512", "here"), parse_resize("stretch", "here")
     (('pad', 512), ('stretch', 1))
     """
     how, _, side = text.partition(":")

@@ -99,7 +99,7 @@ class MapIndex:
 def list_maps(path: Path, names: DatasetNames, source: str) -> MapIndex:
     """Every map in a file, or below a folder. `source`: what the caller calls them, or ''.
 
-    Errors: `DataError` as `sightline.maps_in`.
+    Errors: `DataError` as `sightline.open_maps`.
     """
     found = MapIndex(path, names)
     if path.is_file():

@@ -126,7 +126,7 @@ class CriterionResult:
 
 
 def criterion_results(view: RunView) -> list[CriterionResult]:
-    """How many methods passed each of `QUESTIONS` that was asked; of several networks, all must say so."""
+    """How many methods passed each of `CRITERIA` that was asked; of several networks, all must say so."""
     table, made = _rows_without_controls(view), list[CriterionResult]()
     for criterion, name in CRITERIA.items():
         rows = table[table["criterion"] == criterion]

@@ -20,7 +20,7 @@ PART_FILE = "coco.json"
 
 
 def write_coco(item: ExportItem, job: ExportJob) -> Iterator[ExportRow]:
-    """A part of annotations.json: the image, an annotation per mask and mark; `joined` numbers and joins them.
+    """A part of annotations.json: the image, an annotation per mask and mark; `join_parts` numbers and joins them.
 
     An annotation's `source` says who claims it: MODEL/METHOD, or reader/NAME.
     """

@@ -153,7 +153,7 @@ def _write_copy(radiograph: Radiograph, job: ExportJob, header: Dataset | None) 
         copy.add_new("PatientOrientation", "CS", None)  # unknown
     file = job.file_path("films", f"{radiograph.id}.dcm")
     write_dicom(copy, file)
-    for name in ("PixelData", "PixelSpacing"):  # as in `_kept`
+    for name in ("PixelData", "PixelSpacing"):  # as in `_use_original`
         if name in copy:
             delattr(copy, name)
     return ReferenceImage(copy, file, True, spacing)

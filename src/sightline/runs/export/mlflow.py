@@ -156,7 +156,7 @@ def _tags(run: Run, link: str) -> Mapping[str, str]:
 def sanitize_name(text: str) -> str:
     """A name with the signs that MLflow allows.
 
-    >>> plain("iou/net/integrated-gradients?nodes=4/Pleural Effusion")
+    >>> sanitize_name("iou/net/integrated-gradients?nodes=4/Pleural Effusion")
     'iou/net/integrated-gradients_nodes_4/Pleural Effusion'
     """
     return re.sub(r"[^\w\-. :/]", "_", text, flags=re.ASCII)[:240]

@@ -50,7 +50,8 @@ def measure_agreement(readings: Sequence[CompletedReading], seed: int = 0) -> pd
     """Every measure between every two readers, and of each reader with himself.
 
     Columns: kind, measure, reader, versus, value, low, high (95 %, resampling patients), n (cases), patients. Beside
-    the measures of `Pair`: 'presence', Cohen's kappa of whether the finding was marked; 'icc area', the intraclass
+    the measures of `PairwiseAgreement`: 'presence', Cohen's kappa of whether the finding was marked; 'icc area', the
+    intraclass
     correlation of the outlined area where all marked something, between all readers at once ('all').
     """
     by = _group_readings(readings)
@@ -78,7 +79,7 @@ def reading_times(readings: Sequence[CompletedReading], seed: int = 0) -> pd.Dat
 def score_readers(data: Dataset, seed: int = 0) -> pd.DataFrame:
     """Every reader against the reference, as any map is scored: IoU, Dice and hits with intervals, by finding.
 
-    data: of `with_readers`. Columns of `sightline.stats.estimates.estimates`; empty where nothing can be scored.
+    data: of `add_study_readers`. Columns of `sightline.stats.estimates.estimates`; empty where nothing can be scored.
     """
     metrics = ("iou", "dice", "hit")
     found = score(ReaderMaps(data), data, metrics)

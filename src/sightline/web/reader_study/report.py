@@ -131,7 +131,7 @@ def _format_table(table: pd.DataFrame) -> pd.DataFrame:
 def _format_number(value: float, low: float = float("nan"), high: float = float("nan"), digits: int = 2) -> str:
     """'0.31 [0.28, 0.34]'; a dash for what is undefined.
 
-    >>> _number(0.312, 0.28, 0.34), _number(float("nan"))
+    >>> _format_number(0.312, 0.28, 0.34), _format_number(float("nan"))
     ('0.31 [0.28, 0.34]', '–')
     """
     if pd.isna(value):

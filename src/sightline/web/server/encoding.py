@@ -75,9 +75,9 @@ def encode_bundle(fields: Mapping[str, Any], arrays: Mapping[str, Array]) -> byt
 
 
 def decode_bundle(bundle: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The reverse of `pack`.
+    """The reverse of `encode_bundle`.
 
-    >>> facts, arrays = unpack(pack({"a": 1}, {"x": np.arange(3, dtype=np.int32)}))
+    >>> facts, arrays = decode_bundle(encode_bundle({"a": 1}, {"x": np.arange(3, dtype=np.int32)}))
     >>> facts, arrays["x"].tolist()
     ({'a': 1}, [0, 1, 2])
     """

@@ -77,7 +77,8 @@ def is_known_host(header: str, host_names: Collection[str]) -> bool:
 
     Examples
     --------
-    >>> is_host("127.0.0.1:8000", ()), is_host("[::1]:8000", ()), is_host("evil.example", ("localhost",))
+    >>> is_known_host("127.0.0.1:8000", ()), is_known_host("[::1]:8000", ()), is_known_host("evil.example",
+    ("localhost",))
     (True, True, False)
     """
     name = header.rpartition("]")[0].removeprefix("[") if header.startswith("[") else header.partition(":")[0]
@@ -291,7 +292,7 @@ def bind_socket(host: str, port: int) -> socket.socket:
 def server_url(host: str, port: int, token: str = "") -> str:
     """Return the URL to open in a browser on this machine, or elsewhere by this machine's name.
 
-    >>> address("127.0.0.1", 8000), address("::1", 8000, "a b")
+    >>> server_url("127.0.0.1", 8000), server_url("::1", 8000, "a b")
     ('http://127.0.0.1:8000/', 'http://[::1]:8000/?token=a+b')
     """
     name = socket.gethostname() if host in ("0.0.0.0", "::") else host

@@ -275,13 +275,13 @@ class _MapStatuses:
     """What became of the maps."""
 
     status: Array
-    """uint8 (sources, cases): place in `STATUSES`, or `NOTHING`."""
+    """uint8 (sources, cases): place in `STATUSES`, or `NO_MAP`."""
     probability: Array
     """float32 (sources, cases)."""
     annotated: Array
     """uint8 (cases,)."""
     failures: list[tuple[int, int, str, str]]
-    """(case, source, status, why), the first `TOLD`."""
+    """(case, source, status, why), the first `MAX_FAILURES`."""
 
     def add_failures(self, source: int, rows: Any) -> None:
         for place, status, why in rows:

@@ -140,7 +140,7 @@ def reference_outlines(data: Dataset, radiograph: str, findings: Iterable[str]) 
 def run_lengths(mask: Array) -> Array:
     """Lengths of runs, uint32 (K,), row by row, outside first.
 
-    >>> runs(np.array([[0, 1, 1], [1, 0, 0]], bool)).tolist()
+    >>> run_lengths(np.array([[0, 1, 1], [1, 0, 0]], bool)).tolist()
     [1, 3, 2]
     """
     flat = np.concatenate([[False], mask.ravel()])
