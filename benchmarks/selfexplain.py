@@ -24,7 +24,7 @@ from sightline.methods import saliency
 from sightline.models import Model, open_model
 
 SIDE, TARGET = 320, 1.03
-KINDS = ("kind=gate", "kind=gate&per=image", "kind=lse", "kind=pcam")
+KINDS = ("kind=gate", "kind=gate&maps_per=image", "kind=lse", "kind=pcam")
 POSTHOC = ("grad-cam", "gradient", "guided-backprop", "integrated-gradients?nodes=10", "smoothgrad-squared?samples=25")
 ONE = ("Cardiomegaly",)
 """The finding that methods of input gradients explain: fourteen cost as many backwards."""

@@ -67,9 +67,9 @@ net/retinanet: train classifier {TRAIN} retinanet?side=64
 net/element: train classifier {TRAIN} '{LSE}'
 net/element-again: train classifier {TRAIN} '{LSE}' --seed 1
 net/element-narrow: train classifier {TRAIN} '{LSE}&width=8'
-net/supervised: train classifier {TRAIN} '{LSE}&learns=marks'
-net/supervised-again: train classifier {TRAIN} '{LSE}&learns=marks' --seed 1
-net/decoder: train classifier {TRAIN} 'gaze:small?by=decoder&side=64'
+net/supervised: train classifier {TRAIN} '{LSE}&supervision=marks'
+net/supervised-again: train classifier {TRAIN} '{LSE}&supervision=marks' --seed 1
+net/decoder: train classifier {TRAIN} 'gaze:small?supervised_map=decoder&side=64'
 net/gaze: train taught {TRAIN} small?side=64 --weights 1 10
 net/contrastive: train contrastive {TRAIN} small?side=64
 net/chexpert: train chexpert --data 'phantom:60?size=48&uncertain=0.3&start=300' --arch small --policies ignore 3-class

@@ -109,7 +109,9 @@ def test_bfloat16_is_gated_there_too() -> None:
     assert set(told) == {"grad-cam", "gradient"} and all(-1 <= value <= 1 for value in told.values())
 
 
-@pytest.mark.parametrize("spec", ["small?side=64", "unet?side=64", "retinanet?side=64", "gaze:small?side=64&by=cam"])
+@pytest.mark.parametrize(
+    "spec", ["small?side=64", "unet?side=64", "retinanet?side=64", "gaze:small?side=64&supervised_map=cam"]
+)
 def test_networks_learn_there_and_answer_here(spec: str, tmp_path: Path) -> None:
     data = sl.open_dataset("phantom:32?size=64")
     start = open_model(spec, data.findings, seed=1)

@@ -166,7 +166,7 @@ def test_strict_arguments() -> None:
 def test_a_model_without_features_says_how_to_name_them() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, SIDE), nn.Flatten(), nn.Linear(4, 3))
     m = wrap(net, FINDINGS, side=SIDE)
-    with pytest.raises(SightlineError, match=r"has no features: .*features='path\.of\.module'"):
+    with pytest.raises(SightlineError, match=r"has no features: .*feature_module='path\.of\.module'"):
         saliency(m, batch(1), None, ["grad-cam"])
     assert saliency(m, batch(1), None, ["integrated-gradients"])["integrated-gradients"].shape == (1, 3, SIDE, SIDE)
 

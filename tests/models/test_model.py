@@ -69,7 +69,7 @@ def test_prepare_equals_torchvision_resize_and_center_crop() -> None:
     rng = np.random.default_rng(0)
     small = cv2.GaussianBlur(rng.random((90, 120), np.float32), (0, 0), 4)
     image = cv2.resize(small, (480, 360), interpolation=cv2.INTER_LINEAR)  # smooth: any antialiasing agrees
-    x, frame = make(size=96, mean=0, std=1).prepare(image)
+    x, frame = make(side=96, mean=0, std=1).prepare(image)
     transform = v2.Compose([v2.Resize(96, antialias=True), v2.CenterCrop(96)])
     assert torch.allclose(x[:1], transform(torch.from_numpy(image)[None]), atol=0.01)
     assert frame.box == (0, 60, 360, 420)
@@ -87,7 +87,7 @@ def test_the_frame_says_where_the_input_lies(height: int, width: int, resize: st
     """A ramp put through `prepare` and laid back by its frame is the ramp again, up to the resampling."""
     if resize != "stretch" and max(height, width) / min(height, width) > 4:
         return
-    model = make(size=side, resize=resize, mean=0, std=1)
+    model = make(side=side, resize=resize, mean=0, std=1)
     for axis in (0, 1):
         ramp = np.zeros((height, width), np.float32)
         ramp += np.moveaxis(np.linspace(0.2, 0.8, ramp.shape[axis], dtype=np.float32)[:, None], 0, axis)

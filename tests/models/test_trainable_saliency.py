@@ -27,7 +27,7 @@ LABELS = torch.tensor([[1, 0, torch.nan], [0, 0, 0], [1, 1, 0], [0, 1, 1]])
 
 
 def taught(by: str, arch: str = "small", weight: float = 1.0) -> Model:
-    return open_model(f"gaze:{arch}?by={by}&weight={weight}&side=64", FINDINGS)
+    return open_model(f"gaze:{arch}?supervised_map={by}&weight={weight}&side=64", FINDINGS)
 
 
 def marks(grid: int) -> torch.Tensor:
@@ -109,7 +109,7 @@ def test_a_checkpoint_knows_how_it_was_taught() -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("gaze:small?by=magic", "allowed: by decoder, cam, gate"),
+        ("gaze:small?supervised_map=magic", "allowed: supervised_map decoder, cam, gate"),
         ("gaze:small?weight=-1", "weight from 0"),
         ("gaze:unet?side=64", "no spatial features"),
     ],
@@ -122,12 +122,20 @@ def test_what_cannot_be_taught(spec: str, said: str) -> None:
 def test_a_data_set_without_gaze_teaches_none(tmp_path: Path) -> None:
     data = sl.open_dataset("phantom:16?size=64&gazed=0")
     assert all(data.annotation(r.id, "gaze", data.gaze_readers[0]) is None for r in data.radiographs)
-    m = open_model("gaze:small?by=cam&side=64", data.findings)
+    m = open_model("gaze:small?supervised_map=cam&side=64", data.findings)
     with pytest.raises(SightlineError, match="has no gaze"):
         fit(m, replace(data, gaze_readers=()), tmp_path / "run", TrainingConfig(epochs=1, batch_size=2))
 
 
-ELEMENTS = ("kind=gate", "kind=gate&per=image", "kind=lse", "kind=noisy-or", "kind=pcam", "kind=wildcat", "kind=mask")
+ELEMENTS = (
+    "kind=gate",
+    "kind=gate&maps_per=image",
+    "kind=lse",
+    "kind=noisy-or",
+    "kind=pcam",
+    "kind=wildcat",
+    "kind=mask",
+)
 
 
 def element(options: str, arch: str = "small", side: int = 64, findings: list[str] = FINDINGS) -> Model:
@@ -230,7 +238,7 @@ def test_sparsity_is_a_share_of_the_peak_and_variation_that_of_steps() -> None:
 
 @pytest.mark.parametrize("per", ["finding", "image"])
 def test_images_without_marks_add_their_labels_alone(per: str) -> None:
-    m = element(f"kind=gate&per={per}&learns=marks&weight=5")
+    m = element(f"kind=gate&maps_per={per}&supervision=marks&weight=5")
     m.net.train()
     marks = planes(m.net.grid)
     outputs = m.net(torch.randn(4, 1, 64, 64)).detach()
@@ -283,11 +291,11 @@ def test_a_regression_learns_where_its_value_comes_from() -> None:
     [
         ("kind=magic", "kind=magic; allowed: gate, lse"),
         ("kind=gate&sparsity=-1", "sparsity=-1.0; allowed: from 0"),
-        ("kind=mask&per=finding", "no map of each finding"),
-        ("kind=lse&per=image", "no map of each image"),
+        ("kind=mask&maps_per=finding", "no map of each finding"),
+        ("kind=lse&maps_per=image", "no map of each image"),
         ("kind=noisy-or&task=regression", "no map in \\[0, 1\\] without chances"),
-        ("learns=hearsay", "learns=hearsay; allowed: labels, marks, boxes, gaze"),
-        ("per=pixel", "per=pixel; allowed: finding, image"),
+        ("supervision=hearsay", "supervision=hearsay; allowed: labels, marks, boxes, gaze"),
+        ("maps_per=pixel", "maps_per=pixel; allowed: finding, image"),
     ],
 )
 def test_elements_that_cannot_be(options: str, said: str) -> None:
@@ -305,7 +313,7 @@ def test_a_backbone_without_a_spatial_map_is_refused() -> None:
 
 
 def test_the_wrapped_spec_opens_again_with_everything() -> None:
-    m = element("kind=gate&sparsity=0.25&learns=boxes&weight=3&width=12")
+    m = element("kind=gate&sparsity=0.25&supervision=boxes&weight=3&width=12")
     again = open_model(m.arch, m.findings)
     assert again.net.config == m.net.config and again.arch == m.arch
     again.net.load_state_dict(m.net.state_dict())

@@ -64,7 +64,7 @@ def test_a_checkpoint_opens_alone_as_the_same_model(tmp_path: Path) -> None:
         "mean",
         "std",
         "cut",
-        "features",
+        "feature_module",
         "arch",
         "training",
     ):
@@ -185,7 +185,7 @@ def test_a_function_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "from torch import nn\nfrom sightline.models import wrap\n"
         "def chest(side=32):\n"
         "    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1))\n"
-        "    return wrap(net, ['Edema'], size=side)\n"
+        "    return wrap(net, ['Edema'], side=side)\n"
         "def wrong():\n    return 3\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
@@ -204,7 +204,7 @@ from sightline.models import wrap
 def make(weights="ckpt.pt"):
     net = torchvision.models.resnet18(num_classes=1)
     net.load_state_dict(torch.load(weights, weights_only=True))
-    return wrap(net, ["Edema"], size=64)
+    return wrap(net, ["Edema"], side=64)
 """
 
 

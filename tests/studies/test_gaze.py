@@ -28,7 +28,11 @@ METHODS = ("grad-cam", "gradient")
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder, findings = tmp_path_factory.mktemp("models"), sl.open_dataset(DATA).findings
-    specs = {"plain": "small?side=64", "taught": "gaze:small?by=decoder&side=64", "cam": "gaze:small?by=cam&side=64"}
+    specs = {
+        "plain": "small?side=64",
+        "taught": "gaze:small?supervised_map=decoder&side=64",
+        "cam": "gaze:small?supervised_map=cam&side=64",
+    }
     for number, (name, spec) in enumerate(specs.items()):
         save_checkpoint(open_model(spec, findings, seed=number), folder / f"{name}.pt")
     return {name: str(folder / f"{name}.pt") for name in specs}

@@ -21,7 +21,7 @@ from sightline.studies.selfexplain_models import require_same_backbone
 from viewing import can_be_looked_at
 
 DATA = "phantom:24?size=96"
-LABELED, MARKED = "selfexplaining:small?kind=lse&side=64", "selfexplaining:small?kind=lse&learns=marks&side=64"
+LABELED, MARKED = "selfexplaining:small?kind=lse&side=64", "selfexplaining:small?kind=lse&supervision=marks&side=64"
 SPECS = {
     "element": LABELED,
     "plain": "small?side=64",

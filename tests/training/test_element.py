@@ -98,7 +98,7 @@ def test_limited_annotations_are_nested_and_the_labels_stay() -> None:
 def test_what_it_learns_from_is_known_where_labels_or_marks_tell(tmp_path: Path) -> None:
     data = sl.open_dataset(DATA)
     some = limit_annotations(data, 3, 0)
-    model = open_model("selfexplaining:small?learns=marks&side=64", data.findings)
+    model = open_model("selfexplaining:small?supervision=marks&side=64", data.findings)
     planes = np.load(rasterize_targets(Run.start(tmp_path, "x", {}), model, some, list(data.radiographs), 1))
     for r, plane in zip(data.radiographs, planes, strict=True):
         for f, cells in zip(data.findings, plane, strict=True):
@@ -116,7 +116,7 @@ def test_boxes_are_those_around_the_pieces_also_beyond_the_image(tmp_path: Path)
     data = sl.open_dataset(DATA)
     made = {}
     for learns in ("marks", "boxes"):
-        model = open_model(f"selfexplaining:small?learns={learns}&side=64", data.findings)
+        model = open_model(f"selfexplaining:small?supervision={learns}&side=64", data.findings)
         made[learns] = np.load(
             rasterize_targets(Run.start(tmp_path / learns, "x", {}), model, data, list(data.radiographs), 1)
         )
@@ -128,7 +128,7 @@ def test_boxes_are_those_around_the_pieces_also_beyond_the_image(tmp_path: Path)
     assert mark is not None
     beyond = replace(mark, kind="boxes", read=lambda: np.array([[-40.0, -40.0, 30.0, 4000.0]]))
     outside = replace(data, annotation=lambda *key: beyond if key[:2] == (r.id, finding) else None, radiographs=(r,))
-    model = open_model("selfexplaining:small?learns=boxes&side=64", data.findings)
+    model = open_model("selfexplaining:small?supervision=boxes&side=64", data.findings)
     cells = np.load(rasterize_targets(Run.start(tmp_path / "beyond", "x", {}), model, outside, [r], 1))[0]
     plane = cells[data.findings.index(finding)]
     share = 30 / mark.size[0]

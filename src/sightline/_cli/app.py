@@ -77,7 +77,7 @@ _COMMANDS: dict[str, dict[str, Command]] = {
             "Describe a run's maps in words, and check the words against the numbers.",
         ),
         "check-text": ("_cli.narrate:check_text", "Check what a text says about a run's maps against the numbers."),
-        "export": ("runs.export:export", "Write a run's maps as DICOM, NIfTI or NPZ, or its masks as COCO."),
+        "export": ("runs.export:export_run", "Write a run's maps as DICOM, NIfTI or NPZ, or its masks as COCO."),
         "mlflow": ("runs.export.mlflow:mlflow", "Log a run to MLflow."),
     },
     "Data and models": {
@@ -86,9 +86,9 @@ _COMMANDS: dict[str, dict[str, Command]] = {
             "_cli.data:check_data",
             "Look for what would spoil a study: unreadable images, patients in two splits, duplicates.",
         ),
-        "train classifier": ("_cli.train:train", "Train one network on labels, or a localizer on marks."),
+        "train classifier": ("_cli.train:train_classifier", "Train one network on labels, or a localizer on marks."),
         "train taught": (
-            "_cli.train:train_taught",
+            "_cli.train:train_gaze",
             "Train a network on labels and gaze, and its control on shuffled gaze.",
         ),
         "train contrastive": ("_cli.train:train_contrastive", "Pre-train an encoder on reports, or on images alone."),

@@ -140,7 +140,7 @@ def train_gaze(
     wanted, (head, _, options) = select_findings(findings or None, opened.findings), model.partition("?")
 
     def make(weight: float) -> Model:
-        spec = f"gaze:{head}?by={supervised_map}&weight={weight:g}{'&' if options else ''}{options}"
+        spec = f"gaze:{head}?supervised_map={supervised_map}&weight={weight:g}{'&' if options else ''}{options}"
         blank = open_model(spec, wanted, seed=seed)
         blank.net.to(device)
         return blank

@@ -129,7 +129,7 @@ class Gaze:
         parts = [self.select_time(*span) for span in merged]
         if not parts:
             return self._select(np.zeros(len(self), bool))
-        names = ("places", "begin", "duration", "degree", "shown", "pupil")
+        names = ("positions", "begin", "duration", "pixels_per_degree", "visible_region", "pupil")
         joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         return replace(self, **joined)  # type: ignore[arg-type]
 

@@ -61,12 +61,12 @@ def _record_attentions(context: BatchContext) -> tuple[list[Tensor], Tensor]:
     x = context.x.clone().requires_grad_()
     with _AttentionRecorder() as mode:
         logits = context.model.net(x)
-    if not mode.kept or len({a.shape[-1] for a in mode.kept}) != 1:
+    if not mode.attentions or len({a.shape[-1] for a in mode.attentions}) != 1:
         raise SightlineError(
-            f"{context.model.name} shows {len(mode.kept)} attentions over one set of tokens; this method needs a plain "
+            f"{context.model.name} shows {len(mode.attentions)} attentions over one set of tokens; this method needs a plain "
             f"vision transformer (for windowed or convolutional networks use grad-cam)"
         )
-    return mode.kept, logits
+    return mode.attentions, logits
 
 
 def _to_grid(context: BatchContext, relevance: Tensor) -> Tensor:

@@ -160,10 +160,10 @@ def gaze_supervised(
     checkpoint: str = "",
     side: int = 0,
 ) -> Model:
-    """Any of the zoo taught by gaze, by a decoder, its own Grad-CAM or a gate: 'gaze:densenet121?by=gate&weight=10'."""
+    """Any of the zoo taught by gaze, by a decoder, its own Grad-CAM or a gate: 'gaze:densenet121?supervised_map=gate&weight=10'."""
     if supervised_map not in SUPERVISED_MAPS or not weight >= 0:
         raise SightlineError(
-            f"gaze:{arch}?by={supervised_map}&weight={weight}; allowed: by {', '.join(SUPERVISED_MAPS)}, weight from 0"
+            f"gaze:{arch}?supervised_map={supervised_map}&weight={weight}; allowed: supervised_map {', '.join(SUPERVISED_MAPS)}, weight from 0"
         )
     way = SaliencyHeadConfig(supervised_map, "finding" if supervised_map == "cam" else "image", "gaze", weight)
     return _with_saliency_head("gaze", f"{supervised_map=!s}&{weight=}", way, arch, findings, checkpoint, side)
@@ -195,7 +195,7 @@ def selfexplaining(
     """
     chosen = maps_per or ("image" if kind in ("mask", "decoder") else "finding")
     way = SaliencyHeadConfig(kind, chosen, supervision, weight, sparsity, variation, task)
-    told = f"{kind=!s}&per={chosen}&{supervision=!s}&{weight=}&{sparsity=}&{variation=}&{task=!s}"
+    told = f"{kind=!s}&maps_per={chosen}&{supervision=!s}&{weight=}&{sparsity=}&{variation=}&{task=!s}"
     told += f"&{width=}" if width else ""
     inner = f"{arch}?{width=}" if width else arch
     return _with_saliency_head("selfexplaining", told, way, inner, findings, checkpoint, side)

@@ -217,7 +217,7 @@ def _find_module(net: nn.Module, x: Tensor, feature_module: str) -> FeatureLayer
     match = _MODULE_PATH.fullmatch(feature_module)
     if match is None:
         raise SightlineError(
-            f"features={feature_module!r} is not a module path such as 'layer4' or 'blocks.11.norm1[5:]'"
+            f"feature_module={feature_module!r} is not a module path such as 'layer4' or 'blocks.11.norm1[5:]'"
         )
     path, prefix = match["path"], match["prefix"]
     outputs: list[Any] = []
@@ -227,12 +227,14 @@ def _find_module(net: nn.Module, x: Tensor, feature_module: str) -> FeatureLayer
     finally:
         handle.remove()
     if len(outputs) != 1:
-        raise SightlineError(f"features={path!r} ran {len(outputs)} times in one forward; name a module that runs once")
+        raise SightlineError(
+            f"feature_module={path!r} ran {len(outputs)} times in one forward; name a module that runs once"
+        )
     output = outputs[0]
     if not isinstance(output, Tensor) or output.shape[0] != x.shape[0] or output.dim() not in (3, 4):
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise SightlineError(
-            f"features={path!r} gives {got}; allowed: a map (N, K, h, w) or tokens (N, T, K), N = {x.shape[0]}"
+            f"feature_module={path!r} gives {got}; allowed: a map (N, K, h, w) or tokens (N, T, K), N = {x.shape[0]}"
         )
     if output.dim() == 4:
         return _feature_layer_of_map(path, output)
@@ -245,7 +247,7 @@ def _feature_layer_of_map(path: str, output: Tensor) -> FeatureLayer:
     _, second, third, last = output.shape
     if (second == third) == (third == last):
         raise SightlineError(
-            f"features={path!r} gives {tuple(output.shape)}, which could be (N, K, h, w) or (N, h, w, K)"
+            f"feature_module={path!r} gives {tuple(output.shape)}, which could be (N, K, h, w) or (N, h, w, K)"
         )
     if third == last:
         return FeatureLayer(path, (), "nchw", 0, (second, third, last))
@@ -258,7 +260,9 @@ def _token_grid(net: nn.Module, path: str, tokens: int, side: int, prefix: str |
     if isinstance(stated, int):
         grid = math.isqrt(max(tokens - stated, 0))
         if grid == 0 or grid * grid + stated != tokens:
-            raise SightlineError(f"features={path!r}: {tokens} tokens less {stated} leading ones are no square grid")
+            raise SightlineError(
+                f"feature_module={path!r}: {tokens} tokens less {stated} leading ones are no square grid"
+            )
         return stated, grid
     fits = [
         (tokens - grid * grid, grid)
@@ -267,8 +271,8 @@ def _token_grid(net: nn.Module, path: str, tokens: int, side: int, prefix: str |
     ]
     if len(fits) != 1:
         raise SightlineError(
-            f"features={path!r} gives {tokens} tokens for an input of {side}: {len(fits)} square grids fit; "
-            f"say how many leading tokens are no part of it, as in features='{path}[1:]'"
+            f"feature_module={path!r} gives {tokens} tokens for an input of {side}: {len(fits)} square grids fit; "
+            f"say how many leading tokens are no part of it, as in feature_module='{path}[1:]'"
         )
     return fits[0]
 
@@ -280,7 +284,7 @@ def _find_submodule(net: nn.Module, path: str) -> nn.Module:
         known = [name for name, _ in net.named_modules() if name]
         near = [name for name in known if name.split(".")[-1] == path.split(".")[-1]] or known
         raise SightlineError(
-            f"features={path!r} is no module of the network; there are {', '.join(near[-8:])}"
+            f"feature_module={path!r} is no module of the network; there are {', '.join(near[-8:])}"
         ) from error
 
 

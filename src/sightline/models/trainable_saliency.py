@@ -52,7 +52,7 @@ class SaliencyHeadConfig:
     task: str = "classification"
 
     def __post_init__(self) -> None:
-        for name, allowed in (("kind", KINDS), ("per", MAPS_PER), ("learns", SUPERVISIONS), ("task", TASKS)):
+        for name, allowed in (("kind", KINDS), ("maps_per", MAPS_PER), ("supervision", SUPERVISIONS), ("task", TASKS)):
             if getattr(self, name) not in allowed:
                 raise SightlineError(f"{name}={getattr(self, name)}; allowed: {', '.join(allowed)}")
         for name in ("weight", "sparsity", "variation"):
@@ -60,7 +60,9 @@ class SaliencyHeadConfig:
                 raise SightlineError(f"{name}={getattr(self, name)}; allowed: from 0")
         only = "image" if self.kind in ("mask", "decoder") else self.maps_per if self.kind == "gate" else "finding"
         if self.maps_per != only:
-            raise SightlineError(f"kind={self.kind} has no map of each {self.maps_per}; give per={only}, or kind=gate")
+            raise SightlineError(
+                f"kind={self.kind} has no map of each {self.maps_per}; give maps_per={only}, or kind=gate"
+            )
         chances = self.kind in ("noisy-or", "cam") or (self.pools_evidence and self.supervision != "labels")
         if self.task == "regression" and chances:
             raise SightlineError(

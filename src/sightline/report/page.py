@@ -163,7 +163,7 @@ def render(
 
 def _study_sentences(view: RunView) -> list[str]:
     """The sentences of whichever study this is."""
-    told = (study.said(view) for study in (pretraining, gaze, selfexplain, trust))
+    told = (study.sentences(view) for study in (pretraining, gaze, selfexplain, trust))
     return next((some for some in told if some), None) or summary.summary_sentences(view)
 
 

@@ -95,7 +95,7 @@ def gaze(
         trained if none is named.
     taught
         Checkpoints of the same network taught by gaze: `train taught`, or `train classifier --model
-        'gaze:ARCH?by=cam&weight=10'`.
+        'gaze:ARCH?supervised_map=cam&weight=10'`.
     shuffled
         Checkpoints taught by the gaze at other patients' radiographs (`train classifier --shuffle-gaze`): the control
         for `--taught`.

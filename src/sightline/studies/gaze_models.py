@@ -94,7 +94,7 @@ def train_on_phantom(folder: Path, seed: int, device: str) -> tuple[GazeModels, 
 
     plain = fit(blank("small"), source, folder / "labels", recipe, cache=images, workers=workers)
     sweep = search_gaze_weight(
-        lambda weight: blank(f"gaze:small?by=cam&weight={weight:g}"),
+        lambda weight: blank(f"gaze:small?supervised_map=cam&weight={weight:g}"),
         source,
         folder / "gaze",
         GAZE_WEIGHTS,

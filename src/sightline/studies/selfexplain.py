@@ -131,7 +131,7 @@ def selfexplain(
     others
         Checkpoints of the element in other architectures: are its maps reproducible?
     localizers
-        Networks trained on marks: retinanet, unet, or the element itself ('selfexplaining:ARCH?learns=marks').
+        Networks trained on marks: retinanet, unet, or the element itself ('selfexplaining:ARCH?supervision=marks').
     told
         Elements trained with marks on N radiographs, as N=CHECKPOINT. 0=CHECKPOINT had as long a training without
         marks; by default it is `--model`.

@@ -289,6 +289,8 @@ def _train(folder: Path, name: str, start: Model, data: Dataset, recipe: Trainin
 
 def make_mask_supervised(self_explaining: Model) -> Model:
     """The trained element, to be taught on by masks."""
-    start = open_model(f"{self_explaining.arch.replace('learns=labels', 'learns=marks')}", self_explaining.findings)
+    start = open_model(
+        f"{self_explaining.arch.replace('supervision=labels', 'supervision=marks')}", self_explaining.findings
+    )
     start.net.load_state_dict(self_explaining.net.state_dict())
     return with_normalization(start, self_explaining.mean, self_explaining.std)

@@ -62,7 +62,7 @@ def test_a_counterfactual_differs_where_the_finding_lies(finding: str) -> None:
     shares = []
     for index in found(finding)[:6]:
         image, without = phantom.image(index), phantom.counterfactual(index, finding)
-        assert finding not in phantom.scene(index).without(finding).findings
+        assert finding not in phantom.scene(index).without_finding(finding).findings
         mask = phantom.mark(f"phantom{index:06d}", finding, REFERENCE_READER).read()
         near = cv2.dilate(mask.astype(np.uint8), np.ones((41, 41), np.uint8)) > 0
         change = np.abs(image - without)
