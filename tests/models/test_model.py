@@ -28,7 +28,7 @@ def tiny(outputs: int = 2, channels: int = 3) -> nn.Module:
 
 
 def make(**options: object) -> Model:
-    return wrap(tiny(), ["Edema", "Effusion"], **{"size": 32, **options})  # type: ignore[arg-type]
+    return wrap(tiny(), ["Edema", "Effusion"], **{"side": 32, **options})  # type: ignore[arg-type]
 
 
 def test_wrap_leaves_the_network_as_it_was() -> None:

@@ -63,7 +63,8 @@ def _record_attentions(context: BatchContext) -> tuple[list[Tensor], Tensor]:
         logits = context.model.net(x)
     if not mode.attentions or len({a.shape[-1] for a in mode.attentions}) != 1:
         raise SightlineError(
-            f"{context.model.name} shows {len(mode.attentions)} attentions over one set of tokens; this method needs a plain "
+            f"{context.model.name} shows {len(mode.attentions)} attentions over one set of tokens; this method "
+            "needs a plain "
             f"vision transformer (for windowed or convolutional networks use grad-cam)"
         )
     return mode.attentions, logits
@@ -80,7 +81,7 @@ def _to_grid(context: BatchContext, relevance: Tensor) -> Tensor:
     side = math.isqrt(tokens - prefix)
     if side * side != tokens - prefix:
         raise SightlineError(
-            f"{tokens} tokens less {prefix} leading ones are no square grid; wrap with features='...[1:]'"
+            f"{tokens} tokens less {prefix} leading ones are no square grid; wrap with feature_module='...[1:]'"
         )
     read = relevance[..., 0, :] if prefix else relevance.mean(-2)
     places: Tensor = read[..., prefix:]

@@ -183,7 +183,7 @@ class BatchContext:
 
         None where it left none. A single one, (N, 1, h, w), is that of every finding.
         """
-        if not isinstance(getattr(self.model.net, "shown", None), nn.Module):
+        if not isinstance(getattr(self.model.net, "map_output", None), nn.Module):
             return None
         logits = self._forward()[0]
         if not self._recorded_maps:
@@ -294,7 +294,7 @@ class BatchContext:
                 if joint.tensor is None:
                     raise SightlineError(
                         f"{self.model.name} did not reach {cut.name} as when it was wrapped; wrap it again, or name a "
-                        f"module with features='...'"
+                        f"module with feature_module='...'"
                     )
                 self._forward_result = logits, joint.tensor
             self._recorded_maps = heard

@@ -26,7 +26,7 @@ def intrinsic(context: BatchContext, targets: Tensor) -> Tensor:
     """The maps of a network that explains itself; float32 (N, T, h, w), signed.
 
     The network has a method `maps(x)`: float32 (N, C, side, side) -> float32 (N, F, h, w), higher = more evidence. What
-    its forward leaves at a module `shown` (`sightline.models.trainable_saliency`) is taken from there and costs
+    its forward leaves at a module `map_output` (`sightline.models.trainable_saliency`) is taken from there and costs
     nothing more.
     """
     maps = context.intrinsic_maps

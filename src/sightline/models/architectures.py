@@ -141,7 +141,7 @@ def _wrap_options(inner: Model) -> dict[str, Any]:
         prefix = (
             f"[{inner.feature_layer.n_prefix_tokens}:]" if inner.feature_layer.layout == "tokens" else ""
         )  # counted by the inner one
-        habits["features"] = f"net.{inner.feature_layer.name}{prefix}"
+        habits["feature_module"] = f"net.{inner.feature_layer.name}{prefix}"
     return habits
 
 
@@ -160,10 +160,12 @@ def gaze_supervised(
     checkpoint: str = "",
     side: int = 0,
 ) -> Model:
-    """Any of the zoo taught by gaze, by a decoder, its own Grad-CAM or a gate: 'gaze:densenet121?supervised_map=gate&weight=10'."""
+    """Any of the zoo taught by gaze, by a decoder, its own Grad-CAM or a gate:
+    'gaze:densenet121?supervised_map=gate&weight=10'."""
     if supervised_map not in SUPERVISED_MAPS or not weight >= 0:
         raise SightlineError(
-            f"gaze:{arch}?supervised_map={supervised_map}&weight={weight}; allowed: supervised_map {', '.join(SUPERVISED_MAPS)}, weight from 0"
+            f"gaze:{arch}?supervised_map={supervised_map}&weight={weight}; allowed: supervised_map "
+            f"{', '.join(SUPERVISED_MAPS)}, weight from 0"
         )
     way = SaliencyHeadConfig(supervised_map, "finding" if supervised_map == "cam" else "image", "gaze", weight)
     return _with_saliency_head("gaze", f"{supervised_map=!s}&{weight=}", way, arch, findings, checkpoint, side)
@@ -218,9 +220,9 @@ def _with_saliency_head(
         raise SightlineError(f"{name}:{arch}: {inner.name} has no spatial features to show; name one that has")
     habits = _wrap_options(inner)
     if config.makes_logits:
-        habits["features"] = "look.features"
+        habits["feature_module"] = "saliency_head.features"
     elif config.kind == "mask":
-        habits.pop("features", None)  # a module that runs twice in one forward
+        habits.pop("feature_module", None)  # a module that runs twice in one forward
     net = TrainableSaliency(inner.net, inner.feature_layer, len(names), config)
     bare = inner.arch.partition("?")[0]  # without the weights that it starts from
     spec = f"{name}:{bare}?{options}&side={inner.side}"

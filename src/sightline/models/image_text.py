@@ -97,7 +97,7 @@ def contrastive(path: str, findings: tuple[str, ...] | None) -> Model:
     blank = open_model(content["arch"], content["findings"])
     words, text = _load_text_encoder(content, Path(path))
     assert blank.feature_layer is not None
-    width = int(content["state"]["images.head.2.weight"].shape[0])
+    width = int(content["state"]["image_encoder.projection.2.weight"].shape[0])
     pair = DualEncoder(ImageEncoder(blank.net, blank.feature_layer, width), text, width)
     pair.load_state_dict(content["state"])
     pair.eval()

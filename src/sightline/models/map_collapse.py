@@ -71,9 +71,10 @@ def join_reasons(reason_by_finding: Mapping[str, str]) -> str:
 
 @contextmanager
 def record_maps(net: nn.Module) -> Iterator[list[Tensor]]:
-    """Within, what every forward of a network leaves at its module `shown`, (N, T, h, w) each; nothing without one."""
+    """Within, what every forward of a network leaves at its module `map_output`, (N, T, h, w) each; nothing without
+    one."""
     heard: list[Tensor] = []
-    shown = getattr(net, "shown", None)
+    shown = getattr(net, "map_output", None)
     if not isinstance(shown, nn.Module):
         yield heard
         return

@@ -124,7 +124,8 @@ class TrainableSaliency(nn.Module):
     Lipton 2021
     (DenseNet-Aug), who do not say how the estimate of the gaze is made.
 
-    One forward gives logits and, through the module `shown`, the maps (N, T, grid, grid): whoever wants them listens
+    One forward gives logits and, through the module `map_output`, the maps (N, T, grid, grid): whoever wants them
+    listens
     there (`sightline.methods.intrinsic`). A gate's maps are divided by their mean before they weigh: it moves, not
     dims.
     """

@@ -21,7 +21,7 @@ def model_warnings(model: Model | Ensemble) -> list[str]:
     said = []
     if model.training_record is None:
         own = isinstance(model, Model) and not model.arch
-        way = "give training=TrainingRecord(...) to sl.wrap" if own else "name its checkpoint"
+        way = "give training_record=TrainingRecord(...) to sl.wrap" if own else "name its checkpoint"
         said.append(
             f"{model.name} has no training record, so it counts as an untrained control; if it is trained, {way}"
         )

@@ -232,7 +232,7 @@ def _explain(
 ) -> Run:
     """Maps of every network, and its own estimate of the gaze where that is no Grad-CAM."""
     for m in team.all_models:
-        own = ("own",) if hasattr(m.net, "look") else ()
+        own = ("own",) if hasattr(m.net, "saliency_head") else ()
         run = explain(
             data, m, (*methods, *own), findings=wanted, out=run, target_output=of, batch_size=batch, seed=seed
         )

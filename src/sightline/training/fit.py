@@ -100,7 +100,7 @@ def _make_examples(
     labels = _make_labels(run, radiographs, split, films, model.findings, sampling)
     marks = (
         rasterize_targets(home, model, data, chosen, workers)
-        if getattr(model.net, "learns", "labels") != "labels"
+        if getattr(model.net, "supervision", "labels") != "labels"
         else None
     )
     train, val = films.readable_rows(split.train), films.readable_rows(split.val)
