@@ -49,7 +49,7 @@ def test_the_published_density_is_a_gaussian_filter_of_counts() -> None:
 
 
 def test_the_corrected_density_is_a_sum_of_gaussians_by_duration_on_what_was_shown() -> None:
-    gaze = made(shown=np.tile([30.0, 20.0, 280.0, 200.0], (12, 1)))
+    gaze = made(visible_region=np.tile([30.0, 20.0, 280.0, 200.0], (12, 1)))
     rows, cols = np.meshgrid(np.arange(300) + 0.5, np.arange(240) + 0.5, indexing="ij")
     slow = np.zeros(gaze.size)
     for (row, col), duration in zip(gaze.positions, gaze.duration, strict=True):

@@ -231,7 +231,7 @@ def test_reflacx_comes_back_with_every_reading(phantom: sl.Dataset, reflacx: Pat
             own, other = gaze_of(data, mine.id, reader), gaze_of(phantom, mine.id, reader)
             assert (own is None) == (other is None)
             if own is not None:
-                for column in ("places", "begin", "duration", "degree", "shown", "pupil"):
+                for column in ("positions", "begin", "duration", "pixels_per_degree", "visible_region", "pupil"):
                     np.testing.assert_allclose(getattr(own, column), getattr(other, column), atol=1e-6)
                 said = [p.text.rstrip(".") for p in own.phrases]
                 assert said == [p.text for p in other.phrases]

@@ -111,7 +111,7 @@ def test_boxes_are_scaled_to_the_image_and_reading_twice_gives_copies(tmp_path: 
     missing = marks("gone", "Mass", "truth")
     assert missing is not None
     assert missing.size == (1024, 1024)
-    assert "256 × 512): boxes are scaled" in marks.note()[0]
+    assert "256 × 512): boxes are scaled" in marks.scaling_warnings()[0]
 
 
 def test_json_must_be_an_object(tmp_path: Path) -> None:
