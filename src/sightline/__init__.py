@@ -1,4 +1,4 @@
-"""Sightline: does a radiology model look where the evidence is, and can you trust the map that says so?
+"""Sightline measures the saliency maps of radiology models: localization, trust, gaze, pre-training, self-explanation.
 
     import sightline as sl
     data = sl.open_dataset("phantom:200")

@@ -1,8 +1,8 @@
-"""The nouns of Sightline: small frozen records that every other module speaks in.
+"""The records that every other module exchanges: radiograph, annotation, data set, source, saliency map, frame.
 
-Conventions, nowhere contradicted: coordinates are (row, col) with the origin at the top-left corner; the center of
-pixel (r, c) lies at (r + 0.5, c + 0.5); sizes are (H, W); right and left are the patient's; probabilities are after the
-sigmoid; maps are never normalized in storage.
+Conventions: coordinates are (row, col) with the origin at the top-left corner; the center of pixel (r, c) lies at
+(r + 0.5, c + 0.5); sizes are (H, W); right and left are the patient's; probabilities are after the sigmoid; maps are
+never normalized in storage.
 """
 
 from __future__ import annotations
@@ -21,55 +21,74 @@ Size = tuple[int, int]
 
 AnnotationKind = Literal["region", "contours", "boxes", "points", "density", "fixations"]
 MapKind = Literal["map", "mask", "points"]
-"""What the values of a map mean: graded evidence; an extent (0 or 1: its peak means nothing); points (its extent means
-nothing). A metric that asks what a kind cannot answer is not computed for it."""
+"""Meaning of the values of a map: graded evidence; an extent (0 or 1, so that its peak has no meaning); points (whose
+extent has no meaning). A metric that a kind cannot answer is not computed for it."""
 Status = Literal["ok", "flat", "non-finite", "missing", "refused", "unreadable"]
-"""What became of a map. Everything but `ok` points nowhere: it is scored as a failure, never dropped."""
+"""Outcome of a map. Every status but `ok` points nowhere: such a map is scored as a failure and never dropped."""
+STATUSES: tuple[Status, ...] = ("ok", "flat", "non-finite", "missing", "refused", "unreadable")
+"""All statuses, in the order in which files store them by number."""
 Definition = Literal["published", "corrected"]
-"""How a quantity is computed that published code defines in one way and this package in another."""
+"""Way to compute a quantity that published code defines in one way and this package in another."""
+SourceKind = Literal["model", "control", "reader", "localizer", "ceiling"]
+"""Kind of a source of maps: a model under study, a control, a reader, a localizer (a network trained on annotations),
+or a ceiling (the reference itself, as a map)."""
 
 NAN = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Where a grid (a network's input, a saliency map of any resolution) lies on the original image.
+    """Place of a grid (the input of a network, a saliency map of any resolution) on the original image.
 
-    Resizing, cropping and padding compose to an axis-aligned box, so the box is all there is to know, and it holds
-    for every resolution of the grid.
+    Resizing, cropping and padding compose to an axis-aligned box. The box is therefore all that has to be known, and
+    it holds for every resolution of the grid.
 
+    Examples
+    --------
     >>> Frame.whole((2320, 2828)).is_whole
     True
     """
 
     size: Size
-    """(H, W) of the original image, pixels."""
+    """(H, W) of the original image, in pixels."""
     box: tuple[float, float, float, float]
     """(top, left, bottom, right): the part of the original that the grid covers, in pixel *edges* (0 is the outer edge
-    of the first pixel, H that of the last). Inside the image after a crop; beyond it after padding."""
+    of the first pixel, H that of the last). It lies inside the image after a crop and beyond it after padding."""
 
     @classmethod
     def whole(cls, size: Size) -> Frame:
-        """The frame of a grid stretched over the whole image."""
+        """Create the frame of a grid that is stretched over the whole image.
+
+        Parameters
+        ----------
+        size : (H, W)
+            Size of the original image, in pixels.
+
+        Returns
+        -------
+        Frame
+            Frame whose box is the whole image.
+        """
         return cls(size, (0.0, 0.0, float(size[0]), float(size[1])))
 
     @property
     def is_whole(self) -> bool:
+        """Whether the grid covers exactly the whole image."""
         return self.box == (0.0, 0.0, float(self.size[0]), float(self.size[1]))
 
 
 @dataclass(frozen=True, slots=True)
 class Radiograph:
-    """One image, read when asked."""
+    """Record of one image; the pixels are read on demand."""
 
     id: str
-    """Unique within its data set."""
+    """Identifier, unique within the data set."""
     patient: str
-    """Splits and bootstrap group by this, never by image."""
+    """Patient; splits and the bootstrap group by patients, never by images."""
     read: Callable[[], Array] = field(repr=False, compare=False)
-    """-> float32 (H, W) in [0, 1]; more = more radio-opaque."""
+    """Function that returns the pixels: float32 (H, W) in [0, 1], higher = more radio-opaque."""
     study: str = ""
-    """Examination: radiographs of one study share it; empty where the data set has no such notion."""
+    """Examination, shared by its radiographs; empty where the data set has none."""
     view: str = ""
     """'frontal', 'lateral', or empty where unknown."""
     size: Size | None = None
@@ -77,72 +96,80 @@ class Radiograph:
     split: str = ""
     """'train', 'val', 'test', or empty."""
     labels: Mapping[str, float] = field(default_factory=dict)
-    """finding -> 1 present, 0 absent, -1 uncertain as read, NaN unknown."""
+    """Finding -> 1 present, 0 absent, -1 uncertain according to the report, NaN unknown."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """What else the data set says: sex, age, projection, path."""
+    """Further fields of the data set, such as sex, age, projection and path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What one reader said about where one finding (or anatomical region) lies on one radiograph; decoded when read."""
+    """Place that one reader gave for one finding (or anatomical region) on one radiograph; decoded on demand."""
 
     radiograph: str
+    """Identifier of the radiograph."""
     finding: str
+    """Finding or anatomical region."""
     reader: str
+    """Name of the reader."""
     kind: AnnotationKind
+    """Form of what `read` returns."""
     size: Size
-    """(H, W) of the image the mark was made on."""
+    """(H, W) of the image that was annotated."""
     read: Callable[[], Any] = field(repr=False, compare=False)
-    """region: bool (H, W); contours: list of float (K, 2) as (row, col); boxes: float (K, 4) as (top, left, bottom,
-    right), edges; points: float (K, 2) as (row, col); density: float32 (h, w) over the whole image, sum 1; fixations: a
-    `sightline.data.gaze.Gaze`."""
+    """Function that returns, by kind: region: bool (H, W); contours: list of float (K, 2) as (row, col); boxes: float
+    (K, 4) as (top, left, bottom, right), edges; points: float (K, 2) as (row, col); density: float32 (h, w) over the
+    whole image, with sum 1; fixations: a `sightline.data.gaze.Gaze`."""
     n_outlines: int | None = None
-    """Of a region: how many outlines the reader drew, where a file tells; they may touch or overlap."""
+    """Number of outlines that the reader drew of a region, where a file states it; they may touch or overlap."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Radiographs, the marks readers left on them, and where it all comes from."""
+    """Radiographs with the annotations of their readers, and where both come from."""
 
     name: str
-    """Short, for tables: 'chexlocalize'."""
+    """Short name for tables, such as 'chexlocalize'."""
     spec: str
-    """What `sightline.open_dataset` was given; opening it again gives the same data, before what `derived` names."""
+    """Argument of `sightline.open_dataset` that opens the same data again, before the changes that `derived` names."""
     findings: tuple[str, ...]
-    """Canonical names, in the data set's own order."""
+    """Canonical names of the findings, in the data set's own order."""
     radiographs: Sequence[Radiograph]
-    """In a fixed order; may be lazy and very long."""
+    """Radiographs in a fixed order; the sequence may be lazy and very long."""
     annotation: Callable[[str, str, str], Annotation | None] = field(repr=False, compare=False)
-    """(radiograph id, finding or region, reader) -> Mark, or None where that reader left none. Cheap: decoding waits
-    for `Mark.read`."""
+    """Function of (radiograph id, finding or region, reader) that returns an annotation, or None where that reader gave
+    none. It is cheap, because decoding waits for `Annotation.read`."""
     readers: tuple[str, ...] = ()
-    """Readers that left marks; the first is the reference standard ('truth')."""
+    """Readers that annotated; the first is the reference standard ('truth')."""
     regions: tuple[str, ...] = ()
-    """Anatomical regions for which `marks` answers under the reference reader."""
+    """Anatomical regions that the reference reader annotated."""
     gaze_readers: tuple[str, ...] = ()
-    """Readers whose eyes were followed: `marks(id, 'gaze', reader)` gives their fixations, `marks(id, FINDING, reader)`
-    the density of the looking while they spoke of it."""
+    """Readers whose gaze was recorded: `annotation(id, 'gaze', reader)` gives their fixations, `annotation(id, FINDING,
+    reader)` the density of gaze while they mentioned the finding."""
     reports: Callable[[str], Any] | None = field(default=None, repr=False, compare=False)
-    """radiograph id -> `sightline.data.reports.Report` of its study, or None where there is none; None where the data
-    set
-    has no reports at all."""
+    """Function of a radiograph id that returns the `sightline.data.reports.Report` of its study, or None where there is
+    none; None for a data set without reports."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """version, license, citation, notes found while loading ('warnings': tuple of str)."""
+    """Version, license, citation, and what was noticed while loading ('warnings': tuple of str)."""
     files: tuple[Path, ...] = field(default=(), repr=False, compare=False)
-    """Files and folders that it is read from; empty where that is all below the folder that the spec names."""
+    """Files and folders that it is read from; empty where all of them lie below the folder that the spec names."""
     derived: tuple[str, ...] = ()
-    """What was done to the data set after it was opened, a phrase each, in order; a data set that has any is not opened
+    """Changes made to the data set after it was opened, a phrase each, in order. A data set with any is not opened
     again by its `spec`."""
 
     @property
     def reference_reader(self) -> str:
-        """The reference reader, or '' where the data set has no marks."""
+        """Name of the reference reader; '' for a data set without annotations."""
         return self.readers[0] if self.readers else ""
 
 
-SourceKind = Literal["model", "control", "reader", "localizer", "ceiling"]
-"""What a source of maps is: a model under study, a control, a reader, a localizer (a network that learned from
-annotations), or a ceiling (the reference itself, as a map)."""
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A radiograph and a finding that it shows."""
+
+    radiograph: Radiograph
+    """The radiograph."""
+    finding: str
+    """The finding."""
 
 
 _PREFIXES: Mapping[str, SourceKind] = {"control": "control", "localizer": "localizer", "ceiling": "ceiling"}
@@ -167,6 +194,7 @@ class Source:
     """
 
     kind: SourceKind
+    """Kind of the source."""
     model: str
     """Name of the network or reader that made the map; empty where there is none, as for most controls and folders."""
     method: str
@@ -174,7 +202,18 @@ class Source:
 
     @classmethod
     def parse(cls, text: str) -> Source:
-        """Read the string of a source, such as tables store; every string is the string of one source."""
+        """Parse the string of a source, as tables store it; every string is the string of one source.
+
+        Parameters
+        ----------
+        text : str
+            Stored string, such as 'densenet121/grad-cam'.
+
+        Returns
+        -------
+        Source
+            Source whose string is `text`.
+        """
         head, _, rest = text.partition("/")
         if head == "reader":
             return cls.from_reader(rest)
@@ -185,7 +224,18 @@ class Source:
 
     @classmethod
     def from_reader(cls, name: str) -> Source:
-        """Create the source of a data set's reader; a name that ends with ' points' is that of a reader's points."""
+        """Create the source of a reader of a data set.
+
+        Parameters
+        ----------
+        name : str
+            Name of the reader; a name that ends with ' points' stands for the points of a reader.
+
+        Returns
+        -------
+        Source
+            Source of the kind 'reader'.
+        """
         reader = name.removesuffix(" points")
         return cls("reader", reader, "points") if "" != reader != name else cls("reader", name, "")
 
@@ -200,44 +250,96 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class SaliencyMap:
-    """One map for one finding on one radiograph: raw, unscaled, with the frame that places it.
-
-    `source` is the string of a `Source`: 'MODEL/METHOD', 'control/NAME', 'reader/NAME' or the name of a folder of maps.
-    """
+    """Map of one finding on one radiograph: raw, unscaled, with the frame that places it on the image."""
 
     radiograph: str
+    """Identifier of the radiograph."""
     finding: str
+    """Finding whose evidence the map shows."""
     source: str
+    """String of a `Source`: 'MODEL/METHOD', 'control/NAME', 'reader/NAME' or the name of a folder of maps."""
     values: Array = field(repr=False)
-    """float32 (h, w); higher = more evidence FOR the finding; never normalized. (0, 0) where there is none."""
+    """float32 (h, w), higher = more evidence for the finding, never normalized; (0, 0) where there are none."""
     frame: Frame
+    """Place of the values on the image."""
     probability: float = NAN
     """The model's probability of the finding, after the sigmoid; NaN where no model made the map."""
     status: Status = "ok"
+    """Outcome of the map."""
     reason: str = ""
-    """One sentence, empty when ok."""
+    """One sentence on the status; empty for 'ok'."""
     kind: MapKind = "map"
+    """Meaning of the values."""
+
+    def summary_lines(self) -> list[str]:
+        """Describe the map in short lines: source, values, place, probability and status.
+
+        Returns
+        -------
+        list of str
+            Three to five lines.
+        """
+        (height, width), box = self.frame.size, self.frame.box
+        lines = [self.source]
+        if self.values.size:
+            shape = f"{self.values.shape[0]} × {self.values.shape[1]}"
+            kind = "" if self.kind == "map" else f" ({self.kind})"
+            lines.append(f"{shape}{kind}, {self.values.min():.3g} to {self.values.max():.3g}")
+        if self.frame.is_whole:
+            lines.append(f"covers the radiograph, {height} × {width}")
+        else:
+            edges = ", ".join(f"{edge:g}" for edge in box)
+            lines.append(f"covers ({edges}) of the radiograph, {height} × {width} (top, left, bottom, right)")
+        if not np.isnan(self.probability):
+            lines.append(f"probability {self.probability:.3f}")
+        if self.status != "ok":
+            lines.append(f"{self.status}: {self.reason}" if self.reason else self.status)
+        return lines
 
     def _repr_html_(self) -> str:
-        from sightline._util.html import map_html  # asked for by notebooks only
+        from sightline._util.html import map_html  # only notebooks ask for it
 
-        return map_html(self)
+        title = f"{self.finding} on {self.radiograph}"
+        return map_html(self.values, self.frame.size, self.frame.box, title, self.summary_lines())
 
 
 class Maps(Protocol):
-    """Anything that holds maps: a run, a folder made by another tool, a second reader, a list in memory."""
+    """Collection of maps: a run, a folder made by another tool, a second reader, a list in memory."""
 
     @property
     def sources(self) -> Mapping[str, tuple[str, ...]]:
-        """Source -> the findings it answers for: where it has no map of one of them, that map is missing."""
+        """Source -> the findings that it must answer for; a map of one of them that is not there counts as missing."""
 
     def maps_for(self, radiograph: str) -> Iterable[SaliencyMap]:
-        """The maps of one radiograph, of every source, in a fixed order."""
+        """Yield the maps of one radiograph, of every source, in a fixed order.
+
+        Parameters
+        ----------
+        radiograph : str
+            Identifier of the radiograph.
+
+        Returns
+        -------
+        iterable of SaliencyMap
+            Maps of the radiograph.
+        """
 
 
 def map_status(values: Array) -> Status:
-    """'non-finite' if any value is NaN or infinite, 'flat' if all are equal (or there are none), else 'ok'.
+    """Judge the values of a map.
 
+    Parameters
+    ----------
+    values : (h, w) array
+        Values of a map.
+
+    Returns
+    -------
+    Status
+        'non-finite' if any value is NaN or infinite, 'flat' if all are equal or there are none, otherwise 'ok'.
+
+    Examples
+    --------
     >>> map_status(np.zeros((2, 2), np.float32)), map_status(np.eye(2, dtype=np.float32))
     ('flat', 'ok')
     """
@@ -246,18 +348,15 @@ def map_status(values: Array) -> Status:
     return "flat" if values.size == 0 or values.min() == values.max() else "ok"
 
 
-STATUSES: tuple[Status, ...] = ("ok", "flat", "non-finite", "missing", "refused", "unreadable")
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A radiograph and a finding that it shows."""
-
-    radiograph: Radiograph
-    finding: str
-
-
-PAIR, RETRAINED, OTHER_ARCHITECTURE, FORGETTING = "pair", "repeatability", "reproducibility", "randomization"
-
-
-LABEL_RANDOMIZATION, COMPLEXITY = "label-randomization", "complexity"
+CHANCE = "pair"
+"""Comparison of a map with that of another patient who shows the same finding."""
+RETRAINED = "repeatability"
+"""Comparison with the same architecture, trained again."""
+OTHER_ARCHITECTURE = "reproducibility"
+"""Comparison with another architecture, trained on the same data."""
+WEIGHT_RANDOMIZATION = "randomization"
+"""Comparison with the same network after weights were drawn again."""
+LABEL_RANDOMIZATION = "label-randomization"
+"""Comparison with the same architecture, trained on shuffled labels."""
+COMPLEXITY = "complexity"
+"""Change of the entropy of maps while weights are drawn again."""

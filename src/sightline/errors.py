@@ -4,19 +4,19 @@ from __future__ import annotations
 
 
 class SightlineError(Exception):
-    """Root of every error raised on purpose; the message says what came, what was allowed and what to do."""
+    """Base of every error raised on purpose; the message says what came, what is allowed and what to do."""
 
 
 class DataError(SightlineError):
-    """A data set, image, annotation or map on disk is not what its format promises."""
+    """Error of a data set, image, annotation or map on disk that is not what its format requires."""
 
 
 class UnknownNameError(SightlineError, KeyError):
-    """A name that no registry entry carries."""
+    """Error of a name that no registry has."""
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would print the repr
 
 
 class RunError(SightlineError):
-    """A run folder is locked, belongs to other options, or cannot be written."""
+    """Error of a run folder that is locked, was made with other options, or cannot be written."""

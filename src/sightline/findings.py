@@ -1,4 +1,4 @@
-"""The vocabulary of findings: one canonical name each, and what data sets call it."""
+"""Vocabulary of findings: the canonical name of each, and the names that data sets use."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ FINDING_TERMS = {
     "Fracture": ("fracture",),
     "Support Devices": ("support devices", "tube", "catheter", "pacemaker", "picc", "line is", "wires"),
 }
-"""Finding -> words by which radiologists speak of it, affirmed or denied."""
+"""Finding -> terms by which radiologists mention it, affirmed or denied."""
 
 NIH_FINDINGS = (
     "Atelectasis",
@@ -94,7 +94,7 @@ ALIASES = {
     "Support Device": "Support Devices",
     "Pulmonary Fibrosis": "Fibrosis",  # VinDr-CXR; NIH says Fibrosis
 }
-"""What a data set calls it -> canonical name. Synonyms only: `Nodule` is no alias of `Lung Lesion`."""
+"""Name in a data set -> canonical name. Only synonyms are listed: `Nodule` is no alias of `Lung Lesion`."""
 
 KNOWN_FINDINGS = frozenset(CHEXPERT_FINDINGS) | frozenset(NIH_FINDINGS)
 _BY_KEY = {name.casefold().replace("_", " "): name for name in KNOWN_FINDINGS} | {
@@ -103,8 +103,20 @@ _BY_KEY = {name.casefold().replace("_", " "): name for name in KNOWN_FINDINGS} |
 
 
 def canonical_name(name: str) -> str:
-    """Canonical name of a finding; a name outside the vocabulary is the user's own and is returned trimmed.
+    """Return the canonical name of a finding.
 
+    Parameters
+    ----------
+    name : str
+        Any spelling of a finding.
+
+    Returns
+    -------
+    str
+        Canonical name; a name outside the vocabulary is the user's own and is returned without outer spaces.
+
+    Examples
+    --------
     >>> canonical_name("airspace opacity"), canonical_name("Effusion"), canonical_name("Scoliosis ")
     ('Lung Opacity', 'Pleural Effusion', 'Scoliosis')
     """
@@ -113,8 +125,27 @@ def canonical_name(name: str) -> str:
 
 
 def select_findings(text: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
-    """The findings named in a comma-separated list (all of `known` if None), each once, checked against `known`.
+    """Select findings by a comma-separated list.
 
+    Parameters
+    ----------
+    text : str or None
+        Names, separated by commas; None selects all.
+    known : tuple of str
+        Canonical names to select from.
+
+    Returns
+    -------
+    tuple of str
+        Canonical names in the order of the list, each once.
+
+    Raises
+    ------
+    UnknownNameError
+        If a name is not in `known`.
+
+    Examples
+    --------
     >>> select_findings("effusion, Cardiomegaly", ("Cardiomegaly", "Pleural Effusion"))
     ('Pleural Effusion', 'Cardiomegaly')
     """
@@ -128,10 +159,27 @@ def select_findings(text: str | None, known: tuple[str, ...]) -> tuple[str, ...]
 
 
 def parse_findings(text: str, separator: str = ",") -> tuple[str, ...]:
-    """Canonical names of the findings of a model that a user typed, in their order; a name may be the user's own.
+    """Parse the findings of a model that a user typed; a name may be the user's own.
 
-    Errors: `UnknownNameError` for one that is nearly a name of the vocabulary, and so a slip.
+    Parameters
+    ----------
+    text : str
+        Names, in the order of the outputs of the model.
+    separator : str
+        Character between two names.
 
+    Returns
+    -------
+    tuple of str
+        Canonical names in the order of the text.
+
+    Raises
+    ------
+    UnknownNameError
+        If a name is nearly one of the vocabulary, and therefore probably misspelled.
+
+    Examples
+    --------
     >>> parse_findings("Effusion|Scoliosis", "|")
     ('Pleural Effusion', 'Scoliosis')
     >>> parse_findings("Cardiomegaly, Efusion")
@@ -146,8 +194,20 @@ def parse_findings(text: str, separator: str = ",") -> tuple[str, ...]:
 
 
 def suggest_finding(name: str) -> str:
-    """'; did you mean ...?' for a name that is nearly one of the vocabulary, and so probably misspelled; else ''.
+    """Suggest a finding for a name that is nearly one of the vocabulary, and therefore probably misspelled.
 
+    Parameters
+    ----------
+    name : str
+        Name outside the vocabulary, or in it.
+
+    Returns
+    -------
+    str
+        '; did you mean ...?', or '' where no name is near.
+
+    Examples
+    --------
     >>> suggest_finding("Cardiomegally"), suggest_finding("Cardiomegaly"), suggest_finding("Rib Fracture")
     ("; did you mean 'Cardiomegaly'?", '', '')
     """
@@ -155,11 +215,11 @@ def suggest_finding(name: str) -> str:
 
 
 _MISSPELLING_SIMILARITY = 0.85
-"""How alike a name must be to one that is known to be taken for a slip; 'Rib Fracture' and 'Fracture' are 0.8."""
+"""Similarity from which on a name counts as misspelled; that of 'Rib Fracture' and 'Fracture' is 0.8."""
 
 
 def _suggest(name: str, known: Collection[str], cutoff: float = 0.6) -> str:
-    """Return '; did you mean ...?' with the known name that is nearest, by its aliases, too."""
+    """Return '; did you mean ...?' with the nearest known name, considering aliases, too; '' for none."""
     aliases = {alias: finding for alias, finding in _BY_KEY.items() if finding in known}
     hint = did_you_mean(name, known, aliases, cutoff=cutoff, most=1)
     return f"; {hint}" if hint else ""

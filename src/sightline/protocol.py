@@ -1,4 +1,4 @@
-"""Protocols are data: every choice that changes a number, in one frozen record with a name."""
+"""Protocols: every choice that changes a number, in one frozen record with a name."""
 
 from __future__ import annotations
 
@@ -12,33 +12,37 @@ from sightline.errors import DataError, UnknownNameError
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How maps are placed, binarized, scored and averaged. `CONVIRT_TEXT_ENCODER` reproduces the code of
-    CheXlocalize, quirks
-    included; `CORRECTED` is the default."""
+    """Choices by which maps are placed, binarized, scored and averaged.
+
+    `PUBLISHED` reproduces the code of CheXlocalize with its quirks (Saporta et al. 2022, 10.1038/s42256-022-00536-x);
+    `CORRECTED` is the default.
+    """
 
     name: str
+    """Name in tables and reports."""
     frame: Literal["carried", "stretched"]
     """carried: each map lies where its frame says; stretched: every map is stretched over the whole image."""
     binarizer: str
-    """'otsu', 'above:T' (T of the min-max normalized map, strict) or 'top:FRACTION' of the pixels the model saw."""
+    """Rule that turns maps into masks: 'otsu', 'above:T' (more than T of the min-max normalized map) or
+    'top:FRACTION' of
+    the pixels that the model saw."""
     fill_holes: bool
     """Redraw Otsu's mask from its contours, which fills holes and drops single pixels (the published pipeline)."""
     ties: Literal["first", "any", "expected"]
-    """Of equal maxima: the first in row-major order, any of them, or the share of them that hits."""
+    """Rule for equal maxima: the first in row-major order, any of them, or the share of them that hits."""
     empty_prediction: Literal["lose", "drop"]
-    """A map whose mask is empty scores the worst value, or leaves the average."""
+    """Treatment of a map whose mask is empty: it gets the worst score, or leaves the average."""
     resample: Literal["patient", "image"]
-    """What the bootstrap draws."""
+    """Unit that the bootstrap draws."""
     interval: Literal["percentile", "bca", "order-statistics"]
-    """percentile: linear, 2.5 and 97.5 %, around the sample mean; bca: with the quantiles corrected for bias and
-    acceleration; order-statistics: the sorted replicates 24 and 974
-    (counted from 0) of 1000 around the mean of the replicates."""
+    """percentile: linear, 2.5 and 97.5 %, around the sample mean; bca: with quantiles corrected for bias and
+    acceleration; order-statistics: the sorted replicates 24 and 974 (counted from 0) of 1000, around their mean."""
     point_radius: float = 0.05
-    """Radius of the disk that stands for a point mark, in shorter sides of the image."""
+    """Radius of the disk that stands for an annotated point, in shorter sides of the image."""
     smooth_window: float = 0.0
     """Side of the box filter before Otsu's threshold: a share of the image's height below 1, pixels from 1 on; 0 is
-    none. The published form filters a gray picture of the JET-colored map, which turns values around (see
-    docs/conventions.md); the corrected one filters the map."""
+    none. The published form filters a gray picture of the JET-colored map, which reverses part of the
+    values (see docs/conventions.md); the corrected one filters the map."""
     definitions: Definition = "corrected"
     """Definitions of everything but the masks: shapes, regressions, decreases, the grid of cutoffs, the smoothing
     filter, and how maps are compared with each other and with gaze. 'published' reproduces those of published code; a
@@ -50,8 +54,20 @@ class Protocol:
     themselves and the scores of marked images are not touched."""
 
     def binarizer_for(self, finding: str) -> str:
-        """The binarizer of one finding.
+        """Return the binarizer of one finding.
 
+        Parameters
+        ----------
+        finding : str
+            Canonical name.
+
+        Returns
+        -------
+        str
+            The protocol's own binarizer, or 'above:T' where the finding has a threshold T of its own.
+
+        Examples
+        --------
         >>> replace(PUBLISHED, map_thresholds=(("Edema", 0.4),)).binarizer_for("Edema")
         'above:0.4'
         """
@@ -67,7 +83,23 @@ PROTOCOLS = {"published": (PUBLISHED,), "corrected": (CORRECTED,), "both": (PUBL
 
 
 def get_protocols(name: str) -> tuple[Protocol, ...]:
-    """The records behind 'published', 'corrected' or 'both'."""
+    """Return the protocols behind a name.
+
+    Parameters
+    ----------
+    name : str
+        'published', 'corrected' or 'both'.
+
+    Returns
+    -------
+    tuple of Protocol
+        One or two protocols.
+
+    Raises
+    ------
+    UnknownNameError
+        If no protocol has the name.
+    """
     if name not in PROTOCOLS:
         raise UnknownNameError(f"no protocol is called {name!r}; allowed: {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]
@@ -81,13 +113,36 @@ def adjust_protocols(
     map_thresholds: Mapping[str, float] | None = None,
     probability_cutoffs: Mapping[str, float] | None = None,
 ) -> tuple[Protocol, ...]:
-    """The protocols with what a user chose instead. Errors: `DataError` for a number out of range."""
+    """Replace choices of protocols by those of a user.
+
+    Parameters
+    ----------
+    protocols : sequence of Protocol
+        Protocols to adjust.
+    binarizer : str
+        Binarizer of all findings; '' keeps the protocol's own.
+    smooth_window : float
+        Side of the box filter, see `Protocol.smooth_window`; 0 keeps the protocol's own.
+    map_thresholds : mapping of str to float, optional
+        Finding -> threshold in [0, 1).
+    probability_cutoffs : mapping of str to float, optional
+        Finding -> cutoff in [0, 1).
+
+    Returns
+    -------
+    tuple of Protocol
+        Adjusted protocols, in the same order.
+
+    Raises
+    ------
+    DataError
+        If a number is out of its range.
+    """
     if smooth_window < 0:
         raise DataError(
-            f"smooth is {smooth_window}; allowed: 0 (none), a share of the height below 1, or pixels from 1 on"
+            f"smooth_window is {smooth_window}; allowed: 0 (none), a share of the height below 1, or pixels from 1 on"
         )
-    given = {**(map_thresholds or {}), **(probability_cutoffs or {})}
-    for finding, value in given.items():
+    for finding, value in (*(map_thresholds or {}).items(), *(probability_cutoffs or {}).items()):
         if not 0 <= value < 1:
             raise DataError(f"the threshold of {finding!r} is {value}; allowed: 0 <= T < 1")
     return tuple(

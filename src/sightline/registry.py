@@ -1,4 +1,4 @@
-"""One table per extension point: a name, the function registered under it, and one typed record of facts."""
+"""Registries: one table per extension point, of names, the functions registered under them, and a typed record."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ Info = TypeVar("Info")
 
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[Info]):
-    """A registered function and what is known of it. Calling the entry calls the function."""
+    """Registered function with the record of what it declares. Calling the entry calls the function."""
 
     name: str
+    """Name under which the function is registered."""
     function: Callable[..., Any]
+    """The function."""
     info: Info
+    """Record of the fields given at registration."""
 
     @property
     def summary(self) -> str:
-        """First line of the function's docstring."""
+        """First line of the docstring of the function."""
         return (self.function.__doc__ or "").strip().split("\n")[0]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -36,16 +39,33 @@ class Entry(Generic[Info]):
 
 
 class Registry(Mapping[str, Entry[Info]]):
-    """`@registry("name", **facts)` stores the function and returns it unchanged; `registry["name"]` is its `Entry`.
+    """Table of an extension point: a mapping of names to entries, and a decorator that adds entries.
 
-    Facts are the fields of the dataclass given at construction, so a misspelled or missing fact fails at
-    registration. Packages add entries through the entry-point group `sightline.KIND`, loaded when a name is first
-    missed; files through `load_plugin`.
+    `@registry("name", **fields)` stores the function and returns it unchanged; `registry["name"]` is its `Entry`. The
+    fields are those of the dataclass given at construction, so a misspelled or missing field fails at registration.
+    Packages add entries through the entry-point group `sightline.KIND`, which is loaded when a name is first missing;
+    files add them through `load_plugin`.
 
+    Parameters
+    ----------
+    kind : str
+        Noun for messages, such as 'metric'.
+    info_type : type
+        Dataclass of the fields of an entry.
+
+    Raises
+    ------
+    UnknownNameError
+        If a name is looked up that no entry has.
+    SightlineError
+        If a name is registered twice, or with fields that do not fit.
+
+    Examples
+    --------
     >>> @dataclass(frozen=True)
-    ... class Info:
+    ... class ColorInfo:
     ...     unit: str
-    >>> colors = Registry("color", Info)
+    >>> colors = Registry("color", ColorInfo)
     >>> @colors("red", unit="nm")
     ... def red():
     ...     "About 700."
@@ -98,9 +118,19 @@ class Registry(Mapping[str, Entry[Info]]):
 
 
 def load_plugin(path: str | Path) -> None:
-    """Run a Python file of the user's own so that what it registers can be used by name.
+    """Run a Python file of a user, so that what it registers can be used by name.
 
-    Errors: `SightlineError` if the file is missing, or if it raises anything itself.
+    A file that was already loaded is not run again.
+
+    Parameters
+    ----------
+    path : str or Path
+        Python file.
+
+    Raises
+    ------
+    SightlineError
+        If the file is missing, or if it raises anything itself.
     """
     path = Path(path)
     if not path.is_file():

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import sightline as sl
-from sightline.core import OTHER_ARCHITECTURE, PAIR, RETRAINED, Array, Case, Frame, SaliencyMap
+from sightline.core import OTHER_ARCHITECTURE, CHANCE, RETRAINED, Array, Case, Frame, SaliencyMap
 from sightline.evaluation.randomization import (
     SCHEMA,
     SanityCheck,
@@ -159,7 +159,7 @@ def test_a_place_that_a_network_likes_on_every_film_is_no_chance_of_two_networks
     drawn = {"one/m": liking(0), "again/m": liking(1), "other/m": liking(2)}
     run, some = beside(tmp_path, drawn, {"again": RETRAINED, "other": OTHER_ARCHITECTURE})
     table = run.table("similarity", SCHEMA.names)
-    assert set(table[table["kind"] == PAIR]["versus"]) == {"", "again", "other"}
+    assert set(table[table["kind"] == CHANCE]["versus"]) == {"", "again", "other"}
     found = verdicts(table).query("measure == 'rank'").set_index("versus")
     within = table.query("kind == @PAIR and versus == '' and measure == 'rank'")["value"].mean()
     for name in ("again", "other"):

@@ -1,4 +1,4 @@
-"""Format versions of files that this package writes: a file of another version is refused, not guessed at."""
+"""Format versions of files that this package writes: a file of another version is refused."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from pathlib import Path
 
 
 def check_format(
-    found: object, expected: object, what: str, path: Path | str, error: type[Exception], remedy: str = ""
+    stated: object, expected: object, noun: str, path: Path | str, error: type[Exception], remedy: str = ""
 ) -> None:
     """Refuse a file whose format is not the one that this version reads.
 
     Parameters
     ----------
-    found
+    stated
         Format that the file states, None where it states none.
     expected
         Format that is read.
-    what
-        What the file is, as in 'run'.
+    noun
+        Noun for the file, such as 'run'.
     path
-        Where it is.
+        Path of the file.
     error
         Class of the error to raise.
     remedy
@@ -31,10 +31,10 @@ def check_format(
         Of the class `error`, if the formats differ.
 
     """
-    if type(found) is type(expected) and found == expected:
+    if type(stated) is type(expected) and stated == expected:
         return
-    stated = "no format" if found is None else f"format {found!r}"
+    text = "no format" if stated is None else f"format {stated!r}"
     raise error(
-        f"{path}: this {what} states {stated}, and this version reads format {expected!r}; "
-        f"{remedy or f'make the {what} again with this version'}"
+        f"{path}: this {noun} states {text}, and this version reads format {expected!r}; "
+        f"{remedy or f'make the {noun} again with this version'}"
     )

@@ -1,4 +1,4 @@
-"""Memory that is freed stays at hand: tensors of one pass have the sizes of the last."""
+"""Keep freed memory in the process: the tensors of one pass have the sizes of the pass before."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 
 
 def disable_malloc_trim() -> bool:
-    """Have the C library keep what is freed for the next tensor of the size, instead of handing it back each time.
+    """Have the C library keep freed memory for the next tensor, for this process; return True where that is possible.
 
-    A quarter of the processor time of a gradient goes into pages that were just given back. For the process; glibc
-    only. Returns whether it took.
+    A quarter of the processor time of a gradient otherwise goes into pages that were just given back. glibc only.
     """
-    most = 2**31 - 1
+    maximum = 2**31 - 1
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
         return False
-    return all(mallopt(parameter, most) == 1 for parameter in (_MMAP_THRESHOLD, _TRIM_THRESHOLD))
+    return all(mallopt(parameter, maximum) == 1 for parameter in (_MMAP_THRESHOLD, _TRIM_THRESHOLD))

@@ -1,4 +1,4 @@
-"""Where work runs: units that are either done, whole, or not begun, with a progress bar."""
+"""Threads: prefetch results, and run units of work that are either done or not begun, with a progress bar."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ N_PROCESSORS = os.cpu_count() or 1
 def prefetch(
     items: Iterable[T], make: Callable[[T], U], depth: int, threads: int = N_PROCESSORS
 ) -> Generator[U, None, None]:
-    """`make(item)` of each item, in order, made by threads up to `depth` items before it is asked for.
+    """Yield `make(item)` for each item, in order, computing up to `depth` items ahead in threads.
 
-    What `make` raises is raised where its result is asked for. Closing the iterator makes no more.
+    An exception of `make` is raised when its item is consumed. Closing the generator cancels pending work.
 
     >>> list(prefetch("abc", str.upper, depth=1))
     ['A', 'B', 'C']
     """
     waiting: deque[Future[U]] = deque()
-    with ThreadPoolExecutor(threads, "early") as pool:
+    with ThreadPoolExecutor(threads, "prefetch") as pool:
         try:
             source = iter(items)
             while True:

@@ -1,4 +1,4 @@
-"""Code that users bring: what goes wrong in it is said in one line that names the place."""
+"""Errors in code of users: each becomes one line that names the place."""
 
 from __future__ import annotations
 
@@ -15,16 +15,24 @@ _NON_USER_PATHS = (
     "<",
     *(f"{folder}{os.sep}" for folder in (Path(__file__).parent, *map(sysconfig.get_path, ("stdlib", "purelib")))),
 )
-"""Where frames are ours, Python's or a package's."""
+"""Prefixes of files of this package, of Python and of installed packages."""
 _MAX_MESSAGE_LENGTH = 240
-"""Characters of a message that are told: torch lists every weight that does not fit."""
+"""Characters of a message that are kept: torch lists every weight that does not fit."""
 
 
 @contextmanager
 def wrap_plugin_errors(origin: str, passes_through: Callable[[Exception], bool] | None = None) -> Iterator[None]:
-    """Run code of the user's own; an exception of it becomes a `SightlineError`, with itself as the cause.
+    """Turn an exception of a user's code into a `SightlineError`, with the exception as its cause.
 
-    what: whose code it is, for the message. Errors raised on purpose pass, and those that `passes` holds true for.
+    Parameters
+    ----------
+    origin
+        Whose code it is, for the message.
+    passes_through
+        Function that returns True for exceptions to leave alone; errors raised on purpose are always left alone.
+
+    Examples
+    --------
 
     >>> with wrap_plugin_errors("the metric half"):
     ...     1 / 0
@@ -42,18 +50,18 @@ def wrap_plugin_errors(origin: str, passes_through: Callable[[Exception], bool] 
 
 
 def _first_line(error: Exception) -> str:
-    """The first line of a message, and the second where the first only announces it."""
+    """Return the first line of a message, with the second where the first only announces it."""
     if isinstance(error, SyntaxError):
         return error.msg
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
-    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
-    return said if len(said) <= _MAX_MESSAGE_LENGTH else f"{said[:_MAX_MESSAGE_LENGTH]} ..."
+    text = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return text if len(text) <= _MAX_MESSAGE_LENGTH else f"{text[:_MAX_MESSAGE_LENGTH]} ..."
 
 
 def _user_location(error: Exception) -> str:
-    """' (FILE, line N)', the last line of the user's own that ran; empty where none did."""
+    """Return ' (FILE, line N)' for the last line of the user's code that ran; '' where none did."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}, line {error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(_NON_USER_PATHS)]
-    return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    user_frames = [frame for frame in frames if not frame.filename.startswith(_NON_USER_PATHS)]
+    return f" ({user_frames[-1].filename}, line {user_frames[-1].lineno})" if user_frames else ""

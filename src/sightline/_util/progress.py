@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def progress_bar(console: Console | None = None) -> Progress:
-    """The one look of progress bars: what, how much, how fast, how long still. Writes to standard error."""
+    """Create the progress bar of this package: task, amount, time elapsed and left; it writes to standard error."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=28),

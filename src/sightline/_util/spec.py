@@ -1,4 +1,4 @@
-"""Specs: 'name:argument?key=value&key=value', the one way data sets, models and methods are named with options."""
+"""Specs 'name:argument?key=value&key=value', by which data sets, models and methods are named with options."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def parse_spec(spec: str) -> tuple[str, str, dict[str, str]]:
 
 
 def dataset_identity(spec: str) -> tuple[str, str]:
-    """Loader and folder, within which a patient has one name; neither for what is no spec.
+    """Return the loader and folder within which a patient has one name; ('', spec) for what is no spec.
 
-    Elsewhere the same name is another person. Of the phantom it is the seed that tells patients apart.
+    In another folder the same name is another person. Patients of the phantom are identified by its seed.
 
     >>> dataset_identity("phantom:30?size=64") == dataset_identity("phantom:60?split=val")
     True
@@ -43,11 +43,10 @@ def dataset_identity(spec: str) -> tuple[str, str]:
 def parse_options(
     spec: str, function: Callable[..., Any], values: Mapping[str, str], other_options: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Options as the type of their default in the signature of `function`; positional parameters are no options.
+    """Convert options to the types of their defaults in the signature of `function`.
 
-    others: options that somebody else reads, for the error's list of what is allowed.
-
-    Errors: `SightlineError` for an option that does not exist or a value of the wrong type.
+    Positional parameters are no options; `other_options` are options that other code reads, for the list in the error.
+    Raises `SightlineError` for an option that does not exist or a value of the wrong type.
 
     >>> def blur(image, sigma=1.0): ...
     >>> parse_options("blur?sigma=2", blur, {"sigma": "2"})

@@ -14,7 +14,18 @@ import torch
 from torch import Tensor
 
 from sightline._util.spec import parse_spec
-from sightline.core import COMPLEXITY, FORGETTING, NAN, PAIR, Array, Case, Definition, SaliencyMap, Source, SourceKind
+from sightline.core import (
+    CHANCE,
+    COMPLEXITY,
+    NAN,
+    WEIGHT_RANDOMIZATION,
+    Array,
+    Case,
+    Definition,
+    SaliencyMap,
+    Source,
+    SourceKind,
+)
 from sightline.errors import DataError
 from sightline.evaluation.sampling import case_task, draw_other_patient
 from sightline.maps.resample import upsample
@@ -176,7 +187,7 @@ def randomize_cascade(
                 for (case, method, at), look in zip(there, looked, strict=True):
                     a, b = before[method][at], after[method][at]
                     looks = check.prepare(b, now[method][at])
-                    yield from check.rows(FORGETTING, method, block.title, case, look, looks, order, step + 1)
+                    yield from check.rows(WEIGHT_RANDOMIZATION, method, block.title, case, look, looks, order, step + 1)
                     yield from check.entropy_increase(method, block.title, case, a, b, order, step + 1)
 
     return case_task("similarity", "randomizing", check.cases, made)
@@ -256,10 +267,10 @@ def compare_models(check: SanityCheck, partners: Mapping[str, str]) -> ChunkedTa
             for source, method in mine.items():
                 if source not in own:
                     continue
-                against = [(PAIR, "", far.get(source))]
+                against = [(CHANCE, "", far.get(source))]
                 for name, kind in partners.items():
                     his = str(Source(check.kind, name, method))
-                    against += [(kind, name, own.get(his)), (PAIR, name, far.get(his))]
+                    against += [(kind, name, own.get(his)), (CHANCE, name, far.get(his))]
                 look = _prepare_stored(check, own[source])
                 for kind, versus, b in against:
                     if b is not None:
