@@ -78,7 +78,7 @@ def test_shown_as_published_and_raw() -> None:
 
 
 def test_maps_too_small_for_the_window_are_refused() -> None:
-    with pytest.raises(ValueError, match="7 x 7 or larger"):
+    with pytest.raises(ValueError, match="at least 7 × 7"):
         ssim(np.zeros((6, 9)), np.zeros((6, 9)))
 
 

@@ -1,10 +1,13 @@
-"""Metrics: pure functions of one map against one mark, one file per question.
+"""Metrics: pure functions of one map and one reference, grouped by question.
 
-A metric declares what it takes, and `sightline.evaluation.scoring` prepares that once for all metrics of a map:
+A metric declares the argument that it takes, which is prepared once for all metrics of a map:
 
-- `confusion`: `Confusion` counts of the binarized map; - `histogram`: the `JointHistogram`; - `peaks`: `Peaks`;
-- `mask`: (predicted, true) bool (H, W); - `map`: (values float32 (H, W), true bool (H, W));
-- `glance`: a `GazePair` of the map beside where a reader looked, which `sightline.evaluation.gaze_agreement` prepares.
+- `confusion`: `Confusion` counts of the binarized map;
+- `histogram`: the `JointHistogram` of map and annotation;
+- `peaks`: the `Peaks` of the map;
+- `mask`: (predicted, reference), bool (H, W) each;
+- `map`: (values float32 (H, W), reference bool (H, W));
+- `glance`: a `GazePair` of the map and the gaze of a reader, prepared by `sightline.evaluation.gaze_agreement`.
 """
 
 from __future__ import annotations

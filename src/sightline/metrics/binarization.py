@@ -1,4 +1,4 @@
-"""From a map to a mask: where to cut, read off the joint histogram."""
+"""Binarization: masks of maps, by thresholds that are read off the joint histogram."""
 
 from __future__ import annotations
 
@@ -14,8 +14,27 @@ _ALLOWED = "'otsu', 'above:T' with 0 <= T < 1, 'top:FRACTION' with 0 < FRACTION 
 
 
 def parse_binarizer(binarizer: str) -> tuple[str, float]:
-    """('above', 0.4) for 'above:0.4'. Errors: `UnknownNameError` for what is no binarizer.
+    """Parse the text of a binarizer.
 
+    Parameters
+    ----------
+    binarizer : str
+        'otsu', 'above:T' with 0 <= T < 1, or 'top:FRACTION' with 0 < FRACTION <= 1.
+
+    Returns
+    -------
+    name : str
+        'otsu', 'above' or 'top'.
+    argument : float
+        T or FRACTION; 0 for 'otsu'.
+
+    Raises
+    ------
+    UnknownNameError
+        If the text is no binarizer.
+
+    Examples
+    --------
     >>> parse_binarizer("otsu"), parse_binarizer("top:0.05")
     (('otsu', 0.0), ('top', 0.05))
     """
@@ -33,10 +52,20 @@ def parse_binarizer(binarizer: str) -> tuple[str, float]:
 
 
 def threshold_bin(histogram: JointHistogram, binarizer: str) -> int:
-    """First bin of the predicted mask under a binarizer.
+    """Find the first bin of the predicted mask under a binarizer.
 
-    'otsu'; 'above:0.4' (strictly above 0.4 of the min-max normalized map); 'top:0.05' (the highest 5 % of the pixels
-    the model saw, ties included). Errors: `UnknownNameError` for anything else.
+    Parameters
+    ----------
+    histogram : JointHistogram
+        Histogram of the map.
+    binarizer : str
+        'otsu' (see `JointHistogram.otsu_bin`); 'above:0.4' (strictly above 0.4 of the min-max normalized map);
+        'top:0.05' (the highest 5 % of the pixels that the model saw, ties included).
+
+    Returns
+    -------
+    int
+        Bin; the mask has the pixels in this bin or higher.
     """
     name, argument = parse_binarizer(binarizer)
     if name == "otsu":
@@ -45,13 +74,28 @@ def threshold_bin(histogram: JointHistogram, binarizer: str) -> int:
 
 
 def mask_from_bin(values: Array, histogram: JointHistogram, bin_: int) -> Array:
-    """The seen pixels in `bin_` or higher: bool, the shape of `placed`."""
+    """Return the mask of the pixels in a bin or higher.
+
+    Parameters
+    ----------
+    values : (H', W') float32
+        Part of the placed map that the model saw.
+    histogram : JointHistogram
+        Histogram of the same map.
+    bin_ : int
+        First bin of the mask.
+
+    Returns
+    -------
+    (H', W') bool
+        Mask.
+    """
     mask: Array = values >= _smallest_value_in_bin(histogram, bin_)
     return mask
 
 
 def _smallest_value_in_bin(histogram: JointHistogram, bin_: int) -> np.float32:
-    """The smallest float32 that `quantize` puts into `bin_` or higher: one comparison per pixel tells the mask."""
+    """Return the smallest float32 that `quantize` puts into `bin_` or higher, so that one comparison gives the mask."""
     if not 0 < bin_ <= QUANTIZATION_STEPS:
         return np.float32(-np.inf if bin_ <= 0 else np.inf)
     low, high = histogram.low, histogram.high
@@ -68,7 +112,18 @@ def _smallest_value_in_bin(histogram: JointHistogram, bin_: int) -> np.float32:
 
 
 def fill_contours(mask: Array) -> Array:
-    """A mask redrawn from its contours, as the published pipeline does: holes filled, single pixels dropped."""
+    """Draw a mask again from its contours, as the published pipeline does: holes are filled, single pixels dropped.
+
+    Parameters
+    ----------
+    mask : (H, W) bool
+        Mask.
+
+    Returns
+    -------
+    (H, W) bool
+        Mask that was drawn again.
+    """
     canvas = np.zeros(mask.shape, np.uint8)
     for contour in outlines(mask, holes=True, corners_only=True):
         if len(contour) > 1:
@@ -77,11 +132,23 @@ def fill_contours(mask: Array) -> Array:
 
 
 def smoothed_otsu_mask(values: Array, smooth_window: float, *, published: bool) -> Array:
-    """Otsu's mask of a map after a box filter: bool, the shape of `placed`, float32 (H', W').
+    """Return Otsu's mask of a map after a box filter.
 
-    smooth: side of the filter, a share of H' below 1 and pixels from 1 on. published: as heatmap_to_segmentation.py of
-    CheXlocalize does it, the map is colored with JET, turned gray, filtered and inverted; JET is not monotonous in
-    gray (blue and red are dark, the middle is bright), so high and low values end up alike. Kept for comparison only.
+    Parameters
+    ----------
+    values : (H', W') float32
+        Part of the placed map that the model saw.
+    smooth_window : float
+        Side of the filter: a share of H' below 1, pixels from 1 on.
+    published : bool
+        True computes it as heatmap_to_segmentation.py of CheXlocalize does: the map is colored with JET, converted to
+        gray, filtered and inverted. JET is not monotonic in gray (blue and red are dark, the middle is bright), so
+        high and low values become alike. It is kept for comparison only.
+
+    Returns
+    -------
+    (H', W') bool
+        Mask; empty if the filtered map is flat.
     """
     side = max(1, int(smooth_window if smooth_window >= 1 else smooth_window * values.shape[0]))
     if published:

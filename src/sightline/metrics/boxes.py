@@ -1,4 +1,4 @@
-"""Would boxes tell the same? Overlap of bounding boxes, where masks cost a reader many times as long to draw."""
+"""Overlap of bounding boxes, which readers draw in a fraction of the time that masks take."""
 
 from __future__ import annotations
 
@@ -12,26 +12,39 @@ from sightline.metrics.registry import metrics
 
 @metrics("box-iou", title="Box IoU", takes="mask", higher_is_better=True, range=(0.0, 1.0), source="arXiv:1705.02315")
 def box_iou(predicted: Array, reference: Array) -> float:
-    """Intersection over union of the boxes around the pieces of the binarized map and around those of the mark.
+    """Compute the intersection over union of the boxes around the pieces of the binarized map and of the annotation.
 
-    predicted, truth: bool (H, W). A piece is a set of 8-connected pixels; overlapping boxes count once.
+    `predicted` and `reference` are bool (H, W). A piece is a set of 8-connected pixels; overlapping boxes count once.
 
+    Examples
+    --------
     >>> ring = np.zeros((9, 9), bool)
     >>> ring[2:7, 2:7], ring[3:6, 3:6] = True, False
-    >>> full = np.zeros((9, 9), bool)
-    >>> full[2:7, 2:7] = True
-    >>> box_iou(ring, full)
+    >>> square = np.zeros((9, 9), bool)
+    >>> square[2:7, 2:7] = True
+    >>> box_iou(ring, square)
     1.0
     """
-    both = np.array([cv2.boundingRect(m.view(np.uint8)) for m in (predicted, reference) if m.any()])  # (K, x y w h)
-    left, top = both[:, :2].min(0)
-    right, bottom = (both[:, :2] + both[:, 2:]).max(0)
+    boxes = np.array([cv2.boundingRect(m.view(np.uint8)) for m in (predicted, reference) if m.any()])  # (K, x y w h)
+    left, top = boxes[:, :2].min(0)
+    right, bottom = (boxes[:, :2] + boxes[:, 2:]).max(0)
     a, b = (fill_boxes(m[top:bottom, left:right]) for m in (predicted, reference))
     return float(np.count_nonzero(a & b) / np.count_nonzero(a | b))
 
 
 def fill_boxes(mask: Array) -> Array:
-    """bool (H, W) -> bool (H, W): the boxes around its 8-connected pieces, filled; a piece in a hole is in its box."""
+    """Return the filled boxes around the 8-connected pieces of a mask; a piece in a hole lies in the outer box.
+
+    Parameters
+    ----------
+    mask : (H, W) bool
+        Mask.
+
+    Returns
+    -------
+    (H, W) bool
+        Union of the boxes.
+    """
     canvas = mask.astype(np.uint8)
     for x, y, w, h in map(cv2.boundingRect, outlines(canvas, corners_only=True)):
         cv2.rectangle(canvas, (x, y), (x + w - 1, y + h - 1), 1, cv2.FILLED)

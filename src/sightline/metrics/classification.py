@@ -1,4 +1,4 @@
-"""How well scores tell the images with a finding from those without."""
+"""Classification of images: area under the ROC curve, average precision, cutoffs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,24 @@ from sightline.errors import DataError
 
 
 def auroc(scores: Array, labels: Array) -> float:
-    """Area under the ROC curve in [0, 1]: the chance that a positive scores above a negative, ties counting half.
+    """Compute the area under the ROC curve: the chance that a positive scores above a negative, ties counting half.
 
-    scores (n,), finite where labeled; labels (n,) of 1, 0 or NaN (unknown, left out). NaN unless both occur.
-    Source: Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747.
+    Source: Hanley and McNeil 1982, 10.1148/radiology.143.1.7063747.
 
+    Parameters
+    ----------
+    scores : (n,) array
+        Scores, finite where labeled.
+    labels : (n,) array
+        1, 0 or NaN (unknown, left out).
+
+    Returns
+    -------
+    float
+        Area in [0, 1]; NaN unless both classes occur.
+
+    Examples
+    --------
     >>> auroc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1]))
     0.75
     """
@@ -29,11 +42,24 @@ def auroc(scores: Array, labels: Array) -> float:
 
 
 def average_precision(scores: Array, labels: Array) -> float:
-    """Mean precision at the positives, in (0, 1]: the area under the step-wise precision-recall curve.
+    """Compute the mean precision at the positives: the area under the step-wise precision-recall curve.
 
-    scores (n,), labels (n,) of 1, 0 or NaN (unknown, left out); equal scores enter together. NaN without a positive.
     Source: Manning et al. 2008, Introduction to Information Retrieval, section 8.4.
 
+    Parameters
+    ----------
+    scores : (n,) array
+        Scores, finite where labeled; equal scores enter together.
+    labels : (n,) array
+        1, 0 or NaN (unknown, left out).
+
+    Returns
+    -------
+    float
+        Average precision in (0, 1]; NaN without a positive.
+
+    Examples
+    --------
     >>> round(average_precision(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1])), 4)
     0.8333
     """
@@ -48,15 +74,29 @@ def average_precision(scores: Array, labels: Array) -> float:
 
 
 CutoffRule = Literal["f1", "youden"]
+"""Quantity that a cutoff maximizes."""
 CUTOFF_RULES: tuple[CutoffRule, ...] = ("f1", "youden")
 
 
 def best_cutoff(scores: Array, labels: Array, rule: CutoffRule = "f1") -> float:
-    """The score from which to call an image positive: the largest F1, or sensitivity + specificity (Youden).
+    """Find the score from which on an image is called positive.
 
-    scores (n,), labels (n,) of 1, 0 or NaN (unknown, left out). Halfway to the next lower score; of equals the highest.
-    NaN unless both classes occur.
+    Parameters
+    ----------
+    scores : (n,) array
+        Scores, finite where labeled.
+    labels : (n,) array
+        1, 0 or NaN (unknown, left out).
+    rule : {'f1', 'youden'}
+        Quantity to maximize: F1, or sensitivity + specificity.
 
+    Returns
+    -------
+    float
+        Cutoff, halfway to the next lower score; of equally good ones the highest. NaN unless both classes occur.
+
+    Examples
+    --------
     >>> round(best_cutoff(np.array([0.1, 0.4, 0.34, 0.8]), np.array([0, 0, 1, 1])), 3)
     0.22
     """
@@ -65,18 +105,17 @@ def best_cutoff(scores: Array, labels: Array, rule: CutoffRule = "f1") -> float:
         return NAN
     levels = np.unique(scores)[::-1]  # falling
     order = np.argsort(-scores, kind="stable")
-    last = np.searchsorted(-scores[order], -levels, side="right")  # how many lie at or above each level
-    hits = np.cumsum(positive[order])[last - 1]
-    wrong = last - hits
-    count, others = int(positive.sum()), int((~positive).sum())
-    worth = 2 * hits / (last + count) if rule == "f1" else hits / count - wrong / others
-    best = int(np.argmax(worth))
+    n_called = np.searchsorted(-scores[order], -levels, side="right")  # at or above each level
+    hits = np.cumsum(positive[order])[n_called - 1]
+    count, n_negative = int(positive.sum()), int((~positive).sum())
+    quality = 2 * hits / (n_called + count) if rule == "f1" else hits / count - (n_called - hits) / n_negative
+    best = int(np.argmax(quality))
     below = levels[best + 1] if best + 1 < len(levels) else levels[best]
     return float((levels[best] + below) / 2)
 
 
 def _drop_unlabeled(scores: Array, labels: Array) -> tuple[Array, Array]:
-    """Scores and whether positive, float64 and bool (m,), of the rows whose label is known."""
+    """Return scores, float64 (m,), and whether each is positive, bool (m,), of the rows whose label is known."""
     scores, labels = np.asarray(scores, np.float64), np.asarray(labels, np.float64)
     if scores.ndim != 1 or scores.shape != labels.shape:
         raise DataError(f"scores {scores.shape} and labels {labels.shape} must be two lists of one length")

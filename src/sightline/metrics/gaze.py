@@ -1,8 +1,7 @@
-"""How well a map agrees with where a reader looked: similarities of densities, and values at fixations.
+"""Agreement of a map with the gaze of a reader: similarities of densities, and values at fixations.
 
-Each is a metric that takes a `GazePair`. Shuffled ones compare with what other patients' readings would have given: a
-map
-that is the same for every film scores 0 on average, however central or smooth it is.
+Each metric takes a `GazePair`. Shuffled metrics compare with the gaze of readings of other patients: a map that is the
+same for every radiograph scores 0 on average, however central or smooth it is.
 """
 
 from __future__ import annotations
@@ -18,36 +17,36 @@ from sightline.metrics.similarity import normalize, ssim
 
 INF = float("inf")
 UNIFORM_SHARE = 0.01
-"""Share of a uniform density mixed into predictions before logarithms: no single zero decides the score."""
+"""Share of a uniform density mixed into densities before logarithms, so that no single zero decides the score."""
 
 
 @dataclass(frozen=True)
 class OtherPatients:
-    """What readings of other patients come to, on the same grid; float64 (h, w) each."""
+    """Summary of the gaze of readings of other patients on the same grid; float64 (h, w) each."""
 
     density: Array
     """Mean density, sum 1."""
     fixation_map: Array
-    """Mean share of the looking at each cell, sum 1."""
+    """Mean share of the gaze in each cell, sum 1."""
     standardized_density: Array
-    """Mean of their densities, each less its mean and divided by its deviation."""
+    """Mean of their standardized densities."""
 
 
 @dataclass(frozen=True)
 class EvidenceMap:
-    """A map as measures look at it, whatever it is compared with."""
+    """Map prepared for comparisons, with forms that several metrics share."""
 
     values: Array = field(repr=False)
-    """float64 (h, w), 0 or more. One value everywhere says nothing: no measure is better for it than for chance."""
+    """float64 (h, w), 0 or more. No metric is better for a map of one value than for chance."""
 
     @cached_property
     def standardized(self) -> Array:
-        """The map less its mean, divided by its deviation."""
+        """The map minus its mean, divided by its standard deviation."""
         return standardize(self.values)
 
     @cached_property
     def normalized(self) -> Array:
-        """From 0, its least value, to 1."""
+        """The map scaled so that its lowest value is 0 and its highest 1."""
         return normalize(self.values)
 
     @cached_property
@@ -58,13 +57,24 @@ class EvidenceMap:
 
     @cached_property
     def sorted_with_ties(self) -> tuple[Array, Array]:
-        """Places by rising value, and where each tie begins: int64 (D,), (ties,)."""
+        """Cells by rising value, and the start of each group of equal values: int64 (D,), (G,)."""
         flat = self.values.ravel()
         order = np.argsort(flat, kind="stable")
         return order, np.flatnonzero(np.append(True, np.diff(flat[order]) != 0))
 
     def auc(self, positive: Array, negative: Array) -> float:
-        """Chance that a place drawn by `positive` has a higher value than one drawn by `negative` (h, w); ties half."""
+        """Compute the chance that a positive cell has a higher value than a negative one; ties count half.
+
+        Parameters
+        ----------
+        positive, negative : (h, w) array
+            Weights by which the two cells are drawn.
+
+        Returns
+        -------
+        float
+            Area under the ROC curve, in [0, 1].
+        """
         order, begins = self.sorted_with_ties
         first, second = (np.add.reduceat(w.ravel()[order], begins) for w in (positive, negative))
         below = np.cumsum(second) - second / 2
@@ -73,26 +83,39 @@ class EvidenceMap:
 
 @dataclass(frozen=True)
 class GazePair:
-    """One map and one reading on one grid (h, w)."""
+    """One map and the gaze of one reading on one grid (h, w)."""
 
     map: EvidenceMap
+    """The map."""
     density: Array = field(repr=False)
-    """float64, sum 1."""
+    """float64: density of the gaze, sum 1."""
     fixation_map: Array = field(repr=False)
-    """float64: share of the looking (or of the fixations) at each cell, unsmoothed, sum 1."""
+    """float64: share of the gaze time (or of the fixations) in each cell, unsmoothed, sum 1."""
     other_patients: OtherPatients = field(repr=False)
+    """Gaze of readings of other patients."""
     center_density: Array = field(repr=False)
-    """float64: what is known without an image, sum 1."""
+    """float64: density that is expected without an image, sum 1."""
 
 
 def standardize(values: Array) -> Array:
-    """Less its mean, divided by its deviation; zeros where all values are equal (to rounding)."""
-    gap = values - values.mean()
-    spread = float(np.sqrt((gap * gap).mean()))
-    if spread <= 1e-12 * float(np.abs(values).max(initial=0)):
-        return np.zeros_like(gap)
-    scores: Array = gap / spread
-    return scores
+    """Subtract the mean and divide by the standard deviation.
+
+    Parameters
+    ----------
+    values : (h, w) array
+        Values.
+
+    Returns
+    -------
+    (h, w) float64
+        Standardized values; zeros where all values are equal (to rounding).
+    """
+    centered = values - values.mean()
+    deviation = float(np.sqrt((centered * centered).mean()))
+    if deviation <= 1e-12 * float(np.abs(values).max(initial=0)):
+        return np.zeros_like(centered)
+    standardized: Array = centered / deviation
+    return standardized
 
 
 @metrics(
@@ -104,9 +127,10 @@ def standardize(values: Array) -> Array:
     source="Wang et al. 2004, 10.1109/TIP.2003.819861",
 )
 def structural_similarity(g: GazePair) -> float:
-    """Structural similarity of map and density, each brought to [0, 1]: window 7 × 7 cells, uniform, data range 1.
+    """Compute the structural similarity of map and density, both scaled to [0, 1].
 
-    0 for a map of one value, which would else be like every empty part of a density.
+    The window is uniform, 7 × 7 cells, and the data range 1. A map of one value scores 0; it would otherwise be similar
+    to every empty part of a density.
     """
     return 0.0 if not g.map.standardized.any() else float(ssim(g.map.normalized, normalize(g.density), 1.0))
 
@@ -120,7 +144,7 @@ def structural_similarity(g: GazePair) -> float:
     source="Le Meur et al. 2007, 10.1016/j.visres.2007.06.015",
 )
 def ncc(g: GazePair) -> float:
-    """Pearson correlation of map and density over cells, [-1, 1]."""
+    """Compute the Pearson correlation of map and density over cells, in [-1, 1]."""
     return float((g.map.standardized * standardize(g.density)).mean())
 
 
@@ -133,7 +157,7 @@ def ncc(g: GazePair) -> float:
     source="Peters et al. 2005, 10.1016/j.visres.2005.03.019",
 )
 def nss(g: GazePair) -> float:
-    """Mean of the standardized map at the fixations, in deviations of the map."""
+    """Compute the mean of the standardized map at the fixations, in standard deviations of the map."""
     return float((g.map.standardized * g.fixation_map).sum())
 
 
@@ -146,9 +170,9 @@ def nss(g: GazePair) -> float:
     source="Judd et al. 2009, 10.1109/ICCV.2009.5459462",
 )
 def auc_judd(g: GazePair) -> float:
-    """Chance that a fixated cell has a higher value than one that is not, [0, 1]; exact, ties half."""
-    looked = g.fixation_map > 0
-    return float("nan") if looked.all() else g.map.auc(looked.astype(float), (~looked).astype(float))
+    """Compute the chance that a fixated cell has a higher value than one that is not, in [0, 1]; ties count half."""
+    fixated = g.fixation_map > 0
+    return float("nan") if fixated.all() else g.map.auc(fixated.astype(float), (~fixated).astype(float))
 
 
 @metrics(
@@ -160,7 +184,8 @@ def auc_judd(g: GazePair) -> float:
     source="Tatler et al. 2005, 10.1016/j.visres.2004.09.017; Zhang et al. 2008, 10.1167/8.7.32",
 )
 def shuffled_auc(g: GazePair) -> float:
-    """Chance that a fixation lies at a higher value than one of another patient's reading, [0, 1]; exact, ties half."""
+    """Compute the chance that a fixation lies at a higher value than one of another patient, in [0, 1]; ties count
+    half."""
     return g.map.auc(g.fixation_map, g.other_patients.fixation_map)
 
 
@@ -173,7 +198,7 @@ def shuffled_auc(g: GazePair) -> float:
     source="Judd et al. 2012, MIT-CSAIL-TR-2012-001",
 )
 def similarity(g: GazePair) -> float:
-    """What map and density, as densities, have in common, [0, 1]."""
+    """Compute the overlap of map and gaze as densities, in [0, 1]."""
     return float(np.minimum(g.map.density, g.density).sum())
 
 
@@ -186,10 +211,12 @@ def similarity(g: GazePair) -> float:
     source="Bylinskii et al. 2019, 10.1109/TPAMI.2018.2815601",
 )
 def kl(g: GazePair) -> float:
-    """Divergence of the density from the map as a density (`UNIFORM_SHARE` of it uniform, as of the density), nats,
-    from 0."""
-    truth = _mix_with_uniform(g.density)
-    return max(0.0, float((truth * np.log(truth / _mix_with_uniform(g.map.density))).sum()))
+    """Compute the Kullback-Leibler divergence of the gaze density from the map as a density, in nats, from 0.
+
+    Both are mixed with a uniform density, of which they contain `UNIFORM_SHARE`.
+    """
+    gaze = _mix_with_uniform(g.density)
+    return max(0.0, float((gaze * np.log(gaze / _mix_with_uniform(g.map.density))).sum()))
 
 
 @metrics(
@@ -201,7 +228,7 @@ def kl(g: GazePair) -> float:
     source="Kümmerer et al. 2015, 10.1073/pnas.1510393112",
 )
 def gain_over_center(g: GazePair) -> float:
-    """How much better the map foresees fixations than the middle of the film does, bits per fixation."""
+    """Compute how much better the map predicts fixations than the center of the image does, in bits per fixation."""
     return _information_gain(g, g.center_density)
 
 
@@ -214,7 +241,7 @@ def gain_over_center(g: GazePair) -> float:
     source="Kümmerer et al. 2015, 10.1073/pnas.1510393112",
 )
 def gain_over_average(g: GazePair) -> float:
-    """How much better the map foresees fixations than the gaze at other patients does, bits per fixation."""
+    """Compute how much better the map predicts fixations than the gaze of other patients does, in bits per fixation."""
     return _information_gain(g, g.other_patients.density)
 
 
@@ -227,7 +254,7 @@ def gain_over_average(g: GazePair) -> float:
     source="Bigolin Lanfredi et al. 2021, arXiv:2112.11716",
 )
 def shuffled_ncc(g: GazePair) -> float:
-    """NCC with this reading less the mean NCC with readings of other patients, [-2, 2]."""
+    """Compute the NCC with this reading minus the mean NCC with readings of other patients, in [-2, 2]."""
     return float((g.map.standardized * (standardize(g.density) - g.other_patients.standardized_density)).mean())
 
 

@@ -1,7 +1,7 @@
-"""The joint histogram: one count of pixels by (value, inside or outside the mark) from which most scores follow.
+"""The joint histogram: one count of pixels by (value, inside or outside the annotation), from which most scores follow.
 
-A map is resized to the original once and counted once. Every threshold, Otsu's among them, is then an index into
-cumulative counts, and areas under curves are sums over bins, whatever the size of the radiograph.
+A map is resized to the original image once and counted once. Every threshold, including Otsu's, is then an index into
+cumulative counts, and areas under curves are sums over bins, independently of the size of the radiograph.
 """
 
 from __future__ import annotations
@@ -23,59 +23,82 @@ _PER_GRAY = QUANTIZATION_STEPS // 255
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """Pixel counts of a predicted against a true mask."""
+    """Pixel counts of a predicted mask against the reference mask."""
 
     tp: int
+    """True positives."""
     fp: int
+    """False positives."""
     fn: int
+    """False negatives."""
     tn: int
+    """True negatives."""
 
 
 @dataclass(frozen=True)
 class JointHistogram:
-    """Pixels of one map by quantized value, inside and outside one mark.
+    """Counts of the pixels of one map by quantized value, inside and outside one annotation.
 
     Value v of the map falls into bin floor(5100 (v - low) / (high - low)); only the maximum falls into bin 5100.
-    Pixels the model did not see (outside the frame) are kept apart: they take no part in choosing a threshold, are
-    never predicted, and rank with the lowest value.
+    Pixels that the model did not see (outside the frame) are counted apart: they take no part in choosing a threshold,
+    are never predicted, and rank with the lowest value.
     """
 
     inside: Array
-    """int64 (5101,): seen pixels inside the mark."""
+    """int64 (5101,): seen pixels inside the annotation."""
     outside: Array
-    """int64 (5101,): seen pixels outside the mark."""
+    """int64 (5101,): seen pixels outside the annotation."""
     unseen: tuple[int, int]
-    """Pixels beyond the frame: (inside, outside) the mark."""
+    """Pixels outside the frame: (inside, outside) the annotation."""
     low: float
+    """Lowest value of the map."""
     high: float
+    """Highest value of the map."""
     positive_mass: tuple[float, float]
-    """Sum of the positive part of the map over seen pixels: (inside, outside) the mark."""
+    """Sum of the positive part of the map over seen pixels: (inside, outside) the annotation."""
 
     @cached_property
     def _cumulative(self) -> tuple[Array, Array]:
-        """Pixels in bin k or higher, inside and outside: int64 (5102,), the last entry 0."""
+        """Pixels in bin k or higher, inside and outside: int64 (5102,) each, the last entry 0."""
         inside, outside = (np.append(np.cumsum(c[::-1])[::-1], 0) for c in (self.inside, self.outside))
         return inside, outside
 
     @property
     def positives(self) -> int:
-        """Pixels of the mark, seen or not."""
+        """Pixels of the annotation, seen or not."""
         return int(self.inside.sum()) + self.unseen[0]
 
     @property
     def negatives(self) -> int:
+        """Pixels outside the annotation, seen or not."""
         return int(self.outside.sum()) + self.unseen[1]
 
     def confusion(self, bin_: int) -> Confusion:
-        """Counts when the pixels in `bin_` or higher are predicted."""
+        """Count the pixels when those in a bin or higher are predicted.
+
+        Parameters
+        ----------
+        bin_ : int
+            First bin of the prediction.
+
+        Returns
+        -------
+        Confusion
+            Counts over the whole radiograph.
+        """
         tp, fp = (int(above[bin_]) for above in self._cumulative)
         return Confusion(tp, fp, self.positives - tp, self.negatives - fp)
 
     def otsu_bin(self) -> int:
-        """First bin above Otsu's threshold of the seen pixels at 256 gray levels (10.1109/TSMC.1979.4310076).
+        """Find the first bin above Otsu's threshold of the seen pixels at 256 gray levels.
 
-        The gray level is floor(255 (v - low) / (high - low)) and the threshold is the one OpenCV returns: the first
-        level that maximizes the variance between the two classes.
+        The gray level is floor(255 (v - low) / (high - low)), and the threshold is the one that OpenCV returns: the
+        first level that maximizes the variance between the two classes. Source: Otsu 1979, 10.1109/TSMC.1979.4310076.
+
+        Returns
+        -------
+        int
+            Bin.
         """
         gray = np.add.reduceat(self.inside + self.outside, np.arange(0, QUANTIZATION_STEPS + 1, _PER_GRAY)).astype(
             float
@@ -88,20 +111,44 @@ class JointHistogram:
         return (int(np.argmax(np.where(valid, between, -1.0))) + 1) * _PER_GRAY
 
     def bin_above(self, threshold: float) -> int:
-        """First bin above `threshold` of the min-max normalized map, 0 <= threshold < 1."""
+        """Find the first bin above a threshold.
+
+        Parameters
+        ----------
+        threshold : float
+            Threshold of the min-max normalized map, in [0, 1).
+
+        Returns
+        -------
+        int
+            Bin.
+        """
         return int(np.floor(threshold * QUANTIZATION_STEPS + 1e-9))
 
     def top_bin(self, fraction: float) -> int:
-        """First bin of the highest `fraction` of the seen pixels: the fewest pixels that reach it, ties included."""
+        """Find the first bin of the highest seen pixels: the fewest that reach a fraction, ties included.
+
+        Parameters
+        ----------
+        fraction : float
+            Share of the seen pixels, in (0, 1].
+
+        Returns
+        -------
+        int
+            Bin.
+        """
         inside, outside = self._cumulative
         counts = inside + outside
-        wanted = fraction * int(counts[0])
-        return int(np.flatnonzero(counts[:-1] >= wanted)[-1])
+        return int(np.flatnonzero(counts[:-1] >= fraction * int(counts[0]))[-1])
 
     def threshold_counts(self) -> tuple[Array, Array]:
-        """(true, false) positives when thresholding at each distinct level, from the highest down.
+        """Count true and false positives for thresholds at each distinct level, from the highest down.
 
-        int64 (L + 1,) each, beginning with 0; unseen pixels join the lowest level, so the last entry counts them all.
+        Returns
+        -------
+        true, false : (L + 1,) int64
+            Counts, beginning with 0. Unseen pixels join the lowest level, so the last entry counts all pixels.
         """
         inside, outside = self.inside[::-1].copy(), self.outside[::-1].copy()
         inside[-1] += self.unseen[0]
@@ -114,34 +161,65 @@ class JointHistogram:
 def joint_histogram(values: Array, reference: Array, window: tuple[slice, slice]) -> JointHistogram:
     """Count one placed map against one mask.
 
-    placed: float32 (H', W'), the seen part of a map as `geometry.place` gives it; truth: bool (H, W); window: where
-    the seen part lies. Errors: `DataError` if they do not fit together or the map is flat or not finite (its caller
-    gives such a map a status instead).
+    Parameters
+    ----------
+    values : (H', W') float32
+        Part of the map that the model saw, as `sightline.imaging.geometry.project_to_image` returns it.
+    reference : (H, W) bool
+        Annotation.
+    window : tuple of slice
+        Rows and columns of the image where `values` lie.
+
+    Returns
+    -------
+    JointHistogram
+        Counts.
+
+    Raises
+    ------
+    DataError
+        If shapes do not fit, or if the map is flat or not finite (callers give such a map a status instead).
     """
-    seen_truth = reference[window]
-    if seen_truth.shape != values.shape:
-        raise DataError(f"a map of {values.shape} was placed in a window of {seen_truth.shape}; both must agree")
+    visible_reference = reference[window]
+    if visible_reference.shape != values.shape:
+        raise DataError(f"a map of {values.shape} was placed in a window of {visible_reference.shape}; both must agree")
     low, high, *_ = cv2.minMaxLoc(values)
     if not high > low or not np.isfinite(high - low):
         raise DataError(f"a map with values from {low} to {high} has no histogram; it needs two finite values")
     levels = quantize(values, low, high, QUANTIZATION_STEPS)
     bins = QUANTIZATION_STEPS + 1
-    everything = _count_levels(levels, None, bins)
+    all_pixels = _count_levels(levels, None, bins)
     positive = np.maximum(values, 0) if low < 0 else values
     mass_all = float(cv2.sumElems(positive)[0])
-    marked = int(np.count_nonzero(reference))
+    annotated = int(np.count_nonzero(reference))
     inside, mass_in = np.zeros(bins, np.int64), 0.0
-    if marked:  # most images of a data set are not
-        inside = _count_levels(levels, seen_truth.view(np.uint8), bins)
-        mass_in = float(cv2.mean(positive, seen_truth.view(np.uint8))[0]) * int(inside.sum())
-    unseen_in = marked - int(inside.sum())
+    if annotated:  # most images of a data set are not
+        inside = _count_levels(levels, visible_reference.view(np.uint8), bins)
+        mass_in = float(cv2.mean(positive, visible_reference.view(np.uint8))[0]) * int(inside.sum())
+    unseen_in = annotated - int(inside.sum())
     unseen = (unseen_in, reference.size - values.size - unseen_in)
-    return JointHistogram(inside, everything - inside, unseen, low, high, (mass_in, max(mass_all - mass_in, 0.0)))
+    return JointHistogram(inside, all_pixels - inside, unseen, low, high, (mass_in, max(mass_all - mass_in, 0.0)))
 
 
 def quantize(values: Array, low: float, high: float, steps: int) -> Array:
-    """floor(steps (v - low) / (high - low)) as uint16, same shape; the maximum alone reaches `steps`.
+    """Return floor(steps (v - low) / (high - low)); only the maximum reaches `steps`.
 
+    Parameters
+    ----------
+    values : array
+        Values in [low, high].
+    low, high : float
+        Lowest and highest value.
+    steps : int
+        Number of steps, at most 65535.
+
+    Returns
+    -------
+    uint16 array
+        Levels, in the shape of `values`.
+
+    Examples
+    --------
     >>> quantize(np.float32([[0, 0.5, 1]]), 0.0, 1.0, 255).tolist()
     [[0, 127, 255]]
     """
@@ -149,11 +227,26 @@ def quantize(values: Array, low: float, high: float, steps: int) -> Array:
 
 
 def scale_to_steps(values: Array, low: float, high: float, steps: int) -> Array:
-    """steps (v - low) / (high - low), float32; what `quantize` rounds down."""
-    made = values - np.float32(low)
-    made /= np.float32(high - low)
-    made *= np.float32(steps)
-    return made
+    """Return steps (v - low) / (high - low), which `quantize` rounds down.
+
+    Parameters
+    ----------
+    values : float32 array
+        Values in [low, high].
+    low, high : float
+        Lowest and highest value.
+    steps : int
+        Number of steps.
+
+    Returns
+    -------
+    float32 array
+        Positions, in the shape of `values`.
+    """
+    scaled = values - np.float32(low)
+    scaled /= np.float32(high - low)
+    scaled *= np.float32(steps)
+    return scaled
 
 
 def _count_levels(levels: Array, mask: Array | None, bins: int) -> Array:

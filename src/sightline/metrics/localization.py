@@ -1,8 +1,7 @@
-"""Does the map lie where the mark lies?
+"""Localization: agreement of a map with the annotation of a reader.
 
-Every function is defined for a mark of at least one pixel and a map that is not flat; `sightline.evaluation.scoring`
-gives every
-other case its status. n is the number of pixels of the radiograph.
+Every function is defined for an annotation of at least one pixel and a map that is not flat; scoring gives every other
+case its status.
 """
 
 from __future__ import annotations
@@ -21,26 +20,46 @@ _UNIT = (0.0, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Peaks:
-    """The pixels that share the highest value of a map, and the rule that makes one answer of them."""
+    """Pixels that share the highest value of a map, and the rule that makes one answer of them."""
 
     is_first_inside: bool
-    """Whether the first of them in row-major order lies inside the mark."""
+    """Whether the first of them in row-major order lies inside the annotation."""
     n_inside: int
+    """Number of them inside the annotation."""
     n_peaks: int
+    """Number of them."""
     ties: Literal["first", "any", "expected"]
+    """Rule for equal maxima, see `Protocol.ties`."""
 
 
 def find_peaks(values: Array, reference: Array, ties: Literal["first", "any", "expected"]) -> Peaks:
-    """Find the maxima of a placed map float32 (H', W') against its part of the mark, bool (H', W')."""
-    at = values == values.max()
-    first = bool(reference.ravel()[int(np.argmax(at))])
-    return Peaks(first, int(np.count_nonzero(at & reference)), int(np.count_nonzero(at)), ties)
+    """Find the maxima of a placed map.
+
+    Parameters
+    ----------
+    values : (H', W') float32
+        Part of the placed map that the model saw.
+    reference : (H', W') bool
+        The same part of the annotation.
+    ties : {'first', 'any', 'expected'}
+        Rule for equal maxima.
+
+    Returns
+    -------
+    Peaks
+        Counts of the maxima inside and outside the annotation.
+    """
+    peaks = values == values.max()
+    first = bool(reference.ravel()[int(np.argmax(peaks))])
+    return Peaks(first, int(np.count_nonzero(peaks & reference)), int(np.count_nonzero(peaks)), ties)
 
 
 @metrics("iou", title="IoU", takes="confusion", higher_is_better=True, range=_UNIT, source="10.1038/s42256-022-00536-x")
 def iou(c: Confusion) -> float:
-    """Intersection over union of the binarized map and the mark.
+    """Compute the intersection over union of the binarized map and the annotation.
 
+    Examples
+    --------
     >>> iou(Confusion(tp=1, fp=1, fn=2, tn=5))
     0.25
     """
@@ -49,8 +68,10 @@ def iou(c: Confusion) -> float:
 
 @metrics("dice", title="Dice", takes="confusion", higher_is_better=True, range=_UNIT, source="10.2307/1932409")
 def dice(c: Confusion) -> float:
-    """Dice coefficient of the binarized map and the mark.
+    """Compute the Dice coefficient of the binarized map and the annotation.
 
+    Examples
+    --------
     >>> dice(Confusion(tp=1, fp=1, fn=2, tn=5))
     0.4
     """
@@ -66,7 +87,7 @@ def dice(c: Confusion) -> float:
     source="10.1016/j.patrec.2005.10.010",
 )
 def precision(c: Confusion) -> float:
-    """Share of the predicted pixels that lie inside the mark; 0 where nothing is predicted."""
+    """Compute the share of predicted pixels that lie inside the annotation; 0 where nothing is predicted."""
     return c.tp / (c.tp + c.fp) if c.tp + c.fp else 0.0
 
 
@@ -79,7 +100,7 @@ def precision(c: Confusion) -> float:
     source="10.1016/j.patrec.2005.10.010",
 )
 def recall(c: Confusion) -> float:
-    """Share of the mark's pixels that are predicted."""
+    """Compute the share of annotated pixels that are predicted."""
     return c.tp / (c.tp + c.fn)
 
 
@@ -92,15 +113,16 @@ def recall(c: Confusion) -> float:
     source="10.1136/bmj.308.6943.1552",
 )
 def specificity(c: Confusion) -> float:
-    """Share of the pixels outside the mark that are not predicted; 1 where the mark covers the image."""
+    """Compute the share of pixels outside the annotation that are not predicted; 1 if the annotation covers the
+    image."""
     return c.tn / (c.tn + c.fp) if c.tn + c.fp else 1.0
 
 
 @metrics("hit", title="Hit rate", takes="peaks", higher_is_better=True, range=_UNIT, source="arXiv:1608.00507")
 def pointing_game(p: Peaks) -> float:
-    """Pointing game: does the highest value of the map lie inside the mark?
+    """Return 1 if the highest value of the map lies inside the annotation, otherwise 0 (pointing game).
 
-    Of tied maxima the protocol's rule takes the first, any, or the expectation of drawing one at random.
+    For equal maxima the rule of the protocol takes the first, any, or the expectation of drawing one at random.
     """
     return {"first": float(p.is_first_inside), "any": float(p.n_inside > 0), "expected": p.n_inside / p.n_peaks}[p.ties]
 
@@ -114,9 +136,9 @@ def pointing_game(p: Peaks) -> float:
     source="10.1148/radiology.143.1.7063747",
 )
 def pixel_auroc(h: JointHistogram) -> float:
-    """Probability that a pixel inside the mark has a higher value than one outside, ties counting one half.
+    """Compute the probability that a pixel inside the annotation has a higher value than one outside; ties count half.
 
-    Values are told apart at 5100 levels. A mark that covers the whole image leaves nothing to tell apart: NaN.
+    Values are distinguished at 5100 levels. NaN for an annotation that covers the whole image.
     """
     true, false = h.threshold_counts()
     if not h.negatives:
@@ -134,7 +156,7 @@ def pixel_auroc(h: JointHistogram) -> float:
     source="10.1007/978-3-642-40994-3_29",
 )
 def average_precision(h: JointHistogram) -> float:
-    """Precision averaged over the steps in recall as the threshold falls (no interpolation)."""
+    """Compute the precision, averaged over the steps in recall as the threshold falls (no interpolation)."""
     true, false = h.threshold_counts()
     return float(np.sum(np.diff(true) * (true[1:] / (true[1:] + false[1:])))) / h.positives
 
@@ -143,9 +165,9 @@ def average_precision(h: JointHistogram) -> float:
     "pr-area", title="PR area", takes="histogram", higher_is_better=True, range=_UNIT, source="10.1148/ryai.2021200267"
 )
 def pr_area(h: JointHistogram) -> float:
-    """Area under precision over recall by the trapezoidal rule, starting at precision 1 as scikit-learn's curve does.
+    """Compute the area under precision over recall by the trapezoidal rule, starting at precision 1.
 
-    What Arun et al. report as AUPRC. The trapezoid flatters sparse maps: prefer `average-precision`.
+    Arun et al. report this area as AUPRC. It overestimates sparse maps; `average-precision` is preferable.
     """
     true, false = h.threshold_counts()
     precision_ = np.append(1.0, true[1:] / (true[1:] + false[1:]))
@@ -156,7 +178,7 @@ def pr_area(h: JointHistogram) -> float:
     "mass", title="Mass accuracy", takes="histogram", higher_is_better=True, range=_UNIT, source="arXiv:2003.07258"
 )
 def relevance_mass(h: JointHistogram) -> float:
-    """Share of the map's positive values that lies inside the mark; 0 where no value is positive."""
+    """Compute the share of the sum of positive values that lies inside the annotation; 0 where no value is positive."""
     inside, outside = h.positive_mass
     return inside / (inside + outside) if inside + outside > 0 else 0.0
 
@@ -165,9 +187,12 @@ def relevance_mass(h: JointHistogram) -> float:
     "rank", title="Rank accuracy", takes="histogram", higher_is_better=True, range=_UNIT, source="arXiv:2003.07258"
 )
 def relevance_rank(h: JointHistogram) -> float:
-    """Share of the mark's size among the highest pixels, as many as the mark has; ties are drawn in expectation."""
+    """Compute the share of annotated pixels among the K highest, K being the size of the annotation.
+
+    Ties are drawn in expectation.
+    """
     true, false = h.threshold_counts()
-    seen, wanted = true + false, h.positives
-    k = int(np.searchsorted(seen, wanted))
-    drawn = (wanted - seen[k - 1]) / (seen[k] - seen[k - 1])
-    return float(true[k - 1] + drawn * (true[k] - true[k - 1])) / wanted
+    totals, size = true + false, h.positives
+    k = int(np.searchsorted(totals, size))
+    share_of_tie = (size - totals[k - 1]) / (totals[k] - totals[k - 1])
+    return float(true[k - 1] + share_of_tie * (true[k] - true[k - 1])) / size

@@ -1,4 +1,4 @@
-"""A map laid on its radiograph, counted against a mark and cut: what every score of one protocol shares."""
+"""A map placed on its radiograph and counted against an annotation, shared by all scores of one protocol."""
 
 from __future__ import annotations
 
@@ -19,24 +19,26 @@ class PlacedMap:
     """One map on one image under one protocol."""
 
     map: SaliencyMap
+    """Map as its source gives it."""
     frame: Frame
+    """Frame by which it was placed."""
     values: Array
-    """float32 (H', W'): the seen part."""
+    """float32 (H', W'): the part of the image that the model saw."""
     window: tuple[slice, slice]
+    """Rows and columns of the image where `values` lie."""
     reference: Array
-    """bool (H, W): the mark, empty where there is none."""
+    """bool (H, W): the annotation, empty where there is none."""
     histogram: JointHistogram
+    """Counts of `values` inside and outside the annotation."""
     protocol: Protocol
+    """Protocol of scoring."""
 
     @cached_property
     def _predicted_mask(self) -> Array | None:
-        """bool (H', W'): a mask that no single threshold of the map gives, or None where one does."""
+        """bool (H', W'): a mask that no threshold of the map gives, or None where a threshold does."""
         p = self.protocol
-        if (
-            self.map.kind != "map"
-            or p.binarizer_for(self.map.finding) != "otsu"
-            or not (p.fill_holes or p.smooth_window)
-        ):
+        is_processed = p.fill_holes or p.smooth_window
+        if self.map.kind != "map" or p.binarizer_for(self.map.finding) != "otsu" or not is_processed:
             return None
         if p.smooth_window:
             mask = smoothed_otsu_mask(self.values, p.smooth_window, published=p.definitions == "published")
@@ -50,39 +52,67 @@ class PlacedMap:
         return threshold_bin(self.histogram, binarizer or self.protocol.binarizer_for(self.map.finding))
 
     def confusion(self, binarizer: str = "") -> Confusion:
-        """Pixel counts of the binarized map, by the protocol's binarizer or another: never another pass over pixels."""
+        """Count the pixels of the binarized map, without another pass over its pixels.
+
+        Parameters
+        ----------
+        binarizer : str
+            Binarizer; '' stands for that of the protocol.
+
+        Returns
+        -------
+        Confusion
+            Counts over the whole radiograph.
+        """
         return self.histogram.confusion(self._threshold_bin(binarizer)) if binarizer else self._protocol_confusion
 
     @cached_property
     def _protocol_confusion(self) -> Confusion:
-        """By the protocol's binarizer."""
+        """Counts with the binarizer of the protocol."""
         if self._predicted_mask is None:
             return self.histogram.confusion(self._threshold_bin(""))
-        claimed, marked = int(np.count_nonzero(self._predicted_mask)), self.histogram.positives
-        tp = int(np.count_nonzero(self._predicted_mask & self.reference[self.window])) if marked else 0
-        return Confusion(tp, claimed - tp, marked - tp, self.histogram.negatives - claimed + tp)
+        predicted, annotated = int(np.count_nonzero(self._predicted_mask)), self.histogram.positives
+        tp = int(np.count_nonzero(self._predicted_mask & self.reference[self.window])) if annotated else 0
+        return Confusion(tp, predicted - tp, annotated - tp, self.histogram.negatives - predicted + tp)
 
     @property
     def predicted_counts(self) -> tuple[int, int]:
-        """Pixels of the mask: (inside the mark, all)."""
+        """Predicted pixels: (inside the annotation, all)."""
         c = self.confusion()
         return c.tp, c.tp + c.fp
 
     @property
     def mask(self) -> Array:
-        """bool (H, W); unseen pixels are not predicted."""
-        full = np.zeros(self.reference.shape, bool)
-        drawn = self._predicted_mask
-        full[self.window] = (
-            mask_from_bin(self.values, self.histogram, self._threshold_bin("")) if drawn is None else drawn
-        )
-        return full
+        """Binarized map, bool (H, W); pixels that the model did not see are not predicted."""
+        mask = np.zeros(self.reference.shape, bool)
+        visible = self._predicted_mask
+        if visible is None:
+            visible = mask_from_bin(self.values, self.histogram, self._threshold_bin(""))
+        mask[self.window] = visible
+        return mask
 
 
 def place_map(m: SaliencyMap, reference: Array, protocol: Protocol) -> PlacedMap:
-    """Lay a map on its image and count it against a mark, bool (H, W).
+    """Place a map on its image and count it against an annotation.
 
-    Errors: `DataError` for a map that is flat once it is laid (one finer than its image can lose its only peak).
+    Parameters
+    ----------
+    m : SaliencyMap
+        Map with the status 'ok'.
+    reference : (H, W) bool
+        Annotation, empty where there is none.
+    protocol : Protocol
+        Protocol of scoring.
+
+    Returns
+    -------
+    PlacedMap
+        Placed map with its joint histogram.
+
+    Raises
+    ------
+    DataError
+        If the map is flat once it is placed (a map finer than its image can lose its only peak).
     """
     frame = m.frame if protocol.frame == "carried" else Frame.whole(m.frame.size)
     pixels, window = project_to_image(m.values, frame)
@@ -90,6 +120,19 @@ def place_map(m: SaliencyMap, reference: Array, protocol: Protocol) -> PlacedMap
 
 
 def binarize_map(m: SaliencyMap, protocol: Protocol) -> Array:
-    """The binarized map as a bool (H, W) mask on the original; all False for a map that failed."""
-    nothing = np.zeros(m.frame.size, bool)
-    return place_map(m, nothing, protocol).mask if m.status == "ok" and map_status(m.values) == "ok" else nothing
+    """Return the mask of a map on the original image.
+
+    Parameters
+    ----------
+    m : SaliencyMap
+        Map of any status.
+    protocol : Protocol
+        Protocol of scoring.
+
+    Returns
+    -------
+    (H, W) bool
+        Mask; empty for a map that failed.
+    """
+    empty = np.zeros(m.frame.size, bool)
+    return place_map(m, empty, protocol).mask if m.status == "ok" and map_status(m.values) == "ok" else empty

@@ -1,4 +1,4 @@
-"""The table of metrics, and how a metric is named."""
+"""The registry of metrics, and the names by which users select them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from sightline.registry import Entry, Registry
 
 @dataclass(frozen=True, slots=True)
 class MetricInfo:
-    """What is known of a metric."""
+    """Declaration of a metric."""
 
     title: str
-    """For axes and table heads."""
+    """Title for axes and column heads."""
     takes: Literal["confusion", "histogram", "peaks", "mask", "map", "glance"]
+    """Argument that the function takes, see `sightline.metrics`."""
     higher_is_better: bool
+    """Whether a higher score is a better one."""
     range: tuple[float, float]
-    """Inclusive. Its worse end is the score of a map that failed; of a `glance`, that of a map of one value is."""
+    """(lowest, highest) score. A map that failed gets the worse of the two; against gaze it gets the score of a flat
+    map."""
     source: str
-    """Where it is defined: DOI or arXiv id."""
+    """Definition: DOI or arXiv identifier."""
 
     @property
     def worst_value(self) -> float:
+        """Score of a map that failed."""
         return self.range[0] if self.higher_is_better else self.range[1]
 
 
@@ -35,10 +39,28 @@ metrics: Registry[MetricInfo] = Registry("metric", MetricInfo)
 
 
 def parse_metric(spec: str) -> tuple[Entry[MetricInfo], str]:
-    """The metric that 'NAME' or 'NAME@BINARIZER' names, and its own binarizer ('' for the protocol's).
+    """Look up a metric by 'NAME' or 'NAME@BINARIZER'.
 
-    Of a `glance`, 'NAME@spoken' is the same for the looking while the finding was spoken of.
+    Parameters
+    ----------
+    spec : str
+        Name, with a binarizer of its own where the metric takes a mask; 'NAME@spoken' of a metric of gaze takes only
+        the gaze while the finding was mentioned.
 
+    Returns
+    -------
+    entry : Entry
+        The metric.
+    binarizer : str
+        Text after '@'; '' stands for the binarizer of the protocol.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such metric, or if it takes no binarizer.
+
+    Examples
+    --------
     >>> entry, binarizer = parse_metric("iou@above:0.4")
     >>> entry.name, binarizer
     ('iou', 'above:0.4')
@@ -56,9 +78,20 @@ def parse_metric(spec: str) -> tuple[Entry[MetricInfo], str]:
 
 
 def require_annotation_metric(spec: str) -> None:
-    """Errors: `UnknownNameError` for what is no metric of a map against a mark, or has no binarizer after its '@'."""
+    """Check that a metric compares maps with annotations.
+
+    Parameters
+    ----------
+    spec : str
+        'NAME' or 'NAME@BINARIZER'.
+
+    Raises
+    ------
+    UnknownNameError
+        If the name is unknown, names a metric of gaze, or has no valid binarizer after '@'.
+    """
     entry, binarizer = parse_metric(spec)
     if binarizer and entry.info.takes != "glance":
         parse_binarizer(binarizer)
     if entry.info.takes == "glance":
-        raise UnknownNameError(f"{spec!r} compares maps with gaze, not with marks; `sightline gaze` does that")
+        raise UnknownNameError(f"{spec!r} compares maps with gaze, not with annotations; use it in `sightline gaze`")

@@ -1,4 +1,4 @@
-"""Does what lies near belong together? Precision among the nearest of a gallery."""
+"""Retrieval: precision among the nearest items of a gallery."""
 
 from __future__ import annotations
 
@@ -7,18 +7,36 @@ import numpy as np
 from sightline.core import Array
 
 DEFAULT_KS = (5, 10, 50)
+"""Numbers of neighbors that are reported by default."""
 
 
 def precision_at_k(queries: Array, gallery: Array, is_relevant: Array, ks: tuple[int, ...] = DEFAULT_KS) -> Array:
-    """Share of the k nearest of a gallery that are like the query, for each k: float64 (Q, len(at)), [0, 1].
+    """Compute the share of relevant items among the k nearest of a gallery.
 
-    queries (Q, D), gallery (N, D): unit vectors; alike: bool (Q, N). Of equals the first in the gallery is nearer. NaN
-    for a query without any likeness, and for k above N. Zhang et al. 2020, arXiv:2010.00747, section 5.3.
+    Source: Zhang et al. 2020, arXiv:2010.00747, section 5.3.
 
+    Parameters
+    ----------
+    queries : (Q, D) array
+        Unit vectors.
+    gallery : (N, D) array
+        Unit vectors; of equally near ones the first is nearer.
+    is_relevant : (Q, N) bool
+        Whether an item of the gallery is relevant for a query.
+    ks : tuple of int
+        Numbers of neighbors.
+
+    Returns
+    -------
+    (Q, len(ks)) float64
+        Precision in [0, 1]; NaN for a query without any relevant item, and for k above N.
+
+    Examples
+    --------
     >>> precision_at_k(np.eye(2), np.eye(2), np.eye(2, dtype=bool), (1, 2)).tolist()
     [[1.0, 0.5], [1.0, 0.5]]
     """
-    out = np.full((len(queries), len(ks)), np.nan)
+    precision = np.full((len(queries), len(ks)), np.nan)
     for row, query in enumerate(queries):
         if not is_relevant[row].any():
             continue
@@ -26,5 +44,5 @@ def precision_at_k(queries: Array, gallery: Array, is_relevant: Array, ks: tuple
         hits = np.cumsum(is_relevant[row][order])
         for column, k in enumerate(ks):
             if k <= len(gallery):
-                out[row, column] = hits[k - 1] / k
-    return out
+                precision[row, column] = hits[k - 1] / k
+    return precision
