@@ -293,7 +293,7 @@ def test_sizes_that_pillow_alone_would_warn_of_are_not(tmp_path: Path) -> None:
 def test_what_is_no_image_says_so(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("not an image")
     (tmp_path / "empty.png").touch()
-    with pytest.raises(DataError, match=r"text\.png begins with b'not an i': neither PNG, JPEG nor DICOM"):
+    with pytest.raises(DataError, match=r"text\.png begins with b'not an i': it is neither PNG nor JPEG nor DICOM"):
         image_files.read_image(tmp_path / "text.png")
     with pytest.raises(DataError, match=r"empty\.png is empty"):
         image_files.read_size(tmp_path / "empty.png")

@@ -1,4 +1,9 @@
-"""One frame of a DICOM file -> gray in [0, 1]: modality LUT, then VOI LUT or window, then MONOCHROME1 inversion."""
+"""DICOM: one frame as gray in [0, 1], by modality LUT, then VOI LUT or window, then MONOCHROME1 inversion.
+
+The lookup tables and windows are applied here and not by pydicom, whose `apply_modality_lut` and `apply_voi_lut` wrap
+around for values beyond the depth of a table and fail on modality tables of 12 bits. This module can shrink to calls of
+`pydicom.pixels.processing` when a release has mended both.
+"""
 
 from __future__ import annotations
 
@@ -37,15 +42,16 @@ DECODER_PLUGINS = {
     JPEG2000Lossless: "pylibjpeg",
     JPEG2000: "pylibjpeg",
 }
-"""Transfer syntax -> the decoder that is taken where there are several: one result everywhere, and GDCM, which can end
-the process on damaged streams, only where it is needed."""
+"""Transfer syntax -> decoder where there are several, so that the result is the same everywhere, and GDCM, which can
+end
+the process on damaged streams, is used only where it is needed."""
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 """Weights of red, green and blue, ITU-R 601."""
 
 
 @contextmanager
 def _translate_pydicom_errors() -> Iterator[None]:
-    """Errors of pydicom's own, which derive from no built-in one, as ValueError."""
+    """Turn errors of pydicom that derive from no built-in error into ValueError."""
     try:
         yield
     except (BytesLengthException, InvalidDicomError) as error:
@@ -54,9 +60,24 @@ def _translate_pydicom_errors() -> Iterator[None]:
 
 @_translate_pydicom_errors()
 def read_header(file: BinaryIO, path: Path) -> FileDataset:
-    """Everything before the pixels. Leaves `file` at its start.
+    """Read everything before the pixels.
 
-    Errors: `DataError` for a deflated file, which could unpack to any size, and for a file of several frames.
+    Parameters
+    ----------
+    file : binary file
+        Opened file; it is left at its start.
+    path : Path
+        Its path, for messages.
+
+    Returns
+    -------
+    pydicom.FileDataset
+        Header.
+
+    Raises
+    ------
+    DataError
+        If the file is deflated, because it could unpack to any size, or has several frames.
     """
     meta = pydicom.filereader.read_file_meta_info(path)
     if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
@@ -66,13 +87,31 @@ def read_header(file: BinaryIO, path: Path) -> FileDataset:
     file.seek(0)
     frames = int(ds.get("NumberOfFrames") or 1)
     if frames != 1:
-        raise DataError(f"image {path} has {frames} frames; a radiograph has one, so extract the frame that is meant")
+        raise DataError(f"image {path} has {frames} frames; a radiograph has one, so extract one frame")
     return ds
 
 
 @_translate_pydicom_errors()
 def read_size(ds: Dataset, path: Path) -> Size:
-    """(H, W) that a header declares."""
+    """Read the size that a header declares.
+
+    Parameters
+    ----------
+    ds : pydicom.Dataset
+        Header.
+    path : Path
+        Path of the file, for messages.
+
+    Returns
+    -------
+    (H, W)
+        Size in pixels.
+
+    Raises
+    ------
+    DataError
+        If the header declares none.
+    """
     if ds.get("Rows") is None or ds.get("Columns") is None:
         raise DataError(f"image {path} is a DICOM file without Rows and Columns: no image (a report or a directory?)")
     return int(ds.Rows), int(ds.Columns)
@@ -80,26 +119,52 @@ def read_size(ds: Dataset, path: Path) -> Size:
 
 @_translate_pydicom_errors()
 def read_patient_metadata(path: Path) -> dict[str, str]:
-    """patient, sex, age and projection as a header gives them; '' where it does not. Nothing else of a person is read.
+    """Read patient, sex, age and projection from a header; nothing else about a person is read.
 
-    Ages of 90 years and more are told as 90: so old, an age alone can tell who it is.
+    Ages above 90 years are reported as 90, because a very high age alone can identify a person.
+
+    Parameters
+    ----------
+    path : Path
+        DICOM file.
+
+    Returns
+    -------
+    dict of str to str
+        'patient', 'sex', 'age' and 'projection'; '' where the header has none.
     """
     tags = {"patient": "PatientID", "sex": "PatientSex", "age": "PatientAge", "projection": "ViewPosition"}
     ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(tags.values()))
-    about = {ours: str(ds.get(tag) or "") for ours, tag in tags.items()}
-    years = about["age"].removesuffix("Y")
-    return {**about, "age": "090Y" if years.isdecimal() and int(years) >= 90 else about["age"]}
+    values = {key: str(ds.get(tag) or "") for key, tag in tags.items()}
+    years = values["age"].removesuffix("Y")
+    return {**values, "age": "090Y" if years.isdecimal() and int(years) >= 90 else values["age"]}
 
 
 @_translate_pydicom_errors()
 def read_pixels(file: BinaryIO, path: Path) -> Array:
-    """float32 (H, W) in [0, 1], more = more radio-opaque (DICOM PS3.3 C.11.1, C.11.2, C.7.6.3.1.2; PS3.4 N.2).
+    """Read the pixels of a DICOM file (DICOM PS3.3 C.11.1, C.11.2, C.7.6.3.1.2; PS3.4 N.2).
 
-    The first VOI LUT, else the first window, sets what is 0 and 1; where there is neither, the ends of the range that
-    the stored bits can take. Color is reduced by ITU-R 601 luma. PresentationLUTShape repeats what MONOCHROME1 says
-    and is not applied a second time.
-    Errors: `DataError` for a missing decoder (naming the transfer syntax and what to install), no pixel data, or a
-    palette; whatever the decoders raise on damaged bytes.
+    The first VOI LUT, otherwise the first window, defines 0 and 1; without both, the limits of the range of the stored
+    bits do. Color is reduced by ITU-R 601 luma. PresentationLUTShape repeats what MONOCHROME1 states and is not applied
+    a second time.
+
+    Parameters
+    ----------
+    file : binary file
+        Opened file, at its start.
+    path : Path
+        Its path, for messages.
+
+    Returns
+    -------
+    (H, W) float32
+        Pixels in [0, 1], higher = more radio-opaque.
+
+    Raises
+    ------
+    DataError
+        If there are no pixel data, a palette, or no decoder (the message names the transfer syntax and what to
+        install). Decoders raise errors of their own on damaged bytes.
     """
     ds = pydicom.dcmread(file)
     photometric = str(ds.get("PhotometricInterpretation", "")).strip()
@@ -109,19 +174,19 @@ def read_pixels(file: BinaryIO, path: Path) -> Array:
         )
     if "PixelData" not in ds:
         raise DataError(f"image {path} is a DICOM file without integer pixel data; get the complete file")
-    # Unused bits are cleared by _used_bits, which minds HighBit.
+    # Unused bits are cleared by _clear_unused_bits, which respects HighBit.
     stored = pixel_array(ds, decoding_plugin=_choose_decoder(ds, path), correct_unused_bits=False)
     if stored.ndim != (3 if photometric in COLOR else 2):
         raise DataError(f"image {path} is {photometric} but its pixels are {stored.shape}; the file is damaged")
     if photometric in COLOR:
-        full = np.float32(2 ** int(ds.BitsStored) - 1)
-        return np.asarray(np.asarray(stored, np.float32) @ np.array(LUMA_WEIGHTS, np.float32) / full)  # (H, W)
-    shown = _apply_display_luts(_clear_unused_bits(stored, ds), ds, path)
-    return (1 - shown if photometric == "MONOCHROME1" else shown).astype(np.float32)
+        maximum = np.float32(2 ** int(ds.BitsStored) - 1)
+        return np.asarray(np.asarray(stored, np.float32) @ np.array(LUMA_WEIGHTS, np.float32) / maximum)  # (H, W)
+    display = _apply_display_luts(_clear_unused_bits(stored, ds), ds, path)
+    return (1 - display if photometric == "MONOCHROME1" else display).astype(np.float32)
 
 
 def _choose_decoder(ds: FileDataset, path: Path) -> str:
-    """Which of pydicom's plug-ins decodes the pixels ('' where any may); the compressed stream is checked before."""
+    """Choose the plug-in of pydicom that decodes the pixels ('' for any), after checking the compressed stream."""
     syntax = UID(ds.file_meta.TransferSyntaxUID)
     try:
         decoder = get_decoder(syntax)
@@ -141,15 +206,15 @@ def _choose_decoder(ds: FileDataset, path: Path) -> str:
 
 
 def _check_stream(stream: bytes, ds: Dataset, path: Path) -> None:
-    """Decoders allocate by what the stream says, and GDCM ends the process where stream and header disagree."""
-    found = _parse_stream_header(stream)
-    if found is None:
+    """Compare stream and header: decoders allocate by the stream, and GDCM ends the process where both disagree."""
+    dimensions = _parse_stream_header(stream)
+    if dimensions is None:
         raise DataError(f"image {path} has compressed pixels without a frame header; the file is damaged")
     declared = (*read_size(ds, path), int(ds.SamplesPerPixel))
-    if found[:3] != declared or found[3] > ds.BitsAllocated:
+    if dimensions[:3] != declared or dimensions[3] > ds.BitsAllocated:
         raise DataError(
             f"image {path} declares (rows, columns, samples) {declared} of {ds.BitsAllocated} bits, its compressed "
-            f"stream {found[:3]} of {found[3]}; the file is damaged"
+            f"stream {dimensions[:3]} of {dimensions[3]}; the file is damaged"
         )
     bits, room = int(ds.BitsStored), int(ds.BitsAllocated)
     if ds.HighBit != bits - 1 or not (bits <= room == 16 or bits == room == 8):
@@ -160,7 +225,7 @@ def _check_stream(stream: bytes, ds: Dataset, path: Path) -> None:
 
 
 def _parse_stream_header(stream: bytes) -> tuple[int, int, int, int] | None:
-    """(rows, columns, components, bits) of a JPEG, JPEG-LS or JPEG 2000 stream; None where it does not say."""
+    """Return (rows, columns, components, bits) of a JPEG, JPEG-LS or JPEG 2000 stream; None where it has none."""
 
     def number(at: int, length: int) -> int:
         return int.from_bytes(stream[at : at + length], "big")
@@ -180,13 +245,13 @@ def _parse_stream_header(stream: bytes) -> tuple[int, int, int, int] | None:
 
 
 def _clear_unused_bits(stored: Array, ds: Dataset) -> Array:
-    """Stored values without what old devices keep in the unused bits (overlays); signs carried down."""
+    """Clear the bits in which old devices keep overlays, and extend the sign."""
     room = stored.dtype.itemsize * 8
     return (stored << (room - 1 - int(ds.HighBit))) >> (room - int(ds.BitsStored))
 
 
 def _apply_display_luts(stored: Array, ds: Dataset, path: Path) -> Array:
-    """Stored values (H, W) -> display values in [0, 1], before the inversion of MONOCHROME1."""
+    """Convert stored values (H, W) to display values in [0, 1], before the inversion of MONOCHROME1."""
     table = _first_lut(ds, "ModalityLUTSequence")
     slope, intercept = float(ds.get("RescaleSlope") or 1), float(ds.get("RescaleIntercept") or 0)
     if table is not None:
@@ -213,10 +278,7 @@ def _first_lut(ds: Dataset, name: str) -> Dataset | None:
 
 
 def _apply_lut(values: Array, table: Dataset, path: Path) -> Array:
-    """Entries of a lookup table for integer values; beyond its ends, the first and the last entry.
-
-    pydicom's own lookup wraps around where values exceed the depth of the entries and knows no 12-bit modality table.
-    """
+    """Look integer values up in a table; values beyond its ends get the first or the last entry."""
     entries, first, depth = (int(number) for number in table.LUTDescriptor)
     entries = entries or 65536  # does not fit 16 bits, so the standard writes 0
     data = table.LUTData
@@ -226,18 +288,16 @@ def _apply_lut(values: Array, table: Dataset, path: Path) -> Array:
         data = np.frombuffer(data, np.uint8 if packed else f"{order}u2")
     lut = np.asarray(data, np.float64).ravel()
     if lut.size < entries:
-        raise DataError(
-            f"image {path} has a lookup table of {lut.size} entries that announces {entries}; it is damaged"
-        )
+        raise DataError(f"image {path} has a lookup table of {lut.size} entries that declares {entries}; it is damaged")
     return lut[np.clip(values.astype(np.int64) - first, 0, entries - 1)]
 
 
 def _apply_window(values: Array, ds: Dataset, path: Path) -> Array:
-    """DICOM PS3.3 C.11.2.1.2 and .3, mapped to [0, 1]."""
+    """Apply a window to [0, 1] (DICOM PS3.3 C.11.2.1.2 and C.11.2.1.3)."""
     center, width = (float(np.ravel(np.asarray(ds[name].value, float))[0]) for name in ("WindowCenter", "WindowWidth"))
     function = str(ds.get("VOILUTFunction") or "LINEAR").strip()
-    least = 1.0 if function == "LINEAR" else 0.0
-    if not width >= least or (width == 0 and least == 0):
+    minimum = 1.0 if function == "LINEAR" else 0.0
+    if not width >= minimum or (width == 0 and minimum == 0):
         raise DataError(
             f"image {path} has a window of width {width:g}; {function} needs at least 1 (above 0 if not LINEAR)"
         )
@@ -261,9 +321,20 @@ def write_dicom(
     sex: str = "",
     projection: str = "",
 ) -> None:
-    """An uncompressed secondary capture of 8 bits: uint8 (H, W), more = more radio-opaque (MONOCHROME2).
+    """Write an image as an uncompressed secondary capture of 8 bits (MONOCHROME2).
 
-    The unique identifiers follow from the names of image and study, so that the same film gives the same file.
+    The unique identifiers are derived from the names of image and study, so the same radiograph gives the same file.
+
+    Parameters
+    ----------
+    pixels : (H, W) uint8
+        Pixels, higher = more radio-opaque.
+    path : Path
+        File to write.
+    image_id, study_id, patient_id : str
+        Identifiers; without a study, the image is a study of its own.
+    sex, projection : str
+        Values of PatientSex and ViewPosition.
     """
     uids = [
         generate_uid(entropy_srcs=[kind, name]) for kind, name in (("image", image_id), ("study", study_id or image_id))

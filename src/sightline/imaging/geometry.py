@@ -1,6 +1,6 @@
-"""Where things lie: grids on images, and boxes, contours, points and run lengths as masks.
+"""Geometry: grids on images, and masks of boxes, contours, points and run lengths.
 
-Every function works in the conventions of `sightline.core`: (row, col), pixel centers at +0.5, sizes (H, W).
+Every function uses the conventions of `sightline.core`: (row, col), pixel centers at +0.5, sizes (H, W).
 """
 
 from __future__ import annotations
@@ -18,15 +18,34 @@ from sightline.core import Annotation, Array, Frame, Size
 from sightline.errors import DataError
 
 Resize = Literal["stretch", "center-crop", "pad"]
+"""Way in which an image becomes the square input of a network."""
 
 
 def input_frame(size: Size, side: int, resize: Resize) -> tuple[Size, Frame]:
-    """How an image of `size` becomes a square input of `side` pixels.
+    """Compute how an image becomes the square input of a network.
 
-    Returns the size (h, w) to resize the whole image to, and the frame of the side × side input cut from it
-    (center-crop) or holding it in its middle (pad). Center-crop follows torchvision's `Resize(side)` and
-    `CenterCrop(side)`: longer side rounded down, offset rounded half to even.
+    Center-crop follows torchvision's `Resize(side)` and `CenterCrop(side)`: the longer side is rounded down, the offset
+    is rounded half to even.
 
+    Parameters
+    ----------
+    size : (H, W)
+        Size of the image, in pixels.
+    side : int
+        Side of the input, in pixels.
+    resize : {'stretch', 'center-crop', 'pad'}
+        stretch: without keeping proportions; center-crop: the middle of the resized image; pad: the whole image in the
+        middle of the input.
+
+    Returns
+    -------
+    resized : (h, w)
+        Size to which the whole image is resized.
+    frame : Frame
+        Place of the input on the image; its box lies beyond the image where the input is padded.
+
+    Examples
+    --------
     >>> input_frame((2320, 2828), 320, "center-crop")[0]
     (320, 390)
     """
@@ -36,30 +55,45 @@ def input_frame(size: Size, side: int, resize: Resize) -> tuple[Size, Frame]:
     ends = min(size) if resize == "center-crop" else max(size)
     resized = (max(1, int(side * height / ends)), max(1, int(side * width / ends)))
     offsets = [round((r - side) / 2) for r in resized]  # negative when padding
-    scales = [full / r for full, r in zip(size, resized, strict=True)]
+    scales = [length / r for length, r in zip(size, resized, strict=True)]
     top, left = (o * s for o, s in zip(offsets, scales, strict=True))
     return resized, Frame(size, (top, left, top + side * scales[0], left + side * scales[1]))
 
 
 def _bilinear_weights(cells: int, length: int, start: float, stop: float) -> tuple[csr_array, slice]:
-    """Bilinear weights along one axis: sparse (pixels inside, cells), two per row, and where those pixels lie."""
+    """Return bilinear weights along one axis, sparse (pixels inside, cells) with two per row, and the pixels inside."""
     centers = np.arange(length) + 0.5
     inside = np.flatnonzero((centers > start) & (centers < stop))
-    seen = slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 0)
-    at = np.clip((centers[seen] - start) * (cells / (stop - start)) - 0.5, 0, cells - 1)  # (L,)
-    low = np.minimum(np.floor(at).astype(np.intp), max(cells - 2, 0))
-    upper = (at - low).astype(np.float32)
+    covered = slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 0)
+    positions = np.clip((centers[covered] - start) * (cells / (stop - start)) - 0.5, 0, cells - 1)  # (L,)
+    low = np.minimum(np.floor(positions).astype(np.intp), max(cells - 2, 0))
+    upper = (positions - low).astype(np.float32)
     taps = np.stack([low, np.minimum(low + 1, cells - 1)], 1).ravel()  # (2L,)
     weights = np.stack([1 - upper, upper], 1).ravel()
-    return csr_array((weights, taps, np.arange(0, 2 * at.size + 1, 2)), shape=(at.size, cells)), seen
+    return csr_array((weights, taps, np.arange(0, 2 * low.size + 1, 2)), shape=(low.size, cells)), covered
 
 
 def project_to_image(values: Array, frame: Frame) -> tuple[Array, tuple[slice, slice]]:
-    """Lay a map on the original image: bilinear, half-pixel centers, edges clamped (torch's `align_corners=False`).
+    """Interpolate a map to the pixels of the original image.
 
-    values: float32 (h, w) covering `frame.box`. Returns float32 of the pixels the grid covers (centers inside the
-    box), and the (rows, cols) slices of the original (H, W) where they lie: all of it unless the frame is a crop.
+    The interpolation is bilinear with half-pixel centers and clamped edges (torch's `align_corners=False`).
 
+    Parameters
+    ----------
+    values : (h, w) array
+        Map that covers `frame.box`.
+    frame : Frame
+        Place of the map on the image.
+
+    Returns
+    -------
+    values : (H', W') float32
+        Values of the pixels whose centers lie inside the box.
+    window : tuple of slice
+        Rows and columns of the image (H, W) where these pixels lie; the whole image unless the frame is a crop.
+
+    Examples
+    --------
     >>> values, window = project_to_image(np.float32([[0, 1]]), Frame.whole((1, 4)))
     >>> values.tolist(), window
     ([[0.0, 0.25, 0.75, 1.0]], (slice(0, 1, None), slice(0, 4, None)))
@@ -77,21 +111,52 @@ def project_to_image(values: Array, frame: Frame) -> tuple[Array, tuple[slice, s
 
 
 def project_whole(values: Array, frame: Frame) -> Array:
-    """`project_to_image`, as one float32 (H, W): pixels the grid does not cover get the lowest value of the map."""
+    """Interpolate a map to all pixels of the original image, see `project_to_image`.
+
+    Parameters
+    ----------
+    values : (h, w) array
+        Map that covers `frame.box`.
+    frame : Frame
+        Place of the map on the image.
+
+    Returns
+    -------
+    (H, W) float32
+        Values; pixels that the map does not cover get its lowest value.
+    """
     placed, window = project_to_image(values, frame)
     if placed.shape == frame.size:
         return placed
-    out = np.full(frame.size, placed.min() if placed.size else 0, np.float32)
-    out[window] = placed
-    return out
+    whole = np.full(frame.size, placed.min() if placed.size else 0, np.float32)
+    whole[window] = placed
+    return whole
 
 
 def resample_area(image: Array, frame: Frame, shape: Size) -> Array:
-    """The reverse of `project_to_image`: what a grid of `shape` (h, w) over `frame.box` sees of an image or mask (H,
-    W).
+    """Average an image or mask over the cells of a grid, the reverse of `project_to_image`.
 
-    float32; each cell is the mean over its area; beyond the image is 0.
+    Parameters
+    ----------
+    image : (H, W) array
+        Image or mask.
+    frame : Frame
+        Place of the grid on the image.
+    shape : (h, w)
+        Number of cells.
 
+    Returns
+    -------
+    (h, w) float32
+        Mean over the area of each cell; 0 beyond the image.
+
+    Raises
+    ------
+    DataError
+        If the image has not the size of the frame.
+
+    Examples
+    --------
     >>> resample_area(np.eye(4), Frame.whole((4, 4)), (2, 2)).tolist()
     [[0.5, 0.0], [0.0, 0.5]]
     """
@@ -105,7 +170,7 @@ def resample_area(image: Array, frame: Frame, shape: Size) -> Array:
 
 
 def _area_weights(cells: int, length: int, start: float, stop: float) -> Array:
-    """(cells, length) share of each cell covered by each pixel."""
+    """Return the share of each cell that each pixel covers, (cells, length)."""
     edges = np.linspace(start, stop, cells + 1)
     pixels = np.arange(length)
     low = np.maximum(edges[:-1, None], pixels[None])
@@ -115,8 +180,22 @@ def _area_weights(cells: int, length: int, start: float, stop: float) -> Array:
 
 
 def boxes_to_mask(boxes: Array, size: Size) -> Array:
-    """Union of boxes (K, 4) as (top, left, bottom, right) edges -> bool (H, W): the pixels whose centers lie inside.
+    """Rasterize the union of boxes: the pixels whose centers lie inside.
 
+    Parameters
+    ----------
+    boxes : (K, 4) array
+        (top, left, bottom, right), edges in pixels.
+    size : (H, W)
+        Size of the mask.
+
+    Returns
+    -------
+    (H, W) bool
+        Mask.
+
+    Examples
+    --------
     >>> boxes_to_mask(np.array([[0, 1, 2, 3]]), (2, 4)).astype(int).tolist()
     [[0, 1, 1, 0], [0, 1, 1, 0]]
     """
@@ -127,10 +206,26 @@ def boxes_to_mask(boxes: Array, size: Size) -> Array:
 
 
 def contours_to_mask(contours: Sequence[Array], size: Size) -> Array:
-    """Union of filled polygons, each (K, 2) as (row, col) -> bool (H, W), as CheXlocalize rasterizes its annotations.
+    """Rasterize the union of filled polygons as CheXlocalize does, bit-equal to its released masks.
 
-    Pillow's polygon with outline, on a 1-bit image; holes are not cut out. Bit-equal to the released masks.
-    Errors: `DataError` for a polygon of fewer than two points (which Pillow cannot draw).
+    The polygons are drawn with their outline on a 1-bit image by Pillow; holes are not cut out.
+
+    Parameters
+    ----------
+    contours : sequence of (K, 2) array
+        Polygons of (row, col).
+    size : (H, W)
+        Size of the mask.
+
+    Returns
+    -------
+    (H, W) bool
+        Mask.
+
+    Raises
+    ------
+    DataError
+        If a polygon has fewer than two points, which Pillow cannot draw.
     """
     canvas = Image.new("1", (size[1], size[0]))
     draw = ImageDraw.Draw(canvas)
@@ -142,7 +237,18 @@ def contours_to_mask(contours: Sequence[Array], size: Size) -> Array:
 
 
 def mask_to_contours(mask: Array) -> list[Array]:
-    """Outer contours of a mask bool (H, W) -> list of float (K, 2) as (row, col), at the boundary pixels."""
+    """Trace the outer contours of a mask.
+
+    Parameters
+    ----------
+    mask : (H, W) bool
+        Mask.
+
+    Returns
+    -------
+    list of (K, 2) float
+        Contours of (row, col), at the boundary pixels.
+    """
     return [contour.reshape(-1, 2)[:, ::-1].astype(float) for contour in outlines(mask, corners_only=True)]
 
 
@@ -151,11 +257,11 @@ def outlines(mask: Array, *, holes: bool = False, corners_only: bool = False) ->
 
     Parameters
     ----------
-    mask
-        Mask of any type; what is not 0 is inside.
-    holes
+    mask : (H, W) array
+        Mask of any type; pixels that are not 0 are inside.
+    holes : bool
         Trace the borders of holes, too.
-    corners_only
+    corners_only : bool
         Leave out pixels between the ends of straight lines.
 
     Returns
@@ -169,9 +275,21 @@ def outlines(mask: Array, *, holes: bool = False, corners_only: bool = False) ->
 
 
 def points_to_mask(points: Array, size: Size, radius: float) -> Array:
-    """Union of disks of `radius` pixels around points (K, 2) as (row, col) -> bool (H, W).
+    """Rasterize the union of disks around points.
 
-    A point always marks the pixel it lies in, whatever the radius.
+    Parameters
+    ----------
+    points : (K, 2) array
+        (row, col).
+    size : (H, W)
+        Size of the mask.
+    radius : float
+        Radius of the disks, in pixels; the pixel in which a point lies is always included.
+
+    Returns
+    -------
+    (H, W) bool
+        Mask.
     """
     mask = np.zeros(size, bool)
     rows, cols = np.ogrid[: size[0], : size[1]]
@@ -183,9 +301,22 @@ def points_to_mask(points: Array, size: Size, radius: float) -> Array:
 
 
 def rle_to_mask(rle: dict[str, object]) -> Array:
-    """COCO run-length encoding {'size': [H, W], 'counts': compressed str} -> bool (H, W).
+    """Decode a COCO run-length encoding.
 
-    Errors: `DataError` for anything else, and for runs that do not fill the mask.
+    Parameters
+    ----------
+    rle : dict
+        {'size': [H, W], 'counts': compressed str}.
+
+    Returns
+    -------
+    (H, W) bool
+        Mask.
+
+    Raises
+    ------
+    DataError
+        If it is no such encoding, or if the runs do not fill the mask.
     """
     runs, (height, width) = _parse_rle(rle)
     inside = np.arange(runs.size) % 2 == 1
@@ -195,8 +326,20 @@ def rle_to_mask(rle: dict[str, object]) -> Array:
 
 
 def rle_area(rle: dict[str, object]) -> int:
-    """Marked pixels of an encoding, without decoding it. Errors: as `rle_to_mask`.
+    """Count the pixels of a mask in an encoding without decoding it.
 
+    Parameters
+    ----------
+    rle : dict
+        COCO run-length encoding, see `rle_to_mask`.
+
+    Returns
+    -------
+    int
+        Pixels of the mask.
+
+    Examples
+    --------
     >>> rle_area(mask_to_rle(np.eye(3, dtype=bool)))
     3
     """
@@ -209,17 +352,17 @@ def _parse_rle(rle: dict[str, object]) -> tuple[Array, Size]:
     if len(sides) != 2 or not isinstance(counts, str) or not counts.isascii():
         raise DataError(f"not a COCO run-length encoding: size {size!r}, counts of type {type(counts).__name__}")
     runs = _decode_runs(counts)
-    # Not pycocotools' decoder: where runs end too soon it returns what the memory held before.
+    # The decoder of pycocotools returns uninitialized memory where runs end too soon.
     if not runs.size or runs.min() < 0 or runs.sum() != sides[0] * sides[1]:
         raise DataError(f"a run-length encoding of size {size} covers {runs.sum()} pixels")
     return runs, (sides[0], sides[1])
 
 
 def _decode_runs(counts: str) -> Array:
-    """Lengths, int64 (K,), of the runs in COCO's compressed text.
+    """Return the lengths, int64 (K,), of the runs in COCO's compressed text.
 
-    Five bits a character from 48 on, lowest first; bit 5 set while more follow; bit 4 of the last is the sign. From
-    the fourth run on, the text holds the difference to the run two before.
+    A character holds five bits from 48 on, lowest first; bit 5 is set while more follow; bit 4 of the last is the sign.
+    From the fourth run on, the text holds the difference to the run two before.
     """
     codes = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48  # (characters,)
     last = (codes & 32) == 0
@@ -235,16 +378,41 @@ def _decode_runs(counts: str) -> Array:
 
 
 def mask_to_rle(mask: Array) -> dict[str, object]:
-    """bool (H, W) -> COCO run-length encoding with a `str` of counts, as JSON holds it."""
+    """Encode a mask as COCO run lengths, with text that JSON can hold.
+
+    Parameters
+    ----------
+    mask : (H, W) bool
+        Mask.
+
+    Returns
+    -------
+    dict
+        {'size': [H, W], 'counts': compressed str}.
+    """
     rle = coco.encode(np.asfortranarray(mask, np.uint8))
     return {"size": list(mask.shape), "counts": rle["counts"].decode("ascii")}
 
 
 def rasterize_annotation(annotation: Annotation, point_radius: float = 0.05) -> Array:
-    """The marked pixels, bool (H, W), whatever the kind of mark.
+    """Return an annotation of any kind as a mask.
 
-    Points become disks of `point_radius` × the shorter side; a density covers the pixels above its mean.
-    Errors: `DataError` if a region's pixels are not of the size the mark announces.
+    Parameters
+    ----------
+    annotation : Annotation
+        Annotation of any kind; a density covers the pixels above its mean.
+    point_radius : float
+        Radius of the disks that stand for points, in shorter sides of the image.
+
+    Returns
+    -------
+    (H, W) bool
+        Mask.
+
+    Raises
+    ------
+    DataError
+        If the pixels of a region are not of the size that the annotation states.
     """
     value = annotation.read()
     if annotation.kind == "region":
@@ -260,7 +428,6 @@ def rasterize_annotation(annotation: Annotation, point_radius: float = 0.05) -> 
     if mask.shape != annotation.size:
         raise DataError(
             f"the mask of {annotation.finding!r} by {annotation.reader!r} on {annotation.radiograph!r} is "
-            f"{mask.shape}, "
-            f"but its image is {annotation.size}; both must be (H, W) of the original"
+            f"{mask.shape}, but its image is {annotation.size}; both must be (H, W) of the original"
         )
     return mask

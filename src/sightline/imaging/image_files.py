@@ -1,5 +1,4 @@
-"""Image files -> float32 (H, W) in [0, 1], more = more radio-opaque: PNG, JPEG and (by `sightline.imaging.dicom`)
-DICOM."""
+"""Reading of image files: PNG, JPEG and DICOM, by `sightline.imaging.dicom`."""
 
 from __future__ import annotations
 
@@ -19,29 +18,43 @@ from sightline.core import Array, Size
 from sightline.errors import DataError
 
 MAX_PIXELS = 200_000_000
-"""Images that declare more pixels are refused before decoding. The largest radiographs have some 20 million."""
+"""Limit above which images are refused before decoding. The largest radiographs have some 20 million pixels."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
-"""File names a folder is searched for. What a file *is* depends on its first bytes, never on its name."""
+"""Suffixes by which folders are searched. The format of a file depends on its first bytes, never on its name."""
 
 ImageFormat = Literal["PNG", "JPEG", "DICOM"]
+"""Format of an image file."""
 
 
 def read_image(path: str | Path) -> Array:
-    """Pixels of one radiograph: float32 (H, W) in [0, 1], more = more radio-opaque.
+    """Read the pixels of one radiograph.
 
     PNG and JPEG: gray as stored, divided by full scale (255, or 65535 for 16 bits); color by ITU-R 601 luma (color of
     16 bits is read at 8); opacity and EXIF rotation are ignored, because annotations are made on the stored pixels.
-    DICOM: see `sightline.imaging.dicom.read_pixels`. Nothing is stretched to the values an image happens to have.
-    Errors: `DataError` naming the file, if it is missing, of another format, damaged, of several frames or larger than
-    `MAX_PIXELS`.
+    DICOM: see `sightline.imaging.dicom.read_pixels`. Values are never stretched to the range of an image.
+
+    Parameters
+    ----------
+    path : str or Path
+        Image file.
+
+    Returns
+    -------
+    (H, W) float32
+        Pixels in [0, 1], higher = more radio-opaque.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, of another format, damaged, of several frames or larger than `MAX_PIXELS`.
     """
     path = Path(path)
     with _image_errors(path), path.open("rb") as file:
         kind = _detect_format(file, path)
         if kind == "DICOM":
             from sightline.imaging import (
-                dicom,  # pydicom and its codecs take 0.5 s to import: only who reads DICOM pays
+                dicom,  # pydicom and its codecs take 0.5 s to import
             )
 
             _check_size(dicom.read_size(dicom.read_header(file, path), path), path)
@@ -52,9 +65,22 @@ def read_image(path: str | Path) -> Array:
 
 
 def read_patient_metadata(path: str | Path) -> dict[str, str]:
-    """patient, sex, age and projection from a DICOM header, '' where it does not say; empty for other files.
+    """Read the patient, sex, age and projection in a DICOM header.
 
-    Errors: `DataError` naming a file that is missing or damaged.
+    Parameters
+    ----------
+    path : str or Path
+        Image file.
+
+    Returns
+    -------
+    dict of str to str
+        Values, '' where the header has none; empty for other formats.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or damaged.
     """
     path = Path(path)
     with _image_errors(path), path.open("rb") as file:
@@ -66,8 +92,23 @@ def read_patient_metadata(path: str | Path) -> dict[str, str]:
 
 
 def read_size(path: str | Path) -> Size:
-    """(H, W) of the image in a file, from its header alone. Errors: as `read_image`, short of damage beyond the
-    header."""
+    """Read the size of an image from the header of its file.
+
+    Parameters
+    ----------
+    path : str or Path
+        Image file.
+
+    Returns
+    -------
+    (H, W)
+        Size in pixels.
+
+    Raises
+    ------
+    DataError
+        As `read_image`, except for damage behind the header.
+    """
     path = Path(path)
     with _image_errors(path), path.open("rb") as file:
         kind = _detect_format(file, path)
@@ -83,18 +124,44 @@ def read_size(path: str | Path) -> Size:
 
 
 def detect_format(path: Path) -> ImageFormat:
-    """What a file is, by its first bytes. Errors: `DataError` for a missing file, or one of no such format."""
+    """Detect the format of a file by its first bytes.
+
+    Parameters
+    ----------
+    path : Path
+        Image file.
+
+    Returns
+    -------
+    {'PNG', 'JPEG', 'DICOM'}
+        Format.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or of no such format.
+    """
     with _image_errors(path), path.open("rb") as file:
         return _detect_format(file, path)
 
 
 def source_path(read: Callable[[], Array]) -> Path | None:
-    """The image file behind a `Radiograph.read`: of `partial(read, path)`, or `path` of a reader of one's own.
+    """Find the image file behind a function that reads pixels.
 
-    None where pixels come from elsewhere.
+    Parameters
+    ----------
+    read : callable
+        `Radiograph.read`: `partial(read_image, path)`, or a callable with an attribute `path`.
 
-    >>> source_path(partial(read_image, "film.png")), source_path(list)
-    (PosixPath('film.png'), None)
+    Returns
+    -------
+    Path or None
+        File; None where pixels come from elsewhere.
+
+    Examples
+    --------
+    >>> source_path(partial(read_image, "image.png")), source_path(list)
+    (PosixPath('image.png'), None)
     """
     if isinstance(read, partial) and read.func is read_image and read.args:
         return Path(read.args[0])
@@ -126,8 +193,10 @@ def _detect_format(file: BinaryIO, path: Path) -> ImageFormat:
         return "JPEG"
     if head[128:] == b"DICM":
         return "DICOM"
-    what = f"begins with {head[:8]!r}" if head else "is empty"
-    raise DataError(f"image {path} {what}: neither PNG, JPEG nor DICOM (with its 'DICM' mark at byte 128); convert it")
+    problem = f"begins with {head[:8]!r}" if head else "is empty"
+    raise DataError(
+        f"image {path} {problem}: it is neither PNG nor JPEG nor DICOM ('DICM' at byte 128); convert it to one of them"
+    )
 
 
 def _check_size(size: Size, path: Path) -> None:

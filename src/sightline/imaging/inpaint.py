@@ -1,7 +1,8 @@
-"""Places of an image filled from what surrounds them, so that nothing but smoothness is left there.
+"""Inpainting: parts of an image are filled smoothly from what surrounds them.
 
-The noisy linear imputation of Rong et al. 2022, arXiv:2202.00449: each missing pixel is the weighted mean of its eight
-neighbors (direct ones count twice), which is a sparse linear system. It is solved here by conjugate gradients on the
+It is the noisy linear imputation of Rong et al. 2022, arXiv:2202.00449: each missing pixel is the weighted mean of
+its eight
+neighbors (direct ones count twice), which is a sparse linear system. The system is solved by conjugate gradients on the
 grid, from coarse to fine.
 """
 
@@ -13,15 +14,26 @@ import numpy as np
 from sightline.core import Array
 
 NEIGHBOR_WEIGHTS = np.array([[1, 2, 1], [2, 0, 2], [1, 2, 1]], np.float32) / 12
+"""Weights of the eight neighbors of a pixel."""
 TOLERANCE = 5e-5
 """Largest residual of a pixel, as a share of the range of the image."""
 _MAX_ITERATIONS = 2000
 
 
 def inpaint(image: Array, missing: Array) -> Array:
-    """The image with its missing places filled: float32 (h, w) and bool (h, w) -> float32 (h, w).
+    """Fill the missing pixels of an image.
 
-    An image of which everything is missing becomes its mean.
+    Parameters
+    ----------
+    image : (h, w) array
+        Image.
+    missing : (h, w) bool
+        Pixels to fill.
+
+    Returns
+    -------
+    (h, w) float32
+        Filled image; an image of which everything is missing becomes its mean.
     """
     image = np.asarray(image, np.float32)
     if not missing.any():
@@ -33,7 +45,7 @@ def inpaint(image: Array, missing: Array) -> Array:
 
 
 def _initial_guess(image: Array, missing: Array) -> Array:
-    """A start: the solution at half the resolution, enlarged."""
+    """Return the solution at half the resolution, enlarged."""
     height, width = image.shape
     if min(height, width) < 16:
         return np.where(missing, image[~missing].mean(), image).astype(np.float32)
@@ -41,17 +53,16 @@ def _initial_guess(image: Array, missing: Array) -> Array:
     size = (width // 2, height // 2)
     weight = cv2.resize(known, size, interpolation=cv2.INTER_AREA)
     total = cv2.resize(image * known, size, interpolation=cv2.INTER_AREA)
-    gone = weight == 0
-    coarse = np.where(gone, 0, total / np.maximum(weight, 1e-6)).astype(np.float32)
-    spread = float(np.ptp(coarse[~gone])) or 1.0
-    filled = (
-        _conjugate_gradients(coarse, gone, _initial_guess(coarse, gone), TOLERANCE * spread) if gone.any() else coarse
-    )
-    return cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
+    empty = weight == 0
+    coarse = np.where(empty, 0, total / np.maximum(weight, 1e-6)).astype(np.float32)
+    spread = float(np.ptp(coarse[~empty])) or 1.0
+    if empty.any():
+        coarse = _conjugate_gradients(coarse, empty, _initial_guess(coarse, empty), TOLERANCE * spread)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _conjugate_gradients(image: Array, missing: Array, start: Array, tolerance: float) -> Array:
-    """Conjugate gradients over the missing places, from `start`, until no residual exceeds the tolerance."""
+    """Solve for the missing pixels from `start` until no residual exceeds the tolerance."""
     hole = missing.astype(np.float32)
     weight = _sum_neighbors(np.ones_like(hole))  # of the neighbors that exist
     x = np.where(missing, start, image).astype(np.float32)
@@ -66,12 +77,12 @@ def _conjugate_gradients(image: Array, missing: Array, start: Array, tolerance: 
         x += step * direction
         residual -= step * applied
         scaled = residual / weight
-        product, before = float(np.vdot(residual, scaled)), product
-        direction = scaled + (product / before) * direction
+        product, previous = float(np.vdot(residual, scaled)), product
+        direction = scaled + (product / previous) * direction
     return x
 
 
 def _sum_neighbors(values: Array) -> Array:
-    """Weighted sum over the neighbors inside the image, (h, w)."""
-    found: Array = cv2.filter2D(values, -1, NEIGHBOR_WEIGHTS, borderType=cv2.BORDER_CONSTANT)
-    return found
+    """Sum the weighted neighbors inside the image, (h, w)."""
+    sums: Array = cv2.filter2D(values, -1, NEIGHBOR_WEIGHTS, borderType=cv2.BORDER_CONSTANT)
+    return sums

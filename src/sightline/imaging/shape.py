@@ -1,4 +1,4 @@
-"""How a mark looks: in how many pieces, how large, how elongated, how far from a rectangle."""
+"""Shape descriptors of annotations: number of pieces, size, elongation and irrectangularity."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from sightline.imaging import geometry
 
 @dataclass(frozen=True, slots=True)
 class ShapeDescriptors:
-    """Descriptors of one mark (Saporta et al. 2022, 10.1038/s42256-022-00536-x). An empty mark has 0 instances and
-    size 0, and the rest NaN."""
+    """Descriptors of one annotation (Saporta et al. 2022, 10.1038/s42256-022-00536-x).
+
+    An empty annotation has 0 instances and size 0; its other descriptors are NaN.
+    """
 
     instances: int
+    """Number of pieces."""
     size: float
     """Share of the image, in [0, 1]."""
     elongation: float
@@ -27,13 +30,27 @@ class ShapeDescriptors:
 
 
 def measure_shape(mask: Array, n_outlines: int | None, definition: Definition) -> ShapeDescriptors:
-    """Descriptors of a mask bool (H, W).
+    """Measure the shape of an annotation.
 
-    published: pieces are the `outlines` the reader drew (the mask's connected components where nobody counted), the
-    dominant one is the traced contour with most points (a hole can win), and rectangles reach
-    from pixel center to pixel center. corrected: pieces are 8-connected components, the dominant one has the longest
-    outer contour, holes count as filled (a reader draws outlines) and rectangles reach from edge to edge.
+    Parameters
+    ----------
+    mask : (H, W) bool
+        Annotation.
+    n_outlines : int or None
+        Number of outlines that the reader drew, where it is known.
+    definition : {'published', 'corrected'}
+        published: pieces are the outlines that the reader drew (connected components where the number is unknown), the
+        dominant piece is the traced contour with most points (which can be a hole), and rectangles reach from pixel
+        center to pixel center. corrected: pieces are 8-connected components, the dominant piece has the longest outer
+        contour, holes count as filled (readers draw outlines), and rectangles reach from edge to edge.
 
+    Returns
+    -------
+    ShapeDescriptors
+        Descriptors.
+
+    Examples
+    --------
     >>> block = np.zeros((60, 60), bool)
     >>> block[5:15, 5:45] = True
     >>> measure_shape(block, None, "corrected").elongation, round(measure_shape(block, None, "published").elongation, 3)
@@ -60,7 +77,7 @@ def measure_shape(mask: Array, n_outlines: int | None, definition: Definition) -
 
 
 def _edge_to_edge(piece: Array) -> tuple[tuple[float, float], float]:
-    """Sides of the smallest rectangle around the pixels of a filled contour, corner to corner, and their number."""
+    """Return the sides of the smallest rectangle around the pixels of a filled contour, and their number."""
     col, row, columns, rows = cv2.boundingRect(piece)
     filled = np.zeros((rows, columns), np.uint8)
     cv2.drawContours(filled, [piece - (col, row)], -1, 1, cv2.FILLED)
