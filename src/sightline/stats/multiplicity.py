@@ -22,7 +22,7 @@ def bonferroni(p: Array) -> Array:
 def holm(p: Array) -> Array:
     """Holm's step-down adjustment (1979, Scandinavian Journal of Statistics 6:65); NaN is no test and stays.
 
-    >>> adjust_rows_by_holm(np.array([0.01, np.nan, 0.03])).tolist()
+    >>> holm(np.array([0.01, np.nan, 0.03])).tolist()
     [0.02, nan, 0.03]
     """
     order = np.argsort(p)  # NaN last

@@ -101,12 +101,12 @@ def verdict(gap: dict[str, float], expected_below: bool, margin: float = 0.0) ->
 
     margin: how far above zero an interval may end and still be no difference.
 
-    >>> summary_sentences({"low": -0.3, "high": -0.1}, expected_below=True), summary_sentences({"low": -0.3, "high":
-    0.1}, expected_below=True)
-    ('passes', 'undecided')
+    >>> verdict({"low": -0.3, "high": -0.1}, expected_below=True)
+    'passes'
+    >>> verdict({"low": -0.3, "high": 0.1}, expected_below=True)
+    'undecided'
     >>> noise = {"low": -0.02, "high": 0.02}
-    >>> summary_sentences(noise, expected_below=True, margin=0.05), summary_sentences(noise, expected_below=False,
-    margin=0.05)
+    >>> verdict(noise, expected_below=True, margin=0.05), verdict(noise, expected_below=False, margin=0.05)
     ('passes', 'fails')
     """
     low, high = gap["low"], gap["high"]
