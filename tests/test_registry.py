@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +32,18 @@ def test_a_name_is_registered_once() -> None:
     assert list(colors) == ["red"]
     with pytest.raises(SightlineError, match="registered twice"):
         colors("red", unit="nm")(red)
+
+
+def test_a_built_in_module_is_imported_when_its_name_is_asked_for_and_keeps_it() -> None:
+    code = (
+        "import sys\nfrom sightline.data import datasets\nfrom sightline.errors import SightlineError\n"
+        "assert 'rsna' in list(datasets) and 'sightline.data.loaders.rsna' not in sys.modules\n"
+        "try:\n    datasets('rsna', title='a', source='b', license='c')(lambda path: None)\n"
+        "except SightlineError as error:\n    assert 'registered twice' in str(error)\n"
+        "else:\n    raise AssertionError\n"
+        "assert datasets['rsna'].function.__name__ == 'load_rsna'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_misspelled_fact_fails_at_registration() -> None:

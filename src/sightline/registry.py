@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from sightline._util.plugin_errors import wrap_plugin_errors
@@ -52,6 +54,8 @@ class Registry(Mapping[str, Entry[Info]]):
         Noun for messages, such as 'metric'.
     info_type : type
         Dataclass of the fields of an entry.
+    modules : Mapping of str to str
+        Name -> module that registers it; the module is imported when the name is first looked up.
 
     Raises
     ------
@@ -76,14 +80,19 @@ class Registry(Mapping[str, Entry[Info]]):
     sightline.errors.UnknownNameError: no color is called 'rad'; did you mean 'red'? Known: red
     """
 
-    def __init__(self, kind: str, info_type: Callable[..., Info]) -> None:
+    def __init__(
+        self, kind: str, info_type: Callable[..., Info], modules: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.kind = kind
         self._info_type = info_type
+        self._modules = dict(modules)
         self._entries: dict[str, Entry[Info]] = {}
         self._entry_points_loaded = False
 
     def __call__(self, name: str, **fields: Any) -> Callable[[F], F]:
         def register(function: F) -> F:
+            if self._modules.get(name, function.__module__) != function.__module__:
+                self._import_entry(name)
             if name in self._entries:
                 old, new = self._entries[name].function, function
                 raise SightlineError(
@@ -98,7 +107,12 @@ class Registry(Mapping[str, Entry[Info]]):
 
         return register
 
+    def _import_entry(self, name: str) -> None:
+        if name not in self._entries and name in self._modules:
+            importlib.import_module(self._modules[name])
+
     def __getitem__(self, name: str) -> Entry[Info]:
+        self._import_entry(name)
         if name not in self._entries and not self._entry_points_loaded:
             self._entry_points_loaded = True
             for point in entry_points(group=f"sightline.{self.kind}"):
@@ -106,15 +120,15 @@ class Registry(Mapping[str, Entry[Info]]):
                     point.load()
         if name not in self._entries:
             known = ", ".join(sorted(self))
-            hint = f"{did_you_mean(name, self._entries)} ".lstrip()
+            hint = f"{did_you_mean(name, self)} ".lstrip()
             raise UnknownNameError(f"no {self.kind} is called {name!r}; {hint}Known: {known}")
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter(dict.fromkeys((*self._modules, *self._entries)))
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len({*self._modules, *self._entries})
 
 
 def load_plugin(path: str | Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -23,21 +22,6 @@ def parse_spec(spec: str) -> tuple[str, str, dict[str, str]]:
         return name, argument, dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
     except ValueError as error:
         raise SightlineError(f"{spec!r}: options are written ?key=value&key=value, not {query!r}") from error
-
-
-def dataset_identity(spec: str) -> tuple[str, str]:
-    """Return the loader and folder within which a patient has one name; ('', spec) for what is no spec.
-
-    In another folder the same name is another person. Patients of the phantom are identified by its seed.
-
-    >>> dataset_identity("phantom:30?size=64") == dataset_identity("phantom:60?split=val")
-    True
-    """
-    try:
-        name, argument, options = parse_spec(spec)
-    except SightlineError:
-        return "", spec
-    return name, options.get("seed", "0") if name == "phantom" else str(Path(argument).resolve())
 
 
 def parse_options(

@@ -1,4 +1,4 @@
-"""Data sets: one loader function per file, opened by a spec 'NAME:PATH?option=value&option=value'."""
+"""Data sets: one loader per layout of files, opened by a spec 'NAME:PATH?option=value&option=value'."""
 
 from __future__ import annotations
 
@@ -13,28 +13,47 @@ __all__ = ["DatasetInfo", "datasets", "open_dataset"]
 
 
 def open_dataset(spec: str) -> Dataset:
-    """Open a data set: 'phantom:200', 'chexlocalize:DIR?split=val', 'rsna:DIR', 'folder:DIR', ...
+    """Open a data set by its spec, such as 'phantom:200', 'chexlocalize:DIR?split=val' or 'folder:DIR'.
 
-    A loader is a function of the argument (a path, or what the loader says) and of options; options arrive as the
-    type of their default. Every loader takes `readers=PLACE`: the readers of a study (`sightline readers`) beside the
-    data set's own. Errors: `UnknownNameError` for a loader and `SightlineError` for an option that does not
-    exist, `DataError` for files that are not what the format promises, and where no radiograph is left.
+    Images and annotations are not decoded here but when they are read.
+
+    Parameters
+    ----------
+    spec : str
+        'NAME:ARGUMENT?option=value&option=value'. NAME is a loader (`sightline list datasets`), ARGUMENT mostly a
+        folder; each loader documents its options, and converts them to the type of their default. Every loader also
+        takes `readers=FILE`, the database of a reader study, whose readers are added to those of the data set.
+
+    Returns
+    -------
+    Dataset
+        The data set; its `spec` is the spec that was given.
+
+    Raises
+    ------
+    UnknownNameError
+        If no loader has this name.
+    SightlineError
+        If the spec or an option is invalid.
+    DataError
+        If the files are not of the layout that the loader reads, or no radiograph is left.
+
+    Examples
+    --------
+    >>> data = open_dataset("phantom:4?size=64")
+    >>> len(data.radiographs), data.readers[0], data.radiographs[0].read().shape[1]
+    (4, 'truth', 64)
     """
-    name, argument, given = parse_spec(spec)
+    name, argument, options = parse_spec(spec)
     loader = datasets[name]
-    study = given.pop("readers", "")
-    opened: Dataset = replace(loader(argument, **parse_options(spec, loader.function, given, ("readers",))), spec=spec)
-    if not len(opened.radiographs):
+    study = options.pop("readers", "")
+    typed_options = parse_options(spec, loader.function, options, ("readers",))
+    data: Dataset = replace(loader(argument, **typed_options), spec=spec)
+    if not len(data.radiographs):
         raise DataError(f"{spec!r} holds no radiograph; give another split, a larger number or another folder")
     if not study:
-        return opened
-    from sightline.data.reader_study.annotations import (
-        add_study_readers,  # SQLAlchemy takes 0.3 s to import: only who has readers pays
-    )
+        return data
+    # SQLAlchemy takes 0.3 s to import, which only data sets with a reader study pay.
+    from sightline.data.reader_study.annotations import add_study_readers
 
-    return add_study_readers(opened, study)
-
-
-# Last, because each of these registers its loader in the table above.
-from sightline.data.loaders import chexlocalize, chexpert, egd, folder, mimic, nih, openi, reflacx, rsna, siim, vindr  # noqa: E402, F401
-from sightline.data.phantom import loader as _phantom  # noqa: E402, F401
+    return add_study_readers(data, study)

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from sightline._util.spec import dataset_identity
 from sightline.core import Dataset
+from sightline.data.registry import dataset_identity
 from sightline.errors import DataError
 from sightline.findings import canonical_name
 from sightline.metrics.binarization import parse_binarizer

@@ -304,7 +304,7 @@ class RunView:
     def has_simulated_readers(self) -> bool:
         """Whether readers are simulated, and must be called so."""
         data = self.info.get("dataset", {})
-        return bool(data.get("simulated", data.get("name") == "phantom")) or "simulated" in (self.reader or "")
+        return bool(data.get("simulated")) or "simulated" in (self.reader or "")
 
     def label(self, source: str) -> str:
         """What a source is called in figures and sentences."""

@@ -17,6 +17,7 @@ import pandas as pd
 
 from sightline._util.spec import parse_spec
 from sightline.core import Dataset
+from sightline.data.registry import is_synthetic
 from sightline.imaging.image_files import SUFFIXES, source_path
 from sightline.runs.run import Run
 
@@ -52,7 +53,7 @@ def list_input_files(data: Dataset) -> Iterator[Path]:
     if data.files:
         yield from _find_files(data.files, (*_TABLE_SUFFIXES, *SUFFIXES))
         return
-    root = "" if data.name == "phantom" else parse_spec(data.spec)[1]  # which is drawn, not read
+    root = "" if is_synthetic(data.spec) else parse_spec(data.spec)[1]  # a rendered data set reads no files
     yield from _find_files([Path(root)] if root else [], _TABLE_SUFFIXES)
     yield from (path for path in (source_path(r.read) for r in data.radiographs) if path is not None)
 

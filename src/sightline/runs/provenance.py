@@ -14,7 +14,7 @@ from typing import Any
 from sightline._util.spec import parse_spec
 from sightline.core import Dataset, Maps
 from sightline.data import open_dataset
-from sightline.data.registry import datasets
+from sightline.data.registry import datasets, is_synthetic
 from sightline.errors import DataError, RunError
 from sightline.maps.folder import MapFolder, open_maps
 from sightline.protocol import Protocol
@@ -70,7 +70,7 @@ def describe_dataset(data: Dataset) -> dict[str, Any]:
         "readers": data.readers,
         "license": facts.license,
         "source": facts.source,
-        "simulated": bool(data.metadata.get("simulated", data.name == "phantom")),
+        "simulated": bool(data.metadata.get("simulated", is_synthetic(data.spec))),
         "warnings": list(data.metadata.get("warnings", ())),
         "fingerprint": digest.hexdigest(),
     }

@@ -15,6 +15,7 @@ import pandas as pd
 from sightline.core import Case, Dataset, Source
 from sightline.data import open_dataset
 from sightline.data.gaze import ALL_GAZE, BOX_SUFFIX, filter_gaze
+from sightline.data.registry import is_synthetic
 from sightline.errors import DataError
 from sightline.evaluation.gaze_agreement import (
     GAZE_CEILING,
@@ -199,7 +200,7 @@ def _open_models(
     """Open the networks, or train them on the phantom."""
     if model:
         team, told = gaze_models.from_specs(model, taught, shuffled, seed), dict[str, Any]()
-    elif data.spec.startswith("phantom"):
+    elif is_synthetic(data.spec):
         team, told = gaze_models.train_on_phantom(run.path / "training", seed, device)
     else:
         raise DataError("no model is named: give --model CHECKPOINT, and --taught to compare it with")

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from sightline.core import Case, Dataset
+from sightline.data.registry import is_synthetic
 from sightline.errors import DataError
 from sightline.methods.inference import make_batch
 from sightline.models import Model
@@ -49,7 +50,7 @@ def make_initializations(
                 f"inits: {stated!r} is not NAME=CHECKPOINT with a name of its own ({RANDOM_INIT!r} is taken)"
             )
         found[name] = load_backbone(path, blank)
-    if initializations or not train_data.spec.startswith("phantom"):
+    if initializations or not is_synthetic(train_data.spec):
         return found
     for by in PAIR_WITH:
         found[by] = pretrain(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sightline._util.spec import dataset_identity
 from sightline.core import Dataset
 from sightline.data import open_dataset
+from sightline.data.registry import dataset_identity
 from sightline.errors import DataError, SightlineError
 from sightline.models import Model
 from sightline.models.ensemble import Ensemble

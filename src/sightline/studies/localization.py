@@ -15,6 +15,7 @@ import pandas as pd
 
 from sightline.core import NAN, Dataset, Source
 from sightline.data import open_dataset
+from sightline.data.registry import is_synthetic
 from sightline.errors import DataError, SightlineError
 from sightline.evaluation.analysis import analyze
 from sightline.evaluation.chexlocalize_csv import check_chexlocalize_options, write_chexlocalize_csv
@@ -203,7 +204,7 @@ def _open_models(
     if specs and train:
         raise DataError("give --model to explain models you have, or --train to train one; not both")
     if not specs and not train:
-        if not data.spec.startswith("phantom"):
+        if not is_synthetic(data.spec):
             raise DataError("no model is named: give --model CHECKPOINT, or --train SPEC to train a small network")
         train = PHANTOM_TRAIN_DATA
     if train:

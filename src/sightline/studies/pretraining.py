@@ -15,6 +15,7 @@ import pandas as pd
 
 from sightline.core import Case, Dataset, Source
 from sightline.data import open_dataset
+from sightline.data.registry import is_synthetic
 from sightline.errors import DataError
 from sightline.evaluation.narration.measure import (
     compare_with_reports,
@@ -219,7 +220,7 @@ def _train_cell(
 ) -> Model:
     """A cell of the grid. The shares of the labels are those of the seed of the cell, whatever the beginning."""
     how: Trainable = "head" if cell.learn == "head" else "all"
-    count = epochs or (PHANTOM_EPOCHS[how].get(cell.fraction, 10) if source.spec.startswith("phantom") else 10)
+    count = epochs or (PHANTOM_EPOCHS[how].get(cell.fraction, 10) if is_synthetic(source.spec) else 10)
     patients = len({r.patient for r in source.radiographs})
     recipe = replace(
         recipe,

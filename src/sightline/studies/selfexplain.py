@@ -26,6 +26,7 @@ from sightline.data.reader_study.rating_sheets import (
     simulate_ratings,
     write_rating_cases,
 )
+from sightline.data.registry import is_synthetic
 from sightline.errors import DataError
 from sightline.evaluation.faithfulness import score_faithfulness
 from sightline.evaluation.froc_candidates import write_candidates
@@ -242,7 +243,7 @@ def _open_models(run: Run, data: Dataset, named: Mapping[str, Any], seed: int, d
     """Open the networks, or train them on the phantom."""
     if named["model"]:
         team = selfexplain_models.from_specs(**named, seed=seed)
-    elif data.spec.startswith("phantom"):
+    elif is_synthetic(data.spec):
         team = selfexplain_models.train_on_phantom(run.path / "training", seed, device)
     else:
         raise DataError(

@@ -14,6 +14,7 @@ import pandas as pd
 
 from sightline.core import Dataset, Maps, Source
 from sightline.data import open_dataset
+from sightline.data.registry import is_synthetic
 from sightline.errors import DataError
 from sightline.evaluation.faithfulness import score_faithfulness
 from sightline.evaluation.randomization import SCHEMA, SanityCheck, compare_models, randomize_cascade, write_similarity
@@ -226,7 +227,7 @@ def _open_models(run: Run, data: Dataset, named: Mapping[str, Any], seed: int, d
     """Open the networks, or train them on the phantom."""
     if named["model"]:
         team = teams.from_specs(**named, seed=seed)
-    elif data.spec.startswith("phantom"):
+    elif is_synthetic(data.spec):
         team = teams.train_on_phantom(run.path / "training", seed, device)
     else:
         raise DataError("no model is named: give --model CHECKPOINT, and --replicates and --others to compare it with")

@@ -13,7 +13,7 @@ import numpy as np
 
 from sightline.core import Annotation, Array, Dataset, Radiograph, Size
 from sightline.data.loaders.csv_tables import AnnotationIndex, parse_size, read_csv, read_json
-from sightline.data.registry import datasets
+from sightline.data.registry import datasets, is_synthetic
 from sightline.errors import DataError
 from sightline.findings import CHEXLOCALIZE_FINDINGS, CHEXPERT_FINDINGS, canonical_name
 from sightline.imaging import geometry, image_files
@@ -131,7 +131,7 @@ def _phantom_spec(root: Path) -> str:
     note = root / "README.txt"
     first = note.read_text("utf-8", "replace").partition("\n")[0] if note.is_file() else ""
     spec = first.removeprefix("Written by sightline from ")
-    return spec if first != spec and spec.startswith("phantom") else ""
+    return spec if first != spec and is_synthetic(spec) else ""
 
 
 def _resolve_split(root: Path, split: str) -> str:

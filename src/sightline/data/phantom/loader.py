@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, overload
@@ -172,7 +172,19 @@ class _PhantomRadiographs(Sequence[Radiograph]):
         return (self.phantom.radiograph(index) for index in self.indices)
 
 
-@datasets("phantom", title="Sightline chest phantom (rendered)", source="Sightline", license="public domain (CC0)")
+def _phantom_identity(argument: str, options: Mapping[str, str]) -> str:
+    """Return the seed: it decides the patients, whatever their number or split."""
+    return options.get("seed", "0")
+
+
+@datasets(
+    "phantom",
+    title="Sightline chest phantom (rendered)",
+    source="Sightline",
+    license="public domain (CC0)",
+    is_synthetic=True,
+    identity=_phantom_identity,
+)
 def load_phantom(
     argument: str,
     size: int = 512,

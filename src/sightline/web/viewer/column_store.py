@@ -328,7 +328,7 @@ def _index_fields(run_index: RunIndex, scores: list[dict[str, Any]]) -> dict[str
         "study": info.get("study", ""),
         "created": info.get("created", ""),
         "data": {k: data.get(k) for k in ("name", "title", "license", "source", "radiographs", "patients")},
-        "simulated": view.has_simulated_readers if run.has_table("estimates") else data.get("name") == "phantom",
+        "simulated": view.has_simulated_readers if run.has_table("estimates") else bool(data.get("simulated")),
         "notes": list(run_index.notes),
         "films": run_index.data is not None,
         "findings": list(run_index.findings),
