@@ -64,7 +64,7 @@ def own_registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Whatever a page registers or imports is gone after it."""
     for registry in (methods, metrics, datasets):
         assert isinstance(registry, Registry)
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+        monkeypatch.setattr(registry, "_entries", {name: registry[name] for name in registry})
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:

@@ -78,7 +78,7 @@ _COMMANDS: dict[str, dict[str, Command]] = {
         ),
         "check-text": ("_cli.narrate:check_text", "Check what a text says about a run's maps against the numbers."),
         "export": ("runs.export:export_run", "Write a run's maps as DICOM, NIfTI or NPZ, or its masks as COCO."),
-        "mlflow": ("runs.export.mlflow:mlflow", "Log a run to MLflow."),
+        "mlflow": ("runs.export.mlflow:log_to_mlflow", "Log a run to MLflow."),
     },
     "Data and models": {
         "data write": ("_cli.data:write_data", "Write a data set in a published layout."),
