@@ -28,8 +28,8 @@ from PIL import Image
 import sightline as sl
 from sightline.core import Array
 from sightline.errors import SightlineError
-from sightline.findings import CHEXLOCALIZE
-from sightline.imaging.geometry import place_whole, region
+from sightline.findings import CHEXLOCALIZE_FINDINGS
+from sightline.imaging.geometry import project_whole, rasterize_annotation
 from sightline.methods.registry import methods
 from sightline.registry import Entry
 
@@ -71,7 +71,7 @@ def page(made: dict[str, Any]) -> str:
     """The whole page, as Markdown."""
     groups: dict[str, list[Entry[Any]]] = {}
     for entry in methods.values():
-        home = entry.call.__module__.rpartition(".")[2]
+        home = entry.function.__module__.rpartition(".")[2]
         groups.setdefault(TITLES.get(home, "Others"), []).append(entry)
     lines = [_head(made)]
     for title in dict.fromkeys([*TITLES.values(), "Others"]):
@@ -113,18 +113,18 @@ def _card(entry: Entry[Any], made: dict[str, Any]) -> str:
     else:
         why = made["undrawn"].get(name, "no network here serves it")
         picture, note = f'<p class="none">{html.escape(why)}</p>', ""
-    signed = "signed" if entry.facts.signed else "unsigned"
-    same = ", one map for all findings" if entry.facts.class_agnostic else ""
-    facts = f"{signed}{same}; needs {NEEDS[entry.facts.needs]}{_options(entry)}."
+    signed = "signed" if entry.info.signed else "unsigned"
+    same = ", one map for all findings" if entry.info.class_agnostic else ""
+    facts = f"{signed}{same}; needs {NEEDS[entry.info.needs]}{_options(entry)}."
     return (
         f'<div id="{name}">{picture}\n<h4><code>{name}</code></h4>\n<p>{_prose(entry.summary)}</p>\n'
-        f'<p class="facts">{facts}{note}</p>\n<p class="facts">{_linked(entry.facts.source)}</p></div>'
+        f'<p class="facts">{facts}{note}</p>\n<p class="facts">{_linked(entry.info.source)}</p></div>'
     )
 
 
 def _options(entry: Entry[Any]) -> str:
-    names = [p.name for p in inspect.signature(entry.call).parameters.values() if p.default is not p.empty]
-    names += ["layer"] * (entry.facts.needs == "features")
+    names = [p.name for p in inspect.signature(entry.function).parameters.values() if p.default is not p.empty]
+    names += ["layer"] * (entry.info.needs == "features")
     return f"; options {', '.join(f'<code>{name}</code>' for name in names)}" if names else ""
 
 
@@ -151,13 +151,13 @@ def pictures(networks: dict[str, sl.Model], finding: str) -> dict[str, Any]:
     """Draw every method that a network here serves; what the page has to know of it."""
     data, main = sl.open_dataset(DATA), networks["network"]
     film = _film(data, main, finding)
-    phantom, number = data.facts["phantom"], int(film.id.removeprefix("phantom"))
+    phantom, number = data.metadata["phantom"], int(film.id.removeprefix("phantom"))
     effect = phantom.image(number) - phantom.counterfactual(number, finding)
     image, mask = film.read(), _mark(data, film, finding)
     _save("film", _tile(image, None, mask, False))
     _save("effect", _tile(np.full_like(image, 0.5), effect, mask, True))
     blank = {"film": film.id, "finding": finding, "networks": {}, "drawn": {}, "undrawn": {}}
-    return _drawn(networks, data, film, blank, {entry.facts.needs for entry in methods.values()})
+    return _drawn(networks, data, film, blank, {entry.info.needs for entry in methods.values()})
 
 
 def added(networks: dict[str, sl.Model], made: dict[str, Any]) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def _drawn(
     mask, prior = _mark(data, film, finding), _average(data, film, finding)
     drawn, undrawn = dict(made["drawn"]), dict(made["undrawn"])
     for name, entry in methods.items():
-        needs, spec = entry.facts.needs, CHEAPER.get(name, name)
+        needs, spec = entry.info.needs, CHEAPER.get(name, name)
         if needs not in wanted:
             continue
         model = networks.get(needs) or networks["network"]
@@ -185,8 +185,8 @@ def _drawn(
         except SightlineError as error:
             undrawn[name] = str(error).partition(";")[0] if needs not in ("own", "text") else f"needs {NEEDS[needs]}"
             continue
-        values = place_whole(maps[spec][0, 0].numpy(), frame)
-        _save(_file(name).removesuffix(".png"), _tile(image, values, mask, entry.facts.signed))
+        values = project_whole(maps[spec][0, 0].numpy(), frame)
+        _save(_file(name).removesuffix(".png"), _tile(image, values, mask, entry.info.signed))
         drawn[name] = spec
         undrawn.pop(name, None)
         print(name, flush=True)
@@ -195,9 +195,9 @@ def _drawn(
 
 
 def _mark(data: sl.Dataset, film: sl.Radiograph, finding: str) -> Array:
-    mark = data.marks(film.id, finding, data.truth)
+    mark = data.annotation(film.id, finding, data.reference_reader)
     assert mark is not None
-    return region(mark)
+    return rasterize_annotation(mark)
 
 
 def transformer(weights: str = "") -> sl.Model:
@@ -212,14 +212,14 @@ def transformer(weights: str = "") -> sl.Model:
 
     stem = partial(timm.models.vision_transformer_hybrid.HybridEmbed, backbone=_stem(1, 24, 48, 72, 96))
     size = {"img_size": 160, "patch_size": 1, "in_chans": 1, "embed_dim": 96, "depth": 4, "num_heads": 4}
-    net = timm.models.VisionTransformer(**size, embed_layer=stem, num_classes=len(CHEXLOCALIZE))
+    net = timm.models.VisionTransformer(**size, embed_layer=stem, num_classes=len(CHEXLOCALIZE_FINDINGS))
     record = None
     if weights:
         content = torch.load(weights, weights_only=True)
         net.load_state_dict(content["state"])
         record = TrainingRecord(**content["training"])
-    habits = {"size": 160, "resize": "pad", "channels": 1, "name": "vit", "features": "blocks.3.norm1"}
-    return sl.wrap(net, CHEXLOCALIZE, **habits, training=record)
+    habits = {"side": 160, "resize": "pad", "channels": 1, "name": "vit", "feature_module": "blocks.3.norm1"}
+    return sl.wrap(net, CHEXLOCALIZE_FINDINGS, **habits, training_record=record)
 
 
 def _stem(*widths: int) -> Any:
@@ -242,10 +242,10 @@ def _film(data: sl.Dataset, model: sl.Model, finding: str) -> sl.Radiograph:
 
 
 def _one_sided(data: sl.Dataset, film: sl.Radiograph, finding: str) -> bool:
-    mark = data.marks(film.id, finding, data.truth)
+    mark = data.annotation(film.id, finding, data.reference_reader)
     if mark is None:
         return False
-    columns = region(mark).mean(0)
+    columns = rasterize_annotation(mark).mean(0)
     middle = len(columns) // 2
     return min(columns[:middle].sum(), columns[middle:].sum()) < 0.02 * columns.sum()
 
@@ -253,8 +253,8 @@ def _one_sided(data: sl.Dataset, film: sl.Radiograph, finding: str) -> bool:
 def _average(data: sl.Dataset, film: sl.Radiograph, finding: str) -> Any:
     import torch
 
-    others = [data.marks(r.id, finding, data.truth) for r in data.radiographs if r.patient != film.patient]
-    masks = [cv2.resize(region(m).astype(np.float32), (64, 64), interpolation=cv2.INTER_AREA) for m in others if m]
+    others = [data.annotation(r.id, finding, data.reference_reader) for r in data.radiographs if r.patient != film.patient]
+    masks = [cv2.resize(rasterize_annotation(m).astype(np.float32), (64, 64), interpolation=cv2.INTER_AREA) for m in others if m]
     return torch.from_numpy(np.mean(masks, 0))[None, None]
 
 
@@ -263,7 +263,7 @@ def _described(model: sl.Model, film: sl.Radiograph, finding: str) -> str:
 
     with torch.no_grad():
         logit = model.net.eval()(model.prepare(film.read())[0][None])[0, model.index(finding)]
-    auroc = model.training.val_auroc if model.training else None
+    auroc = model.training_record.val_auroc if model.training_record else None
     quality = "" if auroc is None else f", mean validation AUROC {auroc:.2f}"
     parameters = sum(p.numel() for p in model.net.parameters())
     return (
@@ -314,7 +314,7 @@ def main(words: Iterable[str]) -> None:
 
 def _opened(spec: str) -> sl.Model:
     """A pair that is asked in words finds what it is asked for."""
-    return sl.open_model(spec, CHEXLOCALIZE) if spec.startswith("contrastive:") else sl.open_model(spec)
+    return sl.open_model(spec, CHEXLOCALIZE_FINDINGS) if spec.startswith("contrastive:") else sl.open_model(spec)
 
 
 if __name__ == "__main__":
