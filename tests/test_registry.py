@@ -74,3 +74,14 @@ def test_a_plugin_adds_a_metric_that_is_scored(tmp_path: Path, toy_data, toy_map
         metrics._entries.pop("half")  # registries outlive a test
     with pytest.raises(SightlineError, match="not a file"):
         load_plugin(tmp_path / "none.py")
+
+
+def test_an_import_path_is_followed_when_the_entry_is_used() -> None:
+    colors: Registry[Facts] = Registry("color", Facts)
+    colors.add("blue", "no_such_module:blue", unit="nm")
+    colors.add("join", "os.path:join", unit="none")
+    assert colors["join"]("a", "b").endswith("b") and colors["blue"].info.unit == "nm"
+    with pytest.raises(ModuleNotFoundError):
+        colors["blue"]()
+    with pytest.raises(SightlineError, match=r"registered twice: by no_such_module:blue and by os\.path:join"):
+        colors.add("blue", "os.path:join", unit="nm")

@@ -26,10 +26,16 @@ class Entry(Generic[Info]):
 
     name: str
     """Name under which the function is registered."""
-    function: Callable[..., Any]
-    """The function."""
+    target: Callable[..., Any] | str
+    """The function, or its import path as "package.module:name", which is imported when it is first needed."""
     info: Info
     """Record of the fields given at registration."""
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The registered function."""
+        function: Callable[..., Any] = import_object(self.target) if isinstance(self.target, str) else self.target
+        return function
 
     @property
     def summary(self) -> str:
@@ -93,16 +99,7 @@ class Registry(Mapping[str, Entry[Info]]):
         def register(function: F) -> F:
             if self._modules.get(name, function.__module__) != function.__module__:
                 self._import_entry(name)
-            if name in self._entries:
-                old, new = self._entries[name].function, function
-                raise SightlineError(
-                    f"{self.kind} {name!r} is registered twice: by {old.__module__}.{old.__qualname__} "
-                    f"and by {new.__module__}.{new.__qualname__}; rename one"
-                )
-            try:
-                self._entries[name] = Entry(name, function, self._info_type(**fields))
-            except TypeError as error:
-                raise SightlineError(f"{self.kind} {name!r}: {error}") from error
+            self.add(name, function, **fields)
             return function
 
         return register
@@ -111,13 +108,50 @@ class Registry(Mapping[str, Entry[Info]]):
         if name not in self._entries and name in self._modules:
             importlib.import_module(self._modules[name])
 
+    def add(self, name: str, target: Callable[..., Any] | str, **fields: Any) -> None:
+        """Register a function, or the import path of one, under a name.
+
+        Parameters
+        ----------
+        name : str
+            Name of the entry.
+        target : callable or str
+            The function, or its import path as "package.module:name".
+        **fields
+            Fields of the registry's dataclass.
+
+        Raises
+        ------
+        SightlineError
+            If the name is taken, or if a field is misspelled or missing.
+        """
+        if name in self._entries:
+            old, new = _describe_target(self._entries[name].target), _describe_target(target)
+            raise SightlineError(f"{self.kind} {name!r} is registered twice: by {old} and by {new}; rename one")
+        try:
+            self._entries[name] = Entry(name, target, self._info_type(**fields))
+        except TypeError as error:
+            raise SightlineError(f"{self.kind} {name!r}: {error}") from error
+
+    def load_entry_points(self) -> None:
+        """Import what installed packages register through the entry-point group `sightline.KIND`, once.
+
+        Raises
+        ------
+        SightlineError
+            If such a package raises anything itself.
+        """
+        if self._entry_points_loaded:
+            return
+        self._entry_points_loaded = True
+        for point in entry_points(group=f"sightline.{self.kind}"):
+            with wrap_plugin_errors(f"{point.value}, which an installed package registers,"):
+                point.load()
+
     def __getitem__(self, name: str) -> Entry[Info]:
         self._import_entry(name)
-        if name not in self._entries and not self._entry_points_loaded:
-            self._entry_points_loaded = True
-            for point in entry_points(group=f"sightline.{self.kind}"):
-                with wrap_plugin_errors(f"{point.value}, which an installed package registers,"):
-                    point.load()
+        if name not in self._entries:
+            self.load_entry_points()
         if name not in self._entries:
             known = ", ".join(sorted(self))
             hint = f"{did_you_mean(name, self)} ".lstrip()
@@ -129,6 +163,32 @@ class Registry(Mapping[str, Entry[Info]]):
 
     def __len__(self) -> int:
         return len({*self._modules, *self._entries})
+
+
+def _describe_target(target: Callable[..., Any] | str) -> str:
+    return target if isinstance(target, str) else f"{target.__module__}.{target.__qualname__}"
+
+
+def import_object(path: str) -> Any:
+    """Import an object by its path.
+
+    Parameters
+    ----------
+    path : str
+        Import path as "package.module:name".
+
+    Returns
+    -------
+    Any
+        The object of that name.
+
+    Examples
+    --------
+    >>> import_object("math:pi")
+    3.141592653589793
+    """
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def load_plugin(path: str | Path) -> None:

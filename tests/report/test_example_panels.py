@@ -55,7 +55,7 @@ def test_overlapping_well_is_an_overlap_that_deserves_the_name(make_run):
     chosen = choose_disagreements(RunView.from_run(run))
     assert [e.category for e in chosen] == ["overlap"] * 2
     shown = draw_panels(view, open_dataset(view.info["dataset"]["spec"]), run, [*choose_examples(view), *chosen])
-    (block,) = [b for s in build_sections(view, {}, {}, shown, []) for b in s.blocks if "overlap" in b.categories]
+    (block,) = [b for s in build_sections(view, {}, shown, []) for b in s.blocks if "overlap" in b.categories]
     assert NO_DISAGREEMENT["hit"] in block.paragraphs and NO_DISAGREEMENT["overlap"] not in block.paragraphs
 
 

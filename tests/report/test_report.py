@@ -159,8 +159,8 @@ def test_a_data_set_that_moved_costs_the_pictures_only(make_run):
     run = make_run(fresh=True, radiographs=12)
     run = run.update_info(dataset={**run.info["dataset"], "spec": "world:2"})
     text = Page(report(run).read_text("utf-8")).text
-    assert "No pictures: data or maps could not be read again" in text
-    assert "Where the maps point" in text
+    assert "There are no images, because data or maps could not be read again" in text
+    assert "Localization by finding" in text
 
 
 def test_a_run_with_scores_alone_still_reports(make_run):
@@ -183,7 +183,7 @@ def test_none_failed_is_said_of_no_run_in_which_any_did(make_run):
         run.write_table("status", now.groupby(["source", "status", "marked"]).size().rename("maps").reset_index())
         report(run)
         page = (run.path / "report.html").read_text()
-        said.append(("None failed" in page, "None of those that failed here was to be scored" in page))
+        said.append(("No map failed" in page, "None of the maps that failed had to be scored" in page))
     assert said == [(True, False), (False, True), (False, False)]
 
 

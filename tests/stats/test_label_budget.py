@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sightline.report.sections.selfexplain import crossing_sentence
+from sightline.report.sections.selfexplain.sentences import crossing_sentence
 from sightline.stats.label_budget import find_crossing, label_budget_curves
 
 

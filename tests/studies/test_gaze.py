@@ -85,10 +85,10 @@ def test_the_same_command_continues_and_ends_with_the_same_tables(checkpoints: d
 def test_the_report_shows_it(finished: Path) -> None:
     page = report(Run.open(finished)).read_text("utf-8")
     for text in (
-        "Do maps agree with where the radiologist looked?",
-        "More so where the network is right?",
-        "The same regions?",
-        "Does training on gaze cost accuracy?",
+        "Agreement of maps with the gaze of the radiologist",
+        "Agreement with gaze where the prediction is correct",
+        "Most salient regions of maps and gaze",
+        "Effect of training on gaze on accuracy",
         "Printed twice",
         "Grad-CAM and Layer conductance agree in 12 of 12 cells",
         "uniform window of 7 × 7",

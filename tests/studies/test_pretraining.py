@@ -124,7 +124,7 @@ def test_numbers_come_from_predictions(finished: Path) -> None:
 
 def test_the_report_shows_curves_tables_and_what_was_published(finished: Path) -> None:
     page = report(Run.open(finished)).read_text("utf-8")
-    for text in ("Does the beginning matter?", "Linear evaluation", "Fine-tuning", "Published AUC", "85.9"):
+    for text in ("Effect of the initialization", "Linear evaluation", "Fine-tuning", "Published AUC", "85.9"):
         assert text in page, text
     assert (finished / "figures" / "curves.svg").is_file() and not (finished / "figures" / "accuracy.svg").is_file()
 

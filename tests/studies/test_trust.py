@@ -137,7 +137,7 @@ def test_continued_gives_the_same_bytes_and_the_report_shows_it(finished: Path, 
     study(checkpoints, finished)
     assert digest(finished) == before
     page = report(Run.open(finished)).read_text()
-    assert "May the maps be trusted?" in page and (finished / "figures" / "cascade.svg").exists()
+    assert "Results of the sanity checks" in page and (finished / "figures" / "cascade.svg").exists()
 
 
 def test_copies_and_strangers_are_no_replicates(checkpoints: list[str], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from cyclopts import App, CycloptsError, CycloptsPanel, Group, Parameter, Unused
 
 from sightline._util.malloc import disable_malloc_trim
 from sightline.errors import SightlineError
-from sightline.studies import STUDIES
+from sightline.studies.registry import studies
 
 
 def _format_default(value: object) -> str | None:
@@ -55,7 +55,6 @@ app = App(
 Command = tuple[str, str]
 """Where the function is, below `sightline`, and what it does."""
 _COMMANDS: dict[str, dict[str, Command]] = {
-    "Studies": {name: (f"studies.{name}:{name}", told) for name, told in STUDIES.items()},
     "Maps and readers": {
         "score": (
             "_cli.score:score_maps",
@@ -115,10 +114,21 @@ _PARENTS = {
 }
 
 
+_STUDY_GROUP = Group("Studies", sort_key=0)
+
+
+def _register_studies(app: App) -> None:
+    """Make a command of every registered study that is none yet; plug-ins register theirs late."""
+    for place, entry in enumerate(studies.values()):
+        if entry.name not in app:
+            app.command(entry.target, name=entry.name, help=entry.info.question, group=_STUDY_GROUP, sort_key=place)
+
+
 def _register_commands(app: App) -> None:
     """Every command in its place; 'train chexpert' is the command chexpert of the app train."""
+    _register_studies(app)
     parents: dict[str, App] = {}
-    for order, (title, commands) in enumerate(_COMMANDS.items()):
+    for order, (title, commands) in enumerate(_COMMANDS.items(), start=1):
         group = Group(title, sort_key=order)
         for place, (name, (path, told)) in enumerate(commands.items()):
             parent, _, word = name.rpartition(" ")
@@ -143,6 +153,9 @@ def main(arguments: list[str] | None = None) -> int:
     disable_malloc_trim()
     try:
         words = _load_plugins(words)
+        if not words or words[0].startswith("-") or words[0] not in app:
+            studies.load_entry_points()
+        _register_studies(app)
         outcome = app(words, result_action="return_value")
         if outcome is not None and not isinstance(outcome, int):
             from sightline._cli.report import finish_run

@@ -15,7 +15,7 @@ from sightline.data.registry import datasets
 from sightline.errors import UnknownNameError
 from sightline.metrics.registry import metrics as metric_registry
 from sightline.registry import Registry
-from sightline.studies import STUDIES
+from sightline.studies.registry import studies
 
 LISTABLE_KINDS = ("datasets", "models", "methods", "metrics", "studies")
 
@@ -48,7 +48,8 @@ def list_names(kind: str = "") -> None:
 def _describe_entries(kind: str) -> Mapping[str, str] | None:
     """Name -> one line on it; None where torch, which is not installed, is needed to know."""
     if kind == "studies":
-        return STUDIES
+        studies.load_entry_points()
+        return {entry.name: entry.info.question for entry in studies.values()}
     homes: dict[str, Registry[Any]] = {"datasets": datasets, "metrics": metric_registry}
     registry = homes.get(kind) or _load_torch_registry(kind)
     if registry is None:

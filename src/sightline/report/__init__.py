@@ -11,11 +11,6 @@ from sightline.report.example_panels import Panel, draw_panels
 from sightline.report.example_selection import choose_disagreements, choose_examples, choose_shapes
 from sightline.report.page import draw_plots, render
 from sightline.report.run_view import RunView
-from sightline.report.sections import pretraining_panel, selfexplain_panel
-from sightline.report.sections.gaze_figures import compared_models
-from sightline.report.sections.gaze_panel import draw_gaze_panel
-from sightline.report.sections.pretraining import initializations
-from sightline.report.sections.selfexplain import intrinsic_source
 from sightline.report.svg import Plot
 from sightline.report.warnings import ReportWarning
 from sightline.runs.provenance import open_inputs
@@ -25,55 +20,54 @@ __all__ = ["report"]
 
 
 def report(run: Run) -> Path:
-    """Write RUN/report.html, RUN/figures/NAME.svg and RUN/figures/NAME.csv from the tables and maps of a run.
+    """Write RUN/report.html, and every figure as RUN/figures/NAME.svg with its data as NAME.csv.
 
-    Reads the tables `scores` and `estimates` and, where they exist, `differences`, `classification` and `status`;
-    equal tables give equal bytes. Radiographs are read for the example pictures only: where the data set is gone the
-    report says so and does without. Returns the path of the report.
+    The tables `scores` and `estimates` are needed; every other table of the run is used where it exists. Equal tables
+    give equal bytes. Radiographs are read for the example images only: where the data set cannot be opened, the report
+    has no images and states why.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+
+    Returns
+    -------
+    Path
+        The written page.
     """
     view = RunView.from_run(run)
     folder = run.path / "figures"
     folder.mkdir(exist_ok=True)
-    cautions: list[ReportWarning] = []
+    panels: Sequence[Panel] = ()
+    plots: dict[str, Plot] = {}
+    notes: list[str] = []
+    warnings: list[ReportWarning] = []
     try:
-        made, notes = _draw_examples(view)
+        panels, plots = _draw_images(view)
     except RunError as error:
-        made, notes = [], []
-        cautions.append(ReportWarning("Other files than were scored", f"{error}. No pictures are drawn."))
-    drawn = {p.name: p for p in made if isinstance(p, Plot)} | draw_plots(view)
-    for first in ("curves", "ladder"):  # figures are numbered in the order of the page
-        if first in drawn:
-            drawn = {first: drawn.pop(first), **drawn}
-    pictures = [p for p in made if isinstance(p, Panel)]
-    for plot in drawn.values():
+        warnings.append(ReportWarning("The files changed after scoring", f"{error}. The report shows no images."))
+    except DataError as error:
+        notes.append(f"There are no images, because data or maps could not be read again: {error}.")
+    plots = draw_plots(view) | plots
+    for plot in plots.values():
         write_text_atomic(folder / f"{plot.name}.svg", plot.svg)
         write_text_atomic(folder / f"{plot.name}.csv", plot.data.to_csv(index=False, lineterminator="\n"))
-    for i, picture in enumerate(pictures):
-        write_text_atomic(folder / f"example-{i + 1}.svg", picture.svg)
+    for i, panel in enumerate(panels):
+        write_text_atomic(folder / f"example-{i + 1}.svg", panel.svg)
     page = run.path / "report.html"
-    write_text_atomic(page, render(view, drawn, pictures, notes, cautions))
+    write_text_atomic(page, render(view, plots, panels, notes, warnings))
     return page
 
 
-def _draw_examples(view: RunView) -> tuple[Sequence[Panel | Plot], list[str]]:
-    """Example pictures, or the panel of a gaze study, and why there are none."""
-    of_gaze = bool(compared_models(view) or initializations(view) or intrinsic_source(view))
-    chosen = [] if of_gaze else [*choose_examples(view), *choose_disagreements(view), *choose_shapes(view)]
-    spec = view.info.get("dataset", {}).get("spec")
-    if not (chosen or of_gaze) or not spec:
-        return [], []
-    try:
-        data, maps = open_inputs(view.run)
-        if of_gaze:
-            make = (
-                pretraining_panel.draw_pretraining_panel
-                if initializations(view)
-                else selfexplain_panel.draw_selfexplain_panel
-                if intrinsic_source(view)
-                else draw_gaze_panel
-            )
-            shown = make(view, data, view.run)
-            return [shown] if shown else [], []
-        return draw_panels(view, data, maps, chosen), []
-    except DataError as error:
-        return [], [f"No pictures: data or maps could not be read again ({error})."]
+def _draw_images(view: RunView) -> tuple[Sequence[Panel], dict[str, Plot]]:
+    """Example images, or the grid of images of the study, if its section has one."""
+    draw_study_panel = view.section.panel
+    examples = [] if draw_study_panel else [*choose_examples(view), *choose_disagreements(view), *choose_shapes(view)]
+    if not (examples or draw_study_panel) or not view.info.get("dataset", {}).get("spec"):
+        return (), {}
+    data, maps = open_inputs(view.run)
+    if draw_study_panel:
+        panel = draw_study_panel(view, data, view.run)
+        return (), {panel.name: panel} if panel else {}
+    return draw_panels(view, data, maps, examples), {}

@@ -29,7 +29,7 @@ from sightline.report.svg import (
 
 def compared_series(view: RunView) -> list[Series]:
     """Who is compared in the figures by finding: the best source of each model, the reader, the strongest control."""
-    names = [m["name"] for m in view.info.get("models", ())] if view.info.get("study") == "gaze" else []
+    names = list(view.section.compared_models(view))
     ranks = {s: names.index(Source.parse(s).model) if names else i for i, s in enumerate(view.best_per_model)}
     shown = [Series(s, view.label(s), MODEL_COLORS[i % len(MODEL_COLORS)], "o") for s, i in ranks.items()]
     if view.reader:

@@ -14,6 +14,7 @@ from sightline.core import NAN, Source
 from sightline.errors import UnknownNameError
 from sightline.metrics.registry import parse_metric
 from sightline.runs.run import Run
+from sightline.studies.registry import StudySection, load_section
 
 AVERAGE = "average"
 _METHOD_TITLES = {
@@ -118,6 +119,11 @@ class RunView:
     def from_run(cls, run: Run) -> RunView:
         names = cls(run, "").protocols
         return cls(run, "corrected" if "corrected" in names else (names or ("",))[0])
+
+    @cached_property
+    def section(self) -> StudySection:
+        """Part of the report that belongs to the run's study."""
+        return load_section(str(self.info.get("study", "")))
 
     # -- tables ---------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,6 @@ from rich.table import Table
 from sightline.core import STATUSES
 from sightline.report.phrasing import count_noun
 from sightline.report.run_view import AVERAGE, RunView, metric_title
-from sightline.report.sections import trust
 from sightline.report.tables import Table as Cells
 from sightline.runs.run import Run
 
@@ -39,9 +38,10 @@ def show(run: Path) -> None:
         Run folder.
     """
     opened, console = Run.open(run), Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-    judged = trust.criteria_table(RunView.from_run(opened)) if opened.info["study"] == "trust" else None
-    if judged:
-        console.print(_to_rich_table(judged))
+    view = RunView.from_run(opened)
+    first = view.section.terminal_table(view) if view.section.terminal_table else None
+    if first:
+        console.print(_to_rich_table(first))
     estimates = opened.table("estimates")
     average = estimates[estimates["finding"] == AVERAGE]
     asked = list(dict.fromkeys(average["metric"]))

@@ -78,16 +78,14 @@ def _few_patients(view: RunView) -> list[ReportWarning]:
 
 
 def _no_better_than_control(view: RunView) -> list[ReportWarning]:
-    if view.best is None or view.control is None or view.info.get("study") == "trust":  # there it is a verdict
+    titles = view.section.control_warnings
+    if view.best is None or view.control is None or titles is None:
         return []
     metric = view.metrics[0]
     number = view.difference(view.best, view.control, metric)
     told = interval_sign(number.low, number.high, higher_is_better(metric))
     if not number.is_defined or np.isnan(number.low) or told > 0:
         return []
-    better, unclear = ("A control locates the findings better", "These maps are not shown to locate the findings")
-    if view.info.get("study") == "gaze":
-        better, unclear = ("A control agrees better with gaze", "These maps are not shown to agree with gaze")
     auroc = average_auroc(view, Source.parse(view.best).model)
     accurate = (
         ""
@@ -100,7 +98,7 @@ def _no_better_than_control(view: RunView) -> list[ReportWarning]:
     )
     return [
         ReportWarning(
-            better if told else unclear,
+            titles[0] if told else titles[1],
             f"The best of these maps, {view.label(view.best)}, is {'worse' if told else 'not clearly better'} than "
             f"{with_article(view, view.control)}, which never looks at what the model learned: "
             f"difference in {metric_title(metric)} {number.text()}{sample_size_note([number])}.{accurate}",

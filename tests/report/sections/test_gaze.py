@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sightline.evaluation.gaze_agreement import CENTER_CONTROL, GAZE_CEILING
+from sightline.evaluation.gaze_agreement import CENTER_CONTROL, GAZE_CEILING, PUBLISHED_REGIONS
 from sightline.report.run_view import RunView
-from sightline.report.sections import gaze, gaze_figures
+from sightline.report.sections.gaze import figures, tables
+from sightline.report.sections.gaze.sentences import summary_sentences
 from sightline.runs.run import Run
 
 MODELS, METHODS = ("labels", "gaze", "shuffled-gaze"), ("grad-cam", "gradient")
@@ -31,7 +32,7 @@ def numbers(mean: float, reach: float = 0.02) -> dict[str, float]:
     return {"mean": mean, "low": mean - reach, "high": mean + reach, "n": 40, "patients": 30}
 
 
-def tables(folder: Path) -> Run:
+def write_tables(folder: Path) -> Run:
     run = Run.start(folder, "gaze", {"rule": "f1"})
     kinds = {CENTER_CONTROL: "control", GAZE_CEILING: "ceiling"}
     rows = [
@@ -109,7 +110,7 @@ def tables(folder: Path) -> Run:
     ]
     run.write_table("discrimination_differences", pd.DataFrame(better))
     parts = {
-        "regions": gaze.PUBLISHED_REGIONS,
+        "regions": PUBLISHED_REGIONS,
         "rectangles": ("Heart Box", "Carina Box", "Left Lung Box", "Trachea Box"),
     }
     spread = [
@@ -136,11 +137,11 @@ def tables(folder: Path) -> Run:
 
 @pytest.fixture
 def view(tmp_path: Path) -> RunView:
-    return RunView.from_run(tables(tmp_path / "run"))
+    return RunView.from_run(write_tables(tmp_path / "run"))
 
 
 def test_sentences_follow_the_tables(view: RunView) -> None:
-    assert gaze.sentences(view) == [
+    assert summary_sentences(view) == [
         "Trained on labels alone, maps agree with gaze beyond chance: Grad-CAM.",
         "Trained on labels alone, no agreement beyond chance: Gradient.",
         "Taught by gaze, 1 of 2 methods agree better than after labels alone, Grad-CAM the most (+0.20 [0.18, 0.22]; "
@@ -160,18 +161,18 @@ def test_a_measure_that_cannot_tell_and_maps_under_two_names_are_said(view: RunV
     high = table["source"].eq(CENTER_CONTROL)
     view.run.write_table("estimates", table.assign(low=table["low"].where(~high, 0.2), mean=table["mean"]))
     run = view.run.update_info(duplicates=[{"source": "gaze/grad-cam", "versus": "gaze/own", "cells": 10}])
-    said = gaze.sentences(RunView.from_run(run))
+    said = summary_sentences(RunView.from_run(run))
     assert said[-2].startswith("Mind the measure:")
     assert said[-1] == "Grad-CAM · gaze and Own map · gaze agree in all 10 cells: one map under two names."
 
 
 def test_tables_hold_intervals_and_numbers_of_cases(view: RunView) -> None:
     made = {
-        "ssim": gaze.ssim_table(view),
-        "gains": gaze.gain_table(view),
-        "regions": gaze.region_table(view),
-        "auroc": gaze.auroc_table(view),
-        "calibration": gaze.calibration_table(view),
+        "ssim": tables.ssim_table(view),
+        "gains": tables.gain_table(view),
+        "regions": tables.region_table(view),
+        "auroc": tables.auroc_table(view),
+        "calibration": tables.calibration_table(view),
     }
     for name, table in made.items():
         assert table is not None and table.rows, name
@@ -181,44 +182,44 @@ def test_tables_hold_intervals_and_numbers_of_cases(view: RunView) -> None:
     assert "uniform window of 7 × 7, data range 1" in ssim.caption
     auroc = made["auroc"]
     assert auroc is not None and auroc.rows[0][1] == "50 / 20" and "p 0.001" in auroc.rows[0][-1]
-    regions, boxes = made["regions"], gaze.rectangle_table(view)
+    regions, boxes = made["regions"], tables.rectangle_table(view)
     assert regions is not None and boxes is not None and len(regions.rows) == len(boxes.rows) == len(LEVELS) - 1
     told = "Heart 0.40 [0.38, 0.42]\nCarina 0.30 [0.28, 0.32]\nLeft Lung 0.20 [0.18, 0.22]"
     assert boxes.rows[0][1:] == (told, "0.10", "0.400", "40")
-    assert dict(gaze.gaze_summary(view))["Left out"] == "3 outside the image"
+    assert dict(tables.gaze_summary(view))["Left out"] == "3 outside the image"
 
 
 def test_what_was_published_stands_beside(view: RunView) -> None:
-    printed, areas = gaze.published_ssim_table(view), gaze.published_auroc_table(view)
+    printed, areas = tables.published_ssim_table(view), tables.published_auroc_table(view)
     assert printed is not None and len(printed.rows) == 12
     assert "Grad-CAM and Layer conductance agree in 12 of 12 cells" in printed.caption
     assert areas is not None and areas.rows[0] == ("Atelectasis", "0.759 [0.742, 0.773]", "0.751 [0.735, 0.765]")
 
 
 def test_figures_draw_every_source_once(view: RunView) -> None:
-    taught = gaze_figures.plot_gaze_agreement(view)
+    taught = figures.plot_gaze_agreement(view)
     assert taught is not None and len(taught.data) == 2 * (3 * 2 + 2)
-    right = gaze_figures.plot_correctness(view)
+    right = figures.plot_correctness(view)
     assert right is not None and len(right.data) == 6 and np.isfinite(right.data["low"]).all()
-    regions = gaze_figures.plot_regions(view)
+    regions = figures.plot_regions(view)
     assert regions is not None and "Aortic Knob 40%" in regions.alt_text and "Heart" not in regions.alt_text
 
 
 def test_another_study_has_no_such_section(make_run: Callable[..., Run]) -> None:
     view = RunView.from_run(make_run())
     made = (
-        gaze.sentences(view),
-        gaze.ssim_table(view),
-        gaze.published_ssim_table(view),
-        gaze.gain_table(view),
-        gaze.region_table(view),
-        gaze.rectangle_table(view),
-        gaze.auroc_table(view),
-        gaze.published_auroc_table(view),
-        gaze.calibration_table(view),
-        gaze.gaze_summary(view),
-        gaze_figures.plot_gaze_agreement(view),
-        gaze_figures.plot_correctness(view),
-        gaze_figures.plot_regions(view),
+        summary_sentences(view),
+        tables.ssim_table(view),
+        tables.published_ssim_table(view),
+        tables.gain_table(view),
+        tables.region_table(view),
+        tables.rectangle_table(view),
+        tables.auroc_table(view),
+        tables.published_auroc_table(view),
+        tables.calibration_table(view),
+        tables.gaze_summary(view),
+        figures.plot_gaze_agreement(view),
+        figures.plot_correctness(view),
+        figures.plot_regions(view),
     )
     assert not any(made)

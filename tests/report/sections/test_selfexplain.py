@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from sightline.report.run_view import RunView
-from sightline.report.sections.selfexplain import sentences, training_length_note
+from sightline.report.sections.selfexplain.sentences import summary_sentences, training_length_note
 from sightline.runs.run import Run
 from sightline.stats.noninferiority import NOT_ABOVE_CHANCE
 
@@ -28,7 +28,7 @@ def told(out: Path, gaps: pd.DataFrame, robustness: pd.DataFrame, **facts: objec
     run.write_table("estimates", pd.DataFrame({"source": sources, "mean": 0.2, "low": 0.1, "high": 0.3, **HEAD}))
     run.write_table("differences", gaps.assign(**HEAD))
     run.write_table("robustness", robustness)
-    return " ".join(sentences(RunView.from_run(run)))
+    return " ".join(summary_sentences(RunView.from_run(run)))
 
 
 def gap(source: str, versus: str, mean: float, p: float = 0.002, half: float = 0.02) -> dict[str, object]:
@@ -114,7 +114,7 @@ def test_a_network_at_chance_allows_no_statement_about_accuracy(tmp_path: Path) 
     area = {"model": "plain", "finding": "average", "metric": "auroc", "mean": 0.51, "low": 0.45, "high": 0.56}
     run.write_table("classification", pd.DataFrame([{**area, "n": 90, "positives": 9, "patients": 40}]))
     run.write_table("estimates", pd.DataFrame([{"source": OWN, "mean": 0.2, "low": 0.1, "high": 0.3, **HEAD}]))
-    text = " ".join(sentences(RunView.from_run(run)))
+    text = " ".join(summary_sentences(RunView.from_run(run)))
     assert (
         "No statement about accuracy is possible: the network without the element is not above chance (AUROC " in text
     )
@@ -122,5 +122,5 @@ def test_a_network_at_chance_allows_no_statement_about_accuracy(tmp_path: Path) 
     assert "as good as" not in text
     run.write_table("noninferiority", table.assign(low=np.nan, high=np.nan, verdict="not estimable"))
     assert "possible: without an interval there is no verdict (difference 0.100;" in " ".join(
-        sentences(RunView.from_run(run))
+        summary_sentences(RunView.from_run(run))
     )

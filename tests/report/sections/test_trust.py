@@ -11,7 +11,8 @@ import pytest
 from sightline.report import report
 from sightline.report.page import build_tiles
 from sightline.report.run_view import RunView
-from sightline.report.sections import trust, trust_figures
+from sightline.report.sections.trust import figures, tables
+from sightline.report.sections.trust.sentences import summary_sentences
 from sightline.report.terminal import show
 from sightline.report.warnings import collect_warnings
 from sightline.runs.run import Run
@@ -55,7 +56,7 @@ def run(make_run: Callable[..., Run]) -> Run:
 
 
 def test_sentences_follow_the_verdicts(run: Run) -> None:
-    said = trust.sentences(RunView.from_run(run))
+    said = summary_sentences(RunView.from_run(run))
     assert said[0] == (
         "Repeatable: 2 of 2 methods; sensitive to the weights: 1 of 2 methods (n = 20 maps of 20 patients)."
     )
@@ -66,17 +67,17 @@ def test_sentences_follow_the_verdicts(run: Run) -> None:
     table = run.table("verdicts")
     other = table[(table["criterion"] == "repeatability") & (table["method"] == "gradient")]
     run.write_table("verdicts", pd.concat([table, other.assign(versus="again-2", verdict="undecided")]))
-    assert "Come back when the network is trained again: Grad-CAM." in trust.sentences(
+    assert "Come back when the network is trained again: Grad-CAM." in summary_sentences(
         RunView.from_run(run)
     )  # all or none
     run.write_table("verdicts", table.assign(verdict=table["verdict"].where(table["method"] != "edges", "passes")))
-    assert trust.sentences(RunView.from_run(run))[-1].startswith(
+    assert summary_sentences(RunView.from_run(run))[-1].startswith(
         "This test cannot tell: the edge detector, which needs no network"
     )
 
 
 def test_the_summary_gives_difference_interval_and_verdict(run: Run) -> None:
-    table = trust.criteria_table(RunView.from_run(run))
+    table = tables.criteria_table(RunView.from_run(run))
     assert table is not None
     assert table.header == ("Method", "Repeatable: trained again", "Sensitive to the weights: forgets with them")
     assert table.caption.endswith("n = 20 maps of 20 patients")
@@ -103,21 +104,21 @@ def test_verdicts_lead_the_page_and_the_terminal(run: Run, capsys: pytest.Captur
 
 
 def test_the_figure_draws_every_stage_of_every_method(run: Run) -> None:
-    plot = trust_figures.plot_cascade(RunView.from_run(run))
+    plot = figures.plot_cascade(RunView.from_run(run))
     assert plot is not None
     assert len(plot.data) == 9 and set(plot.data["versus"]) == set(STAGES)
     assert "edges 1.0" in plot.alt_text and all(stage in plot.svg for stage in STAGES)
 
 
 def test_agreement_draws_every_partner_beside_chance(run: Run) -> None:
-    plot = trust_figures.plot_repeatability(RunView.from_run(run))
+    plot = figures.plot_repeatability(RunView.from_run(run))
     assert plot is not None
     assert set(plot.data["kind"]) == {"repeatability", "pair"} and len(plot.data) == 6
     assert "Grad-CAM 0.6" in plot.alt_text
 
 
 def test_robustness_says_what_chance_is(run: Run) -> None:
-    assert trust.robustness_tables(RunView.from_run(run)) == []
+    assert tables.robustness_tables(RunView.from_run(run)) == []
     rows = [
         ("deletion", "grad-cam", 0.3, 0.2, 0.4, 9, 5, -0.1, -0.2, -0.05, "passes"),
         ("complexity", "grad-cam", 0.8, 0.7, 0.9, 9, 5, np.nan, np.nan, np.nan, None),
@@ -126,7 +127,7 @@ def test_robustness_says_what_chance_is(run: Run) -> None:
     ]
     columns = ["measure", "method", "mean", "low", "high", "n", "patients", "gap", "gap_low", "gap_high", "verdict"]
     run.write_table("robustness", pd.DataFrame(rows, columns=columns))
-    faithful, steady = trust.robustness_tables(RunView.from_run(run))
+    faithful, steady = tables.robustness_tables(RunView.from_run(run))
     assert [row[0] for row in faithful.rows] == ["Grad-CAM", "random order"]
     assert faithful.rows[0][1] == "0.30 [0.20, 0.40]\n−0.10 [−0.20, −0.05]\npasses"
     assert faithful.rows[0][5] == "0.80 [0.70, 0.90]" and faithful.rows[1][5] == "–"
@@ -134,7 +135,7 @@ def test_robustness_says_what_chance_is(run: Run) -> None:
 
 
 def test_published_values_stand_beside(run: Run) -> None:
-    table = trust.published_table(RunView.from_run(run))
+    table = tables.published_table(RunView.from_run(run))
     assert table is not None
     cells = {tuple(row[:2]): row for row in table.rows}
     assert cells["Grad-CAM", "RSNA"][2:5] == ("0.405", "0.120", "0.37 against 0.55: passed")
@@ -143,19 +144,19 @@ def test_published_values_stand_beside(run: Run) -> None:
 
 
 def test_levels_by_every_measure_name_what_was_compared(run: Run) -> None:
-    table = trust.similarity_table(RunView.from_run(run))
+    table = tables.similarity_table(RunView.from_run(run))
     assert table is not None
     assert {row[2] for row in table.rows} == {"stem", "again-1", "another patient", "another patient, again-1"}
 
 
 def test_failed_maps_are_told_in_cells_and_captions(run: Run) -> None:
-    plain = trust.criteria_table(RunView.from_run(run))
+    plain = tables.criteria_table(RunView.from_run(run))
     assert plain is not None and "failed" not in plain.caption
     table = similarity()
     table.loc[(table["method"] == "grad-cam") & table["radiograph"].isin(["r1", "r2"]), "value"] = np.nan
     run.write_table("levels", similarity_levels(table))
     run.write_table("verdicts", verdicts(table))
-    summary, measures = trust.criteria_table(RunView.from_run(run)), trust.similarity_table(RunView.from_run(run))
+    summary, measures = tables.criteria_table(RunView.from_run(run)), tables.similarity_table(RunView.from_run(run))
     assert summary is not None and measures is not None
     assert "failed maps are like nothing (0)" in summary.caption and "n = 18 to 20 maps" in summary.caption
     cells = {row[0]: row[1:] for row in summary.rows}
@@ -165,9 +166,8 @@ def test_failed_maps_are_told_in_cells_and_captions(run: Run) -> None:
 
 
 def test_a_run_without_has_no_section(make_run: Callable[..., Run], run: Run) -> None:
-    assert "May the maps be trusted?" in report(run).read_text()
+    title = "Results of the sanity checks"
+    assert title in report(run.update_info(study="trust")).read_text()
     other = make_run(fresh=True)
-    assert (
-        trust.sentences(RunView.from_run(other)) == [] and trust_figures.plot_cascade(RunView.from_run(other)) is None
-    )
-    assert "May the maps be trusted?" not in report(other).read_text()
+    assert summary_sentences(RunView.from_run(other)) == [] and figures.plot_cascade(RunView.from_run(other)) is None
+    assert title not in report(other).read_text()

@@ -156,4 +156,4 @@ def test_the_human_benchmark_in_one_command(
     assert "reader/Dr A" in printed and "reader/Dr B points" in printed
     page = (out / "report.html").read_text()
     assert "Dr A" in page and "simulated second reader" not in page
-    assert "How far below the human benchmark" in page
+    assert "Difference from the human benchmark" in page

@@ -1,4 +1,4 @@
-"""The panel of a gaze study: findings and networks in rows, the film, the gaze and every method in columns."""
+"""Grid of images of a gaze study: the image, the gaze and every map."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from sightline.data.gaze import ALL_GAZE, KERNELS, Gaze, gaze_density
 from sightline.maps.resample import extract_evidence, resample_to_grid
 from sightline.report.example_panels import encode_jpeg
 from sightline.report.run_view import RunView
-from sightline.report.sections.gaze_figures import compared_methods, compared_models
+from sightline.report.sections.gaze.results import compared_methods, compared_models
 from sightline.report.svg import INK, MUTED, PAGE_WIDTH, PAPER, Plot
 
 MAX_FINDINGS = 4
 """Findings shown."""
+
 _COLORS = mpl.colormaps["magma"]
+
 _LABEL, _HEAD, _GAP = 128, 40, 6
 
 
-def draw_gaze_panel(view: RunView, data: Dataset, maps: Maps) -> Plot | None:
+def draw_panel(view: RunView, data: Dataset, maps: Maps) -> Plot | None:
     """The commonest findings, each on the film whose agreement is the median of all methods and networks."""
     chosen = _pick_median_cases(view)
     if not chosen:

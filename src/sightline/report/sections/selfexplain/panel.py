@@ -1,4 +1,4 @@
-"""The panel of a self-explaining study: a film in each row, the mark and every network's map in columns."""
+"""Grid of images of a self-explaining study: the annotation and the map of every network."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from sightline.core import Array, Dataset, Maps, SaliencyMap, Source
 from sightline.imaging.geometry import project_whole, rasterize_annotation
 from sightline.report.example_panels import REFERENCE_OUTLINE, outline_path
 from sightline.report.run_view import RunView, format_decimal
-from sightline.report.sections.gaze_panel import _image_element, _overlay_density, _shorten, _text_element
-from sightline.report.sections.selfexplain import MAIN_METRIC, intrinsic_source, localizers
+from sightline.report.sections.gaze.panel import _image_element, _overlay_density, _shorten, _text_element
+from sightline.report.sections.selfexplain.results import MAIN_METRIC, intrinsic_source, localizers
 from sightline.report.svg import INK, MUTED, PAGE_WIDTH, PAPER, Plot
 from sightline.stats.utility import AVERAGE_MASK
 
 MAX_FINDINGS = 5
+
 _LABEL, _HEAD, _GAP = 128, 40, 6
 
 
-def draw_selfexplain_panel(view: RunView, data: Dataset, maps: Maps) -> Plot | None:
+def draw_panel(view: RunView, data: Dataset, maps: Maps) -> Plot | None:
     """Of every finding the film on which the element's own map scores its median."""
     chosen, scores = _pick_median_cases(view)
     if not chosen:

@@ -1,4 +1,4 @@
-"""Figures of a trust study: maps while the network forgets, when it is trained again, and beside floor and ceiling."""
+"""Figures of a trust study: similarity after randomization and retraining, and localization compared with bounds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from sightline.core import Source
 from sightline.report import svg
 from sightline.report.run_view import RunView
+from sightline.report.sections.trust.results import read_table
 from sightline.report.svg import (
     CONTROL_COLOR,
     INK,
@@ -28,16 +29,6 @@ from sightline.report.svg import (
 from sightline.stats.utility import AVERAGE_MASK, UNTRAINED
 
 _COLUMNS, _HEIGHT, _GAP, _ROW = 3, 150.0, 64.0, 26.0
-
-
-def read_table(view: RunView, name: str, measure: str | None = "ssim") -> pd.DataFrame:
-    """Rows of a table under the report's protocol; none where the run has no such table."""
-    if not view.run.has_table(name):
-        return pd.DataFrame()
-    table = view.run.table(name)
-    if "protocol" in table:
-        table = table[table["protocol"] == view.protocol]
-    return table if measure is None else table[table["measure"] == measure]
 
 
 def plot_cascade(view: RunView) -> Plot | None:

@@ -1,4 +1,4 @@
-"""The panel of a pre-training study: findings in rows; the film, each beginning's map, and its highest tenth beside."""
+"""Grid of images of a pre-training study: the image, and the map of each initialization."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from sightline.imaging.geometry import rasterize_annotation
 from sightline.maps.resample import resample_to_grid
 from sightline.report.image_grid import ImageGrid, highlight_top, outline_image, overlay_map
 from sightline.report.run_view import RunView
-from sightline.report.sections.pretraining import initializations
+from sightline.report.sections.pretraining.results import initializations
 from sightline.report.svg import Plot
 
 MAX_FINDINGS = 4
 """Findings shown."""
+
 IMAGES_PER_FINDING = 2
 """Films of each."""
 
 
-def draw_pretraining_panel(view: RunView, data: Dataset, maps: Maps) -> Plot | None:
+def draw_panel(view: RunView, data: Dataset, maps: Maps) -> Plot | None:
     """Of the smallest share of labels and the first method; writes RUN/figures/panel.png for print beside the SVG."""
     made = build_image_grid(view, data, maps)
     if made is None:

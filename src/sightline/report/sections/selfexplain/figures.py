@@ -1,4 +1,4 @@
-"""Figures of a self-explaining study: every map between prior and detector, the label budget, FROC curves."""
+"""Figures of a self-explaining study: every map by score, the label budget, and FROC curves."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from sightline.report import svg
 from sightline.report.dot_plot import DotPlot, draw_dot, set_scale
 from sightline.report.phrasing import count_noun
 from sightline.report.run_view import AVERAGE, RunView, metric_title
-from sightline.report.sections.selfexplain import (
+from sightline.report.sections.selfexplain.results import (
     MAIN_METRIC,
-    crossing_sentence,
     intrinsic_source,
     localizers,
     ordered_sources,
     read_table,
-    training_length_note,
 )
+from sightline.report.sections.selfexplain.sentences import crossing_sentence, training_length_note
 from sightline.report.svg import (
     CONTROL_COLOR,
     INK,

@@ -1,45 +1,27 @@
-"""What becomes of maps when the network forgets or is trained again: curves beside chance, and verdicts."""
+"""Tables of a trust study: verdicts, similarities, faithfulness and robustness."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from sightline.core import Source
-from sightline.report.phrasing import count_noun, sample_size, sample_size_note
 from sightline.report.published_results import load_published
 from sightline.report.run_view import Estimate, RunView, format_decimal
-from sightline.report.sections.trust_figures import read_table
+from sightline.report.sections.trust.results import CRITERION_LABELS, read_table, table_sample_size, verdict_rows
 from sightline.report.tables import Table
 from sightline.stats.sanity_checks import MARGIN
 
 MEASURE_LABELS = {"ssim": "SSIM", "rank": "Rank correlation", "top": "Overlap of the top 5 %"}
-CRITERIA = {
-    "repeatability": "Repeatable",
-    "reproducibility": "Reproducible",
-    "randomization": "Sensitive to the weights",
-    "utility": "Useful",
-}
-"""Criterion -> what a method is called that passes: the four answers of the study, in their order."""
-CRITERION_LABELS = {
-    "repeatability": "Repeatable: trained again",
-    "reproducibility": "Reproducible: other architecture",
-    "randomization": "Sensitive to the weights: forgets with them",
-    "label-randomization": "Sensitive to labels: trained on shuffled ones",
-    "utility": "Useful: less average mask",
-    "learned": "Useful: less the untrained",
-}
-"""Criterion -> head of its column."""
+
 CEILING_LABELS = {
     "ceiling": "Finds marks",
     "repeatability-ceiling": "Trained again",
     "reproducibility-ceiling": "Other architecture",
 }
 """The same of what is compared with networks trained on marks."""
+
 FAITHFULNESS_LABELS = {
     "deletion": "Deletion ↓",
     "insertion": "Insertion ↑",
@@ -47,6 +29,7 @@ FAITHFULNESS_LABELS = {
     "infidelity": "Infidelity ↓",
     "complexity": "Complexity",
 }
+
 ROBUSTNESS_LABELS = {
     "max-sensitivity": "Largest change ↓",
     "steadiness": "Rank correlation ↑",
@@ -74,7 +57,7 @@ def ceiling_table(view: RunView) -> Table | None:
 
 
 def _verdict_table(view: RunView, heads: dict[str, str], caption: str) -> Table | None:
-    table = _verdict_rows(view)
+    table = verdict_rows(view)
     if table.empty:
         return None
     best = table[table["criterion"] == "ceiling"].groupby("method")["mean"].transform("min")
@@ -86,132 +69,12 @@ def _verdict_table(view: RunView, heads: dict[str, str], caption: str) -> Table 
         cells = ["\n".join(_format_cell(r) for r in part[part["criterion"] == k].to_dict("records")) for k in kinds]
         rows.append([view.label(method), *cells])
     used = table[table["criterion"].isin(kinds)]
-    told = [caption, *([_FAILURE_NOTE] if _max_failed(used.to_dict("records")) else []), _sample_size(used)]
+    told = [caption, *([_FAILURE_NOTE] if _max_failed(used.to_dict("records")) else []), table_sample_size(used)]
     return (
         Table.create("; ".join(told), ["Method", *(heads[k] for k in kinds)], rows, table_name="verdicts")
         if kinds
         else None
     )
-
-
-def _sample_size(table: pd.DataFrame) -> str:
-    """How many maps, of how many patients, the rows of a table tell of; fewer where some are flat."""
-    return sample_size(Estimate(0, 0, 0, int(n), int(p)) for n, p in zip(table["n"], table["patients"], strict=True))
-
-
-_VERDICT_SENTENCES = {
-    ("repeatability", "passes"): "Come back when the network is trained again: {}.",
-    ("repeatability", "fails"): "No more alike than two patients' maps when it is trained again: {}.",
-    ("reproducibility", "passes"): "Come back from another architecture: {}.",
-    ("reproducibility", "fails"): "No more alike than two patients' maps from another architecture: {}.",
-    ("randomization", "fails"): "Stay more alike than two patients' maps, whatever the network forgets: {}.",
-    ("randomization", "passes"): "Change with what the network forgets: {}.",
-    ("label-randomization", "fails"): "More alike than chance when the labels were shuffled: {}.",
-    ("utility", "passes"): "Find marks better than the average of other patients' marks: {}.",
-    ("utility", "fails"): "Find marks worse than the average of other patients' marks: {}.",
-}
-"""Criterion and verdict -> what is said of the methods that got it; the rest is in the table."""
-
-
-@dataclass(frozen=True, slots=True)
-class CriterionResult:
-    """What the methods got on one question."""
-
-    name: str
-    meaning: str
-    n_passed: int
-    n_methods: int
-    sample_size: str
-    """Of how many maps and patients."""
-
-
-def criterion_results(view: RunView) -> list[CriterionResult]:
-    """How many methods passed each of `CRITERIA` that was asked; of several networks, all must say so."""
-    table, made = _rows_without_controls(view), list[CriterionResult]()
-    for criterion, name in CRITERIA.items():
-        rows = table[table["criterion"] == criterion]
-        if len(rows):
-            methods = rows["method"].unique()
-            means = CRITERION_LABELS[criterion].partition(": ")[2]
-            made.append(
-                CriterionResult(
-                    name, means, len(_methods_with_verdict(rows, "passes")), len(methods), _sample_size(rows)
-                )
-            )
-    return made
-
-
-def _methods_with_verdict(rows: pd.DataFrame, outcome: str) -> list[str]:
-    """Methods whose every row has this verdict."""
-    other = set(rows[rows["verdict"] != outcome]["method"])
-    return [m for m in dict.fromkeys(rows["method"]) if m not in other]
-
-
-def _verdict_rows(view: RunView) -> pd.DataFrame:
-    """Verdicts by the leading measures, without networks trained on marks."""
-    table = read_table(view, "verdicts", None)
-    if table.empty:
-        return pd.DataFrame(columns=["criterion", "method", "verdict"])
-    table = table[table["measure"].isin(["ssim", "average-precision"])]
-    return table[[Source.parse(method).kind != "localizer" for method in table["method"]]]
-
-
-def _rows_without_controls(view: RunView) -> pd.DataFrame:
-    """The same without the methods whose answer is known."""
-    table = _verdict_rows(view)
-    return table[~table["method"].isin(_CONTROLS)]
-
-
-def sentences(view: RunView) -> list[str]:
-    """What the verdicts come to: how many passed, who got which, and whether the test can tell at all."""
-    table, asked = _verdict_rows(view), _rows_without_controls(view)
-    if table.empty:
-        return []
-    told = "; ".join(
-        f"{a.name.lower()}: {a.n_passed} of {count_noun(a.n_methods, 'method')}" for a in criterion_results(view)
-    )
-    made = [f"{told[0].upper()}{told[1:]} ({_sample_size(asked)})."] if told else []
-    for (criterion, outcome), sentence in _VERDICT_SENTENCES.items():
-        if names := [view.label(m) for m in _methods_with_verdict(asked[asked["criterion"] == criterion], outcome)]:
-            made.append(sentence.format(", ".join(names)))
-    return [*made, *_ceiling_sentences(view), *_validity_sentences(table)]
-
-
-_CONTROLS = ("edges", "noise", "center", "average-mask")
-
-
-def _validity_sentences(table: pd.DataFrame) -> list[str]:
-    """The sanity of the sanity check: an edge detector needs no network, and noise never comes back."""
-    unwanted = {
-        ("edges", "randomization"): (
-            ("passes", "undecided"),
-            "the edge detector, which needs no network, does not fail when the network forgets",
-        ),
-        ("noise", "randomization"): (("fails",), "noise does not forget with the network"),
-        ("noise", "repeatability"): (("passes",), "noise comes back when the network is trained again"),
-    }
-    rows = [
-        (r["verdict"], *unwanted[key])
-        for r in table.to_dict("records")
-        if (key := (r["method"], r["criterion"])) in unwanted
-    ]
-    wrong = [name for outcome, never, name in rows if outcome in never]
-    if wrong:
-        return [f"This test cannot tell: {'; '.join(dict.fromkeys(wrong))}."]
-    return ["The test can tell: maps whose answer is known (edges, noise) get it."] if rows else []
-
-
-def _ceiling_sentences(view: RunView) -> list[str]:
-    """How far the best method lies below the best network trained on marks."""
-    ceilings = [s for s in view.sources if Source.parse(s).kind == "localizer"]
-    if not ceilings or view.best is None:
-        return []
-    top = max(ceilings, key=lambda s: view.estimate(s, "average-precision").mean)
-    own, most = (view.estimate(s, "average-precision") for s in (view.best, top))
-    return [
-        f"Average precision of the best method, {view.label(view.best)}: {own.text()}; of a network trained on marks, "
-        f"{view.label(top).removeprefix('localizer: ')}: {most.text()}{sample_size_note([own, most])}."
-    ]
 
 
 def _format_cell(row: dict[str, object]) -> str:
@@ -312,7 +175,7 @@ def _robustness_table(view: RunView, names: dict[str, str], caption: str) -> Tab
         cells = {r["measure"]: r for r in table[table["method"] == method].to_dict("records")}
         title = "random order" if method == "random" else view.label(method)
         rows.append([title, *(_robustness_cell(cells.get(m)) for m in names)])
-    caption = f"{caption}; {_sample_size(table)}"
+    caption = f"{caption}; {table_sample_size(table)}"
     return Table.create(caption, ["Method", *names.values()], rows, table_name="robustness") if rows else None
 
 

@@ -1,10 +1,9 @@
-"""Figures of a gaze study: agreement with and without training on gaze, of right and wrong predictions, by region."""
+"""Figures of a gaze study: agreement with gaze by model, by correctness of the prediction, and by region."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from sightline.core import Source
 from sightline.evaluation.gaze_agreement import (
     AVERAGE_GAZE,
     CENTER_CONTROL,
@@ -16,29 +15,11 @@ from sightline.report import svg
 from sightline.report.dot_plot import DotPlot, draw_dot, set_scale
 from sightline.report.phrasing import count_noun
 from sightline.report.run_view import AVERAGE, Estimate, RunView, metric_title, read_estimates
+from sightline.report.sections.gaze.results import compared_methods, compared_models, read_table
 from sightline.report.svg import INK, MODEL_COLORS, MUTED, PAGE_WIDTH, SMALL_SIZE, TEXT_SIZE, Plot, Series
 
 _REGION_COLORS = ("#0b6e99", "#d98c3f", "#8f3a84", "#7a9a3a")
 """Colors of regions: colorblind-safe, and apart from each other in gray."""
-
-
-def compared_models(view: RunView) -> list[str]:
-    """The compared networks, the one trained on labels first."""
-    return [m["name"] for m in view.info.get("models", ())] if view.info.get("study") == "gaze" else []
-
-
-def compared_methods(view: RunView) -> list[str]:
-    """Methods of the first network, in the order they were named; a network's own map last."""
-    sources = map(Source.parse, dict.fromkeys(view.estimates["source"]))
-    return list(dict.fromkeys(source.method for source in sources if source.model in compared_models(view)))
-
-
-def read_table(view: RunView, name: str) -> pd.DataFrame:
-    """Rows under the report's protocol; none where the run has no such table."""
-    if not compared_models(view) or not view.run.has_table(name):
-        return pd.DataFrame()
-    table = view.run.table(name)
-    return table[table["protocol"] == view.protocol] if "protocol" in table else table
 
 
 def plot_gaze_agreement(view: RunView) -> Plot | None:

@@ -1,0 +1,42 @@
+"""The part of the report that belongs to a trust study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sightline.report.layout import Block, Section, Tile
+from sightline.report.run_view import RunView
+from sightline.report.sections.trust import figures, tables
+from sightline.report.sections.trust.results import criterion_results
+from sightline.report.sections.trust.sentences import summary_sentences
+from sightline.report.svg import Plot
+from sightline.studies.registry import StudySection
+
+
+def _tiles(view: RunView) -> list[Tile]:
+    return [
+        Tile(r.name, f"{r.n_passed} of {r.n_methods}", "methods pass", r.sample_size, r.meaning, "model")
+        for r in criterion_results(view)
+    ]
+
+
+def _sections(view: RunView, plots: Mapping[str, Plot]) -> list[Section]:
+    blocks = [
+        Block.create(None, tables.criteria_table(view), tables.ceiling_table(view), is_open=True),
+        Block.create(plots.get("cascade")),
+        Block.create(plots.get("agreement"), tables.similarity_table(view)),
+        Block.create(plots.get("utility"), tables.floor_and_ceiling_table(view)),
+        Block.create(None, *tables.robustness_tables(view), is_open=True),
+        Block.create(None, tables.published_table(view)),
+    ]
+    return [Section("trust", "Results of the sanity checks", blocks)]
+
+
+SECTION = StudySection(
+    sentences=summary_sentences,
+    tiles=_tiles,
+    plots=(figures.plot_cascade, figures.plot_repeatability, figures.plot_utility),
+    sections=_sections,
+    terminal_table=tables.criteria_table,
+    control_warnings=None,  # whether maps beat the average mask is one of the criteria
+)
