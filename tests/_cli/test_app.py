@@ -116,7 +116,7 @@ def test_problems_are_grouped_with_examples_and_what_to_do(tmp_path: Path, capsy
     said = capsys.readouterr().out
     assert "Problem(" not in said
     assert said.startswith(
-        "error: mark of another size, 7 times\n    case0, Pleural Efusion by truth: the mask is (9, 9)"
+        "error: annotation of another size, 7 times\n    case0, Pleural Efusion by truth: the mask is (9, 9)"
     )
     assert said.count("the mask is (9, 9)") == 5 and "    and 2 more\n    what to do: save the mask at" in said
     assert "note: finding misspelled?, 2 times" in said
@@ -126,7 +126,7 @@ def test_problems_are_grouped_with_examples_and_what_to_do(tmp_path: Path, capsy
     (tmp_path / "labels.csv").write_text("image,patient,Edema\n" + "".join(f"case{n},p{n},0\n" for n in range(7)))
     assert main(["data", "check", f"folder:{tmp_path}"]) == 0
     bare = capsys.readouterr().out
-    assert "no reader marked any finding" in bare and bare.endswith("readers: none; 1 note\n")
+    assert "no reader annotated any finding" in bare and bare.endswith("readers: none; 1 note\n")
 
 
 def test_a_plugin_is_listed(capsys: pytest.CaptureFixture[str], plugin) -> None:

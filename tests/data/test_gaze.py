@@ -110,7 +110,7 @@ def test_a_stretch_of_time_takes_parts_of_fixations() -> None:
     assert sum(float(p.duration.sum()) for p in whole) == pytest.approx(2.4)
 
 
-def test_what_was_looked_at_while_words_were_said() -> None:
+def test_gaze_is_restricted_to_mentions() -> None:
     """Phrases that overlap, with what comes before them, count once."""
     phrases = (Phrase("Small EFFUSION", 2.0, 3.0), Phrase("the effusion is new", 2.5, 3.5), Phrase("no mass", 6, 7))
     gaze = Gaze.from_fixations(
@@ -122,12 +122,12 @@ def test_what_was_looked_at_while_words_were_said() -> None:
     assert gaze.with_pupil().begin.size == 0
 
 
-def test_a_stretch_of_every_reading_or_what_was_seen_with_the_pupil() -> None:
+def test_gaze_is_restricted_to_an_interval_or_to_fixations_with_a_pupil() -> None:
     data = sl.open_dataset("phantom:6?size=64")
-    early, seen = filter_gaze(data, 0, 2), filter_gaze(data, require_pupil=True)
+    early, with_pupil = filter_gaze(data, 0, 2), filter_gaze(data, require_pupil=True)
     reader, changed = data.gaze_readers[0], 0
     for r in data.radiographs:
-        whole, first, valid = (d.annotation(r.id, ALL_GAZE, reader).read() for d in (data, early, seen))
+        whole, first, valid = (d.annotation(r.id, ALL_GAZE, reader).read() for d in (data, early, with_pupil))
         assert first.begin.max() < 2 and float(first.duration.sum()) <= 2
         assert np.isfinite(valid.pupil).all() and len(valid) == np.isfinite(whole.pupil).sum()
         changed += len(valid) < len(whole)
@@ -138,7 +138,7 @@ def test_a_stretch_of_every_reading_or_what_was_seen_with_the_pupil() -> None:
             if finding in data.findings:
                 assert filter_gaze(data, 1000, 2000).annotation(r.id, finding, reader) is None
     assert changed and filter_gaze(data) is data
-    with pytest.raises(SightlineError, match="no stretch of time"):
+    with pytest.raises(SightlineError, match="is not an interval"):
         filter_gaze(data, 3, 3)
 
 

@@ -59,7 +59,7 @@ def _format_problems(problems: Sequence[Problem]) -> Iterator[str]:
         some = [problem for problem in problems if (problem.severity, problem.kind) == (severity, kind)]
         for p in some[:_MAX_EXAMPLES]:
             where = ", ".join(filter(None, (p.radiograph, p.finding)))
-            yield f"    {where}: {p.what}" if where else f"    {p.what}"
+            yield f"    {where}: {p.message}" if where else f"    {p.message}"
         if count > _MAX_EXAMPLES:
             yield f"    and {count - _MAX_EXAMPLES:,} more"
         yield f"    what to do: {' or: '.join(dict.fromkeys(p.remedy for p in some))}"

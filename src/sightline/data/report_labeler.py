@@ -1,4 +1,4 @@
-"""What a sentence of a report says: which finding, there or not, how sure, where, and how much.
+"""Labels of reports by rules: the findings that a sentence mentions, with presence, certainty, side, zone and amount.
 
 Rules in the manner of NegEx (Chapman et al. 2001, 10.1006/jbin.2001.1029) and of CheXpert's labeler (Irvin et al. 2019,
 10.1609/aaai.v33i01.3301590): cues before and after a finding, within its clause.
@@ -40,7 +40,7 @@ _NORMAL_STATEMENTS: dict[str, str] = {
     "Lung Opacity": r"lungs? (?:are|is|appear|fields are)(?: \w+)? clear|clear lungs?",
     "Pneumonia": r"no acute (?:cardiopulmonary|pulmonary|disease)",
 }
-"""Finding -> ways of saying that all is well."""
+"""Finding -> pattern of statements that it is absent because all is normal."""
 _NEGATION = re.compile(
     r"\b(?:no|not|without|free of|negative for|absence of|absent|lack of|neither|nor|resolved|resolution of|clear of|"
     r"rule out|ruled out|exclude[sd]?|never)\b"
@@ -84,92 +84,143 @@ _AMOUNTS = re.compile(r"\b(trace|tiny|minimal|small|mild|moderate|large|severe|e
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A finding in a sentence."""
+    """Mention of a finding in a sentence."""
 
     finding: str
     sentence: str
     is_present: bool
-    """False where it is denied."""
+    """False where the finding is denied."""
     is_certain: bool
+    """False where the sentence expresses doubt."""
     sides: frozenset[str]
-    """'left', 'right': the patient's; empty where none is named."""
+    """Sides of the patient: 'left', 'right'; empty where none is named."""
     zones: frozenset[str]
-    """Of 'upper', 'middle', 'lower', 'perihilar', 'costophrenic', 'cardiac', 'mediastinal'."""
+    """Zones: 'upper', 'middle', 'lower', 'perihilar', 'costophrenic', 'cardiac', 'mediastinal'; empty where none is
+    named."""
     amount: str = ""
-    """'mild', 'small', ...; empty where none is named."""
+    """Amount, such as 'mild' or 'small'; empty where none is named."""
 
 
 def find_mentions(text: str) -> list[Mention]:
-    """Every finding that a text speaks of, clause by clause, in order.
+    """List every mention of a finding in a text, clause by clause, in order.
 
-    >>> [(m.finding, m.is_present, sorted(m.sides)) for m in find_mentions("Small left effusion, but no pneumothorax.")]
+    Parameters
+    ----------
+    text : str
+        Text of a report.
+
+    Returns
+    -------
+    list of Mention
+        Mentions; a clause mentions a finding at most once.
+
+    Examples
+    --------
+    >>> mentions = find_mentions("Small left effusion, but no pneumothorax.")
+    >>> [(m.finding, m.is_present, sorted(m.sides)) for m in mentions]
     [('Pleural Effusion', True, ['left']), ('Pneumothorax', False, [])]
     """
     return [
-        m
+        mention
         for sentence in split_sentences(text)
         for clause in _split_clauses(sentence)
-        for m in _find_in_clause(clause, sentence)
+        for mention in _find_in_clause(clause, sentence)
     ]
 
 
 def label_report(text: str, findings: Iterable[str]) -> dict[str, float]:
-    """1 present, 0 denied, -1 unsure, NaN not spoken of; what is there once is there, whatever else is said."""
-    found: dict[str, set[float]] = {}
-    for m in find_mentions(text):
-        found.setdefault(m.finding, set()).add(0.0 if not m.is_present else 1.0 if m.is_certain else -1.0)
-    order = (1.0, -1.0, 0.0)
-    return {f: next((v for v in order if v in found.get(f, ())), float("nan")) for f in findings}
+    """Label findings by their mentions in a report.
+
+    Parameters
+    ----------
+    text : str
+        Text of a report.
+    findings : iterable of str
+        Findings to label.
+
+    Returns
+    -------
+    dict of str to float
+        Finding -> 1 if any mention states it, else -1 if any is uncertain, else 0 if it is denied, NaN if it is not
+        mentioned.
+    """
+    labels: dict[str, set[float]] = {}
+    for mention in find_mentions(text):
+        label = 0.0 if not mention.is_present else 1.0 if mention.is_certain else -1.0
+        labels.setdefault(mention.finding, set()).add(label)
+    precedence = (1.0, -1.0, 0.0)
+    return {
+        finding: next((label for label in precedence if label in labels.get(finding, ())), float("nan"))
+        for finding in findings
+    }
 
 
 def find_locations(text: str) -> tuple[frozenset[str], frozenset[str]]:
-    """(sides, zones) that some words name.
+    """Find the sides and zones that a text names.
 
+    Parameters
+    ----------
+    text : str
+        A clause or sentence.
+
+    Returns
+    -------
+    tuple of (frozenset of str, frozenset of str)
+        Sides and zones, as in `Mention`.
+
+    Examples
+    --------
     >>> tuple(map(sorted, find_locations("in the right lower lobe")))
     (['right'], ['lower'])
     """
-    low = text.lower()
-    sides = {side for side, pattern in _SIDES.items() if pattern.search(low)}
-    if not sides and _BILATERAL.search(low):
+    lower = text.lower()
+    sides = {side for side, pattern in _SIDES.items() if pattern.search(lower)}
+    if not sides and _BILATERAL.search(lower):
         sides = {"left", "right"}
-    return frozenset(sides), frozenset(zone for zone, pattern in _ZONES.items() if pattern.search(low))
+    return frozenset(sides), frozenset(zone for zone, pattern in _ZONES.items() if pattern.search(lower))
 
 
 def _split_clauses(sentence: str) -> Iterator[str]:
     start = 0
-    for stop in _CLAUSE_BOUNDARY.finditer(sentence.lower()):
-        yield sentence[start : stop.start()]
-        start = stop.start()
+    for boundary in _CLAUSE_BOUNDARY.finditer(sentence.lower()):
+        yield sentence[start : boundary.start()]
+        start = boundary.start()
     yield sentence[start:]
 
 
 def _find_in_clause(clause: str, sentence: str) -> Iterator[Mention]:
-    low = clause.lower()
-    told = [(m.start(), m.end(), f, False) for f, p in _FINDINGS.items() for m in re.finditer(p, low)]
-    told += [(m.start(), m.end(), f, True) for f, p in _NORMAL_STATEMENTS.items() for m in re.finditer(p, low)]
-    shadow = _PSEUDO_NEGATION.sub(lambda m: " " * len(m[0]), low)
-    sides, zones = find_locations(low)
-    amount = _AMOUNTS.search(low)
-    seen: set[str] = set()
-    told.sort()
-    nexts = [*(start for start, *_ in told[1:]), len(low)][: len(told)]
-    for (start, end, finding, healthy), until in zip(told, nexts, strict=True):
-        if finding in seen:
+    lower = clause.lower()
+    matches = sorted(
+        (match.start(), match.end(), finding, is_normal)
+        for patterns, is_normal in ((_FINDINGS, False), (_NORMAL_STATEMENTS, True))
+        for finding, pattern in patterns.items()
+        for match in re.finditer(pattern, lower)
+    )
+    without_pseudo_negation = _PSEUDO_NEGATION.sub(lambda match: " " * len(match[0]), lower)
+    sides, zones = find_locations(lower)
+    amount = _AMOUNTS.search(lower)
+    mentioned: set[str] = set()
+    next_starts = [*(start for start, *_ in matches[1:]), len(lower)][: len(matches)]
+    for (start, end, finding, is_normal), next_start in zip(matches, next_starts, strict=True):
+        if finding in mentioned:
             continue
-        seen.add(finding)
-        denied = healthy or bool(_NEGATION.search(shadow[:start])) or bool(_NEGATION_AFTER.search(shadow[end:]))
-        own = zones - (
-            {"cardiac", "mediastinal"}
-            if finding not in ("Cardiomegaly", "Enlarged Cardiomediastinum")
-            and not re.search(r"retrocardiac|mediastin", low)
-            else set()
-        )
+        mentioned.add(finding)
+        before, after = without_pseudo_negation[:start], without_pseudo_negation[end:]
+        is_denied = is_normal or bool(_NEGATION.search(before)) or bool(_NEGATION_AFTER.search(after))
+        is_doubted = _UNCERTAINTY.search(lower[:start]) or _UNCERTAINTY_AFTER.search(lower[end : max(end, next_start)])
         yield Mention(
             finding,
             sentence,
-            not denied,
-            denied or not (_UNCERTAINTY.search(low[:start]) or _UNCERTAINTY_AFTER.search(low[end : max(end, until)])),
+            not is_denied,
+            is_denied or not is_doubted,
             sides,
-            own,
-            amount[1] if amount and not denied else "",
+            zones - _zones_of_other_organs(finding, lower),
+            amount[1] if amount and not is_denied else "",
         )
+
+
+def _zones_of_other_organs(finding: str, clause: str) -> set[str]:
+    """Return the zones that a clause names as an organ, not as the location of this finding."""
+    if finding in ("Cardiomegaly", "Enlarged Cardiomediastinum") or re.search(r"retrocardiac|mediastin", clause):
+        return set()
+    return {"cardiac", "mediastinal"}

@@ -1,4 +1,4 @@
-"""Radiology reports: their sections, and the sentences worth learning from or checking."""
+"""Radiology reports: their sections and sentences."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 DEFAULT_SECTIONS = ("findings", "impression")
-"""Sections that say what is on the film; indication and comparison say what was expected."""
+"""Sections that describe the radiograph; indication and comparison state what was expected."""
 _HEADING = re.compile(r"^[ \t]*([A-Z][A-Z /&()\-]{2,40}?)[ \t]*:", re.MULTILINE)
 _SECTION_SYNONYMS = {
     "conclusion": "impression",
@@ -33,55 +33,120 @@ _COMMON_WORDS = frozenset(
 )
 
 
+_OTHER_SECTIONS = frozenset({"indication", "comparison", "examination", "wet read", "notification"})
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a radiologist wrote of one study."""
+    """Report of a radiologist on one study."""
 
     study: str
     sections: Mapping[str, str] = field(repr=False)
-    """Heading in lower case ('findings', 'impression', 'indication', ...; '' for what stands before any) -> text."""
+    """Heading in lower case ('findings', 'impression', 'indication', ...; '' for text before any heading) -> text."""
 
     @classmethod
     def from_text(cls, study: str, text: str) -> Report:
-        """From a text with headings in capitals and a colon, as hospitals and MIMIC-CXR write them."""
+        """Create from a text with headings in capitals and a colon, as hospitals and MIMIC-CXR write them.
+
+        Parameters
+        ----------
+        study : str
+            Id of the study.
+        text : str
+            The whole report.
+
+        Returns
+        -------
+        Report
+            The report by sections.
+        """
         return cls(study, split_sections(text))
 
     def text(self, sections: Sequence[str] = DEFAULT_SECTIONS) -> str:
-        """The wanted sections, one after the other; where none of them is there, all that is no known other one."""
-        found = [self.sections[name] for name in sections if self.sections.get(name, "").strip()]
-        if not found:
-            others = {"indication", "comparison", "examination", "wet read", "notification"}
-            found = [text for name, text in self.sections.items() if name not in others and text.strip()]
-        return "\n\n".join(found)
+        """Join sections of the report.
+
+        Parameters
+        ----------
+        sections : sequence of str
+            Headings in lower case, in order.
+
+        Returns
+        -------
+        str
+            Text of these sections; if the report has none of them, of all sections but those that are known to be
+            another one, such as the indication.
+        """
+        texts = [self.sections[name] for name in sections if self.sections.get(name, "").strip()]
+        if not texts:
+            texts = [text for name, text in self.sections.items() if name not in _OTHER_SECTIONS and text.strip()]
+        return "\n\n".join(texts)
 
     def sentences(self, sections: Sequence[str] = DEFAULT_SECTIONS, min_words: int = 3) -> list[str]:
-        """Sentences of `text` with at least `fewest` words, in order; none of an empty or a foreign report."""
+        """List the sentences of `text`.
+
+        Parameters
+        ----------
+        sections : sequence of str
+            Headings in lower case.
+        min_words : int
+            Shorter sentences are left out.
+
+        Returns
+        -------
+        list of str
+            Sentences in order; none of an empty report.
+        """
         return [s for s in split_sentences(self.text(sections)) if len(s.split()) >= min_words]
 
 
 def split_sections(text: str) -> dict[str, str]:
-    """Heading -> text; sections of one name are joined.
+    """Split a report into its sections.
 
-    >>> split_sections("FINAL REPORT\\nINDICATION: Cough.\\n\\nFINDINGS: Clear lungs.\\nIMPRESSION:
-    Normal.")["findings"]
+    Parameters
+    ----------
+    text : str
+        Report with headings in capitals and a colon.
+
+    Returns
+    -------
+    dict of str to str
+        Heading in lower case -> text; sections with the same heading or a synonym of it are joined.
+
+    Examples
+    --------
+    >>> split_sections("INDICATION: Cough.\\n\\nFINDINGS: Clear lungs.\\nIMPRESSION: Normal.")["findings"]
     'Clear lungs.'
     """
-    found: dict[str, str] = {}
-    marks = list(_HEADING.finditer(text))
-    starts = [0, *(m.end() for m in marks)]
-    ends = [*(m.start() for m in marks), len(text)]
-    names = ["", *(re.sub(r"\s+", " ", m[1].strip().lower()) for m in marks)]
+    sections: dict[str, str] = {}
+    headings = list(_HEADING.finditer(text))
+    starts = [0, *(heading.end() for heading in headings)]
+    ends = [*(heading.start() for heading in headings), len(text)]
+    names = ["", *(re.sub(r"\s+", " ", heading[1].strip().lower()) for heading in headings)]
     for name, start, end in zip(names, starts, ends, strict=True):
         body = text[start:end].strip()
         if body and not (name == "" and re.fullmatch(r"(?i)\W*final report\W*", body)):
             name = _SECTION_SYNONYMS.get(name, name)
-            found[name] = f"{found[name]}\n{body}" if name in found else body
-    return found
+            sections[name] = f"{sections[name]}\n{body}" if name in sections else body
+    return sections
 
 
 def split_sentences(text: str) -> list[str]:
-    """Sentences without numbering, blanks run together. Decimals, initials and titles end none.
+    """Split a text into sentences, without numbering and repeated blanks.
 
+    A point in a decimal, an initial or a title does not end a sentence.
+
+    Parameters
+    ----------
+    text : str
+        Text of one or more sections.
+
+    Returns
+    -------
+    list of str
+        Sentences with at least one word.
+
+    Examples
+    --------
     >>> split_sentences("1. A 2.5 cm nodule, per Dr. Smith.  No effusion.\\n2. Stable heart.")
     ['A 2.5 cm nodule, per Dr. Smith.', 'No effusion.', 'Stable heart.']
     """
@@ -91,13 +156,27 @@ def split_sentences(text: str) -> list[str]:
             parts[-1] = f"{parts[-1]} {piece}"
         else:
             parts.append(piece)
-    clean = (re.sub(r"\s+", " ", _LIST_PREFIX.sub("", part)).strip() for part in parts)
-    return [part for part in clean if re.search(r"[A-Za-z]{2}", part)]
+    sentences = (re.sub(r"\s+", " ", _LIST_PREFIX.sub("", part)).strip() for part in parts)
+    return [sentence for sentence in sentences if re.search(r"[A-Za-z]{2}", sentence)]
 
 
 def is_english(text: str, min_share: float = 0.15) -> bool:
-    """Whether at least `share` of the words are common ones of English reports. False for a text without words.
+    """Return True if enough of the words are common in English reports.
 
+    Parameters
+    ----------
+    text : str
+        Text of a report.
+    min_share : float
+        Least share of common words, in [0, 1].
+
+    Returns
+    -------
+    bool
+        False for a text without words.
+
+    Examples
+    --------
     >>> is_english("There is no pleural effusion."), is_english("Kein Pleuraerguss, Herz normal groß und unauffällig.")
     (True, False)
     """

@@ -1,4 +1,4 @@
-"""What is wrong with a data set: every image and mark looked at, nothing changed."""
+"""Validation of a data set: every image and annotation is read and checked, nothing is changed."""
 
 from __future__ import annotations
 
@@ -18,35 +18,48 @@ from sightline.findings import suggest_finding
 from sightline.imaging.geometry import contours_to_mask
 
 Severity = Literal["error", "warning", "note"]
-"""error: figures would be wrong or missing; warning: probably a mistake; note: worth knowing."""
+"""error: results would be wrong or missing; warning: probably a mistake; note: worth knowing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong, where, and what to do about it."""
+    """Problem of a data set: where it is, what was read, and what to do about it."""
 
     severity: Severity
     kind: str
-    """A fixed phrase to count by: 'unreadable image'."""
+    """Fixed phrase to count by, such as 'unreadable image'."""
     radiograph: str
-    """Id, or '' where it concerns the data set."""
+    """Id of the radiograph, or '' for a problem of the whole data set."""
     finding: str
-    """Finding and reader, or ''."""
-    what: str
-    """One sentence with the values that were found."""
+    """Finding, with its reader for an annotation, or ''."""
+    message: str
+    """One sentence with the values that were read."""
     remedy: str
-    """What to do."""
+    """Action that removes the problem."""
 
 
 def find_problems(dataset: Dataset, read_images: bool = True, progress: bool = False) -> list[Problem]:
-    """Every problem of a data set, in order of its radiographs; empty if there is none.
+    """List every problem of a data set, in order of its radiographs.
 
-    read_images: decode every image (for damage, size, values and identical content); otherwise only marks are decoded.
     Memory does not grow with the number of images but for 16 bytes of hash each.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Data set to check.
+    read_images : bool
+        Decode every image, for damage, size, values and identical content; if False, annotations alone are decoded.
+    progress : bool
+        Show a progress bar on stderr.
+
+    Returns
+    -------
+    list of Problem
+        Problems; empty if there are none.
     """
-    seen = _EarlierRadiographs()
+    earlier = _EarlierRadiographs()
     problems = [
-        Problem("warning", "said while loading", "", "", text, "see what it names")
+        Problem("warning", "warning of the loader", "", "", text, "see what it names")
         for text in _loading_warnings(dataset)
     ]
     if not len(dataset.radiographs):
@@ -54,33 +67,55 @@ def find_problems(dataset: Dataset, read_images: bool = True, progress: bool = F
     problems += _check_findings(dataset)
     console = Console(stderr=True)
     for radiograph in track(dataset.radiographs, "checking", console=console, disable=not progress):
-        problems += _check_identity(radiograph, seen)
+        problems += _check_identity(radiograph, earlier)
         problems += _check_labels(radiograph)
         size = radiograph.size
         if read_images:
-            pixels, found = _read_pixels(radiograph)
-            problems += found
+            pixels, reading_problems = _read_pixels(radiograph)
+            problems += reading_problems
             if pixels is not None:
-                problems += _check_pixels(radiograph, pixels, seen)
+                problems += _check_pixels(radiograph, pixels, earlier)
                 size = (pixels.shape[0], pixels.shape[1])
-        problems += _check_annotations(dataset, radiograph, size, seen)
-    if not seen.has_annotations:
-        what = "no reader marked any finding: maps can be made, but not scored"
-        problems.append(
-            Problem("note", "nothing marked", "", "", what, "add masks, boxes or points where you need scores")
-        )
+        problems += _check_annotations(dataset, radiograph, size, earlier)
+    if not earlier.has_annotations:
+        message = "no reader annotated any finding: maps can be made, but not scored"
+        remedy = "add masks, boxes or points where you need scores"
+        problems.append(Problem("note", "no annotations", "", "", message, remedy))
     return problems
 
 
 def problems_table(problems: Iterable[Problem]) -> pd.DataFrame:
-    """Problems as rows; columns are the fields of `Problem`."""
+    """Make a table of problems.
+
+    Parameters
+    ----------
+    problems : iterable of Problem
+        Problems of a data set.
+
+    Returns
+    -------
+    DataFrame
+        A row for each; the columns are the fields of `Problem`.
+    """
     names = list(Problem.__dataclass_fields__)
     return pd.DataFrame([[getattr(problem, name) for name in names] for problem in problems], columns=names)
 
 
 def count_problems(problems: Iterable[Problem]) -> dict[tuple[Severity, str], int]:
-    """(severity, kind) -> how often, errors first.
+    """Count problems by severity and kind.
 
+    Parameters
+    ----------
+    problems : iterable of Problem
+        Problems of a data set.
+
+    Returns
+    -------
+    dict of tuple to int
+        (severity, kind) -> number, errors first.
+
+    Examples
+    --------
     >>> count_problems([Problem("note", "a", "", "", "", ""), Problem("error", "b", "", "", "", "")])
     {('error', 'b'): 1, ('note', 'a'): 1}
     """
@@ -93,7 +128,7 @@ def count_problems(problems: Iterable[Problem]) -> dict[tuple[Severity, str], in
 
 @dataclass(slots=True)
 class _EarlierRadiographs:
-    """What earlier radiographs were."""
+    """Radiographs that were checked before, to find repetitions."""
 
     ids: set[str] = field(default_factory=set)
     splits: dict[str, str] = field(default_factory=dict)
@@ -101,22 +136,21 @@ class _EarlierRadiographs:
     pixel_hashes: dict[bytes, tuple[str, str, str]] = field(default_factory=dict)
     """hash of the pixels -> (id, patient, split)"""
     has_annotations: bool = False
-    """Whether any reader marked any finding."""
+    """True if any reader annotated any finding."""
 
 
 def _loading_warnings(dataset: Dataset) -> Iterable[str]:
-    found: Iterable[str] = dataset.metadata.get("warnings", ())
-    return found
+    warnings: Iterable[str] = dataset.metadata.get("warnings", ())
+    return warnings
 
 
 def _check_findings(dataset: Dataset) -> Iterator[Problem]:
-    """Findings that are nearly one of the vocabulary: a slip in a column, a folder or a row makes a new finding."""
+    """Report findings that nearly are one of the vocabulary: a misspelled column or folder makes a new finding."""
     for finding in dataset.findings:
         if hint := suggest_finding(finding):
-            what = f"{finding!r} is a finding of its own here{hint}"
-            yield Problem(
-                "note", "finding misspelled?", "", finding, what, "rename the column, folder or rows if you did"
-            )
+            message = f"{finding!r} counts as a finding that is not in the vocabulary{hint}"
+            remedy = "rename the column, folder or rows if it is misspelled"
+            yield Problem("note", "finding misspelled?", "", finding, message, remedy)
 
 
 def _check_identity(radiograph: Radiograph, earlier: _EarlierRadiographs) -> Iterator[Problem]:
@@ -129,53 +163,59 @@ def _check_identity(radiograph: Radiograph, earlier: _EarlierRadiographs) -> Ite
         return
     split = earlier.splits.setdefault(patient, radiograph.split)
     if split != radiograph.split:
-        what = f"patient {patient!r} is in split {radiograph.split!r} and in {split!r}"
-        yield Problem("error", "patient in two splits", name, "", what, "move all images of the patient to one split")
+        message = f"patient {patient!r} is in split {radiograph.split!r} and in {split!r}"
+        yield Problem(
+            "error", "patient in two splits", name, "", message, "move all images of the patient to one split"
+        )
 
 
 def _check_labels(radiograph: Radiograph) -> Iterator[Problem]:
-    for finding, value in radiograph.labels.items():
-        if not (value in (0, 1, -1) or np.isnan(value)):
-            what = f"the label is {value!r}"
-            yield Problem(
-                "error", "label out of range", radiograph.id, finding, what, "use 1, 0, -1 (uncertain) or blank"
-            )
+    for finding, label in radiograph.labels.items():
+        if not (label in (0, 1, -1) or np.isnan(label)):
+            remedy = "use 1, 0, -1 (uncertain) or blank"
+            yield Problem("error", "label out of range", radiograph.id, finding, f"the label is {label!r}", remedy)
 
 
 def _read_pixels(radiograph: Radiograph) -> tuple[Array | None, list[Problem]]:
-    """The image, or why there is none."""
+    """Read the image, or report why it cannot be read."""
     try:
         return radiograph.read(), []
     except DataError as error:
-        gone = isinstance(error.__cause__, FileNotFoundError)
-        kind = "missing image" if gone else "unreadable image"
-        remedy = "put the image there or remove its row" if gone else "get the image again or remove its row"
+        is_missing = isinstance(error.__cause__, FileNotFoundError)
+        kind = "missing image" if is_missing else "unreadable image"
+        remedy = "add the image or remove its row" if is_missing else "get the image again or remove its row"
         return None, [Problem("error", kind, radiograph.id, "", str(error), remedy)]
 
 
 def _check_pixels(radiograph: Radiograph, pixels: Array, earlier: _EarlierRadiographs) -> Iterator[Problem]:
     name, size = radiograph.id, radiograph.size
     if pixels.ndim != 2 or pixels.dtype != np.float32 or not np.isfinite(pixels).all():
-        what = f"the image is {pixels.dtype} {pixels.shape}, or not finite"
-        yield Problem("error", "image of another form", name, "", what, "let the loader return finite float32 (H, W)")
+        message = f"the image is {pixels.dtype} {pixels.shape}, or not finite"
+        remedy = "let the loader return finite float32 (H, W)"
+        yield Problem("error", "image of another form", name, "", message, remedy)
         return
     low, high = float(pixels.min()), float(pixels.max())
     if low < 0 or high > 1:
-        what = f"values reach from {low:g} to {high:g}"
-        yield Problem("error", "image of another form", name, "", what, "let the loader return values in [0, 1]")
+        message = f"values reach from {low:g} to {high:g}"
+        yield Problem("error", "image of another form", name, "", message, "let the loader return values in [0, 1]")
     if low == high:
         yield Problem("warning", "blank image", name, "", f"every pixel is {low:g}", "remove it or get it again")
     if size is not None and size != pixels.shape:
-        what = f"the data set says {size} (rows, columns), the image is {pixels.shape}"
-        yield Problem("error", "image of another size", name, "", what, "correct the size; marks depend on it")
-    digest = hashlib.blake2b(
-        np.ascontiguousarray(pixels).data, digest_size=16, key=repr(pixels.shape).encode()
-    ).digest()
-    other, patient, split = earlier.pixel_hashes.setdefault(digest, (name, radiograph.patient, radiograph.split))
-    if other != name:
-        leak = split != radiograph.split or patient != radiograph.patient
-        what = f"the pixels equal those of {other} (patient {patient!r}, split {split!r})"
-        yield Problem("error" if leak else "warning", "duplicate image", name, "", what, "keep one of them")
+        message = f"the data set states {size} (rows, columns), the image is {pixels.shape}"
+        yield Problem("error", "image of another size", name, "", message, "correct the size; annotations depend on it")
+    yield from _check_repetition(radiograph, pixels, earlier)
+
+
+def _check_repetition(radiograph: Radiograph, pixels: Array, earlier: _EarlierRadiographs) -> Iterator[Problem]:
+    shape = repr(pixels.shape).encode()
+    digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16, key=shape).digest()
+    key = (radiograph.id, radiograph.patient, radiograph.split)
+    other, patient, split = earlier.pixel_hashes.setdefault(digest, key)
+    if other != radiograph.id:
+        is_leak = split != radiograph.split or patient != radiograph.patient
+        message = f"the pixels equal those of {other} (patient {patient!r}, split {split!r})"
+        severity: Severity = "error" if is_leak else "warning"
+        yield Problem(severity, "duplicate image", radiograph.id, "", message, "keep one of them")
 
 
 def _check_annotations(
@@ -185,34 +225,38 @@ def _check_annotations(
     names += [(region, dataset.reference_reader) for region in dataset.regions]
     for finding, reader in names:
         try:
-            mark = dataset.annotation(radiograph.id, finding, reader)
-            earlier.has_annotations |= mark is not None and finding in dataset.findings
-            value = None if mark is None else mark.read()
-            if mark is not None:
-                yield from _check_position(mark, value, size)
+            annotation = dataset.annotation(radiograph.id, finding, reader)
+            earlier.has_annotations |= annotation is not None and finding in dataset.findings
+            value = None if annotation is None else annotation.read()
+            if annotation is not None:
+                yield from _check_position(annotation, value, size)
         except DataError as error:
-            what = f"{finding} by {reader}"
-            yield Problem("error", "unreadable mark", radiograph.id, what, str(error), "mend or remove the mark")
+            label = f"{finding} by {reader}"
+            remedy = "repair or remove the annotation"
+            yield Problem("error", "unreadable annotation", radiograph.id, label, str(error), remedy)
             continue
         if reader == dataset.reference_reader and finding in dataset.findings:
-            yield from _check_against_label(radiograph, finding, None if mark is None else _is_empty(mark, value))
+            is_empty = None if annotation is None else _is_empty(annotation, value)
+            yield from _check_against_label(radiograph, finding, is_empty)
 
 
-def _check_against_label(radiograph: Radiograph, finding: str, empty: bool | None) -> Iterator[Problem]:
-    """`empty`: whether the reference mark is; None where there is none."""
+def _check_against_label(radiograph: Radiograph, finding: str, is_empty: bool | None) -> Iterator[Problem]:
+    """Compare the reference annotation with the label; `is_empty` is None where there is no annotation."""
     label = radiograph.labels.get(finding, np.nan)
-    if empty:
+    if is_empty:
         severity: Severity = "error" if label == 1 else "warning"
-        what = f"the mark covers no pixel; the label is {label:g}"
-        yield Problem(severity, "empty mark", radiograph.id, finding, what, "draw the mark or remove it")
-    elif empty is None and label == 1:
-        what = "the label is 1, but nothing is marked: localization cannot be scored here"
-        yield Problem("note", "positive label without mark", radiograph.id, finding, what, "mark it if you can")
-    elif empty is False and label == 0:
-        what = "the label is 0, but there is a mark"
-        yield Problem(
-            "warning", "mark on negative label", radiograph.id, finding, what, "correct the label or the mark"
-        )
+        kind, message = "empty annotation", f"the annotation covers no pixel; the label is {label:g}"
+        remedy = "draw the annotation or remove it"
+    elif is_empty is None and label == 1:
+        severity, kind = "note", "positive label without annotation"
+        message = "the label is 1, but there is no annotation: localization cannot be scored here"
+        remedy = "annotate it if you can"
+    elif is_empty is False and label == 0:
+        severity, kind = "warning", "annotation of a negative label"
+        message, remedy = "the label is 0, but there is an annotation", "correct the label or the annotation"
+    else:
+        return
+    yield Problem(severity, kind, radiograph.id, finding, message, remedy)
 
 
 def _is_empty(annotation: Annotation, value: Any) -> bool:
@@ -220,41 +264,50 @@ def _is_empty(annotation: Annotation, value: Any) -> bool:
 
 
 def _check_position(annotation: Annotation, value: Any, size: Size | None) -> Iterator[Problem]:
-    """What is wrong with where a mark lies on an image of `size` (None where unknown)."""
-    what = f"{annotation.finding} by {annotation.reader}"
+    """Check where an annotation lies on an image of `size`, which is None where unknown."""
+    radiograph, label = annotation.radiograph, f"{annotation.finding} by {annotation.reader}"
     if size is not None and annotation.size != size:
-        text = f"the mark was made on {annotation.size} (rows, columns), the image is {size}"
-        yield Problem(
-            "error", "mark of another size", annotation.radiograph, what, text, "mark the image itself, or scale"
-        )
+        message = f"the annotation was drawn on {annotation.size} (rows, columns), the image is {size}"
+        remedy = "annotate the image itself, or scale the annotation"
+        yield Problem("error", "annotation of another size", radiograph, label, message, remedy)
     if annotation.kind in ("region", "density"):
         if np.shape(value) != annotation.size:
-            text = f"the mask is {np.shape(value)} (rows, columns), the image {annotation.size}"
-            yield Problem(
-                "error", "mark of another size", annotation.radiograph, what, text, "save the mask at the image's size"
-            )
+            message = f"the mask is {np.shape(value)} (rows, columns), the image {annotation.size}"
+            remedy = "save the mask at the size of the image"
+            yield Problem("error", "annotation of another size", radiograph, label, message, remedy)
         return
     if annotation.kind == "contours":
-        contours_to_mask(value, annotation.size)  # raises what cannot be drawn
-        corners = np.concatenate([*value, np.zeros((0, 2))])
+        contours_to_mask(value, annotation.size)  # raises an error for contours that cannot be drawn
+        points = np.concatenate([*value, np.zeros((0, 2))])
     else:
-        corners = np.asarray(value, float).reshape(-1, 2)  # a box is two corners
-    outside = ((corners < 0) | (corners > annotation.size)).any(axis=1)
-    if outside.any():
-        row, col = corners[outside][0]
-        text = f"(row {row:g}, column {col:g}) lies beyond the {annotation.size} (rows, columns) of the image"
-        yield Problem("error", "mark outside image", annotation.radiograph, what, text, "correct the coordinates")
+        points = np.asarray(value, float).reshape(-1, 2)  # a box is two corners
+    is_outside = ((points < 0) | (points > annotation.size)).any(axis=1)
+    if is_outside.any():
+        row, col = points[is_outside][0]
+        message = f"(row {row:g}, column {col:g}) lies outside the image, {annotation.size} (rows, columns)"
+        yield Problem("error", "annotation outside image", radiograph, label, message, "correct the coordinates")
 
 
 def count_contents(dataset: Dataset) -> Mapping[str, int]:
-    """Radiographs, patients and marks per reader, to be read beside the problems."""
-    marks = {
-        reader: sum(
-            dataset.annotation(r.id, f, reader) is not None for r in dataset.radiographs for f in dataset.findings
+    """Count radiographs, patients, and annotations of each reader.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Data set.
+
+    Returns
+    -------
+    Mapping of str to int
+        'radiographs', 'patients' and 'annotations by READER' -> number.
+    """
+    counts = {
+        f"annotations by {reader}": sum(
+            dataset.annotation(radiograph.id, finding, reader) is not None
+            for radiograph in dataset.radiographs
+            for finding in dataset.findings
         )
         for reader in dataset.readers
     }
     patients = {radiograph.patient for radiograph in dataset.radiographs}
-    return {"radiographs": len(dataset.radiographs), "patients": len(patients)} | {
-        f"marks by {reader}": count for reader, count in marks.items()
-    }
+    return {"radiographs": len(dataset.radiographs), "patients": len(patients)} | counts

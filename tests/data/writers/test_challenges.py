@@ -83,7 +83,7 @@ def test_pixels_survive_and_the_files_are_dicom(tmp_path: Path) -> None:
 
 def test_a_data_set_without_the_finding_is_refused(tmp_path: Path) -> None:
     write_dataset(open_dataset("phantom:4?size=64"), "rsna", tmp_path / "rsna", progress=False)
-    with pytest.raises(DataError, match="has no Pneumothorax, which is all this layout holds"):
+    with pytest.raises(DataError, match="has no Pneumothorax, which is all that this layout has a place for"):
         write_dataset(
             open_dataset(f"rsna:{tmp_path / 'rsna'}?finding=lung opacity"), "siim", tmp_path / "siim", progress=False
         )

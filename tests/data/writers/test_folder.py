@@ -57,6 +57,6 @@ def test_boxes_come_back_and_the_first_reader_is_called_truth(tmp_path: Path) ->
 
 def test_an_id_that_is_no_file_name_is_refused(tmp_path: Path) -> None:
     mark = Annotation("a/b", "Mass", "expert", "points", (20, 30), lambda: np.array([[1.0, 2.0]]))
-    with pytest.raises(DataError, match="holds a slash"):
+    with pytest.raises(DataError, match="contains a slash"):
         write_dataset(one("a/b", mark), "folder", tmp_path / "out", False)
     assert not (tmp_path / "out").exists()

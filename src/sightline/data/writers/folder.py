@@ -1,4 +1,4 @@
-"""Data sets written as a folder of one's own: images, masks, and tables of labels, boxes and points."""
+"""Writer of the layout `folder`: images, masks, and tables of labels, boxes and points."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from PIL import Image
 
 from sightline.core import Annotation, Dataset, Radiograph
 from sightline.data.loaders.folder import BOX_COLUMNS
-from sightline.data.writers.base import WithProgress, formats
+from sightline.data.reader_names import REFERENCE_READER
+from sightline.data.writers.registry import WithProgress, formats, read_8_bit
 from sightline.errors import DataError
 from sightline.imaging import geometry
 
@@ -27,21 +28,21 @@ TABLE_COLUMNS = {
     loader="folder:DIR",
 )
 def write_folder(dataset: Dataset, out: Path, with_progress: WithProgress[Radiograph]) -> list[str]:
-    """Everything but gaze and reports; the reference reader is called truth."""
+    """Write everything but gaze and reports; the reference reader is renamed to 'truth'."""
     labels: list[Row] = []
     rows: dict[str, list[Row]] = {name: [] for name in TABLE_COLUMNS}
     (out / "images").mkdir()
     for radiograph in with_progress(dataset.radiographs):
         if "/" in radiograph.id:
-            raise DataError(f"radiograph {radiograph.id!r} cannot be the name of a file: it holds a slash")
-        grays = np.rint(np.clip(radiograph.read(), 0, 1) * 255).astype(np.uint8)  # (H, W)
-        Image.fromarray(grays).save(out / "images" / f"{radiograph.id}.png")
+            raise DataError(f"radiograph {radiograph.id!r} cannot be the name of a file: it contains a slash")
+        Image.fromarray(read_8_bit(radiograph)).save(out / "images" / f"{radiograph.id}.png")
         labels.append(_label_row(radiograph))
         for finding in dataset.findings:
             for reader in dataset.readers:
-                mark = dataset.annotation(radiograph.id, finding, reader)
-                if mark is not None:
-                    _write_annotation(mark, "truth" if reader == dataset.reference_reader else reader, out, rows)
+                annotation = dataset.annotation(radiograph.id, finding, reader)
+                if annotation is not None:
+                    name = REFERENCE_READER if reader == dataset.reference_reader else reader
+                    _write_annotation(annotation, name, out, rows)
     pd.DataFrame(labels).to_csv(out / "labels.csv", index=False)
     for name, columns in TABLE_COLUMNS.items():
         if rows[name]:
@@ -50,24 +51,26 @@ def write_folder(dataset: Dataset, out: Path, with_progress: WithProgress[Radiog
 
 
 def _label_row(radiograph: Radiograph) -> Row:
-    about = {"patient": radiograph.patient, "study": radiograph.study, "view": radiograph.view}
-    return {"image": radiograph.id, **about, "split": radiograph.split, **radiograph.labels}
+    metadata = {
+        "image": radiograph.id,
+        "patient": radiograph.patient,
+        "study": radiograph.study,
+        "view": radiograph.view,
+        "split": radiograph.split,
+    }
+    return {**metadata, **radiograph.labels}
 
 
 def _write_annotation(annotation: Annotation, reader: str, out: Path, rows: dict[str, list[Row]]) -> None:
-    at: Row = {"image": annotation.radiograph, "finding": annotation.finding}
+    key: Row = {"image": annotation.radiograph, "finding": annotation.finding}
     if annotation.kind == "points":
-        rows["points.csv"] += [{**at, "x": col, "y": row, "reader": reader} for row, col in annotation.read()]
+        rows["points.csv"] += [{**key, "x": col, "y": row, "reader": reader} for row, col in annotation.read()]
     elif annotation.kind == "boxes":
         for top, left, bottom, right in annotation.read():
-            corner = dict(zip(BOX_COLUMNS, (left, top, right - left, bottom - top), strict=True))
-            rows["boxes.csv"].append({**at, **corner, "reader": reader})
+            box = dict(zip(BOX_COLUMNS, (left, top, right - left, bottom - top), strict=True))
+            rows["boxes.csv"].append({**key, **box, "reader": reader})
     else:
-        file = (
-            out
-            / ("masks" if reader == "truth" else f"masks_{reader}")
-            / annotation.finding
-            / f"{annotation.radiograph}.png"
-        )
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(geometry.rasterize_annotation(annotation).astype(np.uint8) * 255).save(file)
+        folder = out / ("masks" if reader == REFERENCE_READER else f"masks_{reader}") / annotation.finding
+        folder.mkdir(parents=True, exist_ok=True)
+        mask = geometry.rasterize_annotation(annotation).astype(np.uint8) * 255
+        Image.fromarray(mask).save(folder / f"{annotation.radiograph}.png")

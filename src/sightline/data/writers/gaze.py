@@ -1,4 +1,4 @@
-"""Data sets with gaze written as Eye-Gaze-CXR and REFLACX publish theirs: DICOM files, tables, a folder a reading."""
+"""Writers of the layouts of Eye-Gaze-CXR and REFLACX: DICOM files, tables, and a folder for every reading."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pandas as pd
 
 from sightline.core import Array, Dataset, Radiograph
 from sightline.data.gaze import ALL_GAZE, Gaze
-from sightline.data.loaders import egd as published
-from sightline.data.writers.base import WithProgress, formats
+from sightline.data.loaders.egd import MASK_FILES, SCREEN_SIZE, TRANSCRIPT_FOLDER
+from sightline.data.writers.registry import WithProgress, formats, to_8_bit
 from sightline.errors import DataError
 from sightline.findings import CHEXPERT_FINDINGS
 from sightline.imaging import geometry
@@ -59,7 +59,7 @@ _SAMPLE_COLUMNS = (
     "Y_ORIGINAL",
 )
 _SAMPLES_PER_SECOND = 60.0
-"""Samples a second of the tracker."""
+"""Rate of the eye tracker."""
 
 
 @formats(
@@ -69,7 +69,7 @@ _SAMPLES_PER_SECOND = 60.0
     loader="egd:DIR",
 )
 def write_egd(dataset: Dataset, out: Path, with_progress: WithProgress[Radiograph]) -> list[str]:
-    """The first reader's gaze, the regions as masks, and a rectangle around each."""
+    """Write the gaze of the first gaze reader, and regions as masks and rectangles, as Eye-Gaze-CXR does."""
     reader = _first_gaze_reader(dataset)
     sheet: list[dict[str, Any]] = []
     boxes: list[dict[str, Any]] = []
@@ -79,22 +79,22 @@ def write_egd(dataset: Dataset, out: Path, with_progress: WithProgress[Radiograp
         for number, radiograph in enumerate(with_progress(dataset.radiographs)):
             image = radiograph.read()
             path = _write_dicom(radiograph, image, out)
-            pads = _screen_paddings(image.shape)
-            sheet.append(_sheet_row(radiograph, path, pads))
-            folder = out / published.TRANSCRIPT_FOLDER / radiograph.id
+            paddings = _screen_paddings(image.shape)
+            sheet.append(_sheet_row(radiograph, path, paddings))
+            folder = out / TRANSCRIPT_FOLDER / radiograph.id
             folder.mkdir(parents=True)
             boxes += _write_regions(dataset, radiograph, folder)
-            mark = dataset.annotation(radiograph.id, ALL_GAZE, reader)
-            if mark is not None:
-                gaze: Gaze = mark.read()
+            annotation = dataset.annotation(radiograph.id, ALL_GAZE, reader)
+            if annotation is not None:
+                gaze: Gaze = annotation.read()
                 (folder / "transcript.json").write_text(json.dumps(_transcript(gaze)), "utf-8")
-                rows = _fixation_rows(gaze, number, pads)
+                rows = _fixation_rows(gaze, number, paddings)
                 rows.to_csv(fixations, header=False, index=False)
                 _expand_to_samples(rows).to_csv(raw, header=False, index=False)
     pd.DataFrame(sheet).to_csv(out / "master_sheet.csv", index=False)
     columns = ["dicom_id", "bbox_name", "x1", "x2", "y1", "y2"]
     pd.DataFrame(boxes, columns=columns).to_csv(out / "bounding_boxes.csv", index=False)
-    return [f"Gaze of {reader!r}, in whole pixels as the release has it; no audio is written."]
+    return [f"Gaze of {reader!r}, in whole pixels as in the release; no audio is written."]
 
 
 def _first_gaze_reader(dataset: Dataset) -> str:
@@ -104,24 +104,25 @@ def _first_gaze_reader(dataset: Dataset) -> str:
 
 
 def _write_dicom(radiograph: Radiograph, image: Array, out: Path) -> str:
-    from sightline.imaging import dicom  # as in `images.read`: only who writes DICOM pays for the import
+    from sightline.imaging import dicom  # pydicom is imported by those that write DICOM only
 
     path = f"files/p{radiograph.patient}/s{radiograph.study}/{radiograph.id}.dcm"
     (out / path).parent.mkdir(parents=True, exist_ok=True)
     sex, projection = (str(radiograph.metadata.get(name, "")) for name in ("sex", "projection"))
-    pixels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-    dicom.write_dicom(pixels, out / path, radiograph.id, radiograph.study, radiograph.patient, sex[:1], projection)
+    dicom.write_dicom(
+        to_8_bit(image), out / path, radiograph.id, radiograph.study, radiograph.patient, sex[:1], projection
+    )
     return path
 
 
 def _screen_paddings(size: Sequence[int]) -> tuple[int, int, int, int]:
-    """(top, left, bottom, right) of the screen beside an image that fills one of its sides."""
-    scale = min(published.SCREEN_SIZE[0] / size[0], published.SCREEN_SIZE[1] / size[1])
-    rows, cols = (round((full - side * scale) / 2) for full, side in zip(published.SCREEN_SIZE, size, strict=True))
+    """Return the margins (top, left, bottom, right) of the screen around an image that fills its height or width."""
+    scale = min(SCREEN_SIZE[0] / size[0], SCREEN_SIZE[1] / size[1])
+    rows, cols = (round((full - side * scale) / 2) for full, side in zip(SCREEN_SIZE, size, strict=True))
     return rows, cols, rows, cols
 
 
-def _sheet_row(radiograph: Radiograph, path: str, pads: tuple[int, int, int, int]) -> dict[str, Any]:
+def _sheet_row(radiograph: Radiograph, path: str, paddings: tuple[int, int, int, int]) -> dict[str, Any]:
     row: dict[str, Any] = {
         "dicom_id": radiograph.id,
         "path": path,
@@ -129,20 +130,21 @@ def _sheet_row(radiograph: Radiograph, path: str, pads: tuple[int, int, int, int
         "patient_id": radiograph.patient,
         "gender": str(radiograph.metadata.get("sex", ""))[:1],
     }
-    row |= {f"image_{side}_pad": pad for side, pad in zip(("top", "left", "bottom", "right"), pads, strict=True)}
-    labels = {f: radiograph.labels[f] for f in CHEXPERT_FINDINGS if f in radiograph.labels}
-    return row | {f"{f.lower().replace(' ', '_')}__chx": v for f, v in labels.items()}
+    sides = ("top", "left", "bottom", "right")
+    row |= {f"image_{side}_pad": padding for side, padding in zip(sides, paddings, strict=True)}
+    labels = {finding: radiograph.labels[finding] for finding in CHEXPERT_FINDINGS if finding in radiograph.labels}
+    return row | {f"{finding.lower().replace(' ', '_')}__chx": label for finding, label in labels.items()}
 
 
 def _write_regions(dataset: Dataset, radiograph: Radiograph, folder: Path) -> list[dict[str, Any]]:
     boxes = []
     for region in dataset.regions:
-        mark = dataset.annotation(radiograph.id, region, dataset.reference_reader)
-        if mark is None:
+        annotation = dataset.annotation(radiograph.id, region, dataset.reference_reader)
+        if annotation is None:
             continue
-        mask = geometry.rasterize_annotation(mark)
-        if region in published.MASK_FILES:
-            cv2.imwrite(str(folder / f"{published.MASK_FILES[region]}.png"), mask.astype(np.uint8) * 255)
+        mask = geometry.rasterize_annotation(annotation)
+        if region in MASK_FILES:
+            cv2.imwrite(str(folder / f"{MASK_FILES[region]}.png"), mask.astype(np.uint8) * 255)
         rows, cols = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
         if rows.size:
             boxes.append(
@@ -159,21 +161,21 @@ def _write_regions(dataset: Dataset, radiograph: Radiograph, folder: Path) -> li
 
 
 def _transcript(gaze: Gaze) -> dict[str, Any]:
-    said = [{"phrase": p.text, "begin_time": p.begin, "end_time": p.end} for p in gaze.phrases]
-    return {"full_text": ". ".join(p.text for p in gaze.phrases), "time_stamped_text": said}
+    phrases = [{"phrase": p.text, "begin_time": p.begin, "end_time": p.end} for p in gaze.phrases]
+    return {"full_text": ". ".join(p.text for p in gaze.phrases), "time_stamped_text": phrases}
 
 
-def _fixation_rows(gaze: Gaze, session: int, pads: tuple[int, int, int, int]) -> pd.DataFrame:
-    """A row per fixation, of its last sample."""
-    top, left, bottom, right = pads
-    screen = np.array(published.SCREEN_SIZE)
-    shown = screen - np.array([top + bottom, left + right])
-    place = (gaze.positions / np.array(gaze.size) * shown + np.array([top, left])) / screen
+def _fixation_rows(gaze: Gaze, session: int, paddings: tuple[int, int, int, int]) -> pd.DataFrame:
+    """Make a row for every fixation, that of its last sample."""
+    top, left, bottom, right = paddings
+    screen = np.array(SCREEN_SIZE)
+    image_size = screen - np.array([top + bottom, left + right])
+    position = (gaze.positions / np.array(gaze.size) * image_size + np.array([top, left])) / screen
     rows = pd.DataFrame(0.0, index=range(len(gaze)), columns=list(_SAMPLE_COLUMNS))
     rows["SESSION_ID"], rows["DICOM_ID"], rows["MEDIA_ID"] = session, gaze.radiograph, 0
     rows["CNT"] = rows["FPOGID"] = np.arange(len(gaze))
     rows["Time (in secs)"] = gaze.begin + gaze.duration
-    rows["FPOGY"], rows["FPOGX"] = rows["BPOGY"], rows["BPOGX"] = place.T
+    rows["FPOGY"], rows["FPOGX"] = rows["BPOGY"], rows["BPOGX"] = position.T
     rows["FPOGS"], rows["FPOGD"], rows["FPOGV"], rows["BPOGV"] = gaze.begin, gaze.duration, 1, 1
     rows["Y_ORIGINAL"], rows["X_ORIGINAL"] = np.floor(gaze.positions).astype(int).T
     for eye in "LR":
@@ -182,18 +184,21 @@ def _fixation_rows(gaze: Gaze, session: int, pads: tuple[int, int, int, int]) ->
 
 
 def _expand_to_samples(rows: pd.DataFrame) -> pd.DataFrame:
-    """Samples of the tracker at its rate, of fixations one after the other."""
+    """Repeat the row of every fixation at the rate of the tracker, for its duration."""
     counts = np.maximum(np.rint(rows["FPOGD"] * _SAMPLES_PER_SECOND), 1).astype(int)
-    many = rows.loc[rows.index.repeat(counts)].reset_index(drop=True)
+    samples = rows.loc[rows.index.repeat(counts)].reset_index(drop=True)
     within = np.concatenate([np.arange(n) for n in counts]) / _SAMPLES_PER_SECOND if len(counts) else np.zeros(0)
-    many["Time (in secs)"] = many["FPOGS"] + within
-    many["CNT"] = np.arange(len(many))
-    return many
+    samples["Time (in secs)"] = samples["FPOGS"] + within
+    samples["CNT"] = np.arange(len(samples))
+    return samples
 
 
 @formats("reflacx", layout="files/*.dcm, main_data/metadata_phase_1.csv, main_data/ID/*.csv", loader="reflacx:DIR")
 def write_reflacx(dataset: Dataset, out: Path, with_progress: WithProgress[Radiograph]) -> list[str]:
-    """A reading per gaze reader; ellipses around the marks of the truth, the same for all readers."""
+    """Write a reading for every gaze reader, with ellipses around the reference annotations, as REFLACX does.
+
+    The ellipses are the same for all readers.
+    """
     _first_gaze_reader(dataset)
     main = out / "main_data"
     main.mkdir()
@@ -201,21 +206,17 @@ def write_reflacx(dataset: Dataset, out: Path, with_progress: WithProgress[Radio
     for radiograph in with_progress(dataset.radiographs):
         image = radiograph.read()
         path = _write_dicom(radiograph, image, out)
-        marks = {
-            f: geometry.rasterize_annotation(m)
-            for f in dataset.findings
-            if dataset.readers and (m := dataset.annotation(radiograph.id, f, dataset.reference_reader)) is not None
-        }
+        masks = _reference_masks(dataset, radiograph, dataset.findings) if dataset.readers else {}
         for number, reader in enumerate(dataset.gaze_readers):
-            mark = dataset.annotation(radiograph.id, ALL_GAZE, reader)
+            annotation = dataset.annotation(radiograph.id, ALL_GAZE, reader)
             name = f"P1{len(rows):06d}R{number + 1}"
             (main / name).mkdir()
-            labels = {f: 5 * int(radiograph.labels.get(f) == 1) for f in dataset.findings}
+            labels = {finding: 5 * int(radiograph.labels.get(finding) == 1) for finding in dataset.findings}
             rows.append(
                 {
                     "id": name,
                     "split": {"val": "validate"}.get(radiograph.split, radiograph.split),
-                    "eye_tracking_data_discarded": mark is None,
+                    "eye_tracking_data_discarded": annotation is None,
                     "image": path,
                     "dicom_id": radiograph.id,
                     "subject_id": radiograph.patient,
@@ -224,11 +225,20 @@ def write_reflacx(dataset: Dataset, out: Path, with_progress: WithProgress[Radio
                     **labels,
                 }
             )
-            _write_ellipses(marks, dataset, radiograph, main / name)
-            if mark is not None:
-                _write_reading(mark.read(), main / name)
+            _write_ellipses(masks, dataset, radiograph, main / name)
+            if annotation is not None:
+                _write_reading(annotation.read(), main / name)
     pd.DataFrame(rows).to_csv(main / "metadata_phase_1.csv", index=False)
-    return ["Ellipses are those inscribed in rectangles around connected parts of the truth's marks."]
+    return ["Ellipses are inscribed in rectangles around the connected parts of the reference annotations."]
+
+
+def _reference_masks(dataset: Dataset, radiograph: Radiograph, names: Sequence[str]) -> dict[str, Array]:
+    """Return the masks of findings or regions by the reference reader, bool (H, W), where there are any."""
+    return {
+        name: geometry.rasterize_annotation(annotation)
+        for name in names
+        if (annotation := dataset.annotation(radiograph.id, name, dataset.reference_reader)) is not None
+    }
 
 
 def _write_ellipses(masks: dict[str, Array], dataset: Dataset, radiograph: Radiograph, folder: Path) -> None:
@@ -237,18 +247,14 @@ def _write_ellipses(masks: dict[str, Array], dataset: Dataset, radiograph: Radio
         count, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
         for left, top, width, height, _ in stats[1:count]:
             box = {"xmin": left, "ymin": top, "xmax": left + width, "ymax": top + height, "certainty": 5}
-            rows.append(box | {f: f == finding for f in dataset.findings})
+            rows.append(box | {name: name == finding for name in dataset.findings})
     columns = ["xmin", "ymin", "xmax", "ymax", "certainty", *dataset.findings]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "anomaly_location_ellipses.csv", index=False)
-    lungs = [
-        m
-        for r in ("Left Lung", "Right Lung")
-        if r in dataset.regions and (m := dataset.annotation(radiograph.id, r, dataset.reference_reader)) is not None
-    ]
-    if lungs:
-        both = np.any([geometry.rasterize_annotation(m) for m in lungs], axis=0)
-        rows_, cols = (np.flatnonzero(both.any(axis)) for axis in (1, 0))
-        box = {"xmin": cols[0], "ymin": rows_[0], "xmax": cols[-1] + 1, "ymax": rows_[-1] + 1}
+    regions = [region for region in ("Left Lung", "Right Lung") if region in dataset.regions]
+    if lungs := _reference_masks(dataset, radiograph, regions):
+        chest = np.any(list(lungs.values()), axis=0)
+        lung_rows, lung_cols = (np.flatnonzero(chest.any(axis)) for axis in (1, 0))
+        box = {"xmin": lung_cols[0], "ymin": lung_rows[0], "xmax": lung_cols[-1] + 1, "ymax": lung_rows[-1] + 1}
         pd.DataFrame([box]).to_csv(folder / "chest_bounding_box.csv", index=False)
 
 
@@ -273,10 +279,10 @@ def _write_reading(gaze: Gaze, folder: Path) -> None:
     table.to_csv(folder / "fixations.csv", index=False)
     words = []
     for phrase in gaze.phrases:
-        parts = [*phrase.text.split()]
-        parts[-1] += "."
-        edges = np.linspace(phrase.begin, phrase.end, len(parts) + 1)
-        words += list(zip(parts, edges[:-1], edges[1:], strict=True))
+        phrase_words = [*phrase.text.split()]
+        phrase_words[-1] += "."
+        edges = np.linspace(phrase.begin, phrase.end, len(phrase_words) + 1)
+        words += list(zip(phrase_words, edges[:-1], edges[1:], strict=True))
     columns = ["word", "timestamp_start_word", "timestamp_end_word"]
     pd.DataFrame(words, columns=columns).to_csv(folder / "timestamps_transcription.csv", index=False)
     (folder / "transcription.txt").write_text(" ".join(f"{p.text}." for p in gaze.phrases), "utf-8")

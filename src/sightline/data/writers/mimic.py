@@ -1,18 +1,17 @@
-"""Data sets with reports written as MIMIC-CXR-JPG publishes its own: tables, JPEG files, and a text for each study."""
+"""Writer of MIMIC-CXR's layout: tables, JPEG images, and a text file for each study."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from PIL import Image
 
 from sightline.core import Dataset, Radiograph
 from sightline.data.loaders.mimic import FILE_PREFIX
 from sightline.data.reports import Report
-from sightline.data.writers.base import JPEG_QUALITY, WithProgress, formats
+from sightline.data.writers.registry import JPEG_QUALITY, WithProgress, formats, read_8_bit
 from sightline.errors import DataError
 from sightline.findings import CHEXPERT_FINDINGS
 
@@ -24,36 +23,36 @@ from sightline.findings import CHEXPERT_FINDINGS
     loader="mimic:DIR",
 )
 def write_mimic(dataset: Dataset, out: Path, with_progress: WithProgress[Radiograph]) -> list[str]:
-    """Patients and studies get numbers, in order of first appearance."""
+    """Write images, labels and reports as MIMIC-CXR-JPG does, with patients and studies numbered as they appear."""
     if dataset.reports is None:
         raise DataError(f"{dataset.spec} has no reports, which is what this layout is for")
     patients: dict[str, int] = {}
     studies: dict[str, int] = {}
     rows: list[dict[str, Any]] = []
     labels: dict[int, dict[str, Any]] = {}
-    for r in with_progress(dataset.radiographs):
-        patient = patients.setdefault(r.patient, 10_000_000 + len(patients))
-        study = studies.setdefault(r.study or r.id, 50_000_000 + len(studies))
+    for radiograph in with_progress(dataset.radiographs):
+        patient = patients.setdefault(radiograph.patient, 10_000_000 + len(patients))
+        study = studies.setdefault(radiograph.study or radiograph.id, 50_000_000 + len(studies))
         folder = out / f"files/p{str(patient)[:2]}/p{patient}/s{study}"
         folder.mkdir(parents=True, exist_ok=True)
-        pixels = np.rint(np.clip(r.read(), 0, 1) * 255).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / f"{r.id}.jpg", quality=JPEG_QUALITY)
-        report = dataset.reports(r.id)
+        pixels = read_8_bit(radiograph)
+        Image.fromarray(pixels).save(folder / f"{radiograph.id}.jpg", quality=JPEG_QUALITY)
+        report = dataset.reports(radiograph.id)
         if report is not None:
             folder.with_suffix(".txt").write_text(_format_report(report), "utf-8")
-        view = {"frontal": str(r.metadata.get("projection") or "PA"), "lateral": "LATERAL"}.get(r.view, "")
+        projections = {"frontal": str(radiograph.metadata.get("projection") or "PA"), "lateral": "LATERAL"}
         rows.append(
             {
-                "dicom_id": r.id,
+                "dicom_id": radiograph.id,
                 "subject_id": patient,
                 "study_id": study,
-                "ViewPosition": view,
+                "ViewPosition": projections.get(radiograph.view, ""),
                 "Rows": pixels.shape[0],
                 "Columns": pixels.shape[1],
-                "split": {"val": "validate"}.get(r.split, r.split or "train"),
+                "split": {"val": "validate"}.get(radiograph.split, radiograph.split or "train"),
             }
         )
-        known = {f: r.labels[f] for f in CHEXPERT_FINDINGS if f in r.labels}
+        known = {finding: radiograph.labels[finding] for finding in CHEXPERT_FINDINGS if finding in radiograph.labels}
         labels[study] = {"subject_id": patient, "study_id": study, **known}
     table = pd.DataFrame(rows)
     keys = ["dicom_id", "study_id", "subject_id", "split"]

@@ -15,7 +15,8 @@ from sightline.core import Annotation, Dataset, Radiograph
 from sightline.data import open_dataset
 from sightline.data.loaders.csv_tables import AnnotationIndex
 from sightline.data.writers import write_dataset
-from sightline.data.writers.base import formats
+from sightline.data.writers.chexpert import _number_ids
+from sightline.data.writers.registry import formats
 from sightline.errors import DataError, SightlineError, UnknownNameError
 from sightline.imaging import geometry
 
@@ -32,9 +33,9 @@ def mask(number: int, shift: int = 0) -> np.ndarray:
     """A ring with a single pixel beside it: holes and specks must survive."""
     rows, cols = np.mgrid[: SIZE[0], : SIZE[1]]
     distance = np.hypot(rows - 20, cols - 24 - number - shift)
-    found = (distance < 12) & (distance > 6)
-    found[2, 3 + number] = True
-    return found
+    ring = (distance < 12) & (distance > 6)
+    ring[2, 3 + number] = True
+    return ring
 
 
 def small(
@@ -55,7 +56,7 @@ def small(
         )
         for number, split in enumerate(splits)
     )
-    marks = {}
+    annotations = {}
     for number, radiograph in enumerate(radiographs):
         if number % 3 == 2:
             continue
@@ -65,7 +66,7 @@ def small(
             (READERS[1], "region", partial(mask, number, 2)),
             (READERS[2], "points", points.copy),
         ):
-            marks[radiograph.id, "Lung Opacity", reader] = Annotation(
+            annotations[radiograph.id, "Lung Opacity", reader] = Annotation(
                 radiograph.id, "Lung Opacity", reader, kind, SIZE, read
             )
     return Dataset(
@@ -73,7 +74,7 @@ def small(
         spec="small:",
         findings=("Edema", "Lung Opacity", "Mass"),
         radiographs=radiographs,
-        annotation=AnnotationIndex(marks),
+        annotation=AnnotationIndex(annotations),
         readers=READERS,
     )
 
@@ -93,15 +94,13 @@ def test_chexlocalize_comes_back_with_identical_masks_and_points(tmp_path: Path)
         assert (after.labels["Edema"], after.labels["Lung Opacity"]) == (1, -1)
         assert np.isnan(after.labels["Cardiomegaly"])
         for reader, other in zip(READERS, again.readers, strict=True):
-            mark, found = (
-                data.annotation(before.id, "Lung Opacity", reader),
-                again.annotation(after.id, "Lung Opacity", other),
-            )
-            assert (mark is None) == (found is None) == (number == 2)
-            if mark is not None and found is not None:
-                assert (found.kind, found.size) == (mark.kind, SIZE)
-                expected = np.trunc(mark.read()) if mark.kind == "points" else mark.read()
-                np.testing.assert_array_equal(found.read(), expected)
+            written = data.annotation(before.id, "Lung Opacity", reader)
+            loaded = again.annotation(after.id, "Lung Opacity", other)
+            assert (written is None) == (loaded is None) == (number == 2)
+            if written is not None and loaded is not None:
+                assert (loaded.kind, loaded.size) == (written.kind, SIZE)
+                expected = np.trunc(written.read()) if written.kind == "points" else written.read()
+                np.testing.assert_array_equal(loaded.read(), expected)
 
 
 def test_chexlocalize_layout_is_the_published_one(tmp_path: Path) -> None:
@@ -112,8 +111,8 @@ def test_chexlocalize_layout_is_the_published_one(tmp_path: Path) -> None:
         expected |= {
             f"CheXlocalize/{kind}_{split}.json" for kind in ("hb_segmentations", "hb_annotations", "hb_salient_pt")
         }
-    found = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.suffix in (".json", ".csv")}
-    assert found == expected | {"ids.csv"}
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.suffix in (".json", ".csv")}
+    assert files == expected | {"ids.csv"}
     blinded = (out / "CheXpert/test_labels.csv").read_text().splitlines()[0]
     assert blinded.startswith("Path,No Finding,")
     assert (out / "CheXpert/val_labels.csv").read_text().startswith("Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,")
@@ -124,7 +123,7 @@ def test_chexlocalize_layout_is_the_published_one(tmp_path: Path) -> None:
     assert geometry.rle_area(tasks["Edema"]) == 0
     assert (out / "ids.csv").read_text().splitlines()[1] == "p0,patient00001_study1_view1_frontal"
     readme = (out / "README.txt").read_text()
-    assert "hb_salient_pt: marks by 'simulated clicker'" in readme
+    assert "hb_salient_pt: annotations by 'simulated clicker'" in readme
     assert "Mass" in readme
     assert not (out / "CheXpert/test_labels.csv").read_text().count("CheXpert-v1.0")
 
@@ -133,9 +132,9 @@ def test_written_annotations_draw_the_outer_contours(tmp_path: Path) -> None:
     out = write_dataset(small(("test",)), "chexlocalize", tmp_path / "out", progress=False)
     (out / "CheXlocalize/gt_segmentations_test.json").unlink()
     again = open_dataset(f"chexlocalize:{out}")
-    mark = again.annotation(again.radiographs[0].id, "Lung Opacity", "truth")
-    assert mark is not None
-    drawn = mark.read()
+    annotation = again.annotation(again.radiographs[0].id, "Lung Opacity", "truth")
+    assert annotation is not None
+    drawn = annotation.read()
     assert drawn[20, 24]  # the hole is filled
     assert drawn[2, 3]  # the speck is there
     assert (drawn | mask(0) == drawn).all()
@@ -170,17 +169,15 @@ def test_ids_of_the_published_form_are_kept(tmp_path: Path) -> None:
     data=st.data(),
 )
 def test_new_ids_are_unique_and_group_as_before(people: list[tuple[int, int]], data: st.DataObject) -> None:
-    from sightline.data.writers import _number_ids
-
     radiographs = [
         Radiograph(f"r{number}", f"p{patient}", read=partial(pixels, 0), study=f"s{study}" if study else "")
         for number, (patient, study) in enumerate(people)
     ]
     names = [name.split("_") for name in _number_ids(radiographs)]
     assert len({tuple(name) for name in names}) == len(radiographs)
-    for one in range(len(names)):
+    for first in range(len(names)):
         other = data.draw(st.integers(0, len(names) - 1))
-        assert (names[one][0] == names[other][0]) == (people[one][0] == people[other][0])
+        assert (names[first][0] == names[other][0]) == (people[first][0] == people[other][0])
 
 
 def test_out_is_untouched_or_complete(tmp_path: Path) -> None:
@@ -195,7 +192,7 @@ def test_out_is_untouched_or_complete(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()  # an empty folder may be filled
     write_dataset(data, "chexpert", tmp_path / "out", progress=False)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(DataError, match="already there and not an empty folder"):
+    with pytest.raises(DataError, match="already exists and is not an empty folder"):
         write_dataset(data, "chexpert", tmp_path / "out", progress=False)
     assert sorted(tmp_path.rglob("*")) == before
 
