@@ -28,7 +28,8 @@ from sightline.findings import CHEXPERT_FINDINGS
 from sightline.methods import BatchContext, run_method, target_indices
 from sightline.methods.mixed_precision import min_correlation
 from sightline.models import open_model
-from sightline.training.config import Precision, TrainingConfig
+from sightline.models.precision import Precision
+from sightline.training.config import TrainingConfig
 from sightline.training.fit import fit
 
 BATCH, SIDE, TIMED = 32, 320, 2

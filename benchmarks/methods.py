@@ -27,7 +27,8 @@ from torch import Tensor
 import sightline as sl
 from sightline.findings import CHEXPERT_FINDINGS
 from sightline.methods import BatchContext, run_method, target_indices
-from sightline.methods.mixed_precision import has_bfloat16_hardware, min_correlation
+from sightline.methods.mixed_precision import min_correlation
+from sightline.models.precision import has_bfloat16_hardware
 
 BATCH, SIDE, TIMED = 8, 320, 2
 FAMILY = ("grad-cam", "grad-cam++", "cam", "hires-cam", "layer-cam", "xgrad-cam", "eigen-cam", "ablation-cam")

@@ -13,6 +13,7 @@ import torch
 import sightline as sl
 from sightline.core import Dataset
 from sightline.methods import BatchContext, run_method, target_indices
+from sightline.methods.inference import ExplainOptions
 from sightline.methods.mixed_precision import bfloat16_correlations, min_correlation
 from sightline.methods.registry import methods
 from sightline.models import Model, open_model, state_hash
@@ -103,10 +104,11 @@ def test_a_batch_that_does_not_fit_is_halved(toy_data: Dataset, tmp_path: Path) 
 def test_bfloat16_is_gated_there_too() -> None:
     model = moved(open_model("densenet121?side=96", FINDINGS, seed=1))
     x = torch.randn((2, model.channels, 96, 96), generator=torch.Generator().manual_seed(1)).cuda()
-    told = bfloat16_correlations(
-        model, x, ["grad-cam", "gradient"], target_indices(model, None), ids=["a", "b"], seed=0, target_output="logit"
+    correlations = bfloat16_correlations(
+        model, x, ["a", "b"], ["grad-cam", "gradient"], target_indices(model, None), ExplainOptions(model.findings)
     )
-    assert set(told) == {"grad-cam", "gradient"} and all(-1 <= value <= 1 for value in told.values())
+    assert set(correlations) == {"grad-cam", "gradient"}
+    assert all(-1 <= value <= 1 for value in correlations.values())
 
 
 @pytest.mark.parametrize(

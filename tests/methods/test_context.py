@@ -68,7 +68,7 @@ def test_wrong_input_is_refused() -> None:
     for bad in (batch(1)[0], batch(1)[:, :1], batch(1)[..., :-1], batch(1).double()):
         with pytest.raises(SightlineError, match=r"takes float32 \(N, 3, 24, 24\), not"):
             BatchContext(m, bad)
-    with pytest.raises(SightlineError, match="of='odds'; allowed"):
+    with pytest.raises(SightlineError, match="target_output='odds'; allowed"):
         BatchContext(m, batch(1), target_output="odds")  # type: ignore[arg-type]
 
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 import sightline as sl
 from sightline.errors import SightlineError, UnknownNameError
 from sightline.methods import BatchContext
-from sightline.methods.context import BatchMemoryError
 from sightline.methods.inference import (
     ExplainOptions,
     MethodResult,
@@ -22,6 +21,7 @@ from sightline.methods.inference import (
     preprocess,
     sample_background,
 )
+from sightline.methods.types import BatchMemoryError
 from sightline.models import Model, open_model, wrap
 
 

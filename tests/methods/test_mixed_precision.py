@@ -6,6 +6,7 @@ import torch
 from networks import batch, model, transformer
 
 from sightline.methods import BatchContext, target_indices
+from sightline.methods.inference import ExplainOptions
 from sightline.methods.mixed_precision import bfloat16_correlations, min_correlation
 
 
@@ -37,17 +38,10 @@ def test_methods_get_float32_whatever_the_arithmetic() -> None:
 
 def test_a_method_that_refuses_has_nothing_to_gain() -> None:
     m = model()
-    found = bfloat16_correlations(
-        m,
-        batch(2),
-        ["grad-cam", "attention-rollout", "center"],
-        target_indices(m, None),
-        ids=["a", "b"],
-        seed=0,
-        target_output="logit",
-    )
-    assert found["grad-cam"] > 0.99 and found["attention-rollout"] == 0 and found["center"] == 1
+    options = ExplainOptions(m.findings)
+    specs = ["grad-cam", "attention-rollout", "center"]
+    correlations = bfloat16_correlations(m, batch(2), ["a", "b"], specs, target_indices(m, None), options)
+    assert correlations["grad-cam"] > 0.99
+    assert correlations["attention-rollout"] == 0 and correlations["center"] == 1
     t = transformer()
-    assert bfloat16_correlations(
-        t, batch(1), ["cam"], target_indices(t, None), ids=["a"], seed=0, target_output="logit"
-    ) == {"cam": 0.0}
+    assert bfloat16_correlations(t, batch(1), ["a"], ["cam"], target_indices(t, None), options) == {"cam": 0.0}

@@ -177,8 +177,8 @@ def check_fast_paths() -> Iterator[Check]:
     import torch
 
     from sightline._util.malloc import disable_malloc_trim
-    from sightline.methods.mixed_precision import has_bfloat16_hardware
     from sightline.models import torchvision_compat
+    from sightline.models.precision import has_bfloat16_hardware
 
     cuda = torch.cuda.is_available()
     bf16 = has_bfloat16_hardware()

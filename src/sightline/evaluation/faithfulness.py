@@ -211,7 +211,7 @@ def score_faithfulness(
         return [*run.maps_for(radiograph, sources), *(m for m in controls.maps_for(radiograph) if m.source in sources)]
 
     def made(part: Sequence[Case]) -> Iterator[tuple[object, ...]]:
-        batch = make_batch(model, part)
+        batch = make_batch(model, [case.radiograph for case in part])
         if batch is None:
             return
         for at, name in enumerate(batch.ids):

@@ -156,7 +156,7 @@ def randomize_cascade(
         whole = []  # they watch every block attend: none may answer from memory
 
     def made(some: Sequence[Case]) -> Iterator[tuple[Any, ...]]:
-        batch = make_batch(check.model, some)
+        batch = make_batch(check.model, [case.radiograph for case in some])
         if batch is None:
             return
         x, ids = batch.x, batch.ids

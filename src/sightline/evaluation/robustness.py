@@ -69,7 +69,7 @@ def score_robustness(
     """Write the table steadiness, rows of `SCHEMA`: every image is explained again after each small change."""
 
     def made(part: Sequence[Case]) -> Iterator[tuple[object, ...]]:
-        batch = make_batch(model, part)
+        batch = make_batch(model, [case.radiograph for case in part])
         if batch is None:
             return
         columns = [model.index(finding) for finding in options.findings]

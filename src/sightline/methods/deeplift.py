@@ -1,7 +1,7 @@
-"""DeepLIFT: differences to a baseline, handed back through the network; complete, or refused.
+"""DeepLIFT: contributions to the difference from a baseline, propagated back through the network; complete or refused.
 
-Rules are put at the calls themselves (`torch.overrides`), so that a ReLU counts whether it is a module, a function, in
-place or used twice. Hooks on modules miss some of them silently: on torchvision's DenseNets the last one.
+Rules replace the calls themselves (`torch.overrides`), so that a ReLU counts whether it is a module or a function, works
+in place or is used twice. Hooks on modules miss some of them silently: on torchvision's DenseNets the last one.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from sightline.methods.context import BatchContext
 from sightline.methods.gradient import draw_noisy_copies
 from sightline.methods.path_methods import make_baseline
 from sightline.methods.registry import methods
+from sightline.methods.types import MapFlags
 
 COMPLETENESS_TOLERANCE = 0.01
 """Accepted error of completeness, as a share of the difference the map has to explain."""
 _MIN_DIFFERENCE = 1e-6
-"""Differences below this share of the largest are none: there the rule is the plain gradient."""
+"""Smallest difference, as a share of the largest, that the rule divides by; below it the slope is the gradient."""
 _ELEMENTWISE_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
     "relu_": torch.relu,
@@ -42,7 +43,7 @@ _ELEMENTWISE_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class _Rescale(torch.autograd.Function):
-    """An elementwise function of images and baselines (2 N, ...): the slope is that of the line between the two."""
+    """An elementwise function of images and baselines (2 N, ...) whose slope is that of the line between the two."""
 
     @staticmethod
     def forward(ctx: Any, both: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
@@ -51,8 +52,8 @@ class _Rescale(torch.autograd.Function):
         step = x - start
         flat = step.abs() <= _MIN_DIFFERENCE * step.abs().amax()
         with torch.enable_grad():
-            at = x.detach().requires_grad_()
-            (slope,) = torch.autograd.grad(function(at).sum(), at)
+            leaf = x.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(function(leaf).sum(), leaf)
         y, base = out.chunk(2)
         ctx.save_for_backward(torch.where(flat, slope, (y - base) / torch.where(flat, 1.0, step)))
         return out
@@ -60,15 +61,15 @@ class _Rescale(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (slope,) = ctx.saved_tensors
-        ours = gradients[0].chunk(2)[0] * slope
-        return torch.cat([ours, torch.zeros_like(ours)]), None
+        contribution = gradients[0].chunk(2)[0] * slope
+        return torch.cat([contribution, torch.zeros_like(contribution)]), None
 
 
 class _MaxPool(torch.autograd.Function):
-    """Maximum pooling of images and baselines (2 N, C, h, w): the difference of two maxima goes to where they were.
+    """Maximum pooling of images and baselines (2 N, C, h, w) that gives the difference of the maxima to their places.
 
-    Lundberg and Lee's rule (arXiv:1705.07874, as their code has it): the rise from the baseline's maximum to the larger
-    of the two goes to the image's maximum, the rest to where the baseline's was.
+    Lundberg and Lee's rule (arXiv:1705.07874, as in their code): the rise from the baseline's maximum to the larger of
+    the two goes to the place of the image's maximum, the rest to the place of the baseline's.
     """
 
     @staticmethod
@@ -80,20 +81,20 @@ class _MaxPool(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         both, out, index = ctx.saved_tensors
-        (x, start), (y, base), (at, was) = both.chunk(2), out.chunk(2), index.chunk(2)
+        (x, start), (y, base), (x_index, start_index) = both.chunk(2), out.chunk(2), index.chunk(2)
         gradient, larger = gradients[0].chunk(2)[0], torch.maximum(y, base)
-        given = torch.zeros_like(x).flatten(2)
-        given.scatter_add_(2, at.flatten(2), (gradient * (larger - base)).flatten(2))
-        given.scatter_add_(2, was.flatten(2), (gradient * (y - larger)).flatten(2))
-        plain = torch.zeros_like(given).scatter_add_(2, at.flatten(2), gradient.flatten(2))
+        received = torch.zeros_like(x).flatten(2)
+        received.scatter_add_(2, x_index.flatten(2), (gradient * (larger - base)).flatten(2))
+        received.scatter_add_(2, start_index.flatten(2), (gradient * (y - larger)).flatten(2))
+        plain = torch.zeros_like(received).scatter_add_(2, x_index.flatten(2), gradient.flatten(2))
         step = (x - start).flatten(2)
         flat = step.abs() <= _MIN_DIFFERENCE * step.abs().amax()
-        ours = torch.where(flat, plain, given / torch.where(flat, 1.0, step)).reshape(x.shape)
-        return torch.cat([ours, torch.zeros_like(ours)]), None
+        contribution = torch.where(flat, plain, received / torch.where(flat, 1.0, step)).reshape(x.shape)
+        return torch.cat([contribution, torch.zeros_like(contribution)]), None
 
 
 class _DeepLiftMode(TorchFunctionMode):
-    """Every nonlinear call of a network follows its rule."""
+    """A mode in which every nonlinear call of a network follows its rule."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -112,18 +113,16 @@ class _DeepLiftMode(TorchFunctionMode):
 
 
 def _pooling_options(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-    """kernel, stride, padding, dilation, ceil_mode."""
+    """Return kernel, stride, padding, dilation, ceil_mode."""
     names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
     given = {**dict(zip(names, args, strict=False)), **kwargs}
-    kernel, rest = (
-        given["kernel_size"],
-        (given.get("padding", 0), given.get("dilation", 1), given.get("ceil_mode", False)),
-    )
+    kernel = given["kernel_size"]
+    rest = given.get("padding", 0), given.get("dilation", 1), given.get("ceil_mode", False)
     return kernel, given.get("stride") or kernel, *rest
 
 
 def _attribute(context: BatchContext, start: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """((N, T, h, w) summed over channels, error of completeness (N, T) as a share of the difference).
+    """Return maps (N, T, h, w), summed over channels, and the relative error (N, T) of their sums.
 
     A quarter of the images at a time: with their baselines and what the rules keep they fill the memory of one step.
     """
@@ -133,40 +132,38 @@ def _attribute(context: BatchContext, start: Tensor, targets: Tensor) -> tuple[T
 
 
 def _attribute_rows(context: BatchContext, rows: Tensor, start: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """`_attribute` of the images at `rows` int64 (M,), start (M, C, h, w)."""
+    """Return `_attribute` of the images at `rows`, int64 (M,), with baselines `start` (M, C, h, w)."""
     x, count = context.x[rows], len(rows)
     both = torch.cat([x, start]).requires_grad_()
     with _DeepLiftMode():
-        logits = context.model.net(both)  # (2 N, F)
+        logits = context.model.net(both)  # (2 M, F)
         scores = logits if context.target_output == "logit" else logits.sigmoid()
     context.check_logits(logits[:count], rows)
-    gap = (scores[:count] - scores[count:]).detach()[:, targets]  # (N, T)
+    difference = (scores[:count] - scores[count:]).detach()[:, targets]  # (M, T)
     maps = []
-    for place, target in enumerate(targets.tolist()):
-        last = place == len(targets) - 1
-        (slope,) = torch.autograd.grad(scores[:count, target].sum(), both, retain_graph=not last)
+    for column, target in enumerate(targets.tolist()):
+        is_last = column == len(targets) - 1
+        (slope,) = torch.autograd.grad(scores[:count, target].sum(), both, retain_graph=not is_last)
         maps.append((slope[:count] * (x - start)).sum(1))
-    found = torch.stack(maps, 1)
-    error = (found.double().sum((2, 3)).float() - gap) / gap.abs().clamp(min=1e-3)
-    return found, error
+    stacked = torch.stack(maps, 1)
+    error = (stacked.double().sum((2, 3)).float() - difference) / difference.abs().clamp(min=1e-3)
+    return stacked, error
 
 
-def _find_incomplete(error: Tensor) -> tuple[Tensor, str] | None:
-    """Maps (N, T) that do not add up, as `Pass.refusals` takes them."""
-    wrong = error.abs() > COMPLETENESS_TOLERANCE
-    if not bool(wrong.any()):
-        return None
-    return wrong, (
+def _flag_incomplete(context: BatchContext, error: Tensor, check: bool) -> None:
+    """Refuse the maps whose sums have a relative error (N, T) above the tolerance, or report them without `check`."""
+    incomplete = error.abs() > COMPLETENESS_TOLERANCE
+    if not bool(incomplete.any()):
+        return
+    flags = MapFlags(
+        incomplete,
         f"the map does not add up to the difference it explains (it misses up to {float(error.abs().max()):.1%}): a "
-        "nonlinear step of the network has no rule (products, softmax); use integrated-gradients, or check=false"
+        "nonlinear step of the network has no rule (products, softmax); use integrated-gradients, or check=false",
     )
-
-
-def _refuse_or_report(error: Tensor, check: bool) -> tuple[tuple[Tensor, str] | None, tuple[Tensor, str] | None]:
-    """(refused, doubted) maps, as `BatchContext` takes them: those that do not add up, given all the same without
-    `check`."""
-    wrong = _find_incomplete(error)
-    return (wrong, None) if check else (None, wrong)
+    if check:
+        context.refusals = flags
+    else:
+        context.axiom_violations = flags
 
 
 @methods(
@@ -178,15 +175,22 @@ def _refuse_or_report(error: Tensor, check: bool) -> tuple[tuple[Tensor, str] | 
     source="Shrikumar et al. 2017, arXiv:1704.02685 (rescale rule)",
 )
 def deeplift(context: BatchContext, targets: Tensor, *, baseline: str = "black", check: bool = True) -> Tensor:
-    """Contributions of pixels to the difference from a baseline; float32 (N, T, side, side), signed.
+    """Compute the contributions of pixels to the difference from a baseline; float32 (N, T, side, side), signed.
 
-    A map sums to score(image) - score(baseline). One that does not, because the network multiplies activations or has a
-    nonlinearity without rule, is refused (check=false gives it all the same).
-    `Pass.diagnostics` gets 'deeplift/error', the sum less the difference as a share of it.
+    A map sums to score(image) - score(baseline). A map that does not is refused: the network then multiplies
+    activations or has a nonlinearity without a rule. `context.diagnostics` gets 'deeplift/error': the sum minus the
+    difference, as a share of the difference.
+
+    Parameters
+    ----------
+    baseline : str
+        Image that the path starts from, as `make_baseline` names it.
+    check : bool
+        False to get maps that do not add up, too; the context then reports them as axiom violations.
     """
     maps, error = _attribute(context, make_baseline(context, baseline), targets)
     context.diagnostics["deeplift/error"] = error
-    context.refusals, context.axiom_violations = _refuse_or_report(error, check)
+    _flag_incomplete(context, error, check)
     return maps
 
 
@@ -201,18 +205,24 @@ def deeplift(context: BatchContext, targets: Tensor, *, baseline: str = "black",
 def deepshap(
     context: BatchContext, targets: Tensor, *, samples: int = 8, sigma: float = 0.1, check: bool = True
 ) -> Tensor:
-    """Mean of DeepLIFT over baselines of black with noise; float32 (N, T, side, side), signed.
+    """Average DeepLIFT over baselines of black with noise; float32 (N, T, side, side), signed.
 
-    sigma: of the noise, as a share of the image's range, keyed by (seed, id, draw). Sums to the score less the mean
-    score of the baselines.
+    A map sums to the score minus the mean score of the baselines.
+
+    Parameters
+    ----------
+    samples : int
+        Baselines, from 1.
+    sigma : float
+        Standard deviation of their noise, as a share of the image's range; keyed by (seed, id, draw).
+    check : bool
+        False to get maps that do not add up, too; the context then reports them as axiom violations.
     """
-    black, total = (
-        make_baseline(context, "black"),
-        context.x.new_zeros((context.x.shape[0], len(targets), *context.x.shape[2:])),
-    )
-    worst = torch.zeros_like(total[:, :, 0, 0])
+    black = make_baseline(context, "black")
+    total = context.x.new_zeros((context.x.shape[0], len(targets), *context.x.shape[2:]))
+    largest_error = torch.zeros_like(total[:, :, 0, 0])
     for x in draw_noisy_copies(context, samples, sigma):
         maps, error = _attribute(context, black + (x - context.x), targets)
-        total, worst = total + maps, torch.maximum(worst, error.abs())
-    context.refusals, context.axiom_violations = _refuse_or_report(worst, check)
+        total, largest_error = total + maps, torch.maximum(largest_error, error.abs())
+    _flag_incomplete(context, largest_error, check)
     return total / samples

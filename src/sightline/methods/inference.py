@@ -1,46 +1,58 @@
-"""What is asked of a model: how it sees radiographs, its logits, and maps by methods, of `explain` and of studies."""
+"""Run models on radiographs: batches, logits, and maps by methods, for `explain` and for studies."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.special import expit
 from torch import Tensor
 from torch.nn import functional as F
 
 from sightline._util.rng import key_digest
-from sightline.core import NAN, Array, Case, Dataset, Frame, Radiograph, Status
+from sightline.core import NAN, Array, Dataset, Frame, Radiograph, Status
 from sightline.errors import DataError, SightlineError
 from sightline.imaging.preprocess import fit_image
-from sightline.methods import BatchContext, TargetOutput, run_method, target_indices
-from sightline.methods.context import BatchMemoryError
+from sightline.methods import BatchContext, MapFlags, TargetOutput, run_method, target_indices
 from sightline.methods.registry import parse_method
+from sightline.methods.types import BatchMemoryError
 from sightline.models import Model
-from sightline.runs.chunks import ChunkedTask, schema_for, write_chunks
-from sightline.runs.run import Run
+from sightline.models.precision import Precision
 
 N_BACKGROUND_IMAGES = 8
 """Images that stand for the data set where a method compares with it."""
+LOGIT_BATCH_SIZE = 32
+"""Images per forward where logits alone are computed."""
 
 
 class ModelInput(NamedTuple):
-    """A radiograph as a model sees it."""
+    """A radiograph in the input frame of a model."""
 
     image: Array | None
-    """float32 (side, side) in [0, 1], before the network's own units; None where it cannot be read."""
+    """float32 (side, side) in [0, 1], before normalization; None where the radiograph cannot be read."""
     frame: Frame
+    """Part of the radiograph that the image shows."""
     reason: str = ""
-    """It cannot be read."""
+    """Reason why it cannot be read."""
 
 
 def preprocess(radiograph: Radiograph, model: Model) -> ModelInput:
-    """Read a radiograph; one that cannot be read says why."""
+    """Read a radiograph and fit it to the input of a model.
+
+    Parameters
+    ----------
+    radiograph : Radiograph
+        The radiograph. One that cannot be read gives an input without image, and the reason.
+    model : Model
+        The model; its side and its way to resize count.
+
+    Returns
+    -------
+    ModelInput
+    """
     try:
         return ModelInput(*fit_image(radiograph.read(), model.side, model.resize))
     except DataError as error:
@@ -49,64 +61,112 @@ def preprocess(radiograph: Radiograph, model: Model) -> ModelInput:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Radiographs as a model sees them."""
+    """Readable radiographs in the input frame of a model."""
 
     ids: tuple[str, ...]
+    """Ids of the radiographs."""
     x: Tensor
-    """(N, C, side, side)."""
+    """float32 (N, C, side, side): normalized, on the model's device."""
     images: Array
-    """float32 (N, side, side) in [0, 1], before the network's own units."""
+    """float32 (N, side, side) in [0, 1], before normalization."""
     frames: tuple[Frame, ...]
+    """Part of each radiograph that its image shows."""
 
 
-def make_batch(model: Model, cases: Sequence[Case]) -> Batch | None:
-    """The readable radiographs, each once; None without any. The others have their status from `explain`."""
-    each = {case.radiograph.id: case.radiograph for case in cases}
-    found = {name: preprocess(radiograph, model) for name, radiograph in each.items()}
-    readable = {name: (one.image, one.frame) for name, one in found.items() if one.image is not None}
+def make_batch(model: Model, radiographs: Sequence[Radiograph]) -> Batch | None:
+    """Read radiographs into a batch of a model.
+
+    Parameters
+    ----------
+    model : Model
+        The model that the images are prepared for.
+    radiographs : sequence of Radiograph
+        The radiographs; repeated ones enter once, and unreadable ones are left out.
+
+    Returns
+    -------
+    Batch or None
+        None where no radiograph is readable.
+    """
+    distinct = {radiograph.id: radiograph for radiograph in radiographs}
+    inputs = {name: preprocess(radiograph, model) for name, radiograph in distinct.items()}
+    readable = {name: (image, frame) for name, (image, frame, _) in inputs.items() if image is not None}
     if not readable:
         return None
     images, frames = zip(*readable.values(), strict=True)
-    seen = np.stack(images)
-    x = model.normalize(torch.from_numpy(seen)).to(model.device)
-    return Batch(tuple(readable), x, seen, frames)
+    stacked = np.stack(images)
+    x = model.normalize(torch.from_numpy(stacked)).to(model.device)
+    return Batch(tuple(readable), x, stacked, frames)
 
 
 def sample_background(data: Dataset, model: Model, methods: Sequence[str], seed: int) -> Array | None:
-    """Images of the data set, drawn by their ids, if a method compares with them; float32 (M, side, side)."""
+    """Sample images of a data set if one of the methods compares with them (baseline=data).
+
+    Parameters
+    ----------
+    data : Dataset
+        The data set; its images are drawn by (seed, id), whatever their order.
+    model : Model
+        The model that the images are prepared for.
+    methods : sequence of str
+        Methods with their options.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    ndarray or None
+        float32 (M, side, side) in [0, 1], M up to `N_BACKGROUND_IMAGES`; None if no method needs them or no image is
+        readable.
+    """
     if not any("baseline=data" in method for method in methods):
         return None
     drawn = sorted(data.radiographs, key=lambda r: key_digest(seed, r.id))
-    found = (preprocess(radiograph, model).image for radiograph in drawn)
-    images = list(islice((image for image in found if image is not None), N_BACKGROUND_IMAGES))
+    inputs = (preprocess(radiograph, model).image for radiograph in drawn)
+    images = list(islice((image for image in inputs if image is not None), N_BACKGROUND_IMAGES))
     return np.stack(images) if images else None
 
 
 def compute_logits(model: Model, x: Tensor) -> Array:
-    """Of images (N, C, side, side) on the model's device, thirty-two at a time: float64 (N, F)."""
+    """Compute the logits of images, `LOGIT_BATCH_SIZE` at a time.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    x : Tensor, (N, C, side, side) float32
+        Normalized images on the model's device.
+
+    Returns
+    -------
+    ndarray, (N, F) float64
+    """
     if model.supports_fast_gradients:
         x = x.contiguous(memory_format=torch.channels_last)
     with model.eval_mode() as net, torch.no_grad():
-        parts = [net(x[start : start + 32]) for start in range(0, len(x), 32)]
-    found: Array = torch.cat(parts).double().cpu().numpy()
-    return found
+        parts = [net(x[start : start + LOGIT_BATCH_SIZE]) for start in range(0, len(x), LOGIT_BATCH_SIZE)]
+    logits: Array = torch.cat(parts).double().cpu().numpy()
+    return logits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExplainOptions:
-    """How methods are asked."""
+    """Options of explaining images, shared by all methods."""
 
     findings: tuple[str, ...]
+    """Findings that are explained."""
     target_output: TargetOutput = "logit"
+    """Output that is explained: the logit or the probability of a finding."""
     seed: int = 0
+    """Seed of methods that draw random numbers."""
     batch_size: int = 8
-    """Images per pass at most; fewer where the memory does not hold so many. No map depends on it."""
+    """Most images per batch; fewer where the memory is too small for them. No map depends on it."""
     background: Array | None = None
-    """float32 (M, side, side): images of the data set for methods that compare with them (baseline=data)."""
+    """float32 (M, side, side): images of the data set, for methods that compare with them (baseline=data)."""
     bfloat16_methods: frozenset[str] = frozenset()
     """Methods that are computed in bfloat16."""
     include_probabilities: bool = False
-    """Whether they are asked for, too: a forward more where no method needs one."""
+    """True to compute probabilities, too: one more forward where no method needs one."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -115,163 +175,177 @@ class ExplainOptions:
 
 @dataclass(frozen=True, slots=True)
 class MethodResult:
-    """What a method says of a batch."""
+    """Maps of a batch by one method."""
 
     maps: Array | None
-    """float32 (B, T, h, w), NaN where it does not answer for one; None where it refuses."""
+    """float32 (B, T, h, w), NaN for a map that the method refuses; None where it refuses the model."""
     reason: str = ""
-    """It refuses."""
+    """Reason why it refuses the model."""
     flags: dict[tuple[int, int], tuple[Status, str]] = field(default_factory=dict)
-    """(row, column) -> refused and why; or ok, and which promise the map breaks."""
+    """(row, column) -> 'refused' and the reason; or 'ok' and the axiom that the map violates."""
 
 
 class BatchResults(NamedTuple):
-    """What a model and methods say of some of the images that were asked about."""
+    """Results of a model on one batch of the images that are explained."""
 
     rows: slice
-    """Of the images."""
+    """Indices of the images of this batch."""
     probabilities: Array
-    """float64 (B, T); (B, 0) where they were not asked for."""
+    """float64 (B, T); (B, 0) if they were not requested."""
     results: dict[str, MethodResult]
-    """By method."""
+    """Result of each method."""
+
+
+def open_context(
+    model: Model, x: Tensor, ids: Sequence[str], options: ExplainOptions, precision: Precision = "float32"
+) -> BatchContext:
+    """Return the context of a batch with the options of explaining, ready for a `with` block.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    x : Tensor, (B, C, side, side) float32
+        Normalized images on the model's device.
+    ids : sequence of str
+        Ids of the radiographs.
+    options : ExplainOptions
+        Options of explaining.
+    precision : {'float32', 'bfloat16'}
+        Arithmetic of the network.
+
+    Returns
+    -------
+    BatchContext
+    """
+    images = None if options.background is None else torch.from_numpy(options.background)
+    background = None if images is None else model.normalize(images).to(model.device)
+    return BatchContext(
+        model,
+        x,
+        ids=ids,
+        seed=options.seed,
+        target_output=options.target_output,
+        precision=precision,
+        background=background,
+    )
 
 
 def explain_batches(
     model: Model, x: Tensor, ids: Sequence[str], methods: Sequence[str], options: ExplainOptions
 ) -> Iterator[BatchResults]:
-    """Ask about images (N, C, side, side) as the network takes them, on any device, batch by batch in their order.
+    """Explain images batch by batch, in their order.
 
-    What a batch holds depends on the methods and the device: it is halved until it fits.
-    Errors: as `parse_method`; `BatchMemoryError` for an image that does not fit alone. A method that refuses the
-    model or the
-    images says so in its answer.
+    The size of a batch depends on the methods and the device: it is halved until the batch fits. A method that refuses
+    the model or the images gives a result with the reason.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    x : Tensor, (N, C, side, side) float32
+        Normalized images, on any device.
+    ids : sequence of str
+        Ids of the radiographs.
+    methods : sequence of str
+        Methods: 'NAME' or 'NAME?option=value'. An unknown name is an `UnknownNameError`, an unknown option a
+        `SightlineError`.
+    options : ExplainOptions
+        Options of explaining.
+
+    Yields
+    ------
+    BatchResults
+
+    Raises
+    ------
+    BatchMemoryError
+        If a single image does not fit into the memory of the device.
     """
     for method in methods:
-        parse_method(method)  # what does not exist is no refusal
+        parse_method(method)  # a method that does not exist is an error, and no refusal
     start, size = 0, options.batch_size
     while start < len(x):
         rows = slice(start, min(start + size, len(x)))
         try:
-            found = _explain_batch(model, x[rows].to(model.device), ids[rows], methods, options)
+            results = _explain_batch(model, x[rows].to(model.device), ids[rows], methods, options)
         except BatchMemoryError:
             if rows.stop - start == 1:
                 raise
             size = (rows.stop - start) // 2
             continue
-        yield BatchResults(rows, *found)
+        yield BatchResults(rows, *results)
         start = rows.stop
 
 
 def _explain_batch(
     model: Model, x: Tensor, ids: Sequence[str], methods: Sequence[str], options: ExplainOptions
 ) -> tuple[Array, dict[str, MethodResult]]:
-    """Of one batch, in as many passes as there are precisions."""
+    """Return probabilities and results of one batch, with one context for each precision."""
     targets = target_indices(model, options.findings)
-    images = None if options.background is None else torch.from_numpy(options.background)
-    others = None if images is None else model.normalize(images).to(model.device)
     probabilities: Array = np.zeros((len(x), 0))
-    opened = partial(
-        BatchContext, model, x, target_output=options.target_output, ids=ids, seed=options.seed, background=others
-    )
-    with opened() as p:
+    bfloat16_methods = [method for method in methods if method in options.bfloat16_methods]
+    float32_methods = [method for method in methods if method not in options.bfloat16_methods]
+    with open_context(model, x, ids, options) as context:
         if options.include_probabilities:
-            probabilities = p.probabilities[:, targets].double().cpu().numpy()
-        told = {method: _run_method(p, method, targets) for method in methods if method not in options.bfloat16_methods}
-    fast = [method for method in methods if method in options.bfloat16_methods]
-    if fast:
-        with opened(precision="bfloat16") as p:
-            told |= {method: _run_method(p, method, targets) for method in fast}
-    return probabilities, told
+            probabilities = context.probabilities[:, targets].double().cpu().numpy()
+        results = {method: _run_method(context, method, targets) for method in float32_methods}
+    if bfloat16_methods:
+        with open_context(model, x, ids, options, "bfloat16") as context:
+            results |= {method: _run_method(context, method, targets) for method in bfloat16_methods}
+    return probabilities, results
 
 
-def _run_method(p: BatchContext, method: str, targets: Tensor) -> MethodResult:
-    """Of one method on an open pass."""
+def _run_method(context: BatchContext, method: str, targets: Tensor) -> MethodResult:
     try:
-        maps = run_method(p, method, targets).cpu().numpy()
+        maps = run_method(context, method, targets).cpu().numpy()
     except SightlineError as error:
         return MethodResult(None, str(error))
-    return MethodResult(
-        maps, "", _collect_flags(p.refusals, "refused") | _collect_flags(p.axiom_violations, "ok", "axiom violated: ")
-    )
+    refusals = _list_flags(context.refusals, "refused")
+    return MethodResult(maps, "", refusals | _list_flags(context.axiom_violations, "ok", "axiom violated: "))
 
 
-def _collect_flags(
-    flagged: tuple[Tensor, str] | None, status: Status, prefix: str = ""
-) -> dict[tuple[int, int], tuple[Status, str]]:
-    if flagged is None:
+def _list_flags(flags: MapFlags | None, status: Status, prefix: str = "") -> dict[tuple[int, int], tuple[Status, str]]:
+    if flags is None:
         return {}
-    return dict.fromkeys(map(tuple, flagged[0].nonzero().tolist()), (status, prefix + flagged[1]))
+    return dict.fromkeys(map(tuple, flags.mask.nonzero().tolist()), (status, prefix + flags.reason))
 
 
 def maps_at_input_size(
     model: Model, x: Tensor, ids: Sequence[str], methods: Sequence[str], options: ExplainOptions
 ) -> dict[str, Array]:
-    """Method -> float32 (N, T, side, side) of images as in `explain_batches`, NaN where it refuses any of them."""
+    """Explain images, and enlarge all maps to the size of the input (bilinear).
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    x : Tensor, (N, C, side, side) float32
+        Normalized images, on any device.
+    ids : sequence of str
+        Ids of the radiographs.
+    methods : sequence of str
+        Methods: 'NAME' or 'NAME?option=value'.
+    options : ExplainOptions
+        Options of explaining.
+
+    Returns
+    -------
+    dict of str to ndarray, (N, T, side, side) float32
+        Method to maps; all NaN for a method that refuses any batch.
+    """
     parts: dict[str, list[Array | None]] = {method: [] for method in methods}
-    for some in explain_batches(model, x, ids, methods, options):
-        for method, answer in some.results.items():
-            parts[method].append(answer.maps)
-    return {
-        method: _upsample_parts(maps, (len(x), len(options.findings), *x.shape[2:])) for method, maps in parts.items()
-    }
+    for batch in explain_batches(model, x, ids, methods, options):
+        for method, result in batch.results.items():
+            parts[method].append(result.maps)
+    shape = (len(x), len(options.findings), *x.shape[2:])
+    return {method: _upsample_parts(maps, shape) for method, maps in parts.items()}
 
 
 def _upsample_parts(parts: Sequence[Array | None], shape: tuple[int, ...]) -> Array:
     maps = [part for part in parts if part is not None]
     if len(maps) < len(parts):
         return np.full(shape, NAN, np.float32)
-    whole = torch.from_numpy(np.concatenate(maps))
-    fine: Array = F.interpolate(whole, shape[2:], mode="bilinear", align_corners=False).numpy()
-    return fine
-
-
-class Prediction(NamedTuple):
-    """What a model says of a radiograph."""
-
-    model: str
-    radiograph: str
-    patient: str
-    study: str
-    finding: str
-    probability: float
-    """NaN where the image could not be read."""
-    label: float
-    """1, 0, -1 or NaN, as the data set has it."""
-
-
-def predict(
-    run: Run, data: Dataset, models: Sequence[Model], findings: Sequence[str], table: str = "predictions"
-) -> None:
-    """Write a table of what models say of every radiograph, each read once for all of them."""
-
-    def rows_of(radiographs: Sequence[Radiograph]) -> dict[str, list[Prediction]]:
-        batches: dict[tuple[int, str], Batch | None] = {}
-        rows: list[Prediction] = []
-        for model in models:
-            how = (model.side, model.resize)
-            if how not in batches:
-                batches[how] = make_batch(model, [Case(r, "") for r in radiographs])
-            rows += _predict_batch(model, batches[how], radiographs, findings)
-        return {table: rows}
-
-    folder = key_digest(*(m.name for m in models)).hex()[:8]
-    task = ChunkedTask("asking the models", data.radiographs, rows_of, 32, folder)
-    write_chunks(run, table, {table: schema_for(Prediction)}, task)
-
-
-def _predict_batch(
-    model: Model, batch: Batch | None, radiographs: Sequence[Radiograph], findings: Sequence[str]
-) -> list[Prediction]:
-    columns = [model.index(finding) for finding in findings]
-    said: Array = np.zeros((0, len(columns)))
-    ids: tuple[str, ...] = ()
-    if batch is not None:
-        x = model.normalize(torch.from_numpy(batch.images)).to(model.device)
-        said, ids = expit(compute_logits(model, x)[:, columns]), batch.ids
-    rows = []
-    for r in radiographs:
-        values = said[ids.index(r.id)].tolist() if r.id in ids else [NAN] * len(columns)
-        for finding, p in zip(findings, values, strict=True):
-            label = r.labels.get(finding, NAN)
-            rows.append(Prediction(model.name, r.id, r.patient, r.study or r.id, finding, p, label))
-    return rows
+    joined = torch.from_numpy(np.concatenate(maps))
+    upsampled: Array = F.interpolate(joined, shape[2:], mode="bilinear", align_corners=False).numpy()
+    return upsampled

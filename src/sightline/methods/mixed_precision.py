@@ -1,4 +1,4 @@
-"""Which methods may be computed in bfloat16: those whose maps agree with float32 on the images at hand."""
+"""Selection of the methods that may be computed in bfloat16: those whose maps agree with float32 on the images."""
 
 from __future__ import annotations
 
@@ -9,62 +9,76 @@ from torch import Tensor
 
 from sightline.errors import SightlineError
 from sightline.methods import run_method
-from sightline.methods.context import BatchContext, Precision, TargetOutput
+from sightline.methods.inference import ExplainOptions, open_context
 from sightline.models import Model
+from sightline.models.precision import Precision
 
 MIN_CORRELATION = 0.99
-"""Pearson correlation with the float32 map that every map tried must reach."""
+"""Pearson correlation with the float32 map that every map of the trial has to reach."""
 
 
-def has_bfloat16_hardware() -> bool:
-    """Whether this machine's device computes in bfloat16; emulated, it takes several times as long as float32."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+def min_correlation(maps: Tensor, other_maps: Tensor) -> float:
+    """Return the smallest Pearson correlation between the maps of two sets.
 
+    Parameters
+    ----------
+    maps, other_maps : Tensor, (N, T, h, w)
+        The maps. Two flat maps correlate with 1, a flat map with any other with 0.
 
-def min_correlation(maps: Tensor, others: Tensor) -> float:
-    """Smallest Pearson correlation over maps (N, T, h, w) of two kinds; two flat ones agree, one alone does not.
+    Returns
+    -------
+    float
+        In [-1, 1], rounded to six digits.
 
+    Examples
+    --------
     >>> min_correlation(torch.eye(4)[None, None], torch.eye(4)[None, None] * 3 + 1)
     1.0
     """
-    one, two = (m.flatten(2).double() - m.double().mean((2, 3))[..., None] for m in (maps, others))
-    lengths = one.norm(dim=2) * two.norm(dim=2)  # (N, T)
-    same = torch.where(lengths > 0, (one * two).sum(2) / lengths.clamp(min=1e-300), 0.0)
-    flat = (one.norm(dim=2) == 0) & (two.norm(dim=2) == 0)
-    return round(float(torch.where(flat, 1.0, same).min()), 6)
+    a, b = (m.flatten(2).double() - m.double().mean((2, 3))[..., None] for m in (maps, other_maps))
+    norms = a.norm(dim=2) * b.norm(dim=2)  # (N, T)
+    correlation = torch.where(norms > 0, (a * b).sum(2) / norms.clamp(min=1e-300), 0.0)
+    both_flat = (a.norm(dim=2) == 0) & (b.norm(dim=2) == 0)
+    return round(float(torch.where(both_flat, 1.0, correlation).min()), 6)
 
 
 def bfloat16_correlations(
-    model: Model,
-    x: Tensor,
-    specs: Iterable[str],
-    targets: Tensor,
-    *,
-    ids: Sequence[str],
-    seed: int,
-    target_output: TargetOutput,
-    background: Tensor | None = None,
+    model: Model, x: Tensor, ids: Sequence[str], methods: Iterable[str], targets: Tensor, options: ExplainOptions
 ) -> dict[str, float]:
-    """Method -> `min_correlation` of its maps in bfloat16 with those in float32, on prepared images (N, C, side, side).
+    """Compare the maps of each method in bfloat16 with those in float32.
 
-    A method that refuses in either has 0: there is nothing to gain.
+    Parameters
+    ----------
+    model : Model
+        The model.
+    x : Tensor, (N, C, side, side) float32
+        Normalized images on the model's device.
+    ids : sequence of str
+        Ids of the radiographs.
+    methods : iterable of str
+        Methods: 'NAME' or 'NAME?option=value'.
+    targets : Tensor, (T,) int64
+        Indices of the findings among the logits.
+    options : ExplainOptions
+        Options of explaining; its findings do not count here.
+
+    Returns
+    -------
+    dict of str to float
+        Method to `min_correlation`; 0 for a method that refuses in either precision.
     """
 
-    def computed(spec: str, precision: Precision) -> Tensor:
-        with BatchContext(
-            model, x, ids=ids, seed=seed, target_output=target_output, precision=precision, background=background
-        ) as p:
-            maps = run_method(p, spec, targets)
-            if p.refusals is not None:
-                raise SightlineError(p.refusals[1])
+    def compute(method: str, precision: Precision) -> Tensor:
+        with open_context(model, x, ids, options, precision) as context:
+            maps = run_method(context, method, targets)
+            if context.refusals is not None:
+                raise SightlineError(context.refusals.reason)
             return maps
 
-    found = {}
-    for spec in specs:
+    correlations = {}
+    for method in methods:
         try:
-            found[spec] = min_correlation(computed(spec, "float32"), computed(spec, "bfloat16"))
+            correlations[method] = min_correlation(compute(method, "float32"), compute(method, "bfloat16"))
         except SightlineError:
-            found[spec] = 0.0
-    return found
+            correlations[method] = 0.0
+    return correlations

@@ -112,8 +112,8 @@ def probe_methods(model: Model, x: Tensor, specs: Sequence[str] | None = None) -
                 error = max(
                     (float(v.abs().max()) for k, v in p.diagnostics.items() if k.endswith("/error")), default=error
                 )
-            why = p.refusals[1] if p.refusals is not None else _describe_flat_maps(model, maps)
-            serves = p.refusals is None or not bool(p.refusals[0].all())
+            why = p.refusals.reason if p.refusals is not None else _describe_flat_maps(model, maps)
+            serves = p.refusals is None or not bool(p.refusals.mask.all())
         except SightlineError as problem:
             serves, why = False, str(problem)
         yield MethodCheck(spec, serves, error, (time.perf_counter() - start) / len(x), why)

@@ -1,4 +1,4 @@
-"""The table of saliency methods, and how a method is named."""
+"""The registry of saliency methods, and how a method is named."""
 
 from __future__ import annotations
 
@@ -12,33 +12,71 @@ from sightline.registry import Entry, Registry
 
 @dataclass(frozen=True, slots=True)
 class MethodInfo:
-    """What is known of a method before it runs."""
+    """Properties of a method that are known before it runs."""
 
-    needs: Literal["features", "input-gradient", "attention", "own", "text", "nothing", "prior"]
-    """attention: a plain vision transformer; own, text: a network with maps, or with patches and texts, of its own;
-    nothing: no gradient and no features, perhaps the image; prior: maps given by the caller."""
+    needs: Literal["features", "input-gradient", "attention", "intrinsic", "text", "nothing", "prior"]
+    """What the method needs of a network: a feature map; a gradient with respect to the image; the attention of a
+    plain vision transformer; maps of the network's own (intrinsic); embeddings of patches and of texts (text); nothing
+    but its outputs, if these; or, instead, maps that the caller gives (prior)."""
     signed: bool
-    """Whether negative values mean evidence against the finding."""
+    """True if negative values mean evidence against the finding."""
     class_agnostic: bool
-    """Whether all findings of an image get the same map."""
+    """True if all findings of an image get the same map."""
     resolution: Literal["features", "input", "own"]
+    """Resolution of the maps: that of the feature map, that of the input, or another."""
     source: str
-    """Where it is defined: DOI or arXiv id, or a sentence for our own."""
+    """Where the method is defined: DOI or arXiv id, or a sentence."""
 
 
 methods: Registry[MethodInfo] = Registry("method", MethodInfo)
-"""name -> function of (p: Pass, targets: Tensor int64 (T,)) -> Tensor float32 (N, T, h', w'), in its own resolution,
-higher = more evidence for the finding, never normalized; options are keyword arguments with defaults."""
+"""Registry of saliency methods, by name.
+
+A method is a function of two positional parameters; its options are keyword arguments with defaults. It returns a map
+for each image and finding, in the method's own resolution: higher values mean more evidence for the finding, and maps
+are never normalized.
+
+Parameters
+----------
+context : BatchContext
+    One model on one batch of N images.
+targets : Tensor, (T,) int64
+    Indices of the findings among the logits.
+
+Returns
+-------
+Tensor, (N, T, h', w') float32
+"""
 
 
 def parse_method(spec: str) -> tuple[Entry[MethodInfo], str, dict[str, Any]]:
-    """'NAME?option=value' -> the method, the layer named for its features ('' for the model's own), its options.
+    """Look up a method by its spec.
 
-    layer is an option of every method that needs features: the path of a module whose output they are.
-    Errors: `UnknownNameError` for a method that does not exist; `SightlineError` for an option it has not.
+    Parameters
+    ----------
+    spec : str
+        'NAME' or 'NAME?option=value'. Every method that needs features has the option `layer`: the path of a module
+        whose output they are.
 
-    >>> entry, layer, options = parse_method("grad-cam?layer=features.denseblock3")
-    >>> entry.name, layer, options
+    Returns
+    -------
+    method : Entry
+        The registered method.
+    layer : str
+        Path of the module whose output the features are; '' for the model's own feature layer.
+    options : dict
+        Keyword arguments for the method.
+
+    Raises
+    ------
+    UnknownNameError
+        If no method has the name.
+    SightlineError
+        If the method has no such option.
+
+    Examples
+    --------
+    >>> method, layer, options = parse_method("grad-cam?layer=features.denseblock3")
+    >>> method.name, layer, options
     ('grad-cam', 'features.denseblock3', {})
     """
     name, argument, given = parse_spec(spec)

@@ -30,7 +30,7 @@ from sightline.evaluation.sampling import sample_positive_cases
 from sightline.evaluation.thresholds import resolve_protocols
 from sightline.methods import TargetOutput
 from sightline.methods.explain import explain, require_methods
-from sightline.methods.inference import predict
+from sightline.methods.predictions import predict
 from sightline.metrics.classification import CUTOFF_RULES, CutoffRule, best_cutoff
 from sightline.models import warnings
 from sightline.protocol import Protocol

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sightline.core import Case, Dataset
+from sightline.core import Dataset
 from sightline.data.registry import is_synthetic
 from sightline.errors import DataError
 from sightline.methods.inference import make_batch
@@ -79,7 +79,7 @@ def recalibrate_batch_norm(model: Model, train_data: Dataset) -> Model:
     net = copy.deepcopy(model.net).eval()
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     some = [r for r in train_data.radiographs if r.split in ("", "train")][:BATCH_NORM_IMAGES]
-    batch = make_batch(model, [Case(r, "") for r in some]) if norms else None
+    batch = make_batch(model, some) if norms else None
     if batch is None:
         return model
     momenta = [norm.momentum for norm in norms]

@@ -30,7 +30,7 @@ from sightline.findings import select_findings
 from sightline.maps.collections import CombinedMaps
 from sightline.maps.references import ControlMaps, ReaderMaps
 from sightline.methods.explain import explain, require_methods
-from sightline.methods.inference import predict
+from sightline.methods.predictions import predict
 from sightline.models import Model, open_model
 from sightline.protocol import Protocol
 from sightline.runs.provenance import check_model_weights, record_inputs

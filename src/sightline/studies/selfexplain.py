@@ -40,7 +40,8 @@ from sightline.maps.collections import CombinedMaps
 from sightline.maps.references import ControlMaps, ReaderMaps
 from sightline.methods import TargetOutput
 from sightline.methods.explain import explain, require_methods
-from sightline.methods.inference import ExplainOptions, predict
+from sightline.methods.inference import ExplainOptions
+from sightline.methods.predictions import predict
 from sightline.models import warnings
 from sightline.models.map_collapse import MIN_IMAGES, collapse_reason, join_reasons
 from sightline.models.weight_randomization import find_blocks

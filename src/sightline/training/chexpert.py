@@ -23,10 +23,11 @@ from sightline.findings import select_findings
 from sightline.models import Model, open_model
 from sightline.models.checkpoint import extract_weights, load_safely
 from sightline.models.multiclass_heads import ThreeClassHead
+from sightline.models.precision import Precision
 from sightline.runs.run import Run
 from sightline.stats.auroc import estimate_auroc
 from sightline.stats.estimates import AVERAGE
-from sightline.training.config import Precision, SamplingConfig, TrainingConfig
+from sightline.training.config import SamplingConfig, TrainingConfig
 from sightline.training.fit import fit
 from sightline.training.labels import UNCERTAINTY_POLICIES, UncertaintyPolicy
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from sightline.errors import SightlineError
+from sightline.models.precision import Precision
 from sightline.training.labels import BlankPolicy, UncertaintyPolicy
 
-Precision = Literal["float32", "bfloat16"]
 Trainable = Literal["all", "head"]
 """What learns: the whole network, or the block of the logits alone, on features that stay (linear evaluation)."""
 LearningRateSchedule = Literal["cosine", "constant", "plateau"]
