@@ -38,7 +38,7 @@ class Plain(nn.Module):
         self.second, self.out = nn.Conv2d(8, 12, 3, 1, 1), nn.Linear(12, 3)
         nn.init.uniform_(self.norm.running_var, 0.5, 2)
         nn.init.normal_(self.norm.running_mean)
-        self.texts = nn.Parameter(torch.randn(3, 2, 12, generator=torch.Generator().manual_seed(4)))
+        self.text_embeddings = nn.Parameter(torch.randn(3, 2, 12, generator=torch.Generator().manual_seed(4)))
         if mirrored:
             for conv in (self.first, self.second):
                 conv.weight.data += conv.weight.data.flip(-1)
@@ -46,14 +46,14 @@ class Plain(nn.Module):
     def body(self, x: Tensor) -> Tensor:
         return self.second(F.max_pool2d(F.relu(self.norm(self.first(x)), inplace=True), 2))
 
-    def patches(self, x: Tensor) -> Tensor:
+    def patch_embeddings(self, x: Tensor) -> Tensor:
         return F.relu(self.body(x), inplace=True)
 
     def maps(self, x: Tensor) -> Tensor:
-        return torch.einsum("nkhw,fk->nfhw", self.patches(x), self.out.weight)
+        return torch.einsum("nkhw,fk->nfhw", self.patch_embeddings(x), self.out.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out(F.adaptive_avg_pool2d(self.patches(x), 1).flatten(1))
+        return self.out(F.adaptive_avg_pool2d(self.patch_embeddings(x), 1).flatten(1))
 
 
 class Flattened(nn.Module):

@@ -23,10 +23,10 @@ def test_own_maps_are_the_networks_for_the_findings_asked() -> None:
 def test_likeness_is_the_cosine_of_patch_and_phrase(both: bool) -> None:
     m, x = model(), batch(2)
     if not both:
-        m.net.texts = nn.Parameter(m.net.texts[:, 0].detach())
+        m.net.text_embeddings = nn.Parameter(m.net.text_embeddings[:, 0].detach())
     got = saliency(m, x, None, ["image-text"])["image-text"]
     with torch.no_grad():
-        patches, texts = m.net.eval().patches(x), m.net.texts.detach()
+        patches, texts = m.net.eval().patch_embeddings(x), m.net.text_embeddings.detach()
     for n in range(2):
         for f in range(3):
             for row, col in ((0, 0), (5, 7), (11, 11)):
@@ -36,7 +36,7 @@ def test_likeness_is_the_cosine_of_patch_and_phrase(both: bool) -> None:
                 assert abs(float(got[n, f, row, col] - wanted)) < 1e-5
 
 
-@pytest.mark.parametrize(("name", "what"), [("own", "a method maps"), ("image-text", "a method patches")])
+@pytest.mark.parametrize(("name", "what"), [("own", "a method maps"), ("image-text", "a method patch_embeddings")])
 def test_a_network_without_says_what_it_would_need(name: str, what: str) -> None:
     with pytest.raises(SightlineError, match=f"needs a network with {what}"):
         saliency(model(Flattened()), batch(1), None, [name])
@@ -47,6 +47,6 @@ def test_maps_and_texts_of_the_wrong_shape_are_refused() -> None:
     m.net.maps = lambda x: torch.zeros(len(x), 2, 4, 4)
     with pytest.raises(SightlineError, match=r"gives \(1, 2, 4, 4\); it must give \(1, 3, h, w\)"):
         saliency(m, batch(1), None, ["own"])
-    m.net.texts = nn.Parameter(torch.zeros(2, 12))
+    m.net.text_embeddings = nn.Parameter(torch.zeros(2, 12))
     with pytest.raises(SightlineError, match=r"are \(2, 12\); allowed: \(3, 12\) or \(3, 2, 12\)"):
         saliency(m, batch(1), None, ["image-text"])

@@ -67,7 +67,7 @@ def test_a_rule_that_changes_the_network_is_refused() -> None:
     """A call by the name of a ReLU that does more than a ReLU: with the rule it is another network."""
 
     class Shifted(Plain):
-        def patches(self, x: Tensor) -> Tensor:
+        def patch_embeddings(self, x: Tensor) -> Tensor:
             return torch.threshold(self.body(x), -0.5, -0.5)  # the rule would make it a ReLU at zero
 
     torch.manual_seed(0)

@@ -53,7 +53,7 @@ def test_a_pair_opens_as_a_model_that_is_asked_in_words(tmp_path: Path, text: st
     x = torch.randn(2, 1, 48, 48)
     with torch.no_grad():
         v, logits = net.image_encoder(x), opened.net.eval()(x)
-    texts = opened.net.texts
+    texts = opened.net.text_embeddings
     wanted = torch.stack([(v @ texts[i, 0] - v @ texts[i, 1]) / 0.1 for i in range(3)], 1)
     torch.testing.assert_close(logits, wanted)
     torch.testing.assert_close(texts.norm(dim=-1), torch.ones(3, 2))
@@ -64,7 +64,7 @@ def test_a_pair_opens_as_a_model_that_is_asked_in_words(tmp_path: Path, text: st
 def test_any_finding_can_be_named(tmp_path: Path) -> None:
     pair(tmp_path / "joint.pt")
     opened = open_model(f"contrastive:{tmp_path / 'joint.pt'}", ["Pneumothorax", "Scoliosis"])
-    assert opened.findings == ("Pneumothorax", "Scoliosis") and opened.net.texts.shape == (2, 2, 24)
+    assert opened.findings == ("Pneumothorax", "Scoliosis") and opened.net.text_embeddings.shape == (2, 2, 24)
 
 
 def test_its_maps_are_those_of_words_and_of_gradients(tmp_path: Path) -> None:
@@ -73,8 +73,8 @@ def test_its_maps_are_those_of_words_and_of_gradients(tmp_path: Path) -> None:
     x = torch.randn(2, 1, 48, 48)
     found = saliency(opened, x, ["Edema"], ["image-text", "grad-cam", "gradient"])
     with torch.no_grad():
-        patches = F.normalize(opened.net.patches(x), dim=1)
-    own = opened.net.texts[0]
+        patches = F.normalize(opened.net.patch_embeddings(x), dim=1)
+    own = opened.net.text_embeddings[0]
     torch.testing.assert_close(found["image-text"][:, 0], torch.einsum("ndhw,d->nhw", patches, own[0] - own[1]))
     assert found["grad-cam"].shape[-1] == 6 and float(found["gradient"].abs().max()) > 0
     leaf = x.clone().requires_grad_()

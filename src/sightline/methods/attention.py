@@ -1,4 +1,4 @@
-"""What a transformer attends to: rollout of attention, and attention weighed by its gradients."""
+"""Attention of vision transformers as maps: its rollout, and attention weighted by its gradients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sightline.methods.registry import methods
 
 
 class _AttentionRecorder(TorchFunctionMode):
-    """Keeps every square attention (N, heads, tokens, tokens) that a network computes, fused or not, with its graph."""
+    """A mode that records every square attention (N, heads, tokens, tokens) with its graph, fused or not."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class _AttentionRecorder(TorchFunctionMode):
         return out
 
     def _call_multi_head(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """torch.nn.MultiheadAttention: what it calls is not shown to a mode, so the kernel is put in its place."""
+        """Replace the kernel within torch.nn.MultiheadAttention, whose inner calls a mode does not see."""
         fused = F.scaled_dot_product_attention
         try:
             F.scaled_dot_product_attention = self._unfused_attention
@@ -44,7 +44,7 @@ class _AttentionRecorder(TorchFunctionMode):
             F.scaled_dot_product_attention = fused
 
     def _unfused_attention(self, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """The fused kernel's result by its formula; dropout is off in evaluation."""
+        """Compute the fused kernel's result by its formula; dropout is off in evaluation."""
         mask = kwargs.get("attn_mask", args[0] if args else None)
         scale = kwargs.get("scale") or 1 / math.sqrt(query.shape[-1])
         logits = query @ key.transpose(-2, -1) * scale
@@ -57,35 +57,37 @@ class _AttentionRecorder(TorchFunctionMode):
 
 
 def _record_attentions(context: BatchContext) -> tuple[list[Tensor], Tensor]:
-    """(attention of each block (N, heads, tokens, tokens), logits (N, F)), with their graph."""
+    """Return the attention of each block (N, heads, tokens, tokens) and the logits (N, F), with their graph."""
     x = context.x.clone().requires_grad_()
-    with _AttentionRecorder() as mode:
+    with _AttentionRecorder() as recorder:
         logits = context.model.net(x)
-    if not mode.attentions or len({a.shape[-1] for a in mode.attentions}) != 1:
+    attentions: list[Tensor] = recorder.attentions
+    if len({attention.shape[-1] for attention in attentions}) != 1:
         raise SightlineError(
-            f"{context.model.name} shows {len(mode.attentions)} attentions over one set of tokens; this method "
-            "needs a plain "
-            f"vision transformer (for windowed or convolutional networks use grad-cam)"
+            f"{context.model.name} shows {len(attentions)} attentions over one set of tokens; this method needs a "
+            "plain vision transformer (for windowed or convolutional networks use grad-cam)"
         )
-    return mode.attentions, logits
+    return attentions, logits
 
 
 def _to_grid(context: BatchContext, relevance: Tensor) -> Tensor:
-    """What the tokens that are read (the first where there is a class token, else all) get from each place.
+    """Arrange (..., tokens, tokens) as the grid (..., h', w') of what the output tokens receive from each patch.
 
-    (..., tokens, tokens) -> (..., h', w').
+    The output token is the first where there is a class token, else the mean of all.
     """
-    tokens = relevance.shape[-1]
-    cut = context.model.feature_layer
-    prefix = cut.n_prefix_tokens if cut is not None and cut.layout == "tokens" else tokens - math.isqrt(tokens) ** 2
-    side = math.isqrt(tokens - prefix)
-    if side * side != tokens - prefix:
+    n_tokens = relevance.shape[-1]
+    layer = context.model.feature_layer
+    has_tokens = layer is not None and layer.layout == "tokens"
+    n_prefix = layer.n_prefix_tokens if layer and has_tokens else n_tokens - math.isqrt(n_tokens) ** 2
+    side = math.isqrt(n_tokens - n_prefix)
+    if side * side != n_tokens - n_prefix:
         raise SightlineError(
-            f"{tokens} tokens less {prefix} leading ones are no square grid; wrap with feature_module='...[1:]'"
+            f"{n_tokens} tokens without the {n_prefix} leading ones are no square grid; wrap the network with "
+            "feature_module='...[1:]'"
         )
-    read = relevance[..., 0, :] if prefix else relevance.mean(-2)
-    places: Tensor = read[..., prefix:]
-    return places.reshape(*places.shape[:-1], side, side)
+    received = relevance[..., 0, :] if n_prefix else relevance.mean(-2)
+    patches: Tensor = received[..., n_prefix:]
+    return patches.reshape(*patches.shape[:-1], side, side)
 
 
 @methods(
@@ -97,13 +99,13 @@ def _to_grid(context: BatchContext, relevance: Tensor) -> Tensor:
     source="Abnar and Zuidema 2020, arXiv:2005.00928",
 )
 def attention_rollout(context: BatchContext, targets: Tensor) -> Tensor:
-    """Attention of all blocks multiplied through, half of each block being the shortcut; (N, T, h', w').
+    """Multiply the attention of all blocks, half of each block being the residual connection; (N, T, h', w').
 
-    Heads are averaged. The same for every finding: attention tells where a network looks, not what for.
+    Heads are averaged. The map is the same for every finding: attention depends on no output.
     """
-    kept, _ = _record_attentions(context)
-    flow = torch.eye(kept[0].shape[-1], device=context.x.device)
-    for attention in kept:
+    attentions, _ = _record_attentions(context)
+    flow = torch.eye(attentions[0].shape[-1], device=context.x.device)
+    for attention in attentions:
         mixed = 0.5 * attention.detach().mean(1) + 0.5 * torch.eye(attention.shape[-1], device=context.x.device)
         flow = mixed @ flow  # rows of attention sum to 1, and so does their mean with the identity
     return _to_grid(context, flow)[:, None].expand(-1, len(targets), -1, -1)
@@ -118,15 +120,16 @@ def attention_rollout(context: BatchContext, targets: Tensor) -> Tensor:
     source="Chefer et al. 2021, arXiv:2103.15679",
 )
 def attention_relevance(context: BatchContext, targets: Tensor) -> Tensor:
-    """Attention times its positive gradients, added up from block to block; float32 (N, T, h', w')."""
-    kept, logits = _record_attentions(context)
+    """Add up attention times its positive gradients from block to block; float32 (N, T, h', w')."""
+    attentions, logits = _record_attentions(context)
     scores = logits if context.target_output == "logit" else logits.sigmoid()
+    identity = torch.eye(attentions[0].shape[-1], device=context.x.device)
     maps = []
-    for place, target in enumerate(targets.tolist()):
-        gradients = torch.autograd.grad(scores[:, target].sum(), kept, retain_graph=place < len(targets) - 1)
-        relevance = torch.eye(kept[0].shape[-1], device=context.x.device).expand(context.x.shape[0], -1, -1)
-        for attention, gradient in zip(kept, gradients, strict=True):
+    for column, target in enumerate(targets.tolist()):
+        is_last = column == len(targets) - 1
+        gradients = torch.autograd.grad(scores[:, target].sum(), attentions, retain_graph=not is_last)
+        relevance = identity.expand(context.x.shape[0], -1, -1)
+        for attention, gradient in zip(attentions, gradients, strict=True):
             relevance = relevance + (attention.detach() * gradient).clamp(min=0).mean(1) @ relevance
-        relevance = relevance - torch.eye(relevance.shape[-1], device=context.x.device)  # what a token says of itself
-        maps.append(_to_grid(context, relevance))
+        maps.append(_to_grid(context, relevance - identity))  # without the relevance of each token for itself
     return torch.stack(maps, 1)

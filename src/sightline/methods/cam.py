@@ -1,4 +1,4 @@
-"""Class activation maps: the features, weighed by what the head makes of them."""
+"""Class activation maps: sums of the feature channels, weighted by their effect on the score."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from sightline.methods.registry import methods
     source="Selvaraju et al. 2017, arXiv:1610.02391",
 )
 def grad_cam(context: BatchContext, targets: Tensor) -> Tensor:
-    """Features weighed by the mean gradient of each channel; negative sums are 0.
+    """Weight the features by the mean gradient of each channel; float32 (N, T, h', w'), negative sums are 0.
 
-    float32 (N, T, h', w'). With global average pooling and one linear layer this is the class activation map divided
-    by h'w'. A finding that no feature speaks for has an all-zero map.
+    With global average pooling and one linear layer this is the class activation map divided by h'w'. A finding that
+    no feature is evidence for has an all-zero map.
     """
     weights = [context.feature_gradient(target).mean((2, 3)) for target in targets.tolist()]  # each (N, K)
     return torch.einsum("ntk,nkhw->nthw", torch.stack(weights, 1), context.features).relu()
@@ -37,9 +37,9 @@ def grad_cam(context: BatchContext, targets: Tensor) -> Tensor:
     source="Chattopadhay et al. 2018, arXiv:1710.11063, equations 10 and 19",
 )
 def grad_cam_plus_plus(context: BatchContext, targets: Tensor) -> Tensor:
-    """Features weighed by their positive gradients, each counted by its share in the score; negative sums are 0.
+    """Weight the features by their positive gradients and shares in the score; float32 (N, T, h', w').
 
-    float32 (N, T, h', w'). The paper explains exp(logit); its positive factor, the same for all of a map, is left out
+    Negative sums are 0. The paper explains exp(logit); its positive factor, the same for all of a map, is left out
     because it overflows and changes no comparison within the map. A feature without gradient has no share.
     """
     maps = [_plus_plus_weights(context.features, context.feature_gradient(target)) for target in targets.tolist()]
@@ -47,9 +47,9 @@ def grad_cam_plus_plus(context: BatchContext, targets: Tensor) -> Tensor:
 
 
 def _plus_plus_weights(features: Tensor, gradient: Tensor) -> Tensor:
-    """(N, K, h', w') twice -> (N, K)."""
+    """Return the weights (N, K) of channels from features and gradients (N, K, h', w')."""
     total = features.sum((2, 3), keepdim=True)  # (N, K, 1, 1)
-    # the paper divides g² by 2g² + ΣA·g³; g² cancels, which keeps tiny gradients from underflowing
+    # The paper divides g² by 2g² + ΣA·g³; g² cancels, which keeps tiny gradients from underflowing
     share = 2 + total * gradient
     alpha = torch.where((gradient > 0) & (share != 0), 1 / share, 0.0)
     return (alpha * gradient.clamp(min=0)).sum((2, 3))
@@ -64,9 +64,9 @@ def _plus_plus_weights(features: Tensor, gradient: Tensor) -> Tensor:
     source="Zhou et al. 2016, arXiv:1512.04150",
 )
 def cam(context: BatchContext, targets: Tensor) -> Tensor:
-    """Features weighed by the linear layer behind a global average pooling; float32 (N, T, h', w'), signed.
+    """Weight the features by the linear layer behind a global average pooling; float32 (N, T, h', w'), signed.
 
-    Refused where the head is anything else: there the weights of the paper do not exist.
+    Refused for any other head, which lacks the weights of the paper.
     """
     maps = []
     for target in targets.tolist():
@@ -75,9 +75,8 @@ def cam(context: BatchContext, targets: Tensor) -> Tensor:
         spread = float((gradient - weight[:, None, None]).abs().max())
         if context.target_output == "probability" or spread > 1e-4 * float(weight.abs().max()):
             raise SightlineError(
-                f"cam needs logits behind a global average pooling and one linear layer; {context.model.name} "
-                "has no such "
-                "weights here (use grad-cam, or of='logit')"
+                "cam needs logits behind a global average pooling and one linear layer; "
+                f"{context.model.name} has no such weights here (use grad-cam, or target_output='logit')"
             )
         maps.append(torch.einsum("k,nkhw->nhw", weight * gradient[0, 0].numel(), context.features))
     return torch.stack(maps, 1)
@@ -92,10 +91,10 @@ def cam(context: BatchContext, targets: Tensor) -> Tensor:
     source="Draelos and Carin 2020, arXiv:2011.08891",
 )
 def hires_cam(context: BatchContext, targets: Tensor) -> Tensor:
-    """Features times their own gradients, place by place, summed over channels; negative sums are 0.
+    """Multiply the features by their gradients, cell by cell, and sum the channels; float32 (N, T, h', w').
 
-    float32 (N, T, h', w'). Provably where a head that keeps places apart looks; equals Grad-CAM behind global average
-    pooling and one linear layer, up to the number of cells.
+    Negative sums are 0. The map is provably faithful for a head that is linear in each cell; behind global average
+    pooling and one linear layer it equals Grad-CAM, up to the number of cells.
     """
     return torch.stack([(context.features * context.feature_gradient(t)).sum(1) for t in targets.tolist()], 1).relu()
 
@@ -109,7 +108,7 @@ def hires_cam(context: BatchContext, targets: Tensor) -> Tensor:
     source="Jiang et al. 2021, 10.1109/TIP.2021.3089943",
 )
 def layer_cam(context: BatchContext, targets: Tensor) -> Tensor:
-    """Features times their positive gradients, place by place, summed over channels; float32 (N, T, h', w')."""
+    """Multiply the features by their positive gradients, cell by cell, and sum the channels; float32 (N, T, h', w')."""
     maps = [(context.features * context.feature_gradient(t).clamp(min=0)).sum(1) for t in targets.tolist()]
     return torch.stack(maps, 1).relu()
 
@@ -123,15 +122,15 @@ def layer_cam(context: BatchContext, targets: Tensor) -> Tensor:
     source="Fu et al. 2020, arXiv:2008.02312, equation 8",
 )
 def xgrad_cam(context: BatchContext, targets: Tensor) -> Tensor:
-    """Features weighed by their gradients' mean, each place counted by its share of the channel; negative sums are 0.
+    """Weight the features by mean gradients in which each cell counts by its share of the channel.
 
-    float32 (N, T, h', w'). A channel that sums to zero has no share.
+    float32 (N, T, h', w'); negative sums are 0. A channel that sums to zero has no weight.
     """
     total = context.features.sum((2, 3))  # (N, K)
     maps = []
     for target in targets.tolist():
-        weighed = (context.features * context.feature_gradient(target)).sum((2, 3))
-        weights = torch.where(total != 0, weighed / torch.where(total != 0, total, 1.0), 0.0)  # (N, K)
+        weighted = (context.features * context.feature_gradient(target)).sum((2, 3))
+        weights = torch.where(total != 0, weighted / torch.where(total != 0, total, 1.0), 0.0)  # (N, K)
         maps.append(torch.einsum("nk,nkhw->nhw", weights, context.features))
     return torch.stack(maps, 1).relu()
 
@@ -145,10 +144,10 @@ def xgrad_cam(context: BatchContext, targets: Tensor) -> Tensor:
     source="Muhammad and Yeasin 2020, arXiv:2008.00299",
 )
 def eigen_cam(context: BatchContext, targets: Tensor) -> Tensor:
-    """Features projected on their first principal direction, the same for every finding; float32 (N, T, h', w').
+    """Project the features on their first principal direction, for all findings alike; float32 (N, T, h', w').
 
     As in the paper the features are not centered. The sign, which a decomposition leaves open, makes the projection
-    positive on average; negative places are 0.
+    positive on average; negative values are 0.
     """
     n, _, h, w = context.features.shape
     flat = context.features.flatten(2).double()  # (N, K, h'w')
@@ -168,17 +167,17 @@ def eigen_cam(context: BatchContext, targets: Tensor) -> Tensor:
     source="Desai and Ramaswamy 2020, 10.1109/WACV45572.2020.9093360",
 )
 def ablation_cam(context: BatchContext, targets: Tensor) -> Tensor:
-    """Features weighed by how much the score falls without each channel; negative sums are 0.
+    """Weight the features by the drop of the score without each channel; float32 (N, T, h', w'), negative sums are 0.
 
-    float32 (N, T, h', w'). The paper divides the fall by the score: one factor for the whole map, which says nothing of
-    places and turns the map around where the score is negative, so it is left out. Behind global average pooling and
-    one linear layer the fall is known from the gradient; other heads are asked once per channel.
+    The paper divides the drop by the score: one factor for the whole map, which compares no cells and inverts the map
+    where the score is negative, so it is left out. Behind global average pooling and one linear layer the drop follows
+    from the gradient; other heads are evaluated once per channel.
     """
-    score = context.scores[:, targets]  # (N, T)
+    features, score = context.features, context.scores[:, targets]  # (N, K, h', w'), (N, T)
     if context.target_output == "logit" and context.model.has_affine_head:
-        fall = torch.stack(
-            [(context.features * context.feature_gradient(t)).sum((2, 3)) for t in targets.tolist()], 1
-        )  # (N, T, K)
+        drops = [(features * context.feature_gradient(target)).sum((2, 3)) for target in targets.tolist()]
+        weights = torch.stack(drops, 1)  # (N, T, K)
     else:
-        fall = torch.stack([score - context.scores_without(k)[:, targets] for k in range(context.features.shape[1])], 2)
-    return torch.einsum("ntk,nkhw->nthw", fall, context.features).relu()
+        drops = [score - context.scores_without(channel)[:, targets] for channel in range(features.shape[1])]
+        weights = torch.stack(drops, 2)
+    return torch.einsum("ntk,nkhw->nthw", weights, features).relu()

@@ -1,7 +1,7 @@
 """DeepLIFT: contributions to the difference from a baseline, propagated back through the network; complete or refused.
 
-Rules replace the calls themselves (`torch.overrides`), so that a ReLU counts whether it is a module or a function, works
-in place or is used twice. Hooks on modules miss some of them silently: on torchvision's DenseNets the last one.
+Rules replace the calls themselves (`torch.overrides`), so that a ReLU counts whether it is a module or a function,
+works in place or is used twice. Hooks on modules miss some of them silently: on torchvision's DenseNets the last one.
 """
 
 from __future__ import annotations

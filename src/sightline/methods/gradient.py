@@ -1,4 +1,4 @@
-"""Gradients of the score with respect to the image: plain, times the image, and averaged over noise."""
+"""Gradients of the score with respect to the image: plain, times the image, and over noisy copies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,25 @@ from sightline.methods.registry import methods
 
 
 def reduce_channels(gradient: Tensor, reduce: str) -> Tensor:
-    """Reduce the channels (N, T, C, h, w) -> (N, T, h, w): signed sum or mean, or sum or maximum of magnitudes."""
+    """Reduce the channels of gradients.
+
+    Parameters
+    ----------
+    gradient : Tensor, (N, T, C, h, w)
+        The gradients.
+    reduce : {'sum', 'mean', 'abs-sum', 'abs-max'}
+        'sum' is the change with the gray level, 'mean' its share per channel; 'abs-sum' and 'abs-max' reduce the
+        magnitudes, the latter as in Simonyan et al. 2014.
+
+    Returns
+    -------
+    Tensor, (N, T, h, w)
+
+    Raises
+    ------
+    SightlineError
+        If `reduce` is none of these.
+    """
     if reduce == "sum":
         return gradient.sum(2)
     if reduce == "mean":
@@ -26,7 +44,26 @@ def reduce_channels(gradient: Tensor, reduce: str) -> Tensor:
 
 
 def draw_noisy_copies(context: BatchContext, samples: int, sigma: float) -> Iterator[Tensor]:
-    """Copies of the batch with Gaussian noise, `sigma` of each image's own range, keyed by (seed, id, draw)."""
+    """Yield copies of a batch with Gaussian noise, keyed by (seed, id, draw).
+
+    Parameters
+    ----------
+    context : BatchContext
+        The batch.
+    samples : int
+        Number of copies, from 1.
+    sigma : float
+        Standard deviation of the noise, as a share of each image's own range, from 0.
+
+    Yields
+    ------
+    Tensor, (N, C, side, side) float32
+
+    Raises
+    ------
+    SightlineError
+        If `samples` or `sigma` is out of range.
+    """
     if samples < 1 or sigma < 0:
         raise SightlineError(f"samples={samples}, sigma={sigma}; allowed: samples from 1, sigma from 0")
     spread = sigma * (context.x.amax((1, 2, 3)) - context.x.amin((1, 2, 3)))  # (N,)
@@ -43,9 +80,12 @@ def draw_noisy_copies(context: BatchContext, samples: int, sigma: float) -> Iter
     source="Simonyan et al. 2014, arXiv:1312.6034",
 )
 def gradient(context: BatchContext, targets: Tensor, *, reduce: str = "sum") -> Tensor:
-    """How the score changes with each pixel; float32 (N, T, side, side), signed unless `reduce` takes magnitudes.
+    """Compute the gradient of the score; float32 (N, T, side, side), signed unless `reduce` takes magnitudes.
 
-    reduce: of the channels: 'sum' (the change with the gray level), 'mean', 'abs-sum', or 'abs-max' as in the paper.
+    Parameters
+    ----------
+    reduce : {'sum', 'mean', 'abs-sum', 'abs-max'}
+        Reduction of the channels, see `reduce_channels`.
     """
     return reduce_channels(context.input_gradient(targets), reduce)
 
@@ -59,7 +99,15 @@ def gradient(context: BatchContext, targets: Tensor, *, reduce: str = "sum") -> 
     source="Shrikumar et al. 2016, arXiv:1605.01713",
 )
 def input_x_gradient(context: BatchContext, targets: Tensor, *, reduce: str = "sum") -> Tensor:
-    """The prepared image times the gradient; float32 (N, T, side, side). Zero is the mean gray of normalization."""
+    """Multiply the normalized image by the gradient; float32 (N, T, side, side).
+
+    A pixel of the mean gray of the normalization gets 0.
+
+    Parameters
+    ----------
+    reduce : {'sum', 'mean', 'abs-sum', 'abs-max'}
+        Reduction of the channels, see `reduce_channels`.
+    """
     return reduce_channels(context.input_gradient(targets) * context.x[:, None], reduce)
 
 
@@ -74,9 +122,16 @@ def input_x_gradient(context: BatchContext, targets: Tensor, *, reduce: str = "s
 def smoothgrad(
     context: BatchContext, targets: Tensor, *, samples: int = 25, sigma: float = 0.15, reduce: str = "sum"
 ) -> Tensor:
-    """Mean gradient of noisy copies; float32 (N, T, side, side), signed.
+    """Average the gradients of noisy copies; float32 (N, T, side, side), signed.
 
-    sigma: of the noise, as a share of the image's range.
+    Parameters
+    ----------
+    samples : int
+        Noisy copies, from 1.
+    sigma : float
+        Standard deviation of the noise, as a share of the image's range.
+    reduce : {'sum', 'mean', 'abs-sum', 'abs-max'}
+        Reduction of the channels, see `reduce_channels`.
     """
     total = sum(context.gradients_at(draw_noisy_copies(context, samples, sigma), targets))
     assert isinstance(total, Tensor)
@@ -92,7 +147,15 @@ def smoothgrad(
     source="Hooker et al. 2019, arXiv:1806.10758; the SmoothGrad of Arun et al. 2021, 10.1148/ryai.2021200267",
 )
 def smoothgrad_squared(context: BatchContext, targets: Tensor, *, samples: int = 25, sigma: float = 0.15) -> Tensor:
-    """Mean squared gradient of noisy copies, summed over channels; float32 (N, T, side, side), 0 or more."""
+    """Average the squared gradients of noisy copies, channels summed; float32 (N, T, side, side), 0 or more.
+
+    Parameters
+    ----------
+    samples : int
+        Noisy copies, from 1.
+    sigma : float
+        Standard deviation of the noise, as a share of the image's range.
+    """
     total = sum(g.square() for g in context.gradients_at(draw_noisy_copies(context, samples, sigma), targets))
     assert isinstance(total, Tensor)
     return reduce_channels(total / samples, "sum")
@@ -107,11 +170,19 @@ def smoothgrad_squared(context: BatchContext, targets: Tensor, *, samples: int =
     source="Adebayo et al. 2018, arXiv:1810.03307",
 )
 def vargrad(context: BatchContext, targets: Tensor, *, samples: int = 25, sigma: float = 0.15) -> Tensor:
-    """Variance of the gradient over noisy copies, summed over channels; float32 (N, T, side, side), 0 or more."""
-    mean, spread = torch.zeros(1), torch.zeros(1)
+    """Compute the variance of the gradient over noisy copies, channels summed; float32 (N, T, side, side), 0 or more.
+
+    Parameters
+    ----------
+    samples : int
+        Noisy copies, from 1.
+    sigma : float
+        Standard deviation of the noise, as a share of the image's range.
+    """
+    mean, total = torch.zeros(1), torch.zeros(1)
     # Welford's update: squares of large means would cancel
-    for count, found in enumerate(context.gradients_at(draw_noisy_copies(context, samples, sigma), targets), 1):
-        step = found - mean.to(found.device)
-        mean = mean.to(found.device) + step / count
-        spread = spread.to(found.device) + step * (found - mean)
-    return reduce_channels(spread / samples, "sum").clamp(min=0)
+    for count, gradient in enumerate(context.gradients_at(draw_noisy_copies(context, samples, sigma), targets), 1):
+        step = gradient - mean.to(gradient.device)
+        mean = mean.to(gradient.device) + step / count
+        total = total.to(gradient.device) + step * (gradient - mean)
+    return reduce_channels(total / samples, "sum").clamp(min=0)

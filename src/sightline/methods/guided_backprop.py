@@ -1,7 +1,7 @@
-"""Backpropagation with another rule for ReLU: what passes is what is positive. Sharp, and nearly blind to the model.
+"""Backpropagation with other rules for ReLU, which pass positive gradients only: sharp, and nearly blind to the model.
 
-Nie et al. 2018, arXiv:1805.07039, and Adebayo et al. 2018, arXiv:1810.03292: both recover the image more than the
-decision. Kept because published work uses them.
+Both recover the image more than the decision: Nie et al. 2018, arXiv:1805.07039, and Adebayo et al. 2018,
+arXiv:1810.03292. They are here because published work uses them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _RELU_FUNCTIONS = frozenset({"relu", "relu_", "threshold", "threshold_"})
 
 
 class _RectifiedBackward(torch.autograd.Function):
-    """ReLU whose gradient passes where it is positive; guided: and where the input was."""
+    """ReLU whose gradient passes where it is positive and, if guided, where the input was positive, too."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, guided: bool) -> Tensor:
@@ -38,7 +38,7 @@ class _RectifiedBackward(torch.autograd.Function):
 
 
 class _ReluReplacementMode(TorchFunctionMode):
-    """Every ReLU a network calls, module or function, in place or not, follows the rule instead."""
+    """A mode in which every ReLU that a network calls follows the rule, module or function, in place or not."""
 
     def __init__(self, guided: bool) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class _ReluReplacementMode(TorchFunctionMode):
 
 
 def _rectified_gradient(context: BatchContext, targets: Tensor, guided: bool) -> Tensor:
-    """(N, T, C, h, w): gradients under the rule."""
+    """Compute gradients (N, T, C, h, w) under the rule."""
     rules = _ReluReplacementMode(guided)
     gradients = context.input_gradient(targets, rules)
     if not rules.n_relu_calls:
@@ -71,7 +71,13 @@ def _rectified_gradient(context: BatchContext, targets: Tensor, guided: bool) ->
     source="Springenberg et al. 2015, arXiv:1412.6806",
 )
 def guided_backprop(context: BatchContext, targets: Tensor, *, reduce: str = "sum") -> Tensor:
-    """Gradients that pass a ReLU only where they and its input are positive; float32 (N, T, side, side)."""
+    """Compute gradients that pass a ReLU only where they and its input are positive; float32 (N, T, side, side).
+
+    Parameters
+    ----------
+    reduce : {'sum', 'mean', 'abs-sum', 'abs-max'}
+        Reduction of the channels, see `reduce_channels`.
+    """
     return reduce_channels(_rectified_gradient(context, targets, guided=True), reduce)
 
 
@@ -84,7 +90,13 @@ def guided_backprop(context: BatchContext, targets: Tensor, *, reduce: str = "su
     source="Zeiler and Fergus 2014, arXiv:1311.2901",
 )
 def deconvnet(context: BatchContext, targets: Tensor, *, reduce: str = "sum") -> Tensor:
-    """Gradients that pass a ReLU only where they are positive; float32 (N, T, side, side)."""
+    """Compute gradients that pass a ReLU only where they are positive; float32 (N, T, side, side).
+
+    Parameters
+    ----------
+    reduce : {'sum', 'mean', 'abs-sum', 'abs-max'}
+        Reduction of the channels, see `reduce_channels`.
+    """
     return reduce_channels(_rectified_gradient(context, targets, guided=False), reduce)
 
 
@@ -97,9 +109,14 @@ def deconvnet(context: BatchContext, targets: Tensor, *, reduce: str = "sum") ->
     source="Selvaraju et al. 2017, arXiv:1610.02391, section 3.2",
 )
 def guided_grad_cam(context: BatchContext, targets: Tensor, *, reduce: str = "sum") -> Tensor:
-    """Guided backpropagation times Grad-CAM enlarged to the input (bilinear); float32 (N, T, side, side).
+    """Multiply guided backpropagation by Grad-CAM enlarged to the input (bilinear); float32 (N, T, side, side).
 
-    Raw maps are multiplied, as in the paper. Arun et al. 2021 multiply maps made for display.
+    Raw maps are multiplied, as in the paper. Arun et al. 2021 multiply maps that are normalized for display.
+
+    Parameters
+    ----------
+    reduce : {'sum', 'mean', 'abs-sum', 'abs-max'}
+        Reduction of the channels, see `reduce_channels`.
     """
     coarse = F.interpolate(grad_cam(context, targets), context.x.shape[2:], mode="bilinear", align_corners=False)
     return guided_backprop(context, targets, reduce=reduce) * coarse

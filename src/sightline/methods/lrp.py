@@ -1,9 +1,9 @@
-"""Layer-wise relevance propagation, as a gradient with other weights.
+"""Layer-wise relevance propagation, computed as a gradient with modified slopes.
 
 Where a layer passes relevance in proportion to its contributions, relevance is the input times a gradient: of the layer
-itself (epsilon rule), or of the same layer with larger positive contributions (gamma, alpha-beta), scaled so that what
-flows in is what flows out. Written so, ReLUs count wherever they are called. A batch norm right behind a convolution is
-folded into it; one that stands alone, as in DenseNets, is a linear layer of its own.
+itself (epsilon rule), or of the same layer with larger positive contributions (gamma, alpha-beta), scaled so that the
+relevance that enters a layer equals that which leaves it. ReLUs then count wherever they are called. A batch norm right
+behind a convolution is folded into it; one that stands alone, as in DenseNets, is a linear layer of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RULES = ("epsilon", "gamma", "alpha1-beta0")
 _LINEAR_FUNCTIONS: dict[str, Callable[..., Tensor]] = {"conv2d": F.conv2d, "linear": F.linear}
 _BATCH_NORM_PARAMETERS = ("running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
 _SMOOTH_ACTIVATIONS = frozenset({"sigmoid", "tanh", "silu", "gelu", "softplus", "elu", "hardswish"})
-"""Elementwise functions that are no ReLU: relevance passes them as it is, by the ratio of output to input."""
+"""Elementwise functions other than ReLU, which relevance passes unchanged: by the ratio of output to input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class _LinearCall:
     def fold_batch_norm(
         self, mean: Tensor, var: Tensor, gain: Tensor | None, shift: Tensor | None, eps: float
     ) -> _LinearCall:
-        """The same with a batch norm behind it as part of its weights."""
+        """Return the call with a batch norm behind it as part of its weights."""
         scale = (1.0 if gain is None else gain) / torch.sqrt(var + eps)  # (outputs,)
         bias = (0.0 if self.bias is None else self.bias) - mean
         weight = self.weight * scale.reshape(-1, *(1,) * (self.weight.dim() - 1))
@@ -53,7 +53,7 @@ class _LinearCall:
 
 
 class _LrpMode(TorchFunctionMode):
-    """Every convolution and linear layer a network calls passes gradients by the rule."""
+    """A mode in which every convolution and linear layer that a network calls passes gradients by the rule."""
 
     def __init__(self, rule: str, epsilon: float, gamma: float) -> None:
         super().__init__()
@@ -88,28 +88,28 @@ class _LrpMode(TorchFunctionMode):
         return out
 
     def _apply_rule(self, call: _LinearCall) -> Tensor:
-        """The layer's own output, whose gradient is the rule's."""
+        """Return the output of the layer with the gradient of the rule."""
         z = call.apply(call.x, call.weight, call.bias)
         if self.rule == "epsilon":
             return _replace_gradient(z, z * _stabilized_ratio(z, z, self.epsilon))
-        raised = None if call.bias is None else call.bias.clamp(min=0)
+        bias = None if call.bias is None else call.bias.clamp(min=0)
         up, down = call.weight.clamp(min=0), call.weight.clamp(max=0)
-        positive = call.apply(call.x.clamp(min=0), up, raised) + call.apply(call.x.clamp(max=0), down, None)
-        other = z + self.gamma * positive if self.rule == "gamma" else positive
-        return _replace_gradient(z, other * _stabilized_ratio(z, other, self.epsilon))
+        positive = call.apply(call.x.clamp(min=0), up, bias) + call.apply(call.x.clamp(max=0), down, None)
+        modified = z + self.gamma * positive if self.rule == "gamma" else positive
+        return _replace_gradient(z, modified * _stabilized_ratio(z, modified, self.epsilon))
 
 
 def _replace_gradient(value: Tensor, gradient_source: Tensor) -> Tensor:
-    """The value of the one with the gradient of the other: stabilizers must not add up to other logits."""
+    """Return a value with the gradient of another: stabilizers must not add up to other logits."""
     return gradient_source + (value - gradient_source).detach()
 
 
 def _stabilized_ratio(output: Tensor, part: Tensor, epsilon: float = 1e-9) -> Tensor:
-    """output / part, kept away from 0 by a share of the largest part; no gradient passes it."""
+    """Return output / part, with parts kept away from 0 by a share of the largest, without gradient."""
     size = part.detach().abs().amax(tuple(range(1, part.dim())), keepdim=True)
     floor = (epsilon * size).clamp(min=1e-30)
-    steady = part + torch.where(part >= 0, floor, -floor)
-    return (output / steady).detach()
+    stabilized = part + torch.where(part >= 0, floor, -floor)
+    return (output / stabilized).detach()
 
 
 @methods(
@@ -123,11 +123,19 @@ def _stabilized_ratio(output: Tensor, part: Tensor, epsilon: float = 1e-9) -> Te
 def lrp(
     context: BatchContext, targets: Tensor, *, rule: str = "gamma", epsilon: float = 1e-3, gamma: float = 0.25
 ) -> Tensor:
-    """Relevance of pixels for a score, handed back layer by layer; float32 (N, T, side, side), signed.
+    """Propagate the score back as relevance, layer by layer, to the pixels; float32 (N, T, side, side), signed.
 
-    rule: 'epsilon' (contributions as they are; with ReLU and a tiny epsilon this is input-x-gradient), 'gamma'
-    (positive ones count 1 + gamma times), or 'alpha1-beta0' (positive ones alone). epsilon: of the largest output of a
-    layer. Relevance that flows into biases stays there: without biases a map sums to its logit.
+    Relevance that enters biases stays there: without biases a map sums to its logit.
+
+    Parameters
+    ----------
+    rule : {'epsilon', 'gamma', 'alpha1-beta0'}
+        Contributions as they are (with ReLU and a tiny epsilon this is input-x-gradient), with positive ones
+        multiplied by 1 + gamma, or positive ones alone.
+    epsilon : float
+        Stabilizer of ratios, as a share of the largest output of a layer, from 0.
+    gamma : float
+        Extra weight of positive contributions, from 0.
     """
     if rule not in RULES or epsilon < 0 or gamma < 0:
         raise SightlineError(

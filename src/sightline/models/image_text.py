@@ -33,7 +33,7 @@ class ImageTextClassifier(nn.Module):
     def __init__(self, image_encoder: ImageEncoder, text_embeddings: Tensor) -> None:
         super().__init__()
         self.image_encoder = image_encoder
-        self.register_buffer("texts", text_embeddings)
+        self.register_buffer("text_embeddings", text_embeddings)
 
     def forward(self, x: Tensor) -> Tensor:
         likeness = torch.einsum("nd,fkd->nfk", self.image_encoder(x), self.text_embeddings)
