@@ -82,13 +82,13 @@ def test_failures_are_counted_by_reason_with_the_first_map(tmp_path: Path, capsy
     """Reasons that differ by names and numbers alone are one; the most frequent first; no line a map."""
     damaged = [("maps", f"r{i}", "Edema", "unreadable", f"map m/r{i}_Edema.npz is damaged") for i in range(1, 4)]
     sizes = [("maps", f"r{i}", "Mass", "refused", f"the map is of an image of ({i}, 9)") for i in range(1, 6)]
-    missing = [("reader/one", "r9", "Edema", "missing", "one left no mark")]
+    missing = [("reader/one", "r9", "Edema", "missing", "one gave no annotation")]
     said = printed(fates(a_run(tmp_path, ("iou",)), [*damaged, *missing, *sizes]), capsys).splitlines()
     told = [line for line in said if line.startswith(("maps:", "reader/"))]
     assert told == [
         "maps: 5 of 9 maps refused, first r1/Mass: the map is of an image of (1, 9)",
         "maps: 3 of 9 maps unreadable, first r1/Edema: map m/r1_Edema.npz is damaged",
-        "reader/one: 1 of 1 maps missing, first r9/Edema: one left no mark",
+        "reader/one: 1 of 1 maps missing, first r9/Edema: one gave no annotation",
     ]
 
 

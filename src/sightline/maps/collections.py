@@ -11,14 +11,27 @@ from sightline.errors import DataError
 
 @dataclass(frozen=True)
 class InMemoryMaps:
-    """Maps held in memory, by radiograph."""
+    """Maps in memory, by radiograph."""
 
     maps: dict[str, list[SaliencyMap]]
+    """Identifier of a radiograph -> its maps."""
     sources: dict[str, tuple[str, ...]]
+    """Source -> the findings that it must answer for."""
 
     @classmethod
     def from_maps(cls, maps: Iterable[SaliencyMap]) -> InMemoryMaps:
-        """Sort maps by radiograph; every source answers for the findings it has a map of."""
+        """Sort maps by radiograph; every source answers for the findings of which it has a map.
+
+        Parameters
+        ----------
+        maps : iterable of SaliencyMap
+            Maps in any order.
+
+        Returns
+        -------
+        InMemoryMaps
+            The same maps.
+        """
         by_radiograph: dict[str, list[SaliencyMap]] = {}
         findings: dict[str, dict[str, None]] = {}
         for m in maps:
@@ -27,40 +40,87 @@ class InMemoryMaps:
         return cls(by_radiograph, {source: tuple(names) for source, names in findings.items()})
 
     def maps_for(self, radiograph: str) -> list[SaliencyMap]:
+        """Yield the maps of one radiograph.
+
+        Parameters
+        ----------
+        radiograph : str
+            Identifier of the radiograph.
+
+        Returns
+        -------
+        iterable of SaliencyMap
+            Its maps, in the order in which they were given.
+        """
         return self.maps.get(radiograph, [])
 
 
 @dataclass(frozen=True)
 class WithFindings:
-    """Maps of which every source answers for the same findings: where it has no map of one, that map is missing."""
+    """Maps whose sources must all answer for the same findings; a map that is not there counts as missing."""
 
     maps: Maps
+    """The maps."""
     findings: tuple[str, ...]
+    """Findings that every source must answer for."""
 
     @property
     def sources(self) -> dict[str, tuple[str, ...]]:
+        """Source -> the findings that it must answer for."""
         return dict.fromkeys(self.maps.sources, self.findings)
 
     def maps_for(self, radiograph: str) -> Iterable[SaliencyMap]:
+        """Yield the maps of one radiograph.
+
+        Parameters
+        ----------
+        radiograph : str
+            Identifier of the radiograph.
+
+        Returns
+        -------
+        iterable of SaliencyMap
+            Its maps.
+        """
         return self.maps.maps_for(radiograph)
 
 
 @dataclass(frozen=True)
 class CombinedMaps:
-    """Several holders of maps as one. Their sources must differ."""
+    """Several collections of maps as one; their sources must differ.
+
+    Raises
+    ------
+    DataError
+        If two collections have a source of the same name.
+    """
 
     parts: tuple[Maps, ...]
+    """The collections."""
 
     def __post_init__(self) -> None:
         names = [name for part in self.parts for name in part.sources]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise DataError(f"two holders of maps both have a source {', '.join(map(repr, twice))}; rename one")
+            raise DataError(f"two collections of maps both have a source {', '.join(map(repr, twice))}; rename one")
 
     @property
     def sources(self) -> dict[str, tuple[str, ...]]:
+        """Source -> the findings that it must answer for."""
         return {name: findings for part in self.parts for name, findings in part.sources.items()}
 
     def maps_for(self, radiograph: str) -> Iterator[SaliencyMap]:
+        """Yield the maps of one radiograph.
+
+        Parameters
+        ----------
+        radiograph : str
+            Identifier of the radiograph.
+
+        Returns
+        -------
+        iterable of SaliencyMap
+            Its maps, collection by collection.
+        """
         for part in self.parts:
             yield from part.maps_for(radiograph)

@@ -1,4 +1,4 @@
-"""Maps that know nothing of the model: what any real method must beat."""
+"""Control maps, which know nothing about the model and which every method must exceed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,20 @@ from sightline.core import Array
 
 
 def center_map(height: int, width: int) -> Array:
-    """A Gaussian bump in the middle, a quarter of each side wide (standard deviation); float32 (h, w) in (0, 1].
+    """Create a Gaussian in the middle of the grid, whose standard deviation is a quarter of each side.
 
+    Parameters
+    ----------
+    height, width : int
+        Cells of the grid.
+
+    Returns
+    -------
+    (h, w) float32
+        Values in (0, 1].
+
+    Examples
+    --------
     >>> center_map(3, 3).argmax()
     np.int64(4)
     """
@@ -20,8 +32,22 @@ def center_map(height: int, width: int) -> Array:
 
 
 def noise_map(*key: object, height: int, width: int) -> Array:
-    """Uniform noise in [0, 1), float32 (h, w); the same key gives the same map, whatever else was drawn.
+    """Create uniform noise; the same key gives the same map, independently of what else was drawn.
 
+    Parameters
+    ----------
+    *key : object
+        Key of the random numbers, such as seed, radiograph and finding.
+    height, width : int
+        Cells of the grid.
+
+    Returns
+    -------
+    (h, w) float32
+        Values in [0, 1).
+
+    Examples
+    --------
     >>> bool(np.array_equal(noise_map(0, "id1", height=2, width=2), noise_map(0, "id1", height=2, width=2)))
     True
     """
@@ -29,8 +55,20 @@ def noise_map(*key: object, height: int, width: int) -> Array:
 
 
 def edge_map(image: Array) -> Array:
-    """Sobel gradient magnitude of an image (H, W) -> float32 (H, W), 0 or more; pixels repeat beyond the border.
+    """Compute the magnitude of the Sobel gradient of an image; pixels repeat beyond the border.
 
+    Parameters
+    ----------
+    image : (H, W) array
+        Image.
+
+    Returns
+    -------
+    (H, W) float32
+        Magnitudes, 0 or more.
+
+    Examples
+    --------
     >>> edge_map(np.float32([[0, 0, 1, 1]])).tolist()
     [[0.0, 4.0, 4.0, 0.0]]
     """

@@ -1,4 +1,4 @@
-"""What maps are held against: readers and controls, as sources of maps scored by the same code as every method."""
+"""Maps of readers and controls, which are scored by the same code as the maps of every method."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from sightline.maps import controls
 
 @dataclass(frozen=True)
 class ReaderMaps:
-    """Every reader of a data set but the reference, each a source 'reader/NAME' of masks or points."""
+    """Maps of every reader of a data set except the reference reader, each a source 'reader/NAME' of masks or
+    points."""
 
     data: Dataset
+    """Data set whose readers are used."""
     findings: tuple[str, ...] = ()
-    """Those they answer for; all of the data set by default."""
+    """Findings that they must answer for; all of the data set by default."""
     kinds: dict[str, MapKind] = field(init=False)
+    """Reader -> kind of its maps."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "findings", self.findings or self.data.findings)
@@ -35,36 +38,64 @@ class ReaderMaps:
     def _annotations(self, reader: str) -> Iterator[Annotation]:
         for radiograph in self.data.radiographs:
             for finding in self.data.findings:
-                mark = self.data.annotation(radiograph.id, finding, reader)
-                if mark is not None:
-                    yield mark
+                annotation = self.data.annotation(radiograph.id, finding, reader)
+                if annotation is not None:
+                    yield annotation
 
     @property
     def sources(self) -> dict[str, tuple[str, ...]]:
+        """Source -> the findings that it must answer for."""
         return {str(Source.from_reader(reader)): self.findings for reader in self.kinds}
 
     def maps_for(self, radiograph: str) -> Iterator[SaliencyMap]:
-        """A map per reader and finding that has a reference mark; 'missing' where this reader left none."""
-        for reader, kind in self.kinds.items():
+        """Yield the maps of one radiograph.
+
+        Parameters
+        ----------
+        radiograph : str
+            Identifier of the radiograph.
+
+        Yields
+        ------
+        SaliencyMap
+            A map per reader and finding that this reader or the reference reader annotated; its status is 'missing'
+            where this reader did not.
+        """
+        for reader in self.kinds:
             for finding in self.findings:
                 reference = self.data.annotation(radiograph, finding, self.data.reference_reader)
-                mark = self.data.annotation(radiograph, finding, reader)
-                if mark is not None:
-                    yield annotation_to_map(mark)
+                annotation = self.data.annotation(radiograph, finding, reader)
+                if annotation is not None:
+                    yield annotation_to_map(annotation)
                 elif reference is not None:
-                    nothing = np.zeros((0, 0), np.float32)
-                    why = f"{reader} left no mark"
-                    frame = Frame.whole(reference.size)
-                    source = str(Source.from_reader(reader))
-                    yield SaliencyMap(
-                        radiograph, finding, source, nothing, frame, status="missing", reason=why, kind=kind
-                    )
+                    yield self._missing_map(reader, reference)
+
+    def _missing_map(self, reader: str, reference: Annotation) -> SaliencyMap:
+        return SaliencyMap(
+            reference.radiograph,
+            reference.finding,
+            str(Source.from_reader(reader)),
+            np.zeros((0, 0), np.float32),
+            Frame.whole(reference.size),
+            status="missing",
+            reason=f"{reader} gave no annotation",
+            kind=self.kinds[reader],
+        )
 
 
 def annotation_to_map(annotation: Annotation) -> SaliencyMap:
-    """A mark as a map of 0 and 1 over the whole image: a region is the region, points are tied peaks.
+    """Convert an annotation to a map of 0 and 1 over the whole image.
 
-    A point marks the pixel it lies in (coordinates truncated, as the published code does).
+    Parameters
+    ----------
+    annotation : Annotation
+        Annotation of any kind. Points become equal maxima in the pixels in which they lie (coordinates truncated, as
+        in the published code); all other kinds become masks.
+
+    Returns
+    -------
+    SaliencyMap
+        Map of the kind 'points' or 'mask'.
     """
     values: Array
     if annotation.kind == "points":
@@ -83,18 +114,26 @@ def annotation_to_map(annotation: Annotation) -> SaliencyMap:
 
 @dataclass(frozen=True)
 class ControlMaps:
-    """Maps that know nothing of a model, or of this image: what any method must beat to have said anything.
+    """Control maps, which know nothing about the model, or about this image.
 
     'center': a Gaussian in the middle; 'noise': as coarse as a class activation map, keyed by (seed, radiograph,
-    finding); 'edges': gradient magnitude of
-    the image; 'average-mask': the mean mark of the finding over *other patients* of the same data.
+    finding); 'edges': gradient magnitude of the image; 'average-mask': mean annotation of the finding over *other
+    patients* of the same data.
+
+    Raises
+    ------
+    UnknownNameError
+        If a control does not exist.
     """
 
     data: Dataset
+    """Data set."""
     names: tuple[str, ...] = ("center", "noise", "edges", "average-mask")
+    """Controls."""
     seed: int = 0
+    """Seed of the noise."""
     grid_side: int = 64
-    """Cells along each side of a control's map, stretched over the image."""
+    """Cells along each side of a map, stretched over the image."""
 
     def __post_init__(self) -> None:
         for name in self.names:
@@ -103,6 +142,7 @@ class ControlMaps:
 
     @property
     def sources(self) -> dict[str, tuple[str, ...]]:
+        """Source -> the findings that it must answer for."""
         return {str(Source("control", "", name)): self.data.findings for name in self.names}
 
     @cached_property
@@ -111,63 +151,88 @@ class ControlMaps:
 
     @cached_property
     def _by_patient(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+        ids: dict[str, list[str]] = {}
         for radiograph in self.data.radiographs:
-            found.setdefault(radiograph.patient, []).append(radiograph.id)
-        return found
+            ids.setdefault(radiograph.patient, []).append(radiograph.id)
+        return ids
 
     @cached_property
     def _mask_sums(self) -> dict[str, tuple[Array, int]]:
-        """finding -> (sum of marks (grid, grid), how many)."""
+        """Finding -> (sum of annotations (grid, grid), their number)."""
         return {f: self._sum_masks(f, list(self._by_id)) for f in self.data.findings}
 
     def _sum_masks(self, finding: str, radiographs: Iterable[str]) -> tuple[Array, int]:
         total, count = np.zeros((self.grid_side, self.grid_side), np.float64), 0
         for radiograph in radiographs:
-            mark = self.data.annotation(radiograph, finding, self.data.reference_reader)
-            if mark is not None:
-                mask = rasterize_annotation(mark)
+            annotation = self.data.annotation(radiograph, finding, self.data.reference_reader)
+            if annotation is not None:
+                mask = rasterize_annotation(annotation)
                 total += resample_area(mask, Frame.whole(mask.shape), (self.grid_side, self.grid_side))
                 count += 1
         return total, count
 
     def average_mask(self, radiograph: str, finding: str) -> tuple[Array, int]:
-        """(mean mark of the finding over other patients (grid, grid), how many marks it is the mean of)."""
+        """Average the annotations of a finding over other patients.
+
+        Parameters
+        ----------
+        radiograph : str
+            Identifier of the radiograph whose patient is left out.
+        finding : str
+            Finding.
+
+        Returns
+        -------
+        mean : (grid_side, grid_side) float32
+            Mean annotation; zeros without any.
+        count : int
+            Number of annotations.
+        """
         total, count = self._mask_sums[finding]
-        own, own_count = self._sum_masks(finding, self._by_patient[self._by_id[radiograph].patient])
-        others = count - own_count
-        return ((total - own) / max(others, 1)).astype(np.float32), others
+        same, same_count = self._sum_masks(finding, self._by_patient[self._by_id[radiograph].patient])
+        others = count - same_count
+        return ((total - same) / max(others, 1)).astype(np.float32), others
 
     def maps_for(self, radiograph: str) -> Iterator[SaliencyMap]:
-        """Maps for the findings that have a reference mark on this radiograph; the others have no truth to meet."""
-        marks = [self.data.annotation(radiograph, f, self.data.reference_reader) for f in self.data.findings]
-        present = [mark for mark in marks if mark is not None]
-        if not present:
-            return
+        """Yield the control maps of one radiograph.
+
+        Parameters
+        ----------
+        radiograph : str
+            Identifier of the radiograph.
+
+        Yields
+        ------
+        SaliencyMap
+            A map per control and finding with a reference annotation; other findings have nothing to compare with.
+        """
+        references = [self.data.annotation(radiograph, f, self.data.reference_reader) for f in self.data.findings]
         for name in self.names:
-            for mark in present:
-                yield self._make_map(name, mark)
+            for annotation in references:
+                if annotation is not None:
+                    yield self._make_map(name, annotation)
 
     def _make_map(self, name: str, annotation: Annotation) -> SaliencyMap:
         status: Status = "ok"
-        why = ""
+        reason = ""
         values = np.zeros((0, 0), np.float32)
         if name == "average-mask":
             values, others = self.average_mask(annotation.radiograph, annotation.finding)
             if not others:
-                status, why = "refused", f"no other patient has a mark of {annotation.finding!r} to average"
+                status, reason = "refused", f"no other patient has an annotation of {annotation.finding!r} to average"
         elif name == "edges":
             try:
                 values = self._make_edge_map(annotation.radiograph)
             except DataError as error:
-                status, why = "unreadable", str(error)
+                status, reason = "unreadable", str(error)
         elif name == "center":
             values = controls.center_map(self.grid_side, self.grid_side)
         else:
             values = controls.noise_map(self.seed, annotation.radiograph, annotation.finding, height=10, width=10)
         frame = Frame.whole(annotation.size)
         source = str(Source("control", "", name))
-        return SaliencyMap(annotation.radiograph, annotation.finding, source, values, frame, status=status, reason=why)
+        radiograph, finding = annotation.radiograph, annotation.finding
+        return SaliencyMap(radiograph, finding, source, values, frame, status=status, reason=reason)
 
     def _make_edge_map(self, radiograph: str) -> Array:
         image = self._by_id[radiograph].read()

@@ -1,4 +1,4 @@
-"""Maps on other grids: enlarged in their frame, on the pixels of a model, or on one common grid."""
+"""Resampling of maps: to another size in their frame, to the input of a model, or to one common grid."""
 
 from __future__ import annotations
 
@@ -10,25 +10,63 @@ from sightline.imaging.geometry import project_whole, resample_area
 
 
 def upsample(stored: SaliencyMap, side: int) -> Array:
-    """A stored map enlarged in its own frame, float32 (side, side)."""
+    """Interpolate a map bilinearly to a square in its own frame.
+
+    Parameters
+    ----------
+    stored : SaliencyMap
+        Map.
+    side : int
+        Side of the square, in pixels.
+
+    Returns
+    -------
+    (side, side) float32
+        Values.
+    """
     return np.asarray(cv2.resize(stored.values, (side, side), interpolation=cv2.INTER_LINEAR))
 
 
 def resample_to_frame(stored: SaliencyMap, frame: Frame, side: int) -> Array:
-    """A stored map on the pixels that a model sees in `frame`, float32 (side, side)."""
+    """Resample a map to the input of a model.
+
+    Parameters
+    ----------
+    stored : SaliencyMap
+        Map.
+    frame : Frame
+        Place of the input on the image.
+    side : int
+        Side of the input, in pixels.
+
+    Returns
+    -------
+    (side, side) float32
+        Values.
+    """
     if stored.frame == frame:
         return upsample(stored, side)
     return resample_area(project_whole(stored.values, stored.frame), frame, (side, side))
 
 
 GRID_SHAPE = (128, 128)
-"""Cells over every image, whatever its shape: about six to a degree of visual angle."""
+"""Cells of the common grid over every image: about six per degree of visual angle."""
 
 
 def resample_to_grid(m: SaliencyMap) -> Array:
-    """A map on `GRID_SHAPE` over its whole image, float64 (h, w); zeros for one that points nowhere.
+    """Resample a map to the common grid over its whole image.
 
-    Finer maps are averaged, coarser ones interpolated; beyond the part that the model saw is the map's lowest value.
+    Finer maps are averaged and coarser ones interpolated; the part that the model did not see gets the lowest value.
+
+    Parameters
+    ----------
+    m : SaliencyMap
+        Map of any status.
+
+    Returns
+    -------
+    float64 of `GRID_SHAPE`
+        Values; zeros for a map that failed.
     """
     if m.status not in ("ok", "flat") or not m.values.size:
         return np.zeros(GRID_SHAPE)
@@ -36,13 +74,26 @@ def resample_to_grid(m: SaliencyMap) -> Array:
     scale = GRID_SHAPE[0] / height, GRID_SHAPE[1] / width
     covered = round((bottom - top) * scale[0]), round((right - left) * scale[1])
     values = np.ascontiguousarray(m.values, np.float32)
-    fitting = min(values.shape[0], max(1, covered[0])), min(values.shape[1], max(1, covered[1]))
-    if fitting != values.shape:
-        values = np.asarray(cv2.resize(values, fitting[::-1], interpolation=cv2.INTER_AREA))
+    reduced = min(values.shape[0], max(1, covered[0])), min(values.shape[1], max(1, covered[1]))
+    if reduced != values.shape:
+        values = np.asarray(cv2.resize(values, reduced[::-1], interpolation=cv2.INTER_AREA))
     frame = Frame(GRID_SHAPE, (top * scale[0], left * scale[1], bottom * scale[0], right * scale[1]))
     return project_whole(values, frame).astype(np.float64)
 
 
 def extract_evidence(values: Array, definition: Definition) -> Array:
-    """What counts of a map: its magnitudes as published, what speaks for the finding as corrected."""
+    """Return the evidence in the values of a map.
+
+    Parameters
+    ----------
+    values : array
+        Values of a map.
+    definition : {'published', 'corrected'}
+        published: magnitudes; corrected: the positive part, which is evidence for the finding.
+
+    Returns
+    -------
+    array
+        Values, 0 or more.
+    """
     return np.abs(values) if definition == "published" else np.maximum(values, 0)

@@ -25,12 +25,26 @@ MAPS_FORMAT = 2
 def write_maps(
     path: Path, radiographs: Sequence[str], findings: Sequence[str], maps: Mapping[str, Sequence[SaliencyMap]]
 ) -> None:
-    """Store maps of some radiographs as one Zarr group, an array per source: float32 (N, F, h, w).
+    """Store maps of some radiographs as one Zarr group, with an array float32 (N, F, h, w) per source.
 
-    Lossless, but for maps as fine as an image, which take sixteen bits a pixel (see `sightline.maps.quantization`).
+    Storage is lossless, except for maps as fine as an image, which take sixteen bits per pixel (see
+    `sightline.maps.quantization`). A map that failed is stored as zeros with its status.
 
-    maps: source -> N × F maps in row-major order (radiograph, finding). All maps of a source that are not failures
-    have one shape; a failure is stored as zeros and its status.
+    Parameters
+    ----------
+    path : Path
+        Folder of the group.
+    radiographs : sequence of str
+        N identifiers.
+    findings : sequence of str
+        F findings.
+    maps : mapping of str to sequence of SaliencyMap
+        Source -> N × F maps in row-major order (radiograph, finding).
+
+    Raises
+    ------
+    RunError
+        If the maps of a source have different shapes.
     """
     n, f = len(radiographs), len(findings)
     group = zarr.open_group(str(path), mode="w")
@@ -75,7 +89,7 @@ def write_maps(
 
 
 def _quantize(values: Array) -> dict[str, Any] | None:
-    """Codes and scales of maps (N, F, h, w) too fine to be kept lossless, or None."""
+    """Return codes and scales of maps (N, F, h, w) that are too fine to be stored lossless, otherwise None."""
     n, f, h, w = values.shape
     if h * w <= quantization.MAX_LOSSLESS_CELLS:
         return None
@@ -85,7 +99,7 @@ def _quantize(values: Array) -> dict[str, Any] | None:
 
 
 def _dequantize(stored: Array, scales: Mapping[str, Any] | None, start: int) -> Array:
-    """Maps, float32 (K, h, w), of which the first is map number `start` of the part."""
+    """Return maps, float32 (K, h, w), of which the first is map number `start` of the part."""
     if scales is None:
         return np.asarray(stored, np.float32)
     part = slice(start, start + len(stored))
@@ -102,7 +116,7 @@ def _open_maps(path: str) -> tuple[zarr.Group, dict[str, Any]]:
 
 
 def _attributes(part: Path) -> dict[str, Any]:
-    """Attributes of a part of stored maps, without opening its arrays."""
+    """Read the attributes of a part of stored maps without opening its arrays."""
     attributes: dict[str, Any] = json.loads((part / "zarr.json").read_text("utf-8"))["attributes"]
     _check_maps(attributes, part)
     return attributes
@@ -122,7 +136,7 @@ def _get_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
 
 @lru_cache(maxsize=8)
 def _index_parts(folder: str, _changed: int) -> dict[str, str]:
-    """radiograph -> part of a folder of map parts."""
+    """Return radiograph -> part for a folder of map parts."""
     parts = sorted(p.name for p in Path(folder).iterdir() if not p.name.startswith("."))
     return {radiograph: part for part in parts for radiograph in _attributes(Path(folder) / part)["radiographs"]}
 
@@ -130,7 +144,24 @@ def _index_parts(folder: str, _changed: int) -> dict[str, str]:
 def read_maps(
     path: Path, radiograph: str, sources: Collection[str] | None = None, finding: str | None = None
 ) -> Iterator[SaliencyMap]:
-    """The maps of one radiograph in a part: all, or those of some sources or one finding."""
+    """Read the maps of one radiograph in a part.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the part.
+    radiograph : str
+        Identifier of the radiograph.
+    sources : collection of str, optional
+        Sources; all by default.
+    finding : str, optional
+        Finding; all by default.
+
+    Yields
+    ------
+    SaliencyMap
+        Map, by source, then by finding.
+    """
     group, attributes = _open_maps(str(path))
     row, findings = attributes["radiographs"].index(radiograph), attributes["findings"]
     if finding is not None and finding not in findings:

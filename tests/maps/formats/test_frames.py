@@ -32,7 +32,7 @@ def test_where_a_map_lies_is_told_by_the_caller_then_its_box_then_the_sidecar(tm
     assert boxes() == [own, whole, input_frame(SIZE, 320, "center-crop")[1]]
     (tmp_path / "maps.json").write_text(json.dumps({"resize": "center-crop", "side": 24}))
     assert boxes() == [own, cropped, cropped]
-    assert boxes(frame="pad:24") == [padded] * 3
+    assert boxes(resize="pad:24") == [padded] * 3
     (tmp_path / "maps.json").write_text(json.dumps({"resize": "stretch"}))
     assert boxes() == [own, whole, whole]
 

@@ -13,24 +13,46 @@ from sightline.maps.formats import safe_pickle
 from sightline.maps.formats.content import MapContent, MapMismatchError, as_grid, as_numbers, as_probability
 
 RESIZE = "center-crop:320"
-"""How the networks of CheXlocalize saw the image. The file does not say it, and the published code ignores it."""
+"""Resize of the networks of CheXlocalize. The files do not state it, and the published code ignores it."""
 
 
 def read(path: Path, finding: str) -> MapContent:
-    """'map': (1, 1, h, w); 'prob': a number, or 14 in the order of CheXpert; 'cxr_dims': (width, height).
+    """Read a map of CheXlocalize.
 
-    Errors: `MapMismatchError` if 'task' is another finding than the file name says; `DataError` as `pickles.load`.
+    The dictionary holds 'map': (1, 1, h, w); 'prob': a number, or 14 in the order of CheXpert; 'cxr_dims': (width,
+    height).
+
+    Parameters
+    ----------
+    path : Path
+        Pickle file.
+    finding : str
+        Finding that the name of the file states.
+
+    Returns
+    -------
+    MapContent
+        Map as the file holds it.
+
+    Raises
+    ------
+    MapMismatchError
+        If 'task' is another finding than the name of the file states.
+    DataError
+        If the file is damaged, or holds anything that is not read.
     """
-    found = safe_pickle.load(path)
-    task = found.get("task")
+    content = safe_pickle.load(path)
+    task = content.get("task")
     if task is not None and (not isinstance(task, str) or canonical_name(task) != finding):
-        raise MapMismatchError(f"map {path} says inside that it shows {task!r}; find out which is right and rename it")
-    if "map" not in found:
-        keys = ", ".join(found) or "nothing"
+        raise MapMismatchError(
+            f"map {path} states inside that it shows {task!r}; find out which is right and rename it"
+        )
+    if "map" not in content:
+        keys = ", ".join(content) or "nothing"
         raise DataError(f"map {path} has no 'map' (it has {keys}); save the map under that name")
-    values = as_grid(found["map"], path)
-    probability = as_probability(_select_probability(found.get("prob"), finding, path), path)
-    return MapContent(values, probability, resize=RESIZE, size=_parse_size(found.get("cxr_dims"), path))
+    values = as_grid(content["map"], path)
+    probability = as_probability(_select_probability(content.get("prob"), finding, path), path)
+    return MapContent(values, probability, resize=RESIZE, size=_parse_size(content.get("cxr_dims"), path))
 
 
 def _select_probability(value: object, finding: str, path: Path) -> object:

@@ -1,4 +1,4 @@
-"""What a map file says before it is placed on its radiograph, and the errors of reading it."""
+"""Content of a map file before it is placed on its radiograph, and checks that all formats share."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from sightline.errors import DataError, RunError
 from sightline.maps.formats.safe_pickle import MAX_CELLS
 
 Box = tuple[float, float, float, float]
+"""(top, left, bottom, right), pixel edges."""
 
-# The parser runs out of memory for brackets nested too deep; arrays are bounded before they are made.
+# The JSON parser runs out of memory for brackets nested too deep; arrays are bounded before they are allocated.
 _READ_ERRORS = (RunError, MemoryError, zipfile.BadZipFile, *DECODE_ERRORS)
 
 
 class MapMismatchError(DataError):
-    """A file that is whole, but not the map that its name promises."""
+    """Error of a file that can be read, but is not the map that its name states."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +33,33 @@ class MapContent:
     values: Array
     """Real numbers (h, w), rows first, of any type."""
     probability: float = NAN
+    """Probability of the finding; NaN where the file has none."""
     box: Box | None = None
-    """(top, left, bottom, right) of the original, pixel edges, where the file tells."""
+    """(top, left, bottom, right) on the original, pixel edges, where the file states it."""
     resize: str = ""
-    """How the network saw the image where the format defines it: 'center-crop:320'."""
+    """How the network resized the image, where the format defines it: 'center-crop:320'."""
     size: Size | None = None
-    """(H, W) of the original, where the file tells."""
+    """(H, W) of the original, where the file states it."""
 
 
 @contextmanager
 def wrap_decode_errors(path: Path) -> Iterator[None]:
-    """Turn what libraries raise on a damaged file into a `DataError` that names it."""
+    """Turn the errors of libraries on a damaged file into a `DataError` that names it.
+
+    Parameters
+    ----------
+    path : Path
+        File that is read.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    DataError
+        If the block raises any error of reading.
+    """
     try:
         yield
     except DataError:
@@ -58,9 +75,24 @@ def wrap_decode_errors(path: Path) -> Iterator[None]:
 
 
 def check_shape(shape: tuple[int, ...], path: Path) -> Size:
-    """The (h, w) of an array, once other axes of length 1, before or behind, are left out. To be asked before decoding.
+    """Check the shape of an array before it is decoded.
 
-    Errors: `DataError` unless an array of this shape can be one map.
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the array; axes of length 1 before and behind the map are left out.
+    path : Path
+        File, for messages.
+
+    Returns
+    -------
+    (h, w)
+        Shape of the map.
+
+    Raises
+    ------
+    DataError
+        If an array of this shape cannot be one map, or has more cells than are read.
     """
     sides = shape
     while len(sides) > 2 and sides[0] == 1:
@@ -74,7 +106,20 @@ def check_shape(shape: tuple[int, ...], path: Path) -> Size:
 
 
 def check_cells(cells: int, path: Path) -> None:
-    """Errors: `DataError` for more values than are read."""
+    """Check the number of values before they are decoded.
+
+    Parameters
+    ----------
+    cells : int
+        Number of values.
+    path : Path
+        File, for messages.
+
+    Raises
+    ------
+    DataError
+        If there are more values than are read.
+    """
     if cells > MAX_CELLS:
         raise DataError(
             f"map {path} declares {cells:,} values, more than the {MAX_CELLS:,} that are read; scale it down"
@@ -82,9 +127,24 @@ def check_cells(cells: int, path: Path) -> None:
 
 
 def as_grid(array: object, path: Path) -> Array:
-    """The (h, w) of an array whose other axes, before or behind, have length 1.
+    """Return an array as one map, without axes of length 1 before and behind it.
 
-    Errors: `DataError` for anything but real numbers, or of another shape.
+    Parameters
+    ----------
+    array : object
+        Anything that a file holds.
+    path : Path
+        File, for messages.
+
+    Returns
+    -------
+    (h, w) array
+        Map.
+
+    Raises
+    ------
+    DataError
+        If it is no array of real numbers of such a shape.
     """
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
         kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
@@ -93,7 +153,27 @@ def as_grid(array: object, path: Path) -> Array:
 
 
 def as_numbers(value: object, name: str, path: Path) -> Array:
-    """float64 array of a number, a list of them or an array. Errors: `DataError`."""
+    """Convert a number, a list of numbers or an array to an array.
+
+    Parameters
+    ----------
+    value : object
+        Anything that a file holds.
+    name : str
+        Name of the value, for messages.
+    path : Path
+        File, for messages.
+
+    Returns
+    -------
+    float64 array
+        Numbers.
+
+    Raises
+    ------
+    DataError
+        If it is anything else.
+    """
     try:
         return np.asarray(value, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -101,7 +181,25 @@ def as_numbers(value: object, name: str, path: Path) -> Array:
 
 
 def as_probability(value: object, path: Path) -> float:
-    """A number in [0, 1], or NaN for None and NaN. Errors: `DataError`."""
+    """Convert a value to a probability.
+
+    Parameters
+    ----------
+    value : object
+        Anything that a file holds.
+    path : Path
+        File, for messages.
+
+    Returns
+    -------
+    float
+        Probability in [0, 1]; NaN for None and NaN.
+
+    Raises
+    ------
+    DataError
+        If it is no number in [0, 1].
+    """
     if value is None:
         return NAN
     numbers = as_numbers(value, "the probability", path)
@@ -114,9 +212,26 @@ def as_probability(value: object, path: Path) -> float:
 
 
 def crop_to_visible(content: MapContent, visible_box: object, path: Path) -> MapContent:
-    """The part that the model saw of a map laid on its radiograph: [top, left, bottom, right], whole pixels.
+    """Crop a map that covers its radiograph to the part that the model saw.
 
-    All of it for None. Errors: `DataError` for pixels that are not there.
+    Parameters
+    ----------
+    content : MapContent
+        Map over the whole radiograph.
+    visible_box : object
+        [top, left, bottom, right] in whole pixels; None for the whole map.
+    path : Path
+        File, for messages.
+
+    Returns
+    -------
+    MapContent
+        Map of that part.
+
+    Raises
+    ------
+    DataError
+        If the box lies outside the map.
     """
     if visible_box is None:
         return content
@@ -124,7 +239,8 @@ def crop_to_visible(content: MapContent, visible_box: object, path: Path) -> Map
     height, width = content.values.shape
     if box is None or any(v != int(v) for v in box) or box[0] < 0 or box[1] < 0 or box[2] > height or box[3] > width:
         raise DataError(
-            f"map {path}: the part that was seen is {visible_box!r}, which a map of {height} × {width} has not"
+            f"map {path}: the part that the model saw is {visible_box!r}, which lies outside a map of {height} "
+            f"× {width}"
         )
     top, left, bottom, right = map(int, box)
     if (top, left, bottom, right) == (0, 0, height, width):
@@ -133,12 +249,30 @@ def crop_to_visible(content: MapContent, visible_box: object, path: Path) -> Map
 
 
 def as_box(value: object, path: Path) -> Box | None:
-    """(top, left, bottom, right), or None for None. Errors: `DataError` for a box without area."""
+    """Convert a value to a box.
+
+    Parameters
+    ----------
+    value : object
+        Anything that a file holds.
+    path : Path
+        File, for messages.
+
+    Returns
+    -------
+    (top, left, bottom, right) or None
+        Box; None for None.
+
+    Raises
+    ------
+    DataError
+        If it is no box with an area.
+    """
     if value is None:
         return None
     box = as_numbers(value, "the box", path)
     if box.shape != (4,) or not np.isfinite(box).all() or box[0] >= box[2] or box[1] >= box[3]:
-        shown = box.tolist() if box.size <= 4 else f"{box.size} numbers"
-        raise DataError(f"map {path}: the box is {shown}; (top, left, bottom, right) of some area was expected")
+        text = box.tolist() if box.size <= 4 else f"{box.size} numbers"
+        raise DataError(f"map {path}: the box is {text}; (top, left, bottom, right) of some area was expected")
     top, left, bottom, right = box.tolist()
     return top, left, bottom, right

@@ -19,12 +19,31 @@ from sightline.maps.formats.content import (
 
 
 def read(path: Path, finding: str) -> MapContent:
-    """Stored values with rescale slope and intercept. No window, lookup table or inversion is applied: these are for
-    display, and a map is not looked at. Rows and columns of nothing but the padding value were not seen by the model.
+    """Read a map from DICOM: stored values with rescale slope and intercept.
 
-    Errors: `MapMismatchError` for a picture in color; `DataError` for a damaged or compressed file, or several frames.
+    No window, lookup table or inversion is applied, because these are for display. The model did not see rows and
+    columns that hold only the padding value.
+
+    Parameters
+    ----------
+    path : Path
+        DICOM file.
+    finding : str
+        Finding that the name of the file states.
+
+    Returns
+    -------
+    MapContent
+        Map as the file holds it.
+
+    Raises
+    ------
+    MapMismatchError
+        If it is a picture in color.
+    DataError
+        If the file is damaged, compressed, or has several frames.
     """
-    import pydicom  # takes 0.5 s, with its codecs: only who reads DICOM pays
+    import pydicom  # takes 0.5 s with its codecs
     from pydicom.errors import BytesLengthException, InvalidDicomError
     from pydicom.pixels.utils import pixel_array
 
@@ -37,7 +56,9 @@ def read(path: Path, finding: str) -> MapContent:
             if header.file_meta.TransferSyntaxUID.is_compressed:
                 raise DataError(f"map {path} is compressed, perhaps with loss; store it uncompressed (dcmconv +te)")
             if int(header.get("SamplesPerPixel") or 1) != 1:
-                raise MapMismatchError(f"map {path} is in color, from which values cannot be told; export it in gray")
+                raise MapMismatchError(
+                    f"map {path} is in color, from which values cannot be recovered; export it in gray"
+                )
             ds = pydicom.dcmread(file)
             stored = np.asarray(pixel_array(ds), np.float64)
             values = stored * float(ds.get("RescaleSlope") or 1) + float(ds.get("RescaleIntercept") or 0)
@@ -45,14 +66,12 @@ def read(path: Path, finding: str) -> MapContent:
         raise DataError(f"map {path} is no DICOM file ({error}); it is damaged, make it again") from error
     content = MapContent(as_grid(values, path))
     padding = header.get("FloatPixelPaddingValue")
-    return (
-        content
-        if padding is None
-        else crop_to_visible(content, _visible_box(content.values != np.float32(padding)), path)
-    )
+    if padding is None:
+        return content
+    return crop_to_visible(content, _visible_box(content.values != np.float32(padding)), path)
 
 
 def _visible_box(inside: Array) -> list[int] | None:
-    """[top, left, bottom, right] of the rows and columns with anything inside; None for none."""
+    """Return [top, left, bottom, right] of the rows and columns with any pixel inside; None without any."""
     rows, cols = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     return [int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1] if rows.size else None

@@ -1,4 +1,4 @@
-"""Which radiograph and finding a map shows, told from its name."""
+"""Names of map files: the radiograph, finding and source that a path stands for."""
 
 from __future__ import annotations
 
@@ -11,46 +11,70 @@ from sightline.findings import KNOWN_FINDINGS, canonical_name
 
 @dataclass(frozen=True, slots=True)
 class ParsedName:
-    """What a name means."""
+    """Radiograph, finding and source of a path."""
 
     folders: tuple[str, ...]
-    """What stands before radiograph and finding: the source."""
+    """Parts of the path before radiograph and finding, which name the source."""
     radiograph: str
+    """Identifier of the radiograph."""
     finding: str
+    """Canonical name of the finding."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetNames:
-    """The names of a data set."""
+    """Identifiers and findings of a data set, by which paths are resolved."""
 
     data: Dataset
+    """Data set."""
     index: dict[str, int] = field(init=False)
-    """Radiograph id -> where it stands in the data set."""
+    """Identifier of a radiograph -> its position in the data set."""
     _findings: dict[str, str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "index", {r.id: at for at, r in enumerate(self.data.radiographs)})
+        object.__setattr__(self, "index", {r.id: position for position, r in enumerate(self.data.radiographs)})
         object.__setattr__(self, "_findings", {_finding_key(name): name for name in self.data.findings})
 
     def match_finding(self, text: str) -> str | None:
-        """The finding of the data set that a text names, in whatever spelling."""
+        """Find the finding of the data set that a text names, in any spelling.
+
+        Parameters
+        ----------
+        text : str
+            Part of a path.
+
+        Returns
+        -------
+        str or None
+            Finding, or None where the text names none.
+        """
         return self._findings.get(_finding_key(text))
 
     def resolve(self, parts: Sequence[str]) -> ParsedName | str:
-        """What a path (SOURCE..., RADIOGRAPH, FINDING), (SOURCE..., RADIOGRAPH_FINDING) or with '__' or '_map' means.
+        """Resolve a path to the radiograph and finding that it stands for.
 
-        Ids and findings are compared whole, so both may hold underscores, spaces and slashes, and findings may be
-        written as any of their aliases. Returns a sentence that says why, if the path means nothing, or two things.
+        Identifiers and findings are compared as a whole, so that both may contain underscores, spaces and slashes, and
+        findings may be written as any of their aliases.
+
+        Parameters
+        ----------
+        parts : sequence of str
+            (SOURCE..., RADIOGRAPH, FINDING), (SOURCE..., RADIOGRAPH_FINDING), or the latter with '__' or '_map'.
+
+        Returns
+        -------
+        ParsedName or str
+            The only meaning of the path, or a sentence for a path that has none or several.
         """
         *folders, stem = parts
-        shown = self._parse_nested(folders, stem)
+        nested = self._parse_nested(folders, stem)
         names = [stem] if not stem.endswith("_map") else [stem, stem.removesuffix("_map")]
-        found = [shown] if shown else [one for name in names for one in self._parse_flat(folders, name)]
-        meant = list(dict.fromkeys(found))
-        if len(meant) == 1:
-            return meant[0]
-        if meant:
-            both = " or ".join(f"{one.finding!r} on {one.radiograph!r}" for one in meant[:2])
+        readings = [nested] if nested else [reading for name in names for reading in self._parse_flat(folders, name)]
+        distinct = list(dict.fromkeys(readings))
+        if len(distinct) == 1:
+            return distinct[0]
+        if distinct:
+            both = " or ".join(f"{reading.finding!r} on {reading.radiograph!r}" for reading in distinct[:2])
             return f"means {both}; write RADIOGRAPH__FINDING, or RADIOGRAPH/FINDING"
         return self._mismatch_reason(names[-1], folders)
 
@@ -58,12 +82,12 @@ class DatasetNames:
         name = self.match_finding(finding) or self.match_finding(finding.removesuffix("_map"))
         if name is None:
             return None
-        starts = (at for at in range(len(folders)) if "/".join(folders[at:]) in self.index)
-        at = next(starts, None)
-        return None if at is None else ParsedName(tuple(folders[:at]), "/".join(folders[at:]), name)
+        starts = (i for i in range(len(folders)) if "/".join(folders[i:]) in self.index)
+        start = next(starts, None)
+        return None if start is None else ParsedName(tuple(folders[:start]), "/".join(folders[start:]), name)
 
     def _parse_flat(self, folders: list[str], stem: str) -> Iterator[ParsedName]:
-        """Every reading of 'RADIOGRAPH__FINDING', else of 'RADIOGRAPH_FINDING'."""
+        """Yield every reading of 'RADIOGRAPH__FINDING', otherwise of 'RADIOGRAPH_FINDING'."""
         for separator in ("__", "_"):
             readings = [self._match_split(folders, *split) for split in _split_everywhere(stem, separator)]
             if any(readings):
@@ -74,9 +98,9 @@ class DatasetNames:
         name = self.match_finding(tail)
         if name is None:
             return None
-        starts = (at for at in range(len(folders) + 1) if "/".join([*folders[at:], head]) in self.index)
-        at = next(starts, None)  # of two ids, the one that explains more of the path
-        return None if at is None else ParsedName(tuple(folders[:at]), "/".join([*folders[at:], head]), name)
+        starts = (i for i in range(len(folders) + 1) if "/".join([*folders[i:], head]) in self.index)
+        start = next(starts, None)  # of two identifiers, the one that explains more of the path
+        return None if start is None else ParsedName(tuple(folders[:start]), "/".join([*folders[start:], head]), name)
 
     def _mismatch_reason(self, stem: str, folders: list[str]) -> str:
         splits = [split for separator in ("__", "_") for split in _split_everywhere(stem, separator)]
@@ -99,12 +123,12 @@ def _finding_key(text: str) -> str:
 
 
 def _split_everywhere(text: str, separator: str) -> Iterator[tuple[str, str]]:
-    """Every way to cut a text in two at a separator.
+    """Yield every way to split a text in two at a separator.
 
     >>> list(_split_everywhere("a_b_Edema", "_"))
     [('a', 'b_Edema'), ('a_b', 'Edema')]
     """
-    at = text.find(separator)
-    while at >= 0:
-        yield text[:at], text[at + len(separator) :]
-        at = text.find(separator, at + 1)
+    position = text.find(separator)
+    while position >= 0:
+        yield text[:position], text[position + len(separator) :]
+        position = text.find(separator, position + 1)

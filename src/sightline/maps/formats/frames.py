@@ -1,4 +1,4 @@
-"""How a network saw the image, as text, and what follows for where its map lies."""
+"""Frames of maps from the text that states how a network resized the image."""
 
 from __future__ import annotations
 
@@ -8,11 +8,33 @@ from sightline.imaging import image_files
 from sightline.imaging.geometry import Resize, input_frame
 
 ALLOWED_RESIZES = "'stretch', 'center-crop:SIDE' or 'pad:SIDE' (SIDE in pixels, such as 320)"
+"""Allowed texts, for messages."""
 
 
 def parse_resize(text: str, label: str) -> tuple[Resize, int]:
-    """('center-crop', 320) for 'center-crop:320'. Errors: `DataError` beginning with `where`.
+    """Parse the text of a resize.
 
+    Parameters
+    ----------
+    text : str
+        'stretch', 'center-crop:SIDE' or 'pad:SIDE'.
+    label : str
+        Beginning of the message of an error.
+
+    Returns
+    -------
+    resize : {'stretch', 'center-crop', 'pad'}
+        Way in which the image was resized.
+    side : int
+        Side of the input in pixels; 1 for 'stretch' without one.
+
+    Raises
+    ------
+    DataError
+        If the text is anything else.
+
+    Examples
+    --------
     >>> parse_resize("pad:512", "here"), parse_resize("stretch", "here")
     (('pad', 512), ('stretch', 1))
     """
@@ -24,27 +46,56 @@ def parse_resize(text: str, label: str) -> tuple[Resize, int]:
             return "center-crop", int(side)
         if how == "pad":
             return "pad", int(side)
-    raise DataError(f"{label}: the frame is {text!r}; allowed: {ALLOWED_RESIZES}")
+    raise DataError(f"{label}: the resize is {text!r}; allowed: {ALLOWED_RESIZES}")
 
 
 def frame_from_resize(text: str, size: Size, label: str) -> Frame:
-    """Where a map lies on an image of `size` (H, W), whose network saw it as `text` says."""
+    """Compute the frame of a map from the resize of its network.
+
+    Parameters
+    ----------
+    text : str
+        Resize, see `parse_resize`.
+    size : (H, W)
+        Size of the image, in pixels.
+    label : str
+        Beginning of the message of an error.
+
+    Returns
+    -------
+    Frame
+        Place of the map on the image.
+    """
     how, side = parse_resize(text, label)
     return input_frame(size, side, how)[1]
 
 
 def radiograph_size(data: Dataset, radiograph: Radiograph) -> Size | None:
-    """(H, W) of a radiograph: as the data set says, else as its marks, its file's header, or its pixels; else None."""
+    """Find the size of a radiograph in the data set, its annotations, the header of its file, or its pixels.
+
+    Parameters
+    ----------
+    data : Dataset
+        Data set.
+    radiograph : Radiograph
+        Radiograph.
+
+    Returns
+    -------
+    (H, W) or None
+        Size in pixels; None where the image cannot be read.
+    """
     if radiograph.size is not None:
         return radiograph.size
     for finding in data.findings:
-        mark = data.annotation(radiograph.id, finding, data.reference_reader) if data.reference_reader else None
-        if mark is not None:
-            return mark.size
+        reader = data.reference_reader
+        annotation = data.annotation(radiograph.id, finding, reader) if reader else None
+        if annotation is not None:
+            return annotation.size
     try:
         if "path" in radiograph.metadata:
             return image_files.read_size(radiograph.metadata["path"])
         height, width = radiograph.read().shape
     except DataError:
-        return None  # said with every map of the radiograph that needs it
+        return None  # reported with every map of the radiograph that needs it
     return height, width

@@ -1,4 +1,4 @@
-"""Finding the maps below a folder: which files there are, what each shows, and what fits nothing."""
+"""Index of the maps below a folder: the files, what each shows, and the files that are not used."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from sightline.maps.formats.filenames import DatasetNames, ParsedName
 from sightline.maps.formats.frames import parse_resize
 
 SIDECAR_FILE = "maps.json"
+"""File with the settings of a folder of maps."""
 FORMATS: dict[str, Callable[[Path, str], MapContent]] = {
     ".pkl": chexlocalize.read,
     ".pickle": chexlocalize.read,
@@ -28,37 +29,43 @@ FORMATS: dict[str, Callable[[Path, str], MapContent]] = {
     ".dcm": dicom.read,
     ".dicom": dicom.read,
 }
-"""Suffix -> reader of a file with one map. Zarr arrays are folders, and told by what lies in them."""
+"""Suffix -> function that reads a file with one map. Zarr arrays are folders and recognized by their content."""
 
 
 @dataclass(frozen=True, slots=True)
 class FolderSettings:
-    """What is said of all maps in a folder."""
+    """Settings of all maps in a folder."""
 
     source: str = ""
-    """What the caller calls them, or '' where the folders' own names will do."""
+    """Source that the caller gives, or '' where the names of folders are used."""
     resize: str = ""
-    """'stretch', 'center-crop:SIDE' or 'pad:SIDE'; '' where nothing is said."""
+    """'stretch', 'center-crop:SIDE' or 'pad:SIDE'; '' where it is not stated."""
     kind: MapKind = "map"
+    """Meaning of the values."""
 
 
 @dataclass(frozen=True, slots=True)
 class MapEntry:
-    """One map: where it is and what its name says."""
+    """One map: its file, and what its name states."""
 
     folder: Path
+    """Folder, which many entries share."""
     name: str
-    """Below `folder`, which many entries share."""
+    """Name below `folder`."""
     settings: FolderSettings
+    """Settings of the folder."""
     read: Callable[[Path, str], MapContent] | None
-    """(path, finding) -> what the file holds. None for a map that a run stored."""
+    """Function of (path, finding) that reads the file; None for a map that a run stored."""
     key: str = ""
-    """Within a file of many maps; the source within a part of a run."""
+    """Key in a file of many maps; the source in a part of a run."""
     source: str = ""
+    """Source of the map."""
     finding: str = ""
+    """Finding of the map."""
 
     @property
     def path(self) -> Path:
+        """Path of the file."""
         return self.folder / self.name
 
     def __str__(self) -> str:
@@ -67,16 +74,32 @@ class MapEntry:
 
 @dataclass(frozen=True, slots=True)
 class MapIndex:
-    """What was found, by radiograph."""
+    """Maps below a folder, by radiograph."""
 
     root: Path
+    """Folder or file."""
     names: DatasetNames
+    """Names of the data set."""
     entries: dict[str, dict[tuple[str, str], MapEntry]] = field(default_factory=dict)
     """Radiograph -> (source, finding) -> map."""
     problems: list[str] = field(default_factory=list)
+    """One sentence for every file that is not used."""
 
     def add(self, parsed: ParsedName | str, entry: MapEntry) -> None:
-        """Errors: `DataError` naming both, if there is another map of this source, radiograph and finding."""
+        """Add a map, or a problem.
+
+        Parameters
+        ----------
+        parsed : ParsedName or str
+            Meaning of its path, or a sentence for a path without one.
+        entry : MapEntry
+            The map.
+
+        Raises
+        ------
+        DataError
+            If there is another map of this source, radiograph and finding; both are named.
+        """
         if isinstance(parsed, str):
             self.problems.append(f"{entry} {parsed}")
             return
@@ -97,22 +120,39 @@ class MapIndex:
 
 
 def list_maps(path: Path, names: DatasetNames, source: str) -> MapIndex:
-    """Every map in a file, or below a folder. `source`: what the caller calls them, or ''.
+    """List every map in a file, or below a folder.
 
-    Errors: `DataError` as `sightline.open_maps`.
+    Parameters
+    ----------
+    path : Path
+        Folder or file.
+    names : DatasetNames
+        Names of the data set.
+    source : str
+        Source that the caller gives, or ''.
+
+    Returns
+    -------
+    MapIndex
+        Maps and problems.
+
+    Raises
+    ------
+    DataError
+        As `sightline.open_maps`.
     """
-    found = MapIndex(path, names)
+    index = MapIndex(path, names)
     if path.is_file():
         parts, settings = _apply_sidecar(path.parent, (), FolderSettings(source))
-        _list_file(path.parent, path.name, parts, settings, found)
+        _list_file(path.parent, path.name, parts, settings, index)
     elif (path / "run.json").is_file():
         for part in sorted(path.glob("parts/maps-*/[!.]*")):
-            _list_zarr(part, (), FolderSettings(source), found)
+            _list_zarr(part, (), FolderSettings(source), index)
     elif path.is_dir():
-        _list_folder(path, (), FolderSettings(source), found, set())
+        _list_folder(path, (), FolderSettings(source), index, set())
     else:
         raise DataError(f"{path} does not exist; give a folder of maps, or a file of many")
-    return found
+    return index
 
 
 def _list_folder(
@@ -143,17 +183,17 @@ def _list_file(folder: Path, name: str, parts: tuple[str, ...], settings: Folder
         index.problems.append(f"{folder / name} is no map ({', '.join(FORMATS)} or a Zarr group)")
         return
     stem = name[: -len(suffix)]
-    shown = index.names.resolve((*parts, stem))
+    parsed = index.names.resolve((*parts, stem))
     entry = MapEntry(folder, name, settings, FORMATS[suffix])
-    if suffix == ".npz" and isinstance(shown, str):
-        named = entry.path == index.root and settings.source  # then the caller has named this very file
-        _list_archive(entry, parts if named else (*parts, stem), shown, index)
+    if suffix == ".npz" and isinstance(parsed, str):
+        is_named = entry.path == index.root and settings.source  # then the caller has named this very file
+        _list_archive(entry, parts if is_named else (*parts, stem), parsed, index)
     else:
-        index.add(shown, entry)
+        index.add(parsed, entry)
 
 
 def _list_archive(entry: MapEntry, parts: tuple[str, ...], reason: str, index: MapIndex) -> None:
-    """The maps of an archive of many, or `why` it is not the archive of one."""
+    """List the maps of an archive of many, or the reason for which it is not the archive of one."""
     try:
         keys = npz.map_keys(entry.path)
     except DataError as error:
@@ -162,13 +202,13 @@ def _list_archive(entry: MapEntry, parts: tuple[str, ...], reason: str, index: M
     if not keys:
         index.problems.append(f"{entry} {reason}")
     for key in keys:
-        shown = index.names.resolve((*parts, *key.split("/")))
-        index.add(shown, replace(entry, key=key, read=_ArchiveMember(key)))
+        parsed = index.names.resolve((*parts, *key.split("/")))
+        index.add(parsed, replace(entry, key=key, read=_ArchiveMember(key)))
 
 
 @dataclass(frozen=True, slots=True)
 class _ArchiveMember:
-    """Reads one map of an archive of many; a record, so that a folder can be sent to another process."""
+    """Function that reads one map of an archive of many; a record, so that it can be sent to another process."""
 
     key: str
 
@@ -185,18 +225,18 @@ def _list_zarr(folder: Path, parts: tuple[str, ...], settings: FolderSettings, i
         return
     if part is not None:
         _list_part(folder, part, settings, index)
-    named = (*parts[:-1], parts[-1].removesuffix(".zarr")) if parts else ()
+    outer = (*parts[:-1], parts[-1].removesuffix(".zarr")) if parts else ()
     for array in arrays:
         inside = array.relative_to(folder).parts
-        shown = index.names.resolve((*named, *inside) or (folder.name.removesuffix(".zarr"),))
-        index.add(shown, MapEntry(folder, "/".join(inside), settings, zarr.read))
+        parsed = index.names.resolve((*outer, *inside) or (folder.name.removesuffix(".zarr"),))
+        index.add(parsed, MapEntry(folder, "/".join(inside), settings, zarr.read))
 
 
 def _list_part(folder: Path, part: zarr.StoredPart, settings: FolderSettings, index: MapIndex) -> None:
     names = index.names
     others = [f"radiograph {r!r}" for r in part.radiographs if r not in names.index]
     others += [f"finding {f!r}" for f in part.findings if f not in names.data.findings]
-    index.problems.extend(f"{folder} has maps of {what}, which is not in {names.data.name}" for what in others)
+    index.problems.extend(f"{folder} has maps of {other}, which is not in {names.data.name}" for other in others)
     for source, radiograph, finding in product(part.sources, part.radiographs, part.findings):
         if radiograph in names.index and finding in names.data.findings:
             entry = MapEntry(folder.parent, folder.name, settings, None, source)
@@ -206,37 +246,39 @@ def _list_part(folder: Path, part: zarr.StoredPart, settings: FolderSettings, in
 def _apply_sidecar(
     folder: Path, parts: tuple[str, ...], settings: FolderSettings
 ) -> tuple[tuple[str, ...], FolderSettings]:
-    """Source and settings of a folder and all below, after its own maps.json, if it has one."""
+    """Return source and settings of a folder and all below it, after its own maps.json, if it has one."""
     file = folder / SIDECAR_FILE
     if not file.is_file():
         return parts, settings
-    said = _read_sidecar(file)
-    if "source" in said and (parts or not settings.source):  # what the caller says of this folder goes before
-        parts = tuple(said["source"].split("/"))
-    frame = f"{said['resize']}:{said['side']}" if "side" in said else said.get("resize", settings.resize)
-    if frame:
-        parse_resize(frame, str(file))
-    return parts, replace(settings, resize=frame, kind=said.get("kind", settings.kind))
+    content = _read_sidecar(file)
+    if "source" in content and (parts or not settings.source):  # the caller's name of this very folder has priority
+        parts = tuple(content["source"].split("/"))
+    resize = content.get("resize", settings.resize)
+    if "side" in content:
+        resize = f"{resize}:{content['side']}"
+    if resize:
+        parse_resize(resize, str(file))
+    return parts, replace(settings, resize=resize, kind=content.get("kind", settings.kind))
 
 
 def _read_sidecar(file: Path) -> dict[str, Any]:
     try:
-        said = json.loads(file.read_text("utf-8"))
+        content = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file} cannot be read as JSON: {error}; correct or remove it") from error
     kinds = get_args(MapKind)
     allowed: dict[str, Callable[[Any], object]] = {
         "source": lambda value: isinstance(value, str) and value.strip("/"),
         "resize": lambda value: isinstance(value, str) and value,
-        "side": lambda value: type(value) is int and "resize" in said,
+        "side": lambda value: type(value) is int and "resize" in content,
         "kind": lambda value: isinstance(value, str) and value in kinds,
     }
-    if not isinstance(said, dict):
-        raise DataError(f"{file} holds a {type(said).__name__}; an object with {', '.join(allowed)} was expected")
-    for key, value in said.items():
+    if not isinstance(content, dict):
+        raise DataError(f"{file} holds a {type(content).__name__}; an object with {', '.join(allowed)} was expected")
+    for key, value in content.items():
         if key not in allowed or not allowed[key](value):
             raise DataError(
                 f"{file}: {key!r} is {value!r}; allowed: source (a name), resize (stretch, center-crop, pad), "
                 f"side (pixels, with resize), kind ({', '.join(kinds)})"
             )
-    return said
+    return content

@@ -21,14 +21,31 @@ from sightline.maps.formats.content import (
 
 
 def read(path: Path, finding: str) -> MapContent:
-    """The first axis of the array is the column (x, to the right), the second the row (y, downwards), as tools write
-    that turn radiographs into NIfTI. Slope and intercept are applied; the affine (position and direction in space, of
-    which a radiograph has none) is not. A comment that our own export leaves in the header tells which pixels the model
-    saw, and its probability.
+    """Read a map from NIfTI.
 
-    Errors: `DataError` for a damaged file, and for more than one slice.
+    The first axis of the array is the column (x, to the right), the second the row (y, downwards), as tools write that
+    convert radiographs to NIfTI. Slope and intercept are applied; the affine (position and direction in space, which a
+    radiograph has not) is not. A comment that the export of this package writes into the header states the pixels that
+    the model saw, and its probability.
+
+    Parameters
+    ----------
+    path : Path
+        NIfTI file.
+    finding : str
+        Finding that the name of the file states.
+
+    Returns
+    -------
+    MapContent
+        Map as the file holds it.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged, or has more than one slice.
     """
-    import nibabel  # takes 0.3 s: only who reads NIfTI pays
+    import nibabel  # takes 0.3 s
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError, HeaderTypeError
     from nibabel.wrapstruct import WrapStructError
@@ -40,24 +57,23 @@ def read(path: Path, finding: str) -> MapContent:
         except (ImageFileError, HeaderDataError, HeaderTypeError, WrapStructError) as error:
             raise DataError(f"map {path} is no NIfTI file ({error}); it is damaged, make it again") from error
         if any(side != 1 for side in shape[2:]):
-            raise DataError(f"map {path} has the shape {shape}, more than one slice; extract the slice that is meant")
+            raise DataError(f"map {path} has the shape {shape}, more than one slice; extract one slice")
         check_shape(shape[:2], path)
         slices = np.asanyarray(image.dataobj)  # (w, h, 1, ...)
-        said = _read_comment(image.header)
-        content = MapContent(
-            as_grid(slices.reshape(slices.shape[:2]), path).T, as_probability(said.get("probability"), path)
-        )
-        return crop_to_visible(content, said.get("seen"), path)
+        comment = _read_comment(image.header)
+        values = as_grid(slices.reshape(slices.shape[:2]), path).T
+        content = MapContent(values, as_probability(comment.get("probability"), path))
+        return crop_to_visible(content, comment.get("seen"), path)
 
 
 def _read_comment(header: Any) -> Mapping[str, Any]:
-    """What our export says in a comment of the header; nothing in other files."""
+    """Return the fields that the export of this package writes into a comment of the header; none in other files."""
     for extension in header.extensions:
         if extension.get_code() == 6:  # a comment
             try:
-                said = json.loads(extension.get_content())["sightline"]
+                content = json.loads(extension.get_content())["sightline"]
             except (ValueError, TypeError, KeyError, RecursionError):
                 continue
-            if isinstance(said, dict):
-                return said
+            if isinstance(content, dict):
+                return content
     return {}

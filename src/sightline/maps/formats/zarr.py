@@ -28,29 +28,70 @@ _NODE_FILES = ("zarr.json", ".zarray", ".zgroup")
 
 
 def is_node(folder: Path) -> bool:
-    """Whether a folder is a Zarr group or array (version 3 or 2)."""
-    return any((folder / mark).is_file() for mark in _NODE_FILES)
+    """Return True for a folder that is a Zarr group or array (version 3 or 2).
+
+    Parameters
+    ----------
+    folder : Path
+        Folder.
+
+    Returns
+    -------
+    bool
+        Whether it is a node of Zarr.
+    """
+    return any((folder / name).is_file() for name in _NODE_FILES)
 
 
 def find_arrays(folder: Path) -> Iterator[Path]:
-    """Folders of the arrays in a group, or the folder itself where it is one."""
-    for mark in sorted([*folder.rglob("zarr.json"), *folder.rglob(".zarray")]):
-        if mark.name == ".zarray" or _read_metadata(mark).get("node_type") == "array":
-            yield mark.parent
+    """Yield the folders of the arrays in a group, or the folder itself if it is an array.
+
+    Parameters
+    ----------
+    folder : Path
+        Group or array.
+
+    Yields
+    ------
+    Path
+        Folder of an array.
+    """
+    for file in sorted([*folder.rglob("zarr.json"), *folder.rglob(".zarray")]):
+        if file.name == ".zarray" or _read_metadata(file).get("node_type") == "array":
+            yield file.parent
 
 
 def _read_metadata(file: Path) -> dict[str, Any]:
     with wrap_decode_errors(file.parent):
-        found = json.loads(file.read_text("utf-8"))
-    if not isinstance(found, dict):
+        metadata = json.loads(file.read_text("utf-8"))
+    if not isinstance(metadata, dict):
         raise DataError(f"{file} is no description of a Zarr node; make the store again")
-    return found
+    return metadata
 
 
 def read(path: Path, finding: str) -> MapContent:
-    """An array (h, w), with the attributes 'box' and 'probability' where they are. Chunks that are missing on disk are,
-    in Zarr, filled with the fill value."""
-    import zarr  # takes 0.5 s: only who reads Zarr pays
+    """Read an array (h, w), with its attributes 'box' and 'probability' where they exist.
+
+    Chunks that are missing on disk have the fill value, as Zarr defines it.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the array.
+    finding : str
+        Finding that the name of the file states.
+
+    Returns
+    -------
+    MapContent
+        Map as the file holds it.
+
+    Raises
+    ------
+    DataError
+        If the array is damaged, of another shape or type, or its chunks are too large.
+    """
+    import zarr  # takes 0.5 s
 
     with wrap_decode_errors(path):
         array = zarr.open_array(str(path), mode="r")
@@ -60,22 +101,36 @@ def read(path: Path, finding: str) -> MapContent:
         for chunk in (array.chunks, array.shards or (1, 1)):  # a chunk is decoded whole, however small the array
             check_cells(math.prod(chunk), path)
         values = np.asarray(array[...])
-        facts = dict(array.attrs)
-    probability = as_probability(facts.get("probability"), path)
-    return MapContent(as_grid(values, path), probability, as_box(facts.get("box"), path))
+        attributes = dict(array.attrs)
+    probability = as_probability(attributes.get("probability"), path)
+    return MapContent(as_grid(values, path), probability, as_box(attributes.get("box"), path))
 
 
 @dataclass(frozen=True, slots=True)
 class StoredPart:
-    """What a run stored together: every source has a map of every finding on every radiograph."""
+    """Part of a run: every source has a map of every finding on every radiograph."""
 
     radiographs: tuple[str, ...]
+    """Identifiers of the radiographs."""
     findings: tuple[str, ...]
+    """Findings."""
     sources: tuple[str, ...]
+    """Sources."""
 
 
 def part_of_run(folder: Path) -> StoredPart | None:
-    """The part of a run in this folder, or None for any other Zarr group or array."""
+    """Recognize the part of a run in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Zarr group or array.
+
+    Returns
+    -------
+    StoredPart or None
+        Part, or None for any other group or array.
+    """
     file = folder / "zarr.json"
     attributes = _read_metadata(file).get("attributes") if file.is_file() else None
     names = [field.name for field in fields(StoredPart)]
@@ -85,13 +140,31 @@ def part_of_run(folder: Path) -> StoredPart | None:
 
 
 def read_stored_map(path: Path, radiograph: str, finding: str, source: str) -> SaliencyMap:
-    """One map of a part that a run stored. Errors: `DataError` for a damaged part."""
+    """Read one map of a part that a run stored.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the part.
+    radiograph, finding, source : str
+        Key of the map.
+
+    Returns
+    -------
+    SaliencyMap
+        Map.
+
+    Raises
+    ------
+    DataError
+        If the part is damaged.
+    """
     with wrap_decode_errors(path):
         return next(m for m in _read_stored_maps(path, radiograph) if (m.finding, m.source) == (finding, source))
 
 
 @lru_cache(maxsize=1)
 def _read_stored_maps(path: Path, radiograph: str) -> tuple[SaliencyMap, ...]:
-    from sightline.maps.storage import read_maps  # brings pandas and pyarrow
+    from sightline.maps.storage import read_maps  # imports zarr
 
     return tuple(read_maps(path, radiograph))

@@ -40,26 +40,80 @@ class Context:
     """The name of a file in errors, and what reading the file may still cost."""
 
     name: str
+    """Name of the file."""
     steps: int = MAX_STEPS
+    """Instructions that may still be read."""
     copies: int = MAX_BYTES
     """Bytes that may still be copied."""
 
     def damage_error(self, problem: str) -> DataError:
+        """Create the error of a damaged file.
+
+        Parameters
+        ----------
+        problem : str
+            What is damaged.
+
+        Returns
+        -------
+        DataError
+            Error to raise.
+        """
         return DataError(f"{self.name}: {problem}; the file is damaged, get it again")
 
     def refusal_error(self, problem: str) -> DataError:
+        """Create the error of a file that asks for what no map needs.
+
+        Parameters
+        ----------
+        problem : str
+            What the file asks for, with a verb.
+
+        Returns
+        -------
+        DataError
+            Error to raise.
+        """
         advice = "nothing was run. Do not trust this file: ask for the map as NPZ"
         return DataError(f"{self.name} {problem}, which no map needs; {advice}")
 
     def count_step(self, limit: str) -> None:
+        """Count one instruction.
+
+        Parameters
+        ----------
+        limit : str
+            Limit, for the message.
+        """
         self.steps -= 1
         self.require(self.steps >= 0, limit)
 
     def require(self, is_within: bool, limit: str) -> None:
+        """Check a limit.
+
+        Parameters
+        ----------
+        is_within : bool
+            Whether the file stays within the limit.
+        limit : str
+            Limit, for the message.
+
+        Raises
+        ------
+        DataError
+            If it does not.
+        """
         if not is_within:
             raise DataError(f"{self.name} has more than {limit}; no map needs them, save it as one array")
 
     def count_copy(self, size: int) -> None:
+        """Count bytes that are copied.
+
+        Parameters
+        ----------
+        size : int
+            Number of bytes.
+        """
         self.copies -= size
         self.require(self.copies >= 0, f"{MAX_BYTES:,} bytes unpacked")
 
@@ -83,6 +137,7 @@ class Placeholder:
 
     @property
     def value(self) -> Any:
+        """The value, once it is filled."""
         if self._fill is not None:
             raise self._context.refusal_error("uses an array before it is filled")
         return self._value
@@ -140,9 +195,26 @@ def unpickle(
 ) -> Any:
     """Unpickle the value at the position of a stream, and leave the stream behind it.
 
-    `stand_ins` names what is called in place of each global ('module name') that the pickle may name, None if nothing
-    may be called. The result consists of plain values, `Placeholder` and `Global`; how they nest is not checked.
-    Raises `DataError` for damage, more than the limits, and any other global or instruction.
+    Parameters
+    ----------
+    stream : binary file
+        Stream that can be read again from its position.
+    context : Context
+        Name of the file and limits of reading it.
+    stand_ins : mapping of str to callable or None
+        Global ('module name') that the pickle may name -> function called in its place, None if nothing may be called.
+    opcodes : frozenset of str
+        Instructions that are allowed.
+
+    Returns
+    -------
+    object
+        Plain values, `Placeholder` and `Global`; how they nest is not checked.
+
+    Raises
+    ------
+    DataError
+        If the pickle is damaged, exceeds a limit, or has any other global or instruction.
     """
     start = stream.tell()
     try:
@@ -201,8 +273,8 @@ def _replace(stack: list[StackObject], above: list[StackObject], opcode: OpcodeI
     if first < 0:
         raise context.damage_error("a value is missing")
     operands = stack[first:]
-    for wanted, actual in zip(expected, operands, strict=True):
-        if pickletools.anyobject not in (wanted, actual) and actual is not wanted:
+    for required, actual in zip(expected, operands, strict=True):
+        if pickletools.anyobject not in (required, actual) and actual is not required:
             raise context.refusal_error(f"has the instruction {opcode.name} for a {actual.name}")
     if opcode.name in ("SETITEM", "SETITEMS", "DICT"):
         items = [*operands[1:], *above]
