@@ -3,8 +3,8 @@
     python benchmarks/coverage.py [DATASETS]      about two minutes; prints coverage with its own binomial error
 
 Every data set has G patients with one to four radiographs. Scores of one patient are alike: a patient's level is drawn
-first, then its radiographs around it. `iou` is skewed in (0, 1), `hit` is 0 or 1. The corrected protocol resamples
-patients (BCa), the published one radiographs.
+first, then its radiographs around it. `iou` is skewed in (0, 1), `pointing-game` is 0 or 1. The corrected protocol
+resamples patients (BCa), the published one radiographs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sightline.core import Array
 from sightline.protocol import CORRECTED, PUBLISHED
 from sightline.stats.estimates import estimates
 
-LEVEL = {"iou": 0.3, "hit": 0.35}
+LEVEL = {"iou": 0.3, "pointing-game": 0.35}
 
 
 def scores(rng: np.random.Generator, patients: int, metric: str) -> pd.DataFrame:

@@ -78,7 +78,7 @@ def matched(run: Path, out: Path, epochs: list[int]) -> None:
     print(told.table("noninferiority").round(3).to_string())
     for name in ("estimates", "differences"):
         table = told.table(name)
-        kept = (table["metric"].isin(["average-precision", "hit"])) & (table["finding"] == AVERAGE)
+        kept = (table["metric"].isin(["average-precision", "pointing-game"])) & (table["finding"] == AVERAGE)
         print(table[kept].round(3).to_string())
 
 
@@ -101,7 +101,7 @@ def twice(run: Path, out: Path) -> None:
     )
     for epochs, one in ((SUPERVISED_EPOCHS, Run.open(run)), (2 * SUPERVISED_EPOCHS, longer)):
         print(f"\n{epochs} epochs: they cross at {one.info['crossing']['said']}")
-        print(one.table("budget").round(3).to_string(), flush=True)
+        print(one.table("label_budget").round(3).to_string(), flush=True)
 
 
 def chosen(run: Path, out: Path, films: int = 300) -> None:
@@ -130,10 +130,10 @@ def chosen(run: Path, out: Path, films: int = 300) -> None:
         part = replace(data := sl.open_dataset(PHANTOM_DATA), radiographs=data.radiographs[:100])
         maps = Run.start(out / f"every-{role}-maps", "every", {})
         for m in models:
-            maps = explain(part, m, ("own",), findings=NAMES, out=maps)
+            maps = explain(part, m, ("intrinsic",), findings=NAMES, out=maps)
         score_run(maps, maps, part, metrics=("average-precision",), protocols=(CORRECTED,), findings=NAMES, seed=0)
         means = maps.table("estimates").query(f"finding == '{AVERAGE}'").set_index("source")["mean"]
-        both = pd.DataFrame({"auroc": kept, "precision": {name: means[f"{name}/own"] for name in kept}})
+        both = pd.DataFrame({"auroc": kept, "precision": {name: means[f"{name}/intrinsic"] for name in kept}})
         print(
             f"\n{role}, marks of {films} films: Spearman {both.corr('spearman').iloc[0, 1]:.3f}; chosen epoch "
             f"{both.loc[both['auroc'].idxmax(), 'precision']:.3f}, best {both['precision'].max():.3f}"

@@ -53,7 +53,7 @@ def main(spec: str, out: Path, finding: str) -> None:
     phantom, number = data.metadata["phantom"], int(film.id.removeprefix("phantom"))
     effect = phantom.image(number) - phantom.counterfactual(number, finding)
     seen = cv2.resize(film.read(), (model.side, model.side), interpolation=cv2.INTER_AREA)
-    names = [n for n in sorted(methods) if methods[n].info.needs not in ("attention", "prior", "own", "text")]
+    names = [n for n in sorted(methods) if methods[n].info.needs not in ("attention", "prior", "intrinsic", "text")]
     rows = -(-(len(names) + 2) // COLUMNS)
     figure, grid = plt.subplots(rows, COLUMNS, figsize=(2.1 * COLUMNS, 2.35 * rows))
     places = iter(grid.ravel())

@@ -57,13 +57,13 @@ def known_truths(out: Path) -> bool:
         data=TEST,
         train_data=TRAIN,
         methods=("grad-cam", "grad-cam++"),
-        metrics=("iou", "hit"),
+        metrics=("iou", "pointing-game"),
         out=out / "truths",
     )
     average = run.table("estimates").query("finding == 'average'").set_index(["metric", "source"])
     gaps = run.table("differences").query("finding == 'average' and source == 'small/grad-cam'")
     ok = True
-    for metric in ("iou", "hit"):
+    for metric in ("iou", "pointing-game"):
         for row in gaps[(gaps["metric"] == metric) & gaps["versus"].str.startswith("control/")].itertuples():
             text = f"Grad-CAM beats {row.versus} in {metric}: {row.mean:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
             if row.versus == "control/average-mask":
@@ -71,7 +71,10 @@ def known_truths(out: Path) -> bool:
             else:
                 ok &= claim(f"{text}, n = {row.n}, {row.patients} patients", row.low > 0)
         ok &= where_places_vary(run, metric)
-    for metric, reader in (("iou", "reader/simulated radiologist"), ("hit", "reader/simulated radiologist points")):
+    for metric, reader in (
+        ("iou", "reader/simulated radiologist"),
+        ("pointing-game", "reader/simulated radiologist points"),
+    ):
         row = gaps[(gaps["metric"] == metric) & (gaps["versus"] == reader)].iloc[0]
         level = average.loc[(metric, reader), "mean"]
         text = f"{reader} wins in {metric} with {level:.3f}: {row['mean']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
@@ -116,7 +119,7 @@ def shortcut(out: Path) -> bool:
         TrainingConfig(epochs=9, batch_size=16),
         workers=2,
     )
-    shared = {"model": (str(out / "cheat" / "best.pt"),), "methods": ("grad-cam",), "metrics": ("iou", "hit")}
+    shared = {"model": (str(out / "cheat" / "best.pt"),), "methods": ("grad-cam",), "metrics": ("iou", "pointing-game")}
     cheat = sl.localization(data=f"{LESIONS}&{option}", out=out / "cheat-run", controls=("center",), **shared)
     honest = sl.localization(data=LESIONS, out=out / "cheat-honest", controls=("center",), **shared)
     auroc = [r.table("classification").set_index("finding").loc[finding] for r in (cheat, honest)]
@@ -124,7 +127,7 @@ def shortcut(out: Path) -> bool:
         cheat.table("estimates")
         .query(f"metric == '{m}' and source == 'small/grad-cam' and finding == 'average'")
         .iloc[0]
-        for m in ("hit", "iou")
+        for m in ("pointing-game", "iou")
     )
     data = sl.open_dataset(f"{LESIONS}&{option}")
     covered = []
@@ -174,7 +177,7 @@ def kills(out: Path) -> bool:
         str(out / "cheat" / "best.pt"),
         "--metrics",
         "iou",
-        "hit",
+        "pointing-game",
     ]
     words += ["--methods", "grad-cam", "integrated-gradients?nodes=4"]
     command = [sys.executable, "-c", "from sightline._cli.app import main; raise SystemExit(main())", *words, "--out"]

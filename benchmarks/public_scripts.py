@@ -107,7 +107,7 @@ def ours(folder: Path, ids: set[str], protocol: str, out: Path) -> None:
         out=out / "run",
         protocol=protocol,
         controls=(),
-        metrics=("iou", "hit", *IOU_SWEEP),
+        metrics=("iou", "pointing-game", *IOU_SWEEP),
         chexlocalize_csv=legacy,
     )
 

@@ -133,16 +133,18 @@ def summary(runs: dict[tuple[str, int], Run], out: Path) -> None:
         scores = pd.concat(mine).groupby(keys, as_index=False, sort=False)["value"].mean()
         found = estimates(scores, [CORRECTED])
         pairs = [
-            ("element/own", "plain/grad-cam"),
-            ("element/own", "element/grad-cam"),
-            ("element/own", "control/average-mask"),
-            ("element/own", "localizer/retinanet/own"),
+            ("self-explaining/intrinsic", "baseline/grad-cam"),
+            ("self-explaining/intrinsic", "self-explaining/grad-cam"),
+            ("self-explaining/intrinsic", "control/average-mask"),
+            ("self-explaining/intrinsic", "localizer/retinanet/intrinsic"),
         ]
         gaps = paired_differences(
             scores, lambda there, pairs=pairs: [p for p in pairs if set(p) <= set(there)], [CORRECTED]
         )
         table = pd.concat([found, gaps.assign(source=gaps["source"] + " less " + gaps["versus"])])
-        table = table[(table["finding"] == "average") & table["metric"].isin(["average-precision", "hit", "iou"])]
+        table = table[
+            (table["finding"] == "average") & table["metric"].isin(["average-precision", "pointing-game", "iou"])
+        ]
         rows.append(table.assign(kind=kind))
         print(f"\n{kind}, mean over {len(mine)} seeds")
         for row in table.to_dict("records"):
@@ -151,7 +153,7 @@ def summary(runs: dict[tuple[str, int], Run], out: Path) -> None:
             if k == kind:
                 areas = run.table("discrimination").set_index("model")["auroc"].round(3).to_dict()
                 lost = run.table("noninferiority").iloc[0]
-                crossing = run.info.get("crossing", {}).get("said", "–")
+                crossing = run.info.get("crossing", {}).get("text", "–")
                 print(
                     f"  seed {seed}: AUROC {areas}; element less plain {lost['mean']:.3f} [{lost['low']:.3f}, "
                     f"{lost['high']:.3f}]: {lost['verdict']}; crossing {crossing}"

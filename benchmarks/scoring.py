@@ -95,7 +95,7 @@ def main() -> None:
         patient=[f"p{group[i]}" for i in long["radiograph"]],
         source=[f"net/{column % 8}" for column in long["column"]],
         finding=[f"F{column // 8 % 10}" for column in long["column"]],
-        metric=np.where(long["column"] < 80, "iou", "hit"),
+        metric=np.where(long["column"] < 80, "iou", "pointing-game"),
         protocol="corrected",
     )
     times = clock(

@@ -61,7 +61,7 @@ def outside(model: Model, x: Tensor) -> float:
 
 def shown(model: Model, x: Tensor) -> None:
     """Logits and the element's maps of all findings."""
-    saliency(model, x, None, ["own"])
+    saliency(model, x, None, ["intrinsic"])
 
 
 def seconds(work: Callable[[Model, Tensor], object], model: Model, x: Tensor) -> float:

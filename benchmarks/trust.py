@@ -154,9 +154,9 @@ def localization() -> None:
     mark[60:180, 90:220] = True
     quiet = {"disable_warnings": True, "display_progressbar": False, "abs": False, "normalise": False}
     theirs: Mapping[str, object] = {
-        "hit": quantus.PointingGame(**quiet),
-        "mass": quantus.RelevanceMassAccuracy(**quiet),
-        "rank": quantus.RelevanceRankAccuracy(**quiet),
+        "pointing-game": quantus.PointingGame(**quiet),
+        "relevance-mass": quantus.RelevanceMassAccuracy(**quiet),
+        "relevance-rank": quantus.RelevanceRankAccuracy(**quiet),
         "pixel-auroc": quantus.AUC(**quiet),
     }
     net = torch.nn.Identity()

@@ -83,7 +83,7 @@ def _write_maps(run: Run, path: Path, some: Any, data: Dataset, probability: Any
             facts["frames"] = [[*r.size, 0.0, 0.0, *map(float, r.size)] for r in some]
             facts["probabilities"] = probability.ravel().tolist()
             facts["statuses"] = failed[:, :, j].ravel().astype(int).tolist()
-            facts["whys"] = {str(i): "every value is 0" for i in np.flatnonzero(failed[:, :, j].ravel())}
+            facts["reasons"] = {str(i): "every value is 0" for i in np.flatnonzero(failed[:, :, j].ravel())}
         (path / "zarr.json").write_text(json.dumps(told))
         return
     values = np.random.default_rng(0).random((len(some), len(data.findings), len(METHODS), *GRID), np.float32)
@@ -129,7 +129,7 @@ def _scores(some: Any, data: Dataset, marked: Any, probability: Any, failed: Any
         {
             "protocol": "corrected",
             "source": np.array(METHODS)[source],
-            "kind": "model",
+            "source_kind": "model",
             "radiograph": ids[row[place]],
             "patient": patients[row[place]],
             "finding": np.array(data.findings)[column[place]],
@@ -137,7 +137,7 @@ def _scores(some: Any, data: Dataset, marked: Any, probability: Any, failed: Any
             "metric": np.array(METRICS)[metric],
             "value": value,
             "status": np.where(lost, "flat", "ok"),
-            "why": np.where(lost, "every value is 0", ""),
+            "reason": np.where(lost, "every value is 0", ""),
             "probability": probability[row[place], column[place]],
             "area": rng.beta(2, 12, cases)[place],
         },
@@ -156,9 +156,9 @@ def _ledger(some: Any, data: Dataset, marked: Any, probability: Any, failed: Any
             "radiograph": np.array([r.id for r in some])[row],
             "finding": np.array(data.findings)[column],
             "status": np.where(lost, "flat", "ok"),
-            "why": np.where(lost, "every value is 0", ""),
+            "reason": np.where(lost, "every value is 0", ""),
             "probability": probability[row, column],
-            "marked": marked[row, column],
+            "annotated": marked[row, column],
         },
         lost.size,
     )

@@ -112,7 +112,7 @@ def test_bfloat16_is_gated_there_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", ["small?side=64", "unet?side=64", "retinanet?side=64", "gaze:small?side=64&supervised_map=cam"]
+    "spec", ["small?side=64", "unet?side=64", "retinanet?side=64", "gaze-supervised:small?side=64&supervised_map=cam"]
 )
 def test_networks_learn_there_and_answer_here(spec: str, tmp_path: Path) -> None:
     data = sl.open_dataset("phantom:32?size=64")

@@ -161,7 +161,7 @@ def test_every_table_that_the_code_writes_is_listed() -> None:
     written = set(re.findall(r'write_table\("(\w+)"', code)) | set(
         re.findall(r'"(\w+)": (?:schema_of\(|SCHEMA\b)', code)
     )
-    assert {"estimates", "similarity"} < written
+    assert {"estimates", "map_similarity"} < written
     assert not [name for name in written if f"`{name}`" not in READ["docs/formats.md"]]
 
 

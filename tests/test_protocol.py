@@ -26,11 +26,11 @@ def lesions(protocol: Protocol) -> CaseTable:
     n = 60
     numbers = ("iou", "probability", "size", "elongation", "irrectangularity", "human_iou", "human_hit")
     table = pd.DataFrame({name: rng.random(n) for name in numbers})
-    table["hit"] = rng.integers(0, 2, n).astype(float)
+    table["pointing-game"] = rng.integers(0, 2, n).astype(float)
     table["instances"] = rng.integers(1, 4, n).astype(float)
-    table["predicted"] = table["human_predicted"] = rng.integers(0, 2, n)
+    table["predicted_pixels"] = table["human_predicted_pixels"] = rng.integers(0, 2, n)
     ids = {"radiograph": [f"r{i}" for i in range(n)], "patient": [f"p{i // 2}" for i in range(n)]}
-    return CaseTable(protocol, "m/cam", table.assign(**ids, finding="Lung Lesion", marked=10, status="ok"))
+    return CaseTable(protocol, "m/cam", table.assign(**ids, finding="Lung Lesion", annotated_pixels=10, status="ok"))
 
 
 def test_the_two_built_in_protocols_carry_their_own_definitions() -> None:
@@ -48,8 +48,8 @@ def test_a_third_protocol_with_filled_holes_gets_corrected_definitions() -> None
         pd.testing.assert_frame_equal(rows[rows["outcome"] == "iou"].reset_index(drop=True), wanted)
         hits = c.table.assign(hit=c.hits("gt_positive"))
         told = _regress_on_confidence(c)
-        wanted = regress_on_confidence(hits, "hit", form).assign(metric="hit")
-        pd.testing.assert_frame_equal(told[told["metric"] == "hit"].reset_index(drop=True), wanted)
+        wanted = regress_on_confidence(hits, "pointing-game", form).assign(metric="pointing-game")
+        pd.testing.assert_frame_equal(told[told["metric"] == "pointing-game"].reset_index(drop=True), wanted)
         assert tune_thresholds(c)["cutoff"][0] in cutoff_grid("Lung Lesion", published=form == "published")
     best = tune_thresholds(replace(lesions(THIRD), table=lesions(THIRD).table.assign(iou=1.0, predicted=5)))
     assert best["cutoff"].tolist() == [0.0]  # the published grid of this finding begins at 0.1

@@ -1,6 +1,6 @@
 // What the server of a reader study and its pages exchange (`sightline.web.reader_study.server`, `sightline.data.reader_study.events`).
 
-type Task = "contour" | "point" | "look" | "rate" | "choice";
+type Task = "contour" | "point" | "search" | "rate" | "choice";
 type Question = { name: string; text: string; anchors: string[] };
 
 /** /api/me */

@@ -29,7 +29,7 @@ type RunIndex = {
 type CaseFacts = { radiographs: string[]; patients: string[]; splits: string[]; views: string[] };
 type CaseArrays = {
   label: Int8Array<ArrayBuffer>;
-  marked: Uint8Array<ArrayBuffer>;
+  annotated: Uint8Array<ArrayBuffer>;
   patient: Uint32Array<ArrayBuffer>;
   place: Int32Array<ArrayBuffer>;
   area: Float32Array<ArrayBuffer>;
@@ -42,7 +42,7 @@ type CaseArrays = {
 type Failure = [case_: number, source: number, status: string, reason: string];
 
 /** data/maps/*.bin: array `m0` belongs to the first map, and so on. */
-type MapFacts = { source: string; finding: string; status: string; why: string; kind: string; box: Box; size: Size; shape: Size };
+type MapFacts = { source: string; finding: string; status: string; reason: string; kind: string; box: Box; size: Size; shape: Size };
 type OpenMap = MapFacts & { values: Float32Array<ArrayBuffer> };
 type MapsBundle = Bundle<{ maps: MapFacts[] }, Record<string, Float32Array<ArrayBuffer>>>;
 

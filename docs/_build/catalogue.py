@@ -49,14 +49,14 @@ TITLES = {
     "rectified": "Gradients that are changed on their way",
     "perturbation": "Parts of the image hidden",
     "attention": "Attention of vision transformers",
-    "own": "What a network brings itself",
+    "intrinsic": "What a network brings itself",
     "controls": "Controls, which look at no network",
 }
 NEEDS = {
     "features": "features before the pooling",
     "input-gradient": "gradients of the input",
     "attention": "a vision transformer",
-    "own": "a network with maps of its own",
+    "intrinsic": "a network with maps of its own",
     "text": "a network with patches and texts",
     "nothing": "no gradient",
     "prior": "marks of other films",
@@ -183,7 +183,7 @@ def _drawn(
         try:
             maps = sl.saliency(model, x[None], [finding], [spec], ids=[film.id], prior=prior)
         except SightlineError as error:
-            undrawn[name] = str(error).partition(";")[0] if needs not in ("own", "text") else f"needs {NEEDS[needs]}"
+            undrawn[name] = str(error).partition(";")[0] if needs not in ("intrinsic", "text") else f"needs {NEEDS[needs]}"
             continue
         values = project_whole(maps[spec][0, 0].numpy(), frame)
         _save(_file(name).removesuffix(".png"), _tile(image, values, mask, entry.info.signed))

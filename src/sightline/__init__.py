@@ -3,7 +3,7 @@
     import sightline as sl
     data = sl.open_dataset("phantom:200")
     maps = sl.explain(data, model, ["grad-cam"])
-    table = sl.score(maps, data, ["iou", "hit"])
+    table = sl.score(maps, data, ["iou", "pointing-game"])
 
 Names load on first use, so that importing the package, scoring and reporting need no torch. No module is called like
 a name exported here: importing a submodule binds its name on the package and would hide the function.

@@ -83,7 +83,15 @@ def commands(app: App, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
 def test_every_command_and_every_option_of_it_has_help() -> None:
     """One entry of the docstring per option: of 'epochs, batch: ...' nothing would be shown for either."""
     every = dict(commands(app))
-    assert {("localization",), ("train", "taught"), ("readers",), ("readers", "invite"), ("list",)} <= every.keys()
+    assert {
+        ("localization",),
+        ("train", "gaze"),
+        ("narrate", "check"),
+        ("narrate", "write"),
+        ("readers",),
+        ("readers", "invite"),
+        ("list",),
+    } <= every.keys()
     told = {words: command.help for words, command in every.items()}
     for words, command in every.items():
         if command.default_command is not None:

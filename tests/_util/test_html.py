@@ -93,7 +93,15 @@ def test_a_run_shows_its_headline(tmp_path: Path, toy_data: sl.Dataset, toy_maps
     )
     assert "Maps of net" in run._repr_html_() and "<table" not in run._repr_html_()
     held = InMemoryMaps.from_maps(toy_maps)
-    score_run(run, held, toy_data, metrics=("iou", "hit"), protocols=(CORRECTED,), findings=toy_data.findings, seed=0)
+    score_run(
+        run,
+        held,
+        toy_data,
+        metrics=("iou", "pointing-game"),
+        protocols=(CORRECTED,),
+        findings=toy_data.findings,
+        seed=0,
+    )
     (run.path / "report.html").write_text("x")
     html = run._repr_html_()
     row = run.table("estimates").query("metric == 'iou' and finding == 'average'").iloc[0]
@@ -104,6 +112,6 @@ def test_a_run_shows_its_headline(tmp_path: Path, toy_data: sl.Dataset, toy_maps
         and (run.path / "report.html").as_uri() in html
     )
     assert f"sightline view {run.path}" in html
-    edema = Estimates(run.table("estimates"), finding="Edema", metrics=("hit",))._repr_html_()
+    edema = Estimates(run.table("estimates"), finding="Edema", metrics=("pointing-game",))._repr_html_()
     assert "<th" in edema and "iou" not in edema and "Edema, mean" in edema
     assert sl.Estimates is Estimates

@@ -31,7 +31,16 @@ ROWS = [
 
 
 def a_case(protocol=CORRECTED) -> CaseTable:
-    names = ["radiograph", "marked", "predicted", "both", "iou", "hit", "probability", "human_predicted"]
+    names = [
+        "radiograph",
+        "annotated_pixels",
+        "predicted_pixels",
+        "overlap_pixels",
+        "iou",
+        "pointing-game",
+        "probability",
+        "human_predicted_pixels",
+    ]
     table = pd.DataFrame(ROWS, columns=names).assign(finding="Edema", patient=["p", "p", "q", "r", "s"], status="ok")
     return CaseTable(protocol, "m/grad-cam", table)
 
@@ -63,7 +72,7 @@ def test_pointing_needs_no_threshold() -> None:
     for which in ("gt_positive", "gt&pred", "full"):
         assert c.hits(which).tolist() == pytest.approx([1, 0, 0, NAN, NAN], nan_ok=True)
     table = slice_scores([c], "gt_positive")
-    assert set(table["metric"]) == {"iou", "hit"} and len(table) == 2 * len(ROWS)
+    assert set(table["metric"]) == {"iou", "pointing-game"} and len(table) == 2 * len(ROWS)
 
 
 def test_tuning_takes_the_lowest_of_the_best() -> None:
@@ -96,6 +105,6 @@ def test_who_is_best_and_who_reads() -> None:
             names, ("model", "model", "control", "reader", "reader"), (0.2, 0.3, 0.9, 0.8, NAN), strict=True
         )
     ]
-    table = pd.DataFrame(rows, columns=["protocol", "metric", "source", "kind", "finding", "mean"])
+    table = pd.DataFrame(rows, columns=["protocol", "metric", "source", "source_kind", "finding", "mean"])
     assert best_source(table, "corrected", "iou") == "n/grad-cam"
     assert best_source(table, "published", "iou") == ""

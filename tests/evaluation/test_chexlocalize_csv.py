@@ -71,7 +71,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, scripts.Maps, 
         out=folder / "run",
         protocol="published",
         controls=(),
-        metrics=("iou", "hit", *(f"iou@above:0.{d}" for d in range(2, 9))),
+        metrics=("iou", "pointing-game", *(f"iou@above:0.{d}" for d in range(2, 9))),
         probability_cutoffs=str(cutoffs),
         chexlocalize_csv=folder / "files",
     )
@@ -259,7 +259,7 @@ def test_files_of_the_released_sample(tmp_path):
         out=tmp_path / "run",
         protocol="published",
         controls=(),
-        metrics=("iou", "hit", *(f"iou@above:0.{d}" for d in range(2, 9))),
+        metrics=("iou", "pointing-game", *(f"iou@above:0.{d}" for d in range(2, 9))),
         chexlocalize_csv=tmp_path / "files",
     )
     (made,) = (tmp_path / "files").iterdir()

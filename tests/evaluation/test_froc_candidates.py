@@ -56,25 +56,25 @@ def test_candidates_hit_the_pieces_they_lie_in_whatever_the_frame(tmp_path: Path
             top, left = 4, 3
             frame = Frame(size, (top, left, size[0], size[1]))
             values = (marked[0][top:, left:] > 0).astype(np.float32)
-        maps.append(SaliencyMap(r.id, finding, "net/own", values, frame))
+        maps.append(SaliencyMap(r.id, finding, "net/intrinsic", values, frame))
     run = Run.start(tmp_path / "run", "x", {})
-    write_candidates(run, InMemoryMaps.from_maps(maps), data, ["net/own"], [finding])
-    table = run.table("candidates")
-    positive = table[table["pieces"] > 0]
+    write_candidates(run, InMemoryMaps.from_maps(maps), data, ["net/intrinsic"], [finding])
+    table = run.table("froc_candidates")
+    positive = table[table["n_pieces"] > 0]
     assert len(positive) and (positive[positive["score"] == 1]["piece"] > 0).mean() > 0.9
     absent = {r.id for r in data.radiographs if r.labels.get(finding) == 0}
-    assert set(table[table["pieces"] == 0]["radiograph"]) <= absent
-    assert (table[table["pieces"] == 0]["piece"] == NO_PIECE).all()
+    assert set(table[table["n_pieces"] == 0]["radiograph"]) <= absent
+    assert (table[table["n_pieces"] == 0]["piece"] == NO_PIECE).all()
 
 
 def test_a_failed_map_keeps_its_film(tmp_path: Path) -> None:
     data = sl.open_dataset("phantom:12?size=96")
     r = next(r for r in data.radiographs if label_pieces(data, r.id, "Pleural Effusion"))
     whole = Frame.whole(r.size or (1, 1))
-    bad = SaliencyMap(r.id, "Pleural Effusion", "net/own", np.zeros((0, 0), np.float32), whole, status="refused")
+    bad = SaliencyMap(r.id, "Pleural Effusion", "net/intrinsic", np.zeros((0, 0), np.float32), whole, status="refused")
     run = Run.start(tmp_path / "run", "x", {})
     write_candidates(
-        run, InMemoryMaps.from_maps([bad]), replace(data, radiographs=(r,)), ["net/own"], ["Pleural Effusion"]
+        run, InMemoryMaps.from_maps([bad]), replace(data, radiographs=(r,)), ["net/intrinsic"], ["Pleural Effusion"]
     )
-    row = run.table("candidates").iloc[0]
-    assert pd.isna(row["score"]) and row["pieces"] >= 1 and row["piece"] == NO_PIECE
+    row = run.table("froc_candidates").iloc[0]
+    assert pd.isna(row["score"]) and row["n_pieces"] >= 1 and row["piece"] == NO_PIECE

@@ -107,7 +107,7 @@ def test_every_case_with_gaze_is_scored_and_every_other_is_told(data: Dataset, r
     some = sample_positive_cases(data, data.findings, 14, 0)
     with_gaze = {c.radiograph.id for c in some if read_gaze(data, c.radiograph.id, data.gaze_readers[0]) is not None}
     assert set(scores["radiograph"]) == with_gaze and len(with_gaze) < len({c.radiograph.id for c in some})
-    assert set(ledger[~ledger["marked"]]["radiograph"]) == {c.radiograph.id for c in some} - with_gaze
+    assert set(ledger[~ledger["annotated"]]["radiograph"]) == {c.radiograph.id for c in some} - with_gaze
     assert len(ledger) == 2 * len(some) and (ledger["status"] == "missing").sum() == 1
     whole = scores[(scores["metric"] == "ncc") & (scores["protocol"] == "corrected")]
     counts = whole.groupby("source")["value"].count()
@@ -126,7 +126,7 @@ def test_what_was_said_has_scores_of_its_own(run: Run) -> None:
 
 
 def test_shares_of_regions_add_up_where_regions_do_not_overlap(data: Dataset, run: Run) -> None:
-    shares = run.table("shares")
+    shares = run.table("region_shares")
     assert set(shares["region"]) == set(data.regions) and shares["share"].dropna().between(0, 1).all()
     assert shares[shares["source"] == "net/blind"]["share"].isna().all()
     lungs = shares[(shares["source"] == LUNGS_CONTROL) & shares["region"].isin(["Left Lung", "Right Lung"])]

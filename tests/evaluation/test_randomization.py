@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import sightline as sl
-from sightline.core import OTHER_ARCHITECTURE, CHANCE, RETRAINED, Array, Case, Frame, SaliencyMap
+from sightline.core import CHANCE, OTHER_ARCHITECTURE, RETRAINED, Array, Case, Frame, SaliencyMap
 from sightline.evaluation.randomization import (
     SCHEMA,
     SanityCheck,
@@ -38,13 +38,13 @@ def forgotten(folder: Path, draws: int = 1, smooth: int = 0) -> pd.DataFrame:
     run = Run.start(folder, "trust", {})
     c = SanityCheck(run, model, ("grad-cam", "gradient"), some, (CORRECTED,), ExplainOptions(data.findings), smooth)
     write_similarity(run, randomize_cascade(c, find_blocks(model)[:3], ("top-down",), draws))
-    return run.table("similarity", SCHEMA.names)
+    return run.table("map_similarity", SCHEMA.names)
 
 
 def test_every_draw_is_another_network_and_a_row_of_its_own(tmp_path: Path) -> None:
     once, twice = forgotten(tmp_path / "one"), forgotten(tmp_path / "two", draws=2)
     assert len(twice) == 2 * len(once)
-    keys = ["kind", "method", "step", "radiograph", "finding", "measure"]
+    keys = ["comparison", "method", "step", "radiograph", "finding", "measure"]
     groups = twice.groupby(keys)["value"]
     assert (groups.size() == 2).all()
     first, last = (groups.agg(lambda v, at=at: v.iloc[at]) for at in (0, 1))
@@ -56,7 +56,7 @@ def test_every_draw_is_another_network_and_a_row_of_its_own(tmp_path: Path) -> N
 
 def test_means_over_noisy_copies_are_other_maps(tmp_path: Path) -> None:
     plain, smooth = forgotten(tmp_path / "plain"), forgotten(tmp_path / "smooth", smooth=3)
-    keys = ["kind", "method", "step", "radiograph", "finding", "measure"]
+    keys = ["comparison", "method", "step", "radiograph", "finding", "measure"]
     both = plain.merge(smooth, on=keys)  # a flat map has no entropy that could rise, and no row of it
     assert len(both) >= 0.9 * len(plain)
     assert (both["value_x"] != both["value_y"]).mean() > 0.5
@@ -95,7 +95,7 @@ def test_one_finding_asked_for_in_small_batches_says_the_same(tmp_path: Path) ->
         run = Run.start(tmp_path / str(number), "trust", {})
         c = SanityCheck(run, model, ("grad-cam", "gradient"), some, (CORRECTED,), asked, explain_predicted_class=True)
         write_similarity(run, randomize_cascade(c, find_blocks(model)[:2], ("top-down", "bottom-up")))
-        tables.append(run.table("similarity", SCHEMA.names))
+        tables.append(run.table("map_similarity", SCHEMA.names))
     pd.testing.assert_frame_equal(*tables, atol=0.01)
 
 
@@ -158,10 +158,10 @@ def test_a_place_that_a_network_likes_on_every_film_is_no_chance_of_two_networks
     """Maps of two networks share what the film says: they come back, though each is yet more like itself elsewhere."""
     drawn = {"one/m": liking(0), "again/m": liking(1), "other/m": liking(2)}
     run, some = beside(tmp_path, drawn, {"again": RETRAINED, "other": OTHER_ARCHITECTURE})
-    table = run.table("similarity", SCHEMA.names)
-    assert set(table[table["kind"] == CHANCE]["versus"]) == {"", "again", "other"}
+    table = run.table("map_similarity", SCHEMA.names)
+    assert set(table[table["comparison"] == CHANCE]["versus"]) == {"", "again", "other"}
     found = verdicts(table).query("measure == 'rank'").set_index("versus")
-    within = table.query("kind == @PAIR and versus == '' and measure == 'rank'")["value"].mean()
+    within = table.query("comparison == @CHANCE and versus == '' and measure == 'rank'")["value"].mean()
     for name in ("again", "other"):
         near, far = [], []
         for at, case in enumerate(some):
@@ -180,7 +180,7 @@ def test_maps_that_are_the_same_whatever_the_film_do_not_come_back(tmp_path: Pat
     one = np.random.default_rng(0).random((SIDE, SIDE), np.float32)
     drawn = {source: [one] * 60 for source in ("one/m", "again/m")}
     run, _ = beside(tmp_path, drawn, {"again": RETRAINED})
-    found = verdicts(run.table("similarity", SCHEMA.names))
+    found = verdicts(run.table("map_similarity", SCHEMA.names))
     assert (found["level"] > 0.999).all() and set(found["verdict"]) == {"fails"}
 
 
@@ -190,9 +190,9 @@ def test_failed_maps_are_rows_without_a_value_and_win_nothing(tmp_path: Path) ->
     for source, at, values in (("one/m", 0, flat), ("again/m", 0, flat), ("one/m", 1, refused), ("again/m", 2, flat)):
         drawn[source][at] = values
     run, some = beside(tmp_path, drawn, {"again": RETRAINED})
-    rows = run.table("similarity", SCHEMA.names).query("kind == @AGAIN and measure == 'ssim'")
+    rows = run.table("map_similarity", SCHEMA.names).query("comparison == @RETRAINED and measure == 'ssim'")
     assert len(rows) == len(some)
     failed = [c.radiograph.id for c in some[:3]]
     assert rows[rows["value"].isna()]["radiograph"].tolist() == failed
-    found = verdicts(run.table("similarity", SCHEMA.names))
+    found = verdicts(run.table("map_similarity", SCHEMA.names))
     assert set(found["n"]) == {len(some)} and set(found["failed"]) == {3}

@@ -66,11 +66,11 @@ def test_a_flat_method_is_the_least_steady_and_no_case_of_it_leaves(tmp_path: Pa
     some = sample_positive_cases(data, data.findings, 2, 0)
     run = Run.start(tmp_path / "run", "trust", {})
     score_robustness(run, model, ("gradient", "edges"), some, ExplainOptions(data.findings))
-    table = run.table("steadiness")
+    table = run.table("robustness")
     gradient = table[table["method"] == "gradient"]
-    assert (gradient["rank"] == 0).all() and (gradient["distance"] == 1).all()
+    assert (gradient["rank_correlation"] == 0).all() and (gradient["distance"] == 1).all()
     assert len(gradient) == len(CHANGES) * len(some)
-    assert table[table["method"] == "edges"]["rank"].mean() > 0.6
+    assert table[table["method"] == "edges"]["rank_correlation"].mean() > 0.6
 
 
 def test_noise_maps_move_for_no_reason_and_edges_with_the_image(tmp_path: Path) -> None:
@@ -79,13 +79,13 @@ def test_noise_maps_move_for_no_reason_and_edges_with_the_image(tmp_path: Path) 
     some = sample_positive_cases(data, data.findings, 4, 0)
     run = Run.start(tmp_path / "run", "trust", {})
     score_robustness(run, model, ("grad-cam", "noise", "edges"), some, ExplainOptions(data.findings))
-    table = run.table("steadiness")
+    table = run.table("robustness")
     assert len(table) == 3 * len(CHANGES) * len(some)
-    means = table.groupby("method")["rank"].mean()
+    means = table.groupby("method")["rank_correlation"].mean()
     assert means["edges"] > 0.6
-    assert table[table["change"] == "less contrast"].groupby("method")["rank"].mean()["edges"] > 0.99
-    one = table[table["method"] == "grad-cam"].groupby(["radiograph", "finding", "change"])["moved"].first()
-    two = table[table["method"] == "edges"].groupby(["radiograph", "finding", "change"])["moved"].first()
+    assert table[table["change"] == "less contrast"].groupby("method")["rank_correlation"].mean()["edges"] > 0.99
+    one = table[table["method"] == "grad-cam"].groupby(["radiograph", "finding", "change"])["logit_change"].first()
+    two = table[table["method"] == "edges"].groupby(["radiograph", "finding", "change"])["logit_change"].first()
     assert (one == two).all()  # how far the logit moved is the model's, whatever explains it
     assert one.max() > 0
     contrast = table[(table["method"] == "edges") & (table["change"] == "less contrast")]["distance"]

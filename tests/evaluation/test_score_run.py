@@ -28,7 +28,7 @@ def digest(run: Path) -> dict[str, str]:
 def run_it(path: Path, data: Dataset, maps: list[SaliencyMap], workers: int = 1) -> dict[str, str]:
     run = Run.start(path, "score", {})
     held = CombinedMaps((InMemoryMaps.from_maps(maps), ReaderMaps(data)))
-    options = {"names": ("iou", "hit"), "chosen": PROTOCOLS["both"], "findings": data.findings, "seed": 0}
+    options = {"names": ("iou", "pointing-game"), "chosen": PROTOCOLS["both"], "findings": data.findings, "seed": 0}
     score_run(run, held, data, **options, workers=workers)
     return digest(path)
 
@@ -66,7 +66,7 @@ def test_killed_anywhere_and_started_again_gives_identical_tables(tmp_path: Path
         run = Run.start(sys.argv[1], "score", {{}})
         with run.lock():
             print("begun", flush=True)
-            evaluate(run, maps, data, names=("iou", "hit", "pixel-auroc"), chosen=PROTOCOLS["both"],
+            evaluate(run, maps, data, names=("iou", "pointing-game", "pixel-auroc"), chosen=PROTOCOLS["both"],
                      findings=FINDINGS, seed=0, workers=2)
     """
     words = [sys.executable, "-c", textwrap.dedent(code)]

@@ -25,7 +25,8 @@ def pairs(data: Dataset) -> int:
 
 
 def test_one_row_per_mark_and_metric(toy_data: Dataset, toy_maps: list[SaliencyMap]) -> None:
-    table = score(toy_maps, toy_data, ["iou", "hit"])
+    table = score(toy_maps, toy_data, ["iou", "hit"])  # the short name of the pointing game
+    assert set(table["metric"]) == {"iou", "pointing-game"}
     assert len(table) == 2 * pairs(toy_data)
     assert table["value"].between(0, 1).all()
     assert (table["status"] == "ok").all()
@@ -67,7 +68,7 @@ def test_failed_maps_lose_and_say_why(
     lost = table[(table["radiograph"] == "toy0") & (table["finding"] == "Edema")]
     assert (lost["value"] == 0).all()
     assert set(lost["status"]) == {status}
-    assert lost["why"].str.len().min() > 0
+    assert lost["reason"].str.len().min() > 0
 
 
 def test_duplicates_are_an_error_that_names_both(toy_data: Dataset, toy_maps: list[SaliencyMap]) -> None:
@@ -83,13 +84,13 @@ def test_maps_without_a_mark_are_in_the_ledger_not_in_the_scores(
         toy_data.radiographs[1], toy_data, held, ["iou"], [CORRECTED], toy_data.findings
     )
     assert not scores
-    assert [(e.finding, e.marked, e.status) for e in ledger] == [("Edema", False, "ok"), ("Mass", False, "ok")]
+    assert [(e.finding, e.annotated, e.status) for e in ledger] == [("Edema", False, "ok"), ("Mass", False, "ok")]
 
 
 def test_maps_of_a_finding_outside_the_data_are_in_the_ledger(toy_data: Dataset, toy_maps: list[SaliencyMap]) -> None:
     held = InMemoryMaps.from_maps([*toy_maps, replace(toy_maps[0], finding="Hernia")])
     _, ledger, *_ = score_radiograph(toy_data.radiographs[0], toy_data, held, ["iou"], [CORRECTED], toy_data.findings)
-    assert [e.why for e in ledger if e.finding == "Hernia"] == ["finding 'Hernia' is not scored here"]
+    assert [e.reason for e in ledger if e.finding == "Hernia"] == ["finding 'Hernia' is not scored here"]
 
 
 def test_a_reader_is_just_another_source_and_wins(toy_data: Dataset, toy_maps: list[SaliencyMap]) -> None:
@@ -103,7 +104,7 @@ def test_the_truth_itself_scores_one(toy_data: Dataset) -> None:
     own = replace(toy_data, readers=("truth", "truth"))
     table = score(ReaderMaps(own), own, METRICS)
     assert table["value"].to_numpy() == pytest.approx(1.0)
-    assert "hit" not in set(table["metric"])  # a mask has no peak
+    assert "pointing-game" not in set(table["metric"])  # a mask has no peak
 
 
 def test_a_reader_who_left_no_mark_is_missing(toy_data: Dataset) -> None:
@@ -127,8 +128,8 @@ def test_points_are_hits_when_the_map_says_so(toy_data: Dataset) -> None:
         return replace(mark, reader="points", kind="points", read=lambda: np.array([inside, [0.5, 0.5]]))
 
     data = replace(toy_data, annotation=marks, readers=("truth", "points"))
-    table = score(ReaderMaps(data), data, ["iou", "hit"], protocol="both")
-    assert set(table["metric"]) == {"hit"}
+    table = score(ReaderMaps(data), data, ["iou", "pointing-game"], protocol="both")
+    assert set(table["metric"]) == {"pointing-game"}
     assert set(table[table["protocol"] == "corrected"]["value"]) == {0.5}
 
 

@@ -26,11 +26,11 @@ def test_a_run_tuned_on_other_data(tmp_path: Path) -> None:
     run = Run.start(tmp_path / "run", "score", {})
     rows = [("published", "m/a", "Edema", 0.7, 0.1), ("corrected", "m/a", "Edema", 0.3, 0.2)]
     table = pd.DataFrame(rows, columns=["protocol", "source", "finding", "threshold", "cutoff"])
-    run.write_table("tuning", table)
+    run.write_table("tuned_thresholds", table)
     assert read_thresholds(str(tmp_path / "run"), "threshold") == {"Edema": 0.3}
     records = resolve_protocols("both", "", 0.0, str(tmp_path / "run"), "")
     assert {r.name: r.binarizer_for("Edema") for r in records} == {"published": "above:0.7", "corrected": "above:0.3"}
-    run.write_table("tuning", pd.concat([table, table.assign(source="m/b", threshold=0.6)]))
+    run.write_table("tuned_thresholds", pd.concat([table, table.assign(source="m/b", threshold=0.6)]))
     with pytest.raises(DataError, match=r"several sources \(m/a, m/b\); name one"):
         read_thresholds(str(tmp_path / "run"), "threshold")
     assert read_thresholds(f"{tmp_path / 'run'}?source=m/b", "threshold") == {"Edema": 0.6}

@@ -61,15 +61,15 @@ def test_scores_stay_the_same(kind, protocol):
     names = [
         "iou",
         "dice",
-        "hit",
+        "pointing-game",
         "precision",
         "recall",
         "specificity",
         "pixel-auroc",
         "average-precision",
         "pr-area",
-        "mass",
-        "rank",
+        "relevance-mass",
+        "relevance-rank",
         "iou@above:0.4",
         "iou@top:0.05",
     ]

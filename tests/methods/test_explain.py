@@ -195,7 +195,7 @@ def test_an_untrained_copy_is_a_control(toy_data: Dataset, tmp_path: Path) -> No
         toy_data, with_random_weights(model), ["grad-cam"], out=tmp_path / "run", source_prefix="control/untrained"
     )
     assert list(run.sources) == ["control/untrained/grad-cam"]
-    assert set(sl.score(run, toy_data, ["iou"])["kind"]) == {"control"}
+    assert set(sl.score(run, toy_data, ["iou"])["source_kind"]) == {"control"}
 
 
 def test_a_map_that_breaks_its_axiom_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:

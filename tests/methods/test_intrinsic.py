@@ -16,7 +16,7 @@ def test_own_maps_are_the_networks_for_the_findings_asked() -> None:
     m, x = model(), batch(2)
     with m.eval_mode() as net, torch.no_grad():
         wanted = net.maps(x)
-    assert torch.equal(saliency(m, x, ["Pleural Effusion", "Edema"], ["own"])["own"], wanted[:, [2, 1]])
+    assert torch.equal(saliency(m, x, ["Pleural Effusion", "Edema"], ["intrinsic"])["intrinsic"], wanted[:, [2, 1]])
 
 
 @pytest.mark.parametrize("both", [True, False], ids=["with and without", "one phrase"])
@@ -36,7 +36,9 @@ def test_likeness_is_the_cosine_of_patch_and_phrase(both: bool) -> None:
                 assert abs(float(got[n, f, row, col] - wanted)) < 1e-5
 
 
-@pytest.mark.parametrize(("name", "what"), [("own", "a method maps"), ("image-text", "a method patch_embeddings")])
+@pytest.mark.parametrize(
+    ("name", "what"), [("intrinsic", "a method maps"), ("image-text", "a method patch_embeddings")]
+)
 def test_a_network_without_says_what_it_would_need(name: str, what: str) -> None:
     with pytest.raises(SightlineError, match=f"needs a network with {what}"):
         saliency(model(Flattened()), batch(1), None, [name])
@@ -46,7 +48,7 @@ def test_maps_and_texts_of_the_wrong_shape_are_refused() -> None:
     m = model()
     m.net.maps = lambda x: torch.zeros(len(x), 2, 4, 4)
     with pytest.raises(SightlineError, match=r"gives \(1, 2, 4, 4\); it must give \(1, 3, h, w\)"):
-        saliency(m, batch(1), None, ["own"])
+        saliency(m, batch(1), None, ["intrinsic"])
     m.net.text_embeddings = nn.Parameter(torch.zeros(2, 12))
     with pytest.raises(SightlineError, match=r"are \(2, 12\); allowed: \(3, 12\) or \(3, 2, 12\)"):
         saliency(m, batch(1), None, ["image-text"])

@@ -181,7 +181,7 @@ def test_a_model_without_features_says_how_to_name_them() -> None:
     ],
 )
 def test_a_method_that_breaks_its_contract_is_named(result: object, message: str) -> None:
-    facts = {"needs": "nothing", "signed": False, "class_agnostic": False, "resolution": "own", "source": "here"}
+    facts = {"needs": "nothing", "signed": False, "class_agnostic": False, "resolution": "intrinsic", "source": "here"}
     methods("broken", **facts)(result)  # type: ignore[type-var]
     try:
         with pytest.raises(SightlineError, match=f"method broken {message}"):

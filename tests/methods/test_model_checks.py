@@ -85,7 +85,7 @@ def test_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
         "2",
         "--methods",
         "grad-cam",
-        "own",
+        "intrinsic",
     ]
     assert main(words) == 0
     out = capsys.readouterr().out

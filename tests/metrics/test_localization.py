@@ -65,11 +65,11 @@ def test_overlaps_equal_scikit_learns(seed: int) -> None:
 @given(st.integers(0, 10**6))
 def test_mass_and_rank_equal_their_definitions(seed: int) -> None:
     values, truth = case(seed)
-    assert value("mass", values, truth) == pytest.approx(values[truth].sum() / values.sum(), rel=1e-4)
+    assert value("relevance-mass", values, truth) == pytest.approx(values[truth].sum() / values.sum(), rel=1e-4)
     k = int(truth.sum())
     highest = np.zeros(truth.size, bool)
     highest[np.argsort(-values.ravel(), kind="stable")[:k]] = True
-    assert value("rank", values, truth) == pytest.approx((highest & truth.ravel()).sum() / k, abs=2 / k)
+    assert value("relevance-rank", values, truth) == pytest.approx((highest & truth.ravel()).sum() / k, abs=2 / k)
 
 
 def test_rank_draws_ties_in_expectation() -> None:
@@ -77,7 +77,7 @@ def test_rank_draws_ties_in_expectation() -> None:
     truth[0, :2] = True
     values = np.zeros((4, 4))
     values[0] = 1  # four tied pixels, two of them inside
-    assert value("rank", values, truth) == pytest.approx(0.5)
+    assert value("relevance-rank", values, truth) == pytest.approx(0.5)
 
 
 def test_hit_under_each_tie_rule() -> None:
@@ -93,8 +93,8 @@ def test_hit_on_a_plateau_of_the_frame() -> None:
     truth = np.zeros((8, 8), bool)
     truth[0, 0] = True
     m = SaliencyMap("r", "Edema", "m/x", values.astype(np.float32), Frame.whole((8, 8)))
-    assert score_map(m, truth, ["hit"], PUBLISHED)["hit"][0] == 1.0
-    assert score_map(m, truth, ["hit"], CORRECTED)["hit"][0] == pytest.approx(1 / 4)
+    assert score_map(m, truth, ["pointing-game"], PUBLISHED)["pointing-game"][0] == 1.0
+    assert score_map(m, truth, ["pointing-game"], CORRECTED)["pointing-game"][0] == pytest.approx(1 / 4)
 
 
 @ALL
@@ -160,7 +160,7 @@ def test_map_mask_and_histogram_metrics_agree_on_frames(name: str, seed: int) ->
     frame = Frame(truth.shape, (4.0, 5.0, 20.0, 25.0))
     cropped = values[4:20, 5:25]
     score = score_map(a_map(cropped, frame), truth, [name], CORRECTED)[name][0]
-    if metrics[name].info.takes == "histogram" and name != "mass":
+    if metrics[name].info.takes == "histogram" and name != "relevance-mass":
         padded = np.full(truth.shape, cropped.min(), np.float32)
         padded[4:20, 5:25] = cropped
         assert score == pytest.approx(value(name, padded, truth), abs=1e-6)

@@ -25,12 +25,12 @@ from test_pretrained import tiny_bert
 FINDINGS = ("Edema", "Pneumothorax", "Cardiomegaly")
 
 
-def pair(path: Path, text: str = "own") -> tuple[Model, DualEncoder]:
+def pair(path: Path, text: str = "scratch") -> tuple[Model, DualEncoder]:
     """A pair with weights at random, as pre-training writes it."""
     model = open_model("small?side=48&width=8", FINDINGS, seed=1)
     assert model.feature_layer is not None
     torch.manual_seed(0)
-    if text == "own":
+    if text == "scratch":
         words = Vocabulary.from_sentences(p for f in FINDINGS for ways in describe_finding(f) for p in ways * 2)
         net = DualEncoder(
             ImageEncoder(model.net, model.feature_layer, 24), TextEncoder(len(words), words.max_length), 24
@@ -45,9 +45,9 @@ def pair(path: Path, text: str = "own") -> tuple[Model, DualEncoder]:
     return model, net
 
 
-@pytest.mark.parametrize("text", ["own", "hub"])
+@pytest.mark.parametrize("text", ["scratch", "hub"])
 def test_a_pair_opens_as_a_model_that_is_asked_in_words(tmp_path: Path, text: str) -> None:
-    _, net = pair(tmp_path / "joint.pt", "own" if text == "own" else str(tiny_bert(tmp_path / "bert")))
+    _, net = pair(tmp_path / "joint.pt", "scratch" if text == "scratch" else str(tiny_bert(tmp_path / "bert")))
     opened = open_model(f"contrastive:{tmp_path / 'joint.pt'}")
     assert opened.findings == FINDINGS and opened.training_record is not None and opened.training_record.epochs == 3
     x = torch.randn(2, 1, 48, 48)

@@ -22,14 +22,14 @@ def test_logits_and_maps(kind: str) -> None:
     x = torch.randn(2, 1, 64, 64)
     with torch.no_grad():
         assert model.net.eval()(x).shape == (2, 3)
-    got = sl.saliency(model, x, ["Pneumothorax"], ["own"])["own"]
+    got = sl.saliency(model, x, ["Pneumothorax"], ["intrinsic"])["intrinsic"]
     assert got.shape == (2, 1, 16, 16)
     assert got.min() >= 0 and got.max() <= 1
 
 
 def test_a_unet_begins_where_marks_are_rare() -> None:
     model = sl.open_model("unet?side=64", ["Edema", "Pneumothorax"], seed=1)
-    places = sl.saliency(model, torch.randn(4, 1, 64, 64), None, ["own"])["own"]
+    places = sl.saliency(model, torch.randn(4, 1, 64, 64), None, ["intrinsic"])["intrinsic"]
     assert 0.003 < places.median() < 0.03
 
 
@@ -58,7 +58,7 @@ def test_a_square_that_always_marks_is_found(kind: str) -> None:
         losses.append(float(loss.detach()))
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
     x, marks = batch(4)
-    got = sl.saliency(model, x, None, ["own"])["own"]
+    got = sl.saliency(model, x, None, ["intrinsic"])["intrinsic"]
     inside = (got[:, 0] * marks[:, 0]).sum((1, 2)) / marks[:, 0].sum((1, 2))
     outside = (got[:, 0] * (1 - marks[:, 0])).sum((1, 2)) / (1 - marks[:, 0]).sum((1, 2))
     assert (inside > outside + 0.3).all()
@@ -93,7 +93,7 @@ def test_fit_learns_from_marks_and_opens_again(kind: str, tmp_path: Path) -> Non
     )
     again = sl.open_model(str(tmp_path / "run/best.pt"))
     x = torch.randn(1, 1, 64, 64)
-    assert torch.equal(*(sl.saliency(m, x, None, ["own"])["own"] for m in (done, again)))
+    assert torch.equal(*(sl.saliency(m, x, None, ["intrinsic"])["intrinsic"] for m in (done, again)))
     marks = np.load(next((tmp_path / "run/parts/marks").glob("*/marks.npy")))
     film = next(r for r in data.radiographs if r.split == "train" and r.labels["Cardiomegaly"] == 1)
     trained = [r.id for r in data.radiographs if r.split == "train"]

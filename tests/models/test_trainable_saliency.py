@@ -27,7 +27,7 @@ LABELS = torch.tensor([[1, 0, torch.nan], [0, 0, 0], [1, 1, 0], [0, 1, 1]])
 
 
 def taught(by: str, arch: str = "small", weight: float = 1.0) -> Model:
-    return open_model(f"gaze:{arch}?supervised_map={by}&weight={weight}&side=64", FINDINGS)
+    return open_model(f"gaze-supervised:{arch}?supervised_map={by}&weight={weight}&side=64", FINDINGS)
 
 
 def marks(grid: int) -> torch.Tensor:
@@ -49,7 +49,7 @@ def test_any_network_with_a_map_of_features_can_be_taught(by: str, arch: str) ->
     assert any(name.startswith("look.") for name in moved) == (by != "cam")
     before = state_hash(m.net)
     with BatchContext(m, x) as p:
-        maps = run_method(p, "own", target_indices(m, None))
+        maps = run_method(p, "intrinsic", target_indices(m, None))
         cams = run_method(p, "grad-cam", target_indices(m, None))
         assert maps.shape[:2] == cams.shape[:2] == (4, 3) and (maps >= 0).all() and (maps <= 1).all()
     assert state_hash(m.net) == before
@@ -109,9 +109,9 @@ def test_a_checkpoint_knows_how_it_was_taught() -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("gaze:small?supervised_map=magic", "allowed: supervised_map decoder, cam, gate"),
-        ("gaze:small?weight=-1", "weight from 0"),
-        ("gaze:unet?side=64", "no spatial features"),
+        ("gaze-supervised:small?supervised_map=magic", "allowed: supervised_map decoder, cam, gate"),
+        ("gaze-supervised:small?weight=-1", "weight from 0"),
+        ("gaze-supervised:unet?side=64", "no spatial features"),
     ],
 )
 def test_what_cannot_be_taught(spec: str, said: str) -> None:
@@ -122,7 +122,7 @@ def test_what_cannot_be_taught(spec: str, said: str) -> None:
 def test_a_data_set_without_gaze_teaches_none(tmp_path: Path) -> None:
     data = sl.open_dataset("phantom:16?size=64&gazed=0")
     assert all(data.annotation(r.id, "gaze", data.gaze_readers[0]) is None for r in data.radiographs)
-    m = open_model("gaze:small?supervised_map=cam&side=64", data.findings)
+    m = open_model("gaze-supervised:small?supervised_map=cam&side=64", data.findings)
     with pytest.raises(SightlineError, match="has no gaze"):
         fit(m, replace(data, gaze_readers=()), tmp_path / "run", TrainingConfig(epochs=1, batch_size=2))
 
@@ -155,10 +155,12 @@ def test_logits_and_maps_come_of_one_forward_on_any_backbone(options: str, arch:
     m = element(options, arch, 96 if arch == "inception_v3" else 64)
     x = torch.randn(2, m.channels, m.side, m.side)
     with BatchContext(m, x) as p:
-        maps = run_method(p, "own", target_indices(m, None))
+        maps = run_method(p, "intrinsic", target_indices(m, None))
         calls = []
         handle = m.net.net.register_forward_hook(lambda *_: calls.append(1))
-        assert torch.equal(run_method(p, "own", target_indices(m, None)), maps) and not calls, "nothing runs again"
+        assert torch.equal(run_method(p, "intrinsic", target_indices(m, None)), maps) and not calls, (
+            "nothing runs again"
+        )
         handle.remove()
         cams = run_method(p, "grad-cam", target_indices(m, None)) if m.feature_layer else maps
     assert maps.shape == (2, 3, m.net.grid, m.net.grid) and float(maps.min()) >= 0 and float(maps.max()) <= 1
@@ -238,7 +240,7 @@ def test_sparsity_is_a_share_of_the_peak_and_variation_that_of_steps() -> None:
 
 @pytest.mark.parametrize("per", ["finding", "image"])
 def test_images_without_marks_add_their_labels_alone(per: str) -> None:
-    m = element(f"kind=gate&maps_per={per}&supervision=marks&weight=5")
+    m = element(f"kind=gate&maps_per={per}&supervision=masks&weight=5")
     m.net.train()
     marks = planes(m.net.grid)
     outputs = m.net(torch.randn(4, 1, 64, 64)).detach()
@@ -294,7 +296,7 @@ def test_a_regression_learns_where_its_value_comes_from() -> None:
         ("kind=mask&maps_per=finding", "no map of each finding"),
         ("kind=lse&maps_per=image", "no map of each image"),
         ("kind=noisy-or&task=regression", "no map in \\[0, 1\\] without chances"),
-        ("supervision=hearsay", "supervision=hearsay; allowed: labels, marks, boxes, gaze"),
+        ("supervision=hearsay", "supervision=hearsay; allowed: labels, masks, boxes, gaze"),
         ("maps_per=pixel", "maps_per=pixel; allowed: finding, image"),
     ],
 )

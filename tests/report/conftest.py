@@ -100,11 +100,11 @@ def make_map(source: str, radiograph: int, finding: int, name: str) -> SaliencyM
 
 def score_map(map_: SaliencyMap, mask: np.ndarray, protocol: Protocol) -> dict[str, float]:
     if map_.status != "ok":
-        return {"iou": 0.0, "hit": 0.0}
+        return {"iou": 0.0, "pointing-game": 0.0}
     placed, window = project_to_image(map_.values, map_.frame if protocol.frame == "carried" else Frame.whole(SIZE))
     histogram = joint_histogram(placed, mask, window)
     confusion = histogram.confusion(threshold_bin(histogram, protocol.binarizer))
-    return {"iou": iou(confusion), "hit": pointing_game(find_peaks(placed, mask[window], protocol.ties))}
+    return {"iou": iou(confusion), "pointing-game": pointing_game(find_peaks(placed, mask[window], protocol.ties))}
 
 
 @cache
@@ -122,13 +122,13 @@ def score_table(
                 maps[source].append(made)
                 for record in PROTOCOLS[protocol]:
                     for metric, value in score_map(made, mask, record).items():
-                        if source.startswith("reader") and (metric == "hit") != source.endswith("points"):
+                        if source.startswith("reader") and (metric == "pointing-game") != source.endswith("points"):
                             continue  # contours do not point, and points have no extent
                         rows.append(
                             {
                                 "protocol": record.name,
                                 "source": source,
-                                "kind": Source.parse(source).kind,
+                                "source_kind": Source.parse(source).kind,
                                 "radiograph": radiograph.id,
                                 "patient": radiograph.patient,
                                 "finding": finding,
@@ -136,7 +136,7 @@ def score_table(
                                 "metric": metric,
                                 "value": NAN if finding == nan else value,
                                 "status": made.status,
-                                "why": made.reason,
+                                "reason": made.reason,
                                 "probability": made.probability,
                                 "area": float(mask.mean()),
                             }
@@ -158,7 +158,7 @@ def estimate_tables(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         of = {s: wide[s].reindex(columns=findings).to_numpy() for s in sources}
         keys = {"protocol": protocol, "metric": metric}
         for source in sources:
-            who = {"source": source, "kind": Source.parse(source).kind}
+            who = {"source": source, "source_kind": Source.parse(source).kind}
             estimates += [{**keys, **who, **row} for row in _estimated(of[source], group, w, findings)]
             for other in sources if Source.parse(source).kind == "model" else ():
                 who = {"source": source, "versus": other}
@@ -247,9 +247,9 @@ def build(
     models = list(dict.fromkeys(Source.parse(s).model for s in sources if Source.parse(s).kind == "model"))
     if auroc is not None and models:
         run.write_table("classification", auroc_table(models, findings, auroc))
-    ledger = scores.drop_duplicates(["source", "radiograph", "finding"]).assign(marked=True)
-    run.write_table("maps", ledger[["source", "radiograph", "finding", "status", "why", "probability", "marked"]])
-    counts = ledger.groupby(["source", "status", "marked"], sort=False).size().rename("maps").reset_index()
+    ledger = scores.drop_duplicates(["source", "radiograph", "finding"]).assign(annotated=True)
+    run.write_table("maps", ledger[["source", "radiograph", "finding", "status", "reason", "probability", "annotated"]])
+    counts = ledger.groupby(["source", "status", "annotated"], sort=False).size().rename("maps").reset_index()
     run.write_table("status", counts)
     record = {"data": "disks:900", "fraction": 1.0, "epochs": 4, "seed": 1, "checkpoint": "5f" * 32, "val_auroc": 0.871}
     return run.update_info(

@@ -79,7 +79,7 @@ def test_findings_are_sorted_by_their_decrease(view: RunView) -> None:
 
 
 def test_the_best_source_is_chosen_per_metric(view: RunView) -> None:
-    for metric in ("iou", "hit"):
+    for metric in ("iou", "pointing-game"):
         means = {s: view.estimate(s, metric).mean for s in view.sources_of_kind("model")}
         assert view.best_for(metric) == max(means, key=lambda s: means[s])
     table = human_benchmark.best_source_table(view)
@@ -142,8 +142,8 @@ def test_maps_without_probabilities_get_a_sentence_not_an_empty_figure(make_run:
     assert error_analysis.assurance_missing_reason(RunView.from_run(made)) == [], "a run that was not analyzed"
     keys = {"protocol": "corrected", "source": RunView.from_run(made).best, "stars": "", "rho_stars": "", "n": 9}
     numbers = dict.fromkeys(("slope", "low", "high", "rho", "rho_low", "rho_high"), np.nan)
-    rows = [{**keys, **numbers, "finding": f, "metric": m} for f in FINDINGS for m in ("iou", "hit")]
-    made.write_table("assurance", pd.DataFrame(rows))
+    rows = [{**keys, **numbers, "finding": f, "metric": m} for f in FINDINGS for m in ("iou", "pointing-game")]
+    made.write_table("confidence_regressions", pd.DataFrame(rows))
     view = RunView.from_run(made)
     assert error_analysis.plot_assurance(view) is None and error_analysis.assurance_tables(view) == []
     assert "came without probabilities" in report(made).read_text("utf-8")

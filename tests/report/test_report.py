@@ -174,13 +174,13 @@ def test_a_run_with_scores_alone_still_reports(make_run):
 
 def test_none_failed_is_said_of_no_run_in_which_any_did(make_run):
     run = make_run(fresh=True, radiographs=4)
-    maps = run.table("maps").assign(status="ok", why="")
+    maps = run.table("maps").assign(status="ok", reason="")
     said = []
     for status, marked in (("ok", True), ("refused", False), ("missing", True)):
-        now = maps.assign(marked=True)
-        now.loc[now.index[0], ["status", "why", "marked"]] = [status, "not as it should be", marked]
+        now = maps.assign(annotated=True)
+        now.loc[now.index[0], ["status", "reason", "annotated"]] = [status, "not as it should be", marked]
         run.write_table("maps", now)
-        run.write_table("status", now.groupby(["source", "status", "marked"]).size().rename("maps").reset_index())
+        run.write_table("status", now.groupby(["source", "status", "annotated"]).size().rename("maps").reset_index())
         report(run)
         page = (run.path / "report.html").read_text()
         said.append(("No map failed" in page, "None of the maps that failed had to be scored" in page))

@@ -15,7 +15,7 @@ def test_the_corrected_protocol_is_the_main_one(make_run):
 def test_who_stands_for_model_control_and_reader(make_run):
     view = RunView.from_run(make_run())
     table = view.run.table("estimates").query("finding == 'average' and metric == 'iou' and protocol == 'corrected'")
-    models = table[table["kind"] == "model"].set_index("source")["mean"]
+    models = table[table["source_kind"] == "model"].set_index("source")["mean"]
     assert view.best == models.idxmax()
     assert view.control in ("control/center", "control/untrained/grad-cam")
     assert view.best_per_model == (view.best,), "one source per model"
@@ -24,8 +24,8 @@ def test_who_stands_for_model_control_and_reader(make_run):
 def test_readers_answer_the_metric_they_can(make_run):
     view = RunView.from_run(make_run())
     assert view.reader_for("iou") == "reader/simulated contours"
-    assert view.source_for_metric(view.reader, "hit") == "reader/simulated points"
-    assert view.source_for_metric(view.best, "hit") == view.best
+    assert view.source_for_metric(view.reader, "pointing-game") == "reader/simulated points"
+    assert view.source_for_metric(view.best, "pointing-game") == view.best
 
 
 def test_a_model_without_training_is_a_control(make_run):

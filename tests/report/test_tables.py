@@ -17,14 +17,14 @@ def test_every_source_and_metric_is_compared(make_run):
     view = RunView.from_run(make_run())
     table = tables.comparison_table(view)
     assert len(table.rows) == len(view.sources)
-    assert table.header == ("Source", "Kind", "IoU", "Hit rate")
+    assert table.header == ("Source", "Kind", "IoU", "Pointing game")
     assert all(len(row) == len(table.header) == len(table.right_aligned) for row in table.rows)
 
 
 def test_differences_are_paired_with_the_reader_who_answers(make_run):
     view = RunView.from_run(make_run())
     table = tables.difference_table(view)
-    assert table.header[1::2] == ("IoU minus simulated contours", "Hit rate minus simulated points")
+    assert table.header[1::2] == ("IoU minus simulated contours", "Pointing game minus simulated points")
     assert not any("–" in cell.split(" ") for row in table.rows for cell in row)
     (first,) = (row for row in table.rows if row[0] == view.label(view.best))
     assert first[2] == view.difference(view.best, view.control, "iou").text(3)

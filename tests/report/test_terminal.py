@@ -27,11 +27,11 @@ def a_run(path: Path, metrics: tuple[str, ...]) -> Run:
 
 def fates(run: Run, failed: list[tuple[str, str, str, str, str]]) -> Run:
     """The run with maps that failed, beside one that did not."""
-    columns = ["source", "radiograph", "finding", "status", "why"]
-    maps = pd.DataFrame([("maps", "r0", "Edema", "ok", ""), *failed], columns=columns).assign(marked=True)
+    columns = ["source", "radiograph", "finding", "status", "reason"]
+    maps = pd.DataFrame([("maps", "r0", "Edema", "ok", ""), *failed], columns=columns).assign(annotated=True)
     run.write_table("maps", maps)
     run.write_table(
-        "status", maps.groupby(["source", "status", "marked"], sort=False).size().rename("maps").reset_index()
+        "status", maps.groupby(["source", "status", "annotated"], sort=False).size().rename("maps").reset_index()
     )
     return run
 
@@ -45,9 +45,9 @@ def printed(run: Run, capsys: pytest.CaptureFixture[str]) -> str:
 def test_the_metrics_that_were_asked_for_are_shown_in_their_order(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = printed(a_run(tmp_path, ("mass", "dice", "iou@above:0.4")), capsys)
+    said = printed(a_run(tmp_path, ("relevance-mass", "dice", "iou@above:0.4")), capsys)
     (head,) = (line for line in said.splitlines() if "source" in line)
-    assert head.index("Mass accuracy") < head.index("Dice") < head.index("IoU (above:0.4)")
+    assert head.index("Relevance mass") < head.index("Dice") < head.index("IoU (above:0.4)")
     (row,) = (line for line in said.splitlines() if "control/center" in line)
     assert [f"{mean} [0.050, 0.900] 7" in row for mean in ("0.100", "0.110", "0.120")] == [True] * 3
     assert "more metrics" not in said
@@ -56,9 +56,11 @@ def test_the_metrics_that_were_asked_for_are_shown_in_their_order(
 def test_of_many_metrics_the_headlines_are_shown_and_the_others_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = printed(a_run(tmp_path, ("mass", "rank", "precision", "hit", "recall", "iou")), capsys)
+    said = printed(
+        a_run(tmp_path, ("relevance-mass", "relevance-rank", "precision", "pointing-game", "recall", "iou")), capsys
+    )
     (head,) = (line for line in said.splitlines() if "source" in line)
-    assert [name in head for name in ("Hit rate", "IoU", "Mass accuracy", "Rank accuracy")] == [True] * 4
+    assert [name in head for name in ("Pointing game", "IoU", "Relevance mass", "Relevance rank")] == [True] * 4
     assert "Precision" not in head and "2 more metrics" in said
 
 
@@ -73,7 +75,7 @@ def test_no_number_is_broken_however_narrow_the_terminal(
     columns: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sightline.report.terminal._PIPE_WIDTH", columns)
-    said = printed(a_run(tmp_path, ("iou", "hit", "dice", "mass")), capsys)
+    said = printed(a_run(tmp_path, ("iou", "pointing-game", "dice", "relevance-mass")), capsys)
     assert said.count("[0.050, 0.900] 7") == 8
     assert all(len(line) <= columns for line in said.splitlines() if line.startswith(("│", "┃")))
 
@@ -108,7 +110,7 @@ def test_what_failed_where_nothing_is_scored_is_counted_apart(
     run = fates(a_run(tmp_path, ("iou",)), [("maps", "r1", "Mass", "flat", "finding 'Mass' is not scored here")])
     for name in ("maps", "status"):
         table = run.table(name)
-        run.write_table(name, table.assign(marked=table["status"] == "ok"))
+        run.write_table(name, table.assign(annotated=table["status"] == "ok"))
     said = printed(run, capsys)
     assert f"maps: 1 map failed where nothing is scored: {tmp_path / 'tables/maps.csv'}" in said
     assert "flat" not in said

@@ -55,7 +55,11 @@ def hospital(tmp_path: Path) -> Path:
 
 def score(root: Path) -> Run:
     return score_maps(
-        root / "maps", data=f"folder:{root}", out=root.parent / "run", metrics=("iou", "hit"), controls=("center",)
+        root / "maps",
+        data=f"folder:{root}",
+        out=root.parent / "run",
+        metrics=("iou", "pointing-game"),
+        controls=("center",),
     )
 
 
@@ -145,7 +149,7 @@ def test_the_same_contents_go_on(hospital: Path, monkeypatch: pytest.MonkeyPatch
     score(hospital)
     known = fingerprints.load_fingerprints(run)
     assert known is not None
-    assert all(seen.changed and len(seen.digest) == 64 for seen in known.values())
+    assert all(seen.ctime_ns and len(seen.digest) == 64 for seen in known.values())
     monkeypatch.setattr(fingerprints.hashlib, "file_digest", lambda *_: pytest.fail("read again"))
     score(hospital)
 

@@ -170,8 +170,8 @@ def test_a_full_disk_is_told_and_leaves_no_part(tmp_path: Path) -> None:
 
 def test_tables_hold_no_nan_but_an_empty_cell(tmp_path: Path) -> None:
     run = Run.start(tmp_path / "run", "explain", {})
-    run.write_table("scores", pd.DataFrame({"metric": ["iou", "hit"], "value": [0.5, np.nan]}))
-    assert (run.path / "tables" / "scores.csv").read_text() == '"metric","value"\n"iou",0.5\n"hit",\n'
+    run.write_table("scores", pd.DataFrame({"metric": ["iou", "pointing-game"], "value": [0.5, np.nan]}))
+    assert (run.path / "tables" / "scores.csv").read_text() == '"metric","value"\n"iou",0.5\n"pointing-game",\n'
     assert run.table("scores", where=("metric", "iou"))["value"].tolist() == [0.5]
     assert run.has_table("scores")
     with pytest.raises(RunError, match="it has: scores"):

@@ -168,7 +168,7 @@ def test_estimates_are_the_means_with_n_and_patients() -> None:
     rows = scores[(scores.protocol == "corrected") & (scores.source == "net/cam")]
     edema = found[(found.source == "net/cam") & (found.finding == "Edema")].iloc[0]
     assert edema["mean"] == pytest.approx(rows[rows.finding == "Edema"].value.mean())
-    assert (edema["n"], edema["patients"], edema["kind"]) == (30, 15, "model")
+    assert (edema["n"], edema["patients"], edema["source_kind"]) == (30, 15, "model")
     assert edema["low"] < edema["mean"] < edema["high"]
     both = found[(found.source == "net/cam") & (found.finding == "average")].iloc[0]
     assert both["mean"] == pytest.approx(rows.groupby("finding").value.mean().mean())

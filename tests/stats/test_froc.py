@@ -17,14 +17,14 @@ def table(seed: int = 0, films: int = 30, normal: int = 10) -> pd.DataFrame:
         for _ in range(int(rng.integers(1, 6))):
             piece = int(rng.integers(1, pieces + 1)) if pieces and rng.random() < 0.5 else NO_PIECE
             score = round(float(rng.normal(1.0 * (piece > 0))), 1)  # ties
-            rows.append(Candidate("net/own", f"film{i}", f"person{i // 2}", "Nodule", pieces, score, piece))
-    rows.append(Candidate("net/own", "empty", "person99", "Nodule", 2, float("nan"), NO_PIECE))
+            rows.append(Candidate("net/intrinsic", f"film{i}", f"person{i // 2}", "Nodule", pieces, score, piece))
+    rows.append(Candidate("net/intrinsic", "empty", "person99", "Nodule", 2, float("nan"), NO_PIECE))
     return pd.DataFrame(rows)
 
 
 def slow(some: pd.DataFrame, rate: float) -> float:
     """The best share found at any threshold that allows so many false candidates a film."""
-    films = some.groupby("radiograph")["pieces"].first()
+    films = some.groupby("radiograph")["n_pieces"].first()
     best = 0.0
     for threshold in [*sorted(some["score"].dropna().unique()), np.inf]:
         called = some[some["score"] >= threshold]
@@ -38,8 +38,8 @@ def slow(some: pd.DataFrame, rate: float) -> float:
 def test_curves_are_those_of_a_plain_loop() -> None:
     some = table()
     found = froc(some)
-    for films, part in (("marked", some[some["pieces"] > 0]), ("all", some)):
-        rows = found[found["films"] == films].set_index("rate")["mean"]
+    for films, part in (("annotated", some[some["n_pieces"] > 0]), ("all", some)):
+        rows = found[found["radiographs"] == films].set_index("rate")["mean"]
         wanted = [slow(part, r) for r in FALSE_POSITIVE_RATES]
         assert [rows[f"{r:g}"] for r in FALSE_POSITIVE_RATES] == pytest.approx(wanted)
         assert rows[MEAN_OVER_RATES] == pytest.approx(np.mean(wanted))
@@ -48,20 +48,20 @@ def test_curves_are_those_of_a_plain_loop() -> None:
 def test_intervals_hold_the_mean_and_counts_are_told() -> None:
     found = froc(table())
     assert ((found["low"] <= found["mean"]) & (found["mean"] <= found["high"])).all()
-    marked = found[found["films"] == "marked"].iloc[0]
-    assert marked["count"] == 31 and marked["n"] == table().drop_duplicates("radiograph")["pieces"].sum()
+    marked = found[found["radiographs"] == "annotated"].iloc[0]
+    assert marked["n_radiographs"] == 31 and marked["n"] == table().drop_duplicates("radiograph")["n_pieces"].sum()
 
 
 def test_a_perfect_map_finds_everything_and_a_silent_one_nothing() -> None:
     head = ("Nodule", 1)
-    perfect = [Candidate("a/own", f"f{i}", f"p{i}", *head, 1.0, 1) for i in range(5)]
-    silent = [Candidate("b/own", f"f{i}", f"p{i}", *head, float("nan"), NO_PIECE) for i in range(5)]
+    perfect = [Candidate("a/intrinsic", f"f{i}", f"p{i}", *head, 1.0, 1) for i in range(5)]
+    silent = [Candidate("b/intrinsic", f"f{i}", f"p{i}", *head, float("nan"), NO_PIECE) for i in range(5)]
     found = froc(pd.DataFrame([*perfect, *silent])).groupby("source")["mean"].agg(["min", "max"])
-    assert found.loc["a/own"].tolist() == [1, 1] and found.loc["b/own"].tolist() == [0, 0]
+    assert found.loc["a/intrinsic"].tolist() == [1, 1] and found.loc["b/intrinsic"].tolist() == [0, 0]
 
 
 def test_sources_without_maps_of_normal_films_have_no_curve_over_all() -> None:
     prior = table(normal=0).assign(source="control/average-mask")
     found = froc(pd.concat([table(), prior]))
-    assert set(found[found["films"] == "all"]["source"]) == {"net/own"}
-    assert set(found[found["films"] == "marked"]["source"]) == {"net/own", "control/average-mask"}
+    assert set(found[found["radiographs"] == "all"]["source"]) == {"net/intrinsic"}
+    assert set(found[found["radiographs"] == "annotated"]["source"]) == {"net/intrinsic", "control/average-mask"}

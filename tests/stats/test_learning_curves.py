@@ -25,8 +25,8 @@ def predictions(seeds: int = 2, patients: int = 60) -> pd.DataFrame:
                 rows.append(
                     pd.DataFrame(
                         {
-                            "init": init,
-                            "learn": "all",
+                            "initialization": init,
+                            "learning_mode": "all",
                             "fraction": fraction,
                             "seed": seed,
                             "finding": f,
@@ -43,18 +43,18 @@ def test_a_cell_is_the_mean_over_findings_of_the_aurocs() -> None:
     table = predictions()
     found = auroc_by_cell(table, resamples=50)
     assert len(found) == 8 and all(draws.shape == (51,) for draws in found.values())
-    one = table[(table["init"] == "reports") & (table["fraction"] == 0.01) & (table["seed"] == 1)]
+    one = table[(table["initialization"] == "reports") & (table["fraction"] == 0.01) & (table["seed"] == 1)]
     each = [auroc(p["probability"].to_numpy(), p["label"].to_numpy()) for _, p in one.groupby("finding")]
     assert found["reports", "all", 0.01, 1][0] == pytest.approx(np.mean(each))
 
 
 def test_curves_are_means_over_seeds_with_intervals_over_patients() -> None:
     found = auroc_by_cell(predictions())
-    table = learning_curves(found).set_index(["init", "fraction"])
+    table = learning_curves(found).set_index(["initialization", "fraction"])
     for (init, fraction), row in table.iterrows():
         points = [d[0] for k, d in found.items() if (k[0], k[2]) == (init, fraction)]
         assert row["mean"] == pytest.approx(np.mean(points)) and row["spread"] == pytest.approx(np.std(points, ddof=1))
-        assert row["low"] < row["mean"] < row["high"] and row["least"] <= row["mean"] <= row["most"]
+        assert row["low"] < row["mean"] < row["high"] and row["minimum"] <= row["mean"] <= row["maximum"]
     assert np.isnan(learning_curves(auroc_by_cell(predictions(1), resamples=20))["spread"]).all()
 
 
@@ -78,7 +78,7 @@ def test_findings_of_one_class_and_unknown_labels_take_no_part() -> None:
     table.loc[table["finding"] == "Fracture", "label"] = 1.0
     table.loc[table.index[:3], "label"] = -1.0
     found = auroc_by_cell(table, resamples=20)
-    one = table[(table["init"] == "random") & (table["fraction"] == 1.0) & (table["finding"] == "Edema")]
+    one = table[(table["initialization"] == "random") & (table["fraction"] == 1.0) & (table["finding"] == "Edema")]
     assert found["random", "all", 1.0, 0][0] == pytest.approx(
         auroc(one["probability"].to_numpy(), one["label"].to_numpy())
     )

@@ -14,8 +14,8 @@ from sightline.data.reader_study.rating_sheets import RATING_COLUMNS, sample_rat
 from sightline.errors import DataError
 from sightline.stats.ratings import contrasts, kappa, mean_ratings, rater_agreement
 
-SOURCES = ("net/own", "net/grad-cam", "control/noise")
-GOOD = {"net/own": 0.7, "net/grad-cam": 0.45, "control/noise": 0.2}
+SOURCES = ("net/intrinsic", "net/grad-cam", "control/noise")
+GOOD = {"net/intrinsic": 0.7, "net/grad-cam": 0.45, "control/noise": 0.2}
 
 
 def table(readers: int = 2, most: int = 30, spread: float = 0.12) -> pd.DataFrame:
@@ -67,7 +67,7 @@ def test_means_and_choices() -> None:
     ratings = table()
     found = mean_ratings(ratings).set_index(["question", "source", "reader"])
     first = ratings[ratings["occasion"] == 0]
-    for question, source in (("location", "net/own"), ("choice", "net/grad-cam")):
+    for question, source in (("location", "net/intrinsic"), ("choice", "net/grad-cam")):
         some = first[(first["question"] == question) & (first["source"] == source)]
         row = found.loc[(question, source, "all")]
         assert row["mean"] == pytest.approx(some["value"].mean())
@@ -81,8 +81,8 @@ def test_contrasts_are_paired_and_adjusted() -> None:
     found = contrasts(table()).set_index(["question", "source", "versus"])
     rows = found.loc["usefulness"]
     assert len(rows) == 3 and (rows["p_holm"] >= rows["p"]).all()
-    pair = next(i for i in rows.index if set(i) == {"net/own", "control/noise"})
-    sign = 1 if pair[0] == "net/own" else -1
+    pair = next(i for i in rows.index if set(i) == {"net/intrinsic", "control/noise"})
+    sign = 1 if pair[0] == "net/intrinsic" else -1
     assert sign * rows.loc[pair, "mean"] > 1.5
     assert rows.loc[pair, "low"] * rows.loc[pair, "high"] > 0, "the interval is clear of 0"
     assert (rows.loc[pair, "wins"] > 0.9) == (sign > 0)
@@ -90,9 +90,11 @@ def test_contrasts_are_paired_and_adjusted() -> None:
 
 def test_a_contrast_uses_only_what_both_have() -> None:
     ratings = table(readers=1)
-    gone = ratings["source"].eq("net/own") & ratings["radiograph"].isin([f"film{i}" for i in range(10)])
+    gone = ratings["source"].eq("net/intrinsic") & ratings["radiograph"].isin([f"film{i}" for i in range(10)])
     found = contrasts(ratings[~gone])
-    mine = found[(found["question"] == "extent") & ((found["source"] == "net/own") | (found["versus"] == "net/own"))]
+    mine = found[
+        (found["question"] == "extent") & ((found["source"] == "net/intrinsic") | (found["versus"] == "net/intrinsic"))
+    ]
     assert set(mine["n"]) == {20}
 
 

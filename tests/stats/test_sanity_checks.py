@@ -25,7 +25,7 @@ def similarity(final: float, again: float, chance: float, patients: int = 30, no
             ("pair", "again-1", "", 0, chance),
         ):
             value = mean + noise * (partner if (kind, versus) == ("pair", "again-1") else rng).standard_normal()
-            rows.append({**head, "kind": kind, "versus": versus, "order": order, "step": step, "value": value})
+            rows.append({**head, "comparison": kind, "versus": versus, "order": order, "step": step, "value": value})
     return pd.DataFrame(rows)
 
 
@@ -47,7 +47,7 @@ def test_the_difference_is_paired_case_by_case_and_counts_patients() -> None:
     table = similarity(0.1, 0.6, 0.3)
     row = said(table, "randomization")
     last = table[(table["step"] == 2) & (table["order"] == "top-down")]["value"].to_numpy()
-    gap = last - table[(table["kind"] == "pair") & (table["versus"] == "")]["value"].to_numpy()
+    gap = last - table[(table["comparison"] == "pair") & (table["versus"] == "")]["value"].to_numpy()
     assert row["mean"] == pytest.approx(gap.mean())
     assert row["low"] < gap.mean() < row["high"]
     assert (row["n"], row["patients"]) == (60, 30)
@@ -60,10 +60,10 @@ def test_one_patient_is_not_estimable() -> None:
 
 def test_a_case_without_a_pair_or_a_map_leaves_the_difference_not_the_table() -> None:
     table = similarity(0.1, 0.6, 0.3)
-    table = table[(table["kind"] != "pair") | (table["radiograph"] != "r3")]
+    table = table[(table["comparison"] != "pair") | (table["radiograph"] != "r3")]
     table.loc[(table["radiograph"] == "r5") & (table["step"] == 2), "value"] = np.nan
     assert said(table, "randomization")["n"] == 58
-    assert similarity_levels(table).query("kind == 'repeatability'")["n"].item() == 60
+    assert similarity_levels(table).query("comparison == 'repeatability'")["n"].item() == 60
 
 
 def test_levels_are_means_of_every_comparison() -> None:
@@ -71,8 +71,8 @@ def test_levels_are_means_of_every_comparison() -> None:
     found = similarity_levels(table)
     assert len(found) == 6
     for versus in ("", "again-1"):
-        pair = found[(found["kind"] == "pair") & (found["versus"] == versus)]
-        wanted = table[(table["kind"] == "pair") & (table["versus"] == versus)]["value"].mean()
+        pair = found[(found["comparison"] == "pair") & (found["versus"] == versus)]
+        wanted = table[(table["comparison"] == "pair") & (table["versus"] == versus)]["value"].mean()
         assert pair["mean"].item() == pytest.approx(wanted)
     assert (found["low"] <= found["mean"]).all() and (found["mean"] <= found["high"]).all()
 
@@ -104,14 +104,14 @@ def test_without_a_margin_an_interval_has_to_lie_on_one_side(high: float, wanted
 
 def test_what_comes_back_is_compared_with_what_networks_trained_on_marks_bring_back() -> None:
     mine, net = similarity(0.1, 0.6, 0.3), similarity(0.1, 0.8, 0.2)
-    net = net[net["kind"].isin(["repeatability", "pair"])].assign(
-        method="localizer/net-1-unet/own", versus="net-2-unet"
+    net = net[net["comparison"].isin(["repeatability", "pair"])].assign(
+        method="localizer/net-1-unet/intrinsic", versus="net-2-unet"
     )
     rows = verdicts(pd.concat([mine, net], ignore_index=True)).set_index("criterion")
     row = rows.loc["repeatability-ceiling"]
     assert (row["method"], row["verdict"], row["n"], row["patients"]) == ("m", "fails", 60, 30)
     assert row["mean"] == pytest.approx(-0.2, abs=0.03) and row["chance"] == pytest.approx(0.8, abs=0.02)
-    assert set(rows.loc["repeatability", "method"]) == {"m", "localizer/net-1-unet/own"}
+    assert set(rows.loc["repeatability", "method"]) == {"m", "localizer/net-1-unet/intrinsic"}
     assert "repeatability-ceiling" not in set(verdicts(mine)["criterion"])
 
 
@@ -120,11 +120,11 @@ def slow(table: pd.DataFrame, kind: str, versus: str) -> list[float]:
     own, gaps = "" if kind == "randomization" else versus, []
     rows = [r for r in table.to_dict("records") if (r["measure"], r["protocol"]) == ("ssim", "corrected")]
     for row in rows:
-        if (row["kind"], row["versus"]) != (kind, versus) or row["order"] == "independent":
+        if (row["comparison"], row["versus"]) != (kind, versus) or row["order"] == "independent":
             continue
         for pair in rows:
             alike = (pair[k] == row[k] for k in ("method", "radiograph", "finding"))
-            if pair["kind"] == "pair" and pair["versus"] == own and all(alike):
+            if pair["comparison"] == "pair" and pair["versus"] == own and all(alike):
                 level, chance = row["value"], 0.0 if np.isnan(pair["value"]) else pair["value"]
                 if kind in ("repeatability", "reproducibility") and np.isnan(level):
                     level = 0.0
@@ -135,10 +135,10 @@ def slow(table: pd.DataFrame, kind: str, versus: str) -> list[float]:
 def test_chance_is_that_of_the_two_networks_compared_and_a_stage_has_the_models_own() -> None:
     rng = np.random.default_rng(1)
     table = similarity(0.1, 0.4, 0.3, patients=6)
-    table.loc[(table["kind"] == "pair") & (table["versus"] == ""), "value"] += 0.4  # the model likes one place
+    table.loc[(table["comparison"] == "pair") & (table["versus"] == ""), "value"] += 0.4  # the model likes one place
     other = table[table["versus"] == "again-1"].assign(
         versus="other-1",
-        kind=lambda t: t["kind"].replace("repeatability", "reproducibility"),
+        comparison=lambda t: t["comparison"].replace("repeatability", "reproducibility"),
         value=lambda t: t["value"] + rng.normal(0, 0.3, len(t)),
     )
     table = pd.concat([table, other], ignore_index=True).sample(frac=1, random_state=0)
@@ -160,7 +160,7 @@ def test_failed_maps_lose_what_should_come_back_and_are_counted() -> None:
     assert again["mean"] == pytest.approx(before["mean"] / 2, abs=0.02)  # nor is a case of them any gain
     forgot = said(table, "randomization")
     assert (forgot["n"], forgot["failed"]) == (30, 30)  # what says nothing has nothing to forget
-    level = similarity_levels(table).query("kind == 'repeatability'").iloc[0]
+    level = similarity_levels(table).query("comparison == 'repeatability'").iloc[0]
     assert (level["n"], level["failed"]) == (60, 30) and level["mean"] == pytest.approx(0.3, abs=0.02)
 
 

@@ -35,12 +35,12 @@ def test_floor_learning_and_ceiling() -> None:
             "other/good": 0.3,
             "control/average-mask": 0.0,
             "control/untrained/good": 0.0,
-            "localizer/unet/own": 0.4,
+            "localizer/unet/intrinsic": 0.4,
         }
     )
     found = compare_with_prior(scores, differences(scores, [CORRECTED]), "net", [CORRECTED])
-    assert set(found["method"]) == {"good", "bad", "localizer/unet/own"}
-    net = found[found["method"] == "localizer/unet/own"]
+    assert set(found["method"]) == {"good", "bad", "localizer/unet/intrinsic"}
+    net = found[found["method"] == "localizer/unet/intrinsic"]
     assert set(net["criterion"]) == {"utility"} and set(net["verdict"]) == {"passes"}
     good = found[(found["method"] == "good") & (found["measure"] == "average-precision")].set_index("criterion")
     assert good.loc["utility", "verdict"] == "passes" and good.loc["learned", "verdict"] == "passes"

@@ -30,8 +30,8 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder, findings = tmp_path_factory.mktemp("models"), sl.open_dataset(DATA).findings
     specs = {
         "plain": "small?side=64",
-        "taught": "gaze:small?supervised_map=decoder&side=64",
-        "cam": "gaze:small?supervised_map=cam&side=64",
+        "taught": "gaze-supervised:small?supervised_map=decoder&side=64",
+        "cam": "gaze-supervised:small?supervised_map=cam&side=64",
     }
     for number, (name, spec) in enumerate(specs.items()):
         save_checkpoint(open_model(spec, findings, seed=number), folder / f"{name}.pt")
@@ -60,17 +60,23 @@ def finished(checkpoints: dict[str, str], tmp_path_factory: pytest.TempPathFacto
 def test_every_table_is_there(finished: Path) -> None:
     run = Run.open(finished)
     sources = set(run.table("estimates")["source"])
-    wanted = {f"{model}/{m}" for model in ("small", "taught", "shuffled-gaze") for m in METHODS}
-    assert wanted | {"taught/own", "ceiling/the gaze itself", "control/center", "control/average-gaze"} <= sources
-    assert "shuffled-gaze/own" not in sources  # Grad-CAM under another name
+    wanted = {f"{model}/{m}" for model in ("small", "gaze-supervised", "shuffled-gaze") for m in METHODS}
+    assert (
+        wanted | {"gaze-supervised/intrinsic", "ceiling/the gaze itself", "control/center", "control/average-gaze"}
+        <= sources
+    )
+    assert "shuffled-gaze/intrinsic" not in sources  # Grad-CAM under another name
     between = run.table("differences")
     pairs = set(zip(between["source"], between["versus"], strict=True))
-    assert {("taught/grad-cam", "small/grad-cam"), ("taught/grad-cam", "shuffled-gaze/grad-cam")} <= pairs
+    assert {
+        ("gaze-supervised/grad-cam", "small/grad-cam"),
+        ("gaze-supervised/grad-cam", "shuffled-gaze/grad-cam"),
+    } <= pairs
     assert len(run.table("predictions")) == 3 * 16 * 10
-    assert {c["model"] for c in run.info["cutoffs"]} == {"small", "taught", "shuffled-gaze"}
-    assert run.info["gaze"]["fixations"] > 50 and run.info["pairs"][0] == ["taught", "small"]
-    assert set(run.table("correctness")["source"]) == wanted | {"taught/own"}
-    assert not run.table("distributions").empty and not run.table("discrimination").empty
+    assert {c["model"] for c in run.info["cutoffs"]} == {"small", "gaze-supervised", "shuffled-gaze"}
+    assert run.info["gaze"]["fixations"] > 50 and run.info["pairs"][0] == ["gaze-supervised", "small"]
+    assert set(run.table("correctness")["source"]) == wanted | {"gaze-supervised/intrinsic"}
+    assert not run.table("region_distributions").empty and not run.table("discrimination").empty
 
 
 def test_the_same_command_continues_and_ends_with_the_same_tables(checkpoints: dict[str, str], finished: Path) -> None:
@@ -101,7 +107,7 @@ def test_the_report_shows_it(finished: Path) -> None:
 def test_one_protocol_has_the_same_sources_as_both(checkpoints: dict[str, str], finished: Path, tmp_path: Path) -> None:
     run = study(checkpoints, tmp_path / "run", protocol="published", taught=(), shuffled=())
     own, both = (r.table("estimates") for r in (run, Run.open(finished)))
-    both = both[(both["protocol"] == "published") & ~both["source"].str.startswith(("taught", "shuffled"))]
+    both = both[(both["protocol"] == "published") & ~both["source"].str.startswith(("gaze-supervised", "shuffled"))]
     assert set(own["source"]) == set(both["source"]) and "control/average-gaze" in set(own["source"])
 
 
@@ -111,8 +117,8 @@ def test_written_data_sets_serve_as_well(checkpoints: dict[str, str], tmp_path: 
     run = study(checkpoints, tmp_path / "run", data=f"{layout}:{tmp_path / layout}", images=4, taught=(), shuffled=())
     assert "small/grad-cam" in set(run.table("estimates")["source"])
     assert ("control/lungs" in set(run.table("estimates")["source"])) == (layout == "egd")
-    standings, wanted = run.table("standings"), {"regions", "rectangles"} if layout == "egd" else set()
-    assert set(standings["among"]) == set(run.table("distributions")["among"]) == wanted
+    standings, wanted = run.table("most_salient_regions"), {"regions", "rectangles"} if layout == "egd" else set()
+    assert set(standings["among"]) == set(run.table("region_distributions")["among"]) == wanted
     boxes = standings[standings["among"] == "rectangles"]
     assert boxes["region"].str.endswith(" Box").all() and len(boxes) == len(standings) / 2
     assert ("reader/gaze 2" in set(run.table("estimates")["source"])) == (layout == "reflacx")  # readers agree, or not

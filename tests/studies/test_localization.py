@@ -31,7 +31,7 @@ WORDS = [
     "integrated-gradients?nodes=2",
     "--metrics",
     "iou",
-    "hit",
+    "pointing-game",
     "--protocol",
     "both",
 ]

@@ -56,7 +56,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_beginning_is_trained_on_the_same_labels(finished: Path) -> None:
     """Defect (a) of the earlier comparison: columns that were never fine-tuned."""
     run = Run.open(finished)
-    assert run.info["inits"] == [RANDOM_INIT, "reports", "images"]
+    assert run.info["initializations"] == [RANDOM_INIT, "reports", "images"]
     models = {m["name"]: m["training"] for m in run.info["models"]}
     assert len(models) == 3 * 3 * 2 * 2 and all(record is not None for record in models.values())
     for init in ("reports", "images"):
@@ -110,16 +110,18 @@ def test_shares_of_labels_are_nested_and_the_same_for_every_beginning() -> None:
 def test_numbers_come_from_predictions(finished: Path) -> None:
     """Defect (e): a curve that was drawn from a sentence."""
     run = Run.open(finished)
-    table, curve = run.table("predictions"), run.table("curves")
-    row = curve[(curve["init"] == RANDOM_INIT) & (curve["learn"] == "all") & (curve["fraction"] == 1.0)].iloc[0]
+    table, curve = run.table("predictions"), run.table("learning_curves")
+    row = curve[
+        (curve["initialization"] == RANDOM_INIT) & (curve["learning_mode"] == "all") & (curve["fraction"] == 1.0)
+    ].iloc[0]
     means = []
     for seed in (0, 1):
         part = table[table["model"] == f"{RANDOM_INIT}-all-1-{seed}"]
         each = [auroc(p["probability"].to_numpy(), p["label"].to_numpy()) for _, p in part.groupby("finding")]
         means.append(np.nanmean(each))
     assert row["mean"] == pytest.approx(np.mean(means))
-    assert row["seeds"] == 2 and row["least"] <= row["mean"] <= row["most"]
-    assert set(run.table("gains")["versus"]) == {RANDOM_INIT, "gain at 1", "all"}
+    assert row["seeds"] == 2 and row["minimum"] <= row["mean"] <= row["maximum"]
+    assert set(run.table("learning_curve_differences")["versus"]) == {RANDOM_INIT, "gain at 1", "all"}
 
 
 def test_the_report_shows_curves_tables_and_what_was_published(finished: Path) -> None:
@@ -130,13 +132,13 @@ def test_the_report_shows_curves_tables_and_what_was_published(finished: Path) -
 
 
 def test_the_same_command_continues(finished: Path) -> None:
-    before = (finished / "tables" / "curves.parquet").read_bytes()
+    before = (finished / "tables" / "learning_curves.parquet").read_bytes()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             initializations, "PRETRAINING_CONFIG", replace(initializations.PRETRAINING_CONFIG, epochs=1, batch_size=8)
         )
         pretraining(**SMALL, out=finished)  # type: ignore[arg-type]
-    assert (finished / "tables" / "curves.parquet").read_bytes() == before
+    assert (finished / "tables" / "learning_curves.parquet").read_bytes() == before
 
 
 def test_beginnings_from_checkpoints_keep_the_body_and_not_the_head(tmp_path: Path) -> None:
@@ -185,7 +187,7 @@ def test_no_column_is_a_network_that_was_never_trained(finished: Path) -> None:
     """Defect (a) again, in the report: whatever was not trained is called so, and no cell of the grid is."""
     run = Run.open(finished)
     view = RunView.from_run(run)
-    cells = {row["model"] for row in run.info["shown"]}
+    cells = {row["model"] for row in run.info["explained_models"]}
     assert len(cells) == 3 * 2 and not cells & set(view.untrained_models)
     bare = open_model(str(finished / "training" / "pretraining-reports" / "best.pt"))
     assert (
@@ -217,7 +219,7 @@ def test_the_maps_are_read_in_words_and_the_words_are_checked(
 ) -> None:
     run = Run.open(finished)
     assert (finished / "narrative.md").read_text("utf-8").count("Recommendations") == 1
-    facts, claims = run.table("facts"), run.table("claims")
+    facts, claims = run.table("map_measurement_means"), run.table("narrative_claims")
     assert set(facts["model"]) == {RANDOM_INIT, "reports", "images"} and "focus" in set(facts["measure"])
     assert not len(claims) or set(claims["verdict"]) == {"supported"}
     page = report(run).read_text("utf-8")
@@ -233,10 +235,10 @@ def test_layers_that_learn_more_slowly_are_a_condition_of_their_own(finished: Pa
     options = {how: Run.open(finished / "training" / f"reports-{how}-1-0").info["options"] for how in ("all", "layers")}
     differ = {k for k in options["all"] if options["all"][k] != options["layers"][k]}
     assert differ == {"layer_decay"} and options["layers"]["layer_decay"] == 0.6
-    gap = run.table("gains").query("versus == 'all'")
-    assert set(gap["learn"]) == {"layers"} and set(gap["init"]) == {RANDOM_INIT, "reports", "images"}
-    curve = run.table("curves").set_index(["init", "learn", "fraction"])["mean"]
-    row = gap[(gap["init"] == "reports") & (gap["fraction"] == 1.0)].iloc[0]
+    gap = run.table("learning_curve_differences").query("versus == 'all'")
+    assert set(gap["learning_mode"]) == {"layers"} and set(gap["initialization"]) == {RANDOM_INIT, "reports", "images"}
+    curve = run.table("learning_curves").set_index(["initialization", "learning_mode", "fraction"])["mean"]
+    row = gap[(gap["initialization"] == "reports") & (gap["fraction"] == 1.0)].iloc[0]
     assert row["mean"] == pytest.approx(curve["reports", "layers", 1.0] - curve["reports", "all", 1.0])
     page = report(run).read_text("utf-8")
     assert "Fine-tuning, slower below" in page
@@ -249,7 +251,7 @@ def test_maps_of_words_stand_beside_those_of_the_classifiers(finished: Path) -> 
     assert source in run.sources and source in set(run.table("estimates")["source"])
     against = run.table("differences").query("versus == @source")["source"]
     assert {s.split("-")[0] for s in against} == {RANDOM_INIT, "reports", "images"}
-    table = run.table("word_agreement")
+    table = run.table("text_map_agreement")
     assert set(table["model"]) == {
         f"{i}/{m}" for i in (RANDOM_INIT, "reports", "images") for m in ("gradient", "grad-cam")
     }

@@ -21,7 +21,7 @@ from sightline.studies.selfexplain_models import require_same_backbone
 from viewing import can_be_looked_at
 
 DATA = "phantom:24?size=96"
-LABELED, MARKED = "selfexplaining:small?kind=lse&side=64", "selfexplaining:small?kind=lse&supervision=marks&side=64"
+LABELED, MARKED = "selfexplaining:small?kind=lse&side=64", "selfexplaining:small?kind=lse&supervision=masks&side=64"
 SPECS = {
     "element": LABELED,
     "plain": "small?side=64",
@@ -94,46 +94,55 @@ def test_all_that_was_asked_is_there(finished: Path) -> None:
     run = Run.open(finished)
     sources = set(run.table("estimates")["source"])
     assert {
-        "element/own",
-        "element/grad-cam",
-        "plain/gradient",
-        "localizer/unet/own",
-        "localizer/supervised/own",
+        "self-explaining/intrinsic",
+        "self-explaining/grad-cam",
+        "baseline/gradient",
+        "localizer/unet/intrinsic",
+        "localizer/supervised/intrinsic",
         "control/average-mask",
     } <= sources
-    assert set(run.table("levels")["kind"]) >= {"randomization", "repeatability", "reproducibility", "pair"}
-    assert set(run.table("robustness")["measure"]) >= {"deletion", "insertion", "steadiness"}
-    ours = {"own", "grad-cam", "localizer/unet/own", "localizer/supervised/own"}
+    assert set(run.table("similarity_levels")["comparison"]) >= {
+        "randomization",
+        "repeatability",
+        "reproducibility",
+        "pair",
+    }
+    assert set(run.table("perturbation_summary")["measure"]) >= {"deletion", "insertion", "rank-correlation"}
+    ours = {"intrinsic", "grad-cam", "localizer/unet/intrinsic", "localizer/supervised/intrinsic"}
     assert set(run.table("verdicts")["method"]) == ours
-    robust = run.table("robustness").set_index(["measure", "method"])
-    assert np.isfinite(robust.loc[[("insertion", "own"), ("deletion", "own")], "random"]).all()
+    robust = run.table("perturbation_summary").set_index(["measure", "method"])
+    assert np.isfinite(robust.loc[[("insertion", "intrinsic"), ("deletion", "intrinsic")], "random"]).all()
     gap = run.table("differences")
-    assert len(gap[(gap["source"] == "element/own") & (gap["versus"] == "plain/grad-cam")])
+    assert len(gap[(gap["source"] == "self-explaining/intrinsic") & (gap["versus"] == "baseline/grad-cam")])
     froc = run.table("froc")
-    assert set(froc["films"]) == {"marked", "all"} and "control/average-mask" not in set(
-        froc[froc["films"] == "all"]["source"]
+    assert set(froc["radiographs"]) == {"annotated", "all"} and "control/average-mask" not in set(
+        froc[froc["radiographs"] == "all"]["source"]
     )
-    assert run.table("budget")["told"].tolist() == [10, 30, 0, 10, 30] and run.info["crossing"]["said"]
-    costs = run.table("costs").set_index(["model", "what"])["median"]
-    assert costs["element", "own"] > 0 and ("plain", "gradient") in costs and ("plain", "own") not in costs
+    assert run.table("label_budget")["n_annotated"].tolist() == [10, 30, 0, 10, 30] and run.info["crossing"]["text"]
+    costs = run.table("timings").set_index(["model", "operation"])["median"]
+    assert (
+        costs["self-explaining", "intrinsic"] > 0
+        and ("baseline", "gradient") in costs
+        and ("baseline", "intrinsic") not in costs
+    )
 
 
 def test_maps_that_collapsed_are_told_of_a_network_of_the_users(finished: Path) -> None:
-    assert Run.open(finished).info["collapsed"]["element-30"] == "flat (Cardiomegaly)"
-    assert "element-30, flat (Cardiomegaly)" in report(Run.open(finished)).read_text()
+    assert Run.open(finished).info["collapsed"]["self-explaining-30"] == "flat (Cardiomegaly)"
+    assert "self-explaining-30, flat (Cardiomegaly)" in report(Run.open(finished)).read_text()
 
 
 def test_no_worse_is_judged_by_the_interval(finished: Path) -> None:
     table = Run.open(finished).table("noninferiority")
     assert set(table["finding"]) == {"Cardiomegaly", "Pleural Effusion", "average"} and (table["margin"] == 0.05).all()
-    assert dict.fromkeys(table["model"]) == {"element": None, "again-1": None}, "every seed of the element"
+    assert dict.fromkeys(table["model"]) == {"self-explaining": None, "again-1": None}, "every seed of the element"
     assert ((table["low"] <= table["mean"]) & (table["mean"] <= table["high"])).all()
 
 
 def test_sheets_hide_what_made_the_maps_and_simulated_readers_are_called_so(finished: Path) -> None:
     sheets = read_rating_cases(finished / RATING_CASES_FILE)
     assert {s.reader for s in sheets} == {"simulated 1", "simulated 2"}
-    shown = {"element/own", "element/grad-cam", "plain/grad-cam", "localizer/unet/own"}
+    shown = {"self-explaining/intrinsic", "self-explaining/grad-cam", "baseline/grad-cam", "localizer/unet/intrinsic"}
     assert all(set(s.sources) == shown for s in sheets)
     run = Run.open(finished)
     assert set(run.table("ratings")["question"]) == {"location", "extent", "usefulness", "choice"}
@@ -198,8 +207,10 @@ def test_what_a_network_does_not_tell_is_not_held_against_it(checkpoints: dict[s
 
 def test_own_maps_of_the_study_are_those_of_the_network(finished: Path, checkpoints: dict[str, str]) -> None:
     run, m = Run.open(finished), open_model(checkpoints["element"])
-    radiograph = next(r for r in open_dataset(DATA).radiographs if run.map("element/own", r.id, "Cardiomegaly"))
-    stored = run.map("element/own", radiograph.id, "Cardiomegaly")
+    radiograph = next(
+        r for r in open_dataset(DATA).radiographs if run.map("self-explaining/intrinsic", r.id, "Cardiomegaly")
+    )
+    stored = run.map("self-explaining/intrinsic", radiograph.id, "Cardiomegaly")
     assert stored is not None
     x, _ = m.prepare(radiograph.read())
     wanted = m.net.eval().maps(x[None])[0, m.index("Cardiomegaly")].numpy()

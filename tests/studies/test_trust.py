@@ -97,15 +97,19 @@ def test_noise_forgets_at_once_and_never_comes_back(finished: Path) -> None:
 
 
 def test_guided_backpropagation_recovers_the_image_more_than_the_decision(finished: Path) -> None:
-    levels = Run.open(finished).table("levels").query("protocol == 'corrected' and measure == 'ssim' and step == 1")
+    levels = (
+        Run.open(finished)
+        .table("similarity_levels")
+        .query("protocol == 'corrected' and measure == 'ssim' and step == 1")
+    )
     head = levels[levels["order"] == "top-down"].set_index("method")["mean"]
     assert head["guided-backprop"] > head["grad-cam"] + 0.2  # new logits change it little: Adebayo et al. 2018
 
 
 def test_every_stage_order_and_criterion_is_there(finished: Path) -> None:
     run = Run.open(finished)
-    similarity = run.table("similarity")
-    assert set(similarity["kind"]) == {
+    similarity = run.table("map_similarity")
+    assert set(similarity["comparison"]) == {
         "pair",
         "repeatability",
         "reproducibility",
@@ -117,22 +121,22 @@ def test_every_stage_order_and_criterion_is_there(finished: Path) -> None:
         *METHODS,
         "random",
         "control/average-mask",
-        "localizer/net-1-unet/own",
-        "localizer/net-2-unet/own",
+        "localizer/net-1-unet/intrinsic",
+        "localizer/net-2-unet/intrinsic",
     }
-    assert set(run.table("steadiness")["method"]) == set(METHODS)
-    forgot = similarity[similarity["kind"] == "randomization"]
-    assert list(dict.fromkeys(forgot[forgot["order"] == "top-down"]["versus"])) == run.info["stages"]
+    assert set(run.table("robustness")["method"]) == set(METHODS)
+    forgot = similarity[similarity["comparison"] == "randomization"]
+    assert list(dict.fromkeys(forgot[forgot["order"] == "top-down"]["versus"])) == run.info["randomization_stages"]
     assert set(forgot["order"]) == {"top-down", "independent"} and forgot["radiograph"].nunique() == 8
     assert set(run.table("verdicts")["criterion"]) >= {"utility", "randomization", "repeatability", "reproducibility"}
-    assert similarity[similarity["kind"] != "complexity"]["value"].dropna().between(-1, 1).all()
+    assert similarity[similarity["comparison"] != "complexity"]["value"].dropna().between(-1, 1).all()
 
 
 def test_continued_gives_the_same_bytes_and_the_report_shows_it(finished: Path, checkpoints: list[str]) -> None:
     from sightline.report import report
 
     before = digest(finished)
-    for part in sorted((finished / "parts" / "similarity" / "randomizing").iterdir())[1:]:
+    for part in sorted((finished / "parts" / "map_similarity" / "randomizing").iterdir())[1:]:
         shutil.rmtree(part)
     study(checkpoints, finished)
     assert digest(finished) == before
@@ -231,9 +235,9 @@ def test_a_method_that_compares_with_the_data_is_asked_by_every_test(checkpoints
         explain_batch=2,
         out=tmp_path / "run",
     )
-    similarity = run.table("similarity").query("kind == 'randomization'")
-    steadiness = run.table("steadiness")
-    for table, column in ((similarity, "value"), (steadiness, "rank")):
+    similarity = run.table("map_similarity").query("comparison == 'randomization'")
+    steadiness = run.table("robustness")
+    for table, column in ((similarity, "value"), (steadiness, "rank_correlation")):
         known = table[column].notna().groupby(table["method"]).mean()
         assert set(known.index) == set(names) and (known > 0.9).all()
 

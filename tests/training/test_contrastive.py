@@ -190,7 +190,7 @@ def test_a_pre_training_begun_before_there_were_recipes_goes_on(data: Dataset, t
         "layer_decay": 1.0,
         "patience": 0,
         "by": "images",
-        "text": "own",
+        "text": "scratch",
         "frozen": 6,
         "width": 128,
         "data": DATA,

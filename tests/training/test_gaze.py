@@ -25,7 +25,7 @@ from sightline.training.mask_targets import UNKNOWN, rasterize_targets
 DATA = "phantom:16?size=64&gazed=0.6"
 
 
-def planes(tmp: Path, data: sl.Dataset, spec: str = "gaze:small?supervised_map=cam&side=64") -> np.ndarray:
+def planes(tmp: Path, data: sl.Dataset, spec: str = "gaze-supervised:small?supervised_map=cam&side=64") -> np.ndarray:
     model = open_model(spec, data.findings)
     return np.load(rasterize_targets(Run.start(tmp, "x", {}), model, data, list(data.radiographs), 1))
 
@@ -51,7 +51,7 @@ def test_a_plane_lies_in_the_frame_of_the_model(tmp_path: Path) -> None:
     """A center crop sees the middle of what a stretch sees."""
     data = sl.open_dataset("phantom:2?size=64")
     whole = planes(tmp_path / "stretch", data)
-    cropped = planes(tmp_path / "crop", data, "gaze:timm:resnet18?supervised_map=cam&side=256")
+    cropped = planes(tmp_path / "crop", data, "gaze-supervised:timm:resnet18?supervised_map=cam&side=256")
     size = data.radiographs[0].size
     assert size is not None and size[0] > size[1]
     rows = (np.arange(8) + 0.5) / 8 * size[0]
@@ -81,7 +81,7 @@ def test_shuffled_gaze_is_another_patients(tmp_path: Path) -> None:
 @pytest.mark.parametrize("by", ["decoder", "cam", "gate"])
 def test_mixed_batches_train_and_continue_alike(tmp_path: Path, by: str) -> None:
     data = sl.open_dataset(DATA)
-    start = open_model(f"gaze:small?supervised_map={by}&weight=5&side=64", data.findings)
+    start = open_model(f"gaze-supervised:small?supervised_map={by}&weight=5&side=64", data.findings)
     recipe, sample = TrainingConfig(epochs=2, batch_size=4, seed=1), SamplingConfig(validation_fraction=0.2)
     whole = fit(start, data, tmp_path / "whole", recipe, sample)
     again = fit(start, data, tmp_path / "again", recipe, sample)
@@ -95,7 +95,7 @@ def test_mixed_batches_train_and_continue_alike(tmp_path: Path, by: str) -> None
 
 def test_teaching_moves_the_estimate_towards_gaze(tmp_path: Path) -> None:
     data = sl.open_dataset("phantom:24?size=64")
-    start = open_model("gaze:small?supervised_map=decoder&weight=50&side=64", data.findings)
+    start = open_model("gaze-supervised:small?supervised_map=decoder&weight=50&side=64", data.findings)
     done = fit(start, data, tmp_path / "run", TrainingConfig(epochs=12, batch_size=4, augment=False, lr=1e-2))
     truth = torch.from_numpy(planes(tmp_path / "marks", data, start.arch)[:, 0] / 100).float()
     x = torch.stack([start.prepare(r.read())[0] for r in data.radiographs])

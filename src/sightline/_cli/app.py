@@ -71,11 +71,14 @@ _COMMANDS: dict[str, dict[str, Command]] = {
         "view": ("web.viewer.server:view", "Look at a run in the browser, or write it as a static site."),
         "show": ("report.terminal:show", "Print the main results of a run."),
         "report": ("_cli.report:write_report", "Write a run's report again."),
-        "narrate": (
-            "_cli.narrate:narrate_run",
-            "Describe a run's maps in words, and check the words against the numbers.",
+        "narrate write": (
+            "_cli.narrate:write_narrative",
+            "Describe a run's maps in words, and check the words against the measurements.",
         ),
-        "check-text": ("_cli.narrate:check_text", "Check what a text says about a run's maps against the numbers."),
+        "narrate check": (
+            "_cli.narrate:check_narrative",
+            "Check what a text says about a run's maps against the measurements.",
+        ),
         "export": ("runs.export:export_run", "Write a run's maps as DICOM, NIfTI or NPZ, or its masks as COCO."),
         "mlflow": ("runs.export.mlflow:log_to_mlflow", "Log a run to MLflow."),
     },
@@ -86,7 +89,7 @@ _COMMANDS: dict[str, dict[str, Command]] = {
             "Look for what would spoil a study: unreadable images, patients in two splits, duplicates.",
         ),
         "train classifier": ("_cli.train:train_classifier", "Train one network on labels, or a localizer on marks."),
-        "train taught": (
+        "train gaze": (
             "_cli.train:train_gaze",
             "Train a network on labels and gaze, and its control on shuffled gaze.",
         ),
@@ -110,6 +113,7 @@ _COMMANDS: dict[str, dict[str, Command]] = {
 
 _PARENTS = {
     "data": "Write a data set in a published layout, or check one.",
+    "narrate": "Describe the maps of a run in words, or check such a description.",
     "train": "Train a network on labels, marks, gaze or reports, or CheXpert's ensemble.",
 }
 

@@ -13,7 +13,7 @@ from sightline.evaluation.narration.measure import permutation_controls, tabulat
 from sightline.runs.run import Run
 
 
-def check_text(run: Path, text: Path, *, models: tuple[str, ...] = ()) -> None:
+def check_narrative(run: Path, text: Path, *, models: tuple[str, ...] = ()) -> None:
     """Check what a text claims of a run's maps against what was measured, and print every claim with its verdict.
 
     Parameters
@@ -29,7 +29,7 @@ def check_text(run: Path, text: Path, *, models: tuple[str, ...] = ()) -> None:
     from rich.markup import escape
 
     opened = Run.open(run)
-    facts = Measurements(opened.table("facts"), opened.table("fact_differences"))
+    facts = Measurements(opened.table("map_measurement_means"), opened.table("map_measurement_differences"))
     stated = dict(pair.split("=", 1) for pair in models if "=" in pair)
     known = {name: name for name in facts.models} | stated
     try:
@@ -39,12 +39,14 @@ def check_text(run: Path, text: Path, *, models: tuple[str, ...] = ()) -> None:
     console = Console()
     for row in tabulate_claims(body, facts, known).to_dict("records"):
         console.print(f"{row['verdict']}: {escape(str(row['text']))}", soft_wrap=True)
-        console.print(f"    {row['kind']}, {row['model']}, {row['finding']}: {escape(str(row['why']))}", soft_wrap=True)
+        console.print(
+            f"    {row['kind']}, {row['model']}, {row['finding']}: {escape(str(row['reason']))}", soft_wrap=True
+        )
     for name, rate in permutation_controls(body, facts, known).items():
         console.print(f"contradicted, {name}: {'nothing checkable' if rate != rate else f'{rate:.0%}'}")
 
 
-def narrate_run(
+def write_narrative(
     run: Path,
     *,
     url: str = "",
@@ -78,7 +80,7 @@ def narrate_run(
         Most that one call may cost, in the same currency; a call that may cost more is not made.
     """
     opened = Run.open(run)
-    facts = Measurements(opened.table("facts"), opened.table("fact_differences"))
+    facts = Measurements(opened.table("map_measurement_means"), opened.table("map_measurement_differences"))
     if not url:
         text = narrate(facts)
         write_text_atomic(run / "narrative.md", text)
@@ -92,4 +94,4 @@ def narrate_run(
     told = facts.table.to_csv(index=False, float_format="%.3f") if with_measurements else ""
     text = request_narrative(endpoint, panel, run / "narratives" / f"{name}.json", told)
     write_text_atomic(run / "narratives" / f"{name}.md", text + "\n")
-    check_text(run, run / "narratives" / f"{name}.md")
+    check_narrative(run, run / "narratives" / f"{name}.md")

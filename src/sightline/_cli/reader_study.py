@@ -63,7 +63,7 @@ def create(
     source
         Data set, as NAME:PATH, or a run folder.
     tasks
-        What readers do: contour, point, look (click in the order of looking), or rate and choice (blinded maps of a
+        What readers do: contour, point, search (click in the order of looking), or rate and choice (blinded maps of a
         run).
     out
         Folder of the study, or postgresql://USER@HOST/DATABASE.

@@ -19,7 +19,7 @@ from sightline.findings import select_findings
 from sightline.maps.collections import CombinedMaps, WithFindings
 from sightline.maps.folder import MapFolder, open_maps
 from sightline.maps.references import ControlMaps, ReaderMaps
-from sightline.metrics.registry import require_annotation_metric
+from sightline.metrics.registry import require_annotation_metric, resolve_metric_aliases
 from sightline.runs.provenance import record_inputs
 from sightline.runs.run import Run
 
@@ -153,6 +153,7 @@ def score_maps(
         Seed of noise and bootstrap resamples.
     """
     records = resolve_protocols(protocol, binarizer, smooth_window, map_thresholds, probability_cutoffs)
+    metrics = resolve_metric_aliases(metrics)
     check_chexlocalize_options(chexlocalize_csv, records, metrics, include_unannotated)
     for name in metrics:
         require_annotation_metric(name)

@@ -140,7 +140,9 @@ def train_gaze(
     wanted, (head, _, options) = select_findings(findings or None, opened.findings), model.partition("?")
 
     def make(weight: float) -> Model:
-        spec = f"gaze:{head}?supervised_map={supervised_map}&weight={weight:g}{'&' if options else ''}{options}"
+        spec = (
+            f"gaze-supervised:{head}?supervised_map={supervised_map}&weight={weight:g}{'&' if options else ''}{options}"
+        )
         blank = open_model(spec, wanted, seed=seed)
         blank.net.to(device)
         return blank
@@ -166,7 +168,7 @@ def train_contrastive(
     out: Path,
     model: str = "small",
     pair_with: Literal["reports", "images"] = "reports",
-    text_encoder: str = "own",
+    text_encoder: str = "scratch",
     frozen_layers: int = 6,
     embedding_dim: int = 128,
     findings: str = "",

@@ -28,7 +28,7 @@ DIVERGING_COLORS = ((33, 82, 163), (150, 186, 224), (244, 244, 242), (232, 160, 
 """Blue below zero, red above."""
 MAX_SIDE = 220
 """Length of the longer side of a picture, in pixels."""
-DEFAULT_METRICS = ("iou", "hit", "pixel-auroc")
+DEFAULT_METRICS = ("iou", "pointing-game", "pixel-auroc")
 _TABLE = "border-collapse:collapse;font-size:inherit;font-variant-numeric:tabular-nums"
 _CELL = "padding:2px 10px;text-align:{}"
 

@@ -70,15 +70,15 @@ READER_LENIENCY = "leniency"
 
 # Names that enter keys, as they were when first drawn from: today's name -> the word in the key. To rename one, change
 # the left side alone; whatever is not listed enters as it is.
-TASK_WORDS: Mapping[str, str] = {"contour": "contour", "point": "point", "look": "look"}
+TASK_WORDS: Mapping[str, str] = {"contour": "contour", "point": "point", "search": "look"}
 """Tasks of a reader study that are read case by case: (seed, word, reader)."""
 SOURCE_WORDS: Mapping[str, str] = {
-    "element": "element",
-    "plain": "plain",
+    "self-explaining": "element",
+    "baseline": "plain",
     "localizer": "localizer",
     "unet": "unet",
     "retinanet": "retinanet",
-    "own": "own",
+    "intrinsic": "own",
     "grad-cam": "grad-cam",
 }
 """Parts of the sources that simulated readers rate, cut at '/': (seed, reader, id, finding, occasion, word)."""

@@ -28,13 +28,14 @@ from sightline.stats.percentage_decrease import percentage_decrease
 from sightline.stats.regression import regress_on_confidence, regress_on_features, spearman
 from sightline.stats.utility import AVERAGE_MASK
 
-OUTCOMES = ("iou", "iou_gap", "hit", "hit_gap")
+OUTCOMES = ("iou", "iou-gap", "pointing-game", "pointing-game-gap")
 
 
 def analyze(
     run: Run, protocols: Sequence[Protocol], *, seed: int, prevalence: Mapping[str, float] | None = None
 ) -> None:
-    """Write the tables slices, decrease, regressions, assurance, tuning, best and across of a scored run.
+    """Write the tables slices, percentage_decrease, regressions, confidence_regressions, tuned_thresholds,
+    best_sources and finding_correlations of a scored run.
 
     prevalence: finding -> share of positive labels in the data the model was trained on, where that is known.
     """
@@ -55,17 +56,20 @@ def _analyze_protocol(
     sources = list(dict.fromkeys(table["source"]))
     reader = find_second_reader(sources)
     told = [load_case_table(run, protocol, s, reader) for s in model_sources(sources)]
-    found = [("best", _best_sources(table, protocol)), ("decrease", _percentage_decreases(run, protocol, table, seed))]
+    found = [
+        ("best_sources", _best_sources(table, protocol)),
+        ("percentage_decrease", _percentage_decreases(run, protocol, table, seed)),
+    ]
     if not told:
         return found
     beside = [*told, load_case_table(run, protocol, reader)] if reader else told
     found += [("slices", _estimate_slices(beside, protocol, seed))]
-    found += [("across", correlate_findings(table, told, protocol, prevalence))]
+    found += [("finding_correlations", correlate_findings(table, told, protocol, prevalence))]
     for c in told:
         for name, frame in (
             ("regressions", _regress_on_features(c)),
-            ("assurance", _regress_on_confidence(c)),
-            ("tuning", tune_thresholds(c)),
+            ("confidence_regressions", _regress_on_confidence(c)),
+            ("tuned_thresholds", tune_thresholds(c)),
         ):
             frame.insert(0, "source", c.source)
             found.append((name, frame))
@@ -90,7 +94,7 @@ def _estimate_slices(case_tables: Sequence[CaseTable], protocol: Protocol, seed:
 def _percentage_decreases(run: Run, protocol: Protocol, table: pd.DataFrame, seed: int) -> pd.DataFrame:
     """How far every model source lies below the second reader, in percent of that reader, for overlap and pointing."""
     made = []
-    for metric, points in (("iou", False), ("hit", True)):
+    for metric, points in (("iou", False), ("pointing-game", True)):
         reader = find_second_reader(list(dict.fromkeys(table["source"])), points=points)
         if not reader or not (table["metric"] == metric).any():
             continue
@@ -126,7 +130,7 @@ def _regress_on_features(case_table: CaseTable) -> pd.DataFrame:
 def _regress_on_confidence(case_table: CaseTable) -> pd.DataFrame:
     """Table 2: does a confident model point better? Overlap on all images, hits on the marked ones."""
     made = []
-    for metric, values in (("iou", case_table.overlap("full")), ("hit", case_table.hits("gt_positive"))):
+    for metric, values in (("iou", case_table.overlap("full")), ("pointing-game", case_table.hits("gt_positive"))):
         made.append(
             regress_on_confidence(
                 case_table.table.assign(**{metric: values}), metric, case_table.protocol.definitions
@@ -153,7 +157,7 @@ def correlate_findings(
     }
     rows = []
     for c in case_tables:
-        for metric in ("iou", "hit"):
+        for metric in ("iou", "pointing-game"):
             own = means[(means["source"] == c.source) & (means["metric"] == metric)].set_index("finding")["mean"]
             for factor, values in factors.items():
                 x = own.index.to_series().map(values.get)

@@ -41,20 +41,20 @@ class CaseTable:
     protocol: Protocol
     source: str
     table: pd.DataFrame
-    """radiograph, patient, finding, probability, status; counts of pixels: pixels, marked, predicted, both,
-    human_predicted, human_both; a column per metric (NaN without mark); human_iou, human_hit; instances, size,
-    elongation, irrectangularity of the mark."""
+    """radiograph, patient, finding, probability, status; counts of pixels: image_pixels, annotated_pixels,
+    predicted_pixels, overlap_pixels, human_predicted_pixels, human_overlap_pixels; a column per metric
+    (NaN without mark); human_iou, human_hit; instances, size, elongation, irrectangularity of the mark."""
 
     @property
     def is_annotated(self) -> pd.Series[bool]:
-        return self.table["marked"] > 0
+        return self.table["annotated_pixels"] > 0
 
     @property
     def is_predicted(self) -> pd.Series[bool]:
         """Whether the prediction is not empty: a mask, and a probability not below the finding's cutoff."""
         cutoff = self.table["finding"].map(dict(self.protocol.probability_cutoffs)).fillna(-1.0)
         below = self.table["probability"] < cutoff  # NaN: no cutoff can be applied
-        return (self.table["predicted"] > 0) & ~below
+        return (self.table["predicted_pixels"] > 0) & ~below
 
     def overlap(self, case_slice: Slice) -> pd.Series[float]:
         """IoU of the cases of a slice; NaN where a case does not belong to it."""
@@ -66,12 +66,17 @@ class CaseTable:
     def hits(self, case_slice: Slice) -> pd.Series[float]:
         """Hits of the cases of a slice. A peak needs no threshold, so that `gt&pred` and `full` are `gt_positive`."""
         points: dict[Slice, Slice] = {"gt&pred": "gt_positive", "full": "gt_positive"}
-        return self.table["hit"].where(self._in_slice(points.get(case_slice, case_slice)))
+        return self.table["pointing-game"].where(self._in_slice(points.get(case_slice, case_slice)))
 
     def outcomes(self, case_slice: Slice) -> pd.DataFrame:
-        """The marked cases with what regressions explain: iou on a slice, hit, and iou_gap, hit_gap to the reader."""
+        """The marked cases with what regressions explain: iou on a slice, pointing-game, and their gaps to readers."""
         t = self.table.assign(iou=self.overlap(case_slice))[self.is_annotated]
-        return t.assign(iou_gap=t["human_iou"] - t["iou"], hit_gap=t["human_hit"] - t["hit"])
+        return t.assign(
+            **{
+                "iou-gap": t["human_iou"] - t["iou"],
+                "pointing-game-gap": t["human_hit"] - t["pointing-game"],
+            }
+        )
 
     def _in_slice(self, case_slice: Slice) -> pd.Series[bool]:
         t = self.table
@@ -80,7 +85,7 @@ class CaseTable:
         if case_slice == "gt&pred":
             return self.is_annotated & self.is_predicted
         if case_slice == "gt&pred&human":
-            return self.is_annotated & self.is_predicted & (t["human_predicted"].fillna(0) > 0)
+            return self.is_annotated & self.is_predicted & (t["human_predicted_pixels"].fillna(0) > 0)
         cutoff = t["finding"].map(dict(self.protocol.probability_cutoffs)).fillna(DEFAULT_CUTOFF)
         return self.is_annotated & (t["probability"] >= cutoff)
 
@@ -92,21 +97,23 @@ def load_case_table(run: Run, protocol: Protocol, source: str, reader: str = "")
     if reader:
         human = _pivot_scores(run, protocol.name, reader)[[*_CASE_COLUMNS, "iou"]].rename(columns={"iou": "human_iou"})
         pointing = str(replace(Source.parse(reader), method="points"))
-        points = _pivot_scores(run, protocol.name, pointing)[[*_CASE_COLUMNS, "hit"]].rename(
-            columns={"hit": "human_hit"}
+        points = _pivot_scores(run, protocol.name, pointing)[[*_CASE_COLUMNS, "pointing-game"]].rename(
+            columns={"pointing-game": "human_hit"}
         )
-        extents = _read_pixel_counts(run, protocol.name, reader)[[*_CASE_COLUMNS, "predicted", "both"]]
-        extents = extents.rename(columns={"predicted": "human_predicted", "both": "human_both"})
+        extents = _read_pixel_counts(run, protocol.name, reader)[[*_CASE_COLUMNS, "predicted_pixels", "overlap_pixels"]]
+        extents = extents.rename(
+            columns={"predicted_pixels": "human_predicted_pixels", "overlap_pixels": "human_overlap_pixels"}
+        )
         for some in (human, points, extents):
             table = table.merge(some, on=_CASE_COLUMNS, how="left")
-    for column in ("iou", "hit", "human_iou", "human_hit", "human_predicted", "human_both"):
+    for column in ("iou", "pointing-game", "human_iou", "human_hit", "human_predicted_pixels", "human_overlap_pixels"):
         table[column] = table.get(column, np.nan)
     shapes = run.table("shapes", where=("protocol", protocol.name)).drop(columns=["protocol", "patient"])
     return CaseTable(protocol, source, table.merge(shapes, on=_CASE_COLUMNS, how="left"))
 
 
 def _read_pixel_counts(run: Run, protocol: str, source: str) -> pd.DataFrame:
-    table = run.table("extents", where=("source", source))
+    table = run.table("pixel_counts", where=("source", source))
     return table[table["protocol"] == protocol].drop(columns=["protocol", "source"]).reset_index(drop=True)
 
 
@@ -114,16 +121,16 @@ def _pivot_scores(run: Run, protocol: str, source: str) -> pd.DataFrame:
     """A row per case, a column per metric, those that an overlap or a hit needs."""
     names = [*_CASE_COLUMNS, "protocol", "metric", "value"]
     rows = run.table("scores", [*names, "source"], where=("source", source))
-    rows = rows[(rows["protocol"] == protocol) & rows["metric"].isin(["iou", "hit", *IOU_SWEEP])]
+    rows = rows[(rows["protocol"] == protocol) & rows["metric"].isin(["iou", "pointing-game", *IOU_SWEEP])]
     wide = rows.set_index([*_CASE_COLUMNS, "metric"])["value"].unstack("metric").rename_axis(columns=None).reset_index()  # noqa: PD010
-    return wide.reindex(columns=list(dict.fromkeys([*wide.columns, "iou", "hit"])))
+    return wide.reindex(columns=list(dict.fromkeys([*wide.columns, "iou", "pointing-game"])))
 
 
 def slice_scores(case_tables: Sequence[CaseTable], case_slice: Slice) -> pd.DataFrame:
     """Score rows of a slice for several sources, as `stats.tables.estimates` takes them."""
     frames = []
     for c in case_tables:
-        for metric, values in (("iou", c.overlap(case_slice)), ("hit", c.hits(case_slice))):
+        for metric, values in (("iou", c.overlap(case_slice)), ("pointing-game", c.hits(case_slice))):
             rows = c.table[["radiograph", "patient", "finding"]].assign(value=values, metric=metric)
             frames.append(rows.assign(protocol=c.protocol.name, source=c.source))
     return pd.concat(frames, ignore_index=True)
@@ -138,11 +145,11 @@ def tune_thresholds(case_table: CaseTable) -> pd.DataFrame:
     """
     rows = []
     for finding, t in case_table.table.groupby("finding", sort=False):
-        sweep = t.loc[t["marked"] > 0, [s for s in IOU_SWEEP if s in t]].mean()  # NaN leaves the mean
+        sweep = t.loc[t["annotated_pixels"] > 0, [s for s in IOU_SWEEP if s in t]].mean()  # NaN leaves the mean
         threshold = THRESHOLD_GRID[int(np.argmax(sweep))] if len(sweep) and sweep.notna().any() else np.nan
         cutoff, mean, n = _best_cutoff(str(finding), t, published=case_table.protocol.definitions == "published")
         best = float(sweep.max()) if len(sweep) else np.nan
-        rows.append((finding, threshold, best, int((t["marked"] > 0).sum()), cutoff, mean, n))
+        rows.append((finding, threshold, best, int((t["annotated_pixels"] > 0).sum()), cutoff, mean, n))
     names = ("finding", "threshold", "iou", "n", "cutoff", "cutoff_iou", "cutoff_n")
     return pd.DataFrame(rows, columns=pd.Index(names))
 
@@ -159,7 +166,7 @@ def _best_cutoff(finding: str, t: pd.DataFrame, *, published: bool) -> tuple[flo
 
 def iou_on_all_images(table: pd.DataFrame, cutoff: float) -> pd.Series[float]:
     """IoU on all images when only maps with a probability above the cutoff (or none at all) claim anything."""
-    marked, claimed = table["marked"] > 0, (table["predicted"] > 0) & ~(table["probability"] <= cutoff)
+    marked, claimed = table["annotated_pixels"] > 0, (table["predicted_pixels"] > 0) & ~(table["probability"] <= cutoff)
     return table["iou"].fillna(0.0).where(marked & claimed, 0.0).where(marked | claimed)
 
 
@@ -176,7 +183,7 @@ def model_sources(names: Sequence[str]) -> list[str]:
 def best_source(estimates: pd.DataFrame, protocol: str, metric: str) -> str:
     """The model source with the best mean over findings, '' where there is none: how the paper picks per metric."""
     rows = estimates[(estimates["protocol"] == protocol) & (estimates["metric"] == metric)]
-    rows = rows[(rows["kind"] == "model") & (rows["finding"] == "average") & rows["mean"].notna()]
+    rows = rows[(rows["source_kind"] == "model") & (rows["finding"] == "average") & rows["mean"].notna()]
     if rows.empty:
         return ""
     ordered = rows.sort_values("mean", ascending=not parse_metric(metric)[0].info.higher_is_better, kind="stable")

@@ -47,7 +47,12 @@ _FEATURE_COLUMNS = {
     "rec_area_ratio": "rec_area_ratio",
 }
 _FEATURE_NAMES = {"instances": "n_instance", "size": "area_ratio"}
-_OUTCOME_COLUMNS = {"pred_iou": "iou", "pred_hitmiss": "hit", "iou_diff": "iou_gap", "hitmiss_diff": "hit_gap"}
+_OUTCOME_COLUMNS = {
+    "pred_iou": "iou",
+    "pred_hitmiss": "pointing-game",
+    "iou_diff": "iou-gap",
+    "hitmiss_diff": "pointing-game-gap",
+}
 
 
 def check_chexlocalize_options(
@@ -56,11 +61,12 @@ def check_chexlocalize_options(
     """Errors: `DataError` before any work where the files are asked for and the options cannot give them."""
     if folder is None:
         return
-    missing = [m for m in ("iou", "hit", *IOU_SWEEP) if m not in metrics]
+    missing = [m for m in ("iou", "pointing-game", *IOU_SWEEP) if m not in metrics]
     if PUBLISHED.name not in [p.name for p in protocols] or missing or not include_unannotated:
         raise DataError(
             "--legacy-csv needs the published protocol (--protocol published or both), all images (--full) and the "
-            f"metrics iou, hit and {', '.join(IOU_SWEEP)}; missing: {', '.join(missing) or 'none of the metrics'}"
+            f"metrics iou, pointing-game and {', '.join(IOU_SWEEP)}; "
+            f"missing: {', '.join(missing) or 'none of the metrics'}"
         )
 
 
@@ -82,16 +88,17 @@ def write_chexlocalize_csv(
 
 
 def _write_source(case_table: CaseTable, out: Path, seed: int) -> None:
-    hits = case_table.table["hit"].where(
+    hits = case_table.table["pointing-game"].where(
         case_table.table["status"] != "missing"
     )  # the scripts know nothing of a map that is not there
-    case_table = replace(case_table, table=case_table.table.assign(hit=hits))
-    human = case_table.table.assign(iou=case_table.table["human_iou"], hit=case_table.table["human_hit"])
+    case_table = replace(case_table, table=case_table.table.assign(**{"pointing-game": hits}))
+    benchmark = {"iou": case_table.table["human_iou"], "pointing-game": case_table.table["human_hit"]}
+    human = case_table.table.assign(**benchmark)
     tables = {
         "iou_": _pivot_by_task(case_table.table.assign(iou=case_table.overlap("gt&pred")), "iou", case_table),
-        "hitmiss_": _pivot_by_task(case_table.table, "hit", case_table),
+        "hitmiss_": _pivot_by_task(case_table.table, "pointing-game", case_table),
         "iou_humanbenchmark_": _pivot_by_task(human, "iou", case_table),
-        "hitmiss_humanbenchmark_": _pivot_by_task(human, "hit", case_table),
+        "hitmiss_humanbenchmark_": _pivot_by_task(human, "pointing-game", case_table),
     }
     draws = {}
     for name, table in tables.items():
@@ -110,8 +117,8 @@ def _write_source(case_table: CaseTable, out: Path, seed: int) -> None:
     _write_regressions(case_table, out)
     _write_tuning(case_table, out)
     kept = case_table.table.assign(
-        predicted=case_table.table["predicted"].where(case_table.is_predicted),
-        both=case_table.table["both"].where(case_table.is_predicted),
+        predicted_pixels=case_table.table["predicted_pixels"].where(case_table.is_predicted),
+        overlap_pixels=case_table.table["overlap_pixels"].where(case_table.is_predicted),
     )
     pool_pixels(kept).to_csv(out / "pred_precision_recall_specificity.csv")
     _pivot_by_task(
@@ -210,7 +217,7 @@ def _write_tuning(case_table: CaseTable, out: Path) -> None:
     held = case_table.table[case_table.table["status"] != "missing"]
     for task in sorted(TASKS):
         t = held[held["finding"].replace(_PUBLIC_NAMES) == task]
-        sweep = t.loc[t["marked"] > 0].reindex(columns=list(IOU_SWEEP)).mean()
+        sweep = t.loc[t["annotated_pixels"] > 0].reindex(columns=list(IOU_SWEEP)).mean()
         best.append((THRESHOLD_GRID[int(np.argmax(sweep.fillna(-1.0)))], task))  # the lowest where no case tells
         cutoffs = cutoff_grid(_CANONICAL.get(task, task), published=True)
         grid += [(cutoff, round(float(iou_on_all_images(t, cutoff).mean()), 3), task) for cutoff in cutoffs]
@@ -221,11 +228,11 @@ def _write_tuning(case_table: CaseTable, out: Path) -> None:
 
 def pool_pixels(table: pd.DataFrame) -> pd.DataFrame:
     """Precision, recall and specificity per task over the pooled pixels of the radiographs with any mark."""
-    kept = table[table["radiograph"].isin(table.loc[table["marked"] > 0, "radiograph"])]
-    rows, pixels = [], float(kept.groupby("radiograph")["pixels"].max().sum())
+    kept = table[table["radiograph"].isin(table.loc[table["annotated_pixels"] > 0, "radiograph"])]
+    rows, pixels = [], float(kept.groupby("radiograph")["image_pixels"].max().sum())
     for task in sorted(TASKS):
         t = kept[kept["finding"].replace(_PUBLIC_NAMES) == task]
-        tp, claimed, marked = (float(t[k].sum()) for k in ("both", "predicted", "marked"))
+        tp, claimed, marked = (float(t[k].sum()) for k in ("overlap_pixels", "predicted_pixels", "annotated_pixels"))
         with np.errstate(invalid="ignore", divide="ignore"):
             precision, recall = np.divide(tp, claimed), np.divide(tp, marked)
             specificity = np.divide(pixels - marked - claimed + tp, pixels - marked)

@@ -36,7 +36,7 @@ class Candidate(NamedTuple):
     radiograph: str
     patient: str
     finding: str
-    pieces: int
+    n_pieces: int
     """Of the mark on this film; 0 where the finding is absent."""
     score: float
     piece: int
@@ -84,7 +84,7 @@ def label_pieces(data: Dataset, radiograph: str, finding: str) -> tuple[Array, i
 
 
 def write_candidates(run: Run, maps: Maps, data: Dataset, sources: Sequence[str], findings: Sequence[str]) -> None:
-    """Write the table candidates: of maps of some sources, where the finding is annotated or absent."""
+    """Write the table froc_candidates: of maps of some sources, where the finding is annotated or absent."""
 
     def rows_of(radiographs: Sequence[Radiograph]) -> dict[str, list[Candidate]]:
         rows = list[Candidate]()
@@ -96,10 +96,10 @@ def write_candidates(run: Run, maps: Maps, data: Dataset, sources: Sequence[str]
                     continue  # there, or unknown, and nobody marked where
                 for m in (m for m in held if m.finding == finding):
                     rows += _map_candidates(m, radiograph.patient, *(marked or (None, 0)))
-        return {"candidates": rows}
+        return {"froc_candidates": rows}
 
     task = ChunkedTask("pointing", data.radiographs, rows_of, 32)
-    write_chunks(run, "candidates", {"candidates": schema_for(Candidate)}, task)
+    write_chunks(run, "froc_candidates", {"froc_candidates": schema_for(Candidate)}, task)
 
 
 def _map_candidates(m: SaliencyMap, patient: str, labeled: Array | None, count: int) -> Iterator[Candidate]:

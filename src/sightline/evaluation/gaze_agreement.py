@@ -184,7 +184,7 @@ class GazeComparison:
 
 
 def score_gaze_agreement(run: Run, comparison: GazeComparison, cases: Sequence[Case], seed: int) -> None:
-    """Write the tables scores, maps, shares, and their summaries estimates, differences and status.
+    """Write the tables scores, maps, region_shares, and their summaries estimates, differences and status.
 
     A score per map of a finding that is there, protocol and measure, beside controls, other readers and the reading
     itself. Continues after the last whole part.
@@ -200,7 +200,7 @@ def score_gaze_agreement(run: Run, comparison: GazeComparison, cases: Sequence[C
     summarize(run, _with_mention_variants(comparison.metrics), comparison.protocols, seed)
 
 
-_SCHEMAS = {"scores": schema_for(Score), "maps": schema_for(MapOutcome), "shares": schema_for(RegionShare)}
+_SCHEMAS = {"scores": schema_for(Score), "maps": schema_for(MapOutcome), "region_shares": schema_for(RegionShare)}
 
 
 def _with_mention_variants(metrics: Sequence[str]) -> list[str]:
@@ -226,7 +226,7 @@ def _compare(comparison: GazeComparison, radiograph: Radiograph, findings: Seque
     definition = comparison.protocols[-1].definitions  # corrected, where it was asked for
     for source, values in _build_comparators(comparison, radiograph, gaze, regions, definition).items():
         planes |= {(source, f): GridMap(values, "ok", "", NAN) for f in findings}
-    told["shares"] += _region_shares(radiograph, planes, regions)
+    told["region_shares"] += _region_shares(radiograph, planes, regions)
     for protocol in comparison.protocols:
         told["scores"] += _score_gaze(comparison, radiograph, gaze, planes, regions, protocol)
     return told

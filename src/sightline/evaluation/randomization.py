@@ -43,12 +43,12 @@ from sightline.runs.chunks import ChunkedTask, write_chunks
 from sightline.runs.run import Run
 
 SCHEMA = pa.schema(
-    [(name, pa.string()) for name in ("kind", "method", "versus", "order")]
+    [(name, pa.string()) for name in ("comparison", "method", "versus", "order")]
     + [("step", pa.int64())]
     + [(name, pa.string()) for name in ("radiograph", "patient", "finding", "protocol", "measure")]
     + [("value", pa.float64())]
 )
-"""Of the table `similarity`: one row per two maps, protocol and measure. versus: the stage or network whose map the
+"""Of the table `map_similarity`: one row per two maps, protocol and measure. versus: the stage or network whose map the
 model's is compared with; of a `CHANCE` the network whose map of another patient it is, '' for the model itself. value:
 NaN where a map failed."""
 _NORMALIZATIONS: dict[Definition, tuple[Normalization, float]] = {
@@ -137,8 +137,8 @@ def entropy(values: Array, bins: int = 100) -> float:
 
 
 def write_similarity(run: Run, *tasks: ChunkedTask[str]) -> None:
-    """Write the table similarity, from tasks of `randomize_cascade` and `compare_models`."""
-    write_chunks(run, "similarity", {"similarity": SCHEMA}, *tasks)
+    """Write the table map_similarity, from tasks of `randomize_cascade` and `compare_models`."""
+    write_chunks(run, "map_similarity", {"map_similarity": SCHEMA}, *tasks)
 
 
 def randomize_cascade(
@@ -190,7 +190,7 @@ def randomize_cascade(
                     yield from check.rows(WEIGHT_RANDOMIZATION, method, block.title, case, look, looks, order, step + 1)
                     yield from check.entropy_increase(method, block.title, case, a, b, order, step + 1)
 
-    return case_task("similarity", "randomizing", check.cases, made)
+    return case_task("map_similarity", "randomizing", check.cases, made)
 
 
 def _compute_maps(
@@ -278,7 +278,7 @@ def compare_models(check: SanityCheck, partners: Mapping[str, str]) -> ChunkedTa
                         yield from check.rows(kind, method, versus, case, look, _prepare_stored(check, b))
 
     title = "comparing" if check.kind == "model" else f"comparing {check.kind}"
-    return case_task("similarity", title, check.cases, made)
+    return case_task("map_similarity", title, check.cases, made)
 
 
 def _select_case_maps(maps: Iterable[SaliencyMap], case: Case) -> dict[str, SaliencyMap]:

@@ -25,9 +25,9 @@ from sightline.runs.run import Run
 
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("method", "change", "radiograph", "patient", "finding")]
-    + [(name, pa.float64()) for name in ("distance", "rank", "moved")]
+    + [(name, pa.float64()) for name in ("distance", "rank_correlation", "logit_change")]
 )
-"""distance, rank: see `map_stability`; moved: |change of the logit|."""
+"""distance, rank_correlation: see `map_stability`; logit_change: |change of the logit|."""
 
 ImageChange = Callable[[Array, str], Array]
 """Of an image float32 (side, side) in [0, 1] with its id -> the same, changed."""
@@ -66,7 +66,7 @@ CHANGES: dict[str, ImageChange] = {
 def score_robustness(
     run: Run, model: Model, methods: Sequence[str], cases: Sequence[Case], options: ExplainOptions
 ) -> None:
-    """Write the table steadiness, rows of `SCHEMA`: every image is explained again after each small change."""
+    """Write the table robustness, rows of `SCHEMA`: every image is explained again after each small change."""
 
     def made(part: Sequence[Case]) -> Iterator[tuple[object, ...]]:
         batch = make_batch(model, [case.radiograph for case in part])
@@ -88,7 +88,7 @@ def score_robustness(
                     who = (case.radiograph.id, case.radiograph.patient, case.finding)
                     yield (method, name, *who, *map_stability(a, b), abs(end[at] - start[at]))
 
-    write_chunks(run, "steadiness", {"steadiness": SCHEMA}, case_task("steadiness", "changing", cases, made))
+    write_chunks(run, "robustness", {"robustness": SCHEMA}, case_task("robustness", "changing", cases, made))
 
 
 def map_stability(before: Array, after: Array) -> tuple[float, float]:

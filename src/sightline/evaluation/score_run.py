@@ -26,15 +26,15 @@ from sightline.stats.estimates import differences, estimates
 METRICS = (
     "iou",
     "dice",
-    "hit",
+    "pointing-game",
     "precision",
     "recall",
     "specificity",
     "pixel-auroc",
     "average-precision",
     "pr-area",
-    "mass",
-    "rank",
+    "relevance-mass",
+    "relevance-rank",
     "box-iou",
     *IOU_SWEEP,
 )
@@ -42,7 +42,7 @@ METRICS = (
 _SCHEMAS = {
     "scores": schema_for(Score),
     "maps": schema_for(MapOutcome),
-    "extents": schema_for(PixelCounts),
+    "pixel_counts": schema_for(PixelCounts),
     "shapes": schema_for(AnnotationShape),
 }
 
@@ -59,7 +59,7 @@ def score_run(
     include_unannotated: bool = False,
     workers: int | None = None,
 ) -> None:
-    """Score every map of a data set into the run's tables: scores, maps, extents, shapes, and their summaries.
+    """Score every map of a data set into the run's tables: scores, maps, pixel_counts, shapes, and their summaries.
 
     Continues after the last whole part. Memory does not grow with the number of radiographs until the tables are
     summarized, and then by eight bytes a score.
@@ -87,8 +87,8 @@ def summarize(run: Run, metrics: Sequence[str], protocols: Sequence[Protocol], s
         gaps.append(differences(scores, protocols, seed=seed))
     run.write_table("estimates", pd.concat(means, ignore_index=True))
     run.write_table("differences", pd.concat(gaps, ignore_index=True))
-    ledger = run.table("maps", ["source", "status", "marked"])
-    counts = ledger.groupby(["source", "status", "marked"], sort=False).size().rename("maps").reset_index()
+    ledger = run.table("maps", ["source", "status", "annotated"])
+    counts = ledger.groupby(["source", "status", "annotated"], sort=False).size().rename("maps").reset_index()
     run.write_table("status", counts)
 
 

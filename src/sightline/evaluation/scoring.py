@@ -19,10 +19,10 @@ from sightline.imaging.shape import measure_shape
 from sightline.maps.collections import InMemoryMaps, WithFindings
 from sightline.metrics.localization import find_peaks
 from sightline.metrics.placed_map import PlacedMap, place_map
-from sightline.metrics.registry import MetricInfo, parse_metric, require_annotation_metric
+from sightline.metrics.registry import MetricInfo, parse_metric, require_annotation_metric, resolve_metric_aliases
 from sightline.protocol import Protocol, adjust_protocols, get_protocols
 
-DEFAULT_METRICS = ("iou", "hit")
+DEFAULT_METRICS = ("iou", "pointing-game")
 _MASK_INPUTS = ("confusion", "mask", "histogram", "map")
 
 
@@ -31,7 +31,7 @@ class Score(NamedTuple):
 
     protocol: str
     source: str
-    kind: str
+    source_kind: str
     """'model', 'control', 'localizer', 'reader' or 'ceiling'."""
     radiograph: str
     patient: str
@@ -42,7 +42,7 @@ class Score(NamedTuple):
     value: float
     status: str
     """What became of the map; everything but 'ok' scored the worst value."""
-    why: str
+    reason: str
     probability: float
     area: float
     """Share of the image that the mark covers, in (0, 1]."""
@@ -55,9 +55,9 @@ class MapOutcome(NamedTuple):
     radiograph: str
     finding: str
     status: str
-    why: str
+    reason: str
     probability: float
-    marked: bool
+    annotated: bool
     """Whether the reference reader marked this finding here; without a mark there is no truth to score by."""
 
 
@@ -69,14 +69,13 @@ class PixelCounts(NamedTuple):
     radiograph: str
     patient: str
     finding: str
-    pixels: int
-    """Of the image."""
-    marked: int
-    """Pixels of the mark; 0 without one."""
-    predicted: int
+    image_pixels: int
+    annotated_pixels: int
+    """0 without an annotation."""
+    predicted_pixels: int
     """Pixels of the binarized map; 0 for a map that failed."""
-    both: int
-    """Pixels of both."""
+    overlap_pixels: int
+    """Pixels that are annotated and predicted."""
     probability: float
     status: str
 
@@ -99,7 +98,7 @@ class RadiographScores(NamedTuple):
 
     scores: list[Score]
     maps: list[MapOutcome]
-    extents: list[PixelCounts]
+    pixel_counts: list[PixelCounts]
     shapes: list[AnnotationShape]
 
 
@@ -240,7 +239,7 @@ def _append_scores(
             both, predicted = (0, 0) if isinstance(laid, tuple) else laid.predicted_counts
             status = laid[0] if isinstance(laid, tuple) else m.status
             counts = (against.size, count, predicted, both)
-            scores.extents.append(PixelCounts(protocol.name, *who, *counts, m.probability, status))
+            scores.pixel_counts.append(PixelCounts(protocol.name, *who, *counts, m.probability, status))
 
 
 def _measure_shapes(
@@ -289,16 +288,17 @@ def score(
     >>> data = sl.open_dataset("phantom:8?size=64")
     >>> table = sl.score(sl.ReaderMaps(data), data, ["iou"])
     >>> sorted(table.columns[:3])
-    ['kind', 'protocol', 'source']
+    ['protocol', 'source', 'source_kind']
     """
     held = InMemoryMaps.from_maps(maps) if isinstance(maps, Iterable) else maps
     chosen = adjust_protocols(get_protocols(protocol), binarizer=binarizer)
     wanted = tuple(findings) if findings is not None else data.findings
     held = held if findings is None else WithFindings(held, wanted)
     require_annotations(data)
+    names = resolve_metric_aliases(metrics)
     rows: list[Any] = []
     for radiograph in data.radiographs:
-        rows += score_radiograph(radiograph, data, held, metrics, chosen, wanted).scores
+        rows += score_radiograph(radiograph, data, held, names, chosen, wanted).scores
     return pd.DataFrame(rows, columns=Score._fields)
 
 

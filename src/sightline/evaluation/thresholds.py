@@ -60,7 +60,7 @@ def _describe_origin(path: str, data: Dataset) -> dict[str, Any]:
     spec, patients = str(there.get("spec", "")), {radiograph.patient for radiograph in data.radiographs}
     same = there.get("fingerprint") == own["fingerprint"]  # in another folder, perhaps
     learned = (
-        set(run.table("extents", ["patient"])["patient"])
+        set(run.table("pixel_counts", ["patient"])["patient"])
         if same or dataset_identity(spec) == dataset_identity(data.spec)
         else set()
     )
@@ -70,8 +70,8 @@ def _describe_origin(path: str, data: Dataset) -> dict[str, Any]:
 def read_thresholds(spec: str, column: Literal["threshold", "cutoff"], protocol: str = "corrected") -> dict[str, float]:
     """Finding -> threshold of the map, or cutoff of the probability.
 
-    spec: a run folder, whose table `tuning` is read (FOLDER?source=NAME where it has several sources; tuned under
-    `protocol`, or under the only one there is), or a CSV with the columns `threshold,task` or
+    spec: a run folder, whose table `tuned_thresholds` is read (FOLDER?source=NAME where it has several sources;
+    tuned under `protocol`, or under the only one there is), or a CSV with the columns `threshold,task` or
     `prob_threshold,mIoU,task` of the public scripts.
     Errors: `DataError` for a file without these columns, a value that is no number, a finding given twice, or a run
     of several sources where none is named.
@@ -96,7 +96,7 @@ def read_thresholds(spec: str, column: Literal["threshold", "cutoff"], protocol:
 
 
 def _read_run(path: str, column: str, source: str, protocol: str) -> pd.DataFrame:
-    table = Run.open(path).table("tuning")
+    table = Run.open(path).table("tuned_thresholds")
     if protocol in set(table["protocol"]):
         table = table[table["protocol"] == protocol]
     names = list(dict.fromkeys(table["source"]))

@@ -24,13 +24,13 @@ class Timing(NamedTuple):
     """Time of one thing, milliseconds an image, over rounds."""
 
     model: str
-    what: str
+    operation: str
     """'forward', or a method: its maps of all findings, forward included."""
-    parameters: int
+    n_parameters: int
     median: float
-    least: float
-    most: float
-    processor: float
+    minimum: float
+    maximum: float
+    cpu_median: float
     """Median of the processor's time, of all its cores."""
     rounds: int
 
@@ -42,13 +42,15 @@ def write_timings(
     methods: Sequence[str],
     findings: Sequence[str],
 ) -> None:
-    """Write the table costs: every model's forward and own maps, and each method on the explained models."""
+    """Write the table timings: every model's forward and own maps, and each method on the explained models."""
 
     def rows_of(models: Sequence[Sequence[Model]]) -> dict[str, list[Timing]]:
-        return {"costs": [cost for group in models for cost in measure_timings(group, other_models, methods, findings)]}
+        return {
+            "timings": [cost for group in models for cost in measure_timings(group, other_models, methods, findings)]
+        }
 
     task = ChunkedTask("measuring time", [explained_models], rows_of)
-    write_chunks(run, "costs", {"costs": schema_for(Timing)}, task)
+    write_chunks(run, "timings", {"timings": schema_for(Timing)}, task)
 
 
 def measure_timings(
@@ -60,7 +62,7 @@ def measure_timings(
     for m in models:
         x, targets = probe_images(m), target_indices(m, [f for f in m.findings if f in findings])
         work[m.name, FORWARD] = lambda m=m, x=x: _run_forward(m, x)  # type: ignore[misc]
-        own = ["own"] if hasattr(m.net, "maps") else []
+        own = ["intrinsic"] if hasattr(m.net, "maps") else []
         for method in (*own, *(methods if m in explained_models else ())):
             work[m.name, method] = lambda m=m, x=x, t=targets, k=method: _run_method(m, x, t, k)  # type: ignore[misc]
     wall: dict[tuple[str, str], list[float]] = {key: [] for key in work}

@@ -77,11 +77,11 @@ def write_maps(
         array[:] = stored
         attributes["sources"][source] = {
             "array": f"map{number}",
-            "packed": packed,
+            "quantization": packed,
             "frames": [[*m.frame.size, *m.frame.box] for m in flat[::f]],
             "probabilities": [None if math.isnan(m.probability) else m.probability for m in flat],
             "statuses": [STATUSES.index(m.status) for m in flat],
-            "whys": {str(i): m.reason for i, m in enumerate(flat) if m.reason},
+            "reasons": {str(i): m.reason for i, m in enumerate(flat) if m.reason},
             "kind": flat[0].kind,
             "empty": [i for i, m in enumerate(flat) if not m.values.size],
         }
@@ -172,7 +172,7 @@ def read_maps(
             continue
         first = row * len(findings) + columns[0]
         stored = np.asarray(_get_array(group, facts["array"])[row, columns[0] : columns[-1] + 1])
-        values = _dequantize(stored, facts.get("packed"), first)  # (K, h, w)
+        values = _dequantize(stored, facts.get("quantization"), first)  # (K, h, w)
         height, width, *box = facts["frames"][row]
         frame = Frame((height, width), (box[0], box[1], box[2], box[3]))
         for i, column in enumerate(columns, first):
@@ -185,6 +185,6 @@ def read_maps(
                 frame,
                 math.nan if probability is None else probability,
                 STATUSES[facts["statuses"][i]],
-                facts["whys"].get(str(i), ""),
+                facts["reasons"].get(str(i), ""),
                 facts["kind"],
             )

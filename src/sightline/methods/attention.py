@@ -95,7 +95,7 @@ def _to_grid(context: BatchContext, relevance: Tensor) -> Tensor:
     needs="attention",
     signed=False,
     class_agnostic=True,
-    resolution="own",
+    resolution="intrinsic",
     source="Abnar and Zuidema 2020, arXiv:2005.00928",
 )
 def attention_rollout(context: BatchContext, targets: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ def attention_rollout(context: BatchContext, targets: Tensor) -> Tensor:
     needs="attention",
     signed=False,
     class_agnostic=False,
-    resolution="own",
+    resolution="intrinsic",
     source="Chefer et al. 2021, arXiv:2103.15679",
 )
 def attention_relevance(context: BatchContext, targets: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ def _expand_to_batch(maps: Tensor, context: BatchContext, targets: Tensor) -> Te
     needs="nothing",
     signed=False,
     class_agnostic=True,
-    resolution="own",
+    resolution="intrinsic",
     source="center bias as a baseline: Judd et al. 2012, MIT-CSAIL-TR-2012-001",
 )
 def center(context: BatchContext, targets: Tensor, *, grid: int = 32) -> Tensor:
@@ -40,7 +40,7 @@ def center(context: BatchContext, targets: Tensor, *, grid: int = 32) -> Tensor:
     needs="nothing",
     signed=False,
     class_agnostic=False,
-    resolution="own",
+    resolution="intrinsic",
     source="uniform noise, keyed by (seed, id, finding)",
 )
 def noise(context: BatchContext, targets: Tensor, *, grid: int = 10) -> Tensor:
@@ -78,7 +78,7 @@ def edges(context: BatchContext, targets: Tensor) -> Tensor:
     needs="prior",
     signed=False,
     class_agnostic=False,
-    resolution="own",
+    resolution="intrinsic",
     source="average of the training annotations as a baseline: Arun et al. 2021, doi:10.1148/ryai.2021200267",
 )
 def average_mask(context: BatchContext, targets: Tensor) -> Tensor:

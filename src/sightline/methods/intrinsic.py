@@ -15,11 +15,11 @@ from sightline.methods.registry import methods
 
 
 @methods(
-    "own",
-    needs="own",
+    "intrinsic",
+    needs="intrinsic",
     signed=True,
     class_agnostic=False,
-    resolution="own",
+    resolution="intrinsic",
     source="what the network's author calls its explanation",
 )
 def intrinsic(context: BatchContext, targets: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def intrinsic(context: BatchContext, targets: Tensor) -> Tensor:
     needs="text",
     signed=True,
     class_agnostic=False,
-    resolution="own",
+    resolution="intrinsic",
     source="Boecking et al. 2022, arXiv:2204.09817 (similarity of patches and phrase); Zhang et al. 2020, "
     "arXiv:2010.00747 (the contrastive model)",
 )

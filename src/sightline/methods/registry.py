@@ -22,7 +22,7 @@ class MethodInfo:
     """True if negative values mean evidence against the finding."""
     class_agnostic: bool
     """True if all findings of an image get the same map."""
-    resolution: Literal["features", "input", "own"]
+    resolution: Literal["features", "input", "intrinsic"]
     """Resolution of the maps: that of the feature map, that of the input, or another."""
     source: str
     """Where the method is defined: DOI or arXiv id, or a sentence."""

@@ -12,9 +12,15 @@ A metric declares the argument that it takes, which is prepared once for all met
 
 from __future__ import annotations
 
-from sightline.metrics.registry import MetricInfo, metrics, parse_metric, require_annotation_metric
+from sightline.metrics.registry import (
+    MetricInfo,
+    metrics,
+    parse_metric,
+    require_annotation_metric,
+    resolve_metric_aliases,
+)
 
-__all__ = ["MetricInfo", "metrics", "parse_metric", "require_annotation_metric"]
+__all__ = ["MetricInfo", "metrics", "parse_metric", "require_annotation_metric", "resolve_metric_aliases"]
 
 
 from sightline.metrics import boxes as _boxes  # noqa: F401  (registers on import)

@@ -118,7 +118,14 @@ def specificity(c: Confusion) -> float:
     return c.tn / (c.tn + c.fp) if c.tn + c.fp else 1.0
 
 
-@metrics("hit", title="Hit rate", takes="peaks", higher_is_better=True, range=_UNIT, source="arXiv:1608.00507")
+@metrics(
+    "pointing-game",
+    title="Pointing game",
+    takes="peaks",
+    higher_is_better=True,
+    range=_UNIT,
+    source="arXiv:1608.00507",
+)
 def pointing_game(p: Peaks) -> float:
     """Return 1 if the highest value of the map lies inside the annotation, otherwise 0 (pointing game).
 
@@ -175,7 +182,12 @@ def pr_area(h: JointHistogram) -> float:
 
 
 @metrics(
-    "mass", title="Mass accuracy", takes="histogram", higher_is_better=True, range=_UNIT, source="arXiv:2003.07258"
+    "relevance-mass",
+    title="Relevance mass",
+    takes="histogram",
+    higher_is_better=True,
+    range=_UNIT,
+    source="10.1016/j.inffus.2021.11.008",
 )
 def relevance_mass(h: JointHistogram) -> float:
     """Compute the share of the sum of positive values that lies inside the annotation; 0 where no value is positive."""
@@ -184,7 +196,12 @@ def relevance_mass(h: JointHistogram) -> float:
 
 
 @metrics(
-    "rank", title="Rank accuracy", takes="histogram", higher_is_better=True, range=_UNIT, source="arXiv:2003.07258"
+    "relevance-rank",
+    title="Relevance rank",
+    takes="histogram",
+    higher_is_better=True,
+    range=_UNIT,
+    source="10.1016/j.inffus.2021.11.008",
 )
 def relevance_rank(h: JointHistogram) -> float:
     """Compute the share of annotated pixels among the K highest, K being the size of the annotation.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,7 +36,19 @@ class MetricInfo:
 WHILE_MENTIONED = "spoken"
 
 
+METRIC_ALIASES = {"mass": "relevance-mass", "rank": "relevance-rank", "hit": "pointing-game"}
+"""Short names that a user may give -> the name that tables and reports use."""
+
 metrics: Registry[MetricInfo] = Registry("metric", MetricInfo)
+
+
+def resolve_metric_aliases(specs: Sequence[str]) -> tuple[str, ...]:
+    """Replace every short name by the metric's own, once each, in the order given.
+
+    >>> resolve_metric_aliases(["iou", "hit", "pointing-game"])
+    ('iou', 'pointing-game')
+    """
+    return tuple(dict.fromkeys(METRIC_ALIASES.get(spec, spec) for spec in specs))
 
 
 def parse_metric(spec: str) -> tuple[Entry[MetricInfo], str]:
@@ -66,7 +79,7 @@ def parse_metric(spec: str) -> tuple[Entry[MetricInfo], str]:
     ('iou', 'above:0.4')
     """
     name, at, binarizer = spec.partition("@")
-    entry = metrics[name]
+    entry = metrics[METRIC_ALIASES.get(name, name)]
     if entry.info.takes == "glance" and binarizer in ("", WHILE_MENTIONED):
         return entry, binarizer
     if at and (entry.info.takes != "confusion" or not binarizer):

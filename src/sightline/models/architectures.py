@@ -40,7 +40,7 @@ def small(
 def unet(
     checkpoint: str, findings: OptionalFindings, *, side: int = 160, width: int = 16, resize: str = "stretch"
 ) -> Model:
-    """A small U-Net, which learns from marks where findings are; its maps are those of the method 'own'."""
+    """A small U-Net, which learns from marks where findings are; its maps are those of the method 'intrinsic'."""
     arch = f"unet?{side=}&{width=}"
     build = partial(UNet, side=_require_multiple_of_32(arch, side), width=width)
     return make_classifier(arch, build, checkpoint, findings, side, resize, channels=1)
@@ -55,7 +55,7 @@ def unet(
 def retinanet(
     checkpoint: str, findings: OptionalFindings, *, side: int = 160, width: int = 16, resize: str = "stretch"
 ) -> Model:
-    """A small one-stage detector, which learns from boxes around marks; its maps are those of the method 'own'."""
+    """A small one-stage detector, trained on boxes around annotations; its maps are those of the method 'intrinsic'."""
     arch = f"retinanet?{side=}&{width=}"
     build = partial(RetinaNet, side=_require_multiple_of_32(arch, side), width=width)
     return make_classifier(arch, build, checkpoint, findings, side, resize, channels=1)
@@ -150,7 +150,7 @@ SUPERVISED_MAPS = ("decoder", "cam", "gate")
 there, or a gate that also weighs the features before they are pooled."""
 
 
-@models("gaze", argument="an architecture of the zoo", source="Kim, Zhou and Lipton 2021 (DenseNet-Aug)")
+@models("gaze-supervised", argument="an architecture of the zoo", source="Kim, Zhou and Lipton 2021 (DenseNet-Aug)")
 def gaze_supervised(
     arch: str,
     findings: OptionalFindings,
@@ -161,14 +161,16 @@ def gaze_supervised(
     side: int = 0,
 ) -> Model:
     """Any of the zoo taught by gaze, by a decoder, its own Grad-CAM or a gate:
-    'gaze:densenet121?supervised_map=gate&weight=10'."""
+    'gaze-supervised:densenet121?supervised_map=gate&weight=10'."""
     if supervised_map not in SUPERVISED_MAPS or not weight >= 0:
         raise SightlineError(
-            f"gaze:{arch}?supervised_map={supervised_map}&weight={weight}; allowed: supervised_map "
+            f"gaze-supervised:{arch}?supervised_map={supervised_map}&weight={weight}; allowed: supervised_map "
             f"{', '.join(SUPERVISED_MAPS)}, weight from 0"
         )
     way = SaliencyHeadConfig(supervised_map, "finding" if supervised_map == "cam" else "image", "gaze", weight)
-    return _with_saliency_head("gaze", f"{supervised_map=!s}&{weight=}", way, arch, findings, checkpoint, side)
+    return _with_saliency_head(
+        "gaze-supervised", f"{supervised_map=!s}&{weight=}", way, arch, findings, checkpoint, side
+    )
 
 
 @models(

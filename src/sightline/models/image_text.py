@@ -76,7 +76,7 @@ def save_dual_encoder(model: Model, encoder: DualEncoder, tokenizer: Tokenizer |
     """
     text: dict[str, Any] = {"kind": "images"}
     if isinstance(tokenizer, Vocabulary):
-        text = {"kind": "own", "words": list(tokenizer.words), "length": tokenizer.max_length}
+        text = {"kind": "scratch", "words": list(tokenizer.words), "length": tokenizer.max_length}
     elif isinstance(tokenizer, HubTokenizer):
         assert isinstance(encoder.text_encoder, HubTextEncoder)
         save_text_encoder(tokenizer, encoder.text_encoder, path.parent / "text")
@@ -119,7 +119,7 @@ def contrastive(path: str, findings: tuple[str, ...] | None) -> Model:
 
 def _load_text_encoder(content: dict[str, Any], path: Path) -> tuple[Tokenizer, nn.Module]:
     text = content["text"]
-    if text["kind"] == "own":
+    if text["kind"] == "scratch":
         words = Vocabulary(tuple(text["words"]), text["length"])
         return words, TextEncoder(len(words), words.max_length)
     return open_saved_encoder(path.parent / "text", text["length"])

@@ -1,7 +1,7 @@
 """Networks that learn from marks where findings are: what a saliency method could at best hope for.
 
 Each takes (N, 1, side, side), gives one logit per finding like any classifier, and has `maps(x)`, its evidence for each
-place (the method `own`). It `learns` from marks, `grid` is their side, and `loss(outputs, labels, marks)` how.
+place (the method `intrinsic`). It `learns` from marks, `grid` is their side, and `loss(outputs, labels, marks)` how.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class UNet(nn.Module):
     Evaluated: (N, 1, side, side) -> logits (N, F), the mean of the top 1 % of places. Training: (N, F, grid, grid).
     """
 
-    supervision = "marks"
+    supervision = "masks"
 
     def __init__(self, outputs: int, side: int, width: int = 16) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class RetinaNet(nn.Module):
     their connected parts.
     """
 
-    supervision = "marks"
+    supervision = "masks"
 
     def __init__(self, outputs: int, side: int, width: int = 16) -> None:
         from sightline.models import torchvision_compat  # noqa: F401  # before torchvision

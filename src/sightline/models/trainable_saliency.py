@@ -28,7 +28,7 @@ gate: weighs places before they are pooled. lse, noisy-or, pcam, wildcat: the ev
 logit. mask: weighs the pixels of the image, which is then read again. decoder: reads the features and decides nothing.
 cam: the network's own Grad-CAM of each finding; nothing is added."""
 MAPS_PER = ("finding", "image")
-SUPERVISIONS = ("labels", "marks", "boxes", "gaze")
+SUPERVISIONS = ("labels", "masks", "boxes", "gaze")
 """What the maps learn from beside the loss of the labels; boxes are those around the pieces of marks."""
 TASKS = ("classification", "regression")
 INITIAL_GATE_LOGIT = 2.0

@@ -25,7 +25,12 @@ _FEATURE_LABELS = {
     "elongation": "Elongation",
     "irrectangularity": "Irrectangularity",
 }
-_OUTCOME_LABELS = {"iou": "IoU", "iou_gap": "IoU, reader − method", "hit": "Hit", "hit_gap": "Hit, reader − method"}
+_OUTCOME_LABELS = {
+    "iou": "IoU",
+    "iou-gap": "IoU, reader − method",
+    "pointing-game": "Pointing game",
+    "pointing-game-gap": "Pointing game, reader − method",
+}
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _TICKS = {"size": (0.001, 0.01, 0.1, 1.0), "elongation": (1, 2, 5, 10, 20, 50)}
 
@@ -127,7 +132,7 @@ def _regression_note(view: RunView) -> str:
 
 def _regression_rows(view: RunView, outcome: str) -> pd.DataFrame:
     table = view.analysis("regressions")
-    source = view.best_for("hit" if outcome.startswith("hit") else "iou")
+    source = view.best_for("pointing-game" if outcome.startswith("pointing-game") else "iou")
     return table[(table["source"] == source) & (table["outcome"] == outcome) & table["slope"].notna()]
 
 
@@ -163,8 +168,8 @@ def regression_table(view: RunView) -> Table | None:
 
 def across_findings_table(view: RunView) -> Table | None:
     """Over findings: localization against prevalence in training, size and constancy of place."""
-    table = view.analysis("across")
-    table = table[table["rho"].notna() & table["source"].isin([view.best_for("iou"), view.best_for("hit")])]
+    table = view.analysis("finding_correlations")
+    table = table[table["rho"].notna() & table["source"].isin([view.best_for("iou"), view.best_for("pointing-game")])]
     rows = [
         [
             view.label(str(r["source"])),
@@ -177,7 +182,11 @@ def across_findings_table(view: RunView) -> Table | None:
         if r["source"] == view.best_for(str(r["metric"]))
     ]
     head = ["Source", "Metric", "Against", "Spearman's ρ [95 % interval]", "Findings"]
-    return Table.create("Across findings: what goes with good localization", head, rows, 3, "across") if rows else None
+    return (
+        Table.create("Across findings: what goes with good localization", head, rows, 3, "finding_correlations")
+        if rows
+        else None
+    )
 
 
 def box_table(view: RunView) -> Table | None:
@@ -202,7 +211,7 @@ _FACTOR_LABELS = {
 
 def plot_assurance(view: RunView) -> Plot | None:
     """Does a confident model point better? Slopes and rank correlations with the probability, by finding."""
-    tables = {m: _assurance_rows(view, m) for m in ("iou", "hit")}
+    tables = {m: _assurance_rows(view, m) for m in ("iou", "pointing-game")}
     if not len(tables["iou"]):
         return None
     findings = [*(f for f in view.findings if (tables["iou"]["finding"] == f).any()), "all"]
@@ -210,7 +219,7 @@ def plot_assurance(view: RunView) -> Plot | None:
     wanted = [
         ("IoU on probability: slope", "iou", "slope", ("slope", "low", "high"), "slope"),
         ("IoU: Spearman's ρ", "iou", "rho", ("rho", "rho_low", "rho_high"), "rho"),
-        ("Hit: Spearman's ρ", "hit", "rho", ("rho", "rho_low", "rho_high"), ""),
+        ("Hit: Spearman's ρ", "pointing-game", "rho", ("rho", "rho_low", "rho_high"), ""),
     ]
     grid = DotPlot.create(
         [_finding_label(f) for f in findings], len(wanted), ROW_HEIGHT, has_legend=True, right_margin=58
@@ -244,14 +253,14 @@ def plot_assurance(view: RunView) -> Plot | None:
 
 
 def _assurance_rows(view: RunView, metric: str) -> pd.DataFrame:
-    table = view.analysis("assurance")
+    table = view.analysis("confidence_regressions")
     table = table[(table["source"] == view.best_for(metric)) & (table["metric"] == metric)]
     return table[table[["slope", "rho"]].notna().any(axis=1)]
 
 
 def assurance_missing_reason(view: RunView) -> list[str]:
     """Why nothing is shown of confidence, if the run was analyzed."""
-    if not view.run.has_table("assurance") or len(_assurance_rows(view, "iou")):
+    if not view.run.has_table("confidence_regressions") or len(_assurance_rows(view, "iou")):
         return []
     return ["These maps came without probabilities, or with too few, so nothing can be said of the model's confidence."]
 
@@ -259,7 +268,7 @@ def assurance_missing_reason(view: RunView) -> list[str]:
 def assurance_tables(view: RunView) -> list[Table]:
     """Table 2, for overlap and for hits; the published intervals as printed and as they should be."""
     made, theirs = [], published_estimates("assurance")
-    for metric in ("iou", "hit"):
+    for metric in ("iou", "pointing-game"):
         rows = []
         for r in _assurance_rows(view, metric).to_dict("records"):
             slope = Estimate(float(r["slope"]), float(r["low"]), float(r["high"]), 0, 0)
@@ -282,7 +291,7 @@ def assurance_tables(view: RunView) -> list[Table]:
             caption = (
                 f"{metric_title(metric)} on the model's probability (* p < 0.05, ** < 0.01, *** < 0.001, adjusted)"
             )
-            made.append(Table.create(caption, head, rows, table_name="assurance"))
+            made.append(Table.create(caption, head, rows, table_name="confidence_regressions"))
     return made
 
 

@@ -102,14 +102,14 @@ def _candidate_rows(view: RunView) -> pd.DataFrame:
     """The maps of the best source that were scored, with whether they hit."""
     rows = view.scores(view.metrics[0]).dropna(subset="value")
     rows = rows[(rows["source"] == view.best) & (rows["status"] == "ok")].copy()
-    hits = view.scores("hit").query("source == @view.best").set_index(["radiograph", "finding"])["value"]
+    hits = view.scores("pointing-game").query("source == @view.best").set_index(["radiograph", "finding"])["value"]
     rows["hit"] = [hits.get((r, f), np.nan) for r, f in zip(rows["radiograph"], rows["finding"], strict=True)]
     return rows
 
 
 def choose_disagreements(view: RunView, per_category: int = 2) -> list[Example]:
     """Maps on which overlap and pointing disagree most; none where they do not."""
-    if view.best is None or not {"iou", "hit"} <= set(view.metrics):
+    if view.best is None or not {"iou", "pointing-game"} <= set(view.metrics):
         return []
     rows = _candidate_rows(view)
     rows["fall"] = -rows["value"]

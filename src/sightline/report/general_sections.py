@@ -127,7 +127,7 @@ def _example_blocks(view: RunView, panels: Sequence[Panel], notes: Sequence[str]
     metric = metric_title(view.metrics[0]) if higher_is_better(view.metrics[0]) else "score"
     rule = f"The maps are those of {view.label(view.best or '')}. {CATEGORIES_RULE.format(metric=metric)}"
     examples = _gallery_block(panels, CATEGORIES, rule, *notes)
-    if not {"iou", "hit"} <= set(view.metrics):
+    if not {"iou", "pointing-game"} <= set(view.metrics):
         return [examples]
     disagreements = _gallery_block(panels, DISAGREEMENTS, DISAGREEMENTS_RULE)
     missing = [NO_DISAGREEMENT[name] for name in DISAGREEMENTS if name not in disagreements.categories]

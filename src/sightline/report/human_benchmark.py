@@ -101,13 +101,13 @@ def decrease_tables(view: RunView) -> list[Table]:
                 f"{metric_title(metric)} against the human benchmark (detectable: the smallest true difference found "
             )
             caption += "with power 0.8)"
-            made.append(Table.create(caption, head, rows, table_name="decrease"))
+            made.append(Table.create(caption, head, rows, table_name="percentage_decrease"))
     return made
 
 
 def best_source_table(view: RunView) -> Table | None:
     """The best source per metric, of which the comparison with the reader is, and how far from the best control."""
-    found = view.analysis("best")
+    found = view.analysis("best_sources")
     rows = []
     for metric, source in zip(found["metric"].astype(str), found["source"].astype(str), strict=True):
         if metric not in view.metrics:
@@ -127,7 +127,7 @@ def best_source_table(view: RunView) -> Table | None:
         )
     head = ["Metric", "Source", "Strongest control", "Mean", "Less the control", "Maps", "Patients"]
     caption = f"Best source ({BEST_SOURCE_SCOPE}) by metric, average over findings [95 % interval]"
-    return Table.create(caption, head, rows, 3, "best") if rows else None
+    return Table.create(caption, head, rows, 3, "best_sources") if rows else None
 
 
 def plot_slices(view: RunView) -> Plot | None:
@@ -186,12 +186,12 @@ def slice_table(view: RunView) -> Table | None:
             which,
             meaning,
             view.label(s),
-            *(values.get((which, s, m), Estimate.undefined()).text(3) for m in ("iou", "hit")),
+            *(values.get((which, s, m), Estimate.undefined()).text(3) for m in ("iou", "pointing-game")),
         ]
         for which, meaning in SLICES.items()
         for s in sources
     ]
-    head = ["Slice", "Cases", "Source", metric_title("iou"), metric_title("hit")]
+    head = ["Slice", "Cases", "Source", metric_title("iou"), metric_title("pointing-game")]
     return (
         Table.create("Averages over findings on each slice [95 % interval]", head, rows, 3, "slices") if rows else None
     )
@@ -260,14 +260,14 @@ def _estimate_fields(n: Estimate) -> tuple[float, float, float, int]:
 
 
 def _best_thresholds(view: RunView) -> dict[str, float]:
-    table = view.analysis("tuning")
+    table = view.analysis("tuned_thresholds")
     table = table[(table["source"] == view.best_for("iou")) & table["threshold"].notna()]
     return {str(f): float(t) for f, t in zip(table["finding"], table["threshold"], strict=True)}
 
 
 def tuning_table(view: RunView) -> Table | None:
     """Thresholds and probability cutoffs that would be best on these data, beside the published ones."""
-    table = view.analysis("tuning")
+    table = view.analysis("tuned_thresholds")
     records = {str(r["finding"]): r for r in table[table["source"] == view.best_for("iou")].to_dict("records")}
     theirs, rows = published_estimates("tuning"), []
     for finding in [f for f in view.findings if f in records]:
@@ -278,7 +278,7 @@ def tuning_table(view: RunView) -> Table | None:
         rows.append([finding, *(format_decimal(float(v), 1) for v in cells), *reached])
     head = ["Finding", "Threshold", "CheXlocalize", "Cutoff", "CheXlocalize", "IoU at the threshold", "Marked"]
     caption = "Threshold of the map and cutoff of the probability, tuned on these data (CheXlocalize: validation set)"
-    return Table.create(caption, head, rows, table_name="tuning") if rows else None
+    return Table.create(caption, head, rows, table_name="tuned_thresholds") if rows else None
 
 
 def _finding_label(finding: str) -> str:

@@ -51,7 +51,7 @@ _METHOD_TITLES = {
     "average-mask": "average mask",
     "guided-ig": "Guided IG",
     "image-text": "Image–text similarity",
-    "own": "Own map",
+    "intrinsic": "Own map",
     "average-gaze": "average gaze",
     "gaze-elsewhere": "gaze at another film",
 }
@@ -164,7 +164,7 @@ class RunView:
     def expected_maps(self) -> pd.DataFrame:
         """Maps that were to be scored: source, radiograph, finding, status, why."""
         table = self._read_table("maps")
-        return table[table["marked"].astype(bool)]
+        return table[table["annotated"].astype(bool)]
 
     @cached_property
     def status(self) -> pd.DataFrame:
@@ -189,7 +189,7 @@ class RunView:
 
     @cached_property
     def _best_sources(self) -> dict[str, str]:
-        table = self.analysis("best")
+        table = self.analysis("best_sources")
         return dict(zip(table["metric"], table["source"], strict=True))
 
     def best_for(self, metric: str) -> str:
@@ -199,7 +199,7 @@ class RunView:
 
     def decreases(self, metric: str) -> pd.DataFrame:
         """The best source against the human benchmark by one metric, a row per finding and the average."""
-        table = self.analysis("decrease")
+        table = self.analysis("percentage_decrease")
         return table[(table["metric"] == metric) & (table["source"] == self.best_for(metric))]
 
     # -- what there is --------------------------------------------------------------------------------------------
@@ -210,9 +210,9 @@ class RunView:
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
-        """All metrics under the protocol's own binarizer; `iou` and `hit` first, where they were asked for."""
+        """All metrics under the protocol's own binarizer; `iou` and `pointing-game` first, where scored."""
         there = tuple(m for m in dict.fromkeys(self.estimates["metric"]) if "@" not in m)
-        return tuple(sorted(there, key=lambda m: {"iou": 0, "hit": 1}.get(m, 2)))
+        return tuple(sorted(there, key=lambda m: {"iou": 0, "pointing-game": 1}.get(m, 2)))
 
     @property
     def main_metrics(self) -> tuple[str, ...]:
@@ -243,7 +243,7 @@ class RunView:
 
     def is_listed(self, source: str) -> bool:
         """A trust study asks of one model: its partners have maps to compare with, and no place of their own."""
-        judged, parsed = self.info.get("judged", ""), Source.parse(source)
+        judged, parsed = self.info.get("evaluated_model", ""), Source.parse(source)
         return not judged or parsed.kind != "model" or parsed.model == judged
 
     def _ranking_score(self, source: str) -> float:
@@ -394,13 +394,13 @@ def higher_is_better(metric: str) -> bool:
 _CASE = ("protocol", "source", "radiograph", "patient", "finding")
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "scores": (*_CASE, "metric", "value", "status", "probability", "area"),
-    "maps": ("source", "radiograph", "finding", "status", "why", "marked"),
+    "maps": ("source", "radiograph", "finding", "status", "reason", "annotated"),
     "estimates": ("protocol", "metric", "source", "finding", "mean", "low", "high", "n", "patients"),
     "differences": ("protocol", "metric", "finding", "source", "versus", "mean", "low", "high", "n", "patients"),
     "classification": ("model", "finding", "metric", "mean", "low", "high", "n", "positives", "patients"),
-    "status": ("source", "status", "marked", "maps"),
-    "best": ("protocol", "metric", "source"),
-    "decrease": (
+    "status": ("source", "status", "annotated", "maps"),
+    "best_sources": ("protocol", "metric", "source"),
+    "percentage_decrease": (
         "protocol",
         "metric",
         "source",
@@ -415,9 +415,9 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
         "detectable",
     ),
     "slices": ("protocol", "slice", "metric", "source", "finding", "mean", "low", "high", "n", "patients"),
-    "across": ("protocol", "source", "metric", "factor", "rho", "low", "high", "findings"),
+    "finding_correlations": ("protocol", "source", "metric", "factor", "rho", "low", "high", "findings"),
     "regressions": ("protocol", "source", "feature", "slope", "low", "high", "n", "patients", "stars", "outcome"),
-    "assurance": (
+    "confidence_regressions": (
         "protocol",
         "source",
         "finding",
@@ -432,7 +432,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
         "rho_high",
         "rho_stars",
     ),
-    "tuning": ("protocol", "source", "finding", "threshold", "iou", "n", "cutoff", "cutoff_iou", "cutoff_n"),
+    "tuned_thresholds": ("protocol", "source", "finding", "threshold", "iou", "n", "cutoff", "cutoff_iou", "cutoff_n"),
     "shapes": ("protocol", "radiograph", "finding", "instances", "size", "elongation", "irrectangularity"),
 }
 """What a report reads of each table; a table that a run lacks is empty."""

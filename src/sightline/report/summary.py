@@ -115,7 +115,7 @@ def _pointing_sentence(view: RunView, source: str, metric: str) -> str:
     others = {s: n for s in answers if (n := view.estimate(s, metric)).is_defined}
     text = (
         "The map's highest point falls inside the mark at a rate of"
-        if metric == "hit"
+        if metric == "pointing-game"
         else f"Its {metric_title(metric)} is"
     )
     beside = "; ".join(

@@ -131,7 +131,7 @@ def status_table(view: RunView) -> Table | None:
 
 def failure_table(view: RunView) -> Table | None:
     """The first maps that failed, with the reason."""
-    failed = view.failed_maps[["source", "radiograph", "finding", "status", "why"]]
+    failed = view.failed_maps[["source", "radiograph", "finding", "status", "reason"]]
     if not len(failed):
         return None
     rows = [[view.label(r[0]), *map(str, r[1:])] for r in failed.head(_MAX_FAILURES).itertuples(index=False, name=None)]

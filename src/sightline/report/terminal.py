@@ -25,7 +25,7 @@ _CELL_WIDTH = 28
 """Columns of a terminal that a mean with its interval and n takes."""
 _PIPE_WIDTH = 160
 """Columns where there is no terminal."""
-_HEADLINES = ("iou", "hit", "pixel-auroc", "dice")
+_HEADLINES = ("iou", "pointing-game", "pixel-auroc", "dice")
 """What is shown of a run with more metrics than fit: overlap, pointing, order of pixels."""
 
 
@@ -100,21 +100,21 @@ def _format_cell(rows: pd.DataFrame) -> str:
 def _describe_failures(run: Run) -> Iterator[str]:
     """A line per source and reason with its count and first map, then what was not to be scored."""
     status = run.table("status")
-    marked = status["marked"].astype(bool)
+    marked = status["annotated"].astype(bool)
     totals = status[marked].groupby("source", sort=False)["maps"].sum()
-    columns = ["source", "radiograph", "finding", "status", "why", "marked"]
+    columns = ["source", "radiograph", "finding", "status", "reason", "annotated"]
     failed = pd.concat([run.table("maps", columns, where=("status", name)) for name in STATUSES if name != "ok"])
-    failed = failed[failed["marked"].astype(bool)]
-    texts = zip(failed["why"], failed["radiograph"], failed["finding"], strict=True)
-    failed = failed.assign(reason=[_generalize_reason(*some) for some in texts])
+    failed = failed[failed["annotated"].astype(bool)]
+    texts = zip(failed["reason"], failed["radiograph"], failed["finding"], strict=True)
+    failed = failed.assign(general_reason=[_generalize_reason(*some) for some in texts])
     for source, total in totals.items():
-        of_source = failed[failed["source"] == source].groupby(["status", "reason"], sort=False)
+        of_source = failed[failed["source"] == source].groupby(["status", "general_reason"], sort=False)
         reasons = sorted((rows for _, rows in of_source), key=len, reverse=True)
         for rows in reasons[:_MAX_REASONS]:
             first = rows.iloc[0]
             yield (
                 f"{source}: {len(rows):,} of {total:,} maps {first['status']}, first "
-                f"{first['radiograph']}/{first['finding']}: {first['why']}"
+                f"{first['radiograph']}/{first['finding']}: {first['reason']}"
             )
         if more := reasons[_MAX_REASONS:]:
             count = sum(map(len, more))

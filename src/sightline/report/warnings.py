@@ -172,7 +172,7 @@ def _missing_findings(view: RunView) -> list[ReportWarning]:
 
 
 def _failed_maps(view: RunView) -> list[ReportWarning]:
-    marked = view.status[view.status["marked"].astype(bool) & view.status["source"].map(view.is_listed)]
+    marked = view.status[view.status["annotated"].astype(bool) & view.status["source"].map(view.is_listed)]
     owed = marked[np.array([view.kind(s) == "model" for s in marked["source"]], bool)]
     table = owed[(owed["status"] != "ok") & (owed["maps"] > 0)]
     if not len(table):

@@ -38,7 +38,7 @@ class FileFingerprint(NamedTuple):
     file: str
     size: int
     """Bytes; −1 for a file that could not be read."""
-    changed: int
+    ctime_ns: int
     """When it last changed (ctime: nobody can set it), ns since 1970; 0 where that proves nothing
     (`CLOCK_RESOLUTION_NS`)."""
     digest: str

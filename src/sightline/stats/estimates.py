@@ -25,7 +25,7 @@ AVERAGE = "average"
 """The finding column of an unweighted mean over findings."""
 
 
-_ESTIMATE = ("protocol", "metric", "source", "kind", "finding", "mean", "low", "high", "n", "patients")
+_ESTIMATE = ("protocol", "metric", "source", "source_kind", "finding", "mean", "low", "high", "n", "patients")
 _DIFFERENCE = ("protocol", "metric", "finding", "source", "versus", "mean", "low", "high", "p", "n", "patients")
 
 
@@ -80,8 +80,8 @@ def estimates(
 ) -> pd.DataFrame:
     """Mean score per protocol, metric, source and finding, and over findings ('average').
 
-    Columns: protocol, metric, source, kind, finding, mean, low, high, n, patients (or images, where the protocol draws
-    images). Intervals are 95 %.
+    Columns: protocol, metric, source, source_kind, finding, mean, low, high, n, patients (or images, where the
+    protocol draws images). Intervals are 95 %.
     """
     rows: list[dict[str, Any]] = []
     for protocol, metric in _protocol_metric_pairs(scores, protocols):
@@ -94,7 +94,7 @@ def estimates(
         for keys, r in ((c.keys, single), ([(s, AVERAGE) for s in sources], together)):
             for (source, finding), numbers in zip(keys, _interval_rows(r, protocol), strict=True):
                 kind = Source.parse(source).kind
-                head = {"protocol": protocol.name, "metric": metric, "source": source, "kind": kind}
+                head = {"protocol": protocol.name, "metric": metric, "source": source, "source_kind": kind}
                 rows.append({**head, "finding": finding, **numbers})
     return pd.DataFrame(rows, columns=pd.Index(_ESTIMATE))
 

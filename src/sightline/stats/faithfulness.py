@@ -21,15 +21,15 @@ _CASE_COLUMNS = ["radiograph", "patient", "finding"]
 
 def summarize_faithfulness(faithfulness: pd.DataFrame, changed: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """One row per measure and method (and random order): mean, low, high, n, patients; gap, gap_low, gap_high, verdict;
-    random, random_low, random_high, beside_random.
+    random, random_low, random_high, random_verdict.
 
     erased: the table of `sightline.evaluation.faithfulness`; changed: of `sightline.evaluation.robustness`. From
     that: 'max-sensitivity',
-    the largest distance over the changes of a case; 'steadiness', the mean rank correlation; 'moves-with-model', the
-    rank correlation over cases and changes between how far the logit and how far the map moved. gap: less chance, case
-    by case; random: less places in random order on the same case, which a map that is worse than them explains nothing
-    by. verdict and beside_random say whether the whole interval is on the better side. Intervals are 95 %, over
-    patients.
+    the largest distance over the changes of a case; 'rank-correlation', the mean rank correlation; 'moves-with-model',
+    the rank correlation over cases and changes between how far the logit and how far the map moved. gap: less chance,
+    case by case; random: less places in random order on the same case, which a map
+    that is worse than them explains nothing by. verdict and random_verdict say whether the whole interval is on the
+    better side. Intervals are 95 %, over patients.
     """
     return pd.DataFrame([*_faithfulness_rows(faithfulness, seed), *_robustness_rows(changed, seed)])
 
@@ -39,7 +39,7 @@ def _faithfulness_rows(table: pd.DataFrame, seed: int) -> Iterator[dict[str, Any
     table = table.join(random, on=["measure", *_CASE_COLUMNS])
     for (measure, method), part in table.groupby(["measure", "source"], sort=False):
         row = {"measure": measure, "method": method, **mean_with_ci(part["value"], part["patient"], seed)}
-        for than, gap, told in (("chance", "gap", "verdict"), ("random", "random", "beside_random")):
+        for than, gap, told in (("chance", "gap", "verdict"), ("random", "random", "random_verdict")):
             if measure in HIGHER_IS_BETTER and method != RANDOM_ORDER and part[than].notna().any():
                 less = mean_with_ci(part["value"] - part[than], part["patient"], seed)
                 better = verdict(less, expected_below=not HIGHER_IS_BETTER[str(measure)])
@@ -51,22 +51,22 @@ def _robustness_rows(table: pd.DataFrame, seed: int) -> Iterator[dict[str, Any]]
     for method, part in table.groupby("method", sort=False):
         each = (
             part.groupby(_CASE_COLUMNS, sort=False)
-            .agg(distance=("distance", lambda v: v.max(skipna=False)), rank=("rank", "mean"))
+            .agg(distance=("distance", lambda v: v.max(skipna=False)), rank_correlation=("rank_correlation", "mean"))
             .reset_index()
         )
-        for measure, column in (("max-sensitivity", "distance"), ("steadiness", "rank")):
+        for measure, column in (("max-sensitivity", "distance"), ("rank-correlation", "rank_correlation")):
             yield {"measure": measure, "method": method, **mean_with_ci(each[column], each["patient"], seed)}
         yield {"measure": "moves-with-model", "method": method, **_correlate_changes(part, seed)}
 
 
 def _correlate_changes(part: pd.DataFrame, seed: int) -> dict[str, Any]:
-    """Spearman's correlation of distance and moved over cases and changes; patients are drawn, ranks stay."""
+    """Spearman's correlation of distance and logit_change over cases and changes; patients are drawn, ranks stay."""
     known = part[part["distance"].notna()]
     group = pd.factorize(known["patient"], sort=True)[0]
     counts = {"n": len(known), "patients": int(group.max(initial=-1)) + 1}
-    if len(known) < 3 or known["distance"].nunique() < 2 or known["moved"].nunique() < 2:
+    if len(known) < 3 or known["distance"].nunique() < 2 or known["logit_change"].nunique() < 2:
         return {"mean": NAN, "low": NAN, "high": NAN, **counts}
-    a, b = (known[name].rank().to_numpy() for name in ("distance", "moved"))
+    a, b = (known[name].rank().to_numpy() for name in ("distance", "logit_change"))
     whole = _weighted_correlation(a, b, np.ones((1, len(a))))[0]
     if counts["patients"] < 2:
         return {"mean": whole, "low": NAN, "high": NAN, **counts}

@@ -22,17 +22,17 @@ def froc(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Share of the pieces of marks that are found at each of `FALSE_POSITIVE_RATES` false candidates a film, and its
     mean over them.
 
-    table: rows of `sightline.evaluation.froc_candidates.Candidate`. Columns: source, films ('marked': those that show
-    the finding; 'all':
+    table: rows of `sightline.evaluation.froc_candidates.Candidate`. Columns: source, radiographs ('annotated': those
+    that show the finding; 'all':
     also those that do not, where the source has maps of them), finding (and 'average' over them), rate (a number as
-    text, or 'mean over rates'), mean, low, high (95 %, resampling patients), n (pieces), count (films), patients. A
+    text, or 'mean over rates'), mean, low, high (95 %, resampling patients), n (pieces), n_radiographs, patients. A
     piece that several candidates hit counts once, by the highest; further hits are neither true nor false. Candidates
     of equal score come together.
     """
     patients = pd.Index(sorted(table["patient"].unique()))
     w = np.concatenate([np.ones((1, len(patients))), draw_weights(len(patients), RESAMPLES, seed)])
     rows = list[dict[str, Any]]()
-    for films, some in (("marked", table[table["pieces"] > 0]), ("all", _sources_with_negatives(table))):
+    for films, some in (("annotated", table[table["n_pieces"] > 0]), ("all", _sources_with_negatives(table))):
         for source, of in some.groupby("source", sort=False):
             found = {str(f): _compute_curve(part, patients, w) for f, part in of.groupby("finding", sort=False)}
             found = {f: c for f, c in found.items() if c.n_pieces}
@@ -40,18 +40,18 @@ def froc(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
                 together = [
                     np.stack([c.draws[:, k] for c in found.values()], 1) for k in range(len(FALSE_POSITIVE_RATES) + 1)
                 ]
-                counts = of["radiograph"].nunique(), of[of["pieces"] > 0]["patient"].nunique()
+                counts = of["radiograph"].nunique(), of[of["n_pieces"] > 0]["patient"].nunique()
                 draws = np.stack([nanmean(t) for t in together], 1)
                 found[AVERAGE] = _Curve(draws, sum(c.n_pieces for c in found.values()), *counts)
             for finding, curve in found.items():
-                head = {"source": source, "films": films, "finding": finding}
+                head = {"source": source, "radiographs": films, "finding": finding}
                 rows += [head | row for row in _curve_rows(curve)]
     return pd.DataFrame(rows)
 
 
 def _sources_with_negatives(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of sources that have maps of films without the finding."""
-    told = table[table["pieces"] == 0]["source"].unique()
+    told = table[table["n_pieces"] == 0]["source"].unique()
     return table[table["source"].isin(told)]
 
 
@@ -70,7 +70,7 @@ def _compute_curve(part: pd.DataFrame, patients: pd.Index[Any], weights: Array) 
     group = patients.get_indexer(pd.Index(films["patient"]))
     total = np.zeros((2, len(patients)))  # films and pieces of each patient
     np.add.at(total[0], group, 1.0)
-    np.add.at(total[1], group, films["pieces"].to_numpy(float))
+    np.add.at(total[1], group, films["n_pieces"].to_numpy(float))
     count, pieces = weights @ total[0], weights @ total[1]  # (1 + B,)
     ordered = part[part["score"].notna()].sort_values("score", ascending=False, kind="stable")
     true = (ordered["piece"] > 0) & ~ordered.duplicated(["radiograph", "piece"])
@@ -103,6 +103,6 @@ def _curve_rows(curve: _Curve) -> Iterator[dict[str, Any]]:
             "low": low,
             "high": high,
             "n": curve.n_pieces,
-            "count": curve.n_radiographs,
+            "n_radiographs": curve.n_radiographs,
             "patients": curve.n_patients,
         }

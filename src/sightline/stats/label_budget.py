@@ -19,7 +19,7 @@ from sightline.stats.bootstrap import (
 )
 
 RESAMPLES = 1000
-SALIENCY_HEAD, DETECTOR = "element", "detector"
+SALIENCY_HEAD, DETECTOR = "self-explaining", "detector"
 
 
 def label_budget_curves(scores: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -34,7 +34,7 @@ def label_budget_curves(scores: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFra
     group = pd.factorize(owner, sort=True)[0]
     w = draw_weights(int(group.max()) + 1, RESAMPLES, seed)
     rows, draws = list[dict[str, Any]](), dict[tuple[str, int], Array]()
-    for key, part in scores.groupby(["role", "told"], sort=True):
+    for key, part in scores.groupby(["role", "n_annotated"], sort=True):
         role, told = str(key[0]), int(str(key[1]))
         wide = part.pivot_table(index="radiograph", columns="finding", values="value").reindex(films).to_numpy(float)
         r = replicate(wide, group, w)
@@ -45,7 +45,15 @@ def label_budget_curves(scores: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFra
         both = Replicates(nanmean(r.point[None]), nanmean(r.draws)[:, None], np.array([n]), people, skew)
         mean, low, high = (float(e[0]) for e in interval(both, "bca"))
         rows.append(
-            {"role": role, "told": told, "mean": mean, "low": low, "high": high, "n": n, "patients": int(people[0])}
+            {
+                "role": role,
+                "n_annotated": told,
+                "mean": mean,
+                "low": low,
+                "high": high,
+                "n": n,
+                "patients": int(people[0]),
+            }
         )
         draws[role, told] = np.append(both.point, both.draws[:, 0])
     return pd.DataFrame(rows), find_crossing(draws)
@@ -63,7 +71,7 @@ def find_crossing(draws: dict[tuple[str, int], Array]) -> dict[str, Any]:
     """
     budgets = sorted({t for r, t in draws if r == SALIENCY_HEAD} & {t for r, t in draws if r == DETECTOR})
     if len(budgets) < 2:
-        return {"point": NAN, "low": NAN, "high": NAN, "outside": "", "share": NAN, "said": "fewer than two budgets"}
+        return {"point": NAN, "low": NAN, "high": NAN, "outside": "", "share": NAN, "text": "fewer than two budgets"}
     gap = np.stack([draws[SALIENCY_HEAD, t] - draws[DETECTOR, t] for t in budgets], 1)  # (1 + B, K)
     found = np.array([_last_crossing(row, np.log1p(budgets)) for row in gap])
     times = int(np.count_nonzero(np.diff(gap[0] > 0)))
@@ -85,7 +93,7 @@ def find_crossing(draws: dict[tuple[str, int], Array]) -> dict[str, Any]:
         "outside": outside,
         "times": times,
         "share": share,
-        "said": said,
+        "text": said,
     }
 
 

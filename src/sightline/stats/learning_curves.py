@@ -13,7 +13,7 @@ from sightline.stats.auroc import bootstrap_auroc
 from sightline.stats.bootstrap import draw_weights, nanmean, p_value
 
 RESAMPLES = 1000
-CELL_COLUMNS = ["init", "learn", "fraction"]
+CELL_COLUMNS = ["initialization", "learning_mode", "fraction"]
 
 
 def auroc_by_cell(predictions: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> dict[tuple[Any, ...], Array]:
@@ -42,8 +42,8 @@ def auroc_by_cell(predictions: pd.DataFrame, resamples: int = RESAMPLES, seed: i
 def learning_curves(cells: dict[tuple[Any, ...], Array]) -> pd.DataFrame:
     """Mean over seeds of every cell.
 
-    Columns: init, learn, fraction, mean, low, high (95 %, resampling test patients), spread (standard deviation over
-    seeds; NaN of one), least, most (over seeds), seeds.
+    Columns: initialization, learning_mode, fraction, mean, low, high (95 %, resampling test patients), spread
+    (standard deviation over seeds; NaN of one), minimum, maximum (over seeds), seeds.
     """
     rows = []
     for key in dict.fromkeys(k[:3] for k in cells):
@@ -59,8 +59,8 @@ def learning_curves(cells: dict[tuple[Any, ...], Array]) -> pd.DataFrame:
                 "low": low,
                 "high": high,
                 "spread": spread,
-                "least": points.min(),
-                "most": points.max(),
+                "minimum": points.min(),
+                "maximum": points.max(),
                 "seeds": len(points),
             }
         )
@@ -70,8 +70,9 @@ def learning_curves(cells: dict[tuple[Any, ...], Array]) -> pd.DataFrame:
 def initialization_gains(cells: dict[tuple[Any, ...], Array], base: str) -> pd.DataFrame:
     """Each beginning less `base`, at each share of the labels; and that gain less the gain with all labels.
 
-    Seeds are paired: the same seed has the same labels and order of batches. Columns: init, learn, fraction, versus
-    (`base`, or 'gain at F'), mean, low, high, p (two-sided, of resampled patients), spread (over seeds), seeds.
+    Seeds are paired: the same seed has the same labels and order of batches. Columns: initialization, learning_mode,
+    fraction, versus (`base`, or 'gain at F'), mean, low, high, p (two-sided, of resampled patients), spread (over
+    seeds), seeds.
     """
     rows = []
     for init, learn in dict.fromkeys(k[:2] for k in cells if k[0] != base):
@@ -81,7 +82,7 @@ def initialization_gains(cells: dict[tuple[Any, ...], Array], base: str) -> pd.D
         for fraction, gap in each.items():
             if not gap:
                 continue
-            head = {"init": init, "learn": learn, "fraction": fraction}
+            head = {"initialization": init, "learning_mode": learn, "fraction": fraction}
             rows.append({**head, "versus": base, **_gain_row(list(gap.values()))})
             if fraction != fractions[-1] and (seeds := sorted(gap.keys() & most.keys())):
                 extra = [gap[s] - most[s] for s in seeds]
@@ -103,7 +104,7 @@ def learning_modes(cells: dict[tuple[Any, ...], Array], base: str) -> pd.DataFra
             if k[:3] == (init, learn, fraction) and (init, base, *k[2:]) in cells
         }
         if gap:
-            head = {"init": init, "learn": learn, "fraction": fraction, "versus": base}
+            head = {"initialization": init, "learning_mode": learn, "fraction": fraction, "versus": base}
             rows.append({**head, **_gain_row(list(gap.values()))})
     return pd.DataFrame(rows)
 

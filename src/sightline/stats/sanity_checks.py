@@ -11,7 +11,7 @@ import pandas as pd
 from sightline.core import Source
 from sightline.stats.bootstrap import mean_with_ci
 
-_LEVEL_COLUMNS = ["kind", "protocol", "measure", "method", "order", "step", "versus"]
+_LEVEL_COLUMNS = ["comparison", "protocol", "measure", "method", "order", "step", "versus"]
 _CASE_COLUMNS = ["method", "protocol", "measure", "radiograph", "patient", "finding"]
 _EXPECTED_DISSIMILAR = ("randomization", "label-randomization")
 """Where maps should be no more alike than chance."""
@@ -42,7 +42,7 @@ def _score_failures(similarity: pd.DataFrame) -> pd.DataFrame:
     """
     table = similarity.assign(failed=similarity["value"].isna())
     every = table.groupby(_LEVEL_COLUMNS, sort=False)["failed"].transform("all")
-    lost = table["failed"] & ~every & ~table["kind"].isin([*_EXPECTED_DISSIMILAR, "complexity"])
+    lost = table["failed"] & ~every & ~table["comparison"].isin([*_EXPECTED_DISSIMILAR, "complexity"])
     return table.assign(value=table["value"].mask(lost, 0.0))
 
 
@@ -68,15 +68,15 @@ def verdicts(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     failed maps alone.
     """
     counted = _score_failures(similarity)
-    pairs = counted[counted["kind"] == "pair"].rename(columns={"versus": "partner", "value": "chance"})
-    last = counted[counted["order"].isin(["", "top-down"]) & (counted["kind"] != "pair")]
-    last = last[last["step"] == last.groupby(["kind", "order"])["step"].transform("max")]
-    last = last.assign(partner=last["versus"].mask(last["kind"] == "randomization", ""))
+    pairs = counted[counted["comparison"] == "pair"].rename(columns={"versus": "partner", "value": "chance"})
+    last = counted[counted["order"].isin(["", "top-down"]) & (counted["comparison"] != "pair")]
+    last = last[last["step"] == last.groupby(["comparison", "order"])["step"].transform("max")]
+    last = last.assign(partner=last["versus"].mask(last["comparison"] == "randomization", ""))
     compared = last.join(pairs.set_index([*_CASE_COLUMNS, "partner"])["chance"], on=[*_CASE_COLUMNS, "partner"])
-    compared.loc[compared["kind"] == "complexity", "chance"] = 0.0  # a rise is compared with none
+    compared.loc[compared["comparison"] == "complexity", "chance"] = 0.0  # a rise is compared with none
     compared = pd.concat([compared, _compare_with_ceiling(compared)], ignore_index=True)
     rows = []
-    for key, part in compared.groupby(["kind", "protocol", "measure", "method", "versus"], sort=False):
+    for key, part in compared.groupby(["comparison", "protocol", "measure", "method", "versus"], sort=False):
         kind = str(_as_tuple(key)[0])
         gap = _row_of(part["value"] - part["chance"], part, seed)
         head = dict(zip(("criterion", "protocol", "measure", "method", "versus"), _as_tuple(key), strict=True))
@@ -88,12 +88,12 @@ def verdicts(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
 def _compare_with_ceiling(compared: pd.DataFrame) -> pd.DataFrame:
     """Rows of methods that came back, or not, with the mean of the localizers' on the same case in place of chance."""
-    again = compared[compared["kind"].isin(["repeatability", "reproducibility"])]
+    again = compared[compared["comparison"].isin(["repeatability", "reproducibility"])]
     of_marks = again["method"].isin([m for m in again["method"].unique() if Source.parse(m).kind == "localizer"])
-    key = ["kind", *_CASE_COLUMNS[1:]]
+    key = ["comparison", *_CASE_COLUMNS[1:]]
     ceiling = again[of_marks].groupby(key)["value"].mean().rename("chance")
     rows = again[~of_marks].drop(columns="chance").join(ceiling, on=key)
-    return rows[rows["chance"].notna()].assign(kind=rows["kind"] + "-ceiling")
+    return rows[rows["chance"].notna()].assign(comparison=rows["comparison"] + "-ceiling")
 
 
 def verdict(gap: dict[str, float], expected_below: bool, margin: float = 0.0) -> str:

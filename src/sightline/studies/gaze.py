@@ -95,8 +95,8 @@ def gaze(
         Checkpoint, or a model as NAME?option=value (`sightline list models`); on the phantom, small networks are
         trained if none is named.
     taught
-        Checkpoints of the same network taught by gaze: `train taught`, or `train classifier --model
-        'gaze:ARCH?supervised_map=cam&weight=10'`.
+        Checkpoints of the same network taught by gaze: `train gaze`, or `train classifier --model
+        'gaze-supervised:ARCH?supervised_map=cam&weight=10'`.
     shuffled
         Checkpoints taught by the gaze at other patients' radiographs (`train classifier --shuffle-gaze`): the control
         for `--taught`.
@@ -206,7 +206,7 @@ def _open_models(
         raise DataError("no model is named: give --model CHECKPOINT, and --taught to compare it with")
     for m in team.all_models:
         move_to_device(m, device)
-    return team.validate(data), {"sweep": told} if told else {}
+    return team.validate(data), {"gaze_weight_search": told} if told else {}
 
 
 def _sample_cases(data: Dataset, reader: str, wanted: Sequence[str], images: int, seed: int) -> tuple[Case, ...]:
@@ -233,7 +233,7 @@ def _explain(
 ) -> Run:
     """Maps of every network, and its own estimate of the gaze where that is no Grad-CAM."""
     for m in team.all_models:
-        own = ("own",) if hasattr(m.net, "saliency_head") else ()
+        own = ("intrinsic",) if hasattr(m.net, "saliency_head") else ()
         run = explain(
             data, m, (*methods, *own), findings=wanted, out=run, target_output=of, batch_size=batch, seed=seed
         )
@@ -279,7 +279,9 @@ def _summarize(
     run.write_table("differences", pd.concat([run.table("differences"), between], ignore_index=True))
     _summarize_regions(run, seed)
     means = run.table("estimates")
-    shown = means[(means["metric"] == "ssim") & (means["protocol"] == records[0].name) & (means["kind"] == "model")]
+    shown = means[
+        (means["metric"] == "ssim") & (means["protocol"] == records[0].name) & (means["source_kind"] == "model")
+    ]
     table = shown[shown["finding"] != "average"].pivot_table(index="source", columns="finding", values="mean")
     twice = [{"source": a, "versus": b, "cells": n} for a, b, n in find_duplicate_rows(table)]
     known = [{"model": m, "finding": f, "cutoff": c} for (m, f), c in cutoffs.items()]
@@ -287,8 +289,8 @@ def _summarize(
 
 
 def _summarize_regions(run: Run, seed: int) -> None:
-    """The tables standings and distributions: among the four regions, and among the rectangles where there are any."""
-    shares = run.table("shares")
+    """Write the tables most_salient_regions and region_distributions, among the four regions and the rectangles."""
+    shares = run.table("region_shares")
     groups = {
         "regions": PUBLISHED_REGIONS,
         "rectangles": tuple(r for r in shares["region"].unique() if r.endswith(BOX_SUFFIX)),
@@ -297,7 +299,7 @@ def _summarize_regions(run: Run, seed: int) -> None:
     for among, names in groups.items():
         found = most_salient_regions(shares, names)
         made.append([t.assign(among=among) for t in (found, region_distributions(found, names, GAZE_CEILING, seed))])
-    for name, parts in zip(("standings", "distributions"), zip(*made, strict=True), strict=True):
+    for name, parts in zip(("most_salient_regions", "region_distributions"), zip(*made, strict=True), strict=True):
         run.write_table(name, pd.concat(parts, ignore_index=True))
 
 
@@ -320,7 +322,7 @@ def _summarize_gaze(run: Run, data: Dataset, reader: str, part: Dataset) -> dict
             total, fixations = total + float(found.duration.sum()), fixations + len(found)
             for why, count in found.excluded_counts.items():
                 left_out[why] = left_out.get(why, 0) + count
-    shares = run.table("shares", ["radiograph", "region"]).drop_duplicates()
+    shares = run.table("region_shares", ["radiograph", "region"]).drop_duplicates()
     if lacking := shares["radiograph"].nunique() * len(data.regions) - len(shares):
         left_out["regions that are not marked or cannot be read"] = lacking
     return {

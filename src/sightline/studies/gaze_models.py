@@ -75,7 +75,7 @@ def from_specs(model: str, gaze_supervised: Sequence[str], shuffled_gaze: Sequen
         made = [open_model(spec, seed=seed) for spec in specs]
         return tuple(replace(m, name=f"{role}-{i + 1}" if several else role) for i, m in enumerate(made))
 
-    return GazeModels(plain, named("taught", gaze_supervised), named("shuffled-gaze", shuffled_gaze))
+    return GazeModels(plain, named("gaze-supervised", gaze_supervised), named("shuffled-gaze", shuffled_gaze))
 
 
 def train_on_phantom(folder: Path, seed: int, device: str) -> tuple[GazeModels, dict[str, Any]]:
@@ -94,7 +94,7 @@ def train_on_phantom(folder: Path, seed: int, device: str) -> tuple[GazeModels, 
 
     plain = fit(blank("small"), source, folder / "labels", recipe, cache=images, workers=workers)
     sweep = search_gaze_weight(
-        lambda weight: blank(f"gaze:small?supervised_map=cam&weight={weight:g}"),
+        lambda weight: blank(f"gaze-supervised:small?supervised_map=cam&weight={weight:g}"),
         source,
         folder / "gaze",
         GAZE_WEIGHTS,

@@ -27,7 +27,7 @@ from sightline.maps.references import ControlMaps, ReaderMaps
 from sightline.methods import Precision, TargetOutput
 from sightline.methods.explain import explain, hash_weights, require_methods
 from sightline.methods.registry import methods as method_registry
-from sightline.metrics.registry import require_annotation_metric
+from sightline.metrics.registry import require_annotation_metric, resolve_metric_aliases
 from sightline.models import Model, with_random_weights
 from sightline.models.ensemble import Ensemble, open_model_or_ensemble
 from sightline.models.warnings import warn_about_models
@@ -116,6 +116,7 @@ def localization(
         With bfloat16, methods whose maps agree with those of float32 on the first images are computed in it; run.json
         says which.
     """
+    metrics = resolve_metric_aliases(metrics)
     options = {
         "data": data,
         "model": model,

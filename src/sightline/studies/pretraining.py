@@ -50,7 +50,7 @@ DEFAULT_ARCH = "small?side=96"
 METHODS = ("gradient", "grad-cam", "grad-cam++", "integrated-gradients?nodes=8")
 IMAGE_TEXT_MODEL, IMAGE_TEXT_METHOD = "words", "image-text"
 """What the contrastive pair is called among sources, and its method."""
-METRICS = ("iou", "hit", "mass", "pr-area")
+METRICS = ("iou", "pointing-game", "relevance-mass", "pr-area")
 LearningMode = Literal["all", "head", "layers"]
 """Fine-tuning, linear evaluation, and fine-tuning with a lower learning rate the deeper a layer lies."""
 LEARNING_MODES: tuple[LearningMode, ...] = ("all", "head", "layers")
@@ -191,7 +191,9 @@ def pretraining(
         ]
         made = {cell: _train_cell(run, source, starts[cell.init], cell, epochs, recipe, seed) for cell in grid}
         facts = check_model_weights(run, [describe_model(m) for m in made.values()])
-        run = run.update_info(models=facts, methods=describe_methods(methods), findings=wanted, inits=list(starts))
+        run = run.update_info(
+            models=facts, methods=describe_methods(methods), findings=wanted, initializations=list(starts)
+        )
         _predict(run, compared, made, wanted, seed)
         worded = _open_image_text_model(run, image_text_model, wanted, device)
         run = _explain(run, compared, made, worded, methods, wanted, max_radiographs, records, seed)
@@ -251,14 +253,15 @@ def _predict(run: Run, compared: Dataset, made: Mapping[TrainingCell, Model], wa
     by = {cell.name: cell for cell in made}
     told = pd.DataFrame([cell_columns(by[name]) for name in table["model"]], index=table.index)
     found = auroc_by_cell(table.join(told), seed=seed)
-    run.write_table("curves", learning_curves(found))
+    run.write_table("learning_curves", learning_curves(found))
     run.write_table(
-        "gains", pd.concat([initialization_gains(found, RANDOM_INIT), learning_modes(found, "all")], ignore_index=True)
+        "learning_curve_differences",
+        pd.concat([initialization_gains(found, RANDOM_INIT), learning_modes(found, "all")], ignore_index=True),
     )
 
 
 def cell_columns(cell: TrainingCell) -> dict[str, Any]:
-    return {"init": cell.init, "learn": cell.learn, "fraction": cell.fraction, "seed": cell.seed}
+    return {"initialization": cell.init, "learning_mode": cell.learn, "fraction": cell.fraction, "seed": cell.seed}
 
 
 def _open_image_text_model(run: Run, words: str, wanted: tuple[str, ...], device: str) -> Model | None:
@@ -301,7 +304,9 @@ def _explain(
     )
     run.write_table("differences", pd.concat([run.table("differences"), between], ignore_index=True))
     _narrate(run, part, shown, methods, wanted, seed)
-    return run.update_info(sources=list(held.sources), shown=[{"model": c.name, **cell_columns(c)} for c in shown])
+    return run.update_info(
+        sources=list(held.sources), explained_models=[{"model": c.name, **cell_columns(c)} for c in shown]
+    )
 
 
 def _narrate(
@@ -322,7 +327,7 @@ def _narrate(
             for method in methods
         }
         alike = compare_with_text_maps(run, every, f"{IMAGE_TEXT_MODEL}/{IMAGE_TEXT_METHOD}", some, seed)
-        run.write_table("word_agreement", summarize_agreement(alike, seed))
+        run.write_table("text_map_agreement", summarize_agreement(alike, seed))
 
 
 def _paired_sources(shown: Sequence[TrainingCell], sources: Sequence[str]) -> list[tuple[str, str]]:

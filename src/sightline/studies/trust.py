@@ -42,7 +42,7 @@ from sightline.studies.trust_models import TrustModels
 
 PHANTOM_DATA = "phantom:80?split=test&size=192"
 METHODS = ("grad-cam", "gradient", "integrated-gradients?nodes=8", "guided-backprop", "edges", "noise")
-METRICS = ("average-precision", "pr-area", "iou", "hit")
+METRICS = ("average-precision", "pr-area", "iou", "pointing-game")
 
 
 def trust(
@@ -149,7 +149,9 @@ def trust(
         run = run.update_info(notes=warn_about_models(team.all_models))
         wanted = team.shared_findings(opened, findings)
         facts = check_model_weights(run, [describe_model(m) for m in team.all_models])
-        run = run.update_info(models=facts, judged=team.model.name, methods=describe_methods(methods), findings=wanted)
+        run = run.update_info(
+            models=facts, evaluated_model=team.model.name, methods=describe_methods(methods), findings=wanted
+        )
         run = _explain(run, opened, team, methods, wanted, target_output, explain_batch, seed)
         controls = ControlMaps(opened, ("average-mask", "center"), seed)
         held = CombinedMaps((run, controls, ReaderMaps(opened)))
@@ -167,7 +169,7 @@ def trust(
         _run_sanity_checks(comparison, team, drawn, randomization_orders, repeats)
         _run_perturbations(comparison, team, controls)
         _summarize(run, team, records, seed)
-        return run.update_info(sources=list(held.sources), stages=[b.title for b in drawn])
+        return run.update_info(sources=list(held.sources), randomization_stages=[b.title for b in drawn])
 
 
 def _explain(
@@ -188,7 +190,7 @@ def _explain(
     for m in team.localizers:
         prefix = str(Source("localizer", m.name, ""))
         run = explain(
-            data, m, ("own",), findings=wanted, out=run, target_output=of, batch_size=batch, source_prefix=prefix
+            data, m, ("intrinsic",), findings=wanted, out=run, target_output=of, batch_size=batch, source_prefix=prefix
         )
     control = str(Source("control", UNTRAINED, ""))
     return explain(
@@ -207,18 +209,18 @@ def _explain(
 def _run_sanity_checks(
     c: SanityCheck, team: TrustModels, drawn: Sequence[LayerBlock], orders: Sequence[RandomizationOrder], draws: int
 ) -> None:
-    """The table similarity."""
+    """Write the table map_similarity."""
     tasks = [randomize_cascade(c, drawn, orders, draws), compare_models(c, team.comparisons)]
     if team.localizers:
-        ceiling = replace(c, model=team.localizers[0], methods=("own",), kind="localizer")
+        ceiling = replace(c, model=team.localizers[0], methods=("intrinsic",), kind="localizer")
         tasks.append(compare_models(ceiling, team.localizer_comparisons))
     write_similarity(c.run, *tasks)
 
 
 def _run_perturbations(c: SanityCheck, team: TrustModels, controls: Maps) -> None:
-    """The tables faithfulness and steadiness."""
+    """Write the tables faithfulness and robustness."""
     sources = {f"{team.model.name}/{m}": m for m in c.methods} | {AVERAGE_MASK: AVERAGE_MASK}
-    sources |= {source: source for m in team.localizers for source in [str(Source("localizer", m.name, "own"))]}
+    sources |= {source: source for m in team.localizers for source in [str(Source("localizer", m.name, "intrinsic"))]}
     score_faithfulness(c.run, controls, team.model, sources, c.cases, c.options.seed)
     score_robustness(c.run, team.model, c.methods, c.cases, c.options)
 
@@ -237,10 +239,12 @@ def _open_models(run: Run, data: Dataset, named: Mapping[str, Any], seed: int, d
 
 
 def _summarize(run: Run, team: TrustModels, protocols: Sequence[Protocol], seed: int) -> None:
-    """The tables levels and verdicts, from similarity and scores."""
-    similarity = run.table("similarity", SCHEMA.names)
-    run.write_table("levels", similarity_levels(similarity, seed))
-    run.write_table("robustness", summarize_faithfulness(run.table("faithfulness"), run.table("steadiness"), seed))
+    """Write the tables similarity_levels and verdicts, from similarity and scores."""
+    similarity = run.table("map_similarity", SCHEMA.names)
+    run.write_table("similarity_levels", similarity_levels(similarity, seed))
+    run.write_table(
+        "perturbation_summary", summarize_faithfulness(run.table("faithfulness"), run.table("robustness"), seed)
+    )
     scores = run.table("scores", ["protocol", "source", "radiograph", "patient", "finding", "metric", "value"])
     gained = compare_with_prior(scores, run.table("differences"), team.model.name, protocols)
     run.write_table("verdicts", pd.concat([verdicts(similarity, seed), gained], ignore_index=True))

@@ -46,7 +46,7 @@ from sightline.training.split import split_by_patient
 PairWith = Literal["reports", "images"]
 PAIR_WITH: tuple[PairWith, ...] = ("reports", "images")
 """What an image is paired with: a sentence of its report (ConVIRT), or another view of itself (as SimCLR)."""
-TRAINED_HERE = "own"
+TRAINED_HERE = "scratch"
 """The text encoder that is trained on the spot; any other is one of Hugging Face."""
 CONTRASTIVE_CONFIG = TrainingConfig(lr=1e-3, weight_decay=1e-6)
 """What a recipe of a pre-training is made from, by `dataclasses.replace`; the decay is ConVIRT's."""
@@ -109,7 +109,7 @@ def pretrain(
     """Train the body of a copy of `model` contrastively and return it, its head as it was, without a training record.
 
     by: 'reports' pairs an image with a sentence of its report, a new one each epoch (Zhang et al. 2020,
-    arXiv:2010.00747: τ 0.1, λ 0.75); 'images' with another augmentation of itself. text: 'own', a small transformer
+    arXiv:2010.00747: τ 0.1, λ 0.75); 'images' with another augmentation of itself. text: 'scratch', a small transformer
     whose vocabulary is that of the reports, or an encoder of Hugging Face by name or folder, of which the embeddings
     and the first `frozen` layers stay as they are. width: of the space in which both meet. Images without a usable
     report (none, no findings or impression, not English) are left out and counted in run.json. Patients are split as

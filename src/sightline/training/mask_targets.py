@@ -45,10 +45,10 @@ def rasterize_targets(run: Run, model: Model, data: Dataset, radiographs: Sequen
     grid = int(model.net.grid)  # type: ignore[arg-type]
     stated = (kind, model.findings, data.spec, data.derived)
     key = f"{grid}-{key_digest(*stated, *(r.id for r in radiographs)).hex()[:8]}"
-    part = run.part("marks", key)
+    part = run.part("masks", key)
     if not part.is_dir():
         made = partial(planes, model, data, grid)
-        run.write_part("marks", key, partial(_write_targets, made, (count, grid, grid), radiographs, workers))
+        run.write_part("masks", key, partial(_write_targets, made, (count, grid, grid), radiographs, workers))
     return part / "marks.npy"
 
 

@@ -98,7 +98,7 @@ def test_an_operation_survives_its_json(log: list[Operation]) -> None:
         {"kind": "put", "shape": "<script>", "points": [[0, 0]]},
         {"kind": "put", "shape": "s", "points": [[0, 0]] * 4001},
         {"kind": "time", "seconds": 601},
-        {"kind": "answer", "question": "extent", "source": "net/own", "value": "1"},
+        {"kind": "answer", "question": "extent", "source": "net/intrinsic", "value": "1"},
         {"kind": "finish", "reader": "somebody else"},
         {"kind": "drop table"},
     ],

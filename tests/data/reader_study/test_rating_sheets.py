@@ -20,7 +20,7 @@ from sightline.data.reader_study.rating_sheets import (
 from sightline.errors import DataError
 
 CASES = [(f"film{i}", f"person{i // 2}", ("Edema", "Nodule", "Fracture")[i % 3]) for i in range(60)]
-SOURCES = ("net/own", "net/grad-cam", "localizer/unet/own")
+SOURCES = ("net/intrinsic", "net/grad-cam", "localizer/unet/intrinsic")
 READERS = ("simulated 1", "simulated 2")
 
 
@@ -105,7 +105,7 @@ def test_questions_have_five_worded_points() -> None:
 
 
 def good(source: str, sheet: RatingCase) -> Mapping[str, float]:
-    value = {"net/own": 0.7, "net/grad-cam": 0.3, "localizer/unet/own": float("nan")}[source]
+    value = {"net/intrinsic": 0.7, "net/grad-cam": 0.3, "localizer/unet/intrinsic": float("nan")}[source]
     return dict.fromkeys(("location", "extent", "usefulness"), value)
 
 
@@ -116,7 +116,7 @@ def test_simulated_readers_prefer_what_is_better_and_differ() -> None:
     scale = ratings[ratings["question"] != "choice"]
     assert scale["value"].between(1, 5).all()
     means = scale.groupby("source")["value"].mean()
-    assert means["net/own"] > means["net/grad-cam"] > means["localizer/unet/own"]
+    assert means["net/intrinsic"] > means["net/grad-cam"] > means["localizer/unet/intrinsic"]
     key = ["reader", "radiograph", "finding", "occasion"]
     assert (ratings[ratings["question"] == "choice"].groupby(key)["value"].sum() == 1).all()
     assert simulate_ratings(sheets, good).equals(ratings) and not simulate_ratings(sheets, good, seed=1).equals(ratings)
@@ -138,7 +138,7 @@ def test_no_sheet_comes_again_as_it_was(shown: int) -> None:
 
 
 def test_simulated_ratings_are_those_of_ever() -> None:
-    sources = ("element/own", "plain/grad-cam", "localizer/unet/own")
+    sources = ("self-explaining/intrinsic", "baseline/grad-cam", "localizer/unet/intrinsic")
     sheets = sample_rating_cases(CASES, sources, READERS, max_cases=12)
     ratings = simulate_ratings(sheets, lambda source, sheet: {"location": 0.5, "extent": 0.5, "usefulness": 0.5})
     assert ratings["value"].tolist()[:12] == [3, 2, 3, 3, 3, 2, 2, 2, 3, 0, 0, 1]

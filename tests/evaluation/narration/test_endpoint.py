@@ -177,8 +177,8 @@ def run(tmp_path: Path) -> Path:
     """A study's folder as `narrate` takes it: measurements and a panel, nothing else."""
     made = Run.start(tmp_path / "run", "pretraining", {})
     facts = estimate_measurements(cases(8))
-    made.write_table("facts", facts.table)
-    made.write_table("fact_differences", facts.differences)
+    made.write_table("map_measurement_means", facts.table)
+    made.write_table("map_measurement_differences", facts.differences)
     (made.path / "figures").mkdir()
     cv2.imwrite(str(made.path / "figures" / "panel.png"), np.zeros((8, 8, 3), np.uint8))
     return made.path

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import sightline as sl
-from sightline._cli.narrate import check_text
+from sightline._cli.narrate import check_narrative
 from sightline.core import Case, Dataset, Frame, SaliencyMap
 from sightline.evaluation.narration import narrate
 from sightline.evaluation.narration.measure import (
@@ -44,7 +44,7 @@ def run(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def store(run: Run, name: str, data: Dataset) -> None:
     """Maps of one source for every radiograph and finding."""
-    source, made = f"{name}/own", []
+    source, made = f"{name}/intrinsic", []
     for number, r in enumerate(data.radiographs):
         for f in FINDINGS:
             assert r.size is not None
@@ -63,7 +63,7 @@ def some(data: Dataset) -> list[Case]:
 
 
 def test_maps_on_the_marks_are_read_where_the_findings_are(data: Dataset, run: Run) -> None:
-    table = measure_maps(run, data, {"seer/own": "seer", "lost/own": "lost"}, some(data))
+    table = measure_maps(run, data, {"seer/intrinsic": "seer", "lost/intrinsic": "lost"}, some(data))
     facts = write_narrative(run, table, 0)
     low = facts.estimate("seer", "Pleural Effusion", "lower")
     heart = facts.estimate("seer", "Cardiomegaly", "cardiac")
@@ -72,12 +72,14 @@ def test_maps_on_the_marks_are_read_where_the_findings_are(data: Dataset, run: R
     assert gap is not None and gap["low"] > 0
     text = (run.path / "narrative.md").read_text("utf-8")
     assert text == narrate(facts) and "Maps of seer are more focused than those of lost" in text
-    claims = run.table("claims")
+    claims = run.table("narrative_claims")
     assert set(claims["verdict"]) == {"supported"} and len(claims) >= 4
 
 
 def test_a_text_that_was_read_off_the_maps_suffers_when_it_is_laid_beside_others(data: Dataset, run: Run) -> None:
-    facts = write_narrative(run, measure_maps(run, data, {"seer/own": "seer", "lost/own": "lost"}, some(data)), 0)
+    facts = write_narrative(
+        run, measure_maps(run, data, {"seer/intrinsic": "seer", "lost/intrinsic": "lost"}, some(data)), 0
+    )
     rates = permutation_controls(narrate(facts), facts)
     assert rates["as it is"] == 0 and rates["models exchanged"] > 0.3 and rates["findings exchanged"] > 0
     book = "Edema\n- seer: Perihilar activation.\n"
@@ -88,29 +90,29 @@ def test_without_masks_of_the_lungs_the_film_itself_is_divided(data: Dataset, ru
     other = Run.start(tmp_path / "run", "pretraining", {})
     bare = replace(data, regions=())
     store(other, "seer", data)
-    table = measure_maps(other, bare, {"seer/own": "seer"}, some(data)[:6])
+    table = measure_maps(other, bare, {"seer/intrinsic": "seer"}, some(data)[:6])
     assert "cardiac" not in set(table["measure"]) and {"left", "upper", "perihilar"} <= set(table["measure"])
 
 
 def test_any_text_can_be_checked_from_the_command_line(
     data: Dataset, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_narrative(run, measure_maps(run, data, {"seer/own": "seer", "lost/own": "lost"}, some(data)), 0)
+    write_narrative(run, measure_maps(run, data, {"seer/intrinsic": "seer", "lost/intrinsic": "lost"}, some(data)), 0)
     file = tmp_path / "text.md"
     file.write_text("Pleural Effusion\n- GPT: Activation of the [bold]upper[/bold] zones.\n", "utf-8")
-    check_text(run.path, file, models=("GPT=seer",))
+    check_narrative(run.path, file, models=("GPT=seer",))
     said = capsys.readouterr().out
     assert (
         "contradicted: Activation of the [bold]upper[/bold] zones." in said and "contradicted, as it is: 100%" in said
     )
     with pytest.raises(sl.SightlineError, match="cannot be read as text"):
-        check_text(run.path, tmp_path / "nothing.md")
-    table = tabulate_claims("", write_narrative(run, run.table("map_facts"), 0))
+        check_narrative(run.path, tmp_path / "nothing.md")
+    table = tabulate_claims("", write_narrative(run, run.table("map_measurements"), 0))
     assert table.empty and "verdict" in table
 
 
 def test_maps_on_the_marks_meet_the_reports_and_maps_of_noise_do_not(data: Dataset, run: Run) -> None:
-    table = measure_maps(run, data, {"seer/own": "seer", "lost/own": "lost"}, some(data))
+    table = measure_maps(run, data, {"seer/intrinsic": "seer", "lost/intrinsic": "lost"}, some(data))
     meetings = compare_with_reports(table, data, some(data), 0)
     found = summarize_agreement(meetings, 0).set_index(["model", "measure"])
     seer, lost = found.loc[("seer", "side")], found.loc[("lost", "side")]

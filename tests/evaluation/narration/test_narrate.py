@@ -194,7 +194,7 @@ def test_where_nothing_is_clear_nothing_is_said() -> None:
 def test_claims_of_known_truth(facts: Measurements, text: str, model: str, verdict: str) -> None:
     first = check_claims(text, facts)[0]
     assert (first.claim.model, first.verdict) == (model, verdict), first
-    assert first.why
+    assert first.reason
 
 
 def test_a_model_of_which_nothing_is_known_is_not_checked(facts: Measurements) -> None:
@@ -219,7 +219,7 @@ def test_a_real_reading_is_taken_apart(facts: Measurements) -> None:
         "Edema",
         "Pleural Effusion",
     }
-    where = {c.finding: c.where for c in found if c.kind == "location" and c.model == "convirt"}
+    where = {c.finding: c.places for c in found if c.kind == "location" and c.model == "convirt"}
     assert where["Atelectasis"] == {"upper"} and where["Pleural Effusion"] == {"costophrenic"}
     assert [(c.model, c.versus) for c in found if c.kind == "comparison"][:2] == [
         ("convirt", "imagenet"),

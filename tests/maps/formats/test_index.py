@@ -141,10 +141,14 @@ def test_published_maps_score_as_published(tmp_path: Path) -> None:
     data = sl.open_dataset(f"chexlocalize:{REAL}")
     folder = open_maps(REAL / "CheXlocalize/gradcam_maps_val", data)
     assert len(folder) == 10 and folder.problems == ()
-    table = sl.score(folder, data, ["iou", "hit"], protocol="both").set_index(["protocol", "metric", "finding"]).value
+    table = (
+        sl.score(folder, data, ["iou", "pointing-game"], protocol="both")
+        .set_index(["protocol", "metric", "finding"])
+        .value
+    )
     findings = ["Cardiomegaly", "Enlarged Cardiomediastinum", "Lung Opacity"]
     expected = {("published", "iou"): [0.3662, 0.4623, 0], ("corrected", "iou"): [0.4569, 0.5205, 0.0022]}
-    for key, values in (expected | {("published", "hit"): [1, 1, 0]}).items():
+    for key, values in (expected | {("published", "pointing-game"): [1, 1, 0]}).items():
         np.testing.assert_allclose([table[(*key, f)] for f in findings], values, atol=0.001)
 
 

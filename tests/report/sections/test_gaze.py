@@ -36,7 +36,14 @@ def write_tables(folder: Path) -> Run:
     run = Run.start(folder, "gaze", {"rule": "f1"})
     kinds = {CENTER_CONTROL: "control", GAZE_CEILING: "ceiling"}
     rows = [
-        {"protocol": "corrected", "metric": m, "source": s, "kind": kinds.get(s, "model"), "finding": f, **numbers(v)}
+        {
+            "protocol": "corrected",
+            "metric": m,
+            "source": s,
+            "source_kind": kinds.get(s, "model"),
+            "finding": f,
+            **numbers(v),
+        }
         for m in ("shuffled-ncc", "ncc", "ssim")
         for s, v in LEVELS.items()
         for f in ("Edema", "Fracture", "average")
@@ -128,11 +135,13 @@ def write_tables(folder: Path) -> Run:
         for among, names in parts.items()
         for i, r in enumerate(names)
     ]
-    run.write_table("distributions", pd.DataFrame(spread))
+    run.write_table("region_distributions", pd.DataFrame(spread))
     told = {"radiographs": 40, "fixations": 900, "seconds": 300.5, "left_out": {"outside the image": 3}, "reader": "r"}
     models = [{"name": m, "training": {"data": "d"}} for m in MODELS]
     sweep = {"weights": {"3": 0.8, "10": 0.7}, "chosen": 3.0, "by": "cam"}
-    return run.update_info(study="gaze", models=models, pairs=pairs, gaze=told, sweep=sweep, duplicates=[], cutoffs=[])
+    return run.update_info(
+        study="gaze", models=models, pairs=pairs, gaze=told, gaze_weight_search=sweep, duplicates=[], cutoffs=[]
+    )
 
 
 @pytest.fixture
@@ -160,7 +169,7 @@ def test_a_measure_that_cannot_tell_and_maps_under_two_names_are_said(view: RunV
     table = view.run.table("estimates")
     high = table["source"].eq(CENTER_CONTROL)
     view.run.write_table("estimates", table.assign(low=table["low"].where(~high, 0.2), mean=table["mean"]))
-    run = view.run.update_info(duplicates=[{"source": "gaze/grad-cam", "versus": "gaze/own", "cells": 10}])
+    run = view.run.update_info(duplicates=[{"source": "gaze/grad-cam", "versus": "gaze/intrinsic", "cells": 10}])
     said = summary_sentences(RunView.from_run(run))
     assert said[-2].startswith("Mind the measure:")
     assert said[-1] == "Grad-CAM · gaze and Own map · gaze agree in all 10 cells: one map under two names."

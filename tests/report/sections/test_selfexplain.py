@@ -13,7 +13,7 @@ from sightline.report.sections.selfexplain.sentences import summary_sentences, t
 from sightline.runs.run import Run
 from sightline.stats.noninferiority import NOT_ABOVE_CHANCE
 
-OWN, METHODS = "element/own", [f"method-{i}" for i in range(16)]
+OWN, METHODS = "self-explaining/intrinsic", [f"method-{i}" for i in range(16)]
 PRIOR = "control/average-mask"
 HEAD = {"protocol": "corrected", "metric": "average-precision", "finding": "average", "n": 45, "patients": 27}
 
@@ -22,12 +22,14 @@ def told(out: Path, gaps: pd.DataFrame, robustness: pd.DataFrame, **facts: objec
     """The sentences of a run whose differences are `gaps` (source, versus, mean, low, high, p)."""
     run = Run.start(out, "selfexplain", {"model": ""})
     run = run.update_info(
-        element="element", models=[{"name": m, "training": {}} for m in ("element", "plain")], **facts
+        self_explaining_model="self-explaining",
+        models=[{"name": m, "training": {}} for m in ("self-explaining", "baseline")],
+        **facts,
     )
     sources = sorted({*gaps["source"], *gaps["versus"], OWN})
     run.write_table("estimates", pd.DataFrame({"source": sources, "mean": 0.2, "low": 0.1, "high": 0.3, **HEAD}))
     run.write_table("differences", gaps.assign(**HEAD))
-    run.write_table("robustness", robustness)
+    run.write_table("perturbation_summary", robustness)
     return " ".join(summary_sentences(RunView.from_run(run)))
 
 
@@ -41,7 +43,7 @@ def erased(verdict: str, random: str) -> pd.DataFrame:
         [
             {
                 "measure": "insertion",
-                "method": "own",
+                "method": "intrinsic",
                 "mean": 0.4,
                 "low": 0.3,
                 "high": 0.5,
@@ -54,26 +56,26 @@ def erased(verdict: str, random: str) -> pd.DataFrame:
                 "random": sign,
                 "random_low": sign - 0.02,
                 "random_high": sign + 0.02,
-                "beside_random": random,
+                "random_verdict": random,
             }
         ]
     )
 
 
 def test_better_and_worse_are_counted_after_holm_and_the_best_is_called_so(tmp_path: Path) -> None:
-    rows = [gap(OWN, f"plain/{m}", 0.05, p=0.002 if i < 3 else 0.04) for i, m in enumerate(METHODS[:15])]
-    rows.append(gap(OWN, f"plain/{METHODS[15]}", -0.03, p=0.002))
+    rows = [gap(OWN, f"baseline/{m}", 0.05, p=0.002 if i < 3 else 0.04) for i, m in enumerate(METHODS[:15])]
+    rows.append(gap(OWN, f"baseline/{METHODS[15]}", -0.03, p=0.002))
     text = told(tmp_path / "run", pd.DataFrame(rows), erased("passes", "passes"))
     assert "better than 3 of 16" in text and "worse than 1 (p below 0.05 after Holm's correction over all 16)" in text
-    assert f"the best of them is {METHODS[15]} · plain" in text and "nearest" not in text
+    assert f"the best of them is {METHODS[15]} · baseline" in text and "nearest" not in text
 
 
 @pytest.mark.parametrize(("mean", "where"), [(-0.1, "lies under the floor"), (0.01, "lies no higher than the floor")])
 def test_detectors_that_do_not_beat_the_average_mask_are_no_ceiling(tmp_path: Path, mean: float, where: str) -> None:
-    rows = [gap("localizer/unet/own", PRIOR, mean), gap("localizer/retinanet/own", PRIOR, mean - 0.1)]
+    rows = [gap("localizer/unet/intrinsic", PRIOR, mean), gap("localizer/retinanet/intrinsic", PRIOR, mean - 0.1)]
     text = told(tmp_path / "run", pd.DataFrame(rows), erased("passes", "passes"))
     assert "None of the 2 networks trained on marks" in text and where in text
-    rows.append(gap("localizer/supervised/own", PRIOR, 0.1))
+    rows.append(gap("localizer/supervised/intrinsic", PRIOR, 0.1))
     assert "None of the" not in told(tmp_path / "other", pd.DataFrame(rows), erased("passes", "passes"))
 
 
@@ -93,8 +95,8 @@ def test_sufficient_is_what_random_places_are_not(tmp_path: Path, random: str, s
 @pytest.mark.parametrize(("model", "best", "there"), [("", 3, True), ("best.pt", 7, True), ("best.pt", 4, False)])
 def test_a_crossing_tells_how_long_its_networks_learned(tmp_path: Path, model: str, best: int, there: bool) -> None:
     Run.start(tmp_path / "run", "selfexplain", {"model": model})
-    lengths = {"detector-10": {"epochs": 7.0, "best": best}, "element-10": {"epochs": 7.0, "best": 2}}
-    run = Run.open(tmp_path / "run").update_info(element="element", lengths=lengths)
+    lengths = {"detector-10": {"epochs": 7.0, "best": best}, "self-explaining-10": {"epochs": 7.0, "best": 2}}
+    run = Run.open(tmp_path / "run").update_info(self_explaining_model="self-explaining", training_lengths=lengths)
     run.write_table("estimates", pd.DataFrame([{"source": OWN, "mean": 0.2, "low": 0.1, "high": 0.3, **HEAD}]))
     text = " ".join(training_length_note(RunView.from_run(run)))
     count = int(best > 0.75 * 7)
@@ -102,16 +104,24 @@ def test_a_crossing_tells_how_long_its_networks_learned(tmp_path: Path, model: s
 
 
 def test_a_table_without_random_places_shows_nothing_sufficient(tmp_path: Path) -> None:
-    old = erased("passes", "passes").drop(columns=["random", "random_low", "random_high", "beside_random"])
+    old = erased("passes", "passes").drop(columns=["random", "random_low", "random_high", "random_verdict"])
     assert "is not shown to be sufficient" in told(tmp_path / "run", pd.DataFrame([gap(OWN, PRIOR, np.nan)]), old)
 
 
 def test_a_network_at_chance_allows_no_statement_about_accuracy(tmp_path: Path) -> None:
-    run = Run.start(tmp_path / "run", "selfexplain", {"model": ""}).update_info(element="element")
-    row = {"model": "element", "versus": "plain", "mean": 0.1, "low": -0.01, "high": 0.2, "n": 90, "patients": 40}
+    run = Run.start(tmp_path / "run", "selfexplain", {"model": ""}).update_info(self_explaining_model="self-explaining")
+    row = {
+        "model": "self-explaining",
+        "versus": "baseline",
+        "mean": 0.1,
+        "low": -0.01,
+        "high": 0.2,
+        "n": 90,
+        "patients": 40,
+    }
     table = pd.DataFrame([{**row, "finding": "average", "margin": 0.05, "verdict": NOT_ABOVE_CHANCE}])
     run.write_table("noninferiority", table)
-    area = {"model": "plain", "finding": "average", "metric": "auroc", "mean": 0.51, "low": 0.45, "high": 0.56}
+    area = {"model": "baseline", "finding": "average", "metric": "auroc", "mean": 0.51, "low": 0.45, "high": 0.56}
     run.write_table("classification", pd.DataFrame([{**area, "n": 90, "positives": 9, "patients": 40}]))
     run.write_table("estimates", pd.DataFrame([{"source": OWN, "mean": 0.2, "low": 0.1, "high": 0.3, **HEAD}]))
     text = " ".join(summary_sentences(RunView.from_run(run)))

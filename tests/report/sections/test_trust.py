@@ -42,7 +42,9 @@ def similarity(patients: int = 20) -> pd.DataFrame:
             for kind, versus, order, step, mean in compared:
                 drawn = partner if (kind, versus) == ("pair", "again-1") else rng
                 value = mean + SPREAD[method] * drawn.standard_normal()
-                rows.append({**head, "kind": kind, "versus": versus, "order": order, "step": step, "value": value})
+                rows.append(
+                    {**head, "comparison": kind, "versus": versus, "order": order, "step": step, "value": value}
+                )
     return pd.DataFrame(rows)
 
 
@@ -50,7 +52,7 @@ def similarity(patients: int = 20) -> pd.DataFrame:
 def run(make_run: Callable[..., Run]) -> Run:
     made = make_run(fresh=True)
     table = similarity()
-    made.write_table("levels", similarity_levels(table))
+    made.write_table("similarity_levels", similarity_levels(table))
     made.write_table("verdicts", verdicts(table))
     return made
 
@@ -88,9 +90,9 @@ def test_the_summary_gives_difference_interval_and_verdict(run: Run) -> None:
 
 def test_verdicts_lead_the_page_and_the_terminal(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     Run.start(run.path.parent / "trust", "trust", {})
-    for name in ("estimates", "differences", "levels", "verdicts", "status", "maps"):
+    for name in ("estimates", "differences", "similarity_levels", "verdicts", "status", "maps"):
         Run.open(run.path.parent / "trust").write_table(name, run.table(name))
-    made = Run.open(run.path.parent / "trust").update_info(judged="small-net")
+    made = Run.open(run.path.parent / "trust").update_info(evaluated_model="small-net")
     shown = build_tiles(RunView.from_run(made))
     assert [(t.label, t.value, t.interval) for t in shown] == [
         ("Repeatable", "2 of 2", "methods pass"),
@@ -113,7 +115,7 @@ def test_the_figure_draws_every_stage_of_every_method(run: Run) -> None:
 def test_agreement_draws_every_partner_beside_chance(run: Run) -> None:
     plot = figures.plot_repeatability(RunView.from_run(run))
     assert plot is not None
-    assert set(plot.data["kind"]) == {"repeatability", "pair"} and len(plot.data) == 6
+    assert set(plot.data["comparison"]) == {"repeatability", "pair"} and len(plot.data) == 6
     assert "Grad-CAM 0.6" in plot.alt_text
 
 
@@ -123,10 +125,10 @@ def test_robustness_says_what_chance_is(run: Run) -> None:
         ("deletion", "grad-cam", 0.3, 0.2, 0.4, 9, 5, -0.1, -0.2, -0.05, "passes"),
         ("complexity", "grad-cam", 0.8, 0.7, 0.9, 9, 5, np.nan, np.nan, np.nan, None),
         ("deletion", "random", 0.5, 0.4, 0.6, 9, 5, np.nan, np.nan, np.nan, None),
-        ("steadiness", "grad-cam", 0.9, 0.8, 0.95, 9, 5, np.nan, np.nan, np.nan, None),
+        ("rank-correlation", "grad-cam", 0.9, 0.8, 0.95, 9, 5, np.nan, np.nan, np.nan, None),
     ]
     columns = ["measure", "method", "mean", "low", "high", "n", "patients", "gap", "gap_low", "gap_high", "verdict"]
-    run.write_table("robustness", pd.DataFrame(rows, columns=columns))
+    run.write_table("perturbation_summary", pd.DataFrame(rows, columns=columns))
     faithful, steady = tables.robustness_tables(RunView.from_run(run))
     assert [row[0] for row in faithful.rows] == ["Grad-CAM", "random order"]
     assert faithful.rows[0][1] == "0.30 [0.20, 0.40]\n−0.10 [−0.20, −0.05]\npasses"
@@ -154,7 +156,7 @@ def test_failed_maps_are_told_in_cells_and_captions(run: Run) -> None:
     assert plain is not None and "failed" not in plain.caption
     table = similarity()
     table.loc[(table["method"] == "grad-cam") & table["radiograph"].isin(["r1", "r2"]), "value"] = np.nan
-    run.write_table("levels", similarity_levels(table))
+    run.write_table("similarity_levels", similarity_levels(table))
     run.write_table("verdicts", verdicts(table))
     summary, measures = tables.criteria_table(RunView.from_run(run)), tables.similarity_table(RunView.from_run(run))
     assert summary is not None and measures is not None

@@ -133,7 +133,7 @@ def make_run(root: Path, suffix: str = ".dcm", frame: Frame = CROP, both: bool =
         run,
         run,
         data,
-        metrics=("iou", "hit", "pixel-auroc"),
+        metrics=("iou", "pointing-game", "pixel-auroc"),
         protocols=chosen,
         findings=FINDINGS,
         seed=0,

@@ -176,7 +176,7 @@ def test_a_film_that_cannot_be_read_is_told_and_the_rest_goes_on(tmp_path: Path)
     rows = index(tmp_path / "out")
     failed = [(r["radiograph"], r["finding"], r["status"]) for r in rows if not r["file"]]
     assert failed == [("film1", f, "unreadable") for f in FINDINGS]
-    assert all("film1.dcm" in r["why"] for r in rows if not r["file"])
+    assert all("film1.dcm" in r["reason"] for r in rows if not r["file"])
     assert sorted(p.name for p in (tmp_path / "out/films").iterdir()) == ["film0.dcm", "film2.dcm"]
 
 

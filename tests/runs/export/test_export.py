@@ -26,7 +26,9 @@ KEY = ["protocol", "source", "radiograph", "finding", "metric"]
 
 
 def scores(maps: object, data: sl.Dataset, protocol: str = "corrected") -> pd.DataFrame:
-    table = sl.score(maps, data, ["iou", "hit", "pixel-auroc", "iou@top:0.1", "mass"], protocol=protocol)
+    table = sl.score(
+        maps, data, ["iou", "pointing-game", "pixel-auroc", "iou@top:0.1", "relevance-mass"], protocol=protocol
+    )
     return table.sort_values(KEY, ignore_index=True)
 
 
@@ -69,12 +71,12 @@ def test_the_command_scores_what_the_command_exported(dicom_run: sl.Run, exporte
         str(tmp_path / "run"),
         "--metrics",
         "iou",
-        "hit",
+        "pointing-game",
         "--controls",
         "center",
     ]
     assert main(words) == 0
-    kept = [[*KEY, "value"], "source == 'net/grad-cam' and metric in ('iou', 'hit')"]
+    kept = [[*KEY, "value"], "source == 'net/grad-cam' and metric in ('iou', 'pointing-game')"]
     again, before = (
         run.table("scores").query(kept[1]).sort_values(KEY, ignore_index=True)[kept[0]]
         for run in (sl.Run.open(tmp_path / "run"), dicom_run)

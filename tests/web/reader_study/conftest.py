@@ -22,8 +22,8 @@ DATA = "phantom:10?size=96"
 def answer(turn: Assignment, data: Dataset, off: float) -> list[Operation]:
     """What a reader whose hand is `off` pixels low says: the outlines of the truth, or a point within."""
     case, said = turn.case, list[Operation]()
-    mark = None if case.task == "look" else data.annotation(case.radiograph, case.finding, data.reference_reader)
-    if case.task == "look":
+    mark = None if case.task == "search" else data.annotation(case.radiograph, case.finding, data.reference_reader)
+    if case.task == "search":
         for i in range(3):
             said.append(
                 PutShape(id=f"l{i}", clock=i + 1, shape=f"l{i}", points=((10.0 * i, 5.0),), closed=True, at=2.0 * i)
@@ -50,7 +50,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudyDatabase
     """Dr A is exact; Dr B draws two pixels low, and sees nothing of what lies in the right half of the film alone."""
     data = sl.open_dataset(DATA)
     place = tmp_path_factory.mktemp("finished") / "study"
-    with create_study(DATA, place, tasks=("contour", "point", "look"), repeat_share=0.25) as book:
+    with create_study(DATA, place, tasks=("contour", "point", "search"), repeat_share=0.25) as book:
         for name, off in (("Dr A", 0.0), ("Dr B", 2.0)):
             invite_reader(book, name)
             for turn in book.assignments(book.reader(name).number):

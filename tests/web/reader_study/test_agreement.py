@@ -96,7 +96,7 @@ def test_presence_and_hits(said: list[CompletedReading]) -> None:
         sum((both[:, 0] == v).mean() * (both[:, 1] == v).mean() for v in (0, 1)),
     )
     assert presence["value"] == pytest.approx((seen - chance) / (1 - chance)) and presence["n"] == len(both)
-    assert 0 < found.loc[("between", "hit", "Dr B")]["value"] <= 1
+    assert 0 < found.loc[("between", "pointing-game", "Dr B")]["value"] <= 1
 
 
 def test_times(said: list[CompletedReading]) -> None:

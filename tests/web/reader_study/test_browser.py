@@ -170,7 +170,7 @@ def test_a_point_by_finger_and_what_is_not_there(study: Callable[..., Any], open
 
 
 def test_clicks_keep_their_order(study: Callable[..., Any], open_page: Callable[..., Any]) -> None:
-    with study("look") as (book, url):
+    with study("search") as (book, url):
         page = begin(open_page, url, book)
         x, y = middle(page)
         for dx in (0, 60, -60):

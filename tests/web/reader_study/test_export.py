@@ -27,13 +27,13 @@ DATA = "phantom:10?size=96"
 def test_readers_of_a_study_are_the_readers_of_its_data(finished: StudyDatabase) -> None:
     data = sl.open_dataset(f"{DATA}&readers={finished.location}")
     assert data.readers == ("truth", "Dr A", "Dr A points", "Dr B", "Dr B points")
-    assert data.gaze_readers[-2:] == ("Dr A looking", "Dr B looking")
+    assert data.gaze_readers[-2:] == ("Dr A clicks", "Dr B clicks")
     assert any("left out" in warning for warning in data.metadata["warnings"])
-    table = sl.score(sl.ReaderMaps(data), data, ["iou", "hit"])
+    table = sl.score(sl.ReaderMaps(data), data, ["iou", "pointing-game"])
     means = table.groupby(["source", "metric"])["value"].mean()
     assert means["reader/Dr A", "iou"] > 0.9 > means["reader/Dr B", "iou"] + 0.1
-    assert means["reader/Dr A points", "hit"] == 1
-    gaze = data.annotation(data.radiographs[0].id, "gaze", "Dr A looking")
+    assert means["reader/Dr A points", "pointing-game"] == 1
+    gaze = data.annotation(data.radiographs[0].id, "gaze", "Dr A clicks")
     assert gaze is not None and gaze.read().duration.tolist() == [2, 2, 2]
 
 
@@ -121,7 +121,7 @@ def test_coco_opens_in_pycocotools(finished: StudyDatabase, tmp_path: Path, caps
 
 def test_tables(finished: StudyDatabase, tmp_path: Path) -> None:
     export_study(finished.location, "csv", tmp_path / "out")
-    cases, marks = (pd.read_csv(tmp_path / "out" / f"{name}.csv") for name in ("cases", "marks"))
+    cases, marks = (pd.read_csv(tmp_path / "out" / f"{name}.csv") for name in ("cases", "annotations"))
     turns = sum(len(finished.assignments(n)) for n in (1, 2))
     assert len(cases) == turns and set(cases["occasion"]) == {0, 1}
     assert cases.loc[cases["reader"] == "Dr B", "seconds"].eq(12).all()
@@ -149,7 +149,21 @@ def test_the_human_benchmark_in_one_command(
             )
     spec, out = f"{DATA}&readers={finished.location}", tmp_path / "run"
     assert (
-        main(["score", str(maps), "--data", spec, "--out", str(out), "--metrics", "iou", "hit", "--controls", "center"])
+        main(
+            [
+                "score",
+                str(maps),
+                "--data",
+                spec,
+                "--out",
+                str(out),
+                "--metrics",
+                "iou",
+                "pointing-game",
+                "--controls",
+                "center",
+            ]
+        )
         == 0
     )
     printed = capsys.readouterr().out

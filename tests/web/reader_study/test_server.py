@@ -23,7 +23,7 @@ SQUARE = ((10.0, 10.0), (10.0, 30.0), (30.0, 30.0))
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudyDatabase]:
-    with create_study(DATA, tmp_path_factory.mktemp("s") / "study", tasks=("contour", "point", "look")) as made:
+    with create_study(DATA, tmp_path_factory.mktemp("s") / "study", tasks=("contour", "point", "search")) as made:
         yield made
 
 

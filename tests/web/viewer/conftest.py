@@ -25,7 +25,7 @@ SIZE = (96, 120)
 HOSTILE = "<script>window.evil=1</script>"
 FINDINGS = ("Edema", "Mass", HOSTILE)
 ODD = "../../r<img src=x onerror=window.evil=1>"
-METRICS = ("iou", "hit", "pixel-auroc", "iou@above:0.3", "iou@above:0.7", "iou@top:0.1")
+METRICS = ("iou", "pointing-game", "pixel-auroc", "iou@above:0.3", "iou@above:0.7", "iou@top:0.1")
 SOURCES = ("net/cam", "net/fine", "net/crop", "other/cam?a=1,b=2")
 
 

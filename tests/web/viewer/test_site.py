@@ -78,7 +78,7 @@ def test_status_probability_and_labels(site: Site, run: Run) -> None:
         assert np.allclose(probability[places], rows["probability"].to_numpy(float), equal_nan=True)
     arrays = decode_bundle(site.render_file("data/cases.bin")[0])[1]
     assert arrays["label"].tolist() == [int(has(n, f)) for n in range(10) for f in FINDINGS]
-    assert arrays["marked"].tolist() == arrays["label"].tolist()
+    assert arrays["annotated"].tolist() == arrays["label"].tolist()
     assert np.allclose(arrays["area"][0], disk(0, "Edema").mean())
 
 

@@ -15,7 +15,7 @@ from sightline.data.reader_study.events import CaseState, DrawnShape
 from sightline.data.reader_study.schema import StudyCase
 from sightline.errors import DataError
 
-ANNOTATION_TASKS = ("contour", "point", "look")
+ANNOTATION_TASKS = ("contour", "point", "search")
 """Tasks that end in marks."""
 _IMAGE_WIDTH_DEGREES = 20.0
 """Degrees of visual angle that a film is taken to fill, its longer side; nobody measured."""
@@ -57,7 +57,7 @@ class CompletedReading:
         if self.case.task not in ANNOTATION_TASKS or not self.has_annotation:
             return None
         size, name = (self.case.height, self.case.width), dataset_reader_name(self.reader, self.case.task)
-        head = (self.case.radiograph, ALL_GAZE if self.case.task == "look" else self.case.finding, name)
+        head = (self.case.radiograph, ALL_GAZE if self.case.task == "search" else self.case.finding, name)
         if self.case.task == "contour":
             lines = self.contours
             return Annotation(*head, "contours", size, lambda: lines, len(lines))
@@ -78,7 +78,7 @@ class CompletedReading:
 
 def dataset_reader_name(reader: str, task: str) -> str:
     """What a reader is called in a data set: points and clicks are readings of their own, as in CheXlocalize."""
-    return {"contour": reader, "point": f"{reader} points", "look": f"{reader} looking"}.get(task, reader)
+    return {"contour": reader, "point": f"{reader} points", "search": f"{reader} clicks"}.get(task, reader)
 
 
 def completed_readings(database: StudyDatabase, occasion: int | None = None) -> Iterator[CompletedReading]:
@@ -96,8 +96,8 @@ def add_study_readers(data: Dataset, location: str) -> Dataset:
 
     Findings and radiographs that the study did not ask for, or that one of its readers has not finished yet, are left
     out, so that nobody loses by a question that was not asked; `facts["warnings"]` counts them. A reader without a
-    finished case is left out. Readers are called by their names, their points 'NAME points', their clicks 'NAME
-    looking'; in a data set without marks the first of them is the reference.
+    finished case is left out. Readers are called by their names, their points 'NAME points', their clicks
+    'NAME clicks'; in a data set without marks the first of them is the reference.
     Errors: `DataError` if nothing is left, or a name is taken.
     """
     with StudyDatabase.open(location) as book:
@@ -118,7 +118,7 @@ def add_study_readers(data: Dataset, location: str) -> Dataset:
     )
     if not kept:
         raise DataError(f"no radiograph of {data.spec} was read to its end by every reader of {location}")
-    lookers = tuple(name for name in names if name.endswith(" looking"))
+    lookers = tuple(name for name in names if name.endswith(" clicks"))
     left = len(data.radiographs) - len(kept)
     note = (
         f"readers are those of {book.location}; {left} of {len(data.radiographs)} radiographs are left out: not asked "
@@ -151,7 +151,7 @@ def _completed_by_all(readings: list[CompletedReading]) -> set[tuple[str, str]]:
     done: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for r in readings:
         done.setdefault((r.reader, r.case.task), set()).add(_case_key(r.case))
-    of_findings = [pairs for (_, task), pairs in done.items() if task != "look"]
+    of_findings = [pairs for (_, task), pairs in done.items() if task != "search"]
     return set.intersection(*(of_findings or list(done.values()))) if done else set()
 
 
@@ -166,7 +166,7 @@ def _is_covered(data: Dataset, radiograph: str, findings: tuple[str, ...], compl
 
 def _case_key(case: StudyCase) -> tuple[str, str]:
     """What a case is about; of clicks, (radiograph, gaze)."""
-    return case.radiograph, ALL_GAZE if case.task == "look" else case.finding
+    return case.radiograph, ALL_GAZE if case.task == "search" else case.finding
 
 
 def _check_reader_names(data: Dataset, location: str, invited: list[str], names: list[str]) -> None:

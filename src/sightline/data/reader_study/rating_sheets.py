@@ -108,8 +108,8 @@ class RatingCase:
     def labels(self) -> dict[str, str]:
         """What the reader sees -> what it is.
 
-        >>> RatingCase("film", "person", "Edema", ("net/own", "net/grad-cam")).labels
-        {'A': 'net/own', 'B': 'net/grad-cam'}
+        >>> RatingCase("film", "person", "Edema", ("net/intrinsic", "net/grad-cam")).labels
+        {'A': 'net/intrinsic', 'B': 'net/grad-cam'}
         """
         return {chr(ord("A") + at): source for at, source in enumerate(self.sources)}
 

@@ -19,7 +19,7 @@ class CheckedClaim:
 
     claim: Claim
     verdict: Verdict
-    why: str
+    reason: str
 
 
 def check_claims(text: str, measurements: Measurements, models: Mapping[str, str] | None = None) -> list[CheckedClaim]:
@@ -50,7 +50,7 @@ def _check_claim(claim: Claim, facts: Measurements) -> CheckedClaim:
 
 
 def _check_location(claim: Claim, facts: Measurements) -> CheckedClaim:
-    told = {p: facts.estimate(claim.model, claim.finding, p) for p in sorted(claim.where)}
+    told = {p: facts.estimate(claim.model, claim.finding, p) for p in sorted(claim.places)}
     parts, sides = [], [p for p in told if p in SIDES]
     outcomes: list[Verdict] = []
     for place, number in told.items():
@@ -73,7 +73,7 @@ def _check_location(claim: Claim, facts: Measurements) -> CheckedClaim:
 def _find_denser_place(claim: Claim, facts: Measurements, place: str, number: Mapping[str, float]) -> str:
     """Another side, or another third, whose whole interval lies above that of the place."""
     group = SIDES if place in SIDES else THIRDS if place in THIRDS else ()
-    for other in (p for p in group if p not in claim.where):
+    for other in (p for p in group if p not in claim.places):
         found = facts.estimate(claim.model, claim.finding, other)
         if found is not None and found["low"] > number["high"]:
             return other
@@ -94,7 +94,7 @@ def _check_spread(claim: Claim, facts: Measurements) -> CheckedClaim:
     if not known:
         return CheckedClaim(claim, "not checkable", "there is no other model to be more focused than")
     above, below = [m for m, g in known.items() if g["low"] > 0], [m for m, g in known.items() if g["high"] < 0]
-    good, bad = (above, below) if claim.focused else (below, above)
+    good, bad = (above, below) if claim.is_focused else (below, above)
     why = "; ".join(_describe_difference(m, g) for m, g in known.items())
     verdict: Verdict = "supported" if good and not bad else "contradicted" if bad and not good else "undecided"
     return CheckedClaim(claim, verdict, why)

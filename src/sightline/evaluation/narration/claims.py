@@ -39,9 +39,9 @@ class Claim:
     """As the facts call it."""
     finding: str
     """Canonical, or 'average' where none is named."""
-    where: frozenset[str] = frozenset()
+    places: frozenset[str] = frozenset()
     """Of a location: sides and zones."""
-    focused: bool = True
+    is_focused: bool = True
     """Of a spread: focused, or diffuse."""
     versus: str = ""
     """Of a comparison: the model that is less focused."""
@@ -54,7 +54,7 @@ def find_claims(text: str, models: Mapping[str, str]) -> list[Claim]:
     heading for what follows; so is a bullet's 'NAME:' for its line.
 
     >>> found = find_claims("Edema\\n- **Net:** Localizes around the perihilar regions.", {"Net": "net"})
-    >>> [(c.kind, c.finding, sorted(c.where)) for c in found]
+    >>> [(c.kind, c.finding, sorted(c.places)) for c in found]
     [('location', 'Edema', ['perihilar']), ('spread', 'Edema', [])]
     """
     found: list[Claim] = []
@@ -104,9 +104,9 @@ def _parse_sentence(sentence: str, model: str, finding: str, models: Mapping[str
     claim = Claim(sentence, "location", who, finding)
     sides, zone = find_locations(_VAGUE.sub(" ", low))
     if (sides or zone) and not re.search(r"\bfails? to\b|\bwithout\b|\bno\b", low):
-        yield replace(claim, where=sides | zone)
+        yield replace(claim, places=sides | zone)
     if _DIFFUSE.search(low):
-        yield replace(claim, kind="spread", focused=False)
+        yield replace(claim, kind="spread", is_focused=False)
     elif _FOCUSED.search(low):
         yield replace(claim, kind="spread")
 

@@ -44,7 +44,7 @@ class MapMeasurement(NamedTuple):
 
 
 def measure_maps(run: Run, data: Dataset, sources: Mapping[str, str], cases: Sequence[Case]) -> pd.DataFrame:
-    """Where the evidence of every map lies, in the table map_facts; Measure's columns.
+    """Where the evidence of every map lies, in the table map_measurements; Measure's columns.
 
     sources: source of maps in the run -> what its model is called. Maps that point nowhere have no place: they are
     counted as failures elsewhere. Places follow from the lungs' masks where the data set has them, else from the film.
@@ -64,11 +64,11 @@ def measure_maps(run: Run, data: Dataset, sources: Mapping[str, str], cases: Seq
 
     write_chunks(
         run,
-        "map_facts",
-        {"map_facts": schema_for(MapMeasurement)},
-        case_task("map_facts", "measuring maps", cases, made),
+        "map_measurements",
+        {"map_measurements": schema_for(MapMeasurement)},
+        case_task("map_measurements", "measuring maps", cases, made),
     )
-    return run.table("map_facts")
+    return run.table("map_measurements")
 
 
 def _zone_masks(data: Dataset, radiograph: str) -> dict[str, Array]:
@@ -91,18 +91,19 @@ def _region_mask(data: Dataset, radiograph: str, name: str) -> Array | None:
 
 
 def write_narrative(run: Run, table: pd.DataFrame, seed: int) -> Measurements:
-    """Write the tables facts and fact_differences, narrative.md, and its claims with their verdicts in `claims`."""
+    """Write the tables map_measurement_means and map_measurement_differences, narrative.md, and its claims with
+    their verdicts (`narrative_claims`)."""
     facts = estimate_measurements(table, seed)
-    run.write_table("facts", facts.table)
-    run.write_table("fact_differences", facts.differences)
+    run.write_table("map_measurement_means", facts.table)
+    run.write_table("map_measurement_differences", facts.differences)
     text = narrate(facts)
     write_text_atomic(run.path / "narrative.md", text)
-    run.write_table("claims", tabulate_claims(text, facts))
+    run.write_table("narrative_claims", tabulate_claims(text, facts))
     return facts
 
 
 def tabulate_claims(text: str, measurements: Measurements, models: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """A row per claim of a text: text, kind, model, versus, finding, where, focused, verdict, why."""
+    """A row per claim of a text: text, kind, model, versus, finding, places, is_focused, verdict, reason."""
     rows = [
         {
             "text": c.claim.text,
@@ -110,14 +111,14 @@ def tabulate_claims(text: str, measurements: Measurements, models: Mapping[str, 
             "model": c.claim.model,
             "versus": c.claim.versus,
             "finding": c.claim.finding,
-            "where": ", ".join(sorted(c.claim.where)),
-            "focused": c.claim.focused,
+            "places": ", ".join(sorted(c.claim.places)),
+            "is_focused": c.claim.is_focused,
             "verdict": c.verdict,
-            "why": c.why,
+            "reason": c.reason,
         }
         for c in check_claims(text, measurements, models)
     ]
-    columns = ["text", "kind", "model", "versus", "finding", "where", "focused", "verdict", "why"]
+    columns = ["text", "kind", "model", "versus", "finding", "places", "is_focused", "verdict", "reason"]
     return pd.DataFrame(rows, columns=columns)
 
 

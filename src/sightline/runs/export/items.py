@@ -36,7 +36,7 @@ class ExportRow(NamedTuple):
     source: str
     finding: str
     status: str
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

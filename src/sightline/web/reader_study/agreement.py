@@ -38,8 +38,8 @@ class PairwiseAgreement(NamedTuple):
     reader: str
     versus: str
     measure: str
-    """'dice', 'iou' of outlines; 'distance' of points, in shares of the shorter side; 'hit': the point of `reader` in
-    the outline of `versus`."""
+    """'dice', 'iou' of outlines; 'distance' of points, in shares of the shorter side; 'pointing-game':
+    the point of `reader` in the outline of `versus`."""
     radiograph: str
     patient: str
     finding: str
@@ -81,7 +81,7 @@ def score_readers(data: Dataset, seed: int = 0) -> pd.DataFrame:
 
     data: of `add_study_readers`. Columns of `sightline.stats.estimates.estimates`; empty where nothing can be scored.
     """
-    metrics = ("iou", "dice", "hit")
+    metrics = ("iou", "dice", "pointing-game")
     found = score(ReaderMaps(data), data, metrics)
     if found.empty:
         return found
@@ -126,7 +126,12 @@ def _compare_all(groups: dict[tuple[str, str, int], ReadingsByCase]) -> Iterator
         for one, other in _shared_readings(points[pointer], outlines[drawer]):
             if one.has_annotation and other.has_annotation:
                 yield PairwiseAgreement(
-                    INTER_READER, pointer, drawer, "hit", *_case_fields(one), float(_is_hit(one, _contour_mask(other)))
+                    INTER_READER,
+                    pointer,
+                    drawer,
+                    "pointing-game",
+                    *_case_fields(one),
+                    float(_is_hit(one, _contour_mask(other))),
                 )
 
 

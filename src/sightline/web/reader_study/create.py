@@ -21,7 +21,7 @@ from sightline.runs.run import Run
 TASKS = {
     "contour": "outline every instance of a finding",
     "point": "mark the one point that shows a finding best",
-    "look": "click where one looks, in the order of looking",
+    "search": "click where one looks, in the order of looking",
     "rate": "rate maps of a run, side by side and blinded",
     "choice": "choose the one map of several that helps most",
 }
@@ -99,7 +99,7 @@ def create_study(
     limit = max_radiographs or len(material.data.radiographs)
     asked = list(_sample_cases(material.data, wanted, limit, absent_ratio, seed))
     made = [
-        *_make_cases("look", [(r, "") for r in {r.id: r for r, _ in asked}.values()]),
+        *_make_cases("search", [(r, "") for r in {r.id: r for r, _ in asked}.values()]),
         *(case for task in ("contour", "point") for case in _make_cases(task, asked)),
     ]
     kept = [case for case in made if case.task in tasks]

@@ -27,7 +27,7 @@ from sightline.errors import DataError
 FORMATS = {
     "chexlocalize": "radiographs, labels, and annotations and points as CheXlocalize publishes them",
     "coco": "annotations.json: outlines as polygons, points as key points",
-    "csv": "marks.csv, cases.csv and ratings.csv",
+    "csv": "annotations.csv, cases.csv and ratings.csv",
 }
 
 
@@ -52,7 +52,7 @@ def export_study(location: str, format: str, out: Path) -> list[Path]:
         first = [r for r in said if r.occasion == 0 and r.case.task in ("contour", "point")]
         write_text_atomic(out / "annotations.json", json.dumps(to_coco(first)))
         return [out / "annotations.json"]
-    tables = {"cases": cases_table(said), "marks": annotations_table(said), "ratings": ratings_table(said)}
+    tables = {"cases": cases_table(said), "annotations": annotations_table(said), "ratings": ratings_table(said)}
     for name, table in tables.items():
         write_text_atomic(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     return [out / f"{name}.csv" for name in tables]
@@ -116,7 +116,7 @@ def cases_table(readings: Sequence[CompletedReading]) -> pd.DataFrame:
     rows = [
         {
             **_case_fields(r),
-            "marked": int(r.has_annotation) if r.case.task in ANNOTATION_TASKS else None,
+            "annotated": int(r.has_annotation) if r.case.task in ANNOTATION_TASKS else None,
             "shapes": len(r.state.shapes),
             "seconds": round(r.state.seconds, 1),
         }

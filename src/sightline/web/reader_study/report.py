@@ -38,7 +38,7 @@ _INTERVALS_NOTE = "Intervals are 95 % and resample patients."
 _MEASURE_LABELS = {
     "iou": "IoU",
     "dice": "Dice",
-    "hit": "hit",
+    "pointing-game": "pointing game",
     "distance": "distance of points",
     "icc area": "ICC of the area",
 }

@@ -41,7 +41,7 @@ MAX_OPERATIONS = 20_000
 _INSTRUCTIONS = {
     "contour": ("Outline ", ", everywhere you see it."),
     "point": ("Click the one point that shows ", " best."),
-    "look": ("Click where you would look, in the order in which you would look.", ""),
+    "search": ("Click where you would look, in the order in which you would look.", ""),
     "rate": ("How well does each map show ", "?"),
     "choice": ("If you could have only one of these maps beside the film: which for ", "?"),
 }
@@ -232,7 +232,7 @@ def _allowed_answers(assignment: Assignment) -> dict[tuple[str, str], tuple[str,
         return {(q.name, letter): _rating_scale(len(q.anchors)) for q in QUESTIONS for letter in letters}
     if assignment.case.task == "choice":
         return {(CHOICE_QUESTION.name, ""): tuple(letters)}
-    return {(ABSENT_QUESTION, ""): ("yes",)} if assignment.case.task != "look" else {}
+    return {(ABSENT_QUESTION, ""): ("yes",)} if assignment.case.task != "search" else {}
 
 
 def _rating_scale(points: int) -> tuple[str, ...]:

@@ -102,6 +102,6 @@ def map_fields(m: SaliencyMap) -> dict[str, Any]:
         "box": m.frame.box,
         "kind": m.kind,
         "status": m.status,
-        "why": m.reason,
+        "reason": m.reason,
         "probability": probability,
     }

@@ -131,7 +131,7 @@ class _ColumnWriter:
                 number = self.source_numbers[source]
                 fates.status[number, places] = told["statuses"]
                 fates.probability[number, places] = [np.nan if p is None else p for p in told["probabilities"]]
-                whys = ((places[int(i)], why) for i, why in told["whys"].items())
+                whys = ((places[int(i)], why) for i, why in told["reasons"].items())
                 fates.add_failures(number, ((p, STATUSES[fates.status[number, p]], why) for p, why in whys))
         if self.run_index.run.has_table("maps"):
             fates.failures.clear()  # the table names them all, those without a stored map as well
@@ -141,7 +141,7 @@ class _ColumnWriter:
         return fates
 
     def _read_maps_table(self, statuses: _MapStatuses) -> None:
-        columns = ["source", "radiograph", "finding", "status", "why", "probability", "marked"]
+        columns = ["source", "radiograph", "finding", "status", "reason", "probability", "annotated"]
         readers = [i for name, i in self.source_numbers.items() if Source.parse(name).kind == "reader"]
         known: dict[str, int] = {status: i for i, status in enumerate(STATUSES)}
         for batch in read_batches(self.run_index.run, "maps", columns):
@@ -153,10 +153,10 @@ class _ColumnWriter:
             statuses.status[source[good], places[good]] = status[good]
             probability = batch["probability"].to_numpy(zero_copy_only=False).astype(np.float32)
             statuses.probability[source[good], places[good]] = probability[good]
-            marked = batch["marked"].to_numpy(zero_copy_only=False).astype(bool)
+            marked = batch["annotated"].to_numpy(zero_copy_only=False).astype(bool)
             statuses.annotated[places[good & marked]] = 1
             for i in np.flatnonzero(good & (status != 0) & ~np.isin(source, readers)):
-                why = batch["why"][int(i)].as_py()
+                why = batch["reason"][int(i)].as_py()
                 statuses.add_failures(int(source[i]), [(places[i], STATUSES[status[i]], why)])
 
     def _case_positions(self, batch: Any) -> tuple[Array, Array]:
@@ -190,7 +190,7 @@ class _ColumnWriter:
         facts = {"radiographs": names, "patients": list(numbers), "splits": splits, "views": views}
         arrays = {
             "label": flat,
-            "marked": statuses.annotated,
+            "annotated": statuses.annotated,
             "patient": patient,
             "place": place,
             **self._shape_columns(),
@@ -318,7 +318,7 @@ def _index_fields(run_index: RunIndex, scores: list[dict[str, Any]]) -> dict[str
     run, info = run_index.run, run_index.run.info
     view = RunView.from_run(run) if run.has_table("estimates") else RunView(run, "")
     data = info.get("dataset", {})
-    first = {"iou": 0, "hit": 1}
+    first = {"iou": 0, "pointing-game": 1}
     metrics = sorted(dict.fromkeys(s["metric"] for s in scores), key=lambda m: ("@" in m, first.get(m, 2)))
     protocols = dict.fromkeys(s["protocol"] for s in scores)
     records = {name: r for name, r in info.get("protocols", {}).items() if name in protocols or not protocols}

@@ -111,7 +111,7 @@ def plot_correctness(view: RunView) -> Plot | None:
 
 def plot_regions(view: RunView) -> Plot | None:
     """How often each region is the most salient one, a bar per source, gaze first."""
-    table = read_table(view, "distributions")
+    table = read_table(view, "region_distributions")
     if table.empty:
         return None
     table = table[(table["finding"] == AVERAGE) & (table["among"] == "regions")]

@@ -139,7 +139,7 @@ def region_table(view: RunView) -> Table | None:
         "to 1), and p of exchanging map and gaze patient by patient"
     )
     return (
-        Table.create(caption, ["Source", *PUBLISHED_REGIONS, *_DISTANCE_COLUMNS], rows, 1, "distributions")
+        Table.create(caption, ["Source", *PUBLISHED_REGIONS, *_DISTANCE_COLUMNS], rows, 1, "region_distributions")
         if rows
         else None
     )
@@ -154,7 +154,9 @@ def rectangle_table(view: RunView) -> Table | None:
         rows.append([view.label(source), "\n".join(told), *_distance_cells(part)])
     caption = "The same among the rectangles of the data set, of which three are named"
     return (
-        Table.create(caption, ["Source", "Most often", *_DISTANCE_COLUMNS], rows, 2, "distributions") if rows else None
+        Table.create(caption, ["Source", "Most often", *_DISTANCE_COLUMNS], rows, 2, "region_distributions")
+        if rows
+        else None
     )
 
 
@@ -163,7 +165,7 @@ _DISTANCE_COLUMNS = ("Distance", "p", "Cases")
 
 def _region_rows(view: RunView, among: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """Sources but controls, and how often each region was their most salient one over all findings."""
-    table = read_table(view, "distributions")
+    table = read_table(view, "region_distributions")
     if table.empty:
         return
     for source, part in table[(table["among"] == among) & (table["finding"] == AVERAGE)].groupby("source", sort=False):
@@ -285,7 +287,7 @@ def gaze_summary(view: RunView) -> list[tuple[str, str]]:
         ),
         ("Left out", left),
     ]
-    sweep = view.info.get("sweep")
+    sweep = view.info.get("gaze_weight_search")
     if sweep:
         tried = ", ".join(f"{w} (AUROC {a:.3f})" for w, a in sweep["weights"].items())
         told.append(("Weight of the gaze term", f"{sweep['chosen']:g}, best in validation of {tried}"))

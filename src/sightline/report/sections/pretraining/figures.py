@@ -19,31 +19,34 @@ _COLORS = (svg.CONTROL_COLOR, *MODEL_COLORS)
 
 def plot_learning_curves(view: RunView) -> Plot | None:
     """AUROC against the share of the labels, a panel for fine-tuning and for linear evaluation."""
-    table = read_table(view, "curves")
+    table = read_table(view, "learning_curves")
     if table.empty:
         return None
-    panels = [how for how in LEARNING_MODE_LABELS if how in set(table["learn"])]
+    panels = [how for how in LEARNING_MODE_LABELS if how in set(table["learning_mode"])]
     fractions = sorted(set(table["fraction"]))
     figure = svg.make_canvas(PAGE_WIDTH, 400)
     width = (PAGE_WIDTH - 60 - 60 * (len(panels) - 1)) / len(panels)
-    low, high = min(table["low"].min(), table["least"].min()), max(table["high"].max(), table["most"].max())
+    low, high = min(table["low"].min(), table["minimum"].min()), max(table["high"].max(), table["maximum"].max())
     shown = [Series(init, init, _COLORS[i % len(_COLORS)], "o") for i, init in enumerate(initializations(view))]
     for place, how in enumerate(panels):
         ax = svg.add_axes(figure, 50 + place * (width + 60), 66, width, 274)
         ax.grid(axis="y", color=RULE, linewidth=0.8)
         for k, s in enumerate(shown):
-            line = table[(table["init"] == s.source) & (table["learn"] == how)].sort_values("fraction")
+            line = table[(table["initialization"] == s.source) & (table["learning_mode"] == how)].sort_values(
+                "fraction"
+            )
             x = np.log10(line["fraction"]) + 0.012 * (k - (len(shown) - 1) / 2)
             ax.fill_between(x, line["low"], line["high"], color=s.color, alpha=0.12, linewidth=0)
             ax.plot(x, line["mean"], color=s.color, marker="o", markersize=5, linewidth=1.8)
-            ax.vlines(x, line["least"], line["most"], color=s.color, linewidth=1.2)
+            ax.vlines(x, line["minimum"], line["maximum"], color=s.color, linewidth=1.2)
         ax.set_xticks(np.log10(fractions), [format_share(f) for f in fractions], size=SMALL_SIZE, color=MUTED)
         ax.set_ylim(low - 0.02, high + 0.02)
         ax.set_title(LEARNING_MODE_LABELS[how], size=TEXT_SIZE, color=INK, loc="left", pad=10)
         ax.set_xlabel("share of the training patients with labels", size=SMALL_SIZE, color=MUTED)
     svg.draw_legend(figure, shown)
     spoken = [
-        f"{r['init']}, {LEARNING_MODE_LABELS[r['learn']]}, {format_share(r['fraction'])}: {r['mean']:.3f}"
+        f"{r['initialization']}, {LEARNING_MODE_LABELS[r['learning_mode']]}, "
+        f"{format_share(r['fraction'])}: {r['mean']:.3f}"
         for r in table.to_dict("records")
     ]
     return Plot(

@@ -41,11 +41,11 @@ def draw_panel(view: RunView, data: Dataset, maps: Maps) -> Plot | None:
 
 def build_image_grid(view: RunView, data: Dataset, maps: Maps) -> tuple[ImageGrid, list[tuple[str, str]], str] | None:
     """Pictures, (finding, radiograph) of each row, and what they are of."""
-    shown = view.info.get("shown", ())
+    shown = view.info.get("explained_models", ())
     if not initializations(view) or not shown:
         return None
     least = min(row["fraction"] for row in shown)
-    names = {row["init"]: row["model"] for row in shown if row["fraction"] == least}
+    names = {row["initialization"]: row["model"] for row in shown if row["fraction"] == least}
     method = view.info.get("options", {}).get("methods", ["gradient"])[0]
     cases = _pick_cases(view)
     by_id, rows = {r.id: r for r in data.radiographs}, []

@@ -18,7 +18,7 @@ IMAGE_TEXT_MODEL = "words"
 
 def initializations(view: RunView) -> list[str]:
     """Beginnings in the order of the study, at random first; none of another study."""
-    return list(view.info.get("inits", ())) if view.info.get("study") == "pretraining" else []
+    return list(view.info.get("initializations", ())) if view.info.get("study") == "pretraining" else []
 
 
 def read_table(view: RunView, name: str) -> pd.DataFrame:
@@ -45,8 +45,10 @@ def main_metric(view: RunView) -> str:
 
 def differences_to_random(view: RunView) -> Iterator[tuple[str, Estimate]]:
     """(what, difference to the beginning at random) of the leading metric, averaged over findings."""
-    shown = {row["model"]: row for row in view.info.get("shown", ())}
-    base = {(r["fraction"], r["seed"]): name for name, r in shown.items() if r["init"] == initializations(view)[0]}
+    shown = {row["model"]: row for row in view.info.get("explained_models", ())}
+    base = {
+        (r["fraction"], r["seed"]): name for name, r in shown.items() if r["initialization"] == initializations(view)[0]
+    }
     sources = [s for s in dict.fromkeys(view.estimates["source"]) if Source.parse(s).model in shown]
     for source in sources:
         parsed = Source.parse(source)
@@ -57,7 +59,7 @@ def differences_to_random(view: RunView) -> Iterator[tuple[str, Estimate]]:
             continue
         number = view.difference(source, f"{other}/{method}", main_metric(view))
         if number.is_defined:
-            yield f"{row['init']}, {format_share(row['fraction'])}, {view.label(method)}", number
+            yield f"{row['initialization']}, {format_share(row['fraction'])}, {view.label(method)}", number
 
 
 def to_estimate(fact: Mapping[str, float]) -> Estimate:

@@ -24,11 +24,13 @@ def summary_sentences(view: RunView) -> list[str]:
 
 
 def _accuracy_sentences(view: RunView) -> Iterator[str]:
-    table = read_table(view, "gains")
+    table = read_table(view, "learning_curve_differences")
     if table.empty:
         return
     base = initializations(view)[0]
-    for (init, learn), part in table[table["init"] != base].groupby(["init", "learn"], sort=False):
+    for (init, learn), part in table[table["initialization"] != base].groupby(
+        ["initialization", "learning_mode"], sort=False
+    ):
         by = {(r["fraction"], r["versus"]): r for r in part.to_dict("records")}
         least, most = min(part["fraction"]), max(part["fraction"])
         first, last = by.get((least, base)), by.get((most, base))

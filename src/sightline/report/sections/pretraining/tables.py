@@ -28,18 +28,18 @@ from sightline.report.tables import Table
 
 def auc_table(view: RunView) -> Table | None:
     """Beginnings in rows, linear evaluation and fine-tuning by share of the labels in columns, as ConVIRT prints it."""
-    table = read_table(view, "curves")
+    table = read_table(view, "learning_curves")
     if table.empty:
         return None
     columns = [
         (how, f)
         for how in ("head", "all", "layers")
         for f in sorted(set(table["fraction"]))
-        if ((table["learn"] == how) & (table["fraction"] == f)).any()
+        if ((table["learning_mode"] == how) & (table["fraction"] == f)).any()
     ]
     rows = []
     for init in initializations(view):
-        by = {(r["learn"], r["fraction"]): r for r in table[table["init"] == init].to_dict("records")}
+        by = {(r["learning_mode"], r["fraction"]): r for r in table[table["initialization"] == init].to_dict("records")}
         rows.append([init, *(_curve_cell(by.get(c)) for c in columns)])
     seeds = int(table["seeds"].max())
     caption = (
@@ -47,7 +47,7 @@ def auc_table(view: RunView) -> Table | None:
         f"seeds; {_test_set_phrase(view)}"
     )
     head = ["Beginning", *(f"{LEARNING_MODE_LABELS[how]}, {format_share(f)}" for how, f in columns)]
-    return Table.create(caption, head, rows, table_name="curves")
+    return Table.create(caption, head, rows, table_name="learning_curves")
 
 
 def _test_set_phrase(view: RunView) -> str:
@@ -66,13 +66,13 @@ def _curve_cell(row: Mapping[Hashable, Any] | None) -> str:
 
 def gain_table(view: RunView) -> Table | None:
     """What each beginning gains over the one at random, and whether it gains more with few labels."""
-    table = read_table(view, "gains")
+    table = read_table(view, "learning_curve_differences")
     if table.empty:
         return None
     rows = [
         [
-            r["init"],
-            LEARNING_MODE_LABELS[r["learn"]],
+            r["initialization"],
+            LEARNING_MODE_LABELS[r["learning_mode"]],
             format_share(r["fraction"]),
             LEARNING_MODE_LABELS.get(r["versus"], str(r["versus"])),
             Estimate(r["mean"], r["low"], r["high"], 0, 0).text(3),
@@ -86,16 +86,20 @@ def gain_table(view: RunView) -> Table | None:
         f"{_test_set_phrase(view)}"
     )
     return Table.create(
-        caption, ["Beginning", "Training", "Labels", "Less", "Difference", "p", "Spread"], rows, 4, "gains"
+        caption,
+        ["Beginning", "Training", "Labels", "Less", "Difference", "p", "Spread"],
+        rows,
+        4,
+        "learning_curve_differences",
     )
 
 
 def map_table(view: RunView) -> Table | None:
     """Localization of every shown network's maps, and the paired difference to the beginning at random."""
-    shown = {row["model"]: row for row in view.info.get("shown", ())}
+    shown = {row["model"]: row for row in view.info.get("explained_models", ())}
     if not initializations(view) or not shown:
         return None
-    metrics = [m for m in ("iou", "hit", "mass", "pr-area") if m in view.metrics]
+    metrics = [m for m in ("iou", "pointing-game", "relevance-mass", "pr-area") if m in view.metrics]
     gaps = dict(differences_to_random(view))
     rows = []
     for source in dict.fromkeys(view.estimates["source"]):
@@ -103,13 +107,13 @@ def map_table(view: RunView) -> Table | None:
         name, method = parsed.model, parsed.method
         if name in shown:
             row = shown[name]
-            key = f"{row['init']}, {format_share(row['fraction'])}, {view.label(method)}"
+            key = f"{row['initialization']}, {format_share(row['fraction'])}, {view.label(method)}"
             gap = gaps.get(key)
             rows.append(
                 [
                     view.label(method),
                     format_share(row["fraction"]),
-                    row["init"],
+                    row["initialization"],
                     *(view.estimate(source, m).text() for m in metrics),
                     gap.text(3) if gap else "–",
                 ]
@@ -141,7 +145,7 @@ def map_table(view: RunView) -> Table | None:
 
 def shape_table(view: RunView) -> Table | None:
     """How the evidence lies on the maps that were read, and the paired difference to the beginning at random."""
-    table, gaps = read_table(view, "facts"), read_table(view, "fact_differences")
+    table, gaps = read_table(view, "map_measurement_means"), read_table(view, "map_measurement_differences")
     if table.empty or gaps.empty:
         return None
     facts, base = Measurements(table, gaps), initializations(view)[0]
@@ -160,7 +164,7 @@ def shape_table(view: RunView) -> Table | None:
         "even), spread around the center of mass (0.41 = even), over all cases [95 % over patients]"
     )
     head = ["Beginning", *(text for measure in SHAPE_MEASURES for text in (measure.capitalize(), f"less {base}"))]
-    return Table.create(caption, head, rows, table_name="facts")
+    return Table.create(caption, head, rows, table_name="map_measurement_means")
 
 
 def _format_estimate(fact: Mapping[str, float] | None) -> str:
@@ -177,14 +181,14 @@ def narrative_paragraphs(view: RunView) -> list[str]:
 
 def claim_table(view: RunView) -> Table | None:
     """Every claim of that reading, and what the numbers say of it."""
-    table = read_table(view, "claims")
+    table = read_table(view, "narrative_claims")
     if table.empty:
         return None
-    rows = [[r["verdict"], r["model"], r["finding"], r["text"], r["why"]] for r in table.to_dict("records")]
+    rows = [[r["verdict"], r["model"], r["finding"], r["text"], r["reason"]] for r in table.to_dict("records")]
     told = table[table["verdict"].isin(["supported", "contradicted"])]
     rate = f"{(told['verdict'] == 'contradicted').mean():.0%}" if len(told) else "nothing checkable"
     caption = f"Claims of the reading, checked against the measurements; contradicted: {rate}"
-    return Table.create(caption, ["Verdict", "Beginning", "Finding", "Claim", "Measured"], rows, 5, "claims")
+    return Table.create(caption, ["Verdict", "Beginning", "Finding", "Claim", "Measured"], rows, 5, "narrative_claims")
 
 
 def report_agreement_table(view: RunView) -> Table | None:
@@ -213,10 +217,10 @@ def report_agreement_table(view: RunView) -> Table | None:
 
 def image_text_table(view: RunView) -> Table | None:
     """How alike the classifiers' maps and those of the words for the finding are, and which of them find more."""
-    table = read_table(view, "word_agreement")
+    table = read_table(view, "text_map_agreement")
     if table.empty:
         return None
-    names = {(r["init"], r["fraction"]): r["model"] for r in view.info.get("shown", ())}
+    names = {(r["initialization"], r["fraction"]): r["model"] for r in view.info.get("explained_models", ())}
     least = min(fraction for _, fraction in names)
     words = next(s for s in view.run.sources if Source.parse(s).model == IMAGE_TEXT_MODEL)
     rows = []
@@ -243,7 +247,7 @@ def image_text_table(view: RunView) -> Table | None:
     )
     last = f"{metric_title(main_metric(view))} less the words'"
     head = ["Beginning", "Method", "Rank correlation", "More than another's", last, "Cases", "Patients"]
-    return Table.create(caption, head, rows, 2, "word_agreement")
+    return Table.create(caption, head, rows, 2, "text_map_agreement")
 
 
 def published_auc_table(view: RunView) -> Table | None:

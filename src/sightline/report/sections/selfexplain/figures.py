@@ -44,10 +44,12 @@ def plot_method_ranking(view: RunView) -> Plot | None:
     """Own map, detectors, priors and every post-hoc map with and without the element, by two measures."""
     if not intrinsic_source(view) or not view.metrics:
         return None
-    shown = [m for m in (MAIN_METRIC, "hit") if (view.estimates["metric"] == m).any()]
-    first = str(view.info["element"])
+    shown = [m for m in (MAIN_METRIC, "pointing-game") if (view.estimates["metric"] == m).any()]
+    first = str(view.info["self_explaining_model"])
     parsed = {s: Source.parse(s) for s in ordered_sources(view)}
-    methods = list(dict.fromkeys(s.method for s in parsed.values() if s.model in ("plain", first) if s.method != "own"))
+    methods = list(
+        dict.fromkeys(s.method for s in parsed.values() if s.model in ("baseline", first) if s.method != "intrinsic")
+    )
     single = [s for s in ordered_sources(view) if s == intrinsic_source(view) or view.kind(s) != "model"]
     single = [s for s in single if parsed[s].model == first or parsed[s].kind in ("localizer", "control")]
     labels = [view.label(s) if s != intrinsic_source(view) else "Own map of the element" for s in single] + [
@@ -56,7 +58,7 @@ def plot_method_ranking(view: RunView) -> Plot | None:
     grid = DotPlot.create([svg.elide(name, 40) for name in labels], len(shown), 26.0, has_legend=True)
     pair = [
         Series(first, "with the element", MODEL_COLORS[0], "o"),
-        Series("plain", "the same backbone without", MODEL_COLORS[1], "o", is_filled=False),
+        Series("baseline", "the same backbone without", MODEL_COLORS[1], "o", is_filled=False),
     ]
     rows = []
     for ax, metric in zip(grid.panels, shown, strict=True):
@@ -100,16 +102,16 @@ def plot_method_ranking(view: RunView) -> Plot | None:
 
 def plot_label_budget(view: RunView) -> Plot | None:
     """Average precision by marked films, of element and detector, and where they cross."""
-    table = read_table(view, "budget")
+    table = read_table(view, "label_budget")
     if table.empty:
         return None
     figure = svg.make_canvas(PAGE_WIDTH, _HEIGHT + 126)
     ax = svg.add_axes(figure, 70, 60, PAGE_WIDTH - 110, _HEIGHT)
     _use_horizontal_grid(ax)
-    ticks = sorted(set(table["told"]))
-    for role, color, marker in (("element", MODEL_COLORS[0], "o"), ("detector", LOCALIZER_COLOR, "^")):
-        part = table[table["role"] == role].sort_values("told")
-        at = np.log1p(part["told"].to_numpy(float))
+    ticks = sorted(set(table["n_annotated"]))
+    for role, color, marker in (("self-explaining", MODEL_COLORS[0], "o"), ("detector", LOCALIZER_COLOR, "^")):
+        part = table[table["role"] == role].sort_values("n_annotated")
+        at = np.log1p(part["n_annotated"].to_numpy(float))
         ax.fill_between(at, part["low"], part["high"], color=color, alpha=0.13, linewidth=0)
         ax.plot(at, part["mean"], color=color, marker=marker, markersize=7, linewidth=1.8)
     prior = view.estimate(AVERAGE_MASK, MAIN_METRIC)
@@ -159,18 +161,18 @@ def plot_froc(view: RunView) -> Plot | None:
         return None
     several = (table["finding"] == AVERAGE).any()
     part = table[(table["rate"] != MEAN_OVER_RATES) & ((table["finding"] == AVERAGE) | (not several))]
-    first = str(view.info["element"])
+    first = str(view.info["self_explaining_model"])
     sources = [
         intrinsic_source(view),
         f"{first}/grad-cam",
-        "plain/grad-cam",
+        "baseline/grad-cam",
         *localizers(view),
         AVERAGE_MASK,
     ]
     look = {
         intrinsic_source(view): (MODEL_COLORS[0], "-", "o"),
         f"{first}/grad-cam": (MODEL_COLORS[0], (0, (4, 2)), "D"),
-        "plain/grad-cam": (MODEL_COLORS[1], "-", "o"),
+        "baseline/grad-cam": (MODEL_COLORS[1], "-", "o"),
         AVERAGE_MASK: (CONTROL_COLOR, "-", "s"),
     }
     figure = svg.make_canvas(PAGE_WIDTH, _HEIGHT + 142)
@@ -178,11 +180,11 @@ def plot_froc(view: RunView) -> Plot | None:
     shown = [s for s in sources if (part["source"] == s).any()]
     marks = iter(("^", "v", "<", ">"))
     look |= {s: (LOCALIZER_COLOR, "-", next(marks, "^")) for s in shown if s not in look}
-    for column, (films, name) in enumerate((("marked", "Films that show the finding"), ("all", "All films"))):
+    for column, (films, name) in enumerate((("annotated", "Films that show the finding"), ("all", "All films"))):
         ax = svg.add_axes(figure, 60 + column * (width + 70), 76, width, _HEIGHT)
         _use_horizontal_grid(ax)
         for s in shown:
-            curve = part[(part["source"] == s) & (part["films"] == films)]
+            curve = part[(part["source"] == s) & (part["radiographs"] == films)]
             if len(curve):
                 color, line, marker = look[s]
                 at = np.log2(curve["rate"].astype(float))
@@ -209,7 +211,7 @@ def plot_froc(view: RunView) -> Plot | None:
 
 
 def _sensitivity_at_one(part: pd.DataFrame, source: str) -> float:
-    rows = part[(part["source"] == source) & (part["films"] == "marked") & (part["rate"] == "1")]
+    rows = part[(part["source"] == source) & (part["radiographs"] == "annotated") & (part["rate"] == "1")]
     return float(rows["mean"].iloc[0]) if len(rows) else float("nan")
 
 

@@ -25,8 +25,8 @@ def draw_panel(view: RunView, data: Dataset, maps: Maps) -> Plot | None:
     chosen, scores = _pick_median_cases(view)
     if not chosen:
         return None
-    first = str(view.info["element"])
-    columns = [intrinsic_source(view), f"{first}/grad-cam", "plain/grad-cam", "plain/gradient", *localizers(view)]
+    first = str(view.info["self_explaining_model"])
+    columns = [intrinsic_source(view), f"{first}/grad-cam", "baseline/grad-cam", "baseline/gradient", *localizers(view)]
     columns = [s for s in columns if s in view.sources and s != AVERAGE_MASK]
     side = (PAGE_WIDTH - _LABEL) / (1 + len(columns)) - _GAP
     heads = ["Film and mark", *(_column_title(view, s) for s in columns)]
@@ -74,7 +74,7 @@ def _column_title(view: RunView, source: str) -> str:
     return (
         "own map"
         if source == intrinsic_source(view)
-        else view.label(parsed.method) + ", plain" * (parsed.model == "plain")
+        else view.label(parsed.method) + ", plain" * (parsed.model == "baseline")
     )
 
 

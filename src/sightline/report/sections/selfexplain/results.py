@@ -15,7 +15,11 @@ MAIN_METRIC, SIGNIFICANCE_LEVEL = "average-precision", 0.05
 
 def intrinsic_source(view: RunView) -> str:
     """The source of the element's map; '' for another study."""
-    return f"{view.info['element']}/own" if view.info.get("study") == "selfexplain" and "element" in view.info else ""
+    return (
+        f"{view.info['self_explaining_model']}/intrinsic"
+        if view.info.get("study") == "selfexplain" and "self_explaining_model" in view.info
+        else ""
+    )
 
 
 def read_table(view: RunView, name: str) -> pd.DataFrame:

@@ -58,7 +58,9 @@ def summary_sentences(view: RunView) -> list[str]:
 
 def _localization_sentences(view: RunView) -> Iterator[str]:
     mine = view.estimate(intrinsic_source(view), MAIN_METRIC)
-    posthoc = [s for s in ordered_sources(view) if Source.parse(s).model in ("plain", view.info["element"])]
+    posthoc = [
+        s for s in ordered_sources(view) if Source.parse(s).model in ("baseline", view.info["self_explaining_model"])
+    ]
     gaps = {s: view.difference(intrinsic_source(view), s, MAIN_METRIC) for s in posthoc if s != intrinsic_source(view)}
     gaps = {s: n for s, n in gaps.items() if n.is_defined}
     told_apart = _significant_sources(view, list(gaps))
@@ -123,7 +125,7 @@ def _accuracy_sentences(view: RunView) -> Iterator[str]:
     for row in rows.to_dict("records"):
         number = to_estimate(row, "mean", "low", "high")
         gap = f"{number.text(3)}; {sample_size([number], 'label')}"
-        if row["model"] != view.info["element"]:
+        if row["model"] != view.info["self_explaining_model"]:
             yield (
                 f"The same network trained with another seed ({row['model']}) less the one without: {gap} "
                 f"({row['verdict']}); the seed alone moves the difference by {abs(row['mean'] - first):.3f}, which "
@@ -165,7 +167,7 @@ def crossing_sentence(crossing: Mapping[str, Any]) -> str:
     """From how many marked films on a detector is ahead, with the interval; '' where that was not estimated."""
     if crossing.get("share") is None:
         return ""
-    said, times = crossing["said"], crossing.get("times", 0)
+    said, times = crossing["text"], crossing.get("times", 0)
     more = " The curves cross more than once." if times > 1 else ""
     if crossing["outside"] == "above" and times:
         return f"A detector is ahead with fewer marked films and falls behind again: {said}.{more}"
@@ -184,7 +186,7 @@ def crossing_sentence(crossing: Mapping[str, Any]) -> str:
 
 def training_length_note(view: RunView) -> Iterator[str]:
     """How long the networks whose curves cross have learned, where that may decide where they cross."""
-    lengths = view.info.get("lengths", {})
+    lengths = view.info.get("training_lengths", {})
     late = [name for name, one in lengths.items() if one["best"] > LATE_SHARE * one["epochs"]]
     short = not view.info["options"]["model"]  # trained by the study itself, for its few minutes
     if not lengths or not (late or short):
@@ -199,20 +201,20 @@ def training_length_note(view: RunView) -> Iterator[str]:
 def _necessity_sentences(view: RunView) -> Iterator[str]:
     """Beyond chance alone is not enough: what random places do better, blanked or shown, no map explains."""
     names = {"deletion": "necessary", "insertion": "sufficient"}
-    for row in read_table(view, "robustness").to_dict("records"):
-        if not str(row["method"]).endswith("own") or row["measure"] not in names:
+    for row in read_table(view, "perturbation_summary").to_dict("records"):
+        if not str(row["method"]).endswith("intrinsic") or row["measure"] not in names:
             continue
         what, measure = names[str(row["measure"])], row["measure"]
         number = to_estimate(row, "gap", "gap_low", "gap_high")
         gap = f"{number.text(3)}; {sample_size([number])}" if number.n else number.text(3)
         beside = to_estimate(row, "random", "random_low", "random_high").text(3)
-        if row.get("beside_random") == "fails":
+        if row.get("random_verdict") == "fails":
             yield (
                 f"Whether what the map points at is {what} for the decision is not interpretable: random places do "
                 f"better ({measure} less theirs {beside}; less another patient's map {gap})."
             )
             continue
-        both = (str(row["verdict"]), row.get("beside_random"))
+        both = (str(row["verdict"]), row.get("random_verdict"))
         shown = "is shown to be" if both == ("passes", "passes") else "is not shown to be"
         shown = "is less" if both[0] == "fails" else shown
         yield (

@@ -25,14 +25,14 @@ def localization_table(view: RunView) -> Table | None:
     several = (froc["finding"] == AVERAGE).any()
     part = froc[(froc["rate"] == MEAN_OVER_RATES) & ((froc["finding"] == AVERAGE) | (not several))]
     reads = {
-        (r["source"], r["films"]): Estimate(r["mean"], r["low"], r["high"], r["n"], r["patients"])
+        (r["source"], r["radiographs"]): Estimate(r["mean"], r["low"], r["high"], r["n"], r["patients"])
         for r in part.to_dict("records")
     }
-    metrics = [m for m in (MAIN_METRIC, "pr-area", "iou", "hit") if (view.estimates["metric"] == m).any()]
+    metrics = [m for m in (MAIN_METRIC, "pr-area", "iou", "pointing-game") if (view.estimates["metric"] == m).any()]
     rows = []
     for s in ordered_sources(view):
         numbers = [view.estimate(s, m) for m in metrics]
-        curves = [reads.get((s, films), Estimate.undefined()) for films in ("marked", "all")]
+        curves = [reads.get((s, films), Estimate.undefined()) for films in ("annotated", "all")]
         counts = [f"{numbers[0].n:,}", f"{numbers[0].patients:,}"]
         rows.append([view.label(s), *(n.text(3) for n in (*numbers, *curves)), *counts])
     caption = (
@@ -93,14 +93,17 @@ def noninferiority_table(view: RunView) -> Table | None:
 
 def label_budget_table(view: RunView) -> Table | None:
     """The label budget curve in numbers."""
-    table = read_table(view, "budget")
+    table = read_table(view, "label_budget")
     if table.empty:
         return None
     by = {
-        (r["role"], r["told"]): Estimate(r["mean"], r["low"], r["high"], r["n"], r["patients"]).text(3)
+        (r["role"], r["n_annotated"]): Estimate(r["mean"], r["low"], r["high"], r["n"], r["patients"]).text(3)
         for r in table.to_dict("records")
     }
-    rows = [[f"{k:,}", by.get(("element", k), "–"), by.get(("detector", k), "–")] for k in sorted(set(table["told"]))]
+    rows = [
+        [f"{k:,}", by.get(("self-explaining", k), "–"), by.get(("detector", k), "–")]
+        for k in sorted(set(table["n_annotated"]))
+    ]
     n, patients = int(table["n"].max()), int(table["patients"].max())
     caption = (
         f"{metric_title(MAIN_METRIC)} by marked films, averaged over findings, mean [95 % interval]; "
@@ -108,7 +111,7 @@ def label_budget_table(view: RunView) -> Table | None:
         f"{count_noun(patients, 'patient')}"
     )
     head = ["Marked films", "Element, labels and these marks", "Detector, these marks"]
-    return Table.create(caption, head, rows, 1, "budget")
+    return Table.create(caption, head, rows, 1, "label_budget")
 
 
 def label_cost_table(view: RunView) -> Table | None:
@@ -128,7 +131,7 @@ def label_cost_table(view: RunView) -> Table | None:
 
 def necessity_sufficiency_table(view: RunView) -> Table | None:
     """Necessity and sufficiency beside chance."""
-    table = read_table(view, "robustness")
+    table = read_table(view, "perturbation_summary")
     if table.empty:
         return None
     names = {
@@ -152,26 +155,26 @@ def necessity_sufficiency_table(view: RunView) -> Table | None:
         "that of random places, without which no verdict counts"
     )
     head = ["Question", "Map", "Area", "Less another patient's map", "Less random places", "Verdict", "Cases"]
-    return Table.create(caption, head, rows, 2, "robustness")
+    return Table.create(caption, head, rows, 2, "perturbation_summary")
 
 
 def cost_table(view: RunView) -> Table | None:
     """Milliseconds an image of every network and method."""
-    table = read_table(view, "costs")
+    table = read_table(view, "timings")
     if table.empty:
         return None
-    forward = table[table["what"] == "forward"].set_index("model")["least"].to_dict()
+    forward = table[table["operation"] == "forward"].set_index("model")["minimum"].to_dict()
     rows = []
     for r in table.to_dict("records"):
-        what = f"forward · {r['model']}" if r["what"] == "forward" else view.label(f"{r['model']}/{r['what']}")
-        times = [format_decimal(r[k], 1) for k in ("least", "median", "most", "processor")]
-        rows.append([what, f"{r['parameters']:,}", *times, format_decimal(r["least"] / forward[r["model"]], 1)])
+        what = f"forward · {r['model']}" if r["operation"] == "forward" else view.label(f"{r['model']}/{r['what']}")
+        times = [format_decimal(r[k], 1) for k in ("minimum", "median", "maximum", "cpu_median")]
+        rows.append([what, f"{r['n_parameters']:,}", *times, format_decimal(r["minimum"] / forward[r["model"]], 1)])
     caption = (
         "What maps cost: milliseconds an image for all findings at once, forward included, of "
         f"{int(table['rounds'].iloc[0])} rounds in turn, two images at a time; last column in forwards of the network"
     )
     head = ["What", "Parameters", "Least", "Median", "Most", "Processor time", "Forwards"]
-    return Table.create(caption, head, rows, 1, "costs")
+    return Table.create(caption, head, rows, 1, "timings")
 
 
 def rating_tables(view: RunView) -> list[Table]:

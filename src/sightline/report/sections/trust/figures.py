@@ -33,10 +33,10 @@ _COLUMNS, _HEIGHT, _GAP, _ROW = 3, 150.0, 64.0, 26.0
 
 def plot_cascade(view: RunView) -> Plot | None:
     """SSIM with the trained network's map after each block it forgets, a panel per method, chance dashed."""
-    levels = read_table(view, "levels")
+    levels = read_table(view, "similarity_levels")
     if levels.empty:
         return None
-    curves = levels[(levels["kind"] == "randomization") & (levels["order"] == "top-down")]
+    curves = levels[(levels["comparison"] == "randomization") & (levels["order"] == "top-down")]
     methods = list(dict.fromkeys(curves["method"]))
     rows = -(-len(methods) // _COLUMNS)
     figure = svg.make_canvas(PAGE_WIDTH, 24 + rows * (_HEIGHT + _GAP + 40))
@@ -49,7 +49,7 @@ def plot_cascade(view: RunView) -> Plot | None:
         ax.grid(axis="y", color=RULE, linewidth=0.8)
         ax.fill_between(curve["step"], curve["low"], curve["high"], color=MODEL_COLORS[0], alpha=0.12, linewidth=0)
         ax.plot(curve["step"], curve["mean"], color=MODEL_COLORS[0], marker="o", markersize=4, linewidth=1.6)
-        chance = levels[(levels["kind"] == "pair") & (levels["method"] == method) & (levels["versus"] == "")]
+        chance = levels[(levels["comparison"] == "pair") & (levels["method"] == method) & (levels["versus"] == "")]
         for mean in chance["mean"]:
             ax.axhline(mean, color=CONTROL_COLOR, linewidth=1.2, linestyle=(0, (5, 3)))
         ax.set_ylim(min(-0.05, float(curve["low"].min(skipna=True))), 1.05)
@@ -78,11 +78,11 @@ def _alt_text(view: RunView, curves: pd.DataFrame) -> str:
 
 def plot_repeatability(view: RunView) -> Plot | None:
     """SSIM of each method's maps with those of the network trained again and of other networks, beside chance."""
-    levels = read_table(view, "levels")
+    levels = read_table(view, "similarity_levels")
     if levels.empty:
         return None
-    again = levels[levels["kind"].isin(["repeatability", "reproducibility"])]
-    pairs = levels[(levels["kind"] == "pair") & levels["versus"].isin(again["versus"])]
+    again = levels[levels["comparison"].isin(["repeatability", "reproducibility"])]
+    pairs = levels[(levels["comparison"] == "pair") & levels["versus"].isin(again["versus"])]
     levels, methods = pd.concat([again, pairs]), list(dict.fromkeys(again["method"]))
     if not methods:
         return None
@@ -91,10 +91,10 @@ def plot_repeatability(view: RunView) -> Plot | None:
     ax = svg.add_axes(figure, left, 34, PAGE_WIDTH - left - 20, _ROW * len(methods))
     for place, method in enumerate(methods):
         mine = levels[levels["method"] == method]
-        chance = mine[mine["kind"] == "pair"].set_index("versus")["mean"]
+        chance = mine[mine["comparison"] == "pair"].set_index("versus")["mean"]
         for kind, offset, filled in (("repeatability", -0.13, True), ("reproducibility", 0.13, False)):
             color = LOCALIZER_COLOR if Source.parse(method).kind == "localizer" else MODEL_COLORS[0]
-            for row in mine[mine["kind"] == kind].to_dict("records"):
+            for row in mine[mine["comparison"] == kind].to_dict("records"):
                 at, level = place + offset, chance.get(row["versus"], np.nan)
                 ax.plot([level, level], [at - 0.18, at + 0.18], color=CONTROL_COLOR, linewidth=2)
                 ax.plot([row["low"], row["high"]], [at, at], color=color, linewidth=1.4)
@@ -121,7 +121,7 @@ def plot_repeatability(view: RunView) -> Plot | None:
     )
     spoken = [
         f"{view.label(r['method'])} {r['mean']:.2f}"
-        for r in levels[levels["kind"] == "repeatability"].to_dict("records")
+        for r in levels[levels["comparison"] == "repeatability"].to_dict("records")
     ]
     return Plot(
         "agreement",
@@ -140,7 +140,7 @@ def plot_utility(view: RunView) -> Plot | None:
         return None
     scores = view.run.table("scores", ["protocol", "source", "metric", "value"], where=("metric", "average-precision"))
     scores = scores[(scores["protocol"] == view.protocol) & scores["value"].notna()]
-    name = view.info.get("judged", "")
+    name = view.info.get("evaluated_model", "")
     sources = {s: Source.parse(s) for s in dict.fromkeys(scores["source"])}
     methods = [s for s, source in sources.items() if (source.kind, source.model) == ("model", name)]
     ceiling = [s for s, source in sources.items() if source.kind == "localizer"]

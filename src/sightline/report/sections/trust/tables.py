@@ -32,7 +32,7 @@ FAITHFULNESS_LABELS = {
 
 ROBUSTNESS_LABELS = {
     "max-sensitivity": "Largest change ↓",
-    "steadiness": "Rank correlation ↑",
+    "rank-correlation": "Rank correlation ↑",
     "moves-with-model": "Moves with the model ↑",
 }
 
@@ -93,13 +93,13 @@ def _max_failed(rows: Iterable[Mapping[Any, Any]]) -> int:
 
 def similarity_table(view: RunView) -> Table | None:
     """Levels of the last stage, of training again and of chance by every measure."""
-    levels = read_table(view, "levels", None)
+    levels = read_table(view, "similarity_levels", None)
     if levels.empty:
         return None
-    last = levels.groupby(["kind", "order", "method"])["step"].transform("max") == levels["step"]
+    last = levels.groupby(["comparison", "order", "method"])["step"].transform("max") == levels["step"]
     levels = levels[last & levels["order"].isin(["", "top-down"])]
     rows = []
-    for (kind, method, versus), part in levels.groupby(["kind", "method", "versus"], sort=False):
+    for (kind, method, versus), part in levels.groupby(["comparison", "method", "versus"], sort=False):
         by = {
             r["measure"]: Estimate(r["mean"], r["low"], r["high"], r["n"], r["patients"])
             for r in part.to_dict("records")
@@ -119,7 +119,7 @@ def similarity_table(view: RunView) -> Table | None:
         )
     head = ["Method", "Compared", "With", *MEASURE_LABELS.values(), "Maps", "Patients", "Failed"]
     return Table.create(
-        f"Similarity of maps, mean [95 % interval]; {_FAILURE_NOTE}", head, rows, 3, table_name="levels"
+        f"Similarity of maps, mean [95 % interval]; {_FAILURE_NOTE}", head, rows, 3, table_name="similarity_levels"
     )
 
 
@@ -154,7 +154,7 @@ def floor_and_ceiling_table(view: RunView) -> Table | None:
 
 def robustness_tables(view: RunView) -> list[Table]:
     """What erasing and small changes say, methods in rows."""
-    if not view.run.has_table("robustness"):
+    if not view.run.has_table("perturbation_summary"):
         return []
     captions = (
         (
@@ -168,7 +168,7 @@ def robustness_tables(view: RunView) -> list[Table]:
 
 
 def _robustness_table(view: RunView, names: dict[str, str], caption: str) -> Table | None:
-    table = view.run.table("robustness")
+    table = view.run.table("perturbation_summary")
     table = table[table["measure"].isin(list(names))]
     rows = []
     for method in dict.fromkeys(table["method"]):
@@ -176,7 +176,7 @@ def _robustness_table(view: RunView, names: dict[str, str], caption: str) -> Tab
         title = "random order" if method == "random" else view.label(method)
         rows.append([title, *(_robustness_cell(cells.get(m)) for m in names)])
     caption = f"{caption}; {table_sample_size(table)}"
-    return Table.create(caption, ["Method", *names.values()], rows, table_name="robustness") if rows else None
+    return Table.create(caption, ["Method", *names.values()], rows, table_name="perturbation_summary") if rows else None
 
 
 def _robustness_cell(row: dict[str, Any] | None) -> str:

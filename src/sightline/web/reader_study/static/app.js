@@ -169,7 +169,7 @@ class Study {
     if (opening !== this.opening) return watch.stop();
     this.current = { told, turn, watch, desk: made };
     history.replaceState(null, "", `#case=${told.key}`);
-    fill(this.sentence, told.before, told.task !== "look" && el("b", {}, told.finding), told.after);
+    fill(this.sentence, told.before, told.task !== "search" && el("b", {}, told.finding), told.after);
     fill(this.desk, made.element);
     fill(this.rail, made.rail, el("div", { class: "group end" }, this.lacks, el("div", { class: "pair" }, this.back, this.done)));
     this.frame.dataset.task = told.task;

@@ -12,7 +12,7 @@ const MODES = { contour: [["freehand", "Freehand", "F"], ["polygon", "Polygon", 
 const LACKS = {
   contour: "Outline the finding, or say that it is not visible.",
   point: "Click the finding, or say that it is not visible.",
-  look: "Click at least once.",
+  search: "Click at least once.",
 };
 
 /**
@@ -22,7 +22,7 @@ const LACKS = {
  */
 export function drawing(turn, picture, seconds) {
   const { task, finding } = turn.told;
-  const film = new Film({ label: `Radiograph; ${task === "look" ? "click where you look" : `mark ${finding}`}` });
+  const film = new Film({ label: `Radiograph; ${task === "search" ? "click where you look" : `mark ${finding}`}` });
   const tool = toolOf(film, turn);
   tool.at = seconds;
   film.show(picture);
@@ -58,9 +58,9 @@ export function drawing(turn, picture, seconds) {
     rail: [
       Object.keys(modes).length > 0 && el("div", { class: "group three" }, Object.values(modes)),
       el("div", { class: "group three" }, undo, redo, remove), zooming(film), windowing([film]),
-      task !== "look" && el("div", { class: "group" }, none),
+      task !== "search" && el("div", { class: "group" }, none),
     ],
-    keys: keysOf(tool, buttons, task !== "look"),
+    keys: keysOf(tool, buttons, task !== "search"),
     enter: () => {
       const open = Boolean(tool.open);
       if (open) tool.close?.();
@@ -87,7 +87,7 @@ function buttonsOf(turn, tool) {
     modes: Object.fromEntries((MODES[task] ?? []).map(([mode, words, key]) => [mode, button(mode, words, key, () => tool.use?.(mode))])),
     undo: button("undo", "Undo", "Z", () => turn.undo()),
     redo: button("redo", "Redo", "Y", () => turn.redo()),
-    remove: button("remove", task === "look" ? "Last click" : "Delete", "Del", () => tool.discard()),
+    remove: button("remove", task === "search" ? "Last click" : "Delete", "Del", () => tool.discard()),
     none: button("", "Not visible", "N", () => turn.say("absent", turn.answer("absent") ? "" : "yes"), { class: "tool plain" }),
   };
 }

@@ -15,7 +15,7 @@ const LINES = {
     ["One click", "on the place that shows the finding best; another click moves it"],
     ["Nothing there", "press “Not visible”"],
   ],
-  look: [
+  search: [
     ["Click", "every place you look at, in the order in which you look; twice at the same place if you come back"],
     ["A slip", "“Last click” takes the last one back"],
   ],

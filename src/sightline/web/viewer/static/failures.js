@@ -25,12 +25,12 @@ export class Failures {
         el("tbody", {}, index.failed.map((f) => el("tr", {}, el("td", {}, store.label(f.source)), el("td", {}, f.status),
           el("td", { class: "right" }, el("a", { href: filter(f.source, f.status) }, f.maps.toLocaleString("en"))))))),
       rows.length > 0 && el("h2", {}, rows.length < total ? `The first ${rows.length.toLocaleString("en")}, with reasons` : "Each, with its reason"),
-      rows.length > 0 && el("table", {}, el("thead", {}, el("tr", {}, ["case", "source", "status", "why"].map((t) => el("th", {}, t)))),
-        el("tbody", {}, rows.slice(0, 1000).map(([number, source, status, why]) => {
+      rows.length > 0 && el("table", {}, el("thead", {}, el("tr", {}, ["case", "source", "status", "reason"].map((t) => el("th", {}, t)))),
+        el("tbody", {}, rows.slice(0, 1000).map(([number, source, status, reason]) => {
           const name = index.sources[source].name;
           const to = link("case", [store.radiographOf(number), store.findingOf(number)], new URLSearchParams({ source: name, all: "1" }));
           return el("tr", {}, el("td", {}, el("a", { href: to }, `${store.findingOf(number)} · ${store.radiographOf(number)}`)),
-            el("td", {}, index.sources[source].label), el("td", {}, status), el("td", { class: "muted" }, why));
+            el("td", {}, index.sources[source].label), el("td", {}, status), el("td", { class: "muted" }, reason));
         }))));
   }
 }

@@ -133,7 +133,7 @@ export function captionLine(file, settings, source, i) {
   const { scale, mask } = inks(settings, i);
   const parts = [el("b", {}, file.store.label(source))];
   if (!map) parts.push(el("span", { class: "muted" }, file.store.kindOf(source) === "reader" ? "drawn as contours" : "no map stored"));
-  else if (!placed) parts.push(el("span", { class: "badge inline" }, map.status), el("span", { class: "wrong small" }, map.why));
+  else if (!placed) parts.push(el("span", { class: "badge inline" }, map.status), el("span", { class: "wrong small" }, map.reason));
   else {
     if (settings.mask) parts.push(maskSaid(placed, placed.cut(settings.cut), source, mask));
     const colored = file.colored(source, scale);

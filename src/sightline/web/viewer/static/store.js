@@ -26,7 +26,7 @@ export class Store {
     this.splits = facts.splits;
     this.views = facts.views;
     this.labels = arrays.label;
-    this.marked = arrays.marked;
+    this.marked = arrays.annotated;
     this.patient = arrays.patient;
     this.place = arrays.place;
     this.area = arrays.area;
