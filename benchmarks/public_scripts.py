@@ -27,7 +27,7 @@ from sightline.core import Dataset
 from sightline.data import open_dataset
 from sightline.data.writers import write_dataset
 from sightline.evaluation.case_table import IOU_SWEEP
-from sightline.imaging.geometry import rasterize_annotation
+from sightline.imaging.masks import rasterize_annotation
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from references import chexlocalize_scripts as scripts

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from sightline import Annotation, DataError, Dataset, Radiograph
 from sightline.data.registry import datasets
-from sightline.imaging.geometry import points_to_mask
 from sightline.imaging.image_files import read_image, read_size
+from sightline.imaging.masks import points_to_mask
 
 
 @datasets("circles", title="Circles in a folder", source="our own", license="yours")

@@ -48,7 +48,6 @@ TOO_LARGE = (
     "report.sections.gaze.figures",
     "report.sections.selfexplain.figures",
     "report.sections.trust.figures",
-    "runs.export.dicom_reference",
     "studies.gaze",
     "studies.localization",
     "studies.pretraining",

@@ -29,7 +29,8 @@ import sightline as sl
 from sightline.core import Array
 from sightline.errors import SightlineError
 from sightline.findings import CHEXLOCALIZE_FINDINGS
-from sightline.imaging.geometry import project_whole, rasterize_annotation
+from sightline.imaging.geometry import project_whole
+from sightline.imaging.masks import rasterize_annotation
 from sightline.methods.registry import methods
 from sightline.registry import Entry
 

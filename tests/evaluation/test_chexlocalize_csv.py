@@ -16,7 +16,7 @@ from sightline.data import open_dataset
 from sightline.data.writers import write_dataset
 from sightline.errors import DataError
 from sightline.evaluation.chexlocalize_csv import TASKS
-from sightline.imaging.geometry import rasterize_annotation
+from sightline.imaging.masks import rasterize_annotation
 from sightline.maps.formats import safe_pickle
 
 SAMPLE = Path(__file__).resolve().parents[3] / "shared" / "data" / "chexlocalize"

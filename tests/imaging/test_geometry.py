@@ -14,17 +14,14 @@ from hypothesis import strategies as st
 
 from sightline.core import Annotation, Frame
 from sightline.errors import DataError
-from sightline.imaging.geometry import (
+from sightline.imaging.geometry import input_frame, project_to_image, project_whole, resample_area
+from sightline.imaging.masks import (
     boxes_to_mask,
     contours_to_mask,
-    input_frame,
     mask_to_contours,
     mask_to_rle,
     points_to_mask,
-    project_to_image,
-    project_whole,
     rasterize_annotation,
-    resample_area,
     rle_to_mask,
 )
 

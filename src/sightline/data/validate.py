@@ -15,7 +15,7 @@ from rich.progress import track
 from sightline.core import Annotation, Array, Dataset, Radiograph, Size
 from sightline.errors import DataError
 from sightline.findings import suggest_finding
-from sightline.imaging.geometry import contours_to_mask
+from sightline.imaging.masks import contours_to_mask
 
 Severity = Literal["error", "warning", "note"]
 """error: results would be wrong or missing; warning: probably a mistake; note: worth knowing."""

@@ -29,7 +29,7 @@ from sightline.evaluation.case_table import (
     model_sources,
 )
 from sightline.findings import CHEXLOCALIZE_FINDINGS
-from sightline.imaging.geometry import mask_to_rle
+from sightline.imaging.masks import mask_to_rle
 from sightline.metrics.placed_map import binarize_map
 from sightline.protocol import PUBLISHED, Protocol
 from sightline.runs.run import Run

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from sightline.core import Array, Dataset, Maps, Radiograph, SaliencyMap, map_status
 from sightline.errors import DataError
-from sightline.imaging.geometry import rasterize_annotation
+from sightline.imaging.masks import rasterize_annotation
 from sightline.runs.chunks import ChunkedTask, schema_for, write_chunks
 from sightline.runs.run import Run
 

@@ -22,7 +22,8 @@ from sightline.errors import DataError
 from sightline.evaluation.score_run import summarize
 from sightline.evaluation.scoring import MapOutcome, Score
 from sightline.findings import FINDING_TERMS as WORDS
-from sightline.imaging.geometry import rasterize_annotation, resample_area
+from sightline.imaging.geometry import resample_area
+from sightline.imaging.masks import rasterize_annotation
 from sightline.maps import controls
 from sightline.maps.resample import GRID_SHAPE, extract_evidence, resample_to_grid
 from sightline.metrics.gaze import EvidenceMap, GazePair, OtherPatients, standardize

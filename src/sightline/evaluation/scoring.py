@@ -14,7 +14,8 @@ import pandas as pd
 
 from sightline.core import NAN, Annotation, Array, Dataset, Frame, Maps, Radiograph, SaliencyMap, Source, map_status
 from sightline.errors import DataError
-from sightline.imaging.geometry import project_whole, rasterize_annotation
+from sightline.imaging.geometry import project_whole
+from sightline.imaging.masks import rasterize_annotation
 from sightline.imaging.shape import measure_shape
 from sightline.maps.collections import InMemoryMaps, WithFindings
 from sightline.metrics.localization import find_peaks

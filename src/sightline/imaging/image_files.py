@@ -53,9 +53,7 @@ def read_image(path: str | Path) -> Array:
     with _image_errors(path), path.open("rb") as file:
         kind = _detect_format(file, path)
         if kind == "DICOM":
-            from sightline.imaging import (
-                dicom,  # pydicom and its codecs take 0.5 s to import
-            )
+            from sightline.imaging import dicom
 
             _check_size(dicom.read_size(dicom.read_header(file, path), path), path)
             return dicom.read_pixels(file, path)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from sightline.core import NAN, Array, Definition
-from sightline.imaging import geometry
+from sightline.imaging import masks
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def measure_shape(mask: Array, n_outlines: int | None, definition: Definition) -
         return ShapeDescriptors(0, size, NAN, NAN)
     published = definition == "published"
     instances = n_outlines if published and n_outlines is not None else pieces
-    traced = geometry.outlines(mask, holes=published)
+    traced = masks.outlines(mask, holes=published)
     if published:
         dominant = max(traced, key=len)
         sides, area = cv2.minAreaRect(dominant)[1], cv2.contourArea(dominant)

@@ -10,7 +10,8 @@ import numpy as np
 
 from sightline.core import Annotation, Array, Dataset, Frame, MapKind, Radiograph, SaliencyMap, Source, Status
 from sightline.errors import DataError, UnknownNameError
-from sightline.imaging.geometry import rasterize_annotation, resample_area
+from sightline.imaging.geometry import resample_area
+from sightline.imaging.masks import rasterize_annotation
 from sightline.maps import controls
 
 

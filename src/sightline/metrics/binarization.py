@@ -7,7 +7,7 @@ import numpy as np
 
 from sightline.core import Array
 from sightline.errors import UnknownNameError
-from sightline.imaging.geometry import outlines
+from sightline.imaging.masks import outlines
 from sightline.metrics.histogram import QUANTIZATION_STEPS, JointHistogram, quantize, scale_to_steps
 
 _ALLOWED = "'otsu', 'above:T' with 0 <= T < 1, 'top:FRACTION' with 0 < FRACTION <= 1"

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from sightline.core import Array
-from sightline.imaging.geometry import outlines
+from sightline.imaging.masks import outlines
 from sightline.metrics.registry import metrics
 
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 from sightline.core import Array, Dataset, Frame, Maps, Radiograph, SaliencyMap, Source
 from sightline.errors import DataError
-from sightline.imaging.geometry import outlines, project_to_image, rasterize_annotation
+from sightline.imaging.geometry import project_to_image
+from sightline.imaging.masks import outlines, rasterize_annotation
 from sightline.metrics.placed_map import binarize_map
 from sightline.protocol import Protocol
 from sightline.report.example_selection import EXAMPLE_TITLES, Example, shape_caption

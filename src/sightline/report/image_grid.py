@@ -13,7 +13,7 @@ import numpy as np
 
 from sightline._util.files import encode_png
 from sightline.core import Array
-from sightline.imaging.geometry import outlines
+from sightline.imaging.masks import outlines
 from sightline.report.example_panels import REFERENCE_OUTLINE, encode_jpeg
 from sightline.report.svg import INK, MUTED, PAPER
 

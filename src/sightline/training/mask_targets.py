@@ -15,7 +15,7 @@ from sightline.core import Array, Dataset, Frame, Radiograph
 from sightline.data.gaze import ALL_GAZE, KERNELS, gaze_density
 from sightline.data.gaze import grid_shape as fine_grid
 from sightline.errors import DataError
-from sightline.imaging import geometry
+from sightline.imaging import geometry, masks
 from sightline.metrics.boxes import fill_boxes
 from sightline.models import Model
 from sightline.runs.run import Run
@@ -80,7 +80,7 @@ def _annotation_targets(model: Model, data: Dataset, grid: int, radiograph: Radi
         if mark is None:
             continue
         try:
-            mask = geometry.rasterize_annotation(mark)
+            mask = masks.rasterize_annotation(mark)
         except (DataError, OSError):
             continue
         if model.net.supervision == "boxes":

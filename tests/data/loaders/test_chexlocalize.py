@@ -10,7 +10,7 @@ from PIL import Image
 
 from sightline.data import open_dataset
 from sightline.errors import DataError
-from sightline.imaging import geometry
+from sightline.imaging import masks
 
 REAL = Path(__file__).resolve().parents[3] / "../shared/data/chexlocalize"
 ONE, TWO = "patient1_study1_view1_frontal", "patient2_study1_view2_lateral"
@@ -24,7 +24,7 @@ def block(top: int, left: int) -> np.ndarray:
 
 
 def rle(mask: np.ndarray) -> dict[str, object]:
-    return geometry.mask_to_rle(mask)
+    return masks.mask_to_rle(mask)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from PIL import Image
 
 from sightline.data import open_dataset
 from sightline.errors import DataError
-from sightline.imaging import geometry
+from sightline.imaging import masks
 
 
 def save(file: Path, pixels: np.ndarray) -> Path:
@@ -67,7 +67,7 @@ def test_boxes_and_points_by_several_readers(root: Path) -> None:
     assert boxes is not None
     assert points is not None
     np.testing.assert_array_equal(boxes.read(), [[2, 1, 6, 4], [2, 10, 6, 13]])
-    assert geometry.rasterize_annotation(boxes).sum() == 24
+    assert masks.rasterize_annotation(boxes).sum() == 24
     np.testing.assert_array_equal(points.read(), [[8, 7]])
 
 
@@ -132,7 +132,7 @@ def test_marked_twice_by_one_reader_is_refused_and_a_mask_of_another_size_notice
     mark = open_dataset(f"folder:{root}").annotation("a", "Mass", "truth")
     assert mark is not None
     with pytest.raises(DataError, match=r"\(20, 31\)"):
-        geometry.rasterize_annotation(mark)
+        masks.rasterize_annotation(mark)
     (root / "points.csv").write_text("image,finding,x,y\na,Mass,1,2\n")
     with pytest.raises(DataError, match="'Mass' on 'a' is marked a second time by 'truth'"):
         open_dataset(f"folder:{root}")

@@ -15,7 +15,7 @@ from sightline.data.loaders.egd import TRANSCRIPT_FOLDER
 from sightline.data.loaders.gaze_samples import read_gaze_samples
 from sightline.data.writers import write_dataset
 from sightline.errors import DataError
-from sightline.imaging.geometry import rasterize_annotation
+from sightline.imaging.masks import rasterize_annotation
 
 SPEC = "phantom:5?size=128&gazed=0.5"
 

@@ -12,7 +12,7 @@ from PIL import Image
 from sightline.data import open_dataset
 from sightline.data.loaders.siim import mask_to_runs, runs_to_mask
 from sightline.errors import DataError
-from sightline.imaging import dicom, geometry
+from sightline.imaging import dicom, masks
 
 REAL = Path(__file__).resolve().parents[3] / "../shared/data/formats"
 # 2 rows down column 0, then (after 1022 more) 3 rows down column 1 from its row 0
@@ -62,7 +62,7 @@ def test_both_spellings_several_regions_and_smaller_images(root: Path) -> None:
     mark = open_dataset(f"siim:{root}").annotation("a", "Pneumothorax", "truth")
     assert mark is not None
     assert mark.size == (512, 512)
-    mask = geometry.rasterize_annotation(mark)
+    mask = masks.rasterize_annotation(mark)
     assert mask[:, 1:].sum() == 0
     assert mask[:, 0].all()  # nearest to column 1 of 1024, which is marked whole
 

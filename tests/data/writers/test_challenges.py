@@ -11,7 +11,7 @@ from sightline.core import Dataset
 from sightline.data import open_dataset
 from sightline.data.writers import write_dataset
 from sightline.errors import DataError
-from sightline.imaging import geometry
+from sightline.imaging import masks
 
 PHANTOM = "phantom:16?size=96"
 
@@ -28,7 +28,7 @@ def truths(data: Dataset, finding: str) -> dict[str, np.ndarray]:
     return {
         name: mask
         for name, mark in marks.items()
-        if mark is not None and (mask := geometry.rasterize_annotation(mark)).any()
+        if mark is not None and (mask := masks.rasterize_annotation(mark)).any()
     }
 
 

@@ -9,7 +9,7 @@ from sightline.core import Annotation, Dataset, Radiograph
 from sightline.data import open_dataset
 from sightline.data.writers import write_dataset
 from sightline.errors import DataError
-from sightline.imaging import geometry
+from sightline.imaging import masks
 
 
 def test_the_phantom_comes_back_mark_by_mark(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_the_phantom_comes_back_mark_by_mark(tmp_path: Path) -> None:
                 assert (mark is None) == (found is None)
                 if mark is not None and found is not None:
                     marked += 1
-                    read = geometry.rasterize_annotation if mark.kind == "region" else lambda m: m.read()
+                    read = masks.rasterize_annotation if mark.kind == "region" else lambda m: m.read()
                     np.testing.assert_allclose(read(found), read(mark))
     assert marked > 20
 

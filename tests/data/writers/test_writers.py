@@ -18,7 +18,7 @@ from sightline.data.writers import write_dataset
 from sightline.data.writers.chexpert import _number_ids
 from sightline.data.writers.registry import formats
 from sightline.errors import DataError, SightlineError, UnknownNameError
-from sightline.imaging import geometry
+from sightline.imaging import masks
 
 SIZE = (48, 64)
 READERS = ("truth", "simulated radiologist", "simulated clicker")
@@ -119,8 +119,8 @@ def test_chexlocalize_layout_is_the_published_one(tmp_path: Path) -> None:
     truth = json.loads((out / "CheXlocalize/gt_segmentations_val.json").read_text())
     (tasks,) = truth.values()
     assert len(tasks) == 10
-    assert geometry.rle_area(tasks["Airspace Opacity"]) == mask(0).sum()
-    assert geometry.rle_area(tasks["Edema"]) == 0
+    assert masks.rle_area(tasks["Airspace Opacity"]) == mask(0).sum()
+    assert masks.rle_area(tasks["Edema"]) == 0
     assert (out / "ids.csv").read_text().splitlines()[1] == "p0,patient00001_study1_view1_frontal"
     readme = (out / "README.txt").read_text()
     assert "hb_salient_pt: annotations by 'simulated clicker'" in readme

@@ -21,7 +21,7 @@ from sightline.evaluation.narration.measure import (
     tabulate_claims,
     write_narrative,
 )
-from sightline.imaging.geometry import rasterize_annotation
+from sightline.imaging.masks import rasterize_annotation
 from sightline.maps.storage import write_maps
 from sightline.runs.run import Run
 

@@ -18,7 +18,8 @@ from runs.export.conftest import FINDINGS, PLANTED, SIZE, film, read
 from services import need
 from sightline.errors import RunError
 from sightline.imaging import image_files
-from sightline.imaging.geometry import project_to_image, rasterize_annotation
+from sightline.imaging.geometry import project_to_image
+from sightline.imaging.masks import rasterize_annotation
 from sightline.metrics.placed_map import binarize_map
 from sightline.protocol import CORRECTED
 
@@ -86,7 +87,7 @@ def references(ds: Dataset) -> set[tuple[str, str]]:
 def test_with_names_objects_belong_to_the_original_study(dicom_run, exported, kind: str) -> None:
     out = exported("dicom", kind, identify=True)
     data = Path(dicom_run.info["dataset"]["spec"].removeprefix("folder:"))
-    assert not (out / "films").exists()
+    assert not (out / "radiographs").exists()
     for file in files(out):
         ds, original = read(file), read(data / "images" / f"{file.name[:5]}.dcm")
         assert references(ds) == {(original.SeriesInstanceUID, original.SOPInstanceUID)}
@@ -108,13 +109,15 @@ def test_without_names_objects_lie_on_a_copy_of_the_film(of: str, exported) -> N
     studies = []
     for kind in KINDS:
         out = exported(of, kind)
-        films = {f.stem: read(f) for f in sorted((out / "films").iterdir())}
+        films = {f.stem: read(f) for f in sorted((out / "radiographs").iterdir())}
         assert list(films) == ["film0", "film1", "film2"]
         for n, copy in enumerate(films.values()):
             expected = film(n) / 4095 if of == "dicom" else (film(n) >> 4) / 255
-            np.testing.assert_allclose(image_files.read_image(out / f"films/film{n}.dcm"), expected, atol=1 / 65535)
+            np.testing.assert_allclose(
+                image_files.read_image(out / f"radiographs/film{n}.dcm"), expected, atol=1 / 65535
+            )
             assert (copy.Rows, copy.Columns, list(copy.PatientOrientation)) == (*SIZE, ["L", "F"])
-        for file in [f for f in files(out) if f.parent.name != "films"]:
+        for file in [f for f in files(out) if f.parent.name != "radiographs"]:
             ds, copy = read(file), films[file.name[:5]]
             assert references(ds) == {(copy.SeriesInstanceUID, copy.SOPInstanceUID)}
             assert (ds.StudyInstanceUID, ds.PatientID) == (copy.StudyInstanceUID, copy.PatientID)
@@ -177,7 +180,7 @@ def test_a_film_that_cannot_be_read_is_told_and_the_rest_goes_on(tmp_path: Path)
     failed = [(r["radiograph"], r["finding"], r["status"]) for r in rows if not r["file"]]
     assert failed == [("film1", f, "unreadable") for f in FINDINGS]
     assert all("film1.dcm" in r["reason"] for r in rows if not r["file"])
-    assert sorted(p.name for p in (tmp_path / "out/films").iterdir()) == ["film0.dcm", "film2.dcm"]
+    assert sorted(p.name for p in (tmp_path / "out/radiographs").iterdir()) == ["film0.dcm", "film2.dcm"]
 
 
 ALLOWED = (

@@ -17,7 +17,8 @@ from runs.export.conftest import CROP, FINDINGS, SIZE, make_run
 from sightline._cli.app import main
 from sightline.core import Frame
 from sightline.errors import DataError
-from sightline.imaging.geometry import project_whole, rasterize_annotation
+from sightline.imaging.geometry import project_whole
+from sightline.imaging.masks import rasterize_annotation
 from sightline.metrics.placed_map import binarize_map
 from sightline.protocol import CORRECTED
 from sightline.runs.export import export_run, exporters

@@ -13,7 +13,7 @@ from sightline.data.reader_study.database import StudyDatabase
 from sightline.data.reader_study.events import AddTime, AnswerQuestion, FinishCase, Operation, PutShape
 from sightline.data.reader_study.schedule import invite_reader
 from sightline.data.reader_study.schema import Assignment
-from sightline.imaging.geometry import mask_to_contours, rasterize_annotation
+from sightline.imaging.masks import mask_to_contours, rasterize_annotation
 from sightline.web.reader_study.create import create_study
 
 DATA = "phantom:10?size=96"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sightline._cli.app import main
 from sightline.data.reader_study.annotations import CompletedReading, completed_readings
 from sightline.data.reader_study.database import StudyDatabase
-from sightline.imaging.geometry import rasterize_annotation
+from sightline.imaging.masks import rasterize_annotation
 from sightline.stats.icc import icc
 from sightline.web.reader_study.agreement import measure_agreement, reading_times
 

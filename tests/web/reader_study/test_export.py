@@ -17,7 +17,7 @@ from sightline.data.reader_study.annotations import completed_readings
 from sightline.data.reader_study.database import StudyDatabase
 from sightline.data.reader_study.events import FinishCase, PutShape, RemoveShape
 from sightline.errors import DataError
-from sightline.imaging.geometry import rasterize_annotation
+from sightline.imaging.masks import rasterize_annotation
 from sightline.web.reader_study.create import create_study
 from sightline.web.reader_study.export import export_study
 

@@ -16,7 +16,7 @@ from sightline.data.loaders.csv_tables import AnnotationIndex, parse_size, read_
 from sightline.data.registry import datasets, is_synthetic
 from sightline.errors import DataError
 from sightline.findings import CHEXLOCALIZE_FINDINGS, CHEXPERT_FINDINGS, canonical_name
-from sightline.imaging import geometry, image_files
+from sightline.imaging import image_files, masks
 
 REFERENCE_READER, BENCHMARK_READER = "truth", "radiologist"
 """Reference standard; human benchmark, whose most representative points are 'radiologist points'."""
@@ -280,12 +280,12 @@ def _read_segmentations(
         size = parse_size(rle.get("size"), what)
         _record_size(file, radiograph, size, loaded)
         try:
-            area = geometry.rle_area(rle)
+            area = masks.rle_area(rle)
         except DataError as error:
             raise DataError(f"{what}: {error}") from error
         said[radiograph] = said.get(radiograph, 0) + area
         if area:
-            read, drawn = partial(geometry.rle_to_mask, rle), outlines.get((radiograph, finding))
+            read, drawn = partial(masks.rle_to_mask, rle), outlines.get((radiograph, finding))
             mark = Annotation(radiograph, finding, reader, "region", size, read, drawn)
             loaded.annotations[radiograph, finding, reader] = mark
     loaded.warn([r for r, area in said.items() if not area], f"in {file.name} without a single marked pixel")
@@ -356,6 +356,6 @@ def _parse_points(pairs: object, label: str) -> Array:
 
 def _draw_contours(contours: list[Array], size: Size, label: str) -> Array:
     try:
-        return geometry.contours_to_mask(contours, size)
+        return masks.contours_to_mask(contours, size)
     except DataError as error:
         raise DataError(f"{label}: {error}") from error

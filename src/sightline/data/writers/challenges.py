@@ -15,7 +15,7 @@ from sightline.data.loaders.rsna import RELEASED_SIZE
 from sightline.data.loaders.siim import FINDING, mask_to_runs
 from sightline.data.writers.registry import WithProgress, formats, to_8_bit
 from sightline.errors import DataError
-from sightline.imaging import geometry
+from sightline.imaging import masks
 
 _PADDING_NOTE = (
     "Images and annotations are padded with black to a square, below or at the right, and brought to "
@@ -87,7 +87,7 @@ def _reference_mask(dataset: Dataset, radiograph: Radiograph, finding: str) -> A
     annotation = dataset.annotation(radiograph.id, finding, dataset.reference_reader) if dataset.readers else None
     if annotation is None:
         return np.zeros(RELEASED_SIZE, bool)
-    square = _pad_to_square(geometry.rasterize_annotation(annotation).astype(np.uint8))
+    square = _pad_to_square(masks.rasterize_annotation(annotation).astype(np.uint8))
     mask: Array = cv2.resize(square, RELEASED_SIZE[::-1], interpolation=cv2.INTER_NEAREST_EXACT).astype(bool)
     return mask
 

@@ -17,7 +17,7 @@ from sightline.data.writers.chexpert import image_path, label_row, omitted_label
 from sightline.data.writers.registry import WithProgress, formats
 from sightline.errors import DataError
 from sightline.findings import CHEXLOCALIZE_FINDINGS
-from sightline.imaging import geometry
+from sightline.imaging import masks
 
 POINTS_SUFFIX = "_salient_pt"
 """Suffix of the files of most representative points."""
@@ -114,10 +114,10 @@ def _annotation_entries(
             points = {task: _to_xy(annotation.read()) for task, annotation in annotations.items()}
             yield prefix, {"img_size": list(size), **points}
             continue
-        masks = {task: geometry.rasterize_annotation(annotation) for task, annotation in annotations.items()}
+        masks = {task: masks.rasterize_annotation(annotation) for task, annotation in annotations.items()}
         empty = np.zeros(size, bool)
         tasks = [_published_name(finding) for finding in CHEXLOCALIZE_FINDINGS]
-        yield f"{prefix}_segmentations", {task: geometry.mask_to_rle(masks.get(task, empty)) for task in tasks}
+        yield f"{prefix}_segmentations", {task: masks.mask_to_rle(masks.get(task, empty)) for task in tasks}
         outlines = {task: _outlines(annotations[task], mask) for task, mask in masks.items()}
         present = {task: contours for task, contours in outlines.items() if contours}
         yield f"{prefix}_annotations", {"img_size": list(size), **present}
@@ -125,7 +125,7 @@ def _annotation_entries(
 
 def _outlines(annotation: Annotation, mask: Array) -> list[list[list[float]]]:
     """Return contours as [[x, y], ...]: those that the reader drew, else those around the mask."""
-    contours = annotation.read() if annotation.kind == "contours" else geometry.mask_to_contours(mask)
+    contours = annotation.read() if annotation.kind == "contours" else masks.mask_to_contours(mask)
     return [_to_xy(np.repeat(contour, 2, axis=0) if len(contour) == 1 else contour) for contour in contours]
 
 

@@ -13,7 +13,7 @@ from sightline.data.loaders.folder import BOX_COLUMNS
 from sightline.data.reader_names import REFERENCE_READER
 from sightline.data.writers.registry import WithProgress, formats, read_8_bit
 from sightline.errors import DataError
-from sightline.imaging import geometry
+from sightline.imaging import masks
 
 Row = dict[str, object]
 TABLE_COLUMNS = {
@@ -72,5 +72,5 @@ def _write_annotation(annotation: Annotation, reader: str, out: Path, rows: dict
     else:
         folder = out / ("masks" if reader == REFERENCE_READER else f"masks_{reader}") / annotation.finding
         folder.mkdir(parents=True, exist_ok=True)
-        mask = geometry.rasterize_annotation(annotation).astype(np.uint8) * 255
+        mask = masks.rasterize_annotation(annotation).astype(np.uint8) * 255
         Image.fromarray(mask).save(folder / f"{annotation.radiograph}.png")

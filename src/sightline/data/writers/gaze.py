@@ -17,7 +17,7 @@ from sightline.data.loaders.egd import MASK_FILES, SCREEN_SIZE, TRANSCRIPT_FOLDE
 from sightline.data.writers.registry import WithProgress, formats, to_8_bit
 from sightline.errors import DataError
 from sightline.findings import CHEXPERT_FINDINGS
-from sightline.imaging import geometry
+from sightline.imaging import masks
 
 _SAMPLE_COLUMNS = (
     "SESSION_ID",
@@ -142,7 +142,7 @@ def _write_regions(dataset: Dataset, radiograph: Radiograph, folder: Path) -> li
         annotation = dataset.annotation(radiograph.id, region, dataset.reference_reader)
         if annotation is None:
             continue
-        mask = geometry.rasterize_annotation(annotation)
+        mask = masks.rasterize_annotation(annotation)
         if region in MASK_FILES:
             cv2.imwrite(str(folder / f"{MASK_FILES[region]}.png"), mask.astype(np.uint8) * 255)
         rows, cols = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
@@ -235,7 +235,7 @@ def write_reflacx(dataset: Dataset, out: Path, with_progress: WithProgress[Radio
 def _reference_masks(dataset: Dataset, radiograph: Radiograph, names: Sequence[str]) -> dict[str, Array]:
     """Return the masks of findings or regions by the reference reader, bool (H, W), where there are any."""
     return {
-        name: geometry.rasterize_annotation(annotation)
+        name: masks.rasterize_annotation(annotation)
         for name in names
         if (annotation := dataset.annotation(radiograph.id, name, dataset.reference_reader)) is not None
     }

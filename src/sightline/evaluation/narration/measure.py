@@ -23,7 +23,8 @@ from sightline.evaluation.narration import (
 from sightline.evaluation.narration.check import THIRDS
 from sightline.evaluation.narration.facts import SIDES, make_zone_masks, measure_shape, relative_density
 from sightline.evaluation.sampling import case_task, draw_other_patient
-from sightline.imaging.geometry import rasterize_annotation, resample_area
+from sightline.imaging.geometry import resample_area
+from sightline.imaging.masks import rasterize_annotation
 from sightline.maps.resample import GRID_SHAPE, resample_to_grid
 from sightline.metrics.similarity import rank_correlation
 from sightline.runs.chunks import schema_for, write_chunks

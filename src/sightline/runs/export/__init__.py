@@ -1,4 +1,4 @@
-"""What a run knows, in the formats that other programs read. A writer is a function of a plate and an export."""
+"""Export of a run to the formats of other programs. A writer is a function of an `ExportItem` and an `ExportJob`."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def _do_nothing(*_: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ExporterInfo:
-    """What is known of a format before anything is written."""
+    """Declaration of a format."""
 
     title: str
-    """What is written, and what opens it."""
+    """What is written, and which programs open it."""
     check: Callable[[], None] = _do_nothing
-    """Errors: `DataError` if what it needs is not installed."""
+    """Function that raises `DataError` if a package is missing."""
     finish: Callable[[ExportJob, Iterator[Path]], None] = _do_nothing
-    """(export, the folders of all parts, in order) -> what is made of all radiographs together."""
+    """Function of the job and the folders of all parts, in order, that joins them."""
 
 
 exporters: Registry[ExporterInfo] = Registry("exporter", ExporterInfo)
@@ -73,7 +73,7 @@ def export_run(
     binarizer: str = "",
     identify: bool = False,
 ) -> None:
-    """Write a run's maps, masks and marks for other programs. Safe to stop: the same command goes on from there.
+    """Write the maps, masks and annotations of a run for other programs; a stopped export continues.
 
     Parameters
     ----------
@@ -88,20 +88,25 @@ def export_run(
     findings
         Findings, comma-separated; all by default.
     binarizer
-        Rule that turns maps into masks, instead of the run's own: otsu, above:T or top:FRACTION.
+        Rule that turns maps into masks, instead of that of the run: otsu, above:T or top:FRACTION.
     identify
         Keep patients' names and the original images' identifiers. Without it, DICOM objects carry pseudonyms and refer
         to a copy of the radiograph without its header.
+
+    Raises
+    ------
+    DataError
+        If the run has no such maps, a package is missing, or the folder holds something else.
     """
     opened = Run.open(run)
     writer = exporters[format]
     writer.info.check()
     data, maps = open_inputs(opened)
     known = tuple(maps.sources)
-    strange = [s for s in sources if s not in known]
-    if strange or not known:
+    unknown = [s for s in sources if s not in known]
+    if unknown or not known:
         raise DataError(
-            f"{run} has no maps of {', '.join(strange) or 'any source'}; it has: {', '.join(known) or 'none'}"
+            f"{run} has no maps of {', '.join(unknown) or 'any source'}; it has: {', '.join(known) or 'none'}"
         )
     protocol = run_protocol(opened, binarizer)
     job = ExportJob(
@@ -118,14 +123,14 @@ def export_run(
     _start_export(job, format)
     _export_items(job, format)
     counts = _write_index(job, writer.info)
-    print(f"{counts['ok']} written, {counts['not']} not ({out / INDEX_FILE} says why); {writer.info.title}: {out}")
+    print(f"{counts['ok']} written, {counts['not']} not ({out / INDEX_FILE} gives reasons); {writer.info.title}: {out}")
     if format in ("npz", "nifti", "dicom-pm"):
         print(f"score them: sightline score {out / 'maps'} --data '{data.spec}'")
 
 
 def _start_export(job: ExportJob, format: str) -> None:
-    """Errors: `DataError` for a folder that holds something else, or another export."""
-    asked = {
+    """Create the folder, or raise `DataError` if it holds something else, or another export."""
+    options = {
         "run": str(job.run.path.resolve()),
         "format": format,
         "sources": job.sources,
@@ -133,7 +138,7 @@ def _start_export(job: ExportJob, format: str) -> None:
         "protocol": repr(job.protocol),
         "identify": job.identify,
     }
-    file, text = job.out / _OPTIONS_FILE, json.dumps(asked, indent=1)
+    file, text = job.out / _OPTIONS_FILE, json.dumps(options, indent=1)
     if file.is_file():
         if file.read_text("utf-8") != text:
             raise DataError(
@@ -141,21 +146,21 @@ def _start_export(job: ExportJob, format: str) -> None:
             )
         return
     if job.out.exists() and (not job.out.is_dir() or any(job.out.iterdir())):
-        raise DataError(f"{job.out} is not empty, and no export of ours; give --out a new or empty folder")
+        raise DataError(f"{job.out} is not empty and no export of this package; give --out a new or empty folder")
     job.out.mkdir(parents=True, exist_ok=True)
     write_text_atomic(file, text)
 
 
 def _export_items(job: ExportJob, format: str) -> None:
-    """Every radiograph that is not done; what a kill leaves half is written again."""
-    units = {f"{at:07d}": radiograph for at, radiograph in enumerate(job.data.radiographs)}
+    """Export every radiograph that is not done; one that a kill interrupted is written again."""
+    units = {f"{i:07d}": radiograph for i, radiograph in enumerate(job.data.radiographs)}
     if (job.out / INDEX_FILE).is_file():
         return
 
     def work(unit: str) -> None:
-        plate = job.item(units[unit])
-        lines = [*_export_item(job, format, plate), *missing_rows(plate, job)]
-        write_text_atomic(job.part_folder(units[unit]) / ROWS_FILE, json.dumps(lines))
+        item = job.item(units[unit])
+        rows = [*_export_item(job, format, item), *missing_rows(item, job)]
+        write_text_atomic(job.part_folder(units[unit]) / ROWS_FILE, json.dumps(rows))
 
     run_resumable(
         format, list(units), lambda unit: (job.part_folder(units[unit]) / ROWS_FILE).is_file(), work, unit="radiographs"
@@ -163,19 +168,19 @@ def _export_items(job: ExportJob, format: str) -> None:
 
 
 def _export_item(job: ExportJob, format: str, item: ExportItem) -> list[ExportRow]:
-    """What a writer did with a radiograph; one that cannot be read is told, and the export goes on."""
+    """Export one radiograph; one that cannot be read is listed, and the export continues."""
     done: list[ExportRow] = []
     try:
         done.extend(exporters[format](item, job))
     except DataError as error:
-        told = {(line.source, line.finding) for line in done}
-        left = [m for m in item.maps if (m.source, m.finding) not in told]
-        done.extend(item.row("", m.source, m.finding, "unreadable", str(error)) for m in left)
+        keys = {(row.source, row.finding) for row in done}
+        remaining = [m for m in item.maps if (m.source, m.finding) not in keys]
+        done.extend(item.row("", m.source, m.finding, "unreadable", str(error)) for m in remaining)
     return done
 
 
 def _write_index(job: ExportJob, info: ExporterInfo) -> dict[str, int]:
-    """Join the parts, write the index and clear up; how many things were written, and how many were not."""
+    """Join the parts, write the index and remove the parts; return the numbers of written and of other rows."""
     index, counts = job.out / INDEX_FILE, {"ok": 0, "not": 0}
     if not index.is_file():
         folders = [job.part_folder(radiograph) for radiograph in job.data.radiographs]

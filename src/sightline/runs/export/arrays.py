@@ -1,4 +1,4 @@
-"""Maps as NumPy archives and as NIfTI files: what other tools of ours, and of others, read."""
+"""Export of maps as NumPy archives and as NIfTI files."""
 
 from __future__ import annotations
 
@@ -15,31 +15,56 @@ from sightline.imaging.geometry import project_to_image, project_whole
 from sightline.runs.export.items import ExportItem, ExportJob, ExportRow
 
 AXIS_DIRECTIONS = ((-1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, -1.0, 0.0))
-"""One step along column, row and slice, as (right, anterior, superior): a frontal film, seen from the front."""
+"""One step along column, row and slice, as (right, anterior, superior): a frontal view, seen from the front."""
 
 
 def write_npz(item: ExportItem, job: ExportJob) -> Iterator[ExportRow]:
-    """Each map raw, as it is stored: arrays map (h, w), box (top, left, bottom, right: pixel edges), probability."""
+    """Write each map as it is stored: arrays map (h, w), box (top, left, bottom, right: pixel edges), probability.
+
+    Parameters
+    ----------
+    item : ExportItem
+        Radiograph with its maps and annotations.
+    job : ExportJob
+        What is exported, and where to.
+
+    Yields
+    ------
+    ExportRow
+        A row per map.
+    """
     for m in item.maps:
         if not m.values.size:
             yield item.row("", m.source, m.finding, m.status, m.reason)
             continue
-        facts = {"map": m.values, "box": np.array(m.frame.box), "size": np.array(m.frame.size)}
+        arrays = {"map": m.values, "box": np.array(m.frame.box), "size": np.array(m.frame.size)}
         if not math.isnan(m.probability):
-            facts["probability"] = np.array(m.probability)
+            arrays["probability"] = np.array(m.probability)
         name, partial = _output_paths(job, m, ".npz")
         with partial.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **facts)
+            np.savez_compressed(file, allow_pickle=False, **arrays)
         yield _finish_file(item, job, m, name, partial)
 
 
 def write_nifti(item: ExportItem, job: ExportJob) -> Iterator[ExportRow]:
-    """Each map laid on its radiograph: float32, axes (column, row, slice of 1), in a nominal frontal plane.
+    """Write each map on its radiograph: float32, axes (column, row, slice of 1), in a nominal frontal plane.
 
-    Pixels that the model did not see have the map's lowest value; a comment in the header says which it saw, and with
-    what probability. Millimeters are pixels: a projection has no scale of its own.
+    Pixels that the model did not see have the lowest value of the map; a comment in the header states which it saw, and
+    its probability. Millimeters are pixels, because a projection has no scale.
+
+    Parameters
+    ----------
+    item : ExportItem
+        Radiograph with its maps and annotations.
+    job : ExportJob
+        What is exported, and where to.
+
+    Yields
+    ------
+    ExportRow
+        A row per map.
     """
-    import nibabel  # takes 0.3 s: only who writes NIfTI pays
+    import nibabel  # takes 0.3 s
 
     affine = np.eye(4)
     affine[:3, :3] = np.array(AXIS_DIRECTIONS).T
@@ -58,7 +83,18 @@ def write_nifti(item: ExportItem, job: ExportJob) -> Iterator[ExportRow]:
 
 
 def map_fields(m: SaliencyMap) -> dict[str, object]:
-    """What a laid map says of itself: the pixels that the model saw, and its probability."""
+    """Return the fields that are stored with a map on its radiograph.
+
+    Parameters
+    ----------
+    m : SaliencyMap
+        Map.
+
+    Returns
+    -------
+    dict
+        Source, finding, the pixels that the model saw ('seen', see `visible_box`), and probability.
+    """
     return {
         "source": m.source,
         "finding": m.finding,
@@ -68,13 +104,24 @@ def map_fields(m: SaliencyMap) -> dict[str, object]:
 
 
 def visible_box(m: SaliencyMap) -> list[int]:
-    """[top, left, bottom, right] of the pixels of the original that a map covers."""
+    """Return the pixels of the original image that a map covers.
+
+    Parameters
+    ----------
+    m : SaliencyMap
+        Map.
+
+    Returns
+    -------
+    list of int
+        [top, left, bottom, right].
+    """
     rows, cols = project_to_image(np.zeros((1, 1), np.float32), m.frame)[1]
     return [int(rows.start), int(cols.start), int(rows.stop), int(cols.stop)]
 
 
 def _output_paths(job: ExportJob, m: SaliencyMap, suffix: str) -> tuple[str, Path]:
-    """Where a map goes, below the folder, and the hidden file that it is written to first."""
+    """Return the name of a file below the folder, and the hidden file that is written first."""
     file = job.file_path("maps", m.source, f"{m.radiograph}__{m.finding}{suffix}")
     return file.relative_to(job.out).as_posix(), file.with_name(f".{file.name.removesuffix(suffix)}.partial{suffix}")
 

@@ -1,4 +1,4 @@
-"""Masks of maps, and readers' marks, as one COCO file of run lengths."""
+"""Export of the masks of maps and of annotations as one COCO file of run lengths."""
 
 from __future__ import annotations
 
@@ -11,18 +11,32 @@ from typing import Any
 from pycocotools import mask as rle
 
 from sightline.core import Array, Size, Source
-from sightline.imaging.geometry import mask_to_rle
 from sightline.imaging.image_files import source_path
+from sightline.imaging.masks import mask_to_rle
 from sightline.runs.export.items import ExportItem, ExportJob, ExportRow, binarizer_label
 
 ANNOTATIONS_FILE = "annotations.json"
+"""File with all images and annotations."""
 PART_FILE = "coco.json"
+"""File with those of one radiograph, until all are written."""
 
 
 def write_coco(item: ExportItem, job: ExportJob) -> Iterator[ExportRow]:
-    """A part of annotations.json: the image, an annotation per mask and mark; `join_parts` numbers and joins them.
+    """Write the image of a radiograph and an annotation per mask; `join_parts` numbers and joins them.
 
-    An annotation's `source` says who claims it: MODEL/METHOD, or reader/NAME.
+    The `source` of an annotation is MODEL/METHOD, or reader/NAME.
+
+    Parameters
+    ----------
+    item : ExportItem
+        Radiograph with its maps and annotations.
+    job : ExportJob
+        What is exported, and where to.
+
+    Yields
+    ------
+    ExportRow
+        A row per map and annotation of a reader.
     """
     annotations: list[dict[str, Any]] = []
     size: Size | None = None
@@ -36,12 +50,11 @@ def write_coco(item: ExportItem, job: ExportJob) -> Iterator[ExportRow]:
             extra["score"] = m.probability
         annotations.append(_coco_annotation(item.mask(m), m.source, m.finding, job, extra))
         yield item.row(ANNOTATIONS_FILE, m.source, m.finding)
-    for mark in item.annotations:
-        size = size or mark.size
-        extra = {"kind": mark.kind}
-        source = str(Source.from_reader(mark.reader))
-        annotations.append(_coco_annotation(item.annotation_mask(mark), source, mark.finding, job, extra))
-        yield item.row(ANNOTATIONS_FILE, source, mark.finding)
+    for annotation in item.annotations:
+        size = size or annotation.size
+        source, mask = str(Source.from_reader(annotation.reader)), item.annotation_mask(annotation)
+        annotations.append(_coco_annotation(mask, source, annotation.finding, job, {"kind": annotation.kind}))
+        yield item.row(ANNOTATIONS_FILE, source, annotation.finding)
     if size is not None:
         path = source_path(item.radiograph.read)
         image = {
@@ -58,7 +71,7 @@ def write_coco(item: ExportItem, job: ExportJob) -> Iterator[ExportRow]:
 def _coco_annotation(
     mask: Array, source: str, finding: str, job: ExportJob, extra: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """x, y, width, height of its box; zeros for an empty mask, which is a claim, too."""
+    """Return an annotation of COCO; the box of an empty mask is all zeros."""
     runs = mask_to_rle(mask)
     return {
         "category_id": job.findings.index(finding) + 1,
@@ -72,7 +85,15 @@ def _coco_annotation(
 
 
 def join_parts(job: ExportJob, parts: Iterator[Path]) -> None:
-    """Write annotations.json from the parts of every radiograph: images and annotations are counted from 1."""
+    """Write annotations.json from the parts of all radiographs; images and annotations are numbered from 1.
+
+    Parameters
+    ----------
+    job : ExportJob
+        What is exported, and where to.
+    parts : iterator of Path
+        Folders of the parts, in order.
+    """
     head = {
         "info": {
             "description": f"{job.run.info.get('title', job.run.path.name)}: masks of saliency maps",

@@ -1,4 +1,4 @@
-"""Maps as DICOM Parametric Maps and Segmentations, which lie on the radiograph they were made from."""
+"""Export of maps as DICOM Parametric Maps and Segmentations on the radiograph from which they were made."""
 
 from __future__ import annotations
 
@@ -23,56 +23,88 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 _SNOMED_CODES = {"Pleural Effusion": "60046008", "Pneumothorax": "36118008", "Edema": "19242006"}
-"""Findings with a SNOMED CT code that we could check; others are coded in a scheme of our own."""
+"""Findings with a SNOMED CT code that was verified; others are coded in the scheme 99SIGHTLINE."""
 _SNOMED_MEANINGS = {"60046008": "Pleural effusion", "36118008": "Pneumothorax", "19242006": "Pulmonary edema"}
 FRONTAL_ORIENTATION = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
-"""Of a Parametric Map, which must lie somewhere: rows to the patient's left, columns to the feet; a frontal film."""
+"""Orientation of Parametric Maps, which need one: rows to the left of the patient, columns to the feet."""
 
 
 def write_parametric_maps(item: ExportItem, job: ExportJob) -> Iterator[ExportRow]:
-    """Each map laid on its radiograph as a Parametric Map: float32, one frame, as large as the radiograph."""
+    """Write each map on its radiograph as a Parametric Map: float32, one frame, as large as the radiograph.
+
+    Parameters
+    ----------
+    item : ExportItem
+        Radiograph with its maps and annotations.
+    job : ExportJob
+        What is exported, and where to.
+
+    Yields
+    ------
+    ExportRow
+        A row per map, and one for the copy of the radiograph.
+    """
     if not item.maps:
         return
-    shown = make_reference_image(item.radiograph, job)
-    yield from _reference_row(item, job, shown)
+    reference = make_reference_image(item.radiograph, job)
+    yield from _reference_row(item, job, reference)
     for m in item.maps:
-        why = _misfit_reason(m, shown)
-        if why:
-            yield item.row("", m.source, m.finding, m.status if m.status != "ok" else "refused", why)
+        if reason := _misfit_reason(m, reference):
+            yield item.row("", m.source, m.finding, m.status if m.status != "ok" else "refused", reason)
             continue
         file = job.file_path("maps", m.source, f"{m.radiograph}__{m.finding}.dcm")
-        write_dicom(_make_parametric_map(m, shown, job), file)
+        write_dicom(_make_parametric_map(m, reference, job), file)
         yield item.row(file.relative_to(job.out).as_posix(), m.source, m.finding, m.status, m.reason)
 
 
 def write_segmentations(item: ExportItem, job: ExportJob) -> Iterator[ExportRow]:
-    """The masks of each source as one Segmentation: a segment per finding, then what readers marked."""
+    """Write the masks of each source as one Segmentation: a segment per finding, then the annotations of readers.
+
+    Parameters
+    ----------
+    item : ExportItem
+        Radiograph with its maps and annotations.
+    job : ExportJob
+        What is exported, and where to.
+
+    Yields
+    ------
+    ExportRow
+        A row per map, and one for the copy of the radiograph.
+    """
     if not item.maps and not item.annotations:
         return
-    shown = make_reference_image(item.radiograph, job)
-    yield from _reference_row(item, job, shown)
+    reference = make_reference_image(item.radiograph, job)
+    yield from _reference_row(item, job, reference)
     for source, maps in item.maps_by_source().items():
-        fit = [m for m in maps if not _misfit_reason(m, shown)]
+        usable = []
         for m in maps:
-            if m not in fit:
-                yield item.row(
-                    "", source, m.finding, m.status if m.status != "ok" else "refused", _misfit_reason(m, shown)
-                )
-        marks = [mark for mark in item.annotations if mark.size == shown.size]
-        masks = [item.mask(m) for m in fit] + [item.annotation_mask(mark) for mark in marks]
+            if reason := _misfit_reason(m, reference):
+                yield item.row("", source, m.finding, m.status if m.status != "ok" else "refused", reason)
+            else:
+                usable.append(m)
+        annotations = [a for a in item.annotations if a.size == reference.size]
+        masks = [item.mask(m) for m in usable] + [item.annotation_mask(a) for a in annotations]
         if not masks:
             continue
-        told = [(m.finding, source, f"{m.finding} ({binarizer_label(item.protocol, m.finding)})") for m in fit]
-        readers = [(mark, str(Source.from_reader(mark.reader))) for mark in marks]
-        told += [(mark.finding, reader, f"{mark.finding} ({mark.reader})") for mark, reader in readers]
+        segments = [(m.finding, source, f"{m.finding} ({binarizer_label(item.protocol, m.finding)})") for m in usable]
+        readers = [str(Source.from_reader(a.reader)) for a in annotations]
+        segments += [(a.finding, r, f"{a.finding} ({a.reader})") for a, r in zip(annotations, readers, strict=True)]
         file = job.file_path("segmentations", source, f"{item.radiograph.id}.dcm")
-        write_dicom(_make_segmentation(np.stack(masks, -1)[None], told, shown, job, item.radiograph.id, source), file)
-        for m in fit:
+        stacked = np.stack(masks, -1)[None]
+        write_dicom(_make_segmentation(stacked, segments, reference, job, item.radiograph.id, source), file)
+        for m in usable:
             yield item.row(file.relative_to(job.out).as_posix(), source, m.finding, m.status, m.reason)
 
 
 def check_highdicom() -> None:
-    """Errors: `DataError` if the package that writes these objects is missing."""
+    """Check that the package that writes these objects is installed.
+
+    Raises
+    ------
+    DataError
+        If highdicom is missing.
+    """
     if importlib.util.find_spec("highdicom") is None:
         raise DataError("DICOM objects are written by highdicom, which is missing; pip install 'sightline[dicom]'")
 
@@ -83,7 +115,7 @@ def _reference_row(item: ExportItem, job: ExportJob, reference: ReferenceImage) 
 
 
 def _misfit_reason(m: SaliencyMap, reference: ReferenceImage) -> str:
-    """Why a map cannot lie on its radiograph, or ''."""
+    """Return the reason for which a map cannot be placed on its radiograph, or ''."""
     if not m.values.size:
         return m.reason or "there is no such map"
     if not np.isfinite(m.values).all():
@@ -94,9 +126,22 @@ def _misfit_reason(m: SaliencyMap, reference: ReferenceImage) -> str:
 
 
 def project_with_padding(m: SaliencyMap) -> tuple[Array, float | None]:
-    """A map on its radiograph, float32 (H, W), and the value of pixels that the model did not see (None: saw all).
+    """Place a map on its radiograph, with a padding value for pixels that the model did not see.
 
-    That value is the largest float32 below all others, so that it shows as the lowest, and can be told from it.
+    The padding value is the largest float32 below all others, so that it is displayed as the lowest value and can be
+    distinguished from it.
+
+    Parameters
+    ----------
+    m : SaliencyMap
+        Map.
+
+    Returns
+    -------
+    values : (H, W) float32
+        Values.
+    padding : float or None
+        Padding value; None where the model saw the whole image.
     """
     placed, window = project_to_image(m.values, m.frame)
     if placed.shape == m.frame.size:
@@ -114,7 +159,7 @@ def _make_parametric_map(m: SaliencyMap, reference: ReferenceImage, job: ExportJ
 
     pixels, outside = project_with_padding(m)
     low, high = float(m.values.min()), float(m.values.max())
-    of = (job.data.name, m.radiograph, m.source)
+    key = (job.data.name, m.radiograph, m.source)
     names = job.pseudonyms
     real = RealWorldValueMapping(
         lut_label=_code_string(m.finding),
@@ -124,12 +169,12 @@ def _make_parametric_map(m: SaliencyMap, reference: ReferenceImage, job: ExportJ
         slope=1.0,
         intercept=0.0,
     )
-    made = ParametricMap(
-        [_with_frame_of_reference(reference, names.uid("space", *of[:2]))],
+    ds = ParametricMap(
+        [_with_frame_of_reference(reference, names.uid("space", *key[:2]))],
         pixels,
-        names.uid("series", "map", *of),
+        names.uid("series", "map", *key),
         100,
-        names.uid("map", *of, m.finding),
+        names.uid("map", *key, m.finding),
         1 + job.findings.index(m.finding),
         **_equipment_fields(),
         real_world_value_mappings=[real],
@@ -147,12 +192,12 @@ def _make_parametric_map(m: SaliencyMap, reference: ReferenceImage, job: ExportJ
         ],
     )
     if outside is not None:
-        made.FloatPixelPaddingValue = made.FloatPixelPaddingRangeLimit = outside
-    return _finalize(made, reference, job)
+        ds.FloatPixelPaddingValue = ds.FloatPixelPaddingRangeLimit = outside
+    return _finalize(ds, reference, job)
 
 
 def _with_frame_of_reference(reference: ReferenceImage, frame_uid: str) -> Dataset:
-    """A header with the frame of reference that a Parametric Map must have: nominal, all maps of a radiograph alike."""
+    """Return a header with the nominal frame of reference that a Parametric Map needs, the same for all its maps."""
     header = deepcopy(reference.header)
     header.FrameOfReferenceUID, header.PositionReferenceIndicator = frame_uid, ""
     header.ImageOrientationPatient, header.ImagePositionPatient = list(FRONTAL_ORIENTATION), [0.0, 0.0, 0.0]
@@ -170,16 +215,16 @@ def _make_segmentation(
 ) -> Dataset:
     from highdicom.seg import Segmentation
 
-    of = (job.data.name, radiograph, source)
+    key = (job.data.name, radiograph, source)
     names = job.pseudonyms
-    made = Segmentation(
+    ds = Segmentation(
         [reference.header],
         masks,
         "BINARY",
-        [_describe_segment(i + 1, *words) for i, words in enumerate(segments)],
-        names.uid("series", "segmentation", *of),
+        [_describe_segment(i + 1, *segment) for i, segment in enumerate(segments)],
+        names.uid("series", "segmentation", *key),
         200,
-        names.uid("segmentation", *of),
+        names.uid("segmentation", *key),
         1,
         **_equipment_fields(),
         content_label="SALIENCY",
@@ -187,8 +232,8 @@ def _make_segmentation(
         series_description=source[:64],
         omit_empty_frames=False,
     )
-    made.PatientOrientation = reference.header.get("PatientOrientation")
-    return _finalize(made, reference, job)
+    ds.PatientOrientation = reference.header.get("PatientOrientation")
+    return _finalize(ds, reference, job)
 
 
 def _describe_segment(number: int, finding: str, source: str, label: str) -> SegmentDescription:
@@ -204,8 +249,8 @@ def _describe_segment(number: int, finding: str, source: str, label: str) -> Seg
     category = codes.SCT.MorphologicallyAbnormalStructure
     if Source.parse(source).kind == "reader":
         return SegmentDescription(number, label[:64], category, kind, "MANUAL")
-    made_by = AlgorithmIdentificationSequence(source[:64], codes.DCM.ArtificialIntelligence, _software_version())
-    return SegmentDescription(number, label[:64], category, kind, "AUTOMATIC", algorithm_identification=made_by)
+    algorithm = AlgorithmIdentificationSequence(source[:64], codes.DCM.ArtificialIntelligence, _software_version())
+    return SegmentDescription(number, label[:64], category, kind, "AUTOMATIC", algorithm_identification=algorithm)
 
 
 def _finalize(ds: Dataset, reference: ReferenceImage, job: ExportJob) -> Dataset:
@@ -231,10 +276,10 @@ def _software_version() -> str:
 
 
 def _code_string(text: str) -> str:
-    """A code string of at most 16 signs: 'LUNG OPACITY'."""
+    """Convert a text to a code string of at most 16 characters: 'LUNG OPACITY'."""
     return re.sub(r"[^A-Z0-9_ ]+", "_", text.upper())[:16].strip()
 
 
 def _round_decimal(value: float) -> float:
-    """As many digits as a decimal string of DICOM holds."""
+    """Round to the digits that a decimal string of DICOM holds."""
     return float(f"{value:.8g}")

@@ -1,4 +1,4 @@
-"""What an export is made of: the maps, masks and marks of one radiograph at a time, and names that give nobody away."""
+"""Items of an export: maps, masks and annotations of one radiograph at a time, and pseudonyms of patients."""
 
 from __future__ import annotations
 
@@ -14,40 +14,57 @@ from typing import Any, NamedTuple
 from sightline._util.files import write_text_atomic
 from sightline.core import Annotation, Array, Dataset, Maps, Radiograph, SaliencyMap
 from sightline.errors import DataError
-from sightline.imaging.geometry import rasterize_annotation
+from sightline.imaging.masks import rasterize_annotation
 from sightline.metrics.binarization import parse_binarizer
 from sightline.metrics.placed_map import binarize_map
 from sightline.protocol import CORRECTED, Protocol
 from sightline.runs.run import Run
 
 PARTS_FOLDER = ".parts"
-"""Folder of an export: what is known of each radiograph while others are still written."""
+"""Folder with what is known about each radiograph while others are still written."""
 KEY_FILE = ".pseudonyms"
-"""File of a run folder: what the pseudonyms of its exports are made with. Whoever has it can confirm a guess."""
+"""File of a run folder with the key of the pseudonyms in its exports. Whoever has it can confirm a guess."""
 _EXPORTED_KINDS = ("region", "contours", "boxes", "points")
 
 
 class ExportRow(NamedTuple):
-    """A line of index.csv: one thing that was to be written, and what became of it."""
+    """Row of index.csv: one thing that was to be written, and its outcome."""
 
     file: str
-    """Below the folder; empty where nothing was written."""
+    """Name below the folder; empty where nothing was written."""
     radiograph: str
+    """Identifier of the radiograph."""
     source: str
+    """Source of the map, or reader."""
     finding: str
+    """Finding."""
     status: str
+    """Status of the map."""
     reason: str
+    """Reason for the status, empty when ok."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pseudonyms:
-    """Names and identifiers that stand for others: the same within all exports of a run, and telling nothing."""
+    """Names and identifiers that replace others: the same in all exports of a run, without any information."""
 
     key: bytes = field(repr=False)
+    """Secret from which they are derived."""
 
     @classmethod
     def from_run(cls, run: Run) -> Pseudonyms:
-        """Those of a run; its key is drawn when first asked for."""
+        """Read the key of a run, which is drawn at first use.
+
+        Parameters
+        ----------
+        run : Run
+            Run.
+
+        Returns
+        -------
+        Pseudonyms
+            Pseudonyms of the run.
+        """
         file = run.path / KEY_FILE
         if not file.is_file():
             write_text_atomic(file, secrets.token_hex(16))
@@ -58,51 +75,119 @@ class Pseudonyms:
         return hmac.new(self.key, "\x1f".join(words).encode(), hashlib.sha256).digest()
 
     def patient(self, patient: str) -> str:
-        """What a patient is called.
+        """Return the pseudonym of a patient.
 
+        Parameters
+        ----------
+        patient : str
+            Patient.
+
+        Returns
+        -------
+        str
+            Pseudonym.
+
+        Examples
+        --------
         >>> Pseudonyms(b"k").patient("Doe^Jane") == Pseudonyms(b"k").patient("Doe^Jane") != Pseudonyms(b"k").patient("")
         True
         """
         return f"SL-{self._digest(('patient', patient)).hex()[:12].upper()}"
 
     def uid(self, *words: str) -> str:
-        """A DICOM unique identifier, of the root for those derived from a UUID (PS3.5 B.2)."""
+        """Return a DICOM unique identifier, of the root for those derived from a UUID (PS3.5 B.2).
+
+        Parameters
+        ----------
+        *words : str
+            Key of the identifier.
+
+        Returns
+        -------
+        str
+            Identifier.
+        """
         return f"2.25.{int.from_bytes(self._digest(('uid', *words))[:16], 'big')}"
 
 
 @dataclass(frozen=True)
 class ExportItem:
-    """One radiograph, the maps of the sources that were asked for, and what readers marked on it."""
+    """One radiograph with its maps and annotations."""
 
     radiograph: Radiograph
+    """Radiograph."""
     maps: tuple[SaliencyMap, ...]
+    """Maps of the selected sources and findings."""
     data: Dataset
+    """Data set."""
     findings: tuple[str, ...]
+    """Selected findings."""
     protocol: Protocol
-    """By which masks are cut."""
+    """Protocol by which maps are binarized."""
 
     @cached_property
     def annotations(self) -> tuple[Annotation, ...]:
-        """What every reader marked of the findings. Errors: `DataError` where a mark needs an image that is damaged."""
-        each = ((finding, reader) for finding in self.findings for reader in self.data.readers)
-        found = (self.data.annotation(self.radiograph.id, *both) for both in each)
-        return tuple(mark for mark in found if mark is not None and mark.kind in _EXPORTED_KINDS)
+        """Annotations of the findings by all readers; `DataError` where one needs an image that is damaged."""
+        keys = ((finding, reader) for finding in self.findings for reader in self.data.readers)
+        annotations = (self.data.annotation(self.radiograph.id, *key) for key in keys)
+        return tuple(a for a in annotations if a is not None and a.kind in _EXPORTED_KINDS)
 
     def maps_by_source(self) -> Mapping[str, list[SaliencyMap]]:
-        found: dict[str, list[SaliencyMap]] = {}
+        """Group the maps by source.
+
+        Returns
+        -------
+        mapping of str to list of SaliencyMap
+            Source -> its maps.
+        """
+        groups: dict[str, list[SaliencyMap]] = {}
         for m in self.maps:
-            found.setdefault(m.source, []).append(m)
-        return found
+            groups.setdefault(m.source, []).append(m)
+        return groups
 
     def mask(self, m: SaliencyMap) -> Array:
-        """The binarized map, bool (H, W); empty for a map that failed."""
+        """Binarize a map.
+
+        Parameters
+        ----------
+        m : SaliencyMap
+            Map.
+
+        Returns
+        -------
+        (H, W) bool
+            Mask; empty for a map that failed.
+        """
         return binarize_map(m, self.protocol)
 
     def annotation_mask(self, annotation: Annotation) -> Array:
-        """The marked pixels, bool (H, W)."""
+        """Rasterize an annotation.
+
+        Parameters
+        ----------
+        annotation : Annotation
+            Annotation.
+
+        Returns
+        -------
+        (H, W) bool
+            Mask.
+        """
         return rasterize_annotation(annotation, self.protocol.point_radius)
 
     def row(self, file: str, source: str, finding: str, status: str = "ok", reason: str = "") -> ExportRow:
+        """Create a row of the index for this radiograph.
+
+        Parameters
+        ----------
+        file, source, finding, status, reason : str
+            Fields of the row.
+
+        Returns
+        -------
+        ExportRow
+            Row.
+        """
         return ExportRow(file, self.radiograph.id, source, finding, status, reason)
 
 
@@ -111,32 +196,76 @@ class ExportJob:
     """What is exported, and where to."""
 
     run: Run
+    """Run that is exported."""
     data: Dataset
+    """Data set of the run."""
     maps: Maps
+    """Maps of the run."""
     out: Path
+    """Folder to write to."""
     sources: tuple[str, ...]
+    """Selected sources."""
     findings: tuple[str, ...]
+    """Selected findings."""
     protocol: Protocol
+    """Protocol by which maps are binarized."""
     identify: bool
     """Whether patients keep their names, and maps refer to the original images."""
     pseudonyms: Pseudonyms
+    """Pseudonyms of the run."""
 
     def item(self, radiograph: Radiograph) -> ExportItem:
-        held = {(m.source, m.finding): m for m in self.maps.maps_for(radiograph.id)}
-        wanted = ((s, f) for s in self.sources for f in self.findings)
-        maps = tuple(held[key] for key in wanted if key in held)
+        """Read the selected maps of a radiograph.
+
+        Parameters
+        ----------
+        radiograph : Radiograph
+            Radiograph.
+
+        Returns
+        -------
+        ExportItem
+            Radiograph with its maps.
+        """
+        maps_by_key = {(m.source, m.finding): m for m in self.maps.maps_for(radiograph.id)}
+        keys = ((s, f) for s in self.sources for f in self.findings)
+        maps = tuple(maps_by_key[key] for key in keys if key in maps_by_key)
         return ExportItem(radiograph, maps, self.data, self.findings, self.protocol)
 
     def part_folder(self, radiograph: Radiograph) -> Path:
-        """A folder for what is kept of a radiograph until all are written."""
+        """Create the folder for what is kept about a radiograph until all are written.
+
+        Parameters
+        ----------
+        radiograph : Radiograph
+            Radiograph.
+
+        Returns
+        -------
+        Path
+            Folder.
+        """
         folder = self.out / PARTS_FOLDER / hashlib.sha256(radiograph.id.encode()).hexdigest()[:32]
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def file_path(self, *parts: str) -> Path:
-        """Where a file goes: below the folder, whatever sources and radiographs are called. Makes the folders above.
+        """Return the path of a file below the folder, whose parents are created.
 
-        Errors: `DataError` for a name that would lead elsewhere.
+        Parameters
+        ----------
+        *parts : str
+            Names, such as source and radiograph.
+
+        Returns
+        -------
+        Path
+            File.
+
+        Raises
+        ------
+        DataError
+            If a name would lead out of the folder.
         """
         for part in parts:
             if not part or "\0" in part or PurePosixPath(part).is_absolute() or ".." in PurePosixPath(part).parts:
@@ -147,29 +276,65 @@ class ExportJob:
 
 
 def run_protocol(run: Run, binarizer: str = "") -> Protocol:
-    """The protocol that a run was scored by (the corrected one of two), with another binarizer if one is given.
+    """Return the protocol by which a run was scored, the corrected one of two.
 
-    Errors: `UnknownNameError` for what is no binarizer.
+    Parameters
+    ----------
+    run : Run
+        Run.
+    binarizer : str
+        Binarizer instead of that of the protocol; '' keeps it.
+
+    Returns
+    -------
+    Protocol
+        Protocol.
     """
     parse_binarizer(binarizer or CORRECTED.binarizer)
-    told: Mapping[str, Any] = run.info.get("protocols", {})
-    record = dict(told.get(CORRECTED.name) or next(iter(told.values()), {}))
-    for name in ("thresholds", "cutoffs"):
-        record[name] = tuple((str(finding), float(at)) for finding, at in record.get(name, ()))
+    records: Mapping[str, Any] = run.info.get("protocols", {})
+    record = dict(records.get(CORRECTED.name) or next(iter(records.values()), {}))
+    for name in ("map_thresholds", "probability_cutoffs"):
+        record[name] = tuple((str(finding), float(value)) for finding, value in record.get(name, ()))
     known = {f.name: record[f.name] for f in fields(Protocol) if f.name in record}
-    found = Protocol(**known) if len(known) == len(fields(Protocol)) else CORRECTED
-    return replace(found, binarizer=binarizer, map_thresholds=()) if binarizer else found
+    protocol = Protocol(**known) if len(known) == len(fields(Protocol)) else CORRECTED
+    return replace(protocol, binarizer=binarizer, map_thresholds=()) if binarizer else protocol
 
 
 def binarizer_label(protocol: Protocol, finding: str) -> str:
-    """How a mask of a finding was cut, in words for headers: 'corrected, otsu'."""
+    """Describe how the mask of a finding was made, for headers: 'corrected, otsu'.
+
+    Parameters
+    ----------
+    protocol : Protocol
+        Protocol.
+    finding : str
+        Finding.
+
+    Returns
+    -------
+    str
+        Name of the protocol and binarizer.
+    """
     return f"{protocol.name}, {protocol.binarizer_for(finding)}"
 
 
 def missing_rows(item: ExportItem, job: ExportJob) -> Iterator[ExportRow]:
-    """A line for every map that a source owes and does not have."""
-    held = {(m.source, m.finding) for m in item.maps}
+    """Yield a row for every map that a source must have and has not.
+
+    Parameters
+    ----------
+    item : ExportItem
+        Radiograph with its maps.
+    job : ExportJob
+        What is exported, and where to.
+
+    Yields
+    ------
+    ExportRow
+        Row with the status 'missing'.
+    """
+    available = {(m.source, m.finding) for m in item.maps}
     for source in job.sources:
         for finding in job.maps.sources.get(source, ()):
-            if finding in job.findings and (source, finding) not in held:
+            if finding in job.findings and (source, finding) not in available:
                 yield item.row("", source, finding, "missing", "there is no such map")

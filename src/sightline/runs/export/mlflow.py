@@ -1,4 +1,4 @@
-"""A run told to an MLflow server: what was asked, every mean with its interval, figures and report. No maps."""
+"""Logging of a run to an MLflow server: options, means with intervals, figures and report, but no maps."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MAX_PARAM_LENGTH = 500
-"""Signs of a parameter; old servers take no more."""
+"""Characters of a parameter; old servers accept no more."""
 BATCH_SIZE = 500
-"""Scalars of one request; servers take 1000."""
+"""Scalars of one request; servers accept 1000."""
 _SECRET_NAME = re.compile(r"key|token|secret|password|credential", re.IGNORECASE)
 RUN_TAG = "sightline.run"
+"""Tag with the identity of the run."""
 
 
 def log_to_mlflow(
@@ -35,15 +36,20 @@ def log_to_mlflow(
     Parameters
     ----------
     run
-        Run folder. Logged again, it updates the same MLflow run.
+        Run folder. Logging it again updates the same MLflow run.
     experiment
-        Name of the experiment; made if it is not there.
+        Name of the experiment, which is created if it does not exist.
     uri
         Address of the tracking server or store, for example sqlite:///mlflow.db; by default MLFLOW_TRACKING_URI.
     link
         Address at which the run can be viewed, for its description; by default the path of its report.
     report
-        Also send report.html, which shows example radiographs.
+        Send report.html, too, which shows example radiographs.
+
+    Raises
+    ------
+    SightlineError
+        If MLflow is missing, or the server refuses the run.
     """
     opened = Run.open(run)
     table = opened.table("estimates")
@@ -70,10 +76,10 @@ def log_to_mlflow(
 
 
 def _connect(uri: str) -> MlflowClient:
-    """Errors: `DataError` if MLflow is missing; `SightlineError` for a store that it cannot open."""
+    """Connect to a server or store; raise `SightlineError` if MLflow is missing or cannot open it."""
     if importlib.util.find_spec("mlflow") is None:
         raise DataError("runs are logged by MLflow, which is missing; pip install 'sightline[mlflow]'")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing goes anywhere but to the server that was named
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing is sent to any other server
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
@@ -86,57 +92,107 @@ def _connect(uri: str) -> MlflowClient:
 
 
 def _find_or_create_run(client: MlflowClient, experiment: str, run: Run) -> str:
-    """Id of the run of MLflow that stands for ours: the one logged before, or a new one."""
+    """Return the id of the MLflow run of a run: the one logged before, or a new one."""
     known = client.get_experiment_by_name(experiment)
-    home = known.experiment_id if known else client.create_experiment(experiment)
+    experiment_id = known.experiment_id if known else client.create_experiment(experiment)
     identity = run_identity(run)
-    before = client.search_runs([home], f"tags.`{RUN_TAG}` = '{identity}'", max_results=1)
-    if before:
-        return str(before[0].info.run_id)
+    logged = client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{identity}'", max_results=1)
+    if logged:
+        return str(logged[0].info.run_id)
     name = str(run.info.get("title") or run.path.name)
-    return str(client.create_run(home, run_name=name, tags={RUN_TAG: identity}).info.run_id)
+    return str(client.create_run(experiment_id, run_name=name, tags={RUN_TAG: identity}).info.run_id)
 
 
 def run_identity(run: Run) -> str:
-    """What tells a run from all others, wherever its folder is moved: when it was begun, and on what data."""
+    """Return the identity of a run, which does not depend on its folder: its start and the fingerprint of its data.
+
+    Parameters
+    ----------
+    run : Run
+        Run.
+
+    Returns
+    -------
+    str
+        Identity.
+    """
     return f"{run.info.get('created', '')} {run.info.get('dataset', {}).get('fingerprint', '')[:16]}"
 
 
 def run_parameters(run: Run) -> Iterator[tuple[str, str]]:
-    """What was asked and of what data. Values of options that may be secret are left out, as are passwords in URLs."""
-    told: dict[str, Any] = {"study": run.info.get("study")}
-    told |= dict(run.info.get("options", {}))
+    """Yield the options and the data of a run, without options that may be secret and passwords in URLs.
+
+    Parameters
+    ----------
+    run : Run
+        Run.
+
+    Yields
+    ------
+    name, value : str
+        Parameter.
+    """
+    parameters: dict[str, Any] = {"study": run.info.get("study")}
+    parameters |= dict(run.info.get("options", {}))
     data = run.info.get("dataset", {})
-    told |= {f"dataset.{k}": data.get(k) for k in ("name", "title", "radiographs", "patients", "fingerprint")}
-    told["protocols"] = list(run.info.get("protocols", {}))
-    told |= {f"version.{k}": v for k, v in run.info.get("versions", {}).items()}
-    for name, value in told.items():
+    parameters |= {f"dataset.{k}": data.get(k) for k in ("name", "title", "radiographs", "patients", "fingerprint")}
+    parameters["protocols"] = list(run.info.get("protocols", {}))
+    parameters |= {f"version.{k}": v for k, v in run.info.get("versions", {}).items()}
+    for name, value in parameters.items():
         text = " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         if value not in (None, "") and not _SECRET_NAME.search(name):
             yield sanitize_name(name), _redact_urls(text)[:MAX_PARAM_LENGTH]
 
 
 def estimate_scalars(estimates: pd.DataFrame) -> Iterator[tuple[str, float]]:
-    """METRIC/SOURCE/FINDING, with /low, /high and /n; before it the protocol, where there are several.
+    """Yield the estimates of a run as scalars.
 
-    Sweeps of thresholds (NAME@BINARIZER) are left out, and so is what is undefined.
+    Their names are METRIC/SOURCE/FINDING, with /low, /high and /n, after the protocol where there are several. Sweeps
+    of thresholds (NAME@BINARIZER) and undefined values are left out.
+
+    Parameters
+    ----------
+    estimates : DataFrame
+        Table `estimates` of a run.
+
+    Yields
+    ------
+    name : str
+        Name of the scalar.
+    value : float
+        Its value.
     """
     several = len(set(estimates["protocol"])) > 1
-    seen: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for row in estimates.to_dict("records"):
         if "@" in row["metric"]:
             continue
         parts = [row["protocol"]] * several + [row["metric"], row["source"], row["finding"]]
         name = sanitize_name("/".join(parts))
-        seen[name] = seen.get(name, 0) + 1
-        name += f" {seen[name]}" if seen[name] > 1 else ""
+        counts[name] = counts.get(name, 0) + 1
+        name += f" {counts[name]}" if counts[name] > 1 else ""
         for key, suffix in (("mean", ""), ("low", "/low"), ("high", "/high"), ("n", "/n")):
             if isinstance(row[key], float | int) and not math.isnan(row[key]):
                 yield f"{name}{suffix}", float(row[key])
 
 
 def run_artifacts(run: Run, report: bool) -> Iterator[tuple[Path, str | None]]:
-    """(file, folder) of the report, its figures and the table of estimates; example pictures only within the report."""
+    """Yield the files of a run that are sent: report, figures and estimates; example pictures only within the report.
+
+    Parameters
+    ----------
+    run : Run
+        Run.
+    report : bool
+        Whether the report is sent.
+
+    Yields
+    ------
+    file : Path
+        File.
+    folder : str or None
+        Folder below the artifacts.
+    """
     if report and (run.path / "report.html").is_file():
         yield run.path / "report.html", None
     for file in sorted((run.path / "figures").glob("*")):
@@ -146,16 +202,29 @@ def run_artifacts(run: Run, report: bool) -> Iterator[tuple[Path, str | None]]:
 
 
 def _tags(run: Run, link: str) -> Mapping[str, str]:
-    where = link or str((run.path / "report.html").resolve())
-    again = command_line(run.info.get("study", ""), run.info.get("options", {}), run.path)
-    shown = f"[{where}]({where})" if link.startswith(("http://", "https://")) else f"`{where}`"
-    kept = _redact_urls(again) if not any(map(_SECRET_NAME.search, run.info.get("options", {}))) else ""
-    return {"sightline.link": where, "mlflow.note.content": f"Report: {shown}\n\n    {kept}"}
+    location = link or str((run.path / "report.html").resolve())
+    command = command_line(run.info.get("study", ""), run.info.get("options", {}), run.path)
+    shown_link = f"[{location}]({location})" if link.startswith(("http://", "https://")) else f"`{location}`"
+    has_secret = any(map(_SECRET_NAME.search, run.info.get("options", {})))
+    note = f"Report: {shown_link}\n\n    {'' if has_secret else _redact_urls(command)}"
+    return {"sightline.link": location, "mlflow.note.content": note}
 
 
 def sanitize_name(text: str) -> str:
-    """A name with the signs that MLflow allows.
+    """Replace the characters of a name that MLflow does not allow.
 
+    Parameters
+    ----------
+    text : str
+        Name.
+
+    Returns
+    -------
+    str
+        Name of at most 240 allowed characters.
+
+    Examples
+    --------
     >>> sanitize_name("iou/net/integrated-gradients?nodes=4/Pleural Effusion")
     'iou/net/integrated-gradients_nodes_4/Pleural Effusion'
     """
@@ -163,5 +232,5 @@ def sanitize_name(text: str) -> str:
 
 
 def _redact_urls(text: str) -> str:
-    """A text without what stands before '@' in URLs."""
+    """Remove what precedes '@' in URLs."""
     return re.sub(r"://[^/@\s]+@", "://***@", text)

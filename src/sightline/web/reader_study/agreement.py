@@ -16,7 +16,7 @@ import pandas as pd
 from sightline.core import NAN, Array, Dataset
 from sightline.data.reader_study.annotations import CompletedReading
 from sightline.evaluation.scoring import score
-from sightline.imaging.geometry import contours_to_mask
+from sightline.imaging.masks import contours_to_mask
 from sightline.maps.references import ReaderMaps
 from sightline.protocol import get_protocols
 from sightline.stats.bootstrap import RESAMPLES, draw_weights, mean_with_ci, statistic_with_ci

@@ -11,8 +11,9 @@ import numpy as np
 from sightline.core import Annotation, Array, Dataset, Frame, Radiograph, SaliencyMap, Size
 from sightline.data.gaze import ALL_GAZE, Gaze
 from sightline.errors import DataError
-from sightline.imaging import geometry
-from sightline.imaging.geometry import rasterize_annotation, resample_area
+from sightline.imaging import masks
+from sightline.imaging.geometry import resample_area
+from sightline.imaging.masks import rasterize_annotation
 from sightline.web.server.encoding import encode_bundle, map_fields
 
 OUTLINE_TOLERANCE = 0.7
@@ -73,7 +74,7 @@ def trace_outlines(mask: Array, tolerance: float = OUTLINE_TOLERANCE) -> list[Ar
     """Outlines of a mask bool (H, W), holes included, through the centers of its boundary pixels: float32 (K, 2)."""
     return [
         cv2.approxPolyDP(c, tolerance, closed=True).reshape(-1, 2)[:, ::-1].astype(np.float32) + np.float32(0.5)
-        for c in geometry.outlines(mask, holes=True)
+        for c in masks.outlines(mask, holes=True)
     ]
 
 

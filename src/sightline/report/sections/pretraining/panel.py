@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sightline.core import Array, Dataset, Maps, SaliencyMap
-from sightline.imaging.geometry import rasterize_annotation
+from sightline.imaging.masks import rasterize_annotation
 from sightline.maps.resample import resample_to_grid
 from sightline.report.image_grid import ImageGrid, highlight_top, outline_image, overlay_map
 from sightline.report.run_view import RunView

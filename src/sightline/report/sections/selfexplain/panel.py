@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from sightline.core import Array, Dataset, Maps, SaliencyMap, Source
-from sightline.imaging.geometry import project_whole, rasterize_annotation
+from sightline.imaging.geometry import project_whole
+from sightline.imaging.masks import rasterize_annotation
 from sightline.report.example_panels import REFERENCE_OUTLINE, outline_path
 from sightline.report.run_view import RunView, format_decimal
 from sightline.report.sections.gaze.panel import _image_element, _overlay_density, _shorten, _text_element
