@@ -33,6 +33,7 @@ import re
 import shlex
 import shutil
 import socket
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -52,7 +53,7 @@ SHOWN = 5
 PRELOADED = ("torch", "torch._dynamo", "scipy.stats", "skimage", "zarr", "pyarrow.parquet", "matplotlib", "pydicom")
 """Imported once and inherited by every process: a small run spends most of its time on these."""
 
-TRAIN = "--data 'phantom:24?start=9000&size=64' --epochs 2 --batch 8 --model"
+TRAIN = "--data 'phantom:24?start=9000&size=64' --epochs 2 --batch-size 8 --model"
 SWEEP = " ".join(f"iou@above:{t / 10}" for t in range(2, 9))
 METRICS = (
     "--metrics iou dice pointing-game pixel-auroc average-precision pr-area relevance-mass relevance-rank box-iou "
@@ -73,49 +74,53 @@ net/element-narrow: train classifier {TRAIN} '{LSE}&width=8'
 net/supervised: train classifier {TRAIN} '{LSE}&supervision=masks'
 net/supervised-again: train classifier {TRAIN} '{LSE}&supervision=masks' --seed 1
 net/decoder: train classifier {TRAIN} 'gaze-supervised:small?supervised_map=decoder&side=64'
-net/gaze: train gaze {TRAIN} small?side=64 --weights 1 10
+net/gaze: train gaze {TRAIN} small?side=64 --gaze-weights 1 10
 net/contrastive: train contrastive {TRAIN} small?side=64
-net/chexpert: train chexpert --data 'phantom:60?size=48&uncertain=0.3&start=300' --arch small --policies ignore 3-class
-    --runs 1 --epochs 2 --batch 8 --lr 3e-3 --validate 0.5 --keep 2 --members 3 --side 32 --precision float32
+net/chexpert: train chexpert --data 'phantom:60?size=48&uncertain=0.3&start=300' --arch small
+    --uncertainty-policies ignore 3-class --runs-per-policy 1 --epochs 2 --batch-size 8 --lr 3e-3 --validation-interval 0.5 --checkpoints-per-run 2
+    --checkpoints-per-finding 3 --side 32 --precision float32
     --findings 'Cardiomegaly, Edema, Support Devices'
-localization: localization --data 'phantom:24?size=96' --model net/small/best.pt 'net/narrow/best.pt?name=narrow'
-    {METRICS} --methods grad-cam integrated-gradients?nodes=2 --protocol both --legacy-csv localization/legacy
-localization-tuned: localization --data 'phantom:12?size=96' --model net/chexpert/final.json --methods grad-cam
-    --thresholds chexlocalize/CheXlocalize/tuning_results.csv --of probability
-    --cutoffs chexlocalize/CheXlocalize/probability_tuning_results.csv
-localization-methods: localization --data 'phantom:6?size=64' --model net/small/best.pt --metrics iou pointing-game
-    --smooth 0.1 --methods grad-cam grad-cam++ hires-cam layer-cam xgrad-cam eigen-cam ablation-cam
-    gradient input-x-gradient smoothgrad?samples=3 smoothgrad-squared?samples=3 vargrad?samples=3
-    integrated-gradients?nodes=3 occlusion rise
-    'smooth-ig?samples=2&nodes=2' gradient-shap?samples=3 blur-ig layer-conductance?nodes=3 deeplift deepshap guided-ig
-    lrp score-cam guided-backprop deconvnet guided-grad-cam xrai?nodes=2
-localization-trained: localization --data 'phantom:12?size=64' --train 'phantom:60?start=500&size=48'
+localization: localization --data 'phantom:16?size=64' --model net/small/best.pt --methods grad-cam
+    integrated-gradients?nodes=2 {METRICS} --protocol both --chexlocalize-csv localization/legacy
+localization-tuned: localization --data 'phantom:8?size=64' --model net/chexpert/final.json --methods grad-cam
+    --target-output probability --map-thresholds 'localization?source=small/grad-cam'
+    --probability-cutoffs 'localization?source=small/grad-cam'
+localization-methods: localization --data 'phantom:4?size=64' --model net/small/best.pt --metrics iou
+    --smooth-window 0.1 --methods grad-cam grad-cam++ hires-cam layer-cam xgrad-cam eigen-cam ablation-cam
+    gradient input-x-gradient smoothgrad?samples=3 smoothgrad-squared?samples=3 vargrad?samples=3 integrated-gradients?nodes=3
+    occlusion 'smooth-ig?samples=2&nodes=2' gradient-shap?samples=3 blur-ig layer-conductance?nodes=3 deeplift deepshap guided-ig
+    lrp rise?samples=50 score-cam guided-backprop deconvnet guided-grad-cam xrai?nodes=2
+    --findings 'Cardiomegaly, Edema'
+localization-trained: localization --data 'phantom:12?size=64' --train-data 'phantom:30?start=500&size=48'
     --methods grad-cam --binarizer top:0.1
-trust: trust --data 'phantom:16?size=96' --model net/small/best.pt --replicates net/again/best.pt
-    --others net/narrow/best.pt --shuffled net/shuffled/best.pt --localizers net/unet/best.pt net/retinanet/best.pt
-    --methods grad-cam guided-backprop edges noise --images 8 --orders top-down independent
-trust-published: trust --data 'phantom:16?size=96' --model net/small/best.pt --methods grad-cam smoothgrad?samples=2
-    --images 4 --orders bottom-up --layers --draws 2 --smooth 2 --preferred --protocol published
-gaze: gaze --data 'phantom:24?size=96' --model net/small/best.pt --taught net/decoder/best.pt net/gaze/best.pt
-    --shuffled net/gaze/shuffled/best.pt --methods grad-cam gradient --images 12
-    --validation 'phantom:16?size=96&start=500'
-selfexplain: selfexplain --data 'phantom:24?size=96' --model net/element/best.pt --plain net/small/best.pt
-    --replicates net/element-again/best.pt --others net/element-narrow/best.pt
+trust: trust --data 'phantom:12?size=64' --model net/small/best.pt --replicates net/again/best.pt
+    --other-architectures net/narrow/best.pt --shuffled-labels net/shuffled/best.pt
+    --localizers net/unet/best.pt net/retinanet/best.pt --methods grad-cam guided-backprop edges noise
+    --max-radiographs 4 --randomization-orders top-down independent
+trust-published: trust --data 'phantom:12?size=64' --model net/small/best.pt --methods grad-cam smoothgrad?samples=2
+    --max-radiographs 3 --randomization-orders bottom-up --layerwise --repeats 2 --noise-copies 2
+    --explain-predicted-class --protocol published
+gaze: gaze --data 'phantom:16?size=64' --model net/small/best.pt --gaze-supervised net/decoder/best.pt
+    net/gaze/best.pt --shuffled-gaze net/gaze/shuffled/best.pt --methods grad-cam gradient --max-radiographs 8
+    --validation-data 'phantom:12?size=64&start=500'
+selfexplain: selfexplain --data 'phantom:20?size=64' --model net/element/best.pt --baseline net/small/best.pt
+    --replicates net/element-again/best.pt --other-architectures net/element-narrow/best.pt
     --localizers net/unet/best.pt net/supervised/best.pt
-    --told 10=net/supervised/best.pt 30=net/supervised-again/best.pt
+    --mask-supervised 10=net/supervised/best.pt 30=net/supervised-again/best.pt
     --detectors 10=net/unet-again/best.pt 30=net/unet/best.pt --methods grad-cam gradient
-    --images 20 --sheets 8 --tried-on 4 --findings 'Cardiomegaly, Pleural Effusion'
-pretraining: pretraining --data 'phantom:60?start=1000&size=48' --test 'phantom:24?size=48'
-    --arch 'small?side=48&width=8' --learn all head layers --fractions 0.3 1 --seeds 2 --epochs 1 --batch 8
-    --methods gradient grad-cam --images 8 --findings 'Lung Opacity, Cardiomegaly, Enlarged Cardiomediastinum'
+    --max-radiographs 12 --rating-cases 6 --perturbation-images 3 --findings 'Cardiomegaly, Pleural Effusion'
+pretraining: pretraining --train-data 'phantom:40?start=1000&size=48' --data 'phantom:24?size=48'
+    --arch 'small?side=48&width=8' --learning-modes all head layers --fractions 0.3 1 --repeats 2 --epochs 1
+    --train-batch 8 --methods gradient grad-cam --max-radiographs 8
+    --findings 'Lung Opacity, Cardiomegaly, Enlarged Cardiomediastinum'
 maps: export localization --format npz
-score: score maps --data 'phantom:24?size=96' --protocol both --binarizer otsu {METRICS} --legacy-csv score/legacy
+score: score maps --data 'phantom:16?size=64' --protocol both --binarizer otsu {METRICS}
 score-sample: score chexlocalize/CheXlocalize/gradcam_maps_val --data chexlocalize:chexlocalize --protocol both
-    {METRICS} --legacy-csv score-sample/legacy
-readers: readers create localization --tasks contour point search rate choice --cases 5 --repeats 0.3
+    {METRICS} --chexlocalize-csv score-sample/legacy
+readers: readers create localization --tasks contour point search rate choice --max-radiographs 5 --repeat-share 0.3
 readers-agreement: readers report readers
 readers-answers: readers export readers --format csv
-score-readers: score maps --data 'phantom:24?size=96&readers=readers'
+score-readers: score maps --data 'phantom:16?size=64&readers=readers' --metrics iou pointing-game
 """ + "\n".join(
     f"data/{name}: data write 'phantom:8?size=64' --format {name}"
     for name in ("chexpert", "chexlocalize", "rsna", "siim", "folder", "egd", "reflacx", "mimic")
@@ -148,6 +153,7 @@ def record(out: Path) -> int:
         importlib.import_module(name)
     with contextlib.redirect_stdout(io.StringIO()):
         command_line()(["list"])  # imports most of the package, too
+    print(f"the package in {Path(sys.modules['sightline'].__file__ or '').parent}", flush=True)
     work.mkdir(parents=True, exist_ok=True)
     if SAMPLE.is_dir() and not (work / "chexlocalize").exists():
         (work / "chexlocalize").symlink_to(SAMPLE)
@@ -156,7 +162,8 @@ def record(out: Path) -> int:
         if "chexlocalize/" in words and not SAMPLE.is_dir():
             print(f"{name:22} left out: the CheXlocalize sample is not beside this checkout", flush=True)
         elif not (tables / name).exists():
-            shutil.rmtree(work / name, ignore_errors=True)
+            if not (work / name / "run.json").exists():  # a run would go on
+                shutil.rmtree(work / name, ignore_errors=True)
             sightline(f"{words} --out {name}", work)
             if name == "readers":
                 answer_cases(work)
@@ -273,6 +280,8 @@ class Renames:
     reordered: Collection[str] = ()
 
     def path(self, path: Path) -> Path:
+        if path.parent.name == "figures":  # the data of a figure are named like the figure
+            return path
         return path.with_stem(self.tables.get(path.stem, path.stem))
 
     def column(self, table: str, column: str) -> str:
