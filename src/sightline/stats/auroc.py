@@ -1,4 +1,4 @@
-"""AUROC with cluster-bootstrap intervals: does the model that is explained know what it is talking about?"""
+"""Areas under ROC curves of models, with intervals over patients."""
 
 from __future__ import annotations
 
@@ -15,15 +15,31 @@ AUROC_COLUMNS = ("model", "finding", "metric", "mean", "low", "high", "n", "posi
 
 
 def bootstrap_auroc(probability: Array, label: Array, group: Array, weights: Array) -> tuple[float, Array]:
-    """AUROC of the sample and of each resample of groups; ties count one half.
+    """Compute the AUROC of the sample and of each resample of groups; ties count half.
 
-    probability, label (0 or 1), group: (N,); w: (B, G). NaN where a resample lacks one of the two classes.
+    Parameters
+    ----------
+    probability : (N,) array
+        Probabilities.
+    label : (N,) array
+        0 or 1.
+    group : (N,) int
+        Group of each row, in [0, G).
+    weights : (B, G) array
+        Counts of the groups in each resample, see `draw_weights`.
+
+    Returns
+    -------
+    auroc : float
+        Area of the sample.
+    draws : (B,) float64
+        Areas of the resamples; NaN where one lacks one of the classes.
     """
     values, level = np.unique(probability, return_inverse=True)  # (U,), (N,)
     counts = np.zeros((2, weights.shape[1], values.size))  # (class, G, U)
     np.add.at(counts, (label.astype(int), group, level), 1.0)
-    drawn = np.concatenate([np.ones((1, weights.shape[1])), weights])  # the sample itself first
-    negative, positive = drawn @ counts[0], drawn @ counts[1]  # (1 + B, U)
+    all_weights = np.concatenate([np.ones((1, weights.shape[1])), weights])  # the sample itself first
+    negative, positive = all_weights @ counts[0], all_weights @ counts[1]  # (1 + B, U)
     below = np.cumsum(negative, 1) - negative / 2
     pairs = negative.sum(1) * positive.sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -32,35 +48,45 @@ def bootstrap_auroc(probability: Array, label: Array, group: Array, weights: Arr
 
 
 def estimate_auroc(table: pd.DataFrame, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """AUROC per model and finding with patient-bootstrap intervals.
+    """Estimate the AUROC per model and finding, with intervals over patients.
 
-    table: columns model, patient, study, finding, probability, label. The views of a study count once, by the greatest
-    probability and label among them, as CheXpert evaluates; studies whose label is not 0 or 1 then take no part. A
-    finding with one class only has an undefined AUROC and is left out. With several findings a row `average` is their
-    unweighted mean, resample by resample; its n and positives are sums over findings.
+    Parameters
+    ----------
+    table : DataFrame
+        Columns model, patient, study, finding, probability, label. The views of a study count once, by the highest
+        probability and label among them, as CheXpert evaluates; studies whose label is then not 0 or 1 are left out.
+    resamples : int
+        Number of resamples.
+    seed : int
+        Seed of the resamples.
+
+    Returns
+    -------
+    DataFrame
+        Columns `AUROC_COLUMNS`. A finding with one class only is left out, because its AUROC is undefined. With several
+        findings a row 'average' is their unweighted mean, resample by resample; its n and positives are sums.
     """
     table = table.groupby(["model", "patient", "study", "finding"], sort=False, as_index=False).max()
     known = table[table["label"].isin([0, 1]) & table["probability"].notna()]
     patients = pd.Index(sorted(table["patient"].unique()))
-    w = draw_weights(len(patients), resamples, seed)
+    weights = draw_weights(len(patients), resamples, seed)
     rows: list[dict[str, Any]] = []
-    for model, of_model in known.groupby("model", sort=False):
-        both = of_model.groupby("finding")["label"].transform("nunique") == 2
-        drawn = list[Array]()
-        for finding, part in of_model[both].groupby("finding", sort=False):
+    for model, predictions in known.groupby("model", sort=False):
+        usable = predictions[predictions.groupby("finding")["label"].transform("nunique") == 2]
+        areas = list[Array]()
+        for finding, part in usable.groupby("finding", sort=False):
             group = patients.get_indexer(pd.Index(part["patient"]))
-            drawn.append(
-                np.append(*bootstrap_auroc(part["probability"].to_numpy(float), part["label"].to_numpy(int), group, w))
-            )
-            rows.append({"model": model, "finding": finding, **_auroc_row(drawn[-1], part)})
-        if len(drawn) > 1:
-            rows.append({"model": model, "finding": AVERAGE, **_auroc_row(nanmean(np.stack(drawn, 1)), of_model[both])})
+            probability, label = part["probability"].to_numpy(float), part["label"].to_numpy(int)
+            areas.append(np.append(*bootstrap_auroc(probability, label, group, weights)))
+            rows.append({"model": model, "finding": finding, **_auroc_row(areas[-1], part)})
+        if len(areas) > 1:
+            rows.append({"model": model, "finding": AVERAGE, **_auroc_row(nanmean(np.stack(areas, 1)), usable)})
     return pd.DataFrame(rows, columns=pd.Index(AUROC_COLUMNS))
 
 
-def _auroc_row(drawn: Array, part: pd.DataFrame) -> dict[str, Any]:
-    """Return the row of an AUROC (1 + B,), the sample's first, over some labels."""
+def _auroc_row(areas: Array, part: pd.DataFrame) -> dict[str, Any]:
+    """Return the row of an AUROC (1 + B,), that of the sample first, over some labels."""
     patients = part["patient"].nunique()
-    mean, low, high = statistic_with_ci(drawn, patients)
+    mean, low, high = statistic_with_ci(areas, patients)
     numbers = {"mean": mean, "low": low, "high": high, "n": len(part), "positives": int(part["label"].sum())}
     return {"metric": "auroc", **numbers, "patients": patients}

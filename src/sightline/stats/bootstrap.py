@@ -1,4 +1,5 @@
-"""Cluster bootstrap by one weight matrix, shared by every source, metric and finding, so that differences are paired.
+"""Cluster bootstrap by one matrix of weights, shared by every source, metric and finding, so that differences are
+paired.
 
 Drawing G patients with replacement gives patient g a multinomial count W[b, g] in resample b; the mean of any column
 of scores in that resample is (W @ sums) / (W @ counts), with sums and counts taken per patient. A thousand resamples
@@ -17,9 +18,11 @@ from scipy.special import ndtr, ndtri, stdtrit
 from sightline.core import Array
 
 IntervalKind = Literal["percentile", "bca", "order-statistics"]
+"""Kind of interval, see `interval`."""
 RESAMPLES = 1000
+"""Number of resamples."""
 _RESAMPLES_PER_STRIP = 64
-"""Resamples multiplied at a time, so that memory does not grow with resamples times groups."""
+"""Resamples multiplied at a time, so that memory does not grow with the product of resamples and groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,46 +42,85 @@ class Replicates:
 
 
 def draw_weights(groups: int, resamples: int, seed: int) -> Array:
-    """Multinomial counts, uint8 (B, G): how often each of G groups is drawn in each resample.
+    """Draw resamples of groups with replacement.
 
+    Parameters
+    ----------
+    groups : int
+        Number of groups G.
+    resamples : int
+        Number of resamples B.
+    seed : int
+        Seed.
+
+    Returns
+    -------
+    (B, G) uint8
+        Count of each group in each resample.
+
+    Examples
+    --------
     >>> draw_weights(3, 2, seed=0).sum(axis=1).tolist()
     [3, 3]
     """
     if groups == 0:
         return np.zeros((resamples, 0), np.uint8)
     rng = np.random.default_rng((seed, groups, resamples))
-    share, drawn = np.full(groups, 1 / groups), np.empty((resamples, groups), np.uint8)
+    share, weights = np.full(groups, 1 / groups), np.empty((resamples, groups), np.uint8)
     for start in range(0, resamples, _RESAMPLES_PER_STRIP):
-        some = drawn[start : start + _RESAMPLES_PER_STRIP]
-        some[:] = rng.multinomial(groups, share, size=len(some))
-    return drawn
+        strip = weights[start : start + _RESAMPLES_PER_STRIP]
+        strip[:] = rng.multinomial(groups, share, size=len(strip))
+    return weights
 
 
 def draw_published_weights(groups: int, resamples: int, seed: int) -> Array:
-    """Counts, uint8 (B, G), as eval.py of CheXlocalize draws them: np.random.seed(seed), then choice of rows."""
+    """Draw resamples as eval.py of CheXlocalize does: np.random.seed(seed), then choice of rows.
+
+    Parameters
+    ----------
+    groups, resamples, seed : int
+        As in `draw_weights`.
+
+    Returns
+    -------
+    (B, G) uint8
+        Count of each group in each resample.
+    """
     rng = np.random.RandomState(seed)
     counts = (np.bincount(rng.choice(groups, size=groups), minlength=groups) for _ in range(resamples if groups else 0))
     return np.array(list(counts), np.uint8).reshape(resamples, groups)
 
 
 def replicate(values: Array, group: Array, weights: Array) -> Replicates:
-    """Resampled means of each column.
+    """Compute the mean of each column in the sample and in each resample.
 
-    values: float (N, K), NaN = undefined, leaves the mean; group: int (N,) in [0, G); w: (B, G) of `draw_weights`.
+    Parameters
+    ----------
+    values : (N, K) array
+        Values; NaN is undefined and leaves the mean.
+    group : (N,) int
+        Group of each row, in [0, G).
+    weights : (B, G) array
+        Counts, see `draw_weights`.
+
+    Returns
+    -------
+    Replicates
+        Means of the K columns.
     """
     sums, counts = _sum_by_group(values, group, weights.shape[1])
     draws = np.empty((len(weights), values.shape[1]))
     with np.errstate(invalid="ignore", divide="ignore"):
         point = sums.sum(0) / counts.sum(0)
         for start in range(0, len(weights), _RESAMPLES_PER_STRIP):
-            some = weights[start : start + _RESAMPLES_PER_STRIP].astype(float)
-            draws[start : start + _RESAMPLES_PER_STRIP] = (some @ sums) / (some @ counts)  # (b, K)
+            strip = weights[start : start + _RESAMPLES_PER_STRIP].astype(float)
+            draws[start : start + _RESAMPLES_PER_STRIP] = (strip @ sums) / (strip @ counts)  # (b, K)
     skew = acceleration(*jackknife_means(values, group))
     return Replicates(point, draws, counts.sum(0).astype(int), (counts > 0).sum(0), skew)
 
 
 def _sum_by_group(values: Array, group: Array, groups: int) -> tuple[Array, Array]:
-    """Sums and numbers of the defined values of each group, float64 (G, K) each."""
+    """Return sums and numbers of the defined values of each group, float64 (G, K) each."""
     valid = ~np.isnan(values)
     sums = np.zeros((groups, values.shape[1]))
     counts = np.zeros_like(sums)
@@ -88,7 +130,22 @@ def _sum_by_group(values: Array, group: Array, groups: int) -> tuple[Array, Arra
 
 
 def jackknife_means(values: Array, group: Array) -> tuple[Array, Array]:
-    """Mean of each column without each group, float64 (G, K), and whether that group had a value, bool (G, K)."""
+    """Compute the mean of each column with each group left out.
+
+    Parameters
+    ----------
+    values : (N, K) array
+        Values; NaN is undefined.
+    group : (N,) int
+        Group of each row, in [0, G).
+
+    Returns
+    -------
+    means : (G, K) float64
+        Mean without the group.
+    present : (G, K) bool
+        Whether the group has a value.
+    """
     sums, counts = _sum_by_group(values, group, int(group.max(initial=-1)) + 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         means: Array = (sums.sum(0) - sums) / (counts.sum(0) - counts)
@@ -96,22 +153,47 @@ def jackknife_means(values: Array, group: Array) -> tuple[Array, Array]:
 
 
 def acceleration(means: Array, present: Array) -> Array:
-    """Efron's acceleration, (K,), from statistics with one group left out, (G, K); 0 where they do not vary.
+    """Compute the acceleration of BCa intervals (Efron 1987, 10.1080/01621459.1987.10478410, equation 6.6).
 
-    Groups without a value (not `present`) do not belong to the sample. 10.1080/01621459.1987.10478410, equation 6.6.
+    Parameters
+    ----------
+    means : (G, K) array
+        Statistics with one group left out.
+    present : (G, K) bool
+        Whether the group has a value; others do not belong to the sample.
+
+    Returns
+    -------
+    (K,) float64
+        Acceleration; 0 where the statistics do not vary.
     """
     means = np.where(present, means, np.nan)
-    gap = np.nan_to_num(nanmean(means.T)[None] - means)  # (G, K)
-    spread = (gap**2).sum(0)
-    skewness: Array = np.divide((gap**3).sum(0), 6 * spread**1.5, out=np.zeros(gap.shape[1]), where=spread > 0)
+    deviation = np.nan_to_num(nanmean(means.T)[None] - means)  # (G, K)
+    spread = (deviation**2).sum(0)
+    cubes = (deviation**3).sum(0)
+    skewness: Array = np.divide(cubes, 6 * spread**1.5, out=np.zeros(cubes.shape), where=spread > 0)
     return skewness
 
 
 def average_columns(r: Replicates, parts: list[Array], values: Array, group: Array) -> Replicates:
-    """Unweighted means over sets of columns (findings), replicate by replicate.
+    """Average sets of columns (findings) without weights, replicate by replicate.
 
-    parts: index arrays into the K columns, one per mean. n and groups count the distinct rows and groups with any
-    value among them. A finding that a resample happens to miss leaves that resample's mean.
+    Parameters
+    ----------
+    r : Replicates
+        Means of the K columns.
+    parts : list of int array
+        Columns of each mean.
+    values : (N, K) array
+        Values behind the columns.
+    group : (N,) int
+        Group of each row.
+
+    Returns
+    -------
+    Replicates
+        A column per part. n and groups count the values and the distinct groups with any value among them. A finding
+        without a value in a resample leaves the mean of that resample.
     """
     valid = ~np.isnan(values)
     point = np.array([nanmean(r.point[None, p])[0] for p in parts])
@@ -119,13 +201,24 @@ def average_columns(r: Replicates, parts: list[Array], values: Array, group: Arr
     n = np.array([int(valid[:, p].sum()) for p in parts])
     groups = np.array([np.unique(group[valid[:, p].any(1)]).size for p in parts])
     means, present = jackknife_means(values, group)
-    there = np.stack([present[:, p].any(1) for p in parts], 1)  # (G, len(parts))
-    skew = acceleration(np.stack([nanmean(means[:, p]) for p in parts], 1), there)
+    has_value = np.stack([present[:, p].any(1) for p in parts], 1)  # (G, len(parts))
+    skew = acceleration(np.stack([nanmean(means[:, p]) for p in parts], 1), has_value)
     return Replicates(point, draws, n, groups, skew)
 
 
 def nanmean(rows: Array) -> Array:
-    """Mean of each row over its defined entries, NaN where there are none."""
+    """Compute the mean of each row over its defined entries, without warnings.
+
+    Parameters
+    ----------
+    rows : (N, K) array
+        Values; NaN is undefined.
+
+    Returns
+    -------
+    (N,) float64
+        Means; NaN where no entry is defined.
+    """
     valid = ~np.isnan(rows)
     with np.errstate(invalid="ignore"):
         means: Array = np.where(valid, rows, 0.0).sum(1) / valid.sum(1)
@@ -133,18 +226,29 @@ def nanmean(rows: Array) -> Array:
 
 
 def interval(r: Replicates, kind: IntervalKind = "percentile", level: float = 0.95) -> tuple[Array, Array, Array]:
-    """(estimate, low, high), each (K,).
+    """Compute estimates with their intervals.
 
-    percentile: the sample mean and the quantiles of the resamples. bca: the same, with quantiles corrected for bias and
-    acceleration (Efron 1987, 10.1080/01621459.1987.10478410) and moved outward for few groups as Student's t is
-    (Hesterberg 2015, 10.1080/00031305.2015.1089789, expanded intervals), without which they cover too little.
-    order-statistics: the mean of the resamples and
-    the replicates that code of CheXlocalize picks, positions 24 and 974 of 1000 in sorted order. Fewer than two groups
-    say nothing about the population: low and high are NaN.
+    Parameters
+    ----------
+    r : Replicates
+        Means of K columns.
+    kind : {'percentile', 'bca', 'order-statistics'}
+        percentile: the sample mean and the quantiles of the resamples. bca: the same, with quantiles corrected for bias
+        and acceleration (Efron 1987, 10.1080/01621459.1987.10478410) and moved outward for few groups as Student's t
+        is (Hesterberg 2015, 10.1080/00031305.2015.1089789, expanded intervals), because they cover too little
+        otherwise. order-statistics: the mean of the resamples, and the replicates that the code of CheXlocalize takes,
+        positions 24 and 974 of 1000 in sorted order.
+    level : float
+        Confidence level.
+
+    Returns
+    -------
+    estimate, low, high : (K,) float64
+        low and high are NaN with fewer than two groups, which give no information about the population.
     """
     draws = np.sort(r.draws, axis=0)  # NaN last
     valid = np.count_nonzero(~np.isnan(draws), axis=0)  # (K,)
-    told = (r.groups >= 2) & (valid > 0)
+    is_defined = (r.groups >= 2) & (valid > 0)
     last = np.maximum(valid - 1, 0)
     tail = (1 - level) / 2
     if kind == "percentile":
@@ -156,10 +260,10 @@ def interval(r: Replicates, kind: IntervalKind = "percentile", level: float = 0.
         places = tuple(_bca_level(r, valid, z) * last for z in (-reach, reach))
     else:
         with np.errstate(invalid="ignore"):
-            estimate = np.where(told, np.nansum(draws, axis=0) / valid, r.point)
+            estimate = np.where(is_defined, np.nansum(draws, axis=0) / valid, r.point)
         first = np.maximum(np.rint(tail * valid) - 1, 0)
         places = (first, np.maximum(valid - first - 2, 0))
-    low, high = (np.where(told, _interpolate(draws, place), np.nan) for place in places)
+    low, high = (np.where(is_defined, _interpolate(draws, place), np.nan) for place in places)
     return estimate, low, high
 
 
@@ -170,8 +274,13 @@ def statistic_with_ci(values: Array, groups: int) -> tuple[float, float, float]:
     ----------
     values : (1 + B,) float64
         Statistic of the sample, then of each of B resamples of its groups.
-    groups
-        Groups that were resampled; with fewer than two, low and high are NaN.
+    groups : int
+        Number of groups that were resampled.
+
+    Returns
+    -------
+    point, low, high : float
+        low and high are NaN with fewer than two groups.
     """
     count = np.array([groups])
     point, low, high = interval(Replicates(values[:1], values[1:, None], count, count, np.zeros(1)))
@@ -181,9 +290,23 @@ def statistic_with_ci(values: Array, groups: int) -> tuple[float, float, float]:
 def mean_with_ci(
     values: Array | pd.Series[float], patients: pd.Series[str], seed: int, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
-    """Return the mean of values (N,) with its 95 % BCa interval over patients: mean, low, high, n and patients.
+    """Return a mean with its 95 % BCa interval over patients.
 
-    Undefined values are left out, also of n.
+    Parameters
+    ----------
+    values : (N,) array
+        Values; undefined ones (NaN) are left out, also of n.
+    patients : Series of str
+        Patient of each value.
+    seed : int
+        Seed of the resamples.
+    resamples : int
+        Number of resamples.
+
+    Returns
+    -------
+    dict
+        mean, low, high, n and patients.
     """
     group = pd.factorize(patients, sort=True)[0]
     column = np.asarray(values, float)[:, None]
@@ -193,7 +316,7 @@ def mean_with_ci(
 
 
 def _bca_level(r: Replicates, valid: Array, z: Array) -> Array:
-    """Share of the resamples (K,) at which the bound for quantiles z (K,) lies."""
+    """Return the share of the resamples (K,) at which the bound for quantiles z (K,) lies."""
     ties = np.count_nonzero(r.draws == r.point, axis=0) / 2
     below = np.count_nonzero(r.draws < r.point, axis=0) + ties
     count = np.maximum(valid, 1)
@@ -203,7 +326,7 @@ def _bca_level(r: Replicates, valid: Array, z: Array) -> Array:
 
 
 def _interpolate(sorted_: Array, place: Array) -> Array:
-    """Linear interpolation of each sorted column (B, K) at a fractional position (K,)."""
+    """Interpolate each sorted column (B, K) linearly at a fractional position (K,)."""
     below = np.floor(place).astype(np.intp)
     above = np.minimum(below + 1, sorted_.shape[0] - 1)
     lower, upper = (np.take_along_axis(sorted_, i[None], axis=0)[0] for i in (below, above))
@@ -213,8 +336,20 @@ def _interpolate(sorted_: Array, place: Array) -> Array:
 
 
 def p_value(draws: Array) -> float:
-    """Two-sided bootstrap p of a difference being zero, never below 2 / (B + 1); NaN without replicates.
+    """Compute the two-sided bootstrap p value of a difference being zero.
 
+    Parameters
+    ----------
+    draws : (B,) array
+        Differences in the resamples.
+
+    Returns
+    -------
+    float
+        p, never below 2 / (B + 1); NaN without replicates.
+
+    Examples
+    --------
     >>> p_value(np.array([0.1, 0.2, 0.3])) == 2 * 1 / 4
     True
     """

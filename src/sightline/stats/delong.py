@@ -1,7 +1,7 @@
-"""DeLong's variance of areas under ROC curves, and his test of two areas on the same images.
+"""DeLong's variance of areas under ROC curves, and the test of two areas on the same images.
 
 DeLong, DeLong and Clarke-Pearson 1988, 10.2307/2531595, in the fast form of Sun and Xu 2014, 10.1109/LSP.2014.2337313.
-Images count as independent; where a patient has several, intervals that resample patients are the honest ones.
+Images count as independent; where patients have several images, intervals that resample patients are valid.
 """
 
 from __future__ import annotations
@@ -13,11 +13,24 @@ from sightline.core import NAN, Array
 
 
 def auroc_with_covariance(scores: Array, labels: Array) -> tuple[Array, Array]:
-    """AUROC of K models on the same n images, float64 (K,), and their covariance (K, K).
+    """Compute the AUROC of K models on the same images, and their covariance.
 
-    scores (K, n); labels (n,) of 0 and 1. All NaN unless both classes occur; the covariance is NaN with fewer than two
-    of either.
+    Parameters
+    ----------
+    scores : (K, n) array
+        Scores of the models.
+    labels : (n,) array
+        0 or 1.
 
+    Returns
+    -------
+    auroc : (K,) float64
+        Areas; NaN unless both classes occur.
+    covariance : (K, K) float64
+        Covariance; NaN with fewer than two images of either class.
+
+    Examples
+    --------
     >>> auroc_with_covariance(np.array([[0.1, 0.4, 0.35, 0.8]]), np.array([0, 0, 1, 1]))[0].tolist()
     [0.75]
     """
@@ -39,7 +52,20 @@ def auroc_with_covariance(scores: Array, labels: Array) -> tuple[Array, Array]:
 
 
 def auroc_interval(scores: Array, labels: Array, level: float = 0.95) -> tuple[float, float, float]:
-    """(AUROC, low, high) of one model: normal, cut off at 0 and 1; a degenerate sample has no interval."""
+    """Compute the AUROC of one model with a normal interval, clipped to [0, 1].
+
+    Parameters
+    ----------
+    scores, labels : (n,) array
+        Scores, and labels of 0 and 1.
+    level : float
+        Confidence level.
+
+    Returns
+    -------
+    auroc, low, high : float
+        NaN for a sample without variance.
+    """
     area, covariance = auroc_with_covariance(scores, labels)
     reach = float(norm.ppf((1 + level) / 2)) * float(np.sqrt(covariance[0, 0]))
     low, high = (float(np.clip(area[0] + sign * reach, 0, 1)) for sign in (-1, 1))
@@ -47,7 +73,20 @@ def auroc_interval(scores: Array, labels: Array, level: float = 0.95) -> tuple[f
 
 
 def p_value(first: Array, second: Array, labels: Array) -> float:
-    """Two-sided p of two models having the same AUROC on the same images; NaN where nothing tells them apart."""
+    """Compute the two-sided p value of two models having the same AUROC on the same images.
+
+    Parameters
+    ----------
+    first, second : (n,) array
+        Scores of the models.
+    labels : (n,) array
+        0 or 1.
+
+    Returns
+    -------
+    float
+        p; NaN where the variance of the difference is 0.
+    """
     area, covariance = auroc_with_covariance(np.stack([first, second]), labels)
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     if not variance > 0:
@@ -56,8 +95,24 @@ def p_value(first: Array, second: Array, labels: Array) -> float:
 
 
 def auroc_difference(first: Array, second: Array, labels: Array, level: float = 0.95) -> tuple[float, float, float]:
-    """(AUROC of the first less that of the second, low, high) on the same images; normal.
+    """Compute the difference of two AUROC on the same images with a normal interval.
 
+    Parameters
+    ----------
+    first, second : (n,) array
+        Scores of the models.
+    labels : (n,) array
+        0 or 1.
+    level : float
+        Confidence level.
+
+    Returns
+    -------
+    difference, low, high : float
+        First minus second.
+
+    Examples
+    --------
     >>> auroc_difference(np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.1, 0.8, 0.2, 0.9]), np.array([0, 0, 1, 1]))[0]
     0.25
     """

@@ -1,4 +1,4 @@
-"""Do raters give the same numbers? The intraclass correlation, of the sample and of its resamples at once."""
+"""Intraclass correlation of raters, for the sample and its resamples at once."""
 
 from __future__ import annotations
 
@@ -8,12 +8,25 @@ from sightline.core import Array
 
 
 def icc(values: Array, weights: Array) -> Array:
-    """ICC(A,1), absolute agreement of single ratings in a two-way random model: float64 (B,).
+    """Compute ICC(A,1), the absolute agreement of single ratings in a two-way random model.
 
-    values: float (N, K), cases by raters, all there; weight: counts (B, N), how often each case is drawn. 1 where all
-    agree and cases differ, 0 or below where raters differ as much as cases; NaN with fewer than two cases or raters, or
-    where nothing varies. McGraw and Wong 1996, 10.1037/1082-989X.1.1.30; ICC(2,1) of Shrout and Fleiss 1979.
+    Source: McGraw and Wong 1996, 10.1037/1082-989X.1.1.30; it is ICC(2,1) of Shrout and Fleiss 1979.
 
+    Parameters
+    ----------
+    values : (N, K) array
+        Ratings of N cases by K raters, without gaps.
+    weights : (B, N) array
+        Count of each case in each resample.
+
+    Returns
+    -------
+    (B,) float64
+        1 if all raters agree and cases differ, 0 or below if raters differ as much as cases; NaN with fewer than two
+        cases or raters, or without any variance.
+
+    Examples
+    --------
     >>> judges = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]])
     >>> icc(judges, np.ones((1, 6))).round(2).tolist()
     [0.29]
@@ -30,5 +43,5 @@ def icc(values: Array, weights: Array) -> Array:
         ms_cases, ms_raters = between / (n - 1), raters / (k - 1)
         ms_error = np.maximum(total - between - raters, 0) / ((n - 1) * (k - 1))
         spread = ms_cases + (k - 1) * ms_error + k / n * (ms_raters - ms_error)
-        made: Array = np.where((n > 1) & (spread > 1e-12), (ms_cases - ms_error) / spread, np.nan)
-    return made
+        correlation: Array = np.where((n > 1) & (spread > 1e-12), (ms_cases - ms_error) / spread, np.nan)
+    return correlation

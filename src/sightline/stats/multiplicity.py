@@ -11,8 +11,20 @@ from sightline.core import Array
 
 
 def bonferroni(p: Array) -> Array:
-    """Times the number of tests, at most 1; NaN is no test and stays.
+    """Adjust p values by Bonferroni's method.
 
+    Parameters
+    ----------
+    p : (n,) array
+        p values; NaN is no test and stays.
+
+    Returns
+    -------
+    (n,) float64
+        p times the number of tests, at most 1.
+
+    Examples
+    --------
     >>> bonferroni(np.array([0.01, np.nan, 0.8])).tolist()
     [0.02, nan, 1.0]
     """
@@ -20,8 +32,20 @@ def bonferroni(p: Array) -> Array:
 
 
 def holm(p: Array) -> Array:
-    """Holm's step-down adjustment (1979, Scandinavian Journal of Statistics 6:65); NaN is no test and stays.
+    """Adjust p values by Holm's step-down method (1979, Scandinavian Journal of Statistics 6:65).
 
+    Parameters
+    ----------
+    p : (n,) array
+        p values; NaN is no test and stays.
+
+    Returns
+    -------
+    (n,) float64
+        Adjusted p values.
+
+    Examples
+    --------
     >>> holm(np.array([0.01, np.nan, 0.03])).tolist()
     [0.02, nan, 0.03]
     """
@@ -34,6 +58,14 @@ def holm(p: Array) -> Array:
 
 
 def add_holm(rows: Sequence[dict[str, Any]], into: str = "p_holm") -> None:
-    """Write Holm's adjustment of the p of rows to their column `into`."""
+    """Add Holm's adjustment of the p values of rows to them.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Rows with the key 'p'; they are changed.
+    into : str
+        Key of the adjusted p value.
+    """
     for row, p in zip(rows, holm(np.array([row["p"] for row in rows], float)), strict=True):
         row[into] = float(p)
