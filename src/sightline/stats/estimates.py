@@ -43,13 +43,40 @@ class ScoreMatrix:
     """uint8 (B, G)."""
 
     def columns_by_source(self) -> tuple[list[str], list[Array]]:
-        """Sources, and for each the columns of its findings."""
+        """Group the columns by source.
+
+        Returns
+        -------
+        sources : list of str
+            Sources, in order.
+        columns : list of int array
+            Columns of the findings of each source.
+        """
         sources = list(dict.fromkeys(source for source, _ in self.keys))
         return sources, [np.array([j for j, (s, _) in enumerate(self.keys) if s == source]) for source in sources]
 
 
 def arrange_scores(scores: pd.DataFrame, metric: str, protocol: Protocol, resamples: int, seed: int) -> ScoreMatrix:
-    """Arrange one metric under one protocol. Resamples are the same for every metric and source of a score table."""
+    """Arrange the scores of one metric under one protocol as a matrix.
+
+    The resamples are the same for every metric and source of a table of scores.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Rows of scores: columns protocol, metric, source, radiograph, patient, finding, value.
+    metric : str
+        Metric.
+    protocol : Protocol
+        Protocol, which states what the bootstrap draws.
+    resamples, seed : int
+        Number and seed of the resamples.
+
+    Returns
+    -------
+    ScoreMatrix
+        Scores with their resamples.
+    """
     unit = "patient" if protocol.resample == "patient" else "radiograph"
     groups = pd.Index(sorted(scores[unit].unique()))
     rows = scores[(scores["metric"] == metric) & (scores["protocol"] == protocol.name) & scores["value"].notna()]
@@ -78,10 +105,23 @@ def _number_pairs(first: pd.Series[str], second: pd.Series[str]) -> tuple[Array,
 def estimates(
     scores: pd.DataFrame, protocols: Sequence[Protocol], resamples: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """Mean score per protocol, metric, source and finding, and over findings ('average').
+    """Estimate the mean score per protocol, metric, source and finding, and over findings ('average').
 
-    Columns: protocol, metric, source, source_kind, finding, mean, low, high, n, patients (or images, where the
-    protocol draws images). Intervals are 95 %.
+    Parameters
+    ----------
+    scores : DataFrame
+        Rows of scores: columns protocol, metric, source, radiograph, patient, finding, value.
+    protocols : sequence of Protocol
+        Protocols to report.
+    resamples, seed : int
+        Number and seed of the resamples.
+
+    Returns
+    -------
+    DataFrame
+        Columns protocol, metric, source, source_kind, finding, mean, low, high (95 %), n, patients (or images, where
+        the
+        protocol draws images).
     """
     rows: list[dict[str, Any]] = []
     for protocol, metric in _protocol_metric_pairs(scores, protocols):
@@ -102,11 +142,25 @@ def estimates(
 def differences(
     scores: pd.DataFrame, protocols: Sequence[Protocol], resamples: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """Every model source minus every reader, control and localizer, and localizers minus controls: paired means over
-    the rows that both have.
+    """Estimate paired differences of sources, over the rows that both have.
 
-    Columns: protocol, metric, finding, source, versus, mean, low, high, p, n, patients. p is two-sided, from the same
-    resamples, not adjusted for multiplicity.
+    Every model source is compared with every reader, control and localizer, and localizers with controls.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Rows of scores, as in `estimates`.
+    protocols : sequence of Protocol
+        Protocols to report.
+    resamples, seed : int
+        Number and seed of the resamples.
+
+    Returns
+    -------
+    DataFrame
+        Columns protocol, metric, finding, source, versus, mean (source minus versus), low, high (95 %), p, n,
+        patients. p is
+        two-sided, from the same resamples, and not adjusted for multiplicity.
     """
     return paired_differences(scores, _comparison_pairs, protocols, resamples, seed)
 
@@ -116,7 +170,7 @@ def _comparison_pairs(sources: Sequence[str]) -> list[tuple[str, str]]:
     models = [s for s in sources if kinds[s] == "model"]
     localizers = [s for s in sources if kinds[s] == "localizer"]
     opposed = {versus: models + (localizers if kinds[versus] == "control" else []) for versus in sources}
-    return [(source, versus) for versus, some in opposed.items() if kinds[versus] != "model" for source in some]
+    return [(source, versus) for versus, compared in opposed.items() if kinds[versus] != "model" for source in compared]
 
 
 def paired_differences(
@@ -126,7 +180,24 @@ def paired_differences(
     resamples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Differences as in `differences`, between the (source, versus) that `pairs(sources)` names."""
+    """Estimate paired differences between chosen sources, as in `differences`.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Rows of scores, as in `estimates`.
+    pairs : callable
+        Function of the sources that returns the pairs (source, versus).
+    protocols : sequence of Protocol
+        Protocols to report.
+    resamples, seed : int
+        Number and seed of the resamples.
+
+    Returns
+    -------
+    DataFrame
+        Columns as in `differences`.
+    """
     rows: list[dict[str, Any]] = []
     for protocol, metric in _protocol_metric_pairs(scores, protocols):
         c = arrange_scores(scores, metric, protocol, resamples, seed)

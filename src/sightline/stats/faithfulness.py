@@ -20,16 +20,30 @@ _CASE_COLUMNS = ["radiograph", "patient", "finding"]
 
 
 def summarize_faithfulness(faithfulness: pd.DataFrame, changed: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """One row per measure and method (and random order): mean, low, high, n, patients; gap, gap_low, gap_high, verdict;
-    random, random_low, random_high, random_verdict.
+    """Summarize faithfulness and robustness per measure and method.
 
-    erased: the table of `sightline.evaluation.faithfulness`; changed: of `sightline.evaluation.robustness`. From
-    that: 'max-sensitivity',
-    the largest distance over the changes of a case; 'rank-correlation', the mean rank correlation; 'moves-with-model',
-    the rank correlation over cases and changes between how far the logit and how far the map moved. gap: less chance,
-    case by case; random: less places in random order on the same case, which a map
-    that is worse than them explains nothing by. verdict and random_verdict say whether the whole interval is on the
-    better side. Intervals are 95 %, over patients.
+    Measures of robustness are 'max-sensitivity', the largest distance over the changes of a case; 'rank-correlation',
+    the mean
+    rank correlation; 'moves-with-model', the rank correlation over cases and changes of how far logit and map moved.
+
+    Parameters
+    ----------
+    faithfulness : DataFrame
+        Table of `sightline.evaluation.faithfulness`.
+    changed : DataFrame
+        Table of `sightline.evaluation.robustness`.
+    seed : int
+        Seed of the resamples.
+
+    Returns
+    -------
+    DataFrame
+        Columns measure, method, mean, low, high, n, patients; gap, gap_low, gap_high (minus chance, case by case) with
+        verdict; random, random_low, random_high (minus pixels in random order on the same case; a map below them
+        explains
+        nothing) with random_verdict. A verdict states whether the whole interval is on the better side. Intervals are
+        95 %,
+        over patients.
     """
     return pd.DataFrame([*_faithfulness_rows(faithfulness, seed), *_robustness_rows(changed, seed)])
 
@@ -39,11 +53,16 @@ def _faithfulness_rows(table: pd.DataFrame, seed: int) -> Iterator[dict[str, Any
     table = table.join(random, on=["measure", *_CASE_COLUMNS])
     for (measure, method), part in table.groupby(["measure", "source"], sort=False):
         row = {"measure": measure, "method": method, **mean_with_ci(part["value"], part["patient"], seed)}
-        for than, gap, told in (("chance", "gap", "verdict"), ("random", "random", "random_verdict")):
-            if measure in HIGHER_IS_BETTER and method != RANDOM_ORDER and part[than].notna().any():
-                less = mean_with_ci(part["value"] - part[than], part["patient"], seed)
-                better = verdict(less, expected_below=not HIGHER_IS_BETTER[str(measure)])
-                row |= {gap: less["mean"], f"{gap}_low": less["low"], f"{gap}_high": less["high"], told: better}
+        for reference, gap, verdict_column in (("chance", "gap", "verdict"), ("random", "random", "random_verdict")):
+            if measure in HIGHER_IS_BETTER and method != RANDOM_ORDER and part[reference].notna().any():
+                difference = mean_with_ci(part["value"] - part[reference], part["patient"], seed)
+                better = verdict(difference, expected_below=not HIGHER_IS_BETTER[str(measure)])
+                row |= {
+                    gap: difference["mean"],
+                    f"{gap}_low": difference["low"],
+                    f"{gap}_high": difference["high"],
+                    verdict_column: better,
+                }
         yield row
 
 
@@ -81,5 +100,5 @@ def _weighted_correlation(a: Array, b: Array, weights: Array) -> Array:
     mean_a, mean_b = weights @ a / total, weights @ b / total
     spread = np.sqrt((weights @ a**2 / total - mean_a**2) * (weights @ b**2 / total - mean_b**2))
     with np.errstate(divide="ignore", invalid="ignore"):
-        found: Array = (weights @ (a * b) / total - mean_a * mean_b) / spread
-    return found
+        correlation: Array = (weights @ (a * b) / total - mean_a * mean_b) / spread
+    return correlation

@@ -19,40 +19,56 @@ RESAMPLES = 500
 
 
 def froc(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Share of the pieces of marks that are found at each of `FALSE_POSITIVE_RATES` false candidates a film, and its
-    mean over them.
+    """Compute FROC curves: the share of annotated pieces that are found at given rates of false candidates.
 
-    table: rows of `sightline.evaluation.froc_candidates.Candidate`. Columns: source, radiographs ('annotated': those
-    that show the finding; 'all':
-    also those that do not, where the source has maps of them), finding (and 'average' over them), rate (a number as
-    text, or 'mean over rates'), mean, low, high (95 %, resampling patients), n (pieces), n_radiographs, patients. A
-    piece that several candidates hit counts once, by the highest; further hits are neither true nor false. Candidates
-    of equal score come together.
+    A piece that several candidates hit counts once, by the highest; further hits are neither true nor false.
+    Candidates of equal
+    score enter together.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of `sightline.evaluation.froc_candidates.Candidate`.
+    seed : int
+        Seed of the resamples.
+
+    Returns
+    -------
+    DataFrame
+        Columns source, radiographs ('annotated': those that show the finding; 'all': also those that do not, where the
+        source has maps of them), finding (and 'average' over them), rate (false candidates per radiograph as text, or
+        'mean
+        over rates'), mean, low, high (95 %, over patients), n (pieces), n_radiographs, patients.
     """
     patients = pd.Index(sorted(table["patient"].unique()))
     w = np.concatenate([np.ones((1, len(patients))), draw_weights(len(patients), RESAMPLES, seed)])
     rows = list[dict[str, Any]]()
-    for films, some in (("annotated", table[table["n_pieces"] > 0]), ("all", _sources_with_negatives(table))):
-        for source, of in some.groupby("source", sort=False):
-            found = {str(f): _compute_curve(part, patients, w) for f, part in of.groupby("finding", sort=False)}
-            found = {f: c for f, c in found.items() if c.n_pieces}
-            if len(found) > 1:
-                together = [
-                    np.stack([c.draws[:, k] for c in found.values()], 1) for k in range(len(FALSE_POSITIVE_RATES) + 1)
+    for subset, rows_of_subset in (
+        ("annotated", table[table["n_pieces"] > 0]),
+        ("all", _sources_with_negatives(table)),
+    ):
+        for source, candidates in rows_of_subset.groupby("source", sort=False):
+            curves = {
+                str(f): _compute_curve(part, patients, w) for f, part in candidates.groupby("finding", sort=False)
+            }
+            curves = {f: c for f, c in curves.items() if c.n_pieces}
+            if len(curves) > 1:
+                by_rate = [
+                    np.stack([c.draws[:, k] for c in curves.values()], 1) for k in range(len(FALSE_POSITIVE_RATES) + 1)
                 ]
-                counts = of["radiograph"].nunique(), of[of["n_pieces"] > 0]["patient"].nunique()
-                draws = np.stack([nanmean(t) for t in together], 1)
-                found[AVERAGE] = _Curve(draws, sum(c.n_pieces for c in found.values()), *counts)
-            for finding, curve in found.items():
-                head = {"source": source, "radiographs": films, "finding": finding}
+                counts = candidates["radiograph"].nunique(), candidates[candidates["n_pieces"] > 0]["patient"].nunique()
+                draws = np.stack([nanmean(t) for t in by_rate], 1)
+                curves[AVERAGE] = _Curve(draws, sum(c.n_pieces for c in curves.values()), *counts)
+            for finding, curve in curves.items():
+                head = {"source": source, "radiographs": subset, "finding": finding}
                 rows += [head | row for row in _curve_rows(curve)]
     return pd.DataFrame(rows)
 
 
 def _sources_with_negatives(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of sources that have maps of films without the finding."""
-    told = table[table["n_pieces"] == 0]["source"].unique()
-    return table[table["source"].isin(told)]
+    sources = table[table["n_pieces"] == 0]["source"].unique()
+    return table[table["source"].isin(sources)]
 
 
 class _Curve(NamedTuple):
@@ -66,11 +82,11 @@ class _Curve(NamedTuple):
 
 
 def _compute_curve(part: pd.DataFrame, patients: pd.Index[Any], weights: Array) -> _Curve:
-    films = part.drop_duplicates("radiograph")
-    group = patients.get_indexer(pd.Index(films["patient"]))
+    radiographs = part.drop_duplicates("radiograph")
+    group = patients.get_indexer(pd.Index(radiographs["patient"]))
     total = np.zeros((2, len(patients)))  # films and pieces of each patient
     np.add.at(total[0], group, 1.0)
-    np.add.at(total[1], group, films["n_pieces"].to_numpy(float))
+    np.add.at(total[1], group, radiographs["n_pieces"].to_numpy(float))
     count, pieces = weights @ total[0], weights @ total[1]  # (1 + B,)
     ordered = part[part["score"].notna()].sort_values("score", ascending=False, kind="stable")
     true = (ordered["piece"] > 0) & ~ordered.duplicated(["radiograph", "piece"])
@@ -83,15 +99,17 @@ def _compute_curve(part: pd.DataFrame, patients: pd.Index[Any], weights: Array) 
     with np.errstate(invalid="ignore", divide="ignore"):
         rate, share = wrong / count[:, None], right / pieces[:, None]
     read = np.stack([_read_at_rate(rate, share, r, pieces) for r in FALSE_POSITIVE_RATES], 1)
-    return _Curve(np.column_stack([read, read.mean(1)]), int(total[1].sum()), len(films), int((total[1] > 0).sum()))
+    return _Curve(
+        np.column_stack([read, read.mean(1)]), int(total[1].sum()), len(radiographs), int((total[1] > 0).sum())
+    )
 
 
 def _read_at_rate(rate: Array, share: Array, target_rate: float, pieces: Array) -> Array:
     """Share found at the lowest threshold whose rate is not above `at`, (1 + B,); NaN for resamples without a piece."""
     allowed = (rate <= target_rate + 1e-12).sum(1)
     padded = np.column_stack([np.zeros(len(rate)), share])
-    found: Array = padded[np.arange(len(rate)), allowed]
-    return np.where(pieces > 0, found, np.nan)
+    sensitivity: Array = padded[np.arange(len(rate)), allowed]
+    return np.where(pieces > 0, sensitivity, np.nan)
 
 
 def _curve_rows(curve: _Curve) -> Iterator[dict[str, Any]]:

@@ -35,34 +35,50 @@ MIN_PATIENTS = 5
 def compare_by_correctness(
     scores: pd.DataFrame, cutoffs: Mapping[tuple[str, str], float], protocols: Sequence[Protocol], seed: int = 0
 ) -> pd.DataFrame:
-    """Agreement where the model is right and where it is wrong, and the difference, per source and finding.
+    """Compare the agreement with gaze of correct and incorrect predictions, per source and finding.
 
-    All cases show the finding, so that right is a probability at or above the cutoff (model, finding); 0.5 without one.
-    finding 'average': all cases together. Columns: protocol, metric, source, finding, cutoff, correct, correct_low,
-    correct_high, correct_n, incorrect (likewise), mean, low, high (correct less incorrect), n, patients, p, p_holm.
-    Resamples draw patients; p is two-sided, p_holm adjusted over the findings of a source, or for 'average' over the
-    sources, of one protocol and metric.
-    NaN with fewer than five patients on either side.
+    All cases show the finding, so that a prediction is correct if its probability reaches the cutoff.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Rows of scores with a column probability.
+    cutoffs : mapping of (model, finding) to float
+        Cutoffs; 0.5 without one.
+    protocols : sequence of Protocol
+        Protocols to report.
+    seed : int
+        Seed of the resamples.
+
+    Returns
+    -------
+    DataFrame
+        Columns protocol, metric, source, finding ('average': all cases together), cutoff, correct, correct_low,
+        correct_high, correct_n, incorrect (likewise), mean, low, high (correct minus incorrect), n, patients, p,
+        p_holm.
+        Resamples draw patients; p is two-sided, and p_holm is adjusted over the findings of a source, or for
+        'average' over
+        the sources, of one protocol and metric. NaN with fewer than `MIN_PATIENTS` patients on either side.
     """
     rows: list[dict[str, Any]] = []
-    told = scores[scores["probability"].notna() & scores["value"].notna()]
-    model = told["source"].map({s: Source.parse(s).model or s for s in told["source"].unique()})
-    limits = np.array([cutoffs.get(key, 0.5) for key in zip(model, told["finding"], strict=True)])
-    told = told.assign(cutoff=limits, right=told["probability"].to_numpy(float) >= limits)
+    predictions = scores[scores["probability"].notna() & scores["value"].notna()]
+    model = predictions["source"].map({s: Source.parse(s).model or s for s in predictions["source"].unique()})
+    limits = np.array([cutoffs.get(key, 0.5) for key in zip(model, predictions["finding"], strict=True)])
+    predictions = predictions.assign(cutoff=limits, right=predictions["probability"].to_numpy(float) >= limits)
     for protocol in protocols:
-        mine = told[told["protocol"] == protocol.name]
-        for metric, some in mine.groupby("metric", sort=False):
-            found = list(_correctness_rows(some, {"protocol": protocol.name, "metric": metric}, seed))
-            add_holm([row for row in found if row["finding"] == AVERAGE])
-            for source in dict.fromkeys(row["source"] for row in found):
-                add_holm([row for row in found if row["source"] == source and row["finding"] != AVERAGE])
-            rows += found
+        scores_of_protocol = predictions[predictions["protocol"] == protocol.name]
+        for metric, scores_of_metric in scores_of_protocol.groupby("metric", sort=False):
+            results = list(_correctness_rows(scores_of_metric, {"protocol": protocol.name, "metric": metric}, seed))
+            add_holm([row for row in results if row["finding"] == AVERAGE])
+            for source in dict.fromkeys(row["source"] for row in results):
+                add_holm([row for row in results if row["source"] == source and row["finding"] != AVERAGE])
+            rows += results
     return pd.DataFrame(rows)
 
 
 def _correctness_rows(scores: pd.DataFrame, head: Mapping[str, object], seed: int) -> Iterator[dict[str, Any]]:
-    for source, of in scores.groupby("source", sort=False):
-        parts = [*of.groupby("finding", sort=False), (AVERAGE, of)]
+    for source, scores_of_source in scores.groupby("source", sort=False):
+        parts = [*scores_of_source.groupby("finding", sort=False), (AVERAGE, scores_of_source)]
         for finding, part in parts:
             values, right = part["value"].to_numpy(float), part["right"].to_numpy(bool)
             limits = part["cutoff"].unique()
@@ -75,13 +91,13 @@ def _compare_correctness(values: Array, right: Array, group: Array, seed: int) -
     both = np.stack([np.where(right, values, NAN), np.where(right, NAN, values)], 1)  # (N, 2)
     r = replicate(both, group, draw_weights(int(group.max(initial=-1)) + 1, RESAMPLES, seed))
     mean, low, high = interval(r, "bca")
-    told: dict[str, float] = {}
+    means: dict[str, float] = {}
     for j, name in enumerate(("correct", "incorrect")):
-        told |= {name: mean[j], f"{name}_low": low[j], f"{name}_high": high[j], f"{name}_n": int(r.n[j])}
+        means |= {name: mean[j], f"{name}_low": low[j], f"{name}_high": high[j], f"{name}_n": int(r.n[j])}
     enough = bool((r.groups >= MIN_PATIENTS).all())
     without, _ = jackknife_means(both, group)
-    there = np.ones((len(without), 1), bool)
-    skew = acceleration(without[:, :1] - without[:, 1:], there)
+    present = np.ones((len(without), 1), bool)
+    skew = acceleration(without[:, :1] - without[:, 1:], present)
     gap = Replicates(
         r.point[:1] - r.point[1:],
         r.draws[:, :1] - r.draws[:, 1:],
@@ -90,7 +106,7 @@ def _compare_correctness(values: Array, right: Array, group: Array, seed: int) -
         np.nan_to_num(skew),
     )
     ends = [float(e[0]) if enough else NAN for e in interval(gap, "bca")]
-    return told | {
+    return means | {
         "mean": ends[0],
         "low": ends[1],
         "high": ends[2],
@@ -101,17 +117,26 @@ def _compare_correctness(values: Array, right: Array, group: Array, seed: int) -
 
 
 def most_salient_regions(shares: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
-    """Each case's most salient region: the largest z-score of its share among all cases of the source.
+    """Find the most salient region of each case: that of the largest z-score among all cases of the source.
 
-    shares: rows of `sightline.evaluation.gaze_agreement.RegionShare`. Columns: source, radiograph, patient, finding,
-    region, z (its score),
-    tied. Regions that are not marked or never vary are left out; ties go to the first of `regions` and are flagged. A
-    map that points nowhere has none.
+    Parameters
+    ----------
+    shares : DataFrame
+        Rows of `sightline.evaluation.gaze_agreement.RegionShare`.
+    regions : sequence of str
+        Regions; those without annotation or variance are left out.
+
+    Returns
+    -------
+    DataFrame
+        Columns source, radiograph, patient, finding, region, z (its score), tied. Ties go to the first of `regions`
+        and are
+        flagged. A map without evidence has no region.
     """
     rows = []
-    some = shares[shares["region"].isin(list(regions))]
-    for source, of in some.groupby("source", sort=False):
-        wide = of.pivot_table(
+    selected = shares[shares["region"].isin(list(regions))]
+    for source, shares_of_source in selected.groupby("source", sort=False):
+        wide = shares_of_source.pivot_table(
             index=["radiograph", "patient", "finding"], columns="region", values="share", dropna=False
         )
         wide = wide.reindex(columns=[r for r in regions if r in wide.columns]).dropna(how="all")
@@ -130,23 +155,36 @@ def most_salient_regions(shares: pd.DataFrame, regions: Sequence[str]) -> pd.Dat
 def region_distributions(
     most_salient: pd.DataFrame, regions: Sequence[str], gaze_source: str, seed: int = 0
 ) -> pd.DataFrame:
-    """How often each region is the most salient one, per source and finding, and how far that is from the gaze's.
+    """Estimate how often each region is the most salient one, and the distance from the gaze.
 
-    found: of `most_salient_regions`; gaze: the source to compare with. Columns: source, finding, region, mean, low,
-    high (95 %,
-    resampling patients), n, patients, distance (half the sum of absolute differences of the two distributions, [0, 1]),
-    p (of swapping source and gaze patient by patient, which would change nothing if they agreed), p_holm (over the rows
-    of a source).
+    Parameters
+    ----------
+    most_salient : DataFrame
+        Table of `most_salient_regions`.
+    regions : sequence of str
+        Regions.
+    gaze_source : str
+        Source to compare with.
+    seed : int
+        Seed of the resamples.
+
+    Returns
+    -------
+    DataFrame
+        Columns source, finding, region, mean, low, high (95 %, over patients), n, patients, distance (half the sum of
+        absolute differences of the two distributions, [0, 1]), p (of exchanging source and gaze patient by patient),
+        p_holm
+        (over the rows of a source).
     """
     rows: list[dict[str, Any]] = []
     key = ["radiograph", "finding"]
-    looked = most_salient[most_salient["source"] == gaze_source].set_index(key)["region"].rename("looked")
-    for source, of in most_salient.groupby("source", sort=False):
+    gaze_regions = most_salient[most_salient["source"] == gaze_source].set_index(key)["region"].rename("looked")
+    for source, regions_of_source in most_salient.groupby("source", sort=False):
         tests: list[dict[str, Any]] = []
-        for finding, part in [*of.groupby("finding", sort=False), (AVERAGE, of)]:
+        for finding, part in [*regions_of_source.groupby("finding", sort=False), (AVERAGE, regions_of_source)]:
             test: dict[str, Any] = {"distance": NAN, "p": NAN}
             if source != gaze_source:
-                both = part.join(looked, on=key).dropna(subset="looked")
+                both = part.join(gaze_regions, on=key).dropna(subset="looked")
                 test |= _distribution_distance(both, regions, seed)
                 tests.append(test)
             group = pd.factorize(part["patient"], sort=True)[0]
@@ -175,29 +213,44 @@ def _distribution_distance(both: pd.DataFrame, regions: Sequence[str], seed: int
     """Patients are swapped as a whole."""
     if both["patient"].nunique() < MIN_PATIENTS:
         return {}
-    mine, theirs = (np.stack([(both[c] == r).to_numpy(float) for r in regions], 1) for c in ("region", "looked"))
-    gap = pd.DataFrame(mine - theirs).groupby(both["patient"].to_numpy()).sum().to_numpy()  # (G, R)
+    of_source, of_gaze = (np.stack([(both[c] == r).to_numpy(float) for r in regions], 1) for c in ("region", "looked"))
+    gap = pd.DataFrame(of_source - of_gaze).groupby(both["patient"].to_numpy()).sum().to_numpy()  # (G, R)
     signs = keyed_rng(seed, REGION_SWAP, len(gap)).choice([-1.0, 1.0], (RESAMPLES, len(gap)))
     drawn = np.abs(signs @ gap).sum(1)
-    found = float(np.abs(gap.sum(0)).sum())
-    p = (1 + int((drawn >= found - 1e-9).sum())) / (RESAMPLES + 1)
-    return {"distance": found / 2 / len(both), "p": p}
+    total = float(np.abs(gap.sum(0)).sum())
+    p = (1 + int((drawn >= total - 1e-9).sum())) / (RESAMPLES + 1)
+    return {"distance": total / 2 / len(both), "p": p}
 
 
 def find_duplicate_rows(table: pd.DataFrame, digits: int = 3) -> list[tuple[str, str, int]]:
-    """Rows of a table of numbers that agree in every cell both have, as printed: (row, row, cells). At least 2 cells.
+    """Find rows of a table of numbers that agree, as printed, in every cell that both have.
 
-    The published table of SSIM has two methods that agree in 24 of 24 cells: one array used twice, or two methods that
-    a network with average pooling makes the same.
+    The published table of SSIM has two methods that agree in 24 of 24 cells: one array used twice, or two methods
+    that a network
+    with average pooling makes the same.
 
+    Parameters
+    ----------
+    table : DataFrame
+        Numbers.
+    digits : int
+        Decimals that are printed.
+
+    Returns
+    -------
+    list of (str, str, int)
+        Two rows and the number of cells, at least 2, in which they agree.
+
+    Examples
+    --------
     >>> find_duplicate_rows(pd.DataFrame({"x": [0.1, 0.1, 0.2], "y": [0.3, 0.3, 0.3]}, index=["a", "b", "c"]))
     [('a', 'b', 2)]
     """
-    shown = table.round(digits)
-    found = []
-    for first, second in combinations(shown.index, 2):
-        one, other = shown.loc[first].to_numpy(float), shown.loc[second].to_numpy(float)
-        there = ~(np.isnan(one) | np.isnan(other))
-        if there.sum() >= 2 and (one[there] == other[there]).all():
-            found.append((str(first), str(second), int(there.sum())))
-    return found
+    printed = table.round(digits)
+    duplicates = []
+    for first, second in combinations(printed.index, 2):
+        first_row, second_row = printed.loc[first].to_numpy(float), printed.loc[second].to_numpy(float)
+        both_known = ~(np.isnan(first_row) | np.isnan(second_row))
+        if both_known.sum() >= 2 and (first_row[both_known] == second_row[both_known]).all():
+            duplicates.append((str(first), str(second), int(both_known.sum())))
+    return duplicates

@@ -17,45 +17,67 @@ CELL_COLUMNS = ["initialization", "learning_mode", "fraction"]
 
 
 def auroc_by_cell(predictions: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> dict[tuple[Any, ...], Array]:
-    """(init, learn, fraction, seed) -> AUROC averaged over findings: of the sample first, then of each resample.
+    """Compute the AUROC, averaged over findings, of every network of a study of learning curves.
 
-    predictions: columns init, learn, fraction, seed, radiograph, patient, finding, probability, label. Resamples draw
-    test patients and are the same for every cell, so that differences are paired. Findings of one class are left out.
+    Parameters
+    ----------
+    predictions : DataFrame
+        Columns init, learn, fraction, seed, radiograph, patient, finding, probability, label. Findings of one class
+        are left
+        out.
+    resamples, seed : int
+        Number and seed of the resamples, which draw test patients and are the same for every network, so that
+        differences are
+        paired.
+
+    Returns
+    -------
+    dict of (init, learn, fraction, seed) to (1 + B,) array
+        AUROC of the sample first, then of each resample.
     """
     known = predictions[predictions["label"].isin([0, 1]) & predictions["probability"].notna()]
     patients = pd.Index(sorted(known["patient"].unique()))
-    w = draw_weights(len(patients), resamples, seed)
-    found = {}
+    weights = draw_weights(len(patients), resamples, seed)
+    areas = {}
     for key, cell in known.groupby([*CELL_COLUMNS, "seed"], sort=False):
         rows = []
         for _, part in cell.groupby("finding", sort=False):
             label = part["label"].to_numpy(int)
             if len(set(label)) == 2:
                 group = patients.get_indexer(pd.Index(part["patient"]))
-                point, draws = bootstrap_auroc(part["probability"].to_numpy(float), label, group, w)
+                point, draws = bootstrap_auroc(part["probability"].to_numpy(float), label, group, weights)
                 rows.append(np.append(point, draws))
         if rows:
-            found[key if isinstance(key, tuple) else (key,)] = nanmean(np.stack(rows, 1))
-    return found
+            areas[key if isinstance(key, tuple) else (key,)] = nanmean(np.stack(rows, 1))
+    return areas
 
 
 def learning_curves(cells: dict[tuple[Any, ...], Array]) -> pd.DataFrame:
-    """Mean over seeds of every cell.
+    """Average the AUROC of networks over seeds.
 
-    Columns: initialization, learning_mode, fraction, mean, low, high (95 %, resampling test patients), spread
-    (standard deviation over seeds; NaN of one), minimum, maximum (over seeds), seeds.
+    Parameters
+    ----------
+    cells : dict
+        Result of `auroc_by_cell`.
+
+    Returns
+    -------
+    DataFrame
+        Columns init, learn, fraction, mean, low, high (95 %, over test patients), spread (standard deviation over
+        seeds; NaN
+        for one), and the lowest and highest seed, seeds.
     """
     rows = []
     for key in dict.fromkeys(k[:3] for k in cells):
-        some = [draws for k, draws in cells.items() if k[:3] == key]
-        points = np.array([draws[0] for draws in some])
-        together = np.mean(some, axis=0)
-        low, high = np.nanquantile(together[1:], [0.025, 0.975])
+        replicates = [draws for k, draws in cells.items() if k[:3] == key]
+        points = np.array([draws[0] for draws in replicates])
+        average = np.mean(replicates, axis=0)
+        low, high = np.nanquantile(average[1:], [0.025, 0.975])
         spread = float(points.std(ddof=1)) if len(points) > 1 else NAN
         rows.append(
             {
                 **dict(zip(CELL_COLUMNS, key, strict=True)),
-                "mean": together[0],
+                "mean": average[0],
                 "low": low,
                 "high": high,
                 "spread": spread,
@@ -68,11 +90,23 @@ def learning_curves(cells: dict[tuple[Any, ...], Array]) -> pd.DataFrame:
 
 
 def initialization_gains(cells: dict[tuple[Any, ...], Array], base: str) -> pd.DataFrame:
-    """Each beginning less `base`, at each share of the labels; and that gain less the gain with all labels.
+    """Estimate the gain of each initialization over another, and the difference of gains between shares of labels.
 
-    Seeds are paired: the same seed has the same labels and order of batches. Columns: initialization, learning_mode,
-    fraction, versus (`base`, or 'gain at F'), mean, low, high, p (two-sided, of resampled patients), spread (over
-    seeds), seeds.
+    Seeds are paired: the same seed has the same labels and order of batches.
+
+    Parameters
+    ----------
+    cells : dict
+        Result of `auroc_by_cell`.
+    base : str
+        Initialization to compare with.
+
+    Returns
+    -------
+    DataFrame
+        Columns init, learn, fraction, versus (`base`, or 'gain at F': minus the gain at the largest share F), mean,
+        low,
+        high, p (two-sided, over patients), spread (over seeds), seeds.
     """
     rows = []
     for init, learn in dict.fromkeys(k[:2] for k in cells if k[0] != base):
@@ -91,10 +125,21 @@ def initialization_gains(cells: dict[tuple[Any, ...], Array], base: str) -> pd.D
 
 
 def learning_modes(cells: dict[tuple[Any, ...], Array], base: str) -> pd.DataFrame:
-    """Each way of learning less `base`, of the same beginning, share and seeds; columns of `initialization_gains`,
-    versus = `base`.
+    """Estimate the gain of each learning mode over another, for the same initialization, share and seeds.
 
-    Linear evaluation is another question, not another way, and is left out.
+    Linear evaluation ('head') answers another question and is left out.
+
+    Parameters
+    ----------
+    cells : dict
+        Result of `auroc_by_cell`.
+    base : str
+        Learning mode to compare with.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `initialization_gains`, with versus = `base`.
     """
     rows = []
     for init, learn, fraction in dict.fromkeys(k[:3] for k in cells if k[1] not in (base, "head")):

@@ -17,11 +17,22 @@ from sightline.stats.multiplicity import add_holm
 
 
 def discrimination(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """AUROC by DeLong and by resampling patients, Brier score and calibration error, per model and finding.
+    """Estimate AUROC, Brier score and calibration error per model and finding.
 
-    table: columns model, patient, study, finding, probability, label (0 or 1 where known), as `accuracy` takes it, one
-    view per study. Columns: model, finding, auroc, low, high, delong_low, delong_high, brier, brier_low, brier_high,
-    calibration (no interval: resampling inflates it), n, positives, patients. Findings of one class are left out.
+    Parameters
+    ----------
+    table : DataFrame
+        Columns model, patient, study, finding, probability, label (0 or 1 where known).
+    seed : int
+        Seed of the resamples.
+
+    Returns
+    -------
+    DataFrame
+        Columns model, finding, auroc, low, high (over patients), delong_low, delong_high, brier, brier_low, brier_high,
+        calibration (without interval, because resampling inflates it), n, positives, patients. Findings of one class
+        are left
+        out.
     """
     rows = []
     for (model, finding), part in _select_known(table).groupby(["model", "finding"], sort=False):
@@ -53,20 +64,33 @@ def discrimination(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
 
 def compare_auroc(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: int = 0) -> pd.DataFrame:
-    """AUROC of one model less that of another on the same images, per finding.
+    """Estimate the difference in AUROC of pairs of models on the same images, per finding.
 
-    table: as in `discrimination`; pairs: (model, versus). Columns: model, versus, finding, mean, low, high (resampling
-    patients), p (DeLong's test), p_holm (adjusted over the findings of a pair), n, positives, patients.
+    Parameters
+    ----------
+    table : DataFrame
+        As in `discrimination`.
+    pairs : sequence of (str, str)
+        (model, versus).
+    seed : int
+        Seed of the resamples.
+
+    Returns
+    -------
+    DataFrame
+        Columns model, versus, finding, mean (model minus versus), low, high (over patients), p (DeLong's test),
+        p_resampled,
+        n, positives, patients, p_holm (adjusted over the findings of a pair).
     """
     known, rows = _select_known(table), list[dict[str, Any]]()
     for model, versus in pairs:
-        found = []
+        results = []
         for finding, both in pair_studies(known, model, versus):
             p, label, group, w = _to_arrays(both, seed)
             q = both["probability_versus"].to_numpy(float)
             (a, first), (b, second) = (bootstrap_auroc(values, label, group, w) for values in (p, q))
             gap, low, high = statistic_with_ci(np.append(a - b, first - second), len(set(group)))
-            found.append(
+            results.append(
                 {
                     "model": model,
                     "versus": versus,
@@ -81,15 +105,27 @@ def compare_auroc(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: i
                     "patients": int(group.max()) + 1,
                 }
             )
-        add_holm(found)
-        rows += found
+        add_holm(results)
+        rows += results
     return pd.DataFrame(rows)
 
 
 def pair_studies(known: pd.DataFrame, model: str, versus: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Findings of both classes with the studies that both models judged, the other's as `probability_versus`.
+    """Yield the findings of both classes with the studies that both models judged.
 
-    known: one row per model, patient, study and finding. A study is one of its patient: names of studies may repeat.
+    Parameters
+    ----------
+    known : DataFrame
+        One row per model, patient, study and finding. A study belongs to its patient: names of studies may repeat.
+    model, versus : str
+        Models.
+
+    Yields
+    ------
+    finding : str
+        Finding.
+    pairs : DataFrame
+        Rows of `model`, with the probability of the other as `probability_versus`.
     """
     key = ["patient", "study"]
     for finding, part in known[known["model"] == model].groupby("finding", sort=False):

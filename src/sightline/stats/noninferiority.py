@@ -28,15 +28,28 @@ NOT_ABOVE_CHANCE = "not estimable: the network without it is not above chance"
 def noninferiority(
     table: pd.DataFrame, pairs: Sequence[tuple[str, str]], margin: float = MARGIN, seed: int = 0
 ) -> pd.DataFrame:
-    """AUROC of each model less that of another on the same studies, by finding and averaged over findings.
+    """Test whether models are no worse than others by more than a margin in AUROC, per finding and on average.
 
-    table: columns model, patient, study, finding, probability, label; pairs: (model, versus). Columns: model, versus,
-    finding, mean, low, high (95 %, resampling patients), delong_low, delong_high (of images as if they were
-    independent; NaN for the average), margin, verdict, n, positives, patients. verdict: 'superior' (the interval lies
-    above 0), 'non-inferior' (above -margin), 'inferior' (below -margin), else 'undecided'; 'not estimable' without an
-    interval, `NOT_ABOVE_CHANCE` where that of the other's AUROC reaches 0.5 or lies below. Of the average, n and
-    positives are
-    sums over findings. Findings of one class are left out.
+    Parameters
+    ----------
+    table : DataFrame
+        Columns model, patient, study, finding, probability, label.
+    pairs : sequence of (str, str)
+        (model, versus).
+    margin : float
+        Loss of AUROC that is acceptable.
+    seed : int
+        Seed of the resamples.
+
+    Returns
+    -------
+    DataFrame
+        Columns model, versus, finding, mean (model minus versus), low, high (95 %, over patients), delong_low,
+        delong_high
+        (images as if independent; NaN for the average), margin, verdict, n, positives, patients. verdict: see
+        `noninferiority_verdict`; 'not estimable' without an interval; `NOT_ABOVE_CHANCE` if the interval of the other
+        AUROC
+        reaches 0.5. For the average, n and positives are sums over findings. Findings of one class are left out.
     """
     table = table.groupby(["model", "patient", "study", "finding"], sort=False, as_index=False).max()
     known = table[table["label"].isin([0, 1]) & table["probability"].notna()]
@@ -44,7 +57,7 @@ def noninferiority(
     w = draw_weights(len(patients), RESAMPLES, seed)
     rows = []
     for model, versus in pairs:
-        gaps, others, sizes, people = list[Array](), list[Array](), list[tuple[int, int]](), set[str]()
+        gaps, others, sizes, patient_names = list[Array](), list[Array](), list[tuple[int, int]](), set[str]()
         for finding, both in pair_studies(known, model, versus):
             p, q = (both[c].to_numpy(float) for c in ("probability", "probability_versus"))
             label, group = both["label"].to_numpy(int), patients.get_indexer(pd.Index(both["patient"]))
@@ -64,21 +77,21 @@ def noninferiority(
             gaps.append(mine - other)
             others.append(other)
             sizes.append((len(both), int(label.sum())))
-            people |= set(both["patient"])
+            patient_names |= set(both["patient"])
         if len(gaps) > 1:
-            gap, other = (nanmean(np.stack(some, 1)) for some in (gaps, others))
+            gap, other = (nanmean(np.stack(parts, 1)) for parts in (gaps, others))
             n, positives = np.sum(sizes, 0).tolist()
             rows.append(
                 {
                     "model": model,
                     "versus": versus,
                     "finding": AVERAGE,
-                    **_gap_row(gap, other, len(people), margin),
+                    **_gap_row(gap, other, len(patient_names), margin),
                     "delong_low": NAN,
                     "delong_high": NAN,
                     "n": n,
                     "positives": positives,
-                    "patients": len(people),
+                    "patients": len(patient_names),
                 }
             )
     return pd.DataFrame(rows)
@@ -92,8 +105,23 @@ def _gap_row(gap: Array, other: Array, patients: int, margin: float) -> dict[str
 
 
 def noninferiority_verdict(low: float, high: float, margin: float) -> str:
-    """What an interval of a difference says beside a margin.
+    """Judge the interval of a difference by a margin.
 
+    Parameters
+    ----------
+    low, high : float
+        Bounds of the interval.
+    margin : float
+        Loss that is acceptable.
+
+    Returns
+    -------
+    str
+        'superior' (the interval lies above 0), 'non-inferior' (above -margin), 'inferior' (below -margin), otherwise
+        'undecided'; 'not estimable' without an interval.
+
+    Examples
+    --------
     >>> noninferiority_verdict(-0.03, 0.01, 0.05), noninferiority_verdict(-0.08, 0.01, 0.05)
     ('non-inferior', 'undecided')
     >>> noninferiority_verdict(-0.2, -0.06, 0.05)

@@ -16,16 +16,36 @@ from sightline.stats.estimates import AVERAGE
 def percentage_decrease(
     findings: Sequence[str], human: Array, model: Array, group: Array, weights: Array, *, published: bool
 ) -> pd.DataFrame:
-    """(human - model) / human of the means, per finding and of the averages over findings, in percent.
+    """Compute by how many percent a method lies below a second reader, per finding and on average.
 
-    human, model: scores (N, F), NaN = undefined; group: (N,) in [0, G); w: resamples (B, G), the same for both, so that
-    the two means of a resample come from the same patients. published: each mean over its own cases, and order
-    statistics around the ratio of the replicates' means; corrected: over the cases that both have, with BCa intervals.
-    Positive is worse than the reader; undefined (NaN) where the reader's mean is 0.
-    Columns finding, human, model, decrease, low, high, n, patients, and `detectable_difference`, the smallest true
-    difference of
-    the means that this many patients would find (see `detectable_difference`).
+    The decrease is (human - model) / human of the means; positive values are worse than the reader, and it is NaN
+    where the mean
+    of the reader is 0.
 
+    Parameters
+    ----------
+    findings : sequence of str
+        F findings.
+    human, model : (N, F) array
+        Scores; NaN is undefined.
+    group : (N,) int
+        Group of each row, in [0, G).
+    weights : (B, G) array
+        Resamples, the same for both, so that the two means of a resample come from the same patients.
+    published : bool
+        True: each mean over its own cases, and order statistics around the ratio of the means of the replicates.
+        False: over
+        the cases that both have, with BCa intervals.
+
+    Returns
+    -------
+    DataFrame
+        Columns finding, human, model, decrease, low, high, n, patients, and detectable, the smallest true difference
+        of the
+        means that this many patients would find (see `detectable_difference`).
+
+    Examples
+    --------
     >>> ones = np.ones((4, 1))
     >>> table = percentage_decrease(["Edema"], ones, ones * 0.75, np.arange(4), np.ones((9, 4)), published=False)
     >>> table["decrease"].tolist()
@@ -48,8 +68,8 @@ def percentage_decrease(
     mean, low, high = interval(ratio, "order-statistics" if published else "bca")
     if published:  # a ratio of means over resamples, of means rounded to three digits for the average
         mean = _percent_below(nanmean(h.draws.T), nanmean(m.draws.T))
-        of = [np.round(np.nanmean(nanmean(r.draws.T)), 3) for r in (h, m)]
-        mean[-1] = 100 * (of[0] - of[1]) / of[0] if of[0] else np.nan
+        rounded = [np.round(np.nanmean(nanmean(r.draws.T)), 3) for r in (h, m)]
+        mean[-1] = 100 * (rounded[0] - rounded[1]) / rounded[0] if rounded[0] else np.nan
     return pd.DataFrame(
         {
             "finding": [*findings, AVERAGE],
@@ -78,19 +98,34 @@ def _append_any(present: Array) -> Array:
 
 
 def detectable_difference(gap: Array, group: Array, power: float = 0.8, alpha: float = 0.05) -> Array:
-    """The smallest true mean of paired differences (N, F) that a two-sided test finds with this power: (F,).
+    """Compute the smallest true mean difference that a two-sided test would find.
 
-    (z of 1 - alpha / 2 plus z of power) standard errors, the standard error by groups: the root of the sum of squared
-    group totals of the residuals, over n, with G / (G - 1) for few groups. NaN for fewer than two groups.
+    It is (z of 1 - alpha / 2 plus z of the power) standard errors. The standard error is that of groups: the root of
+    the sum of
+    squared group totals of the residuals, divided by n, with the factor G / (G - 1) for few groups.
+
+    Parameters
+    ----------
+    gap : (N, F) array
+        Paired differences; NaN is undefined.
+    group : (N,) int
+        Group of each row.
+    power, alpha : float
+        Power and level of the test.
+
+    Returns
+    -------
+    (F,) float64
+        Differences; NaN with fewer than two groups.
     """
     valid = ~np.isnan(gap)
     n = valid.sum(0)
     residual = np.where(valid, gap - nanmean(gap.T), 0.0)
     totals = np.zeros((int(group.max(initial=-1)) + 1, gap.shape[1]))
     np.add.at(totals, group, residual)
-    there = np.zeros_like(totals)
-    np.add.at(there, group, valid)
-    groups = (there > 0).sum(0)
+    counts = np.zeros_like(totals)
+    np.add.at(counts, group, valid)
+    groups = (counts > 0).sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
         error = np.sqrt((totals**2).sum(0) * groups / (groups - 1)) / n
     smallest: Array = np.where(groups > 1, (ndtri(1 - alpha / 2) + ndtri(power)) * error, np.nan)

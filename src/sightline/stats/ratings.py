@@ -1,10 +1,10 @@
-"""What readers made of maps: means on a scale, how often each map was chosen, and whether readers agree.
+"""Ratings of maps by readers: means on a scale, choices between maps, and the agreement of readers.
 
 Ratings are a table with the columns of `sightline.data.reader_study.rating_sheets.RATING_COLUMNS`. Resamples draw
 patients;
-readers are those who
-read, and nothing is claimed of others. Means and choices count the first occasion alone; the second tells how far a
-reader agrees with themselves.
+readers are fixed, so results speak of these readers only. Means and choices use the first occasion; the second
+measures the
+agreement of a reader with themselves.
 """
 
 from __future__ import annotations
@@ -23,13 +23,31 @@ from sightline.stats.bootstrap import RESAMPLES, draw_weights, interval, p_value
 from sightline.stats.multiplicity import add_holm
 
 SCALE_POINTS = 5
+"""Points of the scale of answers."""
 ALL_READERS = "all"
+"""Reader of a row that is the mean over readers."""
 KappaWeighting = Literal["quadratic", "nominal"]
+"""Weights of disagreement, see `kappa`."""
 
 
 def validate_ratings(ratings: pd.DataFrame) -> pd.DataFrame:
-    """The table itself. Errors: `DataError` for columns that are missing, questions and values that are none, and
-    anything answered twice."""
+    """Check a table of ratings.
+
+    Parameters
+    ----------
+    ratings : DataFrame
+        Columns `RATING_COLUMNS`.
+
+    Returns
+    -------
+    DataFrame
+        The same table.
+
+    Raises
+    ------
+    DataError
+        If columns are missing, a question or value does not exist, or a question is answered twice.
+    """
     lacking = [c for c in RATING_COLUMNS if c not in ratings.columns]
     if lacking:
         raise DataError(f"ratings have no {', '.join(lacking)}; their columns are {', '.join(RATING_COLUMNS)}")
@@ -55,10 +73,21 @@ def validate_ratings(ratings: pd.DataFrame) -> pd.DataFrame:
 
 
 def mean_ratings(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Mean answer per question, source and reader, and of all readers ('all', each with the same weight on a case).
+    """Estimate the mean answer per question, source and reader, and over all readers.
 
-    Of the choice: how often the source was chosen, in [0, 1]. Columns: question, source, reader, mean, low, high (95 %,
-    BCa, resampling patients), n (answers), patients.
+    Parameters
+    ----------
+    ratings : DataFrame
+        Columns `RATING_COLUMNS`.
+    seed : int
+        Seed of the resamples.
+
+    Returns
+    -------
+    DataFrame
+        Columns question, source, reader ('all': each reader with the same weight on a case), mean (for the choice:
+        how often
+        the source was chosen, in [0, 1]), low, high (95 %, BCa, over patients), n (answers), patients.
     """
     rows = list[dict[str, Any]]()
     for question, source, reader, part in _iterate_parts(validate_ratings(ratings)):
@@ -85,21 +114,33 @@ def _iterate_parts(ratings: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.Da
     first = ratings[ratings["occasion"] == 0]
     for (question, source), part in first.groupby(["question", "source"], sort=False):
         yield str(question), str(source), ALL_READERS, part
-        for reader, own in part.groupby("reader", sort=False):
-            yield str(question), str(source), str(reader), own
+        for reader, part_of_reader in part.groupby("reader", sort=False):
+            yield str(question), str(source), str(reader), part_of_reader
 
 
 def _mean_by_case(part: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """Mean over readers of each case."""
+    """Average each case over readers."""
     return part.groupby(["radiograph", "patient", "finding"], as_index=False, sort=True)[list(columns)].mean()
 
 
 def contrasts(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Every source less every other, paired by reader and case, per question.
+    """Estimate the difference of every two sources, paired by reader and case, per question.
 
-    Columns: question, source, versus, mean, low, high (95 %, BCa, resampling patients), p (two-sided, of the same
-    resamples), p_holm (over the pairs of a question), wins (share of pairs that prefer the source, ties half), n,
-    patients. NaN with a single patient.
+    Parameters
+    ----------
+    ratings : DataFrame
+        Columns `RATING_COLUMNS`.
+    seed : int
+        Seed of the resamples.
+
+    Returns
+    -------
+    DataFrame
+        Columns question, source, versus, mean (source minus versus), low, high (95 %, BCa, over patients), p
+        (two-sided, from
+        the same resamples), wins (share of pairs that prefer the source, ties half), n, patients, p_holm (over the
+        pairs of a
+        question). NaN with a single patient.
     """
     first = validate_ratings(ratings)
     first = first[first["occasion"] == 0]
@@ -107,14 +148,16 @@ def contrasts(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     key = ["reader", "radiograph", "patient", "finding"]
     for question, part in first.groupby("question", sort=False):
         wide = part.pivot_table(index=key, columns="source", values="value")
-        found = []
+        results = []
         for source, versus in combinations(dict.fromkeys(part["source"]), 2):
             both = wide[[source, versus]].dropna()
             gap = both[source] - both[versus]
             frame = gap.rename("gap").reset_index().assign(wins=((gap > 0) + (gap == 0) / 2).to_numpy())
-            found.append({"question": question, "source": source, "versus": versus, **_paired_difference(frame, seed)})
-        add_holm(found)
-        rows += found
+            results.append(
+                {"question": question, "source": source, "versus": versus, **_paired_difference(frame, seed)}
+            )
+        add_holm(results)
+        rows += results
     return pd.DataFrame(rows)
 
 
@@ -138,44 +181,72 @@ def _paired_difference(pairs: pd.DataFrame, seed: int) -> dict[str, float]:
 
 
 def kappa(table: Array, weighting: KappaWeighting) -> Array:
-    """Cohen's kappa of tables of counts (..., K, K): rows what one said, columns the other; float64 (...).
+    """Compute Cohen's kappa of tables of counts: 1 minus observed by expected disagreement.
 
-    1 - observed / expected disagreement, disagreement growing with the square of the distance (quadratic: Cohen 1968,
-    10.1037/h0026256) or 1 for whatever is not the same (nominal: Cohen 1960, 10.1177/001316446002000104). NaN where
-    no disagreement is expected: both always said one and the same, or nothing.
+    Parameters
+    ----------
+    table : (..., K, K) array
+        Counts of the answers of one reader (rows) and another (columns).
+    weighting : {'quadratic', 'nominal'}
+        quadratic: disagreement grows with the square of the distance (Cohen 1968, 10.1037/h0026256); nominal: it is 1
+        for
+        all different answers (Cohen 1960, 10.1177/001316446002000104).
 
+    Returns
+    -------
+    (...) float64
+        Kappa; NaN where no disagreement is expected, because both always gave one answer, or none.
+
+    Examples
+    --------
     >>> round(float(kappa(np.array([[20, 5], [10, 15]]), "nominal")), 3)
     0.4
     """
     table = np.asarray(table, float)
-    at = np.arange(table.shape[-1])
-    apart = (at[:, None] - at) ** 2 if weighting == "quadratic" else (at[:, None] != at).astype(float)
+    answers = np.arange(table.shape[-1])
+    disagreement = (
+        (answers[:, None] - answers) ** 2 if weighting == "quadratic" else (answers[:, None] != answers).astype(float)
+    )
     total = table.sum((-2, -1))
-    seen = (table * apart).sum((-2, -1))
+    observed = (table * disagreement).sum((-2, -1))
     with np.errstate(invalid="ignore", divide="ignore"):
-        expected = (table.sum(-1)[..., :, None] * table.sum(-2)[..., None, :] * apart).sum((-2, -1)) / total
-        made: Array = np.where(expected > 0, 1 - seen / expected, np.nan)
-    return made
+        expected = (table.sum(-1)[..., :, None] * table.sum(-2)[..., None, :] * disagreement).sum((-2, -1)) / total
+        agreement: Array = np.where(expected > 0, 1 - observed / expected, np.nan)
+    return agreement
 
 
 def rater_agreement(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Kappa between every two readers and of each with themselves, per question, and the mean over readers ('all').
+    """Estimate kappa between every two readers and of each with themselves, per question.
 
-    Quadratic weights on the scale of five points, over all maps both judged; of the choice nominal, over sheets.
-    Columns: question, kind ('between' or 'within'), reader, versus, kappa, low, high (95 %, percentiles, resampling
-    patients), n (pairs of answers), patients, dropped (resamples of 1000 without a kappa, which the interval leaves
-    out). Where both gave everything one and the same answer kappa is NaN, and stays out of the mean; a resample in
-    which that befalls any reader of the mean has none.
+    Weights are quadratic on the scale of five points, over all maps that both judged, and nominal for the choice,
+    over sheets.
+
+    Parameters
+    ----------
+    ratings : DataFrame
+        Columns `RATING_COLUMNS`.
+    seed : int
+        Seed of the resamples.
+
+    Returns
+    -------
+    DataFrame
+        Columns question, kind ('between' or 'within'), reader, versus, kappa, low, high (95 %, percentiles, over
+        patients), n
+        (pairs of answers), patients, dropped (resamples of 1000 without a kappa, which the interval leaves out). The
+        reader
+        'all' is the mean over readers. Kappa is NaN where both gave one answer to everything, and then stays out of the
+        mean; a resample in which that happens to any reader of the mean has none.
     """
     rows = list[dict[str, Any]]()
     ratings = _encode_choices(validate_ratings(ratings))
     patients = pd.Index(sorted(ratings["patient"].unique()))
-    w = draw_weights(len(patients), RESAMPLES, seed)
+    weights = draw_weights(len(patients), RESAMPLES, seed)
     for question, part in ratings.groupby("question", sort=False):
         readers = list(dict.fromkeys(part["reader"]))
-        by = {(r, o): of for (r, o), of in part.groupby(["reader", "occasion"], sort=False)}
-        pairs = [("between", a, b, by.get((a, 0)), by.get((b, 0))) for a, b in combinations(readers, 2)]
-        pairs += [("within", a, a, by.get((a, 0)), by.get((a, 1))) for a in readers]
+        by_reader = {(r, o): answers for (r, o), answers in part.groupby(["reader", "occasion"], sort=False)}
+        pairs = [("between", a, b, by_reader.get((a, 0)), by_reader.get((b, 0))) for a, b in combinations(readers, 2)]
+        pairs += [("within", a, a, by_reader.get((a, 0)), by_reader.get((a, 1))) for a in readers]
         for kind in ("between", "within"):
             counted = [
                 (a, b, _count_pairs(x, y, patients, str(question)))
@@ -184,7 +255,7 @@ def rater_agreement(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
             ]
             rows += [
                 {"question": question, "kind": kind, **row}
-                for row in _kappa_rows(counted, w, _weighting(str(question)))
+                for row in _kappa_rows(counted, weights, _weighting(str(question)))
             ]
     return pd.DataFrame(rows)
 
@@ -194,7 +265,7 @@ def _weighting(question: str) -> KappaWeighting:
 
 
 def _encode_choices(ratings: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the choice become one a sheet, whose value is the number of the source that was chosen."""
+    """Reduce the choice to one row per sheet, whose value is the number of the chosen source."""
     chosen = ratings[(ratings["question"] == CHOICE_QUESTION.name) & (ratings["value"] == 1)]
     number = pd.Index(sorted(ratings["source"].unique())).get_indexer(pd.Index(chosen["source"]))
     return pd.concat([ratings[ratings["question"] != CHOICE_QUESTION.name], chosen.assign(value=number, source="")])

@@ -1,4 +1,4 @@
-"""What explains success and failure: regressions on the shape of a finding and on the confidence of the model.
+"""Regressions of localization on the shape of a finding and on the confidence of the model.
 
 After Saporta et al. 2022, 10.1038/s42256-022-00536-x. The published form treats every pair of radiograph and finding as
 independent and stacks all findings; the corrected form compares within findings (fixed effects), and its errors allow
@@ -27,21 +27,36 @@ called min-max scaled; its methods and code say min-max for features and raw for
 def regress_on_features(
     cases: pd.DataFrame, outcome: str, definition: Definition, scale: Scale = "min-max"
 ) -> pd.DataFrame:
-    """Linear regression of an outcome on each feature of the marks, one at a time.
+    """Regress an outcome on each shape feature of the annotations, one at a time.
 
-    cases: a row per radiograph and finding with columns finding, patient, the outcome and the four features; only rows
-    with at least one instance count. scale: of each feature over the stacked rows; with min-max a slope is the change
-    from the lowest to the highest value. Infinite values leave the rows. Undefined slopes are NaN.
-    Columns feature, slope, low, high (95 %), p, n, patients, p_adjusted (Bonferroni over the four features as
-    published, Holm as corrected) and stars (* < 0.05, ** < 0.01, *** < 0.001, of p_adjusted).
+    Parameters
+    ----------
+    cases : DataFrame
+        One row per radiograph and finding with columns finding, patient, the outcome and the four features; only rows
+        with at
+        least one instance count, and infinite values are left out.
+    outcome : str
+        Column of the outcome.
+    definition : {'published', 'corrected'}
+        Model of the errors, see the module, and adjustment of p values: Bonferroni as published, Holm as corrected.
+    scale : {'min-max', 'z-score', 'raw'}
+        Scaling of a feature over the stacked rows; with min-max a slope is the change from the lowest to the highest
+        value.
+
+    Returns
+    -------
+    DataFrame
+        Columns feature, slope, low, high (95 %), p, n, patients, p_adjusted (over the four features) and stars (* <
+        0.05, **
+        < 0.01, *** < 0.001, of p_adjusted). Undefined slopes are NaN.
     """
     rows = cases[cases["instances"] > 0].replace([np.inf, -np.inf], np.nan)
-    made = [(f, *_fit_slope(_scale(rows[f], scale), rows[outcome], rows, definition)) for f in SHAPE_FEATURES]
-    return _add_adjusted_columns(pd.DataFrame(made, columns=pd.Index(["feature", *_SLOPE_COLUMNS])), definition)
+    results = [(f, *_fit_slope(_scale(rows[f], scale), rows[outcome], rows, definition)) for f in SHAPE_FEATURES]
+    return _add_adjusted_columns(pd.DataFrame(results, columns=pd.Index(["feature", *_SLOPE_COLUMNS])), definition)
 
 
 def _scale(x: pd.Series[float], scale: Scale) -> pd.Series[float]:
-    """A predictor that does not vary becomes NaN, and with it its slope."""
+    """Scale a predictor; one that does not vary becomes NaN, and so does its slope."""
     if scale == "raw":
         return x
     low = x.min() if scale == "min-max" else x.mean()
@@ -52,21 +67,35 @@ def _scale(x: pd.Series[float], scale: Scale) -> pd.Series[float]:
 def regress_on_confidence(
     cases: pd.DataFrame, outcome: str, definition: Definition, scale: Scale = "raw"
 ) -> pd.DataFrame:
-    """Does a confident model point better? Regression and rank correlation of an outcome with the probability.
+    """Regress an outcome on the probability of the model, and correlate their ranks.
 
-    cases: columns finding, patient, probability and the outcome; rows with NaN in either leave. One row per finding and
-    one for all of them together ('all').
-    Columns finding, slope, low, high, p, n, patients, rho, rho_low, rho_high (Fisher's interval with the true n),
-    p_adjusted (Bonferroni as published, Holm as corrected, over the findings), stars and rho_stars.
+    Parameters
+    ----------
+    cases : DataFrame
+        Columns finding, patient, probability and the outcome; rows with NaN in either are left out.
+    outcome : str
+        Column of the outcome.
+    definition, scale
+        As in `regress_on_features`.
+
+    Returns
+    -------
+    DataFrame
+        One row per finding, and one for all of them together ('all'): columns finding, slope, low, high, p, n,
+        patients, rho,
+        rho_low, rho_high (Fisher's interval with the true n), rho_p, p_adjusted (over the findings), stars and
+        rho_stars.
     """
     rows = cases[cases["probability"].notna() & cases[outcome].notna()]
     parts = [(str(f), rows[rows["finding"] == f]) for f in dict.fromkeys(cases["finding"])]
-    made = []
+    results = []
     for name, part in [*parts, ("all", rows)]:
         slope = _fit_slope(_scale(part["probability"], scale), part[outcome], part, definition)
-        made.append((name, *slope, *spearman(part["probability"].to_numpy(float), part[outcome].to_numpy(float))[:4]))
+        results.append(
+            (name, *slope, *spearman(part["probability"].to_numpy(float), part[outcome].to_numpy(float))[:4])
+        )
     names = ["finding", *_SLOPE_COLUMNS, "rho", "rho_low", "rho_high", "rho_p"]
-    table = _add_adjusted_columns(pd.DataFrame(made, columns=pd.Index(names)), definition)
+    table = _add_adjusted_columns(pd.DataFrame(results, columns=pd.Index(names)), definition)
     return table.assign(
         rho_stars=[significance_stars(p) for p in _adjust_p_values(table["rho_p"].to_numpy(float), definition)]
     )
@@ -111,10 +140,23 @@ def _least_squares(design: Array, y: Array, cluster: Array | None) -> tuple[floa
 
 
 def spearman(x: Array, y: Array) -> tuple[float, float, float, float, int]:
-    """Rank correlation of the pairs without NaN: (rho, low, high, p, n).
+    """Compute the rank correlation of the pairs without NaN.
 
-    The 95 % interval is Fisher's, tanh(atanh(rho) ± 1.96 / sqrt(n - 3)). NaN under four pairs, or if one side does not
-    vary. The published table used one n for every finding; this one uses the pairs there are.
+    The published table used one n for every finding; this function uses the number of pairs.
+
+    Parameters
+    ----------
+    x, y : (N,) array
+        Values.
+
+    Returns
+    -------
+    rho, low, high, p : float
+        Correlation with Fisher's 95 % interval, tanh(atanh(rho) ± 1.96 / sqrt(n - 3)), and its p value. NaN with
+        fewer than
+        four pairs, or if one side does not vary.
+    n : int
+        Number of pairs.
     """
     kept = ~(np.isnan(x) | np.isnan(y))
     n = int(kept.sum())
@@ -125,10 +167,24 @@ def spearman(x: Array, y: Array) -> tuple[float, float, float, float, int]:
 
 
 def fisher_interval(rho: float, n: int) -> tuple[float, float]:
-    """95 % interval of a correlation from n pairs.
+    """Compute the 95 % interval of a correlation.
 
-    Cardiomegaly in Table 2 of the paper, whose printed interval belongs to another n:
+    The example is Cardiomegaly in Table 2 of Saporta et al. 2022, whose printed interval belongs to another n.
 
+    Parameters
+    ----------
+    rho : float
+        Correlation.
+    n : int
+        Number of pairs.
+
+    Returns
+    -------
+    low, high : float
+        Bounds.
+
+    Examples
+    --------
     >>> [round(bound, 3) for bound in fisher_interval(0.592, 229)]
     [0.501, 0.67]
     """
@@ -139,7 +195,18 @@ def fisher_interval(rho: float, n: int) -> tuple[float, float]:
 
 
 def significance_stars(p: float) -> str:
-    """'*', '**' or '***' below 0.05, 0.01 and 0.001."""
+    """Return the stars of a p value.
+
+    Parameters
+    ----------
+    p : float
+        p value.
+
+    Returns
+    -------
+    str
+        '*', '**' or '***' below 0.05, 0.01 and 0.001, otherwise ''.
+    """
     return "*" * sum(p < level for level in (0.05, 0.01, 0.001))
 
 

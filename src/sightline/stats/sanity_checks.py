@@ -1,4 +1,4 @@
-"""What similarities say: levels with intervals, and verdicts against chance that are never a bare yes or no."""
+"""Sanity checks of maps: similarity with intervals, and verdicts against chance."""
 
 from __future__ import annotations
 
@@ -14,19 +14,30 @@ from sightline.stats.bootstrap import mean_with_ci
 _LEVEL_COLUMNS = ["comparison", "protocol", "measure", "method", "order", "step", "versus"]
 _CASE_COLUMNS = ["method", "protocol", "measure", "radiograph", "patient", "finding"]
 _EXPECTED_DISSIMILAR = ("randomization", "label-randomization")
-"""Where maps should be no more alike than chance."""
+"""Comparisons whose maps should be no more similar than chance."""
 _EXPECTED_SIMILAR = ("repeatability", "reproducibility")
-"""Where they should be more alike."""
+"""Comparisons whose maps should be more similar."""
 MARGIN = 0.05
-"""Similarity beyond chance, on a scale that ends at 1, that is as good as none. A convention: with intervals over two
-dozen patients noise, which has no memory, ends at 0.02."""
+"""Similarity beyond chance, on a scale that ends at 1, that counts as none. It is a convention: with intervals over two
+dozen patients, those of noise end at 0.02."""
 
 
 def similarity_levels(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Mean similarity of every comparison, over cases; intervals resample patients (expanded BCa).
+    """Estimate the mean similarity of every comparison over cases.
 
-    Columns: kind, protocol, measure, method, order, step, versus, mean, low, high, n, patients, failed: cases of which
-    a map failed (see `_score_failures`).
+    Parameters
+    ----------
+    similarity : DataFrame
+        Table of `sightline.evaluation.randomization`.
+    seed : int
+        Seed of the resamples.
+
+    Returns
+    -------
+    DataFrame
+        Columns comparison, protocol, measure, method, order, step, versus, mean, low, high (expanded BCa, over
+        patients), n,
+        patients, failed: cases of which a map failed. A failed map has similarity 0 where maps should be similar.
     """
     rows = []
     for key, part in _score_failures(similarity).groupby(_LEVEL_COLUMNS, sort=False):
@@ -35,10 +46,11 @@ def similarity_levels(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
 
 def _score_failures(similarity: pd.DataFrame) -> pd.DataFrame:
-    """The table, where a failed map is like nothing: 0, in comparisons and in their chance, so that failures lose.
+    """Give failed maps the similarity 0, in comparisons and in their chance, so that failures lose.
 
-    Not where maps should forget: there 0 would win, and what says nothing has nothing to forget. Those stay NaN, and so
-    does a comparison of which every map failed. Adds the column failed.
+    Where maps should be dissimilar, 0 would win; there failed maps stay NaN, and so does a comparison of which every
+    map
+    failed. Adds the column failed.
     """
     table = similarity.assign(failed=similarity["value"].isna())
     every = table.groupby(_LEVEL_COLUMNS, sort=False)["failed"].transform("all")
@@ -52,20 +64,37 @@ def _row_of(values: pd.Series[float], part: pd.DataFrame, seed: int) -> dict[str
 
 
 def verdicts(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """How far each comparison lies from chance: its similarity less that of two different patients' maps, case by case.
+    """Judge every comparison by its difference from chance, case by case.
 
-    Chance of a comparison of two networks is the map of the one with the other's of another patient, so that what
-    either shows of every film is in both; of a stage of randomization, two maps of the trained network, as published.
-    randomization: the last stage of the cascade from the logits down; no more alike than chance, the map forgot what
-    the network forgot; label-randomization: the same network trained on shuffled labels.
-    complexity: at that stage the entropy of the map should have risen. repeatability and reproducibility: more alike
-    than chance, the map comes back. 'More' is an interval above 0, 'no more' one that ends below `MARGIN` and does not
-    lie above 0. repeatability-ceiling and reproducibility-ceiling: the same less that of the networks trained on
-    marks (methods 'localizer/...'), on the same cases; 'chance' is then their level, and nothing is expected above.
-    Columns: criterion, protocol, measure, method, versus, level, chance, mean, low, high, n, patients, failed (see
-    `similarity_levels`), verdict. A verdict is 'passes', 'fails', 'undecided', or 'not estimable' with fewer than two
-    patients or
-    failed maps alone.
+    Chance of a comparison of two networks is the map of one against the map of the other for another patient, so that
+    what both
+    show on every radiograph is included; for a stage of randomization it is two maps of the trained network, as
+    published.
+
+    - randomization: the last stage of the cascade from the logits down; maps should be no more similar than chance.
+    - label-randomization: the same network trained on shuffled labels; likewise.
+    - complexity: the entropy of the map at that stage should have risen.
+    - repeatability and reproducibility: maps should be more similar than chance.
+    - repeatability-ceiling and reproducibility-ceiling: the same, minus the similarity of networks trained on
+    annotations
+      (methods 'localizer/...') on the same cases; 'chance' is then their level, and nothing above it is expected.
+
+    Parameters
+    ----------
+    similarity : DataFrame
+        Table of `sightline.evaluation.randomization`.
+    seed : int
+        Seed of the resamples.
+
+    Returns
+    -------
+    DataFrame
+        Columns criterion, protocol, measure, method, versus, level, chance, mean, low, high, n, patients, failed (see
+        `similarity_levels`), verdict: 'passes', 'fails', 'undecided', or 'not estimable' with fewer than two patients
+        or only
+        failed maps. 'More similar' is an interval above 0; 'no more similar' is one that ends below `MARGIN` and does
+        not lie
+        above 0.
     """
     counted = _score_failures(similarity)
     pairs = counted[counted["comparison"] == "pair"].rename(columns={"versus": "partner", "value": "chance"})
@@ -87,7 +116,7 @@ def verdicts(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
 
 def _compare_with_ceiling(compared: pd.DataFrame) -> pd.DataFrame:
-    """Rows of methods that came back, or not, with the mean of the localizers' on the same case in place of chance."""
+    """Return rows of repeatability and reproducibility with the mean of the localizers on the same case as chance."""
     again = compared[compared["comparison"].isin(["repeatability", "reproducibility"])]
     of_marks = again["method"].isin([m for m in again["method"].unique() if Source.parse(m).kind == "localizer"])
     key = ["comparison", *_CASE_COLUMNS[1:]]
@@ -97,10 +126,24 @@ def _compare_with_ceiling(compared: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict(gap: dict[str, float], expected_below: bool, margin: float = 0.0) -> str:
-    """What a difference with its interval says, if it should lie above zero, or (`below`) should not.
+    """Judge a difference by its interval.
 
-    margin: how far above zero an interval may end and still be no difference.
+    Parameters
+    ----------
+    gap : dict
+        Keys low and high.
+    expected_below : bool
+        Whether the difference should not lie above zero; otherwise it should.
+    margin : float
+        Value up to which an interval may reach and still be no difference.
 
+    Returns
+    -------
+    str
+        'passes', 'fails', 'undecided', or 'not estimable' without an interval.
+
+    Examples
+    --------
     >>> verdict({"low": -0.3, "high": -0.1}, expected_below=True)
     'passes'
     >>> verdict({"low": -0.3, "high": 0.1}, expected_below=True)

@@ -1,4 +1,4 @@
-"""Does a method find marks better than what never saw the image or never learned, and how far is it from the ceiling?
+"""Comparison of methods with maps that never saw the image or never learned, and with the ceiling.
 
 After Arun et al. 2021, 10.1148/ryai.2021200267: areas under precision-recall curves image by image, compared by
 Wilcoxon's signed-rank test.
@@ -23,31 +23,50 @@ AVERAGE_MASK, UNTRAINED = str(Source("control", "", "average-mask")), "untrained
 CRITERIA = ("utility", "learned", "ceiling")
 MEASURES = ("average-precision", "pr-area")
 MIN_PAIRS = 6
-"""Pairs: with five, no signed-rank test can reach 0.05 on both sides."""
+"""Least number of pairs: with five, no two-sided signed-rank test can reach 0.05."""
 
 
 def compare_with_prior(
     scores: pd.DataFrame, differences: pd.DataFrame, model: str, protocols: Sequence[Protocol]
 ) -> pd.DataFrame:
-    """Methods of the model `name`, and localizers, less the prior, the untrained model and the best localizer.
+    """Compare methods and localizers with the average mask, the untrained model and localizers.
 
-    Criteria: 'utility' (less the average mask), 'learned' (less the same method on the untrained model), 'ceiling'
-    (less each localizer; nothing is expected above). Mean and interval are those of `differences`, over findings.
-    p: signed-rank test of the mean difference of each patient (or image, as the protocol draws), adjusted by Holm over
-    all rows of one criterion, measure and protocol. effect: rank-biserial correlation of the pairs in [-1, 1].
+    Criteria are 'utility' (minus the average mask), 'learned' (minus the same method on the untrained model) and
+    'ceiling' (minus
+    each localizer, where nothing above is expected).
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Rows of scores.
+    differences : DataFrame
+        Table of `sightline.stats.estimates.differences`, which has mean and interval over findings.
+    model : str
+        Name of the model.
+    protocols : sequence of Protocol
+        Protocols to report.
+
+    Returns
+    -------
+    DataFrame
+        Columns criterion, protocol, measure, method, versus, mean, low, high, n, patients, p (signed-rank test of the
+        mean
+        difference of each patient, or image as the protocol draws, adjusted by Holm over all rows of one criterion,
+        measure
+        and protocol), effect (rank-biserial correlation of the pairs, in [-1, 1]), verdict.
     """
     rows: list[dict[str, Any]] = []
     for protocol in protocols:
         unit = "patient" if protocol.resample == "patient" else "radiograph"
         for measure in MEASURES:
-            some = scores[(scores["protocol"] == protocol.name) & (scores["metric"] == measure)]
-            wide = some.assign(unit=some[unit]).pivot_table(
+            selected = scores[(scores["protocol"] == protocol.name) & (scores["metric"] == measure)]
+            wide = selected.assign(unit=selected[unit]).pivot_table(
                 index=["unit", "radiograph", "finding"], columns="source", values="value"
             )
-            found = list(_utility_rows(wide, differences, protocol.name, measure, model))
+            results = list(_utility_rows(wide, differences, protocol.name, measure, model))
             for criterion in CRITERIA:
-                add_holm([row for row in found if row["criterion"] == criterion], "p")
-            rows += found
+                add_holm([row for row in results if row["criterion"] == criterion], "p")
+            rows += results
     return pd.DataFrame(rows)
 
 
@@ -71,29 +90,50 @@ def _utility_rows(
             each = (wide[source] - wide[versus]).groupby(level="unit").mean().dropna().to_numpy()
             numbers = {key: gap[key] for key in ("mean", "low", "high", "n", "patients")}
             head = {"criterion": criterion, "protocol": protocol, "measure": measure, "method": method}
-            told = {"low": float(gap["low"]), "high": float(gap["high"])}
+            interval = {"low": float(gap["low"]), "high": float(gap["high"])}
             yield {
                 **head,
                 "versus": versus,
                 **numbers,
                 "p": signed_rank(each),
                 "effect": rank_biserial(each),
-                "verdict": verdict(told, expected_below=False),
+                "verdict": verdict(interval, expected_below=False),
             }
 
 
 def signed_rank(gaps: Array) -> float:
-    """Two-sided p of Wilcoxon's test that paired differences (K,) are symmetric about 0; NaN with fewer than six."""
+    """Compute the two-sided p value of Wilcoxon's signed-rank test.
+
+    Parameters
+    ----------
+    gaps : (K,) array
+        Paired differences.
+
+    Returns
+    -------
+    float
+        p of the differences being symmetric about 0; NaN with fewer than `MIN_PAIRS`, or if all are 0.
+    """
     if len(gaps) < MIN_PAIRS or not gaps.any():
         return NAN
     return float(stats.wilcoxon(gaps).pvalue)
 
 
 def rank_biserial(gaps: Array) -> float:
-    """Share of the rank sum that speaks for the first less the share that speaks against, in [-1, 1]; NaN without any.
+    """Compute the share of the rank sum in favor minus the share against (Kerby 2014, 10.2466/11.IT.3.1).
 
-    Kerby 2014, doi:10.2466/11.IT.3.1.
+    Parameters
+    ----------
+    gaps : (K,) array
+        Paired differences.
 
+    Returns
+    -------
+    float
+        Correlation in [-1, 1]; NaN if all differences are 0.
+
+    Examples
+    --------
     >>> rank_biserial(np.array([3.0, 1.0, -2.0]))
     0.3333333333333333
     """
