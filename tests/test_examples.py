@@ -1,4 +1,4 @@
-"""The four recipes of CONTRIBUTING.md run as written, and stay within their length."""
+"""The five recipes of CONTRIBUTING.md run as written, and stay within their length."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import pytest
 from PIL import Image
 
 import sightline as sl
+from sightline._cli.app import app, main
 from sightline.data.registry import datasets
+from sightline.errors import UnknownNameError
 from sightline.methods.registry import methods
 from sightline.metrics.registry import metrics
+from sightline.studies.registry import load_section, studies
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -52,3 +55,32 @@ def test_add_a_data_set(tmp_path: Path, plugin) -> None:
     assert mark is not None
     assert mark.read().sum() == pytest.approx(np.pi * 36, rel=0.1)
     assert data.annotation("a", "Edema", "truth") is None
+
+
+def test_add_a_study(tmp_path: Path, plugin, capsys: pytest.CaptureFixture[str]) -> None:
+    """One file adds a command, a table, a figure, a sentence and a section, and nothing else is edited."""
+    path, out = EXAMPLES / "add_a_study.py", tmp_path / "run"
+    assert path.read_text().count("\n") <= 150
+    question = "How well do maps that never see the image localize each finding?"
+    words = ["--plugin", str(path)]
+    try:
+        with plugin("add_a_study", studies, "location"):
+            spec = ["--data", "phantom:12?size=64", "--findings", "Edema, Cardiomegaly", "--out", str(out)]
+            assert main([*words, "location", *spec]) == 0
+            assert "Difference" in capsys.readouterr().out, "its table comes first on the terminal"
+            assert main([*words, "list", "studies"]) == 0
+            assert question.split(" that")[0] in capsys.readouterr().out
+            assert main([*words, "--help"]) == 0
+            assert "location " in capsys.readouterr().out
+            page = (out / "report.html").read_text("utf-8")
+        with pytest.raises(UnknownNameError):
+            studies["location"]
+        assert load_section("location").sentences is load_section("score").sentences
+    finally:
+        del app["location"]
+    assert "The average annotation of other patients, which never sees the image, reaches" in page
+    assert "Figure 1.</b> Average precision of two maps that never see the image" in page
+    assert page.index('id="location"') < page.index('id="localization"')
+    assert (out / "figures" / "location.svg").is_file() and (out / "tables" / "location_gain.csv").is_file()
+    assert main(["report", str(out)]) == 0, "without the plug-in the general report is written"
+    assert 'id="location"' not in (out / "report.html").read_text("utf-8")

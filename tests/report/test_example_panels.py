@@ -2,13 +2,15 @@ import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
 from sightline.core import Frame, SaliencyMap
 from sightline.data import open_dataset
 from sightline.errors import DataError
 from sightline.protocol import CORRECTED
-from sightline.report.example_panels import _outside_frame_path, _overlay_map, draw_panels, outline_path
+from sightline.report.example_panels import _color_by_map, _outside_frame_path, draw_panels
 from sightline.report.example_selection import (
     GOOD_OVERLAP,
     NO_DISAGREEMENT,
@@ -16,6 +18,8 @@ from sightline.report.example_selection import (
     choose_disagreements,
     choose_examples,
 )
+from sightline.report.image_grid import GridCell, GridRow, ImageGrid, map_cell, pick_median_cases, scale_evidence
+from sightline.report.overlays import REFERENCE_OUTLINE, outline_path, to_rgb
 from sightline.report.page import build_sections
 from sightline.report.run_view import RunView
 
@@ -95,14 +99,14 @@ def test_a_map_that_is_gone_is_an_error(view):
     example = choose_examples(view)[0]
     with pytest.raises(DataError, match="no map"):
         draw_panels(view, data, _Empty(), [example])
-    with pytest.raises(DataError, match="no longer holds"):
+    with pytest.raises(DataError, match="no longer contains"):
         draw_panels(view, open_dataset("world:2"), view.run, choose_examples(view))
 
 
 class _Empty:
     sources: dict[str, tuple[str, ...]] = {}  # noqa: RUF012  (as the protocol has it)
 
-    def of(self, radiograph: str) -> list[SaliencyMap]:
+    def maps_for(self, radiograph: str) -> list[SaliencyMap]:
         return []
 
 
@@ -130,7 +134,7 @@ def test_overlay_is_brightest_in_color_where_the_map_is_highest_and_dim_where_un
     values = np.zeros((8, 8), np.float32)
     values[2, 2] = 1
     image = np.full((80, 160), 0.5, np.float32)
-    shown = _overlay_map(image, SaliencyMap("a", "b", "c", values, Frame((80, 160), (0, 40, 80, 120))), CORRECTED)
+    shown = _color_by_map(image, SaliencyMap("a", "b", "c", values, Frame((80, 160), (0, 40, 80, 120))), CORRECTED)
     color = shown.max(2) - shown.min(2)
     row, col = np.unravel_index(color.argmax(), color.shape)
     assert 20 <= row < 40 and 55 <= col < 80
@@ -142,5 +146,41 @@ def test_negative_evidence_is_not_painted():
     values = np.full((8, 8), -1, np.float32)
     values[0, 0] = 0.5
     image = np.full((80, 80), 0.5, np.float32)
-    shown = _overlay_map(image, SaliencyMap("a", "b", "c", values, Frame.whole((80, 80))), CORRECTED)
+    shown = _color_by_map(image, SaliencyMap("a", "b", "c", values, Frame.whole((80, 80))), CORRECTED)
     np.testing.assert_allclose(shown[40:, 40:], 0.5, atol=1e-6)
+
+
+def test_the_median_cases_of_the_commonest_findings_are_picked():
+    rows = [("Edema", f"r{i}", v) for i, v in enumerate((0.1, 0.9, 0.5, 0.4, 0.6))]
+    rows += [("Mass", f"r{i}", v) for i, v in enumerate((0.2, 0.3, 0.8))] + [("Nodule", "r9", 1.0)]
+    scores = pd.DataFrame(rows, columns=["finding", "radiograph", "value"])
+    assert pick_median_cases(scores, 2) == [("Edema", "r2"), ("Mass", "r1")]
+    assert pick_median_cases(scores, 1, 3) == [("Edema", "r3"), ("Edema", "r2"), ("Edema", "r4")]
+    assert pick_median_cases(scores.iloc[:0], 2) == []
+
+
+def test_a_grid_draws_titles_images_outlines_and_fixations(tmp_path):
+    image, mask = np.full((40, 30), 0.5, np.float32), np.zeros((40, 30), bool)
+    mask[10:20, 5:15] = True
+    saliency_map = SaliencyMap("a", "Edema", "c", np.eye(8, dtype=np.float32), Frame.whole((40, 30)))
+    first = GridCell(to_rgb(image), mask, path=np.array([[5.0, 5.0, 0.2], [20.0, 10.0, 1.0]]))
+    rows = [
+        GridRow("Enlarged Cardiomediastinum", "net", [first, map_cell(image, saliency_map, mask, "0.31")]),
+        GridRow("", "other <net>", [None, map_cell(image, None)]),
+    ]
+    grid = ImageGrid(["Image", "Grad-CAM (nodes=3)"], rows)
+    root = ET.fromstring(grid.to_svg())
+    names = [t.text for t in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert names == ["Image", "Grad-CAM", "Enlarged", "Cardiomediastinum", "net", "0.31", "other <net>"]
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}image"))) == 3
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 2
+    assert grid.to_svg().count(REFERENCE_OUTLINE) == 2
+    with Image.open(grid.write_png(tmp_path / "grid.png", 60)) as picture:
+        assert picture.size == (30 + 2 * 61, 7 + 2 * 80 + 2)
+
+
+def test_evidence_is_scaled_by_its_positive_values():
+    values = np.array([[-1.0, 0.0], [0.5, 1.0]])
+    assert scale_evidence(values, (2, 2))[0].max() == 0 and scale_evidence(values, (2, 2))[1, 1] == 1
+    assert not scale_evidence(np.full((4, 4), 0.7), (8, 8)).any()
+    assert not scale_evidence(np.full((4, 4), -0.7), (8, 8)).any()

@@ -11,14 +11,9 @@ from markupsafe import Markup
 
 from sightline.core import Source
 from sightline.report import error_analysis, figures, general_sections, human_benchmark, svg, trends
-from sightline.report.example_panels import (
-    PREDICTED_OUTLINE,
-    READER_OUTLINE,
-    RECTANGLE_OUTLINE,
-    REFERENCE_OUTLINE,
-    Panel,
-)
+from sightline.report.example_panels import Panel
 from sightline.report.layout import Section, Tile, number_figures
+from sightline.report.overlays import PREDICTED_OUTLINE, READER_OUTLINE, RECTANGLE_OUTLINE, REFERENCE_OUTLINE
 from sightline.report.phrasing import count_noun
 from sightline.report.published_results import load_published
 from sightline.report.run_view import RunView

@@ -338,7 +338,7 @@ def _index_fields(run_index: RunIndex, scores: list[dict[str, Any]]) -> dict[str
         ],
         "protocols": sorted({**protocols, **records}, key=lambda name: name != "corrected"),
         "binarizers": {
-            name: {"all": r.get("binarizer", "otsu"), "by": dict(r.get("thresholds", ()))}
+            name: {"all": r.get("binarizer", "otsu"), "by": dict(r.get("map_thresholds", ()))}
             for name, r in records.items()
         },
         "metrics": [{"name": m, "title": metric_title(m), "higher": higher_is_better(m)} for m in metrics],
@@ -355,5 +355,5 @@ def _probability_cutoffs(run: Run) -> list[dict[str, Any]]:
     """Probability from which a model calls a finding present, where the run chose one; elsewhere it is 0.5."""
     chosen = [dict(c) for c in run.info.get("cutoffs") or ()]
     for record in run.info.get("protocols", {}).values():
-        chosen += [{"model": "", "finding": f, "cutoff": c} for f, c in record.get("cutoffs", ())]
+        chosen += [{"model": "", "finding": f, "cutoff": c} for f, c in record.get("probability_cutoffs", ())]
     return chosen

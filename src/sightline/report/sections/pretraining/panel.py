@@ -8,76 +8,73 @@ import pandas as pd
 from sightline.core import Array, Dataset, Maps, SaliencyMap
 from sightline.imaging.masks import rasterize_annotation
 from sightline.maps.resample import resample_to_grid
-from sightline.report.image_grid import ImageGrid, highlight_top, outline_image, overlay_map
+from sightline.report.image_grid import GridCell, GridRow, ImageGrid, highlight_top, map_cell, pick_median_cases
+from sightline.report.overlays import to_rgb
 from sightline.report.run_view import RunView
-from sightline.report.sections.pretraining.results import initializations
+from sightline.report.sections.pretraining.results import format_share, initializations, main_metric
 from sightline.report.svg import Plot
 
 MAX_FINDINGS = 4
-"""Findings shown."""
-
+"""Findings in the grid."""
 IMAGES_PER_FINDING = 2
-"""Films of each."""
+"""Radiographs of each finding."""
 
 
 def draw_panel(view: RunView, data: Dataset, maps: Maps) -> Plot | None:
-    """Of the smallest share of labels and the first method; writes RUN/figures/panel.png for print beside the SVG."""
-    made = build_image_grid(view, data, maps)
-    if made is None:
+    """Draw the maps of the first method with the smallest share of labels; writes RUN/figures/panel.png for print.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+    data : Dataset
+        Its data set.
+    maps : Maps
+        Its maps.
+
+    Returns
+    -------
+    Plot or None
+        The grid; None if the run has no maps of initializations.
+    """
+    explained = view.info.get("explained_models", ())
+    if not initializations(view) or not explained or not view.metrics:
         return None
-    sheet, cases, what = made
-    sheet.write_png(view.run.path / "figures" / "panel.png")
-    shown = "; ".join(f"{finding} on {radiograph}" for finding, radiograph in cases)
+    smallest = min(row["fraction"] for row in explained)
+    models = {row["initialization"]: row["model"] for row in explained if row["fraction"] == smallest}
+    method = view.info.get("options", {}).get("methods", ["gradient"])[0]
+    sources = {init: f"{model}/{method}" for init, model in models.items()}
+    scores = view.scores(main_metric(view))
+    cases = pick_median_cases(scores[scores["source"].isin(sources.values())], MAX_FINDINGS, IMAGES_PER_FINDING)
+    rows = [_case_row(data, maps, finding, radiograph, list(sources.values())) for finding, radiograph in cases]
+    if not rows:
+        return None
+    grid = ImageGrid(["Image", *(header for init in sources for header in (init, "top 10 %"))], rows)
+    grid.write_png(view.run.path / "figures" / "panel.png")
+    names = "; ".join(f"{finding} on {radiograph}" for finding, radiograph in cases)
     return Plot(
         "panel",
-        sheet.to_svg(),
+        grid.to_svg(),
         pd.DataFrame(cases, columns=["finding", "radiograph"]),
-        f"Maps: {shown}.",
-        f"{what}: the film with its mark, each beginning's map of the finding of the row, and the highest tenth of its "
-        "places. Color runs from 0 to a map's 99th percentile. The commonest findings, two films of each in the order "
-        "of the data set, not the best.",
+        f"Maps: {names}.",
+        f"Maps of {view.label(method)} with {format_share(smallest)} of the labels. The columns show the image with "
+        "its annotation, and for each initialization the map of the row's finding and the highest tenth of its places. "
+        "The color runs from 0 to the 99th percentile of the positive values of a map. The rows are the most frequent "
+        "findings, with the two radiographs of each whose average score is nearest to the median, not the best ones.",
     )
 
 
-def build_image_grid(view: RunView, data: Dataset, maps: Maps) -> tuple[ImageGrid, list[tuple[str, str]], str] | None:
-    """Pictures, (finding, radiograph) of each row, and what they are of."""
-    shown = view.info.get("explained_models", ())
-    if not initializations(view) or not shown:
-        return None
-    least = min(row["fraction"] for row in shown)
-    names = {row["initialization"]: row["model"] for row in shown if row["fraction"] == least}
-    method = view.info.get("options", {}).get("methods", ["gradient"])[0]
-    cases = _pick_cases(view)
-    by_id, rows = {r.id: r for r in data.radiographs}, []
-    for finding, radiograph in cases:
-        image = by_id[radiograph].read()
-        mark = data.annotation(radiograph, finding, data.reference_reader)
-        mask = None if mark is None else rasterize_annotation(mark)
-        held = {(m.source, m.finding): m for m in maps.maps_for(radiograph)}
-        values = [_positive_map(held.get((f"{name}/{method}", finding))) for name in names.values()]
-        rows.append(
-            (
-                finding,
-                [
-                    outline_image(image, mask),
-                    *(p for v in values for p in (overlay_map(image, v), highlight_top(image, v))),
-                ],
-            )
-        )
-    heads = ["Film", *(head for init in names for head in (init, "top 10 %"))]
-    return ImageGrid(heads, rows), cases, f"{view.label(method)}, {100 * least:g} % of the labels"
-
-
-def _pick_cases(view: RunView) -> list[tuple[str, str]]:
-    scores = view.scores(view.metrics[0]) if view.metrics else pd.DataFrame(columns=["finding", "radiograph"])
-    scores = scores.drop_duplicates(["finding", "radiograph"])
-    common = scores["finding"].value_counts(sort=True).index[:MAX_FINDINGS]
-    return [
-        (str(f), str(r))
-        for f in common
-        for r in sorted(scores[scores["finding"] == f]["radiograph"])[:IMAGES_PER_FINDING]
+def _case_row(data: Dataset, maps: Maps, finding: str, radiograph: str, sources: list[str]) -> GridRow:
+    image = next(r for r in data.radiographs if r.id == radiograph).read()
+    annotation = data.annotation(radiograph, finding, data.reference_reader)
+    mask = None if annotation is None else rasterize_annotation(annotation)
+    by_source = {m.source: m for m in maps.maps_for(radiograph) if m.finding == finding}
+    pairs = [
+        (map_cell(image, by_source.get(source)), GridCell(highlight_top(image, _evidence(by_source.get(source)))))
+        for source in sources
     ]
+    return GridRow(finding, "", [GridCell(to_rgb(image), mask), *(cell for pair in pairs for cell in pair)])
 
 
-def _positive_map(m: SaliencyMap | None) -> Array:
-    return np.zeros((2, 2)) if m is None else np.maximum(resample_to_grid(m), 0)
+def _evidence(saliency_map: SaliencyMap | None) -> Array:
+    return np.zeros((2, 2)) if saliency_map is None else np.maximum(resample_to_grid(saliency_map), 0)

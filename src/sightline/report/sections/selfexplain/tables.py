@@ -166,7 +166,9 @@ def cost_table(view: RunView) -> Table | None:
     forward = table[table["operation"] == "forward"].set_index("model")["minimum"].to_dict()
     rows = []
     for r in table.to_dict("records"):
-        what = f"forward · {r['model']}" if r["operation"] == "forward" else view.label(f"{r['model']}/{r['what']}")
+        what = (
+            f"forward · {r['model']}" if r["operation"] == "forward" else view.label(f"{r['model']}/{r['operation']}")
+        )
         times = [format_decimal(r[k], 1) for k in ("minimum", "median", "maximum", "cpu_median")]
         rows.append([what, f"{r['n_parameters']:,}", *times, format_decimal(r["minimum"] / forward[r["model"]], 1)])
     caption = (
