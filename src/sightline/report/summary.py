@@ -185,7 +185,7 @@ PROTOCOL_FIELDS = {
     "resample": "What the bootstrap draws",
     "interval": "How replicates become an interval",
     "point_radius": "Radius of the disk that stands for a point mark, in shorter sides of the image",
-    "smooth_window": "Side of the box filter before Otsu's threshold (0: none; below 1: share of the height; else pixels)",
+    "smooth_window": "Side of the box filter before Otsu's threshold (0: none, below 1: share of the height)",
     "definitions": "How shapes, regressions, decreases and comparisons of maps are defined",
     "map_thresholds": "Findings whose masks are cut at a threshold of their own",
     "probability_cutoffs": "Probability below which a map claims nothing, where all images are scored",

@@ -166,11 +166,10 @@ def cost_table(view: RunView) -> Table | None:
     forward = table[table["operation"] == "forward"].set_index("model")["minimum"].to_dict()
     rows = []
     for r in table.to_dict("records"):
-        what = (
-            f"forward · {r['model']}" if r["operation"] == "forward" else view.label(f"{r['model']}/{r['operation']}")
-        )
+        source = f"{r['model']}/{r['operation']}"
+        name = f"forward · {r['model']}" if r["operation"] == "forward" else view.label(source)
         times = [format_decimal(r[k], 1) for k in ("minimum", "median", "maximum", "cpu_median")]
-        rows.append([what, f"{r['n_parameters']:,}", *times, format_decimal(r["minimum"] / forward[r["model"]], 1)])
+        rows.append([name, f"{r['n_parameters']:,}", *times, format_decimal(r["minimum"] / forward[r["model"]], 1)])
     caption = (
         "What maps cost: milliseconds an image for all findings at once, forward included, of "
         f"{int(table['rounds'].iloc[0])} rounds in turn, two images at a time; last column in forwards of the network"
