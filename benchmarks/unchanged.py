@@ -77,7 +77,8 @@ net/decoder: train classifier {TRAIN} 'gaze-supervised:small?supervised_map=deco
 net/gaze: train gaze {TRAIN} small?side=64 --gaze-weights 1 10
 net/contrastive: train contrastive {TRAIN} small?side=64
 net/chexpert: train chexpert --data 'phantom:60?size=48&uncertain=0.3&start=300' --arch small
-    --uncertainty-policies ignore 3-class --runs-per-policy 1 --epochs 2 --batch-size 8 --lr 3e-3 --validation-interval 0.5 --checkpoints-per-run 2
+    --uncertainty-policies ignore 3-class --runs-per-policy 1 --epochs 2 --batch-size 8 --lr 3e-3
+    --validation-interval 0.5 --checkpoints-per-run 2
     --checkpoints-per-finding 3 --side 32 --precision float32
     --findings 'Cardiomegaly, Edema, Support Devices'
 localization: localization --data 'phantom:16?size=64' --model net/small/best.pt --methods grad-cam
@@ -87,8 +88,10 @@ localization-tuned: localization --data 'phantom:8?size=64' --model net/chexpert
     --probability-cutoffs 'localization?source=small/grad-cam'
 localization-methods: localization --data 'phantom:4?size=64' --model net/small/best.pt --metrics iou
     --smooth-window 0.1 --methods grad-cam grad-cam++ hires-cam layer-cam xgrad-cam eigen-cam ablation-cam
-    gradient input-x-gradient smoothgrad?samples=3 smoothgrad-squared?samples=3 vargrad?samples=3 integrated-gradients?nodes=3
-    occlusion 'smooth-ig?samples=2&nodes=2' gradient-shap?samples=3 blur-ig layer-conductance?nodes=3 deeplift deepshap guided-ig
+    gradient input-x-gradient smoothgrad?samples=3 smoothgrad-squared?samples=3 vargrad?samples=3
+    integrated-gradients?nodes=3
+    occlusion 'smooth-ig?samples=2&nodes=2' gradient-shap?samples=3 blur-ig layer-conductance?nodes=3 deeplift
+    deepshap guided-ig
     lrp rise?samples=50 score-cam guided-backprop deconvnet guided-grad-cam xrai?nodes=2
     --findings 'Cardiomegaly, Edema'
 localization-trained: localization --data 'phantom:12?size=64' --train-data 'phantom:30?start=500&size=48'
