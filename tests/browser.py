@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from services import need
-from sightline.web.server.security import AccessCheck, bind_socket, secure
+from sightline.web.server.security import AccessCheck, secure
+from sightline.web.server.serving import bind_socket
 
 OpenPage = Callable[..., Any]
 TIMEOUT = 15_000
@@ -22,13 +23,13 @@ TIMEOUT = 15_000
 
 
 @contextmanager
-def served(app: Any, gates: tuple[AccessCheck, ...] = (), **options: Any) -> Iterator[str]:
+def served(app: Any, checks: tuple[AccessCheck, ...] = (), **options: Any) -> Iterator[str]:
     """Run an app behind the guard on a free port of this machine, in a thread; gives its address, without a slash."""
     import uvicorn
 
     bound = bind_socket("127.0.0.1", 0)
     config = uvicorn.Config(
-        secure(app, gates=gates, **options), log_level="error", ws="none", timeout_graceful_shutdown=1
+        secure(app, checks=checks, **options), log_level="error", ws="none", timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)

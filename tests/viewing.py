@@ -22,8 +22,8 @@ def can_be_looked_at(path: Path) -> None:
     assert {s["name"] for s in index["sources"]} >= set(run.sources)
     scores = run.table("scores", ["protocol", "metric", "source", "value"])
     assert sum(c["n"] for c in index["columns"]) == scores["value"].notna().sum()
-    facts, arrays = decode_bundle(site.render_file("data/cases.bin")[0])
-    assert set(facts["radiographs"]) >= set(run.table("scores", ["radiograph"])["radiograph"])
+    fields, arrays = decode_bundle(site.render_file("data/cases.bin")[0])
+    assert set(fields["radiographs"]) >= set(run.table("scores", ["radiograph"])["radiograph"])
     known = next(i for i, place in enumerate(arrays["place"].tolist()) if place >= 0)
     for kind, suffix in (("film", "png"), ("thumb", "jpg"), ("preview", "bin"), ("marks", "bin"), ("scores", "bin")):
         assert site.render_file(f"data/{kind}/{known}.{suffix}")[0]
@@ -32,7 +32,7 @@ def can_be_looked_at(path: Path) -> None:
         for f in range(len(index["findings"]))
         for m in decode_bundle(site.render_file(f"data/maps/{known}-{f}.bin")[0])[0]["maps"]
     ]
-    stored = {m.source for m in run.maps_for(facts["radiographs"][known])}
+    stored = {m.source for m in run.maps_for(fields["radiographs"][known])}
     assert maps
     assert {m["source"] for m in maps} >= stored
     assert np.isfinite(np.frombuffer(site.render_file("data/columns/0.f32")[0], "<f4")).any()

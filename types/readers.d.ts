@@ -1,13 +1,13 @@
-// What the server of a reader study and its pages exchange (`sightline.web.reader_study.server`, `sightline.data.reader_study.events`).
+// Data that the server of a reader study and its pages exchange (`sightline.web.reader_study.server`, `sightline.data.reader_study.events`).
 
 type Task = "contour" | "point" | "search" | "rate" | "choice";
 type Question = { name: string; text: string; anchors: string[] };
 
 /** /api/me */
-type Me = { reader: string; title: string; shelf: string; turns: { key: string; task: Task; finished: boolean }[] };
+type ReaderInfo = { reader: string; title: string; shelf: string; turns: { key: string; task: Task; finished: boolean }[] };
 
 /** /api/turns/KEY */
-type TurnFacts = {
+type CaseInfo = {
   key: string;
   task: Task;
   finding: string;
@@ -23,12 +23,12 @@ type Content =
   | { kind: "put"; shape: string; points: Point[]; closed?: boolean; at?: number }
   | { kind: "remove"; shape: string }
   | { kind: "answer"; question: string; source?: string; value: string };
-/** What a reader did, before it has an id and a clock. */
-type Act = Content | { kind: "time"; seconds: number } | { kind: "finish" };
-type Operation = Act & { id: string; clock: number };
+/** Operation of a reader without id and clock. */
+type Action = Content | { kind: "time"; seconds: number } | { kind: "finish" };
+type Operation = Action & { id: string; clock: number };
 
 type Outline = { points: Point[]; closed: boolean; at: number };
-/** What the operations of a case come to; answers by "question|letter". */
+/** State of a case after its operations; answers by "question|letter". */
 type CaseState = {
   shapes: Map<string, Outline>;
   answers: Map<string, string>;
@@ -37,11 +37,11 @@ type CaseState = {
   clock: number;
 };
 
-/** A drawing tool with what its buttons need. */
+/** Drawing tool with the properties that its buttons use. */
 type DrawingTool = Tool & {
-  at: () => number;
+  seconds: () => number;
   mode?: string;
-  chosen?: string | null;
+  selected?: string | null;
   open?: [id: string, outline: Outline] | null;
   discard(): void;
   close?(): void;
@@ -49,14 +49,14 @@ type DrawingTool = Tool & {
   addEventListener?(name: string, run: () => void): void;
 };
 
-/** The part of the page that a case is worked on with. */
-type Desk = {
+/** Part of the page in which a case is read. */
+type Workspace = {
   element: HTMLElement;
-  films: Film[];
+  imageCanvases: ImageCanvas[];
   rail: Child[];
   keys: Record<string, (() => void) | undefined>;
   enter(): boolean;
-  lacks(): string;
+  missing(): string;
   close(): void;
 };
 

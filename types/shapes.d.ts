@@ -13,8 +13,8 @@ type NumberArray =
   | Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer> | Int8Array<ArrayBuffer> | Int16Array<ArrayBuffer>
   | Int32Array<ArrayBuffer> | Uint8Array<ArrayBuffer> | Uint16Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 
-/** What `sightline.web.server.encoding` packs: facts, arrays and their shapes. */
-type Bundle<F, A> = { facts: F; arrays: A; shapes: Record<string, number[]> };
+/** Block of `sightline.web.server.encoding`: fields, arrays and their shapes. */
+type Bundle<F, A> = { fields: F; arrays: A; shapes: Record<string, number[]> };
 
 type Child = Node | string | false | null | undefined | Child[];
 type Handlers<T> = { [E in keyof HTMLElementEventMap]?: (event: HTMLElementEventMap[E] & { target: T }) => unknown };
@@ -29,19 +29,19 @@ type Props<T> = {
   [property: string]: unknown;
 };
 
-type Film = import("/web/film.js").Film;
-type Picture = import("/web/picture.js").Picture;
+type ImageCanvas = import("/web/image-canvas.js").ImageCanvas;
+type GrayImage = import("/web/gray-image.js").GrayImage;
 
-type Shown = { visible?: boolean; opacity?: number };
-type RasterLayer = Shown & { kind: "raster"; image: OffscreenCanvas; box: Box; smooth?: boolean };
-type ContoursLayer = Shown & {
+type LayerStyle = { visible?: boolean; opacity?: number };
+type RasterLayer = LayerStyle & { kind: "raster"; image: OffscreenCanvas; box: Box; smooth?: boolean };
+type ContoursLayer = LayerStyle & {
   kind: "contours"; contours: Point[][]; color?: string; width?: number; dash?: number[]; open?: boolean; fill?: string | null;
 };
-type PointsLayer = Shown & { kind: "points"; points: Point[]; color?: string; radius?: number; shape?: "cross" | "disk" | "ring" };
-type CustomLayer = Shown & { kind: "custom"; draw(context: Context2D, film: Film): void };
+type PointsLayer = LayerStyle & { kind: "points"; points: Point[]; color?: string; radius?: number; shape?: "cross" | "disk" | "ring" };
+type CustomLayer = LayerStyle & { kind: "custom"; draw(context: Context2D, film: ImageCanvas): void };
 type Layer = RasterLayer | ContoursLayer | PointsLayer | CustomLayer;
 
-/** What draws on a film: it gets the drags of a mouse, a pen or one finger. */
+/** Drawing tool: it gets the drags of a mouse, a pen or one finger. */
 type Tool = {
   down?(at: Point, event: PointerEvent): void;
   move?(at: Point, event: PointerEvent): void;
@@ -49,7 +49,7 @@ type Tool = {
   hover?(at: Point, event: PointerEvent): void;
   cancel?(): void;
 };
-type FilmEvents = { view: View | null; window: GrayWindow; hover: { row: number; col: number; gray: number } | null };
+type ImageCanvasEvents = { view: View | null; window: GrayWindow; hover: { row: number; col: number; gray: number } | null };
 
-/** Lines of a help sheet: keys, and what they do. */
+/** Lines of a help text: keys and their effects. */
 type KeyLines = [keys: string, does: string][];

@@ -1,4 +1,4 @@
-// What the server of a run sends to its viewer (`sightline.web.viewer.column_store`, `sightline.web.viewer.payloads`).
+// Data that the server of a run sends to the viewer (`sightline.web.viewer.column_store`, `sightline.web.viewer.payloads`).
 
 type Source = { name: string; label: string; kind: string; model: string };
 type Metric = { name: string; title: string; higher: boolean };
@@ -26,7 +26,7 @@ type RunIndex = {
 };
 
 /** data/cases.bin: the arrays have a value per case, except `patient` and `place`, which have one per radiograph. */
-type CaseFacts = { radiographs: string[]; patients: string[]; splits: string[]; views: string[] };
+type CaseFields = { radiographs: string[]; patients: string[]; splits: string[]; views: string[] };
 type CaseArrays = {
   label: Int8Array<ArrayBuffer>;
   annotated: Uint8Array<ArrayBuffer>;
@@ -42,25 +42,25 @@ type CaseArrays = {
 type Failure = [case_: number, source: number, status: string, reason: string];
 
 /** data/maps/*.bin: array `m0` belongs to the first map, and so on. */
-type MapFacts = { source: string; finding: string; status: string; reason: string; kind: string; box: Box; size: Size; shape: Size };
-type OpenMap = MapFacts & { values: Float32Array<ArrayBuffer> };
-type MapsBundle = Bundle<{ maps: MapFacts[] }, Record<string, Float32Array<ArrayBuffer>>>;
+type MapFields = { source: string; finding: string; status: string; reason: string; kind: string; box: Box; size: Size; shape: Size };
+type LoadedMap = MapFields & { values: Float32Array<ArrayBuffer> };
+type MapsBundle = Bundle<{ maps: MapFields[] }, Record<string, Float32Array<ArrayBuffer>>>;
 
 /** data/preview/*.bin */
-type PreviewFacts = { finding: string; source: string; box: Box; shape: Size; signed: boolean };
-type Preview = Bundle<{ size: Size | null; maps: PreviewFacts[]; truth: Record<string, Point[][]> }, Record<string, Uint8Array<ArrayBuffer>>>;
+type PreviewFields = { finding: string; source: string; box: Box; shape: Size; signed: boolean };
+type Preview = Bundle<{ size: Size | null; maps: PreviewFields[]; truth: Record<string, Point[][]> }, Record<string, Uint8Array<ArrayBuffer>>>;
 
 /** data/marks/*.bin */
-type Mark = { finding: string; reader: string; kind: string; points?: Point[]; contours?: Point[][]; runs?: string };
+type Annotation = { finding: string; reader: string; kind: string; points?: Point[]; contours?: Point[][]; runs?: string };
 type Region = { name: string; contours: Point[][] };
 type Phrase = { begin: number; end: number; text: string };
-type GazeFacts = { reader: string; size: Size; phrases: Phrase[]; fixations: string };
-type MarksBundle = Bundle<
-  { marks: Mark[]; regions: Region[]; gaze: GazeFacts[]; size: Size },
+type GazeFields = { reader: string; size: Size; phrases: Phrase[]; fixations: string };
+type AnnotationsBundle = Bundle<
+  { marks: Annotation[]; regions: Region[]; gaze: GazeFields[]; size: Size },
   Record<string, Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>>
 >;
 
-/** The choice of cases that the address asks for. */
+/** Query for cases in the URL. */
 type CaseQuery = {
   source: string;
   protocol: string;
@@ -83,11 +83,11 @@ type CaseColumns = {
   outcome: Uint8Array<ArrayBuffer>;
 };
 
-/** Parameters of the address to set, to repeat or, if null, to remove. */
+/** Parameters of the URL to set, to repeat or, if null, to remove. */
 type Changes = Record<string, string | string[] | null | undefined>;
 
 type LayerSwitch = "map" | "path" | "mask" | "regions" | "peak" | "table" | "density";
-/** How the address asks for a case to be shown. */
+/** Settings of a case in the URL. */
 type CaseSettings = Record<LayerSwitch, boolean> & {
   source: string;
   protocol: string;
@@ -103,4 +103,4 @@ type CaseSettings = Record<LayerSwitch, boolean> & {
 };
 
 /** A page of the viewer. */
-type Page = { element: HTMLElement; update(): Promise<void>; press?(event: KeyboardEvent): boolean };
+type Page = { element: HTMLElement; update(): Promise<void>; handleKey?(event: KeyboardEvent): boolean };

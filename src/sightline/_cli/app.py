@@ -1,4 +1,4 @@
-"""The command line. Options are read off the signature of the function behind each command; nothing is said twice.
+"""The command line: options follow from the signature and the docstring of the function behind each command.
 
 Commands are named by import path, so that `sightline --help` imports neither torch nor pandas.
 """
@@ -20,28 +20,28 @@ from sightline.studies.registry import studies
 
 
 def _format_default(value: object) -> str | None:
-    """A default as it would be typed; an empty one is not shown."""
+    """Return a default as it would be typed, None for an empty one."""
     if value is None:
         return None
     return (" ".join(map(str, value)) if isinstance(value, tuple) else str(value)) or None
 
 
-_HELP = """Does a radiology model look where the evidence is, and can you trust the map that says so?
+_HELP = """Measure saliency maps in radiology: do they locate findings, and can they be trusted?
 
-Start with `sightline localization`, which needs no data: it trains and explains on synthetic radiographs, the phantom.
-`sightline COMMAND --help` explains a command. `--plugin FILE`, anywhere, runs a Python file that registers methods,
-metrics, models or data sets of your own.
+Start with `sightline localization`, which needs no data: it trains and explains a model on synthetic radiographs, the
+phantom. `sightline COMMAND --help` explains a command. The option `--plugin FILE` of every command runs a Python file
+that registers your own methods, metrics, models or data sets.
 """
 
 
 def _format_parse_error(error: CycloptsError) -> Any:
-    """Why words of a command line cannot be parsed, in a frame; of words that no option takes, which and what to do."""
+    """Return the error of a command line in a frame, with a hint for words that belong to no option."""
     if not isinstance(error, UnusedCliTokensError):
         return CycloptsPanel(error)
-    said = f"No option takes {shlex.join(error.unused_tokens or ())}"
+    message = f"No option takes {shlex.join(error.unused_tokens or ())}"
     if any(word.startswith("--findings") for word in error.root_input_tokens or ()):
-        said += ': findings are comma-separated, in one quoted argument, as --findings "Edema, Pleural Effusion"'
-    return CycloptsPanel(f"{said}.")
+        message += ': findings are comma-separated, in one quoted argument, as --findings "Edema, Pleural Effusion"'
+    return CycloptsPanel(f"{message}.")
 
 
 app = App(
@@ -53,22 +53,22 @@ app = App(
     error_formatter=_format_parse_error,
 )
 Command = tuple[str, str]
-"""Where the function is, below `sightline`, and what it does."""
+"""Import path of a function below `sightline`, and a description."""
 _COMMANDS: dict[str, dict[str, Command]] = {
     "Maps and readers": {
         "score": (
             "_cli.score:score_maps",
-            "Score maps made by another tool against a data set's marks. Needs no torch.",
+            "Score maps of any tool against the annotations of a data set. Needs no torch.",
         ),
         "readers": (
             "_cli.reader_study:app",
-            "Radiologists draw, point and rate in the browser, and become the human benchmark.\n\n"
-            "`create` makes a study, `invite` gives a reader a link, `serve` opens it. Without a command, a "
-            "trial study of the phantom opens on this machine.",
+            "Run a reader study: radiologists draw, point and rate in the browser, as a human benchmark.\n\n"
+            "`create` creates a study, `invite` prints the link of a reader, `serve` serves the study. Without a "
+            "command, a trial study of the phantom is opened on this machine.",
         ),
     },
     "Runs": {
-        "view": ("web.viewer.server:view", "Look at a run in the browser, or write it as a static site."),
+        "view": ("web.viewer.server:view", "Show a run in the browser, or write it as a static site."),
         "show": ("report.terminal:show", "Print the main results of a run."),
         "report": ("_cli.report:write_report", "Write a run's report again."),
         "narrate write": (
@@ -86,26 +86,32 @@ _COMMANDS: dict[str, dict[str, Command]] = {
         "data write": ("_cli.data:write_data", "Write a data set in a published layout."),
         "data check": (
             "_cli.data:check_data",
-            "Look for what would spoil a study: unreadable images, patients in two splits, duplicates.",
+            "Check a data set for errors: unreadable images, patients in two splits, duplicates.",
         ),
-        "train classifier": ("_cli.train:train_classifier", "Train one network on labels, or a localizer on marks."),
+        "train classifier": (
+            "_cli.train:train_classifier",
+            "Train a network on labels, or a localizer on annotations.",
+        ),
         "train gaze": (
             "_cli.train:train_gaze",
             "Train a network on labels and gaze, and its control on shuffled gaze.",
         ),
-        "train contrastive": ("_cli.train:train_contrastive", "Pre-train an encoder on reports, or on images alone."),
-        "train chexpert": ("training.chexpert:train_chexpert", "Train an ensemble by CheXpert's recipe."),
-        "check-model": ("_cli.models:check_models", "Check a model, and try every saliency method on it."),
+        "train contrastive": (
+            "_cli.train:train_contrastive",
+            "Pre-train an image encoder on reports, or on images alone.",
+        ),
+        "train chexpert": ("training.chexpert:train_chexpert", "Train an ensemble with the recipe of CheXpert."),
+        "check-model": ("_cli.models:check_models", "Check a model, and run every saliency method on it."),
         "check-method": (
             "_cli.models:check_methods",
-            "Check a saliency method of your own against the laws that all must hold to.",
+            "Check a saliency method of your own against the properties that every method must have.",
         ),
     },
     "Help": {
-        "list": ("_cli.list:list_names", "List the data sets, models, methods, metrics and studies there are."),
+        "list": ("_cli.list:list_names", "List the available data sets, models, methods, metrics and studies."),
         "doctor": (
             "_cli.doctor:doctor",
-            "Show what is installed and what is missing: packages, devices, fast paths, data.",
+            "Show which packages, devices, fast code paths, programs and data sets are available.",
         ),
     },
 }
@@ -114,7 +120,7 @@ _COMMANDS: dict[str, dict[str, Command]] = {
 _PARENTS = {
     "data": "Write a data set in a published layout, or check one.",
     "narrate": "Describe the maps of a run in words, or check such a description.",
-    "train": "Train a network on labels, marks, gaze or reports, or CheXpert's ensemble.",
+    "train": "Train a network on labels, annotations, gaze or reports, or the ensemble of CheXpert.",
 }
 
 
@@ -122,29 +128,29 @@ _STUDY_GROUP = Group("Studies", sort_key=0)
 
 
 def _register_studies(app: App) -> None:
-    """Make a command of every registered study that is none yet; plug-ins register theirs late."""
-    for place, entry in enumerate(studies.values()):
+    """Register a command for every study that has none yet; those of plug-ins come late."""
+    for order, entry in enumerate(studies.values()):
         if entry.name not in app:
-            app.command(entry.target, name=entry.name, help=entry.info.question, group=_STUDY_GROUP, sort_key=place)
+            app.command(entry.target, name=entry.name, help=entry.info.question, group=_STUDY_GROUP, sort_key=order)
 
 
 def _register_commands(app: App) -> None:
-    """Every command in its place; 'train chexpert' is the command chexpert of the app train."""
+    """Register every command in its group; 'train chexpert' becomes the command chexpert of the app train."""
     _register_studies(app)
     parents: dict[str, App] = {}
     for order, (title, commands) in enumerate(_COMMANDS.items(), start=1):
         group = Group(title, sort_key=order)
-        for place, (name, (path, told)) in enumerate(commands.items()):
+        for place, (name, (path, text)) in enumerate(commands.items()):
             parent, _, word = name.rpartition(" ")
             if not parent:
-                app.command(f"sightline.{path}", name=word, help=told, group=group, sort_key=place)
+                app.command(f"sightline.{path}", name=word, help=text, group=group, sort_key=place)
                 continue
             if parent not in parents:
                 parents[parent] = App(
                     name=parent, help=_PARENTS[parent], group=group, group_commands="Commands", sort_key=place
                 )
                 app.command(parents[parent])
-            parents[parent].command(f"sightline.{path}", name=word, help=told, sort_key=place)
+            parents[parent].command(f"sightline.{path}", name=word, help=text, sort_key=place)
 
 
 _register_commands(app)
@@ -152,7 +158,18 @@ app.register_install_completion_command(help="Complete commands and options in t
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command. Returns the exit code: 0, 1 for an error that is told, 130 when interrupted."""
+    """Run a command.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Words of the command line; by default those of the process.
+
+    Returns
+    -------
+    int
+        Exit code: 0, 1 after an error that was printed, 130 after an interruption.
+    """
     words = sys.argv[1:] if arguments is None else list(arguments)
     disable_malloc_trim()
     try:
@@ -174,15 +191,27 @@ def main(arguments: list[str] | None = None) -> int:
         print(wrap_message(f"sightline: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nsightline: stopped; what is done is kept, and the same command goes on from there", file=sys.stderr)
+        print(
+            "\nsightline: interrupted; finished parts are kept, and the same command continues from there",
+            file=sys.stderr,
+        )
         return 130
     return outcome if isinstance(outcome, int) else 0
 
 
 def wrap_message(message: str) -> str:
-    """A message for standard error: wrapped at the width of a terminal, as it is where it goes to a file or a pipe.
+    """Wrap a message at the width of the terminal, if standard error is one.
 
     Paths and commands are not broken, so that they can be copied.
+
+    Parameters
+    ----------
+    message : str
+        One or more lines.
+
+    Returns
+    -------
+    str
     """
     if not sys.stderr.isatty():
         return message
@@ -191,11 +220,11 @@ def wrap_message(message: str) -> str:
         textwrap.wrap(line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
         for line in message.splitlines()
     )
-    return "\n".join("\n".join(some) for some in lines)
+    return "\n".join("\n".join(parts) for parts in lines)
 
 
 def _is_pipe_closed() -> bool:
-    """Whether standard output is a pipe that nobody reads any more (`| head`); it is pointed at nothing then."""
+    """Return True if standard output is a closed pipe (`| head`), after redirecting it to nowhere."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:

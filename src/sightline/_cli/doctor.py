@@ -1,4 +1,4 @@
-"""`sightline doctor`: what is installed, what it runs on, which fast paths are open, and which data can be read."""
+"""`sightline doctor`: checks of packages, the machine, fast code paths, external programs and data sets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CheckStatus = Literal["ok", "absent", "MISSING", "LOW"]
 
 
 class Check(NamedTuple):
-    """One thing that was looked for. `MISSING` and `WILDCAT_NEGATIVE_WEIGHT` make the exit code 1."""
+    """Result of one check. The status `MISSING` or `LOW` makes the exit code 1."""
 
     status: CheckStatus
     name: str
@@ -48,7 +48,7 @@ _NEEDED = {
     "fastapi": "fastapi",
     "sqlalchemy": "sqlalchemy",
 }
-"""Distribution -> module."""
+"""Required distributions, and the module that each provides."""
 _EXTRAS = (
     ("pylibjpeg-openjpeg", "openjpeg", "pip install pylibjpeg-openjpeg", "JPEG 2000 in DICOM"),
     ("python-gdcm", "gdcm", "pip install python-gdcm", "JPEG lossless and JPEG-LS in DICOM"),
@@ -62,7 +62,7 @@ _EXTRAS = (
     ("mlflow-skinny", "mlflow", "pip install 'sightline[mlflow]'", "logging of runs"),
     ("pg8000", "pg8000", "pip install 'sightline[postgres]'", "reader studies in PostgreSQL"),
 )
-"""(distribution, module, how to install it, what it is for)."""
+"""(distribution, module, command that installs it, purpose)."""
 _PROGRAMS = (
     (("chromium", "chromium-browser"), "tests in a browser", "apt-get install chromium"),
     (("initdb", "/usr/lib/postgresql/*/bin/initdb"), "tests against PostgreSQL", "apt-get install postgresql"),
@@ -79,21 +79,21 @@ _LAYOUTS = (
     ("train.csv", "chexpert"),
     ("masks", "folder"),
 )
-"""What lies in the folder of a data set -> its loader; the first that fits."""
+"""(pattern of a file in the folder of a data set, loader); the first match counts."""
 
 
 def doctor(*, data: tuple[str, ...] = ()) -> int:
-    """Say what is installed, on what it runs, which fast paths are open and which data is found.
+    """Show which packages, devices, fast code paths, programs and data sets are available.
 
-    Returns 0 if everything needed is there, and every data set named can be read.
+    The exit code is 0 if all required packages are installed and every named data set can be read.
 
     Parameters
     ----------
     data
-        Data sets to open and count, as NAME:PATH; by default those found in $SIGHTLINE_DATA, ./data, ~/data and /data.
+        Data sets to open, as NAME:PATH; by default those in $SIGHTLINE_DATA, ./data, ~/data and /data.
     """
-    console, bad = Console(), False
-    parts = {
+    console, has_problem = Console(), False
+    sections = {
         "Packages": check_packages(),
         "Extras": check_extras(),
         "Machine": check_machine(),
@@ -102,24 +102,23 @@ def doctor(*, data: tuple[str, ...] = ()) -> int:
         "Data": _check_named_datasets(data) if data else find_datasets(),
     }
     width = min(console.width, 100) if sys.stdout.isatty() or "COLUMNS" in os.environ else 100
-    for title, seen in parts.items():
+    for title, checks in sections.items():
         console.print(f"[bold]{title}[/]")
-        for one in seen:
-            bad |= one.status in ("MISSING", "LOW")
-            console.print(_format_check(one, width), soft_wrap=True, highlight=False)
-    return int(bad)
+        for check in checks:
+            has_problem |= check.status in ("MISSING", "LOW")
+            console.print(_format_check(check, width), soft_wrap=True, highlight=False)
+    return int(has_problem)
 
 
 def _format_check(check: Check, width: int) -> str:
-    """Mark, name and what is told, wrapped under itself; under the name where that is long."""
+    """Return status, name and message, which is wrapped in a column, or below a long name."""
     style = {"ok": "green", "absent": "yellow"}.get(check.status, "bold red")
-    long = len(check.name) > 18
-    indent = 11 if long else 30
-    told = textwrap.wrap(check.message, width - indent, break_long_words=False, break_on_hyphens=False)
-    lines = ([""] if long else []) + [escape(line) for line in told]
-    return f"  [{style}]{check.status:9}[/]{escape(check.name):19}".rstrip(" " * long) + ("\n" + " " * indent).join(
-        lines
-    )
+    is_long = len(check.name) > 18
+    indent = 11 if is_long else 30
+    wrapped = textwrap.wrap(check.message, width - indent, break_long_words=False, break_on_hyphens=False)
+    lines = ([""] if is_long else []) + [escape(line) for line in wrapped]
+    start = f"  [{style}]{check.status:9}[/]{escape(check.name):19}".rstrip(" " * is_long)
+    return start + ("\n" + " " * indent).join(lines)
 
 
 def _version(name: str) -> str:
@@ -130,27 +129,29 @@ def _version(name: str) -> str:
 
 
 def check_packages() -> Iterator[Check]:
-    """What nothing works without: what is there in one line, what is not in one each."""
-    there = {name: importlib.util.find_spec(module) is not None for name, module in _NEEDED.items()}
+    """Check the required packages: one line for the installed ones, one line for each that is missing."""
+    installed = {name: importlib.util.find_spec(module) is not None for name, module in _NEEDED.items()}
     yield Check("ok", "sightline", f"{_version('sightline')}, Python {platform.python_version()}")
-    yield Check("ok", "needed", ", ".join(f"{name} {_version(name)}" for name, found in there.items() if found))
-    for name, here in there.items():
-        if not here:
+    yield Check("ok", "required", ", ".join(f"{name} {_version(name)}" for name in installed if installed[name]))
+    for name, is_installed in installed.items():
+        if not is_installed:
             yield Check("MISSING", name, f"pip install {name}")
 
 
 def check_extras() -> Iterator[Check]:
-    for name, module, install, use in _EXTRAS:
-        here = importlib.util.find_spec(module) is not None
-        yield Check("ok" if here else "absent", name, _version(name) if here else f"{install}   ({use})")
+    """Check the optional packages."""
+    for name, module, install, purpose in _EXTRAS:
+        is_installed = importlib.util.find_spec(module) is not None
+        message = _version(name) if is_installed else f"{install}   ({purpose})"
+        yield Check("ok" if is_installed else "absent", name, message)
 
 
 def check_machine() -> Iterator[Check]:
-    """Processor, threads, memory, disk, accelerators."""
+    """Check processor, memory, disk and accelerators."""
     threads = os.environ.get("OMP_NUM_THREADS")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     set_to = f", OMP_NUM_THREADS={threads}" if threads else ""
-    yield Check("ok", "processor", f"{platform.machine()}, {cores} cores for us{set_to}")
+    yield Check("ok", "processor", f"{platform.machine()}, {cores} cores available{set_to}")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     yield Check("ok", "memory", f"{memory:.0f} GB")
     free = shutil.disk_usage(Path.cwd()).free / 1e9
@@ -160,9 +161,9 @@ def check_machine() -> Iterator[Check]:
     import torch
 
     for number in range(torch.cuda.device_count()):
-        about = torch.cuda.get_device_properties(number)
-        capability = f"compute capability {about.major}.{about.minor}"
-        yield Check("ok", f"cuda:{number}", f"{about.name}, {about.total_memory / 1e9:.0f} GB, {capability}")
+        device = torch.cuda.get_device_properties(number)
+        capability = f"compute capability {device.major}.{device.minor}"
+        yield Check("ok", f"cuda:{number}", f"{device.name}, {device.total_memory / 1e9:.0f} GB, {capability}")
     if not torch.cuda.is_available():
         yield Check(
             "absent", "cuda", f"no device that torch {torch.__version__} can use; networks run on the processor"
@@ -170,9 +171,9 @@ def check_machine() -> Iterator[Check]:
 
 
 def check_fast_paths() -> Iterator[Check]:
-    """Ways to compute the same in less time, and which of them pay here."""
+    """Check which faster computations of the same results this machine supports."""
     if importlib.util.find_spec("torch") is None:
-        yield Check("absent", "torch", "nothing to speed up without it")
+        yield Check("absent", "torch", "not installed: there is nothing to speed up")
         return
     import torch
 
@@ -182,24 +183,29 @@ def check_fast_paths() -> Iterator[Check]:
 
     cuda = torch.cuda.is_available()
     bf16 = has_bfloat16_hardware()
-    speed = "in hardware: --precision bfloat16 pays" if bf16 else "emulated here: --precision bfloat16 does not pay"
+    speed = "in hardware: use --precision bfloat16" if bf16 else "emulated, and slow: do not use --precision bfloat16"
     yield Check("ok" if bf16 else "absent", "bfloat16", speed)
-    yield Check("ok", "Grad-CAM", "closed form where the head is affine behind its pooling: no backward pass")
-    where = "on the device" if cuda else torch.backends.cpu.get_cpu_capability()
-    yield Check("ok", "channels-last", f"for training and the gradients of many findings ({where})")
+    yield Check(
+        "ok",
+        "Grad-CAM",
+        "computed in closed form, without a backward pass, where the classifier is affine after its pooling",
+    )
+    device_name = "on the device" if cuda else torch.backends.cpu.get_cpu_capability()
+    yield Check("ok", "channels-last", f"for training and the gradients of many findings ({device_name})")
     onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     yield Check("ok" if onednn else "absent", "oneDNN", "kernels of the processor" if onednn else "not in this torch")
-    kept = disable_malloc_trim()
-    yield Check("ok" if kept else "absent", "freed memory", "kept for the next tensor" if kept else "glibc only")
+    reused = disable_malloc_trim()
+    yield Check("ok" if reused else "absent", "freed memory", "kept for the next tensor" if reused else "glibc only")
     if importlib.util.find_spec("torchvision") is not None:
-        stood_in = "its operators do not load beside this torch; defined by us (NMS on the processor)"
-        yield Check("ok", "torchvision ops", stood_in if torchvision_compat.OPERATORS_DEFINED else "load")
+        replaced = "do not load with this version of torch; replaced by this package (NMS on the processor)"
+        yield Check("ok", "torchvision ops", replaced if torchvision_compat.OPERATORS_DEFINED else "loaded")
 
 
 def check_programs() -> Iterator[Check]:
-    for names, use, install in _PROGRAMS:
-        path = next((found for name in names if (found := _find_program(name))), None)
-        yield Check("ok" if path else "absent", names[0], path or f"{install}   ({use})")
+    """Check the external programs that tests use."""
+    for names, purpose, install in _PROGRAMS:
+        path = next(filter(None, map(_find_program, names)), None)
+        yield Check("ok" if path else "absent", names[0], path or f"{install}   ({purpose})")
 
 
 def _find_program(name: str) -> str | None:
@@ -214,7 +220,7 @@ def _check_named_datasets(specs: tuple[str, ...]) -> Iterator[Check]:
 
 
 def check_dataset(spec: str) -> Check:
-    """A data set, opened and counted; `MISSING` with the reason if it cannot be opened."""
+    """Open a data set and count its content; the status is `MISSING`, with the reason, if it cannot be opened."""
     try:
         data = open_dataset(spec)
         patients = len({r.patient for r in data.radiographs})
@@ -222,24 +228,26 @@ def check_dataset(spec: str) -> Check:
         return Check("MISSING", spec, str(error))
     readers = f"read by {', '.join(data.readers[:3])}{' ...' if len(data.readers) > 3 else ''}"
     counts = ((len(data.radiographs), "radiograph"), (patients, "patient"), (len(data.findings), "finding"))
-    told = [*(f"{n} {word}{'s' * (n != 1)}" for n, word in counts), readers if data.readers else "no marks"]
+    parts = [*(f"{n} {word}{'s' * (n != 1)}" for n, word in counts), readers if data.readers else "no annotations"]
     notes = f"; sightline data check '{spec}' has notes" if data.metadata.get("warnings") else ""
-    return Check("ok", spec, ", ".join(told) + notes)
+    return Check("ok", spec, ", ".join(parts) + notes)
 
 
 def find_datasets() -> Iterator[Check]:
-    """Data sets in the folders where they are looked for: there, or one level below."""
-    homes = [Path(p) for p in (os.environ.get("SIGHTLINE_DATA"), "data", Path.home() / "data", "/data") if p]
+    """Check the data sets in the default folders and one level below."""
+    roots = [Path(p) for p in (os.environ.get("SIGHTLINE_DATA"), "data", Path.home() / "data", "/data") if p]
     specs: dict[str, None] = {}
-    for home in homes:
-        if home.is_dir():
-            for folder in [home, *sorted(p for p in home.iterdir() if p.is_dir())]:
+    for root in roots:
+        if root.is_dir():
+            for folder in [root, *sorted(p for p in root.iterdir() if p.is_dir())]:
                 name = next((n for pattern, n in _LAYOUTS if any(folder.glob(pattern))), None)
                 if name:
                     specs[f"{name}:{folder}"] = None
-    yield Check("ok", "phantom:200", f"always: rendered when it is read, {len(CHEXLOCALIZE_FINDINGS)} findings")
+    yield Check("ok", "phantom:200", f"always available: rendered when read, {len(CHEXLOCALIZE_FINDINGS)} findings")
     for spec in specs:
-        seen = check_dataset(spec)
-        yield seen if seen.status == "ok" else Check("absent", spec, seen.message)
+        check = check_dataset(spec)
+        yield check if check.status == "ok" else check._replace(status="absent")
     if not specs:
-        yield Check("absent", "others", "none in $SIGHTLINE_DATA, ./data, ~/data or /data; name yours with --data SPEC")
+        yield Check(
+            "absent", "others", "none in $SIGHTLINE_DATA, ./data, ~/data or /data; name your data set with --data SPEC"
+        )

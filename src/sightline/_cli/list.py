@@ -1,44 +1,39 @@
-"""The command `list`: everything that can be named."""
+"""The command `list`: names of data sets, models, methods, metrics and studies."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from sightline.data.registry import datasets
-from sightline.errors import UnknownNameError
 from sightline.metrics.registry import metrics as metric_registry
 from sightline.registry import Registry
 from sightline.studies.registry import studies
 
-LISTABLE_KINDS = ("datasets", "models", "methods", "metrics", "studies")
+Kind = Literal["datasets", "models", "methods", "metrics", "studies"]
 
 
-def list_names(kind: str = "") -> None:
-    """Everything that can be named, with one line on each.
+def list_names(kind: Kind | None = None) -> None:
+    """List the data sets, models, methods, metrics and studies, with one line on each.
 
     Parameters
     ----------
     kind
-        What to list: datasets, models, methods, metrics or studies; all by default.
-
-    Errors: `UnknownNameError` for any other kind.
+        Kind of names to list; all by default.
     """
-    if kind not in ("", *LISTABLE_KINDS):
-        raise UnknownNameError(f"nothing of the kind {kind!r} can be listed; allowed: {', '.join(LISTABLE_KINDS)}")
     console = Console()
-    for name in (kind,) if kind else LISTABLE_KINDS:
+    for name in (kind,) if kind else get_args(Kind):
         lines = _describe_entries(name)
         if lines is None:
             console.print(f"[bold]{name}[/]: need torch; pip install 'sightline\\[torch]'")
             continue
-        table = Table("name", "what", title=name, title_justify="left", show_edge=False, box=None)
+        table = Table("name", "description", title=name, title_justify="left", show_edge=False, box=None)
         for entry, line in lines.items():
             table.add_row(entry, escape(line))
         console.print(table)
@@ -46,12 +41,12 @@ def list_names(kind: str = "") -> None:
 
 
 def _describe_entries(kind: str) -> Mapping[str, str] | None:
-    """Name -> one line on it; None where torch, which is not installed, is needed to know."""
+    """Return one line on each name; None where torch is needed and not installed."""
     if kind == "studies":
         studies.load_entry_points()
         return {entry.name: entry.info.question for entry in studies.values()}
-    homes: dict[str, Registry[Any]] = {"datasets": datasets, "metrics": metric_registry}
-    registry = homes.get(kind) or _load_torch_registry(kind)
+    registries: dict[str, Registry[Any]] = {"datasets": datasets, "metrics": metric_registry}
+    registry = registries.get(kind) or _load_torch_registry(kind)
     if registry is None:
         return None
     return {entry.name: getattr(entry.info, "title", "") or entry.summary for entry in registry.values()}
@@ -60,6 +55,6 @@ def _describe_entries(kind: str) -> Mapping[str, str] | None:
 def _load_torch_registry(name: str) -> Registry[Any] | None:
     if importlib.util.find_spec("torch") is None:
         return None
-    home = {"models": "sightline.models.zoo", "methods": "sightline.methods"}[name]
-    found: Registry[Any] = getattr(importlib.import_module(home), name)
-    return found
+    module = {"models": "sightline.models.zoo", "methods": "sightline.methods"}[name]
+    registry: Registry[Any] = getattr(importlib.import_module(module), name)
+    return registry

@@ -1,1 +1,1 @@
-"""A run or a reader study in the browser: `server` (shared), `viewer` and `reader_study`."""
+"""Web applications: the viewer of a run (`viewer`), reader studies (`reader_study`), and what they share (`server`)."""

@@ -11,9 +11,10 @@ import pytest
 from sqlalchemy import text
 
 from clusters import Cluster
-from sightline.data.reader_study.database import StudyDatabase, token_digest
+from sightline.data.reader_study.database import StudyDatabase
 from sightline.data.reader_study.events import FinishCase, Operation, PutShape, replay
 from sightline.data.reader_study.schedule import invite_reader
+from sightline.data.reader_study.tokens import token_digest
 from sightline.errors import DataError, SightlineError, UnknownNameError
 from sightline.web.reader_study.create import create_study
 
@@ -45,7 +46,7 @@ def test_a_study_opens_again(book: StudyDatabase, place: str) -> None:
 def test_a_study_of_another_format_is_refused(book: StudyDatabase, place: str) -> None:
     with book.write_session() as session:
         session.execute(text("UPDATE study SET version = 1"))
-    with pytest.raises(DataError, match=r"this reader study states format 1, .* format 2; make the study again with"):
+    with pytest.raises(DataError, match=r"this reader study states format 1, .* format 2; create the study again with"):
         StudyDatabase.open(place)
 
 
@@ -55,7 +56,7 @@ def test_operations_are_kept_once(book: StudyDatabase) -> None:
     assert book.append(key, [put(1), put(2), put(2)]) == 1, "sent again after a lost answer"
     assert [o.id for o in book.operations(key)] == ["o0", "o1", "o2"]
     assert book.append(key, []) == 0
-    with pytest.raises(DataError, match="'o1' came before with other content"):
+    with pytest.raises(DataError, match="'o1' was received before with other content"):
         book.append(key, [put(3), put(1, clock=9)])
     assert len(book.operations(key)) == 3, "of a refused request nothing is kept"
 

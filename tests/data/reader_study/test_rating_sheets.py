@@ -73,8 +73,8 @@ def test_fewer_patients_than_wanted_is_no_error() -> None:
         {"sources": ("one", "one")},
         {"readers": ()},
         {"readers": ("a", "a")},
-        {"most": 0},
-        {"repeated": 1.5},
+        {"max_cases": 0},
+        {"repeat_share": 1.5},
     ],
 )
 def test_what_cannot_be_drawn_is_refused(wrong: dict[str, object]) -> None:
@@ -88,14 +88,14 @@ def test_sheets_come_back_from_their_file(tmp_path: Path) -> None:
     write_rating_cases(tmp_path / "reader_sheets.json", sheets)
     assert read_rating_cases(tmp_path / "reader_sheets.json") == sheets
     (tmp_path / "other.json").write_text('{"format": 2}')
-    with pytest.raises(DataError, match=r"other\.json holds no case sheets"):
+    with pytest.raises(DataError, match=r"other\.json holds no rating cases"):
         read_rating_cases(tmp_path / "other.json")
 
 
 @pytest.mark.parametrize("stated", ['"version": 1', '"format": 1'])
 def test_sheets_of_another_format_are_refused(tmp_path: Path, stated: str) -> None:
     (tmp_path / "old.json").write_text(f'{{{stated}, "sheets": []}}')
-    with pytest.raises(DataError, match=r"old\.json: this file of case sheets states .*reads format 2; make the file"):
+    with pytest.raises(DataError, match=r"old\.json: this file of rating cases states .*reads format 2; make the file"):
         read_rating_cases(tmp_path / "old.json")
 
 

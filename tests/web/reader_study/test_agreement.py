@@ -107,7 +107,7 @@ def test_times(said: list[CompletedReading]) -> None:
 def test_the_report(finished: StudyDatabase, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["readers", "report", finished.location, "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
-    for words in ("Against the reference", "Between readers", "Within readers", "Time a case", "report.html"):
+    for words in ("Against the reference", "Between readers", "Within readers", "Time per case", "report.html"):
         assert words in printed
     page = (tmp_path / "out" / "report.html").read_text()
     assert "IoU" in page and "<script" not in page

@@ -41,7 +41,13 @@ def study(tmp_path: Path, serve_app: Callable[..., Any]) -> Callable[..., Any]:
 
     @contextmanager
     def made(*tasks: str, **options: Any) -> Iterator[tuple[StudyDatabase, str]]:
-        asked = {"findings": FINDING, "absent": 0, "repeats": 0, "title": "<script>alert(1)</script>", **options}
+        asked = {
+            "findings": FINDING,
+            "absent_ratio": 0,
+            "repeat_share": 0,
+            "title": "<script>alert(1)</script>",
+            **options,
+        }
         with (
             create_study(DATA, tmp_path / "study", tasks=tasks, **asked) as book,
             serve_app(reader_app(book, StudyInputs.open(DATA))) as url,
@@ -281,7 +287,7 @@ def test_two_windows_of_one_reader_agree(study: Callable[..., Any], open_page: C
 def test_a_script_in_a_finding_stays_text(study: Callable[..., Any], open_page: Callable[..., Any]) -> None:
     with study("contour") as (book, url):
         evil = "<script>alert(1)</script><img src=x onerror=alert(2)>"
-        with book.write() as session:
+        with book.write_session() as session:
             session.execute(update(StudyCase).values(finding=evil))
         page = begin(open_page, url, book)
         page.on("dialog", lambda dialog: pytest.fail(dialog.message))
@@ -297,7 +303,7 @@ def test_a_revoked_reader_keeps_what_was_drawn(study: Callable[..., Any], open_p
         book.revoke("Dr A")
         circle(page)
         expect(page.locator(".saved")).to_contain_text("ask for a new one; 1 change kept on this device")
-        page.goto(f"{url}/#token={book.renew('Dr A')}")  # pasted into the same window
+        page.goto(f"{url}/#token={book.rotate_token('Dr A')}")  # pasted into the same window
         saved(page)
         assert len(replay(log(book)).shapes) == 1
         page.goto(f"{url}/#token=1-wrong")
@@ -312,7 +318,7 @@ def test_the_browser_replays_as_the_server_does(study: Callable[..., Any], open_
         for _ in range(40):
             said = [_anything(rng, i) for i in range(rng.randrange(14))]
             told = page.evaluate(
-                """async (said) => { const { replay } = await import("/readers/log.js"); const s = replay(said);
+                """async (said) => { const { replay } = await import("/readers/case-log.js"); const s = replay(said);
                 return { ...s, shapes: [...s.shapes], answers: [...s.answers] }; }""",
                 said,
             )

@@ -57,7 +57,7 @@ def test_a_study_of_other_films_helps_nobody(finished: StudyDatabase, tmp_path: 
         sl.open_dataset(f"phantom:3?size=96&start=500&readers={finished.location}")
     with create_study(DATA, tmp_path / "empty", tasks=("contour",)) as empty:
         pass
-    with pytest.raises(DataError, match="nobody has finished a case with marks"):
+    with pytest.raises(DataError, match="nobody has finished a case with annotations"):
         sl.open_dataset(f"{DATA}&readers={empty.location}")
 
 
@@ -128,7 +128,9 @@ def test_tables(finished: StudyDatabase, tmp_path: Path) -> None:
     assert marks[marks["task"] == "point"].groupby(["reader", "radiograph", "finding", "occasion"]).size().eq(1).all()
 
 
-@pytest.mark.parametrize(("format", "said"), [("xml", "format 'xml'; there are"), ("csv", "not an empty folder")])
+@pytest.mark.parametrize(
+    ("format", "said"), [("xml", "there is no format .xml.; allowed: chexlocalize"), ("csv", "not an empty folder")]
+)
 def test_what_cannot_be_written(format: str, said: str, finished: StudyDatabase, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(DataError, match=said):

@@ -90,7 +90,7 @@ def test_saving_twice_is_saving_once(visitor: Visitor) -> None:
     assert [o["id"] for o in log] == ["a", "t", "f"] and log[0]["points"] == [list(p) for p in SQUARE]
     assert [t["finished"] for t in visitor.turns][:2] == [True, False]
     status, said = visitor.save(key, stroke("a", 9, *SQUARE))
-    assert status == 400 and "came before with other content" in said["error"]
+    assert status == 400 and "was received before with other content" in said["error"]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_film_that_is_gone_names_nobody(book: StudyDatabase, serve_app: Callab
         visitor = Visitor(url, invite_reader(book, "late"))
         films = [visitor.get(f"/api/turns/{t['key']}/film") for t in visitor.turns[:12]]
     assert {status for status, _ in films} <= {200, 500} and 500 in {status for status, _ in films}
-    assert all("please tell" in said["error"] for status, said in films if status == 500)
+    assert all("inform the person in charge" in said["error"] for status, said in films if status == 500)
 
 
 def test_what_a_film_shows(visitor: Visitor, book: StudyDatabase) -> None:

@@ -75,9 +75,9 @@ def test_sheets_are_blinded_and_come_home_with_their_sources(url: str, book: Stu
     for key in (t["key"] for t in visitor.turns):
         sheet = visitor.get(f"/api/turns/{key}")[1]
         told += json.dumps(sheet)
-        facts, arrays = decode_bundle(visitor.get(f"/api/turns/{key}/maps/A")[1])
-        told += json.dumps(facts)
-        assert set(facts) == {"box", "size"} and arrays["values"].shape == (6, 6)
+        fields, arrays = decode_bundle(visitor.get(f"/api/turns/{key}/maps/A")[1])
+        told += json.dumps(fields)
+        assert set(fields) == {"box", "size"} and arrays["values"].shape == (6, 6)
         assert visitor.get(f"/api/turns/{key}/maps/C")[0] == 404
         shown = turns[key].sources
         if sheet["task"] == "rate":  # grad-cam is always 4, the other 2

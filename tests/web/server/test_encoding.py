@@ -16,7 +16,7 @@ from sightline.web.server.encoding import decode_bundle, encode_bundle, encode_i
 
 
 def gray(png: bytes) -> np.ndarray:
-    """As film.js reads it: 256 × red + green."""
+    """As gray-image.js reads it: 256 × red + green."""
     pixels = np.asarray(Image.open(BytesIO(png)).convert("RGB")).astype(int)
     return 256 * pixels[..., 0] + pixels[..., 1]
 
@@ -55,8 +55,8 @@ def test_reduced_films_keep_their_shape_and_odd_values_their_range() -> None:
 )
 def test_a_block_gives_back_what_was_packed(some: list[np.ndarray]) -> None:
     named = {f"a{i}": a for i, a in enumerate(some)}
-    facts, back = decode_bundle(encode_bundle({"text": "é</script>"}, named))
-    assert facts == {"text": "é</script>"}
+    fields, back = decode_bundle(encode_bundle({"text": "é</script>"}, named))
+    assert fields == {"text": "é</script>"}
     for name, array in named.items():
         assert back[name].dtype == array.dtype
         assert np.array_equal(back[name], array, equal_nan=array.dtype.kind == "f")

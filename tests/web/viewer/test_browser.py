@@ -173,9 +173,9 @@ def test_placing_and_cutting_agree_with_python_on_odd_shapes(live: str, open_pag
         expected = [score_map(m, truth, names, CORRECTED)[n][0] for n in names]
         told = {"values": values.ravel().tolist(), "shape": shape, "size": size, "box": frame.box, "kind": "map"}
         got = page.evaluate(
-            """async ([m, truth]) => { const { Placed } = await import("/app/place.js");
-            const p = new Placed({ ...m, values: Float32Array.from(m.values) }, Uint8Array.from(truth));
-            return ["otsu", "above:0.4", "top:0.1"].map((b) => p.scores(p.cut(b)).iou); }""",
+            """async ([m, truth]) => { const { PlacedMap } = await import("/app/placed-map.js");
+            const p = new PlacedMap({ ...m, values: Float32Array.from(m.values) }, Uint8Array.from(truth));
+            return ["otsu", "above:0.4", "top:0.1"].map((b) => p.scores(p.thresholdBin(b)).iou); }""",
             [told, truth.astype(int).ravel().tolist()],
         )
         assert got == pytest.approx(expected, abs=2e-3), (size, shape, frame)
@@ -214,7 +214,7 @@ def test_a_link_brings_back_what_was_seen(url: str, open_page: OpenPage) -> None
     assert page.locator("#opacity").input_value() == "0.2"
     assert page.locator("#cut").input_value() == "0.3"
     assert page.locator("#gaze").input_value() == "eyes"
-    assert page.locator("#time-said").text_content() == "2.1 of 5.9 s"
+    assert page.locator("#time-value").text_content() == "2.1 of 5.9 s"
     before = page.locator(".film-canvas").screenshot()
     page.reload()
     at_case(page, 6, "Edema")
@@ -241,7 +241,7 @@ def test_the_time_slider_shows_less_of_the_gaze(live: str, open_page: OpenPage) 
         (60, 90), abs=1.3
     )  # the longer look
     page.locator("#time").evaluate("(s) => { s.value = 1; s.dispatchEvent(new Event('input', { bubbles: true })); }")
-    assert page.locator("#time-said").text_content().startswith("1.0 of")
+    assert page.locator("#time-value").text_content().startswith("1.0 of")
 
 
 def test_points_of_the_scatter_lead_to_cases(live: str, open_page: OpenPage) -> None:

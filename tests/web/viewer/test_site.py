@@ -93,36 +93,36 @@ def test_failures_are_counted_and_told(site: Site) -> None:
 def test_films_and_marks_are_the_data_sets(site: Site) -> None:
     pixels = np.asarray(Image.open(BytesIO(site.render_file("data/film/4.png")[0]))).astype(int)
     assert (256 * pixels[..., 0] + pixels[..., 1] == np.rint(read(4) * 65535)).all()
-    facts, arrays = decode_bundle(site.render_file("data/marks/4.bin")[0])
-    assert [r["name"] for r in facts["regions"]] == ["Heart"]
-    assert {(m["finding"], m["reader"]) for m in facts["marks"]} == {
+    fields, arrays = decode_bundle(site.render_file("data/marks/4.bin")[0])
+    assert [r["name"] for r in fields["regions"]] == ["Heart"]
+    assert {(m["finding"], m["reader"]) for m in fields["marks"]} == {
         (f, r) for f in FINDINGS if has(4, f) for r in ("truth", "second", "points")
     }
-    for mark in facts["marks"]:
+    for mark in fields["marks"]:
         if mark["reader"] == "truth":
             runs = arrays[mark["runs"]]
             assert (np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(SIZE) == disk(4, mark["finding"])).all()
-    assert arrays[facts["gaze"][0]["fixations"]].shape == (20, 6)
+    assert arrays[fields["gaze"][0]["fixations"]].shape == (20, 6)
 
 
 def test_maps_are_bit_for_bit_those_of_the_run(site: Site, run: Run) -> None:
     for number in (0, 1, 7):
         for f, finding in enumerate(FINDINGS):
-            facts, arrays = decode_bundle(site.render_file(f"data/maps/{number}-{f}.bin")[0])
+            fields, arrays = decode_bundle(site.render_file(f"data/maps/{number}-{f}.bin")[0])
             stored = list(run.maps_for(id_of(number), finding=finding))
-            assert [m["source"] for m in facts["maps"][: len(stored)]] == [m.source for m in stored]
+            assert [m["source"] for m in fields["maps"][: len(stored)]] == [m.source for m in stored]
             for i, m in enumerate(stored):
                 assert np.array_equal(arrays[f"m{i}"], m.values)
-                assert facts["maps"][i]["box"] == list(m.frame.box)
-            others = {m["source"] for m in facts["maps"][len(stored) :]}
+                assert fields["maps"][i]["box"] == list(m.frame.box)
+            others = {m["source"] for m in fields["maps"][len(stored) :]}
             assert others == ({"control/center", "control/edges"} if has(number, finding) else set())
 
 
 def test_previews_are_small(site: Site) -> None:
-    facts, arrays = decode_bundle(site.render_file("data/preview/0.bin")[0])
+    fields, arrays = decode_bundle(site.render_file("data/preview/0.bin")[0])
     assert max(max(a.shape, default=0) for a in arrays.values()) <= 28
-    assert set(facts["truth"]) == {f for f in FINDINGS if has(0, f)}
-    assert {m["source"] for m in facts["maps"]} >= set(SOURCES)
+    assert set(fields["truth"]) == {f for f in FINDINGS if has(0, f)}
+    assert {m["source"] for m in fields["maps"]} >= set(SOURCES)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_run_whose_data_is_gone_shows_the_rest(build_run: Callable[..., Run]) 
     assert decode_bundle(site.render_file("data/cases.bin")[0])[0]["patients"] == ["p0", "p1"]
     assert not [n for n in site.file_names() if "/film/" in n]
     assert decode_bundle(site.render_file("data/maps/0-0.bin")[0])[0]["maps"]
-    with pytest.raises(UnknownNameError, match="gone"):
+    with pytest.raises(UnknownNameError, match="not available"):
         site.render_file("data/film/0.png")
 
 
@@ -261,7 +261,7 @@ def test_export_writes_the_same_files_and_goes_on_where_it_stopped(site: Site, t
 
 def test_export_refuses_a_folder_of_other_things(run: Run, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("x")
-    with pytest.raises(RunError, match="holds other things"):
+    with pytest.raises(RunError, match="holds other files"):
         view(run.path, export=tmp_path)
 
 

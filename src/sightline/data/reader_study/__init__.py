@@ -1,1 +1,1 @@
-"""What readers of a study said: a database, an append-only log of operations, and the marks it comes to."""
+"""Reader studies: the database, the append-only log of operations, and the annotations that follow from it."""

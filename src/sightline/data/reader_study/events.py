@@ -1,9 +1,10 @@
-"""The log of a case: what a reader did, as operations that may come twice, late or in any order, and what they come to.
+"""Operations in the log of a case, and the state that follows from them.
 
-Every operation carries an id that the browser made and a clock, one more than any that it had seen of the case (Lamport
-1978, 10.1145/359545.359563). What a case looks like follows from the *set* of its operations, taken in the order of
-(clock, id): a request that is sent again after a dropped connection changes nothing, and two windows on one case agree
-as soon as they have heard of each other. src/sightline/readers/static/log.js is the same fold in the browser.
+Every operation carries an id from the browser and a logical clock: one more than the highest clock of the case that
+the browser knew (Lamport 1978, 10.1145/359545.359563). The state of a case follows from the *set* of its operations,
+applied in the order of (clock, id). A request that is sent again after a lost connection therefore changes nothing, and
+two windows on one case agree as soon as both know the same operations. static/log.js of `sightline.web.reader_study`
+computes the same state in the browser.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 ClientId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
-"""Whatever a browser makes up: ids of operations and of shapes."""
+"""Random id from a browser, of an operation or a shape."""
 FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
 Coordinate = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
 CONTENT_KINDS = ("put", "remove", "answer")
-"""Kinds that change what was said; after one of them, a case has to be finished again."""
+"""Kinds that change an annotation or an answer; after one of them, a case has to be finished again."""
 
 
 class _Operation(BaseModel):
@@ -33,43 +34,43 @@ class _Operation(BaseModel):
 
 
 class PutShape(_Operation):
-    """Draw a shape, or replace it: a contour (closed, or still being drawn), a point, or one click of a search."""
+    """Draws a shape or replaces it: a contour (closed, or still being drawn), a point, or one click of a search."""
 
     kind: Literal["put"] = "put"
     shape: ClientId
     points: Annotated[tuple[tuple[Coordinate, Coordinate], ...], Field(min_length=1, max_length=4000)]
-    """(row, col) in pixels of the original, (0, 0) the outer corner of its first pixel."""
+    """(row, col) in pixels of the original image; (0, 0) is the outer corner of its first pixel."""
     closed: bool = False
     at: Annotated[FiniteNumber, Field(ge=0)] = 0.0
-    """Active seconds into the case when it was begun."""
+    """Active seconds spent on the case when the shape was begun."""
 
 
 class RemoveShape(_Operation):
-    """Take a shape away. One that is not there stays away."""
+    """Removes a shape; a shape that does not exist is ignored."""
 
     kind: Literal["remove"] = "remove"
     shape: ClientId
 
 
 class AnswerQuestion(_Operation):
-    """Answer a question about a source, by its letter on the sheet ('' where the question is about the radiograph)."""
+    """Answers a question about a map, named by its letter, or about the radiograph, whose letter is ''."""
 
     kind: Literal["answer"] = "answer"
     question: ClientId
     source: Annotated[str, Field(pattern=r"^[A-Z]{0,2}$")] = ""
     value: Annotated[str, Field(max_length=40)]
-    """'' takes an answer back."""
+    """Answer; '' withdraws an earlier one."""
 
 
 class AddTime(_Operation):
-    """Seconds at work on the case since the last such message: visible, and with a hand on the mouse or the pen."""
+    """Adds active seconds: the page was visible, and the mouse, pen or keyboard was in use."""
 
     kind: Literal["time"] = "time"
     seconds: Annotated[FiniteNumber, Field(ge=0, le=600)]
 
 
 class FinishCase(_Operation):
-    """Done with this case, as far as it goes: a later change opens it again."""
+    """Finishes the case; a later change of its content opens it again."""
 
     kind: Literal["finish"] = "finish"
 
@@ -77,12 +78,12 @@ class FinishCase(_Operation):
 Operation = Annotated[PutShape | RemoveShape | AnswerQuestion | AddTime | FinishCase, Field(discriminator="kind")]
 OPERATION_ADAPTER: TypeAdapter[Operation] = TypeAdapter(Operation)
 ABSENT_QUESTION = "absent"
-"""The question whose answer 'yes' says that the finding is not there to be marked."""
+"""Name of the question whose answer 'yes' states that the finding is not visible."""
 
 
 @dataclass(frozen=True, slots=True)
 class DrawnShape:
-    """One contour, point or click."""
+    """Contour, point or click that a reader has drawn."""
 
     points: tuple[tuple[float, float], ...]
     closed: bool
@@ -91,25 +92,37 @@ class DrawnShape:
 
 @dataclass(frozen=True, slots=True)
 class CaseState:
-    """What the operations of a case come to."""
+    """State of a case after all of its operations."""
 
     shapes: dict[str, DrawnShape] = field(default_factory=dict)
-    """In the order in which they were first drawn."""
+    """Shapes by id, in the order in which they were first drawn."""
     answers: dict[tuple[str, str], str] = field(default_factory=dict)
-    """(question, letter of the source) -> value."""
+    """Answers by (question, letter of the map)."""
     seconds: float = 0.0
     finished: bool = False
     clock: int = 0
-    """The highest of any operation."""
+    """Highest clock of any operation."""
 
     @property
     def is_absent(self) -> bool:
+        """True if the reader answered that the finding is not visible."""
         return self.answers.get((ABSENT_QUESTION, "")) == "yes"
 
 
 def replay(operations: Iterable[Operation]) -> CaseState:
-    """The state that a set of operations comes to, whatever their order and however often each is there.
+    """Compute the state that follows from a set of operations.
 
+    Parameters
+    ----------
+    operations : iterable of Operation
+        Operations of one case, in any order, each any number of times.
+
+    Returns
+    -------
+    CaseState
+
+    Examples
+    --------
     >>> draw = PutShape(id="a", clock=1, shape="s", points=((1.0, 2.0),))
     >>> replay([RemoveShape(id="b", clock=2, shape="s"), draw, draw]).shapes
     {}
@@ -131,5 +144,5 @@ def replay(operations: Iterable[Operation]) -> CaseState:
             finished = operation.clock
         if operation.kind in CONTENT_KINDS:
             changed = operation.clock
-    said = {key: value for key, value in answers.items() if value}
-    return CaseState(shapes, said, seconds, finished > changed, clock)
+    given = {key: value for key, value in answers.items() if value}
+    return CaseState(shapes, given, seconds, finished > changed, clock)

@@ -1,7 +1,6 @@
-"""One pen for many: whoever finds it free writes for all who wait, and all of it is on disk by one commit.
+"""Group commit: writes that arrive while a commit is under way are committed together by the next one.
 
-A commit waits for the disk. Twenty readers who draw at once would queue for twenty of them; so those who come while one
-is under way are written together by the next.
+A commit waits for the disk. Twenty readers who draw at the same time would otherwise wait for twenty commits in turn.
 """
 
 from __future__ import annotations
@@ -19,6 +18,8 @@ Work = Callable[[Session], int]
 
 @dataclass(slots=True, eq=False)
 class _PendingWrite:
+    """Write that waits for its transaction, and its result."""
+
     work: Work
     result: int | None = None
     error: BaseException | None = None
@@ -26,40 +27,55 @@ class _PendingWrite:
 
 @dataclass(frozen=True, slots=True)
 class GroupCommit:
-    """Where work waits for the pen."""
+    """Queue of pending writes, and the lock of the thread that commits them."""
 
     queue: deque[_PendingWrite] = field(default_factory=deque)
     lock: Lock = field(default_factory=Lock)
 
     def write(self, work: Work, transaction: Callable[[], AbstractContextManager[Session]]) -> int:
-        """Do a piece of work in a transaction, perhaps with that of others; returns once it is committed.
+        """Do a piece of work in a transaction, possibly together with others, and return once it is committed.
 
-        Work that fails is undone alone, and its error is raised here; the rest is committed. If the commit itself
-        fails, all who were part of it are told.
+        Parameters
+        ----------
+        work : callable
+            Takes a session, returns an int.
+        transaction : callable
+            Returns a context manager that gives a session and commits at its end.
+
+        Returns
+        -------
+        int
+            Result of the work.
+
+        Raises
+        ------
+        Exception
+            Error of this work, which is rolled back alone while the others are committed; or the error of the commit,
+            which every write of that commit raises.
         """
-        own = _PendingWrite(work)
-        self.queue.append(own)
+        pending = _PendingWrite(work)
+        self.queue.append(pending)
         with self.lock:
-            if own.result is None and own.error is None:
+            if pending.result is None and pending.error is None:
                 _commit_batch([self.queue.popleft() for _ in range(len(self.queue))], transaction)
-        if own.error is not None:
-            raise own.error
-        return own.result or 0
+        if pending.error is not None:
+            raise pending.error
+        return pending.result or 0
 
 
 def _commit_batch(batch: list[_PendingWrite], transaction: Callable[[], AbstractContextManager[Session]]) -> None:
-    done: dict[int, int] = {}
+    results: dict[int, int] = {}
     try:
         with transaction() as session:
-            for number, one in enumerate(batch):
+            for number, pending in enumerate(batch):
                 try:
                     with session.begin_nested():
-                        done[number] = one.work(session)
+                        results[number] = pending.work(session)
                 except Exception as error:
-                    one.error = error
-    except BaseException as error:  # nothing was committed: everybody must know, and may send again
-        for one in batch:
-            one.error = one.error or error
+                    pending.error = error
+    except BaseException as error:  # nothing was committed: every write reports it and may be sent again
+        for pending in batch:
+            pending.error = pending.error or error
         raise
-    for number, count in done.items():
-        batch[number].result = count
+    for number, result in results.items():
+        batch[number].result = result

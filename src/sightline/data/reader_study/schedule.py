@@ -1,4 +1,4 @@
-"""Who reads what in which order: drawn for each reader from the study's seed, some cases a second time, far apart."""
+"""Order of reading: drawn for each reader from the study's seed, with some cases repeated far apart."""
 
 from __future__ import annotations
 
@@ -10,38 +10,55 @@ import numpy as np
 from sqlalchemy import func, select
 
 from sightline._util.rng import TASK_WORDS, key_word, keyed_rng
-from sightline.data.reader_study.database import StudyDatabase, new_token, utc_now
+from sightline.data.reader_study.database import StudyDatabase, utc_now
 from sightline.data.reader_study.rating_sheets import sample_rating_cases
 from sightline.data.reader_study.schema import Assignment, Reader, Study, StudyCase
+from sightline.data.reader_study.tokens import new_token
 from sightline.errors import DataError
 
 RATING_TASKS = ("rate", "choice")
-"""Tasks on a sheet of maps."""
+"""Tasks in which maps are judged."""
 MAX_NAME_LENGTH = 80
-"""Characters of a reader's name."""
+"""Greatest length of a reader's name, in characters."""
 
 
 def reading_order(count: int, repeats: int, *key: object) -> list[tuple[int, int]]:
-    """(case, occasion) in the order of reading: every case once, `repeats` of them again, at least count / 2 later.
+    """Draw an order of reading in which every case comes once and some cases come again.
 
-    The first `repeats` cases of a random order come again, in that order, at random places at least count / 2 later.
-    The same key gives the same order.
+    The first `repeats` cases of a random order are repeated, in that order, at random positions at least count / 2
+    cases later.
 
+    Parameters
+    ----------
+    count : int
+        Number of cases.
+    repeats : int
+        Number of cases to repeat.
+    *key : object
+        Key of the random numbers; the same key gives the same order.
+
+    Returns
+    -------
+    list of (int, int)
+        Case, and occasion: 0 for the first reading, 1 for the repeated one.
+
+    Examples
+    --------
     >>> reading_order(4, 1, "seed", 1)
     [(1, 0), (2, 0), (0, 0), (1, 1), (3, 0)]
     """
     rng = keyed_rng(*key)
     firsts: list[int] = rng.permutation(count).tolist()
     soonest = np.minimum(np.arange(min(repeats, count)) + (count + 1) // 2, count)
-    places = np.maximum.accumulate(rng.integers(soonest, count + 1))  # how many other cases come before
-    turns = [(case, 0) for case in firsts]
-    for number, place in enumerate(places.tolist()):
-        turns.insert(place + number, (firsts[number], 1))
-    return turns
+    positions = np.maximum.accumulate(rng.integers(soonest, count + 1))  # numbers of first readings before a repeat
+    order = [(case, 0) for case in firsts]
+    for number, position in enumerate(positions.tolist()):
+        order.insert(position + number, (firsts[number], 1))
+    return order
 
 
 class ScheduledCase(NamedTuple):
-    """One place in a reader's list."""
+    """Case at one position of a reader's list."""
 
     case: StudyCase
     occasion: int
@@ -50,33 +67,67 @@ class ScheduledCase(NamedTuple):
 
 
 def schedule_cases(study: Study, cases: Sequence[StudyCase], reader: str) -> list[ScheduledCase]:
-    """The turns of one reader: task by task, so that only one thing is to be learned at a time."""
-    turns = list[ScheduledCase]()
+    """Draw the list of cases of one reader, task by task.
+
+    Parameters
+    ----------
+    study : Study
+        Study, which gives the tasks, the sources, the share of repeated cases and the seed.
+    cases : sequence of StudyCase
+        All cases of the study.
+    reader : str
+        Name of the reader.
+
+    Returns
+    -------
+    list of ScheduledCase
+        In the order of reading.
+    """
+    schedule = list[ScheduledCase]()
     for task in study.tasks:
-        of = [case for case in cases if case.task == task]
+        of_task = [case for case in cases if case.task == task]
         if task in RATING_TASKS:
-            by = {(case.radiograph, case.finding): case for case in of}
-            asked = [(case.radiograph, case.patient, case.finding) for case in of]
-            sheets = sample_rating_cases(
-                asked, study.sources, [reader], max_cases=len(of), repeat_share=study.repeat_share, seed=study.seed
+            by_key = {(case.radiograph, case.finding): case for case in of_task}
+            rating_cases = sample_rating_cases(
+                [(case.radiograph, case.patient, case.finding) for case in of_task],
+                study.sources,
+                [reader],
+                max_cases=len(of_task),
+                repeat_share=study.repeat_share,
+                seed=study.seed,
             )
-            turns += [ScheduledCase(by[s.radiograph, s.finding], s.occasion, s.sources) for s in sheets]
+            schedule += [ScheduledCase(by_key[c.radiograph, c.finding], c.occasion, c.sources) for c in rating_cases]
         else:
-            again, word = round(study.repeat_share * len(of)), key_word(task, TASK_WORDS)
-            turns += [
-                ScheduledCase(of[i], occasion)
-                for i, occasion in reading_order(len(of), again, study.seed, word, reader)
-            ]
-    return turns
+            repeats, word = round(study.repeat_share * len(of_task)), key_word(task, TASK_WORDS)
+            order = reading_order(len(of_task), repeats, study.seed, word, reader)
+            schedule += [ScheduledCase(of_task[i], occasion) for i, occasion in order]
+    return schedule
 
 
 def invite_reader(database: StudyDatabase, name: str) -> str:
-    """Add a reader, and the order of the cases; returns the token, which is kept nowhere.
+    """Add a reader to a study, and draw the reader's list of cases.
 
-    Errors: `DataError` for a name that is taken, empty, too long, or holds line breaks or the like.
+    Parameters
+    ----------
+    database : StudyDatabase
+        Open study.
+    name : str
+        Name of the reader, 1 to 80 printable characters.
+
+    Returns
+    -------
+    str
+        Token of the reader's link. The database stores only a keyed digest of it.
+
+    Raises
+    ------
+    DataError
+        If the name is taken, empty, too long or not printable.
     """
     if not name.strip() or len(name) > MAX_NAME_LENGTH or not name.isprintable():
-        raise DataError(f"{name!r} is no name; allowed: 1 to {MAX_NAME_LENGTH} printable characters")
+        raise DataError(
+            f"{name!r} cannot be the name of a reader; allowed: 1 to {MAX_NAME_LENGTH} printable characters"
+        )
     with database.write_session() as session:
         study = session.scalars(select(Study)).one()
         if session.scalar(select(Reader.number).where(Reader.name == name)) is not None:
@@ -90,11 +141,11 @@ def invite_reader(database: StudyDatabase, name: str) -> str:
             Assignment(
                 key=secrets.token_urlsafe(12),
                 reader_number=number,
-                case_number=turn.case.number,
-                occasion=turn.occasion,
+                case_number=scheduled.case.number,
+                occasion=scheduled.occasion,
                 position=position,
-                sources=list(turn.sources),
+                sources=list(scheduled.sources),
             )
-            for position, turn in enumerate(schedule_cases(study, cases, name))
+            for position, scheduled in enumerate(schedule_cases(study, cases, name))
         )
     return token

@@ -1,4 +1,4 @@
-"""The tables of a reader study: what is asked, who reads, who reads what in which order, and what they did."""
+"""Tables of a reader study: the study, its cases, its readers, their assignments, and the log of operations."""
 
 from __future__ import annotations
 
@@ -8,39 +8,41 @@ from sqlalchemy import JSON, DateTime, ForeignKey, LargeBinary, String, Text, Un
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 STUDY_FORMAT = 2
-"""Format of the tables below and of the words in them."""
+"""Format of the tables below, and of the words in them."""
 
 
 class Base(DeclarativeBase):
+    """Base class of all tables."""
+
     type_annotation_map = {datetime: DateTime(timezone=True), bytes: LargeBinary}  # noqa: RUF012  SQLAlchemy's own form
 
 
 class Study(Base):
-    """The one row that says what the study is."""
+    """The single row that describes the study."""
 
     __tablename__ = "study"
     id: Mapped[int] = mapped_column(primary_key=True, default=1)
     version: Mapped[int] = mapped_column(default=STUDY_FORMAT)
-    """Of these tables."""
+    """Format of these tables."""
     key: Mapped[str]
-    """Drawn once: tells this study from every other, also in a browser."""
+    """Random identifier of the study, also in a browser."""
     title: Mapped[str]
     data_or_run: Mapped[str]
-    """Data spec or run folder that the cases were taken from."""
+    """Data spec or run folder from which the cases were drawn."""
     dataset_spec: Mapped[str]
     """Spec of the data set."""
     tasks: Mapped[list[str]] = mapped_column(JSON)
     findings: Mapped[list[str]] = mapped_column(JSON)
     sources: Mapped[list[str]] = mapped_column(JSON)
-    """Whose maps are judged; none where no task asks for that."""
+    """Sources of the maps that are judged; empty without such a task."""
     seed: Mapped[int]
     repeat_share: Mapped[float]
-    """Share of the cases of a task that each reader gets a second time."""
+    """Share of the cases of a task that each reader reads a second time, in [0, 1]."""
     created: Mapped[datetime]
 
 
 class StudyCase(Base):
-    """One question: a task on one finding of one radiograph."""
+    """Task on one finding of one radiograph."""
 
     __tablename__ = "cases"
     number: Mapped[int] = mapped_column(primary_key=True)
@@ -49,12 +51,13 @@ class StudyCase(Base):
     patient: Mapped[str]
     finding: Mapped[str]
     height: Mapped[int]
+    """Height of the original image, in pixels."""
     width: Mapped[int]
-    """Of the original, pixels."""
+    """Width of the original image, in pixels."""
 
 
 class Reader(Base):
-    """Who reads. The token itself is nowhere: only a keyed digest of it."""
+    """Reader of the study. The token is not stored, only a keyed digest of it."""
 
     __tablename__ = "readers"
     number: Mapped[int] = mapped_column(primary_key=True)
@@ -67,25 +70,25 @@ class Reader(Base):
 
 
 class Assignment(Base):
-    """One reader's turn at one case."""
+    """Case in the list of one reader."""
 
     __tablename__ = "assignments"
     __table_args__ = (UniqueConstraint("reader_number", "position"),)
     key: Mapped[str] = mapped_column(String(32), primary_key=True)
-    """What the browser knows it by; says nothing."""
+    """Random identifier for the browser, which reveals nothing about the case."""
     reader_number: Mapped[int] = mapped_column(ForeignKey("readers.number"))
     case_number: Mapped[int] = mapped_column(ForeignKey("cases.number"))
     occasion: Mapped[int]
-    """0 the first time, 1 when the same case comes again."""
+    """0 for the first reading, 1 for the repeated one."""
     position: Mapped[int]
     sources: Mapped[list[str]] = mapped_column(JSON, default=list)
-    """Sources of the maps on a sheet, in the order of their letters; readers see the letters alone."""
+    """Sources of the maps, in the order of their letters; readers see the letters only."""
     reader: Mapped[Reader] = relationship(back_populates="assignments")
     case: Mapped[StudyCase] = relationship(lazy="joined", innerjoin=True)
 
 
 class Event(Base):
-    """One operation of the log, as it came. Rows are added, never changed or removed."""
+    """Operation in the log, as received. Rows are added, never changed or removed."""
 
     __tablename__ = "log"
     assignment: Mapped[str] = mapped_column(ForeignKey("assignments.key"), primary_key=True)

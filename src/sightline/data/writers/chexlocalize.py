@@ -114,11 +114,11 @@ def _annotation_entries(
             points = {task: _to_xy(annotation.read()) for task, annotation in annotations.items()}
             yield prefix, {"img_size": list(size), **points}
             continue
-        masks = {task: masks.rasterize_annotation(annotation) for task, annotation in annotations.items()}
+        mask_by_task = {task: masks.rasterize_annotation(annotation) for task, annotation in annotations.items()}
         empty = np.zeros(size, bool)
         tasks = [_published_name(finding) for finding in CHEXLOCALIZE_FINDINGS]
-        yield f"{prefix}_segmentations", {task: masks.mask_to_rle(masks.get(task, empty)) for task in tasks}
-        outlines = {task: _outlines(annotations[task], mask) for task, mask in masks.items()}
+        yield f"{prefix}_segmentations", {task: masks.mask_to_rle(mask_by_task.get(task, empty)) for task in tasks}
+        outlines = {task: _outlines(annotations[task], mask) for task, mask in mask_by_task.items()}
         present = {task: contours for task, contours in outlines.items() if contours}
         yield f"{prefix}_annotations", {"img_size": list(size), **present}
 

@@ -1,1 +1,1 @@
-"""Reader studies in the browser: radiologists draw, point and rate, and become the human benchmark of a data set."""
+"""Reader studies in the browser: creation, server, export, agreement, and report."""

@@ -1,7 +1,7 @@
-"""How far readers agree with one another, with themselves, and with the reference; and how long they took.
+"""Agreement of readers with one another, with themselves and with the reference, and reading times.
 
-Resamples draw patients. A case that one of two marked and the other did not overlaps by 0; that neither marked it is
-agreement, which presence counts and overlap cannot.
+Intervals resample patients. The overlap of a case that only one of two readers annotated is 0. A case that neither
+annotated has no overlap: it counts in the agreement on presence.
 """
 
 from __future__ import annotations
@@ -25,21 +25,25 @@ from sightline.stats.icc import icc
 from sightline.stats.ratings import kappa
 
 INTER_READER, INTRA_READER = "between", "within"
+"""Kinds of agreement, as named in tables."""
 ALL_READERS = "all"
+"""Name in tables for all readers together."""
 ReadingsByCase = dict[tuple[str, str], CompletedReading]
-"""(radiograph, finding) -> what one reader said of it on one occasion."""
+"""Readings of one reader on one occasion, by (radiograph, finding)."""
+ReadingGroups = dict[tuple[str, str, int], ReadingsByCase]
+"""Readings by (task, reader, occasion)."""
 
 
 class PairwiseAgreement(NamedTuple):
-    """Two readings of one case, and one number of how far they agree."""
+    """Agreement of two readings of one case in one measure."""
 
     kind: str
-    """'between' two readers, or 'within' one: the first time and the second."""
+    """'between' two readers, or 'within' one reader: first and repeated reading."""
     reader: str
     versus: str
     measure: str
-    """'dice', 'iou' of outlines; 'distance' of points, in shares of the shorter side; 'pointing-game':
-    the point of `reader` in the outline of `versus`."""
+    """'dice' and 'iou' of outlines; 'distance' of points, relative to the shorter side of the image; 'pointing-game':
+    1 if the point of `reader` lies in the outline of `versus`, else 0."""
     radiograph: str
     patient: str
     finding: str
@@ -47,66 +51,95 @@ class PairwiseAgreement(NamedTuple):
 
 
 def measure_agreement(readings: Sequence[CompletedReading], seed: int = 0) -> pd.DataFrame:
-    """Every measure between every two readers, and of each reader with himself.
+    """Measure the agreement between every two readers, and between both readings of each reader.
 
-    Columns: kind, measure, reader, versus, value, low, high (95 %, resampling patients), n (cases), patients. Beside
-    the measures of `PairwiseAgreement`: 'presence', Cohen's kappa of whether the finding was marked; 'icc area', the
-    intraclass
-    correlation of the outlined area where all marked something, between all readers at once ('all').
+    Parameters
+    ----------
+    readings : sequence of CompletedReading
+        Finished readings.
+    seed : int, default 0
+        Seed of the bootstrap resamples.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns kind, measure, reader, versus, value, low, high (95 % interval), n (cases), patients. The measures are
+        those of `PairwiseAgreement`; 'presence, TASK', Cohen's kappa of whether the finding was annotated; and
+        'icc area', the intraclass correlation of the outlined areas that all readers annotated.
     """
-    by = _group_readings(readings)
-    rows = _mean_by_comparison(pd.DataFrame(list(_compare_all(by)), columns=PairwiseAgreement._fields), seed)
-    for kind, task, a, b in _comparisons(by):
-        rows += _presence_kappa(kind, by[task, *a], by[task, *b], a[0], b[0], seed)
-    rows += _area_icc(by, seed)
+    groups = _group_readings(readings)
+    rows = _mean_by_comparison(pd.DataFrame(list(_compare_all(groups)), columns=PairwiseAgreement._fields), seed)
+    for kind, task, first, second in _comparisons(groups):
+        rows += _presence_kappa(kind, groups[task, *first], groups[task, *second], first[0], second[0], seed)
+    rows += _area_icc(groups, seed)
     columns = ["kind", "measure", "reader", "versus", "value", "low", "high", "n", "patients"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def reading_times(readings: Sequence[CompletedReading], seed: int = 0) -> pd.DataFrame:
-    """Active seconds a case, by reader and task: reader, task, seconds (mean), low, high, median, n, patients."""
+    """Estimate the active time per case, by reader and task.
+
+    Parameters
+    ----------
+    readings : sequence of CompletedReading
+        Finished readings.
+    seed : int, default 0
+        Seed of the bootstrap resamples.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns reader, task, seconds (mean), low, high (95 % interval), median, n (cases), patients.
+    """
     rows = []
-    for (reader, task), of in pd.DataFrame(
+    for (reader, task), times in pd.DataFrame(
         [(r.reader, r.case.task, r.case.patient, r.state.seconds) for r in readings],
         columns=["reader", "task", "patient", "seconds"],
     ).groupby(["reader", "task"], sort=False):
-        told = _mean_with_ci(of["seconds"].to_numpy(float), of["patient"], seed)
-        rows.append({"reader": reader, "task": task, **told, "median": float(of["seconds"].median())})
+        mean = _mean_with_ci(times["seconds"].to_numpy(float), times["patient"], seed)
+        rows.append({"reader": reader, "task": task, **mean, "median": float(times["seconds"].median())})
     frame = pd.DataFrame(rows, columns=["reader", "task", "value", "low", "high", "median", "n", "patients"])
     return frame.rename(columns={"value": "seconds"})
 
 
 def score_readers(data: Dataset, seed: int = 0) -> pd.DataFrame:
-    """Every reader against the reference, as any map is scored: IoU, Dice and hits with intervals, by finding.
+    """Score every reader against the reference as a map is scored, by finding.
 
-    data: of `add_study_readers`. Columns of `sightline.stats.estimates.estimates`; empty where nothing can be scored.
+    Parameters
+    ----------
+    data : Dataset
+        Result of `sightline.data.reader_study.annotations.add_study_readers`.
+    seed : int, default 0
+        Seed of the bootstrap resamples.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns as in `sightline.stats.estimates.estimates`; empty where nothing can be scored.
     """
     metrics = ("iou", "dice", "pointing-game")
-    found = score(ReaderMaps(data), data, metrics)
-    if found.empty:
-        return found
+    scores = score(ReaderMaps(data), data, metrics)
+    if scores.empty:
+        return scores
     return pd.concat(
         [
-            estimates(found[found["metric"] == m], get_protocols("corrected"), seed=seed)
-            for m in metrics
-            if (found["metric"] == m).any()
+            estimates(scores[scores["metric"] == metric], get_protocols("corrected"), seed=seed)
+            for metric in metrics
+            if (scores["metric"] == metric).any()
         ],
         ignore_index=True,
     )
 
 
-def _group_readings(readings: Sequence[CompletedReading]) -> dict[tuple[str, str, int], ReadingsByCase]:
-    """(task, reader, occasion) -> cases."""
-    by: dict[tuple[str, str, int], ReadingsByCase] = {}
+def _group_readings(readings: Sequence[CompletedReading]) -> ReadingGroups:
+    groups: ReadingGroups = {}
     for r in readings:
-        by.setdefault((r.case.task, r.reader, r.occasion), {})[r.case.radiograph, r.case.finding] = r
-    return by
+        groups.setdefault((r.case.task, r.reader, r.occasion), {})[r.case.radiograph, r.case.finding] = r
+    return groups
 
 
-def _comparisons(
-    groups: dict[tuple[str, str, int], ReadingsByCase],
-) -> Iterator[tuple[str, str, tuple[str, int], tuple[str, int]]]:
-    """(kind, task, who and when, who and when) of every two readings of the same task."""
+def _comparisons(groups: ReadingGroups) -> Iterator[tuple[str, str, tuple[str, int], tuple[str, int]]]:
+    """Yield (kind, task, (reader, occasion), (reader, occasion)) of every two groups that are compared."""
     for task in ("contour", "point"):
         readers = list(dict.fromkeys(reader for t, reader, _ in groups if t == task))
         for a, b in combinations(readers, 2):
@@ -117,27 +150,27 @@ def _comparisons(
         )
 
 
-def _compare_all(groups: dict[tuple[str, str, int], ReadingsByCase]) -> Iterator[PairwiseAgreement]:
+def _compare_all(groups: ReadingGroups) -> Iterator[PairwiseAgreement]:
     for kind, task, a, b in _comparisons(groups):
-        for one, other in _shared_readings(groups[task, *a], groups[task, *b]):
-            yield from (PairwiseAgreement(kind, a[0], b[0], *told) for told in _compare(one, other))
+        for first, second in _shared_readings(groups[task, *a], groups[task, *b]):
+            yield from (PairwiseAgreement(kind, a[0], b[0], *measured) for measured in _compare(first, second))
     points, outlines = _first_readings(groups, "point"), _first_readings(groups, "contour")
     for pointer, drawer in [(p, d) for p in points for d in outlines if p != d]:
-        for one, other in _shared_readings(points[pointer], outlines[drawer]):
-            if one.has_annotation and other.has_annotation:
+        for point, outline in _shared_readings(points[pointer], outlines[drawer]):
+            if point.has_annotation and outline.has_annotation:
                 yield PairwiseAgreement(
                     INTER_READER,
                     pointer,
                     drawer,
                     "pointing-game",
-                    *_case_fields(one),
-                    float(_is_hit(one, _contour_mask(other))),
+                    *_case_fields(point),
+                    float(_is_hit(point, _contour_mask(outline))),
                 )
 
 
-def _first_readings(groups: dict[tuple[str, str, int], ReadingsByCase], task: str) -> dict[str, ReadingsByCase]:
-    """Reader -> what was said at first sight."""
-    return {who: cases for (t, who, occasion), cases in groups.items() if t == task and occasion == 0}
+def _first_readings(groups: ReadingGroups, task: str) -> dict[str, ReadingsByCase]:
+    """Return the first readings of a task by reader."""
+    return {reader: cases for (t, reader, occasion), cases in groups.items() if t == task and occasion == 0}
 
 
 def _shared_readings(
@@ -151,17 +184,17 @@ def _case_fields(r: CompletedReading) -> tuple[str, str, str]:
 
 
 def _compare(first: CompletedReading, second: CompletedReading) -> Iterator[tuple[str, str, str, str, float]]:
-    """(measure, radiograph, patient, finding, value)"""
+    """Yield (measure, radiograph, patient, finding, value) of two readings of a case."""
     if first.case.task == "point":
         if first.has_annotation and second.has_annotation:
-            far = float(np.hypot(*(first.points[0] - second.points[0]))) / min(first.case.height, first.case.width)
-            yield "distance", *_case_fields(first), far
+            distance = float(np.hypot(*(first.points[0] - second.points[0])))
+            yield "distance", *_case_fields(first), distance / min(first.case.height, first.case.width)
         return
     if first.has_annotation or second.has_annotation:
         a, b = _contour_mask(first), _contour_mask(second)
-        both, either = int((a & b).sum()), int((a | b).sum())
-        yield "iou", *_case_fields(first), both / either if either else 0.0
-        yield "dice", *_case_fields(first), 2 * both / int(a.sum() + b.sum()) if either else 0.0
+        intersection, union = int((a & b).sum()), int((a | b).sum())
+        yield "iou", *_case_fields(first), intersection / union if union else 0.0
+        yield "dice", *_case_fields(first), 2 * intersection / int(a.sum() + b.sum()) if union else 0.0
 
 
 def _contour_mask(r: CompletedReading) -> Array:
@@ -176,10 +209,9 @@ def _is_hit(r: CompletedReading, mask: Array) -> bool:
 def _mean_by_comparison(pairs: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
     rows = []
     key = ["kind", "measure", "reader", "versus"]
-    for names, of in pairs.groupby(key, sort=False):
-        rows.append(
-            dict(zip(key, names, strict=True)) | _mean_with_ci(of["value"].to_numpy(float), of["patient"], seed)
-        )
+    for names, group in pairs.groupby(key, sort=False):
+        mean = _mean_with_ci(group["value"].to_numpy(float), group["patient"], seed)
+        rows.append(dict(zip(key, names, strict=True)) | mean)
     return rows
 
 
@@ -191,7 +223,7 @@ def _mean_with_ci(values: Array, patients: pd.Series[str], seed: int) -> dict[st
 def _presence_kappa(
     kind: str, first: ReadingsByCase, second: ReadingsByCase, reader: str, versus: str, seed: int
 ) -> list[dict[str, Any]]:
-    """Kappa of whether the finding was marked."""
+    """Compute Cohen's kappa of whether the finding was annotated."""
     both = list(_shared_readings(first, second))
     group, patients = pd.factorize(np.array([r.case.patient for r, _ in both], dtype=object), sort=True)
     table = np.zeros((len(patients), 2, 2))
@@ -211,8 +243,8 @@ def _presence_kappa(
     ]
 
 
-def _area_icc(groups: dict[tuple[str, str, int], ReadingsByCase], seed: int) -> Iterator[dict[str, Any]]:
-    """Intraclass correlation of the outlined area: of all readers, and of each with himself."""
+def _area_icc(groups: ReadingGroups, seed: int) -> Iterator[dict[str, Any]]:
+    """Yield the intraclass correlation of outlined areas: of all readers, and of both readings of each reader."""
     first = _first_readings(groups, "contour")
     if len(first) > 1:
         yield {
@@ -222,15 +254,14 @@ def _area_icc(groups: dict[tuple[str, str, int], ReadingsByCase], seed: int) -> 
             "versus": ALL_READERS,
             **_icc_with_ci(list(first.values()), seed),
         }
-    for who, cases in first.items():
-        if ("contour", who, 1) in groups:
-            again = groups["contour", who, 1]
+    for reader, cases in first.items():
+        if ("contour", reader, 1) in groups:
             yield {
                 "kind": INTRA_READER,
                 "measure": "icc area",
-                "reader": who,
-                "versus": who,
-                **_icc_with_ci([cases, again], seed),
+                "reader": reader,
+                "versus": reader,
+                **_icc_with_ci([cases, groups["contour", reader, 1]], seed),
             }
 
 
@@ -246,6 +277,6 @@ def _icc_with_ci(raters: list[ReadingsByCase], seed: int) -> dict[str, Any]:
 
 
 def _statistic_with_ci(values: Array, n: int, patients: int) -> dict[str, Any]:
-    """found: the value of the sample, then those of its resamples."""
+    """Return the first value, which is that of the sample, with the interval of the others, of its resamples."""
     value, low, high = statistic_with_ci(values, patients)
     return {"value": value, "low": low, "high": high, "n": n, "patients": patients}

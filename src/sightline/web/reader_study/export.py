@@ -1,4 +1,4 @@
-"""What readers said, as files: CheXlocalize's layout, COCO, or tables."""
+"""Export of annotations and answers of readers: the layout of CheXlocalize, COCO, or tables."""
 
 from __future__ import annotations
 
@@ -24,42 +24,77 @@ from sightline.data.reader_study.schedule import RATING_TASKS
 from sightline.data.writers import write_dataset
 from sightline.errors import DataError
 
+_CASE_COLUMNS = ("reader", "task", "occasion", "radiograph", "patient", "finding")
 FORMATS = {
     "chexlocalize": "radiographs, labels, and annotations and points as CheXlocalize publishes them",
     "coco": "annotations.json: outlines as polygons, points as key points",
     "csv": "annotations.csv, cases.csv and ratings.csv",
 }
+"""Formats of an export, with a description each."""
 
 
 def export_study(location: str, format: str, out: Path) -> list[Path]:
-    """Write the finished cases of a study in one of `FORMATS` to a new folder; returns what was written.
+    """Write the finished cases of a study to a new folder.
 
-    CheXlocalize's layout and COCO hold what was said at first sight; the tables hold the repeats, too.
-    Errors: `DataError` for another format, a folder that is not empty, or a study of which nothing is finished.
+    The layout of CheXlocalize and COCO hold first readings only; the tables hold repeated readings, too.
+
+    Parameters
+    ----------
+    location : str
+        Folder or database URL of the study.
+    format : str
+        Format, of `FORMATS`.
+    out : Path
+        New or empty folder.
+
+    Returns
+    -------
+    list of Path
+        Files or folders that were written.
+
+    Raises
+    ------
+    DataError
+        If the format is unknown, the folder is not empty, or no case is finished.
     """
     if format not in FORMATS:
-        raise DataError(f"format {format!r}; there are {', '.join(FORMATS)}")
+        raise DataError(f"there is no format {format!r}; allowed: {', '.join(FORMATS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out} is already there and not an empty folder; name a new one")
-    with StudyDatabase.open(location) as book:
-        spec, said = book.study().dataset_spec, list(completed_readings(book))
-    if not said:
+        raise DataError(f"{out} exists and is not an empty folder; name a new one")
+    with StudyDatabase.open(location) as database:
+        spec, readings = database.study().dataset_spec, list(completed_readings(database))
+    if not readings:
         raise DataError(f"nobody has finished a case of {location}")
     if format == "chexlocalize":
         return [write_dataset(add_study_readers(open_dataset(spec), location), "chexlocalize", out, progress=False)]
     out.mkdir(parents=True, exist_ok=True)
     if format == "coco":
-        first = [r for r in said if r.occasion == 0 and r.case.task in ("contour", "point")]
+        first = [r for r in readings if r.occasion == 0 and r.case.task in ("contour", "point")]
         write_text_atomic(out / "annotations.json", json.dumps(to_coco(first)))
         return [out / "annotations.json"]
-    tables = {"cases": cases_table(said), "annotations": annotations_table(said), "ratings": ratings_table(said)}
+    tables = {
+        "cases": cases_table(readings),
+        "annotations": annotations_table(readings),
+        "ratings": ratings_table(readings),
+    }
     for name, table in tables.items():
         write_text_atomic(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     return [out / f"{name}.csv" for name in tables]
 
 
 def to_coco(readings: Sequence[CompletedReading]) -> dict[str, Any]:
-    """One image per radiograph, one category per finding, one annotation per outline or point, with its reader."""
+    """Convert outlines and points to the COCO format.
+
+    Parameters
+    ----------
+    readings : sequence of CompletedReading
+        Readings of the tasks contour and point.
+
+    Returns
+    -------
+    dict
+        An image per radiograph, a category per finding, and an annotation per outline or point, with its reader.
+    """
     radiographs = {r.case.radiograph: r.case for r in readings}
     findings = sorted({r.case.finding for r in readings})
     images = {name: i + 1 for i, name in enumerate(radiographs)}
@@ -75,7 +110,7 @@ def to_coco(readings: Sequence[CompletedReading]) -> dict[str, Any]:
         for number, (r, shape) in enumerate((r, shape) for r in readings for shape in _coco_shapes(r))
     ]
     return {
-        "info": {"description": "Marks of a reader study", "contributor": "Sightline"},
+        "info": {"description": "Annotations of a reader study", "contributor": "Sightline"},
         "images": [
             {"id": images[name], "file_name": name, "height": case.height, "width": case.width}
             for name, case in radiographs.items()
@@ -89,7 +124,7 @@ def to_coco(readings: Sequence[CompletedReading]) -> dict[str, Any]:
 
 
 def _coco_shapes(r: CompletedReading) -> Iterator[dict[str, Any]]:
-    """x to the right, y down, in pixels from the outer corner of the first."""
+    """Yield shapes in COCO fields: x to the right and y down, in pixels from the outer corner of the first pixel."""
     if r.case.task == "point":
         for y, x in r.points.tolist():
             yield {
@@ -100,19 +135,31 @@ def _coco_shapes(r: CompletedReading) -> Iterator[dict[str, Any]]:
                 "segmentation": [],
             }
         return
-    for line in r.contours:
-        (top, left), (bottom, right) = line.min(0), line.max(0)
-        rows, cols = line.T
+    for contour in r.contours:
+        (top, left), (bottom, right) = contour.min(0), contour.max(0)
+        rows, cols = contour.T
         area = abs(float(rows @ np.roll(cols, -1) - cols @ np.roll(rows, -1))) / 2
         yield {
-            "segmentation": [line[:, ::-1].ravel().tolist()],
+            "segmentation": [contour[:, ::-1].ravel().tolist()],
             "area": area,
             "bbox": [left, top, right - left, bottom - top],
         }
 
 
 def cases_table(readings: Sequence[CompletedReading]) -> pd.DataFrame:
-    """A row per finished case: what came of it, and how long it took."""
+    """Tabulate finished cases.
+
+    Parameters
+    ----------
+    readings : sequence of CompletedReading
+        Readings of any task.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per reading. annotated: 1 if something was drawn, else 0, missing for ratings; shapes: number of shapes;
+        seconds: active time.
+    """
     rows = [
         {
             **_case_fields(r),
@@ -126,7 +173,18 @@ def cases_table(readings: Sequence[CompletedReading]) -> pd.DataFrame:
 
 
 def annotations_table(readings: Sequence[CompletedReading]) -> pd.DataFrame:
-    """A row per corner of an outline, per point and per click, in order; row and col in pixels, `at` in seconds."""
+    """Tabulate the points of all shapes.
+
+    Parameters
+    ----------
+    readings : sequence of CompletedReading
+        Readings of any task.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per vertex of an outline, per point and per click, in order: row and col in pixels, `at` in seconds.
+    """
     rows = []
     for r in readings:
         for number, shape in enumerate(r.state.shapes.values()):
@@ -144,9 +202,6 @@ def annotations_table(readings: Sequence[CompletedReading]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*_CASE_COLUMNS, "shape", "corner", "row", "col", "at"])
 
 
-_CASE_COLUMNS = ("reader", "task", "occasion", "radiograph", "patient", "finding")
-
-
 def _case_fields(r: CompletedReading) -> dict[str, Any]:
     case = r.case
     return dict(
@@ -155,21 +210,30 @@ def _case_fields(r: CompletedReading) -> dict[str, Any]:
 
 
 def ratings_table(readings: Sequence[CompletedReading]) -> pd.DataFrame:
-    """What was said of maps, with the columns of `sightline.data.reader_study.rating_sheets.RATING_COLUMNS`: letters
-    become
-    sources again."""
+    """Tabulate the answers about maps, with sources in place of letters.
+
+    Parameters
+    ----------
+    readings : sequence of CompletedReading
+        Readings of any task; those without maps are skipped.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns as in `sightline.data.reader_study.rating_sheets.RATING_COLUMNS`.
+    """
     rows = []
     for r in readings:
         if r.case.task not in RATING_TASKS:
             continue
-        head = {k: v for k, v in _case_fields(r).items() if k != "task"}
+        fields = {k: v for k, v in _case_fields(r).items() if k != "task"}
         sources = {chr(ord("A") + i): source for i, source in enumerate(r.sources)}
         for (question, letter), value in r.state.answers.items():
             if question == CHOICE_QUESTION.name:
                 rows += [
-                    {**head, "source": s, "question": question, "value": int(name == value)}
-                    for name, s in sources.items()
+                    {**fields, "source": source, "question": question, "value": int(name == value)}
+                    for name, source in sources.items()
                 ]
             else:
-                rows.append({**head, "source": sources[letter], "question": question, "value": int(value)})
+                rows.append({**fields, "source": sources[letter], "question": question, "value": int(value)})
     return pd.DataFrame(rows, columns=list(RATING_COLUMNS))

@@ -1,8 +1,8 @@
-"""The server of a reader study: who reads, what comes next, films, and the log. It tells readers nothing of the truth.
+"""Server of a reader study: login, assignments, images, maps, and the log. It sends readers no reference annotation.
 
-A reader's link carries the token behind '#', where no server and no log sees it; the page hands it over once and gets a
-cookie that no script can read. Every request is checked against the database, so that who is revoked is out at once
-and a restart shuts nobody out.
+The token of a reader is in the fragment of the link, which no server and no log receives. The page sends it once, and
+gets a cookie that scripts cannot read. Every request is checked against the database: a revoked reader loses access at
+once, and a restart of the server logs nobody out.
 """
 
 from __future__ import annotations
@@ -31,33 +31,37 @@ from sightline.web.server.app import mount_static, new_app
 from sightline.web.server.encoding import encode_bundle, encode_image
 
 _COOKIE_MAX_AGE = 365 * 24 * 3600
-"""Seconds a cookie lives; being revoked ends it earlier."""
+"""Lifetime of a cookie, in seconds; revoking the reader ends it earlier."""
 MAX_IMAGE_SIDE = 3072
-"""Pixels of a film that are sent: more than any screen shows at once."""
+"""Longer side of an image that is sent, in pixels: more than a screen shows at once."""
 _MAX_CACHED_IMAGES = 16
-"""Encoded films kept in memory: readers of one study see the same ones."""
+"""Number of encoded images kept in memory: the readers of a study read the same ones."""
 MAX_OPERATIONS = 20_000
-"""Of one case. Hours of drawing stay far below."""
+"""Greatest number of operations of a case, which hours of drawing do not reach."""
 _INSTRUCTIONS = {
     "contour": ("Outline ", ", everywhere you see it."),
     "point": ("Click the one point that shows ", " best."),
     "search": ("Click where you would look, in the order in which you would look.", ""),
     "rate": ("How well does each map show ", "?"),
-    "choice": ("If you could have only one of these maps beside the film: which for ", "?"),
+    "choice": ("If you could have only one of these maps with the radiograph: which for ", "?"),
 }
 
 
 class LoginRequest(BaseModel):
+    """Body of a login: the token of the reader's link."""
+
     token: Annotated[str, Field(max_length=200)]
 
 
 class OperationBatch(BaseModel):
+    """Body of a request that adds operations to the log of an assignment."""
+
     operations: Annotated[list[Operation], Field(max_length=500)]
 
 
 @dataclass(frozen=True)
 class ServedStudy:
-    """One study and what it is made of, as its visitors meet it."""
+    """Study with its inputs, and the answers to requests of its readers."""
 
     database: StudyDatabase
     inputs: StudyInputs
@@ -65,65 +69,151 @@ class ServedStudy:
 
     @cached_property
     def cookie_name(self) -> str:
-        """Two studies may share a host."""
+        """Name of the cookie, which differs between studies on one host."""
         return f"sightline-readers-{key_digest(self.study.key).hex()[:8]}"
 
     @cached_property
     def encoded_image(self) -> Callable[[str], bytes]:
-        """radiograph id -> PNG; the last few are kept."""
+        """Function of the id of a radiograph that returns its image as PNG; recent ones are kept in memory."""
         radiographs = self.inputs.data.radiographs
-        at = {radiograph.id: i for i, radiograph in enumerate(radiographs)}
+        positions = {radiograph.id: i for i, radiograph in enumerate(radiographs)}
 
         @lru_cache(maxsize=_MAX_CACHED_IMAGES)
-        def encoded(radiograph: str) -> bytes:
+        def encode(radiograph: str) -> bytes:
             try:
-                return encode_image(radiographs[at[radiograph]].read(), MAX_IMAGE_SIDE)
-            except (SightlineError, KeyError) as error:  # names a file, hence a patient: not for readers
-                print(f"sightline: film {radiograph!r} cannot be shown: {error}", file=sys.stderr)
-                raise HTTPException(500, "this film cannot be read; please tell whoever runs the study") from error
+                return encode_image(radiographs[positions[radiograph]].read(), MAX_IMAGE_SIDE)
+            except (SightlineError, KeyError) as error:  # the message names a file, hence a patient: not for readers
+                print(f"sightline: radiograph {radiograph!r} cannot be shown: {error}", file=sys.stderr)
+                raise HTTPException(500, "this image cannot be read; please inform the person in charge") from error
 
-        return encoded
+        return encode
 
     def current_reader(self, request: Request) -> Reader:
-        """Who asks. Errors: HTTP 401 for anybody who was not invited, or is not any more."""
+        """Return the reader who sent a request.
+
+        Parameters
+        ----------
+        request : Request
+            Request with the cookie of the study; without a valid one, as in `authenticate`.
+
+        Returns
+        -------
+        Reader
+        """
         return self.authenticate(request.cookies.get(self.cookie_name, ""))
 
     def authenticate(self, token: str) -> Reader:
-        found = self.database.authenticate(token)
-        if found is None:
-            raise HTTPException(401, "this link is not valid, or not any more; ask for a new one")
-        return found
+        """Return the reader of a token.
+
+        Parameters
+        ----------
+        token : str
+            Token of a personal link.
+
+        Returns
+        -------
+        Reader
+
+        Raises
+        ------
+        HTTPException
+            With status 401 for a wrong token or a revoked reader.
+        """
+        reader = self.database.authenticate(token)
+        if reader is None:
+            raise HTTPException(401, "this link is not valid, or no longer valid; ask for a new one")
+        return reader
 
     def assignment(self, request: Request, key: str) -> Assignment:
-        """A case of the reader who asks. Errors: HTTP 404 for any other."""
+        """Return an assignment of the reader who sent a request.
+
+        Parameters
+        ----------
+        request : Request
+            Request of a reader.
+        key : str
+            Key of the assignment; for one of another reader, as in `assignment_with_count`.
+
+        Returns
+        -------
+        Assignment
+        """
         return self.assignment_with_count(request, key)[0]
 
     def assignment_with_count(self, request: Request, key: str) -> tuple[Assignment, int]:
-        """The same, and how many operations there are of it."""
-        found = self.database.find_assignment(self.current_reader(request), key)
-        if found is None:
+        """Return an assignment of the reader who sent a request, and the number of its operations.
+
+        Parameters
+        ----------
+        request : Request
+            Request of a reader.
+        key : str
+            Key of the assignment.
+
+        Returns
+        -------
+        tuple of (Assignment, int)
+
+        Raises
+        ------
+        HTTPException
+            With status 404 if the reader has no such assignment.
+        """
+        match = self.database.find_assignment(self.current_reader(request), key)
+        if match is None:
             raise HTTPException(404, "there is no such case for you")
-        return found
+        return match
 
     def encode_map(self, assignment: Assignment, letter: str) -> bytes:
-        """Values and place of a map; of where it comes from, nothing."""
+        """Encode the values and the frame of a map, without its source.
+
+        Parameters
+        ----------
+        assignment : Assignment
+            Assignment in which maps are judged.
+        letter : str
+            Letter of the map.
+
+        Returns
+        -------
+        bytes
+            Bundle with the fields box and size, and the array values.
+
+        Raises
+        ------
+        HTTPException
+            With status 404 if there is no such map.
+        """
         run, sources = self.inputs.run, dict(zip(_source_letters(assignment), assignment.sources, strict=True))
         if letter not in sources or run is None:
-            raise HTTPException(404, "there is no such map on this sheet")
-        of = run.maps_for(assignment.case.radiograph, [sources[letter]])
-        found = next((m for m in of if m.finding == assignment.case.finding), None)
-        if found is None:
-            raise HTTPException(404, "this map is no longer there; please tell whoever runs the study")
-        return encode_bundle({"box": found.frame.box, "size": found.frame.size}, {"values": found.values})
+            raise HTTPException(404, "this case has no map of that letter")
+        maps = run.maps_for(assignment.case.radiograph, [sources[letter]])
+        match = next((m for m in maps if m.finding == assignment.case.finding), None)
+        if match is None:
+            raise HTTPException(404, "this map no longer exists; please inform the person in charge")
+        return encode_bundle({"box": match.frame.box, "size": match.frame.size}, {"values": match.values})
 
 
 def reader_app(database: StudyDatabase, inputs: StudyInputs) -> FastAPI:
-    """The pages and the interface of one study."""
+    """Create the app of a study, with its pages and its interface.
+
+    Parameters
+    ----------
+    database : StudyDatabase
+        Open database of the study.
+    inputs : StudyInputs
+        Data set and run of the study.
+
+    Returns
+    -------
+    FastAPI
+        App that checks the tokens of readers itself.
+    """
     app = new_app(title="Sightline readers")
     mount_static(app, "/readers", "sightline.web.reader_study")
-    room = ServedStudy(database, inputs, database.study())
-    _add_login_routes(app, room)
-    _add_case_routes(app, room)
+    served = ServedStudy(database, inputs, database.study())
+    _add_login_routes(app, served)
+    _add_case_routes(app, served)
     return app
 
 
@@ -135,12 +225,12 @@ def _add_login_routes(app: FastAPI, served: ServedStudy) -> None:
         return HTMLResponse(page, headers={"cache-control": "no-cache"})
 
     @app.post("/api/enter")
-    def enter(given: LoginRequest, request: Request, response: Response) -> dict[str, bool]:
-        served.authenticate(given.token)
+    def enter(login: LoginRequest, request: Request, response: Response) -> dict[str, bool]:
+        served.authenticate(login.token)
         secure = request.url.scheme == "https"
         response.set_cookie(
             served.cookie_name,
-            given.token,
+            login.token,
             max_age=_COOKIE_MAX_AGE,
             httponly=True,
             samesite="strict",
@@ -152,22 +242,23 @@ def _add_login_routes(app: FastAPI, served: ServedStudy) -> None:
     @app.get("/api/me")
     def me(request: Request) -> dict[str, Any]:
         reader = served.current_reader(request)
-        done = served.database.finished_assignments(reader.number)
-        turns = served.database.assignments(reader.number)
+        finished = served.database.finished_assignments(reader.number)
+        assignments = served.database.assignments(reader.number)
         return {
             "reader": reader.name,
             "title": served.study.title,
-            "turns": [{"key": t.key, "task": t.case.task, "finished": t.key in done} for t in turns],
-            # What the browser files unsent work under: the same after a new link, another in another study.
+            "turns": [{"key": a.key, "task": a.case.task, "finished": a.key in finished} for a in assignments],
+            # Name under which the browser stores unsent work: it survives a new link, and differs between studies.
             "shelf": key_digest(served.study.key, reader.number).hex()[:16],
         }
 
 
 def _add_case_routes(app: FastAPI, served: ServedStudy) -> None:
     @app.get("/api/turns/{key}")
-    def asked(key: str, request: Request) -> dict[str, Any]:
-        turn = served.assignment(request, key)
-        return case_payload(turn) | {"operations": [o.model_dump() for o in served.database.operations(key)]}
+    def case(key: str, request: Request) -> dict[str, Any]:
+        return case_payload(served.assignment(request, key)) | {
+            "operations": [o.model_dump() for o in served.database.operations(key)]
+        }
 
     @app.post("/api/turns/{key}/operations")
     def save(key: str, batch: OperationBatch, request: Request) -> dict[str, int]:
@@ -175,18 +266,29 @@ def _add_case_routes(app: FastAPI, served: ServedStudy) -> None:
         return {"new": served.database.append(key, batch.operations), "saved": len(batch.operations)}
 
     @app.get("/api/turns/{key}/film")
-    def pixels(key: str, request: Request) -> Response:
+    def image(key: str, request: Request) -> Response:
         return _cacheable_response(served.encoded_image(served.assignment(request, key).case.radiograph), "image/png")
 
     @app.get("/api/turns/{key}/maps/{letter}")
-    def judged(key: str, letter: str, request: Request) -> Response:
+    def saliency_map(key: str, letter: str, request: Request) -> Response:
         return _cacheable_response(
             served.encode_map(served.assignment(request, key), letter), "application/octet-stream"
         )
 
 
 def case_payload(assignment: Assignment) -> dict[str, Any]:
-    """What the browser is told of a case: the question, the size, letters instead of sources. No id, label or truth."""
+    """Return the description of a case for the browser, without identifiers, labels, sources and annotations.
+
+    Parameters
+    ----------
+    assignment : Assignment
+        Assignment of a reader.
+
+    Returns
+    -------
+    dict
+        Instruction, image size (H, W), letters of the maps, and questions.
+    """
     case, (before, after) = assignment.case, _INSTRUCTIONS[assignment.case.task]
     questions = [{"name": q.name, "text": q.text, "anchors": q.anchors} for q in QUESTIONS]
     return {
@@ -206,27 +308,29 @@ def _source_letters(assignment: Assignment) -> list[str]:
 
 
 def _cacheable_response(body: bytes, kind: str) -> Response:
-    """Pixels may stay in the browser of their reader: a case looked at again comes at once, even offline."""
+    """Return a response that the reader's browser may keep: a case that is opened again needs no connection."""
     return Response(body, media_type=kind, headers={"cache-control": "private, max-age=86400"})
 
 
 def _check_operations(operations: list[Operation], assignment: Assignment, n_stored: int) -> None:
-    """Errors: HTTP 422 for an answer to what was not asked, a place outside the film, or more than anyone does."""
+    """Raise HTTP error 422 for an answer to no question, a point outside the image, or too many operations."""
     allowed = _allowed_answers(assignment)
     height, width = assignment.case.height, assignment.case.width
     for o in operations:
         if isinstance(o, AnswerQuestion) and o.value and o.value not in allowed.get((o.question, o.source), ()):
-            raise HTTPException(422, f"{o.question!r} of {o.source!r} is {o.value!r}, which was not asked for here")
+            raise HTTPException(
+                422, f"{o.question!r} of {o.source!r} is {o.value!r}, which is no answer to a question of this case"
+            )
         if o.kind == "put" and (
             assignment.case.task not in ANNOTATION_TASKS or any(r > height or c > width for r, c in o.points)
         ):
-            raise HTTPException(422, "a shape lies outside the film, or none was asked for")
+            raise HTTPException(422, "a shape lies outside the image, or the task has no shapes")
     if n_stored + len(operations) > MAX_OPERATIONS:
-        raise HTTPException(422, f"more than {MAX_OPERATIONS} changes of one case are not kept")
+        raise HTTPException(422, f"a case may have at most {MAX_OPERATIONS} changes")
 
 
 def _allowed_answers(assignment: Assignment) -> dict[tuple[str, str], tuple[str, ...]]:
-    """(question, letter) -> what may be answered."""
+    """Return the allowed answers by (question, letter)."""
     letters = _source_letters(assignment)
     if assignment.case.task == "rate":
         return {(q.name, letter): _rating_scale(len(q.anchors)) for q in QUESTIONS for letter in letters}

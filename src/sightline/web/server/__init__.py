@@ -1,1 +1,1 @@
-"""What every page of Sightline in a browser shares: a guarded server, pixels as bytes, modules of the front end."""
+"""Shared by all servers of this package: the app, its security, encodings, and modules of the browser code."""

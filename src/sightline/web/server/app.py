@@ -1,4 +1,4 @@
-"""A FastAPI app as Sightline's servers want it: errors are short sentences in JSON, and files of the front end."""
+"""FastAPI apps that report errors as sentences in JSON and serve the files of the browser code."""
 
 from __future__ import annotations
 
@@ -11,16 +11,24 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.responses import Response
 
-mimetypes.add_type("text/javascript", ".js")  # some machines say text/plain, which browsers refuse for modules
+mimetypes.add_type("text/javascript", ".js")  # some systems say text/plain, which browsers refuse for modules
 mimetypes.add_type("text/css", ".css")
 
 
 def new_app(**options: Any) -> FastAPI:
-    """An app without pages of its own, with `/web` (`sightline.web.server`'s static files) and errors as {"error":
-    sentence}.
+    """Create an app that serves the shared files at `/web` and reports errors as {"error": sentence}.
 
-    A `SightlineError` is answered by its sentence: 404 for an unknown name, 409 for a run in use, else 400. What nobody
-    foresaw is 500, told in the server's log and not to the client.
+    A `SightlineError` has status 404 for an unknown name, 409 for a run in use, else 400. Any other exception has
+    status 500; its message is in the log of the server and is not sent.
+
+    Parameters
+    ----------
+    **options
+        Options of `fastapi.FastAPI`.
+
+    Returns
+    -------
+    fastapi.FastAPI
     """
     from fastapi import FastAPI
     from fastapi.exceptions import RequestValidationError
@@ -44,27 +52,49 @@ def new_app(**options: Any) -> FastAPI:
 
     @app.exception_handler(Exception)
     def _unexpected(_: Any, __: Exception) -> Response:
-        return error_response(500, "something went wrong in the server; its log says what")
+        return error_response(500, "the server failed; its log states the error")
 
     mount_static(app, "/web", "sightline.web.server")
     return app
 
 
 def mount_static(app: FastAPI, path: str, package: str) -> None:
-    """Serve the folder `static` of a package: checked for changes at every visit, kept in between."""
+    """Serve the folder `static` of a package; browsers check for changes at every visit.
+
+    Parameters
+    ----------
+    app : fastapi.FastAPI
+        App to extend.
+    path : str
+        Path of the folder on the server.
+    package : str
+        Name of the package.
+    """
     from starlette.staticfiles import StaticFiles
 
-    class Revalidated(StaticFiles):
+    class RevalidatedFiles(StaticFiles):
         def file_response(self, *args: Any, **kwargs: Any) -> Response:
             response = super().file_response(*args, **kwargs)
             response.headers["cache-control"] = "no-cache"
             return response
 
-    app.mount(path, Revalidated(packages=[(package, "static")]))
+    app.mount(path, RevalidatedFiles(packages=[(package, "static")]))
 
 
 def error_response(status: int, sentence: str) -> Response:
-    """An error as every page understands it."""
+    """Create the response for an error, in the form that all pages read.
+
+    Parameters
+    ----------
+    status : int
+        HTTP status.
+    sentence : str
+        Message for the user.
+
+    Returns
+    -------
+    starlette.responses.Response
+    """
     from starlette.responses import JSONResponse
 
     return JSONResponse({"error": sentence}, status)

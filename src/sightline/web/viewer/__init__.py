@@ -1,1 +1,1 @@
-"""A run to look at: a site whose every file is made when it is asked for, served or written to a folder."""
+"""Viewer of a run: a web site whose files are rendered on request or written to a folder."""

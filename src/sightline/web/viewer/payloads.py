@@ -1,4 +1,4 @@
-"""What is shown of one radiograph: its pixels, its maps, and what readers marked and looked at."""
+"""Content that the viewer shows of a radiograph: maps, previews, annotations, regions and gaze, encoded."""
 
 from __future__ import annotations
 
@@ -17,27 +17,53 @@ from sightline.imaging.masks import rasterize_annotation
 from sightline.web.server.encoding import encode_bundle, map_fields
 
 OUTLINE_TOLERANCE = 0.7
-"""Pixels by which a drawn contour may leave the outline of its mask."""
+"""Greatest distance of a simplified contour from the outline of its mask, in pixels."""
 PREVIEW_SIDE = 28
-"""Cells along the longer side of a map in a gallery."""
+"""Number of cells along the longer side of a map in the gallery."""
 
 
-def encode_maps(held: Iterable[SaliencyMap]) -> bytes:
-    """Maps as they are: facts of each, values float32 (h, w)."""
-    facts, arrays = [], {}
-    for number, m in enumerate(held):
-        facts.append({**map_fields(m), "shape": m.values.shape})
+def encode_maps(maps: Iterable[SaliencyMap]) -> bytes:
+    """Encode maps in full resolution.
+
+    Parameters
+    ----------
+    maps : iterable of SaliencyMap
+        Maps of one radiograph.
+
+    Returns
+    -------
+    bytes
+        Bundle with the fields of each map, and its values, float32 (h, w), as the arrays m0, m1, ...
+    """
+    fields, arrays = [], {}
+    for number, m in enumerate(maps):
+        fields.append({**map_fields(m), "shape": m.values.shape})
         arrays[f"m{number}"] = np.asarray(m.values, np.float32)
-    return encode_bundle({"maps": facts}, arrays)
+    return encode_bundle({"maps": fields}, arrays)
 
 
 def encode_previews(maps: Iterable[SaliencyMap], outlines: dict[str, list[Array]], size: Size | None) -> bytes:
-    """Maps as a gallery shows them, coarse and in 255 steps from lowest to highest, and outlines of the truth."""
-    facts, arrays = [], {}
+    """Encode maps for the gallery, coarse and in 256 levels, with the outlines of the reference annotations.
+
+    Parameters
+    ----------
+    maps : iterable of SaliencyMap
+        Maps of one radiograph.
+    outlines : dict of str to list of (K, 2) array
+        Outlines of the reference annotation by finding.
+    size : (int, int) or None
+        Size of the image, (H, W); None takes that of the maps.
+
+    Returns
+    -------
+    bytes
+        Bundle with the fields size, maps and truth, and the arrays m0, m1, ..., uint8 (h, w).
+    """
+    fields, arrays = [], {}
     for number, m in enumerate(maps):
         size = size or m.frame.size
         values, signed = _downscale_map(m)
-        facts.append(
+        fields.append(
             {
                 "finding": m.finding,
                 "source": m.source,
@@ -49,12 +75,12 @@ def encode_previews(maps: Iterable[SaliencyMap], outlines: dict[str, list[Array]
             }
         )
         arrays[f"m{number}"] = values
-    lines = {finding: [_rounded_list(c, 0) for c in contours] for finding, contours in outlines.items()}
-    return encode_bundle({"size": size, "maps": facts, "truth": lines}, arrays)
+    truth = {finding: [_rounded_list(c, 0) for c in contours] for finding, contours in outlines.items()}
+    return encode_bundle({"size": size, "maps": fields, "truth": truth}, arrays)
 
 
 def _downscale_map(m: SaliencyMap) -> tuple[Array, bool]:
-    """uint8 (h, w), and whether 128 stands for 0 with blue below and orange above."""
+    """Return a coarse map, uint8 (h, w), and True if 128 stands for 0 because the map has values of both signs."""
     values = m.values
     if m.status != "ok" or not values.size or not np.isfinite(values).all():
         return np.zeros((0, 0), np.uint8), False
@@ -63,15 +89,27 @@ def _downscale_map(m: SaliencyMap) -> tuple[Array, bool]:
         size = (values.shape[0], values.shape[1])
         values = resample_area(values, Frame.whole(size), (h, w))
     low, high = float(values.min()), float(values.max())
-    signed = low < 0 < high
-    if signed:
-        far = max(-low, high)
-        return np.rint(127.5 + 127.5 * values / far).astype(np.uint8), True
+    if low < 0 < high:
+        bound = max(-low, high)
+        return np.rint(127.5 + 127.5 * values / bound).astype(np.uint8), True
     return np.rint(255 * (values - low) / max(high - low, 1e-30)).astype(np.uint8), False
 
 
 def trace_outlines(mask: Array, tolerance: float = OUTLINE_TOLERANCE) -> list[Array]:
-    """Outlines of a mask bool (H, W), holes included, through the centers of its boundary pixels: float32 (K, 2)."""
+    """Trace the outlines of a mask, holes included, through the centers of its boundary pixels.
+
+    Parameters
+    ----------
+    mask : (H, W) bool
+        Mask.
+    tolerance : float
+        Greatest distance of a simplified outline from the exact one, in pixels.
+
+    Returns
+    -------
+    list of (K, 2) float32
+        (row, col) in pixels.
+    """
     return [
         cv2.approxPolyDP(c, tolerance, closed=True).reshape(-1, 2)[:, ::-1].astype(np.float32) + np.float32(0.5)
         for c in masks.outlines(mask, holes=True)
@@ -79,68 +117,113 @@ def trace_outlines(mask: Array, tolerance: float = OUTLINE_TOLERANCE) -> list[Ar
 
 
 def encode_annotations(data: Dataset, radiograph: Radiograph, findings: Iterable[str]) -> bytes:
-    """Every reader's marks, the truth's as runs of pixels too, regions, and gaze.
+    """Encode the annotations of all readers, anatomical regions, and gaze.
 
-    Runs are lengths, uint32, row by row, outside first: what a browser needs to count pixels exactly.
+    Parameters
+    ----------
+    data : Dataset
+        Data set of the radiograph.
+    radiograph : Radiograph
+        Radiograph.
+    findings : iterable of str
+        Findings whose annotations are encoded.
+
+    Returns
+    -------
+    bytes
+        Bundle with the fields marks, regions, gaze and size. The reference annotation is also an array of
+        `run_lengths`, so that the browser can count its pixels exactly.
     """
-    facts: dict[str, Any] = {"marks": [], "regions": [], "gaze": [], "size": None}
+    fields: dict[str, Any] = {"marks": [], "regions": [], "gaze": [], "size": None}
     arrays: dict[str, Array] = {}
-    for mark in _iterate_annotations(data, radiograph.id, findings):
-        facts["size"] = mark.size
-        told: dict[str, Any] = {"finding": mark.finding, "reader": mark.reader, "kind": mark.kind}
-        if mark.kind == "points":
-            told["points"] = _rounded_list(mark.read(), 1)
-        if mark.kind != "points" or mark.reader == data.reference_reader:
-            mask = rasterize_annotation(mark)
-            told["contours"] = [_rounded_list(c, 1) for c in trace_outlines(mask)]
-            if mark.reader == data.reference_reader:
-                told["runs"] = f"runs{len(arrays)}"
-                arrays[told["runs"]] = run_lengths(mask)
-        facts["marks"].append(told)
+    for annotation in _iterate_annotations(data, radiograph.id, findings):
+        fields["size"] = annotation.size
+        entry: dict[str, Any] = {
+            "finding": annotation.finding,
+            "reader": annotation.reader,
+            "kind": annotation.kind,
+        }
+        if annotation.kind == "points":
+            entry["points"] = _rounded_list(annotation.read(), 1)
+        if annotation.kind != "points" or annotation.reader == data.reference_reader:
+            mask = rasterize_annotation(annotation)
+            entry["contours"] = [_rounded_list(c, 1) for c in trace_outlines(mask)]
+            if annotation.reader == data.reference_reader:
+                entry["runs"] = f"runs{len(arrays)}"
+                arrays[entry["runs"]] = run_lengths(mask)
+        fields["marks"].append(entry)
     for name in data.regions:
-        area = data.annotation(radiograph.id, name, data.reference_reader)
-        if area is not None:
-            lines = [_rounded_list(c, 1) for c in trace_outlines(rasterize_annotation(area), 1.5)]
-            facts["regions"].append({"name": name, "contours": lines})
+        region = data.annotation(radiograph.id, name, data.reference_reader)
+        if region is not None:
+            contours = [_rounded_list(c, 1) for c in trace_outlines(rasterize_annotation(region), 1.5)]
+            fields["regions"].append({"name": name, "contours": contours})
     for reader in data.gaze_readers:
-        looked = data.annotation(radiograph.id, ALL_GAZE, reader)
-        if looked is not None and looked.kind == "fixations":
-            _add_gaze(facts, arrays, looked.read())
-    return encode_bundle(facts, arrays)
+        gaze = data.annotation(radiograph.id, ALL_GAZE, reader)
+        if gaze is not None and gaze.kind == "fixations":
+            _add_gaze(fields, arrays, gaze.read())
+    return encode_bundle(fields, arrays)
 
 
 def _iterate_annotations(data: Dataset, radiograph: str, findings: Iterable[str]) -> Iterator[Annotation]:
     for finding in findings:
         for reader in data.readers:
-            mark = data.annotation(radiograph, finding, reader)
-            if mark is not None:
-                yield mark
+            annotation = data.annotation(radiograph, finding, reader)
+            if annotation is not None:
+                yield annotation
 
 
 def _add_gaze(fields: dict[str, Any], arrays: dict[str, Array], gaze: Gaze) -> None:
     name = f"gaze{len(fields['gaze'])}"
-    spoken = [{"text": p.text, "begin": p.begin, "end": p.end} for p in gaze.phrases]
-    fields["gaze"].append({"reader": gaze.reader, "fixations": name, "size": gaze.size, "phrases": spoken})
+    phrases = [{"text": p.text, "begin": p.begin, "end": p.end} for p in gaze.phrases]
+    fields["gaze"].append({"reader": gaze.reader, "fixations": name, "size": gaze.size, "phrases": phrases})
     table = np.column_stack([gaze.positions, gaze.begin, gaze.duration, gaze.pixels_per_degree])
     arrays[name] = table.astype(np.float32)  # (K, 6): row, col, begin, duration, degree down, degree across
 
 
 def reference_outlines(data: Dataset, radiograph: str, findings: Iterable[str]) -> dict[str, list[Array]]:
-    """Outlines of the truth, as coarse as a gallery shows them. A mark that cannot be read has none."""
-    found = {}
+    """Trace coarse outlines of the reference annotations, for the gallery.
+
+    Parameters
+    ----------
+    data : Dataset
+        Data set of the radiograph.
+    radiograph : str
+        Id of the radiograph.
+    findings : iterable of str
+        Findings.
+
+    Returns
+    -------
+    dict of str to list of (K, 2) float32
+        Outlines by finding, without those that have no annotation or one that cannot be read.
+    """
+    outlines = {}
     for finding in findings:
-        mark = data.annotation(radiograph, finding, data.reference_reader)
-        if mark is not None:
+        annotation = data.annotation(radiograph, finding, data.reference_reader)
+        if annotation is not None:
+            tolerance = max(1.0, max(annotation.size) / 150)
             try:
-                found[finding] = trace_outlines(rasterize_annotation(mark), max(1.0, max(mark.size) / 150))
+                outlines[finding] = trace_outlines(rasterize_annotation(annotation), tolerance)
             except DataError:
-                continue  # the page of the case says what is wrong with it
-    return found
+                continue  # the page of the case states the error
+    return outlines
 
 
 def run_lengths(mask: Array) -> Array:
-    """Lengths of runs, uint32 (K,), row by row, outside first.
+    """Encode a mask as the lengths of its runs, row by row, outside first.
 
+    Parameters
+    ----------
+    mask : (H, W) bool
+        Mask.
+
+    Returns
+    -------
+    (K,) uint32
+        Lengths.
+
+    Examples
+    --------
     >>> run_lengths(np.array([[0, 1, 1], [1, 0, 0]], bool)).tolist()
     [1, 3, 2]
     """

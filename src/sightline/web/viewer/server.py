@@ -1,4 +1,4 @@
-"""A run's site over HTTP, as files in a folder, and the command that does either."""
+"""The command `view`: serve the site of a run over HTTP, or write its files to a folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sightline._util.progress import progress_bar
 from sightline.errors import RunError, SightlineError
 from sightline.runs.run import Run
 from sightline.web.server.app import new_app
-from sightline.web.server.security import bind_socket, check_token, serve
+from sightline.web.server.serving import bind_socket, check_token, serve
 from sightline.web.viewer.site import Site
 
 if TYPE_CHECKING:
@@ -23,69 +23,96 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 DEFAULT_PORT = 8400
-"""Where a viewer is looked for first, so that deep links outlive it."""
+"""First port that a viewer tries, so that links to its pages remain valid."""
 
 
 def make_app(site: Site) -> FastAPI:
-    """A run's files, each made when it is asked for.
+    """Create the app that serves the files of a site, each rendered on request.
 
-    What is asked for with `?v=STAMP` may be kept for good, because another run has another stamp; the rest is checked
-    again at every visit.
+    A file that is requested with `?v=STAMP` may be kept by browsers without a check, because other content has another
+    stamp; other files are checked at every visit.
+
+    Parameters
+    ----------
+    site : Site
+        Site of a run.
+
+    Returns
+    -------
+    fastapi.FastAPI
     """
     from fastapi import Request
-    from fastapi import Response as Plain
+    from fastapi import Response as PlainResponse
 
-    made = new_app()
+    app = new_app()
 
     def file(name: str, request: Request) -> Response:
         name = name or "index.html"
-        of_run = name.startswith("data/")
-        body, kind = (b"", "") if of_run else site.render_file(name)
-        tag = f'"{hashlib.sha256(f"{site.stamp} {name}".encode() if of_run else body).hexdigest()[:24]}"'
-        kept = of_run and request.query_params.get("v") == site.stamp
-        headers = {"etag": tag, "cache-control": f"private, {'max-age=31536000, immutable' if kept else 'no-cache'}"}
+        is_data = name.startswith("data/")
+        body, media_type = (b"", "") if is_data else site.render_file(name)
+        tag = f'"{hashlib.sha256(f"{site.stamp} {name}".encode() if is_data else body).hexdigest()[:24]}"'
+        is_immutable = is_data and request.query_params.get("v") == site.stamp
+        age = "max-age=31536000, immutable" if is_immutable else "no-cache"
+        headers = {"etag": tag, "cache-control": f"private, {age}"}
         if request.headers.get("if-none-match") == tag:
-            return Plain(status_code=304, headers=headers)
-        if of_run:
-            body, kind = site.render_file(name)
-        return Plain(body, media_type=kind, headers=headers)
+            return PlainResponse(status_code=304, headers=headers)
+        if is_data:
+            body, media_type = site.render_file(name)
+        return PlainResponse(body, media_type=media_type, headers=headers)
 
     file.__annotations__["request"] = Request  # imported late, so FastAPI cannot look the name up
-    made.add_api_route("/{name:path}", file, methods=["GET", "HEAD"], response_class=Plain)
-    return made
+    app.add_api_route("/{name:path}", file, methods=["GET", "HEAD"], response_class=PlainResponse)
+    return app
 
 
 def write_site(site: Site, folder: Path) -> int:
-    """Write every file of a site. Returns how many; what is already there of the same run is kept, so that a stopped
-    export goes on.
+    """Write every file of a site to a folder.
 
-    Errors: `RunError` if the folder holds something else. A radiograph that cannot be read is told and left out.
+    Files of the same run that exist are kept, so that an interrupted export continues. An image that cannot be read is
+    left out, with a message.
+
+    Parameters
+    ----------
+    site : Site
+        Site of a run.
+    folder : Path
+        New or empty folder, or one with an earlier export.
+
+    Returns
+    -------
+    int
+        Number of files that were written.
+
+    Raises
+    ------
+    RunError
+        If the folder holds something else.
     """
     index = folder / "data" / "index.json"
     if folder.exists() and any(folder.iterdir()) and not index.is_file():
-        raise RunError(f"{folder} holds other things; give --export a new or empty folder")
-    same = index.is_file() and site.stamp in index.read_text("utf-8")
-    names, written, failed = list(site.file_names()), 0, list[str]()
+        raise RunError(f"{folder} holds other files; give --export a new or empty folder")
+    is_same_run = index.is_file() and site.stamp in index.read_text("utf-8")
+    names, n_written, errors = list(site.file_names()), 0, list[str]()
     with progress_bar() as bar:
         task = bar.add_task("writing the site", total=len(names), unit="files")
         for name in names:
             path = folder / name
             bar.advance(task)
-            if same and name.startswith("data/") and path.is_file():
+            if is_same_run and name.startswith("data/") and path.is_file():
                 continue
             try:
                 body, _ = site.render_file(name)
             except SightlineError as error:
-                failed.append(str(error))
+                errors.append(str(error))
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f".{path.name}.partial")
             partial.write_bytes(body)
             partial.replace(path)
-            written += 1
-    for sentence in dict.fromkeys(failed):
-        print(f"left out: {sentence}", file=sys.stderr)
-    return written
+            n_written += 1
+    for message in dict.fromkeys(errors):
+        print(f"left out: {message}", file=sys.stderr)
+    return n_written
 
 
 def view(
@@ -97,20 +124,20 @@ def view(
     token: str = "",
     open: bool = True,
 ) -> None:
-    """Look at a run in the browser: cases, maps, scores.
+    """Show the cases, maps and scores of a run in the browser, or write them as a static site.
 
     Parameters
     ----------
     run
         Run folder.
     export
-        Folder for a static site, written instead of serving; any web server can serve it.
+        Folder of a static site, which is written in place of serving the run; any web server can serve it.
     host
-        Address to listen on; any but this machine's own needs a token.
+        Address to listen on; any other than that of this machine needs a token.
     port
         Port to listen on; 0 takes 8400 or the next free one.
     token
-        Token that a browser must give once; also read from SIGHTLINE_TOKEN.
+        Secret of at least 12 characters that a browser must give once; by default that of SIGHTLINE_TOKEN.
     open
         Open a browser window.
     """
@@ -123,7 +150,7 @@ def view(
     if export is not None:
         count = write_site(site, export)
         print(
-            f"{count} files written; any web server shows them, for example: "
+            f"{count} files written; any web server can serve them, for example: "
             f"python -m http.server --directory {shlex.quote(str(export))}"
         )
         return
@@ -145,7 +172,7 @@ def _find_free_port(host: str) -> int:
 
 
 def _has_display() -> bool:
-    """Whether a window can be opened; a browser in the terminal would stand in the way."""
+    """Return True if a browser window can be opened; a browser in the terminal would block it."""
     return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 

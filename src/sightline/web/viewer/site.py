@@ -1,4 +1,4 @@
-"""A run as a web site: a name for every file, and the function that makes it. Server and `--export` know no more."""
+"""Web site of a run: the names of its files, and their content. The server and `--export` both use it."""
 
 from __future__ import annotations
 
@@ -46,51 +46,75 @@ _STATIC_PACKAGES = {"app": "sightline.web.viewer", "web": "sightline.web.server"
 
 @dataclass(frozen=True)
 class Site:
-    """The files of a run's viewer. Names hold numbers, never an id: no id can lead anywhere."""
+    """Files of the viewer of a run. Their names hold numbers and no ids, so that no id can name another file."""
 
     run_index: RunIndex
+    """Content of the run."""
     folder: Path
-    """Where the columns lie."""
+    """Folder of the columns."""
     stamp: str
-    """Changes with what the run holds: what was kept under another is stale."""
+    """Identifier of the content of the run: files that a browser kept under another stamp are outdated."""
     _semaphore: Any = field(default_factory=lambda: threading.BoundedSemaphore(os.cpu_count() or 1), repr=False)
-    """Radiographs are large: no more are opened at once than there are processors."""
+    """Limit on images that are decoded at the same time, which are large: the number of processors."""
 
     @classmethod
     def from_run(cls, run: Run) -> Site:
-        """Open a run, and make its columns where they are not there yet."""
-        atlas = RunIndex.from_run(run)
-        folder = prepare_columns(atlas)
-        return cls(atlas, folder, json.loads((folder / "data" / "index.json").read_text("utf-8"))["stamp"])
+        """Open a run, and write its columns if they do not exist yet.
+
+        Parameters
+        ----------
+        run : Run
+            Run to show.
+
+        Returns
+        -------
+        Site
+        """
+        index = RunIndex.from_run(run)
+        folder = prepare_columns(index)
+        return cls(index, folder, json.loads((folder / "data" / "index.json").read_text("utf-8"))["stamp"])
 
     @cached_property
     def _case_names(self) -> tuple[list[str], list[int], list[str]]:
-        """Ids of radiographs, where they stand in the data set, findings."""
-        facts, arrays = decode_bundle((self.folder / "data" / "cases.bin").read_bytes())
+        """Ids of radiographs, their positions in the data set (-1: not in it), and findings."""
+        fields, arrays = decode_bundle((self.folder / "data" / "cases.bin").read_bytes())
         index = json.loads((self.folder / "data" / "index.json").read_text("utf-8"))
-        return facts["radiographs"], arrays["place"].tolist(), index["findings"]
+        return fields["radiographs"], arrays["place"].tolist(), index["findings"]
 
     def file_names(self) -> Iterator[str]:
-        """Every file, in an order in which those of one radiograph follow each other."""
+        """Yield the names of all files; those of one radiograph follow each other.
+
+        Yields
+        ------
+        str
+        """
         yield "index.html"
-        for home, package in _STATIC_PACKAGES.items():
+        for folder, package in _STATIC_PACKAGES.items():
             for file in sorted((files(package) / "static").iterdir(), key=lambda f: f.name):
-                if _STATIC_FILE.fullmatch(name := f"{home}/{file.name}"):
+                if _STATIC_FILE.fullmatch(name := f"{folder}/{file.name}"):
                     yield name
         for path in sorted((self.folder / "data").rglob("*")):
             if _COLUMN_FILE.fullmatch(name := path.relative_to(self.folder).as_posix()):
                 yield name
-        _, places, findings = self._case_names
-        for i, place in enumerate(places):
+        _, positions, findings = self._case_names
+        for i, position in enumerate(positions):
             yield from (f"data/preview/{i}.bin", f"data/scores/{i}.bin")
-            if place >= 0 and self.run_index.data is not None:
+            if position >= 0 and self.run_index.data is not None:
                 yield from (f"data/thumb/{i}.jpg", f"data/film/{i}.png", f"data/marks/{i}.bin")
             yield from (f"data/maps/{i}-{f}.bin" for f in range(len(findings)))
 
     def render_file(self, name: str) -> tuple[bytes, str]:
-        """(bytes, media type) of a file.
+        """Return the content of a file.
 
-        Errors: `UnknownNameError` for a name that is none, `DataError` for a radiograph that cannot be read.
+        Parameters
+        ----------
+        name : str
+            Name of a file. An unknown name raises `UnknownNameError`, an image that cannot be read `DataError`.
+
+        Returns
+        -------
+        tuple of (bytes, str)
+            Content and media type.
         """
         return self._file_maker(name)(), _MEDIA_TYPES[Path(name).suffix]
 
@@ -98,15 +122,16 @@ class Site:
         if name == "index.html":
             return (files("sightline.web.viewer") / "static" / "index.html").read_bytes
         if _STATIC_FILE.fullmatch(name):
-            home, _, file = name.partition("/")
-            return self._existing_file(files(_STATIC_PACKAGES[home]) / "static" / file, name)
+            folder, _, file = name.partition("/")
+            return self._existing_file(files(_STATIC_PACKAGES[folder]) / "static" / file, name)
         if _COLUMN_FILE.fullmatch(name):
             return self._existing_file(self.folder / name, name)
-        if found := _RADIOGRAPH_FILE.fullmatch(name):
-            kind, number = filter(None, found.groups())
-            return lambda: self._encode_radiograph_file(kind, int(number))
-        if found := _MAPS_FILE.fullmatch(name):
-            return lambda: self._encode_finding_maps(int(found[1]), int(found[2]))
+        if match := _RADIOGRAPH_FILE.fullmatch(name):
+            kind, digits = filter(None, match.groups())
+            return lambda: self._encode_radiograph_file(kind, int(digits))
+        if match := _MAPS_FILE.fullmatch(name):
+            number, finding = map(int, match.groups())
+            return lambda: self._encode_finding_maps(number, finding)
         raise UnknownNameError(f"there is no file {name!r}")
 
     @staticmethod
@@ -123,14 +148,12 @@ class Site:
         return ids[number]
 
     def _radiograph(self, number: int) -> Radiograph | None:
-        id_, place = self._radiograph_id(number), self._case_names[1][number]
-        if self.run_index.data is None or place < 0:
+        id_, position = self._radiograph_id(number), self._case_names[1][number]
+        if self.run_index.data is None or position < 0:
             return None
-        radiograph = self.run_index.data.radiographs[place]
+        radiograph = self.run_index.data.radiographs[position]
         if radiograph.id != id_:
-            raise DataError(
-                f"radiograph {id_!r} is no longer where it was in {self.run_index.data.spec!r}; open the run again"
-            )
+            raise DataError(f"radiograph {id_!r} has moved in {self.run_index.data.spec!r}; open the run again")
         return radiograph
 
     def _maps_for(self, number: int, finding: str | None = None) -> Iterator[SaliencyMap]:
@@ -143,7 +166,7 @@ class Site:
         return len(list((self.folder / "data" / "columns").iterdir()))
 
     def _encode_scores(self, number: int) -> bytes:
-        """All scores of one radiograph, float32 (columns, findings): a little of every column."""
+        """Return all scores of a radiograph, float32 (columns, findings), read from every column."""
         self._radiograph_id(number)
         width = 4 * len(self._case_names[2])
         parts = []
@@ -160,12 +183,12 @@ class Site:
         with self._semaphore:
             if kind == "preview":
                 data = self.run_index.data
-                lines = payloads.reference_outlines(data, radiograph.id, findings) if data and radiograph else {}
+                outlines = payloads.reference_outlines(data, radiograph.id, findings) if data and radiograph else {}
                 size = radiograph.size if radiograph else None
-                return payloads.encode_previews(self._maps_for(number), lines, size)
+                return payloads.encode_previews(self._maps_for(number), outlines, size)
             if radiograph is None or self.run_index.data is None:
                 raise UnknownNameError(
-                    f"the radiograph {self._radiograph_id(number)!r} is gone: its data set cannot be opened"
+                    f"radiograph {self._radiograph_id(number)!r} is not available: its data set cannot be opened"
                 )
             if kind == "marks":
                 return payloads.encode_annotations(self.run_index.data, radiograph, findings)

@@ -1,54 +1,54 @@
-// Drawing outlines on a film: freehand, polygon, and editing. Every finished gesture is one operation of the case.
+// Tool that draws outlines: freehand, polygon, and editing. Every finished gesture is one operation of the case.
 
-import { fresh } from "./log.js";
-import { area, distance, inside, nearest, simplify, tidy } from "./shapes.js";
+import { randomId } from "./case-log.js";
+import { area, distance, inside, nearest, simplify, roundToImage } from "./shapes.js";
 
 const COLOR = "#ffb454";
-const CHOSEN = "#5fd3ff";
+const SELECTED_COLOR = "#5fd3ff";
 /** @type {Omit<ContoursLayer, "contours">} */
 const LINE = { kind: "contours", color: COLOR, open: true };
 /** @type {Record<string, number>} */
-const REACH = { mouse: 9, pen: 12, touch: 22 }; // CSS pixels within which a handle is meant
-const SMALLEST = 7; // CSS pixels: a shorter stroke was a click
-const MOST = 2000; // vertices
+const REACH = { mouse: 9, pen: 12, touch: 22 }; // distance to a handle that counts as a hit, in CSS pixels
+const MIN_STROKE = 7; // CSS pixels; a shorter stroke is a click
+const MAX_VERTICES = 2000; // vertices
 
 /**
- * What is dragged: a corner of an outline, or all of it from a place on.
- * @typedef {{ id: string, at: number, start: Point[], vertex?: number, from?: Point, points?: Point[] }} Grip
+ * Drag of a vertex of an outline, or of the whole outline from a point.
+ * @typedef {{ id: string, at: number, start: Point[], vertex?: number, from?: Point, points?: Point[] }} Drag
  */
 
-/** The tool of a film, and a layer of it. `mode` is "freehand", "polygon" or "edit". Events: "choose", "mode". */
+/** Tool and layers of an image canvas. `mode` is "freehand", "polygon" or "edit". Events: "choose", "mode". */
 export class Contours extends EventTarget {
-  /** @param {Film} film @param {import("./log.js").Case} turn */
-  constructor(film, turn) {
+  /** @param {ImageCanvas} imageCanvas @param {import("./case-log.js").CaseLog} caseLog */
+  constructor(imageCanvas, caseLog) {
     super();
-    this.film = film;
-    this.turn = turn;
+    this.imageCanvas = imageCanvas;
+    this.caseLog = caseLog;
     this.mode = "freehand";
-    this.chosen = /** @type {string | null} */ (null);
-    this.stroke = /** @type {Point[] | null} */ (null); // what is being drawn freehand
-    this.corner = /** @type {Point | null} */ (null); // the corner of a polygon that is being set
-    this.pointer = /** @type {Point | null} */ (null); // where a mouse hovers, for the next side of a polygon
-    this.grip = /** @type {Grip | null} */ (null);
-    this.at = () => 0;
-    film.layers = { [Symbol.iterator]: () => this._layers() };
-    film.tool = this;
-    turn.addEventListener("change", () => {
-      if (this.chosen && !turn.state.shapes.has(this.chosen)) this.choose(null);
-      film.redraw();
+    this.selected = /** @type {string | null} */ (null);
+    this.stroke = /** @type {Point[] | null} */ (null); // freehand line that is being drawn
+    this.corner = /** @type {Point | null} */ (null); // corner of a polygon that is being set
+    this.pointer = /** @type {Point | null} */ (null); // position of the mouse, for the next side of a polygon
+    this.drag = /** @type {Drag | null} */ (null);
+    this.seconds = () => 0;
+    imageCanvas.layers = { [Symbol.iterator]: () => this._layers() };
+    imageCanvas.tool = this;
+    caseLog.addEventListener("change", () => {
+      if (this.selected && !caseLog.state.shapes.has(this.selected)) this.select(null);
+      imageCanvas.redraw();
     });
-    film.canvas.addEventListener("dblclick", (event) => this._double(event));
-    film.canvas.addEventListener("pointerleave", () => {
+    imageCanvas.canvas.addEventListener("dblclick", (event) => this._doubleClick(event));
+    imageCanvas.canvas.addEventListener("pointerleave", () => {
       this.pointer = null;
-      film.redraw();
+      imageCanvas.redraw();
     });
   }
 
   get shapes() {
-    return [...this.turn.state.shapes];
+    return [...this.caseLog.state.shapes];
   }
 
-  /** The polygon that is not closed yet, [id, shape]. */
+  /** The open polygon, [id, shape]. */
   get open() {
     return this.shapes.find(([, shape]) => !shape.closed) ?? null;
   }
@@ -57,227 +57,227 @@ export class Contours extends EventTarget {
   use(mode) {
     if (mode !== "polygon" && this.mode === "polygon") this.close();
     this.mode = mode;
-    if (mode === "edit" && !this.chosen) this.choose(this.shapes.at(-1)?.[0] ?? null);
-    if (mode !== "edit") this.choose(null);
-    this.film.canvas.dataset.tool = mode;
+    if (mode === "edit" && !this.selected) this.select(this.shapes.at(-1)?.[0] ?? null);
+    if (mode !== "edit") this.select(null);
+    this.imageCanvas.canvas.dataset.tool = mode;
     this.dispatchEvent(new Event("mode"));
-    this.film.redraw();
+    this.imageCanvas.redraw();
   }
 
   /** @param {string | null} id */
-  choose(id) {
-    this.chosen = id;
+  select(id) {
+    this.selected = id;
     this.dispatchEvent(new Event("choose"));
-    this.film.redraw();
+    this.imageCanvas.redraw();
   }
 
-  /** Close the open polygon; with fewer than three corners it encloses nothing and goes. */
+  /** Close the open polygon; one with fewer than three corners is removed. */
   close() {
     const open = this.open;
     if (!open) return;
     const [id, { points, at }] = open;
-    if (points.length < 3) this.turn.remove(id);
-    else this.turn.put(id, points, { closed: true, at });
+    if (points.length < 3) this.caseLog.remove(id);
+    else this.caseLog.put(id, points, { closed: true, at });
   }
 
-  /** Take away the open polygon, or else what is chosen. */
+  /** Remove the open polygon, or else the selected outline. */
   discard() {
-    const id = this.open?.[0] ?? this.chosen;
-    if (id) this.turn.remove(id);
+    const id = this.open?.[0] ?? this.selected;
+    if (id) this.caseLog.remove(id);
   }
 
-  // -- the hand -----------------------------------------------------------------------------------------------------
+  // -- pointer --------------------------------------------------------------------------------------------------------
 
   /** @param {Point} at @param {PointerEvent} event */
   down(at, event) {
-    const place = tidy(at, this.film.size);
+    const point = roundToImage(at, this.imageCanvas.size);
     this.pointer = null;
-    if (this.mode === "freehand") this.stroke = [place];
-    else if (this.mode === "polygon") this.corner = place;
-    else this._grab(place, event);
+    if (this.mode === "freehand") this.stroke = [point];
+    else if (this.mode === "polygon") this.corner = point;
+    else this._startDrag(point, event);
   }
 
   /** @param {Point} at @param {PointerEvent} event */
   move(at, event) {
-    const place = tidy(at, this.film.size);
+    const point = roundToImage(at, this.imageCanvas.size);
     if (this.stroke) {
       for (const e of event.getCoalescedEvents?.().length ? event.getCoalescedEvents() : [event]) {
-        const next = tidy(this.film.toImage(e), this.film.size);
-        if (distance(next, lastOf(this.stroke)) * this.film.current.scale >= 2) this.stroke.push(next);
+        const next = roundToImage(this.imageCanvas.toImage(e), this.imageCanvas.size);
+        if (distance(next, last(this.stroke)) * this.imageCanvas.currentView.scale >= 2) this.stroke.push(next);
       }
-    } else if (this.corner) this.corner = place;
-    else if (this.grip) this._drag(this.grip, place);
-    this.film.redraw();
+    } else if (this.corner) this.corner = point;
+    else if (this.drag) this._moveDrag(this.drag, point);
+    this.imageCanvas.redraw();
   }
 
   /** @param {Point} at @param {PointerEvent} event */
   up(at, event) {
-    const { stroke, corner, grip } = this;
+    const { stroke, corner, drag } = this;
     this._release();
-    const place = tidy(at, this.film.size);
-    if (stroke) this._stroke(stroke, place);
-    else if (corner) this._corner(place, event);
-    else if (grip?.points) this.turn.put(grip.id, grip.points, { closed: true, at: grip.at });
-    this.film.redraw();
+    const point = roundToImage(at, this.imageCanvas.size);
+    if (stroke) this._finishStroke(stroke, point);
+    else if (corner) this._addCorner(point, event);
+    else if (drag?.points) this.caseLog.put(drag.id, drag.points, { closed: true, at: drag.at });
+    this.imageCanvas.redraw();
   }
 
   _release() {
-    this.stroke = this.corner = this.grip = null;
+    this.stroke = this.corner = this.drag = null;
   }
 
   cancel() {
     this._release();
-    this.film.redraw();
+    this.imageCanvas.redraw();
   }
 
   /** @param {Point} at */
   hover(at) {
     this.pointer = at;
-    if (this.mode === "polygon" && this.open) this.film.redraw();
+    if (this.mode === "polygon" && this.open) this.imageCanvas.redraw();
   }
 
-  /** @param {Point[]} points @param {Point} place */
-  _stroke(points, place) {
-    const { scale } = this.film.current;
-    const long = points.reduce((most, p) => Math.max(most, distance(p, points[0])), 0) * scale;
-    if (long < SMALLEST) {
-      const under = this._under(place);
-      if (under) {
+  /** @param {Point[]} points @param {Point} point */
+  _finishStroke(points, point) {
+    const { scale } = this.imageCanvas.currentView;
+    const extent = points.reduce((extent, p) => Math.max(extent, distance(p, points[0])), 0) * scale;
+    if (extent < MIN_STROKE) {
+      const target = this._outlineAt(point);
+      if (target) {
         this.use("edit");
-        this.choose(under);
+        this.select(target);
       }
       return;
     }
     let line = simplify(points, 0.8 / scale);
-    for (let most = 1.6 / scale; line.length > MOST; most *= 2) line = simplify(points, most);
-    if (line.length < 3 || area(line) * scale * scale < 2 * SMALLEST) return;
-    this.turn.put(fresh(), line, { closed: true, at: this.at() });
+    for (let tolerance = 1.6 / scale; line.length > MAX_VERTICES; tolerance *= 2) line = simplify(points, tolerance);
+    if (line.length < 3 || area(line) * scale * scale < 2 * MIN_STROKE) return;
+    this.caseLog.put(randomId(), line, { closed: true, at: this.seconds() });
   }
 
-  /** @param {Point} place @param {PointerEvent} event */
-  _corner(place, event) {
+  /** @param {Point} point @param {PointerEvent} event */
+  _addCorner(point, event) {
     const open = this.open;
     if (!open) {
-      this.turn.put(fresh(), [place], { at: this.at() });
+      this.caseLog.put(randomId(), [point], { at: this.seconds() });
       return;
     }
     const [id, { points, at }] = open;
     const reach = REACH[event.pointerType] ?? REACH.mouse;
-    const near = (/** @type {Point} */ p) => distance(place, p) * this.film.current.scale < reach;
+    const near = (/** @type {Point} */ p) => distance(point, p) * this.imageCanvas.currentView.scale < reach;
     if (points.length >= 3 && near(points[0])) this.close();
-    else if (!near(lastOf(points)) && points.length < MOST) this.turn.put(id, [...points, place], { at });
+    else if (!near(last(points)) && points.length < MAX_VERTICES) this.caseLog.put(id, [...points, point], { at });
   }
 
   /**
-   * Take hold of a corner of the chosen outline, of its line (a new corner), or of an outline as a whole.
-   * @param {Point} place @param {PointerEvent} event
+   * Start to drag a corner of the selected outline, a new corner on its line, or a whole outline.
+   * @param {Point} point @param {PointerEvent} event
    */
-  _grab(place, event) {
-    const reach = (REACH[event.pointerType] ?? REACH.mouse) / this.film.current.scale;
-    const id = this.chosen;
+  _startDrag(point, event) {
+    const reach = (REACH[event.pointerType] ?? REACH.mouse) / this.imageCanvas.currentView.scale;
+    const id = this.selected;
     const shape = this._shape(id);
     if (id && shape) {
       const { points, at } = shape;
-      const vertex = points.reduce((best, p, i) => (distance(p, place) < distance(points[best], place) ? i : best), 0);
-      if (distance(points[vertex], place) < reach) {
-        this.grip = { id, at, vertex, start: points };
+      const vertex = points.reduce((best, p, i) => (distance(p, point) < distance(points[best], point) ? i : best), 0);
+      if (distance(points[vertex], point) < reach) {
+        this.drag = { id, at, vertex, start: points };
         return;
       }
       for (let i = 0; i < points.length; i++) {
-        const { at: on, far } = nearest(place, points[i], points[(i + 1) % points.length]);
-        if (far >= reach * 0.7) continue;
-        this.grip = { id, at, vertex: i + 1, start: points.toSpliced(i + 1, 0, on) };
+        const { point: onLine, distance: away } = nearest(point, points[i], points[(i + 1) % points.length]);
+        if (away >= reach * 0.7) continue;
+        this.drag = { id, at, vertex: i + 1, start: points.toSpliced(i + 1, 0, onLine) };
         return;
       }
     }
-    const under = this._under(place);
-    this.choose(under);
-    const whole = this._shape(under);
-    if (under && whole) this.grip = { id: under, at: whole.at, from: place, start: whole.points };
+    const target = this._outlineAt(point);
+    this.select(target);
+    const whole = this._shape(target);
+    if (target && whole) this.drag = { id: target, at: whole.at, from: point, start: whole.points };
   }
 
   /** @param {string | null} id */
   _shape(id) {
-    return this.turn.state.shapes.get(id ?? "");
+    return this.caseLog.state.shapes.get(id ?? "");
   }
 
-  /** @param {Grip} grip @param {Point} place */
-  _drag(grip, place) {
-    const [dr, dc] = grip.from ? [place[0] - grip.from[0], place[1] - grip.from[1]] : [0, 0];
-    grip.points = grip.vertex === undefined
-      ? grip.start.map(([r, c]) => tidy([r + dr, c + dc], this.film.size))
-      : grip.start.with(grip.vertex, place);
+  /** @param {Drag} drag @param {Point} point */
+  _moveDrag(drag, point) {
+    const [dr, dc] = drag.from ? [point[0] - drag.from[0], point[1] - drag.from[1]] : [0, 0];
+    drag.points = drag.vertex === undefined
+      ? drag.start.map(([r, c]) => roundToImage([r + dr, c + dc], this.imageCanvas.size))
+      : drag.start.with(drag.vertex, point);
   }
 
   /**
-   * A double click closes a polygon; on a corner of the chosen outline it takes the corner away.
+   * Handle a double click: close a polygon, or remove a corner of the selected outline.
    * @param {MouseEvent} event
    */
-  _double(event) {
+  _doubleClick(event) {
     if (this.mode === "polygon") return this.close();
-    const { chosen } = this;
-    const shape = this._shape(chosen);
-    if (this.mode !== "edit" || !chosen || !shape || shape.points.length < 4) return;
-    const place = this.film.toImage(event);
-    const reach = REACH.mouse / this.film.current.scale;
-    const left = shape.points.filter((p) => distance(p, place) >= reach);
-    if (left.length === shape.points.length - 1) this.turn.put(chosen, left, { closed: true, at: shape.at });
+    const { selected } = this;
+    const shape = this._shape(selected);
+    if (this.mode !== "edit" || !selected || !shape || shape.points.length < 4) return;
+    const point = this.imageCanvas.toImage(event);
+    const reach = REACH.mouse / this.imageCanvas.currentView.scale;
+    const remaining = shape.points.filter((p) => distance(p, point) >= reach);
+    if (remaining.length === shape.points.length - 1) this.caseLog.put(selected, remaining, { closed: true, at: shape.at });
   }
 
   /**
-   * The smallest outline around a place.
-   * @param {Point} place
+   * Return the smallest outline around a point.
+   * @param {Point} point
    */
-  _under(place) {
-    const around = this.shapes.filter(([, shape]) => shape.closed && inside(place, shape.points));
+  _outlineAt(point) {
+    const around = this.shapes.filter(([, shape]) => shape.closed && inside(point, shape.points));
     around.sort(([, a], [, b]) => area(a.points) - area(b.points));
     return around[0]?.[0] ?? null;
   }
 
-  // -- the picture --------------------------------------------------------------------------------------------------
+  // -- layers ---------------------------------------------------------------------------------------------------------
 
   /**
-   * What lies over the film, made anew for every picture.
+   * Yield the layers of the present state.
    * @returns {Generator<Layer>}
    */
   *_layers() {
     for (const [id, shape] of this.shapes) {
-      const points = (this.grip?.id === id && this.grip.points) || shape.points;
-      const chosen = id === this.chosen;
-      const fill = shape.closed ? (chosen ? "rgb(95 211 255 / 14%)" : "rgb(255 180 84 / 12%)") : null;
-      yield { kind: "contours", contours: [points], color: chosen ? CHOSEN : COLOR, open: !shape.closed, fill };
-      if (!shape.closed) yield* this._unclosed(points);
-      else if (chosen && this.mode === "edit") yield this._corners(points);
+      const points = (this.drag?.id === id && this.drag.points) || shape.points;
+      const selected = id === this.selected;
+      const fill = shape.closed ? (selected ? "rgb(95 211 255 / 14%)" : "rgb(255 180 84 / 12%)") : null;
+      yield { kind: "contours", contours: [points], color: selected ? SELECTED_COLOR : COLOR, open: !shape.closed, fill };
+      if (!shape.closed) yield* this._openPolygonLayers(points);
+      else if (selected && this.mode === "edit") yield this._handleLayer(points);
     }
     if (this.stroke) {
       yield { ...LINE, contours: [this.stroke] };
-      yield { ...LINE, contours: [[lastOf(this.stroke), this.stroke[0]]], dash: [4, 5], width: 1 };
+      yield { ...LINE, contours: [[last(this.stroke), this.stroke[0]]], dash: [4, 5], width: 1 };
     }
-    if (this.corner && !this.open) yield this._corners([this.corner]);
+    if (this.corner && !this.open) yield this._handleLayer([this.corner]);
   }
 
   /** @param {Point[]} points @returns {Generator<Layer>} */
-  *_unclosed(points) {
+  *_openPolygonLayers(points) {
     const next = this.corner ?? this.pointer;
-    if (next) yield { ...LINE, contours: [[lastOf(points), next]], dash: [4, 5] };
-    yield this._corners(points);
+    if (next) yield { ...LINE, contours: [[last(points), next]], dash: [4, 5] };
+    yield this._handleLayer(points);
     if (points.length >= 3) yield { kind: "points", points: [points[0]], color: "#fff", radius: 8, shape: "ring" };
   }
 
   /**
-   * Handles; of many corners, those that stand apart.
+   * Return the layer of handles; of dense corners only some get one.
    * @param {Point[]} points
    * @returns {CustomLayer}
    */
-  _corners(points) {
-    const { scale } = this.film.current;
+  _handleLayer(points) {
+    const { scale } = this.imageCanvas.currentView;
     /** @type {Point[]} */
-    const shown = [];
-    for (const p of points) if (!shown.length || distance(p, lastOf(shown)) * scale > 7) shown.push(p);
+    const spaced = [];
+    for (const p of points) if (!spaced.length || distance(p, last(spaced)) * scale > 7) spaced.push(p);
     /** @type {CustomLayer["draw"]} */
-    const draw = (context, film) => {
-      for (const [row, col] of shown) {
-        const [x, y] = film.toScreen(row, col);
+    const draw = (context, imageCanvas) => {
+      for (const [row, col] of spaced) {
+        const [x, y] = imageCanvas.toScreen(row, col);
         context.fillStyle = "#0b0d0f";
         context.fillRect(x - 4, y - 4, 8, 8);
         context.fillStyle = "#fff";
@@ -289,6 +289,6 @@ export class Contours extends EventTarget {
 }
 
 /** @param {Point[]} points */
-function lastOf(points) {
+function last(points) {
   return points[points.length - 1];
 }

@@ -1,4 +1,4 @@
-// How it works, in a few lines per task: shown before the first case of each, and whenever it is asked for.
+// Instructions for each task: shown before its first case, and on request.
 
 import { el } from "/web/dom.js";
 
@@ -8,38 +8,38 @@ const LINES = {
     ["Freehand", "press and draw around the finding; let go where you began"],
     ["Polygon", "click corner by corner; click the first corner to close"],
     ["Several places", "draw one outline for each"],
-    ["Edit", "click an outline, then drag its corners, its line or all of it; double click takes a corner away"],
+    ["Edit", "click an outline, then drag its corners, its line or all of it; a double click removes a corner"],
     ["Nothing there", "press “Not visible”"],
   ],
   point: [
-    ["One click", "on the place that shows the finding best; another click moves it"],
+    ["One click", "on the most representative point of the finding; another click moves it"],
     ["Nothing there", "press “Not visible”"],
   ],
   search: [
     ["Click", "every place you look at, in the order in which you look; twice at the same place if you come back"],
-    ["A slip", "“Last click” takes the last one back"],
+    ["Correction", "“Last click” removes the last click"],
   ],
   rate: [
-    ["Each map", "lies over the same film; rate it from 1 to 5 by the words on the left"],
-    ["Film alone", "hides the maps; the slider makes them stronger or weaker"],
+    ["Each map", "is shown over the same image; rate it from 1 to 5 by the words on the left"],
+    ["Image only", "hides the maps; the slider makes them stronger or weaker"],
   ],
-  choice: [["Choose", "the one map you would want beside the film"], ["Film alone", "hides the maps"]],
+  choice: [["Choose", "the one map that you would want with the image"], ["Image only", "hides the maps"]],
 };
 /** @type {KeyLines} */
 const ALWAYS = [
-  ["Zoom", "wheel, two fingers, or + and −; 0 shows the whole film"],
+  ["Zoom", "wheel, two fingers, or + and −; 0 shows the whole image"],
   ["Move", "hold the space bar or the middle button and drag, two fingers, or the arrow keys"],
   ["Brightness", "the sliders, or drag with the right button"],
-  ["Saving", "every stroke is kept at once, even without a connection; you can stop and come back at any time"],
+  ["Saving", "every change is stored at once, even without a connection; you can stop and come back at any time"],
 ];
 
 /**
- * Open the sheet for a task; resolves when it is closed.
+ * Open the instructions for a task; resolves when they are closed.
  * @param {Task} task @param {boolean} first
  * @returns {Promise<void>}
  */
-export function help(task, first = false) {
-  const list = (/** @type {KeyLines} */ lines) => el("dl", {}, lines.map(([what, how]) => [el("dt", {}, what), el("dd", {}, how)]));
+export function showHelp(task, first = false) {
+  const list = (/** @type {KeyLines} */ lines) => el("dl", {}, lines.map(([action, description]) => [el("dt", {}, action), el("dd", {}, description)]));
   const close = el("button", { type: "button", class: "primary", on: { click: () => dialog.close() } }, first ? "Begin" : "Close");
   /** @type {HTMLDialogElement} */
   const dialog = el("dialog", { class: "help", aria: { label: "How it works" } },

@@ -1,43 +1,43 @@
-// What is not on the server yet. Everything lies in this browser's storage until the server has said that it is kept;
-// sending twice does no harm, so whatever is in doubt is sent again.
+// Operations that the server has not stored yet. They are in the storage of this browser until the server acknowledges
+// them; sending twice has no effect, so that everything in doubt is sent again.
 
-import { Refused, messageOf, sendJSON } from "/web/dom.js";
-import { fresh } from "./log.js";
+import { RequestError, errorMessage, sendJSON } from "/web/dom.js";
+import { randomId } from "./case-log.js";
 
-const MOST = 200; // operations in one request
-const SLOWEST = 15; // seconds between two tries
+const MAX_OPERATIONS = 200; // per request
+const MAX_PAUSE = 15; // seconds between two attempts
 
 /**
  * Events: "state" (detail: { kind: "saved" | "saving" | "offline" | "refused" | "shut", waiting, sentence }).
- * shelf: what this reader's unsent work is filed under. Every window has a file of its own, and empties those that
- * windows before it have left.
+ * shelf: name under which unsent work of this reader is stored. Every window has its own entries, and also sends those
+ * that earlier windows left.
  */
 export class Outbox extends EventTarget {
   /** @param {string} shelf */
   constructor(shelf) {
     super();
     this.prefix = `sightline-readers|${shelf}|`;
-    this.window = fresh();
-    this.waiting = /** @type {Map<string, Operation[]>} */ (new Map()); // key of the case -> operations
+    this.window = randomId();
+    this.waiting = /** @type {Map<string, Operation[]>} */ (new Map()); // by key of the assignment
     this.stored = true;
-    this.aside = /** @type {Set<string>} */ (new Set()); // cases whose changes the server refused: they wait, and nothing waits for them
+    this.refused = /** @type {Set<string>} */ (new Set()); // assignments whose operations the server refused; others are sent regardless
     this.state = /** @type {SaveState} */ ({ kind: "saved", waiting: 0, sentence: "" });
     this._pause = 1;
     this._timer = 0;
     this._sending = /** @type {Promise<void> | null} */ (null);
-    this._collect();
-    addEventListener("online", () => this._soon(0));
+    this._loadStored();
+    addEventListener("online", () => this._schedule(0));
     if (!this.waiting.size) return;
-    this._tell("saving"); // nothing is called saved before the server has said so
-    this._soon(0);
+    this._setState("saving"); // 'saved' is reported only after the server has acknowledged
+    this._schedule(0);
   }
 
-  /** Take up what other windows of this reader have left. Their files stay until the server has what is in them. */
-  _collect() {
+  /** Load what other windows of this reader have left. Their entries stay until the server has stored the content. */
+  _loadStored() {
     try {
       for (const name of Object.keys(localStorage).filter((n) => n.startsWith(this.prefix))) {
         const key = name.slice(this.prefix.length).split("|")[0];
-        this._hold(key, JSON.parse(localStorage.getItem(name) ?? "[]"));
+        this._enqueue(key, JSON.parse(localStorage.getItem(name) ?? "[]"));
       }
     } catch {
       this.stored = false;
@@ -45,53 +45,53 @@ export class Outbox extends EventTarget {
   }
 
   /** @param {string} key @param {Operation[]} operations */
-  _hold(key, operations) {
+  _enqueue(key, operations) {
     const all = new Map([...(this.waiting.get(key) ?? []), ...operations].map((o) => [o.id, o]));
     this.waiting.set(key, [...all.values()]);
   }
 
   /**
-   * What waits of a case; belongs to its log.
+   * Return the waiting operations of a case, which belong to its log.
    * @param {string} key
    * @returns {Operation[]}
    */
-  of(key) {
+  pending(key) {
     return this.waiting.get(key) ?? [];
   }
 
   /**
-   * Keep operations, and send them as soon as can be.
+   * Store operations, and send them as soon as possible.
    * @param {string} key @param {Operation[]} operations
    */
   add(key, operations) {
-    this._hold(key, operations);
+    this._enqueue(key, operations);
     this._store(key);
-    if (this.state.kind === "shut") return this._tell("shut", this.state.sentence);
-    this._tell(this.state.kind === "offline" ? "offline" : "saving");
-    if (this.state.kind !== "offline") this._soon(0);
+    if (this.state.kind === "shut") return this._setState("shut", this.state.sentence);
+    this._setState(this.state.kind === "offline" ? "offline" : "saving");
+    if (this.state.kind !== "offline") this._schedule(0);
   }
 
   /** @param {string} key */
   _store(key) {
-    const left = this.of(key);
+    const remaining = this.pending(key);
     try {
       const name = `${this.prefix}${key}|${this.window}`;
-      if (left.length) localStorage.setItem(name, JSON.stringify(left));
+      if (remaining.length) localStorage.setItem(name, JSON.stringify(remaining));
       else localStorage.removeItem(name);
       this.stored = true;
     } catch {
-      this.stored = false; // full or forbidden: what is drawn then lives in this window alone until it is sent
+      this.stored = false; // full or disabled: operations are then only in this window until they are sent
     }
   }
 
   /**
-   * Take sent operations out of every file that holds them.
+   * Remove sent operations from all entries that hold them.
    * @param {string} key @param {Operation[]} sent
    */
-  _forget(key, sent) {
+  _removeSent(key, sent) {
     const ids = new Set(sent.map((o) => o.id));
-    const left = this.of(key).filter((o) => !ids.has(o.id));
-    if (left.length) this.waiting.set(key, left);
+    const remaining = this.pending(key).filter((o) => !ids.has(o.id));
+    if (remaining.length) this.waiting.set(key, remaining);
     else this.waiting.delete(key);
     this._store(key);
     try {
@@ -106,55 +106,55 @@ export class Outbox extends EventTarget {
   }
 
   /** @param {number} seconds */
-  _soon(seconds) {
+  _schedule(seconds) {
     clearTimeout(this._timer);
     this._timer = setTimeout(() => this.send(), seconds * 1000);
   }
 
-  /** Send all that waits. Resolves when nothing waits any more, or it cannot be sent now. */
+  /** Send all waiting operations; resolves when none is left, or when they cannot be sent now. */
   send() {
     this._sending ??= this._send().finally(() => {
       this._sending = null;
-      if (this.state.kind === "saving") this._soon(0); // added while the last answer was on its way
+      if (this.state.kind === "saving") this._schedule(0); // added during the last request
     });
     return this._sending;
   }
 
   async _send() {
-    let refusal = this.aside.size ? this.state.sentence : "";
-    const first = () => [...this.waiting].find(([key]) => !this.aside.has(key));
+    let refusal = this.refused.size ? this.state.sentence : "";
+    const first = () => [...this.waiting].find(([key]) => !this.refused.has(key));
     for (let next = first(); next; next = first()) {
       const [key, operations] = next;
-      const some = operations.slice(0, MOST);
-      this._tell(this.state.kind === "offline" ? "offline" : "saving");
-      // A browser that closes still sends what is marked to outlive it, as long as it is short.
-      const keepalive = JSON.stringify(some).length < 30_000;
+      const batch = operations.slice(0, MAX_OPERATIONS);
+      this._setState(this.state.kind === "offline" ? "offline" : "saving");
+      // A browser that is closed still completes a short request with keepalive.
+      const keepalive = JSON.stringify(batch).length < 30_000;
       try {
-        await sendJSON("POST", `/api/turns/${key}/operations`, { operations: some }, { keepalive });
+        await sendJSON("POST", `/api/turns/${key}/operations`, { operations: batch }, { keepalive });
       } catch (error) {
-        const status = error instanceof Refused ? error.status : 0;
-        if (status < 400 || status >= 500 || [401, 408, 429].includes(status)) return this._wait(status, messageOf(error));
-        this.aside.add(key);
-        refusal = messageOf(error);
+        const status = error instanceof RequestError ? error.status : 0;
+        if (status < 400 || status >= 500 || [401, 408, 429].includes(status)) return this._retryLater(status, errorMessage(error));
+        this.refused.add(key);
+        refusal = errorMessage(error);
         continue;
       }
       this._pause = 1;
-      this._forget(key, some);
+      this._removeSent(key, batch);
     }
-    this._tell(this.aside.size ? "refused" : "saved", refusal);
+    this._setState(this.refused.size ? "refused" : "saved", refusal);
   }
 
   /** @param {number} status @param {string} sentence */
-  _wait(status, sentence) {
-    if (status === 401) return this._tell("shut", sentence);
-    this._tell("offline", sentence);
-    this._soon(this._pause);
-    this._pause = Math.min(SLOWEST, this._pause * 2);
+  _retryLater(status, sentence) {
+    if (status === 401) return this._setState("shut", sentence);
+    this._setState("offline", sentence);
+    this._schedule(this._pause);
+    this._pause = Math.min(MAX_PAUSE, this._pause * 2);
   }
 
   /** @param {SaveKind} kind @param {string} sentence */
-  _tell(kind, sentence = "") {
-    const waiting = [...this.waiting.values()].reduce((sum, of) => sum + of.length, 0);
+  _setState(kind, sentence = "") {
+    const waiting = [...this.waiting.values()].reduce((sum, operations) => sum + operations.length, 0);
     this.state = { kind, waiting, sentence };
     this.dispatchEvent(new CustomEvent("state", { detail: this.state }));
   }

@@ -1,118 +1,118 @@
-// Pointing on a film: the one most telling point, or a trail of clicks in the order of looking.
+// Tools that set the most representative point, or a sequence of clicks in the order of looking.
 
-import { fresh } from "./log.js";
-import { distance, tidy } from "./shapes.js";
+import { randomId } from "./case-log.js";
+import { distance, roundToImage } from "./shapes.js";
 
 const COLOR = "#ffb454";
-const ONE = "point";
-const SLIP = 8; // CSS pixels: a longer drag was no click
+const SHAPE_ID = "point";
+const MAX_CLICK_MOVE = 8; // CSS pixels; a longer drag is no click
 
-/** @typedef {[row: number, col: number]} Place */
+/** @typedef {[row: number, col: number]} ImagePoint */
 
-/** One point. A click sets it, another one moves it. */
+/** Tool for one point: a click sets it, another one moves it. */
 export class Point {
-  /** @param {Film} film @param {import("./log.js").Case} turn */
-  constructor(film, turn) {
-    this.film = film;
-    this.turn = turn;
-    this.held = /** @type {Place | null} */ (null);
-    this.at = () => 0;
-    film.layers = { [Symbol.iterator]: () => this._layers() };
-    film.tool = this;
-    film.canvas.dataset.tool = "point";
-    turn.addEventListener("change", () => film.redraw());
+  /** @param {ImageCanvas} imageCanvas @param {import("./case-log.js").CaseLog} caseLog */
+  constructor(imageCanvas, caseLog) {
+    this.imageCanvas = imageCanvas;
+    this.caseLog = caseLog;
+    this.dragged = /** @type {ImagePoint | null} */ (null);
+    this.seconds = () => 0;
+    imageCanvas.layers = { [Symbol.iterator]: () => this._layers() };
+    imageCanvas.tool = this;
+    imageCanvas.canvas.dataset.tool = "point";
+    caseLog.addEventListener("change", () => imageCanvas.redraw());
   }
 
-  /** @param {Place} at */
+  /** @param {ImagePoint} at */
   down(at) {
-    this.held = tidy(at, this.film.size);
-    this.film.redraw();
+    this.dragged = roundToImage(at, this.imageCanvas.size);
+    this.imageCanvas.redraw();
   }
 
-  /** @param {Place} at */
+  /** @param {ImagePoint} at */
   move(at) {
     this.down(at);
   }
 
-  /** @param {Place} at */
+  /** @param {ImagePoint} at */
   up(at) {
-    this.held = null;
-    this.turn.put(ONE, [tidy(at, this.film.size)], { closed: true, at: this.at() });
+    this.dragged = null;
+    this.caseLog.put(SHAPE_ID, [roundToImage(at, this.imageCanvas.size)], { closed: true, at: this.seconds() });
   }
 
   cancel() {
-    this.held = null;
-    this.film.redraw();
+    this.dragged = null;
+    this.imageCanvas.redraw();
   }
 
   discard() {
-    if (this.turn.state.shapes.has(ONE)) this.turn.remove(ONE);
+    if (this.caseLog.state.shapes.has(SHAPE_ID)) this.caseLog.remove(SHAPE_ID);
   }
 
   /** @returns {Generator<Layer>} */
   *_layers() {
-    const point = this.held ?? this.turn.state.shapes.get(ONE)?.points[0];
+    const point = this.dragged ?? this.caseLog.state.shapes.get(SHAPE_ID)?.points[0];
     if (!point) return;
     yield { kind: "points", points: [point], color: COLOR, radius: 14, shape: "ring" };
     yield { kind: "points", points: [point], color: COLOR, radius: 5 };
   }
 }
 
-/** Clicks in order, each with its second. */
+/** Tool for clicks in order, each with its time. */
 export class Trail {
-  /** @param {Film} film @param {import("./log.js").Case} turn */
-  constructor(film, turn) {
-    this.film = film;
-    this.turn = turn;
-    this.from = /** @type {Place | null} */ (null);
-    this.at = () => 0;
-    film.layers = { [Symbol.iterator]: () => this._layers() };
-    film.tool = this;
-    film.canvas.dataset.tool = "point";
-    turn.addEventListener("change", () => film.redraw());
+  /** @param {ImageCanvas} imageCanvas @param {import("./case-log.js").CaseLog} caseLog */
+  constructor(imageCanvas, caseLog) {
+    this.imageCanvas = imageCanvas;
+    this.caseLog = caseLog;
+    this.start = /** @type {ImagePoint | null} */ (null);
+    this.seconds = () => 0;
+    imageCanvas.layers = { [Symbol.iterator]: () => this._layers() };
+    imageCanvas.tool = this;
+    imageCanvas.canvas.dataset.tool = "point";
+    caseLog.addEventListener("change", () => imageCanvas.redraw());
   }
 
   get clicks() {
-    return [...this.turn.state.shapes].sort(([, a], [, b]) => a.at - b.at);
+    return [...this.caseLog.state.shapes].sort(([, a], [, b]) => a.at - b.at);
   }
 
-  /** @param {Place} at */
+  /** @param {ImagePoint} at */
   down(at) {
-    this.from = at;
+    this.start = at;
   }
 
-  /** @param {Place} at */
+  /** @param {ImagePoint} at */
   up(at) {
-    if (this.from && distance(at, this.from) * this.film.current.scale > SLIP) return;
-    this.turn.put(fresh(), [tidy(at, this.film.size)], { closed: true, at: this.at() });
+    if (this.start && distance(at, this.start) * this.imageCanvas.currentView.scale > MAX_CLICK_MOVE) return;
+    this.caseLog.put(randomId(), [roundToImage(at, this.imageCanvas.size)], { closed: true, at: this.seconds() });
   }
 
   cancel() {
-    this.from = null;
+    this.start = null;
   }
 
-  /** Take the last click back. */
+  /** Remove the last click. */
   discard() {
     const last = this.clicks.at(-1);
-    if (last) this.turn.remove(last[0]);
+    if (last) this.caseLog.remove(last[0]);
   }
 
   /** @returns {Generator<Layer>} */
   *_layers() {
-    const places = this.clicks.map(([, shape]) => shape.points[0]);
-    if (places.length > 1) yield { kind: "contours", contours: [places], color: COLOR, open: true, width: 1.2 };
+    const points = this.clicks.map(([, shape]) => shape.points[0]);
+    if (points.length > 1) yield { kind: "contours", contours: [points], color: COLOR, open: true, width: 1.2 };
     yield {
       kind: "custom",
-      draw: (context, film) => {
-        for (const [i, place] of places.entries()) number(context, film, place, i + 1);
+      draw: (context, imageCanvas) => {
+        for (const [i, point] of points.entries()) drawNumber(context, imageCanvas, point, i + 1);
       },
     };
   }
 }
 
-/** @param {Context2D} context @param {Film} film @param {Place} place @param {number} said */
-function number(context, film, [row, col], said) {
-  const [x, y] = film.toScreen(row, col);
+/** @param {Context2D} context @param {ImageCanvas} imageCanvas @param {ImagePoint} point @param {number} text */
+function drawNumber(context, imageCanvas, [row, col], text) {
+  const [x, y] = imageCanvas.toScreen(row, col);
   context.beginPath();
   context.arc(x, y, 11, 0, 2 * Math.PI);
   context.fillStyle = COLOR;
@@ -124,5 +124,5 @@ function number(context, film, [row, col], said) {
   context.font = "600 12px system-ui, sans-serif";
   context.textAlign = "center";
   context.textBaseline = "middle";
-  context.fillText(String(said), x, y + 0.5);
+  context.fillText(String(text), x, y + 0.5);
 }

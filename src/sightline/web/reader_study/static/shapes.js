@@ -4,21 +4,21 @@
 export const distance = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]);
 
 /**
- * Where on the segment from a to b the point p is nearest, and how far that is.
+ * Return the point of the segment from a to b that is nearest to p, and its distance.
  * @param {Point} p @param {Point} a @param {Point} b
- * @returns {{ at: Point, far: number }}
+ * @returns {{ point: Point, distance: number }}
  */
 export function nearest(p, a, b) {
   const [dr, dc] = [b[0] - a[0], b[1] - a[1]];
   const length = dr * dr + dc * dc;
   const t = length ? Math.min(1, Math.max(0, ((p[0] - a[0]) * dr + (p[1] - a[1]) * dc) / length)) : 0;
   /** @type {Point} */
-  const at = [a[0] + t * dr, a[1] + t * dc];
-  return { at, far: distance(p, at) };
+  const point = [a[0] + t * dr, a[1] + t * dc];
+  return { point, distance: distance(p, point) };
 }
 
 /**
- * Twice the area, without sign.
+ * Return twice the area, without sign.
  * @param {Point[]} points
  */
 export function area(points) {
@@ -31,8 +31,8 @@ export function area(points) {
 }
 
 /**
- * Whether a point lies inside an outline (even-odd).
- * @param {Point} place @param {Point[]} points
+ * Return true if a point lies inside an outline (even-odd).
+ * @param {Point} point @param {Point[]} points
  */
 export function inside([row, col], points) {
   let within = false;
@@ -44,34 +44,34 @@ export function inside([row, col], points) {
 }
 
 /**
- * Fewer points along the same line, none farther from it than `most` (Douglas and Peucker 1973).
- * @param {Point[]} points @param {number} most
+ * Simplify a line so that no point is farther from it than `tolerance` (Douglas and Peucker 1973).
+ * @param {Point[]} points @param {number} tolerance
  */
-export function simplify(points, most) {
-  const kept = new Uint8Array(points.length);
-  kept[0] = kept[points.length - 1] = 1;
+export function simplify(points, tolerance) {
+  const isKept = new Uint8Array(points.length);
+  isKept[0] = isKept[points.length - 1] = 1;
   const spans = [[0, points.length - 1]];
   for (let span = spans.pop(); span; span = spans.pop()) {
     const [from, to] = span;
-    let [worst, where] = [most, -1];
+    let [worst, where] = [tolerance, -1];
     for (let i = from + 1; i < to; i++) {
-      const { far } = nearest(points[i], points[from], points[to]);
+      const { distance: far } = nearest(points[i], points[from], points[to]);
       if (far > worst) [worst, where] = [far, i];
     }
     if (where < 0) continue;
-    kept[where] = 1;
+    isKept[where] = 1;
     spans.push([from, where], [where, to]);
   }
-  return points.filter((_, i) => kept[i]);
+  return points.filter((_, i) => isKept[i]);
 }
 
 /**
- * To a hundredth of a pixel, and not beyond the radiograph.
- * @param {Point} place @param {Size} size
+ * Round a point to a hundredth of a pixel, inside the image.
+ * @param {Point} point @param {Size} size
  * @returns {Point}
  */
-export function tidy([row, col], [height, width]) {
-  /** @param {number} value @param {number} most */
-  const cut = (value, most) => Math.round(Math.min(most, Math.max(0, value)) * 100) / 100;
-  return [cut(row, height), cut(col, width)];
+export function roundToImage([row, col], [height, width]) {
+  /** @param {number} value @param {number} limit */
+  const clamp = (value, limit) => Math.round(Math.min(limit, Math.max(0, value)) * 100) / 100;
+  return [clamp(row, height), clamp(col, width)];
 }

@@ -1,30 +1,30 @@
-// Seconds at work: the page is seen, and a hand has moved within the last half minute.
+// Active time: the page is visible, and there was input within the last half minute.
 
 const IDLE = 30;
 
 export class Stopwatch {
   /**
-   * told(seconds): called every `every` seconds of work, and when the page is left, with what has not been told.
-   * @param {(seconds: number) => void} told @param {number} every
+   * onSeconds(seconds): called after every `interval` seconds of active time and when the page is left.
+   * @param {(seconds: number) => void} onSeconds @param {number} interval
    */
-  constructor(told, every = 15) {
-    this.told = told;
-    this.every = every;
+  constructor(onSeconds, interval = 15) {
+    this.onSeconds = onSeconds;
+    this.interval = interval;
     this.total = 0;
     this._pending = 0;
-    this._moved = performance.now();
-    this._last = performance.now();
-    const moved = () => {
+    this._lastActivity = performance.now();
+    this._lastTick = performance.now();
+    const onActivity = () => {
       this._tick();
-      this._moved = performance.now();
+      this._lastActivity = performance.now();
     };
     this._ends = new AbortController();
     const { signal } = this._ends;
     for (const name of ["pointerdown", "pointermove", "keydown", "wheel"])
-      addEventListener(name, moved, { signal, passive: true, capture: true });
+      addEventListener(name, onActivity, { signal, passive: true, capture: true });
     document.addEventListener("visibilitychange", () => {
       if (document.visibilityState === "hidden") this.flush();
-      else this._last = this._moved = performance.now();
+      else this._lastTick = this._lastActivity = performance.now();
     }, { signal });
     addEventListener("pagehide", () => this.flush(), { signal });
     this._timer = setInterval(() => this._tick(), 1000);
@@ -32,24 +32,24 @@ export class Stopwatch {
 
   _tick() {
     const now = performance.now();
-    const end = Math.min(now, this._moved + IDLE * 1000);
-    const worked = document.visibilityState === "visible" ? Math.max(0, end - this._last) / 1000 : 0;
-    this._last = now;
-    this.total += worked;
-    this._pending += worked;
-    if (this._pending >= this.every) this._tell();
+    const end = Math.min(now, this._lastActivity + IDLE * 1000);
+    const active = document.visibilityState === "visible" ? Math.max(0, end - this._lastTick) / 1000 : 0;
+    this._lastTick = now;
+    this.total += active;
+    this._pending += active;
+    if (this._pending >= this.interval) this._report();
   }
 
-  _tell() {
+  _report() {
     const seconds = this._pending;
     this._pending = 0;
-    if (seconds >= 0.1) this.told(seconds);
+    if (seconds >= 0.1) this.onSeconds(seconds);
   }
 
-  /** Tell what has not been told. */
+  /** Report the time that has not been reported. */
   flush() {
     this._tick();
-    this._tell();
+    this._report();
   }
 
   stop() {

@@ -1,6 +1,6 @@
-// Blocks of facts and arrays, as `sightline.web.pixels.pack` writes them.
+// Blocks of fields and arrays, as `sightline.web.server.encoding.encode_bundle` writes them.
 
-import { ask } from "./dom.js";
+import { request } from "./dom.js";
 
 const TYPES = {
   float32: Float32Array, float64: Float64Array, int8: Int8Array, int16: Int16Array, int32: Int32Array,
@@ -8,34 +8,34 @@ const TYPES = {
 };
 
 /**
- * { facts, arrays: name -> typed array, shapes: name -> shape } of an ArrayBuffer.
+ * Decode a block to { fields, arrays: typed arrays by name, shapes: shapes by name }.
  * @template F, A
  * @param {ArrayBuffer} buffer
  * @returns {Bundle<F, A>}
  */
-export function unpack(buffer) {
+export function decodeBundle(buffer) {
   const length = new DataView(buffer).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
   /** @type {Record<string, { shape: number[], dtype: keyof typeof TYPES, start: number }>} */
-  const places = header.arrays;
+  const entries = header.arrays;
   /** @type {Record<string, NumberArray>} */
   const arrays = {};
   /** @type {Record<string, number[]>} */
   const shapes = {};
-  for (const [name, { shape, dtype, start }] of Object.entries(places)) {
+  for (const [name, { shape, dtype, start }] of Object.entries(entries)) {
     const count = shape.reduce((a, b) => a * b, 1);
     arrays[name] = new TYPES[dtype](buffer, 4 + length + start, count);
     shapes[name] = shape;
   }
-  return { facts: header.facts, arrays: /** @type {A} */ (arrays), shapes };
+  return { fields: header.fields, arrays: /** @type {A} */ (arrays), shapes };
 }
 
 /**
- * Fetch and unpack a block.
+ * Request and decode a block.
  * @template F, A
  * @param {string} url @param {RequestInit} [options]
  * @returns {Promise<Bundle<F, A>>}
  */
 export async function getBundle(url, options) {
-  return unpack(await (await ask(url, options)).arrayBuffer());
+  return decodeBundle(await (await request(url, options)).arrayBuffer());
 }

@@ -1,9 +1,9 @@
-// Color scales for maps: even steps look even, and they read the same without red-green vision.
+// Color scales of maps: perceptually uniform, and legible without red-green vision.
 
 import { context2d } from "./dom.js";
 
-// Magma, Viridis and Cividis as matplotlib gives them (CC0), at seventeen even places; blue to orange is our own, made
-// in OKLCH with lightness and chroma even on both sides of a neutral middle.
+// Magma, Viridis and Cividis as matplotlib gives them (CC0), at seventeen even places; the scale
+// from blue to orange was designed in OKLCH, with equal lightness and chroma on both sides of a neutral middle.
 /** @type {Record<string, string>} */
 const TABLES = {
   magma: "0000040a08221d114736106b51127c6a1c818326819c2e7fb73779d0416fe75263f56b5cfc8961fea772fec488fde2a3fcfdbf",
@@ -13,18 +13,18 @@ const TABLES = {
 };
 const STEPS = 512;
 /** @type {Map<string, Uint8Array>} */
-const made = new Map();
+const tables = new Map();
 
 export const SEQUENTIAL = ["magma", "viridis", "cividis"];
 export const DIVERGING = "blue-orange";
 
 /**
- * A scale as Uint8Array (512 * 3): red, green, blue.
+ * Return a color scale as Uint8Array (512 * 3): red, green, blue.
  * @param {string} name
  * @returns {Uint8Array}
  */
-export function scaleOf(name) {
-  const known = made.get(name);
+export function colorTable(name) {
+  const known = tables.get(name);
   if (known) return known;
   const hex = TABLES[name] ?? TABLES.magma;
   const knots = hex.length / 6;
@@ -32,21 +32,21 @@ export function scaleOf(name) {
   const channel = (knot, c) => parseInt(hex.slice(knot * 6 + c * 2, knot * 6 + c * 2 + 2), 16);
   const table = new Uint8Array(STEPS * 3);
   for (let i = 0; i < STEPS; i++) {
-    const at = (i / (STEPS - 1)) * (knots - 1);
-    const k = Math.min(knots - 2, Math.floor(at));
-    for (let c = 0; c < 3; c++) table[i * 3 + c] = Math.round(channel(k, c) * (1 - at + k) + channel(k + 1, c) * (at - k));
+    const position = (i / (STEPS - 1)) * (knots - 1);
+    const k = Math.min(knots - 2, Math.floor(position));
+    for (let c = 0; c < 3; c++) table[i * 3 + c] = Math.round(channel(k, c) * (1 - position + k) + channel(k + 1, c) * (position - k));
   }
-  made.set(name, table);
+  tables.set(name, table);
   return table;
 }
 
 /**
- * The range a map is colored over and its scale: a map with values on both sides of 0 gets a diverging one, as far to
- * either side of 0; the others run from their lowest to their highest.
+ * Return the range over which a map is colored: symmetric about 0 for values of both signs, which get a diverging
+ * scale, else from the lowest to the highest value.
  * @param {NumberArray} values
  * @returns {ValueRange}
  */
-export function rangeOf(values) {
+export function valueRange(values) {
   let low = Infinity;
   let high = -Infinity;
   for (const v of values) {
@@ -54,18 +54,18 @@ export function rangeOf(values) {
     if (v > high) high = v;
   }
   const signed = low < 0 && high > 0;
-  const far = Math.max(-low, high);
-  return signed ? { low: -far, high: far, signed } : { low, high, signed };
+  const bound = Math.max(-low, high);
+  return signed ? { low: -bound, high: bound, signed } : { low, high, signed };
 }
 
 /**
- * Values as a canvas. fade: the less evidence the more the radiograph shines through; for a signed map evidence is the
+ * Color values on a canvas. fade: make values with little evidence transparent; the evidence of a signed map is the
  * distance from 0.
  * @param {NumberArray} values @param {number} height @param {number} width
  * @param {{ low: number, high: number, signed?: boolean, scale?: string, fade?: boolean }} options
  */
 export function colorize(values, height, width, { low, high, signed = false, scale = "magma", fade = true }) {
-  const table = scaleOf(signed ? DIVERGING : scale);
+  const table = colorTable(signed ? DIVERGING : scale);
   const pixels = new ImageData(width, height);
   const words = new Uint32Array(pixels.data.buffer);
   const ramp = new Uint32Array(STEPS);
@@ -77,8 +77,8 @@ export function colorize(values, height, width, { low, high, signed = false, sca
   }
   const factor = (STEPS - 1) / Math.max(high - low, 1e-38);
   for (let i = 0; i < words.length; i++) {
-    const at = (values[i] - low) * factor;
-    words[i] = ramp[at > 0 ? (at < STEPS - 1 ? Math.round(at) : STEPS - 1) : 0];
+    const position = (values[i] - low) * factor;
+    words[i] = ramp[position > 0 ? (position < STEPS - 1 ? Math.round(position) : STEPS - 1) : 0];
   }
   const canvas = new OffscreenCanvas(width, height);
   context2d(canvas).putImageData(pixels, 0, 0);
@@ -86,10 +86,10 @@ export function colorize(values, height, width, { low, high, signed = false, sca
 }
 
 /**
- * The scale itself, as a canvas one pixel high, for a color bar.
+ * Return a color scale as a canvas one pixel high.
  * @param {string} name
  */
-export function ramp(name) {
+export function colorBar(name) {
   const line = Float32Array.from({ length: STEPS }, (_, i) => i / (STEPS - 1));
   return colorize(line, 1, STEPS, { low: 0, high: 1, signed: name === DIVERGING, scale: name, fade: false });
 }

@@ -1,4 +1,4 @@
-// Elements and requests. Text is only ever set as text: whatever a name or label holds, it stays text.
+// DOM elements and HTTP requests. Text is always set as text, so that a name or label cannot become markup.
 
 const LINK = /^(#|\.{0,2}\/|\?|https?:)/;
 
@@ -8,48 +8,48 @@ function flatten(children) {
 }
 
 /**
- * Make an element. props: class, on (event -> handler), data (data-*), aria (aria-*), and properties of the element
+ * Create an element. props: class, on (handlers by event), data (data-*), aria (aria-*), and properties of the element
  * by their names (value, type, title, disabled, hidden, htmlFor, ...). Children: nodes, or strings shown as text.
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag @param {Props<HTMLElementTagNameMap[K]>} props @param {...Child} children
  * @returns {HTMLElementTagNameMap[K]}
  */
 export function el(tag, props = {}, ...children) {
-  const made = document.createElement(tag);
+  const element = document.createElement(tag);
   const { class: className, on = {}, data = {}, aria = {}, role, ...others } = props;
-  if (className !== undefined) made.className = className;
-  for (const [event, run] of Object.entries(on)) made.addEventListener(event, /** @type {EventListener} */ (run));
-  Object.assign(made.dataset, data);
-  for (const [key, value] of Object.entries(aria)) if (value !== undefined) made.setAttribute(`aria-${key}`, value);
-  if (role !== undefined) made.setAttribute("role", role);
+  if (className !== undefined) element.className = className;
+  for (const [event, run] of Object.entries(on)) element.addEventListener(event, /** @type {EventListener} */ (run));
+  Object.assign(element.dataset, data);
+  for (const [key, value] of Object.entries(aria)) if (value !== undefined) element.setAttribute(`aria-${key}`, value);
+  if (role !== undefined) element.setAttribute("role", role);
   for (const [name, value] of Object.entries(others)) {
     if (value === undefined || value === null) continue;
-    if (name === "href" && !LINK.test(String(value))) throw new Error(`${value} is no link`);
+    if (name === "href" && !LINK.test(String(value))) throw new Error(`${value} is not a link`);
     if (["innerHTML", "outerHTML", "srcdoc", "style"].includes(name) || name.startsWith("on"))
-      throw new Error(`${name} is not set from here`);
-    Object.assign(made, { [name]: value });
+      throw new Error(`${name} is not set from currentRoute`);
+    Object.assign(element, { [name]: value });
   }
-  made.append(...flatten(children));
-  return made;
+  element.append(...flatten(children));
+  return element;
 }
 
 /**
- * Make an SVG element; attributes by their names.
+ * Create an SVG element. attributes: by their names.
  * @param {string} tag @param {Record<string, string | number | undefined>} attributes @param {...Child} children
  */
 export function svg(tag, attributes = {}, ...children) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (value === undefined) continue;
-    if (name.startsWith("on") || name === "style") throw new Error(`${name} is not set from here`);
-    made.setAttribute(name, String(value));
+    if (name.startsWith("on") || name === "style") throw new Error(`${name} is not set from currentRoute`);
+    element.setAttribute(name, String(value));
   }
-  made.append(...flatten(children));
-  return made;
+  element.append(...flatten(children));
+  return element;
 }
 
 /**
- * Replace what an element holds.
+ * Replace the children of an element.
  * @template {Element} E
  * @param {E} element @param {...Child} children
  * @returns {E}
@@ -60,18 +60,18 @@ export function fill(element, ...children) {
 }
 
 /**
- * The drawing context of a canvas.
+ * Return the drawing context of a canvas.
  * @param {HTMLCanvasElement | OffscreenCanvas} canvas @param {CanvasRenderingContext2DSettings} settings
  * @returns {Context2D}
  */
 export function context2d(canvas, settings = {}) {
   const context = /** @type {Context2D | null} */ (canvas.getContext("2d", settings));
-  if (!context) throw new Error("this browser does not draw on a canvas");
+  if (!context) throw new Error("this browser cannot draw on a canvas");
   return context;
 }
 
 /**
- * An element of the page by its id.
+ * Return the element of the page with an id.
  * @param {string} id
  */
 export function byId(id) {
@@ -81,15 +81,15 @@ export function byId(id) {
 }
 
 /**
- * The sentence of an error, whatever was thrown.
+ * Return the message of an error, whatever was thrown.
  * @param {unknown} error
  */
-export function messageOf(error) {
+export function errorMessage(error) {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** What a server says went wrong, and with which status; status 0 is a connection that failed. */
-export class Refused extends Error {
+/** Error that a server reports, with its HTTP status; status 0 means that the connection failed. */
+export class RequestError extends Error {
   /** @param {number} status @param {string} sentence */
   constructor(status, sentence) {
     super(sentence);
@@ -98,82 +98,82 @@ export class Refused extends Error {
 }
 
 /**
- * fetch that throws a `Refused` with the server's sentence for everything but success.
+ * Send a request like `fetch`; throw a `RequestError` with the message of the server unless it succeeds.
  * @param {string} url @param {RequestInit} options
  */
-export async function ask(url, options = {}) {
-  let answer;
+export async function request(url, options = {}) {
+  let response;
   try {
-    answer = await fetch(url, { credentials: "same-origin", ...options });
+    response = await fetch(url, { credentials: "same-origin", ...options });
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new Refused(0, "the server does not answer");
+    throw new RequestError(0, "the server does not answer");
   }
-  if (answer.ok) return answer;
-  let sentence = `${answer.status} ${answer.statusText}`;
+  if (response.ok) return response;
+  let sentence = `${response.status} ${response.statusText}`;
   try {
-    sentence = (await answer.json()).error || sentence;
+    sentence = (await response.json()).error || sentence;
   } catch {
-    // Not our server: a plain one that serves the exported files says what it likes.
+    // Another server, which serves exported files, has its own error pages.
   }
-  throw new Refused(answer.status, sentence);
+  throw new RequestError(response.status, sentence);
 }
 
 /**
- * Read JSON.
+ * Request JSON.
  * @param {string} url @param {RequestInit} [options]
  * @returns {Promise<any>}
  */
 export async function getJSON(url, options) {
-  return (await ask(url, options)).json();
+  return (await request(url, options)).json();
 }
 
 /**
- * Send JSON and read JSON.
+ * Send JSON and return the JSON of the response.
  * @param {string} method @param {string} url @param {unknown} body @param {RequestInit} options
  * @returns {Promise<any>}
  */
 export async function sendJSON(method, url, body, options = {}) {
   const headers = { "content-type": "application/json" };
-  return (await ask(url, { method, headers, body: JSON.stringify(body), ...options })).json();
+  return (await request(url, { method, headers, body: JSON.stringify(body), ...options })).json();
 }
 
-const KEPT = "sightline-theme";
+const THEME_KEY = "sightline-theme";
 
 /**
- * Light, dark, or as the system says (''); remembered on this machine.
+ * Set the theme, and store it in this browser. name: 'light', 'dark', or '' for that of the system.
  * @param {string} name
  */
 export function setTheme(name) {
   if (name) document.documentElement.dataset.theme = name;
   else delete document.documentElement.dataset.theme;
   try {
-    localStorage.setItem(KEPT, name);
+    localStorage.setItem(THEME_KEY, name);
   } catch {
-    // Storage may be forbidden; the theme then lasts as long as the page.
+    // Storage may be disabled; the theme then lasts as long as the page.
   }
 }
 
-/** A button that goes from light to dark and back; applies what was remembered. */
+/** Return a button that switches between light and dark, after applying the stored theme. */
 export function themeButton() {
-  let kept = "";
+  let stored = "";
   try {
-    kept = localStorage.getItem(KEPT) || "";
+    stored = localStorage.getItem(THEME_KEY) || "";
   } catch {
     // As above.
   }
-  if (kept) setTheme(kept);
-  const dark = () =>
+  if (stored) setTheme(stored);
+  const isDark = () =>
     document.documentElement.dataset.theme === "dark" ||
     (!document.documentElement.dataset.theme && matchMedia("(prefers-color-scheme: dark)").matches);
   return el("button", {
     class: "quiet", type: "button", title: "Light or dark", aria: { label: "Light or dark" },
-    on: { click: () => setTheme(dark() ? "light" : "dark") },
+    on: { click: () => setTheme(isDark() ? "light" : "dark") },
   }, "◐");
 }
 
 /**
- * A number for reading: fixed decimals, a true minus sign, no negative zero; a dash for what is undefined.
+ * Format a number with fixed decimals, a minus sign and no negative zero, or as a dash if it is undefined.
  * @param {number | null | undefined} value @param {number} digits
  */
 export function decimal(value, digits = 2) {

@@ -1,21 +1,21 @@
-// The panel beside the films of a case: maps, threshold, marks and gaze. What is changed here goes into the address.
+// Panel of controls of a case: maps, threshold, annotations and gaze. Changes are written into the URL.
 
 import { SEQUENTIAL } from "../web/colors.js";
 import { decimal, el, fill } from "../web/dom.js";
 import { choice } from "./filters.js";
 import { readerColor } from "./overlays.js";
-import { swatch } from "./parts.js";
+import { swatch } from "./widgets.js";
 import { Playback } from "./playback.js";
-import { cutOfProtocol } from "./settings.js";
+import { protocolBinarizer } from "./settings.js";
 
-/** @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings */
-const cutText = (file, { shown, cut }) =>
+/** @param {import("./case-data.js").CaseData} file @param {CaseSettings} settings */
+const thresholdText = (file, { shown, cut }) =>
   cut.startsWith("above:") ? decimal(Number(cut.slice(6)), 3) : `${cut} ${decimal(file.threshold({ shown, cut }), 3)}`;
 /** @param {import("./gaze.js").Gaze} gaze @param {number} time */
 const timeText = (gaze, time) => `${decimal(time - gaze.start, 1)} of ${decimal(gaze.end - gaze.start, 1)} s`;
 
 export class Controls {
-  /** @param {import("./case.js").CasePage} page */
+  /** @param {import("./case-page.js").CasePage} page */
   constructor(page) {
     this.page = page;
     this.playback = new Playback(page);
@@ -24,37 +24,37 @@ export class Controls {
   }
 
   /**
-   * Show how things stand; scroll and focus stay.
-   * @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings
+   * Show the present settings; scroll position and focus stay.
+   * @param {import("./case-data.js").CaseData} file @param {CaseSettings} settings
    */
   show(file, settings) {
     const { element } = this;
     const [scroll, focus] = [element.scrollTop, document.activeElement];
-    const again = focus && element.contains(focus) ? focus.id : "";
-    const slides = again && focus instanceof HTMLInputElement && focus.type === "range";
-    if (slides && this._dragging) return this.follow(file, settings); // never take a slider from under a finger
-    fill(element, this._maps(file, settings), this._threshold(file, settings), this._marks(file, settings), this._gaze(file, settings));
+    const focusId = focus && element.contains(focus) ? focus.id : "";
+    const isSlider = focusId && focus instanceof HTMLInputElement && focus.type === "range";
+    if (isSlider && this._dragging) return this.updateTexts(file, settings); // a slider must not be replaced while it is dragged
+    fill(element, this._maps(file, settings), this._threshold(file, settings), this._annotations(file, settings), this._gaze(file, settings));
     element.scrollTop = scroll;
-    if (again) document.getElementById(again)?.focus();
+    if (focusId) document.getElementById(focusId)?.focus();
     return undefined;
   }
 
   /**
-   * Only the numbers beside the sliders, while one is moved.
-   * @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings
+   * Update only the numbers next to the sliders, while one is moved.
+   * @param {import("./case-data.js").CaseData} file @param {CaseSettings} settings
    */
-  follow(file, settings) {
+  updateTexts(file, settings) {
     /** @param {string} id @param {string} text */
-    const said = (id, text) => document.getElementById(`${id}-said`)?.replaceChildren(text);
-    said("opacity", decimal(settings.opacity));
-    said("cut", cutText(file, settings));
-    const gaze = file.gazeOf(settings.gaze);
-    if (gaze) said("time", timeText(gaze, gaze.moment(settings.time)));
+    const setText = (id, text) => document.getElementById(`${id}-value`)?.replaceChildren(text);
+    setText("opacity", decimal(settings.opacity));
+    setText("cut", thresholdText(file, settings));
+    const gaze = file.gazeOfReader(settings.gaze);
+    if (gaze) setText("time", timeText(gaze, gaze.moment(settings.time)));
     const mask = document.getElementById("mask");
     if (mask instanceof HTMLInputElement) mask.checked = settings.mask;
   }
 
-  /** @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings */
+  /** @param {import("./case-data.js").CaseData} file @param {CaseSettings} settings */
   _maps(file, settings) {
     const { page } = this;
     /** @param {string} id @param {string | null} value @param {string} text @param {boolean} pressed */
@@ -71,56 +71,56 @@ export class Controls {
     ];
   }
 
-  /** @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings @param {Source} source @param {number} i */
+  /** @param {import("./case-data.js").CaseData} file @param {CaseSettings} settings @param {Source} source @param {number} i */
   _source(file, settings, source, i) {
     const status = file.maps.get(source.name)?.status;
     return el("label", { class: "check source" },
-      el("input", { type: "checkbox", id: `source-${i}`, checked: settings.shown.includes(source.name), on: { change: () => this.page.toggle(source.name) } }),
+      el("input", { type: "checkbox", id: `source-${i}`, checked: settings.shown.includes(source.name), on: { change: () => this.page.toggleSource(source.name) } }),
       el("span", { class: "grow" }, source.label, status && status !== "ok" && el("span", { class: "badge inline" }, status),
         !status && source.kind !== "reader" && el("span", { class: "muted small" }, " not stored")),
       el("span", { class: "score" }, decimal(file.score(settings, source.name))));
   }
 
-  /** @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings */
+  /** @param {import("./case-data.js").CaseData} file @param {CaseSettings} settings */
   _threshold(file, settings) {
     const { protocol } = settings;
     return [
       el("h2", {}, "Threshold"),
       this._check(settings, "mask", "Show the mask and its IoU"),
-      this._slider("cut", "Of the map's range", file.threshold(settings), [0, 0.995, 0.005], cutText(file, settings)),
+      this._slider("cut", "Share of the map's range", file.threshold(settings), [0, 0.995, 0.005], thresholdText(file, settings)),
       el("button", { type: "button", id: "otsu", class: "small", on: { click: () => this.page.set({ cut: null, mask: "1" }) } },
-        `As the ${protocol || "corrected"} protocol: ${cutOfProtocol(file.store, protocol, file.finding)}`),
+        `Threshold of the ${protocol || "corrected"} protocol: ${protocolBinarizer(file.store, protocol, file.finding)}`),
       protocol === "published" && el("p", { class: "muted small" },
-        "The mask shown follows the corrected definition: maps in their frame, holes kept."),
+        "The mask follows the corrected protocol: maps in their frame, holes kept."),
     ];
   }
 
-  /** @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings */
-  _marks(file, settings) {
+  /** @param {import("./case-data.js").CaseData} file @param {CaseSettings} settings */
+  _annotations(file, settings) {
     return [
-      el("h2", {}, "Marks"),
+      el("h2", {}, "Annotations"),
       this._readers(file, settings),
       file.regions.length > 0 && this._check(settings, "regions", "Anatomical regions"),
-      this._check(settings, "peak", "Highest point of the map"),
+      this._check(settings, "peak", "Maximum of the map"),
     ];
   }
 
-  /** @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings */
-  _readers({ store, marks, truth }, { hidden }) {
-    const there = new Set(marks.map((m) => m.reader));
-    if (!there.size) return el("p", { class: "muted small" }, truth ? "" : "Nobody marked this finding here.");
+  /** @param {import("./case-data.js").CaseData} file @param {CaseSettings} settings */
+  _readers({ store, annotations, reference }, { hidden }) {
+    const present = new Set(annotations.map((m) => m.reader));
+    if (!present.size) return el("p", { class: "muted small" }, reference ? "" : "Nobody marked this finding currentRoute.");
     return store.index.readers.map((reader, i) => {
-      const shown = !hidden.includes(reader);
-      const flip = () => this.page.set({ hide: shown ? [...hidden, reader] : hidden.filter((r) => r !== reader) });
+      const isShown = !hidden.includes(reader);
+      const toggle = () => this.page.set({ hide: isShown ? [...hidden, reader] : hidden.filter((r) => r !== reader) });
       return el("label", { class: "check" },
-        el("input", { type: "checkbox", id: `reader-${i}`, checked: shown && there.has(reader), disabled: !there.has(reader), on: { change: flip } }),
+        el("input", { type: "checkbox", id: `reader-${i}`, checked: isShown && present.has(reader), disabled: !present.has(reader), on: { change: toggle } }),
         swatch(readerColor(i)),
         el("span", { class: "grow" }, store.index.simulated && i && !reader.includes("simulated") ? `simulated ${reader}` : reader),
-        !there.has(reader) && el("span", { class: "muted small" }, "no mark"));
+        !present.has(reader) && el("span", { class: "muted small" }, "no annotation"));
     });
   }
 
-  /** @param {import("./casefile.js").CaseFile} file @param {CaseSettings} settings @returns {Child[]} */
+  /** @param {import("./case-data.js").CaseData} file @param {CaseSettings} settings @returns {Child[]} */
   _gaze({ gazes }, settings) {
     const { page, playback } = this;
     if (!gazes.length) return [];
@@ -131,7 +131,7 @@ export class Controls {
       el("h2", {}, "Gaze"),
       choice("Reader", [["", "none"], ...gazes.map((g) => [g.reader, g.reader])], settings.gaze, (reader) => page.set({ gaze: reader, time: null }), "gaze"),
       gaze && [
-        this._check(settings, "path", "Path of the eyes"),
+        this._check(settings, "path", "Scan path"),
         this._check(settings, "density", "Density"),
         this._slider("time", "Time", time, [gaze.start, gaze.end, 0.1], timeText(gaze, time)),
         el("button", { type: "button", id: "play", on: { click: () => playback.toggle(gaze, page.settings.time) } }, playback.playing ? "Stop" : "Play"),
@@ -143,7 +143,7 @@ export class Controls {
   /** @param {CaseSettings} settings @param {LayerSwitch} name @param {string} text */
   _check(settings, name, text) {
     return el("label", { class: "check" },
-      el("input", { type: "checkbox", id: name, checked: settings[name], on: { change: () => this.page.flip(name) } }),
+      el("input", { type: "checkbox", id: name, checked: settings[name], on: { change: () => this.page.toggleLayer(name) } }),
       el("span", { class: "grow" }, text));
   }
 
@@ -157,7 +157,7 @@ export class Controls {
       on: {
         input: (event) => {
           this._dragging = true;
-          this.page.slide({ [id]: event.target.value, ...(id === "cut" ? { mask: "1" } : {}) });
+          this.page.setWhileSliding({ [id]: event.target.value, ...(id === "cut" ? { mask: "1" } : {}) });
         },
         change: () => {
           this._dragging = false;
@@ -165,8 +165,8 @@ export class Controls {
         },
       },
     });
-    input.value = String(value); // after min and max, which it is clamped by
+    input.value = String(value); // after min and max, which clamp it
     return el("label", { class: "slider" },
-      el("span", { class: "line small" }, el("span", { class: "muted" }, label), el("output", { id: `${id}-said` }, text)), input);
+      el("span", { class: "line small" }, el("span", { class: "muted" }, label), el("output", { id: `${id}-value` }, text)), input);
   }
 }

@@ -1,46 +1,46 @@
-// The choice of cases: what is asked for, in the address, and the controls that change it.
+// Selection of cases: the query in the URL, and the controls that change it.
 
 import { context2d, decimal, el } from "../web/dom.js";
-import { number, tweak } from "./state.js";
+import { numberParam, updateParams } from "./router.js";
 import { OUTCOMES } from "./store.js";
 
 /** @type {Record<string, string>} */
 export const SORTS = {
-  score: "score", probability: "probability", area: "size of the mark", elongation: "elongation",
+  score: "score", probability: "probability", area: "size of the annotation", elongation: "elongation",
   irrectangularity: "irrectangularity", instances: "instances", order: "order of the data",
 };
 
 /**
- * What the address asks for, with what is natural where it says nothing.
+ * Return the query in the URL, with defaults.
  * @param {import("./store.js").Store} store @param {URLSearchParams} params
  * @returns {CaseQuery}
  */
-export function asked(store, params) {
+export function caseQuery(store, params) {
   const { index } = store;
-  /** @param {string} name @param {string[]} names @param {string} otherwise */
-  const known = (name, names, otherwise) => {
+  /** @param {string} name @param {string[]} names @param {string} fallback */
+  const allowed = (name, names, fallback) => {
     const value = params.get(name);
-    return value !== null && names.includes(value) ? value : otherwise;
+    return value !== null && names.includes(value) ? value : fallback;
   };
   const scored = new Set(index.columns.map((c) => c.source));
-  const source = known("source", index.sources.map((s) => s.name),
+  const source = allowed("source", index.sources.map((s) => s.name),
     index.best ?? index.sources.find((s) => scored.has(s.name))?.name ?? index.sources[0]?.name ?? "");
-  const protocol = known("protocol", index.protocols, index.protocols[0] ?? "");
+  const protocol = allowed("protocol", index.protocols, index.protocols[0] ?? "");
   const offered = metricsOf(store, protocol, source);
-  const metric = known("metric", offered, offered[0] ?? "");
+  const metric = allowed("metric", offered, offered[0] ?? "");
   const statuses = params.getAll("status");
   return {
     source, protocol, metric, statuses,
     findings: params.getAll("finding"), outcomes: params.getAll("outcome"),
-    low: number(params, "low"), high: number(params, "high"), text: params.get("q") ?? "",
+    low: numberParam(params, "low"), high: numberParam(params, "high"), text: params.get("q") ?? "",
     marked: params.get("all") !== "1" && store.marked.some((m) => m),
-    sort: known("sort", Object.keys(SORTS), metric ? "score" : "order"),
+    sort: allowed("sort", Object.keys(SORTS), metric ? "score" : "order"),
     descending: params.get("desc") === "1",
   };
 }
 
 /**
- * Metrics that a source was scored by, in the order of the report.
+ * Return the metrics of a source, in the order of the report.
  * @param {import("./store.js").Store} store @param {string} protocol @param {string} source
  */
 export function metricsOf(store, protocol, source) {
@@ -53,7 +53,7 @@ export function option(value, text, chosen) {
 }
 
 /**
- * A labeled select.
+ * Return a select with a label.
  * @param {string} label @param {string[][]} options @param {string} chosen @param {(value: string) => void} change
  * @param {string} [id]
  */
@@ -64,7 +64,7 @@ export function choice(label, options, chosen, change, id) {
 }
 
 /**
- * Sources as groups of a select: models, localizers, readers, controls.
+ * Return a select of sources, grouped by kind: models, localizers, readers, controls.
  * @param {import("./store.js").Store} store @param {string} chosen @param {(source: string) => void} change
  * @param {string} label
  */
@@ -86,7 +86,7 @@ export function sourceChoice(store, chosen, change, label = "Maps of") {
 }
 
 /**
- * Buttons of which any number may be pressed.
+ * Return buttons of which any number may be pressed.
  * @param {string} label @param {string[]} names @param {string[]} pressed @param {(names: string[]) => void} change
  */
 export function chips(label, names, pressed, change) {
@@ -98,79 +98,79 @@ export function chips(label, names, pressed, change) {
 }
 
 /**
- * The panel beside the gallery.
- * @param {import("./store.js").Store} store @param {CaseQuery} now @param {CaseColumns} columns
+ * Return the panel of filters of the gallery.
+ * @param {import("./store.js").Store} store @param {CaseQuery} query @param {CaseColumns} columns
  * @param {Uint32Array} cases
  */
-export function panel(store, now, columns, cases) {
+export function filterPanel(store, query, columns, cases) {
   const { index } = store;
-  const set = (/** @type {Changes} */ changes) => tweak(changes, { replace: false });
-  const metrics = metricsOf(store, now.protocol, now.source).map((m) => [m, store.titleOf(m)]);
-  const predicts = columns.outcome.some((o) => o !== 255);
+  const set = (/** @type {Changes} */ changes) => updateParams(changes, { replace: false });
+  const metrics = metricsOf(store, query.protocol, query.source).map((m) => [m, store.titleOf(m)]);
+  const hasPredictions = columns.outcome.some((o) => o !== 255);
   const cutoff = store.index.cutoffs.length ? "the run's cutoffs" : "probability 0.5";
   return el("form", { class: "filters", on: { submit: (event) => event.preventDefault() } },
-    el("input", { type: "search", id: "search", placeholder: "Radiograph or patient", value: now.text,
-                  aria: { label: "Radiograph or patient" }, on: { input: (e) => tweakSoon({ q: e.target.value }) } }),
-    sourceChoice(store, now.source, (source) => set({ source })),
-    metrics.length > 0 && choice("Score", metrics, now.metric, (metric) => set({ metric, low: null, high: null }), "metric"),
+    el("input", { type: "search", id: "search", placeholder: "Radiograph or patient", value: query.text,
+                  aria: { label: "Radiograph or patient" }, on: { input: (e) => updateParamsSoon({ q: e.target.value }) } }),
+    sourceChoice(store, query.source, (source) => set({ source })),
+    metrics.length > 0 && choice("Score", metrics, query.metric, (metric) => set({ metric, low: null, high: null }), "metric"),
     index.protocols.length > 1 &&
-      choice("Protocol", index.protocols.map((p) => [p, p]), now.protocol, (protocol) => set({ protocol })),
+      choice("Protocol", index.protocols.map((p) => [p, p]), query.protocol, (protocol) => set({ protocol })),
     el("div", { class: "pair" },
-      choice("Sort by", Object.entries(SORTS), now.sort, (sort) => set({ sort }), "sort"),
-      el("button", { type: "button", class: "square", title: now.descending ? "highest first" : "lowest first",
-                     aria: { label: now.descending ? "Highest first" : "Lowest first" },
-                     on: { click: () => set({ desc: now.descending ? null : "1" }) } }, now.descending ? "↓" : "↑")),
-    metrics.length > 0 && range(store, now, columns, cases),
-    chips("Finding", index.findings, now.findings, (names) => set({ finding: names })),
-    predicts && chips(`Prediction, by ${cutoff}`, ["correct", "incorrect", ...OUTCOMES], now.outcomes,
+      choice("Sort by", Object.entries(SORTS), query.sort, (sort) => set({ sort }), "sort"),
+      el("button", { type: "button", class: "square", title: query.descending ? "highest first" : "lowest first",
+                     aria: { label: query.descending ? "Highest first" : "Lowest first" },
+                     on: { click: () => set({ desc: query.descending ? null : "1" }) } }, query.descending ? "↓" : "↑")),
+    metrics.length > 0 && rangeFilter(store, query, columns, cases),
+    chips("Finding", index.findings, query.findings, (names) => set({ finding: names })),
+    hasPredictions && chips(`Prediction, by ${cutoff}`, ["correct", "incorrect", ...OUTCOMES], query.outcomes,
       (names) => set({ outcome: names })),
-    index.failed.length > 0 && chips("Map", index.statuses, now.statuses, (names) => set({ status: names })),
+    index.failed.length > 0 && chips("Map", index.statuses, query.statuses, (names) => set({ status: names })),
     store.marked.some((m) => m) && el("label", { class: "check" },
-      el("input", { type: "checkbox", checked: !now.marked, on: { change: (e) => set({ all: e.target.checked ? "1" : null }) } }),
-      "also cases that nobody marked"),
-    el("button", { type: "button", class: "quiet", on: { click: () => { location.hash = "#/cases"; } } }, "Start over"));
+      el("input", { type: "checkbox", checked: !query.marked, on: { change: (e) => set({ all: e.target.checked ? "1" : null }) } }),
+      "also cases that nobody annotated"),
+    el("button", { type: "button", class: "quiet", on: { click: () => { location.hash = "#/cases"; } } }, "Clear all filters"));
 }
 
 let waiting = 0;
 /** @param {Changes} changes */
-function tweakSoon(changes) {
+function updateParamsSoon(changes) {
   clearTimeout(waiting);
   waiting = setTimeout(() => {
-    tweak(changes);
-    dispatchEvent(new Event("tweaked"));
+    updateParams(changes);
+    dispatchEvent(new Event("paramschanged"));
   }, 120);
 }
 
 /**
- * Histogram of the score of what else is asked for, and the two ends to keep.
- * @param {import("./store.js").Store} store @param {CaseQuery} now @param {CaseColumns} columns
+ * Return a histogram of the scores of all other filters, and inputs for its limits.
+ * @param {import("./store.js").Store} store @param {CaseQuery} query @param {CaseColumns} columns
  * @param {Uint32Array} cases
  */
-function range(store, now, columns, cases) {
-  const limited = now.low !== null || now.high !== null;
-  const open = limited ? store.choose({ ...now, low: null, high: null, sort: "order" }, columns) : cases;
-  const values = Float32Array.from(open, (i) => columns.score[i]).filter((v) => !Number.isNaN(v));
+function rangeFilter(store, query, columns, cases) {
+  const limited = query.low !== null || query.high !== null;
+  const candidates = limited ? store.selectCases({ ...query, low: null, high: null, sort: "order" }, columns) : cases;
+  const values = Float32Array.from(candidates, (i) => columns.score[i]).filter((v) => !Number.isNaN(v));
   let [low, high] = [Infinity, -Infinity];
   for (const v of values) [low, high] = [Math.min(low, v), Math.max(high, v)];
   if (low >= 0 && high <= 1) [low, high] = [0, 1];
   const canvas = el("canvas", { width: 240, height: 40, class: "spark", aria: { hidden: "true" } });
-  const ink = getComputedStyle(document.documentElement);
+  const style = getComputedStyle(document.documentElement);
   const context = context2d(canvas);
   const counts = new Array(40).fill(0);
   for (const v of values) counts[Math.min(39, Math.floor(((v - low) / Math.max(high - low, 1e-9)) * 40))]++;
-  const most = Math.max(1, ...counts);
+  const highest = Math.max(1, ...counts);
   counts.forEach((n, i) => {
     const from = low + (i / 40) * (high - low);
-    const kept = from >= (now.low ?? -Infinity) - 1e-9 && from <= (now.high ?? Infinity);
-    context.fillStyle = ink.getPropertyValue(kept ? "--accent" : "--rule");
-    context.fillRect(i * 6, 40 - (38 * n) / most, 5, (38 * n) / most);
+    const isInside = from >= (query.low ?? -Infinity) - 1e-9 && from <= (query.high ?? Infinity);
+    context.fillStyle = style.getPropertyValue(isInside ? "--accent" : "--rule");
+    context.fillRect(i * 6, 40 - (38 * n) / highest, 5, (38 * n) / highest);
   });
   /** @param {"low" | "high"} name @param {number | null} value @param {string} place */
-  const box = (name, value, place) => el("input", {
+  const input = (name, value, place) => el("input", {
     type: "number", step: "any", value: value ?? "", placeholder: place, aria: { label: `${name === "low" ? "Lowest" : "Highest"} score` },
-    on: { change: (e) => tweak({ [name]: e.target.value }, { replace: false }) },
+    on: { change: (e) => updateParams({ [name]: e.target.value }, { replace: false }) },
   });
   return el("div", { class: "range" }, canvas, el("div", { class: "pair" },
-    box("low", now.low, values.length ? decimal(low) : ""), el("span", { class: "muted" }, "to"),
-    box("high", now.high, values.length ? decimal(high) : "")));
+    input("low", query.low, values.length ? decimal(low) : ""), el("span", { class: "muted" }, "to"),
+    input("high", query.high, values.length ? decimal(high) : "")));
 }

@@ -1,14 +1,14 @@
-// Where a reader looked, up to a moment: the path of the eyes and the density of the looking.
+// Gaze of a reader up to a time: the scan path, and the density of fixations.
 
 const CELLS = 96;
 
-/** Fixations of `pictures.marks`: (row, col, begin, duration, degree down, degree across) each. */
+/** Gaze of `payloads.encode_annotations`: (row, col, begin, duration, vertical and horizontal degree) per fixation. */
 export class Gaze {
-  /** @param {GazeFacts} told @param {NumberArray} table */
-  constructor(told, table) {
-    this.reader = told.reader;
-    this.size = told.size;
-    this.phrases = told.phrases;
+  /** @param {GazeFields} fields @param {NumberArray} table */
+  constructor(fields, table) {
+    this.reader = fields.reader;
+    this.size = fields.size;
+    this.phrases = fields.phrases;
     this.fixations = [];
     for (let i = 0; i < table.length; i += 6) {
       const [row, col, begin, duration, down, across] = table.subarray(i, i + 6);
@@ -19,7 +19,7 @@ export class Gaze {
   }
 
   /**
-   * Fixations begun before a moment; of the last the part until then.
+   * Return the fixations that began before a time, the last one cut at that time.
    * @param {number} time
    */
   until(time) {
@@ -28,7 +28,7 @@ export class Gaze {
   }
 
   /**
-   * A moment that was asked for, or the last.
+   * Return the requested time, at most the end; without one, the end.
    * @param {number | null} time
    */
   moment(time) {
@@ -36,7 +36,7 @@ export class Gaze {
   }
 
   /**
-   * What was said at a moment.
+   * Return the phrase spoken at a time.
    * @param {number} time
    */
   phraseAt(time) {
@@ -44,8 +44,8 @@ export class Gaze {
   }
 
   /**
-   * Density until a moment: every fixation a Gaussian one degree of visual angle wide, by its duration (the kernel
-   * `corrected` of sightline.gaze, at the centers of a grid): { values, shape }.
+   * Compute the density until a time: every fixation a Gaussian one degree of visual angle wide, by its duration (the kernel
+   * `corrected` of sightline.data.gaze, at the centers of a grid): { values, shape }.
    * @param {number} time
    * @returns {{ values: Float32Array<ArrayBuffer>, shape: Size }}
    */
@@ -67,20 +67,20 @@ export class Gaze {
   }
 
   /**
-   * Draws the path on a film: circles by duration, the last steps joined.
+   * Return a function that draws the scan path: circles by duration, recent ones joined.
    * @param {number} time
-   * @returns {(context: Context2D, film: Film) => void}
+   * @returns {(context: Context2D, imageCanvas: ImageCanvas) => void}
    */
   path(time) {
-    const seen = this.until(time);
-    return (context, film) => {
-      const { scale } = film.current;
+    const fixations = this.until(time);
+    return (context, imageCanvas) => {
+      const { scale } = imageCanvas.currentView;
       context.lineWidth = 1.5;
-      seen.forEach((f, i) => {
-        const [x, y] = film.toScreen(f.row, f.col);
-        const recent = Math.max(0.25, 1 - (seen.length - 1 - i) / 12);
+      fixations.forEach((f, i) => {
+        const [x, y] = imageCanvas.toScreen(f.row, f.col);
+        const recent = Math.max(0.25, 1 - (fixations.length - 1 - i) / 12);
         if (i) {
-          const [px, py] = film.toScreen(seen[i - 1].row, seen[i - 1].col);
+          const [px, py] = imageCanvas.toScreen(fixations[i - 1].row, fixations[i - 1].col);
           context.strokeStyle = `rgb(255 220 120 / ${recent * 0.8})`;
           context.beginPath();
           context.moveTo(px, py);

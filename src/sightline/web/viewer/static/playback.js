@@ -1,9 +1,9 @@
-// A reader's gaze, played: the moment in the address moves on until the end, or until another gaze is chosen.
+// Playback of a reader's gaze: advances the time in the URL to the end, or until another gaze is selected.
 
 const STEP = 0.1; // seconds
 
 export class Playback {
-  /** @param {import("./case.js").CasePage} page */
+  /** @param {import("./case-page.js").CasePage} page */
   constructor(page) {
     this.page = page;
     this._timer = 0;
@@ -14,7 +14,7 @@ export class Playback {
   }
 
   /**
-   * Play from a moment on, from the start if there is none or it is the last; or stop.
+   * Start at a time, or from the beginning if there is none or it is the end; or stop.
    * @param {import("./gaze.js").Gaze} gaze @param {number | null} moment
    */
   toggle(gaze, moment) {
@@ -27,9 +27,9 @@ export class Playback {
     this._timer = setInterval(() => {
       const { page } = this;
       time += STEP;
-      const over = time >= gaze.end || !page.element.isConnected || page.settings.gaze !== gaze.reader;
-      if (over) this._stop();
-      if (page.element.isConnected) page.set({ time: over ? null : time.toFixed(2) });
+      const isOver = time >= gaze.end || !page.element.isConnected || page.settings.gaze !== gaze.reader;
+      if (isOver) this._stop();
+      if (page.element.isConnected) page.set({ time: isOver ? null : time.toFixed(2) });
     }, STEP * 1000);
   }
 

@@ -1,10 +1,10 @@
-// What the run holds, as the browser needs it: names, cases, and columns of scores that are loaded when they are used.
+// Content of the run in the browser: names, cases, and columns of scores that are loaded when they are used.
 
 import { getBundle } from "../web/bundle.js";
-import { ask, getJSON } from "../web/dom.js";
+import { request, getJSON } from "../web/dom.js";
 
-const UNKNOWN = -128;
-const NOTHING = 255;
+const UNKNOWN_LABEL = -128;
+const NO_MAP = 255;
 export const OUTCOMES = ["true positive", "false negative", "false positive", "true negative"];
 /** @type {Record<string, number[]>} */
 export const CORRECT = { correct: [0, 3], incorrect: [1, 2] };
@@ -13,18 +13,18 @@ export class Store {
   static async open() {
     /** @type {RunIndex} */
     const index = await getJSON("data/index.json");
-    /** @type {Bundle<CaseFacts, CaseArrays>} */
-    const { facts, arrays } = await getBundle(`data/cases.bin?v=${index.stamp}`);
-    return new Store(index, facts, arrays);
+    /** @type {Bundle<CaseFields, CaseArrays>} */
+    const { fields, arrays } = await getBundle(`data/cases.bin?v=${index.stamp}`);
+    return new Store(index, fields, arrays);
   }
 
-  /** @param {RunIndex} index @param {CaseFacts} facts @param {CaseArrays} arrays */
-  constructor(index, facts, arrays) {
+  /** @param {RunIndex} index @param {CaseFields} fields @param {CaseArrays} arrays */
+  constructor(index, fields, arrays) {
     this.index = index;
-    this.radiographs = facts.radiographs;
-    this.patients = facts.patients;
-    this.splits = facts.splits;
-    this.views = facts.views;
+    this.radiographs = fields.radiographs;
+    this.patients = fields.patients;
+    this.splits = fields.splits;
+    this.views = fields.views;
     this.labels = arrays.label;
     this.marked = arrays.annotated;
     this.patient = arrays.patient;
@@ -33,13 +33,13 @@ export class Store {
     this.elongation = arrays.elongation;
     this.irrectangularity = arrays.irrectangularity;
     this.instances = arrays.instances;
-    this.F = index.findings.length;
-    this.count = this.radiographs.length * this.F;
+    this.nFindings = index.findings.length;
+    this.count = this.radiographs.length * this.nFindings;
     this.sourceNumber = new Map(index.sources.map((s, i) => [s.name, i]));
     this.radiographNumber = new Map(this.radiographs.map((id, i) => [id, i]));
     this.files = new Map(index.columns.map((c) => [`${c.protocol}\n${c.metric}\n${c.source}`, c.file]));
     this.metric = new Map(index.metrics.map((m) => [m.name, m]));
-    this._kept = /** @type {Map<string, Promise<any>>} */ (new Map());
+    this._loaded = /** @type {Map<string, Promise<any>>} */ (new Map());
   }
 
   /** @param {string} path */
@@ -48,18 +48,18 @@ export class Store {
   }
 
   /** @param {string} id @param {string} finding */
-  caseOf(id, finding) {
+  caseNumber(id, finding) {
     const r = this.radiographNumber.get(id);
     const f = this.index.findings.indexOf(finding);
-    return r === undefined || f < 0 ? -1 : r * this.F + f;
+    return r === undefined || f < 0 ? -1 : r * this.nFindings + f;
   }
 
   /**
-   * Place of a case's radiograph.
+   * Return the number of a case's radiograph.
    * @param {number} number
    */
   rowOf(number) {
-    return Math.floor(number / this.F);
+    return Math.floor(number / this.nFindings);
   }
 
   /** @param {number} number */
@@ -69,7 +69,7 @@ export class Store {
 
   /** @param {number} number */
   findingOf(number) {
-    return this.index.findings[number % this.F];
+    return this.index.findings[number % this.nFindings];
   }
 
   /** @param {number} number */
@@ -103,18 +103,18 @@ export class Store {
    * @returns {Promise<T>}
    */
   _file(path, Type) {
-    const known = this._kept.get(path);
-    if (known) return known;
-    const loading = ask(this.url(path)).then((a) => a.arrayBuffer()).then((b) => new Type(b));
-    loading.catch(() => this._kept.delete(path));
-    this._kept.set(path, loading);
-    const [oldest] = this._kept.keys();
-    if (this._kept.size > 60) this._kept.delete(oldest);
+    const pending = this._loaded.get(path);
+    if (pending) return pending;
+    const loading = request(this.url(path)).then((a) => a.arrayBuffer()).then((b) => new Type(b));
+    loading.catch(() => this._loaded.delete(path));
+    this._loaded.set(path, loading);
+    const [oldest] = this._loaded.keys();
+    if (this._loaded.size > 60) this._loaded.delete(oldest);
     return loading;
   }
 
   /**
-   * Scores, Float32Array (cases,), or null where this source has none.
+   * Load the scores of a source, Float32Array (cases,), or null.
    * @param {string} protocol @param {string} metric @param {string} source
    */
   async column(protocol, metric, source) {
@@ -133,18 +133,18 @@ export class Store {
   }
 
   /**
-   * From which probability a model calls a finding present.
+   * Return the probability from which a model predicts a finding.
    * @param {string} source @param {string} finding
    */
   cutoff(source, finding) {
     const model = this._source(source)?.model ?? "";
     /** @param {string} name */
-    const of = (name) => this.index.cutoffs.find((c) => c.model === name && c.finding === finding)?.cutoff;
-    return of(model) ?? of("") ?? 0.5;
+    const cutoffOf = (name) => this.index.cutoffs.find((c) => c.model === name && c.finding === finding)?.cutoff;
+    return cutoffOf(model) ?? cutoffOf("") ?? 0.5;
   }
 
   /**
-   * Place in OUTCOMES per case, or NOTHING where label or probability are unknown.
+   * Compute the position in OUTCOMES per case, or NO_MAP where label or probability are unknown.
    * @param {string} source
    */
   async outcomes(source) {
@@ -153,8 +153,8 @@ export class Store {
     const out = new Uint8Array(this.count);
     for (let i = 0; i < out.length; i++) {
       const [label, p] = [this.labels[i], probability[i]];
-      if ((label !== 0 && label !== 1) || Number.isNaN(p)) out[i] = NOTHING;
-      else out[i] = label === 1 ? (p >= cutoffs[i % this.F] ? 0 : 1) : p >= cutoffs[i % this.F] ? 2 : 3;
+      if ((label !== 0 && label !== 1) || Number.isNaN(p)) out[i] = NO_MAP;
+      else out[i] = label === 1 ? (p >= cutoffs[i % this.nFindings] ? 0 : 1) : p >= cutoffs[i % this.nFindings] ? 2 : 3;
     }
     return out;
   }
@@ -162,16 +162,16 @@ export class Store {
   /** @param {number} number */
   labelText(number) {
     const value = this.labels[number];
-    if (value === UNKNOWN) return "label unknown";
+    if (value === UNKNOWN_LABEL) return "label unknown";
     return value === 1 ? "present" : value === 0 ? "absent" : "uncertain";
   }
 
   /**
-   * Everything that the choice of cases goes by, loaded together.
+   * Load all columns that the selection of cases depends on.
    * @param {CaseQuery} query
    * @returns {Promise<CaseColumns>}
    */
-  async gather({ protocol, metric, source }) {
+  async loadColumns({ protocol, metric, source }) {
     const [score, status, probability, outcome] = await Promise.all([
       this.column(protocol, metric, source), this.status(source), this.probability(source), this.outcomes(source),
     ]);
@@ -179,37 +179,37 @@ export class Store {
   }
 
   /**
-   * Cases that meet what is asked, in its order: Uint32Array.
-   * @param {CaseQuery} asked @param {CaseColumns} columns
+   * Return the cases that match a query, in its order: Uint32Array.
+   * @param {CaseQuery} query @param {CaseColumns} columns
    */
-  choose(asked, columns) {
+  selectCases(query, columns) {
     const { score, status, outcome } = columns;
-    const findings = new Set(asked.findings.map((f) => this.index.findings.indexOf(f)));
-    const statuses = new Set(asked.statuses.map((s) => this.index.statuses.indexOf(s)));
-    const outcomes = new Set(asked.outcomes.flatMap((o) => CORRECT[o] ?? [OUTCOMES.indexOf(o)]));
-    const rows = this._matching(asked.text);
-    const [low, high] = [asked.low ?? -Infinity, asked.high ?? Infinity];
-    const ranged = asked.low !== null || asked.high !== null;
-    const kept = new Uint32Array(this.count);
+    const findings = new Set(query.findings.map((f) => this.index.findings.indexOf(f)));
+    const statuses = new Set(query.statuses.map((s) => this.index.statuses.indexOf(s)));
+    const outcomes = new Set(query.outcomes.flatMap((o) => CORRECT[o] ?? [OUTCOMES.indexOf(o)]));
+    const rows = this._radiographsWith(query.text);
+    const [low, high] = [query.low ?? -Infinity, query.high ?? Infinity];
+    const ranged = query.low !== null || query.high !== null;
+    const selected = new Uint32Array(this.count);
     let n = 0;
     for (let i = 0; i < this.count; i++) {
-      if (asked.marked && !this.marked[i]) continue;
-      if (!asked.marked && status[i] === NOTHING && Number.isNaN(score[i])) continue;
-      if (findings.size && !findings.has(i % this.F)) continue;
+      if (query.marked && !this.marked[i]) continue;
+      if (!query.marked && status[i] === NO_MAP && Number.isNaN(score[i])) continue;
+      if (findings.size && !findings.has(i % this.nFindings)) continue;
       if (statuses.size && !statuses.has(status[i])) continue;
       if (outcomes.size && !outcomes.has(outcome[i])) continue;
-      if (rows && !rows[Math.floor(i / this.F)]) continue;
+      if (rows && !rows[Math.floor(i / this.nFindings)]) continue;
       if (ranged && !(score[i] >= low && score[i] <= high)) continue;
-      kept[n++] = i;
+      selected[n++] = i;
     }
-    return this._sorted(kept.slice(0, n), this._sortedBy(asked.sort, columns), asked.descending);
+    return this._sorted(selected.slice(0, n), this._sortKey(query.sort, columns), query.descending);
   }
 
   /**
    * @param {string} sort @param {CaseColumns} columns
    * @returns {NumberArray | null}
    */
-  _sortedBy(sort, columns) {
+  _sortKey(sort, columns) {
     /** @type {Record<string, NumberArray>} */
     const keys = { score: columns.score, probability: columns.probability, area: this.area, elongation: this.elongation,
                    irrectangularity: this.irrectangularity, instances: this.instances };
@@ -217,7 +217,7 @@ export class Store {
   }
 
   /**
-   * Undefined values stand last either way.
+   * Sort cases; undefined values come last in both directions.
    * @param {Uint32Array<ArrayBuffer>} cases @param {NumberArray | null} key @param {boolean} descending
    */
   _sorted(cases, key, descending) {
@@ -225,7 +225,7 @@ export class Store {
     const sign = descending ? -1 : 1;
     let known = cases.filter((i) => !Number.isNaN(key[i]));
     const rest = cases.filter((i) => Number.isNaN(key[i]));
-    if (this.count < 2 ** 21) known = ranked(known, key, sign);
+    if (this.count < 2 ** 21) known = rankCases(known, key, sign);
     else known.sort((a, b) => sign * (key[a] - key[b]) || a - b);
     const out = new Uint32Array(cases.length);
     out.set(known);
@@ -234,26 +234,26 @@ export class Store {
   }
 
   /** @param {string} text */
-  _matching(text) {
+  _radiographsWith(text) {
     if (!text) return null;
-    const wanted = text.toLowerCase();
-    const ofPatient = this.patients.map((p) => p.toLowerCase().includes(wanted));
-    return Uint8Array.from(this.radiographs, (id, r) => Number(id.toLowerCase().includes(wanted) || ofPatient[this.patient[r]]));
+    const needle = text.toLowerCase();
+    const patientMatches = this.patients.map((p) => p.toLowerCase().includes(needle));
+    return Uint8Array.from(this.radiographs, (id, r) => Number(id.toLowerCase().includes(needle) || patientMatches[this.patient[r]]));
   }
 }
 
 /**
- * Cases by a float32 key, equals by their number: the bits of a float, made to count upward, and the number below them
- * fit the 53 bits of a double, and doubles are sorted without asking us about every pair.
+ * Sort cases by a float32 key, equal ones by their number. The bits of a float, arranged to count upward, and the number
+ * of the case fit the 53 bits of a double, and doubles are sorted without a comparison function.
  * @param {Uint32Array<ArrayBuffer>} cases @param {NumberArray} key @param {number} sign
  */
-function ranked(cases, key, sign) {
+function rankCases(cases, key, sign) {
   const bits = new Int32Array(Float32Array.from(cases, (i) => sign * key[i] + 0).buffer); // + 0: no negative zero
-  const both = new Float64Array(cases.length);
+  const packed = new Float64Array(cases.length);
   for (let k = 0; k < cases.length; k++) {
     const upward = bits[k] < 0 ? -2147483648 - bits[k] : bits[k];
-    both[k] = upward * 2 ** 21 + cases[k];
+    packed[k] = upward * 2 ** 21 + cases[k];
   }
-  both.sort();
-  return Uint32Array.from(both, (v) => v - Math.floor(v / 2 ** 21) * 2 ** 21);
+  packed.sort();
+  return Uint32Array.from(packed, (v) => v - Math.floor(v / 2 ** 21) * 2 ** 21);
 }

@@ -1,5 +1,5 @@
-// A map laid on its radiograph, counted and cut: the definitions of sightline.geometry, histogram and binarize, step by
-// step in float32, so that what a slider says is what a score says.
+// Map placed on its radiograph, with its histogram and masks: the definitions of sightline.imaging and of the metrics,
+// step by step in float32, so that the slider of the threshold shows the same IoU as the scores.
 
 import { context2d } from "../web/dom.js";
 
@@ -8,18 +8,18 @@ const PER_GRAY = STEPS / 255;
 const f32 = Math.fround;
 
 /**
- * Where a bin begins, as a share of the map's range.
+ * Return the lower edge of a bin, as a share of the map's range.
  * @param {number} bin
  */
-export function levelOf(bin) {
+export function thresholdOfBin(bin) {
   return bin / STEPS;
 }
 
 /**
- * Bilinear weights along one axis: { first, low, high, upper } of the pixels whose centers lie inside.
+ * Compute bilinear weights along one axis, for the pixels whose centers lie inside.
  * @param {number} cells @param {number} length @param {number} start @param {number} stop @param {boolean} whole
  */
-function taps(cells, length, start, stop, whole) {
+function bilinearWeights(cells, length, start, stop, whole) {
   const first = whole ? 0 : Math.max(0, Math.floor(start - 0.5) + 1);
   let last = whole ? length - 1 : Math.min(length - 1, Math.ceil(stop - 0.5) - 1);
   if (last < first) last = first - 1;
@@ -28,32 +28,32 @@ function taps(cells, length, start, stop, whole) {
   const high = new Int32Array(count);
   const upper = new Float32Array(count);
   for (let i = 0; i < count; i++) {
-    let at = (first + i + 0.5 - start) * (cells / (stop - start)) - 0.5;
-    if (whole) at = f32(at); // as OpenCV does it
-    at = Math.min(cells - 1, Math.max(0, at));
-    low[i] = Math.min(Math.floor(at), Math.max(cells - 2, 0));
+    let position = (first + i + 0.5 - start) * (cells / (stop - start)) - 0.5;
+    if (whole) position = f32(position); // as in OpenCV
+    position = Math.min(cells - 1, Math.max(0, position));
+    low[i] = Math.min(Math.floor(position), Math.max(cells - 2, 0));
     high[i] = Math.min(low[i] + 1, cells - 1);
-    upper[i] = at - low[i];
+    upper[i] = position - low[i];
   }
   return { first, count, low, high, upper };
 }
 
 /**
- * A map (h, w) over box [top, left, bottom, right] on an image of size [H, W]: { values, rows, cols, top, left } of the
- * pixels it covers. Half-pixel centers, edges clamped.
+ * Resample a map (h, w) over box [top, left, bottom, right] to the pixels of an image [H, W] that it covers:
+ * { values, rows, cols, top, left }. Half-pixel centers, edges clamped.
  * @param {NumberArray} values @param {Size} shape @param {Size} size @param {Box} box
  */
-export function place(values, [h, w], [height, width], [top, left, bottom, right]) {
+export function placeMap(values, [h, w], [height, width], [top, left, bottom, right]) {
   const whole = top === 0 && left === 0 && bottom === height && right === width;
-  const over = taps(w, width, left, right, whole);
-  const down = taps(h, height, top, bottom, whole);
-  const wide = new Float32Array(h * over.count);
+  const over = bilinearWeights(w, width, left, right, whole);
+  const down = bilinearWeights(h, height, top, bottom, whole);
+  const stretched = new Float32Array(h * over.count);
   for (let r = 0; r < h; r++)
     for (let i = 0; i < over.count; i++) {
       const u = over.upper[i];
       const a = values[r * w + over.low[i]];
       const b = values[r * w + over.high[i]];
-      wide[r * over.count + i] = f32(a * f32(1 - u)) + f32(b * u);
+      stretched[r * over.count + i] = f32(a * f32(1 - u)) + f32(b * u);
     }
   const out = new Float32Array(down.count * over.count);
   for (let j = 0; j < down.count; j++) {
@@ -61,33 +61,33 @@ export function place(values, [h, w], [height, width], [top, left, bottom, right
     const rest = f32(1 - u);
     const low = down.low[j] * over.count;
     const high = down.high[j] * over.count;
-    for (let i = 0; i < over.count; i++) out[j * over.count + i] = f32(wide[low + i] * rest) + f32(wide[high + i] * u);
+    for (let i = 0; i < over.count; i++) out[j * over.count + i] = f32(stretched[low + i] * rest) + f32(stretched[high + i] * u);
   }
   return { values: out, rows: down.count, cols: over.count, top: down.first, left: over.first };
 }
 
 /**
- * The pixels of a mask, Uint8Array (H * W), from runs: row by row, outside first.
+ * Return the pixels of a mask, Uint8Array (H * W), from the lengths of its runs: row by row, outside first.
  * @param {NumberArray} runs @param {Size} size
  */
-export function fromRuns(runs, [height, width]) {
+export function maskFromRuns(runs, [height, width]) {
   const mask = new Uint8Array(height * width);
-  let at = 0;
+  let start = 0;
   for (const [i, length] of runs.entries()) {
-    if (i % 2) mask.fill(1, at, at + length);
-    at += length;
+    if (i % 2) mask.fill(1, start, start + length);
+    start += length;
   }
   return mask;
 }
 
-/** A map laid on its image and counted against a truth (Uint8Array (H * W), or null where there is no mark). */
-export class Placed {
-  /** @param {OpenMap} map @param {Uint8Array | null} truth */
-  constructor(map, truth) {
+/** Map placed on its image, and its histogram inside and outside the reference mask (Uint8Array (H * W) or null). */
+export class PlacedMap {
+  /** @param {LoadedMap} map @param {Uint8Array | null} reference */
+  constructor(map, reference) {
     this.size = map.size;
     this.kind = map.kind;
-    this.at = place(map.values, map.shape, map.size, map.box);
-    const { values, rows, cols, top, left } = this.at;
+    this.placed = placeMap(map.values, map.shape, map.size, map.box);
+    const { values, rows, cols, top, left } = this.placed;
     let low = Infinity;
     let high = -Infinity;
     for (const v of values) {
@@ -105,100 +105,100 @@ export class Placed {
         const bin = this.flat ? 0 : Math.floor(f32(f32(f32(values[i] - f32(low)) / span) * STEPS));
         this.bins[i] = bin;
         this.all[bin]++;
-        if (truth?.[(top + r) * width + left + c]) this.inside[bin]++;
+        if (reference?.[(top + r) * width + left + c]) this.inside[bin]++;
       }
-    this.marked = 0;
-    if (truth) for (const pixel of truth) this.marked += pixel;
+    this.nReference = 0;
+    if (reference) for (const pixel of reference) this.nReference += pixel;
   }
 
   /**
-   * The value at a pixel of the image; undefined where the map does not reach.
+   * Return the value at a pixel of the image; undefined outside the map.
    * @param {number} row @param {number} col
    */
   valueAt(row, col) {
-    const { values, rows, cols, top, left } = this.at;
+    const { values, rows, cols, top, left } = this.placed;
     const [r, c] = [row - top, col - left];
     return r >= 0 && c >= 0 && r < rows && c < cols ? values[r * cols + c] : undefined;
   }
 
   /**
-   * The middle of the pixel with the highest value, [row, col].
+   * Return the center of the pixel with the highest value, [row, col].
    * @returns {Point}
    */
   peak() {
-    const { values, cols, top, left } = this.at;
-    const at = values.reduce((best, v, i) => (v > values[best] ? i : best), 0);
-    return [top + Math.floor(at / cols) + 0.5, left + (at % cols) + 0.5];
+    const { values, cols, top, left } = this.placed;
+    const index = values.reduce((best, v, i) => (v > values[best] ? i : best), 0);
+    return [top + Math.floor(index / cols) + 0.5, left + (index % cols) + 0.5];
   }
 
-  /** First bin above Otsu's threshold at 256 gray levels. */
-  otsu() {
+  /** Return the first bin above Otsu's threshold at 256 gray levels. */
+  otsuBin() {
     const gray = new Float64Array(256);
     for (let bin = 0; bin <= STEPS; bin++) gray[Math.floor(bin / PER_GRAY)] += this.all[bin];
     const total = gray.reduce((a, b) => a + b, 0);
     const moment = gray.reduce((sum, n, level) => sum + n * level, 0) / total;
-    let [weight, mean, best, at] = [0, 0, -1, 0];
+    let [weight, mean, best, threshold] = [0, 0, -1, 0];
     for (let level = 0; level < 256; level++) {
       weight += gray[level] / total;
       mean += (gray[level] * level) / total;
       if (Math.min(weight, 1 - weight) <= 1.1920929e-7) continue;
       const between = (moment * weight - mean) ** 2 / (weight * (1 - weight));
-      if (between > best) [best, at] = [between, level];
+      if (between > best) [best, threshold] = [between, level];
     }
-    return (at + 1) * PER_GRAY;
+    return (threshold + 1) * PER_GRAY;
   }
 
   /**
-   * First bin of the highest share of the pixels, ties included.
+   * Return the first bin of the highest share of the pixels, ties included.
    * @param {number} fraction
    */
-  top(fraction) {
-    const wanted = fraction * this.at.values.length;
+  topBin(fraction) {
+    const required = fraction * this.placed.values.length;
     let above = 0;
     for (let bin = STEPS; bin >= 0; bin--) {
       above += this.all[bin];
-      if (above >= wanted) return bin;
+      if (above >= required) return bin;
     }
     return 0;
   }
 
   /**
-   * First bin of the mask under a binarizer: "otsu", "above:T" or "top:FRACTION". A mask is cut in the middle.
+   * Return the first bin of the mask of a binarizer: "otsu", "above:T" or "top:FRACTION". The threshold of a mask is 0.5.
    * @param {string} binarizer
    */
-  cut(binarizer) {
+  thresholdBin(binarizer) {
     if (this.kind === "mask") return STEPS / 2;
     const [name, argument] = binarizer.split(":");
     if (name === "above") return Math.floor(Number(argument) * STEPS + 1e-9);
-    return name === "top" ? this.top(Number(argument)) : this.otsu();
+    return name === "top" ? this.topBin(Number(argument)) : this.otsuBin();
   }
 
   /**
-   * { iou, dice, precision, recall, share } of the mask of the pixels in `bin` and above; NaN without a mark.
+   * Score the mask of the pixels in `bin` and above: { iou, dice, precision, recall, share }; NaN without a reference.
    * @param {number} bin
    */
   scores(bin) {
-    let [tp, claimed] = [0, 0];
+    let [tp, predicted] = [0, 0];
     for (let b = bin; b <= STEPS; b++) {
       tp += this.inside[b];
-      claimed += this.all[b];
+      predicted += this.all[b];
     }
-    if (this.flat) [tp, claimed] = [0, 0]; // a map that points nowhere claims nothing
-    const share = claimed / (this.size[0] * this.size[1]);
-    if (!this.marked) return { iou: NaN, dice: NaN, precision: NaN, recall: NaN, share };
+    if (this.flat) [tp, predicted] = [0, 0]; // a constant map has an empty mask
+    const share = predicted / (this.size[0] * this.size[1]);
+    if (!this.nReference) return { iou: NaN, dice: NaN, precision: NaN, recall: NaN, share };
     return {
-      iou: tp / (claimed + this.marked - tp), dice: (2 * tp) / (claimed + this.marked),
-      precision: claimed ? tp / claimed : 0, recall: tp / this.marked, share,
+      iou: tp / (predicted + this.nReference - tp), dice: (2 * tp) / (predicted + this.nReference),
+      precision: predicted ? tp / predicted : 0, recall: tp / this.nReference, share,
     };
   }
 
   /**
-   * The mask as a canvas, filled thinly with a firm edge, and the box it covers.
+   * Draw the mask on a canvas, with an opaque edge and a transparent area; return it with the box that it covers.
    * @param {number} bin @param {RGB} color
    * @returns {{ image: OffscreenCanvas, box: Box }}
    */
   mask(bin, [red, green, blue]) {
-    const { rows, cols, top, left } = this.at;
+    const { rows, cols, top, left } = this.placed;
     const step = Math.max(1, Math.ceil(Math.max(rows, cols) / 900));
     const h = Math.ceil(rows / step);
     const w = Math.ceil(cols / step);

@@ -1,24 +1,24 @@
-// The pixels of a radiograph, and how they look under a window.
+// Pixels of a radiograph, and their rendering under a gray window.
 
-import { ask, context2d } from "./dom.js";
+import { request, context2d } from "./dom.js";
 
-/** Gray values of a radiograph, 0 to 65535, shared by every film that shows it. */
-export class Picture {
+/** Gray values of a radiograph, 0 to 65535, shared by all canvases that show it. */
+export class GrayImage {
   /** @param {Uint16Array} values @param {number} height @param {number} width */
   constructor(values, height, width) {
     this.values = values; // Uint16Array (height * width)
     this.height = height;
     this.width = width;
-    this.size = /** @type {Size} */ ([height, width]); // of the original; larger than the values where those are reduced
-    this._shown = /** @type {{ key: string, canvas: OffscreenCanvas } | null} */ (null);
+    this.size = /** @type {Size} */ ([height, width]); // of the original image, which may be larger than the values
+    this._rendered = /** @type {{ key: string, canvas: OffscreenCanvas } | null} */ (null);
   }
 
   /**
-   * Read a PNG of `sightline.web.pixels.film`: gray is 256 × red + green. size: (H, W) of the original.
+   * Load a PNG of `sightline.web.server.encoding.encode_image`, whose gray is 256 × red + green. size: (H, W) of the original.
    * @param {string} url @param {Size | null} size @param {RequestInit} options
    */
   static async load(url, size = null, options = {}) {
-    const blob = await (await ask(url, options)).blob();
+    const blob = await (await request(url, options)).blob();
     const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
     const { width, height } = bitmap;
     const canvas = new OffscreenCanvas(width, height);
@@ -28,16 +28,16 @@ export class Picture {
     const { data } = context.getImageData(0, 0, width, height);
     const values = new Uint16Array(width * height);
     for (let i = 0, j = 0; i < values.length; i++, j += 4) values[i] = (data[j] << 8) | data[j + 1];
-    const made = new Picture(values, height, width);
-    if (size) made.size = size;
-    return made;
+    const image = new GrayImage(values, height, width);
+    if (size) image.size = size;
+    return image;
   }
 
   /**
-   * The gray of a pixel of the original, in [0, 1]; NaN outside.
+   * Return the gray value at a pixel of the original image, in [0, 1]; NaN outside.
    * @param {number} row @param {number} col
    */
-  at(row, col) {
+  grayAt(row, col) {
     const i = Math.floor((row / this.size[0]) * this.height);
     const j = Math.floor((col / this.size[1]) * this.width);
     if (i < 0 || j < 0 || i >= this.height || j >= this.width) return NaN;
@@ -45,13 +45,13 @@ export class Picture {
   }
 
   /**
-   * The picture under a window, as a canvas; drawn again only when the window has changed.
+   * Return the image under a gray window, as a canvas; it is drawn again only if the window has changed.
    * @param {GrayWindow} window
    */
-  shown({ center, width, invert }) {
+  render({ center, width, invert }) {
     const key = `${center} ${width} ${invert}`;
-    if (this._shown?.key === key) return this._shown.canvas;
-    const canvas = this._shown?.canvas ?? new OffscreenCanvas(this.width, this.height);
+    if (this._rendered?.key === key) return this._rendered.canvas;
+    const canvas = this._rendered?.canvas ?? new OffscreenCanvas(this.width, this.height);
     const low = (center - width / 2) * 65535;
     const scale = 255 / Math.max(width * 65535, 1);
     const gray = new Uint32Array(65536);
@@ -64,7 +64,7 @@ export class Picture {
     const words = new Uint32Array(pixels.data.buffer);
     for (let i = 0; i < words.length; i++) words[i] = gray[this.values[i]];
     context2d(canvas).putImageData(pixels, 0, 0);
-    this._shown = { key, canvas };
+    this._rendered = { key, canvas };
     return canvas;
   }
 }

@@ -1,116 +1,116 @@
-// A radiograph on a canvas: zoom about the pointer, pan, window and level, and layers drawn over it.
-// Every coordinate given or told is (row, col) in pixels of the original image, pixel centers at +0.5.
+// Radiograph on a canvas: zoom about the pointer, pan, window and level, and layers over the image.
+// All coordinates are (row, col) in pixels of the original image, with pixel centers at +0.5.
 
 import { context2d, el } from "./dom.js";
 
-const WHOLE = { center: 0.5, width: 1, invert: false };
+const FULL_WINDOW = { center: 0.5, width: 1, invert: false };
 
 /**
- * One film. Events: "view" (zoom or pan by the user), "window", "hover" (detail: {row, col, gray} or null).
+ * Canvas that shows a radiograph. Events: "view" (zoom or pan by the user), "window", "hover" (detail: {row, col, gray} or null).
  *
  * layers, drawn in order: each { kind, visible, opacity } and
  *   raster    image (canvas), box [top, left, bottom, right], smooth
  *   contours  contours (arrays of [row, col]), color, width, dash, open, fill
  *   points    points ([row, col]), color, radius, shape "cross" | "disk" | "ring"
- *   custom    draw(context, film): in CSS pixels; `film.toScreen` places
+ *   custom    draw(context, imageCanvas): in CSS pixels, as given by `imageCanvas.toScreen`
  *
- * tool: { down(at, event), move(at, event), up(at, event), cancel() }, at = [row, col]. While there is one, a plain drag
- * with mouse, pen or one finger is the tool's; a second finger cancels it and pinches; with the space bar or the middle
- * button held a drag still pans.
+ * tool: { down(at, event), move(at, event), up(at, event), cancel() }, at = [row, col]. While a tool is set, it gets
+ * plain drags with mouse, pen or one finger; a second finger cancels it and pinches; a drag with the space bar or the
+ * middle button still pans.
  */
-export class Film extends EventTarget {
+export class ImageCanvas extends EventTarget {
   /** @param {{ label?: string }} options */
   constructor({ label = "Radiograph" } = {}) {
     super();
     this.canvas = el("canvas", { class: "film-canvas", tabIndex: 0, role: "img", aria: { label } });
     this.element = el("div", { class: "film" }, this.canvas);
-    this.picture = /** @type {Picture | null} */ (null);
+    this.image = /** @type {GrayImage | null} */ (null);
     this.layers = /** @type {Iterable<Layer>} */ ([]);
     this.tool = /** @type {Tool | null} */ (null);
-    this.mode = "pan"; // or "window": what a plain drag does
-    this.window = { ...WHOLE };
-    this.view = /** @type {View | null} */ (null); // { scale: CSS pixels per pixel, row, col: what lies in the middle }; null: fitted
+    this.mode = "pan"; // effect of a plain drag: "pan" or "window"
+    this.window = { ...FULL_WINDOW };
+    this.view = /** @type {View | null} */ (null); // scale: CSS pixels per image pixel; row, col: center of the canvas; null: the whole image
     this._pointers = /** @type {Map<number, [x: number, y: number]>} */ (new Map());
     this._drag = /** @type {"tool" | "pinch" | "pan" | "window" | null} */ (null);
-    this._space = false;
-    this._asked = 0;
+    this._spaceHeld = false;
+    this._frameRequest = 0;
     this._listen();
     new ResizeObserver(() => this.redraw()).observe(this.element);
   }
 
   /**
    * Call a function with the detail of each event of a name.
-   * @template {keyof FilmEvents} K
-   * @param {K} name @param {(detail: FilmEvents[K]) => void} run
+   * @template {keyof ImageCanvasEvents} K
+   * @param {K} name @param {(detail: ImageCanvasEvents[K]) => void} run
    */
   on(name, run) {
-    this.addEventListener(name, (event) => run(/** @type {CustomEvent<FilmEvents[K]>} */ (event).detail));
+    this.addEventListener(name, (event) => run(/** @type {CustomEvent<ImageCanvasEvents[K]>} */ (event).detail));
   }
 
   /**
-   * Show a picture. keep: leave zoom and window as they are.
-   * @param {Picture} picture @param {{ keep?: boolean }} options
+   * Show an image. keep: keep zoom and window.
+   * @param {GrayImage} image @param {{ keep?: boolean }} options
    */
-  show(picture, { keep = false } = {}) {
-    this.picture = picture;
+  show(image, { keep = false } = {}) {
+    this.image = image;
     if (!keep) {
       this.view = null;
-      this.window = { ...WHOLE };
+      this.window = { ...FULL_WINDOW };
     }
     this.redraw();
   }
 
   /** @returns {Size} */
   get size() {
-    return this.picture ? this.picture.size : [1, 1];
+    return this.image ? this.image.size : [1, 1];
   }
 
-  /** The scale at which the whole radiograph is seen. */
-  get fitted() {
+  /** Scale at which the whole image is visible. */
+  get fittedScale() {
     const [height, width] = this.size;
     const { clientWidth, clientHeight } = this.canvas;
     return Math.max(1e-6, Math.min(clientWidth / width, clientHeight / height));
   }
 
   /**
-   * { scale, row, col } now.
+   * Present view.
    * @returns {View}
    */
-  get current() {
+  get currentView() {
     const [height, width] = this.size;
-    return this.view ?? { scale: this.fitted, row: height / 2, col: width / 2 };
+    return this.view ?? { scale: this.fittedScale, row: height / 2, col: width / 2 };
   }
 
   /**
-   * Set the view from outside, without an event; null fits.
+   * Set the view without an event; null shows the whole image.
    * @param {View | null} view
    */
-  look(view) {
+  setView(view) {
     this.view = view && { ...view };
     this.redraw();
   }
 
   /**
-   * Set the window from outside, without an event.
+   * Set the gray window without an event.
    * @param {GrayWindow} window
    */
-  see(window) {
+  setWindow(window) {
     this.window = { ...window };
     this.redraw();
   }
 
   /**
-   * (row, col) -> [x, y] in CSS pixels of the canvas.
+   * Convert (row, col) to [x, y] in CSS pixels of the canvas.
    * @param {number} row @param {number} col
    * @returns {[x: number, y: number]}
    */
   toScreen(row, col) {
-    const { scale, row: r, col: c } = this.current;
+    const { scale, row: r, col: c } = this.currentView;
     return [(col - c) * scale + this.canvas.clientWidth / 2, (row - r) * scale + this.canvas.clientHeight / 2];
   }
 
   /**
-   * A pointer event -> [row, col], which may lie outside the image.
+   * Convert the position of a pointer event to [row, col], which may lie outside the image.
    * @param {MouseEvent} event
    * @returns {Point}
    */
@@ -121,23 +121,23 @@ export class Film extends EventTarget {
 
   /** @param {number} x @param {number} y @returns {Point} */
   _unproject(x, y) {
-    const { scale, row, col } = this.current;
+    const { scale, row, col } = this.currentView;
     return [(y - this.canvas.clientHeight / 2) / scale + row, (x - this.canvas.clientWidth / 2) / scale + col];
   }
 
   fit() {
-    this._change(null);
+    this._setViewByUser(null);
   }
 
   /**
-   * Zoom by a factor about a place of the canvas, by default its middle.
+   * Zoom by a factor about a point of the canvas, by default its center.
    * @param {number} factor @param {number} x @param {number} y
    */
   zoom(factor, x = this.canvas.clientWidth / 2, y = this.canvas.clientHeight / 2) {
-    const { scale } = this.current;
-    const next = Math.min(40, Math.max(this.fitted * 0.5, scale * factor));
+    const { scale } = this.currentView;
+    const next = Math.min(40, Math.max(this.fittedScale * 0.5, scale * factor));
     const [row, col] = this._unproject(x, y);
-    this._change({
+    this._setViewByUser({
       scale: next,
       row: row - (y - this.canvas.clientHeight / 2) / next,
       col: col - (x - this.canvas.clientWidth / 2) / next,
@@ -149,14 +149,14 @@ export class Film extends EventTarget {
    * @param {number} dx @param {number} dy
    */
   pan(dx, dy) {
-    const { scale, row, col } = this.current;
-    this._change({ scale, row: row - dy / scale, col: col - dx / scale });
+    const { scale, row, col } = this.currentView;
+    this._setViewByUser({ scale, row: row - dy / scale, col: col - dx / scale });
   }
 
   /** @param {View | null} view */
-  _change(view) {
+  _setViewByUser(view) {
     if (view) {
-      const [height, width] = this.size; // the middle of the film never leaves the radiograph
+      const [height, width] = this.size; // the center of the canvas stays inside the image
       view.row = Math.min(height, Math.max(0, view.row));
       view.col = Math.min(width, Math.max(0, view.col));
     }
@@ -166,26 +166,26 @@ export class Film extends EventTarget {
   }
 
   /**
-   * Move level (center) and window (width), shares of the full range.
+   * Change level (center) and window (width), as shares of the full range.
    * @param {number} level @param {number} width
    */
   adjust(level, width) {
     this.window.center = Math.min(1, Math.max(0, this.window.center + level));
     this.window.width = Math.min(2, Math.max(0.02, this.window.width + width));
-    this._windowed();
+    this._windowChanged();
   }
 
   invert() {
     this.window.invert = !this.window.invert;
-    this._windowed();
+    this._windowChanged();
   }
 
   resetWindow() {
-    this.window = { ...WHOLE };
-    this._windowed();
+    this.window = { ...FULL_WINDOW };
+    this._windowChanged();
   }
 
-  _windowed() {
+  _windowChanged() {
     this.redraw();
     this.dispatchEvent(new CustomEvent("window", { detail: { ...this.window } }));
   }
@@ -193,11 +193,11 @@ export class Film extends EventTarget {
   // -- drawing ------------------------------------------------------------------------------------------------------
 
   redraw() {
-    if (!this._asked) this._asked = requestAnimationFrame(() => this._draw());
+    if (!this._frameRequest) this._frameRequest = requestAnimationFrame(() => this._draw());
   }
 
   _draw() {
-    this._asked = 0;
+    this._frameRequest = 0;
     const { canvas } = this;
     const ratio = globalThis.devicePixelRatio || 1;
     const width = Math.round(canvas.clientWidth * ratio);
@@ -208,9 +208,9 @@ export class Film extends EventTarget {
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, width, height);
     context.scale(ratio, ratio);
-    if (!this.picture) return;
+    if (!this.image) return;
     const [h, w] = this.size;
-    this._raster(context, { kind: "raster", image: this.picture.shown(this.window), box: [0, 0, h, w], smooth: this.current.scale < 4 });
+    this._raster(context, { kind: "raster", image: this.image.render(this.window), box: [0, 0, h, w], smooth: this.currentView.scale < 4 });
     for (const layer of this.layers) {
       if (layer.visible === false) continue;
       context.save();
@@ -226,7 +226,7 @@ export class Film extends EventTarget {
   /** @param {Context2D} context @param {RasterLayer} layer */
   _raster(context, { image, box: [top, left, bottom, right], smooth = true }) {
     const [x, y] = this.toScreen(top, left);
-    const { scale } = this.current;
+    const { scale } = this.currentView;
     context.imageSmoothingEnabled = smooth;
     context.imageSmoothingQuality = "high";
     context.drawImage(image, x, y, (right - left) * scale, (bottom - top) * scale);
@@ -249,7 +249,7 @@ export class Film extends EventTarget {
     }
     context.lineJoin = "round";
     context.setLineDash(dash);
-    context.strokeStyle = "rgb(0 0 0 / 55%)"; // a dark line below keeps every contour legible on bone and on lung
+    context.strokeStyle = "rgb(0 0 0 / 55%)"; // a dark line below keeps contours legible on bone and on lung
     context.lineWidth = width + 1.8;
     context.stroke();
     context.strokeStyle = color;
@@ -295,12 +295,12 @@ export class Film extends EventTarget {
     canvas.addEventListener("pointerup", (event) => this._up(event));
     canvas.addEventListener("pointercancel", (event) => this._up(event));
     canvas.addEventListener("pointerleave", () => this.dispatchEvent(new CustomEvent("hover", { detail: null })));
-    canvas.addEventListener("keydown", (event) => this.press(event));
+    canvas.addEventListener("keydown", (event) => this.handleKey(event));
     canvas.addEventListener("keyup", (event) => {
-      if (event.key === " ") this._space = false;
+      if (event.key === " ") this._spaceHeld = false;
     });
     canvas.addEventListener("blur", () => {
-      this._space = false;
+      this._spaceHeld = false;
     });
   }
 
@@ -315,9 +315,9 @@ export class Film extends EventTarget {
       return;
     }
     if (this._pointers.size > 2) return;
-    const pans = event.button === 1 || this._space;
-    const windows = event.button === 2 || event.shiftKey || (this.mode === "window" && !this.tool);
-    this._drag = pans ? "pan" : windows ? "window" : this.tool ? "tool" : "pan";
+    const isPan = event.button === 1 || this._spaceHeld;
+    const isWindow = event.button === 2 || event.shiftKey || (this.mode === "window" && !this.tool);
+    this._drag = isPan ? "pan" : isWindow ? "window" : this.tool ? "tool" : "pan";
     if (this._drag === "tool") this.tool?.down?.(this.toImage(event), event);
   }
 
@@ -326,7 +326,7 @@ export class Film extends EventTarget {
     const before = this._pointers.get(event.pointerId);
     if (!before) {
       const [row, col] = this.toImage(event);
-      const gray = this.picture ? this.picture.at(row, col) : NaN;
+      const gray = this.image ? this.image.grayAt(row, col) : NaN;
       this.dispatchEvent(new CustomEvent("hover", { detail: { row, col, gray } }));
       this.tool?.hover?.([row, col], event);
       return;
@@ -342,14 +342,14 @@ export class Film extends EventTarget {
   /** @param {PointerEvent} event @param {number} dx @param {number} dy */
   _pinch(event, dx, dy) {
     const other = [...this._pointers].find(([id]) => id !== event.pointerId)?.[1];
-    const own = this._pointers.get(event.pointerId);
-    if (!other || !own) return;
-    const far = Math.hypot(own[0] + dx - other[0], own[1] + dy - other[1]);
-    const was = Math.hypot(own[0] - other[0], own[1] - other[1]);
+    const moved = this._pointers.get(event.pointerId);
+    if (!other || !moved) return;
+    const distance = Math.hypot(moved[0] + dx - other[0], moved[1] + dy - other[1]);
+    const before = Math.hypot(moved[0] - other[0], moved[1] - other[1]);
     const box = this.canvas.getBoundingClientRect();
     this.pan(dx / 2, dy / 2);
-    if (was > 0 && far > 0)
-      this.zoom(far / was, (own[0] + dx + other[0]) / 2 - box.left, (own[1] + dy + other[1]) / 2 - box.top);
+    if (before > 0 && distance > 0)
+      this.zoom(distance / before, (moved[0] + dx + other[0]) / 2 - box.left, (moved[1] + dy + other[1]) / 2 - box.top);
   }
 
   /** @param {PointerEvent} event */
@@ -359,16 +359,16 @@ export class Film extends EventTarget {
       if (event.type === "pointercancel") this.tool?.cancel?.();
       else this.tool?.up?.(this.toImage(event), event);
     }
-    // A finger that stays after a pinch does not begin to pan or draw.
+    // A finger that remains after a pinch must not start to pan or draw.
     if (!this._pointers.size) this._drag = null;
     else if (this._drag !== "pinch") this._drag = null;
   }
 
   /**
-   * Answer a key, as if the film had the focus.
+   * Handle a key as if the canvas had the focus.
    * @param {KeyboardEvent} event
    */
-  press(event) {
+  handleKey(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const step = 60;
     /** @type {Record<string, () => void>} */
@@ -378,7 +378,7 @@ export class Film extends EventTarget {
       ArrowUp: () => this.pan(0, step), ArrowDown: () => this.pan(0, -step),
       "[": () => this.adjust(-0.03, 0), "]": () => this.adjust(0.03, 0),
       "{": () => this.adjust(0, -0.05), "}": () => this.adjust(0, 0.05),
-      i: () => this.invert(), w: () => this.resetWindow(), " ": () => { this._space = true; },
+      i: () => this.invert(), w: () => this.resetWindow(), " ": () => { this._spaceHeld = true; },
     };
     const run = keys[event.key];
     if (!run) return;
@@ -389,10 +389,10 @@ export class Film extends EventTarget {
 }
 
 /**
- * Keys that a focused film answers, for help sheets.
+ * Keys of a focused canvas, for help texts.
  * @type {KeyLines}
  */
-export const FILM_KEYS = [
+export const IMAGE_KEYS = [
   ["wheel, + −", "zoom"], ["drag, arrows", "pan"], ["double click, 0", "fit"],
   ["right drag, Shift + drag, [ ] { }", "level and window"], ["i", "invert"], ["w", "window as stored"],
 ];

@@ -31,7 +31,7 @@ def page_app(html: str) -> Any:
 @pytest.fixture
 def ours(serve_app: Callable[..., Any]) -> Any:
     app = page_app("<!doctype html><title>ours</title><h1>In</h1>")
-    with serve_app(app, gates=(require_token(TOKEN, "sightline-test"),)) as url:
+    with serve_app(app, checks=(require_token(TOKEN, "sightline-test"),)) as url:
         yield app, url
 
 

@@ -1,10 +1,10 @@
-// Where one is lies in the address: every view can be linked to, reloaded, and gone back to.
+// The URL holds the page and its parameters, so that every view can be linked to, reloaded and returned to.
 
 /** @type {Set<() => void>} */
 const listeners = new Set();
 
-/** { page, parts, params } of the address: #/page/part/part?name=value. */
-export function here() {
+/** Parse the URL, #/page/part/part?name=value. */
+export function currentRoute() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
   const [page = "", ...parts] = path.split("/").map(decode);
   return { page: page || "cases", parts, params: new URLSearchParams(query) };
@@ -15,61 +15,61 @@ function decode(text) {
   try {
     return decodeURIComponent(text);
   } catch {
-    return text; // a link somebody mangled: it will name nothing
+    return text; // a damaged link: it names nothing
   }
 }
 
 /**
- * The address of a page.
+ * Return the URL of a page.
  * @param {string} page @param {string[]} parts @param {URLSearchParams} params
  */
-export function link(page, parts = [], params = new URLSearchParams()) {
+export function pageUrl(page, parts = [], params = new URLSearchParams()) {
   const query = params.toString();
   return `#/${[page, ...parts].map(encodeURIComponent).join("/")}${query ? `?${query}` : ""}`;
 }
 
 /**
- * Go to a place: a step of the history, or instead of the present one.
+ * Open a page, as a new entry of the history or in place of the present one.
  * @param {string} page @param {string[]} parts @param {URLSearchParams} [params] @param {{ replace?: boolean }} options
  */
-export function go(page, parts, params, { replace = false } = {}) {
-  const hash = link(page, parts, params);
+export function navigate(page, parts, params, { replace = false } = {}) {
+  const hash = pageUrl(page, parts, params);
   if (hash === location.hash) return;
   history[replace ? "replaceState" : "pushState"](null, "", hash);
-  if (!replace) tell();
+  if (!replace) notify();
 }
 
 /**
- * Change some parameters of the present place; null takes one away, a list sets it as often.
+ * Change parameters of the URL: null removes one, a list repeats it.
  * @param {Changes} changes @param {{ replace?: boolean }} options
  */
-export function tweak(changes, { replace = true } = {}) {
-  const { page, parts, params } = here();
+export function updateParams(changes, { replace = true } = {}) {
+  const { page, parts, params } = currentRoute();
   for (const [name, value] of Object.entries(changes)) {
     params.delete(name);
-    for (const one of Array.isArray(value) ? value : [value])
-      if (one !== null && one !== "" && one !== undefined) params.append(name, one);
+    for (const item of Array.isArray(value) ? value : [value])
+      if (item !== null && item !== "" && item !== undefined) params.append(name, item);
   }
-  go(page, parts, params, { replace });
+  navigate(page, parts, params, { replace });
 }
 
 /** @param {() => void} run */
-export function onMove(run) {
+export function onNavigate(run) {
   listeners.add(run);
 }
 
-function tell() {
+function notify() {
   for (const run of listeners) run();
 }
 
-addEventListener("popstate", tell);
-addEventListener("hashchange", tell);
+addEventListener("popstate", notify);
+addEventListener("hashchange", notify);
 
 /**
- * A number among parameters, or null.
+ * Return a parameter as a number, or null.
  * @param {URLSearchParams} params @param {string} name
  */
-export function number(params, name) {
+export function numberParam(params, name) {
   const text = params.get(name);
   const value = Number(text);
   return text === null || text === "" || Number.isNaN(value) ? null : value;

@@ -1,22 +1,22 @@
-// What the operations of a case come to: the same fold as `sightline.answers.log.replay`, and the same law. It depends
-// on the set of operations alone, taken in the order of (clock, id): sent twice or late, they say the same.
+// State of a case from its operations: the same computation as `sightline.data.reader_study.events.replay`. It depends
+// on the set of operations only, applied in the order of (clock, id); duplicates and delays change nothing.
 
 const CONTENT = new Set(["put", "remove", "answer"]);
 
 /**
- * { shapes: Map(id -> {points, closed, at}), answers: Map("question|letter" -> value), seconds, finished, clock }.
+ * Compute the state: shapes by id, answers by 'question|letter', seconds, finished, clock.
  * @param {Operation[]} operations
  * @returns {CaseState}
  */
 export function replay(operations) {
-  const once = [...new Map(operations.map((o) => [o.id, o])).values()];
-  once.sort((a, b) => a.clock - b.clock || (a.id < b.id ? -1 : 1));
+  const unique = [...new Map(operations.map((o) => [o.id, o])).values()];
+  unique.sort((a, b) => a.clock - b.clock || (a.id < b.id ? -1 : 1));
   /** @type {CaseState["shapes"]} */
   const shapes = new Map();
   /** @type {CaseState["answers"]} */
   const answers = new Map();
   let [seconds, changed, finished, clock] = [0, 0, 0, 0];
-  for (const o of once) {
+  for (const o of unique) {
     clock = o.clock;
     if (o.kind === "put") shapes.set(o.shape, { points: o.points, closed: o.closed ?? false, at: o.at ?? 0 });
     else if (o.kind === "remove") shapes.delete(o.shape);
@@ -29,78 +29,78 @@ export function replay(operations) {
   return { shapes, answers, seconds, finished: finished > changed, clock };
 }
 
-/** A name nobody else makes up. */
-export function fresh() {
+/** Return a random identifier. */
+export function randomId() {
   const bytes = crypto.getRandomValues(new Uint8Array(12));
   return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_");
 }
 
 /**
- * One case as it is being worked on: its operations, what they come to, and a way back. Events: "change".
+ * Log of a case that is being read: its operations, its state, and undo. Events: "change".
  *
- * keep: takes every new operation, to be kept and sent. Undoing is drawing again what was there before, as new
+ * onOperations: called with every new operation, to store and send it. Undo restores the earlier state by new
  * operations: the log only grows.
  */
-export class Case extends EventTarget {
-  /** @param {TurnFacts} told @param {Operation[]} operations @param {(made: Operation[]) => void} keep */
-  constructor(told, operations, keep) {
+export class CaseLog extends EventTarget {
+  /** @param {CaseInfo} info @param {Operation[]} operations @param {(added: Operation[]) => void} onOperations */
+  constructor(info, operations, onOperations) {
     super();
-    this.told = told;
+    this.info = info;
     this.operations = operations;
-    this.keep = keep;
+    this.onOperations = onOperations;
     this.state = replay(operations);
     this._done = /** @type {[before: Content, after: Content][]} */ ([]);
     this._undone = /** @type {[before: Content, after: Content][]} */ ([]);
   }
 
   /**
-   * Add operations, each without id and clock.
-   * @param {...Act} said
+   * Append operations that have no id and clock yet.
+   * @param {...Action} actions
    */
-  _say(...said) {
+  _append(...actions) {
     let { clock } = this.state;
-    const made = said.map((o) => ({ ...o, id: fresh(), clock: ++clock }));
-    this.operations.push(...made);
+    const added = actions.map((o) => ({ ...o, id: randomId(), clock: ++clock }));
+    this.operations.push(...added);
     this.state = replay(this.operations);
-    this.keep(made);
+    this.onOperations(added);
     this.dispatchEvent(new Event("change"));
   }
 
   /**
-   * How things stand of what an operation is about to change, as the operation that brings it back.
+   * Return the operation that restores what an operation is about to change.
    * @param {Content} o
    * @returns {Content}
    */
-  _before(o) {
+  _inverse(o) {
     if (o.kind === "answer")
       return { kind: "answer", question: o.question, source: o.source, value: this.answer(o.question, o.source) };
-    const there = this.state.shapes.get(o.shape);
-    return there ? { kind: "put", shape: o.shape, ...there } : { kind: "remove", shape: o.shape };
+    const shape = this.state.shapes.get(o.shape);
+    return shape ? { kind: "put", shape: o.shape, ...shape } : { kind: "remove", shape: o.shape };
   }
 
   /** @param {Content} o */
-  _act(o) {
-    this._done.push([this._before(o), o]);
+  _do(o) {
+    this._done.push([this._inverse(o), o]);
     this._undone = [];
-    this._say(o);
+    this._append(o);
   }
 
   /**
-   * Draw a shape, or draw it anew.
+   * Add or replace a shape.
    * @param {string} shape @param {Point[]} points @param {{ closed?: boolean, at?: number }} options
    */
   put(shape, points, { closed = false, at = 0 } = {}) {
-    this._act({ kind: "put", shape, points, closed, at });
+    this._do({ kind: "put", shape, points, closed, at });
   }
 
   /** @param {string} shape */
   remove(shape) {
-    this._act({ kind: "remove", shape });
+    this._do({ kind: "remove", shape });
   }
 
   /** @param {string} question @param {string} value @param {string} source */
-  say(question, value, source = "") {
-    this._act({ kind: "answer", question, source, value });
+  setAnswer(question, value, source = "") {
+    this._do({ kind: "answer", question, source, value });
   }
 
   /** @param {string} question @param {string} source */
@@ -109,12 +109,12 @@ export class Case extends EventTarget {
   }
 
   /** @param {number} seconds */
-  spend(seconds) {
-    this._say({ kind: "time", seconds: Math.min(600, Math.round(seconds * 10) / 10) });
+  addTime(seconds) {
+    this._append({ kind: "time", seconds: Math.min(600, Math.round(seconds * 10) / 10) });
   }
 
   finish() {
-    this._say({ kind: "finish" });
+    this._append({ kind: "finish" });
   }
 
   get canUndo() {
@@ -129,13 +129,13 @@ export class Case extends EventTarget {
     const step = this._done.pop();
     if (!step) return;
     this._undone.push(step);
-    this._say(step[0]);
+    this._append(step[0]);
   }
 
   redo() {
     const step = this._undone.pop();
     if (!step) return;
     this._done.push(step);
-    this._say(step[1]);
+    this._append(step[1]);
   }
 }
