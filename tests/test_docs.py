@@ -16,12 +16,13 @@ from cyclopts import CycloptsError, MissingArgumentError
 
 import sightline
 from docpages import DOCS, ROOT, Block, blocks, inline_commands, pages, undocumented
-from sightline._cli.app import app, main
+from sightline._cli.app import _register_studies, app, main
 from sightline._util.spec import parse_options, parse_spec
 from sightline.data.registry import datasets
 from sightline.methods.registry import methods, parse_method
 from sightline.metrics.registry import metrics, parse_metric
-from sightline.registry import Registry
+from sightline.registry import Registry, load_plugin
+from sightline.studies.registry import studies
 
 READ = {str(p.relative_to(ROOT)): p.read_text() for p in (*pages(), ROOT / "README.md", ROOT / "CONTRIBUTING.md")}
 RUN = [name for name, text in READ.items() if name.startswith("docs/") and any(b.runs for b in blocks(text))]
@@ -33,6 +34,9 @@ def parsed(words: list[str]) -> None:
     plugged = "--plugin" in words
     if plugged:
         at = words.index("--plugin")
+        if (ROOT / words[at + 1]).is_file():  # a study of a plug-in is a command of its own
+            load_plugin(ROOT / words[at + 1])
+            _register_studies(app)
         words = words[:at] + words[at + 2 :]
     _, bound, _ = app.parse_args(words[1:], print_error=False, exit_on_error=False, help_on_error=False)
     for name, value in bound.arguments.items() if not plugged else ():
@@ -62,7 +66,7 @@ def masked(text: str) -> list[str]:
 @pytest.fixture
 def own_registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Whatever a page registers or imports is gone after it."""
-    for registry in (methods, metrics, datasets):
+    for registry in (methods, metrics, datasets, studies):
         assert isinstance(registry, Registry)
         monkeypatch.setattr(registry, "_entries", {name: registry[name] for name in registry})
     before = set(sys.modules)
@@ -99,6 +103,7 @@ def test_a_page_runs(
         assert undocumented(run) == []
 
 
+@pytest.mark.usefixtures("own_registries")
 @pytest.mark.parametrize("name", READ)
 def test_commands_are_commands(name: str) -> None:
     for block in blocks(READ[name]):
