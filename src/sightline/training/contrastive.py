@@ -50,7 +50,7 @@ TRAINED_HERE = "scratch"
 """The text encoder that is trained on the spot; any other is one of Hugging Face."""
 CONTRASTIVE_CONFIG = TrainingConfig(lr=1e-3, weight_decay=1e-6)
 """What a recipe of a pre-training is made from, by `dataclasses.replace`; the decay is ConVIRT's."""
-CONFIG_FIELDS = ("epochs", "batch", "lr", "weight_decay", "seed", "precision")
+CONFIG_FIELDS = ("epochs", "batch_size", "lr", "weight_decay", "seed", "precision")
 """What of a recipe a pre-training follows."""
 
 
