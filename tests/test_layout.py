@@ -43,7 +43,6 @@ WITH_TORCH = (
 MAX_LOOSE_MODULES = 6
 TOO_LARGE = (
     "_cli.score",
-    "data.loaders.egd",
     "report.run_view",
     "report.sections.gaze.figures",
     "report.sections.selfexplain.figures",

@@ -25,7 +25,7 @@ from sightline.errors import SightlineError
 from sightline.imaging.geometry import resample_area
 
 
-def made(count: int = 12, size: tuple[int, int] = (300, 240), seed: int = 0, **kwargs: object) -> Gaze:
+def make_gaze(count: int = 12, size: tuple[int, int] = (300, 240), seed: int = 0, **kwargs: object) -> Gaze:
     rng = np.random.default_rng(seed)
     places = rng.uniform(0, 1, (count, 2)) * np.array(size)
     begin = np.cumsum(rng.uniform(0.2, 0.6, count))
@@ -34,7 +34,7 @@ def made(count: int = 12, size: tuple[int, int] = (300, 240), seed: int = 0, **k
 
 
 def test_the_published_density_is_a_gaussian_filter_of_counts() -> None:
-    gaze = made()
+    gaze = make_gaze()
     counts = np.zeros(gaze.size)
     for row, col in gaze.positions.astype(int):
         counts[row, col] += 1
@@ -49,7 +49,7 @@ def test_the_published_density_is_a_gaussian_filter_of_counts() -> None:
 
 
 def test_the_corrected_density_is_a_sum_of_gaussians_by_duration_on_what_was_shown() -> None:
-    gaze = made(visible_region=np.tile([30.0, 20.0, 280.0, 200.0], (12, 1)))
+    gaze = make_gaze(visible_region=np.tile([30.0, 20.0, 280.0, 200.0], (12, 1)))
     rows, cols = np.meshgrid(np.arange(300) + 0.5, np.arange(240) + 0.5, indexing="ij")
     slow = np.zeros(gaze.size)
     for (row, col), duration in zip(gaze.positions, gaze.duration, strict=True):
@@ -63,7 +63,7 @@ def test_the_corrected_density_is_a_sum_of_gaussians_by_duration_on_what_was_sho
 
 @given(st.integers(0, 10_000), st.integers(1, 20), st.sampled_from(["published", "corrected"]))
 def test_a_coarse_grid_is_the_sum_of_a_fine_one(seed: int, count: int, name: str) -> None:
-    gaze = made(count, seed=seed)
+    gaze = make_gaze(count, seed=seed)
     fine, coarse = (gaze_density(gaze, KERNELS[name], shape) for shape in ((60, 40), (12, 8)))
     assert fine.sum() == pytest.approx(1) and (fine >= 0).all()
     np.testing.assert_allclose(fine.reshape(12, 5, 8, 5).sum((1, 3)), coarse, atol=1e-12)
@@ -71,7 +71,7 @@ def test_a_coarse_grid_is_the_sum_of_a_fine_one(seed: int, count: int, name: str
 
 @given(st.integers(0, 10_000), st.floats(0.1, 10))
 def test_densities_scale_with_the_film_and_not_with_the_clock(seed: int, factor: float) -> None:
-    gaze = made(seed=seed)
+    gaze = make_gaze(seed=seed)
     size = (round(300 * factor), round(240 * factor))
     ratio = np.array(size) / np.array(gaze.size)
     larger = Gaze.from_fixations(
@@ -82,7 +82,7 @@ def test_densities_scale_with_the_film_and_not_with_the_clock(seed: int, factor:
 
 
 def test_nothing_looked_at_is_no_density() -> None:
-    nothing = made()._select(np.zeros(12, bool))
+    nothing = make_gaze()._select(np.zeros(12, bool))
     assert len(nothing) == 0 and not gaze_density(nothing, KERNELS["corrected"], (5, 4)).any()
     assert annotation_from_mentions(nothing, "Edema") is None
 
@@ -116,8 +116,8 @@ def test_gaze_is_restricted_to_mentions() -> None:
     gaze = Gaze.from_fixations(
         "a", "b", (10, 10), np.full((8, 2), 5.0), np.arange(8.0), np.ones(8), 2.0, phrases=phrases
     )
-    said = gaze.during_mentions(("effusion",), lead=0.5)
-    assert float(said.duration.sum()) == pytest.approx(2.0) and said.begin.min() == 1.5
+    mentions = gaze.during_mentions(("effusion",), lead=0.5)
+    assert float(mentions.duration.sum()) == pytest.approx(2.0) and mentions.begin.min() == 1.5
     assert len(gaze.during_mentions(("pneumothorax",))) == 0
     assert gaze.with_pupil().begin.size == 0
 

@@ -14,7 +14,7 @@ OPENI = Path(__file__).resolve().parents[3] / "shared/data/formats/openi_NLMCXR_
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("There is no pneumothorax or pleural effusion.", {"Pneumothorax": 0, "Pleural Effusion": 0}),
         ("No pneumothorax. Small left effusion.", {"Pneumothorax": 0, "Pleural Effusion": 1}),
@@ -36,7 +36,7 @@ OPENI = Path(__file__).resolve().parents[3] / "shared/data/formats/openi_NLMCXR_
         ("No effusion. Small effusion on the left.", {"Pleural Effusion": 1}),
     ],
 )
-def test_what_is_said(text: str, wanted: dict[str, float]) -> None:
+def test_labels_follow_presence_and_certainty(text: str, expected: dict[str, float]) -> None:
     names = (
         "Pneumothorax",
         "Pleural Effusion",
@@ -48,7 +48,7 @@ def test_what_is_said(text: str, wanted: dict[str, float]) -> None:
         "Atelectasis",
         "Enlarged Cardiomediastinum",
     )
-    assert {f: v for f, v in label_report(text, names).items() if v == v} == wanted
+    assert {f: v for f, v in label_report(text, names).items() if v == v} == expected
 
 
 def test_where_and_how_much() -> None:
@@ -66,8 +66,8 @@ def test_the_phantoms_dictation_is_understood() -> None:
     for r in data.radiographs:
         assert data.reports is not None
         report = data.reports(r.id)
-        said = label_report(report.text(), data.findings)
-        for finding, value in said.items():
+        labels = label_report(report.text(), data.findings)
+        for finding, value in labels.items():
             assert np.isnan(value) or value == r.labels[finding], (finding, report.text())
         for m in find_mentions(report.text()):
             mask = data.annotation(r.id, m.finding, data.reference_reader)
@@ -83,7 +83,7 @@ def test_real_reports_are_understood_as_their_indexers_did() -> None:
     data = sl.open_dataset(f"openi:{OPENI}")
     assert data.reports is not None
     first = {r.study: r for r in reversed(data.radiographs)}
-    wanted = {
+    expected = {
         "Cardiomegaly": 0.9,
         "Atelectasis": 0.87,
         "Lung Opacity": 0.85,
@@ -93,12 +93,12 @@ def test_real_reports_are_understood_as_their_indexers_did() -> None:
         "Fracture": 0.85,
         "Lung Lesion": 0.8,
     }
-    counts = {f: np.zeros(3) for f in wanted}
+    counts = {f: np.zeros(3) for f in expected}
     for r in first.values():
-        said = label_report(data.reports(r.id).text(), wanted)
-        for f in wanted:
+        labels = label_report(data.reports(r.id).text(), expected)
+        for f in expected:
             truth = r.labels[f]
             if truth == truth:
-                counts[f] += [said[f] == 1 and truth, said[f] == 1 and not truth, said[f] != 1 and truth]
+                counts[f] += [labels[f] == 1 and truth, labels[f] == 1 and not truth, labels[f] != 1 and truth]
     f1 = {f: 2 * hit / (2 * hit + false + missed) for f, (hit, false, missed) in counts.items()}
-    assert all(f1[f] >= least for f, least in wanted.items()), f1
+    assert all(f1[f] >= least for f, least in expected.items()), f1

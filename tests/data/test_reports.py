@@ -31,9 +31,9 @@ MIMIC = """                                 FINAL REPORT
 
 
 def test_sections_have_the_names_that_hospitals_give_them() -> None:
-    found = split_sections(MIMIC)
-    assert list(found) == ["examination", "indication", "comparison", "findings", "impression"]
-    assert found["examination"].splitlines() == ["CHEST (PA AND LAT)", "Chest PA and lateral"]
+    sections = split_sections(MIMIC)
+    assert list(sections) == ["examination", "indication", "comparison", "findings", "impression"]
+    assert sections["examination"].splitlines() == ["CHEST (PA AND LAT)", "Chest PA and lateral"]
     assert split_sections("CONCLUSION: Clear.")["impression"] == "Clear."
     assert split_sections("  nothing in capitals here  ") == {"": "nothing in capitals here"}
 

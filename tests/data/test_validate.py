@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from sightline.core import Annotation, AnnotationKind, Dataset, Radiograph
-from sightline.data.loaders.csv_tables import AnnotationIndex
+from sightline.data.loaders.annotation_index import AnnotationIndex
 from sightline.data.validate import count_contents, count_problems, find_problems, problems_table
 from sightline.imaging import image_files
 

@@ -103,7 +103,7 @@ def test_human_marks_without_truth_are_not_taken_for_it(root: Path) -> None:
     data = open_dataset(f"chexlocalize:{root}")
     assert data.readers == ("truth", "radiologist")
     assert data.annotation(ONE, "Edema", "truth") is None
-    assert "no ground truth" in data.metadata["warnings"][0]
+    assert "the reference standard, does not exist; there are only radiologist" in data.metadata["warnings"][0]
 
 
 def test_what_does_not_fit_together_is_listed(root: Path) -> None:
@@ -121,10 +121,10 @@ def test_what_does_not_fit_together_is_listed(root: Path) -> None:
     text = "\n".join(data.metadata["warnings"])
     for part in (
         "1 image without a file: reading will fail",
-        f"1 radiograph with marks but no row in test_labels.csv: kept, labels unknown ({kept})",
-        f"1 radiograph with marks but neither a row in test_labels.csv nor an image: left out ({dropped})",
+        f"1 radiograph with annotations but no row in test_labels.csv: kept, labels unknown ({kept})",
+        f"1 radiograph with annotations but neither a row in test_labels.csv nor an image: left out ({dropped})",
         "Rickets",
-        f"1 radiograph with points, but no file tells the size of the image: points left out ({TWO})",
+        f"1 radiograph with points, but no file states the size of the image: points left out ({TWO})",
     ):
         assert part in text
     with pytest.raises(DataError, match="does not exist"):
@@ -143,7 +143,8 @@ def test_outlines_are_counted_as_they_were_drawn(root: Path) -> None:
     assert mark is not None and mark.n_outlines == 2 and (mark.read() == block(1, 1)).all()
     assert data.annotation(TWO, "Edema", "truth") is None
     assert (
-        f"1 radiograph in gt_segmentations_test.json without a single marked pixel ({TWO})" in data.metadata["warnings"]
+        f"1 radiograph in gt_segmentations_test.json without a single annotated pixel ({TWO})"
+        in data.metadata["warnings"]
     )
 
 
@@ -153,7 +154,7 @@ def test_contours_beyond_the_border_are_cut_off_and_told(root: Path) -> None:
     data = open_dataset(f"chexlocalize:{root}")
     mark = data.annotation(ONE, "Edema", "truth")
     assert mark is not None and mark.read()[2:7, :4].all() and mark.read().sum() == 20
-    assert any("1 mark in gt_annotations_test.json beyond the border" in w for w in data.metadata["warnings"])
+    assert any("1 annotation in gt_annotations_test.json beyond the border" in w for w in data.metadata["warnings"])
 
 
 def test_three_readers_are_three_sources(root: Path) -> None:
@@ -170,7 +171,7 @@ def test_three_readers_are_three_sources(root: Path) -> None:
 def test_files_of_the_other_split_are_recognized(root: Path) -> None:
     put(root, "gt_segmentations_val.json", {ONE: {"Edema": rle(block(0, 0))}})
     data = open_dataset(f"chexlocalize:{root}?split=test")
-    assert data.readers == () and any("is ?split=val meant?" in w for w in data.metadata["warnings"])
+    assert data.readers == () and any("did you mean ?split=val?" in w for w in data.metadata["warnings"])
 
 
 def test_without_a_label_file_the_images_on_disk_are_listed(root: Path) -> None:
@@ -201,7 +202,7 @@ def test_val_comes_before_test_and_valid_is_another_name_for_it(root: Path) -> N
         ({ONE: {"Edema": {"size": [90_000, 90_000], "counts": "x"}}}, "at most 200,000,000 pixels"),
         ({ONE: {"Edema": {"size": [20, 30]}}}, "counts of type NoneType"),
         ({ONE: {"Edema": "mask"}}, "run-length encoding"),
-        ({ONE: ["Edema"]}, "where findings were expected"),
+        ({ONE: ["Edema"]}, "findings were expected, not a"),
     ],
 )
 def test_broken_masks_name_file_radiograph_and_finding(root: Path, entries: dict[str, Any], message: str) -> None:

@@ -68,7 +68,7 @@ def test_broken_rows_are_named(tmp_path: Path, text: str, message: str) -> None:
 def test_the_folder_above_is_recognized(tmp_path: Path) -> None:
     (tmp_path / "CheXpert-v1.0-small").mkdir()
     (tmp_path / "CheXpert-v1.0-small/train.csv").write_text(HEADER + ROWS)
-    with pytest.raises(DataError, match=r"holds no train\.csv.*is .*CheXpert-v1\.0-small meant\?"):
+    with pytest.raises(DataError, match=r"holds no train\.csv.*did you mean .*CheXpert-v1\.0-small\?"):
         open_dataset(f"chexpert:{tmp_path}")
 
 

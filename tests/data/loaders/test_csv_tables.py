@@ -6,14 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sightline.data.loaders.csv_tables import (
-    LazySequence,
-    ScaledBoxAnnotations,
-    group_boxes,
-    parse_size,
-    read_csv,
-    read_json,
-)
+from sightline.data.loaders.annotation_index import ScaledBoxAnnotations, group_boxes
+from sightline.data.loaders.csv_tables import parse_size, read_csv, read_json
+from sightline.data.loaders.lazy_sequence import LazySequence
 from sightline.errors import DataError
 
 
@@ -39,7 +34,7 @@ def test_a_byte_order_mark_and_quoted_commas_are_understood(tmp_path: Path) -> N
     [
         ("", "is empty"),
         ("a,b\n", "has a header but no rows"),
-        ("A,c\n1,2\n", r"has no column 'a' \(is 'A' meant\?\); it has A, c"),
+        ("A,c\n1,2\n", r"has no column 'a' \(did you mean 'A'\?\); it has A, c"),
         ("a,b\n1,2\n1,2,3\n", "line 3, saw 3"),
         ("a,b\n1,2,3\n", "row 2: there are more cells"),
     ],
@@ -128,12 +123,12 @@ def test_impossible_sizes_are_refused(value: object) -> None:
 
 
 def test_lazy_makes_items_when_asked_and_slices_like_a_tuple() -> None:
-    made = []
-    lazy = LazySequence(5, lambda at: made.append(at) or at * 10)
+    calls = []
+    lazy = LazySequence(5, lambda i: calls.append(i) or i * 10)
     assert len(lazy) == 5
-    assert not made
+    assert not calls
     assert lazy[-1] == 40
-    assert made == [4]
+    assert calls == [4]
     assert list(lazy[1:4][::-1]) == [30, 20, 10]
     assert list(lazy) == [0, 10, 20, 30, 40]
     with pytest.raises(IndexError):

@@ -50,7 +50,7 @@ def test_masks_by_finding_and_by_reader(root: Path) -> None:
 
 def test_masks_of_one_finding_need_its_name(root: Path) -> None:
     save(root / "masks/a.png", np.ones((20, 30), np.uint8))
-    with pytest.raises(DataError, match=r"says nothing of its finding.*\?finding=FINDING"):
+    with pytest.raises(DataError, match=r"does not name its finding.*\?finding=FINDING"):
         open_dataset(f"folder:{root}")
     data = open_dataset(f"folder:{root}?finding=Mass")
     assert data.annotation("a", "Mass", "truth") is not None
@@ -111,8 +111,8 @@ def test_mistakes_in_tables_name_file_and_row(root: Path, file: str, text: str, 
 
 def test_mistakes_in_files_name_the_file(root: Path) -> None:
     cases = [
-        (root / "masks/Mass/c.png", r"c\.png: no image in images/ is called 'c'; there is, for example"),
-        (root / "masks/Mass/a.jpg", "is no PNG; masks need a format that keeps every pixel"),
+        (root / "masks/Mass/c.png", r"c\.png: no image in images/ is called 'c'; an image is, for example"),
+        (root / "masks/Mass/a.jpg", "is not a PNG; masks need a format that keeps every pixel"),
         (root / "images/a.jpeg", "would share the id 'a'; rename one"),
     ]
     for file, message in cases:
@@ -134,5 +134,5 @@ def test_marked_twice_by_one_reader_is_refused_and_a_mask_of_another_size_notice
     with pytest.raises(DataError, match=r"\(20, 31\)"):
         masks.rasterize_annotation(mark)
     (root / "points.csv").write_text("image,finding,x,y\na,Mass,1,2\n")
-    with pytest.raises(DataError, match="'Mass' on 'a' is marked a second time by 'truth'"):
+    with pytest.raises(DataError, match="'Mass' on 'a' is annotated a second time by 'truth'"):
         open_dataset(f"folder:{root}")

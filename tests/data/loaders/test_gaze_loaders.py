@@ -58,22 +58,22 @@ def test_some_phantom_films_have_gaze_and_some_have_none(phantom: sl.Dataset) ->
 def test_egd_comes_back_to_a_pixel(phantom: sl.Dataset, egd: Path) -> None:
     data = sl.open_dataset(f"egd:{egd}")
     assert [r.id for r in data.radiographs] == [r.id for r in phantom.radiographs]
-    for mine, theirs in zip(data.radiographs, phantom.radiographs, strict=True):
-        assert mine.patient == theirs.patient and mine.metadata["sex"] == str(theirs.metadata["sex"])[0]
-        assert {f: mine.labels[f] for f in phantom.findings} == theirs.labels
-        np.testing.assert_allclose(mine.read(), theirs.read(), atol=0.003)
+    for loaded, original in zip(data.radiographs, phantom.radiographs, strict=True):
+        assert loaded.patient == original.patient and loaded.metadata["sex"] == str(original.metadata["sex"])[0]
+        assert {f: loaded.labels[f] for f in phantom.findings} == original.labels
+        np.testing.assert_allclose(loaded.read(), original.read(), atol=0.003)
         for name in ("Left Lung", "Right Lung", "Mediastinum", "Aortic Knob"):
-            masks = [rasterize_annotation(d.annotation(mine.id, name, d.reference_reader)) for d in (data, phantom)]
+            masks = [rasterize_annotation(d.annotation(loaded.id, name, d.reference_reader)) for d in (data, phantom)]
             assert (masks[0] == masks[1]).all()
-        own, other = gaze_of(data, mine.id), gaze_of(phantom, mine.id)
+        result, other = gaze_of(data, loaded.id), gaze_of(phantom, loaded.id)
         if other is None:
-            assert own is None
+            assert result is None
             continue
-        assert own is not None and own.size == other.size and not own.excluded_counts
-        assert np.abs(own.positions - other.positions).max() <= 0.5
-        np.testing.assert_allclose([own.begin, own.duration], [other.begin, other.duration], atol=1e-9)
-        assert [p.text for p in own.phrases] == [p.text for p in other.phrases]
-        np.testing.assert_array_equal(np.isfinite(own.pupil), np.isfinite(other.pupil))
+        assert result is not None and result.size == other.size and not result.excluded_counts
+        assert np.abs(result.positions - other.positions).max() <= 0.5
+        np.testing.assert_allclose([result.begin, result.duration], [other.begin, other.duration], atol=1e-9)
+        assert [p.text for p in result.phrases] == [p.text for p in other.phrases]
+        np.testing.assert_array_equal(np.isfinite(result.pupil), np.isfinite(other.pupil))
 
 
 def test_rectangles_of_egd_are_in_the_order_of_its_columns(phantom: sl.Dataset, egd: Path) -> None:
@@ -99,8 +99,8 @@ def test_screen_coordinates_serve_where_the_release_has_no_others(egd: Path, tmp
     table = pd.read_csv(other / "fixations.csv").drop(columns=["X_ORIGINAL", "Y_ORIGINAL"])
     table.to_csv(other / "fixations.csv", index=False)
     for r in sl.open_dataset(f"egd:{egd}").radiographs:
-        own, screen = gaze_of(sl.open_dataset(f"egd:{egd}"), r.id), gaze_of(sl.open_dataset(f"egd:{other}"), r.id)
-        assert own is None or np.abs(own.positions - screen.positions).max() <= 1
+        result, screen = gaze_of(sl.open_dataset(f"egd:{egd}"), r.id), gaze_of(sl.open_dataset(f"egd:{other}"), r.id)
+        assert result is None or np.abs(result.positions - screen.positions).max() <= 1
 
 
 def test_what_egd_holds_besides_fixations_is_counted(egd: Path, tmp_path: Path) -> None:
@@ -125,8 +125,8 @@ def test_what_egd_holds_besides_fixations_is_counted(egd: Path, tmp_path: Path) 
         "with a negative duration": 1,
     }
     assert len(gaze) == len(first) - 3
-    (said,) = (w for w in data.metadata["warnings"] if "calibration" in w)
-    assert "2 rows look at 1 images" in said
+    (warning,) = (w for w in data.metadata["warnings"] if "calibration" in w)
+    assert "2 rows are gaze on 1 images" in warning
 
 
 def test_missing_and_damaged_files_of_egd_are_told(egd: Path, tmp_path: Path) -> None:
@@ -190,22 +190,22 @@ def test_the_master_sheet_in_another_order_with_a_bom(egd: Path, tmp_path: Path)
     with (other / "bounding_boxes.csv").open("a") as file:
         file.write("stranger,left lung,1,5,1,5\n")
     (other / TRANSCRIPT_FOLDER / "stranger").mkdir()
-    one, two = sl.open_dataset(f"egd:{egd}"), sl.open_dataset(f"egd:{other}")
-    assert [(r.id, r.patient, r.labels) for r in one.radiographs] == [
-        (r.id, r.patient, r.labels) for r in two.radiographs
+    first, second = sl.open_dataset(f"egd:{egd}"), sl.open_dataset(f"egd:{other}")
+    assert [(r.id, r.patient, r.labels) for r in first.radiographs] == [
+        (r.id, r.patient, r.labels) for r in second.radiographs
     ]
-    assert two.annotation("stranger", "Left Lung Box", two.reference_reader) is None
+    assert second.annotation("stranger", "Left Lung Box", second.reference_reader) is None
 
 
 @pytest.mark.parametrize(
-    ("column", "cell", "said"),
+    ("column", "cell", "message"),
     [("FPOGD", "long", "FPOGD|Row #3|conversion"), ("DICOM_ID", "", "row 3: DICOM_ID is blank")],
 )
-def test_a_cell_that_is_none_is_named(egd: Path, tmp_path: Path, column: str, cell: str, said: str) -> None:
+def test_a_cell_that_is_none_is_named(egd: Path, tmp_path: Path, column: str, cell: str, message: str) -> None:
     table = pd.read_csv(egd / "fixations.csv", dtype=str)
     table.loc[1, column] = cell
     table.to_csv(tmp_path / "f.csv", index=False)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read_gaze_samples(tmp_path / "f.csv", "DICOM_ID", ("FPOGD",), "SESSION_ID")
 
 
@@ -223,23 +223,23 @@ def test_files_that_are_no_gaze_tables(tmp_path: Path) -> None:
 
 def test_reflacx_comes_back_with_every_reading(phantom: sl.Dataset, reflacx: Path) -> None:
     data = sl.open_dataset(f"reflacx:{reflacx}")
-    for mine, theirs in zip(data.radiographs, phantom.radiographs, strict=True):
-        assert (mine.id, mine.patient, mine.size) == (theirs.id, theirs.patient, theirs.size)
-        assert {f: mine.labels[f] for f in phantom.findings} == theirs.labels
-        np.testing.assert_allclose(mine.read(), theirs.read(), atol=0.003)
+    for loaded, original in zip(data.radiographs, phantom.radiographs, strict=True):
+        assert (loaded.id, loaded.patient, loaded.size) == (original.id, original.patient, original.size)
+        assert {f: loaded.labels[f] for f in phantom.findings} == original.labels
+        np.testing.assert_allclose(loaded.read(), original.read(), atol=0.003)
         for reader in range(2):
-            own, other = gaze_of(data, mine.id, reader), gaze_of(phantom, mine.id, reader)
-            assert (own is None) == (other is None)
-            if own is not None:
+            result, other = gaze_of(data, loaded.id, reader), gaze_of(phantom, loaded.id, reader)
+            assert (result is None) == (other is None)
+            if result is not None:
                 for column in ("positions", "begin", "duration", "pixels_per_degree", "visible_region", "pupil"):
-                    np.testing.assert_allclose(getattr(own, column), getattr(other, column), atol=1e-6)
-                said = [p.text.rstrip(".") for p in own.phrases]
-                assert said == [p.text for p in other.phrases]
+                    np.testing.assert_allclose(getattr(result, column), getattr(other, column), atol=1e-6)
+                phrases = [p.text.rstrip(".") for p in result.phrases]
+                assert phrases == [p.text for p in other.phrases]
         for finding in phantom.findings:
-            mark = data.annotation(mine.id, finding, data.reference_reader)
-            assert (mark is not None) == (theirs.labels[finding] == 1)
+            mark = data.annotation(loaded.id, finding, data.reference_reader)
+            assert (mark is not None) == (original.labels[finding] == 1)
             if mark is not None:
-                truth = rasterize_annotation(phantom.annotation(mine.id, finding, "truth"))
+                truth = rasterize_annotation(phantom.annotation(loaded.id, finding, "truth"))
                 ellipses = mark.read()
                 assert ellipses[truth].mean() > 0.6  # inscribed in the rectangle around each part
 
@@ -276,7 +276,7 @@ def test_tables_of_a_reading_may_be_empty_ordered_otherwise_and_have_a_bom(refla
     other = copy(reflacx, tmp_path / "set")
     sheet = pd.read_csv(other / "main_data" / "metadata_phase_1.csv")
     first, second = sheet[~sheet["eye_tracking_data_discarded"]].iloc[:2].to_dict("records")
-    assert first["dicom_id"] == second["dicom_id"]  # two readers of one film
+    assert first["dicom_id"] == second["dicom_id"]  # two readers of one radiograph
     turned, emptied = (other / "main_data" / r["id"] for r in (first, second))
     table = pd.read_csv(turned / "fixations.csv")
     table.loc[0, "y_position"] = np.nan

@@ -67,7 +67,7 @@ def test_boxes_are_scaled_from_the_frame_of_the_release(root: Path) -> None:
     [
         ("Cardiomegaly|Effusion", "Cardiomegaly|Rickets", "row 2: Finding Labels names 'Rickets'"),
         ("00000821_003.png", "00000820_000.png", "row 3: Image Index '00000820_000.png' is already in row 2"),
-        ("Patient ID", "Patient", r"no column 'Patient ID' \(is 'Patient' meant\?\)"),
+        ("Patient ID", "Patient", r"no column 'Patient ID' \(did you mean 'Patient'\?\)"),
     ],
 )
 def test_broken_rows_are_named(root: Path, old: str, new: str, message: str) -> None:

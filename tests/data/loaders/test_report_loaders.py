@@ -32,13 +32,13 @@ def test_mimic_comes_back(phantom: sl.Dataset, mimic: Path) -> None:
     data = sl.open_dataset(f"mimic:{mimic}")
     assert [r.id for r in data.radiographs] == [r.id for r in phantom.radiographs]
     pairs = set()
-    for mine, theirs in zip(data.radiographs, phantom.radiographs, strict=True):
-        assert {f: mine.labels[f] for f in phantom.findings} == theirs.labels
-        assert (mine.view, mine.split) == (theirs.view, theirs.split)
-        pairs.add((mine.patient, theirs.patient))
-        np.testing.assert_allclose(mine.read(), theirs.read(), atol=0.05)  # JPEG
+    for loaded, original in zip(data.radiographs, phantom.radiographs, strict=True):
+        assert {f: loaded.labels[f] for f in phantom.findings} == original.labels
+        assert (loaded.view, loaded.split) == (original.view, original.split)
+        pairs.add((loaded.patient, original.patient))
+        np.testing.assert_allclose(loaded.read(), original.read(), atol=0.05)  # JPEG
         assert data.reports is not None and phantom.reports is not None
-        assert data.reports(mine.id).sentences() == phantom.reports(theirs.id).sentences()
+        assert data.reports(loaded.id).sentences() == phantom.reports(original.id).sentences()
     assert len(pairs) == len({b for _, b in pairs})
 
 

@@ -72,14 +72,14 @@ def test_patients_of_a_header_have_pseudonyms_unless_asked(tmp_path: Path, monke
     (tmp_path / "train-rle.csv").write_text(f"ImageId,EncodedPixels\n{rows}")
     for n in range(4):
         dicom.write_dicom(np.zeros((4, 4), np.uint8), tmp_path / f"f{n}.dcm", f"f{n}", patient_id=f"MRN4711{n // 2}")
-    told = open_dataset(f"siim:{tmp_path}").radiographs
-    assert "MRN4711" not in repr(told) and len({r.patient for r in told}) == 2
+    radiographs = open_dataset(f"siim:{tmp_path}").radiographs
+    assert "MRN4711" not in repr(radiographs) and len({r.patient for r in radiographs}) == 2
     named = open_dataset(f"siim:{tmp_path}?identify=true").radiographs
     assert [r.patient for r in named] == ["MRN47110", "MRN47110", "MRN47111", "MRN47111"]
-    assert [r.split for r in told] == [r.split for r in named]  # drawn by the id itself
+    assert [r.split for r in radiographs] == [r.split for r in named]  # drawn by the id itself
     monkeypatch.setenv("SIGHTLINE_KEY", "secret")
     keyed = open_dataset(f"siim:{tmp_path}").radiographs
-    assert not {r.patient for r in keyed} & {r.patient for r in told}
+    assert not {r.patient for r in keyed} & {r.patient for r in radiographs}
 
 
 def test_splits_published_or_drawn_by_patient(root: Path) -> None:

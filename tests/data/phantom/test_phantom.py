@@ -22,7 +22,7 @@ from sightline.findings import CHEXLOCALIZE_FINDINGS
 LARGE = open_dataset("phantom:60?size=256")
 
 
-def found(finding: str, count: int = 400) -> list[int]:
+def indices_with(finding: str, count: int = 400) -> list[int]:
     return [i for i in range(count) if finding in make_scene(0, i).findings]
 
 
@@ -47,7 +47,7 @@ def test_a_hundred_thousand_are_as_quick_to_open_as_one() -> None:
 
 @pytest.mark.parametrize("finding", CHEXLOCALIZE_FINDINGS)
 def test_the_same_scene_at_two_sizes(finding: str) -> None:
-    index = found(finding)[1]
+    index = indices_with(finding)[1]
     small, large = (render_masks(make_scene(0, index), width)[finding] for width in (160, 480))
     shrunk = cv2.resize(large.astype(np.float32), small.shape[::-1], interpolation=cv2.INTER_AREA) > 0.5
     overlap = (shrunk & small).sum() / (shrunk | small).sum()
@@ -60,10 +60,10 @@ def test_a_counterfactual_differs_where_the_finding_lies(finding: str) -> None:
     """Half of the change, or more, lies within the footprint and its near surroundings; noise and tone are the same."""
     phantom = LARGE.metadata["phantom"]
     shares = []
-    for index in found(finding)[:6]:
+    for index in indices_with(finding)[:6]:
         image, without = phantom.image(index), phantom.counterfactual(index, finding)
         assert finding not in phantom.scene(index).without_finding(finding).findings
-        mask = phantom.mark(f"phantom{index:06d}", finding, REFERENCE_READER).read()
+        mask = phantom.annotation(f"phantom{index:06d}", finding, REFERENCE_READER).read()
         near = cv2.dilate(mask.astype(np.uint8), np.ones((41, 41), np.uint8)) > 0
         change = np.abs(image - without)
         shares.append(change[near].sum() / max(change.sum(), 1e-9))
@@ -86,9 +86,9 @@ def test_masks_are_there_exactly_where_labels_are() -> None:
     assert empty <= 1
 
 
-def test_footprints_expose_no_film(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are asked for far oftener than films: marks, gaze and reports need nothing else."""
-    monkeypatch.setattr("sightline.data.phantom.render._expose", lambda *_: pytest.fail("a film was exposed"))
+def test_masks_need_no_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are asked for far more often than images: marks, gaze and reports need nothing else."""
+    monkeypatch.setattr("sightline.data.phantom.render._expose", lambda *_: pytest.fail("an image was rendered"))
     data = open_dataset("phantom:3?size=96&seed=77&shortcut=drain:Pneumothorax&correlation=1")
     for radiograph in data.radiographs:
         assert data.reports is not None and data.reports(radiograph.id) is not None
@@ -111,11 +111,11 @@ def test_curves_are_corners_cut_three_times(closed: bool) -> None:
 
 def test_parents_contain_their_children() -> None:
     for index in range(60):
-        made = make_scene(0, index)
-        laid = render_masks(made, 96)
-        for child in OPACITIES & made.findings:
+        scene = make_scene(0, index)
+        laid = render_masks(scene, 96)
+        for child in OPACITIES & scene.findings:
             assert not (laid[child] & ~laid["Lung Opacity"]).any()
-        if "Cardiomegaly" in made.findings:
+        if "Cardiomegaly" in scene.findings:
             assert not (laid["Cardiomegaly"] & ~laid["Enlarged Cardiomediastinum"]).any()
 
 
@@ -130,20 +130,22 @@ def test_regions_lie_where_they_should() -> None:
 
 def test_findings_vary_in_size_and_are_common_enough() -> None:
     for finding in CHEXLOCALIZE_FINDINGS:
-        indices = found(finding, 400)
+        indices = indices_with(finding, 400)
         assert 0.08 < len(indices) / 400 < 0.65, finding
-    areas = [render_masks(make_scene(0, i), 96)["Pleural Effusion"].mean() for i in found("Pleural Effusion")[:25]]
+    areas = [
+        render_masks(make_scene(0, i), 96)["Pleural Effusion"].mean() for i in indices_with("Pleural Effusion")[:25]
+    ]
     assert max(areas) > 3 * min(areas)
 
 
 def test_a_quarter_of_the_patients_have_two_films_and_none_is_in_two_splits() -> None:
     data = open_dataset("phantom:600?size=64")
-    films: dict[str, set[str]] = {}
+    splits_by_patient: dict[str, set[str]] = {}
     counts: dict[str, int] = {}
     for radiograph in data.radiographs:
-        films.setdefault(radiograph.patient, set()).add(radiograph.split)
+        splits_by_patient.setdefault(radiograph.patient, set()).add(radiograph.split)
         counts[radiograph.patient] = counts.get(radiograph.patient, 0) + 1
-    assert all(len(splits) == 1 for splits in films.values())
+    assert all(len(splits) == 1 for splits in splits_by_patient.values())
     assert np.mean([c == 2 for c in counts.values()]) == pytest.approx(1 / 3, abs=0.02)
     only = open_dataset("phantom:600?size=64&split=test").radiographs
     assert {r.split for r in only} == {"test"}
@@ -156,24 +158,25 @@ def test_shortcuts_agree_with_the_label_as_often_as_asked_and_lie_apart(spec: st
     data = open_dataset(f"phantom:300?size=128&shortcut={spec}&correlation=0.9")
     agree = [(r.metadata["artifact"] != "") == (r.labels[finding] == 1) for r in data.radiographs]
     assert np.mean(agree) == pytest.approx(0.9, abs=0.05)
-    shown = next(r for r in data.radiographs if r.metadata["artifact"] and r.labels[finding])
-    artifact, mark = (data.annotation(shown.id, name, REFERENCE_READER).read() for name in ("Shortcut", finding))
+    radiograph = next(r for r in data.radiographs if r.metadata["artifact"] and r.labels[finding])
+    artifact, mark = (data.annotation(radiograph.id, name, REFERENCE_READER).read() for name in ("Shortcut", finding))
     assert artifact.any()
     assert (artifact & mark).sum() < 0.05 * artifact.sum()
-    plain = open_dataset("phantom:300?size=128").metadata["phantom"].image(int(shown.id[-6:]))
+    plain = open_dataset("phantom:300?size=128").metadata["phantom"].image(int(radiograph.id[-6:]))
     assert (
-        np.abs(shown.read() - plain)[~cv2.dilate(artifact.astype(np.uint8), np.ones((9, 9))).astype(bool)].max() < 0.02
+        np.abs(radiograph.read() - plain)[~cv2.dilate(artifact.astype(np.uint8), np.ones((9, 9))).astype(bool)].max()
+        < 0.02
     )
 
 
 def test_simulated_readers_err_as_much_as_people_do() -> None:
-    overlaps, hits, missed, asked = [], [], 0, 0
+    overlaps, hits, missed, count = [], [], 0, 0
     for radiograph in LARGE.radiographs:
         for finding in CHEXLOCALIZE_FINDINGS:
             truth = LARGE.annotation(radiograph.id, finding, REFERENCE_READER)
             if truth is None or not truth.read().any():
                 continue
-            asked += 1
+            count += 1
             drawn, pointed = (
                 LARGE.annotation(radiograph.id, finding, reader) for reader in (CONTOUR_READER, POINT_READER)
             )
@@ -187,7 +190,7 @@ def test_simulated_readers_err_as_much_as_people_do() -> None:
             hits.append(bool(mask[row, col]))
     assert 0.6 < np.mean(overlaps) < 0.88
     assert np.mean(hits) > 0.85
-    assert 0.01 < missed / asked < 0.12
+    assert 0.01 < missed / count < 0.12
 
 
 @pytest.mark.parametrize(
@@ -214,22 +217,22 @@ def test_written_as_chexlocalize_and_read_again(tmp_path: Path) -> None:
     again = open_dataset(f"chexlocalize:{tmp_path / 'out'}?split=test")
     assert len(again.radiographs) == len(data.radiographs)
     compared = 0
-    for ours, theirs in zip(data.radiographs, again.radiographs, strict=True):
-        assert theirs.size == ours.size
-        assert np.abs(theirs.read() - ours.read()).mean() < 0.01  # JPEG
+    for rendered, written in zip(data.radiographs, again.radiographs, strict=True):
+        assert written.size == rendered.size
+        assert np.abs(written.read() - rendered.read()).mean() < 0.01  # JPEG
         for finding in CHEXLOCALIZE_FINDINGS:
-            assert theirs.labels[finding] == ours.labels[finding]
+            assert written.labels[finding] == rendered.labels[finding]
             mark, back = (
-                data.annotation(ours.id, finding, REFERENCE_READER),
-                again.annotation(theirs.id, finding, again.reference_reader),
+                data.annotation(rendered.id, finding, REFERENCE_READER),
+                again.annotation(written.id, finding, again.reference_reader),
             )
             assert (mark is None or not mark.read().any()) == (back is None)
             if mark is not None and back is not None:
                 assert (mark.read() == back.read()).all()
                 compared += 1
             drawn, copy = (
-                data.annotation(ours.id, finding, CONTOUR_READER),
-                again.annotation(theirs.id, finding, again.readers[1]),
+                data.annotation(rendered.id, finding, CONTOUR_READER),
+                again.annotation(written.id, finding, again.readers[1]),
             )
             if drawn is not None:
                 assert copy is not None

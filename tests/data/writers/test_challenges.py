@@ -35,30 +35,30 @@ def truths(data: Dataset, finding: str) -> dict[str, np.ndarray]:
 def test_siim_comes_back_pixel_by_pixel(tmp_path: Path) -> None:
     source = open_dataset(PHANTOM)
     back = open_dataset(f"siim:{write_dataset(source, 'siim', tmp_path / 'siim', progress=False)}?identify=true")
-    wanted, found = truths(source, "Pneumothorax"), truths(back, "Pneumothorax")
-    assert wanted.keys() == found.keys()
-    assert wanted
-    for name, mask in wanted.items():
-        np.testing.assert_array_equal(found[name], framed(mask))
+    expected, result = truths(source, "Pneumothorax"), truths(back, "Pneumothorax")
+    assert expected.keys() == result.keys()
+    assert expected
+    for name, mask in expected.items():
+        np.testing.assert_array_equal(result[name], framed(mask))
     for before, after in zip(source.radiographs, back.radiographs, strict=True):
         assert (before.id, before.patient, before.split) == (after.id, after.patient, after.split)
-        assert after.labels["Pneumothorax"] == float(before.id in wanted)
+        assert after.labels["Pneumothorax"] == float(before.id in expected)
 
 
 def test_rsna_comes_back_as_boxes_around_the_parts(tmp_path: Path) -> None:
     source = open_dataset(PHANTOM)
     back = open_dataset(f"rsna:{write_dataset(source, 'rsna', tmp_path / 'rsna', progress=False)}?finding=lung opacity")
-    wanted, found = truths(source, "Lung Opacity"), truths(back, "Lung Opacity")
-    assert wanted.keys() == found.keys()
-    for name, mask in wanted.items():
+    expected, result = truths(source, "Lung Opacity"), truths(back, "Lung Opacity")
+    assert expected.keys() == result.keys()
+    for name, mask in expected.items():
         inside = framed(mask)
-        assert found[name][inside].all()
+        assert result[name][inside].all()
         count, labels = cv2.connectedComponents(inside.astype(np.uint8), connectivity=8)
         boxes = np.zeros_like(inside)
         for number in range(1, count):
             rows, cols = np.nonzero(labels == number)
             boxes[rows.min() : rows.max() + 1, cols.min() : cols.max() + 1] = True
-        np.testing.assert_array_equal(found[name], boxes)
+        np.testing.assert_array_equal(result[name], boxes)
     assert [r.patient for r in back.radiographs] == [r.patient for r in source.radiographs]
     assert {r.metadata["class"] for r in back.radiographs} <= {
         "Lung Opacity",

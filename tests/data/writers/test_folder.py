@@ -29,12 +29,12 @@ def test_the_phantom_comes_back_mark_by_mark(tmp_path: Path) -> None:
         np.testing.assert_allclose(after.read(), before.read(), atol=0.5 / 255 + 1e-6)
         for finding in source.findings:
             for reader in source.readers:
-                mark, found = (data.annotation(before.id, finding, reader) for data in (source, back))
-                assert (mark is None) == (found is None)
-                if mark is not None and found is not None:
+                mark, result = (data.annotation(before.id, finding, reader) for data in (source, back))
+                assert (mark is None) == (result is None)
+                if mark is not None and result is not None:
                     marked += 1
                     read = masks.rasterize_annotation if mark.kind == "region" else lambda m: m.read()
-                    np.testing.assert_allclose(read(found), read(mark))
+                    np.testing.assert_allclose(read(result), read(mark))
     assert marked > 20
 
 
@@ -50,9 +50,9 @@ def test_boxes_come_back_and_the_first_reader_is_called_truth(tmp_path: Path) ->
     )
     back = open_dataset(f"folder:{out}")
     assert back.readers == ("truth",)
-    found = back.annotation("a", "Mass", "truth")
-    assert found is not None
-    np.testing.assert_array_equal(found.read(), boxes)
+    result = back.annotation("a", "Mass", "truth")
+    assert result is not None
+    np.testing.assert_array_equal(result.read(), boxes)
 
 
 def test_an_id_that_is_no_file_name_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sightline.core import Annotation, Dataset, Radiograph
 from sightline.data import open_dataset
-from sightline.data.loaders.csv_tables import AnnotationIndex
+from sightline.data.loaders.annotation_index import AnnotationIndex
 from sightline.data.writers import write_dataset
 from sightline.data.writers.chexpert import _number_ids
 from sightline.data.writers.registry import formats

@@ -1,4 +1,4 @@
-"""CheXlocalize: CheXpert's validation and test radiographs with radiologists' contours and a human benchmark."""
+"""Loader of CheXlocalize: the validation and test radiographs of CheXpert, with contours and a human benchmark."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from typing import Any
 import numpy as np
 
 from sightline.core import Annotation, Array, Dataset, Radiograph, Size
-from sightline.data.loaders.csv_tables import AnnotationIndex, parse_size, read_csv, read_json
+from sightline.data.loaders.annotation_index import AnnotationIndex
+from sightline.data.loaders.csv_tables import parse_size, read_csv, read_json
+from sightline.data.loaders.image_index import first_file
+from sightline.data.reader_names import RADIOLOGIST, REFERENCE_READER
 from sightline.data.registry import datasets, is_synthetic
 from sightline.errors import DataError
 from sightline.findings import CHEXLOCALIZE_FINDINGS, CHEXPERT_FINDINGS, canonical_name
 from sightline.imaging import image_files, masks
 
-REFERENCE_READER, BENCHMARK_READER = "truth", "radiologist"
-"""Reference standard; human benchmark, whose most representative points are 'radiologist points'."""
-
 LICENSE = "Stanford University Dataset Research Use Agreement"
 CITATION = "doi:10.1038/s42256-022-00536-x"
 METADATA_COLUMNS = {"Sex": "sex", "Age": "age", "AP/PA": "projection"}
-"""Column of CheXpert's label files -> our fact. The label file of the test split has none of them."""
+"""Column of the label files -> name in `Radiograph.metadata`. The label file of the test split has none of them."""
 
-# Whatever stands before the patient differs between releases: CheXpert-v1.0/valid/..., CheXpert-v1.0-small/...
+# The path before the patient differs between releases: CheXpert-v1.0/valid/..., CheXpert-v1.0-small/...
 VIEW_PATH_PATTERN = re.compile(
     r"(?:^|/)(?P<patient>patient[^/]+)/(?P<study>study[^/]+)/(?P<file>(?P<stem>view\d+_(?P<view>[a-z]+))\.[A-Za-z]+)$"
 )
-"""'any/prefix/patient64541/study1/view1_frontal.jpg'"""
+"""Pattern of 'any/prefix/patient64541/study1/view1_frontal.jpg'."""
 
 
 @dataclass(slots=True)
 class _LoadedAnnotations:
-    """What the annotation files say, gathered while loading."""
+    """Annotations, sizes of images and warnings, collected while loading."""
 
     annotations: dict[tuple[str, str, str], Annotation] = field(default_factory=dict)
     sizes: dict[str, Size] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def warn(self, names: Collection[str], message: str, noun: str = "radiograph") -> None:
-        """One line for however many it concerns, the first of them by name."""
+        """Add a warning with the number of radiographs that it concerns, and the first three names."""
         if names:
-            shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
-            self.warnings.append(f"{len(names)} {noun}{'s' * (len(names) > 1)} {message} ({shown})")
+            examples = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
+            self.warnings.append(f"{len(names)} {noun}{'s' * (len(names) > 1)} {message} ({examples})")
 
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """One radiograph as its path tells it."""
+    """Parts of the path of a radiograph."""
 
     patient: str
     study: str
@@ -64,7 +64,7 @@ class _View:
 
     @classmethod
     def from_path(cls, path: str) -> _View | None:
-        """None where the path does not follow CheXpert's pattern."""
+        """Parse a path; None where it does not match `VIEW_PATH_PATTERN`."""
         parts = VIEW_PATH_PATTERN.search(path)
         return cls(**parts.groupdict()) if parts else None
 
@@ -76,66 +76,77 @@ class _View:
     license=LICENSE,
 )
 def load_chexlocalize(path: str, split: str = "") -> Dataset:
-    """CheXlocalize in the layout of its download: DIR holds CheXpert/ and CheXlocalize/.
+    """Open CheXlocalize in the layout of its download: a folder with CheXpert/ and CheXlocalize/.
 
-    split: 'val' or 'test'; by default the one that is there, 'val' before 'test'. Every file but the radiographs is
-    optional. Readers: 'truth' (gt_segmentations, else gt_annotations drawn as the authors draw them), 'radiologist'
-    (hb_segmentations, else hb_annotations) and 'radiologist points' (hb_salient_pt; coordinates truncated to whole
-    pixels as the published evaluation does); files hbNAME_... are of further readers, 'radiologist NAME'. A mask
-    without a pixel is no mark. What does not fit together is listed in `facts["warnings"]`; docs/chexlocalize-files.md
-    says what becomes of it.
-    Errors: `DataError` for a folder or file that is not of this layout.
+    Every file but the radiographs is optional. Readers are 'truth' (gt_segmentations, else gt_annotations, drawn as the
+    authors draw them), 'radiologist' (hb_segmentations, else hb_annotations) and 'radiologist points' (hb_salient_pt,
+    with coordinates truncated to whole pixels as in the published evaluation); files hbNAME_... belong to further
+    readers, 'radiologist NAME'. A mask without a pixel is no annotation. `metadata["warnings"]` lists what does not fit
+    together; docs/chexlocalize-files.md describes how it is handled.
+
+    Parameters
+    ----------
+    path : str
+        Folder of the download.
+    split : {'', 'val', 'test'}
+        Split to open; by default the one that exists, 'val' before 'test'.
+
+    Raises
+    ------
+    DataError
+        If the folder or a file is not of this layout.
     """
     root = Path(path)
     split = _resolve_split(root, split)
-    found = _LoadedAnnotations()
-    rows = list(_read_label_rows(root, split, found))
-    _read_reader_files(root / "CheXlocalize", split, found)
-    radiographs = _make_radiographs(root, split, rows, found)
+    loaded = _LoadedAnnotations()
+    rows = list(_read_label_rows(root, split, loaded))
+    _read_reader_files(root / "CheXlocalize", split, loaded)
+    radiographs = _make_radiographs(root, split, rows, loaded)
     if not radiographs:
         raise DataError(f"{root / 'CheXpert' / split} holds no radiographs")
-    rendered = _phantom_spec(root)
-    if rendered:
-        found.warnings.insert(0, f"these radiographs are rendered and their readers simulated ({rendered})")
-    readers = tuple(dict.fromkeys(reader for _, _, reader in found.annotations))
+    synthetic_spec = _read_synthetic_spec(root)
+    if synthetic_spec:
+        loaded.warnings.insert(0, f"these radiographs are rendered and their readers simulated ({synthetic_spec})")
+    readers = tuple(dict.fromkeys(reader for _, _, reader in loaded.annotations))
     if readers and readers[0] != REFERENCE_READER:
-        found.warnings.append(f"no ground truth (gt_segmentations_{split}.json) is there, only {', '.join(readers)}")
+        file, names = f"gt_segmentations_{split}.json", ", ".join(readers)
+        loaded.warnings.append(f"{file}, the reference standard, does not exist; there are only {names}")
         readers = (REFERENCE_READER, *readers)
     return Dataset(
         name="chexlocalize",
         spec=f"chexlocalize:{path}?split={split}",
         findings=CHEXLOCALIZE_FINDINGS,
         radiographs=radiographs,
-        annotation=AnnotationIndex(found.annotations),
+        annotation=AnnotationIndex(loaded.annotations),
         readers=readers,
         files=_input_files(root, split),
         metadata={
             "split": split,
             "license": LICENSE,
             "citation": CITATION,
-            "warnings": tuple(found.warnings),
-            "simulated": bool(rendered),
+            "warnings": tuple(loaded.warnings),
+            "simulated": bool(synthetic_spec),
         },
     )
 
 
 def _input_files(root: Path, split: str) -> tuple[Path, ...]:
-    """Not the whole download, which holds maps, too."""
-    images, marks = root / "CheXpert", root / "CheXlocalize"
+    """List the files that are read, which are not all: the download also holds maps."""
+    images, annotations = root / "CheXpert", root / "CheXlocalize"
     folders = [images / split, *([images / "valid"] if split == "val" else [])]
-    return (images / f"{split}_labels.csv", *folders, *sorted(marks.glob(f"*_{split}.json")))
+    return (images / f"{split}_labels.csv", *folders, *sorted(annotations.glob(f"*_{split}.json")))
 
 
-def _phantom_spec(root: Path) -> str:
-    """The spec of the phantom that `sightline data write` made these files from; '' for anything else."""
-    note = root / "README.txt"
-    first = note.read_text("utf-8", "replace").partition("\n")[0] if note.is_file() else ""
-    spec = first.removeprefix("Written by sightline from ")
-    return spec if first != spec and is_synthetic(spec) else ""
+def _read_synthetic_spec(root: Path) -> str:
+    """Return the spec of the synthetic data set that `sightline data write` wrote here; '' for any other folder."""
+    readme = root / "README.txt"
+    first_line = readme.read_text("utf-8", "replace").partition("\n")[0] if readme.is_file() else ""
+    spec = first_line.removeprefix("Written by sightline from ")
+    return spec if first_line != spec and is_synthetic(spec) else ""
 
 
 def _resolve_split(root: Path, split: str) -> str:
-    """The split asked for, or the first that is there."""
+    """Return the split of the option, or the first that exists."""
     if split not in ("", "val", "test"):
         raise DataError(f"chexlocalize has no split {split!r}; allowed: val, test")
     for name in (split,) if split else ("val", "test"):
@@ -150,113 +161,123 @@ def _resolve_split(root: Path, split: str) -> str:
 def _read_label_rows(
     root: Path, split: str, loaded: _LoadedAnnotations
 ) -> Iterator[tuple[_View, dict[str, float], dict[str, Any]]]:
-    """(where, labels, facts) of every radiograph the label file names; of every image where there is no such file."""
+    """Yield (view, labels, metadata) of the radiographs in the label file; of every image where it does not exist."""
     file = root / "CheXpert" / f"{split}_labels.csv"
     if not file.is_file():
         loaded.warnings.append(f"{file} does not exist: radiographs are those on disk, their labels unknown")
         for image in sorted((root / "CheXpert" / split).glob("patient*/study*/view*")):
-            where = _View.from_path(image.as_posix())
-            if where and image.suffix.lower() in image_files.SUFFIXES:
-                yield where, {}, {}
+            view = _View.from_path(image.as_posix())
+            if view and image.suffix.lower() in image_files.SUFFIXES:
+                yield view, {}, {}
         return
     table = read_csv(file, ("Path",), {"Airspace Opacity": "Lung Opacity"})
     columns = [name for name in CHEXPERT_FINDINGS if name in table.rows.columns]
     if not columns:
         raise DataError(f"{file} has none of the label columns {', '.join(CHEXPERT_FINDINGS)}")
     labels = np.stack([table.labels(name) for name in columns], axis=1)  # (N, labels)
-    seen: dict[str, int] = {}
+    rows: dict[str, int] = {}
     for row, text, values in zip(table.rows.index, table.text("Path"), labels.tolist(), strict=True):
-        where = _View.from_path(text)
-        if where is None:
+        view = _View.from_path(text)
+        if view is None:
             raise table.error(row, f"Path is {text!r}; .../patientN/studyN/viewN_frontal.jpg was expected")
-        if where.id in seen:
-            raise table.error(row, f"{where.id} is already in row {seen[where.id]}; remove one")
-        seen[where.id] = row
-        known = {
-            ours: table.rows.at[row, name] for name, ours in METADATA_COLUMNS.items() if name in table.rows.columns
+        if view.id in rows:
+            raise table.error(row, f"{view.id} is already in row {rows[view.id]}; remove one")
+        rows[view.id] = row
+        metadata = {
+            name: table.rows.at[row, column]
+            for column, name in METADATA_COLUMNS.items()
+            if column in table.rows.columns
         }
-        yield where, dict(zip(columns, values, strict=True)), known
+        yield view, dict(zip(columns, values, strict=True)), metadata
 
 
 def _make_radiographs(
     root: Path, split: str, rows: list[tuple[_View, dict[str, float], dict[str, Any]]], loaded: _LoadedAnnotations
 ) -> tuple[Radiograph, ...]:
-    listed = {where.id for where, _, _ in rows}
-    kept, lost = [], []
-    for name in sorted({radiograph for radiograph, _, _ in loaded.annotations} - listed):
-        where = _View.from_path(name.replace("_", "/", 2) + ".jpg")
-        if where is not None and _image_path(root, split, where).is_file():
-            kept.append(name)
-            rows.append((where, {}, {}))
-        else:
-            lost.append(name)
-    loaded.warn(kept, f"with marks but no row in {split}_labels.csv: kept, labels unknown")
-    loaded.warn(lost, f"with marks but neither a row in {split}_labels.csv nor an image: left out")
-    gone = set(lost)
-    loaded.annotations = {key: mark for key, mark in loaded.annotations.items() if key[0] not in gone}
-    made, missing = [], []
-    for where, labels, known in rows:
-        image = _image_path(root, split, where)
+    rows += _unlisted_rows(root, split, {view.id for view, _, _ in rows}, loaded)
+    radiographs, missing = [], []
+    for view, labels, metadata in rows:
+        image = _image_path(root, split, view)
         if not image.is_file():
             missing.append(str(image))
-        made.append(
+        radiographs.append(
             Radiograph(
-                id=where.id,
-                patient=where.patient,
+                id=view.id,
+                patient=view.patient,
                 read=partial(image_files.read_image, image),
-                study=f"{where.patient}_{where.study}",
-                view=where.view,
-                size=loaded.sizes.get(where.id),
+                study=f"{view.patient}_{view.study}",
+                view=view.view,
+                size=loaded.sizes.get(view.id),
                 split=split,
                 labels=labels,
-                metadata={"path": str(image), **known},
+                metadata={"path": str(image), **metadata},
             )
         )
     loaded.warn(missing, "without a file: reading will fail", "image")
-    return tuple(made)
+    return tuple(radiographs)
+
+
+def _unlisted_rows(
+    root: Path, split: str, listed: set[str], loaded: _LoadedAnnotations
+) -> list[tuple[_View, dict[str, float], dict[str, Any]]]:
+    """Make rows for annotated images that the label file does not list, and drop annotations without an image."""
+    rows: list[tuple[_View, dict[str, float], dict[str, Any]]] = []
+    dropped = set()
+    for name in sorted({radiograph for radiograph, _, _ in loaded.annotations} - listed):
+        view = _View.from_path(name.replace("_", "/", 2) + ".jpg")
+        if view is not None and _image_path(root, split, view).is_file():
+            rows.append((view, {}, {}))
+        else:
+            dropped.add(name)
+    kept = [view.id for view, _, _ in rows]
+    loaded.warn(kept, f"with annotations but no row in {split}_labels.csv: kept, labels unknown")
+    loaded.warn(dropped, f"with annotations but neither a row in {split}_labels.csv nor an image: left out")
+    loaded.annotations = {key: value for key, value in loaded.annotations.items() if key[0] not in dropped}
+    return rows
 
 
 def _image_path(root: Path, split: str, view: _View) -> Path:
-    """Where the image lies: the download says 'val', CheXpert itself 'valid'; re-encoded copies change the suffix."""
+    """Return the path of the image, which is in val/ or, as in CheXpert, valid/, or has the suffix of a copy."""
     folders = [
         root / "CheXpert" / name / view.patient / view.study for name in (split, *(["valid"] * (split == "val")))
     ]
     names = dict.fromkeys([view.file, *(view.stem + suffix for suffix in (".jpg", ".png", ".dcm"))])
     candidates = [folder / name for folder in folders for name in names]
-    return next((path for path in candidates if path.is_file()), candidates[0])
+    return first_file(candidates) or candidates[0]
 
 
 _READER_FILE_PATTERN = re.compile(r"hb(?P<name>\w*?)_(segmentations|annotations|salient_pt)_(?P<split>val|test)\.json")
 
 
 def _read_reader_files(folder: Path, split: str, loaded: _LoadedAnnotations) -> None:
-    files = [m for m in map(_READER_FILE_PATTERN.fullmatch, (p.name for p in folder.glob("hb*.json"))) if m]
-    humans = sorted({m["name"] for m in files if m["split"] == split})  # the plain hb_... first
-    for prefix, reader in (
-        ("gt", REFERENCE_READER),
-        *((f"hb{n}", f"{BENCHMARK_READER} {n.strip('_')}".strip()) for n in humans),
-    ):
+    matches = [_READER_FILE_PATTERN.fullmatch(path.name) for path in folder.glob("hb*.json")]
+    names = sorted({match["name"] for match in matches if match and match["split"] == split})  # '' is the first
+    readers = {"gt": REFERENCE_READER} | {f"hb{name}": f"{RADIOLOGIST} {name.strip('_')}".strip() for name in names}
+    for prefix, reader in readers.items():
         segmentations, annotations, points = (
             folder / f"{prefix}_{kind}_{split}.json" for kind in ("segmentations", "annotations", "salient_pt")
         )
-        drawn = annotations.is_file()
-        outlines = _read_annotations(annotations, reader, not segmentations.is_file(), loaded) if drawn else {}
+        n_outlines: dict[tuple[str, str], int] = {}
+        if annotations.is_file():
+            n_outlines = _read_annotations(annotations, reader, not segmentations.is_file(), loaded)
         if segmentations.is_file():
-            _read_segmentations(segmentations, reader, outlines, loaded)
+            _read_segmentations(segmentations, reader, n_outlines, loaded)
         if points.is_file() and reader != REFERENCE_READER:
             _read_points(points, f"{reader} points", loaded)
     other = {"val": "test", "test": "val"}[split]
     if not loaded.annotations and (folder / f"gt_segmentations_{other}.json").is_file():
-        meant = f"gt_segmentations_{other}.json: is ?split={other} meant?"
-        loaded.warnings.append(f"{folder} has no marks of split {split}, but {meant}")
+        loaded.warnings.append(
+            f"{folder} has no annotations of split {split}, but gt_segmentations_{other}.json: did you mean "
+            f"?split={other}?"
+        )
 
 
 def _iterate_findings(file: Path, loaded: _LoadedAnnotations) -> Iterator[tuple[str, str, Any, Mapping[str, Any]]]:
-    """(radiograph, finding, value, all of the radiograph's values) for every finding a file speaks of."""
+    """Yield (radiograph, finding, value, all values of the radiograph) for every finding in a file."""
     unknown = set()
     for radiograph, tasks in read_json(file).items():
         if not isinstance(tasks, dict):
-            raise DataError(f"{file}, {radiograph}: a {type(tasks).__name__} stands where findings were expected")
+            raise DataError(f"{file}, {radiograph}: findings were expected, not a {type(tasks).__name__}")
         for task, value in tasks.items():
             finding = canonical_name(task)
             if finding in CHEXLOCALIZE_FINDINGS:
@@ -264,61 +285,60 @@ def _iterate_findings(file: Path, loaded: _LoadedAnnotations) -> Iterator[tuple[
             elif task != "img_size":
                 unknown.add(task)
     if unknown:
-        loaded.warnings.append(
-            f"{file.name} speaks of {', '.join(sorted(unknown))}, none of the ten findings: left out"
-        )
+        loaded.warnings.append(f"{file.name} names {', '.join(sorted(unknown))}, none of the ten findings: left out")
 
 
 def _read_segmentations(
-    file: Path, reader: str, outlines: Mapping[tuple[str, str], int], loaded: _LoadedAnnotations
+    file: Path, reader: str, n_outlines: Mapping[tuple[str, str], int], loaded: _LoadedAnnotations
 ) -> None:
-    said: dict[str, int] = {}
+    areas: dict[str, int] = {}
     for radiograph, finding, rle, _ in _iterate_findings(file, loaded):
-        what = f"{file}, {radiograph}, {finding}"
+        label = f"{file}, {radiograph}, {finding}"
         if not isinstance(rle, dict):
-            raise DataError(f"{what}: a run-length encoding with 'size' and 'counts' was expected")
-        size = parse_size(rle.get("size"), what)
+            raise DataError(f"{label}: a run-length encoding with 'size' and 'counts' was expected")
+        size = parse_size(rle.get("size"), label)
         _record_size(file, radiograph, size, loaded)
         try:
             area = masks.rle_area(rle)
         except DataError as error:
-            raise DataError(f"{what}: {error}") from error
-        said[radiograph] = said.get(radiograph, 0) + area
+            raise DataError(f"{label}: {error}") from error
+        areas[radiograph] = areas.get(radiograph, 0) + area
         if area:
-            read, drawn = partial(masks.rle_to_mask, rle), outlines.get((radiograph, finding))
-            mark = Annotation(radiograph, finding, reader, "region", size, read, drawn)
-            loaded.annotations[radiograph, finding, reader] = mark
-    loaded.warn([r for r, area in said.items() if not area], f"in {file.name} without a single marked pixel")
+            count = n_outlines.get((radiograph, finding))
+            annotation = Annotation(radiograph, finding, reader, "region", size, partial(masks.rle_to_mask, rle), count)
+            loaded.annotations[radiograph, finding, reader] = annotation
+    empty = [radiograph for radiograph, area in areas.items() if not area]
+    loaded.warn(empty, f"in {file.name} without a single annotated pixel")
 
 
 def _read_annotations(file: Path, reader: str, draw: bool, loaded: _LoadedAnnotations) -> dict[tuple[str, str], int]:
-    """How many contours there are, (radiograph, finding) -> number; draw: also make marks of them."""
+    """Return (radiograph, finding) -> number of contours; if `draw`, also make annotations of them."""
     outside, counts = [], {}
     for radiograph, finding, polygons, tasks in _iterate_findings(file, loaded):
-        what = f"{file}, {radiograph}, {finding}"
-        size = parse_size(tasks.get("img_size"), what)
+        label = f"{file}, {radiograph}, {finding}"
+        size = parse_size(tasks.get("img_size"), label)
         _record_size(file, radiograph, size, loaded)
-        contours = [_parse_points(polygon, what) for polygon in _require_list(polygons, what)]
+        contours = [_parse_points(polygon, label) for polygon in _require_list(polygons, label)]
         if any(len(c) and ((c < -0.5).any() or (c > np.array(size)).any()) for c in contours):
             outside.append(f"{radiograph} {finding}")
         if contours:
             counts[radiograph, finding] = len(contours)
         if contours and draw:
-            read = partial(_draw_contours, contours, size, what)
+            read = partial(_draw_contours, contours, size, label)
             loaded.annotations[radiograph, finding, reader] = Annotation(
                 radiograph, finding, reader, "region", size, read, len(contours)
             )
-    loaded.warn(outside, f"in {file.name} beyond the border of the image: what lies outside is cut off", "mark")
+    loaded.warn(outside, f"in {file.name} beyond the border of the image: what lies outside is cut off", "annotation")
     return counts
 
 
 def _read_points(file: Path, reader: str, loaded: _LoadedAnnotations) -> None:
     sizeless = set()
     for radiograph, finding, pairs, tasks in _iterate_findings(file, loaded):
-        what = f"{file}, {radiograph}, {finding}"
-        points = np.trunc(_parse_points(pairs, what))  # as the published evaluation truncates them, with int()
+        label = f"{file}, {radiograph}, {finding}"
+        points = np.trunc(_parse_points(pairs, label))  # as the published evaluation truncates them, with int()
         if "img_size" in tasks:
-            _record_size(file, radiograph, parse_size(tasks["img_size"], what), loaded)
+            _record_size(file, radiograph, parse_size(tasks["img_size"], label), loaded)
         size = loaded.sizes.get(radiograph)
         if not len(points):
             continue
@@ -328,7 +348,7 @@ def _read_points(file: Path, reader: str, loaded: _LoadedAnnotations) -> None:
         loaded.annotations[radiograph, finding, reader] = Annotation(
             radiograph, finding, reader, "points", size, points.copy
         )
-    loaded.warn(sizeless, "with points, but no file tells the size of the image: points left out")
+    loaded.warn(sizeless, "with points, but no file states the size of the image: points left out")
 
 
 def _record_size(file: Path, radiograph: str, size: Size, loaded: _LoadedAnnotations) -> None:
@@ -339,12 +359,12 @@ def _record_size(file: Path, radiograph: str, size: Size, loaded: _LoadedAnnotat
 
 def _require_list(value: object, label: str) -> list[Any]:
     if not isinstance(value, list):
-        raise DataError(f"{label}: a {type(value).__name__} stands where a list was expected")
+        raise DataError(f"{label}: a list was expected, not a {type(value).__name__}")
     return value
 
 
 def _parse_points(pairs: object, label: str) -> Array:
-    """[[x, y], ...] -> float64 (K, 2) as (row, col)."""
+    """Convert [[x, y], ...] to float64 (K, 2) as (row, col)."""
     try:
         points = np.array(_require_list(pairs, label), np.float64).reshape(-1, 2)
     except (ValueError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""CheXpert: 224 316 radiographs of 65 240 patients with fourteen labels, uncertain ones among them."""
+"""Loader of CheXpert: 224 316 radiographs of 65 240 patients with fourteen labels, some of them uncertain."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from sightline.core import Dataset, Radiograph
+from sightline.data.loaders.annotation_index import no_annotations
 from sightline.data.loaders.chexlocalize import LICENSE, METADATA_COLUMNS, VIEW_PATH_PATTERN
-from sightline.data.loaders.csv_tables import CsvTable, LazySequence, concatenate, no_annotations, read_csv
+from sightline.data.loaders.csv_tables import CsvTable, read_csv
+from sightline.data.loaders.lazy_sequence import LazySequence, concatenate
 from sightline.data.registry import datasets
 from sightline.errors import DataError
 from sightline.findings import CHEXPERT_FINDINGS
@@ -22,12 +24,24 @@ SPLITS = {"train": "train", "valid": "val", "test": "test"}
 
 @datasets("chexpert", title="CheXpert", source=f"Irvin 2019, {CITATION}", license=LICENSE)
 def load_chexpert(path: str, split: str = "", views: str = "all") -> Dataset:
-    """CheXpert as it is published: DIR holds train.csv and valid.csv beside train/ and valid/.
+    """Open CheXpert as it is published: train.csv and valid.csv, with the images in train/ and valid/.
 
-    split: 'train', 'valid' or (where somebody wrote it in the same form) 'test'; by default train and valid together,
-    whichever is there. views: 'frontal', 'lateral' or 'all'. Uncertain labels stay -1, blanks are NaN. No image is
-    opened or looked for before it is read.
-    Errors: `DataError` for a folder or file that is not of this layout.
+    Uncertain labels stay -1, blank ones are NaN. Images are searched only when they are read.
+
+    Parameters
+    ----------
+    path : str
+        Folder of the CSV files and images.
+    split : {'', 'train', 'valid', 'test'}
+        Split to open; by default train and valid, as far as they exist. 'test' is not published, but may have been
+        written in the same form.
+    views : {'all', 'frontal', 'lateral'}
+        Views to keep.
+
+    Raises
+    ------
+    DataError
+        If the folder or a file is not of this layout.
     """
     root = Path(path)
     splits = _resolve_splits(root, split)
@@ -38,8 +52,9 @@ def load_chexpert(path: str, split: str = "", views: str = "all") -> Dataset:
     if not columns:
         names = " and ".join(table.path.name for table in tables)
         raise DataError(f"{names} in {root} share none of the label columns {', '.join(CHEXPERT_FINDINGS)}")
-    each = [_make_radiographs(root, name, views, table, columns) for name, table in zip(splits, tables, strict=True)]
-    radiographs = concatenate(each)
+    radiographs = concatenate(
+        [_make_radiographs(root, name, views, table, columns) for name, table in zip(splits, tables, strict=True)]
+    )
     if not len(radiographs):
         raise DataError(f"{tables[0].path} lists no radiographs with views={views}")
     return Dataset(
@@ -53,44 +68,44 @@ def load_chexpert(path: str, split: str = "", views: str = "all") -> Dataset:
 
 
 def _resolve_splits(root: Path, split: str) -> list[str]:
-    """The split asked for, or train and valid as far as they are there, or test."""
+    """Return the split of the option, or train and valid as far as they exist, or test."""
     if split and split not in SPLITS:
         raise DataError(f"chexpert has no split {split!r}; allowed: {', '.join(SPLITS)}")
-    wanted = [split] if split else list(SPLITS)
-    there = [name for name in wanted if (root / f"{name}.csv").is_file()]
-    if there:
-        return there if there == ["test"] else [name for name in there if split or name != "test"]
-    inside = next((file.parent for name in wanted for file in sorted(root.glob(f"*/{name}.csv"))), None)
-    hint = f"; is {inside} meant?" if inside else "; give the folder that holds the CSV files and images"
-    raise DataError(f"{root} holds no {' or '.join(f'{name}.csv' for name in wanted)}{hint}")
+    names = [split] if split else list(SPLITS)
+    present = [name for name in names if (root / f"{name}.csv").is_file()]
+    if present:
+        return present if present == ["test"] else [name for name in present if split or name != "test"]
+    folder = next((file.parent for name in names for file in sorted(root.glob(f"*/{name}.csv"))), None)
+    hint = f"did you mean {folder}?" if folder else "give the folder that holds the CSV files and images"
+    raise DataError(f"{root} holds no {' or '.join(f'{name}.csv' for name in names)}; {hint}")
 
 
 def _make_radiographs(
     root: Path, split: str, views: str, table: CsvTable, columns: tuple[str, ...]
 ) -> LazySequence[Radiograph]:
     parts = table.rows["Path"].str.extract(VIEW_PATH_PATTERN)  # patient, study, file, stem, view
-    for at in np.flatnonzero(parts["patient"].isna()):
-        text = table.rows["Path"].iloc[at]
-        raise table.error(table.row_number(at), f"Path is {text!r}; .../patientN/studyN/viewN_frontal.jpg was expected")
-    for at in np.flatnonzero(parts[["patient", "study", "stem"]].duplicated()):
-        raise table.error(table.row_number(at), f"Path {table.rows['Path'].iloc[at]!r} is listed twice; remove one")
+    for i in np.flatnonzero(parts["patient"].isna()):
+        text = table.rows["Path"].iloc[i]
+        raise table.error(table.row_number(i), f"Path is {text!r}; .../patientN/studyN/viewN_frontal.jpg was expected")
+    for i in np.flatnonzero(parts[["patient", "study", "stem"]].duplicated()):
+        raise table.error(table.row_number(i), f"Path {table.rows['Path'].iloc[i]!r} is listed twice; remove one")
     labels = np.stack([table.labels(name) for name in columns], axis=1).astype(np.float32)  # (N, labels)
-    known = {ours: table.text(name) for name, ours in METADATA_COLUMNS.items() if name in table.rows.columns}
-    patients, studies, files, stems, sides = (parts[name].tolist() for name in parts.columns)
-    picked = [at for at, side in enumerate(sides) if views in ("all", side)]
+    metadata = {name: table.text(column) for column, name in METADATA_COLUMNS.items() if column in table.rows.columns}
+    patients, studies, files, stems, view_names = (parts[name].tolist() for name in parts.columns)
+    rows = [row for row, view in enumerate(view_names) if views in ("all", view)]
 
     def make(index: int) -> Radiograph:
-        at = picked[index]
-        image = root / split / patients[at] / studies[at] / files[at]
+        row = rows[index]
+        image = root / split / patients[row] / studies[row] / files[row]
         return Radiograph(
-            id=f"{patients[at]}_{studies[at]}_{stems[at]}",
-            patient=patients[at],
+            id=f"{patients[row]}_{studies[row]}_{stems[row]}",
+            patient=patients[row],
             read=partial(image_files.read_image, image),
-            study=f"{patients[at]}_{studies[at]}",
-            view=sides[at],
+            study=f"{patients[row]}_{studies[row]}",
+            view=view_names[row],
             split=SPLITS[split],
-            labels=dict(zip(columns, labels[at].tolist(), strict=True)),
-            metadata={"path": str(image), **{name: values[at] for name, values in known.items()}},
+            labels=dict(zip(columns, labels[row].tolist(), strict=True)),
+            metadata={"path": str(image), **{name: values[row] for name, values in metadata.items()}},
         )
 
-    return LazySequence(len(picked), make)
+    return LazySequence(len(rows), make)

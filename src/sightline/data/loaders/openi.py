@@ -1,4 +1,4 @@
-"""Open-I, the chest X-ray collection of Indiana University: reports with indexing terms, and their images."""
+"""Loader of Open-I, the chest X-ray collection of Indiana University: reports with indexing terms, and images."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 
 from sightline.core import NAN, Dataset, Radiograph
-from sightline.data.loaders.csv_tables import no_annotations
+from sightline.data.loaders.annotation_index import no_annotations
+from sightline.data.loaders.image_index import first_file
 from sightline.data.registry import datasets
 from sightline.data.reports import Report
 from sightline.errors import DataError
 from sightline.findings import CHEXPERT_FINDINGS
-from sightline.imaging import image_files as readable
+from sightline.imaging.image_files import read_image
 
 LICENSE = "CC BY-NC-ND 4.0"
 CITATION = "Demner-Fushman et al. 2016, 10.1093/jamia/ocv080; https://openi.nlm.nih.gov"
@@ -42,18 +43,29 @@ TERM_FINDINGS = {
     "Tube, Inserted": "Support Devices",
     "Implanted Medical Device": "Support Devices",
 }
-"""Major indexing term, before its first slash -> finding."""
+"""Major indexing term up to its first slash -> finding."""
 FINDINGS = tuple(f for f in CHEXPERT_FINDINGS if f in set(TERM_FINDINGS.values()))
 
 
 @datasets("openi", title="Open-I Indiana University Chest X-rays", source=CITATION, license=LICENSE)
 def load_openi(path: str, images: str = "") -> Dataset:
-    """Open-I: PATH is the folder of XML reports, or NLMCXR_reports.tgz as it is downloaded.
+    """Open the chest X-ray collection of Open-I: a folder of XML reports, or NLMCXR_reports.tgz as it is downloaded.
 
-    images: folder of the images, named as the reports call them, PNG, JPEG or DICOM; by default that of PATH. A study
-    is a report, and stands for its patient, whom the release does not name. A finding is present if a major indexing
-    term says so, absent if the report was indexed and none does, unknown if it was not. Reports that cannot be read are
-    left out with a warning. Errors: `DataError` for a path that holds no reports.
+    A study is a report, and stands for its patient, whom the release does not name. A finding is present if a major
+    indexing term names it, absent if the report was indexed without such a term, and unknown if it was not indexed.
+    Reports that cannot be read are left out with a warning.
+
+    Parameters
+    ----------
+    path : str
+        Folder or archive of the reports.
+    images : str
+        Folder of the images, named as in the reports, PNG, JPEG or DICOM; by default that of `path`.
+
+    Raises
+    ------
+    DataError
+        If there are no reports at `path`.
     """
     source = Path(path)
     radiographs: list[Radiograph] = []
@@ -62,12 +74,12 @@ def load_openi(path: str, images: str = "") -> Dataset:
     base = Path(images) if images else (source if source.is_dir() else source.parent)
     for name, text in _read_report_files(source):
         try:
-            found, report = _parse_report(name, text, base)
+            images_of_report, report = _parse_report(text, base)
         except (ET.ParseError, DataError) as error:
             warnings.append(f"{path}, {name}: no report can be read from it ({error}); left out")
             continue
-        radiographs += found
-        reports |= dict.fromkeys((r.id for r in found), report)
+        radiographs += images_of_report
+        reports |= dict.fromkeys((radiograph.id for radiograph in images_of_report), report)
     if not reports:
         raise DataError(f"{path} holds no Open-I reports; give NLMCXR_reports.tgz, or the folder of its XML files")
     return Dataset(
@@ -82,7 +94,7 @@ def load_openi(path: str, images: str = "") -> Dataset:
 
 
 def _read_report_files(source: Path) -> Iterator[tuple[str, bytes]]:
-    """Names and contents, in the order of the reports' numbers."""
+    """Yield names and contents, sorted by the number of the report."""
     if source.is_dir():
         for path in sorted(source.rglob("*.xml"), key=lambda f: _report_number(f.name)):
             yield path.name, path.read_bytes()
@@ -103,7 +115,7 @@ def _report_number(name: str) -> tuple[int, str]:
     return int(digits[0]) if digits else 0, name
 
 
-def _parse_report(name: str, text: bytes, base: Path) -> tuple[list[Radiograph], Report]:
+def _parse_report(text: bytes, base: Path) -> tuple[list[Radiograph], Report]:
     if b"<!ENTITY" in text or b"<!DOCTYPE" in text:
         raise DataError("it defines entities, which no report of this release does")
     root = ET.fromstring(text)
@@ -111,32 +123,34 @@ def _parse_report(name: str, text: bytes, base: Path) -> tuple[list[Radiograph],
     study = uid.get("id", "") if uid is not None else ""
     if not study:
         raise DataError("it names no study (uId)")
-    abstract = {(e.get("Label") or "").lower(): (e.text or "").strip() for e in root.iter("AbstractText")}
+    abstract = {
+        (element.get("Label") or "").lower(): (element.text or "").strip() for element in root.iter("AbstractText")
+    }
     report = Report(study, {heading: body for heading, body in abstract.items() if body})
-    majors = [(e.text or "").strip() for e in root.iter("major")]
+    majors = [(element.text or "").strip() for element in root.iter("major")]
     labels = _labels_from_terms(majors)
-    found = [
+    radiographs = [
         Radiograph(
-            i,
+            name,
             study,
-            partial(readable.read_image, _image_path(base, i)),
+            partial(read_image, _image_path(base, name)),
             study=study,
             labels=labels,
             metadata={"terms": tuple(majors)},
         )
-        for e in root.iter("parentImage")
-        if (i := e.get("id", ""))
+        for image in root.iter("parentImage")
+        if (name := image.get("id", ""))
     ]
-    return found, report
+    return radiographs, report
 
 
 def _labels_from_terms(majors: list[str]) -> dict[str, float]:
     if not majors or "No Indexing" in majors:
         return dict.fromkeys(FINDINGS, NAN)
-    present = {TERM_FINDINGS[head] for major in majors if (head := major.split("/")[0].strip()) in TERM_FINDINGS}
+    present = {TERM_FINDINGS[term] for major in majors if (term := major.split("/")[0].strip()) in TERM_FINDINGS}
     return {finding: float(finding in present) for finding in FINDINGS}
 
 
 def _image_path(base: Path, name: str) -> Path:
-    there = (base / f"{name}{suffix}" for suffix in (".png", ".jpg", ".dcm"))
-    return next((file for file in there if file.is_file()), base / f"{name}.png")
+    png, *others = (base / f"{name}{suffix}" for suffix in (".png", ".jpg", ".dcm"))
+    return first_file((png, *others)) or png

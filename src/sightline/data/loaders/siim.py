@@ -1,4 +1,4 @@
-"""SIIM-ACR Pneumothorax Segmentation: masks as relative run lengths on NIH radiographs."""
+"""Loader of SIIM-ACR Pneumothorax Segmentation: masks as relative run lengths on NIH radiographs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import numpy as np
 
 from sightline.core import Annotation, Array, Dataset, Radiograph, Size
 from sightline.data.loaders.csv_tables import CsvTable, read_csv
-from sightline.data.loaders.rsna import RELEASED_SIZE, handle_missing_images
+from sightline.data.loaders.image_index import find_images_below, handle_missing_images
+from sightline.data.loaders.rsna import RELEASED_SIZE
+from sightline.data.reader_names import REFERENCE_READER
 from sightline.data.registry import datasets
 from sightline.data.splits import apply_split, make_pseudonym, read_published_split
 from sightline.errors import DataError
@@ -25,66 +27,80 @@ CITATION = "https://www.kaggle.com/c/siim-acr-pneumothorax-segmentation"
 
 @datasets("siim", title="SIIM-ACR Pneumothorax Segmentation 2019", source=f"SIIM-ACR 2019, {CITATION}", license=LICENSE)
 def load_siim(path: str, missing: str = "keep", split: str = "all", identify: bool = False) -> Dataset:
-    """SIIM-ACR: DIR holds train-rle.csv (or stage_2_train.csv) and, in any folder below it, an image per id.
+    """Open SIIM-ACR: train-rle.csv (or stage_2_train.csv) and, in any folder below, an image per id.
 
-    Images are DICOM files (ID.dcm), or PNG or JPEG of the same name. A row of ImageId, EncodedPixels (published with
-    and without a blank before the name) is one region, several rows of one id are several; -1 says there is none. Runs
+    Images are DICOM files (ID.dcm), or PNG or JPEG of the same name. A row of ImageId and EncodedPixels (published with
+    and without a blank before the name) is one region; several rows of an id are several regions, -1 is no region. Runs
     are relative: each start counts from the end of the run before, column by column, in a frame of 1024 × 1024.
-    A patient is PatientID of the DICOM header, under a pseudonym unless `identify`; without one, each image. missing:
-    as in `rsna`. split: 'train', 'val', 'test' or 'all', by pneumothorax_splits.csv (Image_ID, Split) where it is
-    there, else drawn by patient.
-    Errors: `DataError` for a folder or file that is not of this layout, with the row of a region that is none.
+    The patient is PatientID of the DICOM header; without one, each image counts as a patient of its own.
+
+    Parameters
+    ----------
+    path : str
+        Folder of the download.
+    missing : {'keep', 'drop'}
+        Keep or drop radiographs without an image; reading a kept one fails. `metadata["warnings"]` counts them.
+    split : {'all', 'train', 'val', 'test'}
+        Split to keep, published in pneumothorax_splits.csv (Image_ID, Split) or else drawn by patient (80, 10 and
+        10 %).
+    identify : bool
+        Keep PatientID; by default it is replaced by a pseudonym.
+
+    Raises
+    ------
+    DataError
+        If the folder or a file is not of this layout; the row of an invalid region is named.
     """
     root = Path(path)
     source = next((root / name for name in TABLE_FILES if (root / name).is_file()), None)
     if source is None:
         raise DataError(f"{root} holds neither {' nor '.join(TABLE_FILES)}; give the folder of the SIIM-ACR download")
     regions = _read_regions(read_csv(source, ("ImageId", "EncodedPixels")))
-    found = (f for f in sorted(root.rglob("*")) if f.suffix.lower() in image_files.SUFFIXES and f.stem in regions)
-    files = {file.stem: file for file in found}
+    files = find_images_below(root, regions)
     names, warnings = handle_missing_images(list(regions), files, missing, root)
     radiographs = [_make_radiograph(root, name, files.get(name), bool(regions[name])) for name in names]
-    chosen = apply_split(radiographs, read_published_split(root / "pneumothorax_splits.csv"), split)
+    selected = apply_split(radiographs, read_published_split(root / "pneumothorax_splits.csv"), split)
     return Dataset(
         name="siim",
         spec=f"siim:{path}?missing={missing}&split={split}&identify={str(identify).lower()}",
         findings=(FINDING,),
-        radiographs=chosen if identify else tuple(map(_pseudonymize, chosen)),
+        radiographs=selected if identify else tuple(map(_pseudonymize, selected)),
         annotation=SiimAnnotations({name: runs for name, runs in regions.items() if runs}, files),
-        readers=("truth",),
+        readers=(REFERENCE_READER,),
         metadata={"license": LICENSE, "citation": CITATION, "warnings": tuple(warnings)},
     )
 
 
 def _make_radiograph(root: Path, name: str, file: Path | None, positive: bool) -> Radiograph:
-    about = image_files.read_patient_metadata(file) if file is not None else {}
+    metadata = image_files.read_patient_metadata(file) if file is not None else {}
     return Radiograph(
         id=name,
-        patient=about.pop("patient", "") or name,
+        patient=metadata.pop("patient", "") or name,
         read=partial(image_files.read_image, file or root / f"{name}.dcm"),
         study=name,
         view="frontal",
         labels={FINDING: float(positive)},
-        metadata={key: value for key, value in about.items() if value},
+        metadata={key: value for key, value in metadata.items() if value},
     )
 
 
 def _pseudonymize(radiograph: Radiograph) -> Radiograph:
-    """Under a pseudonym, where a header named the patient."""
-    named = radiograph.patient != radiograph.id
-    return replace(radiograph, patient=make_pseudonym(radiograph.patient)) if named else radiograph
+    """Replace the patient by a pseudonym, where a header names one."""
+    if radiograph.patient == radiograph.id:
+        return radiograph
+    return replace(radiograph, patient=make_pseudonym(radiograph.patient))
 
 
 def _read_regions(table: CsvTable) -> dict[str, list[Array]]:
-    """ImageId -> runs int64 (K, 2) of each of its regions, in order of first appearance; none where it is negative."""
+    """Read regions as ImageId -> runs int64 (K, 2) of each, in order of first appearance; none where it is negative."""
     table.require_filled("ImageId")
     regions: dict[str, list[Array]] = {}
-    said: dict[str, str] = {}
-    for at, (name, text) in enumerate(zip(table.text("ImageId"), table.text("EncodedPixels"), strict=True)):
-        row, before = table.row_number(at), said.get(name)
+    last_texts: dict[str, str] = {}
+    for i, (name, text) in enumerate(zip(table.text("ImageId"), table.text("EncodedPixels"), strict=True)):
+        row, before = table.row_number(i), last_texts.get(name)
         if before is not None and (before == "-1") != (text == "-1"):
             raise table.error(row, f"{name} has a region in one row and -1 in another; remove one")
-        said[name] = text
+        last_texts[name] = text
         regions.setdefault(name, [])
         if text == "-1":
             continue
@@ -114,8 +130,22 @@ def _parse_runs(table: CsvTable, row: int, text: str) -> Array:
 
 
 def runs_to_mask(runs: Array, size: Size) -> Array:
-    """Relative runs (K, 2) of start and length, down the columns -> bool (H, W).
+    """Draw relative runs, which go down the columns, as a mask.
 
+    Parameters
+    ----------
+    runs : (K, 2) int64
+        Start, counted from the end of the run before, and length.
+    size : tuple of int
+        (H, W) of the mask.
+
+    Returns
+    -------
+    (H, W) bool
+        The mask.
+
+    Examples
+    --------
     >>> runs_to_mask(np.array([[1, 2], [1, 1]]), (3, 2)).astype(int).tolist()
     [[0, 0], [1, 1], [1, 0]]
     """
@@ -127,8 +157,20 @@ def runs_to_mask(runs: Array, size: Size) -> Array:
 
 
 def mask_to_runs(mask: Array) -> Array:
-    """The reverse of `runs_to_mask`: bool (H, W) -> int64 (K, 2), none for an empty mask.
+    """Encode a mask as relative runs, the reverse of `runs_to_mask`.
 
+    Parameters
+    ----------
+    mask : (H, W) bool
+        The mask.
+
+    Returns
+    -------
+    (K, 2) int64
+        Start and length of each run; K is 0 for an empty mask.
+
+    Examples
+    --------
     >>> mask_to_runs(np.array([[0, 0], [1, 1], [1, 0]], bool)).tolist()
     [[1, 2], [1, 1]]
     """
@@ -140,14 +182,16 @@ def mask_to_runs(mask: Array) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class SiimAnnotations:
-    """`Dataset.annotation` of masks in `FRAME`, stretched by nearest pixel to images of other sizes."""
+    """`Dataset.annotation` from masks of `RELEASED_SIZE`, resized by nearest pixel to images of other sizes."""
 
     runs: Mapping[str, list[Array]]
+    """Radiograph id -> runs int64 (K, 2) of each region."""
     files: Mapping[str, Path]
+    """Radiograph id -> image."""
     _sizes: dict[str, Size] = field(default_factory=dict, repr=False, compare=False)
 
     def __call__(self, radiograph: str, finding: str, reader: str) -> Annotation | None:
-        if finding != FINDING or reader != "truth" or radiograph not in self.runs:
+        if finding != FINDING or reader != REFERENCE_READER or radiograph not in self.runs:
             return None
         if radiograph not in self._sizes:
             file = self.files.get(radiograph)
@@ -164,5 +208,5 @@ class SiimAnnotations:
         rows, cols = (
             ((np.arange(n) + 0.5) * full / n).astype(int) for n, full in zip(size, RELEASED_SIZE, strict=True)
         )
-        stretched: Array = mask[np.ix_(rows, cols)]
-        return stretched
+        resized: Array = mask[np.ix_(rows, cols)]
+        return resized
