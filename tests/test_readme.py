@@ -10,6 +10,7 @@ import torch
 
 from sightline._cli.app import app
 from sightline.models import open_model
+from sightline.models.torchvision_compat import define_missing_operators
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -26,7 +27,8 @@ def test_its_plain_checkpoint_opens_as_it_says(tmp_path: Path, monkeypatch: pyte
     spec = re.search(r'check-model "(.*?)"', README)
     assert spec is not None
     monkeypatch.chdir(tmp_path)
-    import torchvision  # after sightline, which defines the operations that its plain build lacks
+    define_missing_operators()
+    import torchvision
 
     torch.save(torchvision.models.resnet18(num_classes=3).state_dict(), "ckpt.pt")
     model = open_model(spec[1])

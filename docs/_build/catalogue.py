@@ -218,7 +218,7 @@ def transformer(weights: str = "") -> sl.Model:
     if weights:
         content = torch.load(weights, weights_only=True)
         net.load_state_dict(content["state"])
-        record = TrainingRecord(**content["training"])
+        record = TrainingRecord(**content["training_record"])
     habits = {"side": 160, "resize": "pad", "channels": 1, "name": "vit", "feature_module": "blocks.3.norm1"}
     return sl.wrap(net, CHEXLOCALIZE_FINDINGS, **habits, training_record=record)
 

@@ -70,7 +70,7 @@ def test_input_frames_keep_proportions_and_meet_the_edges(size: tuple[int, int],
 
 
 def test_center_crop_is_torchvisions() -> None:
-    importlib.import_module("sightline.models")  # before torchvision, see decision 6
+    importlib.import_module("sightline.models.torchvision_compat").define_missing_operators()
     from torchvision.transforms import v2
 
     image = torch.rand(1, 232, 283)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sightline.models import Model, wrap
+from sightline.models.torchvision_compat import define_missing_operators
 
 FINDINGS = ("Cardiomegaly", "Edema", "Pleural Effusion")
 SIDE = 24
@@ -81,6 +82,7 @@ def batch(count: int, seed: int = 1) -> Tensor:
 
 def transformer() -> Model:
     """A vision transformer of two blocks with a class token, on the same input."""
+    define_missing_operators()
     import timm
 
     torch.manual_seed(0)

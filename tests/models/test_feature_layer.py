@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sightline.errors import SightlineError
-from sightline.models.feature_layer import _CallCounter, detach_features, find_feature_layer
+from sightline.models.feature_layer import CallCounter, detach_features
+from sightline.models.feature_search import find_feature_layer
 from sightline.models.frozen import freeze
 
 X = torch.rand((2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
@@ -98,14 +99,14 @@ def watched_before_the_head(net: nn.Module) -> list[str]:
         cut, plain = find_feature_layer(net, X, None), net(X)
         assert cut is not None
         seen: list[str] = []
-        looked = _CallCounter.__torch_function__
+        looked = CallCounter.__torch_function__
 
-        def noting(self: _CallCounter, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        def noting(self: CallCounter, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             seen.append(func.__name__)
             return looked(self, func, types, args, kwargs)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_CallCounter, "__torch_function__", noting)
+            patch.setattr(CallCounter, "__torch_function__", noting)
             with detach_features(net, cut) as joint:
                 assert torch.equal(net(X), plain)
         assert joint.tensor is not None and joint.tensor.shape[1:] == cut.shape
@@ -194,7 +195,7 @@ def test_an_ambiguous_grid_is_refused_until_it_is_stated() -> None:
 
 def test_paths_that_cannot_be_features() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3, 8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
-    with pytest.raises(SightlineError, match="is no module of the network; there are 0, 1, 2, 3, 4"):
+    with pytest.raises(SightlineError, match="is no module of the network; it has 0, 1, 2, 3, 4"):
         find_feature_layer(net, X, "layer4")
     with pytest.raises(SightlineError, match=r"gives \(2, 2\)"):
         find_feature_layer(net, X, "4")

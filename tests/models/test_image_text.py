@@ -108,8 +108,8 @@ def test_a_pair_of_another_format_is_refused(tmp_path: Path) -> None:
 
 def test_what_cannot_be_asked(tmp_path: Path) -> None:
     model, _ = pair(tmp_path / "joint.pt", "images")
-    with pytest.raises(DataError, match="by images alone, so nothing can be named to it"):
+    with pytest.raises(DataError, match="with images alone, so it cannot classify by name"):
         open_model(f"contrastive:{tmp_path / 'joint.pt'}")
     torch.save(model.net.state_dict(), tmp_path / "other.pt")
-    with pytest.raises(DataError, match="holds no pair of encoders"):
+    with pytest.raises(DataError, match="has no pair of encoders"):
         open_model(f"contrastive:{tmp_path / 'other.pt'}")

@@ -94,7 +94,7 @@ def test_fit_learns_from_marks_and_opens_again(kind: str, tmp_path: Path) -> Non
     again = sl.open_model(str(tmp_path / "run/best.pt"))
     x = torch.randn(1, 1, 64, 64)
     assert torch.equal(*(sl.saliency(m, x, None, ["intrinsic"])["intrinsic"] for m in (done, again)))
-    marks = np.load(next((tmp_path / "run/parts/marks").glob("*/marks.npy")))
+    marks = np.load(next((tmp_path / "run/parts/mask_targets").glob("*/mask_targets.npy")))
     film = next(r for r in data.radiographs if r.split == "train" and r.labels["Cardiomegaly"] == 1)
     trained = [r.id for r in data.radiographs if r.split == "train"]
     place = data.findings.index("Cardiomegaly")

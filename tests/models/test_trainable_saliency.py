@@ -1,4 +1,4 @@
-"""The element: what it shows, how it is taught by labels, marks, boxes and gaze, and that it works on any backbone."""
+"""The element: its maps, how labels, annotations, boxes and gaze train it, and that it works on any backbone."""
 
 from __future__ import annotations
 
@@ -295,7 +295,7 @@ def test_a_regression_learns_where_its_value_comes_from() -> None:
         ("kind=gate&sparsity=-1", "sparsity=-1.0; allowed: from 0"),
         ("kind=mask&maps_per=finding", "no map of each finding"),
         ("kind=lse&maps_per=image", "no map of each image"),
-        ("kind=noisy-or&task=regression", "no map in \\[0, 1\\] without chances"),
+        ("kind=noisy-or&task=regression", "no map in \\[0, 1\\] without probabilities"),
         ("supervision=hearsay", "supervision=hearsay; allowed: labels, masks, boxes, gaze"),
         ("maps_per=pixel", "maps_per=pixel; allowed: finding, image"),
     ],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import pickle
 import re
 import sys
@@ -63,10 +64,10 @@ def test_a_checkpoint_opens_alone_as_the_same_model(tmp_path: Path) -> None:
         "channels",
         "mean",
         "std",
-        "cut",
+        "feature_layer",
         "feature_module",
         "arch",
-        "training",
+        "training_record",
     ):
         assert getattr(again, name) == getattr(model, name)
     assert state_hash(again.net) == state_hash(model.net)
@@ -90,7 +91,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1)}, tmp_path / "a.pt")
     with pytest.raises(DataError, match=r"conv1.weight is missing; .* and \d+ more"):
         open_model(f"torchvision:resnet18?side=64&checkpoint={tmp_path / 'a.pt'}", FINDINGS)
-    with pytest.raises(DataError, match="say what network it belongs to"):
+    with pytest.raises(DataError, match="state its architecture"):
         open_model(str(tmp_path / "a.pt"))
 
 
@@ -117,7 +118,7 @@ def test_normalization_is_an_option_of_every_entry(
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ("mean=half", "mean=half; allowed: a number, or one per channel"),
         ("mean=0.1|0.2", "2 values for 1 channels"),
@@ -125,8 +126,8 @@ def test_normalization_is_an_option_of_every_entry(
         ("mean=nan", "finite means"),
     ],
 )
-def test_a_normalization_that_is_none_is_refused(options: str, said: str) -> None:
-    with pytest.raises(SightlineError, match=re.escape(said)):
+def test_a_normalization_that_is_none_is_refused(options: str, message: str) -> None:
+    with pytest.raises(SightlineError, match=re.escape(message)):
         open_model(f"small?side=64&{options}", ["Edema"])
 
 
@@ -134,15 +135,15 @@ def test_plain_weights_of_fourteen_outputs_get_no_names_by_themselves(tmp_path: 
     path = tmp_path / "r.pth"
     torch.save(torchvision.models.resnet18(num_classes=14).state_dict(), path)
     spec = f"torchvision:resnet18?side=64&checkpoint={path}"
-    with pytest.raises(DataError, match=r"does not say what its outputs find.*order.*findings=.*my_model:make"):
+    with pytest.raises(DataError, match=r"does not state the findings of its outputs.*order.*findings=.*my_model:make"):
         open_model(spec)
     model = open_model(f"{spec}&findings={'|'.join(NIH_FINDINGS)}")
     assert model.findings == NIH_FINDINGS
     assert model.assumed_settings == ("resize", "mean", "std")
     assert model.training_record is not None and model.training_record.weights_hash == state_hash(model.net)
-    said = model_warnings(model)
-    assert len(said) == 1 and "findings=Atelectasis|Cardiomegaly" in said[0]
-    assert "Assumed: resize=center-crop; mean=0.485|0.456|0.406" in said[0]
+    warnings = model_warnings(model)
+    assert len(warnings) == 1 and "findings=Atelectasis|Cardiomegaly" in warnings[0]
+    assert "Assumed: resize=center-crop; mean=0.485|0.456|0.406" in warnings[0]
     assert open_model(spec, NIH_FINDINGS).findings == NIH_FINDINGS
     with pytest.raises(SightlineError, match="cannot be opened for Edema"):
         open_model(f"{spec}&findings={'|'.join(NIH_FINDINGS)}", ["Edema"])
@@ -152,14 +153,17 @@ def test_plain_weights_of_fourteen_outputs_get_no_names_by_themselves(tmp_path: 
         open_model(f"{spec}&findings=Cardiomegaly|Edema")
 
 
-def test_a_model_without_a_record_is_said_to_be_a_control(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_without_a_record_is_called_a_control(caplog: pytest.LogCaptureFixture) -> None:
     blank = open_model("small?side=32", FINDINGS)
-    said = warn_about_models(
+    sentences = warn_about_models(
         [blank, replace(blank, training_record=TrainingRecord("there"), name="known"), replace(blank, arch="")]
     )
-    assert [("training=TrainingRecord" in s, "checkpoint" in s) for s in said] == [(False, True), (True, False)]
-    assert all("counts as an untrained control" in s for s in said)
-    assert capsys.readouterr().err == "".join(f"note: {s}\n" for s in said)
+    assert [("training_record=TrainingRecord" in s, "checkpoint" in s) for s in sentences] == [
+        (False, True),
+        (True, False),
+    ]
+    assert all("counts as an untrained control" in s for s in sentences)
+    assert caplog.record_tuples == [("sightline", logging.WARNING, s) for s in sentences]
 
 
 class Malicious:
@@ -197,7 +201,7 @@ def test_a_function_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
     sys.modules.pop("hospital_models")
 
 
-THEIRS = """
+USER_MODULE = """
 import torch, torchvision
 from sightline.models import wrap
 
@@ -209,46 +213,48 @@ def make(weights="ckpt.pt"):
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of a user's module `theirs_here`, which is the current one and not on the Python path."""
-    (tmp_path / "theirs_here.py").write_text(THEIRS)
+def user_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of a user's module `user_module`, which is the current one and not on the Python path."""
+    (tmp_path / "user_module.py").write_text(USER_MODULE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
     yield tmp_path
-    sys.modules.pop("theirs_here", None)
+    sys.modules.pop("user_module", None)
 
 
-def test_a_module_in_the_current_folder_is_found(own: Path) -> None:
+def test_a_module_in_the_current_folder_is_imported(user_folder: Path) -> None:
     torch.save(torchvision.models.resnet18(num_classes=1).state_dict(), "ckpt.pt")
-    assert open_model("theirs_here:make").findings == ("Edema",)
+    assert open_model("user_module:make").findings == ("Edema",)
 
 
-def test_a_module_that_is_nowhere_is_told_with_what_to_do(own: Path) -> None:
-    with pytest.raises(UnknownNameError, match=r"no theirs_there.py in the current folder.*PYTHONPATH"):
-        open_model("theirs_there:make")
-    with pytest.raises(UnknownNameError, match=r"no theirs/there.py in the current folder"):
-        open_model("theirs.there:make")
+def test_a_module_that_is_nowhere_is_an_error_that_says_what_to_do(user_folder: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"no missing_module.py in the current folder.*PYTHONPATH"):
+        open_model("missing_module:make")
+    with pytest.raises(UnknownNameError, match=r"no missing/module.py in the current folder"):
+        open_model("missing.module:make")
     with pytest.raises(UnknownNameError, match="did you mean 'torchvision'"):
         open_model("torchvison:resnet18")
 
 
-def test_what_a_function_of_the_users_own_raises_is_told_with_its_line(own: Path) -> None:
-    line = rf"\({own / 'theirs_here.py'}, line 7\)$"
+def test_what_a_function_of_the_users_own_raises_is_reported_with_its_line(user_folder: Path) -> None:
+    line = rf"\({user_folder / 'user_module.py'}, line 7\)$"
     net = torchvision.models.resnet34(num_classes=1)
     torch.save(net.state_dict(), "other.pt")
     torch.save({"state_dict": net.state_dict()}, "wrapped.pt")
     for file in ("other.pt", "wrapped.pt"):
-        with pytest.raises(SightlineError, match=r"theirs_here:make raised RuntimeError: .*ResNet: .*" + line) as told:
-            open_model(f"theirs_here:make?weights={file}")
-        assert len(str(told.value)) < 500
-    with pytest.raises(SightlineError, match=r"theirs_here:make raised FileNotFoundError: .*nowhere.pt.*" + line):
-        open_model("theirs_here:make?weights=nowhere.pt")
+        with pytest.raises(
+            SightlineError, match=r"user_module:make raised RuntimeError: .*ResNet: .*" + line
+        ) as raised:
+            open_model(f"user_module:make?weights={file}")
+        assert len(str(raised.value)) < 500
+    with pytest.raises(SightlineError, match=r"user_module:make raised FileNotFoundError: .*nowhere.pt.*" + line):
+        open_model("user_module:make?weights=nowhere.pt")
 
 
-def test_a_module_that_cannot_be_read_is_told_with_its_line(own: Path) -> None:
-    (own / "theirs_here.py").write_text("import torch\nimport not_installed_here\n")
+def test_a_module_that_cannot_be_read_is_reported_with_its_line(user_folder: Path) -> None:
+    (user_folder / "user_module.py").write_text("import torch\nimport not_installed_here\n")
     with pytest.raises(SightlineError, match=r"raised ModuleNotFoundError: .*not_installed_here.*line 2\)"):
-        open_model("theirs_here:make")
+        open_model("user_module:make")
 
 
 def test_names_and_options_that_do_not_exist() -> None:
@@ -273,7 +279,7 @@ def test_xrv_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch
 
 
 class Calibrated(nn.Module):
-    """Ends like torchxrayvision's: rescaled sigmoids, unless told not to; one output was never trained."""
+    """Ends like torchxrayvision's: rescaled sigmoids, unless they are switched off; one output was never trained."""
 
     pathologies = ("Atelectasis", "", "Effusion")
     op_threshs: torch.Tensor | None = torch.tensor([0.5, float("nan"), 0.5])

@@ -24,14 +24,14 @@ from sightline.training.chexpert import train_chexpert
 SMALL: dict[str, Any] = {
     "data": "phantom:60?size=48&uncertain=0.3&start=300",
     "arch": "small",
-    "policies": ("ignore", "3-class"),
-    "runs": 1,
+    "uncertainty_policies": ("ignore", "3-class"),
+    "runs_per_policy": 1,
     "epochs": 2,
-    "batch": 8,
+    "batch_size": 8,
     "lr": 3e-3,
-    "validate": 0.5,
-    "keep": 2,
-    "members": 3,
+    "validation_interval": 0.5,
+    "checkpoints_per_run": 2,
+    "checkpoints_per_finding": 3,
     "side": 32,
     "precision": "float32",
     "findings": "Cardiomegaly, Edema, Support Devices",
@@ -134,10 +134,10 @@ def test_three_classes_against_plain_cross_entropy() -> None:
     ("content", "message"),
     [
         ("{", "not JSON"),
-        ('{"a": 1}', "must hold"),
+        ('{"a": 1}', "must contain"),
         ('{"task2models": {}}', "names no checkpoint"),
         ('{"task2models": {"Edema": [{"is_3class": true}]}}', "an entry is"),
-        ('{"task2models": {"Edema": [{"ckpt_path": "gone/a.pt"}]}}', "nor by its last parts"),
+        ('{"task2models": {"Edema": [{"ckpt_path": "gone/a.pt"}]}}', "nor does a file of its last parts"),
         ('{"task2models": {}, "aggregation_method": "vote"}', "allowed: 'mean', 'max'"),
     ],
 )
@@ -182,8 +182,8 @@ def test_a_list_of_foreign_checkpoints_needs_their_architecture(tmp_path: Path) 
 
 
 def test_policies_and_models_must_fit(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="policies"):
-        train_chexpert(out=tmp_path, **{**SMALL, "policies": ("maybe",)})
+    with pytest.raises(DataError, match="uncertainty_policies"):
+        train_chexpert(out=tmp_path, **{**SMALL, "uncertainty_policies": ("maybe",)})
     sample = chexpert.SamplingConfig(uncertainty_policy="3-class")
     with pytest.raises(SightlineError, match="do not fit"):
         chexpert.fit(open_model("small?side=32", ["Edema"]), open_dataset("phantom:8"), tmp_path / "a", sampling=sample)

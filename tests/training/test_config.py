@@ -12,14 +12,33 @@ from sightline.errors import SightlineError
 from sightline.training import SamplingConfig, TrainingConfig
 
 WRONG = [
-    *({name: value} for name, value in [("epochs", 0), ("batch", 1), ("lr", 0.0), ("lr", math.nan), ("keep", -1)]),
-    *({name: value} for name, value in [("weight_decay", -0.1), ("validate", 0.0), ("validate", 1.1), ("warm_up", -1)]),
+    *(
+        {name: value}
+        for name, value in [("epochs", 0), ("batch_size", 1), ("lr", 0.0), ("lr", math.nan), ("max_checkpoints", -1)]
+    ),
+    *(
+        {name: value}
+        for name, value in [
+            ("weight_decay", -0.1),
+            ("validation_interval", 0.0),
+            ("validation_interval", 1.1),
+            ("head_only_steps", -1),
+        ]
+    ),
     *({name: value} for name, value in [("layer_decay", 0.0), ("layer_decay", math.nan), ("patience", -1)]),
-    *({name: "magic"} for name in ("schedule", "precision", "learn")),
+    *({name: "magic"} for name in ("schedule", "precision", "trainable")),
 ]
 UNFIT = [
-    *({name: value} for name, value in [("fraction", 0.0), ("fraction", 1.5), ("val_share", 1.0), ("val_share", -0.1)]),
-    *({name: "maybe"} for name in ("uncertain", "blank")),
+    *(
+        {name: value}
+        for name, value in [
+            ("fraction", 0.0),
+            ("fraction", 1.5),
+            ("validation_fraction", 1.0),
+            ("validation_fraction", -0.1),
+        ]
+    ),
+    *({name: "maybe"} for name in ("uncertainty_policy", "blank_policy")),
 ]
 
 
@@ -33,7 +52,7 @@ def test_a_value_that_is_not_allowed_is_named(made: TrainingConfig | SamplingCon
 
 
 def test_every_value_that_is_not_allowed_is_named_at_once() -> None:
-    with pytest.raises(SightlineError, match=r"epochs=0; allowed: from 1\. learn='tail'; allowed: 'all', 'head'"):
+    with pytest.raises(SightlineError, match=r"epochs=0; allowed: from 1\. trainable='tail'; allowed: 'all', 'head'"):
         TrainingConfig(epochs=0, trainable="tail")  # type: ignore[arg-type]
 
 

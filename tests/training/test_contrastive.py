@@ -168,33 +168,33 @@ def test_what_cannot_be_pre_trained(data: Dataset, tmp_path: Path) -> None:
         pretrain(open_model("unet?side=64&width=4", data.findings), data, tmp_path / "c")
     with pytest.raises(SightlineError, match="allowed: reports, images"):
         pretrain(small(data), data, tmp_path / "d", pair_with="magic")  # type: ignore[arg-type]
-    with pytest.raises(SightlineError, match=r"leave out schedule='plateau', keep=2"):
+    with pytest.raises(SightlineError, match=r"leave out schedule='plateau', max_checkpoints=2"):
         pretrain(small(data), data, tmp_path / "e", replace(BRIEF, schedule="plateau", max_checkpoints=2))
 
 
 def test_a_pre_training_begun_before_there_were_recipes_goes_on(data: Dataset, tmp_path: Path) -> None:
     options = {
         "epochs": 1,
-        "batch": 8,
+        "batch_size": 8,
         "lr": 1e-3,
         "weight_decay": 1e-6,
         "schedule": "cosine",
         "seed": 0,
-        "augmented": True,
+        "augment": True,
         "precision": "float32",
-        "validate": 1.0,
-        "keep": 0,
-        "select": [],
-        "learn": "all",
-        "warm_up": 0,
+        "validation_interval": 1.0,
+        "max_checkpoints": 0,
+        "selection_findings": [],
+        "trainable": "all",
+        "head_only_steps": 0,
         "layer_decay": 1.0,
         "patience": 0,
-        "by": "images",
-        "text": "scratch",
-        "frozen": 6,
-        "width": 128,
+        "pair_with": "images",
+        "text_encoder": "scratch",
+        "frozen_layers": 6,
+        "embedding_dim": 128,
         "data": DATA,
-        "val_share": 0.2,
+        "validation_fraction": 0.2,
         "split_seed": 0,
         "model": "small",
         "initial": state_hash(small(data).net),
@@ -289,9 +289,9 @@ def test_a_text_encoder_of_hugging_face_reads_the_reports(data: Dataset, tmp_pat
         embedding_dim=32,
     )
     content = torch.load(run / "joint.pt", weights_only=True)
-    assert content["text"]["kind"] == "hub" and content["state"]["text_head.2.weight"].shape[0] == 32
+    assert content["text"]["kind"] == "hub" and content["state"]["text_projection.2.weight"].shape[0] == 32
     start = open_hub_encoder(str(bert), 2)[1].state_dict()
-    same = {k: torch.equal(w, content["state"][f"text.{k}"]) for k, w in start.items()}
+    same = {k: torch.equal(w, content["state"][f"text_encoder.{k}"]) for k, w in start.items()}
     assert all(v for k, v in same.items() if ".embeddings." in k or "layer.0." in k or "layer.1." in k)
     assert not any(v for k, v in same.items() if "layer.2." in k and "weight" in k)
     opened = open_model(f"contrastive:{run / 'joint.pt'}")

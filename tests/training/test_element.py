@@ -32,7 +32,7 @@ def test_labels_alone_train_it_and_a_kill_changes_nothing(tmp_path: Path) -> Non
     for a, b in zip(whole.net.state_dict().values(), opened.net.state_dict().values(), strict=True):
         assert torch.equal(a, b)
     assert opened.arch == start.arch and opened.net.config == start.net.config
-    assert not (tmp_path / "whole" / "parts" / "masks").exists(), "no mark was asked for"
+    assert not (tmp_path / "whole" / "parts" / "mask_targets").exists(), "labels alone need no targets"
 
 
 def test_a_collapsed_gate_is_told_and_training_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,14 +114,15 @@ def test_what_it_learns_from_is_known_where_labels_or_marks_tell(tmp_path: Path)
 
 def test_boxes_are_those_around_the_pieces_also_beyond_the_image(tmp_path: Path) -> None:
     data = sl.open_dataset(DATA)
-    made = {}
-    for learns in ("masks", "boxes"):
-        model = open_model(f"selfexplaining:small?supervision={learns}&side=64", data.findings)
-        made[learns] = np.load(
-            rasterize_targets(Run.start(tmp_path / learns, "x", {}), model, data, list(data.radiographs), 1)
+    targets = {}
+    for supervision in ("masks", "boxes"):
+        model = open_model(f"selfexplaining:small?supervision={supervision}&side=64", data.findings)
+        targets[supervision] = np.load(
+            rasterize_targets(Run.start(tmp_path / supervision, "x", {}), model, data, list(data.radiographs), 1)
         )
-    known = made["masks"] != UNKNOWN
-    assert (made["boxes"][known] >= made["masks"][known]).all() and (made["boxes"] > made["masks"]).any()
+    known = targets["masks"] != UNKNOWN
+    assert (targets["boxes"][known] >= targets["masks"][known]).all()
+    assert (targets["boxes"] > targets["masks"]).any()
     r = next(r for r in data.radiographs if any(data.annotation(r.id, f, data.reference_reader) for f in data.findings))
     finding = next(f for f in data.findings if data.annotation(r.id, f, data.reference_reader))
     mark = data.annotation(r.id, finding, data.reference_reader)

@@ -95,12 +95,12 @@ def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path: Path) 
         time.sleep(0.005)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    done = torch.load(tmp_path / "killed" / "last.pt", weights_only=True)["done"]
+    done = torch.load(tmp_path / "killed" / "last.pt", weights_only=True)["n_intervals"]
     assert done < 5, "the training was over before it could be killed"
     for name in ("killed", "whole"):
         train(str(tmp_path / name))
     ends = [torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("killed", "whole")]
-    assert ends[0]["done"] == ends[1]["done"] == 5
+    assert ends[0]["n_intervals"] == ends[1]["n_intervals"] == 5
     assert all(torch.equal(ends[0]["net"][key], ends[1]["net"][key]) for key in ends[1]["net"])
     assert ends[0]["history"] == ends[1]["history"]
     best = [open_model(str(tmp_path / name / "best.pt")) for name in ("killed", "whole")]
@@ -120,28 +120,28 @@ def test_a_folder_begun_before_there_were_recipes_goes_on(tmp_path: Path) -> Non
     """Its options stand side by side in run.json, with the findings and the seed of the split written out."""
     options = {
         "epochs": 1,
-        "batch": 8,
+        "batch_size": 8,
         "lr": 3e-3,
         "weight_decay": 0.01,
         "schedule": "cosine",
         "seed": 3,
-        "augmented": False,
+        "augment": False,
         "precision": "float32",
-        "validate": 1.0,
-        "keep": 0,
-        "select": list(FINDINGS),
-        "learn": "all",
-        "warm_up": 0,
+        "validation_interval": 1.0,
+        "max_checkpoints": 0,
+        "selection_findings": list(FINDINGS),
+        "trainable": "all",
+        "head_only_steps": 0,
         "layer_decay": 1.0,
         "patience": 0,
         "data": "blobs:32",
         "fraction": 0.5,
-        "val_share": 0.15,
-        "uncertain": "ignore",
-        "blank": "ignore",
+        "validation_fraction": 0.15,
+        "uncertainty_policy": "ignore",
+        "blank_policy": "ignore",
         "split_seed": 3,
         "stratified": False,
-        "devices": 1,
+        "n_devices": 1,
         "model": "small",
         "initial": state_hash(small().net),
     }

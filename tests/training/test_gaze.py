@@ -136,9 +136,9 @@ def test_the_weight_with_the_best_validation_is_kept_beside_its_control(
         "data": "phantom:30?size=64",
         "out": tmp_path / "run",
         "model": f"small:{tmp_path / 'start.pt'}?side=64",
-        "weights": (2.0, 5.0, 2.0),
+        "gaze_weights": (2.0, 5.0, 2.0),
         "epochs": 1,
-        "batch": 8,
+        "batch_size": 8,
     }
     train_gaze(**asked)  # type: ignore[arg-type]
     (tmp_path / "start.pt").unlink()
@@ -156,4 +156,4 @@ def test_the_weight_with_the_best_validation_is_kept_beside_its_control(
         capsys.readouterr().out
     )
     with pytest.raises(SightlineError, match="give at least one, all above 0"):
-        train_gaze(**(asked | {"weights": (0.0,)}))  # type: ignore[arg-type]
+        train_gaze(**(asked | {"gaze_weights": (0.0,)}))  # type: ignore[arg-type]

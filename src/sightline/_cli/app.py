@@ -5,11 +5,14 @@ Commands are named by import path, so that `sightline --help` imports neither to
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import shutil
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from cyclopts import App, CycloptsError, CycloptsPanel, Group, Parameter, UnusedCliTokensError
@@ -177,7 +180,8 @@ def main(arguments: list[str] | None = None) -> int:
         if not words or words[0].startswith("-") or words[0] not in app:
             studies.load_entry_points()
         _register_studies(app)
-        outcome = app(words, result_action="return_value")
+        with _log_to_stderr():
+            outcome = app(words, result_action="return_value")
         if outcome is not None and not isinstance(outcome, int):
             from sightline._cli.report import finish_run
 
@@ -197,6 +201,29 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 130
     return outcome if isinstance(outcome, int) else 0
+
+
+class _LogFormatter(logging.Formatter):
+    """Warnings as notes, other messages as they are."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        prefix = "note: " if record.levelno >= logging.WARNING else ""
+        return f"{prefix}{record.getMessage()}"
+
+
+@contextmanager
+def _log_to_stderr() -> Iterator[None]:
+    """Print what the library logs on standard error."""
+    logger = logging.getLogger("sightline")
+    handler, level = logging.StreamHandler(), logger.level
+    handler.setFormatter(_LogFormatter())
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def wrap_message(message: str) -> str:

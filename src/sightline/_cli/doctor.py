@@ -178,8 +178,8 @@ def check_fast_paths() -> Iterator[Check]:
     import torch
 
     from sightline._util.malloc import disable_malloc_trim
-    from sightline.models import torchvision_compat
     from sightline.models.precision import has_bfloat16_hardware
+    from sightline.models.torchvision_compat import define_missing_operators
 
     cuda = torch.cuda.is_available()
     bf16 = has_bfloat16_hardware()
@@ -198,7 +198,7 @@ def check_fast_paths() -> Iterator[Check]:
     yield Check("ok" if reused else "absent", "freed memory", "kept for the next tensor" if reused else "glibc only")
     if importlib.util.find_spec("torchvision") is not None:
         replaced = "do not load with this version of torch; replaced by this package (NMS on the processor)"
-        yield Check("ok", "torchvision ops", replaced if torchvision_compat.OPERATORS_DEFINED else "loaded")
+        yield Check("ok", "torchvision ops", replaced if define_missing_operators() else "loaded")
 
 
 def check_programs() -> Iterator[Check]:

@@ -82,7 +82,12 @@ SOURCE_WORDS: Mapping[str, str] = {
     "grad-cam": "grad-cam",
 }
 """Parts of the sources that simulated readers rate, cut at '/': (seed, reader, id, finding, occasion, word)."""
-LAYER_WORDS: Mapping[str, str] = {"saliency_head": "look", "image_encoder": "images", "lateral": "side_ways"}
+LAYER_WORDS: Mapping[str, str] = {
+    "saliency_head": "look",
+    "image_encoder": "images",
+    "projection": "head",
+    "lateral": "side_ways",
+}
 """Parts of the path of a layer, cut at '.', in networks of this package: see `RANDOMIZED_LAYER`."""
 
 

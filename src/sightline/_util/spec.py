@@ -24,6 +24,16 @@ def parse_spec(spec: str) -> tuple[str, str, dict[str, str]]:
         raise SightlineError(f"{spec!r}: options are written ?key=value&key=value, not {query!r}") from error
 
 
+def format_spec(spec: str, **options: str) -> str:
+    """Return a spec with options changed or added.
+
+    >>> format_spec("selfexplaining:small?kind=gate&supervision=labels", supervision="boxes")
+    'selfexplaining:small?kind=gate&supervision=boxes'
+    """
+    query = "&".join(f"{key}={value}" for key, value in (parse_spec(spec)[2] | options).items())
+    return f"{spec.partition('?')[0]}?{query}"
+
+
 def parse_options(
     spec: str, function: Callable[..., Any], values: Mapping[str, str], other_options: Sequence[str] = ()
 ) -> dict[str, Any]:

@@ -37,8 +37,9 @@ from sightline.methods.inference import (
 )
 from sightline.methods.mixed_precision import MIN_CORRELATION, bfloat16_correlations
 from sightline.methods.registry import parse_method
+from sightline.models.checkpoint import state_hash
 from sightline.models.ensemble import Ensemble
-from sightline.models.model import Model, state_hash
+from sightline.models.model import Model
 from sightline.models.precision import Precision
 from sightline.runs.chunks import split_into_chunks
 from sightline.runs.provenance import check_inputs_unchanged, check_model_weights

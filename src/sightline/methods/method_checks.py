@@ -13,6 +13,7 @@ from sightline.errors import SightlineError
 from sightline.methods import saliency
 from sightline.methods.registry import methods
 from sightline.models import Model, state_hash, wrap
+from sightline.models.torchvision_compat import define_missing_operators
 
 FINDINGS = ("Cardiomegaly", "Edema", "Pleural Effusion")
 SIDE = 24
@@ -55,6 +56,7 @@ def example_model(needs: str) -> Model:
         torch.manual_seed(0)
         if needs != "attention":
             return wrap(ExampleConvNet(), FINDINGS, side=SIDE, mean=0.3, std=0.4)
+        define_missing_operators()
         import timm
 
         net = timm.models.VisionTransformer(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sightline.models import torchvision_compat as torchvision_compat  # first: before anything imports torchvision
-from sightline.models.model import Model, TrainingRecord, state_hash, with_random_weights, wrap
+from sightline.models.checkpoint import state_hash
+from sightline.models.model import Model, TrainingRecord, wrap
 from sightline.models.study_probabilities import study_probabilities
+from sightline.models.weight_randomization import with_random_weights
 from sightline.models.zoo import ModelInfo, models, open_model
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
 ]
 
 from sightline.models import architectures as _architectures  # noqa: F401  (registers on import)
-from sightline.models import image_text as _grounded  # noqa: F401
+from sightline.models import image_text as _image_text  # noqa: F401
+from sightline.models import wrapped_architectures as _wrapped  # noqa: F401

@@ -1,4 +1,4 @@
-"""What a network computes before its first changed block is the same again: kept once, and recalled."""
+"""Reuse of activations: what a network computes before its first changed block is the same again."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ from sightline.models.model import Model
 
 @dataclass(frozen=True, slots=True)
 class CachedCall:
-    """One call of a block."""
+    """Input and output of one call of a block."""
 
     input_tensor: Tensor
+    """Argument of the call."""
     output: Tensor
+    """Result of the call."""
     call_index: int
-    """When it was called, among all calls of blocks."""
+    """Position of the call among all calls of blocks."""
     is_overwritten: bool
-    """Whether a later call wrote into the output, which must then be handed out as a copy."""
+    """True if a later call wrote into the output, which must then be returned as a copy."""
     n_counted_calls: int
-    """Calls inside by whose number cuts are found (`sightline.models.feature_layer`)."""
+    """Calls inside the block that number feature layers (`sightline.models.feature_layer`)."""
 
 
 class CachedBlock(nn.Module):
-    """Stands in for a block: its known output for the known input, the block itself for anything else.
+    """Replacement of a block: the cached output for the cached input, the block itself for any other.
 
-    So a method that masks the input, or differentiates by it, gets what it would have got.
+    So a method that masks the input, or differentiates by it, gets the same result as without the cache.
     """
 
     def __init__(self, block: nn.Module, call: CachedCall) -> None:
@@ -39,12 +41,24 @@ class CachedBlock(nn.Module):
         self.block, self._call = block, call
 
     def forward(self, x: Tensor) -> Tensor:
-        kept = self._call
-        if x.requires_grad or not (x is kept.input_tensor or torch.equal(x, kept.input_tensor)):
+        """Return the output of the block.
+
+        Parameters
+        ----------
+        x
+            Input of the block.
+
+        Returns
+        -------
+        Tensor
+            Cached output if x is the cached input and needs no gradient, otherwise a new one.
+        """
+        call = self._call
+        if x.requires_grad or not (x is call.input_tensor or torch.equal(x, call.input_tensor)):
             out: Tensor = self.block(x)
             return out
-        skip_calls(kept.n_counted_calls)
-        return kept.output.clone() if kept.is_overwritten else kept.output
+        skip_calls(call.n_counted_calls)
+        return call.output.clone() if call.is_overwritten else call.output
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +66,34 @@ class ActivationCache:
     """Outputs of the blocks of a network for one batch, by the path of the block."""
 
     calls: dict[str, CachedCall]
+    """Cached call of each block."""
     first_calls: dict[str, int]
-    """When each block was called first, also of blocks that are not kept."""
+    """Position of the first call of each block, including blocks that are not cached."""
 
     @contextmanager
     def replay(self, net: nn.Module, changed_layers: Collection[str]) -> Iterator[None]:
-        """Within, the blocks of `net` that end before any with a `changed` layer begins answer from memory."""
+        """Replace the blocks of `net` that end before any changed layer begins by their cached outputs.
+
+        Parameters
+        ----------
+        net
+            Network of the cached blocks, or a copy with other weights.
+        changed_layers
+            Paths of the modules whose weights differ.
+
+        Yields
+        ------
+        None
+            Blocks are replaced inside; on leaving they are restored.
+        """
         touched = [
-            at
-            for name, at in self.first_calls.items()
+            position
+            for name, position in self.first_calls.items()
             if any(f"{path}.".startswith(f"{name}.") for path in changed_layers)
         ]
-        begins = 0 if "" in changed_layers else min(touched, default=0)  # weights of the network itself serve anywhere
-        blocks = {name: net.get_submodule(name) for name, kept in self.calls.items() if kept.call_index < begins}
+        # Weights of the network itself may be used anywhere
+        first_change = 0 if "" in changed_layers else min(touched, default=0)
+        blocks = {name: net.get_submodule(name) for name, call in self.calls.items() if call.call_index < first_change}
         try:
             for name, block in blocks.items():
                 net.set_submodule(name, CachedBlock(block, self.calls[name]))
@@ -77,37 +106,53 @@ class ActivationCache:
 def record_activations(
     model: Model, x: Tensor, blocks: Sequence[str], required_modules: Collection[str] = ()
 ) -> ActivationCache:
-    """Run the network once on x (N, C, side, side) and keep what its blocks give.
+    """Run the network once and cache the outputs of its blocks.
 
-    Kept are blocks that are called once, with one tensor, and return one; none that holds the cut of the model, or a
-    module whose path is `needed`: it would not be called.
+    Only blocks that are called once, with one tensor, and return one tensor are cached. A block that contains the
+    feature layer or a required module is not cached, since that module would not be called.
+
+    Parameters
+    ----------
+    model
+        Model to run.
+    x : (N, C, side, side) float32
+        Batch of inputs.
+    blocks
+        Paths of the blocks.
+    required_modules
+        Paths of modules that must be called whenever the network runs.
+
+    Returns
+    -------
+    ActivationCache
+        Outputs for this batch.
     """
     inside = [*required_modules, model.feature_layer.name if model.feature_layer else ""]
     outer = [name for name in blocks if name and not any(path.startswith(f"{name}.") for path in inside)]
     calls = _observe_calls(model, x, outer)
     names = [call.name for call in calls]
-    cuts = set(model.feature_layer.call_indices if model.feature_layer else ())
-    kept = {}
-    for at, call in enumerate(calls):
-        if call.input_tensor is None or names.count(call.name) > 1 or cuts & set(range(*call.counted_range)):
+    feature_calls = set(model.feature_layer.call_indices if model.feature_layer else ())
+    cached = {}
+    for position, call in enumerate(calls):
+        counted = set(range(*call.counted_range))
+        if call.input_tensor is None or names.count(call.name) > 1 or feature_calls & counted:
             continue
         overwritten = call.output._version != call.version
         output = call.output_copy if overwritten else call.output
-        kept[call.name] = CachedCall(
-            call.input_tensor, output, at, overwritten, call.counted_range[1] - call.counted_range[0]
-        )
-    return ActivationCache(kept, {name: names.index(name) for name in names})
+        n_counted_calls = call.counted_range[1] - call.counted_range[0]
+        cached[call.name] = CachedCall(call.input_tensor, output, position, overwritten, n_counted_calls)
+    return ActivationCache(cached, {name: names.index(name) for name in names})
 
 
 @dataclass(slots=True)
 class _ObservedCall:
-    """A call of a block as it was seen."""
+    """A call of a block during the recorded forward pass."""
 
     name: str
     counted_range: tuple[int, int]
-    """Numbers of the watched calls inside: first, and one past the last."""
+    """Numbers of the counted calls inside: first, and last plus one."""
     input_tensor: Tensor | None = None
-    """None where the block did not take and give one tensor."""
+    """None if the block did not take and return one tensor."""
     output: Tensor = field(default_factory=Tensor)
     version: int = 0
     output_copy: Tensor = field(default_factory=Tensor)
@@ -115,16 +160,16 @@ class _ObservedCall:
 
 def _observe_calls(model: Model, x: Tensor, blocks: Sequence[str]) -> list[_ObservedCall]:
     calls: list[_ObservedCall] = []
-    watch, begun = count_calls(), [0]
+    counter, start = count_calls(), [0]
 
-    def before(module: nn.Module, given: tuple[object, ...]) -> None:
-        begun[0] = watch.count
+    def before(module: nn.Module, inputs: tuple[object, ...]) -> None:
+        start[0] = counter.count
 
     def after(name: str) -> Callable[[nn.Module, tuple[object, ...], object], None]:
-        def hook(module: nn.Module, given: tuple[object, ...], out: object) -> None:
-            call = _ObservedCall(name, (begun[0], watch.count))
-            if len(given) == 1 and isinstance(given[0], Tensor) and isinstance(out, Tensor):
-                call = _ObservedCall(name, call.counted_range, given[0], out, out._version, out.clone())
+        def hook(module: nn.Module, inputs: tuple[object, ...], out: object) -> None:
+            call = _ObservedCall(name, (start[0], counter.count))
+            if len(inputs) == 1 and isinstance(inputs[0], Tensor) and isinstance(out, Tensor):
+                call = _ObservedCall(name, call.counted_range, inputs[0], out, out._version, out.clone())
             calls.append(call)
 
         return hook
@@ -134,7 +179,7 @@ def _observe_calls(model: Model, x: Tensor, blocks: Sequence[str]) -> list[_Obse
         module = model.net.get_submodule(name)
         handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after(name))]
     try:
-        with freeze(model.net) as net, torch.no_grad(), watch:
+        with freeze(model.net) as net, torch.no_grad(), counter:
             net(x)
     finally:
         for handle in handles:

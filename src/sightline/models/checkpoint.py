@@ -1,7 +1,8 @@
-"""Checkpoints that describe themselves: weights, and all it takes to open them again as the same `Model`."""
+"""Checkpoints that describe themselves: the weights, and everything needed to open them as the same `Model`."""
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from collections.abc import Collection
 from dataclasses import asdict
@@ -18,20 +19,39 @@ from sightline.models.model import Model
 FORMAT = "sightline-checkpoint-2"
 """Format of checkpoints; raise the number when their content, or a spec or name in it, changes."""
 PAIR_FORMAT = "sightline-pair-2"
-"""Format of a pair of encoders of contrastive pre-training."""
+"""Format of the pair of encoders of a contrastive pre-training."""
 FORMATS = {"sightline-checkpoint-": FORMAT, "sightline-pair-": PAIR_FORMAT}
-"""What a format of each kind begins with -> the one that is read."""
+"""Prefix of the formats of each kind -> the format that is read."""
 AUXILIARY_PREFIXES = ("AuxLogits.", "aux1.", "aux2.")
-"""Inception's and GoogLeNet's heads that only training uses."""
+"""Prefixes of the weights of heads of Inception and GoogLeNet that only training uses."""
 
 
 def save_checkpoint(model: Model, path: Path) -> None:
-    """Write what `sightline.models.open_model` opens: tensors, numbers and strings only, in one go."""
+    """Write a checkpoint that `sightline.models.open_model` opens, atomically.
+
+    Parameters
+    ----------
+    model
+        Model to save.
+    path
+        File to write: tensors, numbers and strings only.
+    """
     save_atomically(checkpoint_content(model), path)
 
 
 def checkpoint_content(model: Model) -> dict[str, Any]:
-    """All it takes to open a model again, weights included."""
+    """Collect everything that is needed to open a model again.
+
+    Parameters
+    ----------
+    model
+        Model to save.
+
+    Returns
+    -------
+    dict
+        Tensors, numbers and strings; the weights are on the CPU.
+    """
     return {
         "format": FORMAT,
         "name": model.name,
@@ -42,23 +62,44 @@ def checkpoint_content(model: Model) -> dict[str, Any]:
         "channels": model.channels,
         "mean": list(model.mean),
         "std": list(model.std),
-        "features": model.feature_module,
-        "training": asdict(model.training_record) if model.training_record else None,
+        "feature_module": model.feature_module,
+        "training_record": asdict(model.training_record) if model.training_record else None,
         "state": {name: tensor.detach().cpu() for name, tensor in model.net.state_dict().items()},
     }
 
 
 def save_atomically(content: dict[str, Any], path: Path) -> None:
-    """`torch.save` under a temporary name and a rename: the file is the old one or the new one, never half."""
+    """Call `torch.save` under a temporary name and rename: the file is the old one or the new one, never half.
+
+    Parameters
+    ----------
+    content
+        Values to save.
+    path
+        File to write or replace.
+    """
     partial = path.with_name(f".{path.name}.partial")
     torch.save(content, partial)
     partial.replace(path)
 
 
 def load_safely(path: Path) -> dict[str, Any]:
-    """A checkpoint's content, on the CPU, built of nothing but tensors and plain values (`weights_only`).
+    """Read the content of a checkpoint, built of nothing but tensors and plain values (`weights_only`).
 
-    Errors: `DataError` if the file is missing, is no checkpoint, holds anything else, or is of another format.
+    Parameters
+    ----------
+    path
+        File that `torch.save` wrote.
+
+    Returns
+    -------
+    dict
+        Content of the file, its tensors on the CPU.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, is no checkpoint, contains anything else, or is of a format that is not read.
     """
     if not path.is_file():
         raise DataError(f"checkpoint {path} is not a file; give the path of a .pt or .pth file")
@@ -70,16 +111,28 @@ def load_safely(path: Path) -> dict[str, Any]:
             f"run code: {str(error).splitlines()[0]}; save it again as torch.save(net.state_dict(), path)"
         ) from error
     if not isinstance(content, dict):
-        raise DataError(f"checkpoint {path} holds {type(content).__name__}; it must hold a dictionary of weights")
-    for kind, read in FORMATS.items():
+        raise DataError(f"checkpoint {path} contains {type(content).__name__}; it must be a dictionary of weights")
+    for kind, expected in FORMATS.items():
         if str(content.get("format")).startswith(kind):
-            check_format(content["format"], read, "checkpoint", path, DataError, "train it again with this version")
+            check_format(content["format"], expected, "checkpoint", path, DataError, "train it again with this version")
     return content
 
 
 def extract_weights(content: dict[str, Any], parameter_names: Collection[str]) -> dict[str, Tensor]:
-    """The state dictionary in a checkpoint, whoever wrote it; prefixes that wrappers add are taken off until a name is
-    among the network's `own`."""
+    """Find the state dictionary in a checkpoint, whoever wrote it.
+
+    Parameters
+    ----------
+    content
+        Content of a checkpoint.
+    parameter_names
+        Names of the network's parameters; prefixes that wrappers add are removed until a name is among them.
+
+    Returns
+    -------
+    dict of str to Tensor
+        Tensors by name.
+    """
     for key in ("state", "state_dict", "model_state_dict", "model"):
         if isinstance(content.get(key), dict):
             content = content[key]
@@ -94,21 +147,60 @@ def extract_weights(content: dict[str, Any], parameter_names: Collection[str]) -
 
 
 def load_weights(net: nn.Module, path: Path, content: dict[str, Any] | None = None) -> None:
-    """Fill a network from a checkpoint; every weight must be there and fit. Heads used in training only are dropped.
+    """Fill a network with the weights of a checkpoint.
 
-    Errors: `DataError` naming the first weights that are missing, left over or of another shape.
+    Every weight must be present and fit. Weights of heads that only training uses are ignored.
+
+    Parameters
+    ----------
+    net
+        Network that is changed in place.
+    path
+        File of the checkpoint.
+    content
+        Content of the file, if it was read before.
+
+    Raises
+    ------
+    DataError
+        If weights are missing, left over or of another shape; the message names the first of them.
     """
-    own = net.state_dict()
-    weights = extract_weights(load_safely(path) if content is None else content, own)
-    weights = {n: tensor for n, tensor in weights.items() if n in own or not n.startswith(AUXILIARY_PREFIXES)}
-    wrong = [f"{n} is missing" for n in own if n not in weights]
-    wrong += [f"{n} is not part of the network" for n in weights if n not in own]
+    state = net.state_dict()
+    weights = extract_weights(load_safely(path) if content is None else content, state)
+    weights = {n: tensor for n, tensor in weights.items() if n in state or not n.startswith(AUXILIARY_PREFIXES)}
+    wrong = [f"{n} is missing" for n in state if n not in weights]
+    wrong += [f"{n} is not part of the network" for n in weights if n not in state]
     wrong += [
-        f"{n} is {tuple(weights[n].shape)}, not {tuple(own[n].shape)}"
-        for n in own
-        if n in weights and weights[n].shape != own[n].shape
+        f"{n} is {tuple(weights[n].shape)}, not {tuple(state[n].shape)}"
+        for n in state
+        if n in weights and weights[n].shape != state[n].shape
     ]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise DataError(f"checkpoint {path} does not fit {type(net).__name__}: {'; '.join(wrong[:3])}{more}")
     net.load_state_dict(weights)
+
+
+def state_hash(net: nn.Module) -> str:
+    """Return the SHA-256 of every parameter and buffer of a network; it is the same on every device.
+
+    Parameters
+    ----------
+    net
+        Network whose names, types, shapes and bytes are hashed.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> state_hash(nn.ReLU())[:8]
+    'e3b0c442'
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(net.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Images and sentences in one space: contrastive pre-training of an image encoder by reports, or by its own images.
+"""Contrastive learning: images and sentences, or two views of an image, embedded in one space.
 
 Zhang et al. 2020, arXiv:2010.00747 (ConVIRT); Chen et al. 2020, arXiv:2002.05709 (images alone).
 """
@@ -13,15 +13,22 @@ from torch.utils.checkpoint import checkpoint
 from sightline.models.feature_layer import FeatureLayer, replace_features
 
 TEMPERATURE, IMAGE_TO_TEXT_WEIGHT = 0.1, 0.75
-"""τ, and the weight λ of the direction from image to text."""
+"""Temperature τ, and weight λ of the direction from image to text."""
 EMBEDDING_DIM = 128
-"""Of the space in which images and sentences meet; 512 in ConVIRT."""
+"""Dimension of the space of images and sentences; 512 in ConVIRT."""
 
 
 class ImageEncoder(nn.Module):
-    """The body of a classifier and a projection: float32 (N, C, h, w) -> unit vectors (N, width).
+    """The body of a classifier and a projection: float32 (N, C, h, w) -> unit vectors (N, D).
 
-    net: (N, C, h, w) -> logits, which are not used; cut: where its features are.
+    Parameters
+    ----------
+    net
+        Classifier, whose logits are not used.
+    feature_layer
+        Feature layer of the classifier.
+    embedding_dim
+        Dimension D of the embeddings.
     """
 
     def __init__(self, net: nn.Module, feature_layer: FeatureLayer, embedding_dim: int = EMBEDDING_DIM) -> None:
@@ -30,30 +37,71 @@ class ImageEncoder(nn.Module):
         self.projection = _make_projection(feature_layer.shape[0], embedding_dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Embed images.
+
+        Parameters
+        ----------
+        x : (N, C, h, w) float32
+            Input of the classifier.
+
+        Returns
+        -------
+        Tensor : (N, D)
+            Unit vectors.
+        """
         return F.normalize(self.projection(self.features(x).mean((2, 3))), dim=1)
 
     def patch_embeddings(self, x: Tensor) -> Tensor:
-        """Each place of the features in the space of the words, (N, width, h', w')."""
+        """Project the features of each position into the space of the embeddings.
+
+        Parameters
+        ----------
+        x : (N, C, h, w) float32
+            Input of the classifier.
+
+        Returns
+        -------
+        Tensor : (N, D, h', w')
+            Embeddings, not normalized.
+        """
         projected: Tensor = self.projection(self.features(x).permute(0, 2, 3, 1))
         return projected.permute(0, 3, 1, 2)
 
     def features(self, x: Tensor) -> Tensor:
-        """What enters the pooling of the classifier, (N, K, h', w')."""
-        seen: list[Tensor] = []
+        """Compute the input of the classifier's pooling.
 
-        def keep(raw: Tensor) -> Tensor:
-            seen.append(raw)
+        Parameters
+        ----------
+        x : (N, C, h, w) float32
+            Input of the classifier.
+
+        Returns
+        -------
+        Tensor : (N, K, h', w')
+            Features.
+        """
+        captured: list[Tensor] = []
+
+        def capture(raw: Tensor) -> Tensor:
+            captured.append(raw)
             return raw.clone()  # the head may work in place
 
-        with replace_features(self.net, self.feature_layer, keep):
+        with replace_features(self.net, self.feature_layer, capture):
             self.net(x)
-        return self.feature_layer.as_map(seen[-1])
+        return self.feature_layer.as_map(captured[-1])
 
 
 class DualEncoder(nn.Module):
-    """An encoder of images and one of what goes with them.
+    """An encoder of images, and one of sentences if images are paired with sentences.
 
-    text: of sentences, from int64 (N, L), with a `width`; None where a second view of the image goes with it.
+    Parameters
+    ----------
+    image_encoder
+        Encoder of images.
+    text_encoder
+        Encoder of int64 (N, L) with a `width`; None if an image is paired with a second view of itself.
+    embedding_dim
+        Dimension D of the embeddings.
     """
 
     def __init__(
@@ -65,13 +113,36 @@ class DualEncoder(nn.Module):
         self.text_projection = None if text_encoder is None else _make_projection(width, embedding_dim)
 
     def forward(self, x: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors (N, width) of images, and of sentences or second views."""
-        return self.image_encoder(x), self.image_encoder(other) if self.text_encoder is None else self.encode_text(
-            other
-        )
+        """Embed images and their partners.
+
+        Parameters
+        ----------
+        x : (N, C, h, w) float32
+            Images.
+        other : (N, L) int64 or (N, C, h, w) float32
+            Sentences, or second views of the images.
+
+        Returns
+        -------
+        images, partners : (N, D)
+            Unit vectors.
+        """
+        images = self.image_encoder(x)
+        return images, self.image_encoder(other) if self.text_encoder is None else self.encode_text(other)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """Unit vectors (N, width) of sentences."""
+        """Embed sentences.
+
+        Parameters
+        ----------
+        tokens : (N, L) int64
+            Sentences, as the tokenizer encodes them.
+
+        Returns
+        -------
+        Tensor : (N, D)
+            Unit vectors.
+        """
         assert self.text_encoder is not None and self.text_projection is not None
         return F.normalize(self.text_projection(self.text_encoder(tokens)), dim=1)
 
@@ -89,10 +160,27 @@ def contrastive_loss(
     first_row: int = 0,
     n_rows: int | None = None,
 ) -> Tensor:
-    """Mean of `share` · CE(image to text) + (1 − `share`) · CE(text to image) of unit vectors (N, D) in pairs.
+    """Compute the contrastive loss: mean of λ · CE(image to text) + (1 − λ) · CE(text to image).
 
-    No more than `block` rows of similarities are held at a time: those of a block are computed again for the backward.
-    start, rows: of the pairs whose losses are this process's, by default all; the others are their negatives.
+    Similarities are computed `block_rows` rows at a time, and again for the backward pass, to bound memory.
+
+    Parameters
+    ----------
+    images, partners : (N, D)
+        Unit vectors of pairs.
+    temperature
+        Divisor τ of the similarities.
+    image_to_text_weight
+        Weight λ.
+    block_rows
+        Rows of similarities that are in memory at a time.
+    first_row, n_rows
+        Pairs whose losses this process computes, by default all; the others are their negatives.
+
+    Returns
+    -------
+    Tensor : ()
+        Loss.
     """
     end = len(images) if n_rows is None else first_row + n_rows
     total = images.new_zeros(())
@@ -113,9 +201,9 @@ def contrastive_loss(
 
 
 def _block_loss(
-    v: Tensor, u: Tensor, all_v: Tensor, all_u: Tensor, first: int, temperature: float, share: float
+    v: Tensor, u: Tensor, all_v: Tensor, all_u: Tensor, first: int, temperature: float, weight: float
 ) -> Tensor:
     target = torch.arange(first, first + len(v), device=v.device)
-    there = F.cross_entropy(v @ all_u.T / temperature, target, reduction="sum")
-    back = F.cross_entropy(u @ all_v.T / temperature, target, reduction="sum")
-    return share * there + (1 - share) * back
+    image_to_text = F.cross_entropy(v @ all_u.T / temperature, target, reduction="sum")
+    text_to_image = F.cross_entropy(u @ all_v.T / temperature, target, reduction="sum")
+    return weight * image_to_text + (1 - weight) * text_to_image

@@ -1,4 +1,4 @@
-"""Ensembles: per finding a list of checkpoints, whose probabilities and maps are averaged one member at a time."""
+"""Ensembles: a list of checkpoints per finding, whose probabilities and maps are averaged one member at a time."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from sightline.models.model import Model, TrainingRecord
 from sightline.models.zoo import open_model
 
 Scale = Literal["raw", "equal"]
-"""How members' maps are averaged: as they are, so that confident members weigh more (published), or each divided by
-its largest magnitude first."""
+"""How the members' maps are averaged: as they are, so that confident members weigh more (published), or each divided
+by its largest magnitude first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,51 +27,65 @@ class Member:
     """One checkpoint of an ensemble, not opened."""
 
     spec: str
-    """What `open_model` opens."""
+    """Spec for `open_model`."""
     findings: tuple[str, ...]
-    """Those it speaks for; it may know more."""
+    """Findings that it contributes to; it may know more."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """Several models that answer together: the mean (or maximum) of probabilities and the mean of maps.
+    """Several models with a joint result: the mean (or maximum) of probabilities and the mean of maps.
 
-    Members are opened one after the other and let go, so that memory does not grow with their number.
+    Members are opened one after the other and released, so that memory does not grow with their number.
     """
 
     name: str
+    """Short name, for tables."""
     findings: tuple[str, ...]
+    """Findings of all members, in the order of the first member's logits."""
     members: tuple[Member, ...]
+    """Checkpoints of the ensemble."""
     aggregation: Literal["mean", "max"]
-    """Of probabilities."""
+    """How probabilities are combined."""
     scale: Scale
+    """How maps are combined."""
     output_findings: tuple[str, ...]
-    """Findings of every member's logits, in their order; empty where checkpoints know it themselves."""
+    """Findings of every member's logits, in their order; empty if the checkpoints state them."""
     first_member: Model
-    """The first member, opened: all members see images as it does."""
+    """First member, opened: all members take their input as it does."""
 
     @property
     def device(self) -> torch.device:
-        """Where the first member is, and the others will be."""
+        """Device of the first member, to which the others are moved."""
         return self.first_member.device
 
     @property
     def training_record(self) -> TrainingRecord | None:
-        """Of the first member; the others were trained on the same data by other seeds or policies."""
+        """Record of the first member; the others were trained on the same data with other seeds or policies."""
         return self.first_member.training_record
 
     def open_members(self) -> Iterator[tuple[Model, tuple[str, ...]]]:
-        """Each member, on the ensemble's device, and the findings it speaks for.
+        """Open each member on the ensemble's device.
 
-        Errors: `DataError` for a checkpoint that does not open, or one that sees images otherwise than the first.
+        Yields
+        ------
+        model : Model
+            Member.
+        findings : tuple of str
+            Findings that it contributes to.
+
+        Raises
+        ------
+        DataError
+            For a checkpoint that does not open, or whose input differs from that of the first member.
         """
+        first = self.first_member
         for member in self.members:
             model = open_model(member.spec, self.output_findings or None)
-            if (model.side, model.resize) != (self.first_member.side, self.first_member.resize):
+            if (model.side, model.resize) != (first.side, first.resize):
                 raise DataError(
-                    f"{member.spec} sees {model.side} pixels ({model.resize}), the first member "
-                    f"{self.first_member.side} "
-                    f"({self.first_member.resize}); maps of one ensemble must lie on the same frame"
+                    f"{member.spec} takes {model.side} pixels ({model.resize}), the first member {first.side} "
+                    f"({first.resize}); maps of one ensemble must lie on the same frame"
                 )
             model.net.to(self.device)
             yield model, member.findings
@@ -80,22 +94,38 @@ class Ensemble:
 def open_ensemble(spec: str) -> Ensemble:
     """Open a list of checkpoints per finding, as `sightline train chexpert` and CheXpert's own code write it.
 
-    spec: 'final.json?arch=densenet121&side=320&scale=equal'. The file: {"aggregation_method": "mean" or "max",
-    "task2models": {finding: [{"ckpt_path": ..., "is_3class": true or false}, ...]}}; paths are relative to it, and a
-    path that is not there is looked for by its last parts below the file's folder. arch, side: of checkpoints that do
-    not say it themselves (those have the fourteen findings of CheXpert, in its order). scale: see `Scale`.
-    Errors: `DataError` naming what the file lacks, `SightlineError` for an option.
+    The file is {"aggregation_method": "mean" or "max", "task2models": {finding: [{"ckpt_path": ..., "is_3class": true
+    or false}, ...]}}. Paths are relative to it; a path that does not exist is searched for by its last parts below the
+    file's folder.
+
+    Parameters
+    ----------
+    spec
+        Path and options, as 'final.json?arch=densenet121&side=320&scale=equal'. arch, side: of checkpoints that do not
+        state them (these have the fourteen findings of CheXpert, in its order). scale: see `Scale`. name: for tables.
+
+    Returns
+    -------
+    Ensemble
+        The ensemble, its first member opened.
+
+    Raises
+    ------
+    DataError
+        If the file, or a checkpoint that it names, is missing or wrong.
+    SightlineError
+        For an unknown option.
     """
     path, options = _parse_options(spec)
     content = _read_member_list(path)
-    speaks: dict[str, list[str]] = {}
+    findings_by_member: dict[str, list[str]] = {}
     for task, entries in content["task2models"].items():
         for entry in entries:
-            speaks.setdefault(_member_spec(path, entry, options), []).append(canonical_name(task))
+            findings_by_member.setdefault(_member_spec(path, entry, options), []).append(canonical_name(task))
     if options["arch"] == "":
-        for checkpoint in speaks:  # each once, and before any work
+        for checkpoint in findings_by_member:  # each once, and before any work
             _require_sightline_format(Path(checkpoint))
-    members = tuple(Member(member, tuple(dict.fromkeys(findings))) for member, findings in speaks.items())
+    members = tuple(Member(member, tuple(dict.fromkeys(names))) for member, names in findings_by_member.items())
     if not members:
         raise DataError(f"{path} names no checkpoint; each finding needs a list of them")
     outputs = () if options["arch"] == "" else CHEXPERT_FINDINGS
@@ -109,15 +139,28 @@ def open_ensemble(spec: str) -> Ensemble:
 
 
 def open_model_or_ensemble(spec: str, *, seed: int = 0) -> Model | Ensemble:
-    """A model, or an ensemble where the spec names a .json file."""
+    """Open an ensemble if the spec names a .json file, otherwise a model.
+
+    Parameters
+    ----------
+    spec
+        Spec for `open_ensemble` or `sightline.models.open_model`.
+    seed
+        Seed of random weights of a model.
+
+    Returns
+    -------
+    Model or Ensemble
+        What the spec names.
+    """
     head = spec.partition("?")[0]
     return open_ensemble(spec) if head.endswith(".json") else open_model(spec, seed=seed)
 
 
 def _parse_options(spec: str) -> tuple[Path, dict[str, Any]]:
     head, _, query = spec.partition("?")
-    _, _, given = parse_spec(f"ensemble?{query}" if query else "ensemble")
-    options: dict[str, Any] = {"arch": "", "side": "", "scale": "raw", "name": "", **given}
+    _, _, stated = parse_spec(f"ensemble?{query}" if query else "ensemble")
+    options: dict[str, Any] = {"arch": "", "side": "", "scale": "raw", "name": "", **stated}
     unknown = set(options) - {"arch", "side", "scale", "name"}
     if unknown:
         raise SightlineError(f"{spec!r} has no option {', '.join(sorted(unknown))}; allowed: arch, side, scale, name")
@@ -135,7 +178,7 @@ def _read_member_list(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} is not JSON: {error}") from error
     tasks = content.get("task2models") if isinstance(content, dict) else None
     if not isinstance(tasks, dict) or not all(isinstance(entries, list) for entries in tasks.values()):
-        raise DataError(f'{path} must hold {{"task2models": {{finding: [{{"ckpt_path": ...}}, ...]}}}}')
+        raise DataError(f'{path} must contain {{"task2models": {{finding: [{{"ckpt_path": ...}}, ...]}}}}')
     method = content.setdefault("aggregation_method", "mean")
     if method not in ("mean", "max"):
         raise DataError(f"{path}: aggregation_method is {method!r}; allowed: 'mean', 'max'")
@@ -156,14 +199,16 @@ def _member_spec(path: Path, entry: Any, options: dict[str, Any]) -> str:
 
 def _require_sightline_format(checkpoint: Path) -> None:
     if load_safely(checkpoint).get("format") != FORMAT:
-        raise DataError(f"{checkpoint} does not say what network it belongs to; add ?arch=densenet121&side=320")
+        raise DataError(f"{checkpoint} does not state its architecture; add ?arch=densenet121&side=320")
 
 
 def _locate_checkpoint(path: Path, checkpoint: str) -> Path:
-    """The checkpoint where it was, or by its last parts below the folder of the list: lists travel with their files."""
+    """Find a checkpoint by its path, or by its last parts below the folder of the list: lists move with their files."""
     parts = PurePosixPath(checkpoint).parts
-    tried = [path.parent / checkpoint, *(path.parent.joinpath(*parts[i:]) for i in range(1, len(parts)))]
-    for place in tried:
-        if place.is_file():
-            return place
-    raise DataError(f"{path} names {checkpoint}, which is not there, nor by its last parts below {path.parent}")
+    candidates = [path.parent / checkpoint, *(path.parent.joinpath(*parts[i:]) for i in range(1, len(parts)))]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise DataError(
+        f"{path} names {checkpoint}, which does not exist, nor does a file of its last parts below {path.parent}"
+    )

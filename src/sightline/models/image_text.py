@@ -1,6 +1,6 @@
-"""A contrastive pair of encoders as a classifier of whatever can be named, and as maps of where an image is like words.
+"""Image-text models: contrastively trained encoders as a zero-shot classifier, with similarity maps.
 
-Zhang et al. 2020, arXiv:2010.00747 (ConVIRT); Boecking et al. 2022, arXiv:2204.09817 (the likeness of places).
+Zhang et al. 2020, arXiv:2010.00747 (ConVIRT); Boecking et al. 2022, arXiv:2204.09817 (similarity of positions).
 """
 
 from __future__ import annotations
@@ -23,9 +23,14 @@ from sightline.models.zoo import models, open_model
 
 
 class ImageTextClassifier(nn.Module):
-    """float32 (N, C, h, w) -> logits (N, F): likeness to the words for a finding less that to its denial, over τ.
+    """Zero-shot classifier: similarity to the phrases for a finding minus that to its absence, divided by τ.
 
-    texts: float32 (F, 2, D), unit vectors of what is there, and of what is not.
+    Parameters
+    ----------
+    image_encoder
+        Encoder of images.
+    text_embeddings : (F, 2, D) float32
+        Unit vectors of the phrases for presence and absence of each finding.
     """
 
     text_embeddings: Tensor
@@ -36,33 +41,83 @@ class ImageTextClassifier(nn.Module):
         self.register_buffer("text_embeddings", text_embeddings)
 
     def forward(self, x: Tensor) -> Tensor:
-        likeness = torch.einsum("nd,fkd->nfk", self.image_encoder(x), self.text_embeddings)
-        return (likeness[..., 0] - likeness[..., 1]) / TEMPERATURE
+        """Compute logits.
+
+        Parameters
+        ----------
+        x : (N, C, h, w) float32
+            Input of the image encoder.
+
+        Returns
+        -------
+        Tensor : (N, F)
+            Logits.
+        """
+        similarity = torch.einsum("nd,fkd->nfk", self.image_encoder(x), self.text_embeddings)
+        return (similarity[..., 0] - similarity[..., 1]) / TEMPERATURE
 
     def patch_embeddings(self, x: Tensor) -> Tensor:
-        """(N, D, h', w'), for the method 'image-text'."""
+        """Embed each position of the feature map, for the method 'image-text'.
+
+        Parameters
+        ----------
+        x : (N, C, h, w) float32
+            Input of the image encoder.
+
+        Returns
+        -------
+        Tensor : (N, D, h', w')
+            Embeddings, not normalized.
+        """
         return self.image_encoder.patch_embeddings(x)
 
 
 def describe_finding(finding: str) -> tuple[list[str], list[str]]:
-    """Ways of saying that a finding is there, and that it is not.
+    """Write phrases that state the presence and the absence of a finding.
 
+    Parameters
+    ----------
+    finding
+        Canonical name.
+
+    Returns
+    -------
+    present, absent : list of str
+        Phrases by the name and the terms of the finding.
+
+    Examples
+    --------
     >>> describe_finding("Pneumothorax")
     (['there is pneumothorax'], ['there is no pneumothorax'])
     """
-    spoken = [word for word in FINDING_TERMS.get(finding, ()) if " is" not in word]
-    names = list(dict.fromkeys([finding.lower(), *spoken]))
+    terms = [term for term in FINDING_TERMS.get(finding, ()) if " is" not in term]
+    names = list(dict.fromkeys([finding.lower(), *terms]))
     return [f"there is {name}" for name in names], [f"there is no {name}" for name in names]
 
 
 @torch.no_grad()
 def embed_findings(encoder: DualEncoder, tokenizer: Tokenizer, findings: tuple[str, ...]) -> Tensor:
-    """float32 (F, 2, D): the mean direction of the phrases for each finding, and of those for its absence."""
+    """Embed the phrases for presence and absence of each finding.
+
+    Parameters
+    ----------
+    encoder
+        Encoders of images and sentences.
+    tokenizer
+        Tokenizer of the text encoder.
+    findings
+        Canonical names of the F findings.
+
+    Returns
+    -------
+    Tensor : (F, 2, D) float32
+        Unit vectors of the mean direction of the phrases, on the CPU.
+    """
     device = next(encoder.parameters()).device
     rows = [
         [
-            F.normalize(encoder.encode_text(tokenizer.encode(ways).to(device)).mean(0), dim=0)
-            for ways in describe_finding(finding)
+            F.normalize(encoder.encode_text(tokenizer.encode(phrases).to(device)).mean(0), dim=0)
+            for phrases in describe_finding(finding)
         ]
         for finding in findings
     ]
@@ -70,9 +125,20 @@ def embed_findings(encoder: DualEncoder, tokenizer: Tokenizer, findings: tuple[s
 
 
 def save_dual_encoder(model: Model, encoder: DualEncoder, tokenizer: Tokenizer | None, path: Path) -> None:
-    """Write what `contrastive:PATH` opens. A tokenizer of Hugging Face is kept in the folder text/ beside it.
+    """Write a checkpoint that `contrastive:PATH` opens.
 
-    model: the classifier whose body `pair` holds, described by a record of its pre-training.
+    A tokenizer of Hugging Face is saved in the folder text/ next to it.
+
+    Parameters
+    ----------
+    model
+        Classifier whose body is the image encoder, with the record of its pre-training.
+    encoder
+        Encoders to save.
+    tokenizer
+        Tokenizer of the text encoder; None without one.
+    path
+        File to write.
     """
     text: dict[str, Any] = {"kind": "images"}
     if isinstance(tokenizer, Vocabulary):
@@ -87,25 +153,31 @@ def save_dual_encoder(model: Model, encoder: DualEncoder, tokenizer: Tokenizer |
 
 @models("contrastive", argument="joint.pt of `train contrastive`", source="Zhang et al. 2020, arXiv:2010.00747")
 def contrastive(path: str, findings: tuple[str, ...] | None) -> Model:
-    """A contrastive pair, asked for findings by name: no labels were seen. Its method 'image-text' maps the words."""
+    """Open a contrastively trained pair of encoders as a zero-shot classifier, trained without labels.
+
+    The method 'image-text' maps the similarity of each position to the phrases for a finding.
+    """
     content = load_safely(Path(path))
     if content.get("format") != PAIR_FORMAT:
-        raise DataError(f"{path} holds no pair of encoders; give the joint.pt that `train contrastive` wrote")
+        raise DataError(f"{path} has no pair of encoders; give the joint.pt that `train contrastive` wrote")
     if content["text"]["kind"] == "images":
-        raise DataError(f"{path} was pre-trained by images alone, so nothing can be named to it; pre-train by reports")
-    wanted = tuple(canonical_name(f) for f in findings or content["findings"])
+        raise DataError(
+            f"{path} was pre-trained with images alone, so it cannot classify by name; pre-train with reports"
+        )
+    names = tuple(canonical_name(f) for f in findings or content["findings"])
     blank = open_model(content["arch"], content["findings"])
-    words, text = _load_text_encoder(content, Path(path))
+    tokenizer, text_encoder = _load_text_encoder(content, Path(path))
     assert blank.feature_layer is not None
-    width = int(content["state"]["image_encoder.projection.2.weight"].shape[0])
-    pair = DualEncoder(ImageEncoder(blank.net, blank.feature_layer, width), text, width)
-    pair.load_state_dict(content["state"])
-    pair.eval()
-    net = ImageTextClassifier(pair.image_encoder, embed_findings(pair, words, wanted))
-    record = content["training"]
+    embedding_dim = int(content["state"]["image_encoder.projection.2.weight"].shape[0])
+    image_encoder = ImageEncoder(blank.net, blank.feature_layer, embedding_dim)
+    encoder = DualEncoder(image_encoder, text_encoder, embedding_dim)
+    encoder.load_state_dict(content["state"])
+    encoder.eval()
+    net = ImageTextClassifier(encoder.image_encoder, embed_findings(encoder, tokenizer, names))
+    record = content["training_record"]
     return wrap(
         net,
-        wanted,
+        names,
         content["side"],
         content["resize"],
         channels=content["channels"],
@@ -120,6 +192,6 @@ def contrastive(path: str, findings: tuple[str, ...] | None) -> Model:
 def _load_text_encoder(content: dict[str, Any], path: Path) -> tuple[Tokenizer, nn.Module]:
     text = content["text"]
     if text["kind"] == "scratch":
-        words = Vocabulary(tuple(text["words"]), text["length"])
-        return words, TextEncoder(len(words), words.max_length)
+        vocabulary = Vocabulary(tuple(text["words"]), text["length"])
+        return vocabulary, TextEncoder(len(vocabulary), vocabulary.max_length)
     return open_saved_encoder(path.parent / "text", text["length"])

@@ -1,7 +1,8 @@
-"""Networks that learn from marks where findings are: what a saliency method could at best hope for.
+"""Localizers: networks that learn from annotations where findings are, the best that a saliency method could reach.
 
-Each takes (N, 1, side, side), gives one logit per finding like any classifier, and has `maps(x)`, its evidence for each
-place (the method `intrinsic`). It `learns` from marks, `grid` is their side, and `loss(outputs, labels, marks)` how.
+Each takes (N, 1, side, side) and returns one logit per finding like any classifier. `maps(x)` is its evidence for each
+position (the method 'intrinsic'), `supervision` names the source it learns from besides labels, `grid` is the side of
+its targets, and `loss(outputs, labels, mask_targets)` its loss.
 """
 
 from __future__ import annotations
@@ -17,18 +18,16 @@ from torch.nn import functional as F
 
 from sightline.models.losses import mask_loss
 from sightline.models.small_resnet import ResidualBlock, make_stem
+from sightline.models.torchvision_compat import define_missing_operators
 
 INITIAL_PROBABILITY = 0.01
-"""Chance of a mark that every place begins with: epochs go by, else, in learning that most places have none."""
+"""Initial probability of every position: otherwise the first epochs only learn that most positions are negative."""
 TOP_SHARE = 0.01
-"""Share of the places whose mean logit speaks for the image."""
+"""Share of the positions whose mean logit is the logit of the image."""
 
 
 class UNet(nn.Module):
-    """A small U-Net: Ronneberger et al. 2015, arXiv:1505.04597, with residual blocks and batch norm.
-
-    Evaluated: (N, 1, side, side) -> logits (N, F), the mean of the top 1 % of places. Training: (N, F, grid, grid).
-    """
+    """A small U-Net: Ronneberger et al. 2015, arXiv:1505.04597, with residual blocks and batch norm."""
 
     supervision = "masks"
 
@@ -44,35 +43,84 @@ class UNet(nn.Module):
         nn.init.constant_(self.head.bias, math.log(INITIAL_PROBABILITY / (1 - INITIAL_PROBABILITY)))  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        places = self.map_logits(x)
+        """Compute logits.
+
+        Parameters
+        ----------
+        x : (N, 1, side, side) float32
+            Images.
+
+        Returns
+        -------
+        Tensor : (N, F)
+            Mean logit of the top 1 % of the positions; in training (N, F, grid, grid), the logits of all positions.
+        """
+        logits = self.map_logits(x)
         if self.training:
-            return places
-        flat = places.flatten(2)
+            return logits
+        flat = logits.flatten(2)
         return flat.topk(max(1, round(TOP_SHARE * flat.shape[2])), dim=2).values.mean(2)
 
     def map_logits(self, x: Tensor) -> Tensor:
-        """Logits (N, F, grid, grid)."""
-        passed = [self.stem(x)]
+        """Compute the logits of all positions.
+
+        Parameters
+        ----------
+        x : (N, 1, side, side) float32
+            Images.
+
+        Returns
+        -------
+        Tensor : (N, F, grid, grid)
+            Logits.
+        """
+        skipped = [self.stem(x)]
         for block in self.down:
-            passed.append(block(passed[-1]))
-        y = passed.pop()
+            skipped.append(block(skipped[-1]))
+        y = skipped.pop()
         for block in self.up:
-            fine = passed.pop()
+            fine = skipped.pop()
             y = block(torch.cat([F.interpolate(y, fine.shape[2:], mode="nearest"), fine], 1))
         logits: Tensor = self.head(y)
         return logits
 
     def maps(self, x: Tensor) -> Tensor:
-        """Probability that a place is marked, (N, F, grid, grid) in [0, 1]."""
+        """Compute the probability of each position.
+
+        Parameters
+        ----------
+        x : (N, 1, side, side) float32
+            Images.
+
+        Returns
+        -------
+        Tensor : (N, F, grid, grid) in [0, 1]
+            Probability that a position is annotated.
+        """
         return self.map_logits(x).sigmoid()
 
     def loss(self, outputs: Tensor, labels: Tensor, mask_targets: Tensor) -> Tensor:
-        """Binary cross-entropy and soft Dice over places; marks (B, F, grid, grid) in [0, 1], NaN where unknown."""
+        """Compute the binary cross-entropy and soft Dice loss over positions.
+
+        Parameters
+        ----------
+        outputs : (B, F, grid, grid)
+            Result of `forward` in training.
+        labels : (B, F)
+            Not used.
+        mask_targets : (B, F, grid, grid)
+            Annotated share of each cell in [0, 1], NaN for unknown.
+
+        Returns
+        -------
+        Tensor : ()
+            Loss.
+        """
         return mask_loss(outputs, mask_targets)
 
 
 class FeaturePyramid(nn.Module):
-    """(N, 1, side, side) -> features of one width at 1/8, 1/16 and 1/32: Lin et al. 2017, arXiv:1612.03144."""
+    """Features of one width at 1/8, 1/16 and 1/32 of the input: Lin et al. 2017, arXiv:1612.03144."""
 
     def __init__(self, width: int, out_channels: int) -> None:
         super().__init__()
@@ -85,30 +133,40 @@ class FeaturePyramid(nn.Module):
         self.smooth = nn.ModuleList(nn.Conv2d(out_channels, out_channels, 3, padding=1) for _ in widths)
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
+        """Compute the features of each level.
+
+        Parameters
+        ----------
+        x : (N, 1, side, side) float32
+            Images.
+
+        Returns
+        -------
+        OrderedDict of str to Tensor : (N, out_channels, h, w)
+            Features from the finest level to the coarsest.
+        """
         y, levels = self.stem(x), []
-        for block, across in zip(self.down, self.lateral, strict=True):
+        for block, lateral in zip(self.down, self.lateral, strict=True):
             y = block(y)
-            levels.append(across(y))
-        for at in (1, 0):
-            levels[at] = levels[at] + F.interpolate(levels[at + 1], levels[at].shape[2:], mode="nearest")
+            levels.append(lateral(y))
+        for level in (1, 0):
+            levels[level] = levels[level] + F.interpolate(levels[level + 1], levels[level].shape[2:], mode="nearest")
         return OrderedDict((str(i), s(y)) for i, (s, y) in enumerate(zip(self.smooth, levels, strict=True)))
 
 
 class RetinaNet(nn.Module):
     """A small one-stage detector: Lin et al. 2017, arXiv:1708.02002; anchors, head and losses are torchvision's.
 
-    Evaluated: (N, 1, side, side) -> logits (N, F), of each finding's most certain box. Marks become the boxes around
-    their connected parts.
+    It learns from the boxes around the connected parts of annotations.
     """
 
     supervision = "masks"
 
     def __init__(self, outputs: int, side: int, width: int = 16) -> None:
-        from sightline.models import torchvision_compat  # noqa: F401  # before torchvision
-
-        from torchvision.models.detection.anchor_utils import AnchorGenerator  # isort: skip
-        from torchvision.models.detection.retinanet import RetinaNet as Detector  # isort: skip
-        from torchvision.models.detection.retinanet import RetinaNetHead  # isort: skip
+        define_missing_operators()
+        from torchvision.models.detection.anchor_utils import AnchorGenerator
+        from torchvision.models.detection.retinanet import RetinaNet as Detector
+        from torchvision.models.detection.retinanet import RetinaNetHead
 
         super().__init__()
         self.grid, self.side, self.outputs = side // 4, side, outputs
@@ -121,10 +179,23 @@ class RetinaNet(nn.Module):
 
     def _head_outputs(self, x: Tensor) -> dict[str, Tensor]:
         """{cls_logits (N, A, F), bbox_regression (N, A, 4)}."""
-        found: dict[str, Tensor] = self.detector.head(list(self.detector.backbone(x).values()))
-        return found
+        outputs: dict[str, Tensor] = self.detector.head(list(self.detector.backbone(x).values()))
+        return outputs
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute logits.
+
+        Parameters
+        ----------
+        x : (N, 1, side, side) float32
+            Images.
+
+        Returns
+        -------
+        Tensor : (N, F)
+            Logit of the most certain box of each finding; in training (N, A, F + 4), the logits and offsets of all
+            anchors.
+        """
         heads = self._head_outputs(x)
         logits = heads["cls_logits"]  # (N, A, F)
         if self.training:
@@ -132,27 +203,52 @@ class RetinaNet(nn.Module):
         return logits.amax(1)
 
     def maps(self, x: Tensor) -> Tensor:
-        """Chance that one of the boxes over a place is right, were they independent: (N, F, grid, grid) in [0, 1].
+        """Compute the probability that one of the boxes over a position is right, if they are independent.
 
-        Of the 100 most certain boxes of a finding; overlapping ones are kept, because they say where most agree.
+        The 100 most certain boxes of each finding count; overlapping ones are kept, because they agree.
+
+        Parameters
+        ----------
+        x : (N, 1, side, side) float32
+            Images.
+
+        Returns
+        -------
+        Tensor : (N, F, grid, grid) in [0, 1]
+            Probabilities.
         """
         heads = self._head_outputs(x)
         out = x.new_zeros((len(x), self.outputs, self.grid, self.grid))
         centers = (torch.arange(self.grid, device=x.device) + 0.5) * (self.side / self.grid)
-        for n, boxes in enumerate(self._anchors(x)):
-            moved = self.detector.box_coder.decode_single(heads["bbox_regression"][n], boxes)  # (A, 4)
-            sure, which = heads["cls_logits"][n].sigmoid().topk(min(100, len(boxes)), dim=0)  # (100, F)
-            left, top, right, bottom = moved[which].unbind(-1)  # (100, F) each
+        for n, anchors in enumerate(self._anchors(x)):
+            boxes = self.detector.box_coder.decode_single(heads["bbox_regression"][n], anchors)  # (A, 4)
+            certainty, order = heads["cls_logits"][n].sigmoid().topk(min(100, len(anchors)), dim=0)  # (100, F)
+            left, top, right, bottom = boxes[order].unbind(-1)  # (100, F) each
             rows = (centers >= top[..., None]) & (centers <= bottom[..., None])  # (100, F, grid)
             cols = (centers >= left[..., None]) & (centers <= right[..., None])
-            for place in range(self.outputs):
-                missed = torch.log1p(-sure[:, place].clamp(max=1 - 1e-6))
-                within = torch.einsum("kr,kc,k->rc", rows[:, place].float(), cols[:, place].float(), missed)
-                out[n, place] = -torch.expm1(within)
+            for index in range(self.outputs):
+                missed = torch.log1p(-certainty[:, index].clamp(max=1 - 1e-6))
+                within = torch.einsum("kr,kc,k->rc", rows[:, index].float(), cols[:, index].float(), missed)
+                out[n, index] = -torch.expm1(within)
         return out
 
     def loss(self, outputs: Tensor, labels: Tensor, mask_targets: Tensor) -> Tensor:
-        """Focal loss of the class and L1 of the box, over images of which all findings are known where they are."""
+        """Compute the focal loss of the classes and the L1 loss of the boxes.
+
+        Parameters
+        ----------
+        outputs : (B, A, F + 4)
+            Result of `forward` in training.
+        labels : (B, F)
+            Not used.
+        mask_targets : (B, F, grid, grid)
+            Annotated share of each cell in [0, 1], NaN for unknown; images with unknown cells are left out.
+
+        Returns
+        -------
+        Tensor : ()
+            Loss; 0 if every image is left out.
+        """
         known = [i for i in range(len(mask_targets)) if not mask_targets[i].isnan().any()]
         if not known:
             return outputs.sum() * 0
@@ -164,24 +260,26 @@ class RetinaNet(nn.Module):
         return total
 
     def _anchors(self, x: Tensor) -> list[Tensor]:
-        """Boxes (A, 4) of each image of x (N, 1, side, side): they follow from its size alone."""
+        """Anchors (A, 4) of each image of x (N, 1, side, side), which depend on its size alone."""
         from torchvision.models.detection.image_list import ImageList
 
         sides = [-(-self.side // stride) for stride in (8, 16, 32)]
         features = [x.new_zeros((len(x), 1, s, s)) for s in sides]
-        found: list[Tensor] = self.detector.anchor_generator(ImageList(x, [(self.side, self.side)] * len(x)), features)
-        return found
+        anchors: list[Tensor] = self.detector.anchor_generator(
+            ImageList(x, [(self.side, self.side)] * len(x)), features
+        )
+        return anchors
 
     def _boxes(self, mask_targets: Tensor) -> dict[str, Tensor]:
-        """{boxes (K, 4) as (left, top, right, bottom) in input pixels, labels (K,)} of marks (F, grid, grid)."""
+        """{boxes (K, 4) as (left, top, right, bottom) in input pixels, labels (K,)} of targets (F, grid, grid)."""
         scale = self.side / self.grid
         boxes, labels = [], []
-        for place, plane in enumerate(mask_targets.cpu().numpy() >= 0.5):
+        for index, plane in enumerate(mask_targets.cpu().numpy() >= 0.5):
             if plane.any():
-                found, _ = ndimage.label(plane)
-                for rows, cols in ndimage.find_objects(found):
+                components, _ = ndimage.label(plane)
+                for rows, cols in ndimage.find_objects(components):
                     boxes.append([cols.start, rows.start, cols.stop, rows.stop])
-                    labels.append(place)
+                    labels.append(index)
         return {
             "boxes": torch.tensor(boxes, dtype=torch.float32, device=mask_targets.device).reshape(-1, 4) * scale,
             "labels": torch.tensor(labels, dtype=torch.int64, device=mask_targets.device),

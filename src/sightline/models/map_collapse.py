@@ -1,4 +1,4 @@
-"""Whether the maps that a network shows still say anything of where."""
+"""Detect collapsed maps: maps of a trained network that no longer say where anything is."""
 
 from __future__ import annotations
 
@@ -8,18 +8,33 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 MIN_RANGE, MIN_SPREAD = 0.02, 0.01
-"""Below this range within each map, and below this spread between images, maps say nothing."""
+"""Range within each map, and spread between images as a share of it, below which maps are collapsed."""
 MIN_IMAGES = 2
-"""Images that show a finding, for its maps to be judged by them alone."""
+"""Number of images with a finding from which its maps are judged by these images alone."""
 
 
 def find_collapsed_maps(maps: Tensor, findings: Sequence[str] = (), present: Tensor | None = None) -> str:
-    """Which of the maps (N, T, h, w) of many images say nothing of where, and why; '' where all do.
+    """Name the maps that are collapsed, and the reason.
 
-    Every column is judged by itself: one that collapsed does not hide among others. findings: what the columns are
-    called (T); shown: bool (N, T), the images that show each, which alone judge it if there are two or more: a map that
-    is empty on all others is as it should be.
+    Every finding is judged by itself, so that one collapsed map is not hidden by others.
 
+    Parameters
+    ----------
+    maps : (N, T, h, w)
+        Maps of N images.
+    findings
+        Names of the T maps.
+    present : (N, T) bool
+        Images that show each finding. If there are at least `MIN_IMAGES`, they alone are judged: a map that is empty
+        on all others is correct.
+
+    Returns
+    -------
+    str
+        Reasons with findings; empty if no map is collapsed.
+
+    Examples
+    --------
     >>> import torch
     >>> maps = torch.rand(4, 2, 8, 8)
     >>> find_collapsed_maps(torch.ones(4, 2, 8, 8)), find_collapsed_maps(maps)
@@ -30,19 +45,25 @@ def find_collapsed_maps(maps: Tensor, findings: Sequence[str] = (), present: Ten
     """
     columns = list(maps.unbind(1))
     if present is not None:
-        columns = [
-            m[there] if int(there.sum()) >= MIN_IMAGES else m for m, there in zip(columns, present.T, strict=True)
-        ]
+        columns = [m[rows] if int(rows.sum()) >= MIN_IMAGES else m for m, rows in zip(columns, present.T, strict=True)]
     names = findings or [f"map {i + 1}" for i in range(len(columns))]
     return join_reasons({name: collapse_reason(column) for name, column in zip(names, columns, strict=True)})
 
 
 def collapse_reason(maps: Tensor) -> str:
-    """Why maps (N, h, w) of one finding say nothing of where; '' where they do.
+    """Return the reason why the maps of one finding are collapsed.
 
-    'all ones', 'all zeros' or 'flat': nine of ten maps span less than 0.02 from their lowest to their highest place, or
-    less than a fiftieth of what all maps together span. 'the same for every image': over the images, places spread by
-    less than a hundredth of the range of a map.
+    Parameters
+    ----------
+    maps : (N, h, w)
+        Maps of N images.
+
+    Returns
+    -------
+    str
+        'all ones', 'all zeros' or 'flat' if nine of ten maps span less than 0.02 from lowest to highest value, or less
+        than a fiftieth of the span of all maps together; 'the same for every image' if values spread over the images
+        by less than a hundredth of the range of a map; otherwise empty.
     """
     reach = maps.amax((1, 2)) - maps.amin((1, 2))  # (N,)
     whole = float(maps.max() - maps.min())
@@ -55,8 +76,20 @@ def collapse_reason(maps: Tensor) -> str:
 
 
 def join_reasons(reason_by_finding: Mapping[str, str]) -> str:
-    """Why the maps of each finding say nothing, in words: the reason alone where it is that of every finding.
+    """Join the reasons of all findings in one text.
 
+    Parameters
+    ----------
+    reason_by_finding
+        Reason of each finding; empty if its maps are not collapsed.
+
+    Returns
+    -------
+    str
+        Each reason with its findings; the reason alone if it is that of every finding.
+
+    Examples
+    --------
     >>> join_reasons({"Edema": "flat", "Nodule": "", "Fracture": "flat"})
     'flat (Edema, Fracture)'
     """
@@ -64,22 +97,32 @@ def join_reasons(reason_by_finding: Mapping[str, str]) -> str:
     if len(reasons) == 1:
         return reasons.pop()
     return "; ".join(
-        f"{why} ({', '.join(name for name, one in reason_by_finding.items() if one == why)})"
-        for why in sorted(reasons - {""})
+        f"{reason} ({', '.join(name for name, other in reason_by_finding.items() if other == reason)})"
+        for reason in sorted(reasons - {""})
     )
 
 
 @contextmanager
 def record_maps(net: nn.Module) -> Iterator[list[Tensor]]:
-    """Within, what every forward of a network leaves at its module `map_output`, (N, T, h, w) each; nothing without
-    one."""
-    heard: list[Tensor] = []
-    shown = getattr(net, "map_output", None)
-    if not isinstance(shown, nn.Module):
-        yield heard
+    """Record the output of the module `map_output` in every forward pass inside.
+
+    Parameters
+    ----------
+    net
+        Network, in any mode.
+
+    Yields
+    ------
+    list of Tensor : (N, T, h, w)
+        Maps of each forward pass, detached; it stays empty if the network has no such module.
+    """
+    maps: list[Tensor] = []
+    output = getattr(net, "map_output", None)
+    if not isinstance(output, nn.Module):
+        yield maps
         return
-    handle = shown.register_forward_hook(lambda module, given, out: heard.append(out.detach()))
+    handle = output.register_forward_hook(lambda module, args, out: maps.append(out.detach()))
     try:
-        yield heard
+        yield maps
     finally:
         handle.remove()

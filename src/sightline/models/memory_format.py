@@ -1,4 +1,4 @@
-"""How the weights of convolutions lie in memory."""
+"""Memory format of the weights of convolutions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ from torch import nn
 
 
 def preferred_memory_format(net: nn.Module) -> torch.memory_format:
-    """Channels last, in which convolutions and batch norm are faster on processors, unless that would break memory.
+    """Return the memory format in which convolutions and batch norm of a network are fastest on a CPU.
 
-    On some processors the gradient of a convolution of one pixel that strides over fewer than eight channels is then
-    written beyond its end (oneDNN as of torch 2.13).
+    Parameters
+    ----------
+    net
+        Network with convolutions.
+
+    Returns
+    -------
+    torch.memory_format
+        Channels last, unless that would corrupt memory: on some processors the gradient of a convolution of one pixel
+        that strides over fewer than eight channels is then written beyond its end (oneDNN as of torch 2.13).
     """
     narrow = any(
         isinstance(m, nn.Conv2d) and m.in_channels < 8 and max(m.stride) > 1 and m.kernel_size == (1, 1)
@@ -23,7 +31,15 @@ def preferred_memory_format(net: nn.Module) -> torch.memory_format:
 
 
 def set_memory_format(net: nn.Module, memory_format: torch.memory_format) -> None:
-    """Lay the weights of convolutions out anew; the parameters stay the same objects."""
+    """Convert the weights of convolutions to a memory format; the parameters stay the same objects.
+
+    Parameters
+    ----------
+    net
+        Network that is changed in place.
+    memory_format
+        Format of the weights.
+    """
     for parameter in net.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=memory_format)
@@ -31,15 +47,25 @@ def set_memory_format(net: nn.Module, memory_format: torch.memory_format) -> Non
 
 @contextmanager
 def with_preferred_memory_format(net: nn.Module) -> Iterator[None]:
-    """The weights of convolutions on a processor as they are fastest; their own memory comes back on leaving.
+    """Convert the weights of convolutions on a CPU to their fastest memory format.
 
-    Half as fast again for small networks, a fifth for a DenseNet; a copy of the weights.
+    It makes small networks 50 % faster and a DenseNet 20 %, for the memory of a copy of the weights.
+
+    Parameters
+    ----------
+    net
+        Network that is changed in place.
+
+    Yields
+    ------
+    None
+        On leaving, the weights get their own memory back.
     """
-    own = [(p, p.data) for p in net.parameters() if p.dim() == 4 and p.device.type == "cpu"]
-    if own:
+    saved = [(p, p.data) for p in net.parameters() if p.dim() == 4 and p.device.type == "cpu"]
+    if saved:
         set_memory_format(net, preferred_memory_format(net))
     try:
         yield
     finally:
-        for parameter, data in own:
+        for parameter, data in saved:
             parameter.data = data

@@ -1,9 +1,7 @@
-"""`Model`: a network with its habits: what it reads, what it finds, and where its features are."""
+"""`Model`: a network with everything needed to use it: its input, its findings and where its features are."""
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -21,7 +19,8 @@ from sightline.findings import canonical_name
 from sightline.imaging.geometry import Resize
 from sightline.imaging.preprocess import fit_image
 from sightline.models.fast_gradients import supports_fast_gradients
-from sightline.models.feature_layer import FeatureLayer, find_feature_layer, has_affine_head
+from sightline.models.feature_layer import FeatureLayer, has_affine_head
+from sightline.models.feature_search import find_feature_layer
 from sightline.models.frozen import freeze
 from sightline.models.memory_format import with_preferred_memory_format
 
@@ -31,64 +30,72 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, slots=True)
 class TrainingRecord:
-    """How a model came to be. A model without one is untrained, and every comparison with it is labeled a control."""
+    """Data and result of the training of a model.
+
+    A model without a record counts as untrained, and every comparison with it is labeled a control.
+    """
 
     data: str
-    """Spec of the data set, or a sentence where the training happened elsewhere."""
+    """Spec of the training data set, or a sentence if the model was trained elsewhere."""
     fraction: float = 1.0
-    """Share of the training patients used."""
+    """Share of the training patients that was used."""
     seed: int | None = None
+    """Seed of the training."""
     epochs: float | None = None
+    """Passes over the training data after which the weights were saved."""
     weights_hash: str = ""
-    """sha256 of the weights, as `state_hash` computes it."""
+    """SHA-256 of the weights, as `state_hash` computes it."""
     val_auroc: float | None = None
-    """Mean over findings on the validation patients, of the weights kept."""
+    """Mean AUROC over the findings on the validation patients, of the saved weights."""
     derived: tuple[str, ...] = ()
-    """What was done to the data set before training, as in `Dataset.derived`."""
+    """Changes that were made to the data set before training, as in `Dataset.derived`."""
 
     @property
     def description(self) -> str:
-        """Spec of the data set and what was done to it, in one line."""
+        """Spec of the data set and the changes made to it, in one line."""
         return "; ".join((self.data, *self.derived))
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network from an image to one logit per finding (multi-label: probabilities are sigmoids)."""
+    """A network that maps an image to one logit per finding (multi-label: probabilities are sigmoids)."""
 
     name: str
-    """Short, for tables."""
+    """Short name, for tables."""
     net: nn.Module = field(repr=False)
-    """float32 (N, C, side, side) -> logits (N, F)."""
+    """Network from float32 (N, C, side, side) to logits (N, F)."""
     findings: tuple[str, ...]
-    """Canonical names, in the order of the logits."""
+    """Canonical names of the findings, in the order of the logits."""
     side: int
-    """Inputs are side × side pixels."""
+    """Height and width of the input, in pixels."""
     resize: Resize
+    """How an image is fitted into the square input, see `sightline.imaging.preprocess.fit_image`."""
     channels: int
+    """Number of input channels C."""
     mean: tuple[float, ...]
-    """Per channel, subtracted from the image in [0, 1]."""
+    """Value subtracted from the image in [0, 1], per channel."""
     std: tuple[float, ...]
-    """Per channel, divided by after that."""
+    """Divisor applied after the mean was subtracted, per channel."""
     feature_layer: FeatureLayer | None
-    """Where the features are taken; None where the network has no global pooling and none was named."""
+    """Place where the features are taken; None if the network has no global pooling and no module was named."""
     feature_module: str | None = None
-    """The module named for that, None if it was found."""
+    """Path of the module that was named as the feature layer; None if it was searched for."""
     arch: str = ""
-    """Spec that builds the network anew with other weights ('densenet121'); empty for a network of the user's own."""
+    """Spec that builds the network with other weights, such as 'densenet121'; empty for a network defined elsewhere."""
     training_record: TrainingRecord | None = None
+    """Data and result of the training; None for an untrained model."""
     assumed_settings: tuple[str, ...] = ()
-    """Which of `resize`, `side`, `mean` and `std` are defaults that neither its checkpoint nor its user stated."""
+    """Settings among `resize`, `side`, `mean` and `std` that are defaults stated by neither checkpoint nor user."""
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """Device of the parameters."""
         first = next(self.net.parameters(), None)
         return torch.device("cpu") if first is None else first.device
 
     @cached_property
     def has_affine_head(self) -> bool:
-        """Whether logits are an affine function of the features; found once, with noise. False without features."""
+        """True if the logits are an affine function of the features, as probed once with noise; False without them."""
         if self.feature_layer is None:
             return False
         with freeze(self.net) as net:
@@ -96,7 +103,7 @@ class Model:
 
     @cached_property
     def supports_fast_gradients(self) -> bool:
-        """Whether gradients may be computed the fast way; found once, with noise. False on accelerators."""
+        """True if `FastGradientMode` gives the same gradients, as probed once with noise; False on accelerators."""
         if self.device.type != "cpu":
             return False  # on an H200 it gains nothing up to 32 images at once, and a sixth at 64
         with freeze(self.net) as net:
@@ -104,7 +111,15 @@ class Model:
 
     @contextmanager
     def eval_mode(self) -> Iterator[nn.Module]:
-        """The network `frozen`, with its weights in memory as they are fastest where it `supports_fast_gradients`."""
+        """Freeze the network in evaluation mode, with its weights in the fastest memory format.
+
+        The memory format changes only if `supports_fast_gradients`; everything is restored on leaving.
+
+        Yields
+        ------
+        nn.Module
+            The frozen network.
+        """
         with (
             freeze(self.net) as net,
             with_preferred_memory_format(net) if self.supports_fast_gradients else nullcontext(),
@@ -116,30 +131,80 @@ class Model:
         return {}
 
     def with_feature_layer(self, layer: str) -> Model:
-        """The same network with its features taken at the output of a module; found once per module.
+        """Return the same network with its features taken at the output of a module.
 
-        Errors: `SightlineError` for a path that names none, or one whose output is no map (see `wrap`).
+        Parameters
+        ----------
+        layer
+            Path of the module, see `wrap`; probed once per path.
+
+        Returns
+        -------
+        Model
+            A model that shares the network.
+
+        Raises
+        ------
+        SightlineError
+            If the path names no module, or a module whose output is no map.
         """
         if layer not in self._by_feature_layer:
             self._by_feature_layer[layer] = _with_found_features(replace(self, feature_module=layer))
         return self._by_feature_layer[layer]
 
     def normalize(self, images: Tensor) -> Tensor:
-        """float32 (N, side, side) in [0, 1] -> (N, C, side, side) in the network's own units."""
+        """Convert gray images to the input of the network.
+
+        Parameters
+        ----------
+        images : (N, side, side) float32 in [0, 1]
+            Images of the size of the input.
+
+        Returns
+        -------
+        Tensor : (N, C, side, side) float32
+            The image in every channel, minus the mean, divided by the standard deviation.
+        """
         mean = images.new_tensor(self.mean)[:, None, None]
         std = images.new_tensor(self.std)[:, None, None]
         return (images[:, None] - mean) / std  # (N, C, side, side)
 
     def prepare(self, image: Array) -> tuple[Tensor, Frame]:
-        """float32 (H, W) in [0, 1] -> float32 (C, side, side) on the CPU, and the frame that places it on the image.
+        """Fit one image into the input and normalize it; nothing depends on other images.
 
-        See `sightline.imaging.preprocess.fit_image` for how; nothing depends on other images.
+        Parameters
+        ----------
+        image : (H, W) float32 in [0, 1]
+            Pixels of a radiograph.
+
+        Returns
+        -------
+        input : (C, side, side) float32
+            Input of the network, on the CPU.
+        frame : Frame
+            Position of the input on the image.
         """
-        seen, frame = fit_image(image, self.side, self.resize)
-        return self.normalize(torch.from_numpy(seen)[None])[0], frame
+        fitted, frame = fit_image(image, self.side, self.resize)
+        return self.normalize(torch.from_numpy(fitted)[None])[0], frame
 
     def index(self, finding: str | int) -> int:
-        """Place of a finding among the logits; names may be aliases. Errors: `UnknownNameError`."""
+        """Return the position of a finding among the logits.
+
+        Parameters
+        ----------
+        finding
+            Name or alias of a finding, or its position.
+
+        Returns
+        -------
+        int
+            Position from 0.
+
+        Raises
+        ------
+        UnknownNameError
+            If the model has no such finding.
+        """
         if isinstance(finding, str) and canonical_name(finding) in self.findings:
             return self.findings.index(canonical_name(finding))
         if isinstance(finding, int) and not isinstance(finding, bool) and 0 <= finding < len(self.findings):
@@ -163,19 +228,50 @@ def wrap(
     arch: str = "",
     training_record: TrainingRecord | None = None,
 ) -> Model:
-    """Make a `Model` of any `torch.nn.Module` that maps (N, C, size, size) to one logit per finding.
+    """Make a `Model` of any `torch.nn.Module` that maps images to one logit per finding.
 
-    mean, std: per channel or one for all, applied to an image in [0, 1]; default ImageNet's for three channels, else
-    0.5 and 0.25. features: where the map for Grad-CAM is, see `sightline.models.feature_layer.find_feature_layer`;
-    None finds it.
-    One probe forward checks the output's width and finds the features; the network is left as it was.
+    One forward pass on noise checks the width of the output and finds the features; the network is left unchanged.
 
-    Errors: `SightlineError` if findings repeat, if the network does not run on such an input, or if it does not
-    return logits (N, F), F = len(findings).
+    Parameters
+    ----------
+    net
+        Network from float32 (N, C, side, side) to logits (N, F).
+    findings
+        Names or aliases of the F findings, in the order of the logits.
+    side
+        Height and width of the input, in pixels.
+    resize
+        How an image is fitted into the square input: 'center-crop', 'stretch' or 'pad'.
+    channels
+        Number of input channels.
+    mean, std
+        Normalization of an image in [0, 1], one number or one per channel; ImageNet's by default for three channels,
+        otherwise 0.5 and 0.25.
+    name
+        Short name for tables; by default that of the class.
+    feature_module
+        Path of the module whose output is the map for Grad-CAM, see
+        `sightline.models.feature_search.find_feature_layer`; searched for by default.
+    arch
+        Spec that builds the network again, if there is one.
+    training_record
+        Data and result of the training; without it the model counts as an untrained control.
 
+    Returns
+    -------
+    Model
+        The wrapped network.
+
+    Raises
+    ------
+    SightlineError
+        If findings repeat, if the network does not run on such an input, or if it does not return logits (N, F).
+
+    Examples
+    --------
     >>> net = nn.Sequential(nn.Conv2d(1, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 1))
     >>> model = wrap(net, ["Effusion"], side=32, channels=1)
-    >>> model.findings, model.feature_layer.where, model.feature_layer.shape
+    >>> model.findings, model.feature_layer.name, model.feature_layer.shape
     (('Pleural Effusion',), 'adaptive_avg_pool2d', (8, 15, 15))
     """
     names = tuple(canonical_name(finding) for finding in findings)
@@ -202,26 +298,43 @@ def wrap(
 def with_normalization(
     model: Model, mean: float | Sequence[float] | None = None, std: float | Sequence[float] | None = None
 ) -> Model:
-    """The model with another normalization: (image in [0, 1] - mean) / std, per channel or one for all; None: its own.
+    """Return the model with another normalization: (image in [0, 1] - mean) / std.
 
-    Errors: `SightlineError` for another number of channels, values that are not finite, and deviations of 0 or less.
+    Parameters
+    ----------
+    model
+        Model whose network is shared.
+    mean, std
+        One number or one per channel; those of the model by default.
+
+    Returns
+    -------
+    Model
+        The same network with the other normalization.
+
+    Raises
+    ------
+    SightlineError
+        For another number of channels, values that are not finite, and deviations of 0 or less.
     """
-    made = replace(
+    normalized = replace(
         model,
         mean=_per_channel("mean", mean, model.channels, model.mean),
         std=_per_channel("std", std, model.channels, model.std),
     )
-    if not all(map(math.isfinite, (*made.mean, *made.std))) or min(made.std) <= 0:
-        raise SightlineError(f"mean={made.mean}, std={made.std}; allowed: finite means, and deviations above 0")
-    return made
+    if not all(map(math.isfinite, (*normalized.mean, *normalized.std))) or min(normalized.std) <= 0:
+        raise SightlineError(
+            f"mean={normalized.mean}, std={normalized.std}; allowed: finite means, and deviations above 0"
+        )
+    return normalized
 
 
 def _per_channel(
-    name: str, given: float | Sequence[float] | None, channels: int, default: tuple[float, ...]
+    name: str, value: float | Sequence[float] | None, channels: int, default: tuple[float, ...]
 ) -> tuple[float, ...]:
-    if given is None:
+    if value is None:
         return default
-    values = (given,) if isinstance(given, (int, float)) else tuple(given)
+    values = (value,) if isinstance(value, (int, float)) else tuple(value)
     values = tuple(map(float, values)) * (channels if len(values) == 1 else 1)
     if len(values) != channels:
         raise SightlineError(f"{name} has {len(values)} values for {channels} channels; give one, or one per channel")
@@ -229,25 +342,36 @@ def _per_channel(
 
 
 def probe_images(model: Model) -> Tensor:
-    """float32 (2, C, side, side) on the model's device: what it is probed with."""
+    """Return two images of noise by which properties of a network are probed.
+
+    Parameters
+    ----------
+    model
+        Model whose input size, normalization and device are used.
+
+    Returns
+    -------
+    Tensor : (2, C, side, side) float32
+        Inputs, always of the same noise.
+    """
     noise = np.random.default_rng(0).random((2, model.side, model.side), np.float32)
     return model.normalize(torch.from_numpy(noise)).to(model.device)
 
 
 def _with_found_features(model: Model) -> Model:
-    """The model with its cut, found by running it once. Errors: `SightlineError` if it does not give finite logits."""
+    """Run the network once and set its feature layer; raise `SightlineError` unless it gives finite logits (2, F)."""
     x = probe_images(model)
     with freeze(model.net) as net, torch.no_grad():
         try:
             out = net(x)
         except Exception as error:  # the network may be the user's own
             raise SightlineError(f"{model.name} does not run on an input of {tuple(x.shape)}: {error}") from error
-        wanted = (2, len(model.findings))
-        if not isinstance(out, Tensor) or tuple(out.shape) != wanted:
+        expected = (2, len(model.findings))
+        if not isinstance(out, Tensor) or tuple(out.shape) != expected:
             got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise SightlineError(
-                f"{model.name} returns {got} for 2 images and {wanted[1]} findings; it must return logits {wanted}: "
-                f"give as many findings as it has outputs, in their order"
+                f"{model.name} returns {got} for 2 images and {expected[1]} findings; it must return logits "
+                f"{expected}: give as many findings as it has outputs, in their order"
             )
         if not bool(torch.isfinite(out).all()):
             raise SightlineError(f"{model.name} gives NaN or infinity for finite images: {_explain_non_finite(net)}")
@@ -258,42 +382,3 @@ def _explain_non_finite(net: nn.Module) -> str:
     bad = [name for name, tensor in net.state_dict().items() if not bool(torch.isfinite(tensor.float()).all())]
     more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
     return f"its weights are damaged ({bad[0]}{more})" if bad else "its arithmetic overflows, though its weights do not"
-
-
-def with_random_weights(model: Model, seed: int = 0) -> Model:
-    """A copy with random weights (`reset_parameters`): the control that shows what the architecture alone points at."""
-    net = copy.deepcopy(model.net)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for module in net.modules():
-            reset_parameters(module)
-    return replace(model, name="untrained", net=net, training_record=None)
-
-
-@torch.no_grad()
-def reset_parameters(module: nn.Module) -> None:
-    """Draw the weights of one module anew, not of those it holds, and forget its statistics.
-
-    A module initializes itself (`reset_parameters`). Where it cannot (class tokens, positions, a layer of the user's
-    own), each parameter is drawn from a normal distribution of its own mean and deviation; a lone number stays.
-    """
-    reset = getattr(module, "reset_parameters", None)
-    if callable(reset):
-        reset()
-        return
-    for parameter in module.parameters(recurse=False):
-        if parameter.numel() > 1:
-            parameter.normal_(float(parameter.mean()), float(parameter.std()))
-
-
-def state_hash(net: nn.Module) -> str:
-    """sha256 of every parameter and buffer: names, types, shapes and bytes; the same on every device.
-
-    >>> state_hash(nn.ReLU())[:8]
-    'e3b0c442'
-    """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(net.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -1,6 +1,6 @@
-"""What others published, where it can be reached: text encoders of Hugging Face, and weights of the zoos.
+"""Published weights: text encoders of Hugging Face, and pre-trained classifiers of torchvision and timm.
 
-Both are other people's, under their own licenses; Sightline ships none and runs none of their code.
+They come under licenses of their own; Sightline ships none of them and runs none of the code that comes with them.
 """
 
 from __future__ import annotations
@@ -19,38 +19,66 @@ from torch import Tensor, nn
 
 from sightline.errors import DataError, SightlineError
 from sightline.models.text_encoder import masked_max
+from sightline.models.torchvision_compat import define_missing_operators
 
 CONVIRT_TEXT_ENCODER = "emilyalsentzer/Bio_ClinicalBERT"
-"""Of ConVIRT (Alsentzer et al. 2019, 10.18653/v1/W19-1909, MIT license); trained on the notes of MIMIC-III."""
+"""Text encoder of ConVIRT (Alsentzer et al. 2019, 10.18653/v1/W19-1909, MIT license), trained on MIMIC-III notes."""
 FROZEN_LAYERS = 6
-"""First layers that stay as they are, with the embeddings below them (Zhang et al. 2020, arXiv:2010.00747)."""
+"""Number of first layers that are not trained, nor are the embeddings (Zhang et al. 2020, arXiv:2010.00747)."""
 MAX_LENGTH = 64
-"""Pieces of words of a text that are read."""
+"""Number of word pieces of a sentence that are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class HubTokenizer:
-    """A tokenizer of Hugging Face; it can be sent to another process."""
+    """A tokenizer of Hugging Face, which can be sent to another process."""
 
     tokenizer: Any
+    """Tokenizer of `transformers`."""
     max_length: int = MAX_LENGTH
+    """Number of word pieces of a sentence that are read."""
 
     def encode(self, sentences: Sequence[str]) -> Tensor:
-        """int64 (n, L), L of the longest, at most `length`."""
-        found = self.tokenizer(
+        """Convert sentences to tokens.
+
+        Parameters
+        ----------
+        sentences
+            The n sentences.
+
+        Returns
+        -------
+        Tensor : (n, L) int64
+            Tokens, with padding up to the longest sentence; L is at most `max_length`.
+        """
+        encoded = self.tokenizer(
             list(sentences), padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
         )
-        tokens: Tensor = found["input_ids"]
+        tokens: Tensor = encoded["input_ids"]
         return tokens
 
     def save(self, folder: Path) -> None:
+        """Write the files of the tokenizer.
+
+        Parameters
+        ----------
+        folder
+            Folder to write to.
+        """
         self.tokenizer.save_pretrained(str(folder))
 
 
 class HubTextEncoder(nn.Module):
-    """int64 (N, L) of a `HubTokenizer` -> float32 (N, width): largest value of each channel over the pieces.
+    """Encoder of Hugging Face with maximum pooling over the tokens of a `HubTokenizer`.
 
-    body: an encoder of `transformers`; pad: its padding; frozen: layers from the first that stay as they are.
+    Parameters
+    ----------
+    body
+        Encoder of `transformers`.
+    padding_id
+        Token for padding.
+    frozen_layers
+        Number of first layers that are not trained.
     """
 
     def __init__(self, body: nn.Module, padding_id: int, frozen_layers: int = FROZEN_LAYERS) -> None:
@@ -61,71 +89,146 @@ class HubTextEncoder(nn.Module):
             module.requires_grad_(False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        empty = tokens == self.padding_id
-        y = self.body(input_ids=tokens, attention_mask=(~empty).long()).last_hidden_state  # (N, L, width)
-        return masked_max(y, empty)
+        """Encode sentences.
+
+        Parameters
+        ----------
+        tokens : (N, L) int64
+            Tokens, with padding at the end.
+
+        Returns
+        -------
+        Tensor : (N, width) float32
+            Largest value of each channel over the tokens.
+        """
+        is_padding = tokens == self.padding_id
+        y = self.body(input_ids=tokens, attention_mask=(~is_padding).long()).last_hidden_state  # (N, L, width)
+        return masked_max(y, is_padding)
 
 
 def _lowest_layers(body: nn.Module, n_layers: int) -> list[nn.Module]:
-    """Embeddings and the first `frozen` layers. Errors: `SightlineError` for an encoder that is not built of layers."""
+    """Embeddings and the first layers; `SightlineError` for an encoder that is not built of layers."""
     if n_layers == 0:
         return []
     embeddings = getattr(body, "embeddings", None)
     layers = next((m for m in body.modules() if isinstance(m, nn.ModuleList)), None)
     if embeddings is None or layers is None or len(layers) < n_layers:
         has = "no list of layers" if layers is None else f"{len(layers)} layers"
-        raise SightlineError(
-            f"{type(body).__name__} has {has}, of which {n_layers} cannot stay as they are; freeze fewer"
-        )
+        raise SightlineError(f"{type(body).__name__} has {has}, of which {n_layers} cannot be frozen; freeze fewer")
     return [embeddings, *layers[:n_layers]]
 
 
 def open_hub_encoder(
     name: str, frozen_layers: int = FROZEN_LAYERS, max_length: int = MAX_LENGTH
 ) -> tuple[HubTokenizer, HubTextEncoder]:
-    """A tokenizer and an encoder with its weights. Nothing is run that comes with them.
+    """Open a tokenizer and an encoder with its weights; code that comes with them is not run.
 
-    name: 'emilyalsentzer/Bio_ClinicalBERT', or a folder that `save_pretrained` wrote. Errors: `SightlineError` without
-    `transformers`, `DataError` for what is neither a folder nor to be had from the Hub.
+    Parameters
+    ----------
+    name
+        Name on the Hugging Face Hub, such as 'emilyalsentzer/Bio_ClinicalBERT', or a folder that `save_pretrained`
+        wrote.
+    frozen_layers
+        Number of first layers that are not trained.
+    max_length
+        Number of word pieces of a sentence that are read.
+
+    Returns
+    -------
+    tokenizer : HubTokenizer
+    encoder : HubTextEncoder
+
+    Raises
+    ------
+    SightlineError
+        If `transformers` is not installed, or the encoder has too few layers.
+    DataError
+        If the name is neither a folder nor available from the Hub.
     """
     transformers = _import_transformers()
-    place = _resolve_name(name)
+    source = _resolve_name(name)
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-        body = transformers.AutoModel.from_pretrained(place, trust_remote_code=False)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        body = transformers.AutoModel.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"text={name!r} gives no text encoder: {first}") from error
+        raise DataError(f"text_encoder={name!r} does not open: {first}") from error
     if tokenizer.pad_token_id is None:
-        raise DataError(f"text={name!r}: its tokenizer has no padding; sentences of one batch differ in length")
+        raise DataError(
+            f"text_encoder={name!r}: its tokenizer has no padding, which batches of sentences need; choose another"
+        )
     return HubTokenizer(tokenizer, max_length), HubTextEncoder(body.float(), int(tokenizer.pad_token_id), frozen_layers)
 
 
 def open_saved_encoder(folder: Path, max_length: int = MAX_LENGTH) -> tuple[HubTokenizer, HubTextEncoder]:
-    """What `save_text_encoder` wrote, its weights yet to be loaded. Errors: as `open_hub_encoder`."""
+    """Open what `save_text_encoder` wrote; the weights are random until they are loaded.
+
+    Parameters
+    ----------
+    folder
+        Folder with the files of a tokenizer and a configuration.
+    max_length
+        Number of word pieces of a sentence that are read.
+
+    Returns
+    -------
+    tokenizer : HubTokenizer
+    encoder : HubTextEncoder
+
+    Raises
+    ------
+    SightlineError
+        If `transformers` is not installed.
+    DataError
+        If the folder has no such files.
+    """
     transformers = _import_transformers()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
         config = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise DataError(f"{folder} holds no tokenizer and configuration of a text encoder: {error}") from error
+        raise DataError(f"{folder} has no tokenizer and configuration of a text encoder: {error}") from error
     with torch.random.fork_rng(devices=[]):
         body = transformers.AutoModel.from_config(config, trust_remote_code=False)
     return HubTokenizer(tokenizer, max_length), HubTextEncoder(body, int(tokenizer.pad_token_id), 0)
 
 
 def save_text_encoder(tokenizer: HubTokenizer, encoder: HubTextEncoder, folder: Path) -> None:
-    """Tokenizer and configuration, without weights, so that a checkpoint beside them can be opened anywhere."""
+    """Write the tokenizer and the configuration, so that a checkpoint with the weights can be opened anywhere.
+
+    Parameters
+    ----------
+    tokenizer
+        Tokenizer to write.
+    encoder
+        Encoder whose configuration is written.
+    folder
+        Folder to write to.
+    """
     tokenizer.save(folder)
     encoder.body.config.save_pretrained(str(folder))  # type: ignore[union-attr,operator]
 
 
 def download_weights(spec: str) -> dict[str, Any]:
-    """The weights that the authors of a zoo publish for 'timm:NAME' or 'torchvision:NAME': ImageNet's, as a rule.
+    """Download the weights that timm or torchvision publish for an architecture, as a rule trained on ImageNet.
 
-    Errors: `DataError` where they cannot be had.
+    Parameters
+    ----------
+    spec
+        'timm:NAME' or 'torchvision:NAME'.
+
+    Returns
+    -------
+    dict
+        State dictionary.
+
+    Raises
+    ------
+    DataError
+        If they cannot be downloaded.
     """
     zoo, _, name = spec.partition(":")
+    define_missing_operators()
     try:
         if zoo == "timm":
             import timm
@@ -137,19 +240,20 @@ def download_weights(spec: str) -> dict[str, Any]:
             net = torchvision.models.get_model(name, weights="DEFAULT")
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(
-            f"the weights of {spec!r} cannot be had ({type(error).__name__}); fetch them where there is a network, "
-            "torch.save(net.state_dict(), 'weights.pt'), and give the file"
+            f"the weights of {spec!r} cannot be downloaded ({type(error).__name__}); download them on a machine with a "
+            "network, torch.save(net.state_dict(), 'weights.pt'), and give the file"
         ) from error
     return dict(net.state_dict())
 
 
 def _resolve_name(name: str) -> str:
-    """The name where the Hub can be asked for it, else a folder. Errors: `DataError` where there is neither."""
+    """The name if the Hub can be reached, otherwise a folder on this machine; `DataError` if there is neither."""
     if Path(name).is_dir():
         return name
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise DataError(
-            f"text={name!r} is no folder; give one that save_pretrained wrote, or a name such as {CONVIRT_TEXT_ENCODER}"
+            f"text_encoder={name!r} is no folder; give one that save_pretrained wrote, or a name such as "
+            f"{CONVIRT_TEXT_ENCODER}"
         )
     if is_hub_reachable():
         return name
@@ -159,14 +263,20 @@ def _resolve_name(name: str) -> str:
         return str(snapshot_download(name, local_files_only=True))
     except (OSError, ValueError) as error:
         raise DataError(
-            f"text={name!r} is not on this machine, and the Hub cannot be reached; fetch it where it can (hf download "
-            f"{name} --local-dir DIR) and give the folder, or leave text as it is: the encoder that is trained on the "
-            "spot needs nothing"
+            f"text_encoder={name!r} is not on this machine, and the Hub cannot be reached; download it on a machine "
+            f"that can (hf download {name} --local-dir DIR) and give the folder, or leave text_encoder out: the "
+            "default one is trained on the reports and needs no download"
         ) from error
 
 
 def is_hub_reachable() -> bool:
-    """Whether the Hub answers; its library would try for a minute. Behind a proxy, only the library can tell."""
+    """Return True if the Hugging Face Hub can be reached, in at most 5 seconds; its library would try for a minute.
+
+    Returns
+    -------
+    bool
+        True also behind a proxy, where only the library can try.
+    """
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
         return True
     hub = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))

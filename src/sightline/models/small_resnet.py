@@ -13,7 +13,7 @@ def _conv_norm(inputs: int, outputs: int, stride: int = 1, kernel_size: int = 3)
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions of a side around a shortcut."""
+    """Two convolutions of one kernel size with a shortcut."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, kernel_size: int = 3) -> None:
         super().__init__()
@@ -23,22 +23,45 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if same else _conv_norm(inputs, outputs, stride, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, C', h / stride, w / stride)."""
+        """Compute the output of the block.
+
+        Parameters
+        ----------
+        x : (N, C, h, w)
+            Features.
+
+        Returns
+        -------
+        Tensor : (N, C', h / stride, w / stride)
+            Features.
+        """
         return F.relu(self.second(F.relu(self.first(x))) + self.shortcut(x))
 
 
 def make_stem(width: int) -> nn.Sequential:
-    """(N, 1, h, w) -> (N, width, h / 4, w / 4)."""
+    """Create the first layers of a network: (N, 1, h, w) -> (N, width, h / 4, w / 4).
+
+    Parameters
+    ----------
+    width
+        Number of channels of the result.
+
+    Returns
+    -------
+    nn.Sequential
+        Convolution, batch norm, ReLU and maximum pooling.
+    """
     return nn.Sequential(
         nn.Conv2d(1, width, 5, 2, 2, bias=False), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
     )
 
 
 class SmallResNet(nn.Module):
-    """float32 (N, 1, h, w) -> logits (N, outputs). Features (N, 6 width, h / 8, w / 8) enter an average pooling.
+    """Small residual network, with features (N, 6 width, h / 8, w / 8) before its average pooling.
 
-    Short and fine on purpose: a feature sees 83 pixels, about half of the input's width. With more blocks or a coarser
-    grid it is no less accurate on the phantom, but a feature then sees most of the chest and maps say less about where.
+    It is short and fine on purpose: the receptive field of a feature is 83 pixels, about half of the width of the
+    input. With more blocks or a coarser grid it is no less accurate on the phantom, but a feature then sees most of the
+    chest and maps say less about where.
     """
 
     def __init__(self, outputs: int, width: int = 16) -> None:
@@ -53,6 +76,18 @@ class SmallResNet(nn.Module):
         self.head = nn.Linear(6 * width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute logits.
+
+        Parameters
+        ----------
+        x : (N, 1, h, w) float32
+            Images.
+
+        Returns
+        -------
+        Tensor : (N, outputs)
+            Logits.
+        """
         features = self.body(self.stem(x))  # (N, 6 width, h / 8, w / 8)
         logits: Tensor = self.head(features.mean((2, 3)))
         return logits

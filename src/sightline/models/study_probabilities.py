@@ -14,12 +14,29 @@ StudyKey = TypeVar("StudyKey", bound=Hashable)
 
 
 def study_probabilities(probabilities: Array, studies: Sequence[StudyKey]) -> tuple[tuple[StudyKey, ...], Array]:
-    """The greatest probability among the views of each study, as CheXpert and CheXlocalize evaluate.
+    """Take the highest probability among the views of each study, as CheXpert and CheXlocalize evaluate.
 
-    probabilities (N, F), one row per radiograph; studies: `Radiograph.study` of each row, or (patient, study) where
-    patients share names of studies. Returns the S studies in the order they first occur, and (S, F). Errors:
-    `DataError` for an empty study or another number of them than rows.
+    Parameters
+    ----------
+    probabilities : (N, F)
+        Probabilities, one row per radiograph.
+    studies
+        `Radiograph.study` of each row, or (patient, study) if study names repeat between patients.
 
+    Returns
+    -------
+    studies : tuple
+        The S studies in the order of their first row.
+    probabilities : (S, F)
+        Highest probability of each study.
+
+    Raises
+    ------
+    DataError
+        For an empty study, or another number of studies than rows.
+
+    Examples
+    --------
     >>> study_probabilities(np.array([[0.1, 0.9], [0.4, 0.2], [0.3, 0.3]]), ["a", "a", "b"])[1].tolist()
     [[0.4, 0.9], [0.3, 0.3]]
     """
@@ -30,7 +47,7 @@ def study_probabilities(probabilities: Array, studies: Sequence[StudyKey]) -> tu
     if nameless:
         raise DataError(f"row {nameless[0]} has no study; group such a radiograph by its own id")
     names = tuple(dict.fromkeys(studies))
-    place = {name: i for i, name in enumerate(names)}
+    position = {name: i for i, name in enumerate(names)}
     best = np.full((len(names), values.shape[1]), -np.inf, values.dtype)
-    np.maximum.at(best, [place[study] for study in studies], values)
+    np.maximum.at(best, [position[study] for study in studies], values)
     return names, best

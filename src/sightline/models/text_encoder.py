@@ -1,7 +1,6 @@
-"""Reports as a network reads them: words become numbers, and an encoder reads those.
+"""Reports as input of a network: a tokenizer and a small text encoder that is trained on the reports themselves.
 
-Two are at hand: a small transformer with a vocabulary made of the reports (nothing is downloaded), and any encoder of
-Hugging Face, by name or from a folder (`sightline.models.pretrained`).
+Encoders of Hugging Face, by name or from a folder, are in `sightline.models.pretrained`.
 """
 
 from __future__ import annotations
@@ -16,28 +15,58 @@ import torch
 from torch import Tensor, nn
 
 PAD, UNKNOWN = 0, 1
+"""Tokens for padding and for a word that is not in the vocabulary."""
 
 
 class Tokenizer(Protocol):
-    """How sentences become numbers."""
+    """Conversion of sentences to tokens."""
 
     def encode(self, sentences: Sequence[str]) -> Tensor:
-        """int64 (n, L), filled up with the encoder's padding."""
+        """Convert sentences to tokens.
+
+        Parameters
+        ----------
+        sentences
+            The n sentences.
+
+        Returns
+        -------
+        Tensor : (n, L) int64
+            Tokens, with the encoder's padding at the end.
+        """
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Words in the order of their numbers, which begin at 2; 0 fills up, 1 stands for any other word."""
+    """Words in the order of their tokens, which begin at 2; 0 is padding, 1 stands for any other word."""
 
     words: tuple[str, ...]
+    """Lower-case words and numbers."""
     max_length: int = 32
-    """Words of a sentence that are read."""
+    """Number of words of a sentence that are read."""
 
     @classmethod
     def from_sentences(
         cls, sentences: Iterable[str], max_words: int = 4000, min_count: int = 2, max_length: int = 32
     ) -> Vocabulary:
-        """The `most` commonest words that occur at least `fewest` times; of equals the first in the alphabet."""
+        """Create the vocabulary of the most frequent words; of equally frequent ones the alphabet decides.
+
+        Parameters
+        ----------
+        sentences
+            Sentences whose words are counted.
+        max_words
+            Greatest number of words.
+        min_count
+            Least number of occurrences of a word.
+        max_length
+            Number of words of a sentence that are read.
+
+        Returns
+        -------
+        Vocabulary
+            Words by falling frequency.
+        """
         counts = Counter(word for sentence in sentences for word in _split_words(sentence))
         ranked = sorted((w for w, n in counts.items() if n >= min_count), key=lambda w: (-counts[w], w))
         return cls(tuple(ranked[:max_words]), max_length)
@@ -46,15 +75,27 @@ class Vocabulary:
         return len(self.words) + 2
 
     def encode(self, sentences: Sequence[str]) -> Tensor:
-        """int64 (n, length); a sentence without words is one unknown word.
+        """Convert sentences to tokens; a sentence without words is one unknown word.
 
+        Parameters
+        ----------
+        sentences
+            The n sentences.
+
+        Returns
+        -------
+        Tensor : (n, max_length) int64
+            Tokens, with padding at the end.
+
+        Examples
+        --------
         >>> Vocabulary(("no", "effusion"), max_length=4).encode(["No effusion!", "Edema"]).tolist()
         [[2, 3, 0, 0], [1, 0, 0, 0]]
         """
-        numbers = {word: at + 2 for at, word in enumerate(self.words)}
+        tokens = {word: index + 2 for index, word in enumerate(self.words)}
         out = torch.zeros((len(sentences), self.max_length), dtype=torch.int64)
         for row, sentence in enumerate(sentences):
-            known = [numbers.get(word, UNKNOWN) for word in _split_words(sentence)][: self.max_length] or [UNKNOWN]
+            known = [tokens.get(word, UNKNOWN) for word in _split_words(sentence)][: self.max_length] or [UNKNOWN]
             out[row, : len(known)] = torch.tensor(known)
         return out
 
@@ -64,8 +105,10 @@ def _split_words(sentence: str) -> list[str]:
 
 
 class TextEncoder(nn.Module):
-    """int64 (N, L) of a `Vocabulary` -> float32 (N, width): a transformer, and the largest value of each channel over
-    the words, as ConVIRT pools (Zhang et al. 2020, arXiv:2010.00747)."""
+    """Transformer over the tokens of a `Vocabulary` with maximum pooling, as in ConVIRT.
+
+    Zhang et al. 2020, arXiv:2010.00747.
+    """
 
     def __init__(
         self, vocabulary_size: int, max_length: int, width: int = 128, layers: int = 2, heads: int = 4
@@ -78,18 +121,42 @@ class TextEncoder(nn.Module):
         self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        empty = tokens == PAD
-        y = self.layers(
-            self.token_embedding(tokens) + self.position_embedding[: tokens.shape[1]], src_key_padding_mask=empty
-        )
-        return masked_max(y, empty)
+        """Encode sentences.
+
+        Parameters
+        ----------
+        tokens : (N, L) int64
+            Tokens, with padding at the end.
+
+        Returns
+        -------
+        Tensor : (N, width) float32
+            Largest value of each channel over the words.
+        """
+        is_padding = tokens == PAD
+        embedded = self.token_embedding(tokens) + self.position_embedding[: tokens.shape[1]]
+        return masked_max(self.layers(embedded, src_key_padding_mask=is_padding), is_padding)
 
 
 def masked_max(hidden: Tensor, is_padding: Tensor) -> Tensor:
-    """(N, L, width) -> (N, width): of each channel over the words; empty: bool (N, L), what only fills up.
+    """Take the maximum of each channel over the words.
 
     Genuine zeros count, which the usual `y * mask` with a test for zero loses.
 
+    Parameters
+    ----------
+    hidden : (N, L, width)
+        Channels of each word.
+    is_padding : (N, L) bool
+        True for padding.
+
+    Returns
+    -------
+    Tensor : (N, width)
+        Maxima.
+
+    Examples
+    --------
     >>> masked_max(torch.tensor([[[-1.0], [0.0], [9.0]]]), torch.tensor([[False, False, True]])).tolist()
     [[0.0]]
     """

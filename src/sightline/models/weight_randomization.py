@@ -1,4 +1,4 @@
-"""A trained network forgets: block by block its weights are drawn anew, as the sanity check of saliency maps asks.
+"""Randomize the weights of a trained network block by block: the sanity check of saliency maps.
 
 Adebayo et al. 2018, arXiv:1810.03292; for radiographs Arun et al. 2021, 10.1148/ryai.2021200267.
 """
@@ -16,37 +16,46 @@ from torch import nn
 from sightline._util.rng import LAYER_WORDS, RANDOMIZED_LAYER, key_word, keyed_rng
 from sightline.errors import SightlineError
 from sightline.models.frozen import freeze
-from sightline.models.model import Model, probe_images, reset_parameters
+from sightline.models.model import Model, probe_images
 
 RandomizationOrder = Literal["top-down", "bottom-up", "independent"]
-"""top-down: from the logits to the image, keeping what was drawn; bottom-up: the other way; independent: one block at
-a time, the others as trained."""
+"""top-down: from the logits to the image, earlier blocks stay randomized; bottom-up: from the image to the logits;
+independent: one block at a time, all others as trained."""
 RANDOMIZATION_ORDERS: tuple[RandomizationOrder, ...] = ("top-down", "bottom-up", "independent")
 _MAX_BLOCK_SHARE = 0.6
-"""A child that holds more than this share of the layers is no block but the body: its children are."""
+"""A child with more than this share of the layers is not a block but the body: its children are the blocks."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayerBlock:
-    """Layers that are drawn together."""
+    """Layers that are randomized together."""
 
     name: str
-    """Path of the module that holds them; empty for the network itself, with its class token or positions."""
+    """Path of the module that contains them; empty for the network itself, with its class token or positions."""
     layers: tuple[str, ...]
-    """Paths of the modules with weights, in the order in which a forward calls them."""
+    """Paths of the modules with weights, in the order in which a forward pass calls them."""
 
     @property
     def title(self) -> str:
-        """The name, or what stands for the network itself."""
+        """The name, or 'own weights' for the network itself."""
         return self.name or "own weights"
 
 
 def find_layers(model: Model) -> list[str]:
-    """Paths of the modules with weights of their own that the logits depend on, in the order of a forward's calls.
+    """List the modules with weights that the logits depend on, in the order in which a forward pass calls them.
 
     A module that is never called itself while its weights are used (the output projection of
-    `torch.nn.MultiheadAttention`) follows the module that holds it. The network itself, empty path, counts as called
-    where it holds weights.
+    `torch.nn.MultiheadAttention`) follows the module that contains it.
+
+    Parameters
+    ----------
+    model
+        Model whose network is run once, forward and backward.
+
+    Returns
+    -------
+    list of str
+        Paths of modules; empty for the network itself, which counts as called if it has weights directly.
     """
     called: list[str] = []
     handles = []
@@ -54,31 +63,41 @@ def find_layers(model: Model) -> list[str]:
         handles.append(module.register_forward_pre_hook(lambda _, __, name=name: called.append(name)))
     try:
         with freeze(model.net) as net:
-            own = {n: list(m.parameters(recurse=False)) for n, m in net.named_modules()}
-            weights = [w.requires_grad_() for held in own.values() for w in held]
-            given = torch.autograd.grad(net(probe_images(model)).sum(), weights, allow_unused=True)
+            by_module = {name: list(m.parameters(recurse=False)) for name, m in net.named_modules()}
+            weights = [w.requires_grad_() for parameters in by_module.values() for w in parameters]
+            gradients = torch.autograd.grad(net(probe_images(model)).sum(), weights, allow_unused=True)
     finally:
         for handle in handles:
             handle.remove()
-    used = {id(w) for w, gradient in zip(weights, given, strict=True) if gradient is not None}
-    order = {name: at for at, name in reversed(list(enumerate(called)))}
-    found = [name for name, held in own.items() if any(id(w) in used for w in held)]
-    return sorted(found, key=lambda name: _first_call(name, order))
+    used = {id(w) for w, gradient in zip(weights, gradients, strict=True) if gradient is not None}
+    positions = {name: position for position, name in reversed(list(enumerate(called)))}
+    names = [name for name, parameters in by_module.items() if any(id(w) in used for w in parameters)]
+    return sorted(names, key=lambda name: _first_call(name, positions))
 
 
-def _first_call(name: str, order: dict[str, int]) -> tuple[int, int]:
-    """When the module, or else the nearest one that holds it, is called first; the holder before what it holds."""
+def _first_call(name: str, positions: dict[str, int]) -> tuple[int, int]:
+    """Sort key: first call of the module, or of the nearest one around it; the outer module before the inner one."""
     depth = 0
-    while name and name not in order:
+    while name and name not in positions:
         name, depth = name.rpartition(".")[0], depth + 1
-    return order[name], depth
+    return positions[name], depth
 
 
 def find_blocks(model: Model) -> list[LayerBlock]:
-    """Blocks of layers from the logits to the image, named by the modules that hold them.
+    """Group the layers of a network into blocks, from the logits to the image.
 
-    A block is a child of the network, or of the child that holds most of the network ('features', 'body'); a child that
-    is called in several places is still one block, at its last call.
+    A block is a child of the network, or of the child that contains most of the network ('features', 'body'). A child
+    that is called in several places is still one block, at its last call.
+
+    Parameters
+    ----------
+    model
+        Model whose network is run once, forward and backward.
+
+    Returns
+    -------
+    list of LayerBlock
+        Blocks, named by the modules that contain them.
     """
     return _group_layers(find_layers(model))
 
@@ -94,22 +113,55 @@ def _group_layers(names: Sequence[str]) -> list[LayerBlock]:
         if len(body) <= _MAX_BLOCK_SHARE * len(names) or not deeper:
             break
         depth += 1
-    found = [LayerBlock(name, tuple(members)) for name, members in groups.items()]
-    return sorted(found, key=lambda b: -names.index(b.layers[-1]))
+    blocks = [LayerBlock(name, tuple(members)) for name, members in groups.items()]
+    return sorted(blocks, key=lambda b: -names.index(b.layers[-1]))
 
 
 def split_by_layer(model: Model) -> list[LayerBlock]:
-    """Every layer a block of its own, from the logits to the image."""
+    """Make a block of every single layer, from the logits to the image.
+
+    Parameters
+    ----------
+    model
+        Model whose network is run once, forward and backward.
+
+    Returns
+    -------
+    list of LayerBlock
+        Blocks of one layer each.
+    """
     return [LayerBlock(name, (name,)) for name in reversed(find_layers(model))]
 
 
 def iterate_cascade(
     model: Model, blocks: Sequence[LayerBlock], order: RandomizationOrder = "top-down", seed: int = 0
 ) -> Iterator[tuple[LayerBlock, Model]]:
-    """The model after each block that is drawn anew, with the block; the model given is never touched.
+    """Randomize one block after the other and yield the model at each stage.
 
-    A layer gets the same weights in every order: they are keyed by (seed, path). The model yielded changes with the
-    next step; use it before. Its name tells the stage.
+    A layer gets the same random weights in every order: they are keyed by (seed, path).
+
+    Parameters
+    ----------
+    model
+        Trained model, which is never changed.
+    blocks
+        Blocks from the logits to the image, as `find_blocks` returns them.
+    order
+        Order of the blocks, see `RandomizationOrder`.
+    seed
+        Seed of the random weights.
+
+    Yields
+    ------
+    block : LayerBlock
+        Block that was randomized last.
+    stage : Model
+        Model at this stage, named by it. The next step changes its network: use it before.
+
+    Raises
+    ------
+    SightlineError
+        For an unknown order.
     """
     if order not in RANDOMIZATION_ORDERS:
         raise SightlineError(f"order={order!r}; allowed: {', '.join(RANDOMIZATION_ORDERS)}")
@@ -120,14 +172,69 @@ def iterate_cascade(
         for name in block.layers:
             reinitialize(net.get_submodule(name), seed, name)
         stage = replace(model, name=f"{model.name} without {block.title}", net=net, training_record=None)
-        # Found with noise, but properties of the calls and not of the weights: no need to find them at every stage
+        # Probed with noise, but properties of the calls and not of the weights: no need to probe every stage
         stage.__dict__.update({name: getattr(model, name) for name in ("has_affine_head", "supports_fast_gradients")})
         yield block, stage
 
 
 def reinitialize(module: nn.Module, seed: int, name: str) -> None:
-    """Weights and statistics of a module as at the start of a training, keyed by (seed, name)."""
+    """Set the weights and statistics of a module as at the start of a training, keyed by (seed, name).
+
+    Parameters
+    ----------
+    module
+        Module that is changed in place.
+    seed
+        Seed of the random weights.
+    name
+        Path of the module in its network.
+    """
     key = int(keyed_rng(seed, RANDOMIZED_LAYER, key_word(name, LAYER_WORDS, ".")).integers(2**62))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key)
         reset_parameters(module)
+
+
+def with_random_weights(model: Model, seed: int = 0) -> Model:
+    """Return an untrained copy of a model: the control that shows which maps the architecture alone gives.
+
+    Parameters
+    ----------
+    model
+        Model whose architecture is copied.
+    seed
+        Seed of the random weights.
+
+    Returns
+    -------
+    Model
+        A copy named 'untrained', with random weights and without a training record.
+    """
+    net = copy.deepcopy(model.net)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in net.modules():
+            reset_parameters(module)
+    return replace(model, name="untrained", net=net, training_record=None)
+
+
+@torch.no_grad()
+def reset_parameters(module: nn.Module) -> None:
+    """Draw the weights of one module at random and reset its statistics; modules inside it are left alone.
+
+    A module initializes itself by its method `reset_parameters`. If it has none (class tokens, positions, a layer
+    defined elsewhere), each parameter is drawn from a normal distribution with the parameter's mean and standard
+    deviation; a single number stays as it is.
+
+    Parameters
+    ----------
+    module
+        Module that is changed in place, by torch's global random numbers.
+    """
+    reset = getattr(module, "reset_parameters", None)
+    if callable(reset):
+        reset()
+        return
+    for parameter in module.parameters(recurse=False):
+        if parameter.numel() > 1:
+            parameter.normal_(float(parameter.mean()), float(parameter.std()))

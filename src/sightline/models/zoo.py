@@ -18,26 +18,27 @@ from sightline._util.spec import parse_options, parse_spec
 from sightline.errors import DataError, SightlineError, UnknownNameError
 from sightline.findings import CHEXPERT_FINDINGS, canonical_name, parse_findings
 from sightline.imaging.geometry import Resize
-from sightline.models.checkpoint import FORMAT, load_safely, load_weights
-from sightline.models.model import Model, TrainingRecord, state_hash, with_normalization, wrap
+from sightline.models.checkpoint import FORMAT, load_safely, load_weights, state_hash
+from sightline.models.model import Model, TrainingRecord, with_normalization, wrap
+from sightline.models.torchvision_compat import define_missing_operators
 from sightline.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What is known of an entry before it builds anything."""
+    """What an entry of the zoo states before it builds anything."""
 
     argument: str
-    """What follows the colon in its spec."""
+    """Meaning of the text after the colon in its spec."""
     source: str
-    """Where the architecture is defined: DOI, arXiv id or URL."""
+    """Source of the architecture: DOI, arXiv id or URL."""
     extra: str = "torch"
-    """The optional dependencies it needs: pip install 'sightline[EXTRA]'."""
+    """Optional dependencies it needs: pip install 'sightline[EXTRA]'."""
 
 
 models: Registry[ModelInfo] = Registry("model", ModelInfo)
-"""name -> function of (argument: str, findings: tuple[str, ...] | None) -> Model with random or its own weights;
-options are keyword arguments with defaults."""
+"""Name -> function of (argument: str, findings: tuple[str, ...] | None) that returns a `Model` with random weights or
+weights of its own; options are keyword arguments with defaults."""
 
 
 NORMALIZATION_OPTIONS = ("mean", "std")
@@ -46,46 +47,66 @@ RESIZES: dict[str, Resize] = {"stretch": "stretch", "center-crop": "center-crop"
 
 
 def open_model(spec: str, findings: Sequence[str] | None = None, *, seed: int = 0) -> Model:
-    """A model by its spec.
+    """Open a model by its spec.
 
-    'ckpt.pt' (written by `fit`: knows everything itself), 'densenet121:ckpt.pt?side=320', 'timm:resnet50',
-    'small' (random weights, drawn from `seed`), 'my_package.models:make' (a function that returns a `Model`).
-    findings: in the order of the logits, also as an option, '...?findings=Edema|Mass'; may be left out where the
-    checkpoint or the model knows them; of random weights the fourteen of CheXpert by default. Options of every
-    architecture: mean and std, one number or one per channel, '...?mean=0.5&std=0.25'.
-    Errors: `UnknownNameError`, `SightlineError` for options, `DataError` for checkpoints.
+    Parameters
+    ----------
+    spec
+        'ckpt.pt' (a checkpoint written by `sightline.training.fit`, which describes itself),
+        'densenet121:ckpt.pt?side=320', 'timm:resnet50', 'small' (random weights), or 'my_package.models:make' (a
+        function that returns a `Model`). Options of every architecture: mean and std, one number or one per channel,
+        '...?mean=0.5&std=0.25|0.25|0.3'; findings, '...?findings=Edema|Mass'.
+    findings
+        Findings in the order of the logits; may be left out if the checkpoint, the model or the spec states them. For
+        random weights the fourteen of CheXpert by default.
+    seed
+        Seed of random weights.
+
+    Returns
+    -------
+    Model
+        The model, on the CPU.
+
+    Raises
+    ------
+    UnknownNameError
+        If no architecture, checkpoint or function has this name, or for an unknown finding.
+    SightlineError
+        For an option that does not exist or has a wrong value, and for findings that contradict the model.
+    DataError
+        For a checkpoint that is missing, damaged, or does not fit.
     """
-    wanted = None if findings is None else tuple(canonical_name(finding) for finding in findings)
+    names = None if findings is None else tuple(canonical_name(finding) for finding in findings)
     if _is_checkpoint(spec):
-        return _open_checkpoint(Path(spec), wanted)
-    name, argument, given = parse_spec(spec)
+        return _open_checkpoint(Path(spec), names)
+    name, argument, options = parse_spec(spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
             entry = models[name]
         except UnknownNameError as unknown:
-            return _open_from_function(spec, name, argument, wanted, given, str(unknown))
-        wanted = _resolve_findings(spec, given.pop("findings", ""), wanted)
-        numbers = {name: _parse_numbers(spec, name, given.pop(name)) for name in NORMALIZATION_OPTIONS if name in given}
+            return _open_from_function(spec, name, argument, names, options, str(unknown))
+        names = _resolve_findings(spec, options.pop("findings", ""), names)
+        numbers = {key: _parse_numbers(spec, key, options.pop(key)) for key in NORMALIZATION_OPTIONS if key in options}
         model: Model = entry.function(
-            argument, wanted, **parse_options(spec, entry.function, given, ("findings", *NORMALIZATION_OPTIONS))
+            argument, names, **parse_options(spec, entry.function, options, ("findings", *NORMALIZATION_OPTIONS))
         )
     model = with_normalization(model, **numbers)
     return replace(
-        model, assumed_settings=tuple(name for name in model.assumed_settings if name not in {*given, *numbers})
+        model, assumed_settings=tuple(key for key in model.assumed_settings if key not in {*options, *numbers})
     )
 
 
 def _resolve_findings(spec: str, text: str, findings: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """Findings that a spec tells, 'Edema|Mass', or that the caller wants. Errors: `SightlineError` if they differ."""
-    named = parse_findings(text, "|") if text else findings
-    if findings is not None and named != findings:
+    """Findings that a spec states, 'Edema|Mass', or those of the caller; `SightlineError` if they differ."""
+    stated = parse_findings(text, "|") if text else findings
+    if findings is not None and stated != findings:
         raise SightlineError(f"{spec!r} names its findings; it cannot be opened for {', '.join(findings)}")
-    return named
+    return stated
 
 
 def _parse_numbers(spec: str, name: str, text: str) -> tuple[float, ...]:
-    """'0.5' or '0.485|0.456|0.406', one number or one per channel."""
+    """'0.5' or '0.485|0.456|0.406': one number or one per channel."""
     try:
         return tuple(float(value) for value in text.split("|"))
     except ValueError:
@@ -102,38 +123,38 @@ def _open_checkpoint(path: Path, findings: tuple[str, ...] | None) -> Model:
     content = load_safely(path)
     if content.get("format") != FORMAT:
         raise DataError(
-            f"{path} was not written by sightline; say what network it belongs to and what its outputs find, in their "
+            f"{path} was not written by sightline; state its architecture and the findings of its outputs, in their "
             f"order, as in 'densenet121:{path}?findings=Cardiomegaly|Edema'"
         )
     if not content["arch"]:
         raise DataError(
-            f"{path} holds the weights of a network of your own; open it with a function, 'package.module:make'"
+            f"{path} has the weights of a network of your own; open it with a function, 'package.module:make'"
         )
-    own = tuple(content["findings"])
-    if findings is not None and findings != own:
-        raise SightlineError(f"{path} finds {', '.join(own)}; it cannot be opened for {', '.join(findings)}")
-    blank = open_model(content["arch"], own)
+    names = tuple(content["findings"])
+    if findings is not None and findings != names:
+        raise SightlineError(f"{path} finds {', '.join(names)}; it cannot be opened for {', '.join(findings)}")
+    blank = open_model(content["arch"], names)
     load_weights(blank.net, path, content)
-    record = content["training"]
+    record = content["training_record"]
     return wrap(
         blank.net,
-        own,
+        names,
         content["side"],
         content["resize"],
         channels=content["channels"],
         mean=content["mean"],
         std=content["std"],
         name=content["name"],
-        feature_module=content["features"],
+        feature_module=content["feature_module"],
         arch=content["arch"],
         training_record=TrainingRecord(**record) if record else None,
     )
 
 
 def _open_from_function(
-    spec: str, module: str, function: str, findings: tuple[str, ...] | None, given: dict[str, str], unknown: str
+    spec: str, module: str, function: str, findings: tuple[str, ...] | None, texts: dict[str, str], unknown: str
 ) -> Model:
-    """'package.module:function', called with the options of the spec. unknown: what is told if there is none."""
+    """Call 'package.module:function' with the options of the spec; `unknown` is the error if there is none."""
     if not function:
         raise UnknownNameError(f"{unknown}; or a checkpoint, or 'package.module:function'")
     if not _is_importable(module):
@@ -141,16 +162,19 @@ def _open_from_function(
             f"{unknown}; and no module {module!r} can be imported: there is no {module.replace('.', '/')}.py in the "
             f"current folder, {Path.cwd()}, nor on the Python path; go to its folder, or set PYTHONPATH to it"
         )
+    define_missing_operators()  # the module may import torchvision
     with wrap_plugin_errors(f"importing {module!r}"):
-        home = importlib.import_module(module)
-    if not callable(make := getattr(home, function, None)):
-        raise UnknownNameError(f"{spec!r} names no function: {home.__file__} has no {function!r} that can be called")
-    options = parse_options(spec, make, given)
+        imported = importlib.import_module(module)
+    if not callable(make := getattr(imported, function, None)):
+        raise UnknownNameError(
+            f"{spec!r} names no function: {imported.__file__} has no {function!r} that can be called"
+        )
+    options = parse_options(spec, make, texts)
     with wrap_plugin_errors(f"{module}:{function}"):
         model = make(**options)
     if not isinstance(model, Model):
         raise SightlineError(
-            f"{spec!r} returned {type(model).__name__}; it must return a Model, made by sightline.wrap"
+            f"{spec!r} returned {type(model).__name__}; it must return a Model, as sightline.wrap makes one"
         )
     if findings is not None and findings != model.findings:
         raise SightlineError(
@@ -160,10 +184,10 @@ def _open_from_function(
 
 
 def _is_importable(module: str) -> bool:
-    """Whether there is such a module, on the Python path or in the current folder, which is looked in last."""
+    """Return True if the module is on the Python path or in the current folder, which is searched last."""
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
-        sys.path.append(here)  # the program `sightline`, unlike `python -m`, does not look there by itself
+        sys.path.append(here)  # the program `sightline`, unlike `python -m`, does not search it by itself
     try:
         return importlib.util.find_spec(module) is not None
     except (ModuleNotFoundError, ValueError):  # a package above it is missing
@@ -171,16 +195,32 @@ def _is_importable(module: str) -> bool:
 
 
 def resolve_output_findings(checkpoint: str, content: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the outputs find where nobody names it: as the checkpoint says; CheXpert's fourteen of random weights.
+    """Return the findings of a network's outputs if nobody names them.
 
-    Errors: `DataError` for a checkpoint of plain weights: data sets have as many labels in another order.
+    Parameters
+    ----------
+    checkpoint
+        Path of a checkpoint; empty for random weights.
+    content
+        Content of the checkpoint.
+
+    Returns
+    -------
+    tuple of str
+        Findings that the checkpoint states; the fourteen of CheXpert for random weights.
+
+    Raises
+    ------
+    DataError
+        For a checkpoint of plain weights: other data sets have as many labels in another order.
     """
     if content.get("format") == FORMAT:
         return tuple(content["findings"])
     if checkpoint:
         raise DataError(
-            f"{checkpoint} does not say what its outputs find; add them to the model's spec in the order of the "
-            "outputs, findings=Cardiomegaly|Edema|..., or wrap the network by a function of your own, 'my_model:make'"
+            f"{checkpoint} does not state the findings of its outputs; add them to the model's spec in the order of "
+            "the outputs, findings=Cardiomegaly|Edema|..., or wrap the network in a function of your own, "
+            "'my_model:make'"
         )
     return CHEXPERT_FINDINGS
 
@@ -194,14 +234,41 @@ def make_classifier(
     resize: str,
     **wrap_options: Any,
 ) -> Model:
-    """Wrap what `build(number of outputs)` returns, with the weights of a checkpoint file if one is named.
+    """Build a network, load the weights of a checkpoint if one is named, and wrap it.
 
-    arch: the spec that builds it again, without a checkpoint. habits: the remaining options of `wrap`.
+    Parameters
+    ----------
+    arch
+        Spec that builds the network again, without a checkpoint.
+    build
+        Function of the number of outputs that returns the network.
+    checkpoint
+        Path of a checkpoint; empty for random weights.
+    findings
+        Findings of the outputs; by default as `resolve_output_findings` returns them.
+    side
+        Height and width of the input, in pixels.
+    resize
+        How an image is fitted into the input: 'center-crop', 'stretch' or 'pad'.
+    **wrap_options
+        Further options of `sightline.models.wrap`.
+
+    Returns
+    -------
+    Model
+        The model; its training record is that of the checkpoint.
+
+    Raises
+    ------
+    SightlineError
+        For an unknown `resize`, or a network that does not fit the findings.
+    DataError
+        If the checkpoint does not open, does not fit the network, or does not state its findings.
     """
     if resize not in RESIZES:
         raise SightlineError(f"resize={resize}; allowed: {', '.join(RESIZES)}")
     content = load_safely(Path(checkpoint)) if checkpoint else {}
-    ours = content.get("format") == FORMAT
+    describes_itself = content.get("format") == FORMAT
     findings = findings or resolve_output_findings(checkpoint, content)
     net = build(len(findings))
     record = None
@@ -210,9 +277,11 @@ def make_classifier(
             load_weights(net, Path(checkpoint), content)
         except DataError as error:
             raise DataError(f"{error}; the network was built for {len(findings)} findings") from error
-        known = content["training"] if ours else {"data": f"as in {checkpoint}", "checkpoint": state_hash(net)}
-        record = TrainingRecord(**known) if known else None
+        plain = {"data": f"as in {checkpoint}", "weights_hash": state_hash(net)}
+        fields = content["training_record"] if describes_itself else plain
+        record = TrainingRecord(**fields) if fields else None
     head, argument, _ = parse_spec(arch)
     name = Path(checkpoint).stem if checkpoint else argument or head
     model = wrap(net, findings, side, RESIZES[resize], arch=arch, name=name, training_record=record, **wrap_options)
-    return replace(model, assumed_settings=("side", "resize", "mean", "std") if checkpoint and not ours else ())
+    assumed = () if describes_itself or not checkpoint else ("side", "resize", "mean", "std")
+    return replace(model, assumed_settings=assumed)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sightline._util.spec import parse_spec
+from sightline._util.spec import format_spec, parse_spec
 from sightline.core import OTHER_ARCHITECTURE, RETRAINED, Dataset
 from sightline.data import open_dataset
 from sightline.data.registry import datasets
@@ -42,7 +42,7 @@ class SupervisedModel:
     """A network that learned from the marks of so many films."""
 
     role: str
-    """'self-explaining' or 'detector'."""
+    """'element' or 'detector'."""
     n_annotated: int
     model: Model
     training_folder: Path | None = None
@@ -206,8 +206,8 @@ def from_specs(
         for text in some
     ]
     return SelfExplainModels(
-        replace(open_model(model, seed=seed), name="self-explaining"),
-        replace(open_model(baseline, seed=seed), name="baseline"),
+        replace(open_model(model, seed=seed), name="element"),
+        replace(open_model(baseline, seed=seed), name="plain"),
         named("again", replicates, False),
         named("other", other_architectures, False),
         named("", localizers, True),
@@ -241,7 +241,7 @@ def train_on_phantom(folder: Path, seed: int, device: str) -> SelfExplainModels:
         blank.net.to(device)
         return _train(folder, name, blank, source, replace(TRAINING_CONFIG, epochs=epochs, seed=seed + number), seed)
 
-    plain, element = made("baseline", BASELINE), made("self-explaining", SELF_EXPLAINING)
+    plain, element = made("plain", BASELINE), made("element", SELF_EXPLAINING)
     again, other = made("again-1", SELF_EXPLAINING, 1), made("other-1", f"{SELF_EXPLAINING}&width=12", 2)
     retinanet = made("retinanet", f"retinanet?side={SIDE}", 3, epochs=SUPERVISED_EPOCHS)
     *fewer, marked, unet = train_label_budgets(folder, element, source, seed)
@@ -289,8 +289,7 @@ def _train(folder: Path, name: str, start: Model, data: Dataset, recipe: Trainin
 
 def make_mask_supervised(self_explaining: Model) -> Model:
     """The trained element, to be taught on by masks."""
-    start = open_model(
-        f"{self_explaining.arch.replace('supervision=labels', 'supervision=masks')}", self_explaining.findings
-    )
+    spec = format_spec(self_explaining.arch, supervision="masks")
+    start = open_model(spec, self_explaining.findings)
     start.net.load_state_dict(self_explaining.net.state_dict())
     return with_normalization(start, self_explaining.mean, self_explaining.std)

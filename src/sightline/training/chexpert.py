@@ -176,12 +176,13 @@ def _check_options(
     strange = [p for p in uncertainty_policies if p not in UNCERTAINTY_POLICIES]
     if strange or not uncertainty_policies or len(set(uncertainty_policies)) != len(uncertainty_policies):
         raise DataError(
-            f"policies {', '.join(uncertainty_policies) or '(none)'}; allowed: "
+            f"uncertainty_policies={','.join(uncertainty_policies) or '(none)'}; allowed: "
             f"{', '.join(UNCERTAINTY_POLICIES)}, each once"
         )
     if min(runs_per_policy, checkpoints_per_run, checkpoints_per_finding) < 1:
         raise DataError(
-            f"runs={runs_per_policy}, keep={checkpoints_per_run}, members={checkpoints_per_finding}; allowed: from 1"
+            f"runs_per_policy={runs_per_policy}, checkpoints_per_run={checkpoints_per_run}, "
+            f"checkpoints_per_finding={checkpoints_per_finding}; allowed: from 1"
         )
 
 
@@ -215,7 +216,7 @@ def rank_checkpoints(out: Path, runs: Sequence[str], findings: Sequence[str]) ->
     for name in runs:
         info = Run.open(out / name).info
         by_name = {entry["checkpoint"]: entry["aurocs"] for entry in info["history"]}
-        three = info["options"]["uncertain"] == "3-class"
+        three = info["options"]["uncertainty_policy"] == "3-class"
         rows += [
             (finding, f"{name}/kept/{kept}.pt", three, by_name[kept][finding])
             for kept in info["kept"]

@@ -62,15 +62,15 @@ class TrainingConfig:
         _require_valid(
             self,
             epochs=(self.epochs >= 1, "from 1"),
-            batch=(self.batch_size >= 2, "from 2, because batch norm breaks on one"),
+            batch_size=(self.batch_size >= 2, "from 2, because batch norm breaks on one"),
             lr=(0 < self.lr < math.inf, "above 0"),
             weight_decay=(0 <= self.weight_decay < math.inf, "from 0"),
             schedule=_check_choice(self.schedule, LearningRateSchedule),
             precision=_check_choice(self.precision, Precision),
-            validate=(0 < self.validation_interval <= 1, "above 0 up to 1"),
-            keep=(self.max_checkpoints >= 0, "from 0"),
-            learn=_check_choice(self.trainable, Trainable),
-            warm_up=(self.head_only_steps >= 0, "from 0"),
+            validation_interval=(0 < self.validation_interval <= 1, "above 0 up to 1"),
+            max_checkpoints=(self.max_checkpoints >= 0, "from 0"),
+            trainable=_check_choice(self.trainable, Trainable),
+            head_only_steps=(self.head_only_steps >= 0, "from 0"),
             layer_decay=(0 < self.layer_decay <= 1, "above 0 up to 1"),
             patience=(self.patience >= 0, "from 0"),
         )
@@ -100,9 +100,9 @@ class SamplingConfig:
         _require_valid(
             self,
             fraction=(0 < self.fraction <= 1, "above 0 up to 1"),
-            val_share=(0 <= self.validation_fraction < 1, "from 0 below 1"),
-            uncertain=_check_choice(self.uncertainty_policy, UncertaintyPolicy),
-            blank=_check_choice(self.blank_policy, BlankPolicy),
+            validation_fraction=(0 <= self.validation_fraction < 1, "from 0 below 1"),
+            uncertainty_policy=_check_choice(self.uncertainty_policy, UncertaintyPolicy),
+            blank_policy=_check_choice(self.blank_policy, BlankPolicy),
         )
 
 

@@ -83,7 +83,7 @@ def fit(
         run_processes(n_devices, model.device.type, train, run.path, student, examples, config, record)
         content = load_safely(run.path / "best.pt")
         load_weights(student.net, run.path / "best.pt", content)
-    return replace(student, training_record=TrainingRecord(**content["training"]))
+    return replace(student, training_record=TrainingRecord(**content["training_record"]))
 
 
 def _make_examples(

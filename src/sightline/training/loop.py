@@ -223,7 +223,10 @@ def _resume(path: Path, model: Model, optimizer: torch.optim.Optimizer) -> Train
     load_weights(model.net, path, {"state": content["net"]})
     optimizer.load_state_dict(content["optimizer"])
     return TrainingProgress(
-        content["done"], content["best"], content["history"], [tuple(one) for one in content["kept"]]
+        content["n_intervals"],
+        content["best_auroc"],
+        content["history"],
+        [tuple(entry) for entry in content["kept_checkpoints"]],
     )
 
 
