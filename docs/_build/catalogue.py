@@ -254,8 +254,14 @@ def _one_sided(data: sl.Dataset, film: sl.Radiograph, finding: str) -> bool:
 def _average(data: sl.Dataset, film: sl.Radiograph, finding: str) -> Any:
     import torch
 
-    others = [data.annotation(r.id, finding, data.reference_reader) for r in data.radiographs if r.patient != film.patient]
-    masks = [cv2.resize(rasterize_annotation(m).astype(np.float32), (64, 64), interpolation=cv2.INTER_AREA) for m in others if m]
+    others = [
+        data.annotation(r.id, finding, data.reference_reader) for r in data.radiographs if r.patient != film.patient
+    ]
+    masks = [
+        cv2.resize(rasterize_annotation(m).astype(np.float32), (64, 64), interpolation=cv2.INTER_AREA)
+        for m in others
+        if m
+    ]
     return torch.from_numpy(np.mean(masks, 0))[None, None]
 
 
