@@ -172,7 +172,7 @@ def test_what_cannot_be_pre_trained(data: Dataset, tmp_path: Path) -> None:
         pretrain(small(data), data, tmp_path / "e", replace(BRIEF, schedule="plateau", max_checkpoints=2))
 
 
-def test_a_pre_training_begun_before_there_were_recipes_goes_on(data: Dataset, tmp_path: Path) -> None:
+def test_a_folder_of_the_same_options_goes_on(data: Dataset, tmp_path: Path) -> None:
     options = {
         "epochs": 1,
         "batch_size": 8,

@@ -116,8 +116,8 @@ def test_a_folder_of_another_training_is_refused(tmp_path: Path) -> None:
         fit(open_model("small?side=32&width=8", FINDINGS, seed=1), data, tmp_path / "run", BRIEF)
 
 
-def test_a_folder_begun_before_there_were_recipes_goes_on(tmp_path: Path) -> None:
-    """Its options stand side by side in run.json, with the findings and the seed of the split written out."""
+def test_options_stand_side_by_side_in_run_json(tmp_path: Path) -> None:
+    """With the findings and the seed of the split written out; a folder of the same options goes on."""
     options = {
         "epochs": 1,
         "batch_size": 8,
@@ -135,6 +135,7 @@ def test_a_folder_begun_before_there_were_recipes_goes_on(tmp_path: Path) -> Non
         "layer_decay": 1.0,
         "patience": 0,
         "data": "blobs:32",
+        "derived": [],
         "fraction": 0.5,
         "validation_fraction": 0.15,
         "uncertainty_policy": "ignore",

@@ -29,7 +29,7 @@ the logit. mask: weighs the pixels of the image, which is then read again. decod
 on the logits. cam: the network's own Grad-CAM of each finding; nothing is added."""
 MAPS_PER = ("finding", "image")
 SUPERVISIONS = ("labels", "masks", "boxes", "gaze")
-"""Source that the maps learn from besides the loss of the labels; masks are those of annotations, boxes those around their parts."""
+"""Source that the maps learn from besides labels: masks of annotations, boxes around their parts, or gaze."""
 TASKS = ("classification", "regression")
 INITIAL_GATE_LOGIT = 2.0
 """Initial logit of a gate: nearly open, so that the classifier gets gradients."""

@@ -87,8 +87,8 @@ PHANTOM_METHODS = (
     "xrai?nodes=2",
 )
 """The same, as the phantom's few minutes allow them."""
-METRICS = ("average-precision", "pr-area", "iou", "dice", "hit", "mass")
-INTRINSIC, GRAD_CAM = "own", "grad-cam"
+METRICS = ("average-precision", "pr-area", "iou", "dice", "pointing-game", "relevance-mass")
+INTRINSIC, GRAD_CAM = "intrinsic", "grad-cam"
 BUDGET = "budget/"
 """Prefix of a network's name in the sources of the label budget."""
 SIMULATED_READERS = (f"{SIMULATED_PREFIX} 1", f"{SIMULATED_PREFIX} 2")
@@ -133,8 +133,7 @@ def selfexplain(
     others
         Checkpoints of the element in other architectures: are its maps reproducible?
     localizers
-        Networks trained on annotations: retinanet, unet, or the element itself
-        ('selfexplaining:ARCH?supervision=masks').
+        Networks trained on marks: retinanet, unet, or the element itself ('selfexplaining:ARCH?supervision=masks').
     told
         Elements trained with marks on N radiographs, as N=CHECKPOINT. 0=CHECKPOINT had as long a training without
         marks; by default it is `--model`.
@@ -225,11 +224,11 @@ def selfexplain(
         write_timings(run, (team.baseline, team.self_explaining), team.localizers, methods, wanted)
         shown = {
             "sources": list(held.sources),
-            "element": team.self_explaining.name,
+            "self_explaining_model": team.self_explaining.name,
             "explained": len(part.radiographs),
         }
         shown["collapsed"] = _find_collapsed_maps(run, part, team)
-        return run.update_info(**shown, stages=[b.title for b in find_blocks(team.self_explaining)])
+        return run.update_info(**shown, randomization_stages=[b.title for b in find_blocks(team.self_explaining)])
 
 
 def _sample_radiographs(data: Dataset, images: int, seed: int) -> Dataset:
@@ -326,9 +325,9 @@ def _explain(
 
 
 def _write_froc(run: Run, held: Maps, data: Dataset, wanted: Sequence[str], seed: int) -> None:
-    """The tables candidates and froc."""
+    """Write the tables froc_candidates and froc."""
     write_candidates(run, held, data, [s for s in held.sources if Source.parse(s).kind != "reader"], wanted)
-    run.write_table("froc", froc(run.table("candidates"), seed))
+    run.write_table("froc", froc(run.table("froc_candidates"), seed))
 
 
 def _write_label_budget(
@@ -340,7 +339,7 @@ def _write_label_budget(
     batch: int,
     seed: int,
 ) -> Run:
-    """The table budget, of average precision by marked films, and where the curves cross; in a folder of its own."""
+    """Write the table label_budget, of average precision by marked films, and where curves cross, in its own folder."""
     if not team.mask_supervised:
         return run
     part = Run.start(run.path / "budget", "budget", {"seed": seed})
@@ -354,16 +353,16 @@ def _write_label_budget(
     score_run(part, part, data, metrics=METRICS[:1], protocols=records[-1:], findings=wanted, seed=seed)
     scores = part.table("scores", ["source", "radiograph", "patient", "finding", "value"])
     who = scores["source"].map(lambda source: names[Source.parse(source).model])
-    scores = scores.assign(role=[t.role for t in who], told=[t.films for t in who])
+    scores = scores.assign(role=[t.role for t in who], n_annotated=[t.n_annotated for t in who])
     curve, crossing = label_budget_curves(scores, seed)
-    run.write_table("budget", curve)
+    run.write_table("label_budget", curve)
     clean = {k: None if v != v else v for k, v in crossing.items()}
     lengths = {f"{t.role}-{t.n_annotated}": t.training_length for t in team.mask_supervised if t.training_length}
-    return run.update_info(crossing=clean, lengths=lengths)
+    return run.update_info(crossing=clean, training_lengths=lengths)
 
 
 def _run_sanity_checks(c: SanityCheck, data: Dataset, team: SelfExplainModels, controls: Maps) -> None:
-    """The tables similarity, faithfulness and steadiness, of the element's own map and its Grad-CAM."""
+    """Write the tables map_similarity, faithfulness and robustness, of the element's own map and its Grad-CAM."""
     radiographs = {x.radiograph.id: x.radiograph for x in c.cases}
     data = replace(data, radiographs=tuple(radiographs.values()))
     findings = tuple(dict.fromkeys(x.finding for x in c.cases))
@@ -390,10 +389,12 @@ def _run_sanity_checks(c: SanityCheck, data: Dataset, team: SelfExplainModels, c
 def _summarize(
     run: Run, team: SelfExplainModels, methods: Sequence[str], records: Sequence[Protocol], seed: int
 ) -> None:
-    """The tables levels, robustness and verdicts, and differences of the element's map to every other."""
-    similarity = run.table("similarity", SCHEMA.names)
-    run.write_table("levels", similarity_levels(similarity, seed))
-    run.write_table("robustness", summarize_faithfulness(run.table("faithfulness"), run.table("steadiness"), seed))
+    """Write the tables similarity_levels, perturbation_summary and verdicts, and differences from every other map."""
+    similarity = run.table("map_similarity", SCHEMA.names)
+    run.write_table("similarity_levels", similarity_levels(similarity, seed))
+    run.write_table(
+        "perturbation_summary", summarize_faithfulness(run.table("faithfulness"), run.table("robustness"), seed)
+    )
     scores = run.table("scores", ["protocol", "source", "radiograph", "patient", "finding", "metric", "value"])
     own = f"{team.self_explaining.name}/{INTRINSIC}"
     posthoc = [f"{m.name}/{k}" for m in (team.self_explaining, team.baseline) for k in methods]
@@ -430,7 +431,7 @@ def _write_ratings(run: Run, team: SelfExplainModels, records: Sequence[Protocol
 
     def quality(source: str, sheet: RatingCase) -> dict[str, float]:
         at = (source, sheet.radiograph, sheet.finding)
-        location = (values["hit", *at] + values["mass", *at]) / 2
+        location = (values["pointing-game", *at] + values["relevance-mass", *at]) / 2
         return {"location": location, "extent": values["dice", *at], "usefulness": values["average-precision", *at]}
 
     ratings = simulate_ratings(drawn, quality, seed=seed)

@@ -42,7 +42,7 @@ class SupervisedModel:
     """A network that learned from the marks of so many films."""
 
     role: str
-    """'element' or 'detector'."""
+    """'self-explaining' or 'detector'."""
     n_annotated: int
     model: Model
     training_folder: Path | None = None
@@ -206,8 +206,8 @@ def from_specs(
         for text in some
     ]
     return SelfExplainModels(
-        replace(open_model(model, seed=seed), name="element"),
-        replace(open_model(baseline, seed=seed), name="plain"),
+        replace(open_model(model, seed=seed), name="self-explaining"),
+        replace(open_model(baseline, seed=seed), name="baseline"),
         named("again", replicates, False),
         named("other", other_architectures, False),
         named("", localizers, True),
@@ -241,7 +241,7 @@ def train_on_phantom(folder: Path, seed: int, device: str) -> SelfExplainModels:
         blank.net.to(device)
         return _train(folder, name, blank, source, replace(TRAINING_CONFIG, epochs=epochs, seed=seed + number), seed)
 
-    plain, element = made("plain", BASELINE), made("element", SELF_EXPLAINING)
+    plain, element = made("baseline", BASELINE), made("self-explaining", SELF_EXPLAINING)
     again, other = made("again-1", SELF_EXPLAINING, 1), made("other-1", f"{SELF_EXPLAINING}&width=12", 2)
     retinanet = made("retinanet", f"retinanet?side={SIDE}", 3, epochs=SUPERVISED_EPOCHS)
     *fewer, marked, unet = train_label_budgets(folder, element, source, seed)

@@ -45,11 +45,11 @@ def rasterize_targets(run: Run, model: Model, data: Dataset, radiographs: Sequen
     grid = int(model.net.grid)  # type: ignore[arg-type]
     stated = (kind, model.findings, data.spec, data.derived)
     key = f"{grid}-{key_digest(*stated, *(r.id for r in radiographs)).hex()[:8]}"
-    part = run.part("masks", key)
+    part = run.part("mask_targets", key)
     if not part.is_dir():
         made = partial(planes, model, data, grid)
-        run.write_part("masks", key, partial(_write_targets, made, (count, grid, grid), radiographs, workers))
-    return part / "marks.npy"
+        run.write_part("mask_targets", key, partial(_write_targets, made, (count, grid, grid), radiographs, workers))
+    return part / "mask_targets.npy"
 
 
 def _write_targets(
@@ -60,9 +60,9 @@ def _write_targets(
     folder: Path,
 ) -> None:
     folder.mkdir(parents=True)
-    marks = np.lib.format.open_memmap(folder / "marks.npy", "w+", np.int8, (len(radiographs), *shape))
+    marks = np.lib.format.open_memmap(folder / "mask_targets.npy", "w+", np.int8, (len(radiographs), *shape))
     with ThreadPoolExecutor(workers) as pool, progress_bar() as bar:
-        task = bar.add_task("marks", total=len(radiographs), unit="images")
+        task = bar.add_task("targets", total=len(radiographs), unit="images")
         for index, planes in enumerate(pool.map(make_target, radiographs)):
             marks[index] = planes
             bar.advance(task)
