@@ -15,10 +15,10 @@ from sightline.errors import SightlineError
 from sightline.findings import CHEXPERT_FINDINGS
 from sightline.methods import BatchContext, run_method, target_indices
 from sightline.models import Model, open_model, state_hash
-from sightline.models.architectures import SUPERVISED_MAPS
 from sightline.models.losses import mask_loss, masked_loss
 from sightline.models.pooling import POOLS
 from sightline.models.trainable_saliency import SaliencyHeadConfig, TrainableSaliency
+from sightline.models.wrapped_architectures import SUPERVISED_MAPS
 from sightline.training.config import TrainingConfig
 from sightline.training.fit import fit
 
