@@ -46,7 +46,7 @@ def test_any_network_with_a_map_of_features_can_be_taught(by: str, arch: str) ->
     loss.backward()
     moved = [name for name, p in m.net.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0]
     assert any(name.startswith("net.") for name in moved)
-    assert any(name.startswith("look.") for name in moved) == (by != "cam")
+    assert any(name.startswith("saliency_head.") for name in moved) == (by != "cam")
     before = state_hash(m.net)
     with BatchContext(m, x) as p:
         maps = run_method(p, "intrinsic", target_indices(m, None))
@@ -172,7 +172,7 @@ def test_logits_and_maps_come_of_one_forward_on_any_backbone(options: str, arch:
     marks = planes(m.net.grid)
     m.net.loss(m.net(torch.randn(4, m.channels, m.side, m.side)), LABELS, marks).backward()
     moved = {n for n, w in m.net.named_parameters() if w.grad is not None and w.grad.abs().sum() > 0}
-    assert any(n.startswith("net.") for n in moved) and any(n.startswith("look.") for n in moved)
+    assert any(n.startswith("net.") for n in moved) and any(n.startswith("saliency_head.") for n in moved)
 
 
 @pytest.mark.parametrize("side", [64, 100, 160])
