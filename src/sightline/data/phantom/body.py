@@ -1,4 +1,4 @@
-"""The healthy body as outlines: lungs, heart, mediastinum and bones of one patient, in pixels of one film."""
+"""Outlines of the healthy body: lungs, heart and mediastinum of one patient, on the pixel grid of an image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHIFT = 4
 
 @dataclass(frozen=True)
 class ImagePlane:
-    """The pixel grid of one film and the patient's position on it."""
+    """Pixel grid of an image, and the position of the patient on it."""
 
     size: Size
     tilt: float
@@ -27,17 +27,41 @@ class ImagePlane:
 
     @classmethod
     def from_scene(cls, scene: Scene, width: int) -> ImagePlane:
-        """The film of a scene whose shorter side, the width, has so many pixels."""
-        a = scene.anatomy
-        return cls((round(width * a.aspect), width), a.tilt, a.zoom, a.shift)
+        """Create for a scene.
+
+        Parameters
+        ----------
+        scene : Scene
+            The scene.
+        width : int
+            Pixels of the width of the image, its shorter side.
+
+        Returns
+        -------
+        ImagePlane
+            The grid.
+        """
+        anatomy = scene.anatomy
+        return cls((round(width * anatomy.aspect), width), anatomy.tilt, anatomy.zoom, anatomy.shift)
 
     @property
     def unit(self) -> int:
-        """Pixels per unit of length: the width of the film."""
+        """Pixels per unit of length: the width of the image."""
         return self.size[1]
 
     def points(self, xy: Array) -> Array:
-        """Points (K, 2) as (x, y) in widths -> int32 for drawing, turned, scaled and moved as the patient stands."""
+        """Convert points to drawing coordinates, rotated, scaled and moved with the patient.
+
+        Parameters
+        ----------
+        xy : (K, 2) float64
+            (x, y) in widths.
+
+        Returns
+        -------
+        (K, 2) int32
+            Pixels with `SHIFT` fractional bits.
+        """
         center = np.array([0.5, self.size[0] / self.unit / 2])
         c, s = np.cos(self.tilt), np.sin(self.tilt)
         turned = self.zoom * (np.asarray(xy, float) - center) @ np.array([[c, s], [-s, c]]) + center + self.shift
@@ -45,17 +69,50 @@ class ImagePlane:
         return fixed
 
     def fill(self, xy: Array) -> Array:
-        """Filled outline as float32 (H, W) in [0, 1], antialiased."""
+        """Fill an outline, antialiased.
+
+        Parameters
+        ----------
+        xy : (K, 2) float64
+            (x, y) in widths.
+
+        Returns
+        -------
+        (H, W) float32
+            0 to 1.
+        """
         canvas = np.zeros(self.size, np.uint8)
         cv2.fillPoly(canvas, [self.points(xy)], 255, cv2.LINE_AA, SHIFT)
         return canvas.astype(np.float32) / 255
 
     def stroke(self, canvas: Array, xy: Array, width: float, value: int = 255) -> None:
-        """Draw a line of a width in units onto a uint8 canvas."""
+        """Draw a line.
+
+        Parameters
+        ----------
+        canvas : (H, W) uint8
+            Image to draw on.
+        xy : (K, 2) float64
+            (x, y) in widths.
+        width : float
+            Width of the line, in widths of the image.
+        value : int
+            Value of its pixels.
+        """
         cv2.polylines(canvas, [self.points(xy)], False, value, max(1, round(width * self.unit)), cv2.LINE_AA, SHIFT)
 
     def strokes(self, canvas: Array, segments: Array, widths: Array) -> None:
-        """Draw many segments (K, 2, 2) of widths (K,) in units: as bright as they are thick, together where alike."""
+        """Draw many segments, those of the same width and value together; thicker ones are brighter.
+
+        Parameters
+        ----------
+        canvas : (H, W) uint8
+            Image to draw on.
+        segments : (K, 2, 2) float64
+            Two points (x, y) each, in widths.
+        widths : (K,) float64
+            Widths of the lines, in widths of the image.
+        """
         points = self.points(segments.reshape(-1, 2)).reshape(-1, 2, 2)
         pixels = np.maximum(1, np.round(widths * self.unit)).astype(int)
         values = np.clip(50 + 10000 * widths, 0, 255) // 24 * 24
@@ -64,7 +121,20 @@ class ImagePlane:
             cv2.polylines(canvas, list(points[alike]), False, value, pixel, cv2.LINE_AA, SHIFT)
 
     def blur(self, image: Array, sigma: float) -> Array:
-        """Gaussian blur with a standard deviation in units, at a resolution that suffices."""
+        """Blur with a Gaussian, at a resolution that suffices.
+
+        Parameters
+        ----------
+        image : (H, W) float32
+            Image.
+        sigma : float
+            Standard deviation in widths of the image.
+
+        Returns
+        -------
+        (H, W) float32
+            Blurred image.
+        """
         pixels = sigma * self.unit
         if pixels < 0.3:
             return image
@@ -78,7 +148,20 @@ class ImagePlane:
         return cv2.resize(small, self.size[::-1], interpolation=cv2.INTER_LINEAR)
 
     def rounded_thickness(self, mask: Array, depth: float) -> Array:
-        """Thickness of a rounded body from its outline: 0 at the rim, 1 from `depth` units inward."""
+        """Compute the thickness of a rounded body from its outline.
+
+        Parameters
+        ----------
+        mask : (H, W) float32
+            Body where above 0.5.
+        depth : float
+            Distance from the outline, in widths, from which on the thickness is full.
+
+        Returns
+        -------
+        (H, W) float32
+            0 at the outline to 1.
+        """
         inside = (mask > 0.5).astype(np.uint8)
         rim = cv2.distanceTransform(inside, cv2.DIST_L2, 3) / (depth * self.unit)
         rounded: Array = np.sqrt(1 - (1 - np.clip(rim, 0, 1)) ** 2).astype(np.float32)
@@ -86,7 +169,20 @@ class ImagePlane:
 
 
 def smooth_curve(points: Sequence[tuple[float, float]], closed: bool = True) -> Array:
-    """A curve through corner points, rounded three times by Chaikin's cutting; float (K, 2)."""
+    """Round a polygon or polyline by three steps of Chaikin's corner cutting.
+
+    Parameters
+    ----------
+    points : sequence of (float, float)
+        Corners.
+    closed : bool
+        True for a polygon.
+
+    Returns
+    -------
+    (K, 2) float64
+        Points of the curve.
+    """
     curve: Array = _chaikin_weights(len(points), closed) @ np.array(points, float)
     return curve
 
@@ -105,7 +201,7 @@ def _chaikin_weights(corners: int, closed: bool) -> Array:
 
 @dataclass(frozen=True)
 class Body:
-    """Outlines (K, 2) as (x, y) in widths, the patient's right on the left of the film."""
+    """Outlines (K, 2) as (x, y) in widths, the patient's right on the left of the image."""
 
     top: float
     """y of the lung apices."""
@@ -124,9 +220,24 @@ class Body:
 
 
 def build_body(anatomy: Anatomy, heart_scale: float = 1.0, mediastinum_scale: float = 1.0) -> Body:
-    """Outlines of a patient; `heart_scale` and `width_scale` enlarge the heart and the upper mediastinum."""
+    """Build the outlines of a patient.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+        The patient.
+    heart_scale : float
+        Enlargement of the heart, 1 for none.
+    mediastinum_scale : float
+        Enlargement of the upper mediastinum, 1 for none.
+
+    Returns
+    -------
+    Body
+        The outlines.
+    """
     rng = np.random.default_rng(anatomy.key)
-    scale = 0.5 + 0.5 * anatomy.aspect  # taller films show a taller chest
+    scale = 0.5 + 0.5 * anatomy.aspect  # taller images have a taller chest
     top = 0.085 * scale + rng.uniform(-0.02, 0.025)
     middle = 0.5 + 0.01 * rng.normal()
     half = 0.405 + 0.017 * rng.normal() - 0.012 * anatomy.female

@@ -1,4 +1,4 @@
-"""Each finding as it changes the film: attenuation added to or air taken from the body, and its own footprint."""
+"""Each finding as it changes the film: attenuation added to or air taken from the body, and the mask."""
 
 from __future__ import annotations
 
@@ -15,20 +15,37 @@ from sightline.data.phantom.texture import fractal_noise
 
 @dataclass(frozen=True)
 class LesionEffect:
-    """What one lesion does to the line integrals."""
+    """Effect of one lesion on the line integrals."""
 
     water: Array
     """float32 (H, W): cm of water inside the lung (negative: none)."""
     deflated: Array
-    """float32 (H, W) in [0, 1]: share of lung whose vessels are gone (pleural air) or hidden (fluid)."""
+    """float32 (H, W) in [0, 1]: share of the lung whose vessels are absent (pleural air) or hidden (fluid)."""
     metal: Array
     """float32 (H, W): attenuation of foreign bodies, anywhere."""
     mask: Array
-    """bool (H, W): the footprint."""
+    """bool (H, W): mask of the finding."""
 
 
 def lesion_effect(plane: ImagePlane, body: Body, lungs: tuple[Array, Array], lesion: Lesion) -> LesionEffect:
-    """The change that a lesion makes. Cardiac and mediastinal enlargement are changes of the body instead."""
+    """Compute the effect of a lesion; cardiac and mediastinal enlargement are changes of the body instead.
+
+    Parameters
+    ----------
+    plane : ImagePlane
+        Pixel grid.
+    body : Body
+        Outlines of the patient.
+    lungs : tuple of (H, W) float32
+        Share of lung depth behind each pixel, right and left.
+    lesion : Lesion
+        The finding.
+
+    Returns
+    -------
+    LesionEffect
+        Its effect.
+    """
     rng = np.random.default_rng(lesion.key)
     zero = np.zeros(plane.size, np.float32)
     make = _MAKERS[lesion.finding]
@@ -40,7 +57,7 @@ EffectArrays = tuple[Array, Array, Array, Array]
 
 
 def _lung_side(lesion: Lesion) -> tuple[int, int]:
-    """(index of the lung, sign of x) of the lesion's side; the patient's right is on the left of the film."""
+    """Return (index of the lung, sign of x) of the side; the patient's right is on the left of the image."""
     return (0, -1) if lesion.side == "right" else (1, 1)
 
 
@@ -66,13 +83,13 @@ def _nodules(
 ) -> EffectArrays:
     water, mask = zero.copy(), np.zeros(plane.size, bool)
     for _ in range(int(rng.choice([1, 1, 2, 3]))):
-        own, sign = _lung_side(lesion) if rng.random() < 0.7 else (0, -1)
+        lung_index, sign = _lung_side(lesion) if rng.random() < 0.7 else (0, -1)
         x, y = _random_lung_point(body, sign, rng, 0.15, 0.9)
         radius = 0.018 + 0.05 * lesion.severity * rng.uniform(0.5, 1.1)
         angles = np.linspace(0, 2 * np.pi, 14, endpoint=False)
         ragged = radius * (1 + 0.16 * rng.normal(size=14))
         outline = smooth_curve(list(zip(x + ragged * np.cos(angles), y + ragged * np.sin(angles), strict=True)))
-        shape = plane.fill(outline) * (lungs[own] > 0)
+        shape = plane.fill(outline) * (lungs[lung_index] > 0)
         water += (1.6 + 2.2 * lesion.severity) * plane.blur(plane.rounded_thickness(shape, radius), 0.003)
         mask |= shape > 0.5
     return water, zero, zero, mask
@@ -96,11 +113,11 @@ def _cloudy_opacity(
 def _consolidation(
     plane: ImagePlane, body: Body, lungs: tuple[Array, Array], lesion: Lesion, rng: np.random.Generator, zero: Array
 ) -> EffectArrays:
-    own, sign = _lung_side(lesion)
+    lung_index, sign = _lung_side(lesion)
     center = _random_lung_point(body, sign, rng, 0.3, 0.9)
     size = 0.075 + 0.085 * lesion.severity
     water, mask = _cloudy_opacity(
-        plane, lungs[own], lesion, center, (size, size * rng.uniform(0.8, 1.3)), 3.0 + 3.0 * lesion.severity
+        plane, lungs[lung_index], lesion, center, (size, size * rng.uniform(0.8, 1.3)), 3.0 + 3.0 * lesion.severity
     )
     return water, zero, zero, mask
 
@@ -110,10 +127,10 @@ def _opacity(
 ) -> EffectArrays:
     water, mask = zero.copy(), np.zeros(plane.size, bool)
     for _ in range(int(rng.integers(1, 4))):
-        own = int(rng.random() < 0.5)
-        center = _random_lung_point(body, 2 * own - 1, rng, 0.25, 0.95)
+        lung_index = int(rng.random() < 0.5)
+        center = _random_lung_point(body, 2 * lung_index - 1, rng, 0.25, 0.95)
         size = 0.06 + 0.05 * lesion.severity
-        w, where = _cloudy_opacity(plane, lungs[own], lesion, center, (size, size), 1.8 + 2.2 * lesion.severity)
+        w, where = _cloudy_opacity(plane, lungs[lung_index], lesion, center, (size, size), 1.8 + 2.2 * lesion.severity)
         water, mask = np.maximum(water, w), mask | where
     return water, zero, zero, mask
 
@@ -142,8 +159,8 @@ def _atelectasis(
     """Bands of collapsed lung above the diaphragm, on one or both sides."""
     canvas = np.zeros(plane.size, np.uint8)
     sides = (0, 1) if rng.random() < 0.4 else (_lung_side(lesion)[0],)
-    for own in sides:
-        sign, dome = 2 * own - 1, body.domes[own]
+    for lung_index in sides:
+        sign, dome = 2 * lung_index - 1, body.domes[lung_index]
         for _ in range(int(rng.integers(1, 4))):
             y = dome - rng.uniform(0.0, 0.11)
             start = body.midline + sign * rng.uniform(0.09, 0.15)
@@ -161,13 +178,13 @@ def _pneumothorax(
     plane: ImagePlane, body: Body, lungs: tuple[Array, Array], lesion: Lesion, rng: np.random.Generator, zero: Array
 ) -> EffectArrays:
     """Air between chest wall and lung: a lucent rim without vessels outside a thin pleural line."""
-    own, sign = _lung_side(lesion)
-    outline = body.lungs[own]
-    root = np.array([body.midline + sign * 0.1, body.top + 0.62 * (body.domes[own] - body.top)])
+    lung_index, sign = _lung_side(lesion)
+    outline = body.lungs[lung_index]
+    root = np.array([body.midline + sign * 0.1, body.top + 0.62 * (body.domes[lung_index] - body.top)])
     share = 0.93 - 0.33 * lesion.severity
     up = np.clip((root[1] + 0.12 - outline[:, 1]) / 0.35, 0, 1)[:, None]  # air rises: the apex empties first
     inner = root + (outline - root) * (1 - (1 - share) * (0.25 + 0.75 * up))
-    lung, left = lungs[own] > 0, plane.fill(inner) > 0.5
+    lung, left = lungs[lung_index] > 0, plane.fill(inner) > 0.5
     gap = lung & ~left
     line = np.zeros(plane.size, np.uint8)
     cv2.polylines(line, [plane.points(inner)], True, 255, max(1, round(0.0035 * plane.unit)), cv2.LINE_AA, 4)
@@ -187,9 +204,9 @@ def _effusion(
     sides = [_lung_side(lesion)] + (
         [(1 - _lung_side(lesion)[0], -_lung_side(lesion)[1])] if rng.random() < 0.35 else []
     )
-    for own, sign in sides:
+    for lung_index, sign in sides:
         height = 0.04 + 0.2 * lesion.severity * rng.uniform(0.6, 1)
-        dome, m, h = body.domes[own], body.midline, body.half_width
+        dome, m, h = body.domes[lung_index], body.midline, body.half_width
         level = dome + 0.05 - height
         region = smooth_curve(
             [
@@ -203,7 +220,7 @@ def _effusion(
                 (m + sign * 1.15 * h, dome + 0.14),
             ]
         )
-        fluid = plane.fill(region) * (lungs[own] > 0)
+        fluid = plane.fill(region) * (lungs[lung_index] > 0)
         water += (4.0 + 3.0 * lesion.severity) * plane.blur(fluid, 0.006)
         mask |= fluid > 0.5
     return water, plane.blur(mask.astype(np.float32), 0.004) * 0.8, zero, mask

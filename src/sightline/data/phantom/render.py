@@ -1,4 +1,4 @@
-"""From a scene to a film: Beer-Lambert, scatter, photon noise, and the display every viewer is used to."""
+"""Rendering of a scene: Beer-Lambert law, scatter, photon noise, and the processing of digital radiography."""
 
 from __future__ import annotations
 
@@ -16,36 +16,61 @@ from sightline.data.phantom.texture import fractal_noise
 from sightline.data.phantom.tissue import AIR, SOFT_TISSUE, Organs, healthy_tissue
 
 LUNG_DEPTH = 15.0
-"""cm of lung behind the middle of each lung field."""
+"""Depth in cm of the lung behind the center of each lung field."""
 PHOTONS = 20000.0
-"""Mean photons per pixel at a width of 512 behind nothing."""
+"""Mean photons per pixel at a width of 512 without attenuation."""
 
 
 @dataclass(frozen=True)
 class PosedPatient:
-    """A patient before the detector: where everything lies on the film, before any X-ray."""
+    """Patient positioned at the detector: the location of everything in the image, without its pixels."""
 
     plane: ImagePlane
     body: Body
     organs: Organs
     effects: tuple[tuple[Lesion, LesionEffect], ...]
-    """Of each finding but those of the heart and mediastinum, which are changes of the body."""
+    """Findings with their effects, but those of the heart and mediastinum, which are changes of the body."""
 
 
 @lru_cache(maxsize=8)
 def pose(scene: Scene, width: int) -> PosedPatient:
-    """The patient of a scene on a film whose width, its shorter side, has so many pixels."""
-    film, body = ImagePlane.from_scene(scene, width), _build_body(scene)
-    organs = Organs.from_body(film, body)
+    """Position the patient of a scene at the detector.
+
+    Parameters
+    ----------
+    scene : Scene
+        The scene.
+    width : int
+        Pixels of the width of the image, its shorter side.
+
+    Returns
+    -------
+    PosedPatient
+        Body, organs and effects of the findings.
+    """
+    plane, body = ImagePlane.from_scene(scene, width), _build_body(scene)
+    organs = Organs.from_body(plane, body)
     local = [lesion for lesion in scene.lesions if lesion.finding not in ("Cardiomegaly", "Enlarged Cardiomediastinum")]
-    return PosedPatient(
-        film, body, organs, tuple((lesion, lesion_effect(film, body, organs.lungs, lesion)) for lesion in local)
-    )
+    effects = tuple((lesion, lesion_effect(plane, body, organs.lungs, lesion)) for lesion in local)
+    return PosedPatient(plane, body, organs, effects)
 
 
 @lru_cache(maxsize=4)
 def render_image(scene: Scene, width: int) -> Array:
-    """The film itself: float32 (H, W) in [0, 1]; more = more radio-opaque."""
+    """Render the image of a scene.
+
+    Parameters
+    ----------
+    scene : Scene
+        The scene.
+    width : int
+        Pixels of the width of the image, its shorter side.
+
+    Returns
+    -------
+    (H, W) float32
+        Image in [0, 1]; higher is more radio-opaque.
+    """
     posed = pose(scene, width)
     density = _expose(posed.plane, _attenuation(posed, scene), scene)
     return _draw_markers(posed.plane, _display(posed.plane, density, scene), scene)
@@ -53,22 +78,35 @@ def render_image(scene: Scene, width: int) -> Array:
 
 @lru_cache(maxsize=8)
 def render_masks(scene: Scene, width: int) -> dict[str, Array]:
-    """The footprint of everything on a film, without exposing it: finding, region or 'Shortcut' -> bool (H, W)."""
+    """Draw the masks of findings, regions and the artifact of a scene, without rendering its image.
+
+    Parameters
+    ----------
+    scene : Scene
+        The scene.
+    width : int
+        Pixels of the width of the image, its shorter side.
+
+    Returns
+    -------
+    dict of str to (H, W) bool
+        Finding, region or 'Shortcut' -> mask.
+    """
     posed = pose(scene, width)
-    found: dict[str, Array] = {}
+    masks: dict[str, Array] = {}
     for lesion, c in posed.effects:
-        found[lesion.finding] = c.mask | found[lesion.finding] if lesion.finding in found else c.mask
+        masks[lesion.finding] = c.mask | masks[lesion.finding] if lesion.finding in masks else c.mask
     heart, central = posed.organs.heart > 0.5, posed.organs.mediastinum > 0.5
     if "Cardiomegaly" in scene.findings:
-        found["Cardiomegaly"] = heart
+        masks["Cardiomegaly"] = heart
     if "Enlarged Cardiomediastinum" in scene.findings:
-        found["Enlarged Cardiomediastinum"] = heart | central
-    opacities = [found[f] for f in sorted(OPACITIES | {"Lung Opacity"}) if f in found]
+        masks["Enlarged Cardiomediastinum"] = heart | central
+    opacities = [masks[f] for f in sorted(OPACITIES | {"Lung Opacity"}) if f in masks]
     if opacities:
-        found["Lung Opacity"] = np.logical_or.reduce(opacities)
+        masks["Lung Opacity"] = np.logical_or.reduce(opacities)
     if scene.artifact:
-        found["Shortcut"] = cv2.dilate(_draw_shortcut(posed.plane, scene), np.ones((3, 3), np.uint8)) > 127
-    return {**found, **_region_masks(posed.plane, posed.body, heart, central)}
+        masks["Shortcut"] = cv2.dilate(_draw_shortcut(posed.plane, scene), np.ones((3, 3), np.uint8)) > 127
+    return {**masks, **_region_masks(posed.plane, posed.body, heart, central)}
 
 
 def _severity(scene: Scene, finding: str) -> float:
@@ -81,19 +119,19 @@ def _build_body(scene: Scene) -> Body:
 
 
 def _attenuation(posed: PosedPatient, scene: Scene) -> Array:
-    """Line integrals float32 (H, W)."""
-    film, organs = posed.plane, posed.organs
-    tissue = healthy_tissue(film, posed.body, organs, scene.anatomy)
+    """Compute line integrals of the attenuation, float32 (H, W)."""
+    plane, organs = posed.plane, posed.organs
+    tissue = healthy_tissue(plane, posed.body, organs, scene.anatomy)
     depth = np.maximum(*organs.lungs)
-    room = 1 - 0.62 * film.blur(organs.heart, 0.003) - 0.75 * film.blur(np.clip(organs.mediastinum, 0, 1), 0.003)
+    room = 1 - 0.62 * plane.blur(organs.heart, 0.003) - 0.75 * plane.blur(np.clip(organs.mediastinum, 0, 1), 0.003)
     air = (
         LUNG_DEPTH
         * depth
         * np.clip(room, 0.08, 1)
-        * (1 + 0.02 * fractal_noise((*scene.anatomy.key, 9), film.size, 0.03, 3))
+        * (1 + 0.02 * fractal_noise((*scene.anatomy.key, 9), plane.size, 0.03, 3))
     )
     vessels = tissue.vessels * (depth > 0)
-    added = np.zeros(film.size, np.float32)
+    added = np.zeros(plane.size, np.float32)
     for _, c in posed.effects:
         vessels = vessels * (1 - c.deflated)
         gained = np.minimum(SOFT_TISSUE * c.water, 1.15 * AIR * air)  # fluid takes the place of air and bulges a little
@@ -104,7 +142,7 @@ def _attenuation(posed: PosedPatient, scene: Scene) -> Array:
 
 
 def _expose(plane: ImagePlane, attenuation: Array, scene: Scene) -> Array:
-    """What the detector reads, as the negative logarithm of the exposure: scatter and photon noise included."""
+    """Compute the negative logarithm of the exposure of the detector, with scatter and photon noise."""
     primary = np.exp(-np.clip(attenuation, 0, 12))
     scatter = 0.30 + 0.15 * scene.anatomy.portable
     reading = (1 - scatter) * primary + scatter * plane.blur(primary, 0.05)
@@ -118,30 +156,30 @@ def _enhance(plane: ImagePlane, density: Array, portable: bool) -> Array:
     """Multi-frequency processing: large differences are damped, fine structure is lifted."""
     soft = plane.blur(density, 0.0012 + 0.001 * portable)
     broad, middle = plane.blur(soft, 0.14), plane.blur(soft, 0.02)
-    shown: Array = 0.55 * broad + (middle - broad) + 1.9 * (soft - middle)
-    return shown
+    enhanced: Array = 0.55 * broad + (middle - broad) + 1.9 * (soft - middle)
+    return enhanced
 
 
 @lru_cache(maxsize=64)
 def _display_window(healthy_scene: Scene) -> tuple[float, float]:
-    """Densities shown as black and white, from a small film of the same patient without findings: a finding changes
-    the film where it lies and nowhere else, at every resolution."""
+    """Return the densities of black and white, from a small image of the patient without findings, so that a finding
+    changes the image where it lies and nowhere else, at every resolution."""
     posed = pose(healthy_scene, 96)
-    film, attenuation = posed.plane, _attenuation(posed, healthy_scene)
-    shown = _enhance(film, _expose(film, attenuation, healthy_scene), healthy_scene.anatomy.portable)
-    height, width = film.size
+    plane, attenuation = posed.plane, _attenuation(posed, healthy_scene)
+    enhanced = _enhance(plane, _expose(plane, attenuation, healthy_scene), healthy_scene.anatomy.portable)
+    height, width = plane.size
     low, high = np.quantile(
-        shown[height // 10 : height - height // 8, width // 12 : width - width // 12], [0.015, 0.985]
+        enhanced[height // 10 : height - height // 8, width // 12 : width - width // 12], [0.015, 0.985]
     )
     return float(low), float(high)
 
 
 def _display(plane: ImagePlane, density: Array, scene: Scene) -> Array:
-    """Processing and a tone curve, as digital radiography shows a chest."""
-    shown = _enhance(plane, density, scene.anatomy.portable)
+    """Apply the processing and the tone curve of digital radiography of the chest."""
+    enhanced = _enhance(plane, density, scene.anatomy.portable)
     low, high = _display_window(replace(scene, lesions=(), artifact=""))
     rng = np.random.default_rng((*scene.noise_key, 1))
-    tone = np.clip((shown - low) / (high - low) * rng.uniform(0.78, 0.92) + rng.uniform(0.05, 0.13), 0, 1.02)
+    tone = np.clip((enhanced - low) / (high - low) * rng.uniform(0.78, 0.92) + rng.uniform(0.05, 0.13), 0, 1.02)
     toned: Array = np.clip(tone ** rng.uniform(0.85, 1.2), 0, 1).astype(np.float32)
     return toned
 
@@ -150,8 +188,8 @@ def _region_masks(plane: ImagePlane, body: Body, heart: Array, central: Array) -
     right, left = (plane.fill(outline) > 0.5 for outline in body.lungs)
     solid = heart | central
     knob = np.zeros(plane.size, np.uint8)
-    at = tuple(int(v) for v in plane.points(np.array([body.aortic_knob[:2]]))[0] // 16)
-    cv2.circle(knob, at, max(1, round(body.aortic_knob[2] * plane.unit)), 1, -1)
+    center = tuple(int(v) for v in plane.points(np.array([body.aortic_knob[:2]]))[0] // 16)
+    cv2.circle(knob, center, max(1, round(body.aortic_knob[2] * plane.unit)), 1, -1)
     return {
         "Right Lung": right & ~solid,
         "Left Lung": left & ~solid,
@@ -162,7 +200,7 @@ def _region_masks(plane: ImagePlane, body: Body, heart: Array, central: Array) -
 
 
 def _draw_markers(plane: ImagePlane, image: Array, scene: Scene) -> Array:
-    """The side marker every film has, and the shortcut if the scene has one; both lie far from any finding."""
+    """Draw the side marker that every radiograph has, and the artifact of the scene; both lie far from any finding."""
     rng = np.random.default_rng((*scene.noise_key, 2))
     drawn = np.zeros(plane.size, np.uint8)
     _draw_text(plane, drawn, "R", (0.035, 0.10 + 0.05 * rng.random()), 0.0016)
@@ -174,7 +212,7 @@ def _draw_markers(plane: ImagePlane, image: Array, scene: Scene) -> Array:
 
 
 def _draw_shortcut(plane: ImagePlane, scene: Scene) -> Array:
-    """The artifact of a scene as ink, uint8 (H, W)."""
+    """Draw the artifact of a scene, uint8 (H, W)."""
     ink, bottom = np.zeros(plane.size, np.uint8), plane.size[0] / plane.unit
     if scene.artifact == "marker":
         _draw_text(plane, ink, "L", (0.90, 0.09), 0.0026)
@@ -186,7 +224,7 @@ def _draw_shortcut(plane: ImagePlane, scene: Scene) -> Array:
     return ink
 
 
-def _draw_text(plane: ImagePlane, canvas: Array, text: str, at: tuple[float, float], scale: float) -> None:
-    place = (round(at[0] * plane.unit), round(at[1] * plane.unit))
+def _draw_text(plane: ImagePlane, canvas: Array, text: str, position: tuple[float, float], scale: float) -> None:
+    origin = (round(position[0] * plane.unit), round(position[1] * plane.unit))
     weight = max(1, round(0.006 * plane.unit * scale / 0.0016))
-    cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale * plane.unit, 255, weight, cv2.LINE_AA)
+    cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale * plane.unit, 255, weight, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""A scene: everything that decides what one radiograph of one patient shows, drawn from (seed, index) alone.
+"""Scenes: everything that determines one radiograph of one patient, drawn from (seed, index) alone.
 
 Geometry is in units of the image's width: x from 0 (the patient's right) to 1, y from 0 (top) to the aspect ratio.
 """
@@ -19,25 +19,25 @@ PATIENT_BLOCK = 4
 
 @dataclass(frozen=True, slots=True)
 class Anatomy:
-    """One patient, as the body is built."""
+    """Anatomy and position of one patient."""
 
     female: bool
     aspect: float
-    """Height over width of the film, 1 to 1.25."""
+    """Height over width of the image, 1 to 1.25."""
     habitus: float
     """0 slender to 1 heavy."""
     tilt: float
     """Rotation in the plane, radians."""
     zoom: float
-    """How large the patient is on the film, about 1."""
+    """Size of the patient in the image, about 1."""
     shift: tuple[float, float]
-    """How far the patient stands from the middle of the film, (x, y) in widths."""
+    """Distance of the patient from the center of the image, (x, y) in widths."""
     rotation: float
     """Rotation about the long axis: sideways shift of the mediastinum, widths."""
     inspiration: float
-    """0 shallow to 1 deep: where the diaphragm stands."""
+    """0 shallow to 1 deep: height of the diaphragm."""
     portable: bool
-    """AP at the bedside: larger heart, higher diaphragm, softer picture."""
+    """True for AP at the bedside: larger heart, higher diaphragm, softer image."""
     asymmetry: float
     key: tuple[int, ...]
     """Seeds every detail that is drawn later (ribs, vessels)."""
@@ -45,7 +45,7 @@ class Anatomy:
 
 @dataclass(frozen=True, slots=True)
 class Lesion:
-    """One finding as it is: how strong, on which side, and the seed of its details."""
+    """One finding: severity, side, and the seed of its details."""
 
     finding: str
     severity: float
@@ -56,7 +56,7 @@ class Lesion:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One radiograph."""
+    """Scene of one radiograph."""
 
     index: int
     patient: int
@@ -64,39 +64,75 @@ class Scene:
     anatomy: Anatomy
     lesions: tuple[Lesion, ...]
     artifact: str = ""
-    """A shortcut drawn on the film: 'marker', 'text' or 'drain'; empty for none."""
+    """Artifact drawn on the image: 'marker', 'text' or 'drain'; empty for none."""
     noise_key: tuple[int, ...] = field(default=())
 
     @property
     def findings(self) -> frozenset[str]:
-        """What a reader would label: parents included (an enlarged heart enlarges the cardiomediastinum)."""
+        """Findings with their parents (an enlarged heart enlarges the cardiomediastinum)."""
         names = {lesion.finding for lesion in self.lesions}
         names |= {"Enlarged Cardiomediastinum"} if "Cardiomegaly" in names else set()
         return frozenset(names | ({"Lung Opacity"} if names & OPACITIES else set()))
 
     def without_finding(self, finding: str) -> Scene:
-        """The same patient, moment and noise without a finding, nor what it is the parent of or implies."""
-        gone = {finding} | (OPACITIES if finding == "Lung Opacity" else set())
-        gone |= {"Cardiomegaly"} if finding == "Enlarged Cardiomediastinum" else set()
-        return replace(self, lesions=tuple(lesion for lesion in self.lesions if lesion.finding not in gone))
+        """Return the same patient, position and noise without a finding, and without the findings below it.
+
+        Parameters
+        ----------
+        finding : str
+            Finding to leave out.
+
+        Returns
+        -------
+        Scene
+            The counterfactual scene.
+        """
+        removed = {finding} | (OPACITIES if finding == "Lung Opacity" else set())
+        removed |= {"Cardiomegaly"} if finding == "Enlarged Cardiomediastinum" else set()
+        return replace(self, lesions=tuple(lesion for lesion in self.lesions if lesion.finding not in removed))
 
 
 OPACITIES = frozenset({"Lung Lesion", "Edema", "Consolidation", "Atelectasis"})
-"""Findings that are lung opacities; a scene may also hold an opacity that is none of them."""
+"""Findings that are lung opacities; a scene may also have an opacity that is none of them."""
 
 
 def patient_and_visit(index: int) -> tuple[int, int]:
-    """(patient, visit) of a radiograph.
+    """Return the patient and the visit of a radiograph.
 
+    Parameters
+    ----------
+    index : int
+        Index of the radiograph.
+
+    Returns
+    -------
+    tuple of int
+        (patient, visit).
+
+    Examples
+    --------
     >>> [patient_and_visit(i) for i in range(5)]
     [(0, 0), (0, 1), (1, 0), (2, 0), (3, 0)]
     """
-    block, place = divmod(index, PATIENT_BLOCK)
-    return (3 * block, place) if place < 2 else (3 * block + place - 1, 0)
+    block, position = divmod(index, PATIENT_BLOCK)
+    return (3 * block, position) if position < 2 else (3 * block + position - 1, 0)
 
 
 def make_scene(seed: int, index: int) -> Scene:
-    """The scene of one radiograph; nothing but (seed, index) decides it."""
+    """Draw the scene of a radiograph, which the seed and the index determine.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the data set.
+    index : int
+        Index of the radiograph.
+
+    Returns
+    -------
+    Scene
+        The scene.
+    """
     patient, visit = patient_and_visit(index)
     anatomy = _draw_anatomy(np.random.default_rng((seed, 1, patient)), (seed, 2, patient), visit)
     return Scene(index, patient, visit, anatomy, _draw_lesions(seed, patient, visit), noise_key=(seed, 4, index))
@@ -129,7 +165,7 @@ def _draw_anatomy(rng: np.random.Generator, key: tuple[int, ...], visit: int) ->
 
 
 def _draw_lesions(seed: int, patient: int, visit: int) -> tuple[Lesion, ...]:
-    """Findings with the company they keep: a failing heart is large, wet and has effusions."""
+    """Draw findings that occur together: heart failure comes with cardiomegaly, edema and effusions."""
     rng = np.random.default_rng((seed, 3, patient, visit))
     failure, infection, bedridden = rng.random(3) < (0.15, 0.2, 0.25)
     chance = {
@@ -144,11 +180,11 @@ def _draw_lesions(seed: int, patient: int, visit: int) -> tuple[Lesion, ...]:
         "Lung Lesion": 0.2,
         "Enlarged Cardiomediastinum": 0.12,
     }
-    found = []
+    lesions = []
     for number, finding in enumerate(CHEXLOCALIZE_FINDINGS):
         present, severity, side = rng.random() < chance[finding], rng.beta(2.2, 1.2), rng.random()
         if present:
-            found.append(
+            lesions.append(
                 Lesion(finding, float(severity), "right" if side < 0.5 else "left", (seed, 5, patient, visit, number))
             )
-    return tuple(found)
+    return tuple(lesions)

@@ -1,4 +1,4 @@
-"""Simulated readers: the truth, seen through a stated amount of human error. Never to be taken for people."""
+"""Simulated readers: the reference annotation with a stated amount of error. Not a model of human readers."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sightline.data.phantom.texture import fractal_noise
 
 @dataclass(frozen=True, slots=True)
 class SimulatedReader:
-    """How far a simulated reader is from the truth. Lengths are in widths of the film."""
+    """Errors of a simulated reader. Lengths are in widths of the image."""
 
     displacement: float = 0.012
     """Standard deviation of the smooth displacement of a contour."""
     bias: float = 0.004
-    """Standard deviation of how much larger (positive) or smaller all of one contour is drawn."""
+    """Standard deviation of the outward (positive) or inward shift of a whole contour."""
     miss_rate: float = 0.04
-    """Chance of leaving out a finding of middling size; small findings are missed more often."""
+    """Chance of missing a finding of medium size; small findings are missed more often."""
     point_error: float = 0.015
     """Standard deviation of the most representative point around the deepest pixel of the finding."""
 
@@ -29,24 +29,69 @@ DEFAULT_READER = SimulatedReader()
 
 
 def overlooks(reader: SimulatedReader, mask: Array, key: tuple[int, ...]) -> bool:
-    """Whether the reader overlooks a finding; the chance grows as the finding shrinks below 2 % of the film."""
+    """Return True if the reader misses a finding; the chance grows as it shrinks below 2 % of the image.
+
+    Parameters
+    ----------
+    reader : SimulatedReader
+        The reader.
+    mask : (H, W) bool
+        The finding.
+    key : tuple of int
+        Seed.
+
+    Returns
+    -------
+    bool
+        True if it is missed.
+    """
     chance = reader.miss_rate * float(np.clip(0.02 / max(mask.mean(), 1e-6), 0.5, 4))
     return bool(np.random.default_rng((*key, 1)).random() < chance)
 
 
 def draw_contour(reader: SimulatedReader, mask: Array, key: tuple[int, ...]) -> Array:
-    """The mask as the reader draws it: the signed distance to its rim, displaced smoothly; bool (H, W), not empty."""
+    """Draw a finding as the reader would: the signed distance to its outline, displaced smoothly.
+
+    Parameters
+    ----------
+    reader : SimulatedReader
+        The reader.
+    mask : (H, W) bool
+        The finding.
+    key : tuple of int
+        Seed.
+
+    Returns
+    -------
+    (H, W) bool
+        Mask with at least one pixel.
+    """
     unit = mask.shape[1]
     inside = mask.astype(np.uint8)
     signed = cv2.distanceTransform(inside, cv2.DIST_L2, 3) - cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
     grow = np.random.default_rng((*key, 2)).normal(0, reader.bias) * unit
-    rim = min(reader.displacement * unit, 0.5 * float(signed.max()))  # nobody misdraws a nodule by more than its size
-    drawn = signed + grow + rim * fractal_noise((*key, 3), mask.shape, 0.12, 2) > 0
+    displacement = min(reader.displacement * unit, 0.5 * float(signed.max()))  # never more than the finding's size
+    drawn = signed + grow + displacement * fractal_noise((*key, 3), mask.shape, 0.12, 2) > 0
     return drawn if drawn.any() else mask
 
 
 def place_point(reader: SimulatedReader, mask: Array, key: tuple[int, ...]) -> Array:
-    """The most representative point, float (1, 2) as (row, col), inside the film."""
+    """Place the most representative point of a finding.
+
+    Parameters
+    ----------
+    reader : SimulatedReader
+        The reader.
+    mask : (H, W) bool
+        The finding.
+    key : tuple of int
+        Seed.
+
+    Returns
+    -------
+    (1, 2) float64
+        (row, col), inside the image.
+    """
     depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
     deepest = np.array(np.unravel_index(int(depth.argmax()), depth.shape), float) + 0.5
     error = np.random.default_rng((*key, 4)).normal(0, min(reader.point_error * mask.shape[1], float(depth.max())), 2)

@@ -1,4 +1,4 @@
-"""Simulated reports: what a radiologist might dictate of a film, in changing words, with sides, amounts and denials."""
+"""Simulated reports with varied wording, sides, amounts and denied findings."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _PRESENT_SENTENCES: dict[str, tuple[str, ...]] = {
     ),
     "Support Devices": ("A catheter is in place.", "An endotracheal tube is in standard position."),
 }
-"""Finding -> ways of saying that it is there."""
+"""Finding -> sentences that state it."""
 _ABSENT_SENTENCES: dict[str, tuple[str, ...]] = {
     "Cardiomegaly": ("The heart size is normal.", "Normal cardiac silhouette."),
     "Pneumothorax": ("There is no pneumothorax.", "No pneumothorax is seen."),
@@ -48,53 +48,73 @@ _ABSENT_SENTENCES: dict[str, tuple[str, ...]] = {
     "Edema": ("No pulmonary edema.", "There is no edema."),
 }
 _ABSENT_MENTION_RATE = 0.7
-"""Chance that an absent finding of `_ABSENT_SENTENCES` is spoken of."""
+"""Chance that an absent finding of `_ABSENT_SENTENCES` is mentioned."""
 _MISS_RATE = 0.03
 
 
 def simulate_report(scene: Scene, masks: Mapping[str, Array], key: tuple[int, ...], study: str) -> Report:
-    """The same key gives the same words. Sides and zones are those of the rendered finding."""
+    """Write a report of a scene; sides and zones are those of the rendered findings.
+
+    Parameters
+    ----------
+    scene : Scene
+        The scene.
+    masks : Mapping of str to (H, W) bool
+        Regions and findings -> mask.
+    key : tuple of int
+        Seed; the same key gives the same words.
+    study : str
+        Id of the study.
+
+    Returns
+    -------
+    Report
+        Indication, findings and impression.
+    """
     rng = np.random.default_rng(key)
     lungs = masks["Right Lung"] | masks["Left Lung"]
-    told = {lesion.finding: lesion.severity for lesion in scene.lesions}
-    found, denied = [], []
+    severities = {lesion.finding: lesion.severity for lesion in scene.lesions}
+    present, absent = [], []
     for finding in CHEXLOCALIZE_FINDINGS:
         mask = masks.get(finding)
-        if finding in told and mask is not None and mask.any():
+        if finding in severities and mask is not None and mask.any():
             if rng.random() >= _MISS_RATE:
-                found.append(_fill_sentence(_PRESENT_SENTENCES[finding], rng, told[finding], mask, lungs))
+                sentences = _PRESENT_SENTENCES[finding]
+                present.append(_fill_sentence(sentences, rng, severities[finding], mask, lungs))
         elif finding not in scene.findings and finding in _ABSENT_SENTENCES and rng.random() < _ABSENT_MENTION_RATE:
-            denied.append(_pick(_ABSENT_SENTENCES[finding], rng))
-    words = [*found, *denied]
-    rng.shuffle(words)
-    impression = found[: 1 + int(rng.integers(2))] or ["No acute cardiopulmonary abnormality."]
-    numbered = [f"{i}. {s}" for i, s in enumerate(impression, 1)] if len(impression) > 1 else impression
+            absent.append(_pick(_ABSENT_SENTENCES[finding], rng))
+    sentences_in_order = [*present, *absent]
+    rng.shuffle(sentences_in_order)
+    impression = present[: 1 + int(rng.integers(2))] or ["No acute cardiopulmonary abnormality."]
+    numbered = [f"{i}. {sentence}" for i, sentence in enumerate(impression, 1)] if len(impression) > 1 else impression
     sections = {
         "indication": "Simulated.",
-        "findings": " ".join(words) or "The lungs are clear.",
+        "findings": " ".join(sentences_in_order) or "The lungs are clear.",
         "impression": "\n".join(numbered),
     }
     return Report(study, sections)
 
 
-def _fill_sentence(ways: Sequence[str], rng: np.random.Generator, severity: float, mask: Array, lungs: Array) -> str:
+def _fill_sentence(
+    sentences: Sequence[str], rng: np.random.Generator, severity: float, mask: Array, lungs: Array
+) -> str:
     amount = ("mild", "moderate", "severe")[min(2, int(3 * severity))]
     size = ("small", "moderate", "large")[min(2, int(3 * severity))]
     side, zone = _side_and_zone(mask, lungs)
-    return _pick(ways, rng).format(
+    return _pick(sentences, rng).format(
         amount=amount, Amount=amount.capitalize(), size=size, Size=size.capitalize(), side=side, zone=zone
     )
 
 
 def _side_and_zone(mask: Array, lungs: Array) -> tuple[str, str]:
-    """('right', 'left' or 'bilateral', of the patient; 'upper', 'mid' or 'lower' third of the lungs)."""
+    """Return ('right', 'left' or 'bilateral', of the patient; 'upper', 'mid' or 'lower' third of the lungs)."""
     cols, rows = np.flatnonzero(lungs.any(0)), np.flatnonzero(lungs.any(1))
     middle = (cols[0] + cols[-1]) / 2
-    share = float(mask[:, : round(middle)].sum() / mask.sum())  # the patient's right is on the left of the film
+    share = float(mask[:, : round(middle)].sum() / mask.sum())  # the patient's right is on the left of the image
     side = "right" if share > 0.8 else "left" if share < 0.2 else "bilateral"
     height = (float(np.argwhere(mask)[:, 0].mean()) - rows[0]) / max(1, rows[-1] - rows[0])
     return side, "upper" if height < 1 / 3 else "mid" if height < 2 / 3 else "lower"
 
 
-def _pick(ways: Sequence[str], rng: np.random.Generator) -> str:
-    return ways[int(rng.integers(len(ways)))]
+def _pick(sentences: Sequence[str], rng: np.random.Generator) -> str:
+    return sentences[int(rng.integers(len(sentences)))]

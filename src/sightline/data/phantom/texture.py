@@ -1,4 +1,4 @@
-"""Random fields that look the same at every size of film."""
+"""Random fields that are the same at every image size."""
 
 from __future__ import annotations
 
@@ -9,9 +9,25 @@ from sightline.core import Array, Size
 
 
 def fractal_noise(key: tuple[int, ...], size: Size, scale: float, octaves: int = 4) -> Array:
-    """Smooth noise of about unit spread, float32 (H, W); `scale` is the width of its largest blobs in widths of film.
+    """Draw smooth noise of about unit standard deviation.
 
-    Drawn on lattices whose shape does not depend on the film's resolution, so every size shows the same clouds.
+    It is drawn on lattices whose shape does not depend on the size of the image, so every size has the same pattern.
+
+    Parameters
+    ----------
+    key : tuple of int
+        Seed.
+    size : tuple of int
+        (H, W) of the image.
+    scale : float
+        Width of the largest blobs, in widths of the image.
+    octaves : int
+        Number of lattices, each twice as fine as the one before.
+
+    Returns
+    -------
+    (H, W) float32
+        The noise.
     """
     out = np.zeros(size, np.float32)
     for octave in range(octaves):

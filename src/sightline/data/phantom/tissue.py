@@ -1,4 +1,4 @@
-"""The healthy body as attenuation: what each tissue adds to the line integral behind each pixel."""
+"""Attenuation of the healthy body: the contribution of each tissue to the line integral behind each pixel."""
 
 from __future__ import annotations
 
@@ -18,17 +18,31 @@ lacks against water (NIST attenuation tables at 60 to 70 keV, rounded)."""
 
 @dataclass(frozen=True)
 class Organs:
-    """Where lungs, heart and mediastinum lie on a film."""
+    """Lungs, heart and mediastinum on the pixel grid."""
 
     lungs: tuple[Array, Array]
     """Share of lung depth behind each pixel, float32 (H, W) in [0, 1], right and left, before heart and mediastinum
-    take their room."""
+    are subtracted."""
     heart: Array
     mediastinum: Array
     """Masks, float32 (H, W) in [0, 1]."""
 
     @classmethod
     def from_body(cls, plane: ImagePlane, body: Body) -> Organs:
+        """Draw the organs of a body.
+
+        Parameters
+        ----------
+        plane : ImagePlane
+            Pixel grid.
+        body : Body
+            Outlines of the patient.
+
+        Returns
+        -------
+        Organs
+            The organs.
+        """
         right, left = (plane.rounded_thickness(plane.fill(outline), 0.12) for outline in body.lungs)
         return cls((right, left), plane.fill(body.heart), plane.fill(body.mediastinum))
 
@@ -44,7 +58,24 @@ class Tissue:
 
 
 def healthy_tissue(plane: ImagePlane, body: Body, organs: Organs, anatomy: Anatomy) -> Tissue:
-    """The attenuation of a patient without findings."""
+    """Compute the attenuation of a patient without findings.
+
+    Parameters
+    ----------
+    plane : ImagePlane
+        Pixel grid.
+    body : Body
+        Outlines of the patient.
+    organs : Organs
+        Organs of the patient.
+    anatomy : Anatomy
+        The patient.
+
+    Returns
+    -------
+    Tissue
+        Line integrals.
+    """
     rng = np.random.default_rng((*anatomy.key, 1))
     solid = _body_wall(plane, body, anatomy) + _bones(plane, body, anatomy, rng)
     center = 6.0 * plane.blur(plane.rounded_thickness(organs.mediastinum, 0.05), 0.006)
