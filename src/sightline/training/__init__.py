@@ -1,4 +1,4 @@
-"""Training: one readable `fit`, by patient, resumable, from any data set to a checkpoint that describes itself."""
+"""Training of networks: `fit` splits by patient, can be resumed, and writes a checkpoint that describes itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Augmentation: what another exposure and another positioning of the same patient would change."""
+"""Augmentation: changes that another exposure and another positioning of the same patient would make."""
 
 from __future__ import annotations
 
@@ -12,25 +12,29 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True, slots=True)
 class AugmentationStrength:
-    """How far an image is changed, each way."""
+    """Ranges of the changes of an image."""
 
     max_degrees: float
+    """Greatest rotation, either way."""
     max_shift: float
-    """Share of the width and of the height."""
+    """Greatest shift, as a share of width and height."""
     min_zoom: float
+    """Least share of the width that is visible."""
     max_zoom: float
-    """The least and the greatest share of the width that is seen."""
+    """Greatest share of the width that is visible."""
     max_gain: float
+    """Greatest relative change of contrast."""
     max_offset: float
+    """Greatest change of brightness."""
     max_blur: float = 0.0
-    """Greatest deviation of a Gaussian, in shares of the width; drawn from 0."""
+    """Greatest standard deviation of a Gaussian, as a share of the width; drawn from 0."""
 
 
 LIGHT_AUGMENTATION = AugmentationStrength(6.0, 0.05, 0.92, 1.08, 0.2, 0.08)
-"""For learning from labels: everything that is marked stays on the image."""
+"""Augmentation for labels: everything that is annotated stays on the image."""
 STRONG_AUGMENTATION = AugmentationStrength(20.0, 0.1, 0.75, 1.05, 0.4, 0.15, 3 / 224)
-"""For contrastive learning, after Zhang et al. 2020, arXiv:2010.00747 (crops of 60 to 100 % of the area, 20 degrees,
-shifts of a tenth, blur up to 3 pixels of 224), but never mirrored."""
+"""Augmentation for contrastive learning, after Zhang et al. 2020, arXiv:2010.00747 (crops of 60 to 100 % of the area,
+20 degrees, shifts of a tenth, blur up to 3 pixels of 224), but never mirrored."""
 
 
 def augment(
@@ -39,9 +43,26 @@ def augment(
     mask_targets: Tensor | None = None,
     strength: AugmentationStrength = LIGHT_AUGMENTATION,
 ) -> tuple[Tensor, Tensor | None]:
-    """float32 (N, h, w) in [0, 1] -> the same, each turned, moved, zoomed, brightened and stretched a little.
+    """Rotate, shift and zoom images at random and change their exposure; never mirror them.
 
-    Never mirrored: heart, stomach and side markers have a side. marks (N, F, g, g) of the images move with them.
+    Heart, stomach and side markers have a side.
+
+    Parameters
+    ----------
+    images : (N, h, w) float32 in [0, 1]
+        Images.
+    generator
+        Source of random numbers.
+    mask_targets : (N, F, g, g)
+        Targets that move with the images.
+    strength
+        Ranges of the changes.
+
+    Returns
+    -------
+    images : (N, h, w) float32 in [0, 1]
+    mask_targets : (N, F, g, g) or None
+        NaN stays NaN.
     """
 
     def draw(low: float, high: float) -> Tensor:
@@ -65,10 +86,10 @@ def augment(
 
 
 def _blur(images: Tensor, deviations: Tensor) -> Tensor:
-    """Each image (N, h, w) under a Gaussian of its own deviation (N,), in pixels; edges are repeated."""
+    """Blur each image (N, h, w) by a Gaussian of its own standard deviation (N,), in pixels; edges are repeated."""
     half = max(1, math.ceil(2.5 * float(deviations.max())))
-    at = torch.arange(-half, half + 1, dtype=images.dtype)
-    kernel = torch.exp(-(at**2) / (2 * deviations[:, None].clamp(min=1e-3) ** 2))  # (N, 2 half + 1)
+    offsets = torch.arange(-half, half + 1, dtype=images.dtype)
+    kernel = torch.exp(-(offsets**2) / (2 * deviations[:, None].clamp(min=1e-3) ** 2))  # (N, 2 half + 1)
     kernel = kernel / kernel.sum(1, keepdim=True)
     n = len(images)
     padded = F.pad(images[None], (half,) * 4, mode="replicate")

@@ -1,4 +1,4 @@
-"""What a training is told: `TrainingConfig`, how it optimizes, and `SamplingConfig`, which labels teach."""
+"""Configuration of a training: `TrainingConfig` for the optimization, `SamplingConfig` for patients and labels."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ from sightline.models.precision import Precision
 from sightline.training.labels import BlankPolicy, UncertaintyPolicy
 
 Trainable = Literal["all", "head"]
-"""What learns: the whole network, or the block of the logits alone, on features that stay (linear evaluation)."""
+"""Weights that are trained: the whole network, or its head alone on fixed features (linear evaluation)."""
 LearningRateSchedule = Literal["cosine", "constant", "plateau"]
-"""Of the learning rate: one cycle, none, or one halved on plateaus of the validation loss (`loop.PATIENCE`)."""
+"""Schedule of the learning rate: one cosine cycle, none, or halved on plateaus of the validation loss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
-    """Everything about the optimization that changes the weights, and which of them stay.
+    """Options of the optimization: everything that changes the weights, and which of them are saved.
 
-    Errors: `SightlineError` names every value that is not allowed.
+    Raises
+    ------
+    SightlineError
+        Names every value that is not allowed.
 
+    Examples
+    --------
     >>> from dataclasses import replace
-    >>> short = TrainingConfig(epochs=9, batch=16, augmented=False)
+    >>> short = TrainingConfig(epochs=9, batch_size=16, augment=False)
     >>> [replace(short, seed=seed).seed for seed in range(3)]
     [0, 1, 2]
     >>> TrainingConfig(epochs=0)
@@ -32,31 +37,35 @@ class TrainingConfig:
     """
 
     epochs: int = 10
+    """Passes over the training data."""
     batch_size: int = 32
-    """Radiographs per step; of several devices, of all of them together."""
+    """Radiographs per step, on all devices together."""
     lr: float = 3e-3
-    """The greatest learning rate, of AdamW."""
+    """Highest learning rate of AdamW."""
     weight_decay: float = 0.01
+    """Weight decay of AdamW."""
     schedule: LearningRateSchedule = "cosine"
+    """Schedule of the learning rate."""
     seed: int = 0
-    """Of order, augmentation and dropout; the split is drawn by it, too, where `Sample.split_seed` names no other."""
+    """Seed of order, augmentation and dropout, and of the split unless `SamplingConfig.split_seed` is set."""
     augment: bool = True
-    """Whether images are turned, shifted, zoomed and exposed a little."""
+    """True to rotate, shift and zoom images and change their exposure a little."""
     precision: Precision = "float32"
-    """Of the forward; weights are float32."""
+    """Precision of the forward pass; weights are float32."""
     validation_interval: float = 1.0
     """Share of an epoch between two validations."""
     max_checkpoints: int = 0
-    """How many of the best checkpoints stay under kept/, each with its validation probabilities."""
+    """Number of best checkpoints that are saved in kept/, each with its validation probabilities."""
     selection_findings: tuple[str, ...] = ()
-    """Findings whose mean AUROC decides which weights are best; all of the model by default."""
+    """Findings whose mean AUROC selects the best weights; all of the model by default."""
     trainable: Trainable = "all"
+    """Weights that are trained."""
     head_only_steps: int = 0
-    """Steps at the beginning in which the head learns alone; of a short training no more than half."""
+    """First steps in which only the head is trained; of a short training no more than half."""
     layer_decay: float = 1.0
-    """The learning rate of each block of layers as a share of that of the block nearer to the logits."""
+    """Learning rate of each block of layers as a share of that of the next block towards the logits."""
     patience: int = 0
-    """Validations without a better mean AUROC after which the training ends; 0: never."""
+    """Validations without a higher mean AUROC after which the training ends; 0: never."""
 
     def __post_init__(self) -> None:
         _require_valid(
@@ -83,18 +92,26 @@ class TrainingConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingConfig:
-    """Which patients and labels of a data set teach. Errors: `SightlineError` names every value that is not allowed."""
+    """Options of the training data: which patients and labels are used.
+
+    Raises
+    ------
+    SightlineError
+        Names every value that is not allowed.
+    """
 
     fraction: float = 1.0
-    """Share of the training patients; a smaller one is part of every larger one."""
+    """Share of the training patients; a smaller one is a subset of every larger one."""
     validation_fraction: float = 0.15
-    """Share of the patients that validate, where the data set has no validation split."""
+    """Share of the patients used for validation if the data set has no validation split."""
     uncertainty_policy: UncertaintyPolicy = "ignore"
+    """Value of uncertain labels."""
     blank_policy: BlankPolicy = "ignore"
+    """Value of blank labels."""
     split_seed: int | None = None
-    """By which patients are drawn; by default the seed of the recipe."""
+    """Seed of the split of the patients; by default that of the `TrainingConfig`."""
     stratified: bool = False
-    """Whether every fraction holds every finding about as often as the whole."""
+    """True if every fraction has each finding about as often as the whole."""
 
     def __post_init__(self) -> None:
         _require_valid(
@@ -112,7 +129,9 @@ def _check_choice(value: str, names: object) -> tuple[bool, str]:
 
 
 def _require_valid(config: TrainingConfig | SamplingConfig, **rules: tuple[bool, str]) -> None:
-    """rules: of each field, whether it is as it must be, and what is allowed."""
-    wrong = [f"{name}={getattr(config, name)!r}; allowed: {told}" for name, (fits, told) in rules.items() if not fits]
+    """Raise `SightlineError` for fields that break their rule: (is valid, what is allowed)."""
+    wrong = [
+        f"{name}={getattr(config, name)!r}; allowed: {allowed}" for name, (valid, allowed) in rules.items() if not valid
+    ]
     if wrong:
         raise SightlineError(". ".join(wrong))

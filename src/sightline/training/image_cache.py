@@ -1,4 +1,4 @@
-"""Every image decoded once: what the network sees of it, as bytes in one file of the run."""
+"""Cache of decoded images: every image as input of a network, as bytes in one file of the run."""
 
 from __future__ import annotations
 
@@ -22,33 +22,72 @@ from sightline.models import Model
 from sightline.runs.run import Run
 
 _WINDOW = 1024
-"""Images asked for at a time, so that a long data set is not queued whole."""
+"""Number of images queued at a time, so that a long data set is not queued whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedImages:
-    """Decoded images of some radiographs."""
+    """Decoded images of selected radiographs."""
 
     file: Path
-    """uint8 (n, side, side), .npy."""
+    """File of uint8 (n, side, side), .npy."""
     indices: Array
-    """int64 (n,), rising: which of the data set's radiographs each row is."""
+    """Index of the radiograph of each row in the data set, int64 (n,), rising."""
     reasons: dict[int, str]
-    """Row -> why it could not be read; its bytes are 0."""
+    """Reason why a row could not be read; its bytes are 0."""
 
     def rows(self, indices: Array) -> Array:
-        """Rows int64 of radiographs by their place in the data set, in the order given."""
-        found: Array = np.searchsorted(self.indices, indices)
-        return found
+        """Return the rows of radiographs.
+
+        Parameters
+        ----------
+        indices : (m,) int64
+            Indices of radiographs in the data set.
+
+        Returns
+        -------
+        Array : (m,) int64
+            Rows, in the order of the indices.
+        """
+        rows: Array = np.searchsorted(self.indices, indices)
+        return rows
 
     def readable_rows(self, indices: Array) -> Array:
-        """`rows` of those that could be read."""
+        """Return the rows of radiographs that could be read.
+
+        Parameters
+        ----------
+        indices : (m,) int64
+            Indices of radiographs in the data set.
+
+        Returns
+        -------
+        Array : (k,) int64
+            Rows, in the order of the indices.
+        """
         rows = self.rows(indices)
         return rows[~np.isin(rows, list(self.reasons))]
 
 
 def open_image_cache(run: Run, cache: Path | None, model: Model, data_spec: str) -> Run:
-    """Where decoded images are kept: in the run, or in a folder that trainings on the same films share."""
+    """Open the folder for decoded images: the run itself, or a folder that trainings on the same images share.
+
+    Parameters
+    ----------
+    run
+        Run of the training.
+    cache
+        Shared folder; None for the run.
+    model
+        Model whose input the images are.
+    data_spec
+        Spec of the data set.
+
+    Returns
+    -------
+    Run
+        Run whose parts are decoded images.
+    """
     if cache is None:
         return run
     return Run.start(cache, "images", {"data": data_spec, "side": model.side, "resize": model.resize})
@@ -57,9 +96,25 @@ def open_image_cache(run: Run, cache: Path | None, model: Model, data_spec: str)
 def decode_images(
     run: Run, model: Model, radiographs: Sequence[Radiograph], selected: Array, workers: int
 ) -> DecodedImages:
-    """The radiographs at `wanted` as the model sees them, each decoded once per run.
+    """Decode the images of selected radiographs as input of the model, each once per run.
 
-    workers: more than 1 decodes in as many processes where the radiographs can be sent to one, else in threads.
+    Parameters
+    ----------
+    run
+        Run that keeps the images.
+    model
+        Model whose input size is used.
+    radiographs
+        Radiographs of the data set.
+    selected : (m,) int64
+        Indices of the radiographs to decode.
+    workers
+        Number of processes, if more than 1 and the radiographs can be sent to one; otherwise threads are used.
+
+    Returns
+    -------
+    DecodedImages
+        File and rows.
     """
     indices = np.unique(selected)
     chosen = [radiographs[i] for i in indices]
@@ -68,7 +123,7 @@ def decode_images(
     if not part.is_dir():
         run.write_part("images", key, partial(_write_images, model=model, radiographs=chosen, workers=workers))
     reasons = json.loads((part / "unreadable.json").read_text("utf-8"))
-    return DecodedImages(part / "images.npy", indices, {int(row): why for row, why in reasons.items()})
+    return DecodedImages(part / "images.npy", indices, {int(row): reason for row, reason in reasons.items()})
 
 
 def _write_images(folder: Path, model: Model, radiographs: Sequence[Radiograph], workers: int) -> None:
@@ -89,11 +144,11 @@ def _write_images(folder: Path, model: Model, radiographs: Sequence[Radiograph],
 
 
 def _decode(model: Model, radiographs: Sequence[Radiograph], workers: int) -> Iterator[Array | str]:
-    one = partial(decode_to_bytes, side=model.side, resize=model.resize)
+    decode = partial(decode_to_bytes, side=model.side, resize=model.resize)
     with _make_executor(radiographs, workers) as pool:
         for start in range(0, len(radiographs), _WINDOW):
             window = [radiographs[i] for i in range(start, min(start + _WINDOW, len(radiographs)))]
-            yield from pool.map(one, window, chunksize=8)
+            yield from pool.map(decode, window, chunksize=8)
 
 
 def _make_executor(radiographs: Sequence[Radiograph], workers: int) -> Executor:
@@ -103,7 +158,7 @@ def _make_executor(radiographs: Sequence[Radiograph], workers: int) -> Executor:
 
 
 def _is_picklable(radiograph: Radiograph) -> bool:
-    """Whether another process can be given it: its `read` may close over open files or local functions."""
+    """Return True if a radiograph can be sent to another process: its `read` may close over open files."""
     try:
         pickle.dumps(radiograph)
     except (pickle.PicklingError, AttributeError, TypeError):

@@ -1,4 +1,4 @@
-"""Labels: what an uncertain one counts as is a choice with a name."""
+"""Labels of a training: matrices under policies for uncertain and blank labels, and controls."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sightline.core import Annotation, Array, Dataset, Radiograph
 from sightline.errors import DataError
 
 UncertaintyPolicy = Literal["ignore", "zeros", "ones", "3-class"]
-"""What an uncertain label (-1) becomes: unknown, absent, present, or a class of its own. Irvin et al. 2019,
+"""Value of an uncertain label (-1): unknown, absent, present, or a class of its own. Irvin et al. 2019,
 doi:10.1609/aaai.v33i01.3301590."""
 UNCERTAINTY_POLICIES: tuple[UncertaintyPolicy, ...] = ("ignore", "zeros", "ones", "3-class")
 BlankPolicy = Literal["ignore", "zeros"]
-"""What a blank label becomes: unknown, or absent, as CheXpert's own training has it."""
+"""Value of a blank label: unknown, or absent, as in CheXpert's own training."""
 
 
 def make_label_matrix(
@@ -26,9 +26,28 @@ def make_label_matrix(
     uncertainty_policy: UncertaintyPolicy,
     blank_policy: BlankPolicy = "ignore",
 ) -> Array:
-    """float32 (n, F) of 1, 0 and NaN = unknown; with '3-class' also -1.
+    """Make the matrix of labels under policies for uncertain and blank labels.
 
-    Errors: `DataError` for a label that is none of 1, 0, -1 and NaN.
+    Parameters
+    ----------
+    radiographs
+        The n radiographs.
+    findings
+        The F findings.
+    uncertainty_policy
+        Value of uncertain labels.
+    blank_policy
+        Value of blank labels.
+
+    Returns
+    -------
+    Array : (n, F) float32
+        1, 0, and NaN for unknown; with '3-class' also -1.
+
+    Raises
+    ------
+    DataError
+        For a label that is none of 1, 0, -1 and NaN.
     """
     labels = np.array([[r.labels.get(f, np.nan) for f in findings] for r in radiographs], np.float32)
     labels = labels.reshape(len(radiographs), len(findings))
@@ -63,12 +82,12 @@ def shuffle_labels(data: Dataset, seed: int) -> Dataset:
         The same radiographs with other labels; `derived` states the seed.
     """
     radiographs = list(data.radiographs)
-    given = [r.labels for r in radiographs]
+    labels = [r.labels for r in radiographs]
     for split in sorted({r.split for r in radiographs}):
-        places = [i for i, r in enumerate(radiographs) if r.split == split]
-        order = keyed_rng(seed, SHUFFLED_LABELS, split).permutation(len(places))
-        for place, other in zip(places, order.tolist(), strict=True):
-            radiographs[place] = replace(radiographs[place], labels=given[places[other]])
+        rows = [i for i, r in enumerate(radiographs) if r.split == split]
+        order = keyed_rng(seed, SHUFFLED_LABELS, split).permutation(len(rows))
+        for row, other in zip(rows, order.tolist(), strict=True):
+            radiographs[row] = replace(radiographs[row], labels=labels[rows[other]])
     return replace(data, radiographs=tuple(radiographs), derived=(*data.derived, f"labels shuffled, seed {seed}"))
 
 
@@ -97,21 +116,21 @@ def limit_annotations(data: Dataset, count: int, seed: int) -> Dataset:
         If fewer radiographs of the training split are annotated.
     """
 
-    def marked(r: Radiograph) -> bool:
+    def is_annotated(r: Radiograph) -> bool:
         return any(
             r.labels.get(f) == 1 and data.annotation(r.id, f, data.reference_reader) is not None for f in data.findings
         )
 
-    there = [r.id for r in data.radiographs if r.split in ("", "train") and marked(r)]
-    if not 0 <= count <= len(there):
-        raise DataError(f"annotations of {count} radiographs of {data.spec!r} that train; allowed: 0 to {len(there)}")
-    kept = set(sorted(there, key=lambda name: key_digest(seed, ANNOTATED_SUBSET, name))[:count])
+    annotated = [r.id for r in data.radiographs if r.split in ("", "train") and is_annotated(r)]
+    if not 0 <= count <= len(annotated):
+        raise DataError(f"annotations of {count} training radiographs of {data.spec!r}; allowed: 0 to {len(annotated)}")
+    kept = set(sorted(annotated, key=lambda name: key_digest(seed, ANNOTATED_SUBSET, name))[:count])
 
-    def marks(radiograph: str, finding: str, reader: str) -> Annotation | None:
+    def annotation(radiograph: str, finding: str, reader: str) -> Annotation | None:
         return data.annotation(radiograph, finding, reader) if radiograph in kept else None
 
     phrase = f"annotations of {count} radiographs, seed {seed}"
-    return replace(data, annotation=marks, derived=(*data.derived, phrase))
+    return replace(data, annotation=annotation, derived=(*data.derived, phrase))
 
 
 def shuffle_gaze(data: Dataset, seed: int) -> Dataset:
@@ -136,12 +155,12 @@ def shuffle_gaze(data: Dataset, seed: int) -> Dataset:
     patients = list(dict.fromkeys(r.patient for r in radiographs))
     first = {r.patient: r.id for r in reversed(radiographs)}
     after = dict(zip(patients, [*patients[1:], *patients[:1]], strict=True))
-    given = {r.id: first[after[r.patient]] for r in radiographs}
+    source = {r.id: first[after[r.patient]] for r in radiographs}
 
-    def marks(radiograph: str, finding: str, reader: str) -> Annotation | None:
+    def annotation(radiograph: str, finding: str, reader: str) -> Annotation | None:
         if reader not in data.gaze_readers:
             return data.annotation(radiograph, finding, reader)
-        mark = data.annotation(given[radiograph], finding, reader)
-        return None if mark is None else replace(mark, radiograph=radiograph)
+        gaze = data.annotation(source[radiograph], finding, reader)
+        return None if gaze is None else replace(gaze, radiograph=radiograph)
 
-    return replace(data, annotation=marks, derived=(*data.derived, f"gaze shuffled, seed {seed}"))
+    return replace(data, annotation=annotation, derived=(*data.derived, f"gaze shuffled, seed {seed}"))

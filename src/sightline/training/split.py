@@ -1,4 +1,4 @@
-"""Which radiographs train and which validate: by patient, always."""
+"""Split radiographs into training and validation, always by patient."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from sightline.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Indices of radiographs, int64."""
+    """Indices of the radiographs of each part."""
 
     train: Array
+    """Training radiographs, int64 (n,)."""
     val: Array
+    """Validation radiographs, int64 (m,)."""
 
 
 def split_by_patient(
@@ -28,14 +30,34 @@ def split_by_patient(
     seed: int,
     findings: Sequence[str] = (),
 ) -> Split:
-    """The data set's own 'train' and 'val' where it has them; else `val_share` of the patients validate.
+    """Split by patient: the data set's own 'train' and 'val' if it has them, otherwise at random.
 
-    Radiographs of the split 'test' are never used. fraction: share of the training patients kept; a smaller share is
-    part of every larger one. Patients are drawn by a hash of (seed, patient), so more data does not reshuffle them;
-    findings: where some are named, so that every share holds each of them about as often as the whole
-    (`order_stratified`).
-    Errors: `DataError` if a patient is in two splits, a split has another name, nothing is left to train on, or a
-    share holds no case of a finding that the whole has.
+    Radiographs of the split 'test' are never used. Patients are drawn by a hash of (seed, patient), so more data does
+    not reshuffle them.
+
+    Parameters
+    ----------
+    radiographs
+        Radiographs with patient, split and labels.
+    validation_fraction
+        Share of the patients used for validation if the data set has no validation split.
+    fraction
+        Share of the training patients to keep; a smaller one is a subset of every larger one.
+    seed
+        Seed of the draw.
+    findings
+        If given, every fraction has each of them about as often as the whole (`order_stratified`).
+
+    Returns
+    -------
+    Split
+        Indices of training and validation radiographs.
+
+    Raises
+    ------
+    DataError
+        If a patient is in two splits, a split has another name, no training radiograph is left, or a fraction has no
+        case of a finding that the whole has.
     """
     patients, splits = [r.patient for r in radiographs], [r.split for r in radiographs]
     _refuse_shared_patients(radiographs)
@@ -43,64 +65,80 @@ def split_by_patient(
     pool = [i for i, split in enumerate(splits) if split == usable]
     val = [i for i, split in enumerate(splits) if split == "val"]
     ordered = sorted({patients[i] for i in pool}, key=lambda patient: key_digest(seed, patient))
-    held = set() if val else set(ordered[: math.ceil(validation_fraction * len(ordered))])
-    kept = [patient for patient in reversed(ordered) if patient not in held]  # from the end val is not taken from
+    held_out = set() if val else set(ordered[: math.ceil(validation_fraction * len(ordered))])
+    kept = [patient for patient in reversed(ordered) if patient not in held_out]  # from the end val is not taken from
     if findings:
         kept = order_stratified(kept, [radiographs[i] for i in pool], findings)
     kept_set = set(kept[: math.ceil(fraction * len(kept))])
     train = [i for i in pool if patients[i] in kept_set]
-    val = val or [i for i in pool if patients[i] in held]
+    val = val or [i for i in pool if patients[i] in held_out]
     if findings and fraction < 1:
         _require_cases([radiographs[i] for i in pool if patients[i] in set(kept)], kept_set, findings, fraction)
     if not train:
-        raise DataError(f"no radiograph is left to train on: {len(radiographs)} in all, {len(val)} of them validate")
+        raise DataError(
+            f"no radiograph is left to train on: {len(radiographs)} in all, {len(val)} of them for validation"
+        )
     return Split(np.array(train, np.int64), np.array(val, np.int64))
 
 
 def _refuse_shared_patients(radiographs: Sequence[Radiograph]) -> None:
-    home: dict[str, Radiograph] = {}
+    first_radiographs: dict[str, Radiograph] = {}
     for radiograph in radiographs:
         if radiograph.split not in ("train", "val", "test", ""):
             raise DataError(
                 f"radiograph {radiograph.id!r} is of split {radiograph.split!r}; allowed: train, val, test or empty"
             )
-        first = home.setdefault(radiograph.patient, radiograph)
+        first = first_radiographs.setdefault(radiograph.patient, radiograph)
         if first.split != radiograph.split:
             raise DataError(
                 f"patient {radiograph.patient!r} is in two splits: {first.split!r} (radiograph {first.id!r}) and "
-                f"{radiograph.split!r} ({radiograph.id!r}); a patient must not validate what it trained"
+                f"{radiograph.split!r} ({radiograph.id!r}); keep each patient in one split"
             )
 
 
 STRATIFICATION_WINDOW = 64
-"""Patients looked at for each next place of `order_stratified`."""
+"""Number of patients compared for each next position of `order_stratified`."""
 
 
 def order_stratified(patients: Sequence[str], radiographs: Sequence[Radiograph], findings: Sequence[str]) -> list[str]:
-    """The patients in another order, of which every beginning holds each finding in about its share of the whole.
+    """Order patients so that every first part has each finding in about its share of the whole.
 
     Greedy: of the next `STRATIFICATION_WINDOW` patients the one that brings the counts so far nearest to their shares
-    comes first, of
-    equals the earlier. After the iterative stratification of Sechidis et al. 2011, 10.1007/978-3-642-23808-6_10.
+    comes first, of equals the earlier. After the iterative stratification of Sechidis et al. 2011,
+    10.1007/978-3-642-23808-6_10.
+
+    Parameters
+    ----------
+    patients
+        Patients in random order.
+    radiographs
+        Their radiographs, with labels.
+    findings
+        Findings to stratify by.
+
+    Returns
+    -------
+    list of str
+        The patients in another order.
     """
-    place = {patient: at for at, patient in enumerate(patients)}
-    counts = np.zeros((len(patients), len(findings) + 1))  # cases of each finding, and films
+    position = {patient: index for index, patient in enumerate(patients)}
+    counts = np.zeros((len(patients), len(findings) + 1))  # cases of each finding, and radiographs
     for r in radiographs:
-        if r.patient in place:
-            counts[place[r.patient]] += [*(r.labels.get(f) == 1 for f in findings), 1]
+        if r.patient in position:
+            counts[position[r.patient]] += [*(r.labels.get(f) == 1 for f in findings), 1]
     total = counts.sum(0)
     weight = 1 / np.maximum(total[:-1], 1)
-    so_far, made, waiting = np.zeros(len(total)), list[str](), list(range(len(patients)))
+    so_far, ordered, waiting = np.zeros(len(total)), list[str](), list(range(len(patients)))
     while waiting:
         near = waiting[:STRATIFICATION_WINDOW]
         after = so_far + counts[near]  # (w, F + 1)
-        wanted = after[:, -1:] / total[-1] * total[:-1]
-        gap = (((after[:, :-1] - wanted) * weight) ** 2).sum(1)
+        expected = after[:, -1:] / total[-1] * total[:-1]
+        gap = (((after[:, :-1] - expected) * weight) ** 2).sum(1)
         best = near[int(gap.argmin())]
         waiting.remove(best)
         so_far += counts[best]
-        made.append(patients[best])
-    return made
+        ordered.append(patients[best])
+    return ordered
 
 
 def _require_cases(pool: Sequence[Radiograph], kept: set[str], findings: Sequence[str], fraction: float) -> None:
@@ -108,6 +146,6 @@ def _require_cases(pool: Sequence[Radiograph], kept: set[str], findings: Sequenc
         cases = [r.patient for r in pool if r.labels.get(finding) == 1]
         if cases and not kept & set(cases):
             raise DataError(
-                f"{fraction:.2%} of the training patients hold no case of {finding!r}, of which the whole has "
+                f"{fraction:.2%} of the training patients have no case of {finding!r}, of which the whole has "
                 f"{len(cases)}; take a larger fraction, or leave the finding out"
             )
