@@ -71,7 +71,7 @@ type CaseQuery = {
   low: number | null;
   high: number | null;
   text: string;
-  marked: boolean;
+  onlyAnnotated: boolean;
   sort: string;
   descending: boolean;
 };
@@ -92,7 +92,7 @@ type CaseSettings = Record<LayerSwitch, boolean> & {
   source: string;
   protocol: string;
   metric: string;
-  shown: string[];
+  visibleSources: string[];
   over: boolean;
   hidden: string[];
   scale: string;

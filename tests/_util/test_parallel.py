@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sightline._util.parallel import prefetch
+from sightline._util.parallel import prefetch, run_resumable
 
 
 @pytest.mark.parametrize("threads", [1, 2, 8])
@@ -51,3 +51,12 @@ def test_an_error_is_raised_in_its_turn() -> None:
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="damaged"):
         next(results)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_finished_units_are_skipped_and_the_bar_can_be_hidden(workers: int, capsys: pytest.CaptureFixture[str]) -> None:
+    finished = {"a"}
+    run_resumable("work", ["a", "b", "c"], lambda unit: unit in finished, finished.add, workers=workers, progress=False)
+    assert finished == {"a", "b", "c"} and capsys.readouterr().err == ""
+    run_resumable("work", ["a", "b", "c"], lambda unit: unit in finished, finished.add, workers=workers)
+    assert "work" in capsys.readouterr().err

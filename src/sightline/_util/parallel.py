@@ -48,13 +48,14 @@ def run_resumable(
     *,
     unit: str = "parts",
     workers: int = 1,
+    progress: bool = True,
 ) -> None:
-    """Do every unit that is not done, in order; with several workers, in threads.
+    """Do every unit that is not done yet, in order or, with several workers, in threads.
 
-    The first error stops the run after the units in hand; what is done stays done.
+    The first error stops the run after the units that are being worked on; finished units stay finished.
     """
     waiting = [u for u in units if not done(u)]
-    with progress_bar() as bar:
+    with progress_bar(visible=progress) as bar:
         task = bar.add_task(title, total=len(units), completed=len(units) - len(waiting), unit=unit)
         if workers == 1:
             for name in waiting:

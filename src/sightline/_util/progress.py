@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
-def progress_bar(console: Console | None = None) -> Progress:
+def progress_bar(console: Console | None = None, *, visible: bool = True) -> Progress:
     """Create the progress bar of this package: task, amount, time elapsed and left; it writes to standard error."""
     return Progress(
         TextColumn("{task.description}"),
@@ -19,4 +19,5 @@ def progress_bar(console: Console | None = None) -> Progress:
         TextColumn("left"),
         console=console or Console(stderr=True),
         transient=False,
+        disable=not visible,
     )

@@ -284,11 +284,11 @@ async function main() {
     const waiting = (/** @type {RequestError} */ error) => showNote("One moment …", `${error.message}; trying again …`);
     await retryUntilAnswered(enter, waiting);
     const reader = await retryUntilAnswered(() => getJSON("/api/me"), waiting);
-    if (!reader.turns.length) return showNote(reader.title, "There is no case for you currentRoute.");
+    if (!reader.turns.length) return showNote(reader.title, "There is no case for you here.");
     await new Study(reader).start();
   } catch (error) {
     if (error instanceof RequestError && error.status === 401)
-      return showNote("This page opens with a personal link", "Use the link that you were sent. If it does not work any more, request for a new one.");
+      return showNote("This page opens with a personal link", "Use the link that you received. If it no longer works, ask for a new one.");
     showNote("Something went wrong", errorMessage(error));
   }
   return undefined;

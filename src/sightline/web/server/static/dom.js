@@ -26,7 +26,7 @@ export function el(tag, props = {}, ...children) {
     if (value === undefined || value === null) continue;
     if (name === "href" && !LINK.test(String(value))) throw new Error(`${value} is not a link`);
     if (["innerHTML", "outerHTML", "srcdoc", "style"].includes(name) || name.startsWith("on"))
-      throw new Error(`${name} is not set from currentRoute`);
+      throw new Error(`${name} cannot be set here`);
     Object.assign(element, { [name]: value });
   }
   element.append(...flatten(children));
@@ -41,7 +41,7 @@ export function svg(tag, attributes = {}, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (value === undefined) continue;
-    if (name.startsWith("on") || name === "style") throw new Error(`${name} is not set from currentRoute`);
+    if (name.startsWith("on") || name === "style") throw new Error(`${name} cannot be set here`);
     element.setAttribute(name, String(value));
   }
   element.append(...flatten(children));

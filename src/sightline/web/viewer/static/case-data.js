@@ -94,11 +94,11 @@ export class CaseData {
   }
 
   /**
-   * Return the threshold of a binarizer, as a share of the range of the first map shown.
-   * @param {{ shown: string[], cut: string }} settings
+   * Return the threshold of a binarizer, as a share of the range of the first visible map.
+   * @param {{ visibleSources: string[], cut: string }} settings
    */
-  threshold({ shown, cut }) {
-    const placed = shown.map((s) => this.placed(s)).find((p) => p !== null);
+  threshold({ visibleSources, cut }) {
+    const placed = visibleSources.map((s) => this.placed(s)).find((p) => p !== null);
     return placed ? thresholdOfBin(placed.thresholdBin(cut)) : 0.5;
   }
 

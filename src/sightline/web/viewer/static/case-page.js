@@ -47,7 +47,7 @@ export class CasePage {
       this.file?.number === this.number ? this.file : CaseData.load(store, this.number, this.file),
       store.loadColumns(caseQuery(store, params)), // again for the same case, because the source may differ
     ]);
-    if (requestNumber !== this.requestNumber) return; // something newer was caseQuery for
+    if (requestNumber !== this.requestNumber) return; // a later request replaced this one
     this.file = file;
     this.columns = columns;
     this.show();
@@ -80,7 +80,7 @@ export class CasePage {
     const { number, row, finding } = file;
     const findings = store.index.findings.map((f, i) => {
       const other = row * store.nFindings + i;
-      return [f, `${f} · ${store.marked[other] ? "annotated" : store.labelText(other)}`];
+      return [f, `${f} · ${store.annotated[other] ? "annotated" : store.labelText(other)}`];
     });
     const [before, after] = this.neighbors();
     /** @param {number} to @param {string} text @param {string} title */
@@ -158,8 +158,8 @@ export class CasePage {
    * @param {string} source
    */
   toggleSource(source) {
-    const { shown } = this.settings;
-    const next = shown.includes(source) ? shown.filter((s) => s !== source) : [...shown, source];
+    const { visibleSources } = this.settings;
+    const next = visibleSources.includes(source) ? visibleSources.filter((s) => s !== source) : [...visibleSources, source];
     this.set({ maps: next.length ? next : ["none"] });
   }
 

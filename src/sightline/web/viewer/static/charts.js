@@ -14,7 +14,7 @@ const MAX_POINTS = 20000;
 /** @typedef {{ title: string, values: NumberArray, square?: boolean }} Axis */
 /**
  * @typedef {{
- *   canvas: HTMLCanvasElement, shown: Uint32Array, x: NumberArray, y: NumberArray, xTitle: string, yTitle: string,
+ *   canvas: HTMLCanvasElement, points: Uint32Array, x: NumberArray, y: NumberArray, xTitle: string, yTitle: string,
  *   square: boolean, colorOf: (i: number) => string, nearestCase: number | null, layout: Layout | null,
  * }} Plot
  */
@@ -58,7 +58,7 @@ export class Charts {
     const title = store.titleOf(query.metric);
     fill(this.main,
       el("h1", {}, `${title} by source`),
-      el("p", { class: "muted small" }, `Of ${cases.length.toLocaleString("en")} cases selected at the left; each line is a case's score, the mark its median. Pick a source to see its cases beside.`),
+      el("p", { class: "muted small" }, `Of ${cases.length.toLocaleString("en")} cases selected at the left; each thin line is the score of a case, the bold line the median. Select a source to see its cases.`),
       this.distributions(distributions, cases, query),
       el("h1", {}, `${title} of ${store.label(query.source)} against ${x.title}`),
       this.scatter(cases, x, columns.score, title));
@@ -121,17 +121,17 @@ export class Charts {
   scatter(cases, x, y, title) {
     const { store } = this;
     const known = cases.filter((i) => !Number.isNaN(x.values[i]));
-    if (!known.length) return el("p", { class: "muted" }, `No case currentRoute has both a score and ${x.title}.`);
+    if (!known.length) return el("p", { class: "muted" }, `No case of the selection has both a score and ${x.title}.`);
     const step = Math.ceil(known.length / MAX_POINTS);
-    const shown = known.filter((_, k) => k % step === 0);
-    const canvas = el("canvas", { class: "scatter", tabIndex: 0, role: "img", aria: { label: `${title} against ${x.title}, ${shown.length} cases` } });
+    const points = known.filter((_, k) => k % step === 0);
+    const canvas = el("canvas", { class: "scatter", tabIndex: 0, role: "img", aria: { label: `${title} against ${x.title}, ${points.length} cases` } });
     const status = el("p", { class: "small", role: "status" }, "Point at a case, click to open it.");
-    const findings = [...new Set(Array.from(shown, (i) => i % store.nFindings))].sort((a, b) => a - b);
+    const findings = [...new Set(Array.from(points, (i) => i % store.nFindings))].sort((a, b) => a - b);
     const colorOf = (/** @type {number} */ i) => PALETTE[(i % store.nFindings) % PALETTE.length];
     const key = el("div", { class: "bar small" },
       findings.map((f) => el("span", { class: "bar" }, swatch(colorOf(f)), store.index.findings[f])));
     /** @type {Plot} */
-    const plot = { canvas, shown, x: x.values, y, xTitle: x.title, yTitle: title, square: x.square ?? false, colorOf, nearestCase: null, layout: null };
+    const plot = { canvas, points, x: x.values, y, xTitle: x.title, yTitle: title, square: x.square ?? false, colorOf, nearestCase: null, layout: null };
     new ResizeObserver(() => draw(plot)).observe(canvas);
     canvas.addEventListener("pointermove", (event) => {
       plot.nearestCase = findNearest(plot, event);
@@ -169,9 +169,9 @@ function draw(plot) {
  * @returns {Layout}
  */
 function fit(plot, width, height) {
-  const { shown, x, y } = plot;
-  let [x0, x1] = extent([Float32Array.from(shown, (i) => x[i])]);
-  let [y0, y1] = extent([Float32Array.from(shown, (i) => y[i])]);
+  const { points, x, y } = plot;
+  let [x0, x1] = extent([Float32Array.from(points, (i) => x[i])]);
+  let [y0, y1] = extent([Float32Array.from(points, (i) => y[i])]);
   if (y0 >= 0 && y1 <= 1) [y0, y1] = [0, 1];
   if (plot.square) [x0, x1] = [y0, y1] = [Math.min(x0, y0), Math.max(x1, y1)];
   else if (x0 >= 0 && x1 <= 1 && x1 > 0.5) [x0, x1] = [0, 1];
@@ -211,15 +211,15 @@ function drawAxes(context, { square, xTitle, yTitle }, layout, height) {
 }
 
 /** @param {Context2D} context @param {Plot} plot @param {Layout} layout */
-function drawPoints(context, { shown, x, y, colorOf, nearestCase }, { toX, toY }) {
+function drawPoints(context, { points, x, y, colorOf, nearestCase }, { toX, toY }) {
   /** @param {number} i @param {number} radius */
   const disk = (i, radius) => {
     context.beginPath();
     context.arc(toX(x[i]), toY(y[i]), radius, 0, 7);
   };
-  const radius = shown.length > 4000 ? 1.6 : shown.length > 600 ? 2.6 : 4;
-  context.globalAlpha = shown.length > 4000 ? 0.35 : 0.7;
-  for (const i of shown) {
+  const radius = points.length > 4000 ? 1.6 : points.length > 600 ? 2.6 : 4;
+  context.globalAlpha = points.length > 4000 ? 0.35 : 0.7;
+  for (const i of points) {
     context.fillStyle = colorOf(i);
     disk(i, radius);
     context.fill();
@@ -252,7 +252,7 @@ function findNearest(plot, event) {
   let best = 18 * 18;
   /** @type {number | null} */
   let nearestCase = null;
-  for (const i of plot.shown) {
+  for (const i of plot.points) {
     const distance = (toX(plot.x[i]) - px) ** 2 + (toY(plot.y[i]) - py) ** 2;
     if (distance < best) [best, nearestCase] = [distance, i];
   }

@@ -9,8 +9,8 @@ import { Playback } from "./playback.js";
 import { protocolBinarizer } from "./settings.js";
 
 /** @param {import("./case-data.js").CaseData} file @param {CaseSettings} settings */
-const thresholdText = (file, { shown, cut }) =>
-  cut.startsWith("above:") ? decimal(Number(cut.slice(6)), 3) : `${cut} ${decimal(file.threshold({ shown, cut }), 3)}`;
+const thresholdText = (file, { visibleSources, cut }) =>
+  cut.startsWith("above:") ? decimal(Number(cut.slice(6)), 3) : `${cut} ${decimal(file.threshold({ visibleSources, cut }), 3)}`;
 /** @param {import("./gaze.js").Gaze} gaze @param {number} time */
 const timeText = (gaze, time) => `${decimal(time - gaze.start, 1)} of ${decimal(gaze.end - gaze.start, 1)} s`;
 
@@ -75,7 +75,7 @@ export class Controls {
   _source(file, settings, source, i) {
     const status = file.maps.get(source.name)?.status;
     return el("label", { class: "check source" },
-      el("input", { type: "checkbox", id: `source-${i}`, checked: settings.shown.includes(source.name), on: { change: () => this.page.toggleSource(source.name) } }),
+      el("input", { type: "checkbox", id: `source-${i}`, checked: settings.visibleSources.includes(source.name), on: { change: () => this.page.toggleSource(source.name) } }),
       el("span", { class: "grow" }, source.label, status && status !== "ok" && el("span", { class: "badge inline" }, status),
         !status && source.kind !== "reader" && el("span", { class: "muted small" }, " not stored")),
       el("span", { class: "score" }, decimal(file.score(settings, source.name))));
@@ -108,7 +108,7 @@ export class Controls {
   /** @param {import("./case-data.js").CaseData} file @param {CaseSettings} settings */
   _readers({ store, annotations, reference }, { hidden }) {
     const present = new Set(annotations.map((m) => m.reader));
-    if (!present.size) return el("p", { class: "muted small" }, reference ? "" : "Nobody marked this finding currentRoute.");
+    if (!present.size) return el("p", { class: "muted small" }, reference ? "" : "Nobody annotated this finding here.");
     return store.index.readers.map((reader, i) => {
       const isShown = !hidden.includes(reader);
       const toggle = () => this.page.set({ hide: isShown ? [...hidden, reader] : hidden.filter((r) => r !== reader) });

@@ -33,7 +33,7 @@ export function caseQuery(store, params) {
     source, protocol, metric, statuses,
     findings: params.getAll("finding"), outcomes: params.getAll("outcome"),
     low: numberParam(params, "low"), high: numberParam(params, "high"), text: params.get("q") ?? "",
-    marked: params.get("all") !== "1" && store.marked.some((m) => m),
+    onlyAnnotated: params.get("all") !== "1" && store.annotated.some((m) => m),
     sort: allowed("sort", Object.keys(SORTS), metric ? "score" : "order"),
     descending: params.get("desc") === "1",
   };
@@ -125,8 +125,8 @@ export function filterPanel(store, query, columns, cases) {
     hasPredictions && chips(`Prediction, by ${cutoff}`, ["correct", "incorrect", ...OUTCOMES], query.outcomes,
       (names) => set({ outcome: names })),
     index.failed.length > 0 && chips("Map", index.statuses, query.statuses, (names) => set({ status: names })),
-    store.marked.some((m) => m) && el("label", { class: "check" },
-      el("input", { type: "checkbox", checked: !query.marked, on: { change: (e) => set({ all: e.target.checked ? "1" : null }) } }),
+    store.annotated.some((m) => m) && el("label", { class: "check" },
+      el("input", { type: "checkbox", checked: !query.onlyAnnotated, on: { change: (e) => set({ all: e.target.checked ? "1" : null }) } }),
       "also cases that nobody annotated"),
     el("button", { type: "button", class: "quiet", on: { click: () => { location.hash = "#/cases"; } } }, "Clear all filters"));
 }

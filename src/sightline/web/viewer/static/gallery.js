@@ -44,7 +44,7 @@ export class Gallery {
     this.query = caseQuery(store, currentRoute().params);
     const requestNumber = ++this.requestNumber;
     const columns = await store.loadColumns(this.query);
-    if (requestNumber !== this.requestNumber) return; // something newer was caseQuery for
+    if (requestNumber !== this.requestNumber) return; // a later request replaced this one
     this.columns = columns;
     this.cases = store.selectCases(this.query, columns);
     this.selected = 0;

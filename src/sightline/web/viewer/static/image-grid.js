@@ -24,7 +24,7 @@ export class ImageGrid {
   show(file, settings) {
     if (this.file && this.file.row !== file.row) for (const { imageCanvas } of this._frames.values()) imageCanvas.setView(null);
     this.file = file;
-    this._arrange(file, settings.over || !settings.shown.length ? [settings.shown] : settings.shown.map((s) => [s]));
+    this._arrange(file, settings.over || !settings.visibleSources.length ? [settings.visibleSources] : settings.visibleSources.map((s) => [s]));
     this.paint(file, settings);
   }
 

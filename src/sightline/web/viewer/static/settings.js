@@ -24,7 +24,7 @@ export function caseSettings(store, finding) {
   const isOn = (/** @type {LayerSwitch} */ name) => (ON_BY_DEFAULT.includes(name) ? params.get(name) !== "0" : params.get(name) === "1");
   return {
     source: query.source, protocol: query.protocol, metric: query.metric,
-    shown: params.has("maps") ? params.getAll("maps").filter((s) => store.sourceNumber.has(s)) : [query.source],
+    visibleSources: params.has("maps") ? params.getAll("maps").filter((s) => store.sourceNumber.has(s)) : [query.source],
     over: params.get("mode") === "over", hidden: params.getAll("hide"),
     scale: SEQUENTIAL.includes(scale) ? scale : "magma",
     opacity: clamp(numberParam(params, "opacity") ?? 0.6, 0, 1),

@@ -26,7 +26,7 @@ export class Store {
     this.splits = fields.splits;
     this.views = fields.views;
     this.labels = arrays.label;
-    this.marked = arrays.annotated;
+    this.annotated = arrays.annotated;
     this.patient = arrays.patient;
     this.place = arrays.place;
     this.area = arrays.area;
@@ -193,8 +193,8 @@ export class Store {
     const selected = new Uint32Array(this.count);
     let n = 0;
     for (let i = 0; i < this.count; i++) {
-      if (query.marked && !this.marked[i]) continue;
-      if (!query.marked && status[i] === NO_MAP && Number.isNaN(score[i])) continue;
+      if (query.onlyAnnotated && !this.annotated[i]) continue;
+      if (!query.onlyAnnotated && status[i] === NO_MAP && Number.isNaN(score[i])) continue;
       if (findings.size && !findings.has(i % this.nFindings)) continue;
       if (statuses.size && !statuses.has(status[i])) continue;
       if (outcomes.size && !outcomes.has(outcome[i])) continue;

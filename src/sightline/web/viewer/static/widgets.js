@@ -53,8 +53,8 @@ export function scoreTable(file, { source, protocol }, onSelect) {
   const known = measures.filter(([, v]) => !Number.isNaN(v));
   return [
     el("p", { class: "muted small" }, `${finding} on ${store.radiographOf(number)}, ${protocol} protocol. `,
-      store.marked[number] ? `The annotation: ${known.map(([k, v]) => `${k} ${decimal(v, k === "instances" ? 0 : 3)}`).join(", ")}.`
-        : "Nobody marked it currentRoute, so there is no truth to score by."),
+      store.annotated[number] ? `The annotation: ${known.map(([k, v]) => `${k} ${decimal(v, k === "instances" ? 0 : 3)}`).join(", ")}.`
+        : "Nobody annotated it here, so that there is no reference to score against."),
     el("div", { class: "wide" }, el("table", {},
       el("thead", {}, el("tr", {}, el("th", {}, "source"), el("th", {}, "map"),
         metrics.map((m) => el("th", { class: "right" }, m.title, !m.higher && el("span", { class: "muted" }, " ↓"))))),
