@@ -94,14 +94,14 @@ def test_every_command_and_every_option_of_it_has_help() -> None:
         ("readers", "invite"),
         ("list",),
     } <= every.keys()
-    told = {words: command.help for words, command in every.items()}
+    help_texts = {words: command.help for words, command in every.items()}
     for words, command in every.items():
         if command.default_command is not None:
             options = command.assemble_argument_collection(parse_docstring=True)
-            told |= {(*words, option.name): option.parameter.help or "" for option in options}
-    assert ("pretraining", "--warm-up") in told
-    assert [words for words, text in told.items() if not text.strip()] == []
-    assert [words for words, text in told.items() if text.startswith("Of ")] == []  # "Seed of ...", not "Of ..."
+            help_texts |= {(*words, option.name): option.parameter.help or "" for option in options}
+    assert ("pretraining", "--head-only-steps") in help_texts
+    assert [words for words, text in help_texts.items() if not text.strip()] == []
+    assert [words for words, text in help_texts.items() if text.startswith("Of ")] == []  # "Seed of ...", not "Of ..."
 
 
 def test_data_write_and_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The commands that describe the maps of a run in words and check such words."""
+"""The commands `narrate write` and `narrate check`: describe the maps of a run in words, and check such a text."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from sightline.runs.run import Run
 
 
 def check_narrative(run: Path, text: Path, *, models: tuple[str, ...] = ()) -> None:
-    """Check what a text claims of a run's maps against what was measured, and print every claim with its verdict.
+    """Check the claims of a text about a run's maps against the measurements, and print every claim with its verdict.
 
     Parameters
     ----------
     run
         Run folder of a pre-training study.
     text
-        File with the text, whoever wrote it.
+        File with the text.
     models
-        Names the text gives to models, as NAME=MODEL, where they differ from the run's.
+        Names of models in the text, as NAME=MODEL, where they differ from those of the run.
     """
     from rich.console import Console
     from rich.markup import escape
 
     opened = Run.open(run)
-    facts = Measurements(opened.table("map_measurement_means"), opened.table("map_measurement_differences"))
-    stated = dict(pair.split("=", 1) for pair in models if "=" in pair)
-    known = {name: name for name in facts.models} | stated
+    measurements = Measurements(opened.table("map_measurement_means"), opened.table("map_measurement_differences"))
+    aliases = dict(pair.split("=", 1) for pair in models if "=" in pair)
+    model_by_name = {name: name for name in measurements.models} | aliases
     try:
         body = text.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{text} cannot be read as text: {error}") from error
     console = Console()
-    for row in tabulate_claims(body, facts, known).to_dict("records"):
+    for row in tabulate_claims(body, measurements, model_by_name).to_dict("records"):
         console.print(f"{row['verdict']}: {escape(str(row['text']))}", soft_wrap=True)
         console.print(
             f"    {row['kind']}, {row['model']}, {row['finding']}: {escape(str(row['reason']))}", soft_wrap=True
         )
-    for name, rate in permutation_controls(body, facts, known).items():
-        console.print(f"contradicted, {name}: {'nothing checkable' if rate != rate else f'{rate:.0%}'}")
+    for name, rate in permutation_controls(body, measurements, model_by_name).items():
+        console.print(f"contradicted, {name}: {'no claim can be checked' if rate != rate else f'{rate:.0%}'}")
 
 
 def write_narrative(
@@ -57,7 +57,7 @@ def write_narrative(
     price: float = 0.0,
     max_cost: float = 1.0,
 ) -> None:
-    """Write a reading of a run's maps and check it: by the numbers, or by a vision-language model before the panel.
+    """Describe a run's maps in words, from the measurements or by a vision-language model, and check the text.
 
     Parameters
     ----------
@@ -68,30 +68,30 @@ def write_narrative(
         sentences are written from the measurements.
     model
         Name of the model at that address.
-    with_facts
-        Give the model the measurements along with the figure.
-    key
-        Environment variable that holds the API key; the key is written nowhere.
+    with_measurements
+        Send the measurements to the model together with the figure.
+    api_key_variable
+        Name of the environment variable that holds the API key; the key itself is not stored.
     timeout
-        Seconds for each of three attempts.
+        Time limit of each of three attempts, in seconds.
     price
         Price of a thousand tokens, in any currency.
-    cap
-        Most that one call may cost, in the same currency; a call that may cost more is not made.
+    max_cost
+        Greatest cost of the request, in the same currency; a request that may cost more is not sent.
     """
     opened = Run.open(run)
-    facts = Measurements(opened.table("map_measurement_means"), opened.table("map_measurement_differences"))
+    measurements = Measurements(opened.table("map_measurement_means"), opened.table("map_measurement_differences"))
     if not url:
-        text = narrate(facts)
+        text = narrate(measurements)
         write_text_atomic(run / "narrative.md", text)
         print(text)
         return
     panel = run / "figures" / "panel.png"
     if not panel.is_file():
-        raise DataError(f"{panel} is not there; `sightline report {run}` draws it")
+        raise DataError(f"{panel} does not exist; `sightline report {run}` draws it")
     endpoint = Endpoint(url, model, api_key_variable, timeout=timeout, price_per_1000_tokens=price, max_cost=max_cost)
     name = re.sub(r"[^\w.-]+", "-", model) or "model"
-    told = facts.table.to_csv(index=False, float_format="%.3f") if with_measurements else ""
-    text = request_narrative(endpoint, panel, run / "narratives" / f"{name}.json", told)
+    table = measurements.table.to_csv(index=False, float_format="%.3f") if with_measurements else ""
+    text = request_narrative(endpoint, panel, run / "narratives" / f"{name}.json", table)
     write_text_atomic(run / "narratives" / f"{name}.md", text + "\n")
     check_narrative(run, run / "narratives" / f"{name}.md")
