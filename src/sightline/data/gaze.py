@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from scipy.special import ndtr
@@ -18,6 +18,7 @@ ALL_GAZE = "gaze"
 """Name that `Dataset.annotation` takes in place of a finding for the fixations of a whole reading."""
 BOX_SUFFIX = " Box"
 """Suffix of the names of regions that are given as a rectangle, of which Eye-Gaze-CXR has up to 17 per radiograph."""
+_FIXATION_COLUMNS = ("positions", "begin", "duration", "pixels_per_degree", "visible_region", "pupil")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,26 +195,14 @@ class Gaze:
         parts = [self.select_time(*interval) for interval in merged]
         if not parts:
             return self._select(np.zeros(len(self), bool))
-        return replace(
-            self,
-            positions=np.concatenate([part.positions for part in parts]),
-            begin=np.concatenate([part.begin for part in parts]),
-            duration=np.concatenate([part.duration for part in parts]),
-            pixels_per_degree=np.concatenate([part.pixels_per_degree for part in parts]),
-            visible_region=np.concatenate([part.visible_region for part in parts]),
-            pupil=np.concatenate([part.pupil for part in parts]),
-        )
+        columns: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in _FIXATION_COLUMNS
+        }
+        return replace(self, **columns)
 
     def _select(self, mask: Array) -> Gaze:
-        return replace(
-            self,
-            positions=self.positions[mask],
-            begin=self.begin[mask],
-            duration=self.duration[mask],
-            pixels_per_degree=self.pixels_per_degree[mask],
-            visible_region=self.visible_region[mask],
-            pupil=self.pupil[mask],
-        )
+        columns: dict[str, Any] = {name: getattr(self, name)[mask] for name in _FIXATION_COLUMNS}
+        return replace(self, **columns)
 
 
 def filter_gaze(data: Dataset, begin: float = 0.0, end: float = 0.0, require_pupil: bool = False) -> Dataset:

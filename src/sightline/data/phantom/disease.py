@@ -1,4 +1,4 @@
-"""Each finding as it changes the film: attenuation added to or air taken from the body, and the mask."""
+"""Effects of findings on the image: attenuation added to the body or air taken from it, and the mask."""
 
 from __future__ import annotations
 

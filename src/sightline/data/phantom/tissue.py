@@ -98,7 +98,7 @@ def _pixel_coordinates(plane: ImagePlane) -> tuple[Array, Array]:
 
 
 def _body_wall(plane: ImagePlane, body: Body, a: Anatomy) -> Array:
-    """Soft tissue in front of and behind the lungs: chest wall, shoulders, arms, breasts; air beside the body."""
+    """Soft tissue in front of and behind the lungs: chest wall, shoulders, arms, breasts; 0 outside the body."""
     x, y = _pixel_coordinates(plane)
     m, top, low = body.midline, body.top, body.domes[0]
     down = np.clip((y - top + 0.06) / (low - top), -0.5, 2)
