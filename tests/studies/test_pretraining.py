@@ -12,7 +12,7 @@ import torch
 
 import sightline as sl
 from sightline._cli import app
-from sightline._cli.narrate import narrate_run
+from sightline._cli.narrate import write_narrative
 from sightline.errors import DataError
 from sightline.metrics.classification import auroc
 from sightline.models import open_model, state_hash
@@ -225,7 +225,7 @@ def test_the_maps_are_read_in_words_and_the_words_are_checked(
     page = report(run).read_text("utf-8")
     assert "less random" in page and "How the evidence lies" in page
     assert (finished / "figures" / "panel.png").stat().st_size > 10_000
-    narrate_run(finished)
+    write_narrative(finished)
     assert "Perspectives" in capsys.readouterr().out
 
 
@@ -262,7 +262,7 @@ def test_maps_of_words_stand_beside_those_of_the_classifiers(finished: Path) -> 
 
 def test_a_run_without_facts_or_panel_has_nothing_to_narrate(tmp_path: Path) -> None:
     with pytest.raises(sl.SightlineError):
-        narrate_run(tmp_path)
+        write_narrative(tmp_path)
 
 
 def test_its_run_can_be_looked_at(finished: Path) -> None:

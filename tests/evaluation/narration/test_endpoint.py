@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 import sightline as sl
-from sightline._cli.narrate import narrate_run
+from sightline._cli.narrate import write_narrative
 from sightline.core import Case
 from sightline.data.reports import Report
 from sightline.evaluation.narration import estimate_measurements
@@ -168,7 +168,7 @@ def test_a_key_is_sent_to_no_address_that_anybody_can_read(panel: Path, tmp_path
 
 def test_a_call_above_the_cap_is_not_made(server: Server, panel: Path, tmp_path: Path) -> None:
     with pytest.raises(EndpointError, match="a call may cost 2"):
-        request_narrative(endpoint(server, price=1.0, cap=2.0), panel, tmp_path / "kept.json")
+        request_narrative(endpoint(server, price_per_1000_tokens=1.0, max_cost=2.0), panel, tmp_path / "kept.json")
     assert not server.asked
 
 
@@ -186,7 +186,7 @@ def run(tmp_path: Path) -> Path:
 
 def test_a_reading_of_a_run_is_kept_and_checked(server: Server, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     server.answers = [(200, answered("Atelectasis\n- convirt: Activation of the upper zones.\n"), 0.0)]
-    narrate_run(run, url=server.url, model="some/model", with_measurements=True)
+    write_narrative(run, url=server.url, model="some/model", with_measurements=True)
     said = capsys.readouterr().out
     assert "contradicted: Activation of the upper zones." in said and "contradicted, models exchanged" in said
     assert (run / "narratives" / "some-model.md").read_text("utf-8").startswith("Atelectasis")
@@ -206,18 +206,20 @@ def test_a_reading_of_a_run_is_kept_and_checked(server: Server, run: Path, capsy
 )
 def test_a_run_outlives_an_endpoint_that_fails(server: Server, run: Path, answers: list[Any]) -> None:
     """No narrative is half written, what was there stays, and the template still reads the run."""
-    narrate_run(run)
+    write_narrative(run)
     before = everything(run)
     server.answers = answers
     with pytest.raises(EndpointError):
-        request_narrative(endpoint(server, pause=0.0), run / "figures" / "panel.png", run / "narratives" / "a.json")
+        request_narrative(
+            endpoint(server, retry_delay=0.0), run / "figures" / "panel.png", run / "narratives" / "a.json"
+        )
     assert everything(run) == before and not (run / "narratives").exists() and KEY not in before
-    narrate_run(run)
+    write_narrative(run)
 
 
 def test_nonsense_for_a_reading_has_no_claims(server: Server, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     server.answers = [(200, answered("lorem ipsum 🙂 [bold]dolor[/bold] " * 50), 0.0)]
-    narrate_run(run, url=server.url, model="m")
+    write_narrative(run, url=server.url, model="m")
     assert "contradicted, as it is: no claim can be checked" in capsys.readouterr().out
 
 
@@ -231,7 +233,7 @@ def test_an_injection_in_a_report_never_reaches_the_endpoint(server: Server, run
     some = [Case(r, f) for r in evil.radiographs for f in evil.findings if r.labels[f] == 1]
     table = pd.DataFrame(columns=["model", "radiograph", "finding", "measure", "value"])
     compare_with_reports(table, evil, some, 0)
-    narrate_run(run, url=server.url, model="m", with_measurements=True)
+    write_narrative(run, url=server.url, model="m", with_measurements=True)
     assert INJECTION.split(".")[0] not in json.dumps(server.asked)
 
 
@@ -240,7 +242,7 @@ def test_an_answer_that_repeats_an_injection_is_a_text_like_any_other(
 ) -> None:
     text = f"{INJECTION}\n\nAtelectasis\n- convirt: Activation of the upper zones. {INJECTION}"
     server.answers = [(200, answered(text), 0.0)]
-    narrate_run(run, url=server.url, model="m")
+    write_narrative(run, url=server.url, model="m")
     said = capsys.readouterr().out
     assert "contradicted, as it is: 100%" in said and "supported:" not in said
     assert KEY not in said and KEY not in everything(run)
