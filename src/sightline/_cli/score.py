@@ -186,7 +186,7 @@ def score_maps(
             title=f"Maps made elsewhere: {maps.resolve().name}",
             problems=folder.problems,
             findings=wanted,
-            tuned=threshold_provenance(opened, map_thresholds, probability_cutoffs),
+            threshold_provenance=threshold_provenance(opened, map_thresholds, probability_cutoffs),
         )
         blind = ControlMaps(replace(opened, findings=wanted), controls, seed)
         held = CombinedMaps((WithFindings(folder, wanted), blind, ReaderMaps(opened, wanted)))

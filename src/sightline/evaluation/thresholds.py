@@ -48,7 +48,7 @@ def threshold_provenance(data: Dataset, map_thresholds: str, probability_cutoffs
     'from': file or run folder; of a run also 'data', the spec that it was tuned on, 'patients' of `data`, and 'shared':
     how many of them it was tuned on. What a CSV was tuned on cannot be told.
     """
-    given = {"thresholds": map_thresholds, "cutoffs": probability_cutoffs}
+    given = {"map_thresholds": map_thresholds, "probability_cutoffs": probability_cutoffs}
     return {option: _describe_origin(spec.partition("?")[0], data) for option, spec in given.items() if spec}
 
 

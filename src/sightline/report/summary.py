@@ -168,7 +168,7 @@ def _range_sentence(view: RunView, source: str, metric: str) -> str:
 
 def threshold_origin(view: RunView, option: str) -> str:
     """Where thresholds or cutoffs come from; '' where the protocol's own are used."""
-    facts = view.info.get("tuned", {}).get(option)
+    facts = view.info.get("threshold_provenance", {}).get(option)
     if not facts:
         return ""
     if facts.get("shared"):

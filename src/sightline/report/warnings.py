@@ -142,7 +142,7 @@ def average_auroc(view: RunView, model: str) -> Estimate | None:
 
 
 def _tuned_on_scored_data(view: RunView) -> list[ReportWarning]:
-    names = {"thresholds": "Thresholds", "cutoffs": "Probability cutoffs"}
+    names = {"map_thresholds": "Thresholds", "probability_cutoffs": "Probability cutoffs"}
     return [
         ReportWarning(
             f"{names[option]} were tuned on the data that is scored",
@@ -150,7 +150,7 @@ def _tuned_on_scored_data(view: RunView) -> list[ReportWarning]:
             f"{count_noun(facts['patients'], 'patient')} scored "
             "here: what they decide looks better than it would on new patients. Tune them on other patients.",
         )
-        for option, facts in view.info.get("tuned", {}).items()
+        for option, facts in view.info.get("threshold_provenance", {}).items()
         if facts.get("shared")
     ]
 

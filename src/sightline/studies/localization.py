@@ -147,7 +147,7 @@ def localization(
             opened,
             records,
             title="Localization",
-            tuned=threshold_provenance(opened, map_thresholds, probability_cutoffs),
+            threshold_provenance=threshold_provenance(opened, map_thresholds, probability_cutoffs),
         )
         models = _open_models(run, opened, model, train_data, seed, device)
         run = run.update_info(notes=warn_about_models(models))

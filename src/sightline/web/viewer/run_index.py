@@ -157,9 +157,9 @@ def _open_dataset(run: Run, notes: list[str]) -> Dataset | None:
     try:
         refuse_derived(run)
         data = open_dataset(spec)
-        if options.get("seconds"):
-            begin, end = options["seconds"]
-            data = filter_gaze(data, begin, end, require_pupil=bool(options.get("pupil")))
+        if options.get("time_window"):
+            begin, end = options["time_window"]
+            data = filter_gaze(data, begin, end, require_pupil=bool(options.get("require_pupil")))
     except SightlineError as error:
         notes.append(f"Radiographs and annotations cannot be shown: {error}.")
         return None
