@@ -78,8 +78,7 @@ net/gaze: train gaze {TRAIN} small?side=64 --gaze-weights 1 10
 net/contrastive: train contrastive {TRAIN} small?side=64
 net/chexpert: train chexpert --data 'phantom:60?size=48&uncertain=0.3&start=300' --arch small
     --uncertainty-policies ignore 3-class --runs-per-policy 1 --epochs 2 --batch-size 8 --lr 3e-3
-    --validation-interval 0.5 --checkpoints-per-run 2
-    --checkpoints-per-finding 3 --side 32 --precision float32
+    --validation-interval 0.5 --checkpoints-per-run 2 --checkpoints-per-finding 3 --side 32 --precision float32
     --findings 'Cardiomegaly, Edema, Support Devices'
 localization: localization --data 'phantom:16?size=64' --model net/small/best.pt --methods grad-cam
     integrated-gradients?nodes=2 {METRICS} --protocol both --chexlocalize-csv localization/legacy
@@ -89,19 +88,17 @@ localization-tuned: localization --data 'phantom:8?size=64' --model net/chexpert
 localization-methods: localization --data 'phantom:4?size=64' --model net/small/best.pt --metrics iou
     --smooth-window 0.1 --methods grad-cam grad-cam++ hires-cam layer-cam xgrad-cam eigen-cam ablation-cam
     gradient input-x-gradient smoothgrad?samples=3 smoothgrad-squared?samples=3 vargrad?samples=3
-    integrated-gradients?nodes=3
-    occlusion 'smooth-ig?samples=2&nodes=2' gradient-shap?samples=3 blur-ig layer-conductance?nodes=3 deeplift
-    deepshap guided-ig
-    lrp rise?samples=50 score-cam guided-backprop deconvnet guided-grad-cam xrai?nodes=2
-    --findings 'Cardiomegaly, Edema'
+    integrated-gradients?nodes=3 occlusion 'smooth-ig?samples=2&nodes=2' gradient-shap?samples=3 blur-ig
+    layer-conductance?nodes=3 deeplift deepshap guided-ig lrp rise?samples=50 score-cam
+    guided-backprop deconvnet guided-grad-cam xrai?nodes=2 --findings 'Cardiomegaly, Edema'
 localization-trained: localization --data 'phantom:12?size=64' --train-data 'phantom:30?start=500&size=48'
     --methods grad-cam --binarizer top:0.1
 trust: trust --data 'phantom:12?size=64' --model net/small/best.pt --replicates net/again/best.pt
     --other-architectures net/narrow/best.pt --shuffled-labels net/shuffled/best.pt
     --localizers net/unet/best.pt net/retinanet/best.pt --methods grad-cam guided-backprop edges noise
     --max-radiographs 4 --randomization-orders top-down independent
-trust-published: trust --data 'phantom:12?size=64' --model net/small/best.pt --methods grad-cam smoothgrad?samples=2
-    --max-radiographs 3 --randomization-orders bottom-up --layerwise --repeats 2 --noise-copies 2
+trust-published: trust --data 'phantom:12?size=64' --model net/small/best.pt --methods grad-cam
+    --max-radiographs 2 --randomization-orders bottom-up --layerwise --repeats 2 --noise-copies 2
     --explain-predicted-class --protocol published
 gaze: gaze --data 'phantom:16?size=64' --model net/small/best.pt --gaze-supervised net/decoder/best.pt
     net/gaze/best.pt --shuffled-gaze net/gaze/shuffled/best.pt --methods grad-cam gradient --max-radiographs 8
@@ -113,8 +110,9 @@ selfexplain: selfexplain --data 'phantom:20?size=64' --model net/element/best.pt
     --detectors 10=net/unet-again/best.pt 30=net/unet/best.pt --methods grad-cam gradient
     --max-radiographs 12 --rating-cases 6 --perturbation-images 3 --findings 'Cardiomegaly, Pleural Effusion'
 pretraining: pretraining --train-data 'phantom:40?start=1000&size=48' --data 'phantom:24?size=48'
-    --arch 'small?side=48&width=8' --learning-modes all head layers --fractions 0.3 1 --repeats 2 --epochs 1
-    --train-batch 8 --methods gradient grad-cam --max-radiographs 8
+    --arch small?side=64 --initializations reports=net/contrastive/best.pt
+    --image-text-model net/contrastive/joint.pt --learning-modes all head layers --fractions 0.3 1 --repeats 2
+    --epochs 1 --train-batch 8 --methods gradient grad-cam --max-radiographs 8
     --findings 'Lung Opacity, Cardiomegaly, Enlarged Cardiomediastinum'
 maps: export localization --format npz
 score: score maps --data 'phantom:16?size=64' --protocol both --binarizer otsu {METRICS}
@@ -201,9 +199,10 @@ def sightline(words: str, work: Path) -> str:
     """Give a command line and wait for its end; returns what it printed."""
     process = started(words, work)
     process.join()
+    log = (work / "log").read_text("utf-8", "replace")
     if process.exitcode:
-        raise SystemExit(f"sightline {words}\nended with {process.exitcode}:\n{(work / 'log').read_text()[-4000:]}")
-    return (work / "log").read_text()
+        raise SystemExit(f"sightline {words}\nended with {process.exitcode}:\n{log[-4000:]}")
+    return log
 
 
 def copy_tables(folder: Path, out: Path) -> int:
