@@ -40,27 +40,27 @@ DATA = "phantom:300?split=test&size=320"
 HEIGHT = 250
 COLORS = 160
 TITLES = {
-    "cam": "Features, weighed",
+    "cam": "Class activation maps",
     "gradient": "Gradients of the input",
-    "path": "Gradients along a path",
-    "guided_path": "Gradients along a path",
-    "regions": "Gradients along a path",
-    "deeplift": "Differences and relevance, handed back",
-    "lrp": "Differences and relevance, handed back",
-    "rectified": "Gradients that are changed on their way",
-    "perturbation": "Parts of the image hidden",
+    "path_methods": "Gradients along a path",
+    "guided_ig": "Gradients along a path",
+    "xrai": "Gradients along a path",
+    "deeplift": "Differences and relevance, propagated backward",
+    "lrp": "Differences and relevance, propagated backward",
+    "guided_backprop": "Modified gradients",
+    "perturbation": "Occlusion of image parts",
     "attention": "Attention of vision transformers",
-    "intrinsic": "What a network brings itself",
-    "controls": "Controls, which look at no network",
+    "intrinsic": "Maps that a network computes itself",
+    "controls": "Controls that do not depend on a network",
 }
 NEEDS = {
     "features": "features before the pooling",
     "input-gradient": "gradients of the input",
     "attention": "a vision transformer",
-    "intrinsic": "a network with maps of its own",
-    "text": "a network with patches and texts",
+    "intrinsic": "a network with intrinsic maps",
+    "text": "an image-text network",
     "nothing": "no gradient",
-    "prior": "marks of other films",
+    "prior": "annotations of other radiographs",
 }
 CHEAPER = {"rise": "rise?samples=2000", "occlusion": "occlusion?window=20&stride=10"}
 
@@ -86,21 +86,21 @@ def _head(made: dict[str, Any]) -> str:
     networks = "; ".join(f"{what}: {facts}" for what, facts in made["networks"].items())
     return f"""# Catalogue
 
-Every method that `sightline list` names, on one film of the phantom. What is computed where, and when a method is
-refused, is said in [What is computed, and where](methods.md).
+This page shows every method of `sightline list` on one radiograph of the phantom. [Methods](methods.md) explains what is computed where,
+and when a method is refused.
 
 <div class="methods pair">
-<div><img src="figures/methods/film.png" alt="the film, with the mark">
-<p>{made["film"]}, {made["finding"].lower()}, with its mark</p></div>
+<div><img src="figures/methods/film.png" alt="the radiograph with the annotation">
+<p>{made["film"]}, {made["finding"].lower()}, with its annotation</p></div>
 <div><img src="figures/methods/effect.png" alt="true effect of the finding">
-<p>What the finding changed: the film less the same film rendered without it</p></div>
+<p>Effect of the finding: the radiograph minus the same radiograph rendered without it</p></div>
 </div>
 
-Maps are laid on the film as scores see them. Unsigned maps run from dark to bright; of signed ones, red speaks for the
-finding and blue against it. Each is drawn on its own scale, up to its 99th percentile; where it is transparent, it says
-little. The thin line is the mark.
+Maps are placed on the radiograph in the same way as for scores. Unsigned maps are colored from dark to bright. In signed maps, red is
+evidence for the finding and blue evidence against it. Each map has its own scale, up to its 99th percentile, and is transparent where
+its values are low. The thin line is the annotation.
 
-The film is rendered, and one film is an example, not a result: the [studies](studies/localization.md) have results.
+The radiograph is rendered, and one radiograph is an example and not a result: the [studies](studies/localization.md) have results.
 Networks, all trained on the phantom: {networks}.
 """
 
@@ -112,7 +112,7 @@ def _card(entry: Entry[Any], made: dict[str, Any]) -> str:
         picture = f'<img src="figures/methods/{_file(name)}" alt="map by {name}" loading="lazy">'
         note = f" Drawn: <code>{html.escape(drawn)}</code>." if drawn != name else ""
     else:
-        why = made["undrawn"].get(name, "no network here serves it")
+        why = made["undrawn"].get(name, "no network of this page supports it")
         picture, note = f'<p class="none">{html.escape(why)}</p>', ""
     signed = "signed" if entry.info.signed else "unsigned"
     same = ", one map for all findings" if entry.info.class_agnostic else ""

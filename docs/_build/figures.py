@@ -31,7 +31,7 @@ CHOSEN = {
 def section(run: Run) -> str:
     """The lines between the comments: what the figures are of, then each with its caption."""
     study = str(run.info["study"])
-    lines = [BEGIN, "", "## Figures of a small run", "", _told(run.info), ""]
+    lines = [BEGIN, "", "## Figures of a small run", "", _describe_run(run.info), ""]
     said = captions((run.path / "report.html").read_text("utf-8"))
     for name in CHOSEN[study]:
         file = run.path / "figures" / f"{name}.svg"
@@ -51,30 +51,30 @@ def section(run: Run) -> str:
 
 def captions(report: str) -> dict[str, str]:
     """Figure -> its caption in the report, without its number and links."""
-    found = {}
+    captions = {}
     for figure in re.findall(r"<figure.*?</figure>", report, re.DOTALL):
         name = re.search(r'figures/([\w-]+)\.svg|id="([\w-]+)-hatch"', figure)
         caption = re.search(r"<figcaption[^>]*>(.*?)</figcaption>", figure, re.DOTALL)
         if name and caption:
             text = re.sub(r"<a .*?</a>|</?(?!code)[a-z]+[^>]*>", "", caption[1].replace("<br>", " · "))
-            found[name[1] or name[2]] = re.sub(r"^Figure \d+\.\s*", "", " ".join(text.split()))
-    return found
+            captions[name[1] or name[2]] = re.sub(r"^Figure \d+\.\s*", "", " ".join(text.split()))
+    return captions
 
 
-def _told(info: dict[str, Any]) -> str:
+def _describe_run(info: dict[str, Any]) -> str:
     data = info["dataset"]
     learned = [(m["name"], m["training"]) for m in info.get("models", ()) if m.get("training")]
     each: dict[str, list[tuple[str, float | None]]] = {}
     for name, training in learned:
         each.setdefault(training["data"].partition(",")[0], []).append((name, training["val_auroc"]))
-    told = "; ".join(f"{_named(some)} from `{spec}`" for spec, some in each.items())
-    trained = f" Networks, with their validation AUROC: {told}." if each else ""
+    networks = "; ".join(f"{_named(some)} from `{spec}`" for spec, some in each.items())
+    trained = f" Networks, with their validation AUROC: {networks}." if each else ""
     if any((t["val_auroc"] or 0) < WEAK for _, t in learned):
-        trained += " Networks this weak have little to explain, and the figures say so."
+        trained += " Networks with such a low AUROC have little to explain, which the figures show."
     return (
-        f"Figures of the report on `{data['spec']}`: {data['radiographs']} rendered films of {data['patients']} "
-        f"patients who do not exist; readers, gaze and reports are simulated.{trained} They show what the study tells, "
-        "not how methods do on patients."
+        f"Figures of the report on `{data['spec']}`: {data['radiographs']} rendered radiographs of {data['patients']} "
+        f"simulated patients, with simulated readers, gaze and reports.{trained} They show the output of the study, "
+        "and not how well methods work on patients."
     )
 
 
