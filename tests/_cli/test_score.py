@@ -42,7 +42,7 @@ def mapped(data: Path, folder: Path, *findings: str) -> Path:
 
 
 def run(maps: Path, data: Path, out: Path, *more: str) -> int:
-    options = ["--metrics", "iou", "--controls", "center", "--no-full"]
+    options = ["--metrics", "iou", "--controls", "center", "--no-include-unannotated"]
     return main(["score", str(maps), "--data", f"folder:{data}", "--out", str(out), *options, *more])
 
 
@@ -140,17 +140,17 @@ def test_findings_without_maps_or_marks_are_errors_that_name_others(
 
 def test_thresholds_tuned_on_the_data_that_is_scored_say_so(tmp_path: Path, data: Path) -> None:
     maps = mapped(data, tmp_path / "maps", "Edema")
-    tuned, sweep = tmp_path / "tuned", ["--full", "--metrics", "iou", "iou@above:0.2", "iou@above:0.4"]
+    tuned, sweep = tmp_path / "tuned", ["--include-unannotated", "--metrics", "iou", "iou@above:0.2", "iou@above:0.4"]
     words = ["score", str(maps), "--data", f"folder:{data}", "--out", str(tuned), "--controls", "center", *sweep]
     assert main(words) == 0
-    assert run(maps, data, tmp_path / "self", "--thresholds", str(tuned)) == 0
+    assert run(maps, data, tmp_path / "self", "--map-thresholds", str(tuned)) == 0
     page = (tmp_path / "self/report.html").read_text()
     assert "Thresholds were tuned on the data that is scored" in page and "3 of the 3 patients" in page
     elsewhere = marked(tmp_path / "elsewhere", "Edema", count=4)
-    assert run(maps, elsewhere, tmp_path / "other", "--thresholds", str(tuned)) == 0
+    assert run(maps, elsewhere, tmp_path / "other", "--map-thresholds", str(tuned)) == 0
     page = (tmp_path / "other/report.html").read_text()
     assert f"tuned on folder:{data}" in page and "tuned on the data" not in page
     (tmp_path / "t.csv").write_text("threshold,task\n0.4,Edema\n")
-    assert run(maps, data, tmp_path / "csv", "--thresholds", str(tmp_path / "t.csv")) == 0
+    assert run(maps, data, tmp_path / "csv", "--map-thresholds", str(tmp_path / "t.csv")) == 0
     page = (tmp_path / "csv/report.html").read_text()
     assert f"from {tmp_path / 't.csv'}" in page and "tuned on the data" not in page

@@ -236,7 +236,7 @@ def test_tuning(task, both):
 
 
 def test_options_that_cannot_give_the_files_are_refused_first(tmp_path):
-    with pytest.raises(DataError, match="--legacy-csv needs the published protocol"):
+    with pytest.raises(DataError, match="--chexlocalize-csv needs the published protocol"):
         score_maps(tmp_path, data="phantom:8", protocol="corrected", chexlocalize_csv=tmp_path / "files")
     assert not list(tmp_path.iterdir())
 

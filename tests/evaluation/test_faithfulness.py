@@ -109,7 +109,7 @@ class OneMap:
         self.maps = maps
         self.sources = {m.source: (m.finding,) for m in maps}
 
-    def of(self, radiograph: str) -> list[SaliencyMap]:
+    def maps_for(self, radiograph: str) -> list[SaliencyMap]:
         return [m for m in self.maps if m.radiograph == radiograph]
 
 

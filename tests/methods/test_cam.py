@@ -188,7 +188,7 @@ def test_where_the_map_is_taken_on_a_densenet_before_and_after_its_last_relu() -
 
 def test_a_layer_that_is_none_names_what_there_is() -> None:
     m = wrap(torchvision.models.resnet18(num_classes=2), TWO, side=64)
-    with pytest.raises(SightlineError, match="'layer9' is no module of the network; there are"):
+    with pytest.raises(SightlineError, match="'layer9' is no module of the network; it has layer"):
         saliency(m, X, None, ["grad-cam?layer=layer9"])
     with pytest.raises(SightlineError, match="has no option 'depth'; allowed: layer"):
         saliency(m, X, None, ["grad-cam?depth=3"])

@@ -81,7 +81,7 @@ def test_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
         "small?side=64",
         "--data",
         "phantom:4?size=64",
-        "--images",
+        "--max-radiographs",
         "2",
         "--methods",
         "grad-cam",

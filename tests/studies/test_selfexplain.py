@@ -174,7 +174,7 @@ def test_the_report_stands(finished: Path) -> None:
     [
         ({"model": "plain"}, "has no element"),
         ({"model": "supervised"}, "learned from marks"),
-        ({"plain": ""}, "--plain"),
+        ({"plain": ""}, "--baseline"),
         ({"replicates": ("element",)}, "have the same weights"),
         ({"localizers": ("narrow",)}, "has no maps"),
         ({"told": ("ten",)}, "FILMS=CHECKPOINT"),

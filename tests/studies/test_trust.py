@@ -148,7 +148,7 @@ def test_copies_and_strangers_are_no_replicates(checkpoints: list[str], tmp_path
     first, _, other, *_ = checkpoints
     with pytest.raises(DataError, match="a network does not repeat itself by being copied"):
         trust(data=DATA, model=first, replicates=(first,), methods=("grad-cam",), out=tmp_path / "a")
-    with pytest.raises(DataError, match="name it in --others"):
+    with pytest.raises(DataError, match="name it in --other-architectures"):
         trust(data=DATA, model=first, replicates=(other,), methods=("grad-cam",), out=tmp_path / "b")
     (tmp_path / "films" / "images").mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "films" / "images" / "a.png"), np.zeros((64, 64), np.uint8))

@@ -26,7 +26,7 @@ def check_methods(method: str, /) -> int:
 
     Parameters
     ----------
-    methods
+    method
         Python file that registers methods of your own, or a method, as NAME?option=value.
     """
     from sightline.methods.method_checks import check_method
@@ -61,7 +61,7 @@ def check_models(
         xrv:densenet121-res224-all.
     data
         Data set to try the model on, best your own.
-    images
+    max_radiographs
         How many of its radiographs, from the first.
     methods
         Saliency methods, as NAME?option=value; by default all, the slow ones with few steps.

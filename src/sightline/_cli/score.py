@@ -138,16 +138,16 @@ def score_maps(
         Protocol of scoring: published (as in the original code), corrected, or both.
     binarizer
         Rule that turns maps into masks, instead of the protocol's own: otsu, above:T or top:FRACTION.
-    smooth
+    smooth_window
         Side of a box filter before Otsu's threshold: a share of the height if below 1, else pixels; 0 for none.
-    thresholds
+    map_thresholds
         Thresholds per finding, tuned on other data: a run folder, or a CSV with columns threshold and task.
-    cutoffs
+    probability_cutoffs
         Probability cutoffs per finding, for the results on all images: a run folder, or a CSV with columns
         prob_threshold and task.
-    full
+    include_unannotated
         Include images without marks, for the results on all images.
-    legacy_csv
+    chexlocalize_csv
         Folder for files as the public CheXlocalize scripts write them, one folder per source (published protocol).
     seed
         Seed of noise and bootstrap resamples.

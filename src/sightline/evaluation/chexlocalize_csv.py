@@ -64,8 +64,8 @@ def check_chexlocalize_options(
     missing = [m for m in ("iou", "pointing-game", *IOU_SWEEP) if m not in metrics]
     if PUBLISHED.name not in [p.name for p in protocols] or missing or not include_unannotated:
         raise DataError(
-            "--legacy-csv needs the published protocol (--protocol published or both), all images (--full) and the "
-            f"metrics iou, pointing-game and {', '.join(IOU_SWEEP)}; "
+            "--chexlocalize-csv needs the published protocol (--protocol published or both), all images "
+            f"(--include-unannotated) and the metrics iou, pointing-game and {', '.join(IOU_SWEEP)}; "
             f"missing: {', '.join(missing) or 'none of the metrics'}"
         )
 

@@ -237,7 +237,7 @@ def plot_thresholds(view: RunView) -> Plot | None:
         f"{metric_title('iou')} of the marked cases when the map, scaled to [0, 1], is cut at a fixed "
         "threshold (horizontal "
         "axis) instead of Otsu's. A threshold chosen on these same cases flatters; tune on other data "
-        "(--thresholds RUN).",
+        "(--map-thresholds RUN).",
     )
 
 

@@ -94,39 +94,39 @@ def gaze(
     model
         Checkpoint, or a model as NAME?option=value (`sightline list models`); on the phantom, small networks are
         trained if none is named.
-    taught
+    gaze_supervised
         Checkpoints of the same network taught by gaze: `train gaze`, or `train classifier --model
         'gaze-supervised:ARCH?supervised_map=cam&weight=10'`.
-    shuffled
+    shuffled_gaze
         Checkpoints taught by the gaze at other patients' radiographs (`train classifier --shuffle-gaze`): the control
-        for `--taught`.
+        for `--gaze-supervised`.
     methods
         Saliency methods, as NAME?option=value; by default the six of the published study.
-    validation
+    validation_data
         Labeled data on which each finding's probability cutoff is chosen; without it the cutoff is 0.5, except for the
         phantom's own networks.
-    rule
+    cutoff_rule
         What the cutoff maximizes: F1 or Youden's index.
     reader
         Reader whose gaze is compared; the first of the data set by default.
-    seconds
+    time_window
         Start and end of the part of each reading that counts, in seconds from the first fixation; an end of 0 is the
         end of the reading.
-    pupil
+    require_pupil
         Use only fixations during which the pupil was seen.
-    images
+    max_radiographs
         Radiographs compared, at most; accuracy is that of all of them.
     findings
         Findings, comma-separated; by default those that the models and the data share.
     protocol
         Protocol of scoring: published (as in the original code), corrected, or both.
-    of
+    target_output
         What is explained: the logit or the probability.
     out
         Run folder; the same command continues it.
     seed
         Seed of training, random draws and bootstrap resamples.
-    batch
+    explain_batch
         Images per pass; no result depends on it.
     device
         cpu or cuda.
@@ -203,7 +203,7 @@ def _open_models(
     elif is_synthetic(data.spec):
         team, told = gaze_models.train_on_phantom(run.path / "training", seed, device)
     else:
-        raise DataError("no model is named: give --model CHECKPOINT, and --taught to compare it with")
+        raise DataError("no model is named: give --model CHECKPOINT, and --gaze-supervised to compare it with")
     for m in team.all_models:
         move_to_device(m, device)
     return team.validate(data), {"gaze_weight_search": told} if told else {}

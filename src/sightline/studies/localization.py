@@ -89,26 +89,26 @@ def localization(
         Protocol of scoring: published (as in the original code), corrected, or both.
     binarizer
         Rule that turns maps into masks, instead of the protocol's own: otsu, above:T or top:FRACTION.
-    smooth
+    smooth_window
         Side of a box filter before Otsu's threshold: a share of the height if below 1, else pixels; 0 for none.
-    thresholds
+    map_thresholds
         Thresholds per finding, tuned on other data: a run folder, or a CSV with columns threshold and task.
-    cutoffs
+    probability_cutoffs
         Probability cutoffs per finding, for the results on all images: a run folder, or a CSV with columns
         prob_threshold and task.
-    full
+    include_unannotated
         Include images without marks, for the results on all images.
-    legacy_csv
+    chexlocalize_csv
         Folder for files as the public CheXlocalize scripts write them, one folder per source (published protocol).
-    of
+    target_output
         What is explained: the logit or the probability.
-    train
+    train_data
         Train a small network on this data set instead of naming a model.
     out
         Run folder; the same command continues it.
     seed
         Seed of training, noise and bootstrap resamples.
-    batch
+    explain_batch
         Images per pass; no result depends on it.
     device
         cpu or cuda.
@@ -203,10 +203,10 @@ def _open_models(
 ) -> list[Model | Ensemble]:
     """Open the models named, or train one; two models may not share a name."""
     if specs and train:
-        raise DataError("give --model to explain models you have, or --train to train one; not both")
+        raise DataError("give --model to explain models you have, or --train-data to train one; not both")
     if not specs and not train:
         if not is_synthetic(data.spec):
-            raise DataError("no model is named: give --model CHECKPOINT, or --train SPEC to train a small network")
+            raise DataError("no model is named: give --model CHECKPOINT, or --train-data SPEC to train a small network")
         train = PHANTOM_TRAIN_DATA
     if train:
         source = open_dataset(train)

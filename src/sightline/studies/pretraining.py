@@ -100,39 +100,39 @@ def pretraining(
 
     Parameters
     ----------
-    data
+    train_data
         Data set to train on, as NAME:PATH?option=value; by default the phantom, which is synthetic.
-    test
+    data
         Data set to test on, with other patients; all of it is used whatever the share of labels.
-    inits
+    initializations
         Initial weights, as NAME=CHECKPOINT, all of one architecture (convirt=runs/pre/best.pt imagenet=resnet50.pt);
         random weights are always added. On the phantom, pre-training on reports and on images if none is named.
     arch
         Architecture of every network, as NAME?option=value (`sightline list models`).
-    learn
+    learning_modes
         What learns: all (fine-tuning), head (linear evaluation), layers (fine-tuning with `--layer-decay`).
     fractions
         Shares of the training patients, nested and stratified by finding.
-    seeds
+    repeats
         Trainings of each cell, with other seeds; labels and order of batches are alike for all initial weights.
     epochs
         Epochs of every training; 0 takes the phantom's own, or 10 on other data.
-    batch
+    train_batch
         Radiographs per training step; fewer where they would be more than a quarter of the training patients.
     lr
         Highest learning rate; it rises to it, then falls along a cosine.
     layer_decay
-        For `--learn layers`: learning rate of each block as a share of that of the next block toward the head.
-    warm_up
+        For `--learning-modes layers`: learning rate of each block as a share of that of the next block toward the head.
+    head_only_steps
         Steps at the start in which the head learns alone; at most half of all.
     patience
         Stop a training after this many validations without a better AUROC; 0 never stops early.
     methods
         Saliency methods, as NAME?option=value; they explain the fine-tuned networks of the first seed.
-    words
+    image_text_model
         joint.pt of a contrastive pre-training on reports; its maps for a finding's name are compared with those of the
         classifiers. On the phantom, the study's own.
-    images
+    max_radiographs
         Radiographs explained, at most.
     findings
         Findings, comma-separated; by default those that the two data sets share.

@@ -126,15 +126,15 @@ def selfexplain(
     model
         Checkpoint of a network with the self-explaining element, trained on labels: `train classifier --model
         'selfexplaining:ARCH?kind=gate'`; on the phantom, all networks are trained if none is named.
-    plain
+    baseline
         Checkpoint of the same network without the element, trained alike.
     replicates
         Checkpoints of `--model` trained with other seeds: are its maps repeatable?
-    others
+    other_architectures
         Checkpoints of the element in other architectures: are its maps reproducible?
     localizers
         Networks trained on marks: retinanet, unet, or the element itself ('selfexplaining:ARCH?supervision=masks').
-    told
+    mask_supervised
         Elements trained with marks on N radiographs, as N=CHECKPOINT. 0=CHECKPOINT had as long a training without
         marks; by default it is `--model`.
     detectors
@@ -143,23 +143,23 @@ def selfexplain(
         Post-hoc saliency methods, as NAME?option=value; by default the eight of Arun et al.
     margin
         Noninferiority margin in AUROC: the element is no worse if the interval of the difference lies above minus this.
-    images
+    max_radiographs
         Radiographs explained, at most; accuracy is that of all of them.
-    sheets
+    rating_cases
         Cases on the blinded sheets for readers, at most.
-    tried_on
+    perturbation_images
         Radiographs for the tests that randomize weights or erase parts of the image, at most.
     findings
         Findings, comma-separated; by default those that the models and the data share.
     protocol
         Protocol of scoring: published (as in the original code), corrected, or both.
-    of
+    target_output
         What is explained: the logit or the probability.
     out
         Run folder; the same command continues it.
     seed
         Seed of training, random draws and bootstrap resamples.
-    batch
+    explain_batch
         Images per pass; no result depends on it.
     device
         cpu or cuda.
@@ -236,7 +236,7 @@ def _sample_radiographs(data: Dataset, images: int, seed: int) -> Dataset:
     ids = set(sorted((r.id for r in data.radiographs), key=lambda name: key_digest(seed, IMAGE_SUBSET, name))[:images])
     part = replace(data, radiographs=tuple(r for r in data.radiographs if r.id in ids))
     if not any(data.annotation(r.id, f, data.reference_reader) for r in part.radiographs for f in data.findings):
-        raise DataError(f"none of {len(ids)} radiographs of {data.spec!r} has a mark; give more --images")
+        raise DataError(f"none of {len(ids)} radiographs of {data.spec!r} has a mark; give more --max-radiographs")
     return part
 
 
@@ -248,7 +248,7 @@ def _open_models(run: Run, data: Dataset, named: Mapping[str, Any], seed: int, d
         team = selfexplain_models.train_on_phantom(run.path / "training", seed, device)
     else:
         raise DataError(
-            "no model is named: give --model CHECKPOINT, and --plain, the same backbone without the element"
+            "no model is named: give --model CHECKPOINT, and --baseline, the same backbone without the element"
         )
     for m in team.all_models:
         move_to_device(m, device)

@@ -156,7 +156,7 @@ def require_same_backbone(self_explaining: Model, baseline: Model) -> None:
         recipe = f"'{_backbone_name(self_explaining)}'" if self_explaining.arch else "its backbone"
         raise DataError(
             f"{self_explaining.name} and {baseline.name} differ by more than the element: {'; '.join(differ)}; "
-            "for --plain train "
+            "for --baseline train "
             f"{recipe} on the data of {self_explaining.name}, at the same side, by the same options"
         )
 
@@ -189,7 +189,7 @@ def from_specs(
 ) -> SelfExplainModels:
     """The networks by their specs, under names that tell them apart."""
     if not baseline:
-        raise DataError("--plain: name the same backbone without the element, which it is compared with")
+        raise DataError("--baseline: name the same backbone without the element, which it is compared with")
 
     def named(role: str, specs: Sequence[str], arch: bool) -> tuple[Model, ...]:
         found = [open_model(s, seed=seed) for s in specs]

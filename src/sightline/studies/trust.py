@@ -79,40 +79,40 @@ def trust(
         if none is named.
     replicates
         Checkpoints of the same architecture trained with other seeds: are maps repeatable?
-    others
+    other_architectures
         Checkpoints of other architectures: are maps reproducible?
-    shuffled
+    shuffled_labels
         Checkpoints trained on shuffled labels (`train classifier --shuffle-labels`): their maps should differ.
     localizers
         Networks trained on marks (unet, retinanet), as the ceiling; the first is compared with the others.
     methods
         Saliency methods, as NAME?option=value; the controls edges and noise show what the tests can detect.
-    orders
+    randomization_orders
         Order of weight randomization: top-down (from the logits to the image), bottom-up, independent (one block at a
         time).
-    layers
+    layerwise
         Randomize layer by layer instead of block by block.
-    draws
+    repeats
         How often the weights are randomized, each time with another seed.
-    smooth
+    noise_copies
         During weight randomization, compare means of maps over this many noisy copies; 0 compares maps of the
         radiograph itself.
-    preferred
+    explain_predicted_class
         During weight randomization, explain under `published` the class that each network prefers, finding present or
         absent, as the published code does; costs up to twice as much. Otherwise, and under `corrected`, the finding.
-    images
+    max_radiographs
         Radiographs compared, at most.
     findings
         Findings, comma-separated; by default those that the models and the data share.
     protocol
         Protocol of scoring: published (as in the original code), corrected, or both.
-    of
+    target_output
         What is explained: the logit or the probability.
     out
         Run folder; the same command continues it.
     seed
         Seed of training, random draws and bootstrap resamples.
-    batch
+    explain_batch
         Images per pass; no result depends on it.
     device
         cpu or cuda.
@@ -232,7 +232,9 @@ def _open_models(run: Run, data: Dataset, named: Mapping[str, Any], seed: int, d
     elif is_synthetic(data.spec):
         team = teams.train_on_phantom(run.path / "training", seed, device)
     else:
-        raise DataError("no model is named: give --model CHECKPOINT, and --replicates and --others to compare it with")
+        raise DataError(
+            "no model is named: give --model CHECKPOINT, and --replicates and --other-architectures to compare it with"
+        )
     for m in team.all_models:
         move_to_device(m, device)
     return team.validate(data)

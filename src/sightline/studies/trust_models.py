@@ -85,7 +85,8 @@ class TrustModels:
         strange = [m.name for m in (*self.replicates, *self.shuffled_labels) if m.arch != self.model.arch]
         if strange:
             raise DataError(
-                f"{', '.join(strange)} is no {self.model.arch or self.model.name} trained again; name it in --others"
+                f"{', '.join(strange)} is no {self.model.arch or self.model.name} trained again; "
+                "name it in --other-architectures"
             )
         mapless = [m.name for m in self.localizers if not callable(getattr(m.net, "maps", None))]
         if mapless:

@@ -165,9 +165,8 @@ def test_the_check_of_names_finds_them_where_they_are(dicom_run, exported) -> No
 
 @pytest.mark.filterwarnings("ignore:Expected implicit VR")  # pydicom, of the damage it is given
 def test_a_film_that_cannot_be_read_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
-    from exporting.test_export import index
-
     from runs.export.conftest import make_run
+    from runs.export.test_export import index
     from sightline.runs.export import export_run
 
     run = make_run(tmp_path)
