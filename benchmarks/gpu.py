@@ -83,8 +83,8 @@ def main(device: str = "cuda") -> None:
     print(f"{card}, torch {torch.__version__}, batch {BATCH}; ms per image, {len(targets)} findings")
 
     def ours(spec: str, precision: str) -> Tensor:
-        with BatchContext(model, x, precision=precision) as p:  # type: ignore[arg-type]
-            return run_method(p, spec, targets)
+        with BatchContext(model, x, precision=precision) as context:  # type: ignore[arg-type]
+            return run_method(context, spec, targets)
 
     with torch.no_grad():
         forward = timed(lambda: model.net(x))

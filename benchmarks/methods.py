@@ -125,8 +125,8 @@ def rows(net: torch.nn.Module, x: Tensor, black: Tensor) -> list[Row]:
 def run(
     model: sl.Model, x: Tensor, specs: tuple[str, ...], precision: str = "float32", targets: list[int] | None = None
 ) -> dict[str, Tensor]:
-    with BatchContext(model, x, precision=precision) as p:  # type: ignore[arg-type]
-        return {spec: run_method(p, spec, target_indices(model, targets)) for spec in specs}
+    with BatchContext(model, x, precision=precision) as context:  # type: ignore[arg-type]
+        return {spec: run_method(context, spec, target_indices(model, targets)) for spec in specs}
 
 
 def told(row: Row, model: sl.Model, x: Tensor, forward: float) -> float:

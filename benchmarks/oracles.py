@@ -185,10 +185,12 @@ def gathered(model: sl.Model, x: Tensor, t: int) -> Tensor:
 
     options = pair.XRAIParameters()
     options.experimental_params["min_pixel_diff"] = 1
-    with BatchContext(model, x) as p:
+    with BatchContext(model, x) as context:
         low, high = (model.normalize(torch.full_like(x[:, 0], v)) for v in (0.0, 1.0))
         chosen = torch.tensor([t])
-        base = (integrate_gradients(p, low, chosen, 16) + integrate_gradients(p, high, chosen, 16)) / 2  # (N, 1, h, w)
+        base = (
+            integrate_gradients(context, low, chosen, 16) + integrate_gradients(context, high, chosen, 16)
+        ) / 2  # (N, 1, h, w)
     masks = []
     for image, attribution, gray in zip(x.numpy(), base[:, 0].numpy(), x.mean(1).numpy(), strict=True):
         shown = np.moveaxis(image, 0, -1)

@@ -48,8 +48,8 @@ def cascade() -> None:
     names = [b.name for b in drawn]
 
     def maps(m: sl.Model) -> dict[str, torch.Tensor]:
-        with BatchContext(m, x) as p:
-            return {name: run_method(p, name, target_indices(m, None)) for name in CAMS}
+        with BatchContext(m, x) as context:
+            return {name: run_method(context, name, target_indices(m, None)) for name in CAMS}
 
     def run(kept: bool) -> None:
         prefix = record_activations(model, x, names) if kept else None

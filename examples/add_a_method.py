@@ -11,6 +11,6 @@ from sightline.methods.registry import methods
     resolution="input",
     source="Shrikumar 2016, arXiv:1605.01713",
 )
-def gradient_x_input(p, targets):
+def gradient_x_input(context, targets):
     """Input gradient times input, summed over channels."""
-    return (p.input_gradient(targets) * p.x[:, None]).sum(2)  # (N, T, h, w)
+    return (context.input_gradient(targets) * context.x[:, None]).sum(2)  # (N, T, h, w)

@@ -38,8 +38,10 @@ def prior(ids: tuple[str, ...], findings: tuple[str, ...]) -> torch.Tensor:
 
 
 def maps_of(model: Model, spec: str, x: torch.Tensor) -> torch.Tensor:
-    with BatchContext(model, x.to(model.device), ids=[f"r{i}" for i in range(len(x))], prior=prior, background=x) as p:
-        return run_method(p, spec, target_indices(model, None)).cpu()
+    with BatchContext(
+        model, x.to(model.device), ids=[f"r{i}" for i in range(len(x))], prior=prior, background=x
+    ) as context:
+        return run_method(context, spec, target_indices(model, None)).cpu()
 
 
 @pytest.mark.parametrize("name", sorted(methods))

@@ -182,8 +182,8 @@ def test_where_the_map_is_taken_on_a_densenet_before_and_after_its_last_relu() -
         before = net.features.denseblock4(net.features[:-2](X))
         normed = net.features.norm5(before)
     for layer, wanted in {"": normed.relu(), "features.norm5": normed, "features.denseblock4": before}.items():
-        with BatchContext(m, X) as p:
-            assert torch.allclose(p.with_layer(layer).features, wanted, atol=1e-5 * float(wanted.abs().max()))
+        with BatchContext(m, X) as context:
+            assert torch.allclose(context.with_layer(layer).features, wanted, atol=1e-5 * float(wanted.abs().max()))
 
 
 def test_a_layer_that_is_none_names_what_there_is() -> None:

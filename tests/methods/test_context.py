@@ -17,13 +17,13 @@ def test_logits_features_and_gradients_are_those_of_the_whole_network() -> None:
     net = m.net.eval()
     a = net.relu(net.conv(x)).detach().requires_grad_()
     logits = net.out(F.softplus(net.hidden(a.flatten(1))))
-    with BatchContext(m, x) as p:
-        assert torch.allclose(p.logits, logits)
-        assert torch.equal(p.features, net.relu(net.conv(x)))
+    with BatchContext(m, x) as context:
+        assert torch.allclose(context.logits, logits)
+        assert torch.equal(context.features, net.relu(net.conv(x)))
         for target in range(3):
             (wanted,) = torch.autograd.grad(logits[:, target].sum(), a, retain_graph=True)
-            assert torch.allclose(p.feature_gradient(target), wanted)
-        assert torch.allclose(p.probabilities, logits.sigmoid())
+            assert torch.allclose(context.feature_gradient(target), wanted)
+        assert torch.allclose(context.probabilities, logits.sigmoid())
 
 
 def test_input_gradient_equals_autograd() -> None:
@@ -33,8 +33,8 @@ def test_input_gradient_equals_autograd() -> None:
         leaf = x.clone().requires_grad_()
         out = m.net.eval()(leaf)
         out = out if of == "logit" else out.sigmoid()
-        with BatchContext(m, x, target_output=of) as p:  # type: ignore[arg-type]
-            got = p.input_gradient(targets)
+        with BatchContext(m, x, target_output=of) as context:  # type: ignore[arg-type]
+            got = context.input_gradient(targets)
         for place, target in enumerate(targets.tolist()):
             (wanted,) = torch.autograd.grad(out[:, target].sum(), leaf, retain_graph=True)
             assert torch.allclose(got[:, place], wanted, atol=1e-7)
@@ -42,23 +42,23 @@ def test_input_gradient_equals_autograd() -> None:
 
 def test_what_was_handed_out_stays_when_the_batch_changes() -> None:
     m, x = model(), batch(2)
-    with BatchContext(m, x) as p:
-        features = p.features
+    with BatchContext(m, x) as context:
+        features = context.features
         kept = features.clone()
-        other = p.with_inputs(x * 2)
-        assert other.ids == p.ids and not torch.equal(other.features, features)
-        assert torch.allclose(p.select(torch.tensor([1])).features[0], features[1], atol=1e-6)
+        other = context.with_inputs(x * 2)
+        assert other.ids == context.ids and not torch.equal(other.features, features)
+        assert torch.allclose(context.select(torch.tensor([1])).features[0], features[1], atol=1e-6)
         assert torch.equal(features, kept)
 
 
 def test_a_pass_computes_inside_its_block_only() -> None:
     m = model()
-    p = BatchContext(m, batch(1))
+    context = BatchContext(m, batch(1))
     with pytest.raises(SightlineError, match="inside its `with` block"):
-        _ = p.logits
-    with p:
-        inner = p.with_inputs(batch(1))
-    for late in (p, inner):
+        _ = context.logits
+    with context:
+        inner = context.with_inputs(batch(1))
+    for late in (context, inner):
         with pytest.raises(SightlineError, match="inside its `with` block"):
             late.input_gradient(torch.tensor([0]))
 
@@ -80,9 +80,9 @@ def test_two_hundred_batches_leave_no_tensor_behind() -> None:
         return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
 
     def once() -> None:
-        with BatchContext(m, x) as p:
-            p.feature_gradient(0)
-            p.input_gradient(torch.tensor([0]))
+        with BatchContext(m, x) as context:
+            context.feature_gradient(0)
+            context.input_gradient(torch.tensor([0]))
 
     once()
     before = alive()

@@ -18,9 +18,9 @@ X = torch.randn((2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
 
 
 def error(m: Model, x: Tensor, spec: str = "deeplift") -> float:
-    with BatchContext(m, x, ids=["a", "b"][: len(x)]) as p:
-        run_method(p, spec, target_indices(m, None))
-        return float(p.diagnostics["deeplift/error"].abs().max())
+    with BatchContext(m, x, ids=["a", "b"][: len(x)]) as context:
+        run_method(context, spec, target_indices(m, None))
+        return float(context.diagnostics["deeplift/error"].abs().max())
 
 
 def test_it_is_captums_where_captums_hooks_hold() -> None:
@@ -88,9 +88,9 @@ def test_of_probability_and_over_baselines_it_is_complete() -> None:
     m, x = model(Flattened()), batch(2)
     for of in ("logit", "probability"):
         got = saliency(m, x, None, ["deeplift"], target_output=of)["deeplift"].sum((2, 3))  # type: ignore[arg-type]
-        with BatchContext(m, x, target_output=of) as p:  # type: ignore[arg-type]
-            black = p.with_inputs(m.normalize(torch.zeros(1, 24, 24)).expand_as(x).contiguous())
-            assert torch.allclose(got, p.scores - black.scores, atol=1e-4)
+        with BatchContext(m, x, target_output=of) as context:  # type: ignore[arg-type]
+            black = context.with_inputs(m.normalize(torch.zeros(1, 24, 24)).expand_as(x).contiguous())
+            assert torch.allclose(got, context.scores - black.scores, atol=1e-4)
     one, many = ("deepshap?samples=1&sigma=0", "deepshap?samples=4")
     got = saliency(m, x, None, ["deeplift", one, many], ids=["a", "b"])
     assert torch.allclose(got[one], got["deeplift"], atol=1e-6)

@@ -103,7 +103,7 @@ def test_an_unreadable_image_is_a_status(toy_data: Dataset, tmp_path: Path) -> N
 
 def test_a_method_that_raises_loses_its_maps_and_ends_no_run(toy_data: Dataset, tmp_path: Path) -> None:
     @methods("raising", needs="nothing", signed=False, class_agnostic=True, resolution="input", source="a test")
-    def raising(p: object, targets: object) -> torch.Tensor:
+    def raising(context: object, targets: object) -> torch.Tensor:
         raise IndexError("past the end")
 
     try:
@@ -205,10 +205,10 @@ def test_a_map_that_breaks_its_axiom_is_refused_alone(monkeypatch: pytest.Monkey
     model = sl.open_model("small?side=32", data.findings)
     whole = deeplift._attribute
 
-    def misses(p: object, start: object, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        maps, error = whole(p, start, targets)  # type: ignore[arg-type]
+    def misses(context: object, start: object, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        maps, error = whole(context, start, targets)  # type: ignore[arg-type]
         error = torch.zeros_like(error)
-        error[[i for i, name in enumerate(p.ids) if name == data.radiographs[2].id], 1] = 0.3  # type: ignore[attr-defined]
+        error[[i for i, name in enumerate(context.ids) if name == data.radiographs[2].id], 1] = 0.3  # type: ignore[attr-defined]
         return maps, error
 
     monkeypatch.setattr(deeplift, "_attribute", misses)

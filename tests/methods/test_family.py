@@ -69,12 +69,11 @@ def test_one_linear_layer_behind_an_average_makes_them_one_map() -> None:
 def test_ablation_needs_no_forward_where_the_head_is_affine() -> None:
     m, x = model(), batch(2)
     got = saliency(m, x, None, ["ablation-cam"])["ablation-cam"]
-    with BatchContext(m, x) as p:
-        falls = torch.stack([p.scores - p.scores_without(k) for k in range(p.features.shape[1])], 2)
-        scale = float(
-            p.scores.abs().max() * p.features.sum(1).max()
-        )  # differences of logits, with their rounding error
-        assert close(got, torch.einsum("ntk,nkhw->nthw", falls, p.features).relu(), scale=scale)
+    with BatchContext(m, x) as context:
+        scores, features = context.scores, context.features
+        drops = torch.stack([scores - context.scores_without(k) for k in range(features.shape[1])], 2)
+        scale = float(scores.abs().max() * features.sum(1).max())  # differences of logits, with their rounding error
+        assert close(got, torch.einsum("ntk,nkhw->nthw", drops, features).relu(), scale=scale)
     assert m.has_affine_head and not model(Flattened()).has_affine_head
 
 

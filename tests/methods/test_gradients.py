@@ -117,10 +117,12 @@ def test_noise_is_averaged_as_captums_tunnel_does() -> None:
 
 def test_variance_is_mean_of_squares_less_square_of_mean() -> None:
     m, x = model(Flattened()), batch(2)
-    with BatchContext(m, x, ids=["a", "b"], seed=4) as p:
+    with BatchContext(m, x, ids=["a", "b"], seed=4) as context:
         from sightline.methods.gradient import draw_noisy_copies
 
-        found = torch.stack([p.with_inputs(n).input_gradient(torch.arange(3)) for n in draw_noisy_copies(p, 6, 0.2)])
+        found = torch.stack(
+            [context.with_inputs(n).input_gradient(torch.arange(3)) for n in draw_noisy_copies(context, 6, 0.2)]
+        )
     got = saliency(m, x, None, ["vargrad?samples=6&sigma=0.2"], ids=["a", "b"], seed=4)["vargrad?samples=6&sigma=0.2"]
     assert close(got, found.var(0, unbiased=False).sum(2), 1e-4)
 
@@ -181,9 +183,9 @@ def test_every_baseline_is_complete(baseline: str) -> None:
     m, x = model(Flattened()), batch(2)
     spec = f"integrated-gradients?baseline={baseline}&nodes=64"
     got = saliency(m, x, None, [spec], ids=["a", "b"], seed=1)[spec].sum((2, 3))
-    with BatchContext(m, x, ids=["a", "b"], seed=1) as p:
-        start = make_baseline(p, baseline)
-        gap = p.scores - p.with_inputs(start).scores
+    with BatchContext(m, x, ids=["a", "b"], seed=1) as context:
+        start = make_baseline(context, baseline)
+        gap = context.scores - context.with_inputs(start).scores
     assert torch.allclose(got, gap, atol=3e-2 * float(gap.abs().max()))
 
 

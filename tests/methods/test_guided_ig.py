@@ -59,8 +59,8 @@ def test_follows_the_published_algorithm(fraction: float, distance: float) -> No
     m, x = model(Flattened()), batch(2)
     spec = f"guided-ig?nodes=7&fraction={fraction}&distance={distance}"
     got = saliency(m, x, None, [spec])[spec].numpy()
-    with BatchContext(m, x) as p:
-        start = make_baseline(p, "black").double().numpy()
+    with BatchContext(m, x) as context:
+        start = make_baseline(context, "black").double().numpy()
     for n in range(2):
         for t in range(3):
             wanted = plain(m, x[n].double().numpy(), start[n], t, 7, fraction, distance)
@@ -77,11 +77,11 @@ def test_a_path_held_to_the_straight_line_is_integrated_gradients() -> None:
 
 def test_how_far_the_sum_misses_is_told() -> None:
     m, x = model(), batch(2)
-    with BatchContext(m, x) as p:
-        maps = run_method(p, "guided-ig?nodes=10", target_indices(m, None))
-        wanted = p.scores - p.with_inputs(make_baseline(p, "black")).scores
+    with BatchContext(m, x) as context:
+        maps = run_method(context, "guided-ig?nodes=10", target_indices(m, None))
+        wanted = context.scores - context.with_inputs(make_baseline(context, "black")).scores
         error = (maps.sum((2, 3)) - wanted) / wanted.abs()
-        assert torch.allclose(p.diagnostics["guided-ig/error"], error, atol=1e-3)
+        assert torch.allclose(context.diagnostics["guided-ig/error"], error, atol=1e-3)
 
 
 def test_an_image_that_is_its_own_baseline_has_a_map_of_zeros() -> None:

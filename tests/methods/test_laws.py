@@ -94,8 +94,8 @@ def test_the_model_is_left_as_it_was(name: str, used_model: Model) -> None:
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
 def test_the_model_is_left_as_it_was_after_an_exception(name: str, used_model: Model) -> None:
     before = snapshot(used_model.net)
-    with pytest.raises(KeyError), BatchContext(used_model, batch(2), prior=prior) as p:
-        run_method(p, FAST.get(name, name), target_indices(used_model, None))
+    with pytest.raises(KeyError), BatchContext(used_model, batch(2), prior=prior) as context:
+        run_method(context, FAST.get(name, name), target_indices(used_model, None))
         raise KeyError
     assert snapshot(used_model.net) == before
 
@@ -174,10 +174,10 @@ def test_a_model_without_features_says_how_to_name_them() -> None:
 @pytest.mark.parametrize(
     ("result", "message"),
     [
-        (lambda p, t: torch.zeros(1, 1, 4, 4), "returned"),
-        (lambda p, t: torch.zeros(2, 3, 0, 4), "returned"),
-        (lambda p, t: torch.zeros(2, 3, 4, 4).double(), "returned torch.float64"),
-        (lambda p, t: None, "returned NoneType"),
+        (lambda context, t: torch.zeros(1, 1, 4, 4), "returned"),
+        (lambda context, t: torch.zeros(2, 3, 0, 4), "returned"),
+        (lambda context, t: torch.zeros(2, 3, 4, 4).double(), "returned torch.float64"),
+        (lambda context, t: None, "returned NoneType"),
     ],
 )
 def test_a_method_that_breaks_its_contract_is_named(result: object, message: str) -> None:

@@ -34,36 +34,36 @@ def register() -> Iterator[Callable[[Callable[[BatchContext, Tensor], Tensor]], 
     methods._entries.pop("mine", None)
 
 
-def blank(p: BatchContext, targets: Tensor) -> Tensor:
-    return p.x.abs().mean(1, keepdim=True).expand(-1, len(targets), -1, -1).clone()
+def blank(context: BatchContext, targets: Tensor) -> Tensor:
+    return context.x.abs().mean(1, keepdim=True).expand(-1, len(targets), -1, -1).clone()
 
 
 KEPT: list[Tensor] = []
 
 
-def remembers(p: BatchContext, t: Tensor) -> Tensor:
-    KEPT.append(blank(p, t))
+def remembers(context: BatchContext, t: Tensor) -> Tensor:
+    KEPT.append(blank(context, t))
     return KEPT[-1]
 
 
-def places(p: BatchContext) -> Tensor:
-    return torch.arange(1, len(p.x) + 1)[:, None, None, None]
+def places(context: BatchContext) -> Tensor:
+    return torch.arange(1, len(context.x) + 1)[:, None, None, None]
 
 
-def meddles(p: BatchContext, t: Tensor) -> Tensor:
+def meddles(context: BatchContext, t: Tensor) -> Tensor:
     with torch.no_grad():
-        p.model.net.out.bias.add_(1)
-    return blank(p, t)
+        context.model.net.out.bias.add_(1)
+    return blank(context, t)
 
 
 BREAKERS = {
-    "maps are what the facts say": lambda p, t: blank(p, t) - 1,
-    "an image alone gets the map it gets among others": lambda p, t: blank(p, t) / p.x.abs().mean(),
-    "the order of images does not matter": lambda p, t: (
-        blank(p, t) * torch.arange(1, len(p.x) + 1)[:, None, None, None]
+    "maps are as the method is registered": lambda context, t: blank(context, t) - 1,
+    "an image alone gets the map it gets among others": lambda context, t: blank(context, t) / context.x.abs().mean(),
+    "the order of images does not matter": lambda context, t: (
+        blank(context, t) * torch.arange(1, len(context.x) + 1)[:, None, None, None]
     ),
-    "findings together equal findings alone": lambda p, t: blank(p, t) * len(t),
-    "the same call gives the same bits": lambda p, t: blank(p, t) * torch.rand(()),
+    "findings together equal findings alone": lambda context, t: blank(context, t) * len(t),
+    "the same call gives the same bits": lambda context, t: blank(context, t) * torch.rand(()),
     "the model is left as it was": meddles,
     "memory does not grow from call to call": remembers,
 }
@@ -77,7 +77,7 @@ def test_every_law_catches_what_breaks_it(law: str, register: Callable[..., str]
 
 
 def test_a_method_that_raises_breaks_the_laws_with_its_line(register: Callable[..., str]) -> None:
-    def raises(p: BatchContext, t: Tensor) -> Tensor:
+    def raises(context: BatchContext, t: Tensor) -> Tensor:
         return {}["nothing"]
 
     for verdict in check_method(register(raises)):
@@ -89,9 +89,9 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     (tmp_path / "my.py").write_text(
         "from sightline.methods import methods\n"
         "@methods('mine', needs='nothing', signed=False, class_agnostic=False, resolution='input', source='me')\n"
-        "def mine(p, targets):\n"
+        "def mine(context, targets):\n"
         "    '''Brightness.'''\n"
-        "    return p.x.abs().mean(1, keepdim=True).expand(-1, len(targets), -1, -1) * len(p.x)\n"
+        "    return context.x.abs().mean(1, keepdim=True).expand(-1, len(targets), -1, -1) * len(context.x)\n"
     )
     assert main(["check-method", str(tmp_path / "my.py")]) == 1
     assert "BROKEN" in capsys.readouterr().out

@@ -23,7 +23,7 @@ def test_likeness_is_the_worst_correlation_and_two_flat_maps_agree() -> None:
 
 def test_methods_get_float32_whatever_the_arithmetic() -> None:
     m, x = model(), batch(2)
-    with BatchContext(m, x, precision="bfloat16") as p, BatchContext(m, x) as plain:
+    with BatchContext(m, x, precision="bfloat16") as context, BatchContext(m, x) as plain:
         for get in (
             lambda q: q.logits,
             lambda q: q.features,
@@ -31,7 +31,7 @@ def test_methods_get_float32_whatever_the_arithmetic() -> None:
             lambda q: q.input_gradient(torch.tensor([0, 2])),
             lambda q: q.scores_without(3),
         ):
-            rough, exact = get(p), get(plain)
+            rough, exact = get(context), get(plain)
             assert rough.dtype == torch.float32
             assert 0 < float((rough - exact).norm()) < 0.2 * float(exact.norm())
 

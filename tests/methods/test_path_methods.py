@@ -13,8 +13,8 @@ from sightline.models import Model, wrap
 
 
 def run(m: Model, x: Tensor, spec: str, of: TargetOutput = "logit") -> tuple[Tensor, dict[str, Tensor]]:
-    with BatchContext(m, x, target_output=of) as p:
-        return run_method(p, spec, target_indices(m, None)), p.diagnostics
+    with BatchContext(m, x, target_output=of) as context:
+        return run_method(context, spec, target_indices(m, None)), context.diagnostics
 
 
 def smooth() -> nn.Module:
@@ -97,8 +97,8 @@ def test_uniform_nodes_are_the_middles_of_equal_steps() -> None:
     got = saliency(m, x, None, ["integrated-gradients?nodes=5&rule=uniform&baseline=zero"])
     total = torch.zeros(2, 3, SIDE, SIDE)
     for share in (0.1, 0.3, 0.5, 0.7, 0.9):
-        with BatchContext(m, x * share) as p:
-            slope = p.input_gradient(torch.arange(3))
+        with BatchContext(m, x * share) as context:
+            slope = context.input_gradient(torch.arange(3))
         total += (slope * x[:, None]).sum(2) / 5
     assert torch.allclose(next(iter(got.values())), total, atol=1e-5 * float(total.abs().max()))
     with pytest.raises(SightlineError, match="rule=simpson; allowed: gauss-legendre, uniform"):
@@ -109,17 +109,17 @@ def test_the_data_baseline_is_the_mean_of_the_background_or_one_of_it() -> None:
     m, x, others = model(), batch(2), batch(4, seed=9)
     spec = "integrated-gradients?baseline=data&nodes=32"
     maps = saliency(m, x, None, [spec], background=others)[spec]
-    with BatchContext(m, x) as p:
-        wanted = p.scores - p.with_inputs(others.mean(0, keepdim=True).expand_as(x).contiguous()).scores
+    with BatchContext(m, x) as context:
+        wanted = context.scores - context.with_inputs(others.mean(0, keepdim=True).expand_as(x).contiguous()).scores
     assert torch.allclose(maps.sum((2, 3)), wanted, atol=0.02 * float(wanted.abs().max()))
     spec = "gradient-shap?baseline=data&samples=3&sigma=0"
     maps = saliency(m, x, None, [spec], background=others, ids=["a", "b"], seed=2)[spec]
     total = torch.zeros_like(maps)
-    with BatchContext(m, x, ids=["a", "b"], seed=2) as p:
+    with BatchContext(m, x, ids=["a", "b"], seed=2) as context:
         for draw in range(3):
             start = others[[int(keyed_rng(2, i, BACKGROUND_IMAGE, draw).integers(4)) for i in "ab"]]
-            share = torch.special.ndtr(p.standard_normal(3 + draw)[:, :1, :1, :1])
-            slope = p.with_inputs(start + share * (x - start)).input_gradient(torch.arange(3))
+            share = torch.special.ndtr(context.standard_normal(3 + draw)[:, :1, :1, :1])
+            slope = context.with_inputs(start + share * (x - start)).input_gradient(torch.arange(3))
             total += (slope * (x - start)[:, None]).sum(2) / 3
     assert torch.allclose(maps, total, atol=1e-5 * float(total.abs().max()))
     with pytest.raises(SightlineError, match="needs other images; give background="):

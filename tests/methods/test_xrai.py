@@ -47,21 +47,21 @@ def test_xrai_marks_the_region_that_counts() -> None:
     assert len(torch.unique(got[0, 0])) < 60, "regions, not pixels"
 
 
-def gap(p: BatchContext, start: Tensor) -> Tensor:
-    return p.scores - p.with_inputs(start).scores
+def gap(context: BatchContext, start: Tensor) -> Tensor:
+    return context.scores - context.with_inputs(start).scores
 
 
 def test_conductance_and_blurred_paths_add_up() -> None:
     m, x = model(Flattened()), batch(2)
     got = saliency(m, x, None, ["layer-conductance?nodes=200", "blur-ig?nodes=200"])
-    with BatchContext(m, x) as p:
-        wanted = gap(p, make_baseline(p, "black"))
+    with BatchContext(m, x) as context:
+        wanted = gap(context, make_baseline(context, "black"))
         assert torch.allclose(
             got["layer-conductance?nodes=200"].sum((2, 3)), wanted, atol=2e-3 * float(wanted.abs().max())
         )
         from sightline.methods.path_methods import _blur
 
-        wanted = gap(p, _blur(x, 0.15 * 24))
+        wanted = gap(context, _blur(x, 0.15 * 24))
         assert torch.allclose(got["blur-ig?nodes=200"].sum((2, 3)), wanted, atol=2e-2 * float(wanted.abs().max()))
 
 

@@ -27,8 +27,8 @@ ERASURE = ("ablation-cam", "occlusion")
 
 
 def maps(model: Model, x: Tensor, methods: tuple[str, ...]) -> dict[str, Tensor]:
-    with BatchContext(model, x) as p:
-        return {m: run_method(p, m, target_indices(model, None)) for m in methods}
+    with BatchContext(model, x) as context:
+        return {m: run_method(context, m, target_indices(model, None)) for m in methods}
 
 
 def every_stage(model: Model, x: Tensor, order: RandomizationOrder, methods: tuple[str, ...]) -> None:

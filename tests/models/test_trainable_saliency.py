@@ -48,9 +48,9 @@ def test_any_network_with_a_map_of_features_can_be_taught(by: str, arch: str) ->
     assert any(name.startswith("net.") for name in moved)
     assert any(name.startswith("saliency_head.") for name in moved) == (by != "cam")
     before = state_hash(m.net)
-    with BatchContext(m, x) as p:
-        maps = run_method(p, "intrinsic", target_indices(m, None))
-        cams = run_method(p, "grad-cam", target_indices(m, None))
+    with BatchContext(m, x) as context:
+        maps = run_method(context, "intrinsic", target_indices(m, None))
+        cams = run_method(context, "grad-cam", target_indices(m, None))
         assert maps.shape[:2] == cams.shape[:2] == (4, 3) and (maps >= 0).all() and (maps <= 1).all()
     assert state_hash(m.net) == before
     if by == "cam":
@@ -154,15 +154,15 @@ def planes(grid: int, count: int = 3) -> torch.Tensor:
 def test_logits_and_maps_come_of_one_forward_on_any_backbone(options: str, arch: str) -> None:
     m = element(options, arch, 96 if arch == "inception_v3" else 64)
     x = torch.randn(2, m.channels, m.side, m.side)
-    with BatchContext(m, x) as p:
-        maps = run_method(p, "intrinsic", target_indices(m, None))
+    with BatchContext(m, x) as context:
+        maps = run_method(context, "intrinsic", target_indices(m, None))
         calls = []
         handle = m.net.net.register_forward_hook(lambda *_: calls.append(1))
-        assert torch.equal(run_method(p, "intrinsic", target_indices(m, None)), maps) and not calls, (
+        assert torch.equal(run_method(context, "intrinsic", target_indices(m, None)), maps) and not calls, (
             "nothing runs again"
         )
         handle.remove()
-        cams = run_method(p, "grad-cam", target_indices(m, None)) if m.feature_layer else maps
+        cams = run_method(context, "grad-cam", target_indices(m, None)) if m.feature_layer else maps
     assert maps.shape == (2, 3, m.net.grid, m.net.grid) and float(maps.min()) >= 0 and float(maps.max()) <= 1
     assert cams.shape[:2] == (2, 3) and torch.isfinite(cams).all()
     with torch.no_grad():

@@ -203,8 +203,8 @@ def _compute_maps(
     if not check.noise_copies:
         return maps_at_input_size(model, x, ids, check.methods, options)
     total: dict[str, Array] = {}
-    with BatchContext(model, x, ids=ids, seed=check.options.seed) as p:
-        copies = list(draw_noisy_copies(p, check.noise_copies, 0.1))  # the same copies at every stage
+    with BatchContext(model, x, ids=ids, seed=check.options.seed) as context:
+        copies = list(draw_noisy_copies(context, check.noise_copies, 0.1))  # the same copies at every stage
     for draw, copy in enumerate(copies):
         again = replace(options, seed=options.seed + 1000 * draw)
         for method, maps in maps_at_input_size(model, copy, ids, check.methods, again).items():

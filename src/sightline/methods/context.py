@@ -93,8 +93,7 @@ class BatchContext:
         self.axiom_violations: MapFlags | None = None
         """Maps that violate an axiom of the last method and were requested all the same."""
         self._root = self  # the context whose `with` block this one lives in
-        self._stack = ExitStack()
-        self._is_open = False
+        self._stack, self._is_open = ExitStack(), False
         self._forward_result: tuple[Tensor, Tensor | None] | None = None
         self._recorded_maps: list[Tensor] = []
         self._feature_gradients: dict[int, Tensor] = {}
@@ -106,8 +105,7 @@ class BatchContext:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        self._is_open = False
-        self._forward_result = None
+        self._is_open, self._forward_result = False, None
         self._recorded_maps.clear()
         self._feature_gradients.clear()
         self._layer_contexts.clear()

@@ -1,4 +1,4 @@
-"""What every method must hold to, as checks that its author can run: `sightline check-method my.py`."""
+"""Laws that every method has to meet, as checks for its author: `sightline check-method my.py`."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ _IDS = ("a", "b", "c")
 
 @dataclass(frozen=True, slots=True)
 class LawResult:
-    """One law and whether a method holds to it."""
+    """Result of checking one law."""
 
     law: str
+    """The law, in a sentence."""
     is_met: bool
+    """True if it holds."""
     detail: str
+    """How it is broken; '' if it holds."""
 
 
 class ExampleConvNet(nn.Module):
-    """Batch norm, a functional ReLU in place, average pooling and one linear layer; with maps and texts of its own."""
+    """A small network with batch norm, functional ReLUs in place, average pooling, one linear layer, maps and texts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,19 +42,62 @@ class ExampleConvNet(nn.Module):
         self.second, self.out = nn.Conv2d(8, 12, 3, 1, 1), nn.Linear(12, len(FINDINGS))
 
     def patch_embeddings(self, x: Tensor) -> Tensor:
+        """Compute embeddings of patches.
+
+        Parameters
+        ----------
+        x : Tensor, (N, 3, side, side)
+            Images.
+
+        Returns
+        -------
+        Tensor, (N, 12, h, w)
+        """
         x = nn.functional.relu(self.norm(self.first(x)), inplace=True)
         return nn.functional.relu(self.second(nn.functional.max_pool2d(x, 2)), inplace=True)
 
     def maps(self, x: Tensor) -> Tensor:
+        """Compute class activation maps.
+
+        Parameters
+        ----------
+        x : Tensor, (N, 3, side, side)
+            Images.
+
+        Returns
+        -------
+        Tensor, (N, F, h, w)
+        """
         return torch.einsum("nkhw,fk->nfhw", self.patch_embeddings(x), self.out.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute logits.
+
+        Parameters
+        ----------
+        x : Tensor, (N, 3, side, side)
+            Images.
+
+        Returns
+        -------
+        Tensor, (N, F)
+        """
         logits: Tensor = self.out(nn.functional.adaptive_avg_pool2d(self.patch_embeddings(x), 1).flatten(1))
         return logits
 
 
 def example_model(needs: str) -> Model:
-    """A small network that can serve a method: a vision transformer where it needs attention."""
+    """Return a small network with random weights that a method can run on.
+
+    Parameters
+    ----------
+    needs : str
+        Needs of the method, as in `MethodInfo.needs`: 'attention' gives a vision transformer.
+
+    Returns
+    -------
+    Model
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         if needs != "attention":
@@ -62,7 +108,7 @@ def example_model(needs: str) -> Model:
         net = timm.models.VisionTransformer(
             img_size=SIDE, patch_size=4, embed_dim=24, depth=2, num_heads=2, num_classes=len(FINDINGS)
         )
-        net.head = nn.Linear(24, len(FINDINGS))  # timm's own begins with zeros, whose maps are flat
+        net.head = nn.Linear(24, len(FINDINGS))  # timm initializes its own with zeros, whose maps are flat
         return wrap(net, FINDINGS, side=SIDE, mean=0.3, std=0.4, feature_module="blocks.1.norm1")
 
 
@@ -80,28 +126,24 @@ class _Trial:
     x: Tensor
 
     def maps(self, rows: tuple[int, ...] = (0, 1, 2), findings: list[str] | None = None) -> Tensor:
-        ids = [_IDS[row] for row in rows]
-        return saliency(self.model, self.x[list(rows)], findings, [self.spec], ids=ids, seed=5, prior=_example_prior)[
-            self.spec
-        ]
+        ids, x = [_IDS[row] for row in rows], self.x[list(rows)]
+        return saliency(self.model, x, findings, [self.spec], ids=ids, seed=5, prior=_example_prior)[self.spec]
 
 
 def _check_contract(trial: _Trial) -> str:
-    maps, facts = trial.maps(), methods[trial.spec.partition("?")[0]].info
+    maps, info = trial.maps(), methods[trial.spec.partition("?")[0]].info
     if maps.requires_grad or not torch.isfinite(maps).all():
         return "maps must be finite and hold no graph"
-    if not facts.signed and float(maps.min()) < 0:
-        return f"facts say unsigned, a map holds {float(maps.min()):g}"
-    if facts.class_agnostic and not bool((maps == maps[:, :1]).all()):
-        return "facts say class-agnostic, findings differ"
-    cut = trial.model.feature_layer
-    sizes = {"input": (SIDE, SIDE), "features": cut.shape[1:] if cut else None}
-    wanted = sizes.get(facts.resolution)
-    return (
-        ""
-        if wanted is None or tuple(maps.shape[2:]) == tuple(wanted)
-        else (f"facts say resolution {facts.resolution!r} {tuple(wanted)}, maps are {tuple(maps.shape[2:])}")
-    )
+    if not info.signed and float(maps.min()) < 0:
+        return f"the method is registered as unsigned, but a map holds {float(maps.min()):g}"
+    if info.class_agnostic and not bool((maps == maps[:, :1]).all()):
+        return "the method is registered as class-agnostic, but the maps of findings differ"
+    layer = trial.model.feature_layer
+    sizes = {"input": (SIDE, SIDE), "features": layer.shape[1:] if layer else None}
+    expected, size = sizes.get(info.resolution), tuple(maps.shape[2:])
+    if expected is None or size == tuple(expected):
+        return ""
+    return f"the method is registered with resolution {info.resolution!r} {tuple(expected)}, but maps are {size}"
 
 
 def _difference(a: Tensor, b: Tensor, label: str) -> str:
@@ -121,8 +163,8 @@ def _check_order(trial: _Trial) -> str:
 
 def _check_findings_together(trial: _Trial) -> str:
     whole = trial.maps()
-    each = (_difference(trial.maps(findings=[f])[:, 0], whole[:, i], f) for i, f in enumerate(FINDINGS))
-    return next(filter(None, each), "")
+    problems = (_difference(trial.maps(findings=[f])[:, 0], whole[:, i], f) for i, f in enumerate(FINDINGS))
+    return next(filter(None, problems), "")
 
 
 def _check_repeatable(trial: _Trial) -> str:
@@ -147,20 +189,20 @@ def _model_state(net: nn.Module) -> list[object]:
 
 
 def _check_memory(trial: _Trial) -> str:
-    def living() -> int:
+    def count_tensors() -> int:
         gc.collect()
         return sum(issubclass(type(o), Tensor) for o in gc.get_objects())
 
     trial.maps()
-    before = living()
+    before = count_tensors()
     for _ in range(20):
         trial.maps()
-    more = living() - before
-    return "" if more <= 0 else f"{more} tensors more are alive after twenty calls"
+    growth = count_tensors() - before
+    return "" if growth <= 0 else f"{growth} more tensors are alive after twenty calls"
 
 
 LAWS: dict[str, Callable[[_Trial], str]] = {
-    "maps are what the facts say": _check_contract,
+    "maps are as the method is registered": _check_contract,
     "an image alone gets the map it gets among others": _check_image_alone,
     "the order of images does not matter": _check_order,
     "findings together equal findings alone": _check_findings_together,
@@ -168,13 +210,20 @@ LAWS: dict[str, Callable[[_Trial], str]] = {
     "the model is left as it was": _check_model_restored,
     "memory does not grow from call to call": _check_memory,
 }
-"""Law -> check of a trial: '' if it holds, else what was seen."""
+"""Law -> check of a trial, which returns '' if the law holds, else how it is broken."""
 
 
 def check_method(spec: str) -> Iterator[LawResult]:
-    """Every law on a small network with random weights. spec: 'NAME' or 'NAME?option=value'.
+    """Check every law on a small network with random weights.
 
-    Errors: `UnknownNameError` for a method that is not registered.
+    Parameters
+    ----------
+    spec : str
+        The method: 'NAME' or 'NAME?option=value'. An unknown name is an `UnknownNameError`.
+
+    Yields
+    ------
+    LawResult
     """
     needs = methods[spec.partition("?")[0]].info.needs
     for law, check in LAWS.items():

@@ -1,4 +1,4 @@
-"""Before a model is asked anything: does it hold still, and does every method keep on it what it promises."""
+"""Checks of a model before it is explained: it is deterministic, and every method meets its axioms on it."""
 
 from __future__ import annotations
 
@@ -18,26 +18,28 @@ from sightline.models import Model, state_hash
 from sightline.models.fast_gradients import LOGIT_TOLERANCE
 
 _MIN_RELATIVE_RANGE = 1e-6
-"""Range of an output over images, as a share of its size (at least 1), below which it answers none of them."""
+"""Smallest range of an output over images, as a share of its size (at least 1), that depends on the image."""
 
 
 @dataclass(frozen=True, slots=True)
 class MethodCheck:
-    """What a method gave on a model."""
+    """Result of running a method on a model."""
 
     method: str
+    """The method, with its options."""
     is_usable: bool
+    """True if it gives at least one map."""
     completeness_error: float
-    """How far its maps sum past what they explain, as a share of it, at worst; NaN where it promises no sum."""
+    """Largest error of the sum of a map, as a share of the difference it explains; NaN for methods without a sum."""
     seconds_per_image: float
-    """Per image, with all findings."""
+    """Seconds per image, with all findings."""
     reason: str
-    """It does not serve, or not every map."""
+    """Reason why it gives no map, or not every map; '' if it gives all."""
 
 
 def _compute_logits(model: Model, x: Tensor) -> Tensor:
-    with BatchContext(model, x) as p:
-        return p.logits
+    with BatchContext(model, x) as context:
+        return context.logits
 
 
 def _check_finite(model: Model, x: Tensor) -> str:
@@ -48,25 +50,22 @@ def _check_finite(model: Model, x: Tensor) -> str:
 
 def _check_image_alone(model: Model, x: Tensor) -> str:
     together = _compute_logits(model, x)
-    apart = torch.cat([_compute_logits(model, one[None]) for one in x])
-    gap = float((together - apart).abs().max())
+    alone = torch.cat([_compute_logits(model, image[None]) for image in x])
+    gap = float((together - alone).abs().max())
     allowed = LOGIT_TOLERANCE * (1 + float(together.abs().max()))
     return "" if gap <= allowed else f"logits differ by {gap:.2g}: batch statistics, or something random, is left on"
 
 
 def _check_repeatable(model: Model, x: Tensor) -> str:
-    return (
-        ""
-        if torch.equal(_compute_logits(model, x), _compute_logits(model, x))
-        else "two calls differ: dropout or noise is left on"
-    )
+    is_same = torch.equal(_compute_logits(model, x), _compute_logits(model, x))
+    return "" if is_same else "two calls differ: dropout or noise is left on"
 
 
 def _check_depends_on_image(model: Model, x: Tensor) -> str:
     logits = _compute_logits(model, x)
-    spread = logits.amax(0) - logits.amin(0)  # (F,)
-    still = spread <= _MIN_RELATIVE_RANGE * (1 + logits.abs().amax(0))
-    named = [f for f, flat in zip(model.findings, still.tolist(), strict=True) if flat]
+    ranges = logits.amax(0) - logits.amin(0)  # (F,)
+    is_constant = ranges <= _MIN_RELATIVE_RANGE * (1 + logits.abs().amax(0))
+    named = [f for f, constant in zip(model.findings, is_constant.tolist(), strict=True) if constant]
     return f"the same for every image: {', '.join(named)} (not trained for, or not calibrated)" if named else ""
 
 
@@ -83,11 +82,23 @@ MODEL_LAWS: dict[str, Callable[[Model, Tensor], str]] = {
     "every output depends on the image": _check_depends_on_image,
     "use does not change the model": _check_unchanged,
 }
-"""Law -> check of a model on images x (N, C, side, side): '' if it holds, else what was seen."""
+"""Law -> check of a model on images (N, C, side, side), which returns '' if the law holds, else how it is broken."""
 
 
 def check_model(model: Model, x: Tensor) -> Iterator[LawResult]:
-    """Every law of a model, on prepared images float32 (N, C, side, side), N from 2."""
+    """Check every law of models.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    x : Tensor, (N, C, side, side) float32
+        Prepared images, at least two.
+
+    Yields
+    ------
+    LawResult
+    """
     for law, check in MODEL_LAWS.items():
         try:
             detail = check(model, x)
@@ -97,30 +108,44 @@ def check_model(model: Model, x: Tensor) -> Iterator[LawResult]:
 
 
 def probe_methods(model: Model, x: Tensor, specs: Sequence[str] | None = None) -> Iterator[MethodCheck]:
-    """What each method ('NAME?option=value'; None: all that need no maps known beforehand) gives on this model.
+    """Run methods on a model, and measure which can be used.
 
-    x: prepared images float32 (N, C, side, side). Methods that promise a sum (Integrated Gradients, DeepLIFT, ...) are
-    measured by it; logits under the rules of a method are compared with the model's own.
+    Methods whose maps have to add up (integrated gradients, DeepLIFT, ...) are measured by their sums; logits under the
+    rules of a method are compared with the model's own.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    x : Tensor, (N, C, side, side) float32
+        Prepared images.
+    specs : sequence of str, optional
+        Methods: 'NAME' or 'NAME?option=value'; by default all that need no prior.
+
+    Yields
+    ------
+    MethodCheck
     """
-    wanted = specs if specs is not None else [n for n, entry in methods.items() if entry.info.needs != "prior"]
+    if specs is None:
+        specs = [name for name, entry in methods.items() if entry.info.needs != "prior"]
     targets = torch.arange(len(model.findings), device=model.device)
-    for spec in wanted:
-        error, why, start = float("nan"), "", time.perf_counter()
+    for spec in specs:
+        error, reason, start = float("nan"), "", time.perf_counter()
         try:
-            with BatchContext(model, x, ids=[str(i) for i in range(len(x))]) as p:
-                maps = run_method(p, spec, targets)
-                error = max(
-                    (float(v.abs().max()) for k, v in p.diagnostics.items() if k.endswith("/error")), default=error
-                )
-            why = p.refusals.reason if p.refusals is not None else _describe_flat_maps(model, maps)
-            serves = p.refusals is None or not bool(p.refusals.mask.all())
+            with BatchContext(model, x, ids=[str(i) for i in range(len(x))]) as context:
+                maps = run_method(context, spec, targets)
+                errors = [float(v.abs().max()) for k, v in context.diagnostics.items() if k.endswith("/error")]
+                error = max(errors, default=error)
+            refusals = context.refusals
+            reason = refusals.reason if refusals is not None else _describe_flat_maps(model, maps)
+            is_usable = refusals is None or not bool(refusals.mask.all())
         except SightlineError as problem:
-            serves, why = False, str(problem)
-        yield MethodCheck(spec, serves, error, (time.perf_counter() - start) / len(x), why)
+            is_usable, reason = False, str(problem)
+        yield MethodCheck(spec, is_usable, error, (time.perf_counter() - start) / len(x), reason)
 
 
 def _describe_flat_maps(model: Model, maps: Tensor) -> str:
-    """Findings whose maps (N, T, h, w) are the same everywhere on every image."""
+    """Name the findings whose maps (N, T, h, w) are flat on every image."""
     flat = (maps.amax((2, 3)) == maps.amin((2, 3))).all(0).tolist()
-    named = [f for f, empty in zip(model.findings, flat, strict=True) if empty]
+    named = [f for f, is_flat in zip(model.findings, flat, strict=True) if is_flat]
     return f"flat on every image for {', '.join(named)}" if named else ""

@@ -1,4 +1,4 @@
-"""Path methods: gradients collected on the way from an image without evidence to the image."""
+"""Path methods: gradients integrated along a path from an image without evidence to the image."""
 
 from __future__ import annotations
 
@@ -35,44 +35,70 @@ ROUNDING_ERROR = 1e-5
 def integrated_gradients(
     context: BatchContext, targets: Tensor, *, baseline: str = "black", nodes: int = 0, rule: str = "gauss-legendre"
 ) -> Tensor:
-    """(image - baseline) × mean gradient between the two, summed over channels; float32 (N, T, side, side), signed.
+    """Multiply image - baseline by the mean gradient between the two; float32 (N, T, side, side), signed.
 
-    A map sums to score(image) - score(baseline). The mean is a quadrature with `nodes` nodes; with 0, each map by
-    itself takes 8, 16, 32 or 64, the first whose sum is right to 1 %. rule: 'gauss-legendre', or 'uniform' (the middles
-    of equal steps). baseline: 'black' (an image of zeros, prepared), 'zero' (zeros in the network's own units, the mean
-    color of its normalization, as in CheXlocalize), 'mean' (each image's own mean gray), 'blur', 'random' (uniform
-    noise, keyed by seed and id), or 'data' (the mean of the background images).
-    `Pass.diagnostics` gets 'integrated-gradients/error' (sum less the difference, as a share of it) and '/nodes'.
+    Channels are summed, and a map sums to score(image) - score(baseline). The mean is a quadrature.
+    `context.diagnostics` gets 'integrated-gradients/error' (the sum minus the difference, as a share of the difference)
+    and 'integrated-gradients/nodes'.
+
+    Parameters
+    ----------
+    baseline : str
+        Image that the path starts from, as `make_baseline` names it.
+    nodes : int
+        Nodes of the quadrature. With 0 each map by itself takes 8, 16, 32 or 64, the first whose sum is right to 1 %.
+    rule : {'gauss-legendre', 'uniform'}
+        Quadrature: Gauss-Legendre, or the midpoints of equal steps.
     """
     if nodes < 0:
         raise SightlineError(f"nodes={nodes}; allowed: 0 (as many as needed) or more")
     quadrature = _find_quadrature(rule)
     start = make_baseline(context, baseline)
     count, findings = context.x.shape[0], len(targets)
-    wanted = (context.scores - context.with_inputs(start).scores)[:, targets]  # (N, T)
+    difference = (context.scores - context.with_inputs(start).scores)[:, targets]  # (N, T)
     maps = context.x.new_zeros((count, findings, *context.x.shape[2:]))
-    error, used = torch.full_like(wanted, torch.inf), torch.zeros_like(wanted)
-    pending = torch.ones_like(wanted, dtype=torch.bool)
+    error, nodes_used = torch.full_like(difference, torch.inf), torch.zeros_like(difference)
+    pending = torch.ones_like(difference, dtype=torch.bool)
     level = nodes or MIN_NODES
     while pending.any():
-        rows, cols = pending.any(1).nonzero()[:, 0], pending.any(0).nonzero()[:, 0]
-        found = integrate_gradients(context.select(rows), start[rows], targets[cols], level, quadrature)  # (M, S, h, w)
-        block = (rows[:, None], cols[None])
-        open_ = pending[block]
-        maps[block] = torch.where(open_[:, :, None, None], found, maps[block])
-        error[block] = torch.where(open_, found.double().sum((2, 3)).float() - wanted[block], error[block])
-        used[block] = torch.where(open_, float(level), used[block])
+        rows, columns = pending.any(1).nonzero()[:, 0], pending.any(0).nonzero()[:, 0]
+        integrals = integrate_gradients(context.select(rows), start[rows], targets[columns], level, quadrature)
+        block = (rows[:, None], columns[None])
+        is_pending = pending[block]  # (M, S), integrals (M, S, h, w)
+        maps[block] = torch.where(is_pending[:, :, None, None], integrals, maps[block])
+        block_error = integrals.double().sum((2, 3)).float() - difference[block]
+        error[block] = torch.where(is_pending, block_error, error[block])
+        nodes_used[block] = torch.where(is_pending, float(level), nodes_used[block])
         if nodes or level == MAX_NODES:
             break
-        pending &= error.abs() > (COMPLETENESS_TOLERANCE * wanted.abs()).clamp(min=ROUNDING_ERROR)
+        pending &= error.abs() > (COMPLETENESS_TOLERANCE * difference.abs()).clamp(min=ROUNDING_ERROR)
         level *= 2
-    context.diagnostics["integrated-gradients/error"] = error / wanted.abs().clamp(min=ROUNDING_ERROR)
-    context.diagnostics["integrated-gradients/nodes"] = used
+    context.diagnostics["integrated-gradients/error"] = error / difference.abs().clamp(min=ROUNDING_ERROR)
+    context.diagnostics["integrated-gradients/nodes"] = nodes_used
     return maps
 
 
 def make_baseline(context: BatchContext, name: str) -> Tensor:
-    """(N, C, side, side): an image without evidence, from which a path starts or with which a part is hidden."""
+    """Return images without evidence, from which a path starts or with which a part of an image is hidden.
+
+    Parameters
+    ----------
+    context : BatchContext
+        The batch.
+    name : {'black', 'zero', 'mean', 'blur', 'random', 'data'}
+        'black' is an image of zeros, normalized; 'zero' is zero after normalization, the mean color of the training
+        images, as in CheXlocalize; 'mean' is each image's own mean gray; 'blur' the blurred image; 'random' uniform
+        noise between the extremes of each image, keyed by (seed, id); 'data' the mean of the background images.
+
+    Returns
+    -------
+    Tensor, (N, C, side, side) float32
+
+    Raises
+    ------
+    SightlineError
+        If the name is none of these, or if 'data' lacks background images.
+    """
     if name == "black":
         return context.model.normalize(context.x.new_zeros((1, *context.x.shape[2:]))).expand_as(context.x).contiguous()
     if name == "zero":
@@ -90,36 +116,71 @@ def make_baseline(context: BatchContext, name: str) -> Tensor:
 
 
 def record_completeness_error(context: BatchContext, name: str, maps: Tensor, start: Tensor, targets: Tensor) -> None:
-    """Note as 'NAME/error' how far maps (N, T, h, w) sum past the difference they explain, as a share of it (N, T)."""
-    wanted = (context.scores - context.with_inputs(start).scores)[:, targets]
-    missed = maps.double().sum((2, 3)).float() - wanted
-    context.diagnostics[f"{name}/error"] = missed / wanted.abs().clamp(min=ROUNDING_ERROR)
+    """Record the error of completeness of maps in `context.diagnostics`.
+
+    Parameters
+    ----------
+    context : BatchContext
+        The batch; its diagnostics get 'NAME/error', (N, T): the sum of a map minus the difference, as a share of it.
+    name : str
+        Name of the method.
+    maps : Tensor, (N, T, h, w)
+        The maps.
+    start : Tensor, (N, C, side, side)
+        Images that the path started from; the difference is score(image) - score(start).
+    targets : Tensor, (T,) int64
+        Indices of the findings among the logits.
+    """
+    difference = (context.scores - context.with_inputs(start).scores)[:, targets]
+    error = maps.double().sum((2, 3)).float() - difference
+    context.diagnostics[f"{name}/error"] = error / difference.abs().clamp(min=ROUNDING_ERROR)
 
 
 def _blur(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur, borders repeated."""
+    """Blur images by a Gaussian, with repeated borders."""
     reach = max(1, min(round(3 * sigma), x.shape[-1] - 1))
-    at = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
-    kernel = torch.exp(-(at**2) / (2 * sigma**2))
+    offsets = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
+    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
     kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, -1)
-    wide = F.pad(x, (reach, reach, reach, reach), mode="replicate")
-    rows = F.conv2d(wide, kernel[:, :, None, :], groups=x.shape[1])
+    padded = F.pad(x, (reach, reach, reach, reach), mode="replicate")
+    rows = F.conv2d(padded, kernel[:, :, None, :], groups=x.shape[1])
     return F.conv2d(rows, kernel[:, :, :, None], groups=x.shape[1])
 
 
 Quadrature = Callable[[int], tuple[Array, Array]]
-"""Number of nodes -> places on [0, 1], weights that sum to 1."""
+"""Function of a number of nodes: it returns their positions in [0, 1], and weights that sum to 1."""
 
 
 def gauss_legendre(nodes: int) -> tuple[Array, Array]:
-    """Exact for polynomials of degree 2 nodes - 1."""
-    at, weights = cast("tuple[Array, Array]", np.polynomial.legendre.leggauss(nodes))  # on [-1, 1]
-    return (at + 1) / 2, weights / 2
+    """Return the Gauss-Legendre rule, which is exact for polynomials of degree 2 nodes - 1.
+
+    Parameters
+    ----------
+    nodes : int
+        Number of nodes, from 1.
+
+    Returns
+    -------
+    positions, weights : ndarray, (nodes,) float64
+    """
+    positions, weights = cast("tuple[Array, Array]", np.polynomial.legendre.leggauss(nodes))  # on [-1, 1]
+    return (positions + 1) / 2, weights / 2
 
 
 def midpoint(nodes: int) -> tuple[Array, Array]:
-    """The middles of equal steps.
+    """Return the midpoints of equal steps.
 
+    Parameters
+    ----------
+    nodes : int
+        Number of nodes, from 1.
+
+    Returns
+    -------
+    positions, weights : ndarray, (nodes,) float64
+
+    Examples
+    --------
     >>> midpoint(2)[0].tolist()
     [0.25, 0.75]
     """
@@ -136,7 +197,26 @@ def _find_quadrature(rule: str) -> Quadrature:
 def integrate_gradients(
     context: BatchContext, start: Tensor, targets: Tensor, nodes: int, quadrature: Quadrature = gauss_legendre
 ) -> Tensor:
-    """float32 (N, T, h, w): integral of gradients on the way from `start` (N, C, h, w), channels summed."""
+    """Integrate gradients along the straight path to the images of a batch.
+
+    Parameters
+    ----------
+    context : BatchContext
+        The batch.
+    start : Tensor, (N, C, side, side)
+        Images that the path starts from.
+    targets : Tensor, (T,) int64
+        Indices of the findings among the logits.
+    nodes : int
+        Nodes of the quadrature, from 1.
+    quadrature : Quadrature
+        The quadrature.
+
+    Returns
+    -------
+    Tensor, (N, T, side, side) float32
+        The integral times image - start, channels summed.
+    """
     step = context.x - start
     total = context.x.new_zeros((context.x.shape[0], len(targets), *context.x.shape[2:]))
     shares, weights = quadrature(nodes)
@@ -152,7 +232,7 @@ def integrate_gradients(
     signed=True,
     class_agnostic=False,
     resolution="input",
-    source="Smilkov et al. 2017, arXiv:1706.03825, of Sundararajan et al. 2017, arXiv:1703.01365",
+    source="Smilkov et al. 2017, arXiv:1706.03825, applied to Sundararajan et al. 2017, arXiv:1703.01365",
 )
 def smooth_ig(
     context: BatchContext,
@@ -163,9 +243,18 @@ def smooth_ig(
     samples: int = 5,
     sigma: float = 0.1,
 ) -> Tensor:
-    """Mean of Integrated Gradients of noisy copies; float32 (N, T, side, side), signed.
+    """Average the integrated gradients of noisy copies; float32 (N, T, side, side), signed.
 
-    sigma: of the noise, as a share of the image's range, keyed by (seed, id, draw).
+    Parameters
+    ----------
+    baseline : str
+        Image that the path starts from, as `make_baseline` names it.
+    nodes : int
+        Nodes of the quadrature, from 1.
+    samples : int
+        Noisy copies, from 1.
+    sigma : float
+        Standard deviation of the noise, as a share of the image's range; keyed by (seed, id, draw).
     """
     if nodes < 1:
         raise SightlineError(f"nodes={nodes}; allowed: from 1")
@@ -189,29 +278,37 @@ def smooth_ig(
 def gradient_shap(
     context: BatchContext, targets: Tensor, *, samples: int = 20, sigma: float = 0.1, baseline: str = "black"
 ) -> Tensor:
-    """Expected gradients over baselines with noise; float32 (N, T, side, side), signed.
+    """Compute expected gradients over baselines with noise; float32 (N, T, side, side), signed.
 
-    One random point on the path per baseline, keyed by (seed, id, draw). baseline: as for integrated-gradients, except
-    that with 'data' every draw takes one of the background images, the distribution of Erion et al.; sigma: of the
-    noise, as a share of the image's range. Sums to the score less the mean score of the baselines, in expectation.
+    Each baseline takes one random point on the path, keyed by (seed, id, draw). A map sums to the score minus the mean
+    score of the baselines, in expectation.
+
+    Parameters
+    ----------
+    samples : int
+        Baselines, from 1.
+    sigma : float
+        Standard deviation of their noise, as a share of the image's range; keyed by (seed, id, draw).
+    baseline : str
+        Image that the noise is added to, as `make_baseline` names it; with 'data' each draw takes one of the background
+        images, the distribution of Erion et al.
     """
     fixed = None if baseline == "data" else make_baseline(context, baseline)
     total = context.x.new_zeros((context.x.shape[0], len(targets), *context.x.shape[2:]))
-    for draw, noise_of in enumerate(draw_noisy_copies(context, samples, sigma)):
-        start = (_draw_background(context, draw) if fixed is None else fixed) + (noise_of - context.x)
-        share = 0.5 + 0.5 * torch.erf(
-            context.standard_normal(samples + draw)[:, :1, :1, :1] / 2**0.5
-        )  # uniform (N, 1, 1, 1)
+    for draw, noisy in enumerate(draw_noisy_copies(context, samples, sigma)):
+        start = (_draw_background(context, draw) if fixed is None else fixed) + (noisy - context.x)
+        normal = context.standard_normal(samples + draw)[:, :1, :1, :1]
+        share = 0.5 + 0.5 * torch.erf(normal / 2**0.5)  # uniform (N, 1, 1, 1)
         gradient = context.with_inputs(start + share * (context.x - start)).input_gradient(targets)
         total += torch.einsum("ntchw,nchw->nthw", gradient, context.x - start)
     return total / samples
 
 
 def _draw_background(context: BatchContext, draw: int) -> Tensor:
-    """(N, C, side, side): one background image for each image, keyed by (seed, id, draw)."""
+    """Draw one background image for each image, (N, C, side, side), keyed by (seed, id, draw)."""
     count = len(context.background)
-    at = [int(keyed_rng(context.seed, i, BACKGROUND_IMAGE, draw).integers(count)) for i in context.ids]
-    return context.background[torch.tensor(at, device=context.x.device)]
+    rows = [int(keyed_rng(context.seed, i, BACKGROUND_IMAGE, draw).integers(count)) for i in context.ids]
+    return context.background[torch.tensor(rows, device=context.x.device)]
 
 
 @methods(
@@ -223,11 +320,17 @@ def _draw_background(context: BatchContext, draw: int) -> Tensor:
     source="Xu et al. 2020, arXiv:2004.03383",
 )
 def blur_ig(context: BatchContext, targets: Tensor, *, nodes: int = 20, sigma: float = 0.15) -> Tensor:
-    """Gradients on the way from a blurred image to the sharp one; float32 (N, T, side, side), signed.
+    """Integrate gradients along a path from a blurred image to the sharp one; float32 (N, T, side, side), signed.
 
-    sigma: of the strongest blur, as a share of the side; scales are equally spaced. Sums to the score less that of the
-    blurred image as nodes grow ('blur-ig/error' in `Pass.diagnostics`), without a baseline of a color no radiograph
-    has.
+    A map sums to the score minus that of the blurred image as nodes grow, without a baseline in a color that no
+    radiograph has. `context.diagnostics` gets 'blur-ig/error', the miss as a share of the difference.
+
+    Parameters
+    ----------
+    nodes : int
+        Steps of the path, from 1.
+    sigma : float
+        Standard deviation of the strongest blur, as a share of the side; scales are equally spaced.
     """
     if nodes < 1 or sigma <= 0:
         raise SightlineError(f"nodes={nodes}, sigma={sigma}; allowed: nodes from 1, sigma above 0")
@@ -253,26 +356,32 @@ def blur_ig(context: BatchContext, targets: Tensor, *, nodes: int = 20, sigma: f
     source="Dhamdhere et al. 2018, arXiv:1805.12233",
 )
 def layer_conductance(context: BatchContext, targets: Tensor, *, nodes: int = 32, baseline: str = "black") -> Tensor:
-    """What flows through each place of the features on the way from a baseline; float32 (N, T, h', w'), signed.
+    """Integrate gradients with respect to the features along a path of images; float32 (N, T, h', w'), signed.
 
     The trapezoidal sum of gradients times steps of the features, summed over channels: it adds up to
-    score(image) - score(baseline), and `Pass.diagnostics` gets 'layer-conductance/error'. One forward per node serves
-    every
-    finding.
+    score(image) - score(baseline), and `context.diagnostics` gets 'layer-conductance/error'. One forward per node
+    serves every finding.
+
+    Parameters
+    ----------
+    nodes : int
+        Steps of the path, from 1.
+    baseline : str
+        Image that the path starts from, as `make_baseline` names it.
     """
     if nodes < 1:
         raise SightlineError(f"nodes={nodes}; allowed: from 1")
     start = make_baseline(context, baseline)
     total: Tensor | None = None
-    before: tuple[Tensor, Tensor] | None = None
+    previous: tuple[Tensor, Tensor] | None = None
     for step in range(nodes + 1):
-        at = context.with_inputs(start + step / nodes * (context.x - start))
-        features = at.features
-        now = features, torch.stack([at.feature_gradient(t) for t in targets.tolist()], 1)  # (N, T, K, h', w')
-        if before is not None:
-            part = torch.einsum("ntkhw,nkhw->nthw", (now[1] + before[1]) / 2, now[0] - before[0])
+        point = context.with_inputs(start + step / nodes * (context.x - start))
+        features = point.features
+        gradients = torch.stack([point.feature_gradient(target) for target in targets.tolist()], 1)  # (N, T, K, h', w')
+        if previous is not None:
+            part = torch.einsum("ntkhw,nkhw->nthw", (gradients + previous[1]) / 2, features - previous[0])
             total = part if total is None else total + part
-        before = now
+        previous = features, gradients
     assert total is not None
     record_completeness_error(context, "layer-conductance", total, start, targets)
     return total

@@ -1,4 +1,4 @@
-"""Hide a part and ask again: forward passes only, all findings of an image from the same ones."""
+"""Perturbation methods: the scores of images with hidden parts, by forward passes that serve all findings."""
 
 from __future__ import annotations
 
@@ -23,10 +23,18 @@ from sightline.methods.registry import methods
 def occlusion(
     context: BatchContext, targets: Tensor, *, window: int = 40, stride: int = 40, baseline: str = "black"
 ) -> Tensor:
-    """How far the score falls when a window is covered; float32 (N, T, side, side), signed.
+    """Compute the drop of the score when a window is covered; float32 (N, T, side, side), signed.
 
-    A pixel gets the mean fall of the windows over it; windows at the border are cut off. baseline: what covers, as for
-    integrated-gradients.
+    A pixel gets the mean drop of the windows over it; windows at the border are cut off.
+
+    Parameters
+    ----------
+    window : int
+        Height and width of the window, in pixels, from 1.
+    stride : int
+        Distance between windows, in pixels, from 1.
+    baseline : str
+        Image that covers the window, as `make_baseline` names it.
     """
     if window < 1 or stride < 1:
         raise SightlineError(f"window={window}, stride={stride}; allowed: from 1")
@@ -36,12 +44,12 @@ def occlusion(
     count = context.x.new_zeros((side, side))
     for top in range(0, side, stride):
         for left in range(0, side, stride):
-            place = (..., slice(top, min(top + window, side)), slice(left, min(left + window, side)))
-            hidden = context.x.clone()
-            hidden[place] = start[place]
-            fall = whole - context.with_inputs(hidden).scores[:, targets]  # (N, T)
-            total[place] += fall[..., None, None]
-            count[place] += 1
+            covered = (..., slice(top, min(top + window, side)), slice(left, min(left + window, side)))
+            images = context.x.clone()
+            images[covered] = start[covered]
+            drop = whole - context.with_inputs(images).scores[:, targets]  # (N, T)
+            total[covered] += drop[..., None, None]
+            count[covered] += 1
     return total / count.clamp(min=1)
 
 
@@ -54,10 +62,19 @@ def occlusion(
     source="Petsiuk et al. 2018, arXiv:1806.07421",
 )
 def rise(context: BatchContext, targets: Tensor, *, samples: int = 500, grid: int = 7, keep: float = 0.5) -> Tensor:
-    """Mean of random soft masks, each weighed by the score of what it leaves; float32 (N, T, side, side).
+    """Average random soft masks, weighted by the score of the image under each; float32 (N, T, side, side).
 
-    Masks are keyed by (seed, draw) alone, so every image is asked the same questions. As in the paper the mean score
-    is not taken off: a finding whose score is high everywhere has a map that is high everywhere.
+    Masks are keyed by (seed, draw) alone, so that every image gets the same. As in the paper the mean score is not
+    subtracted: a finding whose score is high everywhere has a map that is high everywhere.
+
+    Parameters
+    ----------
+    samples : int
+        Masks, from 1.
+    grid : int
+        Cells along a side of a mask, from 1.
+    keep : float
+        Probability that a cell stays visible, in (0, 1).
     """
     if samples < 1 or grid < 1 or not 0 < keep < 1:
         raise SightlineError(f"samples={samples}, grid={grid}, keep={keep}; allowed: from 1, from 1, between 0 and 1")
@@ -71,7 +88,7 @@ def rise(context: BatchContext, targets: Tensor, *, samples: int = 500, grid: in
 
 
 def _draw_mask(seed: int, draw: int, grid: int, keep: float, side: int) -> Tensor:
-    """float32 (side, side): a random grid, enlarged and shifted by a random part of a cell."""
+    """Draw a random grid, enlarged and shifted by a random part of a cell: float32 (side, side)."""
     generator = torch.Generator().manual_seed((seed * 1_000_003 + draw) % 2**63)
     cell = -(-side // grid)
     coarse = (torch.rand((1, 1, grid + 1, grid + 1), generator=generator) < keep).float()
@@ -89,21 +106,26 @@ def _draw_mask(seed: int, draw: int, grid: int, keep: float, side: int) -> Tenso
     source="Wang et al. 2020, arXiv:1910.01279",
 )
 def score_cam(context: BatchContext, targets: Tensor, *, channels: int = 0) -> Tensor:
-    """Features weighed by the score of the image seen through each of them; float32 (N, T, h', w'), negative sums 0.
+    """Weight the features by the score of the image under each channel; float32 (N, T, h', w'), negative sums are 0.
 
-    A channel, scaled to [0, 1] and enlarged, multiplies the image (in [0, 1]: what it hides is black); the softmax over
-    channels of the scores are the weights. channels: only as many, those with the highest mean in each image; 0: all.
+    A channel, scaled to [0, 1] and enlarged, multiplies the image (in [0, 1]: hidden parts are black); the weights are
+    the softmax of the scores over channels.
+
+    Parameters
+    ----------
+    channels : int
+        Channels to use, those with the highest mean in each image; 0 for all.
     """
     features, start = context.features, make_baseline(context, "black")
     low, high = features.amin((2, 3), keepdim=True), features.amax((2, 3), keepdim=True)
     masks = (features - low) / (high - low).clamp(min=1e-12)  # (N, K, h', w')
     order = features.mean((2, 3)).argsort(1, descending=True)  # (N, K)
     order = order[:, : channels or order.shape[1]]
-    found = []
+    scores = []
     for column in order.T:
         coarse = masks.gather(1, column[:, None, None, None].expand(-1, 1, *masks.shape[2:]))  # (N, 1, h', w')
         mask = F.interpolate(coarse, context.x.shape[2:], mode="bilinear", align_corners=False)
-        found.append(context.with_inputs(start + mask * (context.x - start)).scores[:, targets])
-    weights = torch.stack(found, 2).softmax(2)  # (N, T, k)
-    chosen = features.gather(1, order[:, :, None, None].expand(-1, -1, *features.shape[2:]))
-    return torch.einsum("ntk,nkhw->nthw", weights, chosen).relu()
+        scores.append(context.with_inputs(start + mask * (context.x - start)).scores[:, targets])
+    weights = torch.stack(scores, 2).softmax(2)  # (N, T, k)
+    selected = features.gather(1, order[:, :, None, None].expand(-1, -1, *features.shape[2:]))
+    return torch.einsum("ntk,nkhw->nthw", weights, selected).relu()

@@ -1,4 +1,4 @@
-"""XRAI: attributions of pixels, gathered into regions of the image."""
+"""XRAI: attributions of pixels, aggregated over regions of the image."""
 
 from __future__ import annotations
 
@@ -29,75 +29,110 @@ _MIN_SEGMENT_SIZE, _DILATION_RADIUS = 150, 5
     source="Kapishnikov et al. 2019, arXiv:1906.02825",
 )
 def xrai(context: BatchContext, targets: Tensor, *, nodes: int = 16) -> Tensor:
-    """Regions of over-segmentations, the densest in attribution first; float32 (N, T, side, side).
+    """Rank regions of over-segmentations by their density of attribution; float32 (N, T, side, side).
 
-    Attributions are the mean of Integrated Gradients from black and from white. Regions come from Felzenszwalb's method
-    at six scales, widened by five pixels; each place has the mean attribution its region adds when it is taken.
+    Attributions are the mean of integrated gradients from black and from white. Regions come from Felzenszwalb's method
+    at six scales, dilated by five pixels; each pixel has the mean attribution that its region adds when it is taken.
+
+    Parameters
+    ----------
+    nodes : int
+        Nodes of the quadrature, from 1.
     """
-    low, high = (context.model.normalize(torch.full_like(context.x[:, 0], v)) for v in (0.0, 1.0))
-    found = (
-        integrate_gradients(context, low, targets, nodes) + integrate_gradients(context, high, targets, nodes)
-    ) / 2  # (N, T, h, w)
-    maps = np.empty(tuple(found.shape), np.float32)
+    black, white = (context.model.normalize(torch.full_like(context.x[:, 0], value)) for value in (0.0, 1.0))
+    from_black = integrate_gradients(context, black, targets, nodes)
+    attributions = (from_black + integrate_gradients(context, white, targets, nodes)) / 2  # (N, T, h, w)
+    maps = np.empty(tuple(attributions.shape), np.float32)
     for n, image in enumerate(context.x.mean(1).cpu().numpy()):
-        overlaps = find_region_cells(segment_image(image))
-        for t, attribution in enumerate(found[n].cpu().numpy()):
-            maps[n, t] = rank_regions(attribution, overlaps)
+        regions = find_region_cells(segment_image(image))
+        for column, attribution in enumerate(attributions[n].cpu().numpy()):
+            maps[n, column] = rank_regions(attribution, regions)
     return torch.from_numpy(maps).to(context.x.device)
 
 
 def segment_image(image: Array) -> Array:
-    """Widened segments of an image (h, w) at every scale: bool (K, h w), each once."""
+    """Segment an image at every scale, and dilate the segments.
+
+    Parameters
+    ----------
+    image : ndarray, (h, w)
+        The image.
+
+    Returns
+    -------
+    ndarray, (K, h w) bool
+        Masks of the segments, each once, in an order that does not depend on that of the scales.
+    """
     spread = float(np.ptp(image))
     gray = (image - image.min()) / spread if spread > 0 else image * 0
-    wide = np.ones((2 * _DILATION_RADIUS + 1,) * 2, np.uint8)
-    smallest = max(4, round(_MIN_SEGMENT_SIZE * image.size / 224**2))
+    kernel = np.ones((2 * _DILATION_RADIUS + 1,) * 2, np.uint8)
+    min_size = max(4, round(_MIN_SEGMENT_SIZE * image.size / 224**2))
     masks: dict[bytes, Array] = {}
     for scale in SEGMENTATION_SCALES:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an image without a third dimension
-            labels = felzenszwalb(gray, scale=scale, sigma=0.8, min_size=smallest)
+            warnings.simplefilter("ignore")  # about an image without a third dimension
+            labels = felzenszwalb(gray, scale=scale, sigma=0.8, min_size=min_size)
         for label in range(labels.max() + 1):
-            mask = cv2.dilate((labels == label).view(np.uint8), wide).ravel().astype(bool)
+            mask = cv2.dilate((labels == label).view(np.uint8), kernel).ravel().astype(bool)
             masks.setdefault(mask.tobytes(), mask)
-    return np.array([masks[key] for key in sorted(masks)])  # so that ties do not depend on the order of scales
+    return np.array([masks[key] for key in sorted(masks)])
 
 
 @dataclass(frozen=True, slots=True)
 class RegionCells:
-    """Regions as unions of cells: places that lie in the same regions are one cell."""
+    """Regions as unions of cells: pixels that lie in the same regions form one cell."""
 
     cells_of_region: Array
-    """bool (K, C): which cells a region has."""
+    """bool (K, C): True for the cells of each region."""
     cell_of_pixel: Array
-    """int (h w,): which cell a place is of."""
+    """int (h w,): index of the cell of each pixel."""
 
 
 def find_region_cells(masks: Array) -> RegionCells:
-    """The cells of regions bool (K, h w)."""
+    """Find the cells of regions.
+
+    Parameters
+    ----------
+    masks : ndarray, (K, h w) bool
+        Masks of the regions.
+
+    Returns
+    -------
+    RegionCells
+    """
     codes = np.ascontiguousarray(np.packbits(masks, axis=0).T)  # (h w, K / 8)
     _, first, cells = np.unique(codes.view(f"V{codes.shape[1]}").ravel(), return_index=True, return_inverse=True)
     return RegionCells(np.ascontiguousarray(masks[:, first]), cells)
 
 
 def rank_regions(attribution: Array, regions: RegionCells) -> Array:
-    """Take the region with the highest mean attribution among its places still free, until none is left.
+    """Rank regions: take that with the highest mean attribution among its free pixels, until none is left.
 
-    attribution (h, w) -> float32 (h, w): the mean that the region of a place added.
+    Parameters
+    ----------
+    attribution : ndarray, (h, w)
+        Attributions of the pixels.
+    regions : RegionCells
+        The regions.
+
+    Returns
+    -------
+    ndarray, (h, w) float32
+        The mean attribution that the region of each pixel added when it was taken.
     """
     count = regions.cells_of_region.shape[1]
     total = np.bincount(regions.cell_of_pixel, attribution.ravel().astype(np.float64), count)  # (C,)
     size = np.bincount(regions.cell_of_pixel, minlength=count).astype(float)
-    free, found = np.ones(count, bool), np.zeros(count)
+    free, gain_of_cell = np.ones(count, bool), np.zeros(count)
     sums, sizes = regions.cells_of_region @ total, regions.cells_of_region @ size
-    while (left := sizes > 0.5).any():
-        gains = np.where(left, sums / np.maximum(sizes, 1), -np.inf)
+    while (remaining := sizes > 0.5).any():
+        gains = np.where(remaining, sums / np.maximum(sizes, 1), -np.inf)
         best = int(np.argmax(gains))
         taken = np.flatnonzero(regions.cells_of_region[best] & free)
-        found[taken] = gains[best]
+        gain_of_cell[taken] = gains[best]
         free[taken] = False
-        touched = regions.cells_of_region[:, taken]
-        sums -= touched @ total[taken]
-        sizes -= touched @ size[taken]
-    values: Array = found[regions.cell_of_pixel].reshape(attribution.shape).astype(np.float32)
+        overlaps = regions.cells_of_region[:, taken]
+        sums -= overlaps @ total[taken]
+        sizes -= overlaps @ size[taken]
+    values: Array = gain_of_cell[regions.cell_of_pixel].reshape(attribution.shape).astype(np.float32)
     return values
