@@ -22,7 +22,8 @@ from sightline.data.gaze import KERNELS, Gaze, gaze_density, grid_shape
 from sightline.data.loaders.egd import GAZE_COLUMNS
 from sightline.data.loaders.gaze_samples import read_gaze_samples
 from sightline.data.writers.gaze import _SAMPLE_COLUMNS
-from sightline.evaluation.gaze_agreement import GAZE_METRICS, GazeMaps, _center_density
+from sightline.evaluation.gaze_agreement import GAZE_METRICS, _center_density
+from sightline.evaluation.gaze_cohort import GazeMaps
 from sightline.imaging.geometry import resample_area
 from sightline.maps.resample import GRID_SHAPE
 from sightline.metrics.gaze import EvidenceMap, GazePair, OtherPatients, standardize

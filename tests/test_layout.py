@@ -37,6 +37,7 @@ WITH_TORCH = (
     "evaluation.faithfulness",
     "evaluation.randomization",
     "evaluation.robustness",
+    "evaluation.sanity_check",
     "evaluation.timing",
 )
 """Packages and modules that may import torch when they are imported."""

@@ -19,13 +19,11 @@ from sightline.evaluation.gaze_agreement import (
     GAZE_METRICS,
     LUNGS_CONTROL,
     OTHER_PATIENT_GAZE,
-    Cohort,
     GazeComparison,
-    GazeMaps,
     convex_hull,
-    read_gaze,
     score_gaze_agreement,
 )
+from sightline.evaluation.gaze_cohort import Cohort, GazeMaps, read_gaze
 from sightline.evaluation.sampling import sample_positive_cases
 from sightline.imaging.geometry import project_whole, resample_area
 from sightline.maps.collections import InMemoryMaps

@@ -12,16 +12,9 @@ import torch
 
 import sightline as sl
 from sightline.core import CHANCE, OTHER_ARCHITECTURE, RETRAINED, Array, Case, Frame, SaliencyMap
-from sightline.evaluation.randomization import (
-    SCHEMA,
-    SanityCheck,
-    _explain_predicted_class,
-    compare_models,
-    entropy,
-    randomize_cascade,
-    write_similarity,
-)
+from sightline.evaluation.randomization import _explain_predicted_class, compare_models, randomize_cascade
 from sightline.evaluation.sampling import draw_other_patient, sample_positive_cases
+from sightline.evaluation.sanity_check import SCHEMA, SanityCheck, entropy, write_similarity
 from sightline.maps.storage import write_maps
 from sightline.methods.inference import ExplainOptions, maps_at_input_size
 from sightline.metrics.similarity import rank_correlation

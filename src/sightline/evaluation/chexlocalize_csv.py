@@ -1,7 +1,7 @@
-"""The files that the public scripts of CheXlocalize write, names and columns as their code writes them.
+"""The files that the public scripts of CheXlocalize write, with the names and columns of their code.
 
-So that whatever reads those files goes on working, and the published figures can be checked against these. Everything
-follows the published protocol; docs/chexlocalize-scripts.md maps each script and flag to a command here.
+Programs that read those files go on working, and the published figures can be checked against these. Everything follows
+the published protocol; docs/chexlocalize-scripts.md maps each script and flag to a command here.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from sightline.stats.bootstrap import draw_published_weights, replicate
 from sightline.stats.regression import regress_on_confidence, regress_on_features
 
 _PUBLIC_NAMES = {"Lung Opacity": "Airspace Opacity"}
-_CANONICAL = {public: own for own, public in _PUBLIC_NAMES.items()}
+_CANONICAL = {public: canonical for canonical, public in _PUBLIC_NAMES.items()}
 TASKS = tuple(_PUBLIC_NAMES.get(f, f) for f in CHEXLOCALIZE_FINDINGS)
-"""The ten findings as the files spell and order them."""
+"""The ten findings, spelled and ordered as in the files."""
 _FEATURE_COLUMNS = {
     "num_instances": "instances",
     "area_ratio": "size",
@@ -58,7 +58,24 @@ _OUTCOME_COLUMNS = {
 def check_chexlocalize_options(
     folder: Path | None, protocols: Sequence[Protocol], metrics: Sequence[str], include_unannotated: bool
 ) -> None:
-    """Errors: `DataError` before any work where the files are asked for and the options cannot give them."""
+    """Check, before any work, that the options of a run allow to write the files.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Folder of the files; None if they are not requested.
+    protocols : sequence of Protocol
+        Protocols of the run; the published one has to be among them.
+    metrics : sequence of str
+        Metrics of the run.
+    include_unannotated : bool
+        True if radiographs without annotations are scored, too.
+
+    Raises
+    ------
+    DataError
+        If the files are requested and the options do not allow them.
+    """
     if folder is None:
         return
     missing = [m for m in ("iou", "pointing-game", *IOU_SWEEP) if m not in metrics]
@@ -73,7 +90,23 @@ def check_chexlocalize_options(
 def write_chexlocalize_csv(
     run: Run, maps: Maps, data: Dataset, folder: Path, protocols: Sequence[Protocol], seed: int
 ) -> None:
-    """Write every file for every model source into FOLDER/SOURCE, where '/', '?' and the like become '-'."""
+    """Write every file for every model source into FOLDER/SOURCE, where '/', '?' and the like become '-'.
+
+    Parameters
+    ----------
+    run : Run
+        A run with scores of the published protocol.
+    maps : Maps
+        The maps that were scored.
+    data : Dataset
+        The data set.
+    folder : Path
+        Folder of the files.
+    protocols : sequence of Protocol
+        Protocols of the run.
+    seed : int
+        Seed of the bootstrap.
+    """
     protocol = next(p for p in protocols if p.name == PUBLISHED.name)
     sources = list(dict.fromkeys(run.table("estimates")["source"]))
     reader = find_second_reader(sources)
@@ -88,9 +121,8 @@ def write_chexlocalize_csv(
 
 
 def _write_source(case_table: CaseTable, out: Path, seed: int) -> None:
-    hits = case_table.table["pointing-game"].where(
-        case_table.table["status"] != "missing"
-    )  # the scripts know nothing of a map that is not there
+    # The scripts do not count a missing map
+    hits = case_table.table["pointing-game"].where(case_table.table["status"] != "missing")
     case_table = replace(case_table, table=case_table.table.assign(**{"pointing-game": hits}))
     benchmark = {"iou": case_table.table["human_iou"], "pointing-game": case_table.table["human_hit"]}
     human = case_table.table.assign(**benchmark)
@@ -129,8 +161,10 @@ def _write_source(case_table: CaseTable, out: Path, seed: int) -> None:
 def _pivot_by_task(
     table: pd.DataFrame, column: str, case_table: CaseTable, *, all_radiographs: bool = False
 ) -> pd.DataFrame:
-    """A row per radiograph with any mark (or per radiograph), the id as index `img_id`; a column per task under its
-    public name, in alphabetical order, as the scripts sort them."""
+    """Return a row per radiograph with any annotation (or per radiograph), indexed by `img_id`, and a column per task.
+
+    Tasks have their public names and are in alphabetical order, as the scripts sort them.
+    """
     kept = (
         table
         if all_radiographs
@@ -146,27 +180,61 @@ def _write_wide(table: pd.DataFrame, file: Path) -> None:
 
 
 def bootstrap_means(table: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Means of each task in 1000 resamples of radiographs, drawn as eval.py draws them; columns in the order of its
-    constants."""
+    """Return the means of each task in 1000 resamples of radiographs, drawn as eval.py draws them.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A row per radiograph, a column per task.
+    seed : int
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        A row per resample; columns in the order of the constants of eval.py.
+    """
     values = table[list(TASKS)].to_numpy(float)  # (N, 10)
     drawn = replicate(values, np.arange(len(values)), draw_published_weights(len(values), 1000, seed))
     return pd.DataFrame(drawn.draws, columns=pd.Index(TASKS))
 
 
 def _confidence_interval(draws: pd.Series[float]) -> tuple[float, float, float]:
-    """(lower, mean, upper) to three digits: sorted replicates 24 and 974, counted from 0, undefined ones last."""
+    """Return (lower, mean, upper) to three digits: sorted replicates 24 and 974 from 0, undefined ones last."""
     ordered = draws.sort_values().to_numpy()
     return round(ordered[24], 3), round(float(draws.mean()), 3), round(ordered[974], 3)
 
 
 def summarize_draws(draws: pd.DataFrame) -> pd.DataFrame:
-    """name, lower, mean, upper; a task per row, by name. The mean is that of the replicates, as published."""
+    """Summarize bootstrap means by their mean, as published, and interval.
+
+    Parameters
+    ----------
+    draws : DataFrame
+        Means of tasks, as `bootstrap_means` returns them.
+
+    Returns
+    -------
+    DataFrame
+        A row per task, by name: name, lower, mean, upper.
+    """
     rows = [(task, *_confidence_interval(draws[task])) for task in sorted(draws.columns)]
     return pd.DataFrame(rows, columns=pd.Index(["name", "lower", "mean", "upper"]))
 
 
 def percentage_decrease(human: pd.DataFrame, model: pd.DataFrame) -> pd.DataFrame:
-    """hb, pred, pct_diff with its interval per task, largest first, and the average from rounded means."""
+    """Compute the percentage decrease of the model from the human benchmark.
+
+    Parameters
+    ----------
+    human, model : DataFrame
+        Means of tasks, as `bootstrap_means` returns them.
+
+    Returns
+    -------
+    DataFrame
+        A row per task, largest decrease first, and the average from rounded means: hb, pred, pct_diff and its interval.
+    """
     ratio = (human - model) / human
     table = pd.DataFrame({"hb": human.mean(), "pred": model.mean()})
     table["pct_diff"] = ((table["hb"] - table["pred"]) / table["hb"] * 100).round(3)
@@ -175,8 +243,8 @@ def percentage_decrease(human: pd.DataFrame, model: pd.DataFrame) -> pd.DataFram
     table["pct_diff_upper"] = [round(high * 100, 3) for _, _, high in bounds]
     table = table.sort_values("pct_diff", ascending=False)
     hb, pred = round(table["hb"].mean(), 3), round(table["pred"].mean(), 3)
-    over = 100 * (human.mean(axis=1) - model.mean(axis=1)) / human.mean(axis=1)
-    low, _, high = _confidence_interval(over)
+    decrease = 100 * (human.mean(axis=1) - model.mean(axis=1)) / human.mean(axis=1)
+    low, _, high = _confidence_interval(decrease)
     table.loc["Average"] = [hb, pred, round((hb - pred) / hb * 100, 3), low, high]
     return table
 
@@ -191,19 +259,19 @@ def _write_features(case_table: CaseTable, out: Path) -> None:
 
 
 def _write_regressions(case_table: CaseTable, out: Path) -> None:
-    marked = case_table.outcomes("gt&pred")
+    outcomes = case_table.outcomes("gt&pred")
     for name, outcome in _OUTCOME_COLUMNS.items():
-        rows = regress_on_features(marked, outcome, "published")
-        told = pd.DataFrame({"task": "Overall", "feature": rows["feature"].replace(_FEATURE_NAMES)})
-        told["Linear regression coefficients"] = _format_coefficients(rows, "slope", "low", "high", rows["stars"])
-        told.to_csv(out / f"regression_features_{name}.csv", index=False)
+        rows = regress_on_features(outcomes, outcome, "published")
+        table = pd.DataFrame({"task": "Overall", "feature": rows["feature"].replace(_FEATURE_NAMES)})
+        table["Linear regression coefficients"] = _format_coefficients(rows, "slope", "low", "high", rows["stars"])
+        table.to_csv(out / f"regression_features_{name}.csv", index=False)
     for name, values in (("iou", case_table.overlap("full")), ("hitmiss", case_table.hits("gt_positive"))):
         rows = regress_on_confidence(case_table.table.assign(outcome=values), "outcome", "published")
-        told = pd.DataFrame({"task": rows["finding"].replace({**_PUBLIC_NAMES, "all": "Overall"}), "feature": "prob"})
-        told["n"] = rows["n"]
-        told["Linear regression coefficients"] = _format_coefficients(rows, "slope", "low", "high", rows["stars"])
-        told["Spearman correlations"] = _format_coefficients(rows, "rho", "rho_low", "rho_high", rows["rho_stars"])
-        told.to_csv(out / f"regression_modelprob_{name}.csv", index=False)
+        table = pd.DataFrame({"task": rows["finding"].replace({**_PUBLIC_NAMES, "all": "Overall"}), "feature": "prob"})
+        table["n"] = rows["n"]
+        table["Linear regression coefficients"] = _format_coefficients(rows, "slope", "low", "high", rows["stars"])
+        table["Spearman correlations"] = _format_coefficients(rows, "rho", "rho_low", "rho_high", rows["rho_stars"])
+        table.to_csv(out / f"regression_modelprob_{name}.csv", index=False)
 
 
 def _format_coefficients(rows: pd.DataFrame, mean: str, low: str, high: str, stars: pd.Series[str]) -> list[str]:
@@ -212,13 +280,13 @@ def _format_coefficients(rows: pd.DataFrame, mean: str, low: str, high: str, sta
 
 
 def _write_tuning(case_table: CaseTable, out: Path) -> None:
-    """tuning_results.csv (the best threshold per task) and probability_tuning_results.csv (the whole grid)."""
+    """Write tuning_results.csv (the best threshold per task) and probability_tuning_results.csv (the whole grid)."""
     best, grid = [], []
-    held = case_table.table[case_table.table["status"] != "missing"]
+    cases = case_table.table[case_table.table["status"] != "missing"]
     for task in sorted(TASKS):
-        t = held[held["finding"].replace(_PUBLIC_NAMES) == task]
+        t = cases[cases["finding"].replace(_PUBLIC_NAMES) == task]
         sweep = t.loc[t["annotated_pixels"] > 0].reindex(columns=list(IOU_SWEEP)).mean()
-        best.append((THRESHOLD_GRID[int(np.argmax(sweep.fillna(-1.0)))], task))  # the lowest where no case tells
+        best.append((THRESHOLD_GRID[int(np.argmax(sweep.fillna(-1.0)))], task))  # the lowest without any case
         cutoffs = cutoff_grid(_CANONICAL.get(task, task), published=True)
         grid += [(cutoff, round(float(iou_on_all_images(t, cutoff).mean()), 3), task) for cutoff in cutoffs]
     pd.DataFrame(best, columns=pd.Index(["threshold", "task"])).to_csv(out / "tuning_results.csv", index=False)
@@ -227,33 +295,44 @@ def _write_tuning(case_table: CaseTable, out: Path) -> None:
 
 
 def pool_pixels(table: pd.DataFrame) -> pd.DataFrame:
-    """Precision, recall and specificity per task over the pooled pixels of the radiographs with any mark."""
+    """Compute precision, recall and specificity over the pooled pixels of the radiographs with any annotation.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Cases with their pixel counts.
+
+    Returns
+    -------
+    DataFrame
+        A row per task: pathology, precision, recall/sensitivity, specificity.
+    """
     kept = table[table["radiograph"].isin(table.loc[table["annotated_pixels"] > 0, "radiograph"])]
     rows, pixels = [], float(kept.groupby("radiograph")["image_pixels"].max().sum())
     for task in sorted(TASKS):
         t = kept[kept["finding"].replace(_PUBLIC_NAMES) == task]
-        tp, claimed, marked = (float(t[k].sum()) for k in ("overlap_pixels", "predicted_pixels", "annotated_pixels"))
+        tp, predicted, annotated = (float(t[k].sum()) for k in ("overlap_pixels", "predicted_pixels", "annotated_pixels"))
         with np.errstate(invalid="ignore", divide="ignore"):
-            precision, recall = np.divide(tp, claimed), np.divide(tp, marked)
-            specificity = np.divide(pixels - marked - claimed + tp, pixels - marked)
+            precision, recall = np.divide(tp, predicted), np.divide(tp, annotated)
+            specificity = np.divide(pixels - annotated - predicted + tp, pixels - annotated)
         rows.append((task, precision, recall, specificity))
     return pd.DataFrame(rows, columns=pd.Index(["pathology", "precision", "recall/sensitivity", "specificity"]))
 
 
 def _write_masks(maps: Maps, data: Dataset, protocol: Protocol, files: Mapping[str, Path]) -> None:
-    """The masks of every map of some sources, as COCO run lengths, one radiograph at a time; a file per source."""
+    """Write the masks of every map as COCO run lengths, one radiograph at a time, to a file per source."""
     with ExitStack() as stack:
         streams, partial = {}, {file: file.with_name(f".{file.name}.partial") for file in files.values()}
         for source, file in files.items():
             streams[source] = stack.enter_context(partial[file].open("w", encoding="utf-8"))
         separators = dict.fromkeys(files, "{")
         for radiograph in data.radiographs:
-            held: dict[str, dict[str, SaliencyMap]] = {}
+            maps_by_source: dict[str, dict[str, SaliencyMap]] = {}
             for m in maps.maps_for(radiograph.id):
-                held.setdefault(m.source, {})[m.finding] = m
-            for source in [s for s in files if s in held]:
-                told = json.dumps(_encode_masks(held[source], protocol))
-                streams[source].write(f"{separators[source]}{json.dumps(radiograph.id)}: {told}")
+                maps_by_source.setdefault(m.source, {})[m.finding] = m
+            for source in [s for s in files if s in maps_by_source]:
+                masks = json.dumps(_encode_masks(maps_by_source[source], protocol))
+                streams[source].write(f"{separators[source]}{json.dumps(radiograph.id)}: {masks}")
                 separators[source] = ",\n"
         for source, stream in streams.items():
             stream.write("}\n" if separators[source] != "{" else "{}\n")
@@ -262,13 +341,13 @@ def _write_masks(maps: Maps, data: Dataset, protocol: Protocol, files: Mapping[s
 
 
 def _encode_masks(maps_by_finding: Mapping[str, SaliencyMap], protocol: Protocol) -> dict[str, dict[str, object]]:
-    """Task -> run lengths of one radiograph; all ten tasks, zeros where there is no map or a cutoff silences it."""
+    """Return the run lengths of one radiograph for all ten tasks; zeros without a map or below the cutoff."""
     cutoffs, masks = dict(protocol.probability_cutoffs), {}
-    nothing = mask_to_rle(np.zeros(next(iter(maps_by_finding.values())).frame.size, bool))
+    empty = mask_to_rle(np.zeros(next(iter(maps_by_finding.values())).frame.size, bool))
     for finding in CHEXLOCALIZE_FINDINGS:
         m = maps_by_finding.get(finding)
-        silent = m is None or m.probability < cutoffs.get(finding, -1.0)
+        is_empty = m is None or m.probability < cutoffs.get(finding, -1.0)
         masks[_PUBLIC_NAMES.get(finding, finding)] = (
-            nothing if m is None or silent else mask_to_rle(binarize_map(m, protocol))
+            empty if m is None or is_empty else mask_to_rle(binarize_map(m, protocol))
         )
     return masks

@@ -1,8 +1,8 @@
-"""Does the model's own output change where a map says the evidence is? Places are taken away, and the model is asked.
+"""Faithfulness: changes of the model's own output when places that a map ranks high or low are perturbed.
 
 Each criterion has known faults: erased images are unlike any radiograph, and coarse maps or maps that merely cover the
-body do well whatever they say of the image. So each is compared with the map of another patient with the same finding,
-by the same method: as coarse, over the same anatomy, but of another image.
+body do well whatever the image. So each is compared with the map of another patient with the same finding, by the same
+method: as coarse, over the same anatomy, but of another image.
 """
 
 from __future__ import annotations
@@ -29,69 +29,129 @@ from sightline.runs.run import Run
 from sightline.stats.faithfulness import RANDOM_ORDER
 
 ERASED_SHARES = (0.1, 0.2, 0.4, 0.7)
-"""Of the places erased or shown, for deletion and insertion; with none and all of them."""
+"""Shares of the pixels that deletion erases and insertion shows, in addition to 0 and 1."""
 ROAD_SHARES = (0.2, 0.5)
+"""Shares of the pixels that ROAD imputes."""
 ROAD_NOISE_STD = 0.02
-"""Standard deviation added to imputed places, of a range of 1."""
+"""Standard deviation of the noise added to imputed pixels, in images in [0, 1]."""
 N_SQUARES = 40
-"""Squares erased one at a time for infidelity, an eighth to a quarter of the side wide."""
+"""Squares that are erased one at a time for infidelity, each an eighth to a quarter of the side wide."""
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("source", "radiograph", "patient", "finding", "measure")]
     + [("value", pa.float64()), ("chance", pa.float64())]
 )
-"""chance: the same with the map that the source gave for another patient with the finding; NaN where none is asked."""
+"""Columns of the table. chance: the value with the source's map of another patient with the finding, or NaN."""
 
 
 @dataclass(frozen=True)
 class PerturbedImage:
-    """One radiograph as the model sees it, and what erasing makes of it."""
+    """One radiograph in the input frame of a model, and its perturbations."""
 
     model: Model
+    """The model that predicts the perturbed images."""
     id: str
+    """Id of the radiograph."""
     image: Array
     """float32 (side, side) in [0, 1]."""
     frame: Frame
+    """Part of the radiograph that the image shows."""
     seed: int
+    """Seed of noise and ties."""
 
     @cached_property
     def fill_value(self) -> float:
-        """What erased places become: the mean of the film."""
+        """Value of erased pixels: the mean of the image."""
         return float(self.image.mean())
 
     @cached_property
     def blurred(self) -> Array:
-        """Where insertion starts, float32 (side, side)."""
-        found: Array = cv2.GaussianBlur(self.image, (0, 0), self.model.side / 20)
-        return found
+        """float32 (side, side): the blurred image, at which insertion starts."""
+        blurred: Array = cv2.GaussianBlur(self.image, (0, 0), self.model.side / 20)
+        return blurred
 
     @cached_property
     def endpoints(self) -> Array:
-        """Probabilities of the film, of nothing of it, and of the blurred film: float64 (3, F)."""
+        """float64 (3, F): probabilities of the image, of the fill value alone, and of the blurred image."""
         return self.probabilities([self.image, np.full_like(self.image, self.fill_value), self.blurred])
 
     def probabilities(self, images: Sequence[Array]) -> Array:
-        """float64 (K, F) of K images (side, side)."""
-        said: Array = expit(self.logits(images))
-        return said
+        """Compute the probabilities of perturbed images.
+
+        Parameters
+        ----------
+        images : sequence of ndarray, (side, side)
+            K images in [0, 1].
+
+        Returns
+        -------
+        ndarray, (K, F) float64
+        """
+        probabilities: Array = expit(self.logits(images))
+        return probabilities
 
     def logits(self, images: Sequence[Array]) -> Array:
-        """float64 (K, F)."""
+        """Compute the logits of perturbed images.
+
+        Parameters
+        ----------
+        images : sequence of ndarray, (side, side)
+            K images in [0, 1].
+
+        Returns
+        -------
+        ndarray, (K, F) float64
+        """
         x = torch.from_numpy(np.stack(images).astype(np.float32)).to(self.model.device)
         return compute_logits(self.model, self.model.normalize(x))
 
     def rank_pixels(self, values: Array, finding: str) -> Array:
-        """Places by falling value, int64 (side²,); ties by chance, keyed by (seed, id, finding)."""
+        """Order pixels by falling value, with ties in random order, keyed by (seed, id, finding).
+
+        Parameters
+        ----------
+        values : ndarray, (side, side)
+            A map.
+        finding : str
+            Its finding.
+
+        Returns
+        -------
+        ndarray, (side²,) int64
+            Flat indices of the pixels.
+        """
         drawn = keyed_rng(self.seed, TIED_PIXELS, self.id, finding).permutation(values.size)
         return drawn[np.argsort(-values.ravel()[drawn], kind="stable")]
 
     def erase(self, pixels: Array) -> Array:
-        """The film with places blank."""
-        out = self.image.ravel().copy()
-        out[pixels] = self.fill_value
-        return out.reshape(self.image.shape)
+        """Return the image with pixels set to the fill value.
+
+        Parameters
+        ----------
+        pixels : ndarray of int64
+            Flat indices of the pixels.
+
+        Returns
+        -------
+        ndarray, (side, side) float32
+        """
+        erased = self.image.ravel().copy()
+        erased[pixels] = self.fill_value
+        return erased.reshape(self.image.shape)
 
     def impute(self, pixels: Array, finding: str) -> Array:
-        """The film with places filled from their surroundings and noise, (Rong et al. 2022)."""
+        """Return the image with pixels imputed from their surroundings, with noise (Rong et al. 2022).
+
+        Parameters
+        ----------
+        pixels : ndarray of int64
+            Flat indices of the pixels.
+        finding : str
+            Finding, which keys the noise with seed and id.
+
+        Returns
+        -------
+        ndarray, (side, side) float32
+        """
         flat = np.zeros(self.image.size, bool)
         flat[pixels] = True
         missing = flat.reshape(self.image.shape)
@@ -100,92 +160,154 @@ class PerturbedImage:
 
 
 def score_erasure(perturbed: PerturbedImage, order: Array, finding: str) -> dict[str, float]:
-    """deletion, insertion (areas under the probability, Petsiuk et al. 2018, arXiv:1806.07421) and road.
+    """Score an order of pixels by deletion, insertion and ROAD.
 
-    deletion starts at the film and blanks the highest places first; insertion starts at the blurred film.
+    Parameters
+    ----------
+    perturbed : PerturbedImage
+        The image.
+    order : ndarray, (side²,) int64
+        Flat indices of the pixels, highest first.
+    finding : str
+        Finding whose probability counts.
+
+    Returns
+    -------
+    dict of str to float
+        'deletion' and 'insertion': areas under the probability, in [0, 1] (Petsiuk et al. 2018, arXiv:1806.07421).
+        Deletion starts at the image and erases the highest pixels first; insertion starts at the blurred image. 'road':
+        see `road`.
     """
-    place, seen = perturbed.model.index(finding), perturbed.image.ravel()
+    column, original = perturbed.model.index(finding), perturbed.image.ravel()
     images = [perturbed.erase(order[: round(share * order.size)]) for share in ERASED_SHARES]
     for share in ERASED_SHARES:
-        shown, some = perturbed.blurred.ravel().copy(), order[: round(share * order.size)]
-        shown[some] = seen[some]
-        images.append(shown.reshape(perturbed.image.shape))
+        inserted, pixels = perturbed.blurred.ravel().copy(), order[: round(share * order.size)]
+        inserted[pixels] = original[pixels]
+        images.append(inserted.reshape(perturbed.image.shape))
     images += _impute_extremes(perturbed, order, finding)
-    found = perturbed.probabilities(images)[:, place]  # all in one batch: networks are faster on many
-    inner = found[: 2 * len(ERASED_SHARES)].reshape(2, -1)
-    whole, nothing, blurred = perturbed.endpoints[:, place]
-    at = np.array([0, *ERASED_SHARES, 1])
-    deletion = np.trapezoid([whole, *inner[0], nothing], at)
-    insertion = np.trapezoid([blurred, *inner[1], whole], at)
+    probabilities = perturbed.probabilities(images)[:, column]  # all in one batch: networks are faster on many
+    inner = probabilities[: 2 * len(ERASED_SHARES)].reshape(2, -1)
+    whole, nothing, blurred = perturbed.endpoints[:, column]
+    shares = np.array([0, *ERASED_SHARES, 1])
+    deletion = np.trapezoid([whole, *inner[0], nothing], shares)
+    insertion = np.trapezoid([blurred, *inner[1], whole], shares)
     return {
         "deletion": float(deletion),
         "insertion": float(insertion),
-        "road": _mean_probability_gap(found[inner.size :]),
+        "road": _mean_probability_gap(probabilities[inner.size :]),
     }
 
 
 def road(perturbed: PerturbedImage, order: Array, finding: str) -> float:
-    """Mean probability with the lowest places imputed less that with the highest ones, over `ROAD_SHARES`: [-1, 1]."""
-    return _mean_probability_gap(
-        perturbed.probabilities(_impute_extremes(perturbed, order, finding))[:, perturbed.model.index(finding)]
-    )
+    """Score an order of pixels by ROAD (Rong et al. 2022, arXiv:2202.00449).
+
+    Parameters
+    ----------
+    perturbed : PerturbedImage
+        The image.
+    order : ndarray, (side²,) int64
+        Flat indices of the pixels, highest first.
+    finding : str
+        Finding whose probability counts.
+
+    Returns
+    -------
+    float
+        Mean over `ROAD_SHARES` of the probability with the lowest pixels imputed minus that with the highest, in
+        [-1, 1].
+    """
+    probabilities = perturbed.probabilities(_impute_extremes(perturbed, order, finding))
+    return _mean_probability_gap(probabilities[:, perturbed.model.index(finding)])
 
 
 def _impute_extremes(perturbed: PerturbedImage, order: Array, finding: str) -> list[Array]:
-    """The film with its lowest and its highest places imputed, for each of `ROAD_SHARES`."""
+    """Impute the lowest and the highest pixels of the image, for each of `ROAD_SHARES`."""
     counts = [round(share * order.size) for share in ROAD_SHARES]
-    return [perturbed.impute(some, finding) for count in counts for some in (order[-count:], order[:count])]
+    return [perturbed.impute(pixels, finding) for count in counts for pixels in (order[-count:], order[:count])]
 
 
-def _mean_probability_gap(p: Array) -> float:
-    """Of probabilities of `_impute_extremes`."""
-    return float((p[::2] - p[1::2]).mean())
+def _mean_probability_gap(probabilities: Array) -> float:
+    """Average the differences of pairs of probabilities, as `_impute_extremes` orders the images."""
+    return float((probabilities[::2] - probabilities[1::2]).mean())
 
 
 @dataclass(frozen=True, slots=True)
 class PatchOcclusions:
-    """What the logits lose when squares of one film are blanked."""
+    """Drops of the logits when squares of an image are erased."""
 
     squares: Array
-    """int64 (K, 4): top, left, bottom, right."""
+    """int64 (K, 4): top, left, bottom, right, in pixels."""
     logit_drops: Array
     """float64 (K, F)."""
 
     @classmethod
     def from_image(cls, perturbed: PerturbedImage) -> PatchOcclusions:
-        """`N_SQUARES` squares keyed by (seed, id)."""
-        side, draw = perturbed.model.side, keyed_rng(perturbed.seed, BLANKED_SQUARES, perturbed.id)
-        width = draw.integers(max(1, side // 8), max(2, side // 4), N_SQUARES, endpoint=True)
-        top, left = (draw.integers(0, side - width, endpoint=True) for _ in range(2))
+        """Erase `N_SQUARES` squares of an image one at a time, keyed by (seed, id).
+
+        Parameters
+        ----------
+        perturbed : PerturbedImage
+            The image.
+
+        Returns
+        -------
+        PatchOcclusions
+        """
+        side, rng = perturbed.model.side, keyed_rng(perturbed.seed, BLANKED_SQUARES, perturbed.id)
+        width = rng.integers(max(1, side // 8), max(2, side // 4), N_SQUARES, endpoint=True)
+        top, left = (rng.integers(0, side - width, endpoint=True) for _ in range(2))
         squares = np.stack([top, left, top + width, left + width], 1)
         images = [perturbed.image]
-        for a, b, c, d in squares:
+        for row, col, end_row, end_col in squares:
             image = perturbed.image.copy()
-            image[a:c, b:d] = perturbed.fill_value
+            image[row:end_row, col:end_col] = perturbed.fill_value
             images.append(image)
         logits = perturbed.logits(images)
         return cls(squares, logits[:1] - logits[1:])
 
     def infidelity(self, values: Array, column: int) -> float:
-        """Share of the squared losses that sums of the map over the squares, best scaled, leave unexplained: [0, 1].
+        """Return the share of the squared drops that sums of a map over the squares leave unexplained.
 
-        Infidelity of Yeh et al. 2019, arXiv:1901.09392, with optimal scaling and square removal, as a share. NaN where
-        no square changes the logit.
+        Infidelity of Yeh et al. 2019, arXiv:1901.09392, with optimal scaling and square removal, as a share.
+
+        Parameters
+        ----------
+        values : ndarray, (side, side)
+            The map.
+        column : int
+            Index of its finding among the logits.
+
+        Returns
+        -------
+        float
+            In [0, 1]; NaN where no square changes the logit.
         """
         total = np.pad(values.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-        a, b, c, d = self.squares.T
-        sums = total[c, d] - total[a, d] - total[c, b] + total[a, b]
-        losses = self.logit_drops[:, column]
-        if not losses.any():
+        top, left, bottom, right = self.squares.T
+        sums = total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left]
+        drops = self.logit_drops[:, column]
+        if not drops.any():
             return NAN
         size = float(sums @ sums)
-        explained = 0.0 if size == 0 else max(0.0, float(sums @ losses)) ** 2 / (size * float(losses @ losses))
+        explained = 0.0 if size == 0 else max(0.0, float(sums @ drops)) ** 2 / (size * float(drops @ drops))
         return 1 - explained
 
 
 def complexity(values: Array) -> float:
-    """Entropy of a map's magnitudes as a share of the largest possible, in [0, 1]; Bhatt et al. 2020, arXiv:2005.00631.
+    """Return the entropy of a map's magnitudes, relative to the largest possible; Bhatt et al. 2020, arXiv:2005.00631.
 
+    Parameters
+    ----------
+    values : ndarray
+        The map.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 1 for a map of zeros.
+
+    Examples
+    --------
     >>> complexity(np.eye(1, 9)), complexity(np.ones(9))
     (0.0, 1.0)
     """
@@ -194,35 +316,51 @@ def complexity(values: Array) -> float:
     if total == 0 or size.size < 2:
         return 1.0
     share = size / total
-    share = share[share > 0]  # after the division, which may come to nothing
+    share = share[share > 0]  # after the division, whose result may underflow to 0
     return abs(float(-(share * np.log(share)).sum() / np.log(size.size)))
 
 
 def score_faithfulness(
     run: Run, controls: Maps, model: Model, sources: Mapping[str, str], cases: Sequence[Case], seed: int
 ) -> None:
-    """Write the table faithfulness: maps of `sources` (source -> name in the table), stored in the run or of controls.
+    """Write the table faithfulness, rows of `SCHEMA`, with those of a random order of the pixels.
 
-    Rows of `SCHEMA`, with those of `RANDOM`. A flat or missing map
-    orders places by chance, so that failures lose.
+    A flat or missing map orders pixels by chance, so that failures lose.
+
+    Parameters
+    ----------
+    run : Run
+        The run that gets the table, locked by the caller.
+    controls : Maps
+        Maps of controls, which are not stored in the run.
+    model : Model
+        The model.
+    sources : mapping of str to str
+        Source of maps, stored in the run or of the controls, to its name in the table.
+    cases : sequence of Case
+        Cases to score.
+    seed : int
+        Seed of noise, ties and other patients.
     """
 
-    def maps(radiograph: str) -> list[SaliencyMap]:
+    def load_maps(radiograph: str) -> list[SaliencyMap]:
         return [*run.maps_for(radiograph, sources), *(m for m in controls.maps_for(radiograph) if m.source in sources)]
 
-    def made(part: Sequence[Case]) -> Iterator[tuple[object, ...]]:
+    def compute_rows(part: Sequence[Case]) -> Iterator[tuple[object, ...]]:
         batch = make_batch(model, [case.radiograph for case in part])
         if batch is None:
             return
-        for at, name in enumerate(batch.ids):
-            film = PerturbedImage(model, name, batch.images[at], batch.frames[at], seed)
-            stored, squares = maps(name), PatchOcclusions.from_image(film)
+        for row, name in enumerate(batch.ids):
+            perturbed = PerturbedImage(model, name, batch.images[row], batch.frames[row], seed)
+            maps, occlusions = load_maps(name), PatchOcclusions.from_image(perturbed)
             for case in (c for c in part if c.radiograph.id == name):
                 other = draw_other_patient(case, cases, seed)
-                far = [] if other is None else maps(other.radiograph.id)
-                yield from _score_case(film, squares, (stored, far), sources, case)
+                other_maps = [] if other is None else load_maps(other.radiograph.id)
+                yield from _score_case(perturbed, occlusions, (maps, other_maps), sources, case)
 
-    write_chunks(run, "faithfulness", {"faithfulness": SCHEMA}, case_task("faithfulness", "erasing", cases, made))
+    write_chunks(
+        run, "faithfulness", {"faithfulness": SCHEMA}, case_task("faithfulness", "erasing", cases, compute_rows)
+    )
 
 
 def _score_case(
@@ -232,35 +370,33 @@ def _score_case(
     sources: Mapping[str, str],
     case: Case,
 ) -> Rows:
-    """stored: maps of this radiograph, and of the other patient's."""
-    own, far = ({m.source: m for m in some if m.finding == case.finding} for some in stored)
-    head = (case.radiograph.id, case.radiograph.patient, case.finding)
+    """Score the maps of a case; `stored` are those of this radiograph, and those of the other patient's."""
+    own_maps, other_maps = ({m.source: m for m in maps if m.finding == case.finding} for maps in stored)
+    case_key = (case.radiograph.id, case.radiograph.patient, case.finding)
+
+    def score_map(values: Array) -> dict[str, float]:
+        return score_erasure(perturbed, perturbed.rank_pixels(values, case.finding), case.finding)
+
     for source, name in sources.items():
-        values, other = (
-            _map_values(own.get(source), perturbed),
-            _map_values(far.get(source), perturbed, same_image=False),
-        )
-        found = score_erasure(perturbed, perturbed.rank_pixels(values, case.finding), case.finding)
-        chance = (
-            score_erasure(perturbed, perturbed.rank_pixels(other, case.finding), case.finding) if source in far else {}
-        )
-        found |= {
+        values = _map_values(own_maps.get(source), perturbed)
+        scores = score_map(values)
+        chance: dict[str, float] = {}
+        if source in other_maps:
+            chance = score_map(_map_values(other_maps[source], perturbed, same_image=False))
+        scores |= {
             "infidelity": occlusions.infidelity(values, perturbed.model.index(case.finding)),
             "complexity": complexity(values),
         }
-        for measure, value in found.items():
-            yield (name, *head, measure, value, chance.get(measure, NAN))
-    flat = np.zeros(perturbed.image.shape, np.float32)
-    for measure, value in score_erasure(perturbed, perturbed.rank_pixels(flat, case.finding), case.finding).items():
-        yield (RANDOM_ORDER, *head, measure, value, NAN)
+        for measure, value in scores.items():
+            yield (name, *case_key, measure, value, chance.get(measure, NAN))
+    for measure, value in score_map(np.zeros(perturbed.image.shape, np.float32)).items():
+        yield (RANDOM_ORDER, *case_key, measure, value, NAN)
 
 
 def _map_values(stored: SaliencyMap | None, perturbed: PerturbedImage, same_image: bool = True) -> Array:
-    """float32 (side, side); zeros where there is no map. own: of this film, in whose frame it is laid."""
+    """Return a map as float32 (side, side) in the frame of the image if it is of that image; zeros without a map."""
     if stored is None or stored.status in ("missing", "refused", "non-finite", "unreadable") or not stored.values.size:
         return np.zeros(perturbed.image.shape, np.float32)
-    return (
-        resample_to_frame(stored, perturbed.frame, perturbed.model.side)
-        if same_image
-        else upsample(stored, perturbed.model.side)
-    )
+    if same_image:
+        return resample_to_frame(stored, perturbed.frame, perturbed.model.side)
+    return upsample(stored, perturbed.model.side)

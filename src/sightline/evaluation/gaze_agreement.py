@@ -1,32 +1,31 @@
-"""Do maps agree with where a reader looked? Every map beside the gaze at its radiograph, and beside what knows nothing.
+"""Agreement of maps with the gaze of a reader at the same radiograph, compared with gaze-based controls.
 
-Maps and densities meet on one grid over the whole image. The controls are gaze too: the average of other patients'
-readings, another patient's reading, the middle of the film, the lungs; and the reading itself is the ceiling.
+Maps and densities are compared on one grid over the whole image. The controls are gaze, too: the average gaze at other
+patients, the gaze at one other patient, the center of the image, the lungs; the gaze itself is the ceiling.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from sightline._util.progress import progress_bar
-from sightline._util.rng import ELSEWHERE_GAZE, keyed_rng
 from sightline.core import NAN, Array, Case, Dataset, Definition, Frame, Maps, Radiograph, Source, Status
-from sightline.data.gaze import ALL_GAZE, KERNELS, Gaze, Kernel, gaze_density
+from sightline.data.gaze import KERNELS, Gaze
 from sightline.errors import DataError
+from sightline.evaluation.gaze_cohort import Cohort, GazeMaps, read_gaze
 from sightline.evaluation.score_run import summarize
 from sightline.evaluation.scoring import MapOutcome, Score
-from sightline.findings import FINDING_TERMS as WORDS
+from sightline.findings import FINDING_TERMS
 from sightline.imaging.geometry import resample_area
 from sightline.imaging.masks import rasterize_annotation
 from sightline.maps import controls
 from sightline.maps.resample import GRID_SHAPE, extract_evidence, resample_to_grid
-from sightline.metrics.gaze import EvidenceMap, GazePair, OtherPatients, standardize
+from sightline.metrics.gaze import EvidenceMap, GazePair, OtherPatients
 from sightline.metrics.registry import WHILE_MENTIONED, parse_metric
 from sightline.protocol import Protocol
 from sightline.runs.chunks import ChunkedTask, schema_for, write_chunks
@@ -44,9 +43,9 @@ GAZE_METRICS = (
     "gain-center",
     "gain-average",
 )
-"""The first leads the report: it is 0 for whatever is the same on every film."""
+"""Metrics of agreement. The first leads the report: it is 0 for a map that is the same for every radiograph."""
 PUBLISHED_REGIONS = ("Aortic Knob", "Right Lung", "Left Lung", "Mediastinum")
-"""The regions of the published comparison."""
+"""Regions of the published comparison."""
 GAZE_CEILING = str(Source("ceiling", "", "the gaze itself"))
 AVERAGE_GAZE, OTHER_PATIENT_GAZE, CENTER_CONTROL, LUNGS_CONTROL = (
     str(Source("control", "", name)) for name in ("average-gaze", "gaze-elsewhere", "center", "lungs")
@@ -54,7 +53,7 @@ AVERAGE_GAZE, OTHER_PATIENT_GAZE, CENTER_CONTROL, LUNGS_CONTROL = (
 
 
 class RegionShare(NamedTuple):
-    """How much of a map lies in an anatomical region."""
+    """Share of a map that lies in an anatomical region."""
 
     source: str
     radiograph: str
@@ -62,104 +61,11 @@ class RegionShare(NamedTuple):
     finding: str
     region: str
     share: float
-    """Of the magnitudes of the map, [0, 1]."""
-
-
-@dataclass(frozen=True, slots=True)
-class GazeMaps:
-    """How one radiograph was looked at, on `GRID`; both sum 1."""
-
-    density: Array = field(repr=False)
-    fixation_map: Array = field(repr=False)
-    """Share of the looking at each cell, unsmoothed."""
-
-    @classmethod
-    def from_gaze(cls, gaze: Gaze, kernel: Kernel) -> GazeMaps | None:
-        """None where nothing was looked at."""
-        smooth = gaze_density(gaze, kernel, GRID_SHAPE)
-        weight = np.ones(len(gaze)) if kernel.weight == "count" else gaze.duration
-        if not smooth.any() or not weight.sum() > 0:
-            return None
-        cells = (gaze.positions / np.array(gaze.size) * GRID_SHAPE).astype(int)
-        fixated = np.zeros(GRID_SHAPE)
-        np.add.at(fixated, tuple(cells.T), weight / weight.sum())
-        return cls(smooth, fixated)
-
-
-def read_gaze(data: Dataset, radiograph: str, reader: str) -> Gaze | None:
-    """The fixations of a reader on a radiograph, None where there are none."""
-    mark = data.annotation(radiograph, ALL_GAZE, reader)
-    gaze: Gaze | None = None if mark is None else mark.read()
-    return gaze if gaze is not None and len(gaze) else None
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """Sums over the readings of all compared radiographs, from which those of one patient can be taken away."""
-
-    data: Dataset
-    reader: str
-    patients: Mapping[str, tuple[str, ...]]
-    """Patient -> radiographs with gaze."""
-    sums: Mapping[Definition, tuple[Array, int]]
-    """Definition -> float64 (3, h, w) of densities, fixations and standardized densities, and how many."""
-    seed: int
-
-    @classmethod
-    def from_dataset(
-        cls, data: Dataset, reader: str, radiographs: Sequence[Radiograph], protocols: Iterable[Definition], seed: int
-    ) -> Cohort:
-        """Read every gaze once. Memory does not grow with their number."""
-        sums = {name: np.zeros((3, *GRID_SHAPE)) for name in protocols}
-        counts = dict.fromkeys(sums, 0)
-        patients: dict[str, tuple[str, ...]] = {}
-        with progress_bar() as bar:
-            task = bar.add_task("reading gaze", total=len(radiographs), unit="images")
-            for radiograph in radiographs:
-                gaze = read_gaze(data, radiograph.id, reader)
-                bar.advance(task)
-                if gaze is None:
-                    continue
-                patients[radiograph.patient] = (*patients.get(radiograph.patient, ()), radiograph.id)
-                for name in sums:
-                    if (add := _stack_densities(gaze, name)) is not None:
-                        sums[name] += add
-                        counts[name] += 1
-        return cls(data, reader, patients, {name: (sums[name], counts[name]) for name in sums}, seed)
-
-    def other_patients(self, patient: str, definition: Definition) -> OtherPatients | None:
-        """What the readings of all other patients come to; None without any."""
-        total, count = self.sums[definition]
-        total = total.copy()
-        for name in self.patients.get(patient, ()):
-            gaze = read_gaze(self.data, name, self.reader)
-            own = None if gaze is None else _stack_densities(gaze, definition)
-            if own is not None:
-                total -= own
-                count -= 1
-        if count < 1:
-            return None
-        smooth, fixated, scores = total / count
-        return OtherPatients(np.maximum(smooth, 0), np.maximum(fixated, 0), scores)  # what cancels may leave -1e-19
-
-    def draw_other_gaze(self, radiograph: Radiograph) -> Gaze | None:
-        """Another patient's gaze, keyed by (seed, id)."""
-        there = [name for patient, names in self.patients.items() if patient != radiograph.patient for name in names]
-        if not there:
-            return None
-        at = int(keyed_rng(self.seed, ELSEWHERE_GAZE, radiograph.id).integers(len(there)))
-        return read_gaze(self.data, there[at], self.reader)
-
-
-def _stack_densities(gaze: Gaze, definition: Definition) -> Array | None:
-    reading = GazeMaps.from_gaze(gaze, KERNELS[definition])
-    if reading is None:
-        return None
-    return np.stack([reading.density, reading.fixation_map, standardize(reading.density)])
+    """Share of the magnitudes of the map, in [0, 1]; NaN for a flat map."""
 
 
 class GridMap(NamedTuple):
-    """A map on `GRID`, and what became of it."""
+    """A map on the grid of `GRID_SHAPE`, with its status."""
 
     values: Array
     status: Status
@@ -168,36 +74,52 @@ class GridMap(NamedTuple):
 
 
 GridMaps = dict[tuple[str, str], GridMap]
-"""(source, finding) -> its map."""
+"""(source, finding) -> map."""
 
 
 @dataclass(frozen=True)
 class GazeComparison:
-    """What comparing needs beside the maps."""
+    """Maps that are compared with gaze, and the options of the comparison."""
 
     data: Dataset
+    """The data set."""
     maps: Maps
+    """The maps."""
     reader: str
+    """Reader whose gaze the maps are compared with."""
     protocols: tuple[Protocol, ...]
+    """Protocols of the comparison."""
     metrics: tuple[str, ...]
-    """Metrics that take a glance."""
+    """Metrics that take a `GazePair`."""
     cohort: Cohort
+    """Gaze at all compared radiographs."""
 
 
 def score_gaze_agreement(run: Run, comparison: GazeComparison, cases: Sequence[Case], seed: int) -> None:
     """Write the tables scores, maps, region_shares, and their summaries estimates, differences and status.
 
-    A score per map of a finding that is there, protocol and measure, beside controls, other readers and the reading
-    itself. Continues after the last whole part.
+    The scores have a row for each map of a present finding, protocol and metric, and for the controls, other readers
+    and the gaze itself. Continues after the last whole part.
+
+    Parameters
+    ----------
+    run : Run
+        The run that gets the tables, locked by the caller.
+    comparison : GazeComparison
+        The maps and the options.
+    cases : sequence of Case
+        Cases to compare.
+    seed : int
+        Seed of the bootstrap.
     """
     radiographs = {c.radiograph.id: c.radiograph for c in cases}
     findings = {i: tuple(c.finding for c in cases if c.radiograph.id == i) for i in radiographs}
 
-    def rows_of(ids: Sequence[str]) -> dict[str, list[Any]]:
+    def compute_chunk(ids: Sequence[str]) -> dict[str, list[Any]]:
         compared = [_compare(comparison, radiographs[i], findings[i]) for i in ids]
         return {name: [row for tables in compared for row in tables[name]] for name in _SCHEMAS}
 
-    write_chunks(run, "agreement", _SCHEMAS, ChunkedTask("comparing with gaze", list(radiographs), rows_of))
+    write_chunks(run, "agreement", _SCHEMAS, ChunkedTask("comparing with gaze", list(radiographs), compute_chunk))
     summarize(run, _with_mention_variants(comparison.metrics), comparison.protocols, seed)
 
 
@@ -209,85 +131,95 @@ def _with_mention_variants(metrics: Sequence[str]) -> list[str]:
 
 
 def _compare(comparison: GazeComparison, radiograph: Radiograph, findings: Sequence[str]) -> dict[str, list[Any]]:
-    told: dict[str, list[Any]] = {name: [] for name in _SCHEMAS}
-    held = {(m.source, m.finding): m for m in comparison.maps.maps_for(radiograph.id) if m.finding in findings}
-    owed = [(s, f) for s, covered in comparison.maps.sources.items() for f in findings if f in covered]
+    tables: dict[str, list[Any]] = {name: [] for name in _SCHEMAS}
+    maps = {(m.source, m.finding): m for m in comparison.maps.maps_for(radiograph.id) if m.finding in findings}
+    expected = [(s, f) for s, covered in comparison.maps.sources.items() for f in findings if f in covered]
     gaze = read_gaze(comparison.data, radiograph.id, comparison.reader)
-    planes: GridMaps = {}
-    for key in owed:
-        m = held.get(key)
+    grid_maps: GridMaps = {}
+    for key in expected:
+        m = maps.get(key)
         if m is None:
-            planes[key] = GridMap(np.zeros(GRID_SHAPE), "missing", f"{key[0]} has no map of it", NAN)
+            grid_maps[key] = GridMap(np.zeros(GRID_SHAPE), "missing", f"{key[0]} has no map of it", NAN)
         else:
-            planes[key] = GridMap(resample_to_grid(m), m.status, m.reason, m.probability)
-        told["maps"].append(MapOutcome(key[0], radiograph.id, key[1], *planes[key][1:], gaze is not None))
+            grid_maps[key] = GridMap(resample_to_grid(m), m.status, m.reason, m.probability)
+        tables["maps"].append(MapOutcome(key[0], radiograph.id, key[1], *grid_maps[key][1:], gaze is not None))
     if gaze is None:
-        return told
+        return tables
     regions = _read_regions(comparison.data, radiograph.id)
-    definition = comparison.protocols[-1].definitions  # corrected, where it was asked for
+    definition = comparison.protocols[-1].definitions  # the corrected one, where it is among them
     for source, values in _build_comparators(comparison, radiograph, gaze, regions, definition).items():
-        planes |= {(source, f): GridMap(values, "ok", "", NAN) for f in findings}
-    told["region_shares"] += _region_shares(radiograph, planes, regions)
+        grid_maps |= {(source, f): GridMap(values, "ok", "", NAN) for f in findings}
+    tables["region_shares"] += _region_shares(radiograph, grid_maps, regions)
     for protocol in comparison.protocols:
-        told["scores"] += _score_gaze(comparison, radiograph, gaze, planes, regions, protocol)
-    return told
+        tables["scores"] += _score_gaze(comparison, radiograph, gaze, grid_maps, regions, protocol)
+    return tables
 
 
 def _build_comparators(
     comparison: GazeComparison, radiograph: Radiograph, gaze: Gaze, regions: Mapping[str, Array], definition: Definition
 ) -> dict[str, Array]:
-    """Controls, other readers and the reading itself, float64 (h, w) each."""
-    found: dict[str, Array] = {CENTER_CONTROL: _center_density()}
+    """Return the densities of controls, other readers and the gaze itself, float64 (h, w) each."""
+    densities: dict[str, Array] = {CENTER_CONTROL: _center_density()}
     kernel = KERNELS[definition]
     others = comparison.cohort.other_patients(radiograph.patient, definition)
     if others is not None:
-        found[AVERAGE_GAZE] = others.density
+        densities[AVERAGE_GAZE] = others.density
     readers = {OTHER_PATIENT_GAZE: comparison.cohort.draw_other_gaze(radiograph), GAZE_CEILING: gaze}
     names = [name for name in comparison.data.gaze_readers if name != comparison.reader]
     readers |= {str(Source.from_reader(name)): read_gaze(comparison.data, radiograph.id, name) for name in names}
     for source, other in readers.items():
-        if other is not None and (reading := GazeMaps.from_gaze(other, kernel)) is not None:
-            found[source] = reading.density
+        if other is not None and (gaze_maps := GazeMaps.from_gaze(other, kernel)) is not None:
+            densities[source] = gaze_maps.density
     lungs = sum(regions[name] for name in ("Left Lung", "Right Lung") if name in regions)
     if isinstance(lungs, np.ndarray):
-        found[LUNGS_CONTROL] = convex_hull(lungs >= 0.5).astype(np.float64)
-    return found
+        densities[LUNGS_CONTROL] = convex_hull(lungs >= 0.5).astype(np.float64)
+    return densities
 
 
 @lru_cache(maxsize=1)
 def _center_density() -> Array:
-    bump = controls.center_map(*GRID_SHAPE).astype(np.float64)
-    density: Array = bump / bump.sum()
+    center = controls.center_map(*GRID_SHAPE).astype(np.float64)
+    density: Array = center / center.sum()
     return density
 
 
 def convex_hull(mask: Array) -> Array:
-    """The convex hull of a mask (h, w), bool (h, w)."""
+    """Return the convex hull of a mask.
+
+    Parameters
+    ----------
+    mask : ndarray, (h, w) bool
+        The mask.
+
+    Returns
+    -------
+    ndarray, (h, w) bool
+    """
     filled = np.zeros(mask.shape, np.uint8)
     if mask.any():
-        places = np.argwhere(mask)[:, ::-1].astype(np.int32)  # OpenCV's points are (x, y)
-        cv2.fillConvexPoly(filled, cv2.convexHull(places), 1)
+        points = np.argwhere(mask)[:, ::-1].astype(np.int32)  # OpenCV's points are (x, y)
+        cv2.fillConvexPoly(filled, cv2.convexHull(points), 1)
     return filled.astype(bool)
 
 
 def _read_regions(data: Dataset, radiograph: str) -> dict[str, Array]:
-    """Share of each cell that lies in each region that is marked, float32 (h, w); unreadable ones are left out."""
-    found = {}
+    """Return the share of each cell in each annotated region, float32 (h, w); unreadable ones are left out."""
+    regions = {}
     for name in data.regions:
-        mark = data.annotation(radiograph, name, data.reference_reader)
-        if mark is None:
+        annotation = data.annotation(radiograph, name, data.reference_reader)
+        if annotation is None:
             continue
         try:
-            mask = rasterize_annotation(mark)
+            mask = rasterize_annotation(annotation)
         except (DataError, OSError):
             continue
         if mask.any():
-            found[name] = resample_area(mask, Frame.whole(mask.shape), GRID_SHAPE)
-    return found
+            regions[name] = resample_area(mask, Frame.whole(mask.shape), GRID_SHAPE)
+    return regions
 
 
 def _region_shares(radiograph: Radiograph, grid_maps: GridMaps, regions: Mapping[str, Array]) -> Iterator[RegionShare]:
-    """NaN for a map that points nowhere."""
+    """Yield the share of each map in each region; NaN for a flat map."""
     for (source, finding), (values, *_) in grid_maps.items():
         size = np.abs(values)
         total = float(size.sum()) if np.ptp(size) > 0 else NAN
@@ -309,31 +241,32 @@ def _score_gaze(
     others = comparison.cohort.other_patients(radiograph.patient, definition)
     whole = GazeMaps.from_gaze(gaze, kernel)
     if others is None or whole is None:
-        return  # nothing to be compared with
-    beside = _build_comparators(comparison, radiograph, gaze, regions, definition)
-    spoken: dict[str, GazeMaps | None] = {}
-    once: dict[str, dict[str, float]] = {}
+        return  # no gaze to compare with
+    comparators = _build_comparators(comparison, radiograph, gaze, regions, definition)
+    mentions: dict[str, GazeMaps | None] = {}
+    cache: dict[str, dict[str, float]] = {}
     windows = ("", f"@{WHILE_MENTIONED}") if definition != "published" else ("",)
-    for (source, finding), (values, status, why, p) in grid_maps.items():
-        if finding not in spoken:
-            spoken[finding] = GazeMaps.from_gaze(gaze.during_mentions(WORDS.get(finding, (finding,))), kernel)
-        seen = EvidenceMap(extract_evidence(beside.get(source, values), definition))
+    for (source, finding), (values, status, reason, probability) in grid_maps.items():
+        if finding not in mentions:
+            terms = FINDING_TERMS.get(finding, (finding,))
+            mentions[finding] = GazeMaps.from_gaze(gaze.during_mentions(terms), kernel)
+        evidence = EvidenceMap(extract_evidence(comparators.get(source, values), definition))
         kind = Source.parse(source).kind
-        head = (protocol.name, source, kind, radiograph.id, radiograph.patient, finding, comparison.reader)
+        row_prefix = (protocol.name, source, kind, radiograph.id, radiograph.patient, finding, comparison.reader)
         for suffix in windows:
-            reading = spoken[finding] if suffix else whole
-            if reading is None:
+            gaze_maps = mentions[finding] if suffix else whole
+            if gaze_maps is None:
                 continue
-            key = source if source in beside and not suffix else ""  # the same for every finding
-            found = once.get(key) or _measure(comparison.metrics, seen, reading, others)
-            if key:
-                once[key] = found
-            for name, value in found.items():
-                yield Score(*head, f"{name}{suffix}", value, status, why, p, NAN)
+            cache_key = source if source in comparators and not suffix else ""  # the same for every finding
+            values_by_metric = cache.get(cache_key) or _measure(comparison.metrics, evidence, gaze_maps, others)
+            if cache_key:
+                cache[cache_key] = values_by_metric
+            for name, value in values_by_metric.items():
+                yield Score(*row_prefix, f"{name}{suffix}", value, status, reason, probability, NAN)
 
 
 def _measure(
     metrics: Sequence[str], evidence_map: EvidenceMap, gaze_maps: GazeMaps, other_patients: OtherPatients
 ) -> dict[str, float]:
-    glance = GazePair(evidence_map, gaze_maps.density, gaze_maps.fixation_map, other_patients, _center_density())
-    return {name: float(parse_metric(name)[0](glance)) for name in metrics}
+    pair = GazePair(evidence_map, gaze_maps.density, gaze_maps.fixation_map, other_patients, _center_density())
+    return {name: float(parse_metric(name)[0](pair)) for name in metrics}

@@ -1,8 +1,8 @@
-"""Do maps hold still when nothing that matters changes, and move when the model does?
+"""Robustness: changes of maps and logits under small changes of the image that should not matter.
 
-Small changes of the image, such as another exposure or another detector would make. Yeh et al. 2019, arXiv:1901.09392
-(sensitivity of explanations); for radiographs Zhang et al. 2024, 10.1148/ryai.220221 (prediction and saliency should
-change together).
+The changes are such as another exposure or another detector would make. Yeh et al. 2019, arXiv:1901.09392 (sensitivity
+of explanations); for radiographs Zhang et al. 2024, 10.1148/ryai.220221 (prediction and saliency should change
+together).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SCHEMA = pa.schema(
 """distance, rank_correlation: see `map_stability`; logit_change: |change of the logit|."""
 
 ImageChange = Callable[[Array, str], Array]
-"""Of an image float32 (side, side) in [0, 1] with its id -> the same, changed."""
+"""Function of an image, float32 (side, side) in [0, 1], and its id, which returns the changed image."""
 
 
 def _noise(image: Array, name: str) -> Array:
@@ -44,13 +44,24 @@ def _blur(image: Array, name: str) -> Array:
 
 
 def _shift(image: Array, name: str) -> Array:
-    """Two hundredths of the side to the right and down; the border repeats."""
-    by = shift_in_pixels(image.shape[0])
-    return np.pad(image, ((by, 0), (by, 0)), mode="edge")[: image.shape[0], : image.shape[1]]
+    """Shift by a fiftieth of the side to the right and down; the border repeats."""
+    shift = shift_in_pixels(image.shape[0])
+    return np.pad(image, ((shift, 0), (shift, 0)), mode="edge")[: image.shape[0], : image.shape[1]]
 
 
 def shift_in_pixels(side: int) -> int:
-    """Pixels of the change 'shift'."""
+    """Return the distance of the change 'shift'.
+
+    Parameters
+    ----------
+    side : int
+        Height and width of the image, in pixels.
+
+    Returns
+    -------
+    int
+        Pixels, at least 1.
+    """
     return max(1, side // 50)
 
 
@@ -66,36 +77,64 @@ CHANGES: dict[str, ImageChange] = {
 def score_robustness(
     run: Run, model: Model, methods: Sequence[str], cases: Sequence[Case], options: ExplainOptions
 ) -> None:
-    """Write the table robustness, rows of `SCHEMA`: every image is explained again after each small change."""
+    """Write the table robustness, rows of `SCHEMA`: every image is explained again after each small change.
 
-    def made(part: Sequence[Case]) -> Iterator[tuple[object, ...]]:
+    Parameters
+    ----------
+    run : Run
+        The run that gets the table, locked by the caller.
+    model : Model
+        The model.
+    methods : sequence of str
+        Methods: 'NAME' or 'NAME?option=value'.
+    cases : sequence of Case
+        Cases to explain; their findings are among those of the options.
+    options : ExplainOptions
+        Options of explaining.
+    """
+
+    def compute_rows(part: Sequence[Case]) -> Iterator[tuple[object, ...]]:
         batch = make_batch(model, [case.radiograph for case in part])
         if batch is None:
             return
         columns = [model.index(finding) for finding in options.findings]
-        before, start = (
-            maps_at_input_size(model, batch.x, batch.ids, methods, options),
-            compute_logits(model, batch.x)[:, columns],
-        )
+        maps = maps_at_input_size(model, batch.x, batch.ids, methods, options)
+        logits = compute_logits(model, batch.x)[:, columns]
         for name, change in CHANGES.items():
             images = [change(image, i).clip(0, 1) for image, i in zip(batch.images, batch.ids, strict=True)]
             x = model.normalize(torch.from_numpy(np.stack(images).astype(np.float32))).to(model.device)
-            after, end = maps_at_input_size(model, x, batch.ids, methods, options), compute_logits(model, x)[:, columns]
+            changed_maps = maps_at_input_size(model, x, batch.ids, methods, options)
+            changed_logits = compute_logits(model, x)[:, columns]
             for method in methods:
                 for case in (c for c in part if c.radiograph.id in batch.ids):
-                    at = batch.ids.index(case.radiograph.id), options.findings.index(case.finding)
-                    a, b = _align(before[method][at], after[method][at], name)
-                    who = (case.radiograph.id, case.radiograph.patient, case.finding)
-                    yield (method, name, *who, *map_stability(a, b), abs(end[at] - start[at]))
+                    cell = batch.ids.index(case.radiograph.id), options.findings.index(case.finding)
+                    before, after = _align(maps[method][cell], changed_maps[method][cell], name)
+                    case_key = (case.radiograph.id, case.radiograph.patient, case.finding)
+                    logit_change = abs(changed_logits[cell] - logits[cell])
+                    yield (method, name, *case_key, *map_stability(before, after), logit_change)
 
-    write_chunks(run, "robustness", {"robustness": SCHEMA}, case_task("robustness", "changing", cases, made))
+    write_chunks(run, "robustness", {"robustness": SCHEMA}, case_task("robustness", "changing", cases, compute_rows))
 
 
 def map_stability(before: Array, after: Array) -> tuple[float, float]:
-    """`relative_distance` and rank correlation of two maps; at least 1 and 0 where one is flat or not finite.
+    """Compare the map of an image with that of the changed image.
 
-    What says nothing was not kept, though two flat maps are equal: failures lose.
+    A map that is flat or not finite is not stable, though two flat maps are equal: failures lose.
 
+    Parameters
+    ----------
+    before, after : ndarray, (h, w)
+        The maps.
+
+    Returns
+    -------
+    distance : float
+        `relative_distance`; at least 1 where a map is flat or not finite.
+    correlation : float
+        Spearman's rank correlation; 0 where a map is flat or not finite.
+
+    Examples
+    --------
     >>> map_stability(np.array([[3.0, 4.0]]), np.array([[3.0, 4.0]])), map_stability(np.ones((1, 2)), np.ones((1, 2)))
     ((0.0, 1.0), (1.0, 0.0))
     """
@@ -106,8 +145,20 @@ def map_stability(before: Array, after: Array) -> tuple[float, float]:
 
 
 def relative_distance(before: Array, after: Array) -> float:
-    """Norm of the difference of two maps as a share of the first's; NaN if that is zero or one is not finite.
+    """Return the norm of the difference of two maps, relative to that of the first.
 
+    Parameters
+    ----------
+    before, after : ndarray
+        Maps of the same shape.
+
+    Returns
+    -------
+    float
+        From 0; NaN if the first map is zero or one is not finite.
+
+    Examples
+    --------
     >>> relative_distance(np.array([3.0, 4.0]), np.array([3.0, 3.0]))
     0.2
     """
@@ -117,8 +168,8 @@ def relative_distance(before: Array, after: Array) -> float:
 
 
 def _align(before: Array, after: Array, change: str) -> tuple[Array, Array]:
-    """Both maps (h, w) where they show the same places."""
+    """Cut both maps (h, w) to the places that both of them show."""
     if change != "shift":
         return before, after
-    by = shift_in_pixels(before.shape[0])
-    return before[:-by, :-by], after[by:, by:]
+    shift = shift_in_pixels(before.shape[0])
+    return before[:-shift, :-shift], after[shift:, shift:]

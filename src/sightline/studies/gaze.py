@@ -21,11 +21,10 @@ from sightline.evaluation.gaze_agreement import (
     GAZE_CEILING,
     GAZE_METRICS,
     PUBLISHED_REGIONS,
-    Cohort,
     GazeComparison,
-    read_gaze,
     score_gaze_agreement,
 )
+from sightline.evaluation.gaze_cohort import Cohort, read_gaze
 from sightline.evaluation.sampling import sample_positive_cases
 from sightline.evaluation.thresholds import resolve_protocols
 from sightline.methods import TargetOutput

@@ -17,9 +17,10 @@ from sightline.data import open_dataset
 from sightline.data.registry import is_synthetic
 from sightline.errors import DataError
 from sightline.evaluation.faithfulness import score_faithfulness
-from sightline.evaluation.randomization import SCHEMA, SanityCheck, compare_models, randomize_cascade, write_similarity
+from sightline.evaluation.randomization import compare_models, randomize_cascade
 from sightline.evaluation.robustness import score_robustness
 from sightline.evaluation.sampling import sample_positive_cases
+from sightline.evaluation.sanity_check import SCHEMA, SanityCheck, write_similarity
 from sightline.evaluation.score_run import score_run
 from sightline.evaluation.thresholds import resolve_protocols
 from sightline.maps.collections import CombinedMaps
