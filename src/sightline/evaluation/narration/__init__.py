@@ -1,4 +1,4 @@
-"""A reading of maps in words, and the check of any such words against what was measured."""
+"""Narratives of maps: sentences from measurements, and the check of the claims of any text against them."""
 
 from __future__ import annotations
 

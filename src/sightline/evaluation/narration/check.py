@@ -1,4 +1,4 @@
-"""Claims against measurements: supported, contradicted, undecided, or not checkable."""
+"""Checks of claims against measurements: supported, contradicted, undecided, or not checkable."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from sightline.evaluation.narration.claims import Claim, find_claims
 from sightline.evaluation.narration.facts import FOCUS, SIDES, Measurements
 
 Verdict = Literal["supported", "contradicted", "undecided", "not checkable"]
+"""Result of the check of a claim."""
 THIRDS = ("upper", "middle", "lower")
+"""Zones that divide the lungs by height."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedClaim:
-    """A claim, and what the numbers say of it."""
+    """A claim with the verdict of the measurements."""
 
     claim: Claim
     verdict: Verdict
@@ -23,21 +25,46 @@ class CheckedClaim:
 
 
 def check_claims(text: str, measurements: Measurements, models: Mapping[str, str] | None = None) -> list[CheckedClaim]:
-    """Every claim of a text (`claims`), checked. models: what the text calls a model -> what the facts call it.
+    """Find the claims of a text, and check each against measurements.
 
     A location is supported where the map's evidence is denser there than elsewhere, the whole interval above 1, for
-    every place named; contradicted where it is thinner, the whole interval below 1, for any; a side, or one of the
-    thirds, is contradicted too where the other side or another third is clearly denser. 'focused' and 'diffuse' mean
-    nothing by themselves: they are read beside the mean of the models. A comparison needs the paired difference.
+    every place named; contradicted where it is less dense, the whole interval below 1, for any; a side, or one of the
+    thirds, is contradicted, too, where the other side or another third is clearly denser. 'focused' and 'diffuse' mean
+    nothing by themselves: they are compared with the other models. A comparison needs the paired difference.
+
+    Parameters
+    ----------
+    text : str
+        The text, see `find_claims`.
+    measurements : Measurements
+        Measurements of the maps that the text describes.
+    models : mapping of str to str, optional
+        Name of a model in the text to its name in the measurements; by default the same.
+
+    Returns
+    -------
+    list of CheckedClaim
+        In the order of the text.
     """
     known = models if models is not None else {name: name for name in measurements.models}
     return [_check_claim(claim, measurements) for claim in find_claims(text, known)]
 
 
 def contradiction_rate(checked_claims: Sequence[CheckedClaim]) -> float:
-    """Contradicted among the claims that are supported or contradicted; NaN without any."""
-    told = [c for c in checked_claims if c.verdict in ("supported", "contradicted")]
-    return sum(c.verdict == "contradicted" for c in told) / len(told) if told else float("nan")
+    """Return the share of contradicted claims among those that are supported or contradicted.
+
+    Parameters
+    ----------
+    checked_claims : sequence of CheckedClaim
+        The claims.
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN without any such claim.
+    """
+    decided = [c for c in checked_claims if c.verdict in ("supported", "contradicted")]
+    return sum(c.verdict == "contradicted" for c in decided) / len(decided) if decided else float("nan")
 
 
 def _check_claim(claim: Claim, facts: Measurements) -> CheckedClaim:
@@ -50,10 +77,10 @@ def _check_claim(claim: Claim, facts: Measurements) -> CheckedClaim:
 
 
 def _check_location(claim: Claim, facts: Measurements) -> CheckedClaim:
-    told = {p: facts.estimate(claim.model, claim.finding, p) for p in sorted(claim.places)}
-    parts, sides = [], [p for p in told if p in SIDES]
+    estimates = {p: facts.estimate(claim.model, claim.finding, p) for p in sorted(claim.places)}
+    parts, sides = [], [p for p in estimates if p in SIDES]
     outcomes: list[Verdict] = []
-    for place, number in told.items():
+    for place, number in estimates.items():
         if number is None:
             outcomes.append("not checkable")
             parts.append(f"{place} was not measured")
@@ -71,11 +98,11 @@ def _check_location(claim: Claim, facts: Measurements) -> CheckedClaim:
 
 
 def _find_denser_place(claim: Claim, facts: Measurements, place: str, number: Mapping[str, float]) -> str:
-    """Another side, or another third, whose whole interval lies above that of the place."""
+    """Find another side, or another third, whose whole interval lies above that of the place."""
     group = SIDES if place in SIDES else THIRDS if place in THIRDS else ()
     for other in (p for p in group if p not in claim.places):
-        found = facts.estimate(claim.model, claim.finding, other)
-        if found is not None and found["low"] > number["high"]:
+        estimate = facts.estimate(claim.model, claim.finding, other)
+        if estimate is not None and estimate["low"] > number["high"]:
             return other
     return ""
 
@@ -88,16 +115,16 @@ def _combine_verdicts(outcomes: Sequence[Verdict]) -> Verdict:
 
 
 def _check_spread(claim: Claim, facts: Measurements) -> CheckedClaim:
-    """Beside the other models: focused is clearly more so than one of them, and less than none; diffuse the reverse."""
+    """Compare with the other models: focused is clearly more so than one, and less than none; diffuse the reverse."""
     gaps = {m: facts.difference(claim.model, m, claim.finding) for m in facts.models if m != claim.model}
     known = {m: g for m, g in gaps.items() if g is not None}
     if not known:
         return CheckedClaim(claim, "not checkable", "there is no other model to be more focused than")
     above, below = [m for m, g in known.items() if g["low"] > 0], [m for m, g in known.items() if g["high"] < 0]
     good, bad = (above, below) if claim.is_focused else (below, above)
-    why = "; ".join(_describe_difference(m, g) for m, g in known.items())
+    reason = "; ".join(_describe_difference(m, g) for m, g in known.items())
     verdict: Verdict = "supported" if good and not bad else "contradicted" if bad and not good else "undecided"
-    return CheckedClaim(claim, verdict, why)
+    return CheckedClaim(claim, verdict, reason)
 
 
 def _check_comparison(claim: Claim, facts: Measurements) -> CheckedClaim:
@@ -109,4 +136,4 @@ def _check_comparison(claim: Claim, facts: Measurements) -> CheckedClaim:
 
 
 def _describe_difference(model: str, gap: Mapping[str, float]) -> str:
-    return f"{FOCUS} {gap['mean']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}] beside {model}"
+    return f"{FOCUS} {gap['mean']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}] compared with {model}"

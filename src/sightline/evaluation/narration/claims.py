@@ -1,6 +1,6 @@
-"""What a text claims of maps: which model, for which finding, points where, how focused, and more so than which other.
+"""Claims of a text about maps: for a model and a finding, where they point, how focused they are, and comparisons.
 
-Rules, not a language model: a claim that no rule finds is not checked, and is never called right.
+They are found by rules, not by a language model: a claim that no rule finds is not checked, and never counts as right.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DIFFUSE = re.compile(
     r"meaningless|no (?:clear )?(?:anatomical )?focus|no discernible)\b"
 )
 _COMPARED_WITH = re.compile(r"\b(?:compared (?:to|with)|than|beside|versus)\b([^,;.]*)")
-"""What comes after is what somebody is compared with."""
+"""Words that precede the model of a comparison that is the standard."""
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])?\s*\**([A-Za-z][\w+./ -]{1,40}?)\**\s*:\**\s*(.*)$")
 _HEADING = re.compile(r"^\s*(?:#+\s*|\d+[.)]\s*)?\**([A-Za-z][A-Za-z ]{2,40}?)\**\s*:?\s*$")
 _VAGUE = re.compile(r"\b(?:lung fields|both lungs|mid-thorax|affected lung)\b")
@@ -31,91 +31,105 @@ _VAGUE = re.compile(r"\b(?:lung fields|both lungs|mid-thorax|affected lung)\b")
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One thing said of the maps of one model."""
+    """One claim about the maps of one model."""
 
     text: str
     kind: ClaimKind
     model: str
-    """As the facts call it."""
+    """Name of the model in the measurements."""
     finding: str
-    """Canonical, or 'average' where none is named."""
+    """Canonical name of the finding, or 'average' if the text names none."""
     places: frozenset[str] = frozenset()
-    """Of a location: sides and zones."""
+    """Sides and zones of a location."""
     is_focused: bool = True
-    """Of a spread: focused, or diffuse."""
+    """True for focused, False for diffuse; for claims of spread."""
     versus: str = ""
-    """Of a comparison: the model that is less focused."""
+    """Model of a comparison that is less focused."""
 
 
 def find_claims(text: str, models: Mapping[str, str]) -> list[Claim]:
-    """Claims of a text, in order.
+    """Find the claims of a text.
 
-    models: what the text calls a model -> what the facts call it. A line that is only the name of a finding is a
-    heading for what follows; so is a bullet's 'NAME:' for its line.
+    A line that is only the name of a finding is a heading of the lines below; so is 'NAME:' at the start of a bullet,
+    for the rest of its line.
 
-    >>> found = find_claims("Edema\\n- **Net:** Localizes around the perihilar regions.", {"Net": "net"})
-    >>> [(c.kind, c.finding, sorted(c.places)) for c in found]
+    Parameters
+    ----------
+    text : str
+        The text.
+    models : mapping of str to str
+        Name of a model in the text to its name in the measurements.
+
+    Returns
+    -------
+    list of Claim
+        In the order of the text.
+
+    Examples
+    --------
+    >>> claims = find_claims("Edema\\n- **Net:** Localizes around the perihilar regions.", {"Net": "net"})
+    >>> [(c.kind, c.finding, sorted(c.places)) for c in claims]
     [('location', 'Edema', ['perihilar']), ('spread', 'Edema', [])]
     """
-    found: list[Claim] = []
+    claims: list[Claim] = []
     finding = "average"
     for line in text.splitlines():
-        head = _parse_heading(line)
-        if head is not None:
-            finding = head
+        heading = _parse_heading(line)
+        if heading is not None:
+            finding = heading
             continue
-        named = _BULLET.match(line)
+        bullet = _BULLET.match(line)
         model, body = ("", line)
-        if named and named[1].strip().lower() in {name.lower() for name in models}:
-            model, body = _lookup_model(named[1].strip(), models), named[2]
+        if bullet and bullet[1].strip().lower() in {name.lower() for name in models}:
+            model, body = _lookup_model(bullet[1].strip(), models), bullet[2]
         for sentence in split_sentences(body):
-            own = [m.finding for m in find_mentions(sentence)] if finding == "average" else []
-            found += _parse_sentence(sentence, model, own[0] if len(own) == 1 else finding, models)
-    return found
+            mentioned = [m.finding for m in find_mentions(sentence)] if finding == "average" else []
+            claims += _parse_sentence(sentence, model, mentioned[0] if len(mentioned) == 1 else finding, models)
+    return claims
 
 
 def _parse_heading(line: str) -> str | None:
-    """The finding that a heading names, 'average' for another heading, None for what is none."""
+    """Return the finding that a heading names, 'average' for another heading, None for any other line."""
     match = _HEADING.match(line)
     if not match or line.rstrip().endswith("."):
         return None
-    told = find_mentions(f"{match[1]}.")
-    return told[0].finding if told and len(match[1].split()) <= 3 else "average"
+    mentions = find_mentions(f"{match[1]}.")
+    return mentions[0].finding if mentions and len(match[1].split()) <= 3 else "average"
 
 
 def _lookup_model(name: str, models: Mapping[str, str]) -> str:
-    return next(own for said, own in models.items() if said.lower() == name.lower())
+    return next(model for alias, model in models.items() if alias.lower() == name.lower())
 
 
 def _parse_sentence(sentence: str, model: str, finding: str, models: Mapping[str, str]) -> Iterator[Claim]:
-    low = sentence.lower()
-    inside = _find_models(low, models)
-    than = _COMPARED_WITH.search(low)
-    if not model and than and len(inside) >= 2 and (_FOCUSED.search(low) or _DIFFUSE.search(low)):
-        beside = _find_models(than[1], models)
-        for who in [name for name in inside if name not in beside][:1]:
-            for other in beside:
-                pair = (who, other) if _FOCUSED.search(low) else (other, who)
+    text = sentence.lower()
+    named = _find_models(text, models)
+    comparison = _COMPARED_WITH.search(text)
+    if not model and comparison and len(named) >= 2 and (_FOCUSED.search(text) or _DIFFUSE.search(text)):
+        standards = _find_models(comparison[1], models)
+        for subject in [name for name in named if name not in standards][:1]:
+            for other in standards:
+                pair = (subject, other) if _FOCUSED.search(text) else (other, subject)
                 yield Claim(sentence, "comparison", pair[0], finding, versus=pair[1])
         return
-    who = model or (inside[0] if len(inside) == 1 else "")
-    if not who:
+    subject = model or (named[0] if len(named) == 1 else "")
+    if not subject:
         return
-    claim = Claim(sentence, "location", who, finding)
-    sides, zone = find_locations(_VAGUE.sub(" ", low))
-    if (sides or zone) and not re.search(r"\bfails? to\b|\bwithout\b|\bno\b", low):
+    claim = Claim(sentence, "location", subject, finding)
+    sides, zone = find_locations(_VAGUE.sub(" ", text))
+    if (sides or zone) and not re.search(r"\bfails? to\b|\bwithout\b|\bno\b", text):
         yield replace(claim, places=sides | zone)
-    if _DIFFUSE.search(low):
+    if _DIFFUSE.search(text):
         yield replace(claim, kind="spread", is_focused=False)
-    elif _FOCUSED.search(low):
+    elif _FOCUSED.search(text):
         yield replace(claim, kind="spread")
 
 
-def _find_models(low: str, models: Mapping[str, str]) -> list[str]:
-    """Models that a sentence names, in order of appearance. A name of four letters or more may have an ending."""
-    there = []
-    for said, own in models.items():
-        end = r"(?![\w])" if len(said) < 4 else ""
-        if found := re.search(rf"(?<![\w]){re.escape(said.lower())}{end}", low):
-            there.append((found.start(), own))
-    return list(dict.fromkeys(own for _, own in sorted(there)))
+def _find_models(text: str, models: Mapping[str, str]) -> list[str]:
+    """Find the models that a sentence names, in order; a name of four letters or more may have an ending."""
+    mentions = []
+    for alias, model in models.items():
+        end = r"(?![\w])" if len(alias) < 4 else ""
+        if match := re.search(rf"(?<![\w]){re.escape(alias.lower())}{end}", text):
+            mentions.append((match.start(), model))
+    return list(dict.fromkeys(model for _, model in sorted(mentions)))

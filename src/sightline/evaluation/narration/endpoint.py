@@ -1,7 +1,7 @@
-"""A vision-language model that reads a panel: any endpoint that speaks OpenAI's chat completions.
+"""Narratives by a vision-language model at any endpoint with OpenAI's chat completions.
 
-Nothing is sent but the prompt, the panel and, if asked, the facts: no report, no id of a patient. The key comes from
-the environment and is never written anywhere.
+Nothing is sent but the prompt, the panel and, if requested, the measurements: no report, no id of a patient. The key
+comes from the environment and is never written anywhere.
 """
 
 from __future__ import annotations
@@ -22,30 +22,31 @@ from typing import Any
 from sightline.errors import SightlineError
 
 IMAGE_TOKENS = 1500
-"""What a panel is taken to cost, when a call is weighed against the cap beforehand."""
+"""Tokens that a panel is assumed to take, when the cost of a call is compared with the cap beforehand."""
 _MAX_ANSWER_BYTES = 4_000_000
-"""Bytes of an answer that are read."""
+"""Most bytes of an answer that are read."""
 PROMPT = (
-    "You see saliency maps of several networks over chest radiographs: findings in rows, the film and each network in "
-    "columns. Describe, finding by finding and network by network, where the maps point (side of the patient, upper, "
-    "middle or lower zone, perihilar, costophrenic, cardiac, mediastinal) and how focused they are. Say only what the "
+    "You see saliency maps of several networks over chest radiographs: findings in rows, the radiograph and each "
+    "network in columns. Describe, finding by finding and network by network, where the maps point (side of the "
+    "patient, upper, middle or lower zone, perihilar, costophrenic, cardiac, mediastinal) and how focused they are. Say only what the "
     "picture shows. Begin each finding with a line that is its name, and each network's sentence with '- NAME:'."
 )
 
 
 class EndpointError(SightlineError):
-    """The endpoint gave no reading; the message says what came and what to do."""
+    """The endpoint returned no narrative; the message says what came and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a reading is asked for, and how much it may cost."""
+    """Address of a vision-language model, and limits of time and cost."""
 
     url: str
-    """Base, to which /chat/completions is added."""
+    """Base of the address, to which /chat/completions is added."""
     model: str
+    """Name of the model at the endpoint."""
     key_variable: str = "OPENAI_API_KEY"
-    """Environment variable that holds the key; where it is empty, none is sent."""
+    """Environment variable with the key; if it is empty, none is sent."""
     timeout: float = 60.0
     """Seconds for one attempt."""
     retries: int = 2
@@ -53,15 +54,15 @@ class Endpoint:
     retry_delay: float = 1.0
     """Seconds before the first retry; each further one waits twice as long."""
     max_tokens: int = 1200
-    """Tokens of the answer."""
+    """Most tokens of the answer."""
     price_per_1000_tokens: float = 0.0
-    """Of a thousand tokens, in whatever currency `cap` is in."""
+    """Price of a thousand tokens, in the currency of `max_cost`."""
     max_cost: float = float("inf")
-    """A call that may cost more is not made."""
+    """Cap of the cost of one call; one that may cost more is not made."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A key sent to one host must not follow a redirect to another."""
+    """Handler that follows no redirect: a key for one host must not reach another."""
 
     def redirect_request(self, *given: Any, **named: Any) -> None:
         return None
@@ -70,11 +71,26 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def request_narrative(
     endpoint: Endpoint, panel: Path, log_path: Path, measurements: str = "", prompt: str = PROMPT
 ) -> str:
-    """The model's reading of a panel (PNG). The whole exchange but the key is stored in the file `kept` (JSON).
+    """Request a narrative of a panel.
 
-    facts: numbers to be given beside the picture; without them the model has the picture alone.
-    Errors: `EndpointError` for an address that is none, a call above the cap, a refusal, an endpoint that stays away
-    after all retries, or an answer without text.
+    Parameters
+    ----------
+    endpoint : Endpoint
+        The vision-language model.
+    panel : Path
+        The panel, a PNG file.
+    log_path : Path
+        JSON file that gets the whole exchange but the key.
+    measurements : str
+        Numbers to be sent with the picture; without them the model has the picture alone.
+    prompt : str
+        Instructions for the model.
+
+    Returns
+    -------
+    str
+        The text of the answer. An `EndpointError` is raised for an invalid address, a call above the cap, a refusal, an
+        endpoint without an answer after all retries, or an answer without text.
     """
     _check_endpoint(endpoint, prompt + measurements)
     picture = base64.b64encode(panel.read_bytes()).decode("ascii")
@@ -103,23 +119,24 @@ def request_narrative(
     return text
 
 
-def _check_endpoint(endpoint: Endpoint, words: str) -> None:
+def _check_endpoint(endpoint: Endpoint, text: str) -> None:
     parts = urllib.parse.urlsplit(endpoint.url)
     local = parts.hostname in ("localhost", "127.0.0.1", "::1")
     if parts.scheme not in ("http", "https") or not parts.hostname or (parts.scheme == "http" and not local):
         raise EndpointError(
             f"{endpoint.url!r} is no address to send a key to; give https://HOST/v1, or http on this host"
         )
-    likely = (len(words) / 4 + IMAGE_TOKENS + endpoint.max_tokens) / 1000 * endpoint.price_per_1000_tokens
-    if likely > endpoint.max_cost:
+    expected_cost = (len(text) / 4 + IMAGE_TOKENS + endpoint.max_tokens) / 1000 * endpoint.price_per_1000_tokens
+    if expected_cost > endpoint.max_cost:
         raise EndpointError(
-            f"a call may cost {likely:.3f}, and the cap is {endpoint.max_cost:g}; raise it, or shorten the answer"
+            f"a call may cost {expected_cost:.3f}, and the cap is {endpoint.max_cost:g}; raise it, or shorten the "
+            "answer"
         )
 
 
 def _request_with_retries(endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer, after as many attempts as it takes and is allowed."""
-    trouble = ""
+    """Send a request until it succeeds, with the retries that the endpoint allows."""
+    problem = ""
     for attempt in range(endpoint.retries + 1):
         if attempt:
             time.sleep(endpoint.retry_delay * 2 ** (attempt - 1))
@@ -127,17 +144,17 @@ def _request_with_retries(endpoint: Endpoint, body: Mapping[str, Any]) -> dict[s
             return _send_request(endpoint, body)
         except urllib.error.HTTPError as error:
             error.close()
-            trouble = f"status {error.code} {error.reason}"
+            problem = f"status {error.code} {error.reason}"
             if error.code != 429 and error.code < 500:
                 raise EndpointError(
-                    f"{endpoint.url} refused the call ({trouble}); is {endpoint.key_variable} set, and the model "
+                    f"{endpoint.url} refused the call ({problem}); is {endpoint.key_variable} set, and the model "
                     f"{endpoint.model!r} known there?"
                 ) from None  # the request in the chain would hold the key
         except (OSError, http.client.HTTPException) as error:
-            trouble = "no answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
+            problem = "no answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
         except ValueError as error:
-            trouble = f"an answer that is no JSON object ({error})"
-    raise EndpointError(f"{endpoint.url} gave no reading after {endpoint.retries + 1} attempts: {trouble}")
+            problem = f"an answer that is no JSON object ({error})"
+    raise EndpointError(f"{endpoint.url} gave no narrative after {endpoint.retries + 1} attempts: {problem}")
 
 
 def _send_request(endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,10 +165,10 @@ def _send_request(endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]
     request = urllib.request.Request(address, json.dumps(body).encode(), headers, method="POST")
     opener = urllib.request.build_opener(_NoRedirect)
     with opener.open(request, timeout=endpoint.timeout) as answer:
-        found = json.loads(answer.read(_MAX_ANSWER_BYTES))
-    if not isinstance(found, dict):
-        raise ValueError(type(found).__name__)  # noqa: TRY004  (of the answer, not of an argument)
-    return found
+        content = json.loads(answer.read(_MAX_ANSWER_BYTES))
+    if not isinstance(content, dict):
+        raise ValueError(type(content).__name__)  # noqa: TRY004  (of the answer, not of an argument)
+    return content
 
 
 def _answer_text(answer: Mapping[str, Any]) -> str:

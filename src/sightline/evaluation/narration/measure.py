@@ -1,4 +1,4 @@
-"""A study's maps read in words: measured case by case, narrated, and every claim of any narrative checked."""
+"""Narratives in studies: measurements of maps case by case, a narrative, and checks against reports and text maps."""
 
 from __future__ import annotations
 
@@ -33,41 +33,57 @@ from sightline.stats.bootstrap import mean_with_ci
 
 
 class MapMeasurement(NamedTuple):
-    """One number of one map."""
+    """One measurement of one map."""
 
     model: str
     radiograph: str
     patient: str
     finding: str
     measure: str
-    """A place's lift, or how the evidence lies: `sightline.evaluation.narration.facts.measure_shape`."""
+    """A place, whose relative density is given, or one of `SHAPE_MEASURES`."""
     value: float
 
 
 def measure_maps(run: Run, data: Dataset, sources: Mapping[str, str], cases: Sequence[Case]) -> pd.DataFrame:
-    """Where the evidence of every map lies, in the table map_measurements; Measure's columns.
+    """Measure where the evidence of every map lies, in the table map_measurements.
 
-    sources: source of maps in the run -> what its model is called. Maps that point nowhere have no place: they are
-    counted as failures elsewhere. Places follow from the lungs' masks where the data set has them, else from the film.
+    Places follow from the masks of the lungs if the data set has them, else from the image. Flat maps have no place:
+    they count as failures elsewhere.
+
+    Parameters
+    ----------
+    run : Run
+        The run that stores the maps and gets the table, locked by the caller.
+    data : Dataset
+        The data set.
+    sources : mapping of str to str
+        Source of maps in the run to the name of its model.
+    cases : sequence of Case
+        Cases to measure.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `MapMeasurement`.
     """
 
-    def made(part: Sequence[Case]) -> Iterator[tuple[Any, ...]]:
+    def compute_rows(part: Sequence[Case]) -> Iterator[tuple[Any, ...]]:
         for name in dict.fromkeys(case.radiograph.id for case in part):
             places = _zone_masks(data, name)
-            held = {(m.source, m.finding): m for m in run.maps_for(name, list(sources))}
+            maps = {(m.source, m.finding): m for m in run.maps_for(name, list(sources))}
             for case in (c for c in part if c.radiograph.id == name):
                 for source, model in sources.items():
-                    m = held.get((source, case.finding))
+                    m = maps.get((source, case.finding))
                     values = np.zeros(GRID_SHAPE) if m is None else resample_to_grid(m)
-                    told = {**measure_shape(values), **relative_density(values, places)}
-                    for what, value in told.items():
-                        yield MapMeasurement(model, name, case.radiograph.patient, case.finding, what, value)
+                    measured = {**measure_shape(values), **relative_density(values, places)}
+                    for measure, value in measured.items():
+                        yield MapMeasurement(model, name, case.radiograph.patient, case.finding, measure, value)
 
     write_chunks(
         run,
         "map_measurements",
         {"map_measurements": schema_for(MapMeasurement)},
-        case_task("map_measurements", "measuring maps", cases, made),
+        case_task("map_measurements", "measuring maps", cases, compute_rows),
     )
     return run.table("map_measurements")
 
@@ -80,11 +96,11 @@ def _zone_masks(data: Dataset, radiograph: str) -> dict[str, Array]:
 
 
 def _region_mask(data: Dataset, radiograph: str, name: str) -> Array | None:
-    mark = data.annotation(radiograph, name, data.reference_reader) if name in data.regions else None
-    if mark is None:
+    annotation = data.annotation(radiograph, name, data.reference_reader) if name in data.regions else None
+    if annotation is None:
         return None
     try:
-        mask = rasterize_annotation(mark)
+        mask = rasterize_annotation(annotation)
     except (DataError, OSError):
         return None
     small: Array = resample_area(mask, Frame.whole(mask.shape), GRID_SHAPE) >= 0.5
@@ -92,8 +108,21 @@ def _region_mask(data: Dataset, radiograph: str, name: str) -> Array | None:
 
 
 def write_narrative(run: Run, table: pd.DataFrame, seed: int) -> Measurements:
-    """Write the tables map_measurement_means and map_measurement_differences, narrative.md, and its claims with
-    their verdicts (`narrative_claims`)."""
+    """Write the tables map_measurement_means, map_measurement_differences and narrative_claims, and narrative.md.
+
+    Parameters
+    ----------
+    run : Run
+        The run that gets the tables, locked by the caller.
+    table : DataFrame
+        Measurements of the maps, as `measure_maps` returns them.
+    seed : int
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    Measurements
+    """
     facts = estimate_measurements(table, seed)
     run.write_table("map_measurement_means", facts.table)
     run.write_table("map_measurement_differences", facts.differences)
@@ -104,7 +133,22 @@ def write_narrative(run: Run, table: pd.DataFrame, seed: int) -> Measurements:
 
 
 def tabulate_claims(text: str, measurements: Measurements, models: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """A row per claim of a text: text, kind, model, versus, finding, places, is_focused, verdict, reason."""
+    """Check the claims of a text, and return them as a table.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+    measurements : Measurements
+        Measurements of the maps that the text describes.
+    models : mapping of str to str, optional
+        Name of a model in the text to its name in the measurements; by default the same.
+
+    Returns
+    -------
+    DataFrame
+        A row per claim: its fields, the verdict and the reason.
+    """
     rows = [
         {
             "text": c.claim.text,
@@ -126,76 +170,99 @@ def tabulate_claims(text: str, measurements: Measurements, models: Mapping[str, 
 def permutation_controls(
     text: str, measurements: Measurements, models: Mapping[str, str] | None = None
 ) -> dict[str, float]:
-    """Contradiction rates of a text as it is, with its models exchanged in a circle, and with its findings.
+    """Return contradiction rates of a text as it is, with its models exchanged in a cycle, and with its findings.
 
-    A text that was read off the maps is contradicted more often when it is laid beside others; one that repeats the
-    textbook is not. NaN where nothing could be checked.
+    A text that describes the maps is contradicted more often when it is compared with other maps; one that repeats the
+    textbook is not.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+    measurements : Measurements
+        Measurements of the maps that the text describes.
+    models : mapping of str to str, optional
+        Name of a model in the text to its name in the measurements; by default the same.
+
+    Returns
+    -------
+    dict of str to float
+        Rates in [0, 1]; NaN where nothing could be checked.
     """
     known = dict(models) if models is not None else {name: name for name in measurements.models}
-    names, own = list(known), list(known.values())
-    turned = dict(zip(names, [*own[1:], *own[:1]], strict=True))
+    names, targets = list(known), list(known.values())
+    exchanged = dict(zip(names, [*targets[1:], *targets[:1]], strict=True))
     findings = list(measurements.findings)
-    after = dict(zip(findings, [*findings[1:], *findings[:1]], strict=True))
+    next_finding = dict(zip(findings, [*findings[1:], *findings[:1]], strict=True))
     moved = Measurements(
-        measurements.table.assign(finding=measurements.table["finding"].replace(after)),
-        measurements.differences.assign(finding=measurements.differences["finding"].replace(after)),
+        measurements.table.assign(finding=measurements.table["finding"].replace(next_finding)),
+        measurements.differences.assign(finding=measurements.differences["finding"].replace(next_finding)),
     )
     return {
         "as it is": contradiction_rate(check_claims(text, measurements, known)),
-        "models exchanged": contradiction_rate(check_claims(text, measurements, turned)) if len(own) > 1 else NAN,
+        "models exchanged": contradiction_rate(check_claims(text, measurements, exchanged))
+        if len(targets) > 1
+        else NAN,
         "findings exchanged": contradiction_rate(check_claims(text, moved, known)) if len(findings) > 1 else NAN,
     }
 
 
 class ReportAgreement(NamedTuple):
-    """Whether a map points where a report says the finding is."""
+    """Agreement of a map with the location of a finding in a report, or with the map of a text."""
 
     model: str
     radiograph: str
     patient: str
     finding: str
     measure: str
-    """'side' or 'third', or 'image and words'."""
+    """'side' or 'third' of a report, or 'image and words' for the map of a text."""
     value: float
-    """1 if the map is densest in the place that the report names, 0 if not, or if the map points nowhere; of image and
-    words, a rank correlation."""
+    """1 if the map is densest in the place that the report names, 0 if not, or if the map is flat; for the map of a
+    text, the rank correlation."""
     chance: float
-    """The same with the report on, or the words' map of, another patient with the finding; NaN without one."""
+    """The value with the report, or the text's map, of another patient with the finding; NaN without one."""
 
 
 def compare_with_reports(measurements: pd.DataFrame, data: Dataset, cases: Sequence[Case], seed: int) -> pd.DataFrame:
-    """Maps beside what reports say of the same finding: Meeting's columns, of reports that name one side or third.
+    """Compare maps with the locations that reports name for the same finding, if they name one side or third.
 
-    table: of `measure_maps`. Cross-modal: nobody marked anything.
+    Parameters
+    ----------
+    measurements : DataFrame
+        Measurements of the maps, as `measure_maps` returns them.
+    data : Dataset
+        The data set, with reports; no annotation is used.
+    cases : sequence of Case
+        Cases to compare.
+    seed : int
+        Seed of the draw of other patients.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `ReportAgreement`; empty without reports.
     """
     if data.reports is None:
         return pd.DataFrame(columns=list(ReportAgreement._fields))
-    said = {(c.radiograph.id, c.finding): _reported_locations(data, c) for c in cases}
-    lift = {
+    reported = {(c.radiograph.id, c.finding): _reported_locations(data, c) for c in cases}
+    densities = {
         (r["model"], r["radiograph"], r["finding"], r["measure"]): r["value"] for r in measurements.to_dict("records")
     }
     models = list(dict.fromkeys(measurements["model"]))
     rows = []
     for case in cases:
-        other = draw_other_patient(case, cases, seed)
+        radiograph, other = case.radiograph, draw_other_patient(case, cases, seed)
         for measure, group in LOCATION_GROUPS.items():
-            own = said[case.radiograph.id, case.finding].get(measure)
-            far = said[other.radiograph.id, other.finding].get(measure) if other else None
-            for model in models if own else ():
-                there = {p: lift.get((model, case.radiograph.id, case.finding, p), NAN) for p in group}
-                known = {p: value for p, value in there.items() if value == value}
-                top = max(known, key=lambda p: known[p]) if known else ""
-                chance = NAN if far is None else float(top == far)
+            location = reported[radiograph.id, case.finding].get(measure)
+            other_location = reported[other.radiograph.id, other.finding].get(measure) if other else None
+            for model in models if location else ():
+                by_place = {place: densities.get((model, radiograph.id, case.finding, place), NAN) for place in group}
+                known = {place: value for place, value in by_place.items() if value == value}
+                top = max(known, key=lambda place: known[place]) if known else ""
+                chance = NAN if other_location is None else float(top == other_location)
+                agrees = float(top == location)
                 rows.append(
-                    ReportAgreement(
-                        model,
-                        case.radiograph.id,
-                        case.radiograph.patient,
-                        case.finding,
-                        measure,
-                        float(top == own),
-                        chance,
-                    )
+                    ReportAgreement(model, radiograph.id, radiograph.patient, case.finding, measure, agrees, chance)
                 )
     return pd.DataFrame(rows, columns=list(ReportAgreement._fields))
 
@@ -203,51 +270,82 @@ def compare_with_reports(measurements: pd.DataFrame, data: Dataset, cases: Seque
 def compare_with_text_maps(
     run: Run, sources: Mapping[str, str], text_source: str, cases: Sequence[Case], seed: int
 ) -> pd.DataFrame:
-    """Maps beside where the contrastive model finds the image like the words for the finding: Meeting's columns.
+    """Compare maps with those of a contrastive model, which compares the image with a text for the finding.
 
-    sources: source of maps in the run -> what it is called; words: the source of the maps of words. value: rank
-    correlation of the two over the image; chance: with the map of words on another patient with the finding. Maps that
-    say nothing, the same everywhere, agree with nothing: 0.
+    Flat maps agree with nothing: 0.
+
+    Parameters
+    ----------
+    run : Run
+        The run that stores the maps.
+    sources : mapping of str to str
+        Source of maps in the run to its name in the table.
+    text_source : str
+        Source of the maps of the text.
+    cases : sequence of Case
+        Cases to compare.
+    seed : int
+        Seed of the draw of other patients.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `ReportAgreement`. value: rank correlation of the two maps over the image; chance: that with the
+        text's map of another patient with the finding.
     """
 
     @lru_cache(maxsize=64)
-    def held(radiograph: str) -> dict[tuple[str, str], Array]:
+    def load_maps(radiograph: str) -> dict[tuple[str, str], Array]:
         return {(m.source, m.finding): resample_to_grid(m) for m in run.maps_for(radiograph, [*sources, text_source])}
 
     rows = []
     for case in cases:
-        other = draw_other_patient(case, cases, seed)
-        own = held(case.radiograph.id).get((text_source, case.finding))
-        far = None if other is None else held(other.radiograph.id).get((text_source, other.finding))
-        for source, called in sources.items():
-            there = held(case.radiograph.id).get((source, case.finding), np.zeros(GRID_SHAPE))
-            alike, chance = (NAN if m is None else float(rank_correlation(there, m)) for m in (own, far))
+        radiograph, other = case.radiograph, draw_other_patient(case, cases, seed)
+        own_map = load_maps(radiograph.id).get((text_source, case.finding))
+        other_map = None if other is None else load_maps(other.radiograph.id).get((text_source, other.finding))
+        for source, name in sources.items():
+            values = load_maps(radiograph.id).get((source, case.finding), np.zeros(GRID_SHAPE))
+            correlation, chance = (
+                NAN if m is None else float(rank_correlation(values, m)) for m in (own_map, other_map)
+            )
+            measure = "image and words"
             rows.append(
-                ReportAgreement(
-                    called, case.radiograph.id, case.radiograph.patient, case.finding, "image and words", alike, chance
-                )
+                ReportAgreement(name, radiograph.id, radiograph.patient, case.finding, measure, correlation, chance)
             )
     return pd.DataFrame(rows, columns=list(ReportAgreement._fields))
 
 
 LOCATION_GROUPS = {"side": SIDES, "third": THIRDS}
+"""Measure -> places of which a report names one."""
 
 
 def _reported_locations(data: Dataset, case: Case) -> dict[str, str]:
-    """'side' and 'third' that a report names for a finding that it affirms; none where it names two, or none."""
+    """Return the side and the third that a report names for a present finding, each only if it names just one."""
     try:
         report = data.reports(case.radiograph.id) if data.reports else None
     except DataError:
         report = None
-    told = [m for m in find_mentions(report.text()) if m.finding == case.finding and m.is_present] if report else []
-    named = {"side": {s for m in told for s in m.sides}, "third": {z for m in told for z in m.zones if z in THIRDS}}
+    mentions = find_mentions(report.text()) if report else []
+    present = [m for m in mentions if m.finding == case.finding and m.is_present]
+    thirds = {zone for m in present for zone in m.zones if zone in THIRDS}
+    named = {"side": {side for m in present for side in m.sides}, "third": thirds}
     return {measure: next(iter(names)) for measure, names in named.items() if len(names) == 1}
 
 
 def summarize_agreement(agreements: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """How often each model's maps meet the reports, and how much more often than reports on other patients.
+    """Average the agreement of each model's maps, and its excess over chance.
 
-    Columns: model, measure, mean, low, high, n, patients, gap, gap_low, gap_high (95 %, resampling patients).
+    Parameters
+    ----------
+    agreements : DataFrame
+        Columns of `ReportAgreement`.
+    seed : int
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        Columns model, measure, mean, low, high, n, patients, gap, gap_low, gap_high (95 %, resampling patients).
     """
     rows = []
     for (model, measure), part in agreements.groupby(["model", "measure"], sort=False):

@@ -1,4 +1,4 @@
-"""The default narrator: numbers in sentences, in the order a reader asks, silent where an interval decides nothing."""
+"""The default narrative: measurements in sentences, without those that an interval leaves undecided."""
 
 from __future__ import annotations
 
@@ -18,17 +18,29 @@ _ZONE_PHRASES = {
 
 
 def narrate(measurements: Measurements, score_sentences: Mapping[str, str] | None = None) -> str:
-    """A reading: headline, finding by finding, perspectives, recommendations. Every clause has its number beside it.
+    """Write a narrative: headline, finding by finding, perspectives, recommendations.
 
-    scores: model -> a sentence on its localization, for the perspectives. A clause is written only where the whole 95 %
-    interval is on one side; a model of which nothing is clear gets no sentence.
+    A clause is written only where the whole 95 % interval is on one side, and gives its number; a model without a clear
+    result gets no sentence.
+
+    Parameters
+    ----------
+    measurements : Measurements
+        Measurements of the maps.
+    score_sentences : mapping of str to str, optional
+        Model to a sentence on its localization, for the perspectives.
+
+    Returns
+    -------
+    str
+        Markdown.
     """
     parts = [*_headline(measurements), ""]
     for number, finding in enumerate(measurements.findings, 1):
         lines = [
-            f"- **{model}:** {said}"
+            f"- **{model}:** {sentence}"
             for model in measurements.models
-            if (said := _sentence(measurements, model, finding))
+            if (sentence := _sentence(measurements, model, finding))
         ]
         if lines:
             parts += [f"{number}. {finding}", "", *lines, ""]
@@ -59,7 +71,7 @@ def _headline(facts: Measurements) -> Iterator[str]:
 
 
 def _sentence(facts: Measurements, model: str, finding: str) -> str:
-    """Where the evidence is clearly denser, densest first, and how focused it is beside the others."""
+    """Write where the evidence is clearly denser, densest first, and the side that it leans to."""
     dense = []
     for place in _ZONE_PHRASES:
         number = facts.estimate(model, finding, place)
@@ -74,9 +86,9 @@ def _sentence(facts: Measurements, model: str, finding: str) -> str:
     dense.sort(reverse=True)
     thirds = [d for d in dense if d[2] in ("upper", "middle", "lower")][:1]
     others = [d for d in dense if d[2] not in ("upper", "middle", "lower")][:1]
-    said = [text for _, text, _ in sorted(thirds + others, reverse=True)]
+    phrases = [text for _, text, _ in sorted(thirds + others, reverse=True)]
     sides = [(n["mean"], s, n) for s in SIDES if (n := facts.estimate(model, finding, s)) is not None and n["low"] > 1]
-    clauses = [f"Evidence is denser over {' and '.join(said)}."] if said else []
+    clauses = [f"Evidence is denser over {' and '.join(phrases)}."] if phrases else []
     if sides:
         _, side, n = max(sides)
         clauses.append(f"It leans to the {side} ({n['mean']:.2f} [{n['low']:.2f}, {n['high']:.2f}]).")
@@ -98,7 +110,7 @@ def _recommendations(facts: Measurements) -> Iterator[str]:
     few = [f for f in facts.findings if (n := facts.estimate(facts.models[0], f, FOCUS)) is None or n["patients"] < 10]
     if few:
         yield f"- Collect more cases of {', '.join(few)}: fewer than ten patients decide little."
-    yield "- Read every sentence beside its number; what is not said was not decided."
+    yield "- Read every sentence with its number; results without a sentence are undecided."
 
 
 def _format_difference(gap: Mapping[str, float]) -> str:
