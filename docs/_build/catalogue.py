@@ -184,7 +184,9 @@ def _drawn(
         try:
             maps = sl.saliency(model, x[None], [finding], [spec], ids=[film.id], prior=prior)
         except SightlineError as error:
-            undrawn[name] = str(error).partition(";")[0] if needs not in ("intrinsic", "text") else f"needs {NEEDS[needs]}"
+            undrawn[name] = (
+                str(error).partition(";")[0] if needs not in ("intrinsic", "text") else f"needs {NEEDS[needs]}"
+            )
             continue
         values = project_whole(maps[spec][0, 0].numpy(), frame)
         _save(_file(name).removesuffix(".png"), _tile(image, values, mask, entry.info.signed))

@@ -311,7 +311,9 @@ def pool_pixels(table: pd.DataFrame) -> pd.DataFrame:
     rows, pixels = [], float(kept.groupby("radiograph")["image_pixels"].max().sum())
     for task in sorted(TASKS):
         t = kept[kept["finding"].replace(_PUBLIC_NAMES) == task]
-        tp, predicted, annotated = (float(t[k].sum()) for k in ("overlap_pixels", "predicted_pixels", "annotated_pixels"))
+        tp, predicted, annotated = (
+            float(t[k].sum()) for k in ("overlap_pixels", "predicted_pixels", "annotated_pixels")
+        )
         with np.errstate(invalid="ignore", divide="ignore"):
             precision, recall = np.divide(tp, predicted), np.divide(tp, annotated)
             specificity = np.divide(pixels - annotated - predicted + tp, pixels - annotated)

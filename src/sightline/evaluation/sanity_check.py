@@ -23,9 +23,11 @@ SCHEMA = pa.schema(
     + [(name, pa.string()) for name in ("radiograph", "patient", "finding", "protocol", "measure")]
     + [("value", pa.float64())]
 )
-"""Columns of the table `map_similarity`: one row per pair of maps, protocol and measure. versus: the stage or network whose
-map the model's is compared with; for a `CHANCE` row the network whose map of another patient it is, '' for the model
-itself. value: NaN where a map failed."""
+"""Columns of the table `map_similarity`: one row per pair of maps, protocol and measure.
+
+versus: the stage or network whose map the model's is compared with; for a `CHANCE` row the network whose map of another
+patient it is, '' for the model itself. value: NaN where a map failed.
+"""
 _NORMALIZATIONS: dict[Definition, tuple[Normalization, float]] = {
     "published": ("published", 2.0),
     "corrected": ("raw", 1.0),
