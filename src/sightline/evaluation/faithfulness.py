@@ -380,13 +380,10 @@ def _score_case(
     for source, name in sources.items():
         values = _map_values(own_maps.get(source), perturbed)
         scores = score_map(values)
-        chance: dict[str, float] = {}
-        if source in other_maps:
-            chance = score_map(_map_values(other_maps[source], perturbed, same_image=False))
-        scores |= {
-            "infidelity": occlusions.infidelity(values, perturbed.model.index(case.finding)),
-            "complexity": complexity(values),
-        }
+        other_values = _map_values(other_maps.get(source), perturbed, same_image=False)
+        chance = score_map(other_values) if source in other_maps else {}
+        infidelity = occlusions.infidelity(values, perturbed.model.index(case.finding))
+        scores |= {"infidelity": infidelity, "complexity": complexity(values)}
         for measure, value in scores.items():
             yield (name, *case_key, measure, value, chance.get(measure, NAN))
     for measure, value in score_map(np.zeros(perturbed.image.shape, np.float32)).items():

@@ -28,9 +28,9 @@ _MAX_ANSWER_BYTES = 4_000_000
 PROMPT = (
     "You see saliency maps of several networks over chest radiographs: findings in rows, the radiograph and each "
     "network in columns. Describe, finding by finding and network by network, where the maps point (side of the "
-    "patient, upper, middle or lower zone, perihilar, costophrenic, cardiac, mediastinal) and how focused they are. Say only "
-    "what the picture shows. Begin each finding with a line that is its name, and each network's sentence with "
-    "'- NAME:'."
+    "patient, upper, middle or lower zone, perihilar, costophrenic, cardiac, mediastinal) and how focused they are. "
+    "Say only what the picture shows. Begin each finding with a line that is its name, and each network's sentence "
+    "with '- NAME:'."
 )
 
 
