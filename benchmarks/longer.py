@@ -20,6 +20,7 @@ import pandas as pd
 
 import sightline as sl
 from sightline._util.malloc import disable_malloc_trim
+from sightline.evaluation.score_rows import ScoringOptions
 from sightline.evaluation.score_run import score_run
 from sightline.methods.explain import explain
 from sightline.protocol import CORRECTED
@@ -130,8 +131,8 @@ def chosen(run: Path, out: Path, films: int = 300) -> None:
         part = replace(data := sl.open_dataset(PHANTOM_DATA), radiographs=data.radiographs[:100])
         maps = Run.start(out / f"every-{role}-maps", "every", {})
         for m in models:
-            maps = explain(part, m, ("intrinsic",), findings=NAMES, out=maps)
-        score_run(maps, maps, part, metrics=("average-precision",), protocols=(CORRECTED,), findings=NAMES, seed=0)
+            maps = explain(part, m, ("own",), findings=NAMES, out=maps)
+        score_run(maps, maps, part, ScoringOptions((CORRECTED,), NAMES, ("average-precision",)))
         means = maps.table("estimates").query(f"finding == '{AVERAGE}'").set_index("source")["mean"]
         both = pd.DataFrame({"auroc": kept, "precision": {name: means[f"{name}/intrinsic"] for name in kept}})
         print(

@@ -13,6 +13,7 @@ from pathlib import Path
 import sightline as sl
 from sightline.evaluation.analysis import analyze
 from sightline.maps.references import ControlMaps, ReaderMaps; from sightline.maps.collections import CombinedMaps
+from sightline.evaluation.score_rows import ScoringOptions
 from sightline.evaluation.score_run import score_run
 from sightline.methods.explain import explain
 from sightline.protocol import CORRECTED
@@ -26,9 +27,9 @@ if stage == "explain":
 else:
     run = Run.open(out)
     with run.lock():
-        held = Together((run, Controls(data, ('center', 'noise')), Readers(data)))
-        evaluate(run, held, data, chosen=(CORRECTED,), findings=data.findings, seed=0, full=True)
-        analyze(run, (CORRECTED,), seed=0)
+        maps = CombinedMaps((run, ControlMaps(data, ('center', 'noise')), ReaderMaps(data)))
+        options = ScoringOptions((CORRECTED,), data.findings, include_unannotated=True)
+        analyze(score_run(run, maps, data, options), (CORRECTED,), seed=0)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 

@@ -15,7 +15,7 @@ import pandas as pd
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
 
 from sightline.core import Frame, SaliencyMap
-from sightline.evaluation.score_run import METRICS
+from sightline.evaluation.score_rows import METRICS
 from sightline.evaluation.scoring import score_map
 from sightline.imaging.geometry import input_frame
 from sightline.protocol import CORRECTED

@@ -25,8 +25,7 @@ from playwright.sync_api import sync_playwright
 
 from sightline.core import Dataset, Frame, SaliencyMap
 from sightline.data import open_dataset
-from sightline.evaluation.score_run import METRICS
-from sightline.evaluation.scoring import MapOutcome, Score
+from sightline.evaluation.score_rows import METRICS, MapOutcome, Score
 from sightline.maps.storage import write_maps
 from sightline.protocol import CORRECTED
 from sightline.runs.chunks import schema_for

@@ -43,16 +43,11 @@ WITH_TORCH = (
 """Packages and modules that may import torch when they are imported."""
 MAX_LOOSE_MODULES = 6
 TOO_LARGE = (
-    "_cli.score",
+    "data.loaders.egd",
     "report.run_view",
     "report.sections.gaze.figures",
     "report.sections.selfexplain.figures",
     "report.sections.trust.figures",
-    "studies.gaze",
-    "studies.localization",
-    "studies.pretraining",
-    "studies.selfexplain",
-    "studies.trust",
     "training.chexpert",
     "training.loop",
 )

@@ -82,6 +82,10 @@ PUBLISHED = Protocol(
 PROTOCOLS = {"published": (PUBLISHED,), "corrected": (CORRECTED,), "both": (PUBLISHED, CORRECTED)}
 
 
+ProtocolChoice = Literal["published", "corrected", "both"]
+"""Names that `get_protocols` takes."""
+
+
 def get_protocols(name: str) -> tuple[Protocol, ...]:
     """Return the protocols behind a name.
 

@@ -134,7 +134,7 @@ def test_findings_without_maps_or_marks_are_errors_that_name_others(
     (data / "labels.csv").write_text("image,patient,Edema\ncase0,a,1\ncase1,b,1\ncase2,c,1\n")
     assert run(maps, data, tmp_path / "run", "--findings", "Edema") == 1
     told = capsys.readouterr().err
-    assert "no mark of Edema" in told and "Edma (3)" in told
+    assert "no annotation of Edema" in told and "Edma (3)" in told
     assert not (tmp_path / "run").exists()
 
 

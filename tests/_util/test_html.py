@@ -16,6 +16,7 @@ import sightline as sl
 from sightline._util.files import encode_png
 from sightline._util.html import Estimates, colorize
 from sightline.core import Frame, SaliencyMap
+from sightline.evaluation.score_rows import ScoringOptions
 from sightline.evaluation.score_run import score_run
 from sightline.maps.collections import InMemoryMaps
 from sightline.protocol import CORRECTED
@@ -93,15 +94,7 @@ def test_a_run_shows_its_headline(tmp_path: Path, toy_data: sl.Dataset, toy_maps
     )
     assert "Maps of net" in run._repr_html_() and "<table" not in run._repr_html_()
     held = InMemoryMaps.from_maps(toy_maps)
-    score_run(
-        run,
-        held,
-        toy_data,
-        metrics=("iou", "pointing-game"),
-        protocols=(CORRECTED,),
-        findings=toy_data.findings,
-        seed=0,
-    )
+    score_run(run, held, toy_data, ScoringOptions((CORRECTED,), toy_data.findings, ("iou", "pointing-game")))
     (run.path / "report.html").write_text("x")
     html = run._repr_html_()
     row = run.table("estimates").query("metric == 'iou' and finding == 'average'").iloc[0]

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sightline.core import Dataset, SaliencyMap
+from sightline.evaluation.score_rows import ScoringOptions
 from sightline.evaluation.score_run import score_run
 from sightline.maps.collections import CombinedMaps, InMemoryMaps
 from sightline.maps.references import ReaderMaps
@@ -27,9 +28,9 @@ def digest(run: Path) -> dict[str, str]:
 
 def run_it(path: Path, data: Dataset, maps: list[SaliencyMap], workers: int = 1) -> dict[str, str]:
     run = Run.start(path, "score", {})
-    held = CombinedMaps((InMemoryMaps.from_maps(maps), ReaderMaps(data)))
-    options = {"names": ("iou", "pointing-game"), "chosen": PROTOCOLS["both"], "findings": data.findings, "seed": 0}
-    score_run(run, held, data, **options, workers=workers)
+    all_maps = CombinedMaps((InMemoryMaps.from_maps(maps), ReaderMaps(data)))
+    options = ScoringOptions(PROTOCOLS["both"], data.findings, ("iou", "pointing-game"))
+    score_run(run, all_maps, data, options, workers=workers)
     return digest(path)
 
 
@@ -49,25 +50,24 @@ def test_again_on_a_finished_run_changes_nothing(tmp_path: Path, toy_data: Datas
 
 
 def test_killed_anywhere_and_started_again_gives_identical_tables(tmp_path: Path) -> None:
-    tests = Path(__file__).parent
+    tests = Path(__file__).parents[1]
     code = f"""
         import importlib.util, sys, time
         from pathlib import Path
         sys.path.insert(0, {str(tests)!r})
         from conftest import FINDINGS, good_map, toy
         from sightline.maps.collections import InMemoryMaps
+        from sightline.evaluation.score_rows import ScoringOptions
         from sightline.evaluation.score_run import score_run
         from sightline.protocol import PROTOCOLS
         from sightline.runs.run import Run
-        import sightline.evaluation.score_run as e
-        e.BLOCK = 8
         data = toy(64)
-        maps = InMemory.gather(good_map(r.id, f) for r in data.radiographs for f in FINDINGS)
+        maps = InMemoryMaps.from_maps(good_map(r.id, f) for r in data.radiographs for f in FINDINGS)
         run = Run.start(sys.argv[1], "score", {{}})
         with run.lock():
             print("begun", flush=True)
-            evaluate(run, maps, data, names=("iou", "pointing-game", "pixel-auroc"), chosen=PROTOCOLS["both"],
-                     findings=FINDINGS, seed=0, workers=2)
+            options = ScoringOptions(PROTOCOLS["both"], FINDINGS, ("iou", "pointing-game", "pixel-auroc"))
+            score_run(run, maps, data, options, workers=2)
     """
     words = [sys.executable, "-c", textwrap.dedent(code)]
     subprocess.run([*words, str(tmp_path / "whole")], check=True, capture_output=True)

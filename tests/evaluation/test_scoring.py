@@ -10,7 +10,7 @@ import pytest
 
 from sightline.core import Dataset, Frame, SaliencyMap
 from sightline.errors import DataError, UnknownNameError
-from sightline.evaluation.score_run import METRICS
+from sightline.evaluation.score_rows import METRICS, ScoringOptions
 from sightline.evaluation.scoring import score, score_map, score_radiograph
 from sightline.maps.collections import CombinedMaps, InMemoryMaps
 from sightline.maps.references import ControlMaps, ReaderMaps
@@ -80,16 +80,16 @@ def test_maps_without_a_mark_are_in_the_ledger_not_in_the_scores(
     toy_data: Dataset, toy_maps: list[SaliencyMap]
 ) -> None:
     held = InMemoryMaps.from_maps(toy_maps)
-    scores, ledger, *_ = score_radiograph(
-        toy_data.radiographs[1], toy_data, held, ["iou"], [CORRECTED], toy_data.findings
-    )
+    options = ScoringOptions((CORRECTED,), toy_data.findings, ("iou",))
+    scores, ledger, *_ = score_radiograph(toy_data.radiographs[1], toy_data, held, options)
     assert not scores
     assert [(e.finding, e.annotated, e.status) for e in ledger] == [("Edema", False, "ok"), ("Mass", False, "ok")]
 
 
 def test_maps_of_a_finding_outside_the_data_are_in_the_ledger(toy_data: Dataset, toy_maps: list[SaliencyMap]) -> None:
     held = InMemoryMaps.from_maps([*toy_maps, replace(toy_maps[0], finding="Hernia")])
-    _, ledger, *_ = score_radiograph(toy_data.radiographs[0], toy_data, held, ["iou"], [CORRECTED], toy_data.findings)
+    options = ScoringOptions((CORRECTED,), toy_data.findings, ("iou",))
+    _, ledger, *_ = score_radiograph(toy_data.radiographs[0], toy_data, held, options)
     assert [e.reason for e in ledger if e.finding == "Hernia"] == ["finding 'Hernia' is not scored here"]
 
 
@@ -171,7 +171,7 @@ def test_names_are_checked(toy_data: Dataset, toy_maps: list[SaliencyMap]) -> No
         get_protocols("fixed")
     with pytest.raises(UnknownNameError, match="allowed: center"):
         ControlMaps(toy_data, ("middle",))
-    with pytest.raises(DataError, match="no marks to score against"):
+    with pytest.raises(DataError, match="no annotations to score against"):
         score(toy_maps, replace(toy_data, readers=()))
 
 
@@ -181,5 +181,5 @@ def test_the_average_mask_never_sees_its_own_patient(toy_data: Dataset) -> None:
     assert others == 5  # toy2, 4, 6, 8, 10; toy0 is the patient's only marked image
     alone = replace(toy_data, radiographs=toy_data.radiographs[:2])
     m = next(iter(ControlMaps(alone, ("average-mask",)).maps_for("toy0")))
-    assert (m.status, m.reason) == ("refused", "no other patient has a mark of 'Edema' to average")
+    assert (m.status, m.reason) == ("refused", "no other patient has an annotation of 'Edema' to average")
     assert prior.max() <= 1

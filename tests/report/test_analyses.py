@@ -11,6 +11,7 @@ import pytest
 
 from report.conftest import FINDINGS, SOURCES, make_map, world
 from sightline.evaluation.analysis import analyze
+from sightline.evaluation.score_rows import ScoringOptions
 from sightline.evaluation.score_run import score_run
 from sightline.maps.collections import InMemoryMaps
 from sightline.maps.storage import write_maps
@@ -38,17 +39,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     with made.lock():
         made = record_inputs(made, data, (PUBLISHED, CORRECTED), title="Analyzed")
         made = made.update_info(models=[{"name": "small-net", "training": {"data": "disks", "epochs": 2.5}}])
-        score_run(
-            made,
-            maps,
-            data,
-            protocols=(PUBLISHED, CORRECTED),
-            findings=FINDINGS,
-            seed=0,
-            include_unannotated=True,
-            workers=1,
-        )
-        analyze(made, (PUBLISHED, CORRECTED), seed=0, prevalence=dict(zip(FINDINGS, (0.1, 0.2, 0.3, 0.4), strict=True)))
+        options = ScoringOptions((PUBLISHED, CORRECTED), FINDINGS, include_unannotated=True)
+        scores = score_run(made, maps, data, options, workers=1)
+        analyze(scores, options.protocols, seed=0, prevalence=dict(zip(FINDINGS, (0.1, 0.2, 0.3, 0.4), strict=True)))
     return made
 
 

@@ -121,12 +121,12 @@ def test_a_report_of_other_files_says_so_and_draws_none_of_them(hospital: Path) 
     run = score(hospital)
     write_report(run.path)
     page = (run.path / "report.html").read_text()
-    assert "Other files than were scored" not in page
+    assert "The files changed after scoring" not in page
     drawn = page.count("<figure")
     flip_maps(hospital)
     write_report(run.path)
     page = (run.path / "report.html").read_text()
-    assert "Other files than were scored" in page
+    assert "The files changed after scoring" in page
     assert "of maps: 5 changed" in page
     assert page.count("<figure") < drawn
     atlas = RunIndex.from_run(run)
@@ -216,4 +216,4 @@ def test_data_changed_after_opening_is_not_opened_again_by_its_spec(tmp_path: Pa
     with pytest.raises(
         DataError, match=r"phantom:2\?size=64 was changed after it was opened \(labels shuffled, seed 3\)"
     ):
-        open_inputs(run)
+        open_inputs(Run.open(run.path))

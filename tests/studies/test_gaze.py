@@ -42,10 +42,10 @@ def study(checkpoints: dict[str, str], out: Path, **other: object) -> Run:
     named = {
         "data": DATA,
         "model": checkpoints["plain"],
-        "taught": (checkpoints["taught"],),
-        "shuffled": (checkpoints["cam"],),
+        "gaze_supervised": (checkpoints["taught"],),
+        "shuffled_gaze": (checkpoints["cam"],),
         "methods": METHODS,
-        "images": 8,
+        "max_radiographs": 8,
     }
     return gaze(**{**named, **other}, out=out)  # type: ignore[arg-type]
 
@@ -53,7 +53,7 @@ def study(checkpoints: dict[str, str], out: Path, **other: object) -> Run:
 @pytest.fixture(scope="module")
 def finished(checkpoints: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     out = tmp_path_factory.mktemp("gaze") / "run"
-    study(checkpoints, out, validation="phantom:16?size=96&start=500")
+    study(checkpoints, out, validation_data="phantom:16?size=96&start=500")
     yield out
 
 
@@ -83,7 +83,7 @@ def test_the_same_command_continues_and_ends_with_the_same_tables(checkpoints: d
     before = {p.name: p.read_bytes() for p in sorted((finished / "tables").iterdir())}
     shutil.rmtree(finished / "parts" / "agreement" / "000000")
     shutil.rmtree(next((finished / "parts" / "predictions").rglob("000000")))
-    study(checkpoints, finished, validation="phantom:16?size=96&start=500")
+    study(checkpoints, finished, validation_data="phantom:16?size=96&start=500")
     after = {p.name: p.read_bytes() for p in sorted((finished / "tables").iterdir())}
     assert {n for n in before if before[n] != after.get(n)} == set()
 
@@ -105,7 +105,7 @@ def test_the_report_shows_it(finished: Path) -> None:
 
 
 def test_one_protocol_has_the_same_sources_as_both(checkpoints: dict[str, str], finished: Path, tmp_path: Path) -> None:
-    run = study(checkpoints, tmp_path / "run", protocol="published", taught=(), shuffled=())
+    run = study(checkpoints, tmp_path / "run", protocol="published", gaze_supervised=(), shuffled_gaze=())
     own, both = (r.table("estimates") for r in (run, Run.open(finished)))
     both = both[(both["protocol"] == "published") & ~both["source"].str.startswith(("gaze-supervised", "shuffled"))]
     assert set(own["source"]) == set(both["source"]) and "control/average-gaze" in set(own["source"])
@@ -114,7 +114,14 @@ def test_one_protocol_has_the_same_sources_as_both(checkpoints: dict[str, str], 
 @pytest.mark.parametrize("layout", ["egd", "reflacx"])
 def test_written_data_sets_serve_as_well(checkpoints: dict[str, str], tmp_path: Path, layout: str) -> None:
     write_dataset(sl.open_dataset("phantom:8?size=96"), layout, tmp_path / layout, progress=False)
-    run = study(checkpoints, tmp_path / "run", data=f"{layout}:{tmp_path / layout}", images=4, taught=(), shuffled=())
+    run = study(
+        checkpoints,
+        tmp_path / "run",
+        data=f"{layout}:{tmp_path / layout}",
+        max_radiographs=4,
+        gaze_supervised=(),
+        shuffled_gaze=(),
+    )
     assert "small/grad-cam" in set(run.table("estimates")["source"])
     assert ("control/lungs" in set(run.table("estimates")["source"])) == (layout == "egd")
     standings, wanted = run.table("most_salient_regions"), {"regions", "rectangles"} if layout == "egd" else set()
@@ -131,7 +138,7 @@ def test_written_data_sets_serve_as_well(checkpoints: dict[str, str], tmp_path: 
         ({"data": "phantom:16?size=96&gazed=0"}, "0 of 16 radiographs have gaze"),
         ({"data": "phantom:1?size=96"}, "fewer than two patients"),
         ({"reader": "nobody"}, "no reader with gaze has that name"),
-        ({"rule": "best"}, "allowed: f1, youden"),
+        ({"cutoff_rule": "best"}, "allowed: f1, youden"),
         ({"findings": "Rubbish"}, "Rubbish"),
     ],
 )
@@ -144,7 +151,7 @@ def test_what_cannot_be_compared_is_refused(
 
 def test_networks_that_are_not_what_they_are_named_for(checkpoints: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="have the same weights"):
-        study(checkpoints, tmp_path / "run", taught=(checkpoints["plain"],))
+        study(checkpoints, tmp_path / "run", gaze_supervised=(checkpoints["plain"],))
     with pytest.raises(DataError, match="no model is named"):
         gaze(data=_folder(tmp_path), out=tmp_path / "other")
     with pytest.raises(DataError, match="has no gaze"):
@@ -166,9 +173,9 @@ def test_on_the_phantom_networks_are_trained(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(gaze_models, "GAZE_WEIGHTS", (1.0, 5.0))
     monkeypatch.setattr(gaze_models, "TRAINING_CONFIG", replace(gaze_models.TRAINING_CONFIG, epochs=1))
     team, told = gaze_models.train_on_phantom(tmp_path, 0, "cpu")
-    assert [m.name for m in team.all_models] == ["labels", "gaze", "shuffled-gaze"]
+    assert [m.name for m in team.model_set] == ["labels", "gaze", "shuffled-gaze"]
     assert told["chosen"] in (1.0, 5.0) and set(told["weights"]) == {"1", "5"}
-    assert all(m.training_record is not None for m in team.all_models)
+    assert all(m.training_record is not None for m in team.model_set)
     assert team.shuffled_gaze[0].training_record and team.shuffled_gaze[0].training_record.derived == (
         "gaze shuffled, seed 0",
     )

@@ -108,7 +108,7 @@ def test_other_options_on_the_same_folder_are_refused(finished: Path, capsys: py
         ({"metrics": ("iuo",)}, "did you mean 'iou'"),
         ({"metrics": ()}, "at least one"),
         ({"protocol": "fixed"}, "published, corrected, both"),
-        ({"model": ("small",), "train": "phantom:9"}, "not both"),
+        ({"model": ("small",), "train_data": "phantom:9"}, "not both"),
         ({"model": ("no_such_module:make",)}, "no_such_module"),
         ({"model": ("small",), "findings": "Hernia"}, "Hernia"),
         ({"model": ("small",), "device": "tpu"}, "tpu"),

@@ -28,16 +28,16 @@ from viewing import can_be_looked_at
 
 DATA, TEST = "phantom:60?start=1000&size=48", "phantom:24?size=48"
 SMALL = {
-    "data": DATA,
-    "test": TEST,
+    "train_data": DATA,
+    "data": TEST,
     "arch": "small?side=48&width=8",
     "fractions": (0.3, 1.0),
-    "seeds": 2,
+    "repeats": 2,
     "epochs": 1,
-    "batch": 8,
-    "learn": ("all", "head", "layers"),
+    "train_batch": 8,
+    "learning_modes": ("all", "head", "layers"),
     "methods": ("gradient", "grad-cam"),
-    "images": 8,
+    "max_radiographs": 8,
     "findings": "Lung Opacity,Cardiomegaly,Enlarged Cardiomediastinum",
 }
 
@@ -151,25 +151,25 @@ def test_beginnings_from_checkpoints_keep_the_body_and_not_the_head(tmp_path: Pa
     assert state_hash(begun.net) != state_hash(blank.net) and own["head.weight"].shape[0] == 2
     assert (own["head.weight"] == blank.net.state_dict()["head.weight"]).all()
     wide = open_model("small?side=48&width=12", ["Edema"], seed=0)
-    with pytest.raises(DataError, match="a beginning is of the same architecture"):
+    with pytest.raises(DataError, match="initial weights are of the same architecture"):
         load_backbone(str(tmp_path / "body.pt"), wide)
 
 
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        ({"test": DATA}, r"the networks learned from .* such as patient"),
+        ({"data": DATA}, r"the networks learned from .* such as patient"),
         ({"fractions": (0.0,)}, "allowed: above 0 up to 1"),
-        ({"seeds": 0}, "from 1"),
-        ({"inits": ("nonsense",)}, "is not NAME=CHECKPOINT"),
-        ({"inits": ("random=x.pt",)}, "is taken"),
+        ({"repeats": 0}, "from 1"),
+        ({"initializations": ("nonsense",)}, "is not NAME=CHECKPOINT"),
+        ({"initializations": ("random=x.pt",)}, "is taken"),
         ({"fractions": (0.001,)}, "hold no case of"),
     ],
 )
 def test_grids_that_cannot_be(tmp_path: Path, other: dict[str, object], said: str) -> None:
     start = open_model("small?side=48&width=8", sl.open_dataset(DATA).findings, seed=3)
     save_checkpoint(start, tmp_path / "x.pt")
-    named = {**SMALL, "inits": (f"mine={tmp_path / 'x.pt'}",), "methods": (), **other}
+    named = {**SMALL, "initializations": (f"mine={tmp_path / 'x.pt'}",), "methods": (), **other}
     with pytest.raises(DataError, match=said):
         pretraining(**named, out=tmp_path / "run")  # type: ignore[arg-type]
 

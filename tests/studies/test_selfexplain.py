@@ -64,11 +64,11 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def study(c: dict[str, str], out: Path, **other: object) -> Run:
     named = {
         "model": c["element"],
-        "plain": c["plain"],
+        "baseline": c["plain"],
         "replicates": (c["again"],),
-        "others": (c["other"],),
+        "other_architectures": (c["other"],),
         "localizers": (c["unet"], c["supervised"]),
-        "told": (f"10={c['element-10']}", f"30={c['element-30']}"),
+        "mask_supervised": (f"10={c['element-10']}", f"30={c['element-30']}"),
         "detectors": (f"10={c['detector-10']}", f"30={c['detector-30']}"),
     }
     return selfexplain(
@@ -172,19 +172,19 @@ def test_the_report_stands(finished: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"model": "plain"}, "has no element"),
-        ({"model": "supervised"}, "learned from marks"),
-        ({"plain": ""}, "--baseline"),
+        ({"model": "plain"}, "has no saliency head"),
+        ({"model": "supervised"}, "learned from masks"),
+        ({"baseline": ""}, "--baseline"),
         ({"replicates": ("element",)}, "have the same weights"),
         ({"localizers": ("narrow",)}, "has no maps"),
-        ({"told": ("ten",)}, "FILMS=CHECKPOINT"),
+        ({"mask_supervised": ("ten",)}, "RADIOGRAPHS=CHECKPOINT"),
         ({"margin": 0.7}, "margin=0.7"),
-        ({"plain": "narrow"}, "differ by more than the element: size"),
-        ({"plain": "large"}, "side 64 and 96"),
-        ({"plain": "detector-10"}, "architecture small and unet"),
-        ({"plain": "element-10"}, "architecture small and selfexplaining:small"),
-        ({"model": "trained", "plain": "half"}, "fraction 1.0 and 0.5"),
-        ({"model": "trained", "plain": "elsewhere"}, "data phantom:8.start=9000 and phantom:8.start=9008"),
+        ({"baseline": "narrow"}, "differ by more than the saliency head: size"),
+        ({"baseline": "large"}, "side 64 and 96"),
+        ({"baseline": "detector-10"}, "architecture small and unet"),
+        ({"baseline": "element-10"}, "architecture small and selfexplaining:small"),
+        ({"model": "trained", "baseline": "half"}, "fraction 1.0 and 0.5"),
+        ({"model": "trained", "baseline": "elsewhere"}, "data phantom:8.start=9000 and phantom:8.start=9008"),
     ],
 )
 def test_what_cannot_be_compared(

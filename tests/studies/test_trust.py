@@ -192,7 +192,9 @@ def test_replicates_differ_by_their_seed_alone(other: Model, message: str) -> No
 
 def test_what_was_learned_from_is_not_explained() -> None:
     for spec in (DATA, "phantom:8?size=64", "phantom:2?start=3"):  # the same patients under another name
-        with pytest.raises(DataError, match=r"one learned from phantom:16\?size=96, and .* explain what was held out"):
+        with pytest.raises(
+            DataError, match=r"one learned from phantom:16\?size=96, and .* explain data that was held out"
+        ):
             TrustModels(record("one", 0)).validate(open_dataset(spec))
     TrustModels(record("one", 0)).validate(open_dataset("phantom:8?seed=1"))  # others, of the same names
     TrustModels(record("one", 0)).validate(open_dataset("phantom:16?split=test"))

@@ -1,4 +1,4 @@
-"""The command `report`, and what every command that ends in a run does last."""
+"""The command `report`, and the last step of every command that makes a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from sightline.runs.run import Run
 
 
 def finish_run(run: Run) -> None:
-    """What every command that ends in a run does last: write its report and print what it found."""
+    """Write the report of a run and print its main results.
+
+    Parameters
+    ----------
+    run
+        Run that a command made, with the inputs that it opened.
+    """
     with run.lock():
         report(run)
     show(run.path)

@@ -1,4 +1,4 @@
-"""What maps made elsewhere are scored on: one set of findings for every source, told before any work is done."""
+"""The command `score`: maps that another tool computed, scored on one set of findings for every source."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from sightline.core import Dataset
 from sightline.data import open_dataset
 from sightline.errors import DataError
 from sightline.evaluation.analysis import analyze
 from sightline.evaluation.chexlocalize_csv import check_chexlocalize_options, write_chexlocalize_csv
-from sightline.evaluation.score_run import METRICS, score_run
+from sightline.evaluation.score_rows import METRICS, ScoringOptions
+from sightline.evaluation.score_run import score_run
 from sightline.evaluation.scoring import require_annotations
 from sightline.evaluation.thresholds import resolve_protocols, threshold_provenance
 from sightline.findings import select_findings
@@ -20,40 +22,161 @@ from sightline.maps.collections import CombinedMaps, WithFindings
 from sightline.maps.folder import MapFolder, open_maps
 from sightline.maps.references import ControlMaps, ReaderMaps
 from sightline.metrics.registry import require_annotation_metric, resolve_metric_aliases
-from sightline.runs.provenance import record_inputs
+from sightline.protocol import ProtocolChoice
+from sightline.runs.provenance import record_inputs, recorded_options
 from sightline.runs.run import Run
 
-_MAX_EXAMPLES = 3
+Control = Literal["center", "noise", "edges", "average-mask"]
+CONTROLS: tuple[Control, ...] = ("center", "noise", "edges", "average-mask")
+_MAX_PROBLEMS = 3
+"""Files that are no maps, named in an error."""
+_MAX_UNUSED = 5
+"""Files that are no maps, named before scoring."""
+
+
+def score_maps(
+    maps: Path,
+    *,
+    data: str,
+    out: Path = Path("runs/score"),
+    metrics: tuple[str, ...] = METRICS,
+    controls: tuple[Control, ...] = CONTROLS,
+    findings: str = "",
+    protocol: ProtocolChoice = "corrected",
+    binarizer: str = "",
+    smooth_window: float = 0.0,
+    map_thresholds: str = "",
+    probability_cutoffs: str = "",
+    include_unannotated: bool = True,
+    chexlocalize_csv: Path | None = None,
+    seed: int = 0,
+) -> Run:
+    """Score maps that another tool computed, with controls and the data set's readers, and write a report.
+
+    Parameters
+    ----------
+    maps
+        Folder (or file) of maps: CheXlocalize pickles, NPZ, Zarr, PNG, NIfTI or DICOM.
+    data
+        Data set with annotations, as NAME:PATH?option=value, for example chexlocalize:/data/CheXlocalize.
+    out
+        Run folder; the same command continues it.
+    metrics
+        Metrics; `sightline list metrics` names them.
+    controls
+        Maps that no model computed, scored for comparison: center, noise, edges, average-mask.
+    findings
+        Findings, comma-separated, each of which counts even without a map; by default those that any map is of.
+    protocol
+        Protocol of scoring: published (as in the original code), corrected, or both.
+    binarizer
+        Rule that turns maps into masks, instead of the protocol's own: otsu, above:T or top:FRACTION.
+    smooth_window
+        Side of a box filter before Otsu's threshold: a share of the height if below 1, else pixels; 0 for none.
+    map_thresholds
+        Thresholds of maps per finding, tuned on other data: a run folder, or a CSV with columns threshold and task.
+    probability_cutoffs
+        Probability cutoffs per finding, for the results on all images: a run folder, or a CSV with columns
+        prob_threshold and task.
+    include_unannotated
+        Include images without annotations, for the results on all images.
+    chexlocalize_csv
+        Folder for files as the public CheXlocalize scripts write them, one folder per source (published protocol).
+    seed
+        Seed of noise and bootstrap resamples.
+
+    Returns
+    -------
+    Run
+        The run with its tables.
+
+    Raises
+    ------
+    SightlineError
+        For an option that is not allowed, data or maps that cannot be read, or a folder that holds another run.
+    """
+    options = recorded_options(locals())
+    protocols = resolve_protocols(protocol, binarizer, smooth_window, map_thresholds, probability_cutoffs)
+    check_chexlocalize_options(chexlocalize_csv, protocols, metrics, include_unannotated)
+    metrics = resolve_metric_aliases(metrics)
+    for name in metrics:
+        require_annotation_metric(name)
+    opened = open_dataset(data)
+    folder = open_maps(maps, opened)
+    scored = select_scored_findings(folder, findings)
+    for line in (*_list_unused_files(folder.problems), *describe_scored_findings(folder, scored)):
+        print(line, file=sys.stderr)
+    run = Run.start(out, "score", options)
+    with run.lock():
+        run = record_inputs(run, opened, protocols, maps=folder, title=f"Maps in {maps.resolve().name}")
+        provenance = threshold_provenance(run, opened, map_thresholds, probability_cutoffs)
+        run.update_info(problems=folder.problems, findings=scored, threshold_provenance=provenance)
+        control_maps = ControlMaps(replace(opened, findings=scored), controls, seed)
+        all_maps = CombinedMaps((WithFindings(folder, scored), control_maps, ReaderMaps(opened, scored)))
+        scores = score_run(run, all_maps, opened, ScoringOptions(protocols, scored, metrics, seed, include_unannotated))
+        analyze(scores, protocols, seed=seed)
+        if chexlocalize_csv is not None:
+            write_chexlocalize_csv(scores, folder, opened, chexlocalize_csv, protocols, seed)
+    return run
 
 
 def select_scored_findings(maps: MapFolder, findings: str = "") -> tuple[str, ...]:
-    """The findings that every source of a folder, every control and every reader is scored on.
+    """Select the findings that every source of a folder, every control and every reader is scored on.
 
-    named: a comma-separated list, each of which counts whether there are maps of it or not; without one those that
-    any map is of.
-    Errors: `DataError` if nothing in the folder can be used, if no map is of a finding that was named, or if nobody
-    marked any of the findings; `UnknownNameError` for a finding that the data set does not have.
+    Parameters
+    ----------
+    maps
+        Folder of maps.
+    findings
+        Findings, comma-separated, each of which counts whether there are maps of it or not; by default those that any
+        map is of.
+
+    Returns
+    -------
+    tuple of str
+        The findings.
+
+    Raises
+    ------
+    DataError
+        If no file of the folder is a map of the data set, if no map is of a finding that is named, or if nobody
+        annotated any of the findings.
+    UnknownNameError
+        For a finding that the data set does not have.
     """
     data = maps.data
     require_annotations(data)
-    asked = select_findings(findings or None, data.findings)
+    named = select_findings(findings or None, data.findings)
     if not len(maps):
         raise DataError(_no_usable_map_message(maps))
-    there = {finding for covered in maps.sources.values() for finding in covered}
-    covered = tuple(finding for finding in data.findings if finding in there)
-    if findings and not there & set(asked):
+    mapped = {finding for covered in maps.sources.values() for finding in covered}
+    covered = tuple(finding for finding in data.findings if finding in mapped)
+    if findings and not mapped & set(named):
         raise DataError(
-            f"no map in {maps.path} is of {' or '.join(asked) or 'any finding'}; it has maps of {', '.join(covered)}"
+            f"no map in {maps.path} is of {' or '.join(named) or 'any finding'}; it has maps of {', '.join(covered)}"
         )
-    wanted = asked if findings else covered
-    if not any(_is_annotated(data, finding) for finding in wanted):
-        raise DataError(_no_annotation_message(data, wanted))
-    return wanted
+    scored = named if findings else covered
+    if not any(_is_annotated(data, finding) for finding in scored):
+        raise DataError(_no_annotation_message(data, scored))
+    return scored
 
 
 def describe_scored_findings(maps: MapFolder, findings: Sequence[str]) -> list[str]:
-    """What a user should know of the findings that are scored: which, which not, and which have no maps or no marks."""
-    there = {finding for covered in maps.sources.values() for finding in covered}
+    """Describe which findings are scored, and which of them lack maps or annotations.
+
+    Parameters
+    ----------
+    maps
+        Folder of maps.
+    findings
+        Findings that are scored.
+
+    Returns
+    -------
+    list of str
+        Sentences for the user.
+    """
+    mapped = {finding for covered in maps.sources.values() for finding in covered}
     others = len(maps.data.findings) - len(findings)
     lines = [
         f"findings scored: {', '.join(findings)}"
@@ -61,13 +184,15 @@ def describe_scored_findings(maps: MapFolder, findings: Sequence[str]) -> list[s
     ]
     for finding in findings:
         if not _is_annotated(maps.data, finding):
-            lines.append(f"nobody marked {finding} in {maps.data.spec}: it has no score")
-        elif finding not in there:
-            lines.append(f"no map is of {finding}: each of its marks counts as a missing map, the worst score")
+            lines.append(f"nobody annotated {finding} in {maps.data.spec}: it has no score")
+        elif finding not in mapped:
+            lines.append(f"no map is of {finding}: each of its annotations counts as a missing map, the worst score")
         else:
             without = [source for source, covered in maps.sources.items() if finding not in covered]
             if without:
-                lines.append(f"no map of {', '.join(without)} is of {finding}: each of its marks counts as missing")
+                lines.append(
+                    f"no map of {', '.join(without)} is of {finding}: each of its annotations counts as missing"
+                )
     return lines
 
 
@@ -81,9 +206,9 @@ def _no_usable_map_message(maps: MapFolder) -> str:
         return f"{maps.path} holds no file; give a folder of maps named RADIOGRAPH_FINDING"
     example = f"{data.radiographs[0].id}_{data.findings[0]}.npz"
     files = f"none of the {count:,} files in" if count > 1 else "the only file in"
-    head = f"{files} {maps.path} is a map of {data.spec}; names must be RADIOGRAPH_FINDING, such as {example}"
-    more = [f"and {count - _MAX_EXAMPLES:,} more"] if count > _MAX_EXAMPLES else []
-    return "\n".join([f"{head}:", *maps.problems[:_MAX_EXAMPLES], *more])
+    problem = f"{files} {maps.path} is a map of {data.spec}; names must be RADIOGRAPH_FINDING, such as {example}"
+    more = [f"and {count - _MAX_PROBLEMS:,} more"] if count > _MAX_PROBLEMS else []
+    return "\n".join([f"{problem}:", *maps.problems[:_MAX_PROBLEMS], *more])
 
 
 def _no_annotation_message(data: Dataset, findings: Sequence[str]) -> str:
@@ -91,122 +216,14 @@ def _no_annotation_message(data: Dataset, findings: Sequence[str]) -> str:
         f: sum(data.annotation(r.id, f, data.reference_reader) is not None for r in data.radiographs)
         for f in data.findings
     }
-    there = ", ".join(f"{finding} ({count:,})" for finding, count in counts.items() if count)
-    return f"{data.spec} has no mark of {' or '.join(findings)} to score against; it has marks of: {there or 'nothing'}"
-
-
-CONTROLS = ("center", "noise", "edges", "average-mask")
-
-
-_MAX_EXAMPLES = 5
-
-
-def score_maps(
-    maps: Path,
-    *,
-    data: str,
-    out: Path = Path("runs/score"),
-    metrics: tuple[str, ...] = METRICS,
-    controls: tuple[str, ...] = CONTROLS,
-    findings: str = "",
-    protocol: str = "corrected",
-    binarizer: str = "",
-    smooth_window: float = 0.0,
-    map_thresholds: str = "",
-    probability_cutoffs: str = "",
-    include_unannotated: bool = True,
-    chexlocalize_csv: Path | None = None,
-    seed: int = 0,
-) -> Run:
-    """Score maps made elsewhere, with controls and the data set's readers beside them, and write a report.
-
-    Parameters
-    ----------
-    maps
-        Folder (or file) of maps: CheXlocalize pickles, NPZ, Zarr, PNG, NIfTI or DICOM.
-    data
-        Data set with the marks, as NAME:PATH?option=value, for example chexlocalize:/data/CheXlocalize.
-    out
-        Run folder; the same command continues it.
-    metrics
-        Metrics; `sightline list metrics` names them.
-    controls
-        Maps that never saw a model, scored for comparison: center, noise, edges, average-mask.
-    findings
-        Findings, comma-separated, each of which counts even without a map; by default those that any map is of.
-    protocol
-        Protocol of scoring: published (as in the original code), corrected, or both.
-    binarizer
-        Rule that turns maps into masks, instead of the protocol's own: otsu, above:T or top:FRACTION.
-    smooth_window
-        Side of a box filter before Otsu's threshold: a share of the height if below 1, else pixels; 0 for none.
-    map_thresholds
-        Thresholds per finding, tuned on other data: a run folder, or a CSV with columns threshold and task.
-    probability_cutoffs
-        Probability cutoffs per finding, for the results on all images: a run folder, or a CSV with columns
-        prob_threshold and task.
-    include_unannotated
-        Include images without marks, for the results on all images.
-    chexlocalize_csv
-        Folder for files as the public CheXlocalize scripts write them, one folder per source (published protocol).
-    seed
-        Seed of noise and bootstrap resamples.
-    """
-    records = resolve_protocols(protocol, binarizer, smooth_window, map_thresholds, probability_cutoffs)
-    metrics = resolve_metric_aliases(metrics)
-    check_chexlocalize_options(chexlocalize_csv, records, metrics, include_unannotated)
-    for name in metrics:
-        require_annotation_metric(name)
-    opened = open_dataset(data)
-    folder = open_maps(maps, opened)
-    wanted = select_scored_findings(folder, findings)
-    for line in (*_list_unused_files(folder.problems), *describe_scored_findings(folder, wanted)):
-        print(line, file=sys.stderr)
-    options = {
-        "maps": str(maps),
-        "data": data,
-        "metrics": metrics,
-        "controls": controls,
-        "findings": findings,
-        "protocol": protocol,
-        "binarizer": binarizer,
-        "smooth_window": smooth_window,
-        "map_thresholds": map_thresholds,
-        "probability_cutoffs": probability_cutoffs,
-        "include_unannotated": include_unannotated,
-        "seed": seed,
-    }
-    run = Run.start(out, "score", options)
-    with run.lock():
-        run = record_inputs(
-            run,
-            opened,
-            records,
-            maps=folder,
-            title=f"Maps made elsewhere: {maps.resolve().name}",
-            problems=folder.problems,
-            findings=wanted,
-            threshold_provenance=threshold_provenance(opened, map_thresholds, probability_cutoffs),
-        )
-        blind = ControlMaps(replace(opened, findings=wanted), controls, seed)
-        held = CombinedMaps((WithFindings(folder, wanted), blind, ReaderMaps(opened, wanted)))
-        score_run(
-            run,
-            held,
-            opened,
-            metrics=metrics,
-            protocols=records,
-            findings=wanted,
-            seed=seed,
-            include_unannotated=include_unannotated,
-        )
-        analyze(run, records, seed=seed)
-        if chexlocalize_csv is not None:
-            write_chexlocalize_csv(run, folder, opened, chexlocalize_csv, records, seed)
-    return run
+    annotated = ", ".join(f"{finding} ({count:,})" for finding, count in counts.items() if count)
+    return (
+        f"{data.spec} has no annotation of {' or '.join(findings)} to score against; "
+        f"it has annotations of: {annotated or 'nothing'}"
+    )
 
 
 def _list_unused_files(problems: Sequence[str]) -> list[str]:
-    """The first files that are no maps; a folder may hold thousands."""
-    more = [f"and {len(problems) - _MAX_EXAMPLES:,} more, all in run.json"] if len(problems) > _MAX_EXAMPLES else []
-    return [*(f"not scored: {problem}" for problem in problems[:_MAX_EXAMPLES]), *more]
+    """Return lines on the first files that are no maps; a folder may hold thousands."""
+    more = [f"and {len(problems) - _MAX_UNUSED:,} more, all in run.json"] if len(problems) > _MAX_UNUSED else []
+    return [*(f"not scored: {problem}" for problem in problems[:_MAX_UNUSED]), *more]

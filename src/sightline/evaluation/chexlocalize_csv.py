@@ -25,14 +25,13 @@ from sightline.evaluation.case_table import (
     cutoff_grid,
     find_second_reader,
     iou_on_all_images,
-    load_case_table,
     model_sources,
 )
+from sightline.evaluation.score_table import ScoreTable
 from sightline.findings import CHEXLOCALIZE_FINDINGS
 from sightline.imaging.masks import mask_to_rle
 from sightline.metrics.placed_map import binarize_map
 from sightline.protocol import PUBLISHED, Protocol
-from sightline.runs.run import Run
 from sightline.stats.bootstrap import draw_published_weights, replicate
 from sightline.stats.regression import regress_on_confidence, regress_on_features
 
@@ -88,14 +87,14 @@ def check_chexlocalize_options(
 
 
 def write_chexlocalize_csv(
-    run: Run, maps: Maps, data: Dataset, folder: Path, protocols: Sequence[Protocol], seed: int
+    scores: ScoreTable, maps: Maps, data: Dataset, folder: Path, protocols: Sequence[Protocol], seed: int
 ) -> None:
     """Write every file for every model source into FOLDER/SOURCE, where '/', '?' and the like become '-'.
 
     Parameters
     ----------
-    run : Run
-        A run with scores of the published protocol.
+    scores : ScoreTable
+        Tables of a run with the published protocol.
     maps : Maps
         The maps that were scored.
     data : Dataset
@@ -108,13 +107,12 @@ def write_chexlocalize_csv(
         Seed of the bootstrap.
     """
     protocol = next(p for p in protocols if p.name == PUBLISHED.name)
-    sources = list(dict.fromkeys(run.table("estimates")["source"]))
-    reader = find_second_reader(sources)
-    human = pool_pixels(load_case_table(run, protocol, reader).table) if reader else None
-    folders = {source: folder / re.sub(r"[^\w.+-]+", "-", source) for source in model_sources(sources)}
+    reader = find_second_reader(scores.sources)
+    human = pool_pixels(scores.cases(protocol, reader).table) if reader else None
+    folders = {source: folder / re.sub(r"[^\w.+-]+", "-", source) for source in model_sources(scores.sources)}
     for source, out in folders.items():
         out.mkdir(parents=True, exist_ok=True)
-        _write_source(load_case_table(run, protocol, source, reader), out, seed)
+        _write_source(scores.cases(protocol, source, reader), out, seed)
         if human is not None:
             human.to_csv(out / "hb_precision_recall_specificity.csv")
     _write_masks(maps, data, protocol, {s: out / "saliency_segmentations.json" for s, out in folders.items()})

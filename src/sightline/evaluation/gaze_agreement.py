@@ -18,8 +18,9 @@ from sightline.core import NAN, Array, Case, Dataset, Definition, Frame, Maps, R
 from sightline.data.gaze import KERNELS, Gaze
 from sightline.errors import DataError
 from sightline.evaluation.gaze_cohort import Cohort, GazeMaps, read_gaze
+from sightline.evaluation.score_rows import MapOutcome, Score
 from sightline.evaluation.score_run import summarize
-from sightline.evaluation.scoring import MapOutcome, Score
+from sightline.evaluation.score_table import ScoreTable
 from sightline.findings import FINDING_TERMS
 from sightline.imaging.geometry import resample_area
 from sightline.imaging.masks import rasterize_annotation
@@ -120,7 +121,7 @@ def score_gaze_agreement(run: Run, comparison: GazeComparison, cases: Sequence[C
         return {name: [row for tables in compared for row in tables[name]] for name in _SCHEMAS}
 
     write_chunks(run, "agreement", _SCHEMAS, ChunkedTask("comparing with gaze", list(radiographs), compute_chunk))
-    summarize(run, _with_mention_variants(comparison.metrics), comparison.protocols, seed)
+    summarize(ScoreTable(run), _with_mention_variants(comparison.metrics), comparison.protocols, seed)
 
 
 _SCHEMAS = {"scores": schema_for(Score), "maps": schema_for(MapOutcome), "region_shares": schema_for(RegionShare)}

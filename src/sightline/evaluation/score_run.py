@@ -1,4 +1,4 @@
-"""Score the maps of a run in parts, and draw the tables a report is made of."""
+"""Score the maps of a run in chunks, and summarize the scores."""
 
 from __future__ import annotations
 
@@ -9,35 +9,13 @@ from typing import Any
 import pandas as pd
 
 from sightline.core import Dataset, Maps, Radiograph
-from sightline.evaluation.case_table import IOU_SWEEP
-from sightline.evaluation.scoring import (
-    AnnotationShape,
-    MapOutcome,
-    PixelCounts,
-    Score,
-    require_annotations,
-    score_radiograph,
-)
+from sightline.evaluation.score_rows import AnnotationShape, MapOutcome, PixelCounts, Score, ScoringOptions
+from sightline.evaluation.score_table import ScoreTable
+from sightline.evaluation.scoring import require_annotations, score_radiograph
 from sightline.protocol import Protocol
 from sightline.runs.chunks import ChunkedTask, schema_for, write_chunks
 from sightline.runs.run import Run
 from sightline.stats.estimates import differences, estimates
-
-METRICS = (
-    "iou",
-    "dice",
-    "pointing-game",
-    "precision",
-    "recall",
-    "specificity",
-    "pixel-auroc",
-    "average-precision",
-    "pr-area",
-    "relevance-mass",
-    "relevance-rank",
-    "box-iou",
-    *IOU_SWEEP,
-)
 
 _SCHEMAS = {
     "scores": schema_for(Score),
@@ -48,48 +26,73 @@ _SCHEMAS = {
 
 
 def score_run(
-    run: Run,
-    maps: Maps,
-    data: Dataset,
-    *,
-    metrics: Sequence[str] = METRICS,
-    protocols: Sequence[Protocol],
-    findings: Sequence[str],
-    seed: int,
-    include_unannotated: bool = False,
-    workers: int | None = None,
-) -> None:
+    run: Run, maps: Maps, data: Dataset, options: ScoringOptions, *, workers: int | None = None
+) -> ScoreTable:
     """Score every map of a data set into the run's tables: scores, maps, pixel_counts, shapes, and their summaries.
 
-    Continues after the last whole part. Memory does not grow with the number of radiographs until the tables are
-    summarized, and then by eight bytes a score.
+    Continues after the last whole chunk. Memory does not grow with the number of radiographs until the tables are
+    summarized.
+
+    Parameters
+    ----------
+    run
+        Run locked by the caller, into which tables are written.
+    maps
+        Maps that are scored.
+    data
+        Data set with annotations.
+    options
+        Options of scoring.
+    workers
+        Threads that score; by default one for each processor, at most four.
+
+    Returns
+    -------
+    ScoreTable
+        The tables.
+
+    Raises
+    ------
+    DataError
+        If nobody annotated anything.
     """
     require_annotations(data)
 
     def rows_of(radiographs: Sequence[Radiograph]) -> dict[str, list[Any]]:
-        scored = [
-            score_radiograph(r, data, maps, metrics, protocols, findings, include_unannotated) for r in radiographs
-        ]
-        return {name: [row for each in scored for row in getattr(each, name)] for name in _SCHEMAS}
+        scored = [score_radiograph(radiograph, data, maps, options) for radiograph in radiographs]
+        return {name: [row for scores in scored for row in getattr(scores, name)] for name in _SCHEMAS}
 
     task = ChunkedTask("scoring", data.radiographs, rows_of)
     write_chunks(run, "scores", _SCHEMAS, task, workers=workers or _default_workers())
-    summarize(run, metrics, protocols, seed)
+    scores = ScoreTable(run)
+    summarize(scores, options.metrics, options.protocols, options.seed)
+    return scores
 
 
-def summarize(run: Run, metrics: Sequence[str], protocols: Sequence[Protocol], seed: int) -> None:
-    """Write the tables estimates, differences and status from scores and maps."""
-    needed = ["protocol", "source", "radiograph", "patient", "finding", "metric", "value"]
+def summarize(scores: ScoreTable, metrics: Sequence[str], protocols: Sequence[Protocol], seed: int) -> None:
+    """Write the tables estimates, differences and status from scores and maps.
+
+    Parameters
+    ----------
+    scores
+        Tables of the run.
+    metrics
+        Names of metrics.
+    protocols
+        Protocols of scoring.
+    seed
+        Seed of the bootstrap.
+    """
     means, gaps = [], []
-    for name in metrics:  # one metric in memory at a time
-        scores = run.table("scores", needed, where=("metric", name))
-        means.append(estimates(scores, protocols, seed=seed))
-        gaps.append(differences(scores, protocols, seed=seed))
-    run.write_table("estimates", pd.concat(means, ignore_index=True))
-    run.write_table("differences", pd.concat(gaps, ignore_index=True))
-    ledger = run.table("maps", ["source", "status", "annotated"])
-    counts = ledger.groupby(["source", "status", "annotated"], sort=False).size().rename("maps").reset_index()
-    run.write_table("status", counts)
+    for name in metrics:  # one metric at a time: only its rows have their texts written out
+        rows = scores.scores([name])
+        means.append(estimates(rows, protocols, seed=seed))
+        gaps.append(differences(rows, protocols, seed=seed))
+    scores.run.write_table("estimates", pd.concat(means, ignore_index=True))
+    scores.run.write_table("differences", pd.concat(gaps, ignore_index=True))
+    outcomes = scores.run.table("maps", ["source", "status", "annotated"])
+    counts = outcomes.groupby(["source", "status", "annotated"], sort=False).size().rename("maps").reset_index()
+    scores.run.write_table("status", counts)
 
 
 def _default_workers() -> int:

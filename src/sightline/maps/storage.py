@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
+from zarr.core.buffer import default_buffer_prototype
 
 from sightline._util.formats import check_format
 from sightline.core import STATUSES, Array, Frame, SaliencyMap
@@ -107,9 +108,20 @@ def _dequantize(stored: Array, scales: Mapping[str, Any] | None, start: int) -> 
     return quantization.dequantize_maps(stored, np.array(steps), np.array(scales["lowest"][part]))
 
 
+_MAX_BYTES_IN_MEMORY = 8 << 20
+"""Size in bytes up to which the files of a part are read once; larger parts are read map by map."""
+
+
 @lru_cache(maxsize=16)
 def _open_maps(path: str) -> tuple[zarr.Group, dict[str, Any]]:
-    group = zarr.open_group(path, mode="r")
+    """Open a part; a small one is kept in memory, so that its files are not opened again for every map."""
+    files = [file for file in Path(path).rglob("*") if file.is_file()]
+    store: zarr.storage.MemoryStore | str = path
+    if sum(file.stat().st_size for file in files) <= _MAX_BYTES_IN_MEMORY:
+        buffer = default_buffer_prototype().buffer
+        contents = {file.relative_to(path).as_posix(): buffer.from_bytes(file.read_bytes()) for file in files}
+        store = zarr.storage.MemoryStore(contents, read_only=True)
+    group = zarr.open_group(store, mode="r")
     attributes = dict(group.attrs)
     _check_maps(attributes, path)
     return group, attributes

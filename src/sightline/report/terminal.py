@@ -103,7 +103,9 @@ def _describe_failures(run: Run) -> Iterator[str]:
     marked = status["annotated"].astype(bool)
     totals = status[marked].groupby("source", sort=False)["maps"].sum()
     columns = ["source", "radiograph", "finding", "status", "reason", "annotated"]
-    failed = pd.concat([run.table("maps", columns, where=("status", name)) for name in STATUSES if name != "ok"])
+    failures = [name for name in STATUSES if name != "ok"]
+    failed = run.table("maps", columns, where=("status", failures))
+    failed = failed.sort_values("status", key=lambda names: names.map(failures.index), kind="stable")
     failed = failed[failed["annotated"].astype(bool)]
     texts = zip(failed["reason"], failed["radiograph"], failed["finding"], strict=True)
     failed = failed.assign(general_reason=[_generalize_reason(*some) for some in texts])

@@ -78,8 +78,22 @@ def _write_parts(
 
 
 def split_into_chunks(count: int, size: int = CHUNK_SIZE) -> dict[str, range]:
-    """Return the names of chunks -> the positions of their items.
+    """Split items into chunks.
 
+    Parameters
+    ----------
+    count
+        Number of items.
+    size
+        Items per chunk.
+
+    Returns
+    -------
+    dict
+        Name of the chunk -> positions of its items.
+
+    Examples
+    --------
     >>> split_into_chunks(10, 8)
     {'000000': range(0, 8), '000008': range(8, 10)}
     """
@@ -87,12 +101,36 @@ def split_into_chunks(count: int, size: int = CHUNK_SIZE) -> dict[str, range]:
 
 
 def schema_for(row_type: type) -> pa.Schema:
-    """Return the columns of a table whose rows are named tuples."""
+    """Return the schema of a table whose rows are named tuples.
+
+    Parameters
+    ----------
+    row_type
+        Class of the rows, with fields of type bool, int, float or str.
+
+    Returns
+    -------
+    pyarrow.Schema
+        A column for each field.
+    """
     return pa.schema([(field, _TYPES[kind]) for field, kind in get_type_hints(row_type).items()])
 
 
 def rows_to_table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
-    """Convert rows to columns of the schema; NaN becomes null."""
+    """Convert rows to an Arrow table.
+
+    Parameters
+    ----------
+    rows
+        Rows in the order of the schema's columns; NaN becomes null.
+    schema
+        Columns of the table.
+
+    Returns
+    -------
+    pyarrow.Table
+        The table.
+    """
     columns = zip(*rows, strict=True) if rows else ((),) * len(schema)
     arrays = [pa.array(values, field.type, from_pandas=True) for values, field in zip(columns, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)

@@ -1,7 +1,7 @@
-"""What the files that a run is made from were when it began, so that others in their place are found out.
+"""Fingerprints of a run's input files, recorded at its start and compared when it continues.
 
-A file is known by its name, size and contents. Contents are read once: as long as size and time of change stay, a file
-is the one that was read; where the time differs (touched, restored, copied back), its contents tell.
+A file is identified by its name, size and SHA-256. Contents are read once: as long as size and time of change stay,
+the recorded hash is taken; where the time differs (touched, restored, copied back), the contents are hashed again.
 """
 
 from __future__ import annotations
@@ -22,33 +22,46 @@ from sightline.imaging.image_files import SUFFIXES, source_path
 from sightline.runs.run import Run
 
 MAX_WHOLE_BYTES = 1 << 20
-"""Bytes above which an image of a data set is known by its size and three pieces: radiographs are not read whole."""
+"""Size in bytes above which an image of a data set is hashed at its start, middle and end only."""
 PIECE_BYTES = 1 << 16
+"""Bytes of each of the three pieces."""
 CLOCK_RESOLUTION_NS = 2 * 10**9
-"""Nanoseconds within which a clock may not tell two writes apart: what changed so lately is read again next time."""
+"""Nanoseconds within which two writes may have the same time: a file changed so lately is hashed again next time."""
 _TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".json", ".txt", ".xml")
 _PART = ("inputs", "files.parquet")
 
 
 class FileFingerprint(NamedTuple):
-    """What a file was."""
+    """Name, size, time of change and hash of a file."""
 
     kind: str
     """'data' or 'maps'."""
     file: str
+    """Path of the file."""
     size: int
     """Bytes; −1 for a file that could not be read."""
     ctime_ns: int
-    """When it last changed (ctime: nobody can set it), ns since 1970; 0 where that proves nothing
-    (`CLOCK_RESOLUTION_NS`)."""
+    """Time of the last change (ctime, which cannot be set), ns since 1970; 0 if within `CLOCK_RESOLUTION_NS` of now."""
     digest: str
+    """SHA-256 in hexadecimal digits; '' for a file that could not be read."""
 
 
 def list_input_files(data: Dataset) -> Iterator[Path]:
-    """Tables, marks and images that a data set is read from: its `files`; else the images of its own radiographs, and
-    the tables below the folder that its spec names. A release holds many more images than a split of it.
+    """Yield the tables, annotations and images that a data set is read from.
 
-    Other runs below it, hidden files and files of other suffixes are none of its own.
+    These are its `files`; without any, the images of its own radiographs and the tables below the folder that its spec
+    names, because a release holds many more images than a split of it. Runs below the folder, hidden files and files
+    of other suffixes are left out.
+
+    Parameters
+    ----------
+    data
+        The data set.
+
+    Yields
+    ------
+    Path
+        The files.
     """
     if data.files:
         yield from _find_files(data.files, (*_TABLE_SUFFIXES, *SUFFIXES))
@@ -59,7 +72,7 @@ def list_input_files(data: Dataset) -> Iterator[Path]:
 
 
 def _find_files(roots: Iterable[Path], suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """Files of these suffixes among the roots and below them, every folder once however it is linked."""
+    """Yield files of these suffixes among the roots and below them, every folder once however it is linked."""
     walked: set[str] = set()
     for root in roots:
         if root.is_file():
@@ -77,7 +90,18 @@ def _find_files(roots: Iterable[Path], suffixes: tuple[str, ...]) -> Iterator[Pa
 
 
 def load_fingerprints(run: Run) -> dict[tuple[str, str], FileFingerprint] | None:
-    """(kind, file) -> what it was when the run began; None for a run that kept no record."""
+    """Load the fingerprints that a run recorded.
+
+    Parameters
+    ----------
+    run
+        The run.
+
+    Returns
+    -------
+    dict or None
+        (kind, file) -> fingerprint; None for a run that recorded none.
+    """
     file = run.part(*_PART)
     if not file.is_file():
         return None
@@ -87,46 +111,79 @@ def load_fingerprints(run: Run) -> dict[tuple[str, str], FileFingerprint] | None
 def fingerprint_files(
     files: Mapping[str, Iterable[Path]], before: Mapping[tuple[str, str], FileFingerprint] | None
 ) -> dict[tuple[str, str], FileFingerprint]:
-    """(kind, file) -> what it is now; contents are read only of files that are not as they were `before`."""
-    found = {}
+    """Fingerprint files as they are now.
+
+    Parameters
+    ----------
+    files
+        Kind ('data' or 'maps') -> files; a folder stands for all files below it.
+    before
+        Fingerprints recorded earlier: files of the same size and time of change are not hashed again.
+
+    Returns
+    -------
+    dict
+        (kind, file) -> fingerprint.
+    """
+    fingerprints = {}
     for kind, paths in files.items():
         for path in paths:
             for file in _expand_folder(path):
-                found[kind, str(file)] = _fingerprint(kind, file, (before or {}).get((kind, str(file))))
-    return found
+                fingerprints[kind, str(file)] = _fingerprint(kind, file, (before or {}).get((kind, str(file))))
+    return fingerprints
 
 
-def save_fingerprints(run: Run, now: Mapping[tuple[str, str], FileFingerprint]) -> None:
-    """Store what the files are."""
-    frame = pd.DataFrame(now.values(), columns=list(FileFingerprint._fields))
+def save_fingerprints(run: Run, fingerprints: Mapping[tuple[str, str], FileFingerprint]) -> None:
+    """Store fingerprints in a run.
+
+    Parameters
+    ----------
+    run
+        Run locked by the caller.
+    fingerprints
+        (kind, file) -> fingerprint.
+    """
+    frame = pd.DataFrame(fingerprints.values(), columns=list(FileFingerprint._fields))
     run.write_part(*_PART, lambda path: frame.to_parquet(path, index=False))
 
 
 def describe_changes(
     before: Mapping[tuple[str, str], FileFingerprint], now: Mapping[tuple[str, str], FileFingerprint]
 ) -> str:
-    """What became of the files, by kind, with an example of each; '' where all are the same.
+    """Describe how files changed, by kind, with one example of each change.
 
+    Parameters
+    ----------
+    before, now
+        (kind, file) -> fingerprint.
+
+    Returns
+    -------
+    str
+        The changes; empty if there are none.
+
+    Examples
+    --------
     >>> old = {("maps", "a.npz"): FileFingerprint("maps", "a.npz", 9, 0, "1f")}
     >>> describe_changes(old, {("maps", "a.npz"): FileFingerprint("maps", "a.npz", 9, 5, "2e")})
     'of maps: 1 changed (a.npz)'
     """
     same = {key for key in before.keys() & now.keys() if before[key][2::2] == now[key][2::2]}  # size and digest
-    told = []
+    changes = []
     for kind in ("data", "maps"):
-        fates = {
+        keys_by_change = {
             "changed": (before.keys() & now.keys()) - same,
             "added": now.keys() - before.keys(),
             "gone": before.keys() - now.keys(),
         }
-        of_kind = {word: sorted(name for k, name in keys if k == kind) for word, keys in fates.items()}
-        counted = [f"{len(names)} {word} ({names[0]})" for word, names in of_kind.items() if names]
-        told += [f"of {kind}: {', '.join(counted)}"] if counted else []
-    return "; ".join(told)
+        files = {change: sorted(file for k, file in keys if k == kind) for change, keys in keys_by_change.items()}
+        counts = [f"{len(names)} {change} ({names[0]})" for change, names in files.items() if names]
+        changes += [f"of {kind}: {', '.join(counts)}"] if counts else []
+    return "; ".join(changes)
 
 
 def _expand_folder(path: Path) -> Iterator[Path]:
-    """The file itself, or every file of a folder that is one map."""
+    """Yield the file itself, or every file of a folder that is one map."""
     if not path.is_dir():
         yield path
         return
@@ -135,6 +192,7 @@ def _expand_folder(path: Path) -> Iterator[Path]:
 
 
 def _fingerprint(kind: str, file: Path, before: FileFingerprint | None) -> FileFingerprint:
+    """Return `before` if size and time of change are the same; hash the file otherwise."""
     try:
         stat = file.stat()
         if before is not None and before[2:4] == (stat.st_size, stat.st_ctime_ns):
@@ -150,5 +208,5 @@ def _fingerprint(kind: str, file: Path, before: FileFingerprint | None) -> FileF
             else:
                 digest = hashlib.file_digest(stream, "sha256")
     except OSError:
-        return FileFingerprint(kind, str(file), -1, 0, "")  # whoever needs it says why
+        return FileFingerprint(kind, str(file), -1, 0, "")  # the reader of the file reports the error
     return FileFingerprint(kind, str(file), stat.st_size, stat.st_ctime_ns if settled else 0, digest.hexdigest())

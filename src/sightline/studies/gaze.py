@@ -1,4 +1,4 @@
-"""Do maps agree with where a radiologist looked, more so when the model is right, and does training on gaze help?
+"""Gaze study: do maps agree with where a radiologist looked, more so when the model is right or was trained on gaze?
 
 After Kim, Zhou and Lipton, IMLH workshop of ICML 2021.
 """
@@ -26,17 +26,16 @@ from sightline.evaluation.gaze_agreement import (
 )
 from sightline.evaluation.gaze_cohort import Cohort, read_gaze
 from sightline.evaluation.sampling import sample_positive_cases
+from sightline.evaluation.score_table import ScoreTable
 from sightline.evaluation.thresholds import resolve_protocols
 from sightline.methods import TargetOutput
-from sightline.methods.explain import explain, require_methods
-from sightline.methods.predictions import predict
+from sightline.methods.explain import require_methods
+from sightline.methods.inference import ExplainOptions
 from sightline.metrics.classification import CUTOFF_RULES, CutoffRule, best_cutoff
-from sightline.models import warnings
-from sightline.protocol import Protocol
-from sightline.runs.provenance import check_model_weights, record_inputs
+from sightline.protocol import ProtocolChoice
+from sightline.runs.provenance import recorded_options
 from sightline.runs.run import Run
 from sightline.stats.auroc import estimate_auroc
-from sightline.stats.estimates import paired_differences
 from sightline.stats.gaze_agreement import (
     compare_by_correctness,
     find_duplicate_rows,
@@ -44,10 +43,9 @@ from sightline.stats.gaze_agreement import (
     region_distributions,
 )
 from sightline.stats.model_comparison import compare_auroc, discrimination
-from sightline.studies import gaze_models
-from sightline.studies.gaze_models import GazeModels
+from sightline.studies.common import StudyContext, start_study
+from sightline.studies.gaze_models import PHANTOM_VALIDATION_DATA, GazeModels, train_on_phantom
 from sightline.studies.leakage import require_disjoint_patients
-from sightline.studies.localization import describe_methods, describe_model, move_to_device
 
 PHANTOM_DATA = "phantom:480?split=test&size=192"
 METHODS = ("gradient", "grad-cam", "deeplift", "layer-conductance", "gradient-shap", "smoothgrad")
@@ -59,7 +57,7 @@ PHANTOM_METHODS = (
     "gradient-shap?samples=8",
     "smoothgrad?samples=8",
 )
-"""The same, as the phantom's few minutes allow them."""
+"""The same methods with fewer samples, for the phantom."""
 
 
 def gaze(
@@ -76,14 +74,14 @@ def gaze(
     require_pupil: bool = False,
     max_radiographs: int = 48,
     findings: str = "",
-    protocol: str = "both",
+    protocol: ProtocolChoice = "both",
     target_output: TargetOutput = "logit",
     out: Path = Path("runs/gaze"),
     seed: int = 0,
     explain_batch: int = 8,
     device: str = "cpu",
 ) -> Run:
-    """Compare maps with where a reader looked, by finding and by region, of models taught by gaze or not.
+    """Compare maps with a reader's gaze, by finding and by region, for models trained with and without gaze.
 
     Parameters
     ----------
@@ -94,10 +92,10 @@ def gaze(
         Checkpoint, or a model as NAME?option=value (`sightline list models`); on the phantom, small networks are
         trained if none is named.
     gaze_supervised
-        Checkpoints of the same network taught by gaze: `train gaze`, or `train classifier --model
+        Checkpoints of the same network trained on gaze, too: `train gaze`, or `train classifier --model
         'gaze-supervised:ARCH?supervised_map=cam&weight=10'`.
     shuffled_gaze
-        Checkpoints taught by the gaze at other patients' radiographs (`train classifier --shuffle-gaze`): the control
+        Checkpoints trained on the gaze at other patients' radiographs (`train classifier --shuffle-gaze`): the control
         for `--gaze-supervised`.
     methods
         Saliency methods, as NAME?option=value; by default the six of the published study.
@@ -105,85 +103,71 @@ def gaze(
         Labeled data on which each finding's probability cutoff is chosen; without it the cutoff is 0.5, except for the
         phantom's own networks.
     cutoff_rule
-        What the cutoff maximizes: F1 or Youden's index.
+        Statistic that the cutoff maximizes: F1 or Youden's index.
     reader
         Reader whose gaze is compared; the first of the data set by default.
     time_window
         Start and end of the part of each reading that counts, in seconds from the first fixation; an end of 0 is the
         end of the reading.
     require_pupil
-        Use only fixations during which the pupil was seen.
+        Use only fixations during which the pupil was detected.
     max_radiographs
-        Radiographs compared, at most; accuracy is that of all of them.
+        Largest number of radiographs compared; accuracy is that of all of them.
     findings
         Findings, comma-separated; by default those that the models and the data share.
     protocol
         Protocol of scoring: published (as in the original code), corrected, or both.
     target_output
-        What is explained: the logit or the probability.
+        Output that is explained: the logit or the probability.
     out
         Run folder; the same command continues it.
     seed
         Seed of training, random draws and bootstrap resamples.
     explain_batch
-        Images per pass; no result depends on it.
+        Images per batch of explanations; no result depends on it.
     device
-        cpu or cuda.
+        Device of the models: cpu or cuda.
+
+    Returns
+    -------
+    Run
+        The run with its tables.
+
+    Raises
+    ------
+    SightlineError
+        For an option that is not allowed, data that cannot be read, or a folder that holds another run.
     """
-    records = resolve_protocols(protocol, "", 0.0, "", "")
+    options = recorded_options(locals())
+    protocols = resolve_protocols(protocol)
     methods = methods or (METHODS if model else PHANTOM_METHODS)
     require_methods(methods)
     if cutoff_rule not in CUTOFF_RULES:
-        raise DataError(f"rule={cutoff_rule!r}; allowed: {', '.join(CUTOFF_RULES)}")
+        raise DataError(f"cutoff_rule={cutoff_rule!r}; allowed: {', '.join(CUTOFF_RULES)}")
     opened = filter_gaze(open_dataset(data), *time_window, require_pupil=require_pupil)
-    who = _select_reader(opened, reader)
-    options = {
-        "data": data,
-        "model": model,
-        "gaze_supervised": gaze_supervised,
-        "shuffled_gaze": shuffled_gaze,
-        "methods": methods,
-        "validation_data": validation_data,
-        "cutoff_rule": cutoff_rule,
-        "reader": who,
-        "time_window": time_window,
-        "require_pupil": require_pupil,
-        "max_radiographs": max_radiographs,
-        "findings": findings,
-        "protocol": protocol,
-        "target_output": target_output,
-        "seed": seed,
-    }
-    run = Run.start(out, "gaze", options)
-    with run.lock():
-        run = record_inputs(run, opened, records, title="Gaze")
-        team, told = _open_models(run, opened, model, gaze_supervised, shuffled_gaze, seed, device)
-        wanted = team.shared_findings(opened, findings)
-        run = run.update_info(notes=warnings.warn_about_models(team.all_models))
-        facts = check_model_weights(run, [describe_model(m) for m in team.all_models])
-        run = run.update_info(
-            models=facts, pairs=team.pairs, methods=describe_methods(methods), findings=wanted, **told
+    reader = _select_reader(opened, reader)
+    with start_study("gaze", opened, protocols, options | {"methods": methods, "reader": reader}, out) as run:
+        models, weight_search = _open_models(run, opened, (model, gaze_supervised, shuffled_gaze), seed, device)
+        scored_findings = models.model_set.findings(opened, findings, without="No Finding")
+        study = StudyContext(
+            run, opened, protocols, models, ExplainOptions(scored_findings, target_output, seed, explain_batch)
         )
-        some = _sample_cases(opened, who, wanted, max_radiographs, seed)
-        ids = {case.radiograph.id for case in some}
+        study.record_models(models.model_set.models, methods, pairs=models.pairs, **weight_search)
+        cases = _sample_cases(study, reader, max_radiographs)
+        ids = {case.radiograph.id for case in cases}
         part = replace(opened, radiographs=tuple(r for r in opened.radiographs if r.id in ids))
-        run = _explain(run, part, team, methods, wanted, target_output, explain_batch, seed)
-        cohort = Cohort.from_dataset(opened, who, part.radiographs, [p.definitions for p in records], seed)
-        score_gaze_agreement(run, GazeComparison(opened, run, who, records, GAZE_METRICS, cohort), some, seed)
-        cutoffs = _predict(
-            run,
-            opened,
-            team,
-            wanted,
-            validation_data or (gaze_models.PHANTOM_VALIDATION_DATA if not model else ""),
-            cutoff_rule,
-            seed,
-        )
-        run = _summarize(run, team, records, cutoffs, seed)
-        return run.update_info(sources=list(run.sources), gaze=_summarize_gaze(run, opened, who, part))
+        _explain(study, part, methods)
+        cohort = Cohort.from_dataset(opened, reader, part.radiographs, [p.definitions for p in protocols], seed)
+        score_gaze_agreement(run, GazeComparison(opened, run, reader, protocols, GAZE_METRICS, cohort), cases, seed)
+        _predict(study)
+        validation_data = validation_data or ("" if model else PHANTOM_VALIDATION_DATA)
+        cutoffs = _choose_cutoffs(study, validation_data, cutoff_rule) if validation_data else {}
+        _summarize(study, cutoffs)
+        return run.update_info(sources=list(run.sources), gaze=_summarize_gaze(run, opened, reader, part))
 
 
 def _select_reader(data: Dataset, reader: str) -> str:
+    """Return the reader named, or the first with gaze."""
     if not data.gaze_readers:
         raise DataError(f"{data.spec!r} has no gaze; data sets with gaze are egd:DIR, reflacx:DIR and phantom:N")
     if reader and reader not in data.gaze_readers:
@@ -194,136 +178,125 @@ def _select_reader(data: Dataset, reader: str) -> str:
 
 
 def _open_models(
-    run: Run, data: Dataset, model: str, taught: Sequence[str], shuffled: Sequence[str], seed: int, device: str
+    run: Run, data: Dataset, specs: tuple[str, Sequence[str], Sequence[str]], seed: int, device: str
 ) -> tuple[GazeModels, dict[str, Any]]:
-    """Open the networks, or train them on the phantom."""
-    if model:
-        team, told = gaze_models.from_specs(model, taught, shuffled, seed), dict[str, Any]()
+    """Open the networks, or train them on the phantom; also return the search of the gaze weight for run.json."""
+    fields = dict[str, Any]()
+    if specs[0]:
+        models = GazeModels.from_specs(*specs, seed)
     elif is_synthetic(data.spec):
-        team, told = gaze_models.train_on_phantom(run.path / "training", seed, device)
+        models, fields["gaze_weight_search"] = train_on_phantom(run.path / "training", seed, device)
     else:
         raise DataError("no model is named: give --model CHECKPOINT, and --gaze-supervised to compare it with")
-    for m in team.all_models:
-        move_to_device(m, device)
-    return team.validate(data), {"gaze_weight_search": told} if told else {}
+    models.model_set.to_device(device)
+    return models.validate(data), fields
 
 
-def _sample_cases(data: Dataset, reader: str, wanted: Sequence[str], images: int, seed: int) -> tuple[Case, ...]:
-    """Positive findings of radiographs with gaze. Errors: `DataError` for fewer than two patients."""
-    followed = tuple(r for r in data.radiographs if data.annotation(r.id, ALL_GAZE, reader) is not None)
-    some = tuple(sample_positive_cases(replace(data, radiographs=followed), wanted, images, seed))
-    if len({case.radiograph.patient for case in some}) < 2:
+def _sample_cases(study: StudyContext[GazeModels], reader: str, max_radiographs: int) -> tuple[Case, ...]:
+    """Draw positive cases of radiographs with gaze; `DataError` for fewer than two patients."""
+    data = study.data
+    with_gaze = tuple(r for r in data.radiographs if data.annotation(r.id, ALL_GAZE, reader) is not None)
+    with_gaze_only = replace(data, radiographs=with_gaze)
+    cases = tuple(sample_positive_cases(with_gaze_only, study.findings, max_radiographs, study.seed))
+    if len({case.radiograph.patient for case in cases}) < 2:
         raise DataError(
-            f"{data.spec!r}: {len(followed)} of {len(data.radiographs)} radiographs have gaze of {reader!r}, and fewer "
-            f"than two patients among them show any of {', '.join(wanted)}; nothing can be compared"
+            f"{data.spec!r}: {len(with_gaze)} of {len(data.radiographs)} radiographs have gaze of {reader!r}, and "
+            f"fewer than two patients among them show any of {', '.join(study.findings)}; nothing can be compared"
         )
-    return some
+    return cases
 
 
-def _explain(
-    run: Run,
-    data: Dataset,
-    team: GazeModels,
-    methods: Sequence[str],
-    wanted: Sequence[str],
-    of: TargetOutput,
-    batch: int,
-    seed: int,
-) -> Run:
-    """Maps of every network, and its own estimate of the gaze where that is no Grad-CAM."""
-    for m in team.all_models:
-        own = ("intrinsic",) if hasattr(m.net, "saliency_head") else ()
-        run = explain(
-            data, m, (*methods, *own), findings=wanted, out=run, target_output=of, batch_size=batch, seed=seed
-        )
-    return run
+def _explain(study: StudyContext[GazeModels], part: Dataset, methods: Sequence[str]) -> None:
+    """Store the maps of every network, and its own estimate of the gaze if it has another one than Grad-CAM."""
+    for model in study.models.model_set.models:
+        intrinsic = ("intrinsic",) if hasattr(model.net, "saliency_head") else ()
+        study.explain(model, (*methods, *intrinsic), data=part)
 
 
-def _predict(
-    run: Run, data: Dataset, team: GazeModels, wanted: Sequence[str], validation: str, rule: CutoffRule, seed: int
-) -> dict[tuple[str, str], float]:
-    """Predictions of all radiographs, in the table predictions; the cutoff of each model and finding."""
-
-    def said(kind: str, of: Dataset) -> pd.DataFrame:
-        predict(run, of, team.all_models, wanted, kind)
-        return run.table(kind)
-
-    table = said("predictions", data)
+def _predict(study: StudyContext[GazeModels]) -> None:
+    """Write the predictions of all radiographs and the tables of accuracy."""
+    run, seed, models = study.run, study.seed, study.models
+    table = study.predict(models.model_set.models)
     run.write_table("classification", estimate_auroc(table.drop(columns="radiograph"), seed=seed))
     run.write_table("discrimination", discrimination(table, seed))
-    run.write_table("discrimination_differences", compare_auroc(table, team.pairs, seed))
-    if not validation:
-        return {}
-    tuned = open_dataset(validation)
-    require_disjoint_patients("the cutoffs", tuned.spec, {r.patient for r in tuned.radiographs}, data)
-    other = said("validation", tuned)
-    found = {}
-    for (model, finding), part in other.groupby(["model", "finding"], sort=False):
-        labels = part["label"].where(part["label"].isin([0, 1]))
-        known = part["probability"].notna().to_numpy()
-        cutoff = best_cutoff(part["probability"].to_numpy(float)[known], labels.to_numpy(float)[known], rule)
+    run.write_table("discrimination_differences", compare_auroc(table, models.pairs, seed))
+
+
+def _choose_cutoffs(
+    study: StudyContext[GazeModels], validation_data: str, rule: CutoffRule
+) -> dict[tuple[str, str], float]:
+    """Return (model, finding) -> cutoff of the probability, chosen on other patients."""
+    validation = open_dataset(validation_data)
+    patients = {r.patient for r in validation.radiographs}
+    require_disjoint_patients("the cutoffs", validation.spec, patients, study.data)
+    table = study.predict(study.models.model_set.models, validation, "validation")
+    cutoffs = {}
+    for (model, finding), rows in table.groupby(["model", "finding"], sort=False):
+        labels = rows["label"].where(rows["label"].isin([0, 1]))
+        known = rows["probability"].notna().to_numpy()
+        cutoff = best_cutoff(rows["probability"].to_numpy(float)[known], labels.to_numpy(float)[known], rule)
         if cutoff == cutoff:
-            found[str(model), str(finding)] = cutoff
-    return found
+            cutoffs[str(model), str(finding)] = cutoff
+    return cutoffs
 
 
-def _summarize(
-    run: Run, team: GazeModels, records: Sequence[Protocol], cutoffs: Mapping[tuple[str, str], float], seed: int
-) -> Run:
-    """The tables correctness, standings and distributions, and the differences between networks."""
-    columns = ["protocol", "source", "radiograph", "patient", "finding", "metric", "value", "probability"]
-    scores = run.table("scores", columns)
-    run.write_table("correctness", compare_by_correctness(scores, cutoffs, records, seed))
-    between = paired_differences(scores, lambda sources: _paired_sources(team.pairs, sources), records, seed=seed)
-    run.write_table("differences", pd.concat([run.table("differences"), between], ignore_index=True))
+def _summarize(study: StudyContext[GazeModels], cutoffs: Mapping[tuple[str, str], float]) -> None:
+    """Write the tables correctness and of regions, and the differences between networks."""
+    run, seed, protocols, pairs = study.run, study.seed, study.protocols, study.models.pairs
+    scores = ScoreTable(run, ("probability",))
+    run.write_table("correctness", compare_by_correctness(scores.scores(), cutoffs, protocols, seed))
+    study.add_differences(scores, lambda sources: _paired_sources(pairs, sources))
     _summarize_regions(run, seed)
-    means = run.table("estimates")
-    shown = means[
-        (means["metric"] == "ssim") & (means["protocol"] == records[0].name) & (means["source_kind"] == "model")
+    means = scores.estimates
+    ssim = means[
+        (means["metric"] == "ssim") & (means["protocol"] == protocols[0].name) & (means["source_kind"] == "model")
     ]
-    table = shown[shown["finding"] != "average"].pivot_table(index="source", columns="finding", values="mean")
-    twice = [{"source": a, "versus": b, "cells": n} for a, b, n in find_duplicate_rows(table)]
-    known = [{"model": m, "finding": f, "cutoff": c} for (m, f), c in cutoffs.items()]
-    return run.update_info(duplicates=twice, cutoffs=known)
+    table = ssim[ssim["finding"] != "average"].pivot_table(index="source", columns="finding", values="mean")
+    duplicates = [{"source": a, "versus": b, "cells": n} for a, b, n in find_duplicate_rows(table)]
+    known = [{"model": model, "finding": finding, "cutoff": c} for (model, finding), c in cutoffs.items()]
+    run.update_info(duplicates=duplicates, cutoffs=known)
 
 
 def _summarize_regions(run: Run, seed: int) -> None:
-    """Write the tables most_salient_regions and region_distributions, among the four regions and the rectangles."""
+    """Write the tables most_salient_regions and region_distributions, among the four regions and rectangles."""
     shares = run.table("region_shares")
     groups = {
         "regions": PUBLISHED_REGIONS,
         "rectangles": tuple(r for r in shares["region"].unique() if r.endswith(BOX_SUFFIX)),
     }
-    made = []
+    tables: dict[str, list[pd.DataFrame]] = {"most_salient_regions": [], "region_distributions": []}
     for among, names in groups.items():
-        found = most_salient_regions(shares, names)
-        made.append([t.assign(among=among) for t in (found, region_distributions(found, names, GAZE_CEILING, seed))])
-    for name, parts in zip(("most_salient_regions", "region_distributions"), zip(*made, strict=True), strict=True):
-        run.write_table(name, pd.concat(parts, ignore_index=True))
+        standings = most_salient_regions(shares, names)
+        tables["most_salient_regions"].append(standings.assign(among=among))
+        distributions = region_distributions(standings, names, GAZE_CEILING, seed)
+        tables["region_distributions"].append(distributions.assign(among=among))
+    for name, frames in tables.items():
+        filled = [frame for frame in frames if not frame.empty]  # the columns of an empty one have no type
+        run.write_table(name, pd.concat(filled or frames, ignore_index=True))
 
 
 def _paired_sources(pairs: Sequence[tuple[str, str]], sources: Sequence[str]) -> list[tuple[str, str]]:
-    """The same method on two networks."""
-    found = []
+    """Return the pairs of sources of the same method on two networks."""
+    paired = []
     for source in sources:
         parsed = Source.parse(source)
         others = [str(replace(parsed, model=other)) for name, other in pairs if name == parsed.model]
-        found += [(source, other) for other in others if other in sources]
-    return found
+        paired += [(source, other) for other in others if other in sources]
+    return paired
 
 
 def _summarize_gaze(run: Run, data: Dataset, reader: str, part: Dataset) -> dict[str, Any]:
-    """How much gaze was compared, and what of the files was not used or not there."""
+    """Return how much gaze was compared, and how much was left out for which reason."""
     total, fixations, left_out = 0.0, 0, dict[str, int]()
-    for r in part.radiographs:
-        found = read_gaze(data, r.id, reader)
-        if found is not None:
-            total, fixations = total + float(found.duration.sum()), fixations + len(found)
-            for why, count in found.excluded_counts.items():
-                left_out[why] = left_out.get(why, 0) + count
+    for radiograph in part.radiographs:
+        recording = read_gaze(data, radiograph.id, reader)
+        if recording is not None:
+            total, fixations = total + float(recording.duration.sum()), fixations + len(recording)
+            for reason, count in recording.excluded_counts.items():
+                left_out[reason] = left_out.get(reason, 0) + count
     shares = run.table("region_shares", ["radiograph", "region"]).drop_duplicates()
     if lacking := shares["radiograph"].nunique() * len(data.regions) - len(shares):
-        left_out["regions that are not marked or cannot be read"] = lacking
+        left_out["regions that are not annotated or cannot be read"] = lacking
     return {
         "radiographs": len(part.radiographs),
         "fixations": fixations,

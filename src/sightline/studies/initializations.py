@@ -1,4 +1,4 @@
-"""Where the trainings of a pre-training study begin: weights at random, checkpoints, or a pre-training of its own."""
+"""Initial weights of a pre-training study: random, from checkpoints, or from a pre-training of its own."""
 
 from __future__ import annotations
 
@@ -20,72 +20,118 @@ from sightline.models.checkpoint import extract_weights, load_safely
 from sightline.models.pretrained import download_weights
 from sightline.models.weight_randomization import find_blocks
 from sightline.models.zoo import open_model
-from sightline.runs.run import Run
 from sightline.training.contrastive import CONTRASTIVE_CONFIG, PAIR_WITH, pretrain
 
 RANDOM_INIT = "random"
+"""Name of random initial weights."""
 PRETRAINING_CONFIG = replace(CONTRASTIVE_CONFIG, epochs=12, batch_size=64, lr=2e-3)
-"""Of the phantom's networks, by reports and by images alike."""
+"""Pre-training of the phantom's networks, on reports and on images."""
 BATCH_NORM_IMAGES = 256
-"""Films that the norms of a network at random are settled on."""
+"""Number of radiographs from which batch norms of random networks are estimated."""
 
 
 def make_initializations(
-    run: Run,
-    train_data: Dataset,
-    initializations: Sequence[str],
-    arch: str,
-    findings: tuple[str, ...],
-    seed: int,
-    device: str,
+    folder: Path, train_data: Dataset, blank: Model, initializations: Sequence[str], seed: int, device: str
 ) -> dict[str, Model]:
-    """Name -> where every training of it begins: same architecture, head as drawn."""
-    blank = replace(open_model(arch, findings, seed=seed), training_record=None)
+    """Prepare the initial weights of every training: the same architecture, with the head as drawn.
+
+    Parameters
+    ----------
+    folder
+        Folder of the trainings.
+    train_data
+        Data set to train on.
+    blank
+        Network with random weights.
+    initializations
+        NAME=CHECKPOINT of each other initialization; on the phantom, pre-training on reports and on images if there
+        is none.
+    seed
+        Seed of pre-training.
+    device
+        Device of the networks.
+
+    Returns
+    -------
+    dict
+        Name -> network with the initial weights; 'random' first.
+
+    Raises
+    ------
+    DataError
+        For a name that is missing or given twice, or a checkpoint that does not fit.
+    """
+    blank = replace(blank, training_record=None)
     blank.net.to(device)
-    found = {RANDOM_INIT: recalibrate_batch_norm(blank, train_data)}
-    for stated in initializations:
-        name, _, path = stated.partition("=")
-        if not path or name == RANDOM_INIT or name in found:
+    starts = {RANDOM_INIT: recalibrate_batch_norm(blank, train_data)}
+    for text in initializations:
+        name, _, path = text.partition("=")
+        if not path or name == RANDOM_INIT or name in starts:
             raise DataError(
-                f"inits: {stated!r} is not NAME=CHECKPOINT with a name of its own ({RANDOM_INIT!r} is taken)"
+                f"initializations: {text!r} is not NAME=CHECKPOINT with a name of its own ({RANDOM_INIT!r} is taken)"
             )
-        found[name] = load_backbone(path, blank)
+        starts[name] = load_backbone(path, blank)
     if initializations or not is_synthetic(train_data.spec):
-        return found
-    for by in PAIR_WITH:
-        found[by] = pretrain(
+        return starts
+    for source in PAIR_WITH:
+        starts[source] = pretrain(
             blank,
             train_data,
-            pretraining_folder(run, by),
+            pretraining_folder(folder, source),
             replace(PRETRAINING_CONFIG, seed=seed),
-            pair_with=by,
-            cache=run.path / "training" / "images",
+            pair_with=source,
+            cache=folder / "images",
             workers=os.cpu_count() or 1,
         )
-    return found
+    return starts
 
 
-def pretraining_folder(run: Run, pair_with: str) -> Path:
-    """Where a study keeps a pre-training of its own."""
-    return run.path / "training" / f"pretraining-{pair_with}"
+def pretraining_folder(folder: Path, pair_with: str) -> Path:
+    """Return the folder of a pre-training of the study's own.
+
+    Parameters
+    ----------
+    folder
+        Folder of the trainings.
+    pair_with
+        'reports' or 'images'.
+
+    Returns
+    -------
+    Path
+        The folder.
+    """
+    return folder / f"pretraining-{pair_with}"
 
 
 def recalibrate_batch_norm(model: Model, train_data: Dataset) -> Model:
-    """A copy whose batch norms know the statistics of unlabeled training films, which no other beginning lacks.
+    """Estimate the batch-norm statistics of a random network from unlabeled training images.
 
-    With those they are born with, features of a network at random hardly vary, and linear evaluation would compare with
-    nothing at all.
+    All other initializations have such statistics. With the default ones, features of a random network hardly vary, and
+    linear evaluation would have nothing to compare with.
+
+    Parameters
+    ----------
+    model
+        Network with random weights.
+    train_data
+        Data set to train on.
+
+    Returns
+    -------
+    Model
+        A copy with new statistics; the same network if it has no batch norm.
     """
     net = copy.deepcopy(model.net).eval()
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    some = [r for r in train_data.radiographs if r.split in ("", "train")][:BATCH_NORM_IMAGES]
-    batch = make_batch(model, some) if norms else None
+    radiographs = [r for r in train_data.radiographs if r.split in ("", "train")][:BATCH_NORM_IMAGES]
+    batch = make_batch(model, radiographs) if norms else None
     if batch is None:
         return model
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over batches
+        norm.momentum = None  # the mean over batches
         norm.train()
     with torch.no_grad():
         for images in torch.split(batch.x, 32):
@@ -96,23 +142,39 @@ def recalibrate_batch_norm(model: Model, train_data: Dataset) -> Model:
 
 
 def load_backbone(path: str, model: Model) -> Model:
-    """The blank network with every weight of a checkpoint that fits, but for the head.
+    """Load every weight of a checkpoint that fits into a network, except for the head.
 
-    path: a file, or 'timm:NAME' or 'torchvision:NAME' for the weights that their authors publish, where the network can
-    be reached. Errors: `DataError` if a checkpoint fits nowhere, or cannot be had.
+    Parameters
+    ----------
+    path
+        A file, or 'timm:NAME' or 'torchvision:NAME' for published weights, if the network can be reached.
+    model
+        Network with random weights.
+
+    Returns
+    -------
+    Model
+        A copy with the weights.
+
+    Raises
+    ------
+    DataError
+        If a checkpoint does not fit, or cannot be obtained.
     """
-    own = model.net.state_dict()
+    weights = model.net.state_dict()
     head = {f"{layer}." for layer in find_blocks(model)[0].layers}
     given = download_weights(path) if path.startswith(("timm:", "torchvision:")) else load_safely(Path(path))
-    given = extract_weights(given, own.keys())
-    fits = {k: w for k, w in given.items() if k in own and w.shape == own[k].shape and not k.startswith(tuple(head))}
-    body = [k for k in own if not k.startswith(tuple(head))]
+    given = extract_weights(given, weights.keys())
+    fits = {
+        k: w for k, w in given.items() if k in weights and w.shape == weights[k].shape and not k.startswith(tuple(head))
+    }
+    body = [k for k in weights if not k.startswith(tuple(head))]
     if len(fits) < 0.9 * len(body):
         raise DataError(
-            f"{path} has weights for {len(fits)} of the {len(body)} tensors of {model.arch}; a beginning is of the "
-            "same architecture"
+            f"{path} has weights for {len(fits)} of the {len(body)} tensors of {model.arch}; initial weights are of "
+            "the same architecture"
         )
     other = open_model(model.arch, model.findings)
-    other.net.load_state_dict({**own, **fits})
+    other.net.load_state_dict({**weights, **fits})
     other.net.to(model.device)
     return other

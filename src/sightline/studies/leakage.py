@@ -1,8 +1,8 @@
-"""What a network learned from says nothing about it: the patients that a study explains must be new to all of them."""
+"""Checks that no model learned from the patients of a study."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from sightline.core import Dataset
 from sightline.data import open_dataset
@@ -12,39 +12,82 @@ from sightline.models import Model
 from sightline.models.ensemble import Ensemble
 
 
-def require_held_out(models: Sequence[Model | Ensemble], data: Dataset) -> None:
-    """Errors: `DataError` for networks whose training or validation had patients of `data`.
+def require_held_out(
+    models: Sequence[Model | Ensemble], data: Dataset, open_data: Callable[[str], Dataset] = open_dataset
+) -> None:
+    """Refuse models whose training or validation data had patients of a data set.
 
-    As far as the records tell, and the data they name can be opened here.
+    Only as far as the training records state it, and the data that they name can be opened.
+
+    Parameters
+    ----------
+    models
+        The models.
+    data
+        Data set of the study.
+    open_data
+        Function that opens a data set by its spec.
+
+    Raises
+    ------
+    DataError
+        If a model learned from patients of `data`.
     """
     for spec in dict.fromkeys(m.training_record.data for m in models if m.training_record):
         if dataset_identity(spec) == dataset_identity(data.spec):
             names = ", ".join(m.name for m in models if m.training_record and m.training_record.data == spec)
-            require_disjoint_patients(names, spec, training_patients(data if spec == data.spec else spec), data)
+            try:
+                patients = training_patients(data if spec == data.spec else open_data(spec))
+            except SightlineError:
+                continue
+            require_disjoint_patients(names, spec, patients, data)
 
 
 def require_disjoint_patients(learner: str, training_spec: str, patients: Collection[str], data: Dataset) -> None:
-    """Errors: `DataError` if `patients`, whom `who` learned from, of the data set `spec`, are among those of `data`.
+    """Refuse a data set with patients that something was learned from.
 
     Names of patients are compared within one folder and loader (of the phantom, one seed): elsewhere the same name is
     another person.
+
+    Parameters
+    ----------
+    learner
+        Name of the models, or of what was tuned, for the error.
+    training_spec
+        Data set that was learned from.
+    patients
+        Its patients.
+    data
+        Data set of the study.
+
+    Raises
+    ------
+    DataError
+        If patients are in both.
     """
-    there = {r.patient for r in data.radiographs}
-    shared = there & set(patients)
+    study_patients = {r.patient for r in data.radiographs}
+    shared = study_patients & set(patients)
     if shared and dataset_identity(training_spec) == dataset_identity(data.spec):
         raise DataError(
-            f"{learner} learned from {training_spec}, and {len(shared)} of the {len(there)} patients of "
-            f"{data.spec} are part "
-            f"of it, such as {min(shared)}; explain what was held out, as {data.name}:…?split=test"
+            f"{learner} learned from {training_spec}, and {len(shared)} of the {len(study_patients)} patients of "
+            f"{data.spec} are part of it, such as {min(shared)}; explain data that was held out, as "
+            f"{data.name}:…?split=test"
         )
 
 
-def training_patients(data: Dataset | str) -> set[str]:
-    """Patients that train or validate in `sightline.training.split`; none where the data cannot be opened."""
-    try:
-        radiographs = (open_dataset(data) if isinstance(data, str) else data).radiographs
-    except SightlineError:
-        return set()
-    splits = {(r.patient, r.split) for r in radiographs}
+def training_patients(data: Dataset) -> set[str]:
+    """Return the patients of the training and validation part of a data set, as `sightline.training.split` divides it.
+
+    Parameters
+    ----------
+    data
+        The data set.
+
+    Returns
+    -------
+    set of str
+        The patients.
+    """
+    splits = {(r.patient, r.split) for r in data.radiographs}
     usable = "train" if any(split == "train" for _, split in splits) else ""
     return {patient for patient, split in splits if split in (usable, "val")}

@@ -1,4 +1,4 @@
-"""Do saliency maps find what radiologists marked, and how far below a second radiologist?
+"""Localization study: do maps find what radiologists annotated, and how far are they below a second radiologist?
 
 After Saporta et al. 2022, 10.1038/s42256-022-00536-x.
 """
@@ -6,10 +6,9 @@ After Saporta et al. 2022, 10.1038/s42256-022-00536-x.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import pandas as pd
 
@@ -19,30 +18,34 @@ from sightline.data.registry import is_synthetic
 from sightline.errors import DataError, SightlineError
 from sightline.evaluation.analysis import analyze
 from sightline.evaluation.chexlocalize_csv import check_chexlocalize_options, write_chexlocalize_csv
-from sightline.evaluation.score_run import METRICS, score_run
+from sightline.evaluation.score_rows import METRICS, ScoringOptions
+from sightline.evaluation.score_run import score_run
 from sightline.evaluation.thresholds import resolve_protocols, threshold_provenance
 from sightline.findings import select_findings
 from sightline.maps.collections import CombinedMaps
 from sightline.maps.references import ControlMaps, ReaderMaps
-from sightline.methods import Precision, TargetOutput
-from sightline.methods.explain import explain, hash_weights, require_methods
-from sightline.methods.registry import methods as method_registry
+from sightline.methods import TargetOutput
+from sightline.methods.explain import require_methods
+from sightline.methods.inference import ExplainOptions
 from sightline.metrics.registry import require_annotation_metric, resolve_metric_aliases
 from sightline.models import Model, with_random_weights
 from sightline.models.ensemble import Ensemble, open_model_or_ensemble
-from sightline.models.warnings import warn_about_models
+from sightline.models.precision import Precision
 from sightline.models.zoo import open_model
-from sightline.runs.provenance import check_model_weights, record_inputs
+from sightline.protocol import ProtocolChoice
+from sightline.runs.provenance import recorded_options
 from sightline.runs.run import Run
 from sightline.stats.auroc import estimate_auroc
+from sightline.studies.common import UNTRAINED, OpenedDatasets, StudyContext, start_study
 from sightline.studies.leakage import require_held_out
+from sightline.studies.model_set import ModelSet
 from sightline.training.config import TrainingConfig
 from sightline.training.fit import fit
 
 PHANTOM_DATA = "phantom:400?split=test&size=384"
 PHANTOM_TRAIN_DATA = "phantom:2600?start=100000&size=160"
-UNTRAINED = "untrained"
 METHODS = ("grad-cam", "grad-cam++", "integrated-gradients?nodes=16")
+Control = Literal["center", "noise", "edges", "average-mask", "untrained"]
 
 
 def localization(
@@ -50,10 +53,10 @@ def localization(
     data: str = PHANTOM_DATA,
     model: tuple[str, ...] = (),
     methods: tuple[str, ...] = METHODS,
-    controls: tuple[str, ...] = ("center", "noise", "edges", "average-mask", "untrained"),
+    controls: tuple[Control, ...] = ("center", "noise", "edges", "average-mask", "untrained"),
     metrics: tuple[str, ...] = METRICS,
     findings: str = "",
-    protocol: str = "corrected",
+    protocol: ProtocolChoice = "corrected",
     binarizer: str = "",
     smooth_window: float = 0.0,
     map_thresholds: str = "",
@@ -68,12 +71,12 @@ def localization(
     device: str = "cpu",
     precision: Precision = "float32",
 ) -> Run:
-    """Explain a model's findings, score the maps against the marks, and report them beside readers and controls.
+    """Explain a model's findings, score the maps against annotations, and compare them with readers and controls.
 
     Parameters
     ----------
     data
-        Data set with marks, as NAME:PATH?option=value; by default the phantom, which is synthetic.
+        Data set with annotations, as NAME:PATH?option=value; by default the phantom, which is synthetic.
     model
         Checkpoints, or models as NAME?option=value (`sightline list models`); on the phantom, a small network is
         trained if none is named.
@@ -92,16 +95,16 @@ def localization(
     smooth_window
         Side of a box filter before Otsu's threshold: a share of the height if below 1, else pixels; 0 for none.
     map_thresholds
-        Thresholds per finding, tuned on other data: a run folder, or a CSV with columns threshold and task.
+        Thresholds of maps per finding, tuned on other data: a run folder, or a CSV with columns threshold and task.
     probability_cutoffs
         Probability cutoffs per finding, for the results on all images: a run folder, or a CSV with columns
         prob_threshold and task.
     include_unannotated
-        Include images without marks, for the results on all images.
+        Include images without annotations, for the results on all images.
     chexlocalize_csv
         Folder for files as the public CheXlocalize scripts write them, one folder per source (published protocol).
     target_output
-        What is explained: the logit or the probability.
+        Output that is explained: the logit or the probability.
     train_data
         Train a small network on this data set instead of naming a model.
     out
@@ -109,88 +112,52 @@ def localization(
     seed
         Seed of training, noise and bootstrap resamples.
     explain_batch
-        Images per pass; no result depends on it.
+        Images per batch of explanations; no result depends on it.
     device
-        cpu or cuda.
+        Device of the models: cpu or cuda.
     precision
         With bfloat16, methods whose maps agree with those of float32 on the first images are computed in it; run.json
-        says which.
+        records which.
+
+    Returns
+    -------
+    Run
+        The run with its tables.
+
+    Raises
+    ------
+    SightlineError
+        For an option that is not allowed, data that cannot be read, or a folder that holds another run.
     """
+    options = recorded_options(locals())
+    protocols = resolve_protocols(protocol, binarizer, smooth_window, map_thresholds, probability_cutoffs)
+    check_chexlocalize_options(chexlocalize_csv, protocols, metrics, include_unannotated)
     metrics = resolve_metric_aliases(metrics)
-    options = {
-        "data": data,
-        "model": model,
-        "methods": methods,
-        "controls": controls,
-        "metrics": metrics,
-        "findings": findings,
-        "protocol": protocol,
-        "binarizer": binarizer,
-        "smooth_window": smooth_window,
-        "map_thresholds": map_thresholds,
-        "probability_cutoffs": probability_cutoffs,
-        "include_unannotated": include_unannotated,
-        "target_output": target_output,
-        "train_data": train_data,
-        "seed": seed,
-        "precision": precision,
-    }
-    records = resolve_protocols(protocol, binarizer, smooth_window, map_thresholds, probability_cutoffs)
-    check_chexlocalize_options(chexlocalize_csv, records, metrics, include_unannotated)
     _check_names(metrics, methods)
-    opened = open_dataset(data)
-    blind = ControlMaps(opened, tuple(c for c in controls if c != UNTRAINED), seed)
-    run = Run.start(out, "localization", options)
-    with run.lock():
-        run = record_inputs(
-            run,
-            opened,
-            records,
-            title="Localization",
-            threshold_provenance=threshold_provenance(opened, map_thresholds, probability_cutoffs),
+    datasets = OpenedDatasets(open_dataset(data))
+    opened = datasets(data)
+    control_maps = ControlMaps(opened, tuple(name for name in controls if name != UNTRAINED), seed)
+    with start_study("localization", opened, protocols, options, out) as run:
+        models = _open_models(run, datasets, opened, (model, train_data), seed, device)
+        explain_options = ExplainOptions(
+            _select_findings(opened, models, findings), target_output, seed, batch_size=explain_batch
         )
-        models = _open_models(run, opened, model, train_data, seed, device)
-        run = run.update_info(notes=warn_about_models(models))
-        require_held_out(models, opened)
-        wanted = _select_findings(opened, models, findings)
-        facts = check_model_weights(run, [describe_model(m) for m in models])
-        run = run.update_info(models=facts, methods=describe_methods(methods), findings=wanted)
-        for m, names, prefix in _list_explanations(models, methods, UNTRAINED in controls, seed):
-            covered = [f for f in wanted if f in m.findings]
-            run = explain(
-                opened,
-                m,
-                names,
-                findings=covered,
-                out=run,
-                target_output=target_output,
-                batch_size=explain_batch,
-                seed=seed,
-                source_prefix=prefix,
-                precision=precision,
-            )
-        held = CombinedMaps((run, blind, ReaderMaps(opened)))
-        score_run(
-            run,
-            held,
-            opened,
-            metrics=metrics,
-            protocols=records,
-            findings=wanted,
-            seed=seed,
-            include_unannotated=include_unannotated,
-        )
-        analyze(run, records, seed=seed, prevalence=_training_prevalence(models))
+        study = StudyContext(run, opened, protocols, models, explain_options, precision)
+        provenance = threshold_provenance(run, opened, map_thresholds, probability_cutoffs)
+        study.record_models(models.models, methods, threshold_provenance=provenance)
+        _explain(study, methods, untrained=UNTRAINED in controls)
+        maps = CombinedMaps((run, control_maps, ReaderMaps(opened)))
+        scoring = ScoringOptions(protocols, study.findings, metrics, seed, include_unannotated)
+        scores = score_run(run, maps, opened, scoring)
+        analyze(scores, protocols, seed=seed, prevalence=_training_prevalence(models, datasets))
         if chexlocalize_csv is not None:
-            write_chexlocalize_csv(run, run, opened, chexlocalize_csv, records, seed)
-        run.write_table(
-            "classification", estimate_auroc(_collect_predictions(run, opened, models, methods[0]), seed=seed)
-        )
-        return run.update_info(sources=list(held.sources))
+            write_chexlocalize_csv(scores, run, opened, chexlocalize_csv, protocols, seed)
+        run.write_table("classification", estimate_auroc(_collect_predictions(study, methods[0]), seed=seed))
+        return run.update_info(sources=list(maps.sources))
 
 
 def _check_names(metrics: Sequence[str], methods: Sequence[str]) -> None:
-    """Look every name up before any work is done. Errors: `UnknownNameError`, `DataError`."""
+    """Look every name up before any work is done."""
     for name in metrics:
         require_annotation_metric(name)
     require_methods(methods)
@@ -199,112 +166,82 @@ def _check_names(metrics: Sequence[str], methods: Sequence[str]) -> None:
 
 
 def _open_models(
-    run: Run, data: Dataset, specs: Sequence[str], train: str, seed: int, device: str
-) -> list[Model | Ensemble]:
+    run: Run, datasets: OpenedDatasets, data: Dataset, specs: tuple[Sequence[str], str], seed: int, device: str
+) -> ModelSet:
     """Open the models named, or train one; two models may not share a name."""
-    if specs and train:
+    model_specs, train_data = specs
+    if model_specs and train_data:
         raise DataError("give --model to explain models you have, or --train-data to train one; not both")
-    if not specs and not train:
+    if not model_specs and not train_data:
         if not is_synthetic(data.spec):
             raise DataError("no model is named: give --model CHECKPOINT, or --train-data SPEC to train a small network")
-        train = PHANTOM_TRAIN_DATA
-    if train:
-        source = open_dataset(train)
+        train_data = PHANTOM_TRAIN_DATA
+    if train_data:
+        source = datasets(train_data)
         blank = open_model("small", source.findings, seed=seed)
-        move_to_device(blank, device)
-        recipe = TrainingConfig(epochs=12, batch_size=16, augment=False, seed=seed)
-        models: list[Model | Ensemble] = [
-            fit(blank, source, run.path / "training", recipe, workers=os.cpu_count() or 1)
-        ]
+        ModelSet((blank,)).to_device(device)
+        config = TrainingConfig(epochs=12, batch_size=16, augment=False, seed=seed)
+        models = ModelSet((fit(blank, source, run.path / "training", config, workers=os.cpu_count() or 1),))
     else:
-        models = [open_model_or_ensemble(spec, seed=seed) for spec in specs]
-        for m in models:
-            move_to_device(m, device)
-    names = [m.name for m in models]
+        models = ModelSet(tuple(open_model_or_ensemble(spec, seed=seed) for spec in model_specs))
+        models.to_device(device)
+    names = [model.name for model in models]
     if len(set(names)) != len(names):
-        raise DataError(f"two models are called the same ({', '.join(names)}); name them apart with ?name=...")
+        raise DataError(f"two models have the same name ({', '.join(names)}); name them apart with ?name=...")
+    require_held_out(models.models, data, datasets)
     return models
 
 
-def move_to_device(model: Model | Ensemble, device: str) -> None:
-    """Put a model on a device. Errors: `DataError` for a device that is not there."""
-    try:
-        (model.first_member if isinstance(model, Ensemble) else model).net.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise DataError(f"--device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
-
-
-def _select_findings(data: Dataset, models: Sequence[Model | Ensemble], findings: str) -> tuple[str, ...]:
+def _select_findings(data: Dataset, models: ModelSet, findings: str) -> tuple[str, ...]:
+    """Return the findings named, or those that any model knows."""
     shared = tuple(f for f in data.findings if any(f in m.findings for m in models))
     if not shared:
-        known = "; ".join(f"{m.name}: {', '.join(m.findings)}" for m in models)
-        raise DataError(f"the models know no finding of {data.spec!r} ({', '.join(data.findings)}); they know {known}")
+        raise DataError(
+            f"the models know no finding of {data.spec!r} ({', '.join(data.findings)}); "
+            f"they know {models.known_findings()}"
+        )
     return select_findings(findings or None, shared)
 
 
-def _training_prevalence(models: Sequence[Model | Ensemble]) -> dict[str, float]:
-    """Share of positive among the known labels that the first model was trained on, where its data can be opened."""
-    record = models[0].training_record
+def _training_prevalence(models: ModelSet, datasets: OpenedDatasets) -> dict[str, float]:
+    """Return the share of positive among the known training labels of the first model, if its data can be opened."""
+    record = models.models[0].training_record
     if record is None:
         return {}
     try:
-        trained = open_dataset(record.data)
+        train_data = datasets(record.data)
     except SightlineError:
         return {}  # trained elsewhere: the record is a sentence, or the data are not here
-    found = {}
-    for finding in trained.findings:
-        labels = [r.labels.get(finding, NAN) for r in trained.radiographs if r.split in ("", "train")]
+    prevalence = {}
+    for finding in train_data.findings:
+        labels = [r.labels.get(finding, NAN) for r in train_data.radiographs if r.split in ("", "train")]
         known = [value for value in labels if value in (0, 1)]
         if known:
-            found[finding] = sum(known) / len(known)
-    return found
+            prevalence[finding] = sum(known) / len(known)
+    return prevalence
 
 
-def _list_explanations(
-    models: Sequence[Model | Ensemble], methods: Sequence[str], control: bool, seed: int
-) -> Iterator[tuple[Model | Ensemble, Sequence[str], str]]:
-    """(model, methods, source prefix): every model, and the first one with random weights as a control."""
-    for m in models:
-        yield m, methods, m.name
-    if control:
-        first = models[0].first_member if isinstance(models[0], Ensemble) else models[0]
-        yield with_random_weights(first, seed), methods[:1], str(Source("control", UNTRAINED, ""))
+def _explain(study: StudyContext[ModelSet], methods: Sequence[str], *, untrained: bool) -> None:
+    """Store the maps of every model, and of the first one with random weights as a control."""
+
+    def explain(model: Model | Ensemble, names: Sequence[str], prefix: Source | str) -> None:
+        findings = [f for f in study.findings if f in model.findings]
+        study.explain(model, names, findings=findings, prefix=prefix)
+
+    for model in study.models:
+        explain(model, methods, model.name)
+    if untrained:
+        first = study.models.models[0]
+        network = first.first_member if isinstance(first, Ensemble) else first
+        explain(with_random_weights(network, study.seed), methods[:1], Source("control", UNTRAINED, ""))
 
 
-def describe_model(model: Model | Ensemble) -> dict[str, Any]:
-    """What the report says of a model."""
-    first = model.first_member if isinstance(model, Ensemble) else model
-    facts: dict[str, Any] = {
-        "name": model.name,
-        "arch": first.arch,
-        "parameters": sum(p.numel() for p in first.net.parameters()),
-        "resize": first.resize,
-        "side": first.side,
-        "mean": first.mean,
-        "std": first.std,
-        "assumed": first.assumed_settings,
-        "findings": model.findings,
-        "features": None
-        if first.feature_layer is None
-        else {"at": first.feature_layer.name, "shape": first.feature_layer.shape},
-        "training": None if model.training_record is None else asdict(model.training_record),
-        "weights": hash_weights(model),
-    }
-    if isinstance(model, Ensemble):
-        facts |= {"members": len(model.members), "scale": model.scale, "aggregation": model.aggregation}
-    return facts
-
-
-def describe_methods(methods: Sequence[str]) -> dict[str, Any]:
-    return {name: asdict(method_registry[name.partition("?")[0]].info) for name in methods}
-
-
-def _collect_predictions(run: Run, data: Dataset, models: Sequence[Model | Ensemble], method: str) -> pd.DataFrame:
-    """A row per model, radiograph and finding: probability, and the label as the data set gives it."""
-    ledger = run.table("maps", ["source", "radiograph", "finding", "probability"])
-    names = {f"{m.name}/{method}": m.name for m in models}
-    rows = ledger[ledger["source"].isin(list(names))]
-    by_id = {r.id: r for r in data.radiographs}
+def _collect_predictions(study: StudyContext[ModelSet], method: str) -> pd.DataFrame:
+    """Return a row per model, radiograph and finding: the stored probability, and the label of the data set."""
+    outcomes = study.run.table("maps", ["source", "radiograph", "finding", "probability"])
+    names = {f"{model.name}/{method}": model.name for model in study.models}
+    rows = outcomes[outcomes["source"].isin(list(names))]
+    by_id = {r.id: r for r in study.data.radiographs}
     labels = [by_id[i].labels.get(f, NAN) for i, f in zip(rows["radiograph"], rows["finding"], strict=True)]
     return pd.DataFrame(
         {

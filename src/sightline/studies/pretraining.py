@@ -1,12 +1,13 @@
-"""Does it matter how a network began? Accuracy and maps after the same training on 1, 10 and 100 % of the labels.
+"""Pre-training study: do initial weights matter after equal training on 1, 10 and 100 % of the labels?
 
-After Zhang et al. 2020, arXiv:2010.00747 (ConVIRT): every beginning is trained alike before anything is compared.
+After Zhang et al. 2020, arXiv:2010.00747 (ConVIRT): all initializations are trained in the same way before anything is
+compared.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,23 +25,22 @@ from sightline.evaluation.narration.measure import (
     summarize_agreement,
     write_narrative,
 )
-from sightline.evaluation.score_run import score_run
 from sightline.evaluation.thresholds import resolve_protocols
 from sightline.findings import select_findings
 from sightline.maps.collections import CombinedMaps
 from sightline.maps.references import ControlMaps, ReaderMaps
-from sightline.methods.explain import explain, require_methods
-from sightline.methods.predictions import predict
+from sightline.methods.explain import require_methods
+from sightline.methods.inference import ExplainOptions
 from sightline.models import Model, open_model
-from sightline.protocol import Protocol
-from sightline.runs.provenance import check_model_weights, record_inputs
+from sightline.protocol import ProtocolChoice
+from sightline.runs.provenance import recorded_options
 from sightline.runs.run import Run
 from sightline.stats.auroc import estimate_auroc
-from sightline.stats.estimates import paired_differences
-from sightline.stats.learning_curves import auroc_by_cell, initialization_gains, learning_curves, learning_modes
+from sightline.stats.learning_curves import auroc_by_cell, initialization_gains, learning_curves
+from sightline.stats.learning_curves import learning_modes as compare_learning_modes
+from sightline.studies.common import StudyContext, start_study
 from sightline.studies.initializations import RANDOM_INIT, make_initializations, pretraining_folder
 from sightline.studies.leakage import require_disjoint_patients, training_patients
-from sightline.studies.localization import describe_methods, describe_model
 from sightline.training.config import SamplingConfig, Trainable, TrainingConfig
 from sightline.training.fit import fit
 
@@ -49,13 +49,13 @@ PHANTOM_DATA = "phantom:1200?split=test&size=96"
 DEFAULT_ARCH = "small?side=96"
 METHODS = ("gradient", "grad-cam", "grad-cam++", "integrated-gradients?nodes=8")
 IMAGE_TEXT_MODEL, IMAGE_TEXT_METHOD = "words", "image-text"
-"""What the contrastive pair is called among sources, and its method."""
+"""Name of the image-text model among the sources, and its method."""
 METRICS = ("iou", "pointing-game", "relevance-mass", "pr-area")
 LearningMode = Literal["all", "head", "layers"]
 """Fine-tuning, linear evaluation, and fine-tuning with a lower learning rate the deeper a layer lies."""
 LEARNING_MODES: tuple[LearningMode, ...] = ("all", "head", "layers")
 PHANTOM_EPOCHS = {"all": {0.01: 20, 0.1: 12, 1.0: 8}, "head": {0.01: 12, 0.1: 8, 1.0: 4}}
-"""Of the phantom's networks, by what learns and the share of the labels."""
+"""Epochs of the phantom's networks, by learning mode and share of the labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,32 @@ class TrainingCell:
     """One training of the grid."""
 
     init: str
+    """Name of the initial weights."""
     learn: LearningMode
+    """Learning mode."""
     fraction: float
+    """Share of the training patients, in (0, 1]."""
     seed: int
+    """Seed of labels and batches."""
 
     @property
     def name(self) -> str:
+        """Name of the network among the models of the run."""
         return f"{self.init}-{self.learn}-{self.fraction:g}-{self.seed}"
+
+    def columns(self) -> dict[str, Any]:
+        """Return the cell as columns of a table.
+
+        Returns
+        -------
+        dict
+            initialization, learning_mode, fraction, seed.
+        """
+        return {"initialization": self.init, "learning_mode": self.learn, "fraction": self.fraction, "seed": self.seed}
+
+
+TrainedCells = dict[TrainingCell, Model]
+"""Cell of the grid -> its trained network."""
 
 
 def pretraining(
@@ -91,12 +110,12 @@ def pretraining(
     image_text_model: str = "",
     max_radiographs: int = 50,
     findings: str = "",
-    protocol: str = "corrected",
+    protocol: ProtocolChoice = "corrected",
     out: Path = Path("runs/pretraining"),
     seed: int = 0,
     device: str = "cpu",
 ) -> Run:
-    """Train each beginning on the same shares of the labels, compare accuracy, and see what becomes of the maps.
+    """Train initializations on the same shares of the labels, and compare accuracy and maps.
 
     Parameters
     ----------
@@ -110,15 +129,15 @@ def pretraining(
     arch
         Architecture of every network, as NAME?option=value (`sightline list models`).
     learning_modes
-        What learns: all (fine-tuning), head (linear evaluation), layers (fine-tuning with `--layer-decay`).
+        Parts that learn: all (fine-tuning), head (linear evaluation), layers (fine-tuning with `--layer-decay`).
     fractions
         Shares of the training patients, nested and stratified by finding.
     repeats
-        Trainings of each cell, with other seeds; labels and order of batches are alike for all initial weights.
+        Trainings of each cell, with other seeds; labels and order of batches are the same for all initial weights.
     epochs
         Epochs of every training; 0 takes the phantom's own, or 10 on other data.
     train_batch
-        Radiographs per training step; fewer where they would be more than a quarter of the training patients.
+        Radiographs per training step; fewer if they would be more than a quarter of the training patients.
     lr
         Highest learning rate; it rises to it, then falls along a cosine.
     layer_decay
@@ -133,7 +152,7 @@ def pretraining(
         joint.pt of a contrastive pre-training on reports; its maps for a finding's name are compared with those of the
         classifiers. On the phantom, the study's own.
     max_radiographs
-        Radiographs explained, at most.
+        Largest number of radiographs explained.
     findings
         Findings, comma-separated; by default those that the two data sets share.
     protocol
@@ -143,34 +162,25 @@ def pretraining(
     seed
         Seed of random weights, shares of the labels and bootstrap resamples.
     device
-        cpu or cuda.
+        Device of the models: cpu or cuda.
+
+    Returns
+    -------
+    Run
+        The run with its tables.
+
+    Raises
+    ------
+    SightlineError
+        For an option that is not allowed, data that cannot be read, or a folder that holds another run.
     """
-    records = resolve_protocols(protocol, "", 0.0, "", "")
+    options = recorded_options(locals())
+    protocols = resolve_protocols(protocol)
     require_methods(methods)
     source, compared = open_dataset(train_data), open_dataset(data)
-    wanted = _validate_grid(source, compared, findings, fractions, learning_modes, repeats)
-    options = {
-        "train_data": train_data,
-        "data": data,
-        "initializations": initializations,
-        "arch": arch,
-        "learning_modes": learning_modes,
-        "fractions": fractions,
-        "repeats": repeats,
-        "epochs": epochs,
-        "train_batch": train_batch,
-        "lr": lr,
-        "layer_decay": layer_decay,
-        "head_only_steps": head_only_steps,
-        "patience": patience,
-        "methods": methods,
-        "image_text_model": image_text_model,
-        "max_radiographs": max_radiographs,
-        "findings": findings,
-        "protocol": protocol,
-        "seed": seed,
-    }
-    recipe = TrainingConfig(
+    _check_grid(fractions, learning_modes, repeats)
+    scored_findings = _select_findings(source, compared, findings)
+    config = TrainingConfig(
         batch_size=train_batch,
         lr=lr,
         augment=False,
@@ -178,38 +188,37 @@ def pretraining(
         layer_decay=layer_decay,
         patience=patience,
     )
-    run = Run.start(out, "pretraining", options)
-    with run.lock():
-        run = record_inputs(run, compared, records, title="Pre-training")
-        starts = make_initializations(run, source, initializations, arch, wanted, seed, device)
+    with start_study("pretraining", compared, protocols, options, out) as run:
+        starts = make_initializations(
+            run.path / "training", source, open_model(arch, scored_findings, seed=seed), initializations, seed, device
+        )
         grid = [
-            TrainingCell(init, how, fraction, seed + number)
+            TrainingCell(init, mode, fraction, seed + number)
             for number in range(repeats)
             for fraction in sorted(fractions)
-            for how in learning_modes
+            for mode in learning_modes
             for init in starts
         ]
-        made = {cell: _train_cell(run, source, starts[cell.init], cell, epochs, recipe, seed) for cell in grid}
-        facts = check_model_weights(run, [describe_model(m) for m in made.values()])
-        run = run.update_info(
-            models=facts, methods=describe_methods(methods), findings=wanted, initializations=list(starts)
-        )
-        _predict(run, compared, made, wanted, seed)
-        worded = _open_image_text_model(run, image_text_model, wanted, device)
-        run = _explain(run, compared, made, worded, methods, wanted, max_radiographs, records, seed)
+        cells = {cell: _train_cell(run, source, starts[cell.init], cell, epochs, config, seed) for cell in grid}
+        study = StudyContext(run, compared, protocols, cells, ExplainOptions(scored_findings, seed=seed))
+        study.record_models(list(cells.values()), methods, initializations=list(starts))
+        _predict(study)
+        _explain(study, _open_image_text_model(study, image_text_model, device), methods, max_radiographs)
         return run
 
 
-def _validate_grid(
-    source: Dataset, compared: Dataset, findings: str, fractions: Sequence[float], learn: Sequence[str], seeds: int
-) -> tuple[str, ...]:
-    """The findings. Errors: `DataError` for a grid that cannot be, or patients in both data sets."""
-    shares = bool(fractions) and min(fractions) > 0 and max(fractions) <= 1
-    if not shares or seeds < 1 or not learn or not set(learn) <= set(LEARNING_MODES):
+def _check_grid(fractions: Sequence[float], modes: Sequence[str], repeats: int) -> None:
+    """Check the options of the grid before any work is done."""
+    allowed = bool(fractions) and min(fractions) > 0 and max(fractions) <= 1
+    if not allowed or repeats < 1 or not modes or not set(modes) <= set(LEARNING_MODES):
         raise DataError(
-            f"fractions={fractions}, learn={tuple(learn)}, seeds={seeds}; allowed: above 0 up to 1, "
+            f"fractions={fractions}, learning_modes={tuple(modes)}, repeats={repeats}; allowed: above 0 up to 1, "
             f"{', '.join(LEARNING_MODES)}, from 1"
         )
+
+
+def _select_findings(source: Dataset, compared: Dataset, findings: str) -> tuple[str, ...]:
+    """Return the findings of both data sets; `DataError` if they share none, or share patients."""
     shared = tuple(f for f in source.findings if f in compared.findings and f != "No Finding")
     if not shared:
         raise DataError(f"{source.spec!r} and {compared.spec!r} share no finding")
@@ -218,129 +227,115 @@ def _validate_grid(
 
 
 def _train_cell(
-    run: Run, source: Dataset, begun: Model, cell: TrainingCell, epochs: int, recipe: TrainingConfig, seed: int
+    run: Run, source: Dataset, start: Model, cell: TrainingCell, epochs: int, config: TrainingConfig, seed: int
 ) -> Model:
-    """A cell of the grid. The shares of the labels are those of the seed of the cell, whatever the beginning."""
-    how: Trainable = "head" if cell.learn == "head" else "all"
-    count = epochs or (PHANTOM_EPOCHS[how].get(cell.fraction, 10) if is_synthetic(source.spec) else 10)
+    """Train a cell of the grid; its share of the labels follows from its seed, whatever the initial weights."""
+    trainable: Trainable = "head" if cell.learn == "head" else "all"
+    default_epochs = PHANTOM_EPOCHS[trainable].get(cell.fraction, 10) if is_synthetic(source.spec) else 10
     patients = len({r.patient for r in source.radiographs})
-    recipe = replace(
-        recipe,
-        epochs=count,
-        batch_size=min(recipe.batch_size, max(2, round(0.25 * cell.fraction * patients))),
+    config = replace(
+        config,
+        epochs=epochs or default_epochs,
+        batch_size=min(config.batch_size, max(2, round(0.25 * cell.fraction * patients))),
         seed=cell.seed,
-        trainable=how,
-        layer_decay=recipe.layer_decay if cell.learn == "layers" else 1.0,
+        trainable=trainable,
+        layer_decay=config.layer_decay if cell.learn == "layers" else 1.0,
     )
-    sample = SamplingConfig(fraction=cell.fraction, split_seed=seed + cell.seed, stratified=True)
-    done = fit(
-        begun,
+    model = fit(
+        start,
         source,
         run.path / "training" / cell.name,
-        recipe,
-        sample,
+        config,
+        SamplingConfig(fraction=cell.fraction, split_seed=seed + cell.seed, stratified=True),
         cache=run.path / "training" / "images",
         workers=os.cpu_count() or 1,
     )
-    return replace(done, name=cell.name)
+    return replace(model, name=cell.name)
 
 
-def _predict(run: Run, compared: Dataset, made: Mapping[TrainingCell, Model], wanted: Sequence[str], seed: int) -> None:
-    """The tables predictions, classification, curves and gains."""
-    predict(run, compared, list(made.values()), wanted)
-    table = run.table("predictions")
+def _predict(study: StudyContext[TrainedCells]) -> None:
+    """Write the tables predictions, classification, learning_curves and learning_curve_differences."""
+    run, seed = study.run, study.seed
+    table = study.predict(list(study.models.values()))
     run.write_table("classification", estimate_auroc(table.drop(columns="radiograph"), seed=seed))
-    by = {cell.name: cell for cell in made}
-    told = pd.DataFrame([cell_columns(by[name]) for name in table["model"]], index=table.index)
-    found = auroc_by_cell(table.join(told), seed=seed)
-    run.write_table("learning_curves", learning_curves(found))
-    run.write_table(
-        "learning_curve_differences",
-        pd.concat([initialization_gains(found, RANDOM_INIT), learning_modes(found, "all")], ignore_index=True),
-    )
+    by_name = {cell.name: cell for cell in study.models}
+    columns = pd.DataFrame([by_name[name].columns() for name in table["model"]], index=table.index)
+    accuracy = auroc_by_cell(table.join(columns), seed=seed)
+    run.write_table("learning_curves", learning_curves(accuracy))
+    gains = [initialization_gains(accuracy, RANDOM_INIT), compare_learning_modes(accuracy, "all")]
+    run.write_table("learning_curve_differences", pd.concat(gains, ignore_index=True))
 
 
-def cell_columns(cell: TrainingCell) -> dict[str, Any]:
-    return {"initialization": cell.init, "learning_mode": cell.learn, "fraction": cell.fraction, "seed": cell.seed}
-
-
-def _open_image_text_model(run: Run, words: str, wanted: tuple[str, ...], device: str) -> Model | None:
-    """The contrastive pair that is asked in words; None without any."""
-    own = pretraining_folder(run, "reports") / "joint.pt"
-    path = words or (str(own) if own.is_file() else "")
+def _open_image_text_model(study: StudyContext[TrainedCells], path: str, device: str) -> Model | None:
+    """Open the image-text model named, or that of the study's own pre-training; None without any."""
+    pretrained = pretraining_folder(study.run.path / "training", "reports") / "joint.pt"
+    path = path or (str(pretrained) if pretrained.is_file() else "")
     if not path:
         return None
-    found = replace(open_model(f"contrastive:{path}", wanted), name=IMAGE_TEXT_MODEL)
-    found.net.to(device)
-    return found
+    model = replace(open_model(f"contrastive:{path}", study.findings), name=IMAGE_TEXT_MODEL)
+    model.net.to(device)
+    return model
 
 
 def _explain(
-    run: Run,
-    compared: Dataset,
-    made: Mapping[TrainingCell, Model],
-    worded: Model | None,
-    methods: Sequence[str],
-    wanted: tuple[str, ...],
-    images: int,
-    records: Sequence[Protocol],
-    seed: int,
-) -> Run:
-    """Maps of the fine-tuned networks of the first seed, scored beside marks: frontal films that show a finding."""
-    shown = [cell for cell in made if cell.learn == "all" and cell.seed == seed] or list(made)[:1]
-    frontal = [r for r in compared.radiographs if r.view != "lateral" and any(r.labels.get(f) == 1 for f in wanted)]
-    part = replace(compared, radiographs=tuple(frontal[:images]))
+    study: StudyContext[TrainedCells], image_text_model: Model | None, methods: Sequence[str], max_radiographs: int
+) -> None:
+    """Explain the fine-tuned networks of the first seed on frontal radiographs with a finding, and score the maps."""
+    cells = [cell for cell in study.models if cell.learn == "all" and cell.seed == study.seed] or list(study.models)[:1]
+    frontal = [r for r in study.data.radiographs if r.view != "lateral"]
+    positive = [r for r in frontal if any(r.labels.get(f) == 1 for f in study.findings)]
+    part = replace(study.data, radiographs=tuple(positive[:max_radiographs]))
     if not part.readers or not methods:
-        return run
-    for cell in shown:
-        run = explain(part, made[cell], methods, findings=wanted, out=run, seed=seed)
-    if worded is not None:
-        run = explain(part, worded, [IMAGE_TEXT_METHOD], findings=wanted, out=run, seed=seed)
-    held = CombinedMaps((run, ControlMaps(part, ("average-mask", "center"), seed), ReaderMaps(part)))
-    score_run(run, held, part, metrics=METRICS, protocols=records, findings=wanted, seed=seed)
-    names = ["protocol", "source", "radiograph", "patient", "finding", "metric", "value"]
-    between = paired_differences(
-        run.table("scores", names), lambda sources: _paired_sources(shown, sources), records, seed=seed
-    )
-    run.write_table("differences", pd.concat([run.table("differences"), between], ignore_index=True))
-    _narrate(run, part, shown, methods, wanted, seed)
-    return run.update_info(
-        sources=list(held.sources), explained_models=[{"model": c.name, **cell_columns(c)} for c in shown]
+        return
+    for cell in cells:
+        study.explain(study.models[cell], methods, data=part)
+    if image_text_model is not None:
+        study.explain(image_text_model, [IMAGE_TEXT_METHOD], data=part)
+    controls = ControlMaps(part, ("average-mask", "center"), study.seed)
+    maps = CombinedMaps((study.run, controls, ReaderMaps(part)))
+    scores = study.score(maps, METRICS, part)
+    study.add_differences(scores, lambda sources: _paired_sources(cells, sources))
+    _narrate(study, part, cells, methods)
+    study.run.update_info(
+        sources=list(maps.sources), explained_models=[{"model": cell.name, **cell.columns()} for cell in cells]
     )
 
 
 def _narrate(
-    run: Run, part: Dataset, shown: Sequence[TrainingCell], methods: Sequence[str], wanted: tuple[str, ...], seed: int
+    study: StudyContext[TrainedCells], part: Dataset, cells: Sequence[TrainingCell], methods: Sequence[str]
 ) -> None:
-    """Narrate the first method's maps of every beginning, as trained on the smallest share of the labels."""
-    least = min(cell.fraction for cell in shown)
-    sources = {f"{cell.name}/{methods[0]}": cell.init for cell in shown if cell.fraction == least}
-    some = [Case(r, f) for r in part.radiographs for f in wanted if r.labels.get(f) == 1]
-    table = measure_maps(run, part, sources, some)
+    """Narrate the first method's maps of every initialization, trained on the smallest share of the labels."""
+    run, seed = study.run, study.seed
+    least = min(cell.fraction for cell in cells)
+    smallest = [cell for cell in cells if cell.fraction == least]
+    sources = {f"{cell.name}/{methods[0]}": cell.init for cell in smallest}
+    cases = [Case(r, f) for r in part.radiographs for f in study.findings if r.labels.get(f) == 1]
+    table = measure_maps(run, part, sources, cases)
     write_narrative(run, table, seed)
-    run.write_table("report_agreement", summarize_agreement(compare_with_reports(table, part, some, seed), seed))
-    if any(source == f"{IMAGE_TEXT_MODEL}/{IMAGE_TEXT_METHOD}" for source in run.sources):
-        every = {
-            f"{cell.name}/{method}": f"{cell.init}/{method}"
-            for cell in shown
-            if cell.fraction == least
-            for method in methods
-        }
-        alike = compare_with_text_maps(run, every, f"{IMAGE_TEXT_MODEL}/{IMAGE_TEXT_METHOD}", some, seed)
-        run.write_table("text_map_agreement", summarize_agreement(alike, seed))
+    agreement = compare_with_reports(table, part, cases, seed)
+    run.write_table("report_agreement", summarize_agreement(agreement, seed))
+    text_source = f"{IMAGE_TEXT_MODEL}/{IMAGE_TEXT_METHOD}"
+    if text_source in run.sources:
+        compared = {f"{cell.name}/{method}": f"{cell.init}/{method}" for cell in smallest for method in methods}
+        similarity = compare_with_text_maps(run, compared, text_source, cases, seed)
+        run.write_table("text_map_agreement", summarize_agreement(similarity, seed))
 
 
-def _paired_sources(shown: Sequence[TrainingCell], sources: Sequence[str]) -> list[tuple[str, str]]:
-    """The same method after the same labels, less the beginning at random; and every map less that of the words."""
-    by = {c.name: c for c in shown}
-    worded = f"{IMAGE_TEXT_MODEL}/{IMAGE_TEXT_METHOD}"
-    found = []
+def _paired_sources(cells: Sequence[TrainingCell], sources: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs of sources that are compared.
+
+    The same method after the same labels, minus that from random weights; and every map minus that of the image-text
+    model.
+    """
+    by_name = {cell.name: cell for cell in cells}
+    text_source = f"{IMAGE_TEXT_MODEL}/{IMAGE_TEXT_METHOD}"
+    paired = []
     for source in sources:
         parsed = Source.parse(source)
-        name, method = parsed.model, parsed.method
-        if name in by and by[name].init != RANDOM_INIT:
-            other = f"{replace(by[name], init=RANDOM_INIT).name}/{method}"
-            found += [(source, other)] if other in sources else []
-        if name in by and worded in sources:
-            found.append((source, worded))
-    return found
+        cell = by_name.get(parsed.model)
+        if cell is not None and cell.init != RANDOM_INIT:
+            other = f"{replace(cell, init=RANDOM_INIT).name}/{parsed.method}"
+            paired += [(source, other)] if other in sources else []
+        if cell is not None and text_source in sources:
+            paired.append((source, text_source))
+    return paired

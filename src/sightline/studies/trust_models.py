@@ -1,19 +1,18 @@
-"""The networks of a trust study: the one that is judged, those it is compared with, and the ceiling."""
+"""Networks of a trust study: the model whose maps are judged, the networks it is compared with, and the ceiling."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sightline.core import LABEL_RANDOMIZATION, OTHER_ARCHITECTURE, RETRAINED, Dataset
 from sightline.data import open_dataset
 from sightline.errors import DataError
-from sightline.findings import select_findings
-from sightline.models import Model, state_hash
+from sightline.models import Model
 from sightline.models.zoo import open_model
 from sightline.studies.leakage import require_held_out
+from sightline.studies.model_set import ModelSet, architecture_name, open_models
 from sightline.training.config import SamplingConfig, TrainingConfig
 from sightline.training.fit import fit
 from sightline.training.labels import shuffle_labels
@@ -28,143 +27,176 @@ PHANTOM_NETWORKS = {
     "unet-again": ("unet?side=128", 1, 8),
     "retinanet": ("retinanet?side=128", 2, 10),
 }
-"""Name -> spec, seed and epochs of the networks trained on the phantom."""
+"""Name -> spec, seed and number of epochs of the networks trained on the phantom."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrustModelSpecs:
+    """Checkpoints, or models as NAME?option=value, of the networks of a trust study."""
+
+    model: str
+    """The model whose maps are judged; empty to train all on the phantom."""
+    replicates: tuple[str, ...] = ()
+    """The same architecture, trained with other seeds."""
+    other_architectures: tuple[str, ...] = ()
+    """Other architectures."""
+    shuffled_labels: tuple[str, ...] = ()
+    """The same architecture, trained on shuffled labels."""
+    localizers: tuple[str, ...] = ()
+    """Networks trained on annotations."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrustModels:
-    """The model whose maps are judged, the same trained again, other architectures, and networks trained on marks."""
+    """Networks of a trust study."""
 
     model: Model
+    """The model whose maps are judged."""
     replicates: tuple[Model, ...] = ()
+    """The same architecture, trained with other seeds."""
     other_architectures: tuple[Model, ...] = ()
+    """Other architectures."""
     shuffled_labels: tuple[Model, ...] = ()
-    """The same architecture trained on shuffled labels."""
+    """The same architecture, trained on shuffled labels."""
     localizers: tuple[Model, ...] = ()
-    """Their own maps show what can be learned of where findings are: the ceiling."""
+    """Networks trained on annotations; their own maps show how well findings can be located: the ceiling."""
+
+    @classmethod
+    def from_specs(cls, specs: TrustModelSpecs, seed: int = 0) -> TrustModels:
+        """Open the networks, each under a name of its role.
+
+        Parameters
+        ----------
+        specs
+            Specs of the networks.
+        seed
+            Seed of weights that no checkpoint gives.
+
+        Returns
+        -------
+        TrustModels
+            The networks.
+        """
+        return cls(
+            open_model(specs.model, seed=seed),
+            open_models(specs.replicates, seed, lambda i, m: f"again-{i}"),
+            open_models(specs.other_architectures, seed, lambda i, m: f"other-{i}-{architecture_name(m)}"),
+            open_models(specs.shuffled_labels, seed, lambda i, m: f"shuffled-{i}"),
+            open_models(specs.localizers, seed, lambda i, m: f"net-{i}-{architecture_name(m)}"),
+        )
 
     @property
     def classifiers(self) -> tuple[Model, ...]:
+        """Networks that methods explain."""
         return self.model, *self.replicates, *self.other_architectures, *self.shuffled_labels
 
     @property
-    def all_models(self) -> tuple[Model, ...]:
-        return *self.classifiers, *self.localizers
+    def model_set(self) -> ModelSet:
+        """All networks."""
+        return ModelSet((*self.classifiers, *self.localizers))
 
     @property
     def comparisons(self) -> dict[str, str]:
-        kinds = (
+        """Networks that the model is compared with -> kind of the comparison."""
+        groups = (
             (RETRAINED, self.replicates),
             (OTHER_ARCHITECTURE, self.other_architectures),
             (LABEL_RANDOMIZATION, self.shuffled_labels),
         )
-        return {m.name: kind for kind, some in kinds for m in some}
+        return {model.name: kind for kind, models in groups for model in models}
 
     @property
     def localizer_comparisons(self) -> dict[str, str]:
-        """What the first localizer is compared with."""
+        """Networks that the first localizer is compared with -> kind of the comparison."""
         first, *rest = self.localizers
         return {m.name: RETRAINED if m.arch == first.arch else OTHER_ARCHITECTURE for m in rest}
 
-    def shared_findings(self, data: Dataset, findings: str) -> tuple[str, ...]:
-        """Those of the data set that every network knows, or of them the ones wanted (comma-separated)."""
-        shared = tuple(f for f in data.findings if all(f in m.findings for m in self.all_models))
-        if not shared:
-            known = "; ".join(f"{m.name}: {', '.join(m.findings)}" for m in self.all_models)
-            raise DataError(f"no finding of {data.spec!r} is known to all models; they know {known}")
-        return tuple(select_findings(findings or None, shared))
-
     def validate(self, data: Dataset) -> TrustModels:
-        """Itself. Errors: `DataError` for networks that are not what they are named for, or learned from this data."""
-        hashes = [state_hash(m.net) for m in self.all_models]
-        twins = [m.name for m, digest in zip(self.all_models, hashes, strict=True) if hashes.count(digest) > 1]
-        if twins:
+        """Check that the networks are what their roles require, and did not learn from the data.
+
+        Parameters
+        ----------
+        data
+            Data set of the study.
+
+        Returns
+        -------
+        TrustModels
+            The same networks.
+
+        Raises
+        ------
+        DataError
+            For networks with the same weights, of another architecture or other training than their role requires,
+            without maps of their own, or trained on patients of `data`.
+        """
+        self.model_set.require_distinct_weights("a network does not repeat itself by being copied")
+        others = [m.name for m in (*self.replicates, *self.shuffled_labels) if m.arch != self.model.arch]
+        if others:
             raise DataError(
-                f"{' and '.join(twins)} have the same weights: a network does not repeat itself by being copied"
-            )
-        strange = [m.name for m in (*self.replicates, *self.shuffled_labels) if m.arch != self.model.arch]
-        if strange:
-            raise DataError(
-                f"{', '.join(strange)} is no {self.model.arch or self.model.name} trained again; "
+                f"{', '.join(others)} is no {self.model.arch or self.model.name} trained again; "
                 "name it in --other-architectures"
             )
-        mapless = [m.name for m in self.localizers if not callable(getattr(m.net, "maps", None))]
-        if mapless:
-            raise DataError(
-                f"{', '.join(mapless)} has no maps(x) of its own; a localizer is a unet, a retinanet or alike"
-            )
+        ModelSet(self.localizers).require_own_maps()
         self._require_same_training()
-        require_held_out(self.all_models, data)
+        require_held_out(self.model_set.models, data)
         return self
 
     def _require_same_training(self) -> None:
-        """Replicates differ by their seed alone, as far as their records tell."""
-        own = self.model.training_record
-        for m in self.replicates:
-            if own is None or m.training_record is None:
+        """Check that replicates differ by their seed alone, as far as their training records state it."""
+        reference = self.model.training_record
+        for model in self.replicates:
+            other = model.training_record
+            if reference is None or other is None:
                 continue
-            other = m.training_record
-            if (other.description, other.fraction) != (own.description, own.fraction):
+            if (other.description, other.fraction) != (reference.description, reference.fraction):
                 raise DataError(
-                    f"{m.name} learned from {other.description} (share {other.fraction:g}), {self.model.name} from "
-                    f"{own.description} (share {own.fraction:g}); a replicate differs by its seed alone"
+                    f"{model.name} learned from {other.description} (share {other.fraction:g}), {self.model.name} from "
+                    f"{reference.description} (share {reference.fraction:g}); a replicate differs by its seed alone"
                 )
-            if own.seed is not None and m.training_record.seed == own.seed:
+            if reference.seed is not None and other.seed == reference.seed:
                 raise DataError(
-                    f"{m.name} was trained with the seed of {self.model.name}, {own.seed}; train it with another"
+                    f"{model.name} was trained with the seed of {self.model.name}, {reference.seed}; "
+                    "train it with another"
                 )
-
-
-def from_specs(
-    model: str,
-    replicates: Sequence[str] = (),
-    other_architectures: Sequence[str] = (),
-    shuffled_labels: Sequence[str] = (),
-    localizers: Sequence[str] = (),
-    seed: int = 0,
-) -> TrustModels:
-    """The networks by their specs, under names that tell them apart."""
-    first = open_model(model, seed=seed)
-
-    def named(role: str, specs: Sequence[str], told: bool) -> tuple[Model, ...]:
-        found = [open_model(s, seed=seed) for s in specs]
-        kinds = [f"-{m.arch.partition('?')[0] or m.name}" if told else "" for m in found]
-        return tuple(
-            replace(m, name=f"{role}-{i + 1}{kind}") for i, (m, kind) in enumerate(zip(found, kinds, strict=True))
-        )
-
-    return TrustModels(
-        first,
-        named("again", replicates, False),
-        named("other", other_architectures, True),
-        named("shuffled", shuffled_labels, False),
-        named("net", localizers, True),
-    )
 
 
 def train_on_phantom(folder: Path, seed: int, device: str) -> TrustModels:
-    """Small classifiers, one of them on shuffled labels, and localizers, trained on films that no study looks at."""
+    """Train small classifiers, one of them on shuffled labels, and localizers on radiographs that no study explains.
+
+    Parameters
+    ----------
+    folder
+        Folder of the trainings.
+    seed
+        Seed of weights and batches.
+    device
+        Device of the networks.
+
+    Returns
+    -------
+    TrustModels
+        The networks.
+    """
     source = open_dataset(PHANTOM_TRAIN_DATA)
-    made = {}
+    trained = {}
     for name, (spec, number, epochs) in PHANTOM_NETWORKS.items():
         blank = open_model(spec, source.findings, seed=seed + number)
         blank.net.to(device)
-        data = shuffle_labels(source, seed) if name.startswith("shuffled") else source
-        recipe = TrainingConfig(epochs=epochs, batch_size=16, augment=False, seed=seed + number)
-        done = fit(
+        model = fit(
             blank,
-            data,
+            shuffle_labels(source, seed) if name.startswith("shuffled") else source,
             folder / name,
-            recipe,
+            TrainingConfig(epochs=epochs, batch_size=16, augment=False, seed=seed + number),
             SamplingConfig(split_seed=seed),
             cache=folder / "images",
             workers=os.cpu_count() or 1,
         )
-        made[name] = replace(done, name=name)
+        trained[name] = replace(model, name=name)
     return TrustModels(
-        made["small"],
-        (made["again-1"],),
-        (made["other-1-narrow"],),
-        (made["shuffled-1"],),
-        (made["unet"], made["unet-again"], made["retinanet"]),
+        trained["small"],
+        (trained["again-1"],),
+        (trained["other-1-narrow"],),
+        (trained["shuffled-1"],),
+        (trained["unet"], trained["unet-again"], trained["retinanet"]),
     )

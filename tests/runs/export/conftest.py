@@ -14,6 +14,7 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 
 import sightline as sl
 from sightline.core import Array, Frame, SaliencyMap
+from sightline.evaluation.score_rows import ScoringOptions
 from sightline.evaluation.score_run import score_run
 from sightline.maps.storage import write_maps
 from sightline.protocol import CORRECTED, PUBLISHED
@@ -129,16 +130,8 @@ def make_run(root: Path, suffix: str = ".dcm", frame: Frame = CROP, both: bool =
     flat = np.ones((5, 5), np.float32)
     maps[-1] = SaliencyMap(ids[-1], FINDINGS[1], "net/grad-cam", flat, frame, 0.3, "flat", "every value is 1")
     run.write_part("maps-0", "000000", lambda path: write_maps(path, ids, FINDINGS, {"net/grad-cam": maps}))
-    score_run(
-        run,
-        run,
-        data,
-        metrics=("iou", "pointing-game", "pixel-auroc"),
-        protocols=chosen,
-        findings=FINDINGS,
-        seed=0,
-        include_unannotated=True,
-    )
+    options = ScoringOptions(tuple(chosen), FINDINGS, ("iou", "pointing-game", "pixel-auroc"), include_unannotated=True)
+    score_run(run, run, data, options)
     return run
 
 

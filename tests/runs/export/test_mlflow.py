@@ -12,6 +12,7 @@ import sightline as sl
 from sightline._cli.app import main
 from sightline.report import report
 from sightline.runs.export.mlflow import estimate_scalars, run_artifacts, run_parameters, sanitize_name
+from sightline.runs.manifest import RunManifest
 from sightline.runs.run import Run
 
 pytest.importorskip("mlflow")
@@ -28,7 +29,7 @@ def told(png_run: Run) -> Run:
         "url": "https://me:hunter2@models.example/v1",
         "seed": 0,
     }
-    return Run(png_run.path, {**png_run.info, "options": options})
+    return Run(png_run.path, RunManifest(png_run.path, {**png_run.info, "options": options}))
 
 
 @pytest.fixture(scope="module")

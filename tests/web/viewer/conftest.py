@@ -12,6 +12,7 @@ import pytest
 from sightline.core import Annotation, Dataset, Frame, Radiograph, SaliencyMap
 from sightline.data.gaze import Gaze
 from sightline.data.registry import datasets
+from sightline.evaluation.score_rows import ScoringOptions
 from sightline.evaluation.score_run import score_run
 from sightline.imaging.geometry import input_frame
 from sightline.maps.collections import CombinedMaps
@@ -137,16 +138,8 @@ def build(path: Path, count: int = 10, *, scored: bool = True, spec: str = "") -
         )
         if scored:
             held = CombinedMaps((run, ControlMaps(data, ("center", "edges", "average-mask")), ReaderMaps(data)))
-            score_run(
-                run,
-                held,
-                data,
-                metrics=METRICS,
-                protocols=(CORRECTED, PUBLISHED),
-                findings=FINDINGS,
-                seed=0,
-                include_unannotated=True,
-            )
+            options = ScoringOptions((CORRECTED, PUBLISHED), FINDINGS, METRICS, include_unannotated=True)
+            score_run(run, held, data, options)
     return run
 
 
