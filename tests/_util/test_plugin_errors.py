@@ -23,6 +23,15 @@ def test_the_last_line_of_the_users_own_is_named(tmp_path: Path) -> None:
     assert caught.value.__cause__ is not None
 
 
+def test_a_line_of_this_package_is_not_one_of_the_user(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("from sightline.imaging.geometry import resample_area\n\ndef read():\n    resample_area(None, 3)\n")
+    namespace: dict[str, object] = {}
+    exec(compile(file.read_text(), str(file), "exec"), namespace)
+    with pytest.raises(SightlineError, match=rf"\({file}, line 4\)$"), wrap_plugin_errors("mine:read"):
+        namespace["read"]()  # type: ignore[operator]
+
+
 def test_long_messages_are_cut_and_announcements_are_followed() -> None:
     with pytest.raises(SightlineError) as caught, wrap_plugin_errors("it"):
         raise RuntimeError("Error(s) in loading:\n\tUnexpected key: " + ", ".join(map(str, range(1000))) + "\nmore")

@@ -38,7 +38,7 @@ CONSTANTS = {
 WORDS = {
     "TASK_WORDS": ["2e1025a6", "251fecd5", "3c01eba1"],
     "SOURCE_WORDS": ["44592926", "a116c9ed", "c47a44cd", "f5bb23b1", "be0fcf52", "5b397565", "39710a36"],
-    "LAYER_WORDS": ["3c01eba1", "21b2eed1", "2647690f"],
+    "LAYER_WORDS": ["3c01eba1", "21b2eed1", "9f2e6d33", "2647690f"],
 }
 
 

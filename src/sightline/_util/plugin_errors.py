@@ -13,7 +13,7 @@ from sightline.errors import SightlineError
 
 _NON_USER_PATHS = (
     "<",
-    *(f"{folder}{os.sep}" for folder in (Path(__file__).parent, *map(sysconfig.get_path, ("stdlib", "purelib")))),
+    *(f"{folder}{os.sep}" for folder in (Path(__file__).parents[1], *map(sysconfig.get_path, ("stdlib", "purelib")))),
 )
 """Prefixes of files of this package, of Python and of installed packages."""
 _MAX_MESSAGE_LENGTH = 240
