@@ -21,7 +21,7 @@ import sightline as sl
 from sightline.models import open_model
 from sightline.models.convirt import contrastive_loss
 from sightline.runs.run import Run
-from sightline.training import contrastive, prefetch
+from sightline.training import contrastive, loop, prefetch
 
 FILMS = "phantom:160?start=400000&split=train&size=96"
 PAIRS = (8192,)
@@ -33,7 +33,7 @@ def waiting() -> None:
     ahead = prefetch.prefetch_timed
     with tempfile.TemporaryDirectory() as folder:
         for name, depth in (("made while a step runs", prefetch.PREFETCH_DEPTH), ("made when asked for", 0)):
-            contrastive.prefetch_timed = lambda items, make, wait, depth=depth: ahead(items, make, wait, depth)  # type: ignore[assignment]
+            loop.prefetch_timed = lambda items, make, wait, depth=depth: ahead(items, make, wait, depth)  # type: ignore[assignment]
             out = Path(folder) / str(depth)
             start = time.process_time()
             model = open_model("small?side=96", data.findings)

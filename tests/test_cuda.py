@@ -18,7 +18,8 @@ from sightline.methods.mixed_precision import bfloat16_correlations, min_correla
 from sightline.methods.registry import methods
 from sightline.models import Model, open_model, state_hash
 from sightline.training.config import TrainingConfig
-from sightline.training.contrastive import CONTRASTIVE_CONFIG, PairWith, pretrain
+from sightline.training.contrastive import CONTRASTIVE_CONFIG, pretrain
+from sightline.training.contrastive_pairs import PairWith
 from sightline.training.fit import fit
 
 sys.path.append(str(Path(__file__).parent / "methods"))

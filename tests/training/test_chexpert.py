@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from sightline._cli.train import train_chexpert
 from sightline.data import open_dataset
 from sightline.errors import DataError, SightlineError
 from sightline.methods.explain import explain
@@ -19,7 +20,6 @@ from sightline.models.losses import masked_loss, three_class_loss
 from sightline.models.multiclass_heads import ThreeClassHead
 from sightline.runs.run import Run
 from sightline.training import chexpert
-from sightline.training.chexpert import train_chexpert
 
 SMALL: dict[str, Any] = {
     "data": "phantom:60?size=48&uncertain=0.3&start=300",

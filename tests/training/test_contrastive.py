@@ -25,12 +25,12 @@ from sightline.models.weight_randomization import find_blocks
 from sightline.runs.run import Run
 from sightline.studies.localization import localization
 from sightline.studies.trust import trust
-from sightline.training import contrastive as training
-from sightline.training import loop
+from sightline.training.classifier import ClassifierTrainer
 from sightline.training.config import TrainingConfig
-from sightline.training.contrastive import CONTRASTIVE_CONFIG, PairWith, pretrain
+from sightline.training.contrastive import CONTRASTIVE_CONFIG, ContrastiveTrainer, pretrain
+from sightline.training.contrastive_pairs import PairWith
 from sightline.training.fit import fit
-from sightline.training.loop import param_groups
+from sightline.training.schedule import param_groups
 from sightline.training.split import order_stratified, split_by_patient
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
@@ -110,18 +110,18 @@ def test_a_killed_pre_training_ends_with_the_same_weights(
     history = Run.open(tmp_path / "whole").info["history"]
     assert len(history) == 3 and all(np.isfinite(h["loss"]) and np.isfinite(h["val_loss"]) for h in history)
     assert ("text-at-5" in history[0]) == (by == "reports")
-    step, calls = training._train_step, []
+    step, calls = ContrastiveTrainer.step, []
 
-    def killed(*given: object) -> float:
+    def stop(trainer: ContrastiveTrainer, batch: tuple[torch.Tensor, torch.Tensor], share_done: float) -> float:
         calls.append(1)
         if len(calls) > 5:  # in the second epoch
             raise KeyboardInterrupt
-        return step(*given)  # type: ignore[arg-type]
+        return step(trainer, batch, share_done)
 
-    monkeypatch.setattr(training, "_train_step", killed)
+    monkeypatch.setattr(ContrastiveTrainer, "step", stop)
     with pytest.raises(KeyboardInterrupt):
         pretrain(small(data), data, tmp_path / "part", recipe, pair_with=by, validation_fraction=0.2)
-    monkeypatch.setattr(training, "_train_step", step)
+    monkeypatch.setattr(ContrastiveTrainer, "step", step)
     assert len(Run.open(tmp_path / "part").info["history"]) == 1
     again = pretrain(small(data), data, tmp_path / "part", recipe, pair_with=by, validation_fraction=0.2)
     assert state_hash(again.net) == state_hash(whole.net) != state_hash(small(data).net)
@@ -228,13 +228,18 @@ def test_the_head_warms_up_and_a_tired_training_ends(
         start, data, tmp_path / "warm", TrainingConfig(epochs=1, batch_size=8, head_only_steps=100, augment=False)
     )
     assert not any(torch.equal(a, b) for a, b in zip(start.net.parameters(), done.net.parameters(), strict=True))
-    asked, step = list[bool](), loop._train_step
-    monkeypatch.setattr(loop, "_train_step", lambda *given: asked.append(given[-1]) or step(*given))
+    head_only, is_head_only = list[bool](), ClassifierTrainer.is_head_only
+
+    def record(trainer: ClassifierTrainer, share_done: float) -> bool:
+        head_only.append(is_head_only(trainer, share_done))
+        return head_only[-1]
+
+    monkeypatch.setattr(ClassifierTrainer, "is_head_only", record)
     fit(start, data, tmp_path / "few", TrainingConfig(epochs=2, batch_size=8, head_only_steps=3, augment=False))
     fit(start, data, tmp_path / "many", TrainingConfig(epochs=2, batch_size=8, head_only_steps=100, augment=False))
-    half = len(asked) // 2  # each training's steps, of which no more than half are the head's alone
-    assert asked == [True] * 3 + [False] * (half - 3) + [True] * (half // 2) + [False] * (half - half // 2)
-    monkeypatch.setattr(loop, "_train_step", step)
+    half = len(head_only) // 2  # each training's steps, of which no more than half are the head's alone
+    assert head_only == [True] * 3 + [False] * (half - 3) + [True] * (half // 2) + [False] * (half - half // 2)
+    monkeypatch.setattr(ClassifierTrainer, "is_head_only", is_head_only)
     fit(start, data, tmp_path / "tired", TrainingConfig(epochs=40, batch_size=8, lr=1e-9, patience=2, augment=False))
     assert len(Run.open(tmp_path / "tired").info["history"]) < 40
 
@@ -297,7 +302,7 @@ def test_a_text_encoder_of_hugging_face_reads_the_reports(data: Dataset, tmp_pat
     opened = open_model(f"contrastive:{run / 'joint.pt'}")
     assert opened.findings == data.findings and opened.training_record is not None
     assert opened.training_record.data == DATA and opened.training_record.derived == ("reports without labels",)
-    with pytest.raises(SightlineError, match="by images alone no text is read"):
+    with pytest.raises(SightlineError, match="pairs of images need no text encoder"):
         pretrain(small(data), data, tmp_path / "x", pair_with="images", text_encoder=str(bert))
 
 

@@ -19,8 +19,9 @@ from sightline.runs.run import Run
 from sightline.training.config import SamplingConfig, TrainingConfig
 from sightline.training.fit import fit
 from sightline.training.labels import shuffle_gaze
-from sightline.training.loop import STOP_AFTER, count_plateaus, cross_entropy, learning_rate
 from sightline.training.mask_targets import UNKNOWN, rasterize_targets
+from sightline.training.schedule import STOP_AFTER, count_plateaus, learning_rate
+from sightline.training.validation import cross_entropy
 
 DATA = "phantom:16?size=64&gazed=0.6"
 

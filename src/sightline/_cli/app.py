@@ -103,7 +103,7 @@ _COMMANDS: dict[str, dict[str, Command]] = {
             "_cli.train:train_contrastive",
             "Pre-train an image encoder on reports, or on images alone.",
         ),
-        "train chexpert": ("training.chexpert:train_chexpert", "Train an ensemble with the recipe of CheXpert."),
+        "train chexpert": ("_cli.train:train_chexpert", "Train an ensemble with the recipe of CheXpert."),
         "check-model": ("_cli.models:check_models", "Check a model, and run every saliency method on it."),
         "check-method": (
             "_cli.models:check_methods",

@@ -20,7 +20,8 @@ from sightline.models.checkpoint import extract_weights, load_safely
 from sightline.models.pretrained import download_weights
 from sightline.models.weight_randomization import find_blocks
 from sightline.models.zoo import open_model
-from sightline.training.contrastive import CONTRASTIVE_CONFIG, PAIR_WITH, pretrain
+from sightline.training.contrastive import CONTRASTIVE_CONFIG, pretrain
+from sightline.training.contrastive_pairs import PAIR_WITH
 
 RANDOM_INIT = "random"
 """Name of random initial weights."""

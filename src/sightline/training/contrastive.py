@@ -1,4 +1,4 @@
-"""`pretrain`: teach an image encoder by the reports that go with its images, or by its images alone, without labels."""
+"""`pretrain`: train an image encoder on reports, or on images alone, without labels."""
 
 from __future__ import annotations
 
@@ -6,88 +6,38 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sightline._util.progress import progress_bar
-from sightline._util.rng import PRETRAINING_WEIGHTS, PROJECTIONS, REPORT_SENTENCE, TEXT_ENCODER, keyed_rng
-from sightline.core import Array, Dataset, Radiograph
-from sightline.data.reports import is_english
+from sightline._util.rng import PRETRAINING_WEIGHTS, PROJECTIONS, TEXT_ENCODER, keyed_rng
+from sightline.core import Array, Dataset
 from sightline.errors import DataError, SightlineError
-from sightline.metrics.retrieval import DEFAULT_KS, precision_at_k
 from sightline.models import Model, TrainingRecord, state_hash
 from sightline.models.checkpoint import load_safely, load_weights, save_atomically, save_checkpoint
 from sightline.models.convirt import EMBEDDING_DIM, DualEncoder, ImageEncoder, contrastive_loss
-from sightline.models.image_text import embed_findings, save_dual_encoder
+from sightline.models.image_text import save_dual_encoder
 from sightline.models.pretrained import FROZEN_LAYERS, open_hub_encoder
-from sightline.models.text_encoder import TextEncoder, Tokenizer, Vocabulary
+from sightline.models.text_encoder import TextEncoder, Vocabulary
 from sightline.runs.run import Run
-from sightline.stats.bootstrap import nanmean
-from sightline.training.augmentation import STRONG_AUGMENTATION, augment
 from sightline.training.config import TrainingConfig
+from sightline.training.contrastive_pairs import PAIR_WITH, ContrastivePairs, PairSource, PairWith, make_pairs
+from sightline.training.contrastive_validation import validate_pairs
 from sightline.training.distributed import ProcessGroup, run_processes
-from sightline.training.image_cache import decode_images, open_image_cache
-from sightline.training.loop import (
-    STATE_FORMAT,
-    iterate_batches,
-    learning_rate,
-    load_state,
-    seeded_generator,
-    update_info,
-)
-from sightline.training.prefetch import DataWait, prefetch_timed
-from sightline.training.split import split_by_patient
+from sightline.training.loop import STATE_FORMAT, load_state, run_training, update_info
+from sightline.training.prefetch import DataWait
+from sightline.training.schedule import learning_rate
 
-PairWith = Literal["reports", "images"]
-PAIR_WITH: tuple[PairWith, ...] = ("reports", "images")
-"""What an image is paired with: a sentence of its report (ConVIRT), or another view of itself (as SimCLR)."""
 TRAINED_HERE = "scratch"
-"""The text encoder that is trained on the spot; any other is one of Hugging Face."""
+"""Text encoder that is trained on the reports; any other is one of Hugging Face."""
 CONTRASTIVE_CONFIG = TrainingConfig(lr=1e-3, weight_decay=1e-6)
-"""What a recipe of a pre-training is made from, by `dataclasses.replace`; the decay is ConVIRT's."""
+"""Configuration of a pre-training, to be changed by `dataclasses.replace`; the weight decay is that of ConVIRT."""
 CONFIG_FIELDS = ("epochs", "batch_size", "lr", "weight_decay", "seed", "precision")
-"""What of a recipe a pre-training follows."""
-
-
-@dataclass(frozen=True)
-class ContrastivePairs:
-    """Images and what goes with them."""
-
-    file: Path
-    """uint8 (n, side, side), .npy."""
-    sentences: tuple[tuple[str, ...], ...]
-    """Of each image; empty by images alone."""
-    labels: Array
-    """float32 (n, F), NaN where unknown: for retrieval alone, nothing is learned from them."""
-    train: Array
-    val: Array
-    tokenizer: Tokenizer | None
-    """None by images alone."""
-
-    def load_images(self, rows: Array) -> Tensor:
-        """float32 (B, side, side) in [0, 1]."""
-        return torch.from_numpy(np.load(self.file, mmap_mode="r")[rows]).float() / 255
-
-    def draw_sentences(self, rows: Array, seed: int, epoch: int) -> Tensor:
-        """int64 (B, L): a sentence of each report, drawn by (seed, epoch, row)."""
-        assert self.tokenizer is not None
-        drawn = [keyed_rng(seed, REPORT_SENTENCE, epoch, int(row)).integers(len(self.sentences[row])) for row in rows]
-        return self.tokenizer.encode([self.sentences[row][at] for row, at in zip(rows, drawn, strict=True)])
-
-    def draw_batch(
-        self, rows: Array, config: TrainingConfig, epoch: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """One batch: images (B, side, side) in [0, 1], and what goes with them: sentences, or second views."""
-        images = self.load_images(rows)
-        first = augment(images, generator, strength=STRONG_AUGMENTATION)[0]
-        if self.tokenizer is None:
-            return first, augment(images, generator, strength=STRONG_AUGMENTATION)[0]
-        return first, self.draw_sentences(rows, config.seed, epoch)
+"""Fields of a configuration that a pre-training uses."""
 
 
 def pretrain(
@@ -106,27 +56,62 @@ def pretrain(
     workers: int = 1,
     n_devices: int = 1,
 ) -> Model:
-    """Train the body of a copy of `model` contrastively and return it, its head as it was, without a training record.
+    """Train the body of a copy of `model` contrastively; its head stays as it was.
 
-    by: 'reports' pairs an image with a sentence of its report, a new one each epoch (Zhang et al. 2020,
-    arXiv:2010.00747: τ 0.1, λ 0.75); 'images' with another augmentation of itself. text: 'scratch', a small transformer
-    whose vocabulary is that of the reports, or an encoder of Hugging Face by name or folder, of which the embeddings
-    and the first `frozen` layers stay as they are. width: of the space in which both meet. Images without a usable
-    report (none, no findings or impression, not English) are left out and counted in run.json. Patients are split as
-    `fit` splits them; labels serve retrieval alone. AdamW, one cosine cycle; random numbers keyed by (seed, epoch).
-    recipe: `replace(CONTRASTIVE, ...)` of what is in `CONFIG_FIELDS`.
+    Images without a usable report (none, no findings or impression, not English) are left out and counted in run.json.
+    Patients are split as in `fit`; labels are used for retrieval alone. AdamW, one cosine cycle; random numbers are
+    keyed by (seed, epoch).
 
-    The run folder gets best.pt, a checkpoint of the classifier for `open_model`, with the body of the best validation
-    loss; joint.pt, the pair of encoders for 'contrastive:joint.pt'; in run.json losses, the precision of retrieval at
-    5, 10 and 50, image to image (the same findings) and text to image (a finding's name), and the share of the time
-    that steps waited for data. The same call continues a run that was killed and ends with the same weights on the
-    same machine.
+    The run folder gets best.pt, a checkpoint of the classifier with the body of the lowest validation loss; joint.pt,
+    the pair of encoders for 'contrastive:joint.pt'; and in run.json losses, the precision of retrieval at 5, 10 and 50,
+    image to image (the same findings) and text to image (a finding's name), and the share of the time that steps waited
+    for data. The same call continues a run that was killed and ends with the same weights on the same machine.
 
-    Errors: `DataError` if the data set has no reports, or fewer than two batches of usable ones; `SightlineError` for a
-    network without spatial features, or a recipe that asks for what a pre-training does not follow.
+    Parameters
+    ----------
+    model
+        Classifier with spatial features.
+    data
+        Data set with images, and with reports for pairs of image and report.
+    out
+        Run folder.
+    config
+        Configuration, as `replace(CONTRASTIVE_CONFIG, ...)` of the fields in `CONFIG_FIELDS`.
+    pair_with
+        'reports' pairs an image with a sentence of its report, a new one each epoch (Zhang et al. 2020,
+        arXiv:2010.00747: τ 0.1, λ 0.75); 'images' with another augmentation of itself.
+    text_encoder
+        'scratch', a small transformer with the vocabulary of the reports, or an encoder of Hugging Face by name or
+        folder.
+    frozen_layers
+        Number of first layers of an encoder of Hugging Face that are not trained; its embeddings never are.
+    embedding_dim
+        Dimension of the joint space of images and sentences.
+    split_seed
+        Seed of the split; by default that of the configuration.
+    validation_fraction
+        Share of the patients used for validation if the data set has no validation split.
+    cache
+        Folder of decoded images that trainings on the same images share; by default the run's own.
+    workers
+        Number of processes that decode images.
+    n_devices
+        Number of processes that train, each on its own device (Lightning Fabric).
+
+    Returns
+    -------
+    Model
+        The pre-trained model, without a training record.
+
+    Raises
+    ------
+    DataError
+        If the data set has no reports, or fewer than two batches of usable ones.
+    SightlineError
+        For a network without spatial features, or a configuration with fields that a pre-training does not use.
     """
     _check_options(model, config, pair_with, text_encoder, embedding_dim, n_devices)
-    seed, batch = config.seed, config.batch_size
+    seed, batch_size = config.seed, config.batch_size
     splitting = seed if split_seed is None else split_seed
     options = {
         **asdict(config),
@@ -140,18 +125,19 @@ def pretrain(
     }
     run = Run.start(out, "pretrain", {**options, "model": model.name, "initial": state_hash(model.net)})
     with run.lock():
-        pairs = _make_pairs(run, cache, model, data, pair_with, validation_fraction, splitting, workers)
+        pairs = make_pairs(run, model, PairSource(data, pair_with, validation_fraction, splitting, cache, workers))
         encoder = None
         if pair_with == "reports":
             pairs, encoder = _with_tokenizer(pairs, text_encoder, frozen_layers, seed)
-        if len(pairs.train) < 2 * batch or len(pairs.val) < 2:
+        if len(pairs.train) < 2 * batch_size or len(pairs.val) < 2:
             raise DataError(
-                f"{data.spec!r}: {len(pairs.train)} images to learn from and {len(pairs.val)} to validate by have a "
-                f"usable {'report' if pair_with == 'reports' else 'image'}; at least {2 * batch} and 2 are needed"
+                f"{data.spec!r}: {len(pairs.train)} images for training and {len(pairs.val)} for validation have a "
+                f"usable {pair_with[:-1]}; at least {2 * batch_size} and 2 are needed"
             )
         student = replace(model, net=copy.deepcopy(model.net), training_record=None)
         joint = _make_dual_encoder(student, encoder, embedding_dim, seed)
-        run_processes(n_devices, model.device.type, _train, run.path, student, joint, pairs, config, data.spec)
+        record = TrainingRecord(data.spec, 1.0, seed, derived=("reports without labels",))
+        run_processes(n_devices, model.device.type, _train, run.path, student, joint, pairs, config, record)
         load_weights(student.net, run.path / "best.pt", load_safely(run.path / "best.pt"))
     return student
 
@@ -161,94 +147,44 @@ def _check_options(
 ) -> None:
     if pair_with not in PAIR_WITH or config.batch_size % n_devices or embedding_dim < 1:
         raise SightlineError(
-            f"by={pair_with!r}, batch={config.batch_size}, width={embedding_dim}, devices={n_devices}; "
-            f"allowed: {', '.join(PAIR_WITH)}, "
-            "batch a multiple of devices, width from 1"
+            f"pair_with={pair_with!r}, batch_size={config.batch_size}, embedding_dim={embedding_dim}, "
+            f"n_devices={n_devices}; allowed: {', '.join(PAIR_WITH)}, batch_size a multiple of n_devices, "
+            "embedding_dim from 1"
         )
-    others = [field.name for field in fields(TrainingConfig) if field.name not in CONFIG_FIELDS]
-    ignored = [
-        f"{name}={asked!r}" for name in others if (asked := getattr(config, name)) != getattr(CONTRASTIVE_CONFIG, name)
+    unused = [f.name for f in fields(TrainingConfig) if f.name not in CONFIG_FIELDS]
+    changed = [
+        f"{name}={value!r}" for name in unused if (value := getattr(config, name)) != getattr(CONTRASTIVE_CONFIG, name)
     ]
-    if ignored:
+    if changed:
         raise SightlineError(
-            f"a pre-training follows {', '.join(CONFIG_FIELDS)} of a recipe; leave out {', '.join(ignored)}"
+            f"a pre-training uses {', '.join(CONFIG_FIELDS)} of a configuration; leave out {', '.join(changed)}"
         )
     if pair_with == "images" and text_encoder != TRAINED_HERE:
         raise SightlineError(
-            f"by images alone no text is read; leave out text={text_encoder!r}, or pre-train by reports"
+            f"pairs of images need no text encoder; leave out text_encoder={text_encoder!r}, or pre-train with reports"
         )
     if model.feature_layer is None:
         raise SightlineError(f"{model.name} has no spatial features to pre-train; name a network that has")
 
 
-def _make_pairs(
-    run: Run,
-    cache: Path | None,
-    model: Model,
-    data: Dataset,
-    pair_with: PairWith,
-    validation_fraction: float,
-    seed: int,
-    workers: int,
-) -> ContrastivePairs:
-    if pair_with == "reports" and data.reports is None:
-        raise DataError(f"{data.spec!r} has no reports; data sets with reports are mimic:DIR, openi:PATH and phantom:N")
-    radiographs = list(data.radiographs)
-    split = split_by_patient(radiographs, validation_fraction, 1.0, seed)
-    home = open_image_cache(run, cache, model, data.spec)
-    films = decode_images(home, model, radiographs, np.concatenate([split.train, split.val]), workers)
-    chosen = [radiographs[i] for i in films.indices]
-    said, told = _usable_sentences(data, chosen) if pair_with == "reports" else ([()] * len(chosen), {})
-    usable = np.array(
-        [i not in films.reasons and (pair_with == "images" or len(said[i]) > 0) for i in range(len(chosen))]
-    )
-    train, val = ((rows := films.rows(some))[usable[rows]] for some in (split.train, split.val))
-    update_info(run.path, unreadable=list(films.reasons.values()), reports=told, radiographs=[len(train), len(val)])
-    labels = np.array([[r.labels.get(f, np.nan) for f in model.findings] for r in chosen], np.float32)
-    return ContrastivePairs(films.file, tuple(said), labels, train, val, None)
-
-
 def _with_tokenizer(
     pairs: ContrastivePairs, text_encoder: str, frozen_layers: int, seed: int
 ) -> tuple[ContrastivePairs, nn.Module]:
-    """How sentences are read, and by what."""
+    """The pairs with a tokenizer, and the text encoder."""
     if text_encoder != TRAINED_HERE:
-        words, encoder = open_hub_encoder(text_encoder, frozen_layers)
-        return replace(pairs, tokenizer=words), encoder
+        tokenizer, encoder = open_hub_encoder(text_encoder, frozen_layers)
+        return replace(pairs, tokenizer=tokenizer), encoder
     vocabulary = Vocabulary.from_sentences(s for i in pairs.train for s in pairs.sentences[i])
     with _seed_torch(seed, TEXT_ENCODER):
         return replace(pairs, tokenizer=vocabulary), TextEncoder(len(vocabulary), vocabulary.max_length)
-
-
-def _usable_sentences(data: Dataset, radiographs: Sequence[Radiograph]) -> tuple[list[tuple[str, ...]], dict[str, int]]:
-    """Usable sentences of each report, and how many reports are usable and why others are not."""
-    assert data.reports is not None
-    found: list[tuple[str, ...]] = []
-    told = {"usable": 0, "missing": 0, "damaged": 0, "not English": 0, "without findings or impression": 0}
-    for radiograph in radiographs:
-        try:
-            report = data.reports(radiograph.id)
-        except DataError:
-            told["damaged"] += 1
-            found.append(())
-            continue
-        sentences = () if report is None else tuple(report.sentences())
-        if sentences and not is_english(" ".join(sentences)):
-            why, sentences = "not English", ()
-        else:
-            why = "usable" if sentences else "missing" if report is None else "without findings or impression"
-        told[why] += 1
-        found.append(sentences)
-    return found, told
 
 
 def _make_dual_encoder(model: Model, text_encoder: nn.Module | None, embedding_dim: int, seed: int) -> DualEncoder:
     """The network of both encoders; its projections are drawn from the seed."""
     assert model.feature_layer is not None
     with _seed_torch(seed, PROJECTIONS):
-        return DualEncoder(ImageEncoder(model.net, model.feature_layer, embedding_dim), text_encoder, embedding_dim).to(
-            model.device
-        )
+        image_encoder = ImageEncoder(model.net, model.feature_layer, embedding_dim)
+        return DualEncoder(image_encoder, text_encoder, embedding_dim).to(model.device)
 
 
 @contextmanager
@@ -258,143 +194,151 @@ def _seed_torch(seed: int, part: str) -> Iterator[None]:
         yield
 
 
+@dataclass(slots=True)
+class ContrastiveTrainer:
+    """A pair of encoders in training: a `sightline.training.loop.Trainer`."""
+
+    process_group: ProcessGroup
+    """Processes that train together; the images of one are negatives of the others."""
+    out: Path
+    """Run folder."""
+    model: Model
+    """Classifier whose body is the image encoder."""
+    encoder: DualEncoder
+    """Encoders of images and sentences."""
+    net: nn.Module
+    """The encoders to call in training, with gradients of all processes."""
+    optimizer: torch.optim.Optimizer
+    """Optimizer of the encoders."""
+    pairs: ContrastivePairs
+    """Images and their partners."""
+    config: TrainingConfig
+    """Options of the optimization."""
+    record: TrainingRecord
+    """Record of the pre-training, completed in every checkpoint."""
+    best_loss: float = math.inf
+    """Lowest validation loss."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """Result of each epoch, as in run.json."""
+    title: str = "pre-train"
+
+    def is_finished(self) -> bool:
+        """Return False: all epochs are run.
+
+        Returns
+        -------
+        bool
+        """
+        return False
+
+    def draw_batch(self, rows: Array, interval: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Load and augment one batch.
+
+        Parameters
+        ----------
+        rows : (B,) int64
+            Rows of the pairs.
+        interval
+            Number of the epoch.
+        generator
+            Random numbers of the epoch.
+
+        Returns
+        -------
+        tuple of Tensor
+            Images and partners, see `ContrastivePairs.draw_batch`.
+        """
+        return self.pairs.draw_batch(rows, self.config, interval, generator)
+
+    def step(self, batch: tuple[Tensor, Tensor], share_done: float) -> float:
+        """Train on this process's share of one batch.
+
+        Parameters
+        ----------
+        batch
+            Result of `draw_batch`.
+        share_done
+            Share of the training that is done.
+
+        Returns
+        -------
+        float
+            Loss of this process.
+        """
+        device, group = self.model.device, self.process_group
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = learning_rate(self.config, share_done, 0)
+        self.net.train()
+        share = slice(group.rank, None, group.size)
+        images, partners = batch[0][share].to(device), batch[1][share].to(device)
+        if partners.is_floating_point():
+            partners = self.model.normalize(partners)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            v, u = self.net(self.model.normalize(images), partners)
+        v, u = v.float(), u.float()
+        loss = contrastive_loss(group.gather(v), group.gather(u), first_row=group.rank * len(v), n_rows=len(v))
+        self.optimizer.zero_grad()
+        group.backward(loss)
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def finish_interval(self, losses: Sequence[float], wait: DataWait) -> str:
+        """Validate and save.
+
+        Parameters
+        ----------
+        losses
+            Losses of the epoch.
+        wait
+            Time that was spent waiting for data.
+
+        Returns
+        -------
+        str
+            Result for the progress bar.
+        """
+        epoch, loss = len(self.history) + 1, float(np.mean(losses))
+        row = {"epoch": epoch, "loss": loss, **validate_pairs(self.encoder, self.model, self.pairs, self.config)}
+        is_best = row["val_loss"] < self.best_loss or epoch == 1
+        self.history.append(row)
+        self.best_loss = min(self.best_loss, row["val_loss"])
+        if self.process_group.rank == 0:
+            self._save(is_best)
+            update_info(self.out, data_wait=wait.summary)
+        return f"loss {loss:.3f}, validation {row['val_loss']:.3f}"
+
+    def _save(self, is_best: bool) -> None:
+        if is_best:
+            save_checkpoint(self.model, self.out / "best.pt")
+            trained = replace(self.model, training_record=replace(self.record, epochs=len(self.history)))
+            save_dual_encoder(trained, self.encoder, self.pairs.tokenizer, self.out / "joint.pt")
+        weights = {"net": self.encoder.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state = {"format": STATE_FORMAT, "best_loss": self.best_loss, "history": self.history, **weights}
+        save_atomically(state, self.out / "last.pt")
+        update_info(self.out, history=self.history)
+
+
 def _train(
     process_group: ProcessGroup,
     out: Path,
     model: Model,
-    net: DualEncoder,
+    encoder: DualEncoder,
     pairs: ContrastivePairs,
     config: TrainingConfig,
-    data: str,
+    record: TrainingRecord,
 ) -> None:
-    """Epoch after epoch, from wherever last.pt stands. Only the first process writes."""
-    model = replace(model, net=net.image_encoder.net)  # one and the same, also where both traveled here
-    optimizer = torch.optim.AdamW(
-        [p for p in net.parameters() if p.requires_grad], lr=config.lr, weight_decay=config.weight_decay
-    )
-    done, best, history = 0, math.inf, list[dict[str, Any]]()
+    """Train a pair of encoders from where last.pt is; only the first process writes."""
+    model = replace(model, net=encoder.image_encoder.net)  # one and the same, also if both were sent to a process
+    parameters = [p for p in encoder.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
+    best_loss, history = math.inf, list[dict[str, Any]]()
     if (out / "last.pt").is_file():
         content = load_state(out / "last.pt")
-        net.load_state_dict(content["net"])
+        encoder.load_state_dict(content["net"])
         optimizer.load_state_dict(content["optimizer"])
-        done, best, history = content["done"], content["best"], content["history"]
-    joined = process_group.wrap_network(net, optimizer)
-    steps = max(1, len(pairs.train) // config.batch_size)
-    with progress_bar() as bar:
-        task = bar.add_task("pre-train", total=steps * config.epochs, completed=steps * done, unit="batches")
-        for epoch in range(done, config.epochs):
-            losses, wait = [], DataWait()
-            with seeded_generator(config, epoch) as draw:
-                for share, batch in _prefetch_batches(pairs, config, epoch, draw, wait):
-                    for group in optimizer.param_groups:
-                        group["lr"] = learning_rate(config, share, 0)
-                    losses.append(_train_step(process_group, joined, model, optimizer, config, *batch))
-                    bar.advance(task)
-            facts = {"epoch": epoch + 1, "loss": float(np.mean(losses)), **validate(net, model, pairs, config)}
-            history.append(facts)
-            if process_group.rank == 0:
-                better = facts["val_loss"] < best or epoch == 0
-                record = TrainingRecord(data, 1.0, config.seed, epoch + 1, derived=("reports without labels",))
-                _save_epoch(out, model, net, optimizer, pairs, history, record, better, min(best, facts["val_loss"]))
-                update_info(out, data_wait=wait.summary)
-            best = min(best, facts["val_loss"])
-            bar.update(task, description=f"pre-train (loss {facts['loss']:.3f}, validation {facts['val_loss']:.3f})")
-            process_group.synchronize()
-
-
-def _prefetch_batches(
-    pairs: ContrastivePairs, config: TrainingConfig, epoch: int, draw: torch.Generator, wait: DataWait
-) -> Iterator[tuple[float, tuple[Tensor, Tensor]]]:
-    """(share of the training done, batch) of an epoch; the next batches are made while a step runs."""
-
-    def made(one: tuple[float, Array]) -> tuple[float, tuple[Tensor, Tensor]]:
-        return one[0], pairs.draw_batch(one[1], config, epoch, draw)
-
-    return prefetch_timed(iterate_batches(pairs.train, config, epoch), made, wait)
-
-
-def _train_step(
-    process_group: ProcessGroup,
-    net: nn.Module,
-    model: Model,
-    optimizer: torch.optim.Optimizer,
-    config: TrainingConfig,
-    images: Tensor,
-    other: Tensor,
-) -> float:
-    """One batch, shared out over the team, whose members are each other's negatives."""
-    net.train()
-    mine = slice(process_group.rank, None, process_group.size)
-    first, second = images[mine].to(model.device), other[mine].to(model.device)
-    if second.is_floating_point():
-        second = model.normalize(second)
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-        v, u = net(model.normalize(first), second)
-    v, u = v.float(), u.float()
-    loss = contrastive_loss(
-        process_group.gather(v), process_group.gather(u), first_row=process_group.rank * len(v), n_rows=len(v)
+        best_loss, history = content["best_loss"], content["history"]
+    net = process_group.wrap_network(encoder, optimizer)
+    trainer = ContrastiveTrainer(
+        process_group, out, model, encoder, net, optimizer, pairs, config, record, best_loss, history
     )
-    optimizer.zero_grad()
-    process_group.backward(loss)
-    optimizer.step()
-    return float(loss.detach())
-
-
-def validate(net: DualEncoder, model: Model, pairs: ContrastivePairs, config: TrainingConfig) -> dict[str, float]:
-    """The loss over batches of the validation pairs, and the precision of retrieval among them."""
-    net.eval()
-    vs, us, losses = [], [], []
-    draw = torch.Generator().manual_seed(0)  # the same second views each time
-    with torch.no_grad():
-        for start in range(0, len(pairs.val), config.batch_size):
-            rows = pairs.val[start : start + config.batch_size]
-            images = pairs.load_images(rows)
-            other = (
-                pairs.draw_sentences(rows, config.seed, 0)
-                if pairs.tokenizer is not None
-                else model.normalize(augment(images, draw, strength=STRONG_AUGMENTATION)[0])
-            ).to(model.device)
-            v, u = net(model.normalize(images).to(model.device), other)
-            losses.append(float(contrastive_loss(v.float(), u.float())) * len(rows))
-            vs.append(v.float().cpu())
-            us.append(u.float().cpu())
-    if not all(map(math.isfinite, losses)):
-        raise SightlineError("the contrastive loss is no longer finite; train with a smaller lr, in a new folder")
-    return {"val_loss": sum(losses) / len(pairs.val)} | _retrieval_precision(net, model, pairs, torch.cat(vs).numpy())
-
-
-def _retrieval_precision(net: DualEncoder, model: Model, pairs: ContrastivePairs, images: Array) -> dict[str, float]:
-    """Mean precision at 5, 10, 50: images of exactly the same findings, and images of the finding that is named."""
-    known = pairs.labels[pairs.val] == 1  # (n, F)
-    shown = known.any(1)
-    alike = (known[:, None] == known[None]).all(2)
-    np.fill_diagonal(alike, False)  # nothing retrieves itself
-    found = {"image": nanmean(precision_at_k(images[shown], images, alike[shown]).T)}
-    if pairs.tokenizer is not None:
-        text = embed_findings(net, pairs.tokenizer, model.findings)[:, 0].numpy()
-        found["text"] = nanmean(precision_at_k(text, images, known.T).T)
-    told = {
-        f"{kind}-at-{k}": float(value) for kind, row in found.items() for k, value in zip(DEFAULT_KS, row, strict=True)
-    }
-    return {name: value for name, value in told.items() if not math.isnan(value)}  # fewer films than that
-
-
-def _save_epoch(
-    out: Path,
-    model: Model,
-    net: DualEncoder,
-    optimizer: torch.optim.Optimizer,
-    pairs: ContrastivePairs,
-    history: list[dict[str, Any]],
-    record: TrainingRecord,
-    better: bool,
-    best: float,
-) -> None:
-    if better:
-        save_checkpoint(model, out / "best.pt")
-        save_dual_encoder(replace(model, training_record=record), net, pairs.tokenizer, out / "joint.pt")
-    weights = {"net": net.state_dict(), "optimizer": optimizer.state_dict()}
-    save_atomically(
-        {"format": STATE_FORMAT, "done": len(history), "best": best, "history": history, **weights}, out / "last.pt"
-    )
-    update_info(out, history=history)
+    run_training(trainer, config, pairs.train, len(history), process_group)

@@ -1,4 +1,4 @@
-"""`fit`: train a multi-label classifier, surviving a kill at any moment with the same result."""
+"""`fit`: train a multi-label classifier; killed at any moment and called again, it ends with the same result."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from sightline.models import Model, TrainingRecord, state_hash
 from sightline.models.checkpoint import load_safely, load_weights
 from sightline.models.multiclass_heads import ThreeClassHead
 from sightline.runs.run import Run
+from sightline.training.classifier import train_classifier
 from sightline.training.config import SamplingConfig, TrainingConfig
 from sightline.training.distributed import run_processes
+from sightline.training.examples import Examples
 from sightline.training.image_cache import DecodedImages, decode_images, open_image_cache
 from sightline.training.labels import make_label_matrix
-from sightline.training.loop import Examples, train, update_info
+from sightline.training.loop import update_info
 from sightline.training.mask_targets import rasterize_targets
 from sightline.training.split import Split, split_by_patient
 
@@ -36,33 +38,65 @@ def fit(
     workers: int = 1,
     n_devices: int = 1,
 ) -> Model:
-    """Train a copy of `model` and return it with the weights that validated best.
+    """Train a copy of a model and return it with the weights that validated best.
 
-        fit(model, data, "runs/mine", Recipe(epochs=20, seed=1), Sample(uncertain="zeros"))
+    The loss is the binary cross-entropy over the labels that are known; that of a model 'three-class:ARCH' has
+    uncertain as a class of its own. A network with a method `loss(outputs, labels, mask_targets)` is trained by it:
+    with masks of annotations, boxes or gaze if its `supervision` names them (`sightline.models.localizers`,
+    `sightline.models.trainable_saliency`). Radiographs are split by patient and decoded once; unreadable ones are left
+    out and named in run.json. The optimizer is AdamW; all random numbers are keyed by (seed, epoch).
 
-    Loss: binary cross-entropy with logits over the labels that are known; uncertain ones (-1) are ignored, zeros, ones
-    or (for a model 'three-class:ARCH') a class of their own; blank ones are ignored or zeros. A network with a
-    `loss(outputs, labels, marks)` of its own learns by that, from the data set's marks instead if it `learns` from them
-    (`sightline.models.localizers`), or besides from marks, boxes or gaze (`sightline.models.trainable_saliency`).
-    Radiographs are split by patient (`sightline.training.split`) and decoded once; unreadable ones are left out and
-    named in run.json. AdamW; all random numbers keyed by (seed, epoch), on the device of the model.
+    Each validation computes the AUROC per finding of the highest probability among the views of each study, without
+    uncertain labels; its mean over the selection findings decides which weights are best.
 
-    Validation, every `validate` of an epoch: AUROC per finding of the greatest probability among the views of each
-    study, uncertain labels left out; its mean over the findings `select` decides.
+    The run folder gets best.pt (for `sightline.models.open_model`), last.pt (to continue from), and in run.json the
+    loss and AUROC of each validation. The same call continues a run that was killed, and ends with the same weights on
+    the same machine.
 
-    The run folder `out` gets best.pt (for `sightline.models.open_model`), last.pt (to continue from), and in run.json
-    the loss and AUROC of each validation. The same call continues a run that was killed, and ends with the same weights
-    on the same machine. cache: a folder for the decoded images that trainings on the same patients share, by default
-    the run's own. workers: processes that decode images, devices: processes that train (Lightning Fabric); more than 1
-    only from a program whose main module may be imported again (`if __name__ == "__main__":`).
+    Parameters
+    ----------
+    model
+        Model to train, which is not changed; training runs on its device.
+    data
+        Data set with labels.
+    out
+        Run folder.
+    config
+        Options of the optimization.
+    sampling
+        Options of the training data.
+    cache
+        Folder of decoded images that trainings on the same patients share; by default the run's own.
+    workers
+        Number of processes that decode images.
+    n_devices
+        Number of processes that train (Lightning Fabric). More than 1 process of either kind only from a program whose
+        main module may be imported again (`if __name__ == "__main__":`).
 
-    Errors: `DataError` for a patient in two splits, a label that is none, or a finding without any known label;
-    `RunError` if the folder is in use or belongs to other options.
+    Returns
+    -------
+    Model
+        The trained model, with a training record.
+
+    Raises
+    ------
+    SightlineError
+        If the uncertainty policy and the model do not fit each other.
+    DataError
+        For a patient in two splits, an invalid label, or a finding without any known label.
+    RunError
+        If the folder is in use or belongs to other options.
+
+    Examples
+    --------
+    Train 20 epochs with uncertain labels as absent::
+
+        fit(model, data, "runs/mine", TrainingConfig(epochs=20, seed=1), SamplingConfig(uncertainty_policy="zeros"))
     """
     if (sampling.uncertainty_policy == "3-class") != isinstance(model.net, ThreeClassHead):
         raise SightlineError(
-            f"uncertain={sampling.uncertainty_policy!r} and {model.name!r} do not fit; allowed: '3-class' with a model "
-            f"'three-class:ARCH', any other with any other model"
+            f"uncertainty_policy={sampling.uncertainty_policy!r} and {model.name!r} do not fit; allowed: '3-class' "
+            "with a model 'three-class:ARCH', any other with any other model"
         )
     config = replace(config, selection_findings=tuple(config.selection_findings) or model.findings)
     splitting = config.seed if sampling.split_seed is None else sampling.split_seed
@@ -80,7 +114,7 @@ def fit(
         examples = _make_examples(run, cache, model, data, sampling, splitting, workers)
         student = replace(model, net=copy.deepcopy(model.net))
         record = TrainingRecord(spec, sampling.fraction, config.seed, derived=data.derived)
-        run_processes(n_devices, model.device.type, train, run.path, student, examples, config, record)
+        run_processes(n_devices, model.device.type, train_classifier, run.path, student, examples, config, record)
         content = load_safely(run.path / "best.pt")
         load_weights(student.net, run.path / "best.pt", content)
     return replace(student, training_record=TrainingRecord(**content["training_record"]))
@@ -92,24 +126,23 @@ def _make_examples(
     radiographs = list(data.radiographs)
     findings = model.findings if sampling.stratified else ()
     split = split_by_patient(radiographs, sampling.validation_fraction, sampling.fraction, seed, findings)
-    home = open_image_cache(run, cache, model, data.spec or data.name)
-    # What is shared is decoded whole, whatever share of it this training learns from
+    image_cache = open_image_cache(run, cache, model, data.spec or data.name)
+    # A shared cache is decoded whole, whatever fraction of it this training uses
     pool = split if cache is None else split_by_patient(radiographs, sampling.validation_fraction, 1.0, seed)
-    films = decode_images(home, model, radiographs, np.concatenate([pool.train, pool.val]), workers)
-    chosen = [radiographs[i] for i in films.indices]
-    labels = _make_labels(run, radiographs, split, films, model.findings, sampling)
-    marks = (
-        rasterize_targets(home, model, data, chosen, workers)
-        if getattr(model.net, "supervision", "labels") != "labels"
-        else None
-    )
-    train, val = films.readable_rows(split.train), films.readable_rows(split.val)
-    unread = [why for row, why in films.reasons.items() if films.indices[row] in {*split.train, *split.val}]
-    update_info(run.path, unreadable=unread, radiographs=[len(split.train), len(split.val)])
+    images = decode_images(image_cache, model, radiographs, np.concatenate([pool.train, pool.val]), workers)
+    chosen = [radiographs[i] for i in images.indices]
+    labels = _make_labels(run, radiographs, split, images, model.findings, sampling)
+    targets = None
+    if getattr(model.net, "supervision", "labels") != "labels":
+        targets = rasterize_targets(image_cache, model, data, chosen, workers)
+    train, val = images.readable_rows(split.train), images.readable_rows(split.val)
+    selected = {*split.train, *split.val}
+    unreadable = [reason for row, reason in images.reasons.items() if images.indices[row] in selected]
+    update_info(run.path, unreadable=unreadable, radiographs=[len(split.train), len(split.val)])
     studies = [(chosen[i].patient, chosen[i].study or chosen[i].id) for i in val]
-    who = pd.DataFrame(studies, columns=pd.Index(["patient", "study"]))[["study", "patient"]]
-    run.write_table("validation", who.join(pd.DataFrame(labels[val], columns=pd.Index(model.findings))))
-    return Examples(films.file, labels, train, val, tuple(studies), marks)
+    groups = pd.DataFrame(studies, columns=pd.Index(["patient", "study"]))[["study", "patient"]]
+    run.write_table("validation", groups.join(pd.DataFrame(labels[val], columns=pd.Index(model.findings))))
+    return Examples(images.file, labels, train, val, tuple(studies), targets)
 
 
 def _make_labels(
@@ -120,11 +153,10 @@ def _make_labels(
     findings: Sequence[str],
     sampling: SamplingConfig,
 ) -> Array:
-    """float32 (n, F), a row per film, NaN for those of neither part. Policies shape what is learned from; what is
-    validated by is never made up.
+    """Labels float32 (n, F) of the decoded images, NaN for those of neither part.
 
-    Errors: `DataError` for a finding that no training radiograph has a known label of, or if every finding is always
-    there or never: nothing tells where it is then. Findings of one class beside others are named in run.json.
+    Policies apply to training labels; validation labels are never replaced. `DataError` for a finding without a known
+    training label, or if every finding is always present or never. Findings of one class are named in run.json.
     """
     learned = make_label_matrix(
         [radiographs[i] for i in split.train], findings, sampling.uncertainty_policy, sampling.blank_policy
@@ -135,7 +167,7 @@ def _make_labels(
     alike = [f for f, column in zip(findings, learned.T, strict=True) if len(np.unique(column[~np.isnan(column)])) < 2]
     if len(alike) == len(findings):
         raise DataError(
-            f"of {', '.join(alike)} the {len(learned)} training radiographs have labels of one class only; add "
+            f"the {len(learned)} training radiographs have labels of one class only for {', '.join(alike)}; add "
             "radiographs of the other, or take a larger fraction"
         )
     if alike:
