@@ -89,5 +89,5 @@ def test_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert main(words) == 0
     out = capsys.readouterr().out
-    assert "what enters" in out and "affine head" in out
+    assert "features are the input of" in out and "affine head" in out
     assert "grad-cam" in out and "REFUSED" in out

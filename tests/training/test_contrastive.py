@@ -275,7 +275,7 @@ def test_the_order_of_patients_is_a_permutation_that_does_not_depend_on_their_fi
 
 def test_a_share_without_a_case_is_refused() -> None:
     radiographs = [replace(r, labels={"Once": float(i == 599)}) for i, r in enumerate(films())]
-    with pytest.raises(DataError, match=r"1\.00% of the training patients hold no case of 'Once', of which the whole"):
+    with pytest.raises(DataError, match=r"1\.00% of the training patients have no case of 'Once', of which the whole"):
         for seed in range(3):
             split_by_patient(radiographs, 0.0, 0.01, seed, ("Once",))
 

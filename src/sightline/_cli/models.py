@@ -1,4 +1,4 @@
-"""Commands that try what others bring: a method, a model."""
+"""Commands that check a method or a model of a user."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def check_methods(method: str, /) -> int:
-    """Try the laws that every method must hold to, on a small network. Returns 1 if one does not hold.
+    """Check the laws of saliency methods on a small network; exit with 1 if one is broken.
 
     Parameters
     ----------
@@ -52,21 +52,20 @@ def check_models(
     methods: list[str] | None = None,
     findings: str = "",
 ) -> int:
-    """Try whether a model holds still, and what each method gives on it. Returns 1 if a law of models does not hold.
+    """Check the laws of models, and run every method on a model; exit with 1 if a law is broken.
 
-    Parameters
-    ----------
-    model
-        Checkpoint (best.pt), or a model as NAME?option=value, for example densenet121?side=320,
-        xrv:densenet121-res224-all.
-    data
-        Data set to try the model on, best your own.
+        Parameters
+        ----------
+        model
+            Checkpoint (best.pt), or a model as NAME?option=value, for example densenet121?side=320,
+            xrv:densenet121-res224-all.
+        data
     max_radiographs
-        How many of its radiographs, from the first.
-    methods
-        Saliency methods, as NAME?option=value; by default all, the slow ones with few steps.
-    findings
-        Findings of the model, comma-separated, if it does not name its own; CheXpert's by default.
+        Number of its radiographs, from the first.
+        methods
+            Saliency methods, as NAME?option=value; by default all, slow ones with few steps.
+        findings
+            Findings of the model, comma-separated, if it does not state them; those of CheXpert by default.
     """
     import torch
 
@@ -84,13 +83,12 @@ def check_models(
     broken = _print_verdicts(
         console, f"{subject.name}, on {len(x)} radiographs of {opened.name}", check_model(subject, x)
     )
-    table = Table("method", "", "sum off by", "ms/image", "", title="What each method gives")
-    for one in probe_methods(subject, x, methods or _quick_methods()):
-        sums = "" if np.isnan(one.completeness_error) else f"{one.completeness_error:.1%}"
-        mark = "serves" if one.is_usable else "REFUSED"
-        table.add_row(
-            one.method, mark, sums, f"{1000 * one.seconds_per_image:.0f}" if one.is_usable else "", escape(one.reason)
-        )
+    table = Table("method", "", "completeness error", "ms/image", "", title="Methods on this model")
+    for probe in probe_methods(subject, x, methods or _quick_methods()):
+        error = "" if np.isnan(probe.completeness_error) else f"{probe.completeness_error:.1%}"
+        milliseconds = f"{1000 * probe.seconds_per_image:.0f}" if probe.is_usable else ""
+        status = "usable" if probe.is_usable else "REFUSED"
+        table.add_row(probe.method, status, error, milliseconds, escape(probe.reason))
     console.print(table)
     return int(broken > 0)
 
@@ -108,7 +106,7 @@ _QUICK_OPTIONS = {
     "xrai": "xrai?nodes=4",
     "integrated-gradients": "integrated-gradients?nodes=16",
 }
-"""Methods that would take minutes, with few steps: enough to see whether they serve."""
+"""Methods that would take minutes, with few steps: enough to see whether they are usable."""
 
 
 def _quick_methods() -> list[str]:
@@ -120,21 +118,20 @@ def _quick_methods() -> list[str]:
 def _describe_model(model: Model) -> str:
     parameters = sum(p.numel() for p in model.net.parameters()) / 1e6
     if model.feature_layer is None:
-        where = "no features found: wrap it with features='path.of.module' for class activation maps"
+        features = "no features found: wrap it with feature_module='path.of.module' for class activation maps"
     else:
         k, h, w = model.feature_layer.shape
-        how = "output of module" if not model.feature_layer.call_indices else "what enters"
-        where = f"features are {how} {model.feature_layer.name}: {k} channels of {h} x {w} cells"
-        where += (
-            ", behind them an affine head (cam, grad-cam, hires-cam, xgrad-cam are one map)" * model.has_affine_head
-        )
-    seen = f"{parameters:.1f} million parameters, input {model.channels} x {model.side}² ({model.resize})"
-    return f"{model.name}: {seen}; {where}"
+        source = "output of module" if not model.feature_layer.call_indices else "input of"
+        features = f"features are the {source} {model.feature_layer.name}: {k} channels of {h} x {w} cells"
+        if model.has_affine_head:
+            features += ", followed by an affine head (cam, grad-cam, hires-cam, xgrad-cam are one map)"
+    network = f"{parameters:.1f} million parameters, input {model.channels} x {model.side}² ({model.resize})"
+    return f"{model.name}: {network}; {features}"
 
 
 def _print_verdicts(console: Console, title: str, verdicts: Iterable[LawResult]) -> int:
-    """Print verdicts as a table; how many laws are broken."""
-    table, broken = Table("law", "", "what was seen", title=title), 0
+    """Print verdicts as a table and return the number of broken laws."""
+    table, broken = Table("law", "", "observation", title=title), 0
     for verdict in verdicts:
         table.add_row(verdict.law, "holds" if verdict.is_met else "BROKEN", escape(verdict.detail))
         broken += not verdict.is_met
