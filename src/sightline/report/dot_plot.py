@@ -19,7 +19,7 @@ ROW_HEIGHT, TOP_MARGIN, BOTTOM_MARGIN = 30.0, 66.0, 40.0
 
 @dataclass(frozen=True, slots=True)
 class DotPlot:
-    """Rows with labels at the left, panels side by side, and notes at the right, laid out in pixels."""
+    """Plot of dots with intervals: labeled rows, panels side by side, and notes at the right."""
 
     figure: Figure
     panels: list[Axes]
@@ -28,6 +28,26 @@ class DotPlot:
     def create(
         cls, labels: Sequence[str], panels: int, row_height: float, has_legend: bool, right_margin: float = 16
     ) -> DotPlot:
+        """Lay out a dot plot.
+
+        Parameters
+        ----------
+        labels : sequence of str
+            Names of the rows.
+        panels : int
+            Number of panels side by side.
+        row_height : float
+            Height of a row, in pixels.
+        has_legend : bool
+            Whether room is left for a legend.
+        right_margin : float
+            Room for notes at the right, in pixels.
+
+        Returns
+        -------
+        DotPlot
+            The empty plot.
+        """
         head = TOP_MARGIN if has_legend else TOP_MARGIN - 30
         body = row_height * len(labels)
         figure = svg.make_canvas(PAGE_WIDTH, head + body + BOTTOM_MARGIN)
@@ -44,7 +64,17 @@ class DotPlot:
         return cls(figure, made)
 
     def add_note(self, row: float, text: str, color: str = MUTED) -> None:
-        """Right-aligned text beside a row, at the edge of the figure."""
+        """Write a right-aligned note next to a row, at the edge of the figure.
+
+        Parameters
+        ----------
+        row : float
+            Index of the row, from 0.
+        text : str
+            The note.
+        color : str
+            Color of the text.
+        """
         ax = self.panels[-1]
         y = 1 - (row + 0.5) / (ax.get_ylim()[0] + 0.5)
         box = ax.get_position()
@@ -53,21 +83,54 @@ class DotPlot:
         )
 
     def add_note_header(self, text: str) -> None:
-        """Column head over the notes."""
+        """Write the header of the column of notes.
+
+        Parameters
+        ----------
+        text : str
+            The header.
+        """
         box, height = self.panels[-1].get_position(), self.figure.get_size_inches()[1] * 72
         self.figure.text(
             1 - 4 / PAGE_WIDTH, box.y1 + 10 / height, text, size=SMALL_SIZE, color=MUTED, ha="right", va="baseline"
         )
 
     def draw_rule_above(self, row: int) -> None:
+        """Draw a line above a row in every panel.
+
+        Parameters
+        ----------
+        row : int
+            Index of the row, from 0.
+        """
         for ax in self.panels:
             ax.axhline(row - 0.5, color=MUTED, linewidth=1)
 
     def draw_legend(self, series: Sequence[Series]) -> None:
+        """Draw the legend along the top.
+
+        Parameters
+        ----------
+        series : sequence of Series
+            Entries of the legend.
+        """
         svg.draw_legend(self.figure, series)
 
 
 def draw_dot(ax: Axes, estimate: Estimate, y: float, series: Series) -> None:
+    """Draw an estimate as a dot with its interval; nothing for an undefined one.
+
+    Parameters
+    ----------
+    ax : Axes
+        Axes to draw on.
+    estimate : Estimate
+        The number.
+    y : float
+        Position on the vertical axis, in rows.
+    series : Series
+        Color, marker and name of the source.
+    """
     if not estimate.is_defined:
         return
     if not np.isnan(estimate.low + estimate.high):
@@ -88,7 +151,17 @@ def draw_dot(ax: Axes, estimate: Estimate, y: float, series: Series) -> None:
 
 
 def set_scale(ax: Axes, metric: str, estimates: Sequence[Estimate]) -> None:
-    """From zero to just beyond the highest interval: parts of the unit interval look like parts of it."""
+    """Scale an axis from 0 to just above the highest interval, and title it by the metric.
+
+    Parameters
+    ----------
+    ax : Axes
+        Axes to draw on.
+    metric : str
+        Name of the metric.
+    estimates : sequence of Estimate
+        Numbers that must fit.
+    """
     ends = [v for n in estimates for v in (n.mean, n.low, n.high) if not np.isnan(v)]
     low, high = min([0.0, *ends]), max([0.2, *ends])
     ax.set_xlim(low - 0.01 * (high - low), high * 1.03)

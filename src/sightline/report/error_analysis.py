@@ -44,7 +44,18 @@ def _format_plain(value: float, _: float) -> str:
 
 
 def plot_shapes(view: RunView) -> Plot | None:
-    """How the four geometric features are distributed, finding by finding."""
+    """Plot the distribution of four geometric features of annotations by finding.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     table = view.analysis("shapes").replace([np.inf, -np.inf], np.nan)
     if table.empty:
         return None
@@ -92,7 +103,18 @@ def _draw_bar(ax: Axes, q: Sequence[float] | np.ndarray, row: int) -> None:
 
 
 def plot_regressions(view: RunView) -> Plot | None:
-    """Slopes of overlap, pointing and their gap to the reader on each feature, beside the published table."""
+    """Plot the slopes of overlap, pointing and their gap to the reader on each feature, with the published slopes.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     outcomes = [o for o in _OUTCOME_LABELS if len(_regression_rows(view, o))]
     if not outcomes:
         return None
@@ -145,7 +167,18 @@ def _set_limits(ax: Axes, drawn: Sequence[Estimate]) -> None:
 
 
 def regression_table(view: RunView) -> Table | None:
-    """Table 1: slopes with stars of adjusted p-values, beside the published ones."""
+    """Make the table of these slopes, with stars for adjusted p-values and with the published slopes.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     theirs, rows = published_estimates("regressions"), []
     for outcome, name in _OUTCOME_LABELS.items():
         for r in _regression_rows(view, outcome).to_dict("records"):
@@ -167,7 +200,18 @@ def regression_table(view: RunView) -> Table | None:
 
 
 def across_findings_table(view: RunView) -> Table | None:
-    """Over findings: localization against prevalence in training, size and constancy of place."""
+    """Make the table of correlations over findings: localization with prevalence, size and constancy of location.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = view.analysis("finding_correlations")
     table = table[table["rho"].notna() & table["source"].isin([view.best_for("iou"), view.best_for("pointing-game")])]
     rows = [
@@ -190,7 +234,18 @@ def across_findings_table(view: RunView) -> Table | None:
 
 
 def box_table(view: RunView) -> Table | None:
-    """Boxes instead of masks: the same maps and readers, every piece replaced by the box around it."""
+    """Make the table of the IoU of boxes: every component of maps and annotations replaced by the box around it.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     who = [s for s in (view.best_for("iou"), view.reader_for("iou")) if s]
     if "box-iou" not in view.metrics or not who:
         return None
@@ -210,7 +265,18 @@ _FACTOR_LABELS = {
 
 
 def plot_assurance(view: RunView) -> Plot | None:
-    """Does a confident model point better? Slopes and rank correlations with the probability, by finding."""
+    """Plot slopes and rank correlations of localization on the probability of the model, by finding.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     tables = {m: _assurance_rows(view, m) for m in ("iou", "pointing-game")}
     if not len(tables["iou"]):
         return None
@@ -259,14 +325,36 @@ def _assurance_rows(view: RunView, metric: str) -> pd.DataFrame:
 
 
 def assurance_missing_reason(view: RunView) -> list[str]:
-    """Why nothing is shown of confidence, if the run was analyzed."""
+    """Explain why nothing is shown about confidence, if the run was analyzed.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of str
+        One sentence, or none.
+    """
     if not view.run.has_table("confidence_regressions") or len(_assurance_rows(view, "iou")):
         return []
     return ["These maps came without probabilities, or with too few, so nothing can be said of the model's confidence."]
 
 
 def assurance_tables(view: RunView) -> list[Table]:
-    """Table 2, for overlap and for hits; the published intervals as printed and as they should be."""
+    """Make the tables of these regressions for overlap and for hits, with the published intervals as printed and recomputed.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of Table
+        The tables; none if the run has no data for them.
+    """
     made, theirs = [], published_estimates("assurance")
     for metric in ("iou", "pointing-game"):
         rows = []
@@ -296,7 +384,13 @@ def assurance_tables(view: RunView) -> list[Table]:
 
 
 def published_errors() -> list[str]:
-    """What is known to be wrong in the published figures shown."""
+    """List the known errors of the published results that the report shows.
+
+    Returns
+    -------
+    list of str
+        Sentences.
+    """
     return [str(e) for e in load_published()["errors"]]
 
 

@@ -46,7 +46,7 @@ EXAMPLE_TITLES = {**{case: f"{name} example" for case, name in CATEGORIES.items(
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One chosen map."""
+    """Map chosen as an example."""
 
     category: str
     radiograph: str
@@ -58,7 +58,20 @@ class Example:
 
 
 def choose_examples(view: RunView, per_category: int = 3) -> list[Example]:
-    """Best, typical and worst maps of the best source by its first metric, spread over findings and patients."""
+    """Choose the best, typical and worst maps of the best source by its first metric, over findings and patients.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+    per_category : int
+        Number of maps in each category.
+
+    Returns
+    -------
+    list of Example
+        The chosen maps, sorted by category; none if the run has no trained model.
+    """
     if view.best is None:
         return []
     rows = _candidate_rows(view)
@@ -83,7 +96,7 @@ def choose_examples(view: RunView, per_category: int = 3) -> list[Example]:
 def _next_example(
     rows: pd.DataFrame, case: str, within: list[str], across: list[str], chosen: list[Example]
 ) -> Example | None:
-    """The next example of a case: the first map by `within` of the finding whose turn it is, then by `across`."""
+    """Choose the next example of a category: the first map by `within` of the finding whose turn it is by `across`."""
     shown = {(e.radiograph, e.finding) for e in chosen}
     pairs = zip(rows["radiograph"], rows["finding"], strict=True)
     left = rows[np.array([pair not in shown for pair in pairs], bool)]
@@ -99,7 +112,7 @@ def _next_example(
 
 
 def _candidate_rows(view: RunView) -> pd.DataFrame:
-    """The maps of the best source that were scored, with whether they hit."""
+    """Scored maps of the best source, with whether they hit."""
     rows = view.scores(view.metrics[0]).dropna(subset="value")
     rows = rows[(rows["source"] == view.best) & (rows["status"] == "ok")].copy()
     hits = view.scores("pointing-game").query("source == @view.best").set_index(["radiograph", "finding"])["value"]
@@ -108,7 +121,20 @@ def _candidate_rows(view: RunView) -> pd.DataFrame:
 
 
 def choose_disagreements(view: RunView, per_category: int = 2) -> list[Example]:
-    """Maps on which overlap and pointing disagree most; none where they do not."""
+    """Choose maps on which overlap and pointing disagree most.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+    per_category : int
+        Number of maps in each category.
+
+    Returns
+    -------
+    list of Example
+        The chosen maps; none if the metrics never disagree.
+    """
     if view.best is None or not {"iou", "pointing-game"} <= set(view.metrics):
         return []
     rows = _candidate_rows(view)
@@ -126,7 +152,18 @@ def choose_disagreements(view: RunView, per_category: int = 2) -> list[Example]:
 
 
 def choose_shapes(view: RunView) -> list[Example]:
-    """One mark per geometric feature, extreme but not the most extreme."""
+    """Choose one annotation for each geometric feature, extreme but not the most extreme.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of Example
+        The chosen maps.
+    """
     table = view.analysis("shapes").replace([np.inf, -np.inf], np.nan)
     if view.best is None or table.empty:
         return []
@@ -143,7 +180,20 @@ def choose_shapes(view: RunView) -> list[Example]:
 
 
 def shape_caption(view: RunView, example: Example) -> str:
-    """The feature a mark was chosen for, for its caption; empty for other examples."""
+    """Describe the feature that an annotation was chosen for.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+    example : Example
+        The example.
+
+    Returns
+    -------
+    str
+        Text to append to a caption; empty for other examples.
+    """
     if example.category not in SHAPE_TITLES:
         return ""
     table = view.analysis("shapes")

@@ -28,7 +28,18 @@ from sightline.report.svg import (
 
 
 def compared_series(view: RunView) -> list[Series]:
-    """Who is compared in the figures by finding: the best source of each model, the reader, the strongest control."""
+    """Return the sources in the figures by finding: the best source of each model, the reader, the strongest control.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of Series
+        Their colors, markers and names.
+    """
     names = list(view.section.compared_models(view))
     ranks = {s: names.index(Source.parse(s).model) if names else i for i, s in enumerate(view.best_per_model)}
     shown = [Series(s, view.label(s), MODEL_COLORS[i % len(MODEL_COLORS)], "o") for s, i in ranks.items()]
@@ -44,7 +55,18 @@ def compared_series(view: RunView) -> list[Series]:
 
 
 def plot_localization(view: RunView) -> Plot | None:
-    """One row per finding, one dot with its interval per source, one panel per metric; n at the right."""
+    """Plot the score of each source by finding, a panel for each metric.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     compared = compared_series(view)
     if not compared or not view.findings:
         return None
@@ -85,7 +107,18 @@ def plot_localization(view: RunView) -> Plot | None:
 
 
 def plot_comparison(view: RunView) -> Plot | None:
-    """Every source, averaged over the findings, sorted by the first metric, colored by kind."""
+    """Plot every source averaged over findings, sorted by the first metric.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     if not view.sources:
         return None
     rows = [(s, m, view.estimate(s, m)) for s in view.sources for m in view.main_metrics]
@@ -119,7 +152,18 @@ def plot_comparison(view: RunView) -> Plot | None:
 
 
 def plot_differences(view: RunView) -> Plot | None:
-    """Paired differences of every source to the human benchmark and to the strongest control."""
+    """Plot the paired differences of every source from the human benchmark and from the strongest control.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     against = [v for v in (view.reader, view.control) if v]
     metric = view.metrics[0] if view.metrics else ""
     rows = [(s, v, view.difference(s, v, metric)) for s in view.sources for v in against if s != v]
@@ -164,7 +208,18 @@ _MAX_MODELS = 12
 
 
 def plot_accuracy(view: RunView) -> Plot | None:
-    """AUROC of each model by finding, with chance marked."""
+    """Plot the AUROC of each model by finding.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     rows = [a for a in view.aurocs if a.estimate.is_defined]
     models = list(dict.fromkeys(a.model for a in rows))
     if not models or len(models) > _MAX_MODELS:
@@ -211,7 +266,18 @@ def plot_accuracy(view: RunView) -> Plot | None:
 
 
 def plot_protocols(view: RunView) -> Plot | None:
-    """Published against corrected protocol for the best source, finding by finding."""
+    """Plot the best source under each protocol, by finding.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     source = view.best or view.reader
     if len(view.protocols) < 2 or source is None:
         return None
@@ -277,7 +343,7 @@ def _to_frame(rows: Iterator[tuple[str, str, str, Estimate]]) -> pd.DataFrame:
 
 
 def _alt_text(view: RunView, wanted: Sequence[tuple[str, str]]) -> str:
-    """Averages in words, for readers who cannot see the figure."""
+    """Averages as text."""
     return "Averages over findings. " + "; ".join(
         f"{view.label(s)}: {metric_title(m)} {view.estimate(s, m).text()}" for s, m in wanted
     )

@@ -24,7 +24,18 @@ _SLICE_LABELS = {"gt_positive": "marked cases", "model_positive&gt": "marked and
 
 
 def plot_decrease(view: RunView) -> Plot | None:
-    """Percent below the human benchmark, finding by finding, for the best source of each metric."""
+    """Plot the percentage decrease from the human benchmark by finding, for the best source of each metric.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     metrics = [m for m in view.main_metrics if len(view.decreases(m))]
     if not metrics:
         return None
@@ -71,7 +82,18 @@ def plot_decrease(view: RunView) -> Plot | None:
 
 
 def decrease_tables(view: RunView) -> list[Table]:
-    """The numbers of the figure, with the smallest difference this many patients could have shown."""
+    """Make the tables of the percentage decrease, with the smallest difference that this many patients can show.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of Table
+        The tables; none if the run has no data for them.
+    """
     made = []
     for metric in view.main_metrics:
         table = view.decreases(metric)
@@ -106,7 +128,18 @@ def decrease_tables(view: RunView) -> list[Table]:
 
 
 def best_source_table(view: RunView) -> Table | None:
-    """The best source per metric, of which the comparison with the reader is, and how far from the best control."""
+    """Make the table of the best source by metric, with its difference from the strongest control.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     found = view.analysis("best_sources")
     rows = []
     for metric, source in zip(found["metric"].astype(str), found["source"].astype(str), strict=True):
@@ -131,7 +164,18 @@ def best_source_table(view: RunView) -> Table | None:
 
 
 def plot_slices(view: RunView) -> Plot | None:
-    """Overlap on the marked cases, on those the model calls positive, and on all images: model and reader."""
+    """Plot the overlap of model and reader on annotated cases, on predicted positives among them, and on all images.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     table = view.analysis("slices")
     table = table[table["metric"] == "iou"]
     source = view.best_for("iou")
@@ -176,7 +220,18 @@ def plot_slices(view: RunView) -> Plot | None:
 
 
 def slice_table(view: RunView) -> Table | None:
-    """Averages of every slice."""
+    """Make the table of averages on every slice of the data.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = view.analysis("slices")
     table = table[table["finding"] == AVERAGE]
     values = dict(read_estimates(table, ["slice", "source", "metric"]))
@@ -198,7 +253,18 @@ def slice_table(view: RunView) -> Table | None:
 
 
 def plot_thresholds(view: RunView) -> Plot | None:
-    """Mean overlap at fixed thresholds of the map, finding by finding, beside Otsu's."""
+    """Plot the overlap at fixed thresholds of the map by finding, with that at the threshold of Otsu.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     source = view.best_for("iou")
     names = {t: f"iou@above:{t:g}" for t in THRESHOLD_GRID}
     if not source or not any(view.estimate(source, m, f).is_defined for m in names.values() for f in view.findings):
@@ -266,7 +332,18 @@ def _best_thresholds(view: RunView) -> dict[str, float]:
 
 
 def tuning_table(view: RunView) -> Table | None:
-    """Thresholds and probability cutoffs that would be best on these data, beside the published ones."""
+    """Make the table of the map thresholds and probability cutoffs that are best on these data, with the published ones.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = view.analysis("tuned_thresholds")
     records = {str(r["finding"]): r for r in table[table["source"] == view.best_for("iou")].to_dict("records")}
     theirs, rows = published_estimates("tuning"), []

@@ -14,7 +14,7 @@ from sightline.report.tables import Table
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One headline number."""
+    """Headline number."""
 
     label: str
     value: str
@@ -72,7 +72,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A figure or images, with their tables and paragraphs; whatever is empty is left out."""
+    """Figure or images, with tables and paragraphs; whatever is empty is left out."""
 
     plot: Plot | None = None
     tables: Sequence[Table] = ()
@@ -119,7 +119,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading with the blocks below it."""
+    """Heading with the blocks below it."""
 
     id: str
     title: str

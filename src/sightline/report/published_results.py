@@ -13,14 +13,32 @@ from sightline.report.run_view import Estimate
 
 @cache
 def load_published() -> dict[str, Any]:
-    """Everything, with its sources."""
+    """Load all published results with their sources.
+
+    Returns
+    -------
+    dict
+        Results by group.
+    """
     facts: dict[str, Any] = json.loads((files("sightline.report") / "published.json").read_text("utf-8"))
     return facts
 
 
 def published_estimates(name: str) -> dict[str, dict[str, Estimate]]:
-    """One group of figures: 'decrease', 'regressions', 'assurance' or 'tuning'; series -> finding or feature -> number.
+    """Return one group of published results.
 
+    Parameters
+    ----------
+    name : str
+        Group: 'decrease', 'regressions', 'assurance' or 'tuning'.
+
+    Returns
+    -------
+    dict[str, dict[str, Estimate]]
+        Series -> finding or feature -> number.
+
+    Examples
+    --------
     >>> published_estimates("decrease")["iou"]["average"].text(1)
     '26.6 [18.1, 35.0]'
     """

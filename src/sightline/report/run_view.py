@@ -59,7 +59,7 @@ _METHOD_TITLES = {
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean with its 95 % interval and what it is the mean of."""
+    """Mean with its 95 % interval and its sample size."""
 
     mean: float
     low: float
@@ -69,15 +69,33 @@ class Estimate:
 
     @property
     def is_defined(self) -> bool:
+        """Whether there is a number."""
         return not np.isnan(self.mean)
 
     @classmethod
     def undefined(cls) -> Estimate:
-        """What is not there."""
+        """Make the estimate that stands for a missing one.
+
+        Returns
+        -------
+        Estimate
+            NaN, from 0 cases.
+        """
         return cls(NAN, NAN, NAN, 0, 0)
 
     def text(self, digits: int = 2) -> str:
-        """'0.31 [0.28, 0.34]'; the interval is left out where there is none, an en dash stands for NaN."""
+        """Write the number with its interval.
+
+        Parameters
+        ----------
+        digits : int
+            Number of decimals.
+
+        Returns
+        -------
+        str
+            Such as '0.31 [0.28, 0.34]'; without an interval where there is none, and an en dash for NaN.
+        """
         if not self.is_defined:
             return "–"
         if np.isnan(self.low) or np.isnan(self.high):
@@ -88,7 +106,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Auroc:
-    """How well a model tells one finding (or `average`) present from absent."""
+    """AUROC of a model for one finding, or averaged over findings."""
 
     model: str
     finding: str
@@ -97,8 +115,22 @@ class Auroc:
 
 
 def format_decimal(value: float, digits: int = 2) -> str:
-    """A number for reading: fixed decimals, a true minus sign, no negative zero.
+    """Format a number for reading: fixed decimals, a true minus sign, no negative zero.
 
+    Parameters
+    ----------
+    value : float
+        The number.
+    digits : int
+        Number of decimals.
+
+    Returns
+    -------
+    str
+        The text; an en dash for NaN.
+
+    Examples
+    --------
     >>> format_decimal(-0.125, 3), format_decimal(-0.001), format_decimal(float("nan"))
     ('−0.125', '0.00', '–')
     """
@@ -110,13 +142,25 @@ def format_decimal(value: float, digits: int = 2) -> str:
 
 @dataclass(frozen=True)
 class RunView:
-    """A run as the report sees it. `protocol` is the one that the main sections show."""
+    """Run as the report reads it: its tables under one protocol, and the roles of its sources."""
 
     run: Run
     protocol: str
 
     @classmethod
     def from_run(cls, run: Run) -> RunView:
+        """View a run under its main protocol: the corrected one if it was used, else the first.
+
+        Parameters
+        ----------
+        run : Run
+            The run.
+
+        Returns
+        -------
+        RunView
+            The view.
+        """
         names = cls(run, "").protocols
         return cls(run, "corrected" if "corrected" in names else (names or ("",))[0])
 
@@ -129,10 +173,22 @@ class RunView:
 
     @property
     def info(self) -> Mapping[str, Any]:
+        """Content of run.json."""
         return self.run.info
 
     def scores(self, metric: str) -> pd.DataFrame:
-        """Scores of one metric under the main protocol."""
+        """Return the scores of one metric under the main protocol.
+
+        Parameters
+        ----------
+        metric : str
+            Name of the metric.
+
+        Returns
+        -------
+        DataFrame
+            Rows of the table `scores`; none if the run has no such table.
+        """
         if not self.run.has_table("scores"):
             return pd.DataFrame(columns=list(_COLUMNS["scores"]))
         table = self.run.table("scores", _COLUMNS["scores"], where=("metric", metric))
@@ -140,10 +196,12 @@ class RunView:
 
     @cached_property
     def estimates(self) -> pd.DataFrame:
+        """Table of estimates; empty if the run has none."""
         return self._read_table("estimates")
 
     @cached_property
     def differences(self) -> pd.DataFrame:
+        """Table of paired differences; empty if the run has none."""
         return self._read_table("differences")
 
     @cached_property
@@ -168,6 +226,7 @@ class RunView:
 
     @cached_property
     def status(self) -> pd.DataFrame:
+        """Table of the number of maps by source and status; empty if the run has none."""
         return self._read_table("status")
 
     def _read_table(self, name: str) -> pd.DataFrame:
@@ -176,12 +235,22 @@ class RunView:
 
     @cached_property
     def _analyses(self) -> dict[str, pd.DataFrame]:
-        """Read once each, when asked for."""
+        """Tables by name, each read once."""
         return {}
 
     def analysis(self, name: str) -> pd.DataFrame:
-        """A table of `sightline.evaluation.analysis` under the main protocol; empty, with its columns, where a run
-        has none."""
+        """Return a table of `sightline.evaluation.analysis` under the main protocol.
+
+        Parameters
+        ----------
+        name : str
+            Name of the table.
+
+        Returns
+        -------
+        DataFrame
+            Its rows; an empty table with the same columns if the run has none.
+        """
         if name not in self._analyses:
             table = self._read_table(name)
             self._analyses[name] = table[table["protocol"] == self.protocol].reset_index(drop=True)
@@ -193,12 +262,34 @@ class RunView:
         return dict(zip(table["metric"], table["source"], strict=True))
 
     def best_for(self, metric: str) -> str:
-        """The best source of a trained model by one metric, '' where there is none."""
+        """Return the best source of a trained model by one metric.
+
+        Parameters
+        ----------
+        metric : str
+            Name of the metric.
+
+        Returns
+        -------
+        str
+            The source; empty if there is none.
+        """
         found = self._best_sources.get(metric, "")
         return found if found and self.kind(found) == "model" else (self.best or "")
 
     def decreases(self, metric: str) -> pd.DataFrame:
-        """The best source against the human benchmark by one metric, a row per finding and the average."""
+        """Return the percentage decrease of the best source from the human benchmark by one metric.
+
+        Parameters
+        ----------
+        metric : str
+            Name of the metric.
+
+        Returns
+        -------
+        DataFrame
+            A row for each finding and for the average.
+        """
         table = self.analysis("percentage_decrease")
         return table[(table["metric"] == metric) & (table["source"] == self.best_for(metric))]
 
@@ -206,6 +297,7 @@ class RunView:
 
     @cached_property
     def protocols(self) -> tuple[str, ...]:
+        """Protocols that the run was scored under."""
         return tuple(dict.fromkeys(self.estimates["protocol"]))
 
     @cached_property
@@ -221,7 +313,7 @@ class RunView:
 
     @cached_property
     def _findings(self) -> tuple[str, ...]:
-        """In the order of the data set."""
+        """Findings in the order of the data set."""
         there = dict.fromkeys(self.estimates["finding"])
         order = [f for f in self.info.get("dataset", {}).get("findings", ()) if f in there]
         return tuple(dict.fromkeys([*order, *(f for f in there if f != AVERAGE)]))
@@ -242,7 +334,18 @@ class RunView:
         return tuple(sorted(there, key=lambda s: (-self._ranking_score(s), s)))
 
     def is_listed(self, source: str) -> bool:
-        """A trust study asks of one model: its partners have maps to compare with, and no place of their own."""
+        """Return True unless a source belongs to a model that is only compared with the evaluated one.
+
+        Parameters
+        ----------
+        source : str
+            The source.
+
+        Returns
+        -------
+        bool
+            False for the partner networks of a trust study, which have maps but are not ranked.
+        """
         judged, parsed = self.info.get("evaluated_model", ""), Source.parse(source)
         return not judged or parsed.kind != "model" or parsed.model == judged
 
@@ -258,12 +361,34 @@ class RunView:
         return frozenset(m["name"] for m in self.info.get("models", ()) if m.get("training") is None)
 
     def kind(self, source: str) -> str:
-        """'model', 'control' (untrained networks among them), 'localizer', 'ceiling' or 'reader'."""
+        """Return the kind of a source.
+
+        Parameters
+        ----------
+        source : str
+            The source.
+
+        Returns
+        -------
+        str
+            'model', 'control' (which includes untrained networks), 'localizer', 'ceiling' or 'reader'.
+        """
         parsed = Source.parse(source)
         return "control" if parsed.kind == "model" and parsed.model in self.untrained_models else parsed.kind
 
     def sources_of_kind(self, kind: str) -> tuple[str, ...]:
-        """Sources of a kind with a defined average, best first."""
+        """Return the sources of a kind that have a defined average, best first.
+
+        Parameters
+        ----------
+        kind : str
+            Kind, as `kind` returns it.
+
+        Returns
+        -------
+        tuple of str
+            The sources.
+        """
         return tuple(s for s in self.sources if self.kind(s) == kind and np.isfinite(self._ranking_score(s)))
 
     @property
@@ -285,7 +410,18 @@ class RunView:
         return self.control_for(self.metrics[0]) if self.metrics else None
 
     def control_for(self, metric: str) -> str | None:
-        """The strongest control by one metric."""
+        """Return the strongest control by one metric.
+
+        Parameters
+        ----------
+        metric : str
+            Name of the metric.
+
+        Returns
+        -------
+        str or None
+            The source; None if there is none.
+        """
         return self._best_of_kind("control", metric)
 
     @property
@@ -294,7 +430,19 @@ class RunView:
         return next((r for r in map(self.reader_for, self.main_metrics) if r), None)
 
     def reader_for(self, metric: str) -> str | None:
-        """The best reader by one metric: those who drew contours do not point, those who pointed drew none."""
+        """Return the best reader by one metric.
+
+        Parameters
+        ----------
+        metric : str
+            Name of the metric.
+
+        Returns
+        -------
+        str or None
+            The source; None if no reader has a score. Readers who drew contours have no score for pointing, and the
+            reverse.
+        """
         return self._best_of_kind("reader", metric)
 
     def _best_of_kind(self, kind: str, metric: str) -> str | None:
@@ -303,7 +451,20 @@ class RunView:
         return min(there, key=lambda s: sign * self.estimate(s, metric).mean, default=None)
 
     def source_for_metric(self, source: str, metric: str) -> str:
-        """The source itself, or for a reader the one who answers this metric."""
+        """Return a source, or for a reader the best reader by the metric.
+
+        Parameters
+        ----------
+        source : str
+            The source.
+        metric : str
+            Name of the metric.
+
+        Returns
+        -------
+        str
+            The source to show.
+        """
         return (self.reader_for(metric) or source) if self.kind(source) == "reader" else source
 
     @property
@@ -313,7 +474,18 @@ class RunView:
         return bool(data.get("simulated")) or "simulated" in (self.reader or "")
 
     def label(self, source: str) -> str:
-        """What a source is called in figures and sentences."""
+        """Return the name of a source in figures and sentences.
+
+        Parameters
+        ----------
+        source : str
+            The source.
+
+        Returns
+        -------
+        str
+            The name.
+        """
         parsed = Source.parse(source)
         if parsed.kind == "reader":
             name = parsed.name.removeprefix("simulated").strip(" -_") or "reader"
@@ -340,7 +512,24 @@ class RunView:
         return dict(read_estimates(self.differences, keys))
 
     def estimate(self, source: str, metric: str, finding: str = AVERAGE, protocol: str = "") -> Estimate:
-        """An estimate; undefined where the run has none. The average of a single finding is that finding."""
+        """Return the mean score of a source.
+
+        Parameters
+        ----------
+        source : str
+            The source.
+        metric : str
+            Name of the metric.
+        finding : str
+            Finding, or the average over findings.
+        protocol : str
+            Protocol; the main one by default.
+
+        Returns
+        -------
+        Estimate
+            The estimate; undefined if the run has none. The average over one finding is that finding.
+        """
         protocol = protocol or self.protocol
         found = self._estimates_by_key.get((protocol, metric, source, finding), Estimate.undefined())
         if finding == AVERAGE and not found.is_defined and len(self._findings) == 1:
@@ -348,7 +537,24 @@ class RunView:
         return found
 
     def difference(self, source: str, versus: str, metric: str, finding: str = AVERAGE) -> Estimate:
-        """Paired difference source minus versus, whichever way round it was stored."""
+        """Return the paired difference of a source minus another, in whichever direction it is stored.
+
+        Parameters
+        ----------
+        source : str
+            The source.
+        versus : str
+            The source that is subtracted.
+        metric : str
+            Name of the metric.
+        finding : str
+            Finding, or the average over findings.
+
+        Returns
+        -------
+        Estimate
+            The difference; undefined if the run has none.
+        """
         found = self._differences_by_key.get((self.protocol, metric, source, versus, finding))
         if found is not None:
             return found
@@ -363,7 +569,26 @@ class RunView:
 def read_estimates(
     table: pd.DataFrame, keys: list[str], mean: str = "mean", low: str = "low", high: str = "high"
 ) -> list[tuple[tuple[str, ...], Estimate]]:
-    """Rows of a table as numbers, each under its keys."""
+    """Read the rows of a table as estimates.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Table with the named columns, and `n` and `patients` where known.
+    keys : list of str
+        Columns that identify a row.
+    mean : str
+        Column of the mean.
+    low : str
+        Column of the lower end.
+    high : str
+        Column of the upper end.
+
+    Returns
+    -------
+    list[tuple[tuple[str, ...], Estimate]]
+        Pairs of keys and estimate, in the order of the rows.
+    """
     names = list(zip(*(table[key].astype(str) for key in keys), strict=True))
     means = table[[mean, low, high]].to_numpy(float)
     empty = pd.Series(0, table.index)
@@ -375,7 +600,18 @@ def read_estimates(
 
 
 def metric_title(metric: str) -> str:
-    """A metric's title for axes; the name itself for a metric that is no longer registered."""
+    """Return the title of a metric.
+
+    Parameters
+    ----------
+    metric : str
+        Name of the metric.
+
+    Returns
+    -------
+    str
+        The title; the name itself if the metric is not registered.
+    """
     try:
         entry, binarizer = parse_metric(metric)
     except UnknownNameError:
@@ -384,7 +620,18 @@ def metric_title(metric: str) -> str:
 
 
 def higher_is_better(metric: str) -> bool:
-    """Whether more is better; assumed for a metric that is no longer registered."""
+    """Return True if a higher score is better.
+
+    Parameters
+    ----------
+    metric : str
+        Name of the metric.
+
+    Returns
+    -------
+    bool
+        True as well for a metric that is not registered.
+    """
     try:
         return parse_metric(metric)[0].info.higher_is_better
     except UnknownNameError:

@@ -23,7 +23,7 @@ from sightline.report.run_view import RunView, higher_is_better, metric_title
 
 @dataclass(frozen=True, slots=True)
 class FindingComparison:
-    """Findings on which one source is clearly better, clearly worse, or not told apart (95 % paired intervals)."""
+    """Findings grouped by the 95 % interval of the paired difference between two sources."""
 
     better: tuple[str, ...]
     worse: tuple[str, ...]
@@ -31,11 +31,29 @@ class FindingComparison:
 
     @property
     def total(self) -> int:
+        """Number of findings that were compared."""
         return len(self.better) + len(self.worse) + len(self.undecided)
 
 
 def compare_by_finding(view: RunView, source: str, other: str, metric: str) -> FindingComparison:
-    """Sort the findings with a paired difference by what its interval says."""
+    """Group the findings by the interval of the paired difference between two sources.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+    source : str
+        The source.
+    other : str
+        The source that is subtracted.
+    metric : str
+        Name of the metric.
+
+    Returns
+    -------
+    FindingComparison
+        The groups.
+    """
     sides: dict[int, list[str]] = {1: [], -1: [], 0: []}
     for finding in view.findings:
         number = view.difference(source, other, metric, finding)
@@ -46,7 +64,18 @@ def compare_by_finding(view: RunView, source: str, other: str, metric: str) -> F
 
 
 def summary_sentences(view: RunView) -> list[str]:
-    """The findings of the run in a few plain sentences."""
+    """Summarize a run of any study.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of str
+        Sentences.
+    """
     if not view.metrics:
         return ["This run holds no estimates, so there is nothing to judge yet."]
     metric = view.metrics[0]
@@ -88,7 +117,7 @@ BEST_SOURCE_SCOPE = "of the saliency methods; controls and readers aside"
 
 
 def _name_best(view: RunView, source: str) -> str:
-    """Who is spoken of, and among how many it was chosen."""
+    """The source, and the number it was chosen from."""
     asked = view.sources_of_kind("model")
     if len(asked) == 1:
         return view.label(source)
@@ -146,7 +175,7 @@ def _comparison_sentence(view: RunView, source: str, other: str, metric: str) ->
 
 
 def _better_controls_sentence(view: RunView, source: str, strongest: str, metric: str) -> str:
-    """Which other controls are clearly better as well."""
+    """Other controls that are clearly better as well."""
     gaps = {c: view.difference(source, c, metric) for c in view.sources_of_kind("control") if c != strongest}
     above = {c: n for c, n in gaps.items() if interval_sign(n.low, n.high, higher_is_better(metric)) < 0}
     told = [f"{with_article(view, c)} ({n.text()})" for c, n in above.items()]
@@ -167,7 +196,20 @@ def _range_sentence(view: RunView, source: str, metric: str) -> str:
 
 
 def threshold_origin(view: RunView, option: str) -> str:
-    """Where thresholds or cutoffs come from; '' where the protocol's own are used."""
+    """Describe the origin of map thresholds or probability cutoffs.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+    option : str
+        Option that set them.
+
+    Returns
+    -------
+    str
+        The text; empty where the protocol's own are used.
+    """
     facts = view.info.get("threshold_provenance", {}).get(option)
     if not facts:
         return ""
@@ -194,6 +236,17 @@ PROTOCOL_FIELDS = {
 
 
 def protocol_of(view: RunView) -> Protocol:
-    """Return the record of the main protocol, as the run was scored under it."""
+    """Return the main protocol as the run was scored under it.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Protocol
+        The protocol.
+    """
     fields = view.info.get("protocols", {}).get(view.protocol)
     return Protocol(**{**fields, "name": view.protocol}) if fields else PROTOCOLS.get(view.protocol, (CORRECTED,))[0]

@@ -16,7 +16,7 @@ _MAX_FAILURES = 12
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Cells as they are read; `right` columns are numbers and aligned as such."""
+    """Table of text cells."""
 
     caption: str
     header: tuple[str, ...]
@@ -34,13 +34,43 @@ class Table:
         text_columns: int = 1,
         table_name: str = "",
     ) -> Table:
-        """A table whose first `words` columns are words and the others numbers."""
+        """Make a table whose first columns are text and the others numbers.
+
+        Parameters
+        ----------
+        caption : str
+            Caption.
+        header : sequence of str
+            Names of the columns.
+        rows : sequence of sequences of str
+            Cells as text.
+        text_columns : int
+            Number of columns of text.
+        table_name : str
+            Name of the table of the run that has the same data in full.
+
+        Returns
+        -------
+        Table
+            The table.
+        """
         right = tuple(i >= text_columns for i in range(len(header)))
         return cls(caption, tuple(header), tuple(map(tuple, rows)), right, table_name)
 
 
 def finding_tables(view: RunView) -> list[Table]:
-    """One table per shown metric: findings in rows, the sources of the figure in columns."""
+    """Make a table for each main metric: findings in rows, the sources of the figure in columns.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of Table
+        The tables; none if the run has no data for them.
+    """
     shown = [s.source for s in compared_series(view)]
     findings = [*view.findings, *([AVERAGE] if len(view.findings) > 1 else [])]
     made = []
@@ -59,14 +89,36 @@ def finding_tables(view: RunView) -> list[Table]:
 
 
 def comparison_table(view: RunView) -> Table | None:
-    """Every source in rows, every metric in columns."""
+    """Make the table of every source by every metric.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     rows = [[view.label(s), view.kind(s), *(view.estimate(s, m).text(3) for m in view.metrics)] for s in view.sources]
     head = ["Source", "Kind", *map(metric_title, view.metrics)]
     return Table.create("Average over findings, mean [95 % interval]", head, rows, 2, "estimates") if rows else None
 
 
 def difference_table(view: RunView) -> Table:
-    """Paired differences to the reader and to the strongest control."""
+    """Make the table of paired differences from the reader and from the strongest control.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table
+        The table.
+    """
     against = [v for v in (view.reader, view.control) if v]
     columns = [(m, view.source_for_metric(v, m)) for m in view.main_metrics for v in against]
     rows = []
@@ -79,7 +131,18 @@ def difference_table(view: RunView) -> Table:
 
 
 def accuracy_table(view: RunView) -> Table:
-    """AUROC by finding and model."""
+    """Make the table of AUROC by model and finding.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table
+        The table.
+    """
     rows = [
         [
             a.model,
@@ -94,7 +157,18 @@ def accuracy_table(view: RunView) -> Table:
 
 
 def model_table(view: RunView) -> Table | None:
-    """The training record of every model; a model without one is a control."""
+    """Make the table of the training of every model.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     rows = []
     for model in view.info.get("models", ()):
         training: Mapping[str, Any] = model.get("training") or {}
@@ -116,7 +190,18 @@ def model_table(view: RunView) -> Table | None:
 
 
 def status_table(view: RunView) -> Table | None:
-    """Maps by source and status."""
+    """Make the table of maps by source and status.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     if not len(view.status):
         return None
     counts = view.status.pivot_table(
@@ -130,7 +215,18 @@ def status_table(view: RunView) -> Table | None:
 
 
 def failure_table(view: RunView) -> Table | None:
-    """The first maps that failed, with the reason."""
+    """Make the table of the first maps that failed, with reasons.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     failed = view.failed_maps[["source", "radiograph", "finding", "status", "reason"]]
     if not len(failed):
         return None
@@ -140,7 +236,18 @@ def failure_table(view: RunView) -> Table | None:
 
 
 def protocol_table(view: RunView) -> Table:
-    """Averages of every source under every protocol."""
+    """Make the table of every source under every protocol.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table
+        The table.
+    """
     columns = [(m, p) for m in view.main_metrics for p in view.protocols]
     rows = [[view.label(s), *(view.estimate(s, m, protocol=p).text(3) for m, p in columns)] for s in view.sources]
     head = ["Source", *(f"{metric_title(m)}, {p}" for m, p in columns)]
@@ -148,7 +255,18 @@ def protocol_table(view: RunView) -> Table:
 
 
 def protocol_fields_table(view: RunView) -> Table | None:
-    """The protocol records, field by field, with what each field means."""
+    """Make the table of the fields of each protocol with their meaning.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     protocols: Mapping[str, Mapping[str, Any]] = view.info.get("protocols", {})
     if not protocols:
         return None
@@ -165,7 +283,18 @@ def _format_value(value: object) -> str:
 
 
 def published_finding_table(view: RunView) -> Table:
-    """This run beside CheXlocalize, finding by finding."""
+    """Make the table of this run and of CheXlocalize by finding.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table
+        The table.
+    """
     own = [s for s in (view.best, view.reader) if s]
     rows = []
     for fact in load_published()["by_finding"]:
@@ -187,6 +316,12 @@ def published_finding_table(view: RunView) -> Table:
 
 
 def published_statement_table() -> Table:
-    """What the text of the paper states."""
+    """Make the table of the numbers that the text of the publication states.
+
+    Returns
+    -------
+    Table
+        The table.
+    """
     rows = [[s["what"], s["value"]] for s in load_published()["statements"]]
     return Table.create("Stated in the text", ["Quantity", "Published value"], rows)

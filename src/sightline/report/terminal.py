@@ -64,7 +64,7 @@ def show(run: Path) -> None:
 
 
 def _to_rich_table(cells: Cells) -> Table:
-    """A table of the report for the terminal."""
+    """Table of a report for the terminal."""
     table = Table(title=escape(cells.caption), show_lines=True)
     for name, right in zip(cells.header, cells.right_aligned, strict=True):
         table.add_column(escape(name), justify="right" if right else "left", overflow="fold")
@@ -74,7 +74,7 @@ def _to_rich_table(cells: Cells) -> Table:
 
 
 def _build_tables(rows: pd.DataFrame, metrics: Sequence[str], width: int) -> Iterator[Table]:
-    """Sources in rows, metrics in columns: as many tables as it takes for no cell to be broken."""
+    """Sources in rows, metrics in columns: as many tables as are needed to break no cell."""
     sources = list(dict.fromkeys(rows["source"]))
     per = max(1, (width - max(map(len, sources), default=0) - 4) // _CELL_WIDTH)
     for start in range(0, len(metrics), per):
@@ -89,7 +89,7 @@ def _build_tables(rows: pd.DataFrame, metrics: Sequence[str], width: int) -> Ite
 
 
 def _format_cell(rows: pd.DataFrame) -> str:
-    """Mean, interval and n; dashes where one patient alone gives no interval."""
+    """Mean, interval and n; dashes where one patient gives no interval."""
     if rows.empty:
         return "–"
     row = rows.iloc[0]
@@ -98,7 +98,7 @@ def _format_cell(rows: pd.DataFrame) -> str:
 
 
 def _describe_failures(run: Run) -> Iterator[str]:
-    """A line per source and reason with its count and first map, then what was not to be scored."""
+    """A line for each source and reason with its count and first map, then maps that failed without being scored."""
     status = run.table("status")
     marked = status["annotated"].astype(bool)
     totals = status[marked].groupby("source", sort=False)["maps"].sum()
@@ -129,7 +129,7 @@ def _describe_failures(run: Run) -> Iterator[str]:
 
 
 def _generalize_reason(reason: str, radiograph: str, finding: str) -> str:
-    """What is alike in the reasons of many maps: all but names, paths and numbers.
+    """Reason without names, paths and numbers, equal for maps that failed alike.
 
     >>> _generalize_reason("map maps/p1_Edema.npz has 3 values", "p1", "Edema")
     'map # has # values'
@@ -138,6 +138,6 @@ def _generalize_reason(reason: str, radiograph: str, finding: str) -> str:
 
 
 def _program_name() -> str:
-    """What to call this program by: its path where the shell would not find it."""
+    """Command of this program: its path where the shell would not find it by name."""
     called = Path(sys.argv[0])
     return "sightline" if called.name != "sightline" or shutil.which("sightline") else shlex.quote(str(called))

@@ -22,7 +22,7 @@ _PERCENT = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """Scores of one source in groups of equal size, by rising x."""
+    """Scores of one source in groups by another quantity."""
 
     source: str
     table: pd.DataFrame
@@ -30,9 +30,21 @@ class Trend:
 
 
 def bin_scores(scores: pd.DataFrame, x: str, edges: Array) -> pd.DataFrame:
-    """Mean score in bins of column `x`, with 95 % intervals that resample patients.
+    """Average scores in bins of another column, with 95 % intervals over patients.
 
-    scores: rows with `value`, `patient` and `x`, all defined; edges: (K + 1,). Bins without rows are left out.
+    Parameters
+    ----------
+    scores : DataFrame
+        Rows with `value`, `patient` and the column, all defined.
+    x : str
+        Name of the column.
+    edges : Array
+        Edges of the K bins, ascending: (K + 1,).
+
+    Returns
+    -------
+    DataFrame
+        A row for each bin that has scores: x_low, x_high, mean, low, high, n, patients, x (median).
     """
     values = scores["value"].to_numpy(float)
     at = scores[x].to_numpy(float)
@@ -49,7 +61,18 @@ def bin_scores(scores: pd.DataFrame, x: str, edges: Array) -> pd.DataFrame:
 
 
 def plot_size_and_probability(view: RunView) -> Plot | None:
-    """Score against the share of the image that the mark covers, and against the model's probability where known."""
+    """Plot the score by the share of the image that the annotation covers, and by the probability where it is known.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     if not view.best or not view.metrics:
         return None
     metric = view.metrics[0]

@@ -22,7 +22,7 @@ _POOR_AUROC, _MANY_FAILED, _MAX_NOTES, _FEW_PATIENTS = 0.7, 0.1, 5, 10
 
 @dataclass(frozen=True, slots=True)
 class ReportWarning:
-    """Something a reader must know before any figure."""
+    """Fact that a reader must know before any figure."""
 
     title: str
     text: str
@@ -31,7 +31,18 @@ class ReportWarning:
 
 
 def collect_warnings(view: RunView) -> list[ReportWarning]:
-    """What makes the rest of the report weaker than it looks; the gravest first."""
+    """Collect what makes the results of a run weaker than they look.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of ReportWarning
+        Warnings, the most severe first.
+    """
     found = [ReportWarning("What is known of a model", f"{note}.") for note in view.info.get("notes", ())]
     found += [*_few_patients(view), *_tuned_on_scored_data(view), *_no_better_than_control(view), *_inaccurate(view)]
     found += [*_missing_findings(view), *_failed_maps(view), *_identical_sources(view)]
@@ -47,7 +58,7 @@ def collect_warnings(view: RunView) -> list[ReportWarning]:
 
 
 def _identical_sources(view: RunView) -> list[ReportWarning]:
-    """Sources of one model that score alike everywhere: on such a network they are one method under several names."""
+    """Sources of one model with equal scores everywhere: they are one method under several names."""
     groups: dict[tuple[str | float, ...], list[str]] = {}
     for source in view.sources_of_kind("model"):
         means = [view.estimate(source, m, f).mean for m in view.metrics for f in view.findings]
@@ -133,7 +144,20 @@ def _inaccurate(view: RunView) -> list[ReportWarning]:
 
 
 def average_auroc(view: RunView, model: str) -> Estimate | None:
-    """Unweighted mean over findings; without an interval in runs whose tables have none; None where there is none."""
+    """Return the average AUROC of a model over findings, all with the same weight.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+    model : str
+        Name of the model.
+
+    Returns
+    -------
+    Estimate or None
+        The average, without an interval if the run has none; None if there is no AUROC.
+    """
     rows = [a for a in view.aurocs if a.model == model and a.estimate.is_defined]
     whole = [a.estimate for a in rows if a.finding == AVERAGE or len(rows) == 1]
     if whole or not rows:
@@ -156,7 +180,7 @@ def _tuned_on_scored_data(view: RunView) -> list[ReportWarning]:
 
 
 def _missing_findings(view: RunView) -> list[ReportWarning]:
-    """Findings of which a source has no map at all."""
+    """Findings for which a source has no map at all."""
     rows = view.expected_maps
     found: dict[str, dict[str, int]] = {}
     for key, status in rows.groupby(["source", "finding"], sort=False)["status"]:
@@ -192,7 +216,7 @@ def _failed_maps(view: RunView) -> list[ReportWarning]:
 
 
 def _failure_policy(view: RunView) -> str:
-    """What the main protocol does with a failed map."""
+    """How the main protocol treats a failed map."""
     if view.info.get("protocols", {}).get(view.protocol, {}).get("empty_prediction") == "drop":
         return "This protocol leaves them out of the averages of overlap, which flatters the method."
     return "They are counted as misses, never left out."

@@ -23,7 +23,18 @@ _REGION_COLORS = ("#0b6e99", "#d98c3f", "#8f3a84", "#7a9a3a")
 
 
 def plot_gaze_agreement(view: RunView) -> Plot | None:
-    """Each method on each network by the first two measures, with controls and readers below."""
+    """Plot the agreement of each method on each network by the first two metrics, with controls and readers.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     names, rows = compared_models(view), compared_methods(view)
     if not names or not rows:
         return None
@@ -77,7 +88,18 @@ def plot_gaze_agreement(view: RunView) -> Plot | None:
 
 
 def plot_correctness(view: RunView) -> Plot | None:
-    """SSIM where the network is right less where it is wrong, per method and network."""
+    """Plot the SSIM of correct minus that of incorrect predictions by method and network.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     table = read_table(view, "correctness")
     if table.empty:
         return None
@@ -110,7 +132,18 @@ def plot_correctness(view: RunView) -> Plot | None:
 
 
 def plot_regions(view: RunView) -> Plot | None:
-    """How often each region is the most salient one, a bar per source, gaze first."""
+    """Plot how often each region is the most salient one, a bar for each source.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     table = read_table(view, "region_distributions")
     if table.empty:
         return None

@@ -11,7 +11,18 @@ from sightline.report.sections.gaze.results import compared_methods, compared_mo
 
 
 def summary_sentences(view: RunView) -> list[str]:
-    """What the tables come to, or nothing for another study."""
+    """Summarize a gaze study.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of str
+        Sentences; none if the run has no scores of one.
+    """
     if not compared_models(view) or not view.metrics:
         return []
     return [
@@ -39,7 +50,7 @@ def _beyond_chance_sentences(view: RunView) -> Iterator[str]:
 
 
 def _gaze_supervision_sentences(view: RunView) -> Iterator[str]:
-    """Of each pair of networks but the control's: how many methods gained, and which most."""
+    """For each pair of networks except the control: how many methods improved, and which most."""
     metric, plain = view.metrics[0], compared_models(view)[0]
     for name, versus in view.info.get("pairs", ()):
         if name.startswith("shuffled"):
@@ -89,7 +100,7 @@ def _accuracy_sentences(view: RunView) -> Iterator[str]:
 
 
 def _validity_sentences(view: RunView) -> Iterator[str]:
-    """The sanity of the measure: the middle of the film is at 0, the gaze itself is the best."""
+    """Whether the metric is valid here: the center of the image must score 0, the gaze itself highest."""
     metric = view.metrics[0]
     center, top = view.estimate(CENTER_CONTROL, metric), view.estimate(GAZE_CEILING, metric)
     if metric != "shuffled-ncc" or not (center.is_defined and top.is_defined):

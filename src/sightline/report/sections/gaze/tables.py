@@ -23,7 +23,18 @@ _MAX_FINDINGS = 6
 
 
 def ssim_table(view: RunView) -> Table | None:
-    """SSIM of right and wrong predictions in the published layout, with intervals and numbers of cases."""
+    """Make the table of the SSIM of correct and incorrect predictions in the published layout.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "correctness")
     if table.empty:
         return None
@@ -46,7 +57,18 @@ def ssim_table(view: RunView) -> Table | None:
 
 
 def ssim_settings(view: RunView) -> str:
-    """What decides an SSIM, in one line."""
+    """Describe the settings of the SSIM.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    str
+        One paragraph.
+    """
     definition = protocol_of(view).definitions
     kernel = KERNELS[definition]
     width = f"{kernel.pixels:g} pixels of the film" if kernel.pixels else f"{kernel.degrees:g}° of visual angle"
@@ -75,7 +97,18 @@ def _format_p(value: float) -> str:
 
 
 def published_ssim_table(view: RunView) -> Table | None:
-    """The published table, and what is printed twice in it."""
+    """Make the table as published, and name the values that are printed twice in it.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     if not compared_models(view):
         return None
     facts = load_published()["gaze"]
@@ -97,7 +130,18 @@ def published_ssim_table(view: RunView) -> Table | None:
 
 
 def gain_table(view: RunView) -> Table | None:
-    """Each method on one network less the same on another, by the leading measures."""
+    """Make the table of paired differences between networks by method.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     pairs = view.info.get("pairs", ())
     shown = [m for m in ("shuffled-ncc", "ncc", "ssim", "nss", "shuffled-ncc@spoken") if _has_metric(view, m)]
     rows = (
@@ -129,7 +173,18 @@ def _has_metric(view: RunView, metric: str) -> bool:
 
 
 def region_table(view: RunView) -> Table | None:
-    """How far each source's distribution over the four regions lies from the gaze's, and the test of it."""
+    """Make the table of the most salient regions of each source and their distance from those of the gaze.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     rows = []
     for source, part in _region_rows(view, "regions"):
         shares = {r["region"]: _to_estimate(r) for r in part.to_dict("records")}
@@ -146,7 +201,18 @@ def region_table(view: RunView) -> Table | None:
 
 
 def rectangle_table(view: RunView) -> Table | None:
-    """The same among the rectangles of a data set that has them: the three that are most often the most salient."""
+    """Make the same table for the three most frequent rectangles of a data set that has them.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     rows = []
     for source, part in _region_rows(view, "rectangles"):
         most = part.sort_values("mean", ascending=False, kind="stable").head(3).to_dict("records")
@@ -164,7 +230,7 @@ _DISTANCE_COLUMNS = ("Distance", "p", "Cases")
 
 
 def _region_rows(view: RunView, among: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Sources but controls, and how often each region was their most salient one over all findings."""
+    """Sources except controls, and how often each region was their most salient one over all findings."""
     table = read_table(view, "region_distributions")
     if table.empty:
         return
@@ -183,7 +249,18 @@ def _distance_cells(part: pd.DataFrame) -> list[str]:
 
 
 def auroc_table(view: RunView) -> Table | None:
-    """AUROC by finding and network with both intervals, and the differences."""
+    """Make the table of AUROC by finding and network with both intervals, and of the differences.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table, gaps = read_table(view, "discrimination"), read_table(view, "discrimination_differences")
     if table.empty:
         return None
@@ -211,7 +288,18 @@ def auroc_table(view: RunView) -> Table | None:
 
 
 def published_auroc_table(view: RunView) -> Table | None:
-    """What was printed for a DenseNet and the same taught by gaze."""
+    """Make the table of the published AUROC of a DenseNet with and without gaze supervision.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     if not compared_models(view):
         return None
     facts = load_published()["gaze"]
@@ -244,7 +332,18 @@ def _format_range(values: Sequence[float]) -> str:
 
 
 def calibration_table(view: RunView) -> Table | None:
-    """Do probabilities hold? Brier score and calibration error by finding and network."""
+    """Make the table of Brier score and calibration error by finding and network.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "discrimination")
     if table.empty:
         return None
@@ -274,7 +373,18 @@ def _probability_cutoff(view: RunView, model: str, finding: str) -> float:
 
 
 def gaze_summary(view: RunView) -> list[tuple[str, str]]:
-    """How much gaze there was, and what of it was not used."""
+    """Summarize the gaze data: how much was used, and what was left out.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list[tuple[str, str]]
+        Terms with values; none if the run records no gaze.
+    """
     gaze = view.info.get("gaze")
     if not gaze:
         return []

@@ -18,7 +18,18 @@ _COLORS = (svg.CONTROL_COLOR, *MODEL_COLORS)
 
 
 def plot_learning_curves(view: RunView) -> Plot | None:
-    """AUROC against the share of the labels, a panel for fine-tuning and for linear evaluation."""
+    """Plot AUROC by the share of the labels, a panel for each mode of training.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     table = read_table(view, "learning_curves")
     if table.empty:
         return None

@@ -19,7 +19,18 @@ from sightline.report.sections.pretraining.results import (
 
 
 def summary_sentences(view: RunView) -> list[str]:
-    """What the tables come to, or nothing for another study."""
+    """Summarize a pre-training study.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of str
+        Sentences; none if the run has no tables of one.
+    """
     return [*_accuracy_sentences(view), *_map_sentences(view)]
 
 

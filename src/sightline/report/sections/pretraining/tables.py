@@ -27,7 +27,18 @@ from sightline.report.tables import Table
 
 
 def auc_table(view: RunView) -> Table | None:
-    """Beginnings in rows, linear evaluation and fine-tuning by share of the labels in columns, as ConVIRT prints it."""
+    """Make the table of AUROC by initialization, mode of training and share of the labels, in the layout of ConVIRT.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "learning_curves")
     if table.empty:
         return None
@@ -51,7 +62,7 @@ def auc_table(view: RunView) -> Table | None:
 
 
 def _test_set_phrase(view: RunView) -> str:
-    """How many films and patients accuracy was measured on."""
+    """Number of radiographs and patients that accuracy was measured on."""
     table = view.run.table("predictions", ["radiograph", "patient"])
     return f"{count_noun(table['radiograph'].nunique(), 'film')} of {count_noun(table['patient'].nunique(), 'patient')}"
 
@@ -65,7 +76,18 @@ def _curve_cell(row: Mapping[Hashable, Any] | None) -> str:
 
 
 def gain_table(view: RunView) -> Table | None:
-    """What each beginning gains over the one at random, and whether it gains more with few labels."""
+    """Make the table of the gain of each initialization over the random one, and of its change with the share of labels.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "learning_curve_differences")
     if table.empty:
         return None
@@ -95,7 +117,18 @@ def gain_table(view: RunView) -> Table | None:
 
 
 def map_table(view: RunView) -> Table | None:
-    """Localization of every shown network's maps, and the paired difference to the beginning at random."""
+    """Make the table of the localization by every explained network, and of its difference from the random initialization.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     shown = {row["model"]: row for row in view.info.get("explained_models", ())}
     if not initializations(view) or not shown:
         return None
@@ -144,7 +177,18 @@ def map_table(view: RunView) -> Table | None:
 
 
 def shape_table(view: RunView) -> Table | None:
-    """How the evidence lies on the maps that were read, and the paired difference to the beginning at random."""
+    """Make the table of how concentrated the maps are, and of the difference from the random initialization.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table, gaps = read_table(view, "map_measurement_means"), read_table(view, "map_measurement_differences")
     if table.empty or gaps.empty:
         return None
@@ -172,7 +216,18 @@ def _format_estimate(fact: Mapping[str, float] | None) -> str:
 
 
 def narrative_paragraphs(view: RunView) -> list[str]:
-    """The reading of the maps, a paragraph per line, without its marks."""
+    """Read the narrative of the run, without its emphasis.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of str
+        Paragraphs; none if the run has no narrative.
+    """
     file = view.run.path / "narrative.md"
     if not initializations(view) or not file.is_file():
         return []
@@ -180,7 +235,18 @@ def narrative_paragraphs(view: RunView) -> list[str]:
 
 
 def claim_table(view: RunView) -> Table | None:
-    """Every claim of that reading, and what the numbers say of it."""
+    """Make the table of the claims of the narrative, each with its verdict by the measurements.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "narrative_claims")
     if table.empty:
         return None
@@ -192,7 +258,18 @@ def claim_table(view: RunView) -> Table | None:
 
 
 def report_agreement_table(view: RunView) -> Table | None:
-    """How often maps are densest where the report of the same film says the finding is."""
+    """Make the table of how often maps are densest where the report of the same radiograph locates the finding.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "report_agreement")
     if table.empty:
         return None
@@ -216,7 +293,18 @@ def report_agreement_table(view: RunView) -> Table | None:
 
 
 def image_text_table(view: RunView) -> Table | None:
-    """How alike the classifiers' maps and those of the words for the finding are, and which of them find more."""
+    """Make the table of the similarity of the maps of classifiers and of the image-text model, and of their scores.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "text_map_agreement")
     if table.empty:
         return None
@@ -251,7 +339,18 @@ def image_text_table(view: RunView) -> Table | None:
 
 
 def published_auc_table(view: RunView) -> Table | None:
-    """ConVIRT's own table."""
+    """Make the table of results that ConVIRT published.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     if not initializations(view):
         return None
     facts = load_published()["pretraining"]

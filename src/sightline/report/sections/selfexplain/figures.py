@@ -41,7 +41,18 @@ _HEIGHT = 300.0
 
 
 def plot_method_ranking(view: RunView) -> Plot | None:
-    """Own map, detectors, priors and every post-hoc map with and without the element, by two measures."""
+    """Plot the intrinsic map, localizers, controls and every post-hoc map with and without the saliency head, by two metrics.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     if not intrinsic_source(view) or not view.metrics:
         return None
     shown = [m for m in (MAIN_METRIC, "pointing-game") if (view.estimates["metric"] == m).any()]
@@ -101,7 +112,18 @@ def plot_method_ranking(view: RunView) -> Plot | None:
 
 
 def plot_label_budget(view: RunView) -> Plot | None:
-    """Average precision by marked films, of element and detector, and where they cross."""
+    """Plot average precision by the number of annotated radiographs for the self-explaining network and a detector.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     table = read_table(view, "label_budget")
     if table.empty:
         return None
@@ -155,7 +177,18 @@ def plot_label_budget(view: RunView) -> Plot | None:
 
 
 def plot_froc(view: RunView) -> Plot | None:
-    """Pieces found at false candidates a film, on films with the finding and on all."""
+    """Plot FROC curves on radiographs with the finding and on all radiographs.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     table = read_table(view, "froc")
     if table.empty:
         return None

@@ -40,7 +40,18 @@ LIMITS = (
 
 
 def summary_sentences(view: RunView) -> list[str]:
-    """What the tables come to, or nothing for another study."""
+    """Summarize a self-explaining study.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of str
+        Paragraphs; none if the run has no scores of one.
+    """
     if not intrinsic_source(view) or not view.metrics:
         return []
     told = (
@@ -79,7 +90,7 @@ def _localization_sentences(view: RunView) -> Iterator[str]:
 
 
 def _annotation_sentences(view: RunView) -> Iterator[str]:
-    """The own map and what knew of marks: the average mask, and networks told by them."""
+    """The intrinsic map compared with the average mask and with networks trained on annotations."""
     some = (AVERAGE_MASK, *localizers(view))
     gaps = {s: n for s in some if (n := view.difference(intrinsic_source(view), s, MAIN_METRIC)).is_defined}
     told = dict[str, list[str]]()
@@ -92,7 +103,7 @@ def _annotation_sentences(view: RunView) -> Iterator[str]:
 
 
 def _significant_sources(view: RunView, sources: Sequence[str]) -> list[str]:
-    """Sources that the own map is told apart from in average precision, p corrected by Holm over all of them."""
+    """Sources that differ significantly from the intrinsic map, p adjusted by Holm over all of them."""
     if not sources:
         return []
     table = read_table(view, "differences")
@@ -104,7 +115,7 @@ def _significant_sources(view: RunView, sources: Sequence[str]) -> list[str]:
 
 
 def _floor_sentences(view: RunView) -> Iterator[str]:
-    """Whether what learned from marks finds them better than the average of other patients' marks."""
+    """A warning if no network trained on annotations is better than the average mask."""
     gaps = {s: view.difference(s, AVERAGE_MASK, MAIN_METRIC) for s in localizers(view)}
     gaps = {s: n for s, n in gaps.items() if n.is_defined}
     if gaps and not any(n.low > 0 for n in gaps.values()):
@@ -146,7 +157,7 @@ def _accuracy_sentences(view: RunView) -> Iterator[str]:
 
 
 def _chance_level_note(view: RunView, row: Mapping[Hashable, Any], gap: str) -> str:
-    """Why no verdict on accuracy could be reached, with the network's own figures."""
+    """Why no verdict on accuracy is possible."""
     without = average_auroc(view, row["versus"])
     if row["verdict"] != NOT_ABOVE_CHANCE or without is None:
         return f"No statement about accuracy is possible: without an interval there is no verdict (difference {gap})."
@@ -164,7 +175,18 @@ def _crossing_sentences(view: RunView) -> Iterator[str]:
 
 
 def crossing_sentence(crossing: Mapping[str, Any]) -> str:
-    """From how many marked films on a detector is ahead, with the interval; '' where that was not estimated."""
+    """State from how many annotated radiographs on a detector is better, with the interval.
+
+    Parameters
+    ----------
+    crossing : mapping
+        Estimate of the crossing, as run.json records it.
+
+    Returns
+    -------
+    str
+        The sentence; empty if it was not estimated.
+    """
     if crossing.get("share") is None:
         return ""
     said, times = crossing["text"], crossing.get("times", 0)
@@ -185,7 +207,18 @@ def crossing_sentence(crossing: Mapping[str, Any]) -> str:
 
 
 def training_length_note(view: RunView) -> Iterator[str]:
-    """How long the networks whose curves cross have learned, where that may decide where they cross."""
+    """State how long the networks of the curves were trained, if longer training might move the crossing.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Yields
+    ------
+    str
+        One sentence, or none.
+    """
     lengths = view.info.get("training_lengths", {})
     late = [name for name, one in lengths.items() if one["best"] > LATE_SHARE * one["epochs"]]
     short = not view.info["options"]["model"]  # trained by the study itself, for its few minutes
@@ -199,7 +232,7 @@ def training_length_note(view: RunView) -> Iterator[str]:
 
 
 def _necessity_sentences(view: RunView) -> Iterator[str]:
-    """Beyond chance alone is not enough: what random places do better, blanked or shown, no map explains."""
+    """Necessity and sufficiency: significant only if the map is better than both another map and random places."""
     names = {"deletion": "necessary", "insertion": "sufficient"}
     for row in read_table(view, "perturbation_summary").to_dict("records"):
         if not str(row["method"]).endswith("intrinsic") or row["measure"] not in names:

@@ -18,7 +18,18 @@ from sightline.stats.froc import MEAN_OVER_RATES
 
 
 def localization_table(view: RunView) -> Table | None:
-    """Every source by overlap, pointing and FROC."""
+    """Make the table of every source by overlap, pointing and FROC.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     froc = read_table(view, "froc")
     if froc.empty:
         return None
@@ -44,7 +55,18 @@ def localization_table(view: RunView) -> Table | None:
 
 
 def noninferiority_table(view: RunView) -> Table | None:
-    """Paired differences of AUROC with both intervals and the verdict."""
+    """Make the table of paired differences of AUROC with both intervals and the verdict.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "noninferiority")
     if table.empty:
         return None
@@ -92,7 +114,18 @@ def noninferiority_table(view: RunView) -> Table | None:
 
 
 def label_budget_table(view: RunView) -> Table | None:
-    """The label budget curve in numbers."""
+    """Make the table of the label budget.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "label_budget")
     if table.empty:
         return None
@@ -115,7 +148,18 @@ def label_budget_table(view: RunView) -> Table | None:
 
 
 def label_cost_table(view: RunView) -> Table | None:
-    """What each kind of network has to be told."""
+    """Make the table of the annotations that each kind of network needs, and of their cost.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     if not intrinsic_source(view):
         return None
     box = "some seconds a box: 7 or 35 on photographs, by how it is drawn (arXiv:1708.02750)"
@@ -130,7 +174,18 @@ def label_cost_table(view: RunView) -> Table | None:
 
 
 def necessity_sufficiency_table(view: RunView) -> Table | None:
-    """Necessity and sufficiency beside chance."""
+    """Make the table of necessity and sufficiency, compared with chance.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "perturbation_summary")
     if table.empty:
         return None
@@ -159,7 +214,18 @@ def necessity_sufficiency_table(view: RunView) -> Table | None:
 
 
 def cost_table(view: RunView) -> Table | None:
-    """Milliseconds an image of every network and method."""
+    """Make the table of the computing time of every network and method.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "timings")
     if table.empty:
         return None
@@ -179,7 +245,18 @@ def cost_table(view: RunView) -> Table | None:
 
 
 def rating_tables(view: RunView) -> list[Table]:
-    """Ratings of simulated readers: means, contrasts, agreement."""
+    """Make the tables of the ratings by simulated readers: means, differences and agreement.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of Table
+        The tables; none if the run has no data for them.
+    """
     table = read_table(view, "ratings_means")
     if table.empty:
         return []

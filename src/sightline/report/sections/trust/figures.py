@@ -32,7 +32,18 @@ _COLUMNS, _HEIGHT, _GAP, _ROW = 3, 150.0, 64.0, 26.0
 
 
 def plot_cascade(view: RunView) -> Plot | None:
-    """SSIM with the trained network's map after each block it forgets, a panel per method, chance dashed."""
+    """Plot the SSIM of maps with those of the trained network after each randomized block, a panel for each method.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     levels = read_table(view, "similarity_levels")
     if levels.empty:
         return None
@@ -77,7 +88,18 @@ def _alt_text(view: RunView, curves: pd.DataFrame) -> str:
 
 
 def plot_repeatability(view: RunView) -> Plot | None:
-    """SSIM of each method's maps with those of the network trained again and of other networks, beside chance."""
+    """Plot the SSIM of maps with those of retrained networks and of other architectures, compared with chance.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     levels = read_table(view, "similarity_levels")
     if levels.empty:
         return None
@@ -135,7 +157,18 @@ def plot_repeatability(view: RunView) -> Plot | None:
 
 
 def plot_utility(view: RunView) -> Plot | None:
-    """Average precision image by image: each method, the same untrained, the prior and the localizers."""
+    """Plot the average precision of each method, of the untrained network, of the average mask and of localizers.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     if not view.run.has_table("verdicts"):
         return None
     scores = view.run.table("scores", ["protocol", "source", "metric", "value"], where=("metric", "average-precision"))

@@ -30,7 +30,18 @@ _VERDICT_SENTENCES = {
 
 
 def summary_sentences(view: RunView) -> list[str]:
-    """What the verdicts come to: how many passed, who got which, and whether the test can tell at all."""
+    """Summarize a trust study: how many methods pass each criterion, which ones, and whether the test is valid.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of str
+        Sentences; none if the run has no verdicts.
+    """
     table, asked = verdict_rows(view), verdicts_without_controls(view)
     if table.empty:
         return []
@@ -45,7 +56,7 @@ def summary_sentences(view: RunView) -> list[str]:
 
 
 def _validity_sentences(table: pd.DataFrame) -> list[str]:
-    """The sanity of the sanity check: an edge detector needs no network, and noise never comes back."""
+    """Whether the control methods get the expected verdicts."""
     unwanted = {
         ("edges", "randomization"): (
             ("passes", "undecided"),
@@ -66,7 +77,7 @@ def _validity_sentences(table: pd.DataFrame) -> list[str]:
 
 
 def _ceiling_sentences(view: RunView) -> list[str]:
-    """How far the best method lies below the best network trained on marks."""
+    """Difference between the best method and the best network trained on annotations."""
     ceilings = [s for s in view.sources if Source.parse(s).kind == "localizer"]
     if not ceilings or view.best is None:
         return []

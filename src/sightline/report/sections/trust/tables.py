@@ -38,7 +38,18 @@ ROBUSTNESS_LABELS = {
 
 
 def criteria_table(view: RunView) -> Table | None:
-    """Methods in rows, criteria in columns: the difference to chance or prior with its interval, and what it says."""
+    """Make the table of verdicts by method and criterion, with differences and intervals.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     caption = (
         "Difference to chance (SSIM of two patients' maps, by the networks compared) or to the average mask "
         f"(average precision), mean [95 % interval]; forgetting should not lie above 0 (by less than {MARGIN:g}), "
@@ -48,7 +59,18 @@ def criteria_table(view: RunView) -> Table | None:
 
 
 def ceiling_table(view: RunView) -> Table | None:
-    """How far methods lie below networks trained on marks; of several, below the one that finds marks best."""
+    """Make the table of differences from networks trained on annotations; of several, from the best one.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     caption = (
         "The same less networks trained on marks (the best in average precision), mean [95 % interval]; nothing "
         "is expected above them: 'fails' is how far there is to go"
@@ -87,12 +109,23 @@ _FAILURE_NOTE = "failed maps are like nothing (0) where they should come back, a
 
 
 def _max_failed(rows: Iterable[Mapping[Any, Any]]) -> int:
-    """Most cases that failed in one of the rows of levels or verdicts; other criteria do not say."""
+    """Highest number of failed cases in the rows."""
     return int(np.nanmax([0.0, *(float(r.get("failed", np.nan)) for r in rows)]))
 
 
 def similarity_table(view: RunView) -> Table | None:
-    """Levels of the last stage, of training again and of chance by every measure."""
+    """Make the table of similarities after the last stage, after retraining, and by chance, by every measure.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     levels = read_table(view, "similarity_levels", None)
     if levels.empty:
         return None
@@ -124,7 +157,18 @@ def similarity_table(view: RunView) -> Table | None:
 
 
 def floor_and_ceiling_table(view: RunView) -> Table | None:
-    """Average precision of each method less that of the prior, of the same method untrained, and of each localizer."""
+    """Make the table of differences in average precision from the average mask, the untrained network and localizers.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "verdicts", "average-precision")
     if table.empty or "effect" not in table:
         return None
@@ -153,7 +197,18 @@ def floor_and_ceiling_table(view: RunView) -> Table | None:
 
 
 def robustness_tables(view: RunView) -> list[Table]:
-    """What erasing and small changes say, methods in rows."""
+    """Make the tables of faithfulness and of robustness by method.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of Table
+        The tables; none if the run has no data for them.
+    """
     if not view.run.has_table("perturbation_summary"):
         return []
     captions = (
@@ -189,7 +244,18 @@ def _robustness_cell(row: dict[str, Any] | None) -> str:
 
 
 def published_table(view: RunView) -> Table | None:
-    """The published values of the methods of this run."""
+    """Make the table of published values for the methods of this run.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     facts = load_published()["trust"]
     table = read_table(view, "verdicts", None)
     names = list(dict.fromkeys(table["method"])) if len(table) else []
