@@ -44,10 +44,6 @@ WITH_TORCH = (
 MAX_LOOSE_MODULES = 6
 TOO_LARGE = (
     "data.loaders.egd",
-    "report.run_view",
-    "report.sections.gaze.figures",
-    "report.sections.selfexplain.figures",
-    "report.sections.trust.figures",
     "training.chexpert",
     "training.loop",
 )

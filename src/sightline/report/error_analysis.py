@@ -343,7 +343,7 @@ def assurance_missing_reason(view: RunView) -> list[str]:
 
 
 def assurance_tables(view: RunView) -> list[Table]:
-    """Make the tables of these regressions for overlap and for hits, with the published intervals as printed and recomputed.
+    """Make the tables of these regressions for overlap and for hits, with the published intervals recomputed.
 
     Parameters
     ----------

@@ -332,7 +332,7 @@ def _best_thresholds(view: RunView) -> dict[str, float]:
 
 
 def tuning_table(view: RunView) -> Table | None:
-    """Make the table of the map thresholds and probability cutoffs that are best on these data, with the published ones.
+    """Make the table of the thresholds and cutoffs that are best on these data, with the published ones.
 
     Parameters
     ----------

@@ -10,10 +10,14 @@ import pandas as pd
 from sightline.core import Source
 from sightline.report.run_view import Estimate, RunView
 
-LEARNING_MODE_LABELS = {"all": "Fine-tuning", "head": "Linear evaluation", "layers": "Fine-tuning, slower below"}
+LEARNING_MODE_LABELS = {
+    "all": "Fine-tuning",
+    "head": "Linear evaluation",
+    "layers": "Fine-tuning, lower learning rate in lower layers",
+}
 
 IMAGE_TEXT_MODEL = "words"
-"""The contrastive pair, asked in words, among the sources of a run."""
+"""Name of the image-text model among the sources of a run."""
 
 
 def initializations(view: RunView) -> list[str]:
@@ -129,15 +133,17 @@ def differences_to_random(view: RunView) -> Iterator[tuple[str, Estimate]]:
     tuple[str, Estimate]
         (initialization, share of the labels and method; difference averaged over findings).
     """
-    shown = {row["model"]: row for row in view.info.get("explained_models", ())}
+    explained = {row["model"]: row for row in view.info.get("explained_models", ())}
     base = {
-        (r["fraction"], r["seed"]): name for name, r in shown.items() if r["initialization"] == initializations(view)[0]
+        (r["fraction"], r["seed"]): name
+        for name, r in explained.items()
+        if r["initialization"] == initializations(view)[0]
     }
-    sources = [s for s in dict.fromkeys(view.estimates["source"]) if Source.parse(s).model in shown]
+    sources = [s for s in dict.fromkeys(view.estimates["source"]) if Source.parse(s).model in explained]
     for source in sources:
         parsed = Source.parse(source)
         name, method = parsed.model, parsed.method
-        row = shown[name]
+        row = explained[name]
         other = base.get((row["fraction"], row["seed"]))
         if other is None or other == name:
             continue

@@ -55,7 +55,7 @@ def read_table(view: RunView, name: str) -> pd.DataFrame:
 
 
 def ordered_sources(view: RunView) -> list[str]:
-    """Return the sources in the order of the tables: the intrinsic map, localizers, controls, then post-hoc maps, best first.
+    """Return the sources in order: the intrinsic map, localizers, controls, then post-hoc maps, best first.
 
     Parameters
     ----------
@@ -68,8 +68,8 @@ def ordered_sources(view: RunView) -> list[str]:
         The sources.
     """
     kinds = {"localizer": 1, "control": 2}
-    some = [s for s in view.sources if view.kind(s) != "reader"]
-    return sorted(some, key=lambda s: 0 if s == intrinsic_source(view) else kinds.get(Source.parse(s).kind, 3))
+    sources = [s for s in view.sources if view.kind(s) != "reader"]
+    return sorted(sources, key=lambda s: 0 if s == intrinsic_source(view) else kinds.get(Source.parse(s).kind, 3))
 
 
 def localizers(view: RunView) -> list[str]:

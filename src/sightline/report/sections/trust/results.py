@@ -42,17 +42,17 @@ CRITERIA = {
     "randomization": "Sensitive to the weights",
     "utility": "Useful",
 }
-"""Criterion -> what a method is called that passes: the four answers of the study, in their order."""
+"""Criterion -> property of a method that passes it: the four main results of the study, in their order."""
 
 CRITERION_LABELS = {
-    "repeatability": "Repeatable: trained again",
-    "reproducibility": "Reproducible: other architecture",
-    "randomization": "Sensitive to the weights: forgets with them",
-    "label-randomization": "Sensitive to labels: trained on shuffled ones",
-    "utility": "Useful: less average mask",
-    "learned": "Useful: less the untrained",
+    "repeatability": "Repeatable: similar after retraining",
+    "reproducibility": "Reproducible: similar for another architecture",
+    "randomization": "Sensitive to the weights: not similar after randomization",
+    "label-randomization": "Sensitive to labels: not similar after training on shuffled labels",
+    "utility": "Useful: minus the average mask",
+    "learned": "Useful: minus the untrained network",
 }
-"""Criterion -> head of its column."""
+"""Criterion -> header of its column."""
 
 
 def table_sample_size(table: pd.DataFrame) -> str:

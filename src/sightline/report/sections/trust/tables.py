@@ -16,11 +16,11 @@ from sightline.stats.sanity_checks import MARGIN
 MEASURE_LABELS = {"ssim": "SSIM", "rank": "Rank correlation", "top": "Overlap of the top 5 %"}
 
 CEILING_LABELS = {
-    "ceiling": "Finds marks",
-    "repeatability-ceiling": "Trained again",
-    "reproducibility-ceiling": "Other architecture",
+    "ceiling": "Localization",
+    "repeatability-ceiling": "Similarity after retraining",
+    "reproducibility-ceiling": "Similarity for another architecture",
 }
-"""The same of what is compared with networks trained on marks."""
+"""The same for the comparison with networks trained on annotations."""
 
 FAITHFULNESS_LABELS = {
     "deletion": "Deletion ↓",
@@ -33,7 +33,7 @@ FAITHFULNESS_LABELS = {
 ROBUSTNESS_LABELS = {
     "max-sensitivity": "Largest change ↓",
     "rank-correlation": "Rank correlation ↑",
-    "moves-with-model": "Moves with the model ↑",
+    "moves-with-model": "Change with the model ↑",
 }
 
 
@@ -51,9 +51,9 @@ def criteria_table(view: RunView) -> Table | None:
         The table; None if the run has no data for it.
     """
     caption = (
-        "Difference to chance (SSIM of two patients' maps, by the networks compared) or to the average mask "
-        f"(average precision), mean [95 % interval]; forgetting should not lie above 0 (by less than {MARGIN:g}), "
-        "all others should"
+        "Difference from chance (the SSIM of maps of two patients, by the compared networks) or from the average mask "
+        "(average precision), mean [95 % interval]; after randomization the difference should not be above 0 (by less "
+        f"than {MARGIN:g}), for all other criteria it should be"
     )
     return _verdict_table(view, CRITERION_LABELS, caption)
 
@@ -72,8 +72,8 @@ def ceiling_table(view: RunView) -> Table | None:
         The table; None if the run has no data for it.
     """
     caption = (
-        "The same less networks trained on marks (the best in average precision), mean [95 % interval]; nothing "
-        "is expected above them: 'fails' is how far there is to go"
+        "The same minus networks trained on annotations (the best in average precision), mean [95 % interval]; no "
+        "method is expected to be above them, so 'fails' states the distance from this upper bound"
     )
     return _verdict_table(view, CEILING_LABELS, caption)
 
@@ -91,9 +91,9 @@ def _verdict_table(view: RunView, heads: dict[str, str], caption: str) -> Table 
         cells = ["\n".join(_format_cell(r) for r in part[part["criterion"] == k].to_dict("records")) for k in kinds]
         rows.append([view.label(method), *cells])
     used = table[table["criterion"].isin(kinds)]
-    told = [caption, *([_FAILURE_NOTE] if _max_failed(used.to_dict("records")) else []), table_sample_size(used)]
+    parts = [caption, *([_FAILURE_NOTE] if _max_failed(used.to_dict("records")) else []), table_sample_size(used)]
     return (
-        Table.create("; ".join(told), ["Method", *(heads[k] for k in kinds)], rows, table_name="verdicts")
+        Table.create("; ".join(parts), ["Method", *(heads[k] for k in kinds)], rows, table_name="verdicts")
         if kinds
         else None
     )
@@ -105,7 +105,9 @@ def _format_cell(row: dict[str, object]) -> str:
     return f"{number.text()}\n{row['verdict']}{f' ({failed} failed)' if failed else ''}".replace(" [", "\n[")
 
 
-_FAILURE_NOTE = "failed maps are like nothing (0) where they should come back, and left out where they should forget"
+_FAILURE_NOTE = (
+    "failed maps count as similarity 0 where maps should be similar, and are left out where they should not be"
+)
 
 
 def _max_failed(rows: Iterable[Mapping[Any, Any]]) -> int:
@@ -188,11 +190,12 @@ def floor_and_ceiling_table(view: RunView) -> Table | None:
             ]
         )
     caption = (
-        "Average precision less that of floor and ceiling, mean [95 % interval]; p of the signed-rank test over "
-        "patients, corrected by Holm; effect: rank-biserial correlation, 1 if every patient gains"
+        "Average precision minus that of controls and of networks trained on annotations, mean [95 % interval]; p of "
+        "the signed-rank test over patients, adjusted by Holm; effect: rank-biserial correlation, 1 if the score of "
+        "every patient is higher"
     )
     return Table.create(
-        caption, ["Method", "Less", "Difference", "p", "Effect", "Maps", "Patients"], rows, 2, "verdicts"
+        caption, ["Method", "Compared with", "Difference", "p", "Effect", "Maps", "Patients"], rows, 2, "verdicts"
     )
 
 
@@ -214,10 +217,10 @@ def robustness_tables(view: RunView) -> list[Table]:
     captions = (
         (
             FAITHFULNESS_LABELS,
-            "Erased in the map's order, mean [95 % interval] over patients. Below: less the same with "
-            "another patient's map of that method and finding",
+            "Pixels occluded in the order of the map, mean [95 % interval] over patients. Below: the difference from "
+            "the map of another patient by the same method for the same finding",
         ),
-        (ROBUSTNESS_LABELS, "After small changes of the film, mean [95 % interval] over patients"),
+        (ROBUSTNESS_LABELS, "Maps after small changes of the image, mean [95 % interval] over patients"),
     )
     return [t for names, caption in captions if (t := _robustness_table(view, names, caption)) is not None]
 
@@ -262,14 +265,14 @@ def published_table(view: RunView) -> Table | None:
     rows = []
     for method in names:
         for data, values in facts["methods"].get(method.partition("?")[0], {}).items():
-            fate = "passed" if values["forgotten"] < values["chance"] else "failed"
+            outcome = "passed" if values["forgotten"] < values["chance"] else "failed"
             rows.append(
                 [
                     view.label(method),
                     data,
                     format_decimal(values["trained"], 3),
                     format_decimal(values["untrained"], 3),
-                    f"{format_decimal(values['forgotten'])} against {format_decimal(values['chance'])}: {fate}",
+                    f"{format_decimal(values['forgotten'])} and {format_decimal(values['chance'])}: {outcome}",
                     format_decimal(values["repeatability"]),
                     format_decimal(values["reproducibility"]),
                 ]
@@ -291,5 +294,13 @@ def published_table(view: RunView) -> Table | None:
             ]
         )
         rows.append(["control: average mask", data, format_decimal(facts["average-mask"][data], 3), *["–"] * 4])
-    head = ["Method", "Data", "PR area", "Untrained", "SSIM forgotten against chance", "SSIM again", "SSIM other"]
+    head = [
+        "Method",
+        "Data",
+        "PR area",
+        "Untrained",
+        "SSIM after randomization, and chance",
+        "SSIM after retraining",
+        "SSIM of another architecture",
+    ]
     return Table.create(f"Published: {facts['citation']}. {facts['note']}", head, rows, 2)
