@@ -1,4 +1,4 @@
-"""What the figures of a report share: rows with labels, panels side by side, dots with intervals."""
+"""Dot plots: labeled rows, panels side by side, dots with intervals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ class DotPlot:
     """Plot of dots with intervals: labeled rows, panels side by side, and notes at the right."""
 
     figure: Figure
+    """The figure."""
     panels: list[Axes]
+    """Axes of the panels, from left to right."""
 
     @classmethod
     def create(
@@ -53,15 +55,15 @@ class DotPlot:
         figure = svg.make_canvas(PAGE_WIDTH, head + body + BOTTOM_MARGIN)
         left, gap = svg.label_width(labels), 36.0
         width = (PAGE_WIDTH - left - right_margin - gap * (panels - 1)) / panels
-        made = [svg.add_axes(figure, left + i * (width + gap), head, width, body) for i in range(panels)]
-        for ax in made:
+        axes = [svg.add_axes(figure, left + i * (width + gap), head, width, body) for i in range(panels)]
+        for ax in axes:
             ax.set_ylim(len(labels) - 0.5, -0.5)
             ax.set_yticks([])
             for i in range(0, len(labels), 2):
                 ax.axhspan(i - 0.5, i + 0.5, color=svg.BAND, zorder=0, linewidth=0)
-        made[0].set_yticks(range(len(labels)), labels, size=TEXT_SIZE, color=INK)
-        made[0].tick_params(axis="y", pad=12, labelsize=TEXT_SIZE, labelcolor=INK)
-        return cls(figure, made)
+        axes[0].set_yticks(range(len(labels)), labels, size=TEXT_SIZE, color=INK)
+        axes[0].tick_params(axis="y", pad=12, labelsize=TEXT_SIZE, labelcolor=INK)
+        return cls(figure, axes)
 
     def add_note(self, row: float, text: str, color: str = MUTED) -> None:
         """Write a right-aligned note next to a row, at the edge of the figure.

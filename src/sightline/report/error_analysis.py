@@ -1,4 +1,4 @@
-"""What explains success and failure: the shape of a finding, and the confidence of the model."""
+"""Error analysis: localization by the shape of the annotation and by the confidence of the model."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from sightline.report.tables import Table
 from sightline.stats.regression import SHAPE_FEATURES
 
 _FEATURE_LABELS = {
-    "instances": "Number of instances",
+    "instances": "Number of components",
     "size": "Size (share of the image)",
     "elongation": "Elongation",
-    "irrectangularity": "Irrectangularity",
+    "irrectangularity": "Deviation from a rectangle",
 }
 _OUTCOME_LABELS = {
     "iou": "IoU",
@@ -83,15 +83,15 @@ def plot_shapes(view: RunView) -> Plot | None:
             ax.set_xlim(0, None)
     for i, finding in enumerate(findings):
         grid.add_note(i, f"{int((table['finding'] == finding).sum()):,}")
-    grid.add_note_header("marks")
+    grid.add_note_header("annotated")
     names = pd.Index(["finding", "feature", *(f"q{round(100 * q)}" for q in _QUANTILES), "n"])
     return Plot(
         "shapes",
         svg.write_svg(grid.figure, "shapes"),
         pd.DataFrame(rows, columns=names),
         "Medians. " + "; ".join(f"{f}, {_FEATURE_LABELS[k]}: {m:.3g}" for f, k, _, _, m, *_ in rows),
-        "Shape of the marks: median (dot), middle half (thick) and middle nine tenths (thin). Size and elongation on "
-        "logarithmic axes.",
+        "Shape of the annotations: median (dot), middle half (thick) and middle nine tenths (thin). The axes of size "
+        "and elongation are logarithmic.",
     )
 
 
@@ -118,18 +118,18 @@ def plot_regressions(view: RunView) -> Plot | None:
     outcomes = [o for o in _OUTCOME_LABELS if len(_regression_rows(view, o))]
     if not outcomes:
         return None
-    theirs = published_estimates("regressions")
+    published = published_estimates("regressions")
     grid = DotPlot.create([_FEATURE_LABELS[f] for f in SHAPE_FEATURES], len(outcomes), 40.0, has_legend=True)
     frames = []
     for ax, outcome in zip(grid.panels, outcomes, strict=True):
         table = _regression_rows(view, outcome)
         frames.append(table)
-        own = {k[0]: n for k, n in read_estimates(table, ["feature"], "slope")}
-        printed = theirs.get(outcome, {})
-        _set_limits(ax, [*own.values(), *printed.values()])
+        estimates = {k[0]: n for k, n in read_estimates(table, ["feature"], "slope")}
+        printed = published.get(outcome, {})
+        _set_limits(ax, [*estimates.values(), *printed.values()])
         ax.set_title(_OUTCOME_LABELS[outcome], loc="left", size=SMALL_SIZE, color=INK, pad=10)
         for i, feature in enumerate(SHAPE_FEATURES):
-            draw_dot(ax, own.get(feature, Estimate.undefined()), i - 0.16, THIS_RUN)
+            draw_dot(ax, estimates.get(feature, Estimate.undefined()), i - 0.16, THIS_RUN)
             draw_dot(ax, printed.get(feature, Estimate.undefined()), i + 0.18, PUBLISHED)
     grid.draw_legend([THIS_RUN, PUBLISHED])
     data = pd.concat(frames, ignore_index=True)
@@ -148,8 +148,11 @@ def plot_regressions(view: RunView) -> Plot | None:
 
 def _regression_note(view: RunView) -> str:
     if protocol_of(view).definitions == "published":
-        return "Published form: all findings stacked, rows taken as independent."
-    return "Corrected form: within findings (fixed effects), errors by patient; the published one stacks all findings."
+        return "This is the published form: all findings are stacked, and rows are taken as independent."
+    return (
+        "This is the corrected form: within findings (fixed effects), with errors clustered by patient. The published "
+        "form stacks all findings."
+    )
 
 
 def _regression_rows(view: RunView, outcome: str) -> pd.DataFrame:
@@ -158,8 +161,8 @@ def _regression_rows(view: RunView, outcome: str) -> pd.DataFrame:
     return table[(table["source"] == source) & (table["outcome"] == outcome) & table["slope"].notna()]
 
 
-def _set_limits(ax: Axes, drawn: Sequence[Estimate]) -> None:
-    ends = [v for n in drawn for v in (n.mean, n.low, n.high) if not np.isnan(v)]
+def _set_limits(ax: Axes, estimates: Sequence[Estimate]) -> None:
+    ends = [v for n in estimates for v in (n.mean, n.low, n.high) if not np.isnan(v)]
     low, high = min([0.0, *ends]), max([0.0, *ends])
     pad = 0.06 * (high - low or 1.0)
     ax.set_xlim(low - pad, high + pad)
@@ -179,23 +182,23 @@ def regression_table(view: RunView) -> Table | None:
     Table or None
         The table; None if the run has no data for it.
     """
-    theirs, rows = published_estimates("regressions"), []
+    published, rows = published_estimates("regressions"), []
     for outcome, name in _OUTCOME_LABELS.items():
         for r in _regression_rows(view, outcome).to_dict("records"):
-            printed = theirs.get(outcome, {}).get(str(r["feature"]), Estimate.undefined())
-            own = Estimate(float(r["slope"]), float(r["low"]), float(r["high"]), 0, 0)
+            printed = published.get(outcome, {}).get(str(r["feature"]), Estimate.undefined())
+            estimates = Estimate(float(r["slope"]), float(r["low"]), float(r["high"]), 0, 0)
             rows.append(
                 [
                     name,
                     _FEATURE_LABELS[str(r["feature"])],
-                    f"{own.text(3)} {r['stars']}".strip(),
+                    f"{estimates.text(3)} {r['stars']}".strip(),
                     f"{int(r['n']):,}",
                     f"{int(r['patients']):,}",
                     printed.text(3),
                 ]
             )
-    head = ["Outcome", "Feature", "Slope [95 % interval]", "Marks", "Patients", "CheXlocalize"]
-    caption = "Regressions on the shape of the mark (* p < 0.05, ** < 0.01, *** < 0.001, adjusted)"
+    head = ["Outcome", "Feature", "Slope [95 % interval]", "Annotations", "Patients", "CheXlocalize"]
+    caption = "Regressions on the shape of the annotation (* p < 0.05, ** < 0.01, *** < 0.001, adjusted)"
     return Table.create(caption, head, rows, 2, "regressions") if rows else None
 
 
@@ -227,7 +230,7 @@ def across_findings_table(view: RunView) -> Table | None:
     ]
     head = ["Source", "Metric", "Against", "Spearman's ρ [95 % interval]", "Findings"]
     return (
-        Table.create("Across findings: what goes with good localization", head, rows, 3, "finding_correlations")
+        Table.create("Correlations with localization over findings", head, rows, 3, "finding_correlations")
         if rows
         else None
     )
@@ -259,8 +262,8 @@ def box_table(view: RunView) -> Table | None:
 
 _FACTOR_LABELS = {
     "prevalence": "share of positive labels in training",
-    "size": "mean size of the mark",
-    "consistency": "constancy of place (IoU of the average mask of other patients)",
+    "size": "mean size of the annotation",
+    "consistency": "constancy of location (IoU of the average mask of other patients)",
 }
 
 
@@ -281,23 +284,23 @@ def plot_assurance(view: RunView) -> Plot | None:
     if not len(tables["iou"]):
         return None
     findings = [*(f for f in view.findings if (tables["iou"]["finding"] == f).any()), "all"]
-    theirs = published_estimates("assurance")
-    wanted = [
+    published = published_estimates("assurance")
+    panels = [
         ("IoU on probability: slope", "iou", "slope", ("slope", "low", "high"), "slope"),
         ("IoU: Spearman's ρ", "iou", "rho", ("rho", "rho_low", "rho_high"), "rho"),
         ("Hit: Spearman's ρ", "pointing-game", "rho", ("rho", "rho_low", "rho_high"), ""),
     ]
     grid = DotPlot.create(
-        [_finding_label(f) for f in findings], len(wanted), ROW_HEIGHT, has_legend=True, right_margin=58
+        [_finding_label(f) for f in findings], len(panels), ROW_HEIGHT, has_legend=True, right_margin=58
     )
-    for ax, (name, metric, _, columns, printed) in zip(grid.panels, wanted, strict=True):
+    for ax, (name, metric, _, columns, printed) in zip(grid.panels, panels, strict=True):
         table = tables[metric]
-        own = {k[0]: n for k, n in read_estimates(table, ["finding"], *columns)}
-        others = theirs.get(printed, {})
-        _set_limits(ax, [*own.values(), *others.values()])
+        estimates = {k[0]: n for k, n in read_estimates(table, ["finding"], *columns)}
+        others = published.get(printed, {})
+        _set_limits(ax, [*estimates.values(), *others.values()])
         ax.set_title(name, loc="left", size=SMALL_SIZE, color=INK, pad=10)
         for i, finding in enumerate(findings):
-            draw_dot(ax, own.get(finding, Estimate.undefined()), i - 0.14, THIS_RUN)
+            draw_dot(ax, estimates.get(finding, Estimate.undefined()), i - 0.14, THIS_RUN)
             draw_dot(ax, others.get(finding, Estimate.undefined()), i + 0.2, PUBLISHED)
     for i, finding in enumerate(findings):
         n = tables["iou"].loc[tables["iou"]["finding"] == finding, "n"]
@@ -313,8 +316,8 @@ def plot_assurance(view: RunView) -> Plot | None:
         "; ".join(
             f"{_finding_label(r['finding'])}: ρ {format_decimal(r['rho'])}" for r in tables["iou"].to_dict("records")
         ),
-        "Localization against the probability the model gives: overlap on all images where anything is marked or "
-        "claimed, hits on the marked ones. The published intervals of ρ are recomputed with the n of each finding.",
+        "Localization by the probability of the model: overlap on all images with an annotation or a prediction, hits "
+        "on the annotated images. The published intervals of ρ are recomputed with the n of each finding.",
     )
 
 
@@ -339,7 +342,7 @@ def assurance_missing_reason(view: RunView) -> list[str]:
     """
     if not view.run.has_table("confidence_regressions") or len(_assurance_rows(view, "iou")):
         return []
-    return ["These maps came without probabilities, or with too few, so nothing can be said of the model's confidence."]
+    return ["These maps came without probabilities, or with too few of them, to analyze the confidence of the model."]
 
 
 def assurance_tables(view: RunView) -> list[Table]:
@@ -355,7 +358,7 @@ def assurance_tables(view: RunView) -> list[Table]:
     list of Table
         The tables; none if the run has no data for them.
     """
-    made, theirs = [], published_estimates("assurance")
+    tables, published = [], published_estimates("assurance")
     for metric in ("iou", "pointing-game"):
         rows = []
         for r in _assurance_rows(view, metric).to_dict("records"):
@@ -369,7 +372,7 @@ def assurance_tables(view: RunView) -> list[Table]:
             ]
             if metric == "iou":
                 row += [
-                    theirs[k].get(str(r["finding"]), Estimate.undefined()).text(3)
+                    published[k].get(str(r["finding"]), Estimate.undefined()).text(3)
                     for k in ("slope", "rho", "rho_printed")
                 ]
             rows.append(row)
@@ -379,8 +382,8 @@ def assurance_tables(view: RunView) -> list[Table]:
             caption = (
                 f"{metric_title(metric)} on the model's probability (* p < 0.05, ** < 0.01, *** < 0.001, adjusted)"
             )
-            made.append(Table.create(caption, head, rows, table_name="confidence_regressions"))
-    return made
+            tables.append(Table.create(caption, head, rows, table_name="confidence_regressions"))
+    return tables
 
 
 def published_errors() -> list[str]:

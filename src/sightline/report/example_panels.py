@@ -1,4 +1,4 @@
-"""Example images: a radiograph with its annotations, beside the same radiograph with its map."""
+"""Example images: a radiograph with its annotations, and the same radiograph with its map."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Against the human benchmark: percentage decrease by finding, and what slices and thresholds change."""
+"""Comparison with the human benchmark: percentage decrease by finding, slices of the data, and thresholds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ PUBLISHED = Series("published", "CheXlocalize (published, other data)", MUTED, "
 THIS_RUN = Series("run", "this run", MODEL_COLORS[0], "o")
 _MIN_DECREASE = -150.0
 """Percent: a method three times as good as a reader who hardly finds anything is drawn at the edge."""
-_SLICE_LABELS = {"gt_positive": "marked cases", "model_positive&gt": "marked and called positive", "full": "all images"}
+_SLICE_LABELS = {
+    "gt_positive": "annotated cases",
+    "model_positive&gt": "annotated, predicted positive",
+    "full": "all images",
+}
 
 
 def plot_decrease(view: RunView) -> Plot | None:
@@ -40,23 +44,23 @@ def plot_decrease(view: RunView) -> Plot | None:
     if not metrics:
         return None
     findings = [*view.findings, *([AVERAGE] if len(view.findings) > 1 else [])]
-    own = {m: dict(read_estimates(view.decreases(m), ["finding"], "decrease")) for m in metrics}
-    theirs = published_estimates("decrease")
+    by_metric = {m: dict(read_estimates(view.decreases(m), ["finding"], "decrease")) for m in metrics}
+    published = published_estimates("decrease")
     grid = DotPlot.create(
         [_finding_label(f) for f in findings], len(metrics), ROW_HEIGHT, has_legend=True, right_margin=70
     )
-    drawn = [n for m in metrics for n in [*own[m].values(), *theirs.get(m, {}).values()]]
+    drawn = [n for m in metrics for n in [*by_metric[m].values(), *published.get(m, {}).values()]]
     ends = [v for n in drawn for v in (n.mean, n.low, n.high) if not np.isnan(v)]
     for ax, metric in zip(grid.panels, metrics, strict=True):
         ax.set_xlim(max(_MIN_DECREASE, min([-10.0, *ends]) - 4), max([100.0, *ends]) + 4)
         ax.axvline(0, color=INK, linewidth=1)
-        who = svg.elide(view.label(view.best_for(metric)), 28)
+        source = svg.elide(view.label(view.best_for(metric)), 28)
         ax.set_title(
-            f"{metric_title(metric)}, % below the reader: {who}", loc="left", size=SMALL_SIZE, color=INK, pad=10
+            f"{metric_title(metric)}, % below the reader: {source}", loc="left", size=SMALL_SIZE, color=INK, pad=10
         )
         for i, finding in enumerate(findings):
-            draw_dot(ax, own[metric].get((finding,), Estimate.undefined()), i - 0.14, THIS_RUN)
-            draw_dot(ax, theirs.get(metric, {}).get(finding, Estimate.undefined()), i + 0.2, PUBLISHED)
+            draw_dot(ax, by_metric[metric].get((finding,), Estimate.undefined()), i - 0.14, THIS_RUN)
+            draw_dot(ax, published.get(metric, {}).get(finding, Estimate.undefined()), i + 0.2, PUBLISHED)
     best = Source.parse(view.best_for(metrics[0])).model
     aurocs = {a.finding: a.estimate for a in view.aurocs if a.model == best}
     for i, finding in enumerate(findings):
@@ -73,11 +77,10 @@ def plot_decrease(view: RunView) -> Plot | None:
         data,
         "Percent below the human benchmark. "
         + "; ".join(
-            f"{metric_title(m)}, {_finding_label(f)}: {n.text(0)}" for m in metrics for (f,), n in own[m].items()
+            f"{metric_title(m)}, {_finding_label(f)}: {n.text(0)}" for m in metrics for (f,), n in by_metric[m].items()
         ),
-        f"How far the best source ({BEST_SOURCE_SCOPE}) lies below the human benchmark, in percent of the "
-        "reader, findings sorted by the first panel. Left of the line the method is better than the reader. Same "
-        "patients for both.",
+        f"Percentage decrease of the best source ({BEST_SOURCE_SCOPE}) from the human benchmark, on the same patients. "
+        "Findings are sorted by the first panel. Left of the line, the method is better than the reader.",
     )
 
 
@@ -94,7 +97,7 @@ def decrease_tables(view: RunView) -> list[Table]:
     list of Table
         The tables; none if the run has no data for them.
     """
-    made = []
+    tables = []
     for metric in view.main_metrics:
         table = view.decreases(metric)
         rows = [
@@ -123,8 +126,8 @@ def decrease_tables(view: RunView) -> list[Table]:
                 f"{metric_title(metric)} against the human benchmark (detectable: the smallest true difference found "
             )
             caption += "with power 0.8)"
-            made.append(Table.create(caption, head, rows, table_name="percentage_decrease"))
-    return made
+            tables.append(Table.create(caption, head, rows, table_name="percentage_decrease"))
+    return tables
 
 
 def best_source_table(view: RunView) -> Table | None:
@@ -140,9 +143,9 @@ def best_source_table(view: RunView) -> Table | None:
     Table or None
         The table; None if the run has no data for it.
     """
-    found = view.analysis("best_sources")
+    best = view.analysis("best_sources")
     rows = []
-    for metric, source in zip(found["metric"].astype(str), found["source"].astype(str), strict=True):
+    for metric, source in zip(best["metric"].astype(str), best["source"].astype(str), strict=True):
         if metric not in view.metrics:
             continue
         number, control = view.estimate(source, metric), view.control_for(metric)
@@ -158,7 +161,7 @@ def best_source_table(view: RunView) -> Table | None:
                 f"{number.patients:,}",
             ]
         )
-    head = ["Metric", "Source", "Strongest control", "Mean", "Less the control", "Maps", "Patients"]
+    head = ["Metric", "Source", "Strongest control", "Mean", "Minus the control", "Maps", "Patients"]
     caption = f"Best source ({BEST_SOURCE_SCOPE}) by metric, average over findings [95 % interval]"
     return Table.create(caption, head, rows, 3, "best_sources") if rows else None
 
@@ -179,43 +182,43 @@ def plot_slices(view: RunView) -> Plot | None:
     table = view.analysis("slices")
     table = table[table["metric"] == "iou"]
     source = view.best_for("iou")
-    who = [s for s in (source, view.reader_for("iou")) if s and (table["source"] == s).any()]
-    if not who:
+    compared = [s for s in (source, view.reader_for("iou")) if s and (table["source"] == s).any()]
+    if not compared:
         return None
     values = dict(read_estimates(table, ["slice", "source", "finding"]))
     findings = [*view.findings, *([AVERAGE] if len(view.findings) > 1 else [])]
-    shown = [
+    series = [
         Series(
             s,
             view.label(s),
             READER_COLOR if view.kind(s) == "reader" else MODEL_COLORS[0],
             "D" if view.kind(s) == "reader" else "o",
         )
-        for s in who
+        for s in compared
     ]
     grid = DotPlot.create([_finding_label(f) for f in findings], len(_SLICE_LABELS), ROW_HEIGHT, has_legend=True)
     for ax, (which, name) in zip(grid.panels, _SLICE_LABELS.items(), strict=True):
-        set_scale(ax, "iou", [n for (w, s, _), n in values.items() if s in who and w in _SLICE_LABELS])
+        set_scale(ax, "iou", [n for (w, s, _), n in values.items() if s in compared and w in _SLICE_LABELS])
         ax.set_title(f"{metric_title('iou')}, {name}", loc="left", size=SMALL_SIZE, color=INK, pad=10)
-        for k, s in enumerate(shown):
+        for k, s in enumerate(series):
             for i, finding in enumerate(findings):
                 number = values.get((which, s.source, finding), Estimate.undefined())
-                draw_dot(ax, number, i + (k - (len(shown) - 1) / 2) * 0.36, s)
+                draw_dot(ax, number, i + (k - (len(series) - 1) / 2) * 0.36, s)
     if len(findings) > 1:
         grid.draw_rule_above(len(findings) - 1)
-    grid.draw_legend(shown)
+    grid.draw_legend(series)
     return Plot(
         "slices",
         svg.write_svg(grid.figure, "slices"),
-        table[table["source"].isin(who)],
+        table[table["source"].isin(compared)],
         "; ".join(
             f"{name}, {view.label(s)}: {values.get((w, s, AVERAGE), Estimate.undefined()).text()}"
             for w, name in _SLICE_LABELS.items()
-            for s in who
+            for s in compared
         ),
-        "The same maps on three slices of the data; called positive: a probability of 0.5 or the finding's cutoff. On "
-        "all images a mark without a prediction and a prediction without a mark overlap by 0; the reader knew which "
-        "findings are there, the model did not.",
+        "The same maps on three slices of the data; predicted positive means a probability of 0.5, or of the cutoff of "
+        "the finding. On all images, an annotation without a prediction and a prediction without an annotation overlap "
+        "by 0. The reader knew which findings are present; the model did not.",
     )
 
 
@@ -273,7 +276,7 @@ def plot_thresholds(view: RunView) -> Plot | None:
     rows = -(-len(view.findings) // columns)
     figure = svg.make_canvas(PAGE_WIDTH, 40 + rows * 190)
     width = (PAGE_WIDTH - 44 - (columns - 1) * 34) / columns
-    made = []
+    panels = []
     highest = 0.05
     for index, finding in enumerate(view.findings):
         ax = svg.add_axes(figure, 44 + (index % columns) * (width + 34), 64 + (index // columns) * 190, width, 110)
@@ -281,8 +284,8 @@ def plot_thresholds(view: RunView) -> Plot | None:
         otsu = view.estimate(source, "iou", finding)
         highest = max([highest, *(n.high for _, n in curve if not np.isnan(n.high)), *([otsu.high] * (otsu.high > 0))])
         _draw_curve(ax, curve, otsu, svg.elide(finding, 26))
-        made.append(ax)
-    for ax in made:
+        panels.append(ax)
+    for ax in panels:
         ax.set_ylim(0, highest * 1.05)
     svg.draw_legend(
         figure,
@@ -300,10 +303,16 @@ def plot_thresholds(view: RunView) -> Plot | None:
         svg.write_svg(figure, "thresholds"),
         data,
         "; ".join(f"{f}: best {t:g}" for f, t in _best_thresholds(view).items()),
+<<<<<<< HEAD
         f"{metric_title('iou')} of the marked cases when the map, scaled to [0, 1], is cut at a fixed "
         "threshold (horizontal "
         "axis) instead of Otsu's. A threshold chosen on these same cases flatters; tune on other data "
         "(--map-thresholds RUN).",
+=======
+        f"{metric_title('iou')} of the annotated cases if the map, scaled to [0, 1], is binarized at a fixed threshold "
+        "(horizontal axis) instead of Otsu's. A threshold that is chosen on the same cases is optimistic; it should be "
+        "tuned on other data.",
+>>>>>>> 2435c4b (Report: texts, captions and warnings in whole plain sentences; plain local names)
     )
 
 
@@ -346,14 +355,14 @@ def tuning_table(view: RunView) -> Table | None:
     """
     table = view.analysis("tuned_thresholds")
     records = {str(r["finding"]): r for r in table[table["source"] == view.best_for("iou")].to_dict("records")}
-    theirs, rows = published_estimates("tuning"), []
+    published, rows = published_estimates("tuning"), []
     for finding in [f for f in view.findings if f in records]:
-        own = records[finding]
-        threshold, cutoff = (theirs.get(k, {}).get(finding, Estimate.undefined()) for k in ("threshold", "cutoff"))
-        cells = (own["threshold"], threshold.mean, own["cutoff"], cutoff.mean)
-        reached = [format_decimal(float(own["iou"]), 3), f"{int(own['n']):,}"]
+        record = records[finding]
+        threshold, cutoff = (published.get(k, {}).get(finding, Estimate.undefined()) for k in ("threshold", "cutoff"))
+        cells = (record["threshold"], threshold.mean, record["cutoff"], cutoff.mean)
+        reached = [format_decimal(float(record["iou"]), 3), f"{int(record['n']):,}"]
         rows.append([finding, *(format_decimal(float(v), 1) for v in cells), *reached])
-    head = ["Finding", "Threshold", "CheXlocalize", "Cutoff", "CheXlocalize", "IoU at the threshold", "Marked"]
+    head = ["Finding", "Threshold", "CheXlocalize", "Cutoff", "CheXlocalize", "IoU at the threshold", "Annotated"]
     caption = "Threshold of the map and cutoff of the probability, tuned on these data (CheXlocalize: validation set)"
     return Table.create(caption, head, rows, table_name="tuned_thresholds") if rows else None
 

@@ -1,4 +1,4 @@
-"""Words that every sentence of a report is made of: counts with their nouns, lists, and what a source is called."""
+"""Phrases of sentences: counts with their nouns, lists, and names of sources."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def sample_size_note(estimates: Iterable[Estimate], noun: str = "map") -> str:
     str
         The text, empty where no number is known.
     """
-    told = sample_size(estimates, noun)
-    return f" ({told})" if told else ""
+    text = sample_size(estimates, noun)
+    return f" ({text})" if text else ""
 
 
 def with_article(view: RunView, source: str) -> str:

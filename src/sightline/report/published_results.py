@@ -1,4 +1,4 @@
-"""Figures printed by the authors of the studies that are repeated here, to stand beside a run's own."""
+"""Results that the authors of the repeated studies published, for comparison."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def load_published() -> dict[str, Any]:
     dict
         Results by group.
     """
-    facts: dict[str, Any] = json.loads((files("sightline.report") / "published.json").read_text("utf-8"))
-    return facts
+    published: dict[str, Any] = json.loads((files("sightline.report") / "published.json").read_text("utf-8"))
+    return published
 
 
 def published_estimates(name: str) -> dict[str, dict[str, Estimate]]:
@@ -42,11 +42,11 @@ def published_estimates(name: str) -> dict[str, dict[str, Estimate]]:
     >>> published_estimates("decrease")["iou"]["average"].text(1)
     '26.6 [18.1, 35.0]'
     """
-    found: dict[str, dict[str, Estimate]] = {}
+    groups: dict[str, dict[str, Estimate]] = {}
     for series, values in load_published()[name].items():
         if isinstance(values, dict):
-            found[series] = {key: _to_estimate(value) for key, value in values.items()}
-    return found
+            groups[series] = {key: _to_estimate(value) for key, value in values.items()}
+    return groups
 
 
 def _to_estimate(value: Any) -> Estimate:

@@ -1,4 +1,4 @@
-"""How Sightline draws: one palette, one type size, SVG whose text stays text and whose bytes never vary."""
+"""Style of the figures: palette, type sizes, and SVG with real text and reproducible bytes."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ class Plot:
     svg: str
     """Stands alone: fixed colors on a paper background."""
     data: pd.DataFrame
-    """What was drawn, one row per mark."""
+    """Numbers of the figure, one row for each element."""
     alt_text: str
-    """What a reader who cannot see it should know."""
+    """Description for readers who cannot see it."""
     caption: str
 
 
@@ -234,7 +234,7 @@ def draw_legend(figure: Figure, series: Sequence[Series]) -> None:
             x, y = 0.0, y + 18
         face = s.color if s.is_filled else PAPER
         at = ([(x + 8) / width], [1 - y / height])
-        mark = Line2D(*at, marker=s.marker, color=s.color, markerfacecolor=face, markersize=7, linestyle="none")
-        figure.add_artist(mark)
+        sample = Line2D(*at, marker=s.marker, color=s.color, markerfacecolor=face, markersize=7, linestyle="none")
+        figure.add_artist(sample)
         figure.text((x + 20) / width, 1 - y / height, label, size=TEXT_SIZE, color=INK, va="center")
         x += wide

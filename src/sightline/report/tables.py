@@ -1,4 +1,4 @@
-"""The tables of a report, as text in cells: one number per cell, its interval beside it."""
+"""Tables of any study, as text in cells: one number with its interval per cell."""
 
 from __future__ import annotations
 
@@ -71,21 +71,21 @@ def finding_tables(view: RunView) -> list[Table]:
     list of Table
         The tables; none if the run has no data for them.
     """
-    shown = [s.source for s in compared_series(view)]
+    sources = [s.source for s in compared_series(view)]
     findings = [*view.findings, *([AVERAGE] if len(view.findings) > 1 else [])]
-    made = []
-    for metric in view.main_metrics if shown else ():
-        rows, compared = [], [view.source_for_metric(s, metric) for s in shown]
+    tables = []
+    for metric in view.main_metrics if sources else ():
+        rows, compared = [], [view.source_for_metric(s, metric) for s in sources]
         for finding in findings:
             numbers = [view.estimate(s, metric, finding) for s in compared]
             n = numbers[0]
             name = "Average" if finding == AVERAGE else finding
             rows.append([name, f"{n.n:,}", f"{n.patients:,}", *(x.text(3) for x in numbers)])
         head = ["Finding", "Maps", "Patients", *map(view.label, compared)]
-        made.append(
+        tables.append(
             Table.create(f"{metric_title(metric)} by finding, mean [95 % interval]", head, rows, table_name="estimates")
         )
-    return made
+    return tables
 
 
 def comparison_table(view: RunView) -> Table | None:
@@ -208,8 +208,8 @@ def status_table(view: RunView) -> Table | None:
         index="source", columns="status", values="maps", aggfunc="sum", fill_value=0, sort=False
     )
     columns = sorted(map(str, counts.columns), key=lambda s: (s != "ok", s))
-    there = [s for s in view.sources if s in counts.index]
-    order = [*there, *(s for s in counts.index if s not in there)]
+    listed = [s for s in view.sources if s in counts.index]
+    order = [*listed, *(s for s in counts.index if s not in listed)]
     rows = [[view.label(s), *(f"{int(counts.loc[s, c]):,}" for c in columns)] for s in order]
     return Table.create("Maps by status", ["Source", *columns], rows, table_name="status")
 
@@ -232,7 +232,7 @@ def failure_table(view: RunView) -> Table | None:
         return None
     rows = [[view.label(r[0]), *map(str, r[1:])] for r in failed.head(_MAX_FAILURES).itertuples(index=False, name=None)]
     caption = f"The first {len(rows)} of {len(failed):,} failures" if len(failed) > len(rows) else "Failures"
-    return Table.create(caption, ["Source", "Radiograph", "Finding", "Status", "Why"], rows, 5, "maps")
+    return Table.create(caption, ["Source", "Radiograph", "Finding", "Status", "Reason"], rows, 5, "maps")
 
 
 def protocol_table(view: RunView) -> Table:
@@ -295,7 +295,7 @@ def published_finding_table(view: RunView) -> Table:
     Table
         The table.
     """
-    own = [s for s in (view.best, view.reader) if s]
+    sources = [s for s in (view.best, view.reader) if s]
     rows = []
     for fact in load_published()["by_finding"]:
         finding = fact["finding"]
@@ -304,15 +304,15 @@ def published_finding_table(view: RunView) -> Table:
         rows.append(
             [
                 finding,
-                *(view.estimate(s, "iou", finding).text(3) for s in own),
+                *(view.estimate(s, "iou", finding).text(3) for s in sources),
                 Estimate(mean, low, high, 0, 0).text(3),
                 format_decimal(fact["human_iou"], 3),
                 Estimate(hit, hit_low, hit_high, 0, 0).text(3),
             ]
         )
-    theirs = ["CheXlocalize: Grad-CAM, IoU", "CheXlocalize: radiologist, IoU", "CheXlocalize: radiologist, hit rate"]
-    head = ["Finding", *(f"This run: {view.label(s)}, IoU" for s in own), *theirs]
-    return Table.create("This run beside the published figures (another data set, another convention)", head, rows)
+    published = ["CheXlocalize: Grad-CAM, IoU", "CheXlocalize: radiologist, IoU", "CheXlocalize: radiologist, hit rate"]
+    head = ["Finding", *(f"This run: {view.label(s)}, IoU" for s in sources), *published]
+    return Table.create("This run and the published results (of another data set, with another convention)", head, rows)
 
 
 def published_statement_table() -> Table:
@@ -324,4 +324,4 @@ def published_statement_table() -> Table:
         The table.
     """
     rows = [[s["what"], s["value"]] for s in load_published()["statements"]]
-    return Table.create("Stated in the text", ["Quantity", "Published value"], rows)
+    return Table.create("Stated in the text of the publication", ["Quantity", "Published value"], rows)

@@ -25,8 +25,9 @@ class Trend:
     """Scores of one source in groups by another quantity."""
 
     source: str
+    """The source."""
     table: pd.DataFrame
-    """x_low, x_high, x (median), mean, low, high, n, patients; one row per group."""
+    """Columns x_low, x_high, x (median), mean, low, high, n, patients; one row for each group."""
 
 
 def bin_scores(scores: pd.DataFrame, x: str, edges: Array) -> pd.DataFrame:
@@ -53,10 +54,10 @@ def bin_scores(scores: pd.DataFrame, x: str, edges: Array) -> pd.DataFrame:
     columns = np.where(bins[:, None] == np.arange(len(edges) - 1), values[:, None], np.nan)  # (N, K)
     drawn = replicate(columns, group, draw_weights(int(group.max()) + 1, _RESAMPLES, seed=0))
     mean, low, high = interval(drawn)
-    there = drawn.n > 0
-    middle = [float(np.median(at[bins == k])) for k in np.flatnonzero(there)]
+    is_filled = drawn.n > 0
+    middle = [float(np.median(at[bins == k])) for k in np.flatnonzero(is_filled)]
     table = pd.DataFrame({"x_low": edges[:-1], "x_high": edges[1:], "mean": mean, "low": low, "high": high})
-    table = table.assign(n=drawn.n, patients=drawn.groups)[there].reset_index(drop=True)
+    table = table.assign(n=drawn.n, patients=drawn.groups)[is_filled].reset_index(drop=True)
     return table.assign(x=middle)
 
 
@@ -97,7 +98,7 @@ def plot_size_and_probability(view: RunView) -> Plot | None:
         best = next(s for s in compared if s.source == view.best)
         tables.append(_draw_trend(panels[1], best, probability, "probability", np.linspace(0, 1, _BINS + 1), True))
         panels[1].set_xlim(-0.02, 1.02)
-    labels = ("Share of the image that the mark covers", "Model's probability of the finding")
+    labels = ("Share of the image that the annotation covers", "Model's probability of the finding")
     limits = _value_range(pd.concat([size[view.best]["value"], *(t.table["high"] for t in tables)]))
     for ax, text in zip(panels, labels, strict=False):
         _label_axes(ax, metric_title(metric), text, limits)

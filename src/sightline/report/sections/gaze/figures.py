@@ -182,7 +182,9 @@ def plot_regions(view: RunView) -> Plot | None:
         ax.text(1.015, y, f"{counts[source]:,}", va="center", size=SMALL_SIZE, color=MUTED)
     ax.text(1.015, -0.9, "cases", va="center", size=SMALL_SIZE, color=MUTED)
     svg.draw_legend(figure, [Series(r, r, c, "s") for r, c in zip(PUBLISHED_REGIONS, _REGION_COLORS, strict=True)])
-    values = [f"{view.label(s)}: " + ", ".join(f"{r} {shares.loc[s, r]:.0%}" for r in PUBLISHED_REGIONS) for s in rows]
+    values = [
+        f"{view.label(s)}: " + ", ".join(f"{r} {float(shares[r][s]):.0%}" for r in PUBLISHED_REGIONS) for s in rows
+    ]
     return Plot(
         "regions",
         svg.write_svg(figure, "regions"),

@@ -223,12 +223,12 @@ def plot_froc(view: RunView) -> Plot | None:
     names = {s: "intrinsic map" if s == intrinsic_source(view) else view.label(s) for s in styles}
     legend = [Series(s, names[s], color, marker, is_filled=line == "-") for s, (color, line, marker) in styles.items()]
     svg.draw_legend(figure, legend)
-    rates = "; ".join(f"{view.label(s)} {_sensitivity_at_one(part, s):.2f}" for s in styles)
+    sensitivities = "; ".join(f"{view.label(s)} {_sensitivity_at_one(part, s):.2f}" for s in styles)
     return Plot(
         "froc",
         svg.write_svg(figure, "froc"),
         part,
-        f"Sensitivity at one false positive per image: {rates}.",
+        f"Sensitivity at one false positive per image: {sensitivities}.",
         "FROC: the share of the components of annotations that the most salient places hit, by the number of places "
         "per image that hit none. On all radiographs, places on radiographs without the finding are false positives as "
         "well, so a map must be low where there is no finding. Bands are 95 % intervals over patients.",
