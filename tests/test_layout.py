@@ -43,7 +43,6 @@ WITH_TORCH = (
 """Packages and modules that may import torch when they are imported."""
 MAX_LOOSE_MODULES = 6
 TOO_LARGE = (
-    "data.loaders.egd",
     "training.chexpert",
     "training.loop",
 )

@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sightline.report import svg
-from sightline.report.run_view import Estimate, metric_title
+from sightline.report.estimate import Estimate
 from sightline.report.svg import INK, MUTED, PAGE_WIDTH, PAPER, SMALL_SIZE, TEXT_SIZE, Series
+from sightline.report.titles import metric_title
 
 ROW_HEIGHT, TOP_MARGIN, BOTTOM_MARGIN = 30.0, 66.0, 40.0
 """Pixels: a row, the room above the panels, the room below."""

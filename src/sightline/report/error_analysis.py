@@ -11,12 +11,14 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from sightline.report import svg
 from sightline.report.dot_plot import ROW_HEIGHT, DotPlot, draw_dot
+from sightline.report.estimate import AVERAGE, Estimate, format_decimal, read_estimates
 from sightline.report.human_benchmark import PUBLISHED, THIS_RUN
 from sightline.report.published_results import load_published, published_estimates
-from sightline.report.run_view import AVERAGE, Estimate, RunView, format_decimal, metric_title, read_estimates
+from sightline.report.run_view import RunView
 from sightline.report.summary import protocol_of
 from sightline.report.svg import INK, MODEL_COLORS, SMALL_SIZE, Plot
 from sightline.report.tables import Table
+from sightline.report.titles import metric_title
 from sightline.stats.regression import SHAPE_FEATURES
 
 _FEATURE_LABELS = {
@@ -249,14 +251,17 @@ def box_table(view: RunView) -> Table | None:
     Table or None
         The table; None if the run has no data for it.
     """
-    who = [s for s in (view.best_for("iou"), view.reader_for("iou")) if s]
-    if "box-iou" not in view.metrics or not who:
+    sources = [s for s in (view.best_for("iou"), view.reader_for("iou")) if s]
+    if "box-iou" not in view.metrics or not sources:
         return None
     rows = [
-        ["Average" if f == AVERAGE else f, *(view.estimate(s, m, f).text(3) for s in who for m in ("iou", "box-iou"))]
+        [
+            "Average" if f == AVERAGE else f,
+            *(view.estimate(s, m, f).text(3) for s in sources for m in ("iou", "box-iou")),
+        ]
         for f in (*view.findings, AVERAGE)
     ]
-    head = ["Finding", *(f"{view.label(s)}, {metric_title(m)}" for s in who for m in ("iou", "box-iou"))]
+    head = ["Finding", *(f"{view.label(s)}, {metric_title(m)}" for s in sources for m in ("iou", "box-iou"))]
     return Table.create("Boxes instead of masks, mean [95 % interval]", head, rows, table_name="estimates")
 
 

@@ -11,8 +11,9 @@ import pandas as pd
 from sightline.core import Source
 from sightline.report import svg
 from sightline.report.dot_plot import ROW_HEIGHT, DotPlot, draw_dot, set_scale
+from sightline.report.estimate import AVERAGE, Estimate
 from sightline.report.phrasing import count_noun
-from sightline.report.run_view import AVERAGE, Estimate, RunView, higher_is_better, metric_title
+from sightline.report.run_view import RunView
 from sightline.report.svg import (
     CONTROL_COLOR,
     INK,
@@ -25,6 +26,7 @@ from sightline.report.svg import (
     Plot,
     Series,
 )
+from sightline.report.titles import higher_is_better, metric_title
 
 
 def compared_series(view: RunView) -> list[Series]:

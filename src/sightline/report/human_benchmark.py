@@ -10,11 +10,13 @@ from sightline.core import Source
 from sightline.evaluation.case_table import SLICES, THRESHOLD_GRID
 from sightline.report import svg
 from sightline.report.dot_plot import ROW_HEIGHT, DotPlot, draw_dot, set_scale
+from sightline.report.estimate import AVERAGE, Estimate, format_decimal, read_estimates
 from sightline.report.published_results import published_estimates
-from sightline.report.run_view import AVERAGE, Estimate, RunView, format_decimal, metric_title, read_estimates
+from sightline.report.run_view import RunView
 from sightline.report.summary import BEST_SOURCE_SCOPE
 from sightline.report.svg import INK, MODEL_COLORS, MUTED, PAGE_WIDTH, READER_COLOR, RULE, SMALL_SIZE, Plot, Series
 from sightline.report.tables import Table
+from sightline.report.titles import metric_title
 
 PUBLISHED = Series("published", "CheXlocalize (published, other data)", MUTED, "D", is_filled=False)
 THIS_RUN = Series("run", "this run", MODEL_COLORS[0], "o")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from sightline.report.estimate import Estimate, format_decimal
 from sightline.report.example_panels import Panel
 from sightline.report.phrasing import sample_size
-from sightline.report.run_view import Estimate, RunView, format_decimal, metric_title
+from sightline.report.run_view import RunView
 from sightline.report.svg import Plot
 from sightline.report.tables import Table
+from sightline.report.titles import metric_title
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from sightline.report.run_view import Estimate, RunView
+from sightline.report.estimate import Estimate
+from sightline.report.run_view import RunView
 
 
 def count_noun(n: int, noun: str) -> str:

@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from sightline.core import NAN
-from sightline.report.run_view import Estimate
+from sightline.report.estimate import Estimate
 
 
 @cache

@@ -18,7 +18,8 @@ from sightline.report.phrasing import (
     with_article,
     with_indefinite_article,
 )
-from sightline.report.run_view import RunView, higher_is_better, metric_title
+from sightline.report.run_view import RunView
+from sightline.report.titles import higher_is_better, metric_title
 
 
 @dataclass(frozen=True, slots=True)

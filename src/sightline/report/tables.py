@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sightline.report.estimate import AVERAGE, Estimate, format_decimal
 from sightline.report.figures import compared_series
 from sightline.report.published_results import load_published
-from sightline.report.run_view import AVERAGE, Estimate, RunView, format_decimal, metric_title
+from sightline.report.run_view import RunView
 from sightline.report.summary import PROTOCOL_FIELDS, threshold_origin
+from sightline.report.titles import metric_title
 
 _MAX_FAILURES = 12
 
@@ -227,7 +229,8 @@ def failure_table(view: RunView) -> Table | None:
     Table or None
         The table; None if the run has no data for it.
     """
-    failed = view.failed_maps[["source", "radiograph", "finding", "status", "reason"]]
+    failed = view.expected_maps[view.expected_maps["status"] != "ok"]
+    failed = failed[["source", "radiograph", "finding", "status", "reason"]]
     if not len(failed):
         return None
     rows = [[view.label(r[0]), *map(str, r[1:])] for r in failed.head(_MAX_FAILURES).itertuples(index=False, name=None)]

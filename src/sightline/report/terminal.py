@@ -15,9 +15,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from sightline.core import STATUSES
+from sightline.report.estimate import AVERAGE
 from sightline.report.phrasing import count_noun
-from sightline.report.run_view import AVERAGE, RunView, metric_title
+from sightline.report.run_view import RunView
 from sightline.report.tables import Table as Cells
+from sightline.report.titles import metric_title
 from sightline.runs.run import Run
 
 _MAX_METRICS, _MAX_REASONS = 4, 5

@@ -12,8 +12,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from sightline.core import Array
 from sightline.report import svg
 from sightline.report.figures import compared_series
-from sightline.report.run_view import RunView, metric_title
+from sightline.report.run_view import RunView
 from sightline.report.svg import INK, PAGE_WIDTH, SMALL_SIZE, Plot, Series
+from sightline.report.titles import metric_title
 from sightline.stats.bootstrap import draw_weights, interval, replicate
 
 _BINS, _RESAMPLES, _MAX_DOTS = 5, 1000, 600

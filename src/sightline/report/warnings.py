@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sightline.core import NAN, Source
+from sightline.report.estimate import AVERAGE, Estimate
 from sightline.report.phrasing import (
     count_noun,
     interval_sign,
@@ -15,7 +16,8 @@ from sightline.report.phrasing import (
     sample_size_note,
     with_article,
 )
-from sightline.report.run_view import AVERAGE, Estimate, RunView, higher_is_better, metric_title
+from sightline.report.run_view import RunView
+from sightline.report.titles import higher_is_better, metric_title
 
 _POOR_AUROC, _MANY_FAILED, _MAX_NOTES, _FEW_PATIENTS = 0.7, 0.1, 5, 10
 

@@ -104,7 +104,7 @@ def test_verdicts_lead_the_page_and_the_terminal(run: Run, capsys: pytest.Captur
         ("Sensitive to the weights", "1 of 2", "methods pass"),
     ]
     assert {t.sample_size for t in shown} == {"n = 20 maps of 20 patients"}
-    assert not [c for c in collect_warnings(RunView.from_run(made)) if "locate" in c.title]
+    assert not [c for c in collect_warnings(RunView.from_run(made)) if "localize" in c.title]
     show(made.path)
     printed = capsys.readouterr().out
     assert printed.index("undecided") < printed.index("mean over findings") and "Repeatable" in printed

@@ -16,10 +16,12 @@ from sightline.evaluation.gaze_agreement import (
 )
 from sightline.report import svg
 from sightline.report.dot_plot import DotPlot, draw_dot, set_scale
+from sightline.report.estimate import AVERAGE, Estimate, read_estimates
 from sightline.report.phrasing import count_noun
-from sightline.report.run_view import AVERAGE, Estimate, RunView, metric_title, read_estimates
+from sightline.report.run_view import RunView
 from sightline.report.sections.gaze.results import compared_methods, compared_models, read_table
 from sightline.report.svg import INK, MODEL_COLORS, MUTED, PAGE_WIDTH, SMALL_SIZE, TEXT_SIZE, Plot, Series
+from sightline.report.titles import metric_title
 
 _REGION_COLORS = ("#0b6e99", "#d98c3f", "#8f3a84", "#7a9a3a")
 """Colors of regions: colorblind-safe, and apart from each other in gray."""

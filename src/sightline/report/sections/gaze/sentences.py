@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sightline.evaluation.gaze_agreement import CENTER_CONTROL, GAZE_CEILING
+from sightline.report.estimate import AVERAGE
 from sightline.report.phrasing import count_noun, join_list, sample_size, sample_size_note
-from sightline.report.run_view import AVERAGE, RunView
+from sightline.report.run_view import RunView
 from sightline.report.sections.gaze.results import compared_methods, compared_models, read_table
 
 

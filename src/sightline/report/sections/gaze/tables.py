@@ -11,11 +11,13 @@ from sightline.core import Source
 from sightline.data.gaze import BOX_SUFFIX, KERNELS
 from sightline.evaluation.gaze_agreement import PUBLISHED_REGIONS
 from sightline.maps.resample import GRID_SHAPE
+from sightline.report.estimate import AVERAGE, Estimate, format_decimal
 from sightline.report.published_results import load_published
-from sightline.report.run_view import AVERAGE, Estimate, RunView, format_decimal, metric_title
+from sightline.report.run_view import RunView
 from sightline.report.sections.gaze.results import compared_methods, compared_models, read_table
 from sightline.report.summary import protocol_of
 from sightline.report.tables import Table
+from sightline.report.titles import metric_title
 from sightline.stats.gaze_agreement import find_duplicate_rows
 
 _MAX_FINDINGS = 6

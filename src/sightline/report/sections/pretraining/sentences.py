@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
+from sightline.report.estimate import AVERAGE
 from sightline.report.phrasing import count_noun, sample_size
-from sightline.report.run_view import AVERAGE, RunView, metric_title
+from sightline.report.run_view import RunView
 from sightline.report.sections.pretraining.results import (
     LEARNING_MODE_LABELS,
     differences_to_random,
@@ -17,6 +18,7 @@ from sightline.report.sections.pretraining.results import (
     main_metric,
     read_table,
 )
+from sightline.report.titles import metric_title
 
 
 def summary_sentences(view: RunView) -> list[str]:

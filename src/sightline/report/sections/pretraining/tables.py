@@ -9,9 +9,10 @@ import numpy as np
 
 from sightline.core import Source
 from sightline.evaluation.narration.facts import SHAPE_MEASURES, Measurements
+from sightline.report.estimate import Estimate, format_decimal
 from sightline.report.phrasing import count_noun
 from sightline.report.published_results import load_published
-from sightline.report.run_view import Estimate, RunView, format_decimal, metric_title
+from sightline.report.run_view import RunView
 from sightline.report.sections.pretraining.results import (
     IMAGE_TEXT_MODEL,
     LEARNING_MODE_LABELS,
@@ -24,6 +25,7 @@ from sightline.report.sections.pretraining.results import (
     to_estimate,
 )
 from sightline.report.tables import Table
+from sightline.report.titles import metric_title
 
 
 def auc_table(view: RunView) -> Table | None:

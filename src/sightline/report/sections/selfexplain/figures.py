@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from sightline.core import Source
 from sightline.report import svg
 from sightline.report.dot_plot import DotPlot, draw_dot, set_scale
+from sightline.report.estimate import AVERAGE, Estimate
 from sightline.report.phrasing import count_noun
-from sightline.report.run_view import AVERAGE, Estimate, RunView, metric_title
+from sightline.report.run_view import RunView
 from sightline.report.sections.selfexplain.results import (
     MAIN_METRIC,
     intrinsic_source,
@@ -37,6 +38,7 @@ from sightline.report.svg import (
     Plot,
     Series,
 )
+from sightline.report.titles import metric_title
 from sightline.stats.froc import FALSE_POSITIVE_RATES, MEAN_OVER_RATES
 from sightline.stats.utility import AVERAGE_MASK
 

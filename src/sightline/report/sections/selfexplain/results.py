@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from sightline.core import Source
-from sightline.report.run_view import Estimate, RunView
+from sightline.report.estimate import Estimate
+from sightline.report.run_view import RunView
 
 MAIN_METRIC, SIGNIFICANCE_LEVEL = "average-precision", 0.05
 

@@ -6,8 +6,9 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sightline.core import Source
+from sightline.report.estimate import AVERAGE
 from sightline.report.phrasing import count_noun, join_list, sample_size, sample_size_note
-from sightline.report.run_view import AVERAGE, RunView, metric_title
+from sightline.report.run_view import RunView
 from sightline.report.sections.selfexplain.results import (
     MAIN_METRIC,
     SIGNIFICANCE_LEVEL,
@@ -17,6 +18,7 @@ from sightline.report.sections.selfexplain.results import (
     read_table,
     to_estimate,
 )
+from sightline.report.titles import metric_title
 from sightline.report.warnings import average_auroc
 from sightline.stats.multiplicity import add_holm
 from sightline.stats.noninferiority import NOT_ABOVE_CHANCE

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sightline.data.reader_study.rating_sheets import QUESTIONS
+from sightline.report.estimate import AVERAGE, Estimate, format_decimal
 from sightline.report.phrasing import count_noun
-from sightline.report.run_view import AVERAGE, Estimate, RunView, format_decimal, metric_title
+from sightline.report.run_view import RunView
 from sightline.report.sections.selfexplain.results import (
     MAIN_METRIC,
     intrinsic_source,
@@ -13,6 +14,7 @@ from sightline.report.sections.selfexplain.results import (
     to_estimate,
 )
 from sightline.report.tables import Table
+from sightline.report.titles import metric_title
 from sightline.stats.faithfulness import RANDOM_ORDER
 from sightline.stats.froc import MEAN_OVER_RATES
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from sightline.core import Source
+from sightline.report.estimate import Estimate
 from sightline.report.phrasing import sample_size
-from sightline.report.run_view import Estimate, RunView
+from sightline.report.run_view import RunView
 
 
 def read_table(view: RunView, name: str, measure: str | None = "ssim") -> pd.DataFrame:
@@ -93,21 +94,21 @@ def criterion_results(view: RunView) -> list[CriterionResult]:
 
     Returns
     -------
-    list[CriterionResult]
+    list of CriterionResult
         One result for each criterion that was tested.
     """
-    table, made = verdicts_without_controls(view), list[CriterionResult]()
+    table, results = verdicts_without_controls(view), list[CriterionResult]()
     for criterion, name in CRITERIA.items():
         rows = table[table["criterion"] == criterion]
         if len(rows):
             methods = rows["method"].unique()
             means = CRITERION_LABELS[criterion].partition(": ")[2]
-            made.append(
+            results.append(
                 CriterionResult(
                     name, means, len(methods_with_verdict(rows, "passes")), len(methods), table_sample_size(rows)
                 )
             )
-    return made
+    return results
 
 
 def methods_with_verdict(rows: pd.DataFrame, outcome: str) -> list[str]:

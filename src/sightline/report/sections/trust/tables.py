@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from sightline.report.estimate import Estimate, format_decimal
 from sightline.report.published_results import load_published
-from sightline.report.run_view import Estimate, RunView, format_decimal
+from sightline.report.run_view import RunView
 from sightline.report.sections.trust.results import CRITERION_LABELS, read_table, table_sample_size, verdict_rows
 from sightline.report.tables import Table
 from sightline.stats.sanity_checks import MARGIN
