@@ -305,16 +305,9 @@ def plot_thresholds(view: RunView) -> Plot | None:
         svg.write_svg(figure, "thresholds"),
         data,
         "; ".join(f"{f}: best {t:g}" for f, t in _best_thresholds(view).items()),
-<<<<<<< HEAD
-        f"{metric_title('iou')} of the marked cases when the map, scaled to [0, 1], is cut at a fixed "
-        "threshold (horizontal "
-        "axis) instead of Otsu's. A threshold chosen on these same cases flatters; tune on other data "
-        "(--map-thresholds RUN).",
-=======
         f"{metric_title('iou')} of the annotated cases if the map, scaled to [0, 1], is binarized at a fixed threshold "
         "(horizontal axis) instead of Otsu's. A threshold that is chosen on the same cases is optimistic; it should be "
         "tuned on other data.",
->>>>>>> 2435c4b (Report: texts, captions and warnings in whole plain sentences; plain local names)
     )
 
 
