@@ -17,11 +17,13 @@ from sightline.maps.references import ControlMaps
 from sightline.protocol import CORRECTED
 from sightline.report import svg
 from sightline.report.dot_plot import DotPlot, draw_dot, set_scale
+from sightline.report.estimate import AVERAGE, Estimate, read_estimates
 from sightline.report.layout import Block, Section
 from sightline.report.phrasing import sample_size
-from sightline.report.run_view import AVERAGE, Estimate, RunView, metric_title, read_estimates
+from sightline.report.run_view import RunView
 from sightline.report.svg import Plot, Series
 from sightline.report.tables import Table
+from sightline.report.titles import metric_title
 from sightline.runs.provenance import record_inputs
 from sightline.runs.run import Run
 from sightline.stats.estimates import paired_differences

@@ -42,13 +42,7 @@ WITH_TORCH = (
 )
 """Packages and modules that may import torch when they are imported."""
 MAX_LOOSE_MODULES = 6
-TOO_LARGE = (
-    "data.loaders.egd",
-    "report.run_view",
-    "report.sections.gaze.figures",
-    "report.sections.selfexplain.figures",
-    "report.sections.trust.figures",
-)
+TOO_LARGE: tuple[str, ...] = ()
 """Modules that are over the limits since every line is formatted; each is to be divided."""
 
 

@@ -77,7 +77,7 @@ def test_the_best_source_is_chosen_per_metric(view: RunView) -> None:
         assert view.best_for(metric) == max(means, key=lambda s: means[s])
     table = human_benchmark.best_source_table(view)
     assert table is not None and [row[0] for row in table.rows][:2] == ["IoU", "Dice"]
-    assert "of the saliency methods; controls and readers aside" in table.caption
+    assert "of the saliency methods, without controls and readers" in table.caption
     control = view.control_for("iou") or ""
     assert table.rows[0][2] == view.label(control) and int(table.rows[0][-1]) > 1
     assert table.rows[0][4] == view.difference(view.best_for("iou"), control, "iou").text(3)
@@ -147,5 +147,5 @@ def test_the_report_is_whole(run: Run) -> None:
         text = report(run).read_text("utf-8")
     for section in ("benchmark", "causes", "assurance", "slices"):
         assert f'<section id="{section}">' in text
-    assert "Points right, overlaps little" in text and "Far from a rectangle" in text
+    assert "Hit with low overlap" in text and "Different from a rectangle" in text
     assert "n = 1534" in text, "known errors of the published figures are named"

@@ -89,7 +89,7 @@ def test_drawn_numbers_are_the_tables(make_run):
 
 def test_a_finding_without_marks_is_said_to_have_none(make_run):
     view = RunView.from_run(make_run(nan="Lung Lesion"))
-    assert "no mark" in texts(figures.plot_localization(view).svg)
+    assert "no annotation" in texts(figures.plot_localization(view).svg)
 
 
 def test_protocols_differ_where_the_frame_matters(make_run):

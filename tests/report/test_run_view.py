@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightline.report.run_view import Estimate, RunView, format_decimal
+from sightline.report.estimate import Estimate, format_decimal
+from sightline.report.run_view import RunView
 
 
 def test_the_corrected_protocol_is_the_main_one(make_run):

@@ -29,7 +29,7 @@ def test_maps_that_beat_no_control_are_said_to_first(make_run):
     run.write_table("differences", table)
     first, *_ = collect_warnings(RunView.from_run(run))
     assert first.is_severe
-    assert "are not shown to locate" in first.title
+    assert "No map is shown to localize" in first.title
     assert "−0.01 [−0.05, 0.03]" in first.text
     assert "shortcut" in first.text, "the model is accurate all the same"
 
@@ -48,7 +48,7 @@ def test_one_patient_proves_nothing(make_run):
     view = RunView.from_run(make_run(radiographs=2))
     first, *others = collect_warnings(view)
     assert first.title == "Only 1 patient"
-    assert not any("locate" in w.title for w in others), "without an interval there is nothing to claim"
+    assert not any("localize" in w.title for w in others), "without an interval there is nothing to claim"
     assert not any("clearly" in s for s in summary_sentences(view))
 
 
@@ -58,17 +58,17 @@ def test_maps_clearly_worse_than_a_control_are_said_to_be(make_run):
     table.loc[table["versus"].str.startswith("control"), ["mean", "low", "high"]] = [-0.1, -0.2, -0.01]
     run.write_table("differences", table)
     first, *_ = collect_warnings(RunView.from_run(run))
-    assert first.title == "A control locates the findings better"
+    assert first.title == "A control localizes the findings better than the best map"
     assert "worse than" in first.text
     first, *_ = collect_warnings(RunView.from_run(run.update_info(study="gaze")))
-    assert first.title == "A control agrees better with gaze"
+    assert first.title == "A control agrees better with gaze than the best map"
 
 
 def test_a_poor_model_is_called_so(make_run):
     found = [w for w in collect_warnings(RunView.from_run(make_run(auroc=0.54))) if "not accurate" in w.title]
     assert len(found) == 1
     assert "0.54" in found[0].text or "0.52" in found[0].text
-    assert "told from chance" in found[0].text
+    assert "not clearly better than chance" in found[0].text
 
 
 def test_failed_maps_of_models_are_counted(make_run):
@@ -90,9 +90,9 @@ def test_no_average_auroc_where_none_was_measured(make_run):
 
 def test_methods_that_score_alike_are_called_one(make_run):
     view = RunView.from_run(make_run(fresh=True, radiographs=8))
-    assert not [c for c in collect_warnings(view) if c.title == "Methods that are one here"]
+    assert not [c for c in collect_warnings(view) if c.title == "Methods with identical maps"]
     rows = view.run.table("estimates")
     twin = rows[rows["source"] == view.best].assign(source="small-net/hires-cam")
     view.run.write_table("estimates", pd.concat([rows, twin], ignore_index=True))
-    (found,) = [c for c in collect_warnings(RunView.from_run(view.run)) if c.title == "Methods that are one here"]
+    (found,) = [c for c in collect_warnings(RunView.from_run(view.run)) if c.title == "Methods with identical maps"]
     assert "Grad-CAM · small-net and HiResCAM · small-net" in found.text and not found.is_severe

@@ -39,10 +39,10 @@ def test_curves_that_do_not_cross_say_so() -> None:
     assert (
         above["outside"] == "above"
         and np.isnan(above["point"])
-        and (above["text"] == "not shown to cross up to 99 films [above 99, above 99]")
+        and (above["text"] == "not shown to cross up to 99 radiographs [above 99, above 99]")
     )
     _, below = label_budget_curves(scores({9: 0.5, 99: 0.6}, {9: 0.1, 99: 0.1}))
-    assert below["outside"] == "below" and below["text"] == "below 9 films [below 9, below 9]"
+    assert below["outside"] == "below" and below["text"] == "below 9 radiographs [below 9, below 9]"
 
 
 def test_an_end_beyond_what_was_tried_has_no_number() -> None:
@@ -70,19 +70,19 @@ def test_a_detector_that_falls_behind_again_has_not_crossed() -> None:
     """Ahead at 5 films, behind at 20: it is not ahead from 5 on."""
     back = put(-0.1, 0.1, -0.1)
     assert 20 < back["point"] < 80 and back["times"] == 2  # type: ignore[operator]
-    assert "stays ahead, from 40 films [40, 40] on" in crossing_sentence(
+    assert "From 40 radiographs [40, 40] on, a detector" in crossing_sentence(
         back
     ) and "more than once" in crossing_sentence(back)
     behind = put(-0.1, 0.1, 0.1)
     assert behind["outside"] == "above" and behind["times"] == 1
-    assert crossing_sentence(behind).endswith("falls behind again: element ahead at 80 films [above 80, above 80].")
+    text = "but not with many: self-explaining network ahead at 80 radiographs [above 80, above 80]."
+    assert crossing_sentence(behind).endswith(text)
 
 
 def test_every_sentence_has_its_interval() -> None:
-    assert "not shown to cross up to 80 films [above 80, above 80]" in crossing_sentence(put(0.1, 0.1, 0.1))
-    assert "from 5 on" in crossing_sentence(put(-0.1, -0.1, -0.1)) and "[below 5, below 5]" in crossing_sentence(
-        put(-0.1, -0.1, -0.1)
-    )
+    assert "not shown to cross up to 80 radiographs [above 80, above 80]" in crossing_sentence(put(0.1, 0.1, 0.1))
+    always = crossing_sentence(put(-0.1, -0.1, -0.1))
+    assert "At every number of annotated radiographs from 5 on" in always and "[below 5, below 5]" in always
     assert crossing_sentence({}) == "" == crossing_sentence({"point": None, "share": None})
 
 

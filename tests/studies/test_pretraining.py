@@ -223,7 +223,7 @@ def test_the_maps_are_read_in_words_and_the_words_are_checked(
     assert set(facts["model"]) == {RANDOM_INIT, "reports", "images"} and "focus" in set(facts["measure"])
     assert not len(claims) or set(claims["verdict"]) == {"supported"}
     page = report(run).read_text("utf-8")
-    assert "less random" in page and "How the evidence lies" in page
+    assert "minus random" in page and "Concentration of the maps" in page
     assert (finished / "figures" / "panel.png").stat().st_size > 10_000
     write_narrative(finished)
     assert "Perspectives" in capsys.readouterr().out
@@ -241,7 +241,7 @@ def test_layers_that_learn_more_slowly_are_a_condition_of_their_own(finished: Pa
     row = gap[(gap["initialization"] == "reports") & (gap["fraction"] == 1.0)].iloc[0]
     assert row["mean"] == pytest.approx(curve["reports", "layers", 1.0] - curve["reports", "all", 1.0])
     page = report(run).read_text("utf-8")
-    assert "Fine-tuning, slower below" in page
+    assert "Fine-tuning, lower learning rate in lower layers" in page
 
 
 def test_maps_of_words_stand_beside_those_of_the_classifiers(finished: Path) -> None:
@@ -257,7 +257,7 @@ def test_maps_of_words_stand_beside_those_of_the_classifiers(finished: Path) -> 
     }
     assert table["mean"].between(-1, 1).all() and (table["low"] <= table["high"]).all()
     page = report(run).read_text("utf-8")
-    assert "like the words for the finding" in page and "reports, in words" in page
+    assert "map of the image-text model" in page.replace("\n", " ") and "reports, as text" in page
 
 
 def test_a_run_without_facts_or_panel_has_nothing_to_narrate(tmp_path: Path) -> None:

@@ -158,13 +158,13 @@ def test_the_same_command_adds_nothing(finished: Path, checkpoints: dict[str, st
 def test_the_report_stands(finished: Path) -> None:
     page = report(Run.open(finished)).read_text()
     for said in (
-        "Own map",
+        "Intrinsic map",
         "Label budget",
         "Necessity",
         "simulated",
         "reconstruction",
         "non-inferior",
-        "the seed alone moves the difference by",
+        "The seed alone changes the difference by",
     ):
         assert said in page, said
 

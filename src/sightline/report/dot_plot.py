@@ -1,4 +1,4 @@
-"""What the figures of a report share: rows with labels, panels side by side, dots with intervals."""
+"""Dot plots: labeled rows, panels side by side, dots with intervals."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sightline.report import svg
-from sightline.report.run_view import Estimate, metric_title
+from sightline.report.estimate import Estimate
 from sightline.report.svg import INK, MUTED, PAGE_WIDTH, PAPER, SMALL_SIZE, TEXT_SIZE, Series
+from sightline.report.titles import metric_title
 
 ROW_HEIGHT, TOP_MARGIN, BOTTOM_MARGIN = 30.0, 66.0, 40.0
 """Pixels: a row, the room above the panels, the room below."""
@@ -19,32 +20,64 @@ ROW_HEIGHT, TOP_MARGIN, BOTTOM_MARGIN = 30.0, 66.0, 40.0
 
 @dataclass(frozen=True, slots=True)
 class DotPlot:
-    """Rows with labels at the left, panels side by side, and notes at the right, laid out in pixels."""
+    """Plot of dots with intervals: labeled rows, panels side by side, and notes at the right."""
 
     figure: Figure
+    """The figure."""
     panels: list[Axes]
+    """Axes of the panels, from left to right."""
 
     @classmethod
     def create(
         cls, labels: Sequence[str], panels: int, row_height: float, has_legend: bool, right_margin: float = 16
     ) -> DotPlot:
+        """Lay out a dot plot.
+
+        Parameters
+        ----------
+        labels : sequence of str
+            Names of the rows.
+        panels : int
+            Number of panels side by side.
+        row_height : float
+            Height of a row, in pixels.
+        has_legend : bool
+            Whether room is left for a legend.
+        right_margin : float
+            Room for notes at the right, in pixels.
+
+        Returns
+        -------
+        DotPlot
+            The empty plot.
+        """
         head = TOP_MARGIN if has_legend else TOP_MARGIN - 30
         body = row_height * len(labels)
         figure = svg.make_canvas(PAGE_WIDTH, head + body + BOTTOM_MARGIN)
         left, gap = svg.label_width(labels), 36.0
         width = (PAGE_WIDTH - left - right_margin - gap * (panels - 1)) / panels
-        made = [svg.add_axes(figure, left + i * (width + gap), head, width, body) for i in range(panels)]
-        for ax in made:
+        axes = [svg.add_axes(figure, left + i * (width + gap), head, width, body) for i in range(panels)]
+        for ax in axes:
             ax.set_ylim(len(labels) - 0.5, -0.5)
             ax.set_yticks([])
             for i in range(0, len(labels), 2):
                 ax.axhspan(i - 0.5, i + 0.5, color=svg.BAND, zorder=0, linewidth=0)
-        made[0].set_yticks(range(len(labels)), labels, size=TEXT_SIZE, color=INK)
-        made[0].tick_params(axis="y", pad=12, labelsize=TEXT_SIZE, labelcolor=INK)
-        return cls(figure, made)
+        axes[0].set_yticks(range(len(labels)), labels, size=TEXT_SIZE, color=INK)
+        axes[0].tick_params(axis="y", pad=12, labelsize=TEXT_SIZE, labelcolor=INK)
+        return cls(figure, axes)
 
     def add_note(self, row: float, text: str, color: str = MUTED) -> None:
-        """Right-aligned text beside a row, at the edge of the figure."""
+        """Write a right-aligned note next to a row, at the edge of the figure.
+
+        Parameters
+        ----------
+        row : float
+            Index of the row, from 0.
+        text : str
+            The note.
+        color : str
+            Color of the text.
+        """
         ax = self.panels[-1]
         y = 1 - (row + 0.5) / (ax.get_ylim()[0] + 0.5)
         box = ax.get_position()
@@ -53,21 +86,54 @@ class DotPlot:
         )
 
     def add_note_header(self, text: str) -> None:
-        """Column head over the notes."""
+        """Write the header of the column of notes.
+
+        Parameters
+        ----------
+        text : str
+            The header.
+        """
         box, height = self.panels[-1].get_position(), self.figure.get_size_inches()[1] * 72
         self.figure.text(
             1 - 4 / PAGE_WIDTH, box.y1 + 10 / height, text, size=SMALL_SIZE, color=MUTED, ha="right", va="baseline"
         )
 
     def draw_rule_above(self, row: int) -> None:
+        """Draw a line above a row in every panel.
+
+        Parameters
+        ----------
+        row : int
+            Index of the row, from 0.
+        """
         for ax in self.panels:
             ax.axhline(row - 0.5, color=MUTED, linewidth=1)
 
     def draw_legend(self, series: Sequence[Series]) -> None:
+        """Draw the legend along the top.
+
+        Parameters
+        ----------
+        series : sequence of Series
+            Entries of the legend.
+        """
         svg.draw_legend(self.figure, series)
 
 
 def draw_dot(ax: Axes, estimate: Estimate, y: float, series: Series) -> None:
+    """Draw an estimate as a dot with its interval; nothing for an undefined one.
+
+    Parameters
+    ----------
+    ax : Axes
+        Axes to draw on.
+    estimate : Estimate
+        The number.
+    y : float
+        Position on the vertical axis, in rows.
+    series : Series
+        Color, marker and name of the source.
+    """
     if not estimate.is_defined:
         return
     if not np.isnan(estimate.low + estimate.high):
@@ -88,7 +154,17 @@ def draw_dot(ax: Axes, estimate: Estimate, y: float, series: Series) -> None:
 
 
 def set_scale(ax: Axes, metric: str, estimates: Sequence[Estimate]) -> None:
-    """From zero to just beyond the highest interval: parts of the unit interval look like parts of it."""
+    """Scale an axis from 0 to just above the highest interval, and title it by the metric.
+
+    Parameters
+    ----------
+    ax : Axes
+        Axes to draw on.
+    metric : str
+        Name of the metric.
+    estimates : sequence of Estimate
+        Numbers that must fit.
+    """
     ends = [v for n in estimates for v in (n.mean, n.low, n.high) if not np.isnan(v)]
     low, high = min([0.0, *ends]), max([0.2, *ends])
     ax.set_xlim(low - 0.01 * (high - low), high * 1.03)

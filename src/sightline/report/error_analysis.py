@@ -1,4 +1,4 @@
-"""What explains success and failure: the shape of a finding, and the confidence of the model."""
+"""Error analysis: localization by the shape of the annotation and by the confidence of the model."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from sightline.report import svg
 from sightline.report.dot_plot import ROW_HEIGHT, DotPlot, draw_dot
+from sightline.report.estimate import AVERAGE, Estimate, format_decimal, read_estimates
 from sightline.report.human_benchmark import PUBLISHED, THIS_RUN
 from sightline.report.published_results import load_published, published_estimates
-from sightline.report.run_view import AVERAGE, Estimate, RunView, format_decimal, metric_title, read_estimates
+from sightline.report.run_view import RunView
 from sightline.report.summary import protocol_of
 from sightline.report.svg import INK, MODEL_COLORS, SMALL_SIZE, Plot
 from sightline.report.tables import Table
+from sightline.report.titles import metric_title
 from sightline.stats.regression import SHAPE_FEATURES
 
 _FEATURE_LABELS = {
-    "instances": "Number of instances",
+    "instances": "Number of components",
     "size": "Size (share of the image)",
     "elongation": "Elongation",
-    "irrectangularity": "Irrectangularity",
+    "irrectangularity": "Deviation from a rectangle",
 }
 _OUTCOME_LABELS = {
     "iou": "IoU",
@@ -44,7 +46,18 @@ def _format_plain(value: float, _: float) -> str:
 
 
 def plot_shapes(view: RunView) -> Plot | None:
-    """How the four geometric features are distributed, finding by finding."""
+    """Plot the distribution of four geometric features of annotations by finding.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     table = view.analysis("shapes").replace([np.inf, -np.inf], np.nan)
     if table.empty:
         return None
@@ -72,15 +85,15 @@ def plot_shapes(view: RunView) -> Plot | None:
             ax.set_xlim(0, None)
     for i, finding in enumerate(findings):
         grid.add_note(i, f"{int((table['finding'] == finding).sum()):,}")
-    grid.add_note_header("marks")
+    grid.add_note_header("annotated")
     names = pd.Index(["finding", "feature", *(f"q{round(100 * q)}" for q in _QUANTILES), "n"])
     return Plot(
         "shapes",
         svg.write_svg(grid.figure, "shapes"),
         pd.DataFrame(rows, columns=names),
         "Medians. " + "; ".join(f"{f}, {_FEATURE_LABELS[k]}: {m:.3g}" for f, k, _, _, m, *_ in rows),
-        "Shape of the marks: median (dot), middle half (thick) and middle nine tenths (thin). Size and elongation on "
-        "logarithmic axes.",
+        "Shape of the annotations: median (dot), middle half (thick) and middle nine tenths (thin). The axes of size "
+        "and elongation are logarithmic.",
     )
 
 
@@ -92,22 +105,33 @@ def _draw_bar(ax: Axes, q: Sequence[float] | np.ndarray, row: int) -> None:
 
 
 def plot_regressions(view: RunView) -> Plot | None:
-    """Slopes of overlap, pointing and their gap to the reader on each feature, beside the published table."""
+    """Plot the slopes of overlap, pointing and their gap to the reader on each feature, with the published slopes.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     outcomes = [o for o in _OUTCOME_LABELS if len(_regression_rows(view, o))]
     if not outcomes:
         return None
-    theirs = published_estimates("regressions")
+    published = published_estimates("regressions")
     grid = DotPlot.create([_FEATURE_LABELS[f] for f in SHAPE_FEATURES], len(outcomes), 40.0, has_legend=True)
     frames = []
     for ax, outcome in zip(grid.panels, outcomes, strict=True):
         table = _regression_rows(view, outcome)
         frames.append(table)
-        own = {k[0]: n for k, n in read_estimates(table, ["feature"], "slope")}
-        printed = theirs.get(outcome, {})
-        _set_limits(ax, [*own.values(), *printed.values()])
+        estimates = {k[0]: n for k, n in read_estimates(table, ["feature"], "slope")}
+        printed = published.get(outcome, {})
+        _set_limits(ax, [*estimates.values(), *printed.values()])
         ax.set_title(_OUTCOME_LABELS[outcome], loc="left", size=SMALL_SIZE, color=INK, pad=10)
         for i, feature in enumerate(SHAPE_FEATURES):
-            draw_dot(ax, own.get(feature, Estimate.undefined()), i - 0.16, THIS_RUN)
+            draw_dot(ax, estimates.get(feature, Estimate.undefined()), i - 0.16, THIS_RUN)
             draw_dot(ax, printed.get(feature, Estimate.undefined()), i + 0.18, PUBLISHED)
     grid.draw_legend([THIS_RUN, PUBLISHED])
     data = pd.concat(frames, ignore_index=True)
@@ -126,8 +150,11 @@ def plot_regressions(view: RunView) -> Plot | None:
 
 def _regression_note(view: RunView) -> str:
     if protocol_of(view).definitions == "published":
-        return "Published form: all findings stacked, rows taken as independent."
-    return "Corrected form: within findings (fixed effects), errors by patient; the published one stacks all findings."
+        return "This is the published form: all findings are stacked, and rows are taken as independent."
+    return (
+        "This is the corrected form: within findings (fixed effects), with errors clustered by patient. The published "
+        "form stacks all findings."
+    )
 
 
 def _regression_rows(view: RunView, outcome: str) -> pd.DataFrame:
@@ -136,8 +163,8 @@ def _regression_rows(view: RunView, outcome: str) -> pd.DataFrame:
     return table[(table["source"] == source) & (table["outcome"] == outcome) & table["slope"].notna()]
 
 
-def _set_limits(ax: Axes, drawn: Sequence[Estimate]) -> None:
-    ends = [v for n in drawn for v in (n.mean, n.low, n.high) if not np.isnan(v)]
+def _set_limits(ax: Axes, estimates: Sequence[Estimate]) -> None:
+    ends = [v for n in estimates for v in (n.mean, n.low, n.high) if not np.isnan(v)]
     low, high = min([0.0, *ends]), max([0.0, *ends])
     pad = 0.06 * (high - low or 1.0)
     ax.set_xlim(low - pad, high + pad)
@@ -145,29 +172,51 @@ def _set_limits(ax: Axes, drawn: Sequence[Estimate]) -> None:
 
 
 def regression_table(view: RunView) -> Table | None:
-    """Table 1: slopes with stars of adjusted p-values, beside the published ones."""
-    theirs, rows = published_estimates("regressions"), []
+    """Make the table of these slopes, with stars for adjusted p-values and with the published slopes.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
+    published, rows = published_estimates("regressions"), []
     for outcome, name in _OUTCOME_LABELS.items():
         for r in _regression_rows(view, outcome).to_dict("records"):
-            printed = theirs.get(outcome, {}).get(str(r["feature"]), Estimate.undefined())
-            own = Estimate(float(r["slope"]), float(r["low"]), float(r["high"]), 0, 0)
+            printed = published.get(outcome, {}).get(str(r["feature"]), Estimate.undefined())
+            estimates = Estimate(float(r["slope"]), float(r["low"]), float(r["high"]), 0, 0)
             rows.append(
                 [
                     name,
                     _FEATURE_LABELS[str(r["feature"])],
-                    f"{own.text(3)} {r['stars']}".strip(),
+                    f"{estimates.text(3)} {r['stars']}".strip(),
                     f"{int(r['n']):,}",
                     f"{int(r['patients']):,}",
                     printed.text(3),
                 ]
             )
-    head = ["Outcome", "Feature", "Slope [95 % interval]", "Marks", "Patients", "CheXlocalize"]
-    caption = "Regressions on the shape of the mark (* p < 0.05, ** < 0.01, *** < 0.001, adjusted)"
+    head = ["Outcome", "Feature", "Slope [95 % interval]", "Annotations", "Patients", "CheXlocalize"]
+    caption = "Regressions on the shape of the annotation (* p < 0.05, ** < 0.01, *** < 0.001, adjusted)"
     return Table.create(caption, head, rows, 2, "regressions") if rows else None
 
 
 def across_findings_table(view: RunView) -> Table | None:
-    """Over findings: localization against prevalence in training, size and constancy of place."""
+    """Make the table of correlations over findings: localization with prevalence, size and constancy of location.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = view.analysis("finding_correlations")
     table = table[table["rho"].notna() & table["source"].isin([view.best_for("iou"), view.best_for("pointing-game")])]
     rows = [
@@ -183,55 +232,80 @@ def across_findings_table(view: RunView) -> Table | None:
     ]
     head = ["Source", "Metric", "Against", "Spearman's ρ [95 % interval]", "Findings"]
     return (
-        Table.create("Across findings: what goes with good localization", head, rows, 3, "finding_correlations")
+        Table.create("Correlations with localization over findings", head, rows, 3, "finding_correlations")
         if rows
         else None
     )
 
 
 def box_table(view: RunView) -> Table | None:
-    """Boxes instead of masks: the same maps and readers, every piece replaced by the box around it."""
-    who = [s for s in (view.best_for("iou"), view.reader_for("iou")) if s]
-    if "box-iou" not in view.metrics or not who:
+    """Make the table of the IoU of boxes: every component of maps and annotations replaced by the box around it.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
+    sources = [s for s in (view.best_for("iou"), view.reader_for("iou")) if s]
+    if "box-iou" not in view.metrics or not sources:
         return None
     rows = [
-        ["Average" if f == AVERAGE else f, *(view.estimate(s, m, f).text(3) for s in who for m in ("iou", "box-iou"))]
+        [
+            "Average" if f == AVERAGE else f,
+            *(view.estimate(s, m, f).text(3) for s in sources for m in ("iou", "box-iou")),
+        ]
         for f in (*view.findings, AVERAGE)
     ]
-    head = ["Finding", *(f"{view.label(s)}, {metric_title(m)}" for s in who for m in ("iou", "box-iou"))]
+    head = ["Finding", *(f"{view.label(s)}, {metric_title(m)}" for s in sources for m in ("iou", "box-iou"))]
     return Table.create("Boxes instead of masks, mean [95 % interval]", head, rows, table_name="estimates")
 
 
 _FACTOR_LABELS = {
     "prevalence": "share of positive labels in training",
-    "size": "mean size of the mark",
-    "consistency": "constancy of place (IoU of the average mask of other patients)",
+    "size": "mean size of the annotation",
+    "consistency": "constancy of location (IoU of the average mask of other patients)",
 }
 
 
 def plot_assurance(view: RunView) -> Plot | None:
-    """Does a confident model point better? Slopes and rank correlations with the probability, by finding."""
+    """Plot slopes and rank correlations of localization on the probability of the model, by finding.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     tables = {m: _assurance_rows(view, m) for m in ("iou", "pointing-game")}
     if not len(tables["iou"]):
         return None
     findings = [*(f for f in view.findings if (tables["iou"]["finding"] == f).any()), "all"]
-    theirs = published_estimates("assurance")
-    wanted = [
+    published = published_estimates("assurance")
+    panels = [
         ("IoU on probability: slope", "iou", "slope", ("slope", "low", "high"), "slope"),
         ("IoU: Spearman's ρ", "iou", "rho", ("rho", "rho_low", "rho_high"), "rho"),
         ("Hit: Spearman's ρ", "pointing-game", "rho", ("rho", "rho_low", "rho_high"), ""),
     ]
     grid = DotPlot.create(
-        [_finding_label(f) for f in findings], len(wanted), ROW_HEIGHT, has_legend=True, right_margin=58
+        [_finding_label(f) for f in findings], len(panels), ROW_HEIGHT, has_legend=True, right_margin=58
     )
-    for ax, (name, metric, _, columns, printed) in zip(grid.panels, wanted, strict=True):
+    for ax, (name, metric, _, columns, printed) in zip(grid.panels, panels, strict=True):
         table = tables[metric]
-        own = {k[0]: n for k, n in read_estimates(table, ["finding"], *columns)}
-        others = theirs.get(printed, {})
-        _set_limits(ax, [*own.values(), *others.values()])
+        estimates = {k[0]: n for k, n in read_estimates(table, ["finding"], *columns)}
+        others = published.get(printed, {})
+        _set_limits(ax, [*estimates.values(), *others.values()])
         ax.set_title(name, loc="left", size=SMALL_SIZE, color=INK, pad=10)
         for i, finding in enumerate(findings):
-            draw_dot(ax, own.get(finding, Estimate.undefined()), i - 0.14, THIS_RUN)
+            draw_dot(ax, estimates.get(finding, Estimate.undefined()), i - 0.14, THIS_RUN)
             draw_dot(ax, others.get(finding, Estimate.undefined()), i + 0.2, PUBLISHED)
     for i, finding in enumerate(findings):
         n = tables["iou"].loc[tables["iou"]["finding"] == finding, "n"]
@@ -247,8 +321,8 @@ def plot_assurance(view: RunView) -> Plot | None:
         "; ".join(
             f"{_finding_label(r['finding'])}: ρ {format_decimal(r['rho'])}" for r in tables["iou"].to_dict("records")
         ),
-        "Localization against the probability the model gives: overlap on all images where anything is marked or "
-        "claimed, hits on the marked ones. The published intervals of ρ are recomputed with the n of each finding.",
+        "Localization by the probability of the model: overlap on all images with an annotation or a prediction, hits "
+        "on the annotated images. The published intervals of ρ are recomputed with the n of each finding.",
     )
 
 
@@ -259,15 +333,37 @@ def _assurance_rows(view: RunView, metric: str) -> pd.DataFrame:
 
 
 def assurance_missing_reason(view: RunView) -> list[str]:
-    """Why nothing is shown of confidence, if the run was analyzed."""
+    """Explain why nothing is shown about confidence, if the run was analyzed.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of str
+        One sentence, or none.
+    """
     if not view.run.has_table("confidence_regressions") or len(_assurance_rows(view, "iou")):
         return []
-    return ["These maps came without probabilities, or with too few, so nothing can be said of the model's confidence."]
+    return ["These maps came without probabilities, or with too few of them, to analyze the confidence of the model."]
 
 
 def assurance_tables(view: RunView) -> list[Table]:
-    """Table 2, for overlap and for hits; the published intervals as printed and as they should be."""
-    made, theirs = [], published_estimates("assurance")
+    """Make the tables of these regressions for overlap and for hits, with the published intervals recomputed.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of Table
+        The tables; none if the run has no data for them.
+    """
+    tables, published = [], published_estimates("assurance")
     for metric in ("iou", "pointing-game"):
         rows = []
         for r in _assurance_rows(view, metric).to_dict("records"):
@@ -281,7 +377,7 @@ def assurance_tables(view: RunView) -> list[Table]:
             ]
             if metric == "iou":
                 row += [
-                    theirs[k].get(str(r["finding"]), Estimate.undefined()).text(3)
+                    published[k].get(str(r["finding"]), Estimate.undefined()).text(3)
                     for k in ("slope", "rho", "rho_printed")
                 ]
             rows.append(row)
@@ -291,12 +387,18 @@ def assurance_tables(view: RunView) -> list[Table]:
             caption = (
                 f"{metric_title(metric)} on the model's probability (* p < 0.05, ** < 0.01, *** < 0.001, adjusted)"
             )
-            made.append(Table.create(caption, head, rows, table_name="confidence_regressions"))
-    return made
+            tables.append(Table.create(caption, head, rows, table_name="confidence_regressions"))
+    return tables
 
 
 def published_errors() -> list[str]:
-    """What is known to be wrong in the published figures shown."""
+    """List the known errors of the published results that the report shows.
+
+    Returns
+    -------
+    list of str
+        Sentences.
+    """
     return [str(e) for e in load_published()["errors"]]
 
 

@@ -1,4 +1,4 @@
-"""Example images: a radiograph with its annotations, beside the same radiograph with its map."""
+"""Example images: a radiograph with its annotations, and the same radiograph with its map."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sightline.imaging.geometry import project_to_image
 from sightline.imaging.masks import rasterize_annotation
 from sightline.metrics.placed_map import binarize_map
 from sightline.protocol import Protocol
+from sightline.report.estimate import format_decimal
 from sightline.report.example_selection import EXAMPLE_TITLES, Example, shape_caption
 from sightline.report.overlays import (
     PREDICTED_OUTLINE,
@@ -27,8 +28,9 @@ from sightline.report.overlays import (
     rectangle_path,
     to_rgb,
 )
-from sightline.report.run_view import RunView, format_decimal, metric_title
+from sightline.report.run_view import RunView
 from sightline.report.summary import protocol_of
+from sightline.report.titles import metric_title
 
 _LONG_SIDE = 440
 _FIXED = 'vector-effect="non-scaling-stroke"'

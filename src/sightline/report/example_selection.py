@@ -1,4 +1,4 @@
-"""Which maps are shown as pictures: by rules that are stated, never by hand."""
+"""Choice of example maps, by rules that the report states."""
 
 from __future__ import annotations
 
@@ -11,42 +11,41 @@ from sightline.report.run_view import RunView
 
 CATEGORIES = {"best": "Best", "typical": "Typical", "worst": "Worst"}
 CATEGORIES_RULE = (
-    "Best and worst: of each finding the map with the highest and the lowest {metric}, then the three highest and the "
-    "three lowest among them (ties: the model's surest first). Typical: of each finding the map nearest to its median, "
-    "findings with most maps first. No patient twice, and no finding twice in a column, while others remain. Maps "
-    "that failed have no picture; they are listed below."
+    "For each finding we took its best and its worst map by {metric}, and show the three best and the three worst of "
+    "those; among equal ones the map with the highest probability comes first. Typical maps are those nearest to the "
+    "median of their finding, for the findings with most maps. Each patient, and each finding of a column, is shown "
+    "once where possible. Maps that failed have no image; they are listed below."
 )
 
 
 POOR_OVERLAP, GOOD_OVERLAP = 0.25, 0.5
-"""IoU below which a map overlaps little, and from which it overlaps well: half is what detectors are asked for."""
-DISAGREEMENTS = {"hit": "Points right, overlaps little", "overlap": "Overlaps well, points wrong"}
+"""IoU below which overlap counts as low, and from which it counts as high: half is the usual criterion of detectors."""
+DISAGREEMENTS = {"hit": "Hit with low overlap", "overlap": "Miss with high overlap"}
 DISAGREEMENTS_RULE = (
-    f"Overlap and pointing ask different questions. Points right, overlaps little: hits with the least IoU, if below "
-    f"{POOR_OVERLAP:g}. Overlaps well, points wrong: misses with the most, if {GOOD_OVERLAP:g} or more. No "
-    "patient twice while "
-    "others remain."
+    f"Overlap and pointing measure different properties. Hits with low overlap are the hits with the lowest IoU below "
+    f"{POOR_OVERLAP:g}; misses with high overlap are the misses with the highest IoU of {GOOD_OVERLAP:g} or more. Each "
+    "patient is shown once where possible."
 )
 NO_DISAGREEMENT = {
-    "hit": f"None of the maps that hit has an IoU below {POOR_OVERLAP:g}.",
-    "overlap": f"None of the maps that miss has an IoU of {GOOD_OVERLAP:g} or more.",
+    "hit": f"No map that hits has an IoU below {POOR_OVERLAP:g}.",
+    "overlap": f"No map that misses has an IoU of {GOOD_OVERLAP:g} or more.",
 }
 SHAPE_TITLES = {
-    "instances": "Many instances",
+    "instances": "Many components",
     "size": "Small",
     "elongation": "Elongated",
-    "irrectangularity": "Far from a rectangle",
+    "irrectangularity": "Different from a rectangle",
 }
 SHAPE_TITLES_RULE = (
-    "Marks at the 95th percentile of each feature (size: at the 5th); the rectangle is the smallest around the piece "
-    "with the longest outline."
+    "Annotations at the 95th percentile of each feature (size: at the 5th percentile). The rectangle is the smallest "
+    "one around the component with the longest outline."
 )
 EXAMPLE_TITLES = {**{case: f"{name} example" for case, name in CATEGORIES.items()}, **DISAGREEMENTS, **SHAPE_TITLES}
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One chosen map."""
+    """Map chosen as an example."""
 
     category: str
     radiograph: str
@@ -58,7 +57,20 @@ class Example:
 
 
 def choose_examples(view: RunView, per_category: int = 3) -> list[Example]:
-    """Best, typical and worst maps of the best source by its first metric, spread over findings and patients."""
+    """Choose the best, typical and worst maps of the best source by its first metric, over findings and patients.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+    per_category : int
+        Number of maps in each category.
+
+    Returns
+    -------
+    list of Example
+        The chosen maps, sorted by category; none if the run has no trained model.
+    """
     if view.best is None:
         return []
     rows = _candidate_rows(view)
@@ -73,7 +85,7 @@ def choose_examples(view: RunView, per_category: int = 3) -> list[Example]:
         "typical": (["off", "sure"], ["n"]),
     }
     chosen: list[Example] = []
-    for _ in range(per_category):  # one of each case in turn, so that few maps are shared out fairly
+    for _ in range(per_category):  # one of each category in turn, so that few maps are distributed evenly
         for case, (within, across) in rules.items():
             example = _next_example(rows, case, within, across, chosen)
             chosen += [example] if example else []
@@ -83,10 +95,10 @@ def choose_examples(view: RunView, per_category: int = 3) -> list[Example]:
 def _next_example(
     rows: pd.DataFrame, case: str, within: list[str], across: list[str], chosen: list[Example]
 ) -> Example | None:
-    """The next example of a case: the first map by `within` of the finding whose turn it is, then by `across`."""
-    shown = {(e.radiograph, e.finding) for e in chosen}
+    """Choose the next example of a category: the first map by `within` of the finding whose turn it is by `across`."""
+    pairs_chosen = {(e.radiograph, e.finding) for e in chosen}
     pairs = zip(rows["radiograph"], rows["finding"], strict=True)
-    left = rows[np.array([pair not in shown for pair in pairs], bool)]
+    left = rows[np.array([pair not in pairs_chosen for pair in pairs], bool)]
     others = left[~left["patient"].isin({e.patient for e in chosen})]
     left = others if len(others) else left
     if not len(left):
@@ -99,7 +111,7 @@ def _next_example(
 
 
 def _candidate_rows(view: RunView) -> pd.DataFrame:
-    """The maps of the best source that were scored, with whether they hit."""
+    """Scored maps of the best source, with whether they hit."""
     rows = view.scores(view.metrics[0]).dropna(subset="value")
     rows = rows[(rows["source"] == view.best) & (rows["status"] == "ok")].copy()
     hits = view.scores("pointing-game").query("source == @view.best").set_index(["radiograph", "finding"])["value"]
@@ -108,7 +120,20 @@ def _candidate_rows(view: RunView) -> pd.DataFrame:
 
 
 def choose_disagreements(view: RunView, per_category: int = 2) -> list[Example]:
-    """Maps on which overlap and pointing disagree most; none where they do not."""
+    """Choose maps on which overlap and pointing disagree most.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+    per_category : int
+        Number of maps in each category.
+
+    Returns
+    -------
+    list of Example
+        The chosen maps; none if the metrics never disagree.
+    """
     if view.best is None or not {"iou", "pointing-game"} <= set(view.metrics):
         return []
     rows = _candidate_rows(view)
@@ -126,7 +151,18 @@ def choose_disagreements(view: RunView, per_category: int = 2) -> list[Example]:
 
 
 def choose_shapes(view: RunView) -> list[Example]:
-    """One mark per geometric feature, extreme but not the most extreme."""
+    """Choose one annotation for each geometric feature, extreme but not the most extreme.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of Example
+        The chosen maps.
+    """
     table = view.analysis("shapes").replace([np.inf, -np.inf], np.nan)
     if view.best is None or table.empty:
         return []
@@ -143,11 +179,24 @@ def choose_shapes(view: RunView) -> list[Example]:
 
 
 def shape_caption(view: RunView, example: Example) -> str:
-    """The feature a mark was chosen for, for its caption; empty for other examples."""
+    """Describe the feature that an annotation was chosen for.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+    example : Example
+        The example.
+
+    Returns
+    -------
+    str
+        Text to append to a caption; empty for other examples.
+    """
     if example.category not in SHAPE_TITLES:
         return ""
     table = view.analysis("shapes")
     row = table[(table["radiograph"] == example.radiograph) & (table["finding"] == example.finding)]
     value = float(row[example.category].iloc[0])
-    told = {"instances": f"{value:.0f} instances", "size": f"{100 * value:.2g} % of the image"}
-    return ", " + told.get(example.category, f"{example.category} {value:.2f}")
+    texts = {"instances": f"{value:.0f} components", "size": f"{100 * value:.2g} % of the image"}
+    return ", " + texts.get(example.category, f"{example.category} {value:.2f}")

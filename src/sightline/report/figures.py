@@ -1,4 +1,4 @@
-"""The figures of a report, each a function of what the run holds; None where there is nothing to draw."""
+"""Figures of any study."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pandas as pd
 from sightline.core import Source
 from sightline.report import svg
 from sightline.report.dot_plot import ROW_HEIGHT, DotPlot, draw_dot, set_scale
+from sightline.report.estimate import AVERAGE, Estimate
 from sightline.report.phrasing import count_noun
-from sightline.report.run_view import AVERAGE, Estimate, RunView, higher_is_better, metric_title
+from sightline.report.run_view import RunView
 from sightline.report.svg import (
     CONTROL_COLOR,
     INK,
@@ -25,35 +26,58 @@ from sightline.report.svg import (
     Plot,
     Series,
 )
+from sightline.report.titles import higher_is_better, metric_title
 
 
 def compared_series(view: RunView) -> list[Series]:
-    """Who is compared in the figures by finding: the best source of each model, the reader, the strongest control."""
+    """Return the sources in the figures by finding: the best source of each model, the reader, the strongest control.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of Series
+        Their colors, markers and names.
+    """
     names = list(view.section.compared_models(view))
     ranks = {s: names.index(Source.parse(s).model) if names else i for i, s in enumerate(view.best_per_model)}
-    shown = [Series(s, view.label(s), MODEL_COLORS[i % len(MODEL_COLORS)], "o") for s, i in ranks.items()]
+    series = [Series(s, view.label(s), MODEL_COLORS[i % len(MODEL_COLORS)], "o") for s, i in ranks.items()]
     if view.reader:
         readers = sorted({view.label(r) for r in map(view.reader_for, view.main_metrics) if r}, key=len)
-        one = all(name.startswith(readers[0]) for name in readers)  # contours and points of the same reader
-        shown.append(
-            Series(view.reader, readers[0] if one else " / ".join(readers), READER_COLOR, KIND_MARKERS["reader"])
+        is_same = all(name.startswith(readers[0]) for name in readers)  # contours and points of the same reader
+        series.append(
+            Series(view.reader, readers[0] if is_same else " / ".join(readers), READER_COLOR, KIND_MARKERS["reader"])
         )
     if view.control:
-        shown.append(Series(view.control, view.label(view.control), CONTROL_COLOR, KIND_MARKERS["control"]))
-    return shown
+        series.append(Series(view.control, view.label(view.control), CONTROL_COLOR, KIND_MARKERS["control"]))
+    return series
 
 
 def plot_localization(view: RunView) -> Plot | None:
-    """One row per finding, one dot with its interval per source, one panel per metric; n at the right."""
+    """Plot the score of each source by finding, a panel for each metric.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     compared = compared_series(view)
     if not compared or not view.findings:
         return None
     findings = [*view.findings, *([AVERAGE] if len(view.findings) > 1 else [])]
     rows = [
-        (f, who, m, view.estimate(who, m, f))
+        (f, source, m, view.estimate(source, m, f))
         for f in findings
         for m in view.main_metrics
-        for who in [view.source_for_metric(s.source, m) for s in compared]
+        for source in [view.source_for_metric(s.source, m) for s in compared]
     ]
     step = max(ROW_HEIGHT, 11.0 * len(compared) + 6)
     grid = DotPlot.create(
@@ -70,7 +94,7 @@ def plot_localization(view: RunView) -> Plot | None:
     for i, finding in enumerate(findings):
         n = view.estimate(first, view.main_metrics[0], finding).n
         empty = not any(r[3].is_defined for r in rows if r[0] == finding)
-        grid.add_note(i, "no mark" if empty else f"{n:,}")
+        grid.add_note(i, "no annotation" if empty else f"{n:,}")
     grid.add_note_header("maps")
     grid.draw_legend(compared)
     if len(findings) > 1:
@@ -85,7 +109,18 @@ def plot_localization(view: RunView) -> Plot | None:
 
 
 def plot_comparison(view: RunView) -> Plot | None:
-    """Every source, averaged over the findings, sorted by the first metric, colored by kind."""
+    """Plot every source averaged over findings, sorted by the first metric.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     if not view.sources:
         return None
     rows = [(s, m, view.estimate(s, m)) for s in view.sources for m in view.main_metrics]
@@ -119,7 +154,18 @@ def plot_comparison(view: RunView) -> Plot | None:
 
 
 def plot_differences(view: RunView) -> Plot | None:
-    """Paired differences of every source to the human benchmark and to the strongest control."""
+    """Plot the paired differences of every source from the human benchmark and from the strongest control.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     against = [v for v in (view.reader, view.control) if v]
     metric = view.metrics[0] if view.metrics else ""
     rows = [(s, v, view.difference(s, v, metric)) for s in view.sources for v in against if s != v]
@@ -164,18 +210,29 @@ _MAX_MODELS = 12
 
 
 def plot_accuracy(view: RunView) -> Plot | None:
-    """AUROC of each model by finding, with chance marked."""
+    """Plot the AUROC of each model by finding.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     rows = [a for a in view.aurocs if a.estimate.is_defined]
     models = list(dict.fromkeys(a.model for a in rows))
     if not models or len(models) > _MAX_MODELS:
         return None
-    there = dict.fromkeys(a.finding for a in rows)
-    known = (*view.findings, *view.info.get("dataset", {}).get("findings", ()), *there)
+    present = dict.fromkeys(a.finding for a in rows)
+    known = (*view.findings, *view.info.get("dataset", {}).get("findings", ()), *present)
     findings = [
-        *dict.fromkeys(f for f in known if f in there and f != AVERAGE),
-        *([AVERAGE] if AVERAGE in there else []),
+        *dict.fromkeys(f for f in known if f in present and f != AVERAGE),
+        *([AVERAGE] if AVERAGE in present else []),
     ]
-    shown = [Series(m, m, MODEL_COLORS[i % 3], "o", m not in view.untrained_models) for i, m in enumerate(models)]
+    series = [Series(m, m, MODEL_COLORS[i % 3], "o", m not in view.untrained_models) for i, m in enumerate(models)]
     step = max(ROW_HEIGHT, 11.0 * len(models) + 6)
     grid = DotPlot.create([_finding_label(f) for f in findings], 1, step, has_legend=True, right_margin=120)
     ax = grid.panels[0]
@@ -184,17 +241,17 @@ def plot_accuracy(view: RunView) -> Plot | None:
     ax.set_xlim(np.floor(lowest * 10) / 10 - 0.02, 1.02)
     ax.axvline(0.5, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     ax.set_title("AUROC (dashed: chance)", loc="left", size=SMALL_SIZE, color=INK, pad=10)
-    for k, s in enumerate(shown):
+    for k, s in enumerate(series):
         for i, finding in enumerate(findings):
             number = numbers.get((s.source, finding))
             if number:
-                draw_dot(ax, number, i + (k - (len(shown) - 1) / 2) * 11.0 / step, s)
+                draw_dot(ax, number, i + (k - (len(series) - 1) / 2) * 11.0 / step, s)
     for i, finding in enumerate(findings):
         first = next(a for a in rows if a.finding == finding)
         if finding != AVERAGE:
             grid.add_note(i, f"{first.positives:,} / {first.estimate.n:,}")
     grid.add_note_header("positive / all")
-    grid.draw_legend(shown)
+    grid.draw_legend(series)
     if AVERAGE in findings and len(findings) > 1:
         grid.draw_rule_above(findings.index(AVERAGE))
     spoken = "; ".join(f"{m}, {f}: {n.text()}" for (m, f), n in numbers.items())
@@ -205,18 +262,29 @@ def plot_accuracy(view: RunView) -> Plot | None:
             [{"model": a.model, "finding": a.finding, **asdict(a.estimate), "positives": a.positives} for a in rows]
         ),
         f"AUROC by finding. {spoken}",
-        "How well each model tells findings present from absent in a study (its views together), with 95 % intervals. "
-        "Maps of a model that cannot do this have nothing to explain.",
+        "Accuracy of each model for the presence of a finding in a study (all views together), with 95 % intervals. "
+        "Maps of a model that does not recognize a finding have nothing to explain.",
     )
 
 
 def plot_protocols(view: RunView) -> Plot | None:
-    """Published against corrected protocol for the best source, finding by finding."""
+    """Plot the best source under each protocol, by finding.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     source = view.best or view.reader
     if len(view.protocols) < 2 or source is None:
         return None
     findings = [*view.findings, *([AVERAGE] if len(view.findings) > 1 else [])]
-    shown = [Series(p, p, MODEL_COLORS[0], "o", p == view.protocol) for p in view.protocols]
+    series = [Series(p, p, MODEL_COLORS[0], "o", p == view.protocol) for p in view.protocols]
     rows = [
         (f, p, m, view.estimate(source, m, f, protocol=p))
         for f in findings
@@ -227,10 +295,10 @@ def plot_protocols(view: RunView) -> Plot | None:
     for ax, metric in zip(grid.panels, view.main_metrics, strict=True):
         set_scale(ax, metric, [n for _, _, m, n in rows if m == metric])
         for i, finding in enumerate(findings):
-            for k, s in enumerate(shown):
-                offset = (k - (len(shown) - 1) / 2) * 12 / 32
+            for k, s in enumerate(series):
+                offset = (k - (len(series) - 1) / 2) * 12 / 32
                 draw_dot(ax, view.estimate(source, metric, finding, protocol=s.source), i + offset, s)
-    grid.draw_legend(shown)
+    grid.draw_legend(series)
     if len(findings) > 1:
         grid.draw_rule_above(len(findings) - 1)
     return Plot(
@@ -256,11 +324,11 @@ def _kind_legend(view: RunView, sources: Sequence[str]) -> list[Series]:
         "model": "model",
         "control": "control",
         "reader": "simulated reader" if view.has_simulated_readers else "reader",
-        "localizer": "network trained on marks",
+        "localizer": "network trained on annotations",
         "ceiling": "ceiling",
     }
-    there = dict.fromkeys(view.kind(s) for s in sources)
-    return [Series(k, names[k], KIND_COLORS[k], KIND_MARKERS[k]) for k in names if k in there]
+    kinds = dict.fromkeys(view.kind(s) for s in sources)
+    return [Series(k, names[k], KIND_COLORS[k], KIND_MARKERS[k]) for k in names if k in kinds]
 
 
 def _finding_label(name: str) -> str:
@@ -276,8 +344,8 @@ def _to_frame(rows: Iterator[tuple[str, str, str, Estimate]]) -> pd.DataFrame:
     return pd.DataFrame([(m, s, f, n.mean, n.low, n.high, n.n, n.patients) for m, s, f, n in rows], columns=columns)
 
 
-def _alt_text(view: RunView, wanted: Sequence[tuple[str, str]]) -> str:
-    """Averages in words, for readers who cannot see the figure."""
+def _alt_text(view: RunView, pairs: Sequence[tuple[str, str]]) -> str:
+    """Averages as text."""
     return "Averages over findings. " + "; ".join(
-        f"{view.label(s)}: {metric_title(m)} {view.estimate(s, m).text()}" for s, m in wanted
+        f"{view.label(s)}: {metric_title(m)} {view.estimate(s, m).text()}" for s, m in pairs
     )

@@ -19,9 +19,10 @@ from sightline.report.example_selection import (
 )
 from sightline.report.layout import Block, Section
 from sightline.report.published_results import load_published
-from sightline.report.run_view import RunView, higher_is_better, metric_title
+from sightline.report.run_view import RunView
 from sightline.report.summary import BEST_SOURCE_SCOPE
 from sightline.report.svg import Plot
+from sightline.report.titles import higher_is_better, metric_title
 from sightline.runs.provenance import command_line
 
 

@@ -1,4 +1,4 @@
-"""Against the human benchmark: percentage decrease by finding, and what slices and thresholds change."""
+"""Comparison with the human benchmark: percentage decrease by finding, slices of the data, and thresholds."""
 
 from __future__ import annotations
 
@@ -10,42 +10,59 @@ from sightline.core import Source
 from sightline.evaluation.case_table import SLICES, THRESHOLD_GRID
 from sightline.report import svg
 from sightline.report.dot_plot import ROW_HEIGHT, DotPlot, draw_dot, set_scale
+from sightline.report.estimate import AVERAGE, Estimate, format_decimal, read_estimates
 from sightline.report.published_results import published_estimates
-from sightline.report.run_view import AVERAGE, Estimate, RunView, format_decimal, metric_title, read_estimates
+from sightline.report.run_view import RunView
 from sightline.report.summary import BEST_SOURCE_SCOPE
 from sightline.report.svg import INK, MODEL_COLORS, MUTED, PAGE_WIDTH, READER_COLOR, RULE, SMALL_SIZE, Plot, Series
 from sightline.report.tables import Table
+from sightline.report.titles import metric_title
 
 PUBLISHED = Series("published", "CheXlocalize (published, other data)", MUTED, "D", is_filled=False)
 THIS_RUN = Series("run", "this run", MODEL_COLORS[0], "o")
 _MIN_DECREASE = -150.0
 """Percent: a method three times as good as a reader who hardly finds anything is drawn at the edge."""
-_SLICE_LABELS = {"gt_positive": "marked cases", "model_positive&gt": "marked and called positive", "full": "all images"}
+_SLICE_LABELS = {
+    "gt_positive": "annotated cases",
+    "model_positive&gt": "annotated, predicted positive",
+    "full": "all images",
+}
 
 
 def plot_decrease(view: RunView) -> Plot | None:
-    """Percent below the human benchmark, finding by finding, for the best source of each metric."""
+    """Plot the percentage decrease from the human benchmark by finding, for the best source of each metric.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     metrics = [m for m in view.main_metrics if len(view.decreases(m))]
     if not metrics:
         return None
     findings = [*view.findings, *([AVERAGE] if len(view.findings) > 1 else [])]
-    own = {m: dict(read_estimates(view.decreases(m), ["finding"], "decrease")) for m in metrics}
-    theirs = published_estimates("decrease")
+    by_metric = {m: dict(read_estimates(view.decreases(m), ["finding"], "decrease")) for m in metrics}
+    published = published_estimates("decrease")
     grid = DotPlot.create(
         [_finding_label(f) for f in findings], len(metrics), ROW_HEIGHT, has_legend=True, right_margin=70
     )
-    drawn = [n for m in metrics for n in [*own[m].values(), *theirs.get(m, {}).values()]]
+    drawn = [n for m in metrics for n in [*by_metric[m].values(), *published.get(m, {}).values()]]
     ends = [v for n in drawn for v in (n.mean, n.low, n.high) if not np.isnan(v)]
     for ax, metric in zip(grid.panels, metrics, strict=True):
         ax.set_xlim(max(_MIN_DECREASE, min([-10.0, *ends]) - 4), max([100.0, *ends]) + 4)
         ax.axvline(0, color=INK, linewidth=1)
-        who = svg.elide(view.label(view.best_for(metric)), 28)
+        source = svg.elide(view.label(view.best_for(metric)), 28)
         ax.set_title(
-            f"{metric_title(metric)}, % below the reader: {who}", loc="left", size=SMALL_SIZE, color=INK, pad=10
+            f"{metric_title(metric)}, % below the reader: {source}", loc="left", size=SMALL_SIZE, color=INK, pad=10
         )
         for i, finding in enumerate(findings):
-            draw_dot(ax, own[metric].get((finding,), Estimate.undefined()), i - 0.14, THIS_RUN)
-            draw_dot(ax, theirs.get(metric, {}).get(finding, Estimate.undefined()), i + 0.2, PUBLISHED)
+            draw_dot(ax, by_metric[metric].get((finding,), Estimate.undefined()), i - 0.14, THIS_RUN)
+            draw_dot(ax, published.get(metric, {}).get(finding, Estimate.undefined()), i + 0.2, PUBLISHED)
     best = Source.parse(view.best_for(metrics[0])).model
     aurocs = {a.finding: a.estimate for a in view.aurocs if a.model == best}
     for i, finding in enumerate(findings):
@@ -62,17 +79,27 @@ def plot_decrease(view: RunView) -> Plot | None:
         data,
         "Percent below the human benchmark. "
         + "; ".join(
-            f"{metric_title(m)}, {_finding_label(f)}: {n.text(0)}" for m in metrics for (f,), n in own[m].items()
+            f"{metric_title(m)}, {_finding_label(f)}: {n.text(0)}" for m in metrics for (f,), n in by_metric[m].items()
         ),
-        f"How far the best source ({BEST_SOURCE_SCOPE}) lies below the human benchmark, in percent of the "
-        "reader, findings sorted by the first panel. Left of the line the method is better than the reader. Same "
-        "patients for both.",
+        f"Percentage decrease of the best source ({BEST_SOURCE_SCOPE}) from the human benchmark, on the same patients. "
+        "Findings are sorted by the first panel. Left of the line, the method is better than the reader.",
     )
 
 
 def decrease_tables(view: RunView) -> list[Table]:
-    """The numbers of the figure, with the smallest difference this many patients could have shown."""
-    made = []
+    """Make the tables of the percentage decrease, with the smallest difference that this many patients can show.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of Table
+        The tables; none if the run has no data for them.
+    """
+    tables = []
     for metric in view.main_metrics:
         table = view.decreases(metric)
         rows = [
@@ -101,15 +128,26 @@ def decrease_tables(view: RunView) -> list[Table]:
                 f"{metric_title(metric)} against the human benchmark (detectable: the smallest true difference found "
             )
             caption += "with power 0.8)"
-            made.append(Table.create(caption, head, rows, table_name="percentage_decrease"))
-    return made
+            tables.append(Table.create(caption, head, rows, table_name="percentage_decrease"))
+    return tables
 
 
 def best_source_table(view: RunView) -> Table | None:
-    """The best source per metric, of which the comparison with the reader is, and how far from the best control."""
-    found = view.analysis("best_sources")
+    """Make the table of the best source by metric, with its difference from the strongest control.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
+    best = view.analysis("best_sources")
     rows = []
-    for metric, source in zip(found["metric"].astype(str), found["source"].astype(str), strict=True):
+    for metric, source in zip(best["metric"].astype(str), best["source"].astype(str), strict=True):
         if metric not in view.metrics:
             continue
         number, control = view.estimate(source, metric), view.control_for(metric)
@@ -125,58 +163,80 @@ def best_source_table(view: RunView) -> Table | None:
                 f"{number.patients:,}",
             ]
         )
-    head = ["Metric", "Source", "Strongest control", "Mean", "Less the control", "Maps", "Patients"]
+    head = ["Metric", "Source", "Strongest control", "Mean", "Minus the control", "Maps", "Patients"]
     caption = f"Best source ({BEST_SOURCE_SCOPE}) by metric, average over findings [95 % interval]"
     return Table.create(caption, head, rows, 3, "best_sources") if rows else None
 
 
 def plot_slices(view: RunView) -> Plot | None:
-    """Overlap on the marked cases, on those the model calls positive, and on all images: model and reader."""
+    """Plot the overlap of model and reader on annotated cases, on predicted positives among them, and on all images.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     table = view.analysis("slices")
     table = table[table["metric"] == "iou"]
     source = view.best_for("iou")
-    who = [s for s in (source, view.reader_for("iou")) if s and (table["source"] == s).any()]
-    if not who:
+    compared = [s for s in (source, view.reader_for("iou")) if s and (table["source"] == s).any()]
+    if not compared:
         return None
     values = dict(read_estimates(table, ["slice", "source", "finding"]))
     findings = [*view.findings, *([AVERAGE] if len(view.findings) > 1 else [])]
-    shown = [
+    series = [
         Series(
             s,
             view.label(s),
             READER_COLOR if view.kind(s) == "reader" else MODEL_COLORS[0],
             "D" if view.kind(s) == "reader" else "o",
         )
-        for s in who
+        for s in compared
     ]
     grid = DotPlot.create([_finding_label(f) for f in findings], len(_SLICE_LABELS), ROW_HEIGHT, has_legend=True)
     for ax, (which, name) in zip(grid.panels, _SLICE_LABELS.items(), strict=True):
-        set_scale(ax, "iou", [n for (w, s, _), n in values.items() if s in who and w in _SLICE_LABELS])
+        set_scale(ax, "iou", [n for (w, s, _), n in values.items() if s in compared and w in _SLICE_LABELS])
         ax.set_title(f"{metric_title('iou')}, {name}", loc="left", size=SMALL_SIZE, color=INK, pad=10)
-        for k, s in enumerate(shown):
+        for k, s in enumerate(series):
             for i, finding in enumerate(findings):
                 number = values.get((which, s.source, finding), Estimate.undefined())
-                draw_dot(ax, number, i + (k - (len(shown) - 1) / 2) * 0.36, s)
+                draw_dot(ax, number, i + (k - (len(series) - 1) / 2) * 0.36, s)
     if len(findings) > 1:
         grid.draw_rule_above(len(findings) - 1)
-    grid.draw_legend(shown)
+    grid.draw_legend(series)
     return Plot(
         "slices",
         svg.write_svg(grid.figure, "slices"),
-        table[table["source"].isin(who)],
+        table[table["source"].isin(compared)],
         "; ".join(
             f"{name}, {view.label(s)}: {values.get((w, s, AVERAGE), Estimate.undefined()).text()}"
             for w, name in _SLICE_LABELS.items()
-            for s in who
+            for s in compared
         ),
-        "The same maps on three slices of the data; called positive: a probability of 0.5 or the finding's cutoff. On "
-        "all images a mark without a prediction and a prediction without a mark overlap by 0; the reader knew which "
-        "findings are there, the model did not.",
+        "The same maps on three slices of the data; predicted positive means a probability of 0.5, or of the cutoff of "
+        "the finding. On all images, an annotation without a prediction and a prediction without an annotation overlap "
+        "by 0. The reader knew which findings are present; the model did not.",
     )
 
 
 def slice_table(view: RunView) -> Table | None:
-    """Averages of every slice."""
+    """Make the table of averages on every slice of the data.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = view.analysis("slices")
     table = table[table["finding"] == AVERAGE]
     values = dict(read_estimates(table, ["slice", "source", "metric"]))
@@ -198,7 +258,18 @@ def slice_table(view: RunView) -> Table | None:
 
 
 def plot_thresholds(view: RunView) -> Plot | None:
-    """Mean overlap at fixed thresholds of the map, finding by finding, beside Otsu's."""
+    """Plot the overlap at fixed thresholds of the map by finding, with that at the threshold of Otsu.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     source = view.best_for("iou")
     names = {t: f"iou@above:{t:g}" for t in THRESHOLD_GRID}
     if not source or not any(view.estimate(source, m, f).is_defined for m in names.values() for f in view.findings):
@@ -207,7 +278,7 @@ def plot_thresholds(view: RunView) -> Plot | None:
     rows = -(-len(view.findings) // columns)
     figure = svg.make_canvas(PAGE_WIDTH, 40 + rows * 190)
     width = (PAGE_WIDTH - 44 - (columns - 1) * 34) / columns
-    made = []
+    panels = []
     highest = 0.05
     for index, finding in enumerate(view.findings):
         ax = svg.add_axes(figure, 44 + (index % columns) * (width + 34), 64 + (index // columns) * 190, width, 110)
@@ -215,8 +286,8 @@ def plot_thresholds(view: RunView) -> Plot | None:
         otsu = view.estimate(source, "iou", finding)
         highest = max([highest, *(n.high for _, n in curve if not np.isnan(n.high)), *([otsu.high] * (otsu.high > 0))])
         _draw_curve(ax, curve, otsu, svg.elide(finding, 26))
-        made.append(ax)
-    for ax in made:
+        panels.append(ax)
+    for ax in panels:
         ax.set_ylim(0, highest * 1.05)
     svg.draw_legend(
         figure,
@@ -234,10 +305,9 @@ def plot_thresholds(view: RunView) -> Plot | None:
         svg.write_svg(figure, "thresholds"),
         data,
         "; ".join(f"{f}: best {t:g}" for f, t in _best_thresholds(view).items()),
-        f"{metric_title('iou')} of the marked cases when the map, scaled to [0, 1], is cut at a fixed "
-        "threshold (horizontal "
-        "axis) instead of Otsu's. A threshold chosen on these same cases flatters; tune on other data "
-        "(--map-thresholds RUN).",
+        f"{metric_title('iou')} of the annotated cases if the map, scaled to [0, 1], is binarized at a fixed threshold "
+        "(horizontal axis) instead of Otsu's. A threshold that is chosen on the same cases is optimistic; it should be "
+        "tuned on other data.",
     )
 
 
@@ -266,17 +336,28 @@ def _best_thresholds(view: RunView) -> dict[str, float]:
 
 
 def tuning_table(view: RunView) -> Table | None:
-    """Thresholds and probability cutoffs that would be best on these data, beside the published ones."""
+    """Make the table of the thresholds and cutoffs that are best on these data, with the published ones.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = view.analysis("tuned_thresholds")
     records = {str(r["finding"]): r for r in table[table["source"] == view.best_for("iou")].to_dict("records")}
-    theirs, rows = published_estimates("tuning"), []
+    published, rows = published_estimates("tuning"), []
     for finding in [f for f in view.findings if f in records]:
-        own = records[finding]
-        threshold, cutoff = (theirs.get(k, {}).get(finding, Estimate.undefined()) for k in ("threshold", "cutoff"))
-        cells = (own["threshold"], threshold.mean, own["cutoff"], cutoff.mean)
-        reached = [format_decimal(float(own["iou"]), 3), f"{int(own['n']):,}"]
+        record = records[finding]
+        threshold, cutoff = (published.get(k, {}).get(finding, Estimate.undefined()) for k in ("threshold", "cutoff"))
+        cells = (record["threshold"], threshold.mean, record["cutoff"], cutoff.mean)
+        reached = [format_decimal(float(record["iou"]), 3), f"{int(record['n']):,}"]
         rows.append([finding, *(format_decimal(float(v), 1) for v in cells), *reached])
-    head = ["Finding", "Threshold", "CheXlocalize", "Cutoff", "CheXlocalize", "IoU at the threshold", "Marked"]
+    head = ["Finding", "Threshold", "CheXlocalize", "Cutoff", "CheXlocalize", "IoU at the threshold", "Annotated"]
     caption = "Threshold of the map and cutoff of the probability, tuned on these data (CheXlocalize: validation set)"
     return Table.create(caption, head, rows, table_name="tuned_thresholds") if rows else None
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from sightline.report.estimate import Estimate, format_decimal
 from sightline.report.example_panels import Panel
 from sightline.report.phrasing import sample_size
-from sightline.report.run_view import Estimate, RunView, format_decimal, metric_title
+from sightline.report.run_view import RunView
 from sightline.report.svg import Plot
 from sightline.report.tables import Table
+from sightline.report.titles import metric_title
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One headline number."""
+    """Headline number."""
 
     label: str
     value: str
@@ -72,7 +74,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A figure or images, with their tables and paragraphs; whatever is empty is left out."""
+    """Figure or images, with tables and paragraphs; whatever is empty is left out."""
 
     plot: Plot | None = None
     tables: Sequence[Table] = ()
@@ -119,7 +121,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading with the blocks below it."""
+    """Heading with the blocks below it."""
 
     id: str
     title: str

@@ -1,4 +1,4 @@
-"""Figures printed by the authors of the studies that are repeated here, to stand beside a run's own."""
+"""Results that the authors of the repeated studies published, for comparison."""
 
 from __future__ import annotations
 
@@ -8,27 +8,45 @@ from importlib.resources import files
 from typing import Any
 
 from sightline.core import NAN
-from sightline.report.run_view import Estimate
+from sightline.report.estimate import Estimate
 
 
 @cache
 def load_published() -> dict[str, Any]:
-    """Everything, with its sources."""
-    facts: dict[str, Any] = json.loads((files("sightline.report") / "published.json").read_text("utf-8"))
-    return facts
+    """Load all published results with their sources.
+
+    Returns
+    -------
+    dict
+        Results by group.
+    """
+    published: dict[str, Any] = json.loads((files("sightline.report") / "published.json").read_text("utf-8"))
+    return published
 
 
 def published_estimates(name: str) -> dict[str, dict[str, Estimate]]:
-    """One group of figures: 'decrease', 'regressions', 'assurance' or 'tuning'; series -> finding or feature -> number.
+    """Return one group of published results.
 
+    Parameters
+    ----------
+    name : str
+        Group: 'decrease', 'regressions', 'assurance' or 'tuning'.
+
+    Returns
+    -------
+    dict[str, dict[str, Estimate]]
+        Series -> finding or feature -> number.
+
+    Examples
+    --------
     >>> published_estimates("decrease")["iou"]["average"].text(1)
     '26.6 [18.1, 35.0]'
     """
-    found: dict[str, dict[str, Estimate]] = {}
+    groups: dict[str, dict[str, Estimate]] = {}
     for series, values in load_published()[name].items():
         if isinstance(values, dict):
-            found[series] = {key: _to_estimate(value) for key, value in values.items()}
-    return found
+            groups[series] = {key: _to_estimate(value) for key, value in values.items()}
+    return groups
 
 
 def _to_estimate(value: Any) -> Estimate:

@@ -18,12 +18,13 @@ from sightline.report.phrasing import (
     with_article,
     with_indefinite_article,
 )
-from sightline.report.run_view import RunView, higher_is_better, metric_title
+from sightline.report.run_view import RunView
+from sightline.report.titles import higher_is_better, metric_title
 
 
 @dataclass(frozen=True, slots=True)
 class FindingComparison:
-    """Findings on which one source is clearly better, clearly worse, or not told apart (95 % paired intervals)."""
+    """Findings grouped by the 95 % interval of the paired difference between two sources."""
 
     better: tuple[str, ...]
     worse: tuple[str, ...]
@@ -31,11 +32,29 @@ class FindingComparison:
 
     @property
     def total(self) -> int:
+        """Number of findings that were compared."""
         return len(self.better) + len(self.worse) + len(self.undecided)
 
 
 def compare_by_finding(view: RunView, source: str, other: str, metric: str) -> FindingComparison:
-    """Sort the findings with a paired difference by what its interval says."""
+    """Group the findings by the interval of the paired difference between two sources.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+    source : str
+        The source.
+    other : str
+        The source that is subtracted.
+    metric : str
+        Name of the metric.
+
+    Returns
+    -------
+    FindingComparison
+        The groups.
+    """
     sides: dict[int, list[str]] = {1: [], -1: [], 0: []}
     for finding in view.findings:
         number = view.difference(source, other, metric, finding)
@@ -46,9 +65,20 @@ def compare_by_finding(view: RunView, source: str, other: str, metric: str) -> F
 
 
 def summary_sentences(view: RunView) -> list[str]:
-    """The findings of the run in a few plain sentences."""
+    """Summarize a run of any study.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of str
+        Sentences.
+    """
     if not view.metrics:
-        return ["This run holds no estimates, so there is nothing to judge yet."]
+        return ["This run has no estimates, so there is nothing to report yet."]
     metric = view.metrics[0]
     if view.best is None:
         return _without_model_sentences(view, metric)
@@ -69,11 +99,11 @@ def summary_sentences(view: RunView) -> list[str]:
 def _without_model_sentences(view: RunView, metric: str) -> list[str]:
     if not view.sources:
         return ["No map could be scored."]
-    shown = [s for s in (view.reader, view.control) if s]
-    levels = "; ".join(f"{view.label(s)} {view.estimate(s, metric).text()}" for s in shown) or "undefined"
-    counts = sample_size_note(view.estimate(s, metric) for s in shown)
+    sources = [source for source in (view.reader, view.control) if source]
+    levels = "; ".join(f"{view.label(s)} {view.estimate(s, metric).text()}" for s in sources) or "undefined"
+    counts = sample_size_note(view.estimate(s, metric) for s in sources)
     return [
-        f"This run holds no maps of a trained model. {metric_title(metric)} over {_count_findings(view)}: "
+        f"This run has no maps of a trained model. {metric_title(metric)} over {_count_findings(view)}: "
         f"{levels}{counts}."
     ]
 
@@ -83,18 +113,18 @@ def _count_findings(view: RunView) -> str:
     return f"{n} findings" if n != 1 else view.findings[0]
 
 
-BEST_SOURCE_SCOPE = "of the saliency methods; controls and readers aside"
-"""What the best source is the best of."""
+BEST_SOURCE_SCOPE = "of the saliency methods, without controls and readers"
+"""Sources that the best source was chosen from."""
 
 
 def _name_best(view: RunView, source: str) -> str:
-    """Who is spoken of, and among how many it was chosen."""
-    asked = view.sources_of_kind("model")
-    if len(asked) == 1:
+    """The source, and the number it was chosen from."""
+    candidates = view.sources_of_kind("model")
+    if len(candidates) == 1:
         return view.label(source)
-    several = len({Source.parse(s).model for s in asked}) > 1
-    what = "pairs of saliency method and network" if several else "saliency methods"
-    return f"Best of {len(asked)} {what} (controls and readers aside), {view.label(source)}"
+    has_several_models = len({Source.parse(s).model for s in candidates}) > 1
+    noun = "pairs of saliency method and network" if has_several_models else "saliency methods"
+    return f"The best of {len(candidates)} {noun}, {view.label(source)},"
 
 
 def _level_sentence(view: RunView, source: str, metric: str) -> str:
@@ -103,7 +133,8 @@ def _level_sentence(view: RunView, source: str, metric: str) -> str:
     text += f", averaged over {_count_findings(view)}" if len(view.findings) > 1 else f" for {_count_findings(view)}"
     others = {s: n for s in (view.reader, view.control) if s and (n := view.estimate(s, metric)).is_defined}
     if others:
-        text += ", against " + " and ".join(f"{n.text()} for {with_article(view, s)}" for s, n in others.items())
+        parts = [f"{n.text()} for {with_article(view, s)}" for s, n in others.items()]
+        text += f", compared with {join_list(parts)}"
     return f"{text}{sample_size_note([number, *others.values()])}."
 
 
@@ -111,48 +142,55 @@ def _pointing_sentence(view: RunView, source: str, metric: str) -> str:
     number = view.estimate(source, metric)
     if not number.is_defined:
         return ""
-    answers = [view.source_for_metric(s, metric) for s in (view.reader, view.control) if s]
-    others = {s: n for s in answers if (n := view.estimate(s, metric)).is_defined}
+    compared = [view.source_for_metric(s, metric) for s in (view.reader, view.control) if s]
+    others = {s: n for s in compared if (n := view.estimate(s, metric)).is_defined}
     text = (
-        "The map's highest point falls inside the mark at a rate of"
+        "The highest point of its maps lies inside the annotation at a rate of"
         if metric == "pointing-game"
         else f"Its {metric_title(metric)} is"
     )
-    beside = "; ".join(
-        [*(f"{with_article(view, s)} {n.text()}" for s, n in others.items()), sample_size([number, *others.values()])]
-    )
-    return f"{text} {number.text()} ({beside})."
+    parts = [*(f"{with_article(view, s)} {n.text()}" for s, n in others.items())]
+    counts = sample_size([number, *others.values()])
+    return f"{text} {number.text()} ({'; '.join([*parts, counts])})."
 
 
 def _comparison_sentence(view: RunView, source: str, other: str, metric: str) -> str:
-    who = with_article(view, other)
-    v = compare_by_finding(view, source, other, metric)
+    name = with_article(view, other)
+    comparison = compare_by_finding(view, source, other, metric)
     number = view.difference(source, other, metric)
-    if not v.total or np.isnan(number.low):
-        return (
-            f"Its paired difference to {who} is {number.text()}{sample_size_note([number])}."
-            if number.is_defined
-            else ""
-        )
-    groups = [(v.better, "clearly better than"), (v.worse, "clearly worse than"), (v.undecided, "not told apart from")]
-    there = [(found, words) for found, words in groups if found]
-    (found, words), rest = there[0], there[1:]
-    some = f"{len(found)} of {v.total} findings{list_in_parentheses(found)}"
-    all_of = found[0] if v.total == 1 else f"{both_or_all(v.total)} findings"
-    text = f"By {metric_title(metric)} it is {words} {who} on {all_of if len(found) == v.total else some}"
-    parts = [f"{words.rsplit(' ', 1)[0]} on {len(names)}{list_in_parentheses(names)}" for names, words in rest]
-    told = "" if v.total == 1 else "on average "
-    return f"{join_list([text, *parts])}; the paired difference is {told}{number.text()}{sample_size_note([number])}."
+    difference = f"{number.text()}{sample_size_note([number])}"
+    if not comparison.total or np.isnan(number.low):
+        return f"Its paired difference from {name} is {difference}." if number.is_defined else ""
+    groups = [
+        (comparison.better, "is clearly better than"),
+        (comparison.worse, "is clearly worse than"),
+        (comparison.undecided, "does not clearly differ from"),
+    ]
+    (findings, relation), *rest = [(findings, relation) for findings, relation in groups if findings]
+    if comparison.total == 1:
+        scope = findings[0]
+    elif len(findings) == comparison.total:
+        scope = f"{both_or_all(comparison.total)} findings"
+    else:
+        scope = f"{len(findings)} of {comparison.total} findings{list_in_parentheses(findings)}"
+    parts = [f"In {metric_title(metric)}, it {relation} {name} on {scope}"]
+    parts += [
+        f"{relation.rpartition(' ')[0] if relation.startswith('is') else 'does not clearly differ'} on "
+        f"{len(names)}{list_in_parentheses(names)}"
+        for names, relation in rest
+    ]
+    scope = "" if comparison.total == 1 else "on average "
+    return f"{join_list(parts)}; the paired difference is {scope}{difference}."
 
 
 def _better_controls_sentence(view: RunView, source: str, strongest: str, metric: str) -> str:
-    """Which other controls are clearly better as well."""
-    gaps = {c: view.difference(source, c, metric) for c in view.sources_of_kind("control") if c != strongest}
-    above = {c: n for c, n in gaps.items() if interval_sign(n.low, n.high, higher_is_better(metric)) < 0}
-    told = [f"{with_article(view, c)} ({n.text()})" for c, n in above.items()]
-    return (
-        f"It is on average clearly worse than {join_list(told)}, too{sample_size_note(above.values())}." if told else ""
-    )
+    """Other controls that are clearly better as well."""
+    differences = {c: view.difference(source, c, metric) for c in view.sources_of_kind("control") if c != strongest}
+    above = {c: n for c, n in differences.items() if interval_sign(n.low, n.high, higher_is_better(metric)) < 0}
+    if not above:
+        return ""
+    names = [f"{with_article(view, c)} ({n.text()})" for c, n in above.items()]
+    return f"It is on average also clearly worse than {join_list(names)}{sample_size_note(above.values())}."
 
 
 def _range_sentence(view: RunView, source: str, metric: str) -> str:
@@ -163,37 +201,61 @@ def _range_sentence(view: RunView, source: str, metric: str) -> str:
     ordered = sorted(numbers, key=lambda fn: (-fn[1].mean if higher_is_better(metric) else fn[1].mean, fn[0]))
     (first, best), (last, worst) = ordered[0], ordered[-1]
     counts = sample_size_note([best, worst])
-    return f"It does best on {first}, {best.text()}, and worst on {last}, {worst.text()}{counts}."
+    return f"Its score is best on {first}, {best.text()}, and worst on {last}, {worst.text()}{counts}."
 
 
 def threshold_origin(view: RunView, option: str) -> str:
-    """Where thresholds or cutoffs come from; '' where the protocol's own are used."""
-    facts = view.info.get("threshold_provenance", {}).get(option)
-    if not facts:
+    """Describe the origin of map thresholds or probability cutoffs.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+    option : str
+        Option that set them.
+
+    Returns
+    -------
+    str
+        The text; empty where the protocol's own are used.
+    """
+    origin = view.info.get("threshold_provenance", {}).get(option)
+    if not origin:
         return ""
-    if facts.get("shared"):
-        return f"tuned on the data that is scored ({facts['from']})"
-    return f"tuned on {facts['data']} ({facts['from']})" if facts.get("data") else f"from {facts['from']}"
+    if origin.get("shared"):
+        return f"tuned on the data that is scored ({origin['from']})"
+    return f"tuned on {origin['data']} ({origin['from']})" if origin.get("data") else f"from {origin['from']}"
 
 
 PROTOCOL_FIELDS = {
-    "frame": "Where a map lies: where its own frame says (carried), or stretched over the whole image",
-    "binarizer": "How a map becomes a mask",
-    "fill_holes": "Whether that mask is redrawn from its contours, which fills holes and drops single pixels",
-    "ties": "Which of several equal maxima is the highest point",
-    "empty_prediction": "What an empty mask does: score the worst value, or leave the average",
-    "resample": "What the bootstrap draws",
-    "interval": "How replicates become an interval",
-    "point_radius": "Radius of the disk that stands for a point mark, in shorter sides of the image",
+    "frame": "Location of a map: in its own frame (carried), or stretched over the whole image",
+    "binarizer": "Rule that turns a map into a mask",
+    "fill_holes": "Whether the mask is redrawn from its contours, which fills holes and drops single pixels",
+    "ties": "Rule for equal maxima",
+    "empty_prediction": "Treatment of an empty mask: the worst score, or left out of the average",
+    "resample": "Unit that the bootstrap draws",
+    "interval": "Kind of bootstrap interval",
+    "point_radius": "Radius of the disk that replaces an annotated point, as a share of the shorter side of the image",
     "smooth_window": "Side of the box filter before Otsu's threshold (0: none, below 1: share of the height)",
-    "definitions": "How shapes, regressions, decreases and comparisons of maps are defined",
-    "map_thresholds": "Findings whose masks are cut at a threshold of their own",
-    "probability_cutoffs": "Probability below which a map claims nothing, where all images are scored",
+    "definitions": "Definitions of shapes, regressions, decreases and comparisons of maps",
+    "map_thresholds": "Findings whose masks have a threshold of their own",
+    "probability_cutoffs": "Probability below which a map predicts nothing, where all images are scored",
 }
-"""What each field of a protocol record means."""
+"""Meaning of each field of a protocol."""
 
 
 def protocol_of(view: RunView) -> Protocol:
-    """Return the record of the main protocol, as the run was scored under it."""
+    """Return the main protocol as the run was scored under it.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Protocol
+        The protocol.
+    """
     fields = view.info.get("protocols", {}).get(view.protocol)
     return Protocol(**{**fields, "name": view.protocol}) if fields else PROTOCOLS.get(view.protocol, (CORRECTED,))[0]

@@ -1,4 +1,4 @@
-"""How Sightline draws: one palette, one type size, SVG whose text stays text and whose bytes never vary."""
+"""Style of the figures: palette, type sizes, and SVG with real text and reproducible bytes."""
 
 from __future__ import annotations
 
@@ -51,22 +51,22 @@ SMALL_SIZE, TEXT_SIZE = 11.5, 13.0
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A figure with everything that goes beside it."""
+    """Figure with its data and its texts."""
 
     name: str
     """File name without suffix."""
     svg: str
     """Stands alone: fixed colors on a paper background."""
     data: pd.DataFrame
-    """What was drawn, one row per mark."""
+    """Numbers of the figure, one row for each element."""
     alt_text: str
-    """What a reader who cannot see it should know."""
+    """Description for readers who cannot see it."""
     caption: str
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One source as a row of dots."""
+    """Source with its color, marker and name in a figure."""
 
     source: str
     label: str
@@ -76,12 +76,44 @@ class Series:
 
 
 def make_canvas(width: float, height: float) -> Figure:
-    """An empty figure of width × height pixels."""
+    """Make an empty figure.
+
+    Parameters
+    ----------
+    width : float
+        Width in pixels.
+    height : float
+        Height in pixels.
+
+    Returns
+    -------
+    Figure
+        The figure.
+    """
     return Figure(figsize=(width / 72, height / 72), dpi=72, facecolor=PAPER)
 
 
 def add_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes at a place given in pixels from the top-left corner, with no frame and a light vertical grid."""
+    """Add axes without a frame and with a light vertical grid.
+
+    Parameters
+    ----------
+    figure : Figure
+        The figure.
+    left : float
+        Distance from the left edge, in pixels.
+    top : float
+        Distance from the top edge, in pixels.
+    width : float
+        Width in pixels.
+    height : float
+        Height in pixels.
+
+    Returns
+    -------
+    Axes
+        The axes.
+    """
     full_width, full_height = figure.get_size_inches() * 72
     box = (left / full_width, 1 - (top + height) / full_height, width / full_width, height / full_height)
     ax: Axes = figure.add_axes(box, facecolor="none")
@@ -95,7 +127,20 @@ def add_axes(figure: Figure, left: float, top: float, width: float, height: floa
 
 
 def write_svg(figure: Figure, name: str) -> str:
-    """The figure as SVG: equal figures give equal bytes, and every id begins with `name`."""
+    """Write a figure as SVG; equal figures give equal bytes.
+
+    Parameters
+    ----------
+    figure : Figure
+        The figure.
+    name : str
+        Name that every id begins with.
+
+    Returns
+    -------
+    str
+        The SVG.
+    """
     out = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(out, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
@@ -107,7 +152,18 @@ def write_svg(figure: Figure, name: str) -> str:
 
 
 def inline_svg(svg: str) -> str:
-    """An SVG for the body of a page: no prolog, as wide as its column allows, colors from the page's variables."""
+    """Prepare an SVG for the body of a page: no prolog, flexible width, colors from the variables of the page.
+
+    Parameters
+    ----------
+    svg : str
+        A complete SVG.
+
+    Returns
+    -------
+    str
+        The SVG element.
+    """
     svg = svg[svg.index("<svg") :]
     head, body = svg.split(">", 1)
     size = dict(re.findall(r'(width|height)="([\d.]+)(?:pt)?"', head))
@@ -120,6 +176,20 @@ def inline_svg(svg: str) -> str:
 def elide(text: str, max_length: int = 38) -> str:
     """Shorten a label in its middle, where names differ least.
 
+    Parameters
+    ----------
+    text : str
+        The text.
+    max_length : int
+        Highest number of characters.
+
+    Returns
+    -------
+    str
+        The label.
+
+    Examples
+    --------
     >>> elide("Enlarged Cardiomediastinum", 16)
     'Enlarge…iastinum'
     """
@@ -130,12 +200,31 @@ def elide(text: str, max_length: int = 38) -> str:
 
 
 def label_width(labels: Sequence[str]) -> float:
-    """Room in pixels for the longest of some labels at `TEXT_SIZE` size, in any system font."""
+    """Estimate the width of the longest label at `TEXT_SIZE`, in any system font.
+
+    Parameters
+    ----------
+    labels : sequence of str
+        The labels.
+
+    Returns
+    -------
+    float
+        Width in pixels, with a margin.
+    """
     return 26 + 7.4 * max((len(text) for text in labels), default=0)
 
 
 def draw_legend(figure: Figure, series: Sequence[Series]) -> None:
-    """What the marks mean, along the top; as many lines of text as it takes."""
+    """Draw a legend along the top, in as many lines as it takes.
+
+    Parameters
+    ----------
+    figure : Figure
+        The figure.
+    series : sequence of Series
+        Entries of the legend.
+    """
     width, height = figure.get_size_inches() * 72
     x, y = 0.0, 14.0
     for s in series:
@@ -145,7 +234,7 @@ def draw_legend(figure: Figure, series: Sequence[Series]) -> None:
             x, y = 0.0, y + 18
         face = s.color if s.is_filled else PAPER
         at = ([(x + 8) / width], [1 - y / height])
-        mark = Line2D(*at, marker=s.marker, color=s.color, markerfacecolor=face, markersize=7, linestyle="none")
-        figure.add_artist(mark)
+        sample = Line2D(*at, marker=s.marker, color=s.color, markerfacecolor=face, markersize=7, linestyle="none")
+        figure.add_artist(sample)
         figure.text((x + 20) / width, 1 - y / height, label, size=TEXT_SIZE, color=INK, va="center")
         x += wide

@@ -1,4 +1,4 @@
-"""The tables of a report, as text in cells: one number per cell, its interval beside it."""
+"""Tables of any study, as text in cells: one number with its interval per cell."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sightline.report.estimate import AVERAGE, Estimate, format_decimal
 from sightline.report.figures import compared_series
 from sightline.report.published_results import load_published
-from sightline.report.run_view import AVERAGE, Estimate, RunView, format_decimal, metric_title
+from sightline.report.run_view import RunView
 from sightline.report.summary import PROTOCOL_FIELDS, threshold_origin
+from sightline.report.titles import metric_title
 
 _MAX_FAILURES = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Cells as they are read; `right` columns are numbers and aligned as such."""
+    """Table of text cells."""
 
     caption: str
     header: tuple[str, ...]
@@ -34,39 +36,91 @@ class Table:
         text_columns: int = 1,
         table_name: str = "",
     ) -> Table:
-        """A table whose first `words` columns are words and the others numbers."""
+        """Make a table whose first columns are text and the others numbers.
+
+        Parameters
+        ----------
+        caption : str
+            Caption.
+        header : sequence of str
+            Names of the columns.
+        rows : sequence of sequences of str
+            Cells as text.
+        text_columns : int
+            Number of columns of text.
+        table_name : str
+            Name of the table of the run that has the same data in full.
+
+        Returns
+        -------
+        Table
+            The table.
+        """
         right = tuple(i >= text_columns for i in range(len(header)))
         return cls(caption, tuple(header), tuple(map(tuple, rows)), right, table_name)
 
 
 def finding_tables(view: RunView) -> list[Table]:
-    """One table per shown metric: findings in rows, the sources of the figure in columns."""
-    shown = [s.source for s in compared_series(view)]
+    """Make a table for each main metric: findings in rows, the sources of the figure in columns.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of Table
+        The tables; none if the run has no data for them.
+    """
+    sources = [s.source for s in compared_series(view)]
     findings = [*view.findings, *([AVERAGE] if len(view.findings) > 1 else [])]
-    made = []
-    for metric in view.main_metrics if shown else ():
-        rows, compared = [], [view.source_for_metric(s, metric) for s in shown]
+    tables = []
+    for metric in view.main_metrics if sources else ():
+        rows, compared = [], [view.source_for_metric(s, metric) for s in sources]
         for finding in findings:
             numbers = [view.estimate(s, metric, finding) for s in compared]
             n = numbers[0]
             name = "Average" if finding == AVERAGE else finding
             rows.append([name, f"{n.n:,}", f"{n.patients:,}", *(x.text(3) for x in numbers)])
         head = ["Finding", "Maps", "Patients", *map(view.label, compared)]
-        made.append(
+        tables.append(
             Table.create(f"{metric_title(metric)} by finding, mean [95 % interval]", head, rows, table_name="estimates")
         )
-    return made
+    return tables
 
 
 def comparison_table(view: RunView) -> Table | None:
-    """Every source in rows, every metric in columns."""
+    """Make the table of every source by every metric.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     rows = [[view.label(s), view.kind(s), *(view.estimate(s, m).text(3) for m in view.metrics)] for s in view.sources]
     head = ["Source", "Kind", *map(metric_title, view.metrics)]
     return Table.create("Average over findings, mean [95 % interval]", head, rows, 2, "estimates") if rows else None
 
 
 def difference_table(view: RunView) -> Table:
-    """Paired differences to the reader and to the strongest control."""
+    """Make the table of paired differences from the reader and from the strongest control.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table
+        The table.
+    """
     against = [v for v in (view.reader, view.control) if v]
     columns = [(m, view.source_for_metric(v, m)) for m in view.main_metrics for v in against]
     rows = []
@@ -79,7 +133,18 @@ def difference_table(view: RunView) -> Table:
 
 
 def accuracy_table(view: RunView) -> Table:
-    """AUROC by finding and model."""
+    """Make the table of AUROC by model and finding.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table
+        The table.
+    """
     rows = [
         [
             a.model,
@@ -94,7 +159,18 @@ def accuracy_table(view: RunView) -> Table:
 
 
 def model_table(view: RunView) -> Table | None:
-    """The training record of every model; a model without one is a control."""
+    """Make the table of the training of every model.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     rows = []
     for model in view.info.get("models", ()):
         training: Mapping[str, Any] = model.get("training") or {}
@@ -116,31 +192,65 @@ def model_table(view: RunView) -> Table | None:
 
 
 def status_table(view: RunView) -> Table | None:
-    """Maps by source and status."""
+    """Make the table of maps by source and status.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     if not len(view.status):
         return None
     counts = view.status.pivot_table(
         index="source", columns="status", values="maps", aggfunc="sum", fill_value=0, sort=False
     )
     columns = sorted(map(str, counts.columns), key=lambda s: (s != "ok", s))
-    there = [s for s in view.sources if s in counts.index]
-    order = [*there, *(s for s in counts.index if s not in there)]
+    listed = [s for s in view.sources if s in counts.index]
+    order = [*listed, *(s for s in counts.index if s not in listed)]
     rows = [[view.label(s), *(f"{int(counts.loc[s, c]):,}" for c in columns)] for s in order]
     return Table.create("Maps by status", ["Source", *columns], rows, table_name="status")
 
 
 def failure_table(view: RunView) -> Table | None:
-    """The first maps that failed, with the reason."""
-    failed = view.failed_maps[["source", "radiograph", "finding", "status", "reason"]]
+    """Make the table of the first maps that failed, with reasons.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
+    failed = view.expected_maps[view.expected_maps["status"] != "ok"]
+    failed = failed[["source", "radiograph", "finding", "status", "reason"]]
     if not len(failed):
         return None
     rows = [[view.label(r[0]), *map(str, r[1:])] for r in failed.head(_MAX_FAILURES).itertuples(index=False, name=None)]
     caption = f"The first {len(rows)} of {len(failed):,} failures" if len(failed) > len(rows) else "Failures"
-    return Table.create(caption, ["Source", "Radiograph", "Finding", "Status", "Why"], rows, 5, "maps")
+    return Table.create(caption, ["Source", "Radiograph", "Finding", "Status", "Reason"], rows, 5, "maps")
 
 
 def protocol_table(view: RunView) -> Table:
-    """Averages of every source under every protocol."""
+    """Make the table of every source under every protocol.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table
+        The table.
+    """
     columns = [(m, p) for m in view.main_metrics for p in view.protocols]
     rows = [[view.label(s), *(view.estimate(s, m, protocol=p).text(3) for m, p in columns)] for s in view.sources]
     head = ["Source", *(f"{metric_title(m)}, {p}" for m, p in columns)]
@@ -148,7 +258,18 @@ def protocol_table(view: RunView) -> Table:
 
 
 def protocol_fields_table(view: RunView) -> Table | None:
-    """The protocol records, field by field, with what each field means."""
+    """Make the table of the fields of each protocol with their meaning.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     protocols: Mapping[str, Mapping[str, Any]] = view.info.get("protocols", {})
     if not protocols:
         return None
@@ -165,8 +286,19 @@ def _format_value(value: object) -> str:
 
 
 def published_finding_table(view: RunView) -> Table:
-    """This run beside CheXlocalize, finding by finding."""
-    own = [s for s in (view.best, view.reader) if s]
+    """Make the table of this run and of CheXlocalize by finding.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table
+        The table.
+    """
+    sources = [s for s in (view.best, view.reader) if s]
     rows = []
     for fact in load_published()["by_finding"]:
         finding = fact["finding"]
@@ -175,18 +307,24 @@ def published_finding_table(view: RunView) -> Table:
         rows.append(
             [
                 finding,
-                *(view.estimate(s, "iou", finding).text(3) for s in own),
+                *(view.estimate(s, "iou", finding).text(3) for s in sources),
                 Estimate(mean, low, high, 0, 0).text(3),
                 format_decimal(fact["human_iou"], 3),
                 Estimate(hit, hit_low, hit_high, 0, 0).text(3),
             ]
         )
-    theirs = ["CheXlocalize: Grad-CAM, IoU", "CheXlocalize: radiologist, IoU", "CheXlocalize: radiologist, hit rate"]
-    head = ["Finding", *(f"This run: {view.label(s)}, IoU" for s in own), *theirs]
-    return Table.create("This run beside the published figures (another data set, another convention)", head, rows)
+    published = ["CheXlocalize: Grad-CAM, IoU", "CheXlocalize: radiologist, IoU", "CheXlocalize: radiologist, hit rate"]
+    head = ["Finding", *(f"This run: {view.label(s)}, IoU" for s in sources), *published]
+    return Table.create("This run and the published results (of another data set, with another convention)", head, rows)
 
 
 def published_statement_table() -> Table:
-    """What the text of the paper states."""
+    """Make the table of the numbers that the text of the publication states.
+
+    Returns
+    -------
+    Table
+        The table.
+    """
     rows = [[s["what"], s["value"]] for s in load_published()["statements"]]
-    return Table.create("Stated in the text", ["Quantity", "Published value"], rows)
+    return Table.create("Stated in the text of the publication", ["Quantity", "Published value"], rows)

@@ -12,8 +12,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from sightline.core import Array
 from sightline.report import svg
 from sightline.report.figures import compared_series
-from sightline.report.run_view import RunView, metric_title
+from sightline.report.run_view import RunView
 from sightline.report.svg import INK, PAGE_WIDTH, SMALL_SIZE, Plot, Series
+from sightline.report.titles import metric_title
 from sightline.stats.bootstrap import draw_weights, interval, replicate
 
 _BINS, _RESAMPLES, _MAX_DOTS = 5, 1000, 600
@@ -22,17 +23,30 @@ _PERCENT = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """Scores of one source in groups of equal size, by rising x."""
+    """Scores of one source in groups by another quantity."""
 
     source: str
+    """The source."""
     table: pd.DataFrame
-    """x_low, x_high, x (median), mean, low, high, n, patients; one row per group."""
+    """Columns x_low, x_high, x (median), mean, low, high, n, patients; one row for each group."""
 
 
 def bin_scores(scores: pd.DataFrame, x: str, edges: Array) -> pd.DataFrame:
-    """Mean score in bins of column `x`, with 95 % intervals that resample patients.
+    """Average scores in bins of another column, with 95 % intervals over patients.
 
-    scores: rows with `value`, `patient` and `x`, all defined; edges: (K + 1,). Bins without rows are left out.
+    Parameters
+    ----------
+    scores : DataFrame
+        Rows with `value`, `patient` and the column, all defined.
+    x : str
+        Name of the column.
+    edges : Array
+        Edges of the K bins, ascending: (K + 1,).
+
+    Returns
+    -------
+    DataFrame
+        A row for each bin that has scores: x_low, x_high, mean, low, high, n, patients, x (median).
     """
     values = scores["value"].to_numpy(float)
     at = scores[x].to_numpy(float)
@@ -41,15 +55,26 @@ def bin_scores(scores: pd.DataFrame, x: str, edges: Array) -> pd.DataFrame:
     columns = np.where(bins[:, None] == np.arange(len(edges) - 1), values[:, None], np.nan)  # (N, K)
     drawn = replicate(columns, group, draw_weights(int(group.max()) + 1, _RESAMPLES, seed=0))
     mean, low, high = interval(drawn)
-    there = drawn.n > 0
-    middle = [float(np.median(at[bins == k])) for k in np.flatnonzero(there)]
+    is_filled = drawn.n > 0
+    middle = [float(np.median(at[bins == k])) for k in np.flatnonzero(is_filled)]
     table = pd.DataFrame({"x_low": edges[:-1], "x_high": edges[1:], "mean": mean, "low": low, "high": high})
-    table = table.assign(n=drawn.n, patients=drawn.groups)[there].reset_index(drop=True)
+    table = table.assign(n=drawn.n, patients=drawn.groups)[is_filled].reset_index(drop=True)
     return table.assign(x=middle)
 
 
 def plot_size_and_probability(view: RunView) -> Plot | None:
-    """Score against the share of the image that the mark covers, and against the model's probability where known."""
+    """Plot the score by the share of the image that the annotation covers, and by the probability where it is known.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     if not view.best or not view.metrics:
         return None
     metric = view.metrics[0]
@@ -74,7 +99,7 @@ def plot_size_and_probability(view: RunView) -> Plot | None:
         best = next(s for s in compared if s.source == view.best)
         tables.append(_draw_trend(panels[1], best, probability, "probability", np.linspace(0, 1, _BINS + 1), True))
         panels[1].set_xlim(-0.02, 1.02)
-    labels = ("Share of the image that the mark covers", "Model's probability of the finding")
+    labels = ("Share of the image that the annotation covers", "Model's probability of the finding")
     limits = _value_range(pd.concat([size[view.best]["value"], *(t.table["high"] for t in tables)]))
     for ax, text in zip(panels, labels, strict=False):
         _label_axes(ax, metric_title(metric), text, limits)

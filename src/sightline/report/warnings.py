@@ -1,4 +1,4 @@
-"""What a reader must know before any figure: of the data, of the models, of the maps."""
+"""Warnings of a report: weaknesses of the data, the models and the maps."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sightline.core import NAN, Source
+from sightline.report.estimate import AVERAGE, Estimate
 from sightline.report.phrasing import (
     count_noun,
     interval_sign,
@@ -15,39 +16,53 @@ from sightline.report.phrasing import (
     sample_size_note,
     with_article,
 )
-from sightline.report.run_view import AVERAGE, Estimate, RunView, higher_is_better, metric_title
+from sightline.report.run_view import RunView
+from sightline.report.titles import higher_is_better, metric_title
 
 _POOR_AUROC, _MANY_FAILED, _MAX_NOTES, _FEW_PATIENTS = 0.7, 0.1, 5, 10
 
 
 @dataclass(frozen=True, slots=True)
 class ReportWarning:
-    """Something a reader must know before any figure."""
+    """Fact that a reader must know before any figure."""
 
     title: str
+    """Heading."""
     text: str
+    """Explanation in whole sentences."""
     is_severe: bool = True
-    """Whether it changes what the figures mean; else it is worth knowing."""
+    """Whether it changes the meaning of the results."""
 
 
 def collect_warnings(view: RunView) -> list[ReportWarning]:
-    """What makes the rest of the report weaker than it looks; the gravest first."""
-    found = [ReportWarning("What is known of a model", f"{note}.") for note in view.info.get("notes", ())]
-    found += [*_few_patients(view), *_tuned_on_scored_data(view), *_no_better_than_control(view), *_inaccurate(view)]
-    found += [*_missing_findings(view), *_failed_maps(view), *_identical_sources(view)]
+    """Collect what makes the results of a run weaker than they look.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of ReportWarning
+        Warnings, the most severe first.
+    """
+    warnings = [ReportWarning("Note on a model", f"{note}.") for note in view.info.get("notes", ())]
+    warnings += [*_few_patients(view), *_tuned_on_scored_data(view), *_no_better_than_control(view), *_inaccurate(view)]
+    warnings += [*_missing_findings(view), *_failed_maps(view), *_identical_sources(view)]
     for heading, notes in (
         ("Notes on the data", view.info.get("dataset", {}).get("warnings", ())),
         ("Files of maps that could not be used", view.info.get("problems", ())),
     ):
         if notes:
             more = f" And {len(notes) - _MAX_NOTES} more." if len(notes) > _MAX_NOTES else ""
-            said = " ".join(str(n).rstrip(".") + "." for n in notes[:_MAX_NOTES])
-            found.append(ReportWarning(heading, said + more, is_severe=False))
-    return found
+            text = " ".join(str(n).rstrip(".") + "." for n in notes[:_MAX_NOTES])
+            warnings.append(ReportWarning(heading, text + more, is_severe=False))
+    return warnings
 
 
 def _identical_sources(view: RunView) -> list[ReportWarning]:
-    """Sources of one model that score alike everywhere: on such a network they are one method under several names."""
+    """Sources of one model with equal scores everywhere: they are one method under several names."""
     groups: dict[tuple[str | float, ...], list[str]] = {}
     for source in view.sources_of_kind("model"):
         means = [view.estimate(source, m, f).mean for m in view.metrics for f in view.findings]
@@ -56,12 +71,13 @@ def _identical_sources(view: RunView) -> list[ReportWarning]:
     alike = [names for names in groups.values() if len(names) > 1]
     if not alike or len(view.metrics) < 2:
         return []
-    said = "; ".join(join_list(names) for names in alike)
+    groups_text = "; ".join(join_list(names) for names in alike)
     text = (
-        f"{said} score the same on every finding and metric. Behind global average pooling and one linear layer, CAM, "
-        "Grad-CAM, HiResCAM and XGrad-CAM are one map by their formulas: ranking them would rank rounding."
+        f"{groups_text} have the same score on every finding and metric. For a network that ends in global average "
+        "pooling and one linear layer, CAM, Grad-CAM, HiResCAM and XGrad-CAM are the same map by their formulas, so "
+        "their order is only rounding."
     )
-    return [ReportWarning("Methods that are one here", text, is_severe=False)]
+    return [ReportWarning("Methods with identical maps", text, is_severe=False)]
 
 
 def _few_patients(view: RunView) -> list[ReportWarning]:
@@ -69,11 +85,9 @@ def _few_patients(view: RunView) -> list[ReportWarning]:
     patients = view.estimate(source, view.metrics[0]).patients if source else 0
     if not source or patients >= _FEW_PATIENTS:
         return []
-    text = "No interval can be drawn from one patient." if patients == 1 else "Intervals of so few are too narrow."
+    text = "One patient gives no interval." if patients == 1 else "Intervals of so few patients are too narrow."
     return [
-        ReportWarning(
-            f"Only {count_noun(patients, 'patient')}", f"{text} Read every figure as an example, not as a result."
-        )
+        ReportWarning(f"Only {count_noun(patients, 'patient')}", f"{text} Every number is an example, not a result.")
     ]
 
 
@@ -83,8 +97,8 @@ def _no_better_than_control(view: RunView) -> list[ReportWarning]:
         return []
     metric = view.metrics[0]
     number = view.difference(view.best, view.control, metric)
-    told = interval_sign(number.low, number.high, higher_is_better(metric))
-    if not number.is_defined or np.isnan(number.low) or told > 0:
+    sign = interval_sign(number.low, number.high, higher_is_better(metric))
+    if not number.is_defined or np.isnan(number.low) or sign > 0:
         return []
     auroc = average_auroc(view, Source.parse(view.best).model)
     accurate = (
@@ -92,22 +106,21 @@ def _no_better_than_control(view: RunView) -> list[ReportWarning]:
         if auroc is None or auroc.mean < 0.8
         else (
             f" The model itself is accurate, average AUROC {auroc.text()}{sample_size_note([auroc], 'label')}: "
-            "either it decides by "
-            "something other than the findings, a shortcut, or the method does not show what it decides by."
+            "it may rely on something else in the image (a shortcut), or the method does not show what it relies on."
         )
     )
     return [
         ReportWarning(
-            titles[0] if told else titles[1],
-            f"The best of these maps, {view.label(view.best)}, is {'worse' if told else 'not clearly better'} than "
-            f"{with_article(view, view.control)}, which never looks at what the model learned: "
+            titles[0] if sign else titles[1],
+            f"The best of these maps, {view.label(view.best)}, is {'worse' if sign else 'not clearly better'} than "
+            f"{with_article(view, view.control)}, which does not depend on what the model learned: "
             f"difference in {metric_title(metric)} {number.text()}{sample_size_note([number])}.{accurate}",
         )
     ]
 
 
 def _inaccurate(view: RunView) -> list[ReportWarning]:
-    found = []
+    warnings = []
     for model in dict.fromkeys(a.model for a in view.aurocs):
         auroc = average_auroc(view, model)
         if model in view.untrained_models or auroc is None or auroc.mean >= _POOR_AUROC:
@@ -117,23 +130,37 @@ def _inaccurate(view: RunView) -> list[ReportWarning]:
         text = f"Its average AUROC is {auroc.text()}{sample_size_note([auroc], 'label')}."
         if chance:
             text += (
-                f" On {len(chance)} of {len(rows)} findings it cannot be told from chance{list_in_parentheses(chance)}."
+                f" On {len(chance)} of {len(rows)} findings it is not clearly better than "
+                f"chance{list_in_parentheses(chance)}."
             )
         text += " Maps of a model that does not recognize a finding cannot be expected to locate it."
-        found.append(ReportWarning(f"{model} is not accurate", text))
-    if len(found) <= _MAX_NOTES:
-        return found
-    names = [c.title.removesuffix(" is not accurate") for c in found]
-    said = (
+        warnings.append(ReportWarning(f"{model} is not accurate", text))
+    if len(warnings) <= _MAX_NOTES:
+        return warnings
+    names = [c.title.removesuffix(" is not accurate") for c in warnings]
+    text = (
         f"Their average AUROC is below {_POOR_AUROC:g}: {', '.join(names[:_MAX_NOTES])} and "
         f"{len(names) - _MAX_NOTES} more. Maps of a model that does not recognize a finding cannot be expected to "
         "locate it."
     )
-    return [ReportWarning(f"{len(found)} networks are not accurate", said)]
+    return [ReportWarning(f"{len(warnings)} networks are not accurate", text)]
 
 
 def average_auroc(view: RunView, model: str) -> Estimate | None:
-    """Unweighted mean over findings; without an interval in runs whose tables have none; None where there is none."""
+    """Return the average AUROC of a model over findings, all with the same weight.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+    model : str
+        Name of the model.
+
+    Returns
+    -------
+    Estimate or None
+        The average, without an interval if the run has none; None if there is no AUROC.
+    """
     rows = [a for a in view.aurocs if a.model == model and a.estimate.is_defined]
     whole = [a.estimate for a in rows if a.finding == AVERAGE or len(rows) == 1]
     if whole or not rows:
@@ -146,42 +173,41 @@ def _tuned_on_scored_data(view: RunView) -> list[ReportWarning]:
     return [
         ReportWarning(
             f"{names[option]} were tuned on the data that is scored",
-            f"{facts['from']} chose them on {facts['shared']:,} of the "
-            f"{count_noun(facts['patients'], 'patient')} scored "
-            "here: what they decide looks better than it would on new patients. Tune them on other patients.",
+            f"{origin['from']} chose them on {origin['shared']:,} of the {count_noun(origin['patients'], 'patient')} "
+            "scored here, so results that depend on them are better than on new patients. Tune them on other patients.",
         )
-        for option, facts in view.info.get("threshold_provenance", {}).items()
-        if facts.get("shared")
+        for option, origin in view.info.get("threshold_provenance", {}).items()
+        if origin.get("shared")
     ]
 
 
 def _missing_findings(view: RunView) -> list[ReportWarning]:
-    """Findings of which a source has no map at all."""
+    """Findings for which a source has no map at all."""
     rows = view.expected_maps
-    found: dict[str, dict[str, int]] = {}
+    missing: dict[str, dict[str, int]] = {}
     for key, status in rows.groupby(["source", "finding"], sort=False)["status"]:
         source, finding = map(str, key if isinstance(key, tuple) else (key,))
         if view.is_listed(source) and view.kind(source) == "model" and (status == "missing").all():
-            found.setdefault(view.label(source), {})[finding] = len(status)
-    made = []
-    for label, marks in found.items():
-        counts = join_list([f"{count_noun(n, 'mark')} of {finding}" for finding, n in marks.items()])
-        text = f"None for the {counts}. {_failure_policy(view)}"
-        made.append(ReportWarning(f"{label} has no map of {join_list(list(marks))}", text))
-    return made
+            missing.setdefault(view.label(source), {})[finding] = len(status)
+    warnings = []
+    for label, findings in missing.items():
+        counts = join_list([f"{count_noun(n, 'annotation')} of {finding}" for finding, n in findings.items()])
+        text = f"There is no map for the {counts}. {_failure_policy(view)}"
+        warnings.append(ReportWarning(f"{label} has no map of {join_list(list(findings))}", text))
+    return warnings
 
 
 def _failed_maps(view: RunView) -> list[ReportWarning]:
-    marked = view.status[view.status["annotated"].astype(bool) & view.status["source"].map(view.is_listed)]
-    owed = marked[np.array([view.kind(s) == "model" for s in marked["source"]], bool)]
-    table = owed[(owed["status"] != "ok") & (owed["maps"] > 0)]
+    annotated = view.status[view.status["annotated"].astype(bool) & view.status["source"].map(view.is_listed)]
+    expected = annotated[np.array([view.kind(s) == "model" for s in annotated["source"]], bool)]
+    table = expected[(expected["status"] != "ok") & (expected["maps"] > 0)]
     if not len(table):
         return []
-    failed, total = int(table["maps"].sum()), int(owed["maps"].sum())
+    failed, total = int(table["maps"].sum()), int(expected["maps"].sum())
     counts: dict[str, list[str]] = {}
     for source, status, maps in zip(table["source"], table["status"], table["maps"], strict=True):
         counts.setdefault(view.label(source), []).append(f"{maps:,} {status}")
-    parts = [f"{label}: {', '.join(said)}" for label, said in counts.items()]
+    parts = [f"{label}: {', '.join(parts)}" for label, parts in counts.items()]
     return [
         ReportWarning(
             f"{failed:,} of {count_noun(total, 'map')} of models failed",
@@ -192,7 +218,7 @@ def _failed_maps(view: RunView) -> list[ReportWarning]:
 
 
 def _failure_policy(view: RunView) -> str:
-    """What the main protocol does with a failed map."""
+    """How the main protocol treats a failed map."""
     if view.info.get("protocols", {}).get(view.protocol, {}).get("empty_prediction") == "drop":
-        return "This protocol leaves them out of the averages of overlap, which flatters the method."
-    return "They are counted as misses, never left out."
+        return "This protocol leaves them out of the averages of overlap, which favors the method."
+    return "They count as misses and are never left out."

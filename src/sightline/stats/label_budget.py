@@ -1,4 +1,4 @@
-"""How many marked films a detector needs to find marks as well as an element that has to do with labels and as many."""
+"""Label budget: the number of annotated radiographs from which a detector is as good as a self-explaining network."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def find_crossing(draws: dict[tuple[str, int], Array]) -> dict[str, Any]:
     share = float(np.isfinite(crossings[1:]).mean())
     first, *ends = (_format_budget(v, fewest, most) for v in (crossings[0], low, high))
     if outside == "above":
-        first = f"element ahead at {most}" if times else f"not shown to cross up to {most}"
-    text = f"{first} films [{ends[0]}, {ends[1]}]"
+        first = f"self-explaining network ahead at {most}" if times else f"not shown to cross up to {most}"
+    text = f"{first} radiographs [{ends[0]}, {ends[1]}]"
     return {
         "point": inside[0],
         "low": inside[1],

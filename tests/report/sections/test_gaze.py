@@ -151,17 +151,18 @@ def view(tmp_path: Path) -> RunView:
 
 def test_sentences_follow_the_tables(view: RunView) -> None:
     assert summary_sentences(view) == [
-        "Trained on labels alone, maps agree with gaze beyond chance: Grad-CAM.",
-        "Trained on labels alone, no agreement beyond chance: Gradient.",
-        "Taught by gaze, 1 of 2 methods agree better than after labels alone, Grad-CAM the most (+0.20 [0.18, 0.22]; "
-        "n = 40 maps of 30 patients).",
-        "Taught by gaze, 1 of 2 methods agree better than after gaze at other patients' films, Grad-CAM the most "
-        "(+0.25 [0.23, 0.27]; n = 40 maps of 30 patients).",
-        "Of 6 methods and networks, SSIM with gaze is higher where the network is right for 3, lower for 0, not told "
-        "apart for 3.",
-        "Training on gaze raises AUROC on Edema, leaves 1 finding not told apart (DeLong, Holm).",
-        "The measure can tell: the middle of the film scores 0.00 [−0.02, 0.02], the gaze itself 0.80 [0.78, 0.82] "
-        "(n = 40 maps of 30 patients).",
+        "Maps of the network trained on labels alone agree with gaze beyond chance by these methods: Grad-CAM.",
+        "Maps of the network trained on labels alone do not agree with gaze beyond chance by these methods: Gradient.",
+        "After gaze supervision, the maps of 1 of 2 methods agree better with gaze than after training on labels "
+        "alone; Grad-CAM gains most (+0.20 [0.18, 0.22]; n = 40 maps of 30 patients).",
+        "After gaze supervision, the maps of 1 of 2 methods agree better with gaze than after training on the gaze at "
+        "radiographs of other patients; Grad-CAM gains most (+0.25 [0.23, 0.27]; n = 40 maps of 30 patients).",
+        "Of 6 combinations of method and network, the SSIM with gaze is higher for correct predictions in 3 and lower "
+        "in 0; in 3 there is no clear difference.",
+        "Gaze supervision increases the AUROC of Edema and does not clearly change the AUROC of 1 finding (DeLong's "
+        "test, adjusted by Holm).",
+        "The controls behave as expected: the center of the image scores 0.00 [−0.02, 0.02] and the gaze itself 0.80 "
+        "[0.78, 0.82] (n = 40 maps of 30 patients).",
     ]
 
 
@@ -171,8 +172,11 @@ def test_a_measure_that_cannot_tell_and_maps_under_two_names_are_said(view: RunV
     view.run.write_table("estimates", table.assign(low=table["low"].where(~high, 0.2), mean=table["mean"]))
     run = view.run.update_info(duplicates=[{"source": "gaze/grad-cam", "versus": "gaze/intrinsic", "cells": 10}])
     said = summary_sentences(RunView.from_run(run))
-    assert said[-2].startswith("Mind the measure:")
-    assert said[-1] == "Grad-CAM · gaze and Own map · gaze agree in all 10 cells: one map under two names."
+    assert said[-2].startswith("Interpret the metric with care:")
+    assert (
+        said[-1]
+        == "Grad-CAM · gaze and Own map · gaze are equal in all 10 table cells: they are one map under two names."
+    )
 
 
 def test_tables_hold_intervals_and_numbers_of_cases(view: RunView) -> None:

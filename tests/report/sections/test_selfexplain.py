@@ -66,15 +66,18 @@ def test_better_and_worse_are_counted_after_holm_and_the_best_is_called_so(tmp_p
     rows = [gap(OWN, f"baseline/{m}", 0.05, p=0.002 if i < 3 else 0.04) for i, m in enumerate(METHODS[:15])]
     rows.append(gap(OWN, f"baseline/{METHODS[15]}", -0.03, p=0.002))
     text = told(tmp_path / "run", pd.DataFrame(rows), erased("passes", "passes"))
-    assert "better than 3 of 16" in text and "worse than 1 (p below 0.05 after Holm's correction over all 16)" in text
-    assert f"the best of them is {METHODS[15]} · baseline" in text and "nearest" not in text
+    assert "significantly better than 3 and worse than 1 of 16 post-hoc maps" in text
+    assert "(p below 0.05, adjusted by Holm over all 16)" in text
+    assert f"The best of them is {METHODS[15]} · baseline" in text and "nearest" not in text
 
 
-@pytest.mark.parametrize(("mean", "where"), [(-0.1, "lies under the floor"), (0.01, "lies no higher than the floor")])
+@pytest.mark.parametrize(
+    ("mean", "where"), [(-0.1, "thus below the lower"), (0.01, "thus not clearly above the lower")]
+)
 def test_detectors_that_do_not_beat_the_average_mask_are_no_ceiling(tmp_path: Path, mean: float, where: str) -> None:
     rows = [gap("localizer/unet/intrinsic", PRIOR, mean), gap("localizer/retinanet/intrinsic", PRIOR, mean - 0.1)]
     text = told(tmp_path / "run", pd.DataFrame(rows), erased("passes", "passes"))
-    assert "None of the 2 networks trained on marks" in text and where in text
+    assert "None of the 2 networks trained on annotations" in text and where in text
     rows.append(gap("localizer/supervised/intrinsic", PRIOR, 0.1))
     assert "None of the" not in told(tmp_path / "other", pd.DataFrame(rows), erased("passes", "passes"))
 
@@ -82,14 +85,14 @@ def test_detectors_that_do_not_beat_the_average_mask_are_no_ceiling(tmp_path: Pa
 @pytest.mark.parametrize(
     ("random", "sentence"),
     [
-        ("passes", "is shown to be sufficient"),
-        ("undecided", "is not shown to be sufficient"),
-        ("fails", "not interpretable: random places do better (insertion less theirs −0.133 [−0.153, −0.113]"),
+        ("passes", "are shown to be sufficient"),
+        ("undecided", "are not shown to be sufficient"),
+        ("fails", "random places score better (difference in insertion from random places −0.133 [−0.153, −0.113]"),
     ],
 )
 def test_sufficient_is_what_random_places_are_not(tmp_path: Path, random: str, sentence: str) -> None:
     text = told(tmp_path / "run", pd.DataFrame([gap(OWN, PRIOR, 0.1)]), erased("passes", random))
-    assert sentence in text and ("is shown to be" in text) == (random == "passes")
+    assert sentence in text and ("are shown to be" in text) == (random == "passes")
 
 
 @pytest.mark.parametrize(("model", "best", "there"), [("", 3, True), ("best.pt", 7, True), ("best.pt", 4, False)])
@@ -100,12 +103,12 @@ def test_a_crossing_tells_how_long_its_networks_learned(tmp_path: Path, model: s
     run.write_table("estimates", pd.DataFrame([{"source": OWN, "mean": 0.2, "low": 0.1, "high": 0.3, **HEAD}]))
     text = " ".join(training_length_note(RunView.from_run(run)))
     count = int(best > 0.75 * 7)
-    assert (f"learned for 7 epochs, and {count} of 2 were best in the last quarter" in text) == there
+    assert (f"trained for 7 epochs, and {count} of 2 were best in the last quarter" in text) == there
 
 
 def test_a_table_without_random_places_shows_nothing_sufficient(tmp_path: Path) -> None:
     old = erased("passes", "passes").drop(columns=["random", "random_low", "random_high", "random_verdict"])
-    assert "is not shown to be sufficient" in told(tmp_path / "run", pd.DataFrame([gap(OWN, PRIOR, np.nan)]), old)
+    assert "are not shown to be sufficient" in told(tmp_path / "run", pd.DataFrame([gap(OWN, PRIOR, np.nan)]), old)
 
 
 def test_a_network_at_chance_allows_no_statement_about_accuracy(tmp_path: Path) -> None:
@@ -126,11 +129,12 @@ def test_a_network_at_chance_allows_no_statement_about_accuracy(tmp_path: Path) 
     run.write_table("estimates", pd.DataFrame([{"source": OWN, "mean": 0.2, "low": 0.1, "high": 0.3, **HEAD}]))
     text = " ".join(summary_sentences(RunView.from_run(run)))
     assert (
-        "No statement about accuracy is possible: the network without the element is not above chance (AUROC " in text
+        "No statement about accuracy is possible: the network without the saliency head is not above chance (AUROC "
+        in text
     )
     assert "0.510 [0.450, 0.560], chance 0.5)" in text and "0.100 [−0.010, 0.200]; n = 90 labels of 40 patients" in text
     assert "as good as" not in text
     run.write_table("noninferiority", table.assign(low=np.nan, high=np.nan, verdict="not estimable"))
-    assert "possible: without an interval there is no verdict (difference 0.100;" in " ".join(
+    assert "possible, because the difference has no interval (difference 0.100;" in " ".join(
         summary_sentences(RunView.from_run(run))
     )

@@ -60,28 +60,33 @@ def run(make_run: Callable[..., Run]) -> Run:
 def test_sentences_follow_the_verdicts(run: Run) -> None:
     said = summary_sentences(RunView.from_run(run))
     assert said[0] == (
-        "Repeatable: 2 of 2 methods; sensitive to the weights: 1 of 2 methods (n = 20 maps of 20 patients)."
+        "Methods that pass each criterion: repeatable: 2 of 2 methods; sensitive to the weights: 1 of 2 methods "
+        "(n = 20 maps of 20 patients)."
     )
-    assert said[1] == "Come back when the network is trained again: Grad-CAM, Gradient."
-    assert said[2] == "Change with what the network forgets: Grad-CAM."
-    assert said[3] == "The test can tell: maps whose answer is known (edges, noise) get it."
+    assert said[1] == "The maps of Grad-CAM and Gradient repeat when the network is retrained."
+    assert said[2] == "The maps of Grad-CAM change when the weights are randomized."
+    assert said[3] == "The test is valid: the control methods (edges, noise) get the expected verdicts."
     assert len(said) == 4  # gradient is undecided: nothing is said
     table = run.table("verdicts")
     other = table[(table["criterion"] == "repeatability") & (table["method"] == "gradient")]
     run.write_table("verdicts", pd.concat([table, other.assign(versus="again-2", verdict="undecided")]))
-    assert "Come back when the network is trained again: Grad-CAM." in summary_sentences(
+    assert "The maps of Grad-CAM repeat when the network is retrained." in summary_sentences(
         RunView.from_run(run)
     )  # all or none
     run.write_table("verdicts", table.assign(verdict=table["verdict"].where(table["method"] != "edges", "passes")))
     assert summary_sentences(RunView.from_run(run))[-1].startswith(
-        "This test cannot tell: the edge detector, which needs no network"
+        "This test is not valid: the edge detector, which does not use the network"
     )
 
 
 def test_the_summary_gives_difference_interval_and_verdict(run: Run) -> None:
     table = tables.criteria_table(RunView.from_run(run))
     assert table is not None
-    assert table.header == ("Method", "Repeatable: trained again", "Sensitive to the weights: forgets with them")
+    assert table.header == (
+        "Method",
+        "Repeatable: similar after retraining",
+        "Sensitive to the weights: not similar after randomization",
+    )
     assert table.caption.endswith("n = 20 maps of 20 patients")
     cells = {row[0]: row[2] for row in table.rows}
     assert cells["Grad-CAM"].startswith("−0.1") and cells["Grad-CAM"].endswith("passes")
@@ -99,7 +104,7 @@ def test_verdicts_lead_the_page_and_the_terminal(run: Run, capsys: pytest.Captur
         ("Sensitive to the weights", "1 of 2", "methods pass"),
     ]
     assert {t.sample_size for t in shown} == {"n = 20 maps of 20 patients"}
-    assert not [c for c in collect_warnings(RunView.from_run(made)) if "locate" in c.title]
+    assert not [c for c in collect_warnings(RunView.from_run(made)) if "localize" in c.title]
     show(made.path)
     printed = capsys.readouterr().out
     assert printed.index("undecided") < printed.index("mean over findings") and "Repeatable" in printed
@@ -140,8 +145,8 @@ def test_published_values_stand_beside(run: Run) -> None:
     table = tables.published_table(RunView.from_run(run))
     assert table is not None
     cells = {tuple(row[:2]): row for row in table.rows}
-    assert cells["Grad-CAM", "RSNA"][2:5] == ("0.405", "0.120", "0.37 against 0.55: passed")
-    assert cells["Gradient", "SIIM"][4] == "0.25 against 0.24: failed"
+    assert cells["Grad-CAM", "RSNA"][2:5] == ("0.405", "0.120", "0.37 and 0.55: passed")
+    assert cells["Gradient", "SIIM"][4] == "0.25 and 0.24: failed"
     assert cells["localizer: U-Net", "SIIM"][2] == "0.404" and ("edges", "RSNA") not in cells
 
 
@@ -160,7 +165,7 @@ def test_failed_maps_are_told_in_cells_and_captions(run: Run) -> None:
     run.write_table("verdicts", verdicts(table))
     summary, measures = tables.criteria_table(RunView.from_run(run)), tables.similarity_table(RunView.from_run(run))
     assert summary is not None and measures is not None
-    assert "failed maps are like nothing (0)" in summary.caption and "n = 18 to 20 maps" in summary.caption
+    assert "failed maps count as similarity 0" in summary.caption and "n = 18 to 20 maps" in summary.caption
     cells = {row[0]: row[1:] for row in summary.rows}
     assert all(cell.endswith(" (2 failed)") for cell in cells["Grad-CAM"])
     assert not any("failed" in cell for cell in cells["edges"])

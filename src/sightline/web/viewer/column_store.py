@@ -21,7 +21,8 @@ import numpy as np
 from sightline._util.files import write_text_atomic
 from sightline.core import STATUSES, Array, Source
 from sightline.errors import RunError
-from sightline.report.run_view import RunView, higher_is_better, metric_title
+from sightline.report.run_view import RunView
+from sightline.report.titles import higher_is_better, metric_title
 from sightline.runs.run import Run
 from sightline.web.server.encoding import encode_bundle
 from sightline.web.viewer.run_index import RunIndex, encode_categories, read_batches

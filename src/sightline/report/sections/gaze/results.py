@@ -9,18 +9,53 @@ from sightline.report.run_view import RunView
 
 
 def compared_models(view: RunView) -> list[str]:
-    """The compared networks, the one trained on labels first."""
+    """Return the compared networks, the one trained on labels first.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of str
+        Their names; none if the run is no gaze study.
+    """
     return [m["name"] for m in view.info.get("models", ())] if view.info.get("study") == "gaze" else []
 
 
 def compared_methods(view: RunView) -> list[str]:
-    """Methods of the first network, in the order they were named; a network's own map last."""
+    """Return the methods in the order of the options, with the intrinsic map last.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of str
+        Their names.
+    """
     sources = map(Source.parse, dict.fromkeys(view.estimates["source"]))
     return list(dict.fromkeys(source.method for source in sources if source.model in compared_models(view)))
 
 
 def read_table(view: RunView, name: str) -> pd.DataFrame:
-    """Rows under the report's protocol; none where the run has no such table."""
+    """Read a table of a gaze study under the main protocol.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+    name : str
+        Name of the table.
+
+    Returns
+    -------
+    DataFrame
+        Its rows; none if the run has no such table.
+    """
     if not compared_models(view) or not view.run.has_table(name):
         return pd.DataFrame()
     table = view.run.table(name)

@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sightline.evaluation.gaze_agreement import CENTER_CONTROL, GAZE_CEILING
-from sightline.report.phrasing import count_noun, sample_size, sample_size_note
-from sightline.report.run_view import AVERAGE, RunView
+from sightline.report.estimate import AVERAGE
+from sightline.report.phrasing import count_noun, join_list, sample_size, sample_size_note
+from sightline.report.run_view import RunView
 from sightline.report.sections.gaze.results import compared_methods, compared_models, read_table
 
 
 def summary_sentences(view: RunView) -> list[str]:
-    """What the tables come to, or nothing for another study."""
+    """Summarize a gaze study.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of str
+        Sentences; none if the run has no scores of one.
+    """
     if not compared_models(view) or not view.metrics:
         return []
     return [
@@ -23,81 +35,86 @@ def summary_sentences(view: RunView) -> list[str]:
     ]
 
 
-def _method_names(view: RunView, some: Sequence[str]) -> str:
+def _method_names(view: RunView, methods: Sequence[str]) -> str:
     """Methods without their options."""
-    return ", ".join(view.label(m.partition("?")[0]) for m in some)
+    return ", ".join(view.label(method.partition("?")[0]) for method in methods)
 
 
 def _beyond_chance_sentences(view: RunView) -> Iterator[str]:
-    metric, plain = view.metrics[0], compared_models(view)[0]
-    above = [m for m in compared_methods(view) if view.estimate(f"{plain}/{m}", metric).low > 0]
-    other = [m for m in compared_methods(view) if view.estimate(f"{plain}/{m}", metric).low <= 0]
+    metric, baseline = view.metrics[0], compared_models(view)[0]
+    lows = {m: view.estimate(f"{baseline}/{m}", metric).low for m in compared_methods(view)}
+    above = [m for m, low in lows.items() if low > 0]
+    others = [m for m, low in lows.items() if low <= 0]
+    network = "the network trained on labels alone"
     if above:
-        yield f"Trained on labels alone, maps agree with gaze beyond chance: {_method_names(view, above)}."
-    if other:
-        yield f"Trained on labels alone, no agreement beyond chance: {_method_names(view, other)}."
+        yield f"Maps of {network} agree with gaze beyond chance by these methods: {_method_names(view, above)}."
+    if others:
+        yield f"Maps of {network} do not agree with gaze beyond chance by these methods: {_method_names(view, others)}."
 
 
 def _gaze_supervision_sentences(view: RunView) -> Iterator[str]:
-    """Of each pair of networks but the control's: how many methods gained, and which most."""
-    metric, plain = view.metrics[0], compared_models(view)[0]
+    """For each pair of networks except the control: how many methods improved, and which most."""
+    metric, baseline = view.metrics[0], compared_models(view)[0]
     for name, versus in view.info.get("pairs", ()):
         if name.startswith("shuffled"):
             continue
-        gaps = {m: view.difference(f"{name}/{m}", f"{versus}/{m}", metric) for m in compared_methods(view)}
-        gaps = {m: n for m, n in gaps.items() if n.is_defined}
-        more = sorted((m for m, n in gaps.items() if n.low > 0), key=lambda m: -gaps[m].mean)
-        less = [m for m, n in gaps.items() if n.high < 0]
-        than = "labels alone" if versus == plain else "gaze at other patients' films"
-        text = f"Taught by gaze, {len(more)} of {len(gaps)} methods agree better than after {than}"
-        text += (
-            f", {_method_names(view, more[:1])} the most (+{gaps[more[0]].text()}; {sample_size(gaps.values())})"
-            if more
-            else ""
+        differences = {m: view.difference(f"{name}/{m}", f"{versus}/{m}", metric) for m in compared_methods(view)}
+        differences = {m: n for m, n in differences.items() if n.is_defined}
+        better = sorted((m for m, n in differences.items() if n.low > 0), key=lambda m: -differences[m].mean)
+        worse = [m for m, n in differences.items() if n.high < 0]
+        reference = "labels alone" if versus == baseline else "the gaze at radiographs of other patients"
+        text = (
+            f"After gaze supervision, the maps of {len(better)} of {len(differences)} methods agree better with gaze "
+            f"than after training on {reference}"
         )
-        yield text + (f"; worse: {_method_names(view, less)}." if less else ".")
+        if better:
+            text += (
+                f"; {_method_names(view, better[:1])} gains most (+{differences[better[0]].text()}; "
+                f"{sample_size(differences.values())})"
+            )
+        yield f"{text}; the agreement is worse for {_method_names(view, worse)}." if worse else f"{text}."
 
 
 def _correctness_sentences(view: RunView) -> Iterator[str]:
     table = read_table(view, "correctness")
     if table.empty:
         return
-    some = table[(table["metric"] == "ssim") & (table["finding"] == AVERAGE)]
-    better, worse = int((some["low"] > 0).sum()), int((some["high"] < 0).sum())
+    rows = table[(table["metric"] == "ssim") & (table["finding"] == AVERAGE)]
+    better, worse = int((rows["low"] > 0).sum()), int((rows["high"] < 0).sum())
     yield (
-        f"Of {len(some)} methods and networks, SSIM with gaze is higher where the network is right for {better}, "
-        f"lower for {worse}, not told apart for {len(some) - better - worse}."
+        f"Of {len(rows)} combinations of method and network, the SSIM with gaze is higher for correct predictions in "
+        f"{better} and lower in {worse}; in {len(rows) - better - worse} there is no clear difference."
     )
 
 
 def _accuracy_sentences(view: RunView) -> Iterator[str]:
     table = read_table(view, "discrimination_differences")
-    plain = compared_models(view)[0]
+    baseline = compared_models(view)[0]
     for (name, versus), part in table.groupby(["model", "versus"], sort=False) if len(table) else ():
-        if versus != plain or str(name).startswith("shuffled"):
+        if versus != baseline or str(name).startswith("shuffled"):
             continue
         clear = part[part["p_holm"] < 0.05]
-        ups, downs = clear[clear["mean"] > 0], clear[clear["mean"] < 0]
-        parts = [f"raises AUROC on {', '.join(ups['finding'])}"] if len(ups) else []
-        parts += [f"lowers it on {', '.join(downs['finding'])}"] if len(downs) else []
+        higher, lower = clear[clear["mean"] > 0], clear[clear["mean"] < 0]
+        parts = [f"increases the AUROC of {join_list(list(higher['finding']))}"] if len(higher) else []
+        parts += [f"decreases the AUROC of {join_list(list(lower['finding']))}"] if len(lower) else []
         rest = len(part) - len(clear)
         if rest:
-            parts.append(
-                f"{'leaves' if parts else 'changes AUROC on none;'} {count_noun(rest, 'finding')} not told apart"
-            )
-        yield f"Training on gaze {', '.join(parts)} (DeLong, Holm)."
+            parts.append(f"does not clearly change the AUROC of {count_noun(rest, 'finding')}")
+        yield f"Gaze supervision {join_list(parts)} (DeLong's test, adjusted by Holm)."
 
 
 def _validity_sentences(view: RunView) -> Iterator[str]:
-    """The sanity of the measure: the middle of the film is at 0, the gaze itself is the best."""
+    """Whether the metric is valid here: the center of the image must score 0, the gaze itself highest."""
     metric = view.metrics[0]
     center, top = view.estimate(CENTER_CONTROL, metric), view.estimate(GAZE_CEILING, metric)
     if metric != "shuffled-ncc" or not (center.is_defined and top.is_defined):
         return
-    told = (
-        f"the middle of the film scores {center.text()}, the gaze itself {top.text()}{sample_size_note([center, top])}"
+    scores = (
+        f"the center of the image scores {center.text()} and the gaze itself {top.text()}"
+        f"{sample_size_note([center, top])}"
     )
-    yield f"The measure can tell: {told}." if center.low <= 0 <= center.high else f"Mind the measure: {told}."
+    is_valid = center.low <= 0 <= center.high
+    yield f"The controls behave as expected: {scores}." if is_valid else f"Interpret the metric with care: {scores}."
     for row in view.info.get("duplicates", ()):
         pair = f"{view.label(row['source'])} and {view.label(row['versus'])}"
-        yield f"{pair} agree in all {row['cells']} cells: one map under two names."
+        yield f"{pair} are equal in all {row['cells']} table cells: they are one map under two names."

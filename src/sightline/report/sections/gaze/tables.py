@@ -11,11 +11,13 @@ from sightline.core import Source
 from sightline.data.gaze import BOX_SUFFIX, KERNELS
 from sightline.evaluation.gaze_agreement import PUBLISHED_REGIONS
 from sightline.maps.resample import GRID_SHAPE
+from sightline.report.estimate import AVERAGE, Estimate, format_decimal
 from sightline.report.published_results import load_published
-from sightline.report.run_view import AVERAGE, Estimate, RunView, format_decimal, metric_title
+from sightline.report.run_view import RunView
 from sightline.report.sections.gaze.results import compared_methods, compared_models, read_table
 from sightline.report.summary import protocol_of
 from sightline.report.tables import Table
+from sightline.report.titles import metric_title
 from sightline.stats.gaze_agreement import find_duplicate_rows
 
 _MAX_FINDINGS = 6
@@ -23,7 +25,18 @@ _MAX_FINDINGS = 6
 
 
 def ssim_table(view: RunView) -> Table | None:
-    """SSIM of right and wrong predictions in the published layout, with intervals and numbers of cases."""
+    """Make the table of the SSIM of correct and incorrect predictions in the published layout.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "correctness")
     if table.empty:
         return None
@@ -38,24 +51,34 @@ def ssim_table(view: RunView) -> Table | None:
             if cells:
                 rows.append([name, view.label(method), *(_cell(cells, f) for f in findings)])
     caption = (
-        "SSIM with gaze: ✓ where the network is right, ✗ where it is wrong, mean [95 % interval] and cases; p of the "
-        "difference, corrected by Holm over a row's findings. " + ssim_settings(view)
+        "SSIM with gaze of correct (✓) and incorrect (✗) predictions, mean [95 % interval] and number of cases; p of "
+        "the difference, adjusted by Holm over the findings of a row. " + ssim_settings(view)
     )
     head = ["Network", "Method", *(f"{f}, n = {counts[f]}" for f in findings)]
     return Table.create(caption, head, rows, 2, "correctness")
 
 
 def ssim_settings(view: RunView) -> str:
-    """What decides an SSIM, in one line."""
+    """Describe the settings of the SSIM.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    str
+        One paragraph.
+    """
     definition = protocol_of(view).definitions
     kernel = KERNELS[definition]
-    width = f"{kernel.pixels:g} pixels of the film" if kernel.pixels else f"{kernel.degrees:g}° of visual angle"
-    weight = "every fixation alike" if kernel.weight == "count" else "fixations by their duration"
+    width = f"{kernel.pixels:g} pixels of the image" if kernel.pixels else f"{kernel.degrees:g}° of visual angle"
+    weight = "every fixation has the same weight" if kernel.weight == "count" else "fixations are weighted by duration"
     maps = "magnitudes of maps" if definition == "published" else "positive parts of maps"
     return (
-        f"Gaze: Gaussians of {width}, {weight}. {maps.capitalize()} and gaze on {GRID_SHAPE[0]} × "
-        f"{GRID_SHAPE[1]} cells, each "
-        "brought to [0, 1]; uniform window of 7 × 7, data range 1."
+        f"Gaze is a sum of Gaussians of {width}; {weight}. {maps.capitalize()} and gaze are resampled to "
+        f"{GRID_SHAPE[0]} × {GRID_SHAPE[1]} cells and scaled to [0, 1]; uniform window of 7 × 7, data range 1."
     )
 
 
@@ -75,53 +98,63 @@ def _format_p(value: float) -> str:
 
 
 def published_ssim_table(view: RunView) -> Table | None:
-    """The published table, and what is printed twice in it."""
+    """Make the table as published, and name the values that are printed twice in it.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     if not compared_models(view):
         return None
     facts = load_published()["gaze"]
     findings = list(facts["cases"])
     rows = [
         [name, view.label(method), *("✓ {:.3f}\n✗ {:.3f}".format(*values[f]) for f in findings)]
-        for name, some in facts["ssim"].items()
-        for method, values in some.items()
+        for name, methods in facts["ssim"].items()
+        for method, values in methods.items()
     ]
     twice = []
-    for name, some in facts["ssim"].items():
-        flat = pd.DataFrame({m: [v for f in findings for v in values[f]] for m, values in some.items()}).T
+    for name, methods in facts["ssim"].items():
+        flat = pd.DataFrame({m: [v for f in findings for v in values[f]] for m, values in methods.items()}).T
         twice += [
             f"{name}: {view.label(a)} and {view.label(b)} agree in {n} of {flat.shape[1]} cells"
             for a, b, n in find_duplicate_rows(flat)
         ]
-    caption = f"Published: {facts['citation']}. {facts['note']}. Printed twice: {'; '.join(twice)}."
+    caption = f"Published: {facts['citation']}. {facts['note']}. Printed twice in it: {'; '.join(twice)}."
     return Table.create(caption, ["Network", "Method", *(f"{f}, n = {facts['cases'][f]}" for f in findings)], rows, 2)
 
 
 def gain_table(view: RunView) -> Table | None:
-    """Each method on one network less the same on another, by the leading measures."""
-    pairs = view.info.get("pairs", ())
-    shown = [m for m in ("shuffled-ncc", "ncc", "ssim", "nss", "shuffled-ncc@spoken") if _has_metric(view, m)]
-    rows = (
-        [
-            [view.label(m), f"{name} less {versus}", *(n.text(3).replace(" [", "\n[") for n in found)]
-            for m in compared_methods(view)
-            for name, versus in pairs
-            if any(
-                (found := [view.difference(f"{name}/{m}", f"{versus}/{m}", k) for k in shown])[i].is_defined
-                for i in range(len(shown))
-            )
-        ]
-        if compared_models(view)
-        else []
-    )
+    """Make the table of paired differences between networks by method.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
+    metrics = [m for m in ("shuffled-ncc", "ncc", "ssim", "nss", "shuffled-ncc@spoken") if _has_metric(view, m)]
+    rows = []
+    for method in compared_methods(view) if compared_models(view) else ():
+        for name, versus in view.info.get("pairs", ()):
+            numbers = [view.difference(f"{name}/{method}", f"{versus}/{method}", metric) for metric in metrics]
+            if any(number.is_defined for number in numbers):
+                cells = [number.text(3).replace(" [", "\n[") for number in numbers]
+                rows.append([view.label(method), f"{name} minus {versus}", *cells])
     if not rows:
         return None
-    return Table.create(
-        "Paired differences between networks, averaged over findings, mean [95 % interval]",
-        ["Method", "Networks", *(metric_title(m) for m in shown)],
-        rows,
-        2,
-        "differences",
-    )
+    caption = "Paired differences between networks, averaged over findings, mean [95 % interval]"
+    return Table.create(caption, ["Method", "Networks", *map(metric_title, metrics)], rows, 2, "differences")
 
 
 def _has_metric(view: RunView, metric: str) -> bool:
@@ -129,14 +162,25 @@ def _has_metric(view: RunView, metric: str) -> bool:
 
 
 def region_table(view: RunView) -> Table | None:
-    """How far each source's distribution over the four regions lies from the gaze's, and the test of it."""
+    """Make the table of the most salient regions of each source and their distance from those of the gaze.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     rows = []
     for source, part in _region_rows(view, "regions"):
         shares = {r["region"]: _to_estimate(r) for r in part.to_dict("records")}
         rows.append([view.label(source), *(shares[r].text() for r in PUBLISHED_REGIONS), *_distance_cells(part)])
     caption = (
-        "Most salient region, share of cases [95 % interval]; distance to the gaze's distribution (total variation, 0 "
-        "to 1), and p of exchanging map and gaze patient by patient"
+        "Most salient region, share of cases [95 % interval]; distance from the distribution of the gaze (total "
+        "variation, 0 to 1), and p by exchanging map and gaze patient by patient"
     )
     return (
         Table.create(caption, ["Source", *PUBLISHED_REGIONS, *_DISTANCE_COLUMNS], rows, 1, "region_distributions")
@@ -146,15 +190,28 @@ def region_table(view: RunView) -> Table | None:
 
 
 def rectangle_table(view: RunView) -> Table | None:
-    """The same among the rectangles of a data set that has them: the three that are most often the most salient."""
+    """Make the same table for the three most frequent rectangles of a data set that has them.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     rows = []
     for source, part in _region_rows(view, "rectangles"):
-        most = part.sort_values("mean", ascending=False, kind="stable").head(3).to_dict("records")
-        told = [f"{str(r['region']).removesuffix(BOX_SUFFIX)} {_to_estimate(r).text()}" for r in most if r["mean"] > 0]
-        rows.append([view.label(source), "\n".join(told), *_distance_cells(part)])
-    caption = "The same among the rectangles of the data set, of which three are named"
+        largest = part.sort_values("mean", ascending=False, kind="stable").head(3).to_dict("records")
+        names = [
+            f"{str(r['region']).removesuffix(BOX_SUFFIX)} {_to_estimate(r).text()}" for r in largest if r["mean"] > 0
+        ]
+        rows.append([view.label(source), "\n".join(names), *_distance_cells(part)])
+    caption = "The same for the rectangles of the data set; the three most frequent are named"
     return (
-        Table.create(caption, ["Source", "Most often", *_DISTANCE_COLUMNS], rows, 2, "region_distributions")
+        Table.create(caption, ["Source", "Most frequent", *_DISTANCE_COLUMNS], rows, 2, "region_distributions")
         if rows
         else None
     )
@@ -164,7 +221,7 @@ _DISTANCE_COLUMNS = ("Distance", "p", "Cases")
 
 
 def _region_rows(view: RunView, among: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Sources but controls, and how often each region was their most salient one over all findings."""
+    """Sources except controls, and how often each region was their most salient one over all findings."""
     table = read_table(view, "region_distributions")
     if table.empty:
         return
@@ -183,7 +240,18 @@ def _distance_cells(part: pd.DataFrame) -> list[str]:
 
 
 def auroc_table(view: RunView) -> Table | None:
-    """AUROC by finding and network with both intervals, and the differences."""
+    """Make the table of AUROC by finding and network with both intervals, and of the differences.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table, gaps = read_table(view, "discrimination"), read_table(view, "discrimination_differences")
     if table.empty:
         return None
@@ -201,17 +269,28 @@ def auroc_table(view: RunView) -> Table | None:
                 *_difference_cells(gaps, str(finding), view.info.get("pairs", ())),
             ]
         )
-    pairs = [f"{a} less {b}" for a, b in view.info.get("pairs", ()) if len(gaps)]
+    pairs = [f"{a} minus {b}" for a, b in view.info.get("pairs", ()) if len(gaps)]
     caption = (
         "AUROC [95 % over patients] (95 % by DeLong); differences [95 % over patients] with p of DeLong's test, "
-        "corrected by Holm"
+        "adjusted by Holm"
     )
-    head = ["Finding", "Films / positive", *names, *pairs]
+    head = ["Finding", "Radiographs / positive", *names, *pairs]
     return Table.create(caption, head, rows, 1, "discrimination")
 
 
 def published_auroc_table(view: RunView) -> Table | None:
-    """What was printed for a DenseNet and the same taught by gaze."""
+    """Make the table of the published AUROC of a DenseNet with and without gaze supervision.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     if not compared_models(view):
         return None
     facts = load_published()["gaze"]
@@ -244,7 +323,18 @@ def _format_range(values: Sequence[float]) -> str:
 
 
 def calibration_table(view: RunView) -> Table | None:
-    """Do probabilities hold? Brier score and calibration error by finding and network."""
+    """Make the table of Brier score and calibration error by finding and network.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "discrimination")
     if table.empty:
         return None
@@ -260,35 +350,51 @@ def calibration_table(view: RunView) -> Table | None:
         for r in table.sort_values("finding", kind="stable").to_dict("records")
     ]
     caption = (
-        "Brier score, mean [95 % interval]; calibration error over ten bins of as many films (few films inflate it); "
-        f"cutoff from which a prediction is positive, by {view.info.get('options', {}).get('rule', 'f1')}"
+        "Brier score, mean [95 % interval]; calibration error over ten bins of equal size (inflated by few "
+        "radiographs); probability cutoff of a positive prediction, by "
+        f"{view.info.get('options', {}).get('rule', 'f1')}"
     )
     return Table.create(
-        caption, ["Finding", "Network", "Brier", "Calibration error", "Cutoff", "Films"], rows, 2, "discrimination"
+        caption,
+        ["Finding", "Network", "Brier", "Calibration error", "Cutoff", "Radiographs"],
+        rows,
+        2,
+        "discrimination",
     )
 
 
 def _probability_cutoff(view: RunView, model: str, finding: str) -> float:
-    found = (c["cutoff"] for c in view.info.get("cutoffs", ()) if (c["model"], c["finding"]) == (model, finding))
-    return next(found, 0.5)
+    cutoffs = (c["cutoff"] for c in view.info.get("cutoffs", ()) if (c["model"], c["finding"]) == (model, finding))
+    return next(cutoffs, 0.5)
 
 
 def gaze_summary(view: RunView) -> list[tuple[str, str]]:
-    """How much gaze there was, and what of it was not used."""
+    """Summarize the gaze data: how much was used, and what was left out.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list[tuple[str, str]]
+        Terms with values; none if the run records no gaze.
+    """
     gaze = view.info.get("gaze")
     if not gaze:
         return []
-    left = ", ".join(f"{n:,} {why}" for why, n in gaze["left_out"].items()) or "nothing"
-    told = [
+    left_out = ", ".join(f"{n:,} {reason}" for reason, n in gaze["left_out"].items()) or "nothing"
+    lines = [
         (
             "Gaze",
-            f"{gaze['fixations']:,} fixations, {gaze['seconds']:,} seconds at {gaze['radiographs']:,} films, "
-            f"of {gaze['reader']}",
+            f"{gaze['fixations']:,} fixations, {gaze['seconds']:,} seconds on {gaze['radiographs']:,} radiographs, "
+            f"by {gaze['reader']}",
         ),
-        ("Left out", left),
+        ("Left out", left_out),
     ]
     sweep = view.info.get("gaze_weight_search")
     if sweep:
-        tried = ", ".join(f"{w} (AUROC {a:.3f})" for w, a in sweep["weights"].items())
-        told.append(("Weight of the gaze term", f"{sweep['chosen']:g}, best in validation of {tried}"))
-    return told
+        weights = ", ".join(f"{w} (AUROC {a:.3f})" for w, a in sweep["weights"].items())
+        lines.append(("Weight of the gaze term", f"{sweep['chosen']:g}, the best of {weights} in validation"))
+    return lines

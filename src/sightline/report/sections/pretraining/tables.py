@@ -9,9 +9,10 @@ import numpy as np
 
 from sightline.core import Source
 from sightline.evaluation.narration.facts import SHAPE_MEASURES, Measurements
+from sightline.report.estimate import Estimate, format_decimal
 from sightline.report.phrasing import count_noun
 from sightline.report.published_results import load_published
-from sightline.report.run_view import Estimate, RunView, format_decimal, metric_title
+from sightline.report.run_view import RunView
 from sightline.report.sections.pretraining.results import (
     IMAGE_TEXT_MODEL,
     LEARNING_MODE_LABELS,
@@ -24,10 +25,22 @@ from sightline.report.sections.pretraining.results import (
     to_estimate,
 )
 from sightline.report.tables import Table
+from sightline.report.titles import metric_title
 
 
 def auc_table(view: RunView) -> Table | None:
-    """Beginnings in rows, linear evaluation and fine-tuning by share of the labels in columns, as ConVIRT prints it."""
+    """Make the table of AUROC by initialization, mode of training and share of the labels, in the layout of ConVIRT.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "learning_curves")
     if table.empty:
         return None
@@ -46,14 +59,15 @@ def auc_table(view: RunView) -> Table | None:
         f"AUROC averaged over findings, mean of {seeds} seeds [95 % over test patients] ± standard deviation over "
         f"seeds; {_test_set_phrase(view)}"
     )
-    head = ["Beginning", *(f"{LEARNING_MODE_LABELS[how]}, {format_share(f)}" for how, f in columns)]
+    head = ["Initialization", *(f"{LEARNING_MODE_LABELS[how]}, {format_share(f)}" for how, f in columns)]
     return Table.create(caption, head, rows, table_name="learning_curves")
 
 
 def _test_set_phrase(view: RunView) -> str:
-    """How many films and patients accuracy was measured on."""
+    """Number of radiographs and patients that accuracy was measured on."""
     table = view.run.table("predictions", ["radiograph", "patient"])
-    return f"{count_noun(table['radiograph'].nunique(), 'film')} of {count_noun(table['patient'].nunique(), 'patient')}"
+    radiographs, patients = table["radiograph"].nunique(), table["patient"].nunique()
+    return f"{count_noun(radiographs, 'radiograph')} of {count_noun(patients, 'patient')}"
 
 
 def _curve_cell(row: Mapping[Hashable, Any] | None) -> str:
@@ -65,7 +79,18 @@ def _curve_cell(row: Mapping[Hashable, Any] | None) -> str:
 
 
 def gain_table(view: RunView) -> Table | None:
-    """What each beginning gains over the one at random, and whether it gains more with few labels."""
+    """Make the table of the gain of each initialization over the random one, by the share of the labels.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "learning_curve_differences")
     if table.empty:
         return None
@@ -82,12 +107,13 @@ def gain_table(view: RunView) -> Table | None:
         for r in table.to_dict("records")
     ]
     caption = (
-        "Paired differences of AUROC [95 % over test patients]; p by resampling, not corrected; spread over seeds; "
+        "Paired differences of AUROC [95 % over test patients]; p by resampling, not adjusted; standard deviation over "
+        "seeds; "
         f"{_test_set_phrase(view)}"
     )
     return Table.create(
         caption,
-        ["Beginning", "Training", "Labels", "Less", "Difference", "p", "Spread"],
+        ["Initialization", "Training", "Labels", "Compared with", "Difference", "p", "SD over seeds"],
         rows,
         4,
         "learning_curve_differences",
@@ -95,9 +121,20 @@ def gain_table(view: RunView) -> Table | None:
 
 
 def map_table(view: RunView) -> Table | None:
-    """Localization of every shown network's maps, and the paired difference to the beginning at random."""
-    shown = {row["model"]: row for row in view.info.get("explained_models", ())}
-    if not initializations(view) or not shown:
+    """Make the table of the localization by every explained network, with the difference from random initialization.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
+    explained = {row["model"]: row for row in view.info.get("explained_models", ())}
+    if not initializations(view) or not explained:
         return None
     metrics = [m for m in ("iou", "pointing-game", "relevance-mass", "pr-area") if m in view.metrics]
     gaps = dict(differences_to_random(view))
@@ -105,8 +142,8 @@ def map_table(view: RunView) -> Table | None:
     for source in dict.fromkeys(view.estimates["source"]):
         parsed = Source.parse(source)
         name, method = parsed.model, parsed.method
-        if name in shown:
-            row = shown[name]
+        if name in explained:
+            row = explained[name]
             key = f"{row['initialization']}, {format_share(row['fraction'])}, {view.label(method)}"
             gap = gaps.get(key)
             rows.append(
@@ -123,7 +160,7 @@ def map_table(view: RunView) -> Table | None:
                 [
                     view.label(method),
                     "none",
-                    "reports, in words",
+                    "reports, as text",
                     *(view.estimate(source, m).text() for m in metrics),
                     "–",
                 ]
@@ -131,20 +168,31 @@ def map_table(view: RunView) -> Table | None:
     head = [
         "Method",
         "Labels",
-        "Beginning",
+        "Initialization",
         *map(metric_title, metrics),
-        f"{metric_title(main_metric(view))} less random",
+        f"{metric_title(main_metric(view))} minus random",
     ]
     n = view.estimate(next(iter(view.estimates["source"])), metrics[0])
     caption = (
-        "Maps of the fine-tuned networks of the first seed, each of the finding it is scored for: mean [95 %] over "
-        f"{count_noun(n.n, 'mark')} of {count_noun(n.patients, 'patient')}"
+        "Maps of the fine-tuned networks of the first seed, each for the finding that is scored: mean [95 %] over "
+        f"{count_noun(n.n, 'annotation')} of {count_noun(n.patients, 'patient')}"
     )
     return Table.create(caption, head, sorted(rows, key=lambda r: (r[0], r[1])), 3, "estimates")
 
 
 def shape_table(view: RunView) -> Table | None:
-    """How the evidence lies on the maps that were read, and the paired difference to the beginning at random."""
+    """Make the table of how concentrated the maps are, and of the difference from the random initialization.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table, gaps = read_table(view, "map_measurement_means"), read_table(view, "map_measurement_differences")
     if table.empty or gaps.empty:
         return None
@@ -160,10 +208,10 @@ def shape_table(view: RunView) -> Table | None:
             ]
         rows.append([model, *cells])
     caption = (
-        "How the evidence lies on the maps that were read: focus (Gini index, 1 = all in one place), entropy (1 = "
-        "even), spread around the center of mass (0.41 = even), over all cases [95 % over patients]"
+        "Concentration of the maps: focus (Gini index, 1 = all in one place), entropy (1 = uniform), spread around the "
+        "center of mass (0.41 = uniform), over all cases [95 % over patients]"
     )
-    head = ["Beginning", *(text for measure in SHAPE_MEASURES for text in (measure.capitalize(), f"less {base}"))]
+    head = ["Initialization", *(text for measure in SHAPE_MEASURES for text in (measure.capitalize(), f"minus {base}"))]
     return Table.create(caption, head, rows, table_name="map_measurement_means")
 
 
@@ -172,7 +220,18 @@ def _format_estimate(fact: Mapping[str, float] | None) -> str:
 
 
 def narrative_paragraphs(view: RunView) -> list[str]:
-    """The reading of the maps, a paragraph per line, without its marks."""
+    """Read the narrative of the run, without its emphasis.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of str
+        Paragraphs; none if the run has no narrative.
+    """
     file = view.run.path / "narrative.md"
     if not initializations(view) or not file.is_file():
         return []
@@ -180,19 +239,43 @@ def narrative_paragraphs(view: RunView) -> list[str]:
 
 
 def claim_table(view: RunView) -> Table | None:
-    """Every claim of that reading, and what the numbers say of it."""
+    """Make the table of the claims of the narrative, each with its verdict by the measurements.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "narrative_claims")
     if table.empty:
         return None
     rows = [[r["verdict"], r["model"], r["finding"], r["text"], r["reason"]] for r in table.to_dict("records")]
-    told = table[table["verdict"].isin(["supported", "contradicted"])]
-    rate = f"{(told['verdict'] == 'contradicted').mean():.0%}" if len(told) else "nothing checkable"
-    caption = f"Claims of the reading, checked against the measurements; contradicted: {rate}"
-    return Table.create(caption, ["Verdict", "Beginning", "Finding", "Claim", "Measured"], rows, 5, "narrative_claims")
+    judged = table[table["verdict"].isin(["supported", "contradicted"])]
+    rate = f"{(judged['verdict'] == 'contradicted').mean():.0%}" if len(judged) else "no claim could be checked"
+    caption = f"Claims of the narrative, checked against the measurements; contradicted: {rate}"
+    return Table.create(
+        caption, ["Verdict", "Initialization", "Finding", "Claim", "Measured"], rows, 5, "narrative_claims"
+    )
 
 
 def report_agreement_table(view: RunView) -> Table | None:
-    """How often maps are densest where the report of the same film says the finding is."""
+    """Make the table of how often maps are densest where the report of the same radiograph locates the finding.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "report_agreement")
     if table.empty:
         return None
@@ -208,26 +291,44 @@ def report_agreement_table(view: RunView) -> Table | None:
         for r in table.to_dict("records")
     ]
     caption = (
-        "Maps beside reports: how often the densest side, or third, is the one that the report names [95 %], and how "
-        "much more often than the report on another patient with the finding"
+        "Agreement of maps with reports: how often the densest side, or third, is the one that the report names [95 "
+        "%], and the difference from the report on another patient with the finding"
     )
-    head = ["Beginning", "Place", "Meets the report", "More than another's", "Cases", "Patients"]
+    head = [
+        "Initialization",
+        "Location",
+        "Agreement with the report",
+        "Minus the report on another patient",
+        "Cases",
+        "Patients",
+    ]
     return Table.create(caption, head, rows, 2, "report_agreement")
 
 
 def image_text_table(view: RunView) -> Table | None:
-    """How alike the classifiers' maps and those of the words for the finding are, and which of them find more."""
+    """Make the table of the similarity of the maps of classifiers and of the image-text model, and of their scores.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "text_map_agreement")
     if table.empty:
         return None
     names = {(r["initialization"], r["fraction"]): r["model"] for r in view.info.get("explained_models", ())}
     least = min(fraction for _, fraction in names)
-    words = next(s for s in view.run.sources if Source.parse(s).model == IMAGE_TEXT_MODEL)
+    image_text = next(s for s in view.run.sources if Source.parse(s).model == IMAGE_TEXT_MODEL)
     rows = []
     for r in table.to_dict("records"):
         parsed = Source.parse(str(r["model"]))
         init, method = parsed.model, parsed.method
-        gap = view.difference(f"{names[init, least]}/{method}", words, main_metric(view))
+        gap = view.difference(f"{names[init, least]}/{method}", image_text, main_metric(view))
         rows.append(
             [
                 init,
@@ -239,26 +340,37 @@ def image_text_table(view: RunView) -> Table | None:
                 f"{r['patients']:,}",
             ]
         )
+    metric = metric_title(main_metric(view))
     caption = (
-        f"The classifiers' maps (with {format_share(least)} of the labels) beside where the contrastive pair "
-        "finds the image "
-        "like the words for the finding: rank correlation over the image [95 %], how much higher than with the words' "
-        f"map of another patient with the finding, and the difference in {metric_title(main_metric(view))}"
+        f"The classifiers' maps (with {format_share(least)} of the labels) compared with the map of the "
+        "image-text model for the name of the finding: rank correlation over the image [95 %], the difference from the "
+        f"correlation with its map of another patient with the finding, and the difference in {metric}"
     )
-    last = f"{metric_title(main_metric(view))} less the words'"
-    head = ["Beginning", "Method", "Rank correlation", "More than another's", last, "Cases", "Patients"]
+    last = f"{metric} minus the image-text model"
+    head = ["Initialization", "Method", "Rank correlation", "Minus another patient", last, "Cases", "Patients"]
     return Table.create(caption, head, rows, 2, "text_map_agreement")
 
 
 def published_auc_table(view: RunView) -> Table | None:
-    """ConVIRT's own table."""
+    """Make the table of results that ConVIRT published.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     if not initializations(view):
         return None
     facts = load_published()["pretraining"]
-    some = [(name, init, values) for name in ("CheXpert", "RSNA") for init, values in facts[name.lower()].items()]
+    entries = [(name, init, values) for name in ("CheXpert", "RSNA") for init, values in facts[name.lower()].items()]
     rows = [
         [data, init, *(f"{v:.1f}" for how in ("linear", "finetune") for v in values[how])]
-        for data, init, values in some
+        for data, init, values in entries
     ]
-    head = ["Data", "Beginning", *(f"{how}, {f} %" for how in ("Linear", "Fine-tuning") for f in (1, 10, 100))]
+    head = ["Data", "Initialization", *(f"{how}, {f} %" for how in ("Linear", "Fine-tuning") for f in (1, 10, 100))]
     return Table.create(f"Published AUC: {facts['citation']}", head, rows, 2)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -9,8 +12,9 @@ from matplotlib.axes import Axes
 from sightline.core import Source
 from sightline.report import svg
 from sightline.report.dot_plot import DotPlot, draw_dot, set_scale
+from sightline.report.estimate import AVERAGE, Estimate
 from sightline.report.phrasing import count_noun
-from sightline.report.run_view import AVERAGE, RunView, metric_title
+from sightline.report.run_view import RunView
 from sightline.report.sections.selfexplain.results import (
     MAIN_METRIC,
     intrinsic_source,
@@ -34,6 +38,7 @@ from sightline.report.svg import (
     Plot,
     Series,
 )
+from sightline.report.titles import metric_title
 from sightline.stats.froc import FALSE_POSITIVE_RATES, MEAN_OVER_RATES
 from sightline.stats.utility import AVERAGE_MASK
 
@@ -41,173 +46,209 @@ _HEIGHT = 300.0
 
 
 def plot_method_ranking(view: RunView) -> Plot | None:
-    """Own map, detectors, priors and every post-hoc map with and without the element, by two measures."""
+    """Plot the scores of the intrinsic map, localizers, controls and every post-hoc map by two metrics.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     if not intrinsic_source(view) or not view.metrics:
         return None
-    shown = [m for m in (MAIN_METRIC, "pointing-game") if (view.estimates["metric"] == m).any()]
-    first = str(view.info["self_explaining_model"])
-    parsed = {s: Source.parse(s) for s in ordered_sources(view)}
-    methods = list(
-        dict.fromkeys(s.method for s in parsed.values() if s.model in ("baseline", first) if s.method != "intrinsic")
-    )
-    single = [s for s in ordered_sources(view) if s == intrinsic_source(view) or view.kind(s) != "model"]
-    single = [s for s in single if parsed[s].model == first or parsed[s].kind in ("localizer", "control")]
-    labels = [view.label(s) if s != intrinsic_source(view) else "Own map of the element" for s in single] + [
-        view.label(m) for m in methods
-    ]
-    grid = DotPlot.create([svg.elide(name, 40) for name in labels], len(shown), 26.0, has_legend=True)
-    pair = [
-        Series(first, "with the element", MODEL_COLORS[0], "o"),
-        Series("baseline", "the same backbone without", MODEL_COLORS[1], "o", is_filled=False),
-    ]
+    metrics = [m for m in (MAIN_METRIC, "pointing-game") if (view.estimates["metric"] == m).any()]
+    single, methods = _ranked_rows(view)
+    labels = [view.label(s) if s != intrinsic_source(view) else "Intrinsic map" for s in single]
+    labels += [view.label(m) for m in methods]
+    plot = DotPlot.create([svg.elide(name, 40) for name in labels], len(metrics), 26.0, has_legend=True)
+    pair = _network_series(view)
     rows = []
-    for ax, metric in zip(grid.panels, shown, strict=True):
-        colors = {s: MODEL_COLORS[0] if s == intrinsic_source(view) else KIND_COLORS[view.kind(s)] for s in single}
-        marker = {s: Series(s, s, colors[s], KIND_MARKERS[view.kind(s)]) for s in single}
-        points = [(float(i), marker[s], s) for i, s in enumerate(single)]
-        points += [
-            (len(single) + i + (-0.15, 0.15)[k], s, f"{s.source}/{m}")
-            for i, m in enumerate(methods)
-            for k, s in enumerate(pair)
-        ]
-        found = [(at, s, source, view.estimate(source, metric)) for at, s, source in points]
-        set_scale(ax, metric, [n for *_, n in found])
-        mine = view.estimate(intrinsic_source(view), metric)
-        if mine.is_defined:
-            ax.axvline(mine.mean, color=MODEL_COLORS[0], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-        for at, s, source, number in found:
-            draw_dot(ax, number, at, s)
+    for ax, metric in zip(plot.panels, metrics, strict=True):
+        points = _ranking_points(view, metric, single, methods, pair)
+        set_scale(ax, metric, [number for *_, number in points])
+        intrinsic = view.estimate(intrinsic_source(view), metric)
+        if intrinsic.is_defined:
+            ax.axvline(intrinsic.mean, color=MODEL_COLORS[0], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        for y, series, source, number in points:
+            draw_dot(ax, number, y, series)
             rows.append((metric, source, number.mean, number.low, number.high, number.n, number.patients))
-    grid.draw_legend(
-        [
-            *pair,
-            Series("", "trained on marks", LOCALIZER_COLOR, "^"),
-            Series("", "without the image", CONTROL_COLOR, "s"),
-        ]
-    )
-    grid.draw_rule_above(len(single))
-    data = pd.DataFrame(rows, columns=pd.Index(["metric", "source", "mean", "low", "high", "n", "patients"]))
-    spoken = "; ".join(f"{view.label(s)} {view.estimate(s, MAIN_METRIC).text()}" for s in single)
+    trained = Series("", "trained on annotations", LOCALIZER_COLOR, "^")
+    plot.draw_legend([*pair, trained, Series("", "without the image", CONTROL_COLOR, "s")])
+    plot.draw_rule_above(len(single))
+    scores = "; ".join(f"{view.label(s)} {view.estimate(s, MAIN_METRIC).text()}" for s in single)
     return Plot(
         "ladder",
-        svg.write_svg(grid.figure, "ladder"),
-        data,
-        f"{metric_title(MAIN_METRIC)}: {spoken}.",
-        f"How well maps find marks, averaged over {count_noun(len(view.findings), 'finding')}, mean and 95 % interval "
-        "over patients. "
-        "Dashed: the element's own map, learned from image labels alone. Above the line networks that were told where, "
-        "and what never saw the image; below it post-hoc maps of the backbone with the element and without.",
+        svg.write_svg(plot.figure, "ladder"),
+        pd.DataFrame(rows, columns=pd.Index(["metric", "source", "mean", "low", "high", "n", "patients"])),
+        f"{metric_title(MAIN_METRIC)}: {scores}.",
+        f"Localization averaged over {count_noun(len(view.findings), 'finding')}, mean and 95 % interval over "
+        "patients. The dashed line is the score of the intrinsic map, which was learned from image labels alone. Above "
+        "the solid line are networks trained on annotations and controls that never see the image; below it are "
+        "post-hoc maps of the backbone with and without the saliency head.",
     )
+
+
+def _ranked_rows(view: RunView) -> tuple[list[str], list[str]]:
+    """Sources with a row of their own, and post-hoc methods."""
+    first = str(view.info["self_explaining_model"])
+    parsed = {source: Source.parse(source) for source in ordered_sources(view)}
+    posthoc = [s for s in parsed.values() if s.model in ("baseline", first) and s.method != "intrinsic"]
+    single = [s for s in parsed if s == intrinsic_source(view) or view.kind(s) != "model"]
+    single = [s for s in single if parsed[s].model == first or parsed[s].kind in ("localizer", "control")]
+    return single, list(dict.fromkeys(source.method for source in posthoc))
+
+
+def _network_series(view: RunView) -> list[Series]:
+    return [
+        Series(str(view.info["self_explaining_model"]), "with the saliency head", MODEL_COLORS[0], "o"),
+        Series("baseline", "the same backbone without it", MODEL_COLORS[1], "o", is_filled=False),
+    ]
+
+
+def _ranking_points(
+    view: RunView, metric: str, single: Sequence[str], methods: Sequence[str], pair: Sequence[Series]
+) -> list[tuple[float, Series, str, Estimate]]:
+    """Vertical position, series, source and score of every dot."""
+    colors = {s: MODEL_COLORS[0] if s == intrinsic_source(view) else KIND_COLORS[view.kind(s)] for s in single}
+    points = [(float(i), Series(s, s, colors[s], KIND_MARKERS[view.kind(s)]), s) for i, s in enumerate(single)]
+    points += [
+        (len(single) + i + offset, series, f"{series.source}/{method}")
+        for i, method in enumerate(methods)
+        for offset, series in zip((-0.15, 0.15), pair, strict=True)
+    ]
+    return [(y, series, source, view.estimate(source, metric)) for y, series, source in points]
 
 
 def plot_label_budget(view: RunView) -> Plot | None:
-    """Average precision by marked films, of element and detector, and where they cross."""
+    """Plot average precision by the number of annotated radiographs for the self-explaining network and a detector.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     table = read_table(view, "label_budget")
     if table.empty:
         return None
     figure = svg.make_canvas(PAGE_WIDTH, _HEIGHT + 126)
     ax = svg.add_axes(figure, 70, 60, PAGE_WIDTH - 110, _HEIGHT)
     _use_horizontal_grid(ax)
-    ticks = sorted(set(table["n_annotated"]))
     for role, color, marker in (("self-explaining", MODEL_COLORS[0], "o"), ("detector", LOCALIZER_COLOR, "^")):
         part = table[table["role"] == role].sort_values("n_annotated")
-        at = np.log1p(part["n_annotated"].to_numpy(float))
-        ax.fill_between(at, part["low"], part["high"], color=color, alpha=0.13, linewidth=0)
-        ax.plot(at, part["mean"], color=color, marker=marker, markersize=7, linewidth=1.8)
+        x = np.log1p(part["n_annotated"].to_numpy(float))
+        ax.fill_between(x, part["low"], part["high"], color=color, alpha=0.13, linewidth=0)
+        ax.plot(x, part["mean"], color=color, marker=marker, markersize=7, linewidth=1.8)
     prior = view.estimate(AVERAGE_MASK, MAIN_METRIC)
     if prior.is_defined:
         ax.axhline(prior.mean, color=CONTROL_COLOR, linewidth=1.2, linestyle=(0, (5, 3)))
     crossing = view.info.get("crossing", {})
-    if crossing.get("point") is not None:
-        ends = [crossing["low"], crossing["high"]]
-        low, high = (
-            np.log1p(e if e is not None else edge)
-            for e, edge in zip(ends, (crossing["fewest"], crossing["most"]), strict=True)
-        )
-        ax.axvline(np.log1p(crossing["point"]), color=INK, linewidth=1.2)
-        ax.axvspan(low, high, color=RULE, alpha=0.4, linewidth=0, zorder=0)
+    _draw_crossing(ax, crossing)
+    ticks = sorted(set(table["n_annotated"]))
     ax.set_xticks(np.log1p(ticks), [f"{t:,}" for t in ticks], size=SMALL_SIZE, color=MUTED)
     ax.set_ylim(0, None)
-    ax.set_xlabel("Films with marks (logarithmic)", size=SMALL_SIZE, color=MUTED)
+    ax.set_xlabel("Annotated radiographs (logarithmic)", size=SMALL_SIZE, color=MUTED)
     ax.set_title(metric_title(MAIN_METRIC), size=TEXT_SIZE, color=INK, loc="left", pad=8)
-    svg.draw_legend(
-        figure,
-        [
-            Series("", "element: labels, and these marks", MODEL_COLORS[0], "o"),
-            Series("", "detector: these marks", LOCALIZER_COLOR, "^"),
-            Series("", "average mask", CONTROL_COLOR, "_"),
-        ],
-    )
-    drawn = "Vertical: from where the detector stays ahead; shaded: its 95 % interval."
+    names = ("self-explaining network: labels, and these annotations", "detector: these annotations", "average mask")
+    styles = ((MODEL_COLORS[0], "o"), (LOCALIZER_COLOR, "^"), (CONTROL_COLOR, "_"))
+    svg.draw_legend(figure, [Series("", name, *style) for name, style in zip(names, styles, strict=True)])
+    line = "The vertical line is the number from which on the detector is better; its 95 % interval is shaded."
     caption = [
-        "The label budget: what marks of so many films bring. Bands are 95 % intervals over patients.",
+        "Label budget: localization by the number of annotated radiographs. Bands are 95 % intervals over patients.",
         crossing_sentence(crossing),
-        drawn if crossing.get("point") is not None else "",
+        line if crossing.get("point") is not None else "",
         *training_length_note(view),
     ]
     return Plot(
         "budget",
         svg.write_svg(figure, "budget"),
         table,
-        crossing_sentence(crossing) or "Average precision by marked films.",
-        " ".join(said for said in caption if said),
+        crossing_sentence(crossing) or "Average precision by number of annotated radiographs.",
+        " ".join(filter(None, caption)),
     )
 
 
+def _draw_crossing(ax: Axes, crossing: Mapping[str, Any]) -> None:
+    """Vertical line with its interval, which ends at the edge of what was tested."""
+    if crossing.get("point") is None:
+        return
+    bounds = zip((crossing["low"], crossing["high"]), (crossing["fewest"], crossing["most"]), strict=True)
+    low, high = (np.log1p(edge if end is None else end) for end, edge in bounds)
+    ax.axvline(np.log1p(crossing["point"]), color=INK, linewidth=1.2)
+    ax.axvspan(low, high, color=RULE, alpha=0.4, linewidth=0, zorder=0)
+
+
 def plot_froc(view: RunView) -> Plot | None:
-    """Pieces found at false candidates a film, on films with the finding and on all."""
+    """Plot FROC curves on radiographs with the finding and on all radiographs.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     table = read_table(view, "froc")
     if table.empty:
         return None
-    several = (table["finding"] == AVERAGE).any()
-    part = table[(table["rate"] != MEAN_OVER_RATES) & ((table["finding"] == AVERAGE) | (not several))]
-    first = str(view.info["self_explaining_model"])
-    sources = [
-        intrinsic_source(view),
-        f"{first}/grad-cam",
-        "baseline/grad-cam",
-        *localizers(view),
-        AVERAGE_MASK,
-    ]
-    look = {
-        intrinsic_source(view): (MODEL_COLORS[0], "-", "o"),
-        f"{first}/grad-cam": (MODEL_COLORS[0], (0, (4, 2)), "D"),
-        "baseline/grad-cam": (MODEL_COLORS[1], "-", "o"),
-        AVERAGE_MASK: (CONTROL_COLOR, "-", "s"),
-    }
+    has_average = (table["finding"] == AVERAGE).any()
+    part = table[(table["rate"] != MEAN_OVER_RATES) & ((table["finding"] == AVERAGE) | (not has_average))]
+    styles = _froc_styles(view, set(part["source"]))
     figure = svg.make_canvas(PAGE_WIDTH, _HEIGHT + 142)
     width = (PAGE_WIDTH - 140) / 2
-    shown = [s for s in sources if (part["source"] == s).any()]
-    marks = iter(("^", "v", "<", ">"))
-    look |= {s: (LOCALIZER_COLOR, "-", next(marks, "^")) for s in shown if s not in look}
-    for column, (films, name) in enumerate((("annotated", "Films that show the finding"), ("all", "All films"))):
+    panels = {"annotated": "Radiographs with the finding", "all": "All radiographs"}
+    for column, (name, title) in enumerate(panels.items()):
         ax = svg.add_axes(figure, 60 + column * (width + 70), 76, width, _HEIGHT)
         _use_horizontal_grid(ax)
-        for s in shown:
-            curve = part[(part["source"] == s) & (part["radiographs"] == films)]
+        for source, (color, line, marker) in styles.items():
+            curve = part[(part["source"] == source) & (part["radiographs"] == name)]
             if len(curve):
-                color, line, marker = look[s]
-                at = np.log2(curve["rate"].astype(float))
-                ax.fill_between(at, curve["low"], curve["high"], color=color, alpha=0.07, linewidth=0)
-                ax.plot(at, curve["mean"], color=color, linestyle=line, marker=marker, markersize=5, linewidth=1.6)
-        ax.set_xticks(
-            np.log2(FALSE_POSITIVE_RATES), [f"{r:g}" for r in FALSE_POSITIVE_RATES], size=SMALL_SIZE, color=MUTED
-        )
+                x = np.log2(curve["rate"].astype(float))
+                ax.fill_between(x, curve["low"], curve["high"], color=color, alpha=0.07, linewidth=0)
+                ax.plot(x, curve["mean"], color=color, linestyle=line, marker=marker, markersize=5, linewidth=1.6)
+        rates = [f"{rate:g}" for rate in FALSE_POSITIVE_RATES]
+        ax.set_xticks(np.log2(FALSE_POSITIVE_RATES), rates, size=SMALL_SIZE, color=MUTED)
         ax.set_ylim(0, 1)
-        ax.set_xlabel("False candidates a film", size=SMALL_SIZE, color=MUTED)
-        ax.set_title(name, size=TEXT_SIZE, color=INK, loc="left", pad=8)
-    names = {s: "own map of the element" if s == intrinsic_source(view) else view.label(s) for s in shown}
-    svg.draw_legend(figure, [Series(s, names[s], look[s][0], look[s][2], is_filled=look[s][1] == "-") for s in shown])
-    spoken = "; ".join(f"{view.label(s)} {_sensitivity_at_one(part, s):.2f}" for s in shown)
+        ax.set_xlabel("False positives per image", size=SMALL_SIZE, color=MUTED)
+        ax.set_title(title, size=TEXT_SIZE, color=INK, loc="left", pad=8)
+    names = {s: "intrinsic map" if s == intrinsic_source(view) else view.label(s) for s in styles}
+    legend = [Series(s, names[s], color, marker, is_filled=line == "-") for s, (color, line, marker) in styles.items()]
+    svg.draw_legend(figure, legend)
+    sensitivities = "; ".join(f"{view.label(s)} {_sensitivity_at_one(part, s):.2f}" for s in styles)
     return Plot(
         "froc",
         svg.write_svg(figure, "froc"),
         part,
-        f"Share found at one false candidate a film: {spoken}.",
-        "FROC: share of the pieces of marks that a map's highest places hit, by how many places beside them it points "
-        "at. On all films, places on films without the finding are false, too: a map must be low where nothing is. "
-        "Bands are 95 % intervals over patients.",
+        f"Sensitivity at one false positive per image: {sensitivities}.",
+        "FROC: the share of the components of annotations that the most salient places hit, by the number of places "
+        "per image that hit none. On all radiographs, places on radiographs without the finding are false positives as "
+        "well, so a map must be low where there is no finding. Bands are 95 % intervals over patients.",
     )
+
+
+def _froc_styles(view: RunView, sources: Collection[str]) -> dict[str, tuple[str, Any, str]]:
+    """Source -> color, line style and marker, for the sources that have a curve."""
+    first = str(view.info["self_explaining_model"])
+    styles: dict[str, tuple[str, Any, str]] = {
+        intrinsic_source(view): (MODEL_COLORS[0], "-", "o"),
+        f"{first}/grad-cam": (MODEL_COLORS[0], (0, (4, 2)), "D"),
+        "baseline/grad-cam": (MODEL_COLORS[1], "-", "o"),
+    }
+    markers = iter(("^", "v", "<", ">"))
+    styles |= {s: (LOCALIZER_COLOR, "-", next(markers, "^")) for s in localizers(view) if s in sources}
+    styles |= {AVERAGE_MASK: (CONTROL_COLOR, "-", "s")}
+    return {source: style for source, style in styles.items() if source in sources}
 
 
 def _sensitivity_at_one(part: pd.DataFrame, source: str) -> float:

@@ -6,9 +6,10 @@ import pandas as pd
 
 from sightline.core import Dataset, Maps, Source
 from sightline.imaging.masks import rasterize_annotation
+from sightline.report.estimate import format_decimal
 from sightline.report.image_grid import GridCell, GridRow, ImageGrid, map_cell, pick_median_cases
 from sightline.report.overlays import to_rgb
-from sightline.report.run_view import RunView, format_decimal
+from sightline.report.run_view import RunView
 from sightline.report.sections.selfexplain.results import MAIN_METRIC, intrinsic_source, localizers
 from sightline.report.svg import Plot
 from sightline.stats.utility import AVERAGE_MASK

@@ -8,13 +8,25 @@ from typing import Any
 import pandas as pd
 
 from sightline.core import Source
-from sightline.report.run_view import Estimate, RunView
+from sightline.report.estimate import Estimate
+from sightline.report.run_view import RunView
 
 MAIN_METRIC, SIGNIFICANCE_LEVEL = "average-precision", 0.05
 
 
 def intrinsic_source(view: RunView) -> str:
-    """The source of the element's map; '' for another study."""
+    """Return the source of the intrinsic map.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    str
+        The source; empty if the run is no self-explaining study.
+    """
     return (
         f"{view.info['self_explaining_model']}/intrinsic"
         if view.info.get("study") == "selfexplain" and "self_explaining_model" in view.info
@@ -23,7 +35,20 @@ def intrinsic_source(view: RunView) -> str:
 
 
 def read_table(view: RunView, name: str) -> pd.DataFrame:
-    """A table of this study under the report's protocol; empty where there is none."""
+    """Read a table of a self-explaining study under the main protocol.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+    name : str
+        Name of the table.
+
+    Returns
+    -------
+    DataFrame
+        Its rows; none if the run has no such table.
+    """
     if not intrinsic_source(view) or not view.run.has_table(name):
         return pd.DataFrame()
     table = view.run.table(name)
@@ -31,18 +56,58 @@ def read_table(view: RunView, name: str) -> pd.DataFrame:
 
 
 def ordered_sources(view: RunView) -> list[str]:
-    """Sources: the element, what learned from marks, the priors, then post-hoc maps, best first."""
+    """Return the sources in order: the intrinsic map, localizers, controls, then post-hoc maps, best first.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of str
+        The sources.
+    """
     kinds = {"localizer": 1, "control": 2}
-    some = [s for s in view.sources if view.kind(s) != "reader"]
-    return sorted(some, key=lambda s: 0 if s == intrinsic_source(view) else kinds.get(Source.parse(s).kind, 3))
+    sources = [s for s in view.sources if view.kind(s) != "reader"]
+    return sorted(sources, key=lambda s: 0 if s == intrinsic_source(view) else kinds.get(Source.parse(s).kind, 3))
 
 
 def localizers(view: RunView) -> list[str]:
-    """Return the sources of networks that learned from annotations, best first."""
+    """Return the sources of networks that learned from annotations, best first.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of str
+        The sources.
+    """
     return [s for s in ordered_sources(view) if Source.parse(s).kind == "localizer"]
 
 
 def to_estimate(row: Mapping[Hashable, Any], mean: str = "mean", low: str = "low", high: str = "high") -> Estimate:
+    """Convert a row to an estimate.
+
+    Parameters
+    ----------
+    row : Mapping[Hashable, Any]
+        Row of a table.
+    mean : str
+        Column of the mean.
+    low : str
+        Column of the lower end.
+    high : str
+        Column of the upper end.
+
+    Returns
+    -------
+    Estimate
+        The estimate; undefined if the row lacks the columns.
+    """
     if mean not in row:
         return Estimate.undefined()
     return Estimate(row[mean], row[low], row[high], row.get("n", 0), row.get("patients", 0))

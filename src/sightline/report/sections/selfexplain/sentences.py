@@ -6,8 +6,9 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sightline.core import Source
-from sightline.report.phrasing import count_noun, sample_size, sample_size_note
-from sightline.report.run_view import AVERAGE, RunView, metric_title
+from sightline.report.estimate import AVERAGE
+from sightline.report.phrasing import count_noun, join_list, sample_size, sample_size_note
+from sightline.report.run_view import RunView
 from sightline.report.sections.selfexplain.results import (
     MAIN_METRIC,
     SIGNIFICANCE_LEVEL,
@@ -17,33 +18,46 @@ from sightline.report.sections.selfexplain.results import (
     read_table,
     to_estimate,
 )
+from sightline.report.titles import metric_title
 from sightline.report.warnings import average_auroc
 from sightline.stats.multiplicity import add_holm
 from sightline.stats.noninferiority import NOT_ABOVE_CHANCE
 from sightline.stats.utility import AVERAGE_MASK
 
 RECONSTRUCTION = (
-    "This study is a reconstruction: the full text of Aggarwal et al. 2020 (arXiv:2011.07482) was not available to us, "
-    "only its abstract. Element, losses, comparison and questions to readers are ours; no figure here is compared with "
-    "theirs."
+    "This study is a reconstruction: of Aggarwal et al. 2020 (arXiv:2011.07482) only the abstract was available to us, "
+    "not the full text. Saliency head, losses, comparison and questions to readers are ours, and no result is compared "
+    "with theirs."
 )
 
 LATE_SHARE = 0.75
-"""Share of a training's epochs after which a best one says that more might be better still."""
+"""Share of the epochs of a training after which a best epoch suggests that longer training might help."""
 
 LIMITS = (
-    "A gate is part of the decision by construction; that makes it necessary, not right: it may open at a shortcut. "
-    "Networks on the phantom are small and seen once each, so differences between trainings are not in the intervals. "
-    "Marked films are counted, not minutes of drawing; the detector here is small and trained on the same films. Times "
-    "were taken while the machine may have been busy with other work: the least of the rounds is the fairest."
+    "A gate takes part in the decision by construction. That makes its map necessary, not correct: the gate may open "
+    "at a shortcut. Networks on the phantom are small and trained once each, so differences between trainings are not "
+    "in the intervals. The label budget counts annotated radiographs, not minutes of drawing; its detector is small "
+    "and trained on the same radiographs. Other work may have run on the machine while times were measured, so the "
+    "minimum over the rounds is the fairest number."
 )
 
 
 def summary_sentences(view: RunView) -> list[str]:
-    """What the tables come to, or nothing for another study."""
+    """Summarize a self-explaining study.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of str
+        Paragraphs; none if the run has no scores of one.
+    """
     if not intrinsic_source(view) or not view.metrics:
         return []
-    told = (
+    groups = (
         _localization_sentences,
         _annotation_sentences,
         _floor_sentences,
@@ -52,47 +66,50 @@ def summary_sentences(view: RunView) -> list[str]:
         _necessity_sentences,
         _collapse_sentences,
     )
-    paragraphs = (" ".join(tell(view)) for tell in told)
+    paragraphs = (" ".join(sentences_of(view)) for sentences_of in groups)
     return [*filter(None, paragraphs), RECONSTRUCTION]
 
 
 def _localization_sentences(view: RunView) -> Iterator[str]:
-    mine = view.estimate(intrinsic_source(view), MAIN_METRIC)
-    posthoc = [
-        s for s in ordered_sources(view) if Source.parse(s).model in ("baseline", view.info["self_explaining_model"])
-    ]
-    gaps = {s: view.difference(intrinsic_source(view), s, MAIN_METRIC) for s in posthoc if s != intrinsic_source(view)}
-    gaps = {s: n for s, n in gaps.items() if n.is_defined}
-    told_apart = _significant_sources(view, list(gaps))
-    better = [s for s in told_apart if gaps[s].mean > 0]
-    if gaps:
-        best = min(gaps, key=lambda s: gaps[s].mean)
-        yield (
-            f"The element's own map reaches an {metric_title(MAIN_METRIC).lower()} of {mine.text()}: better "
-            f"than {len(better)} of "
-            f"{len(gaps)} post-hoc maps of the backbone with and without it, worse than "
-            f"{len(told_apart) - len(better)} (p below {SIGNIFICANCE_LEVEL:g} after Holm's correction over all "
-            f"{len(gaps)}); the "
-            f"best of them is {view.label(best)} (own map less it {gaps[best].text()}; "
-            f"{sample_size([mine, *gaps.values()])})."
-        )
+    intrinsic = view.estimate(intrinsic_source(view), MAIN_METRIC)
+    models = ("baseline", view.info["self_explaining_model"])
+    posthoc = [s for s in ordered_sources(view) if Source.parse(s).model in models and s != intrinsic_source(view)]
+    differences = {s: view.difference(intrinsic_source(view), s, MAIN_METRIC) for s in posthoc}
+    differences = {s: n for s, n in differences.items() if n.is_defined}
+    if not differences:
+        return
+    significant = _significant_sources(view, list(differences))
+    better = [s for s in significant if differences[s].mean > 0]
+    best = min(differences, key=lambda s: differences[s].mean)
+    yield (
+        f"The intrinsic map of the self-explaining network reaches an {metric_title(MAIN_METRIC).lower()} of "
+        f"{intrinsic.text()}. It is significantly better than {len(better)} and worse than "
+        f"{len(significant) - len(better)} of {len(differences)} post-hoc maps of the backbone with and without the "
+        f"saliency head (p below {SIGNIFICANCE_LEVEL:g}, adjusted by Holm over all {len(differences)}). The best of "
+        f"them is {view.label(best)}; the intrinsic map minus this map is {differences[best].text()} "
+        f"({sample_size([intrinsic, *differences.values()])})."
+    )
 
 
 def _annotation_sentences(view: RunView) -> Iterator[str]:
-    """The own map and what knew of marks: the average mask, and networks told by them."""
-    some = (AVERAGE_MASK, *localizers(view))
-    gaps = {s: n for s in some if (n := view.difference(intrinsic_source(view), s, MAIN_METRIC)).is_defined}
-    told = dict[str, list[str]]()
-    for s, n in gaps.items():
-        words = "above" if n.low > 0 else "below" if n.high < 0 else "not told apart from"
-        told.setdefault(words, []).append(f"{view.label(s).replace('control: ', 'the ')} ({n.text()})")
-    groups = [f"{words} {', '.join(ones)}" for words, ones in told.items()]
-    if groups:
-        yield f"By {metric_title(MAIN_METRIC).lower()} it is {'; '.join(groups)}{sample_size_note(gaps.values())}."
+    """The intrinsic map compared with the average mask and with networks trained on annotations."""
+    sources = (AVERAGE_MASK, *localizers(view))
+    differences = {s: n for s in sources if (n := view.difference(intrinsic_source(view), s, MAIN_METRIC)).is_defined}
+    groups: dict[str, list[str]] = {}
+    for source, n in differences.items():
+        relation = "above" if n.low > 0 else "below" if n.high < 0 else "not clearly different from"
+        label = view.label(source).replace("control: ", "the ").replace("localizer: ", "the localizer ")
+        groups.setdefault(relation, []).append(f"{label} (difference {n.text()})")
+    parts = [f"{relation} {join_list(names)}" for relation, names in groups.items()]
+    if parts:
+        yield (
+            f"In {metric_title(MAIN_METRIC).lower()}, the intrinsic map is {'; '.join(parts)}"
+            f"{sample_size_note(differences.values())}."
+        )
 
 
 def _significant_sources(view: RunView, sources: Sequence[str]) -> list[str]:
-    """Sources that the own map is told apart from in average precision, p corrected by Holm over all of them."""
+    """Sources that differ significantly from the intrinsic map, p adjusted by Holm over all of them."""
     if not sources:
         return []
     table = read_table(view, "differences")
@@ -104,17 +121,17 @@ def _significant_sources(view: RunView, sources: Sequence[str]) -> list[str]:
 
 
 def _floor_sentences(view: RunView) -> Iterator[str]:
-    """Whether what learned from marks finds them better than the average of other patients' marks."""
-    gaps = {s: view.difference(s, AVERAGE_MASK, MAIN_METRIC) for s in localizers(view)}
-    gaps = {s: n for s, n in gaps.items() if n.is_defined}
-    if gaps and not any(n.low > 0 for n in gaps.values()):
-        best = max(gaps, key=lambda s: gaps[s].mean)
-        where = "under" if gaps[best].high < 0 else "no higher than"
+    """A warning if no network trained on annotations is better than the average mask."""
+    differences = {s: view.difference(s, AVERAGE_MASK, MAIN_METRIC) for s in localizers(view)}
+    differences = {s: n for s, n in differences.items() if n.is_defined}
+    if differences and not any(n.low > 0 for n in differences.values()):
+        best = max(differences, key=lambda s: differences[s].mean)
+        relation = "below" if differences[best].high < 0 else "not clearly above"
         yield (
-            f"None of the {count_noun(len(gaps), 'network')} trained on marks is shown to find them better than the "
-            f"average of other patients' marks (the best, {view.label(best)}, less it {gaps[best].text()}; "
-            f"{sample_size([gaps[best]])}): the ceiling lies {where} the floor, so how far a map is from it "
-            "says little."
+            f"None of the {count_noun(len(differences), 'network')} trained on annotations is shown to localize "
+            f"findings better than the average annotation of other patients: the best, {view.label(best)}, minus "
+            f"the average annotation is {differences[best].text()} ({sample_size([differences[best]])}). The upper "
+            f"bound is thus {relation} the lower bound, and the distance of a map from it has little meaning."
         )
 
 
@@ -124,106 +141,138 @@ def _accuracy_sentences(view: RunView) -> Iterator[str]:
     first = float("nan")
     for row in rows.to_dict("records"):
         number = to_estimate(row, "mean", "low", "high")
-        gap = f"{number.text(3)}; {sample_size([number], 'label')}"
+        difference = f"{number.text(3)}; {sample_size([number], 'label')}"
         if row["model"] != view.info["self_explaining_model"]:
             yield (
-                f"The same network trained with another seed ({row['model']}) less the one without: {gap} "
-                f"({row['verdict']}); the seed alone moves the difference by {abs(row['mean'] - first):.3f}, which "
-                "no interval over patients holds."
+                f"For the same network trained with another seed ({row['model']}), the difference in AUROC is "
+                f"{difference} ({row['verdict']}). The seed alone changes the difference by "
+                f"{abs(row['mean'] - first):.3f}, which no interval over patients includes."
             )
             continue
         first = row["mean"]
         if str(row["verdict"]).startswith("not estimable"):
-            yield _chance_level_note(view, row, gap)
+            yield _chance_level_note(view, row, difference)
             continue
         verdict = {"superior": "better than", "non-inferior": "no worse than", "inferior": "worse than"}.get(
             row["verdict"], "not shown to be as good as"
         )
         yield (
-            f"By AUROC this training of the element is {verdict} the network without ({gap}; margin "
-            f"{row['margin']:g}; {row['verdict']})."
+            f"In AUROC, the network with the saliency head is {verdict} the network without it (difference "
+            f"{difference}; margin {row['margin']:g}; {row['verdict']})."
         )
 
 
-def _chance_level_note(view: RunView, row: Mapping[Hashable, Any], gap: str) -> str:
-    """Why no verdict on accuracy could be reached, with the network's own figures."""
-    without = average_auroc(view, row["versus"])
-    if row["verdict"] != NOT_ABOVE_CHANCE or without is None:
-        return f"No statement about accuracy is possible: without an interval there is no verdict (difference {gap})."
+def _chance_level_note(view: RunView, row: Mapping[Hashable, Any], difference: str) -> str:
+    """Why no verdict on accuracy is possible."""
+    baseline = average_auroc(view, row["versus"])
+    if row["verdict"] != NOT_ABOVE_CHANCE or baseline is None:
+        return (
+            f"No statement about accuracy is possible, because the difference has no interval (difference "
+            f"{difference})."
+        )
     return (
-        f"No statement about accuracy is possible: the network without the element is not above chance (AUROC "
-        f"{without.text(3)}, chance 0.5), so it has nothing to lose (with the element less without: {gap})."
+        f"No statement about accuracy is possible: the network without the saliency head is not above chance (AUROC "
+        f"{baseline.text(3)}, chance 0.5), so its accuracy cannot decrease (difference {difference})."
     )
 
 
 def _crossing_sentences(view: RunView) -> Iterator[str]:
-    told = crossing_sentence(view.info.get("crossing") or {})
-    if told:
-        yield told
+    sentence = crossing_sentence(view.info.get("crossing") or {})
+    if sentence:
+        yield sentence
         yield from training_length_note(view)
 
 
 def crossing_sentence(crossing: Mapping[str, Any]) -> str:
-    """From how many marked films on a detector is ahead, with the interval; '' where that was not estimated."""
+    """State from how many annotated radiographs on a detector is better, with the interval.
+
+    Parameters
+    ----------
+    crossing : mapping
+        Estimate of the crossing, as run.json records it.
+
+    Returns
+    -------
+    str
+        The sentence; empty if it was not estimated.
+    """
     if crossing.get("share") is None:
         return ""
-    said, times = crossing["text"], crossing.get("times", 0)
+    text, times = crossing["text"], crossing.get("times", 0)
     more = " The curves cross more than once." if times > 1 else ""
+    network = "the self-explaining network"
     if crossing["outside"] == "above" and times:
-        return f"A detector is ahead with fewer marked films and falls behind again: {said}.{more}"
+        return f"A detector is better than {network} with few annotated radiographs, but not with many: {text}.{more}"
     if crossing["outside"] == "above":
-        return f"Element and detector are {said}: with marks of as many the element is ahead at every number tried."
+        return (
+            f"The curves of {network} and of a detector are {text}: with as many annotated radiographs, {network} is "
+            "better at every number that was tested."
+        )
     if crossing["outside"] == "below":
         return (
-            f"At every number of marked films tried, from {crossing['fewest']} on, a detector is ahead of the "
-            f"element with as many: they cross at {said}."
+            f"At every number of annotated radiographs from {crossing['fewest']} on, the lowest that was tested, a "
+            f"detector is better than {network} with as many (the curves cross {text})."
         )
     return (
-        f"A detector finds marks as well as the element with as many, and stays ahead, from {said} on (they cross "
-        f"in {100 * crossing['share']:.0f} % of resamples).{more}"
+        f"From {text} on, a detector localizes findings at least as well as {network} with as many annotated "
+        f"radiographs (the curves cross in {100 * crossing['share']:.0f} % of resamples).{more}"
     )
 
 
 def training_length_note(view: RunView) -> Iterator[str]:
-    """How long the networks whose curves cross have learned, where that may decide where they cross."""
+    """State how long the networks of the curves were trained, if longer training might move the crossing.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Yields
+    ------
+    str
+        One sentence, or none.
+    """
     lengths = view.info.get("training_lengths", {})
-    late = [name for name, one in lengths.items() if one["best"] > LATE_SHARE * one["epochs"]]
-    short = not view.info["options"]["model"]  # trained by the study itself, for its few minutes
-    if not lengths or not (late or short):
+    late = [name for name, length in lengths.items() if length["best"] > LATE_SHARE * length["epochs"]]
+    is_short = not view.info["options"]["model"]  # trained by the study itself, for a few minutes
+    if not lengths or not (late or is_short):
         return
-    epochs = " or ".join(f"{e:g}" for e in sorted({one["epochs"] for one in lengths.values()}))
+    epochs = " or ".join(f"{e:g}" for e in sorted({length["epochs"] for length in lengths.values()}))
     yield (
-        f"The networks of these curves learned for {epochs} epochs, and {len(late)} of {len(lengths)} were best in the "
-        f"last quarter of them: trained for longer, they may cross elsewhere."
+        f"The networks of these curves were trained for {epochs} epochs, and {len(late)} of {len(lengths)} were best "
+        "in the last quarter of them; with longer training the curves may cross elsewhere."
     )
 
 
 def _necessity_sentences(view: RunView) -> Iterator[str]:
-    """Beyond chance alone is not enough: what random places do better, blanked or shown, no map explains."""
-    names = {"deletion": "necessary", "insertion": "sufficient"}
+    """Necessity and sufficiency: significant only if the map is better than both another map and random places."""
+    properties = {"deletion": "necessary", "insertion": "sufficient"}
     for row in read_table(view, "perturbation_summary").to_dict("records"):
-        if not str(row["method"]).endswith("intrinsic") or row["measure"] not in names:
+        if not str(row["method"]).endswith("intrinsic") or row["measure"] not in properties:
             continue
-        what, measure = names[str(row["measure"])], row["measure"]
+        name, measure = properties[str(row["measure"])], row["measure"]
         number = to_estimate(row, "gap", "gap_low", "gap_high")
-        gap = f"{number.text(3)}; {sample_size([number])}" if number.n else number.text(3)
-        beside = to_estimate(row, "random", "random_low", "random_high").text(3)
+        from_other = f"{number.text(3)}; {sample_size([number])}" if number.n else number.text(3)
+        from_random = to_estimate(row, "random", "random_low", "random_high").text(3)
         if row.get("random_verdict") == "fails":
             yield (
-                f"Whether what the map points at is {what} for the decision is not interpretable: random places do "
-                f"better ({measure} less theirs {beside}; less another patient's map {gap})."
+                f"It cannot be judged whether the most salient places are {name} for the decision, because random "
+                f"places score better (difference in {measure} from random places {from_random}, from the map of "
+                f"another patient {from_other})."
             )
             continue
         both = (str(row["verdict"]), row.get("random_verdict"))
-        shown = "is shown to be" if both == ("passes", "passes") else "is not shown to be"
-        shown = "is less" if both[0] == "fails" else shown
+        relation = "are shown to be" if both == ("passes", "passes") else "are not shown to be"
+        if both[0] == "fails":
+            relation = "are less"
         yield (
-            f"What the map points at {shown} {what} for the decision beyond another patient's map ({measure} {gap}) "
-            f"and random places ({beside})."
+            f"The most salient places {relation} {name} for the decision, compared with the map of another patient "
+            f"(difference in {measure} {from_other}) and with random places ({from_random})."
         )
 
 
 def _collapse_sentences(view: RunView) -> Iterator[str]:
-    found = view.info.get("collapsed", {})
-    if found:
-        yield f"Maps that say nothing of where: {'; '.join(f'{name}, {why}' for name, why in found.items())}."
+    collapsed = view.info.get("collapsed", {})
+    if collapsed:
+        names = "; ".join(f"{name}, {reason}" for name, reason in collapsed.items())
+        yield f"The maps of these networks do not localize anything: {names}."

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sightline.data.reader_study.rating_sheets import QUESTIONS
+from sightline.report.estimate import AVERAGE, Estimate, format_decimal
 from sightline.report.phrasing import count_noun
-from sightline.report.run_view import AVERAGE, Estimate, RunView, format_decimal, metric_title
+from sightline.report.run_view import RunView
 from sightline.report.sections.selfexplain.results import (
     MAIN_METRIC,
     intrinsic_source,
@@ -13,12 +14,24 @@ from sightline.report.sections.selfexplain.results import (
     to_estimate,
 )
 from sightline.report.tables import Table
+from sightline.report.titles import metric_title
 from sightline.stats.faithfulness import RANDOM_ORDER
 from sightline.stats.froc import MEAN_OVER_RATES
 
 
 def localization_table(view: RunView) -> Table | None:
-    """Every source by overlap, pointing and FROC."""
+    """Make the table of every source by overlap, pointing and FROC.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     froc = read_table(view, "froc")
     if froc.empty:
         return None
@@ -32,19 +45,38 @@ def localization_table(view: RunView) -> Table | None:
     rows = []
     for s in ordered_sources(view):
         numbers = [view.estimate(s, m) for m in metrics]
-        curves = [reads.get((s, films), Estimate.undefined()) for films in ("annotated", "all")]
+        curves = [reads.get((s, group), Estimate.undefined()) for group in ("annotated", "all")]
         counts = [f"{numbers[0].n:,}", f"{numbers[0].patients:,}"]
         rows.append([view.label(s), *(n.text(3) for n in (*numbers, *curves)), *counts])
     caption = (
-        "Localization averaged over findings, mean [95 % interval]. FROC: share of the marks' pieces found, mean over "
-        "0.25, 0.5, 1, 2 and 4 false candidates a film; on films that show the finding, and on all that were explained"
+        "Localization averaged over findings, mean [95 % interval]. FROC: sensitivity for components of annotations, "
+        "mean over 0.25, 0.5, 1, 2 and 4 false positives per image, on radiographs with the finding and on all "
+        "explained radiographs"
     )
-    head = ["Source", *map(metric_title, metrics), "FROC, with the finding", "FROC, all films", "Maps", "Patients"]
+    head = [
+        "Source",
+        *map(metric_title, metrics),
+        "FROC, with the finding",
+        "FROC, all radiographs",
+        "Maps",
+        "Patients",
+    ]
     return Table.create(caption, head, rows, 1, "estimates")
 
 
 def noninferiority_table(view: RunView) -> Table | None:
-    """Paired differences of AUROC with both intervals and the verdict."""
+    """Make the table of paired differences of AUROC with both intervals and the verdict.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "noninferiority")
     if table.empty:
         return None
@@ -73,9 +105,9 @@ def noninferiority_table(view: RunView) -> Table | None:
         )
     margin = float(table["margin"].iloc[0])
     caption = (
-        f"AUROC with the element less without, on the same films: no worse ('non-inferior') means an interval above "
-        f"−{margin:g}, which was set before the comparison. A row of every training: another seed may change more than "
-        "patients do"
+        "AUROC with minus without the saliency head on the same radiographs. Non-inferior (no worse) means an "
+        f"interval above −{margin:g}, a margin that was set before the comparison. Each training has its row, because "
+        "another seed may change more than other patients do"
     )
     head = [
         "Finding",
@@ -92,7 +124,18 @@ def noninferiority_table(view: RunView) -> Table | None:
 
 
 def label_budget_table(view: RunView) -> Table | None:
-    """The label budget curve in numbers."""
+    """Make the table of the label budget.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "label_budget")
     if table.empty:
         return None
@@ -106,38 +149,70 @@ def label_budget_table(view: RunView) -> Table | None:
     ]
     n, patients = int(table["n"].max()), int(table["patients"].max())
     caption = (
-        f"{metric_title(MAIN_METRIC)} by marked films, averaged over findings, mean [95 % interval]; "
-        f"{count_noun(n, 'map')} of "
+        f"{metric_title(MAIN_METRIC)} by number of annotated radiographs, averaged over findings, mean [95 % "
+        f"interval]; {count_noun(n, 'map')} of "
         f"{count_noun(patients, 'patient')}"
     )
-    head = ["Marked films", "Element, labels and these marks", "Detector, these marks"]
+    head = [
+        "Annotated radiographs",
+        "Self-explaining network: labels and these annotations",
+        "Detector: these annotations",
+    ]
     return Table.create(caption, head, rows, 1, "label_budget")
 
 
 def label_cost_table(view: RunView) -> Table | None:
-    """What each kind of network has to be told."""
+    """Make the table of the annotations that each kind of network needs, and of their cost.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     if not intrinsic_source(view):
         return None
-    box = "some seconds a box: 7 or 35 on photographs, by how it is drawn (arXiv:1708.02750)"
-    outline = "about a minute an outline: 79 seconds on photographs (arXiv:1405.0312)"
+    box = "some seconds per box: 7 or 35 on photographs, by the way of drawing (arXiv:1708.02750)"
+    outline = "about a minute per outline: 79 seconds on photographs (arXiv:1405.0312)"
     rows = [
-        ["Element, and any post-hoc map", "one label an image and finding", "seconds, or none: read from reports"],
-        ["RetinaNet", "a box around every piece", box],
-        ["U-Net, supervised element", "an outline of every piece", outline],
+        [
+            "Self-explaining network, and any post-hoc map",
+            "one label per image and finding",
+            "seconds, or none if labels are extracted from reports",
+        ],
+        ["RetinaNet", "a box around every component", box],
+        ["U-Net, mask-supervised network", "an outline of every component", outline],
     ]
-    caption = "What the labels cost; times are of others and of photographs, for orientation: no reader was timed here"
-    return Table.create(caption, ["Network", "Is told", "Takes a person"], rows, 3)
+    caption = (
+        "Cost of annotations. Times are from other studies of photographs, for orientation; no reader was timed here"
+    )
+    return Table.create(caption, ["Network", "Annotation", "Time of a person"], rows, 3)
 
 
 def necessity_sufficiency_table(view: RunView) -> Table | None:
-    """Necessity and sufficiency beside chance."""
+    """Make the table of necessity and sufficiency, compared with chance.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "perturbation_summary")
     if table.empty:
         return None
     names = {
-        "deletion": "Necessity: probability while the map's highest places are blanked ↓",
-        "insertion": "Sufficiency: probability while all but its highest places are blurred ↑",
-        "road": "ROAD: lowest less highest places filled in ↑",
+        "deletion": "Necessity: probability while the most salient places are occluded ↓",
+        "insertion": "Sufficiency: probability while all other places are blurred ↑",
+        "road": "ROAD: least minus most salient places inpainted ↑",
     }
     rows = []
     for r in table[table["measure"].isin(list(names))].to_dict("records"):
@@ -150,16 +225,35 @@ def necessity_sufficiency_table(view: RunView) -> Table | None:
         name = "random order" if r["method"] == RANDOM_ORDER else view.label(r["method"])
         rows.append([names[str(r["measure"])], name, *(n.text(3) for n in numbers), verdict, f"{r['n']:,}"])
     caption = (
-        "Does the decision rest on what the map shows? Areas over the shares of the film erased or shown, mean [95 % "
-        "interval]; less the same with the map of another patient with the finding, which the verdict is of; and less "
-        "that of random places, without which no verdict counts"
+        "Areas under the curves over the share of the image that is occluded or kept, mean [95 % interval]; the "
+        "difference from the same with the map of another patient with the finding, on which the verdict is based; and "
+        "the difference from random places, which must pass as well"
     )
-    head = ["Question", "Map", "Area", "Less another patient's map", "Less random places", "Verdict", "Cases"]
+    head = [
+        "Measure",
+        "Map",
+        "Area",
+        "Minus the map of another patient",
+        "Minus random places",
+        "Verdict",
+        "Cases",
+    ]
     return Table.create(caption, head, rows, 2, "perturbation_summary")
 
 
 def cost_table(view: RunView) -> Table | None:
-    """Milliseconds an image of every network and method."""
+    """Make the table of the computing time of every network and method.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "timings")
     if table.empty:
         return None
@@ -171,40 +265,52 @@ def cost_table(view: RunView) -> Table | None:
         times = [format_decimal(r[k], 1) for k in ("minimum", "median", "maximum", "cpu_median")]
         rows.append([name, f"{r['n_parameters']:,}", *times, format_decimal(r["minimum"] / forward[r["model"]], 1)])
     caption = (
-        "What maps cost: milliseconds an image for all findings at once, forward included, of "
-        f"{int(table['rounds'].iloc[0])} rounds in turn, two images at a time; last column in forwards of the network"
+        "Computing time of maps: milliseconds per image for all findings, with the forward pass, over "
+        f"{int(table['rounds'].iloc[0])} rounds in turn, two images at a time; the last column is a multiple of the "
+        "forward pass of the network"
     )
-    head = ["What", "Parameters", "Least", "Median", "Most", "Processor time", "Forwards"]
+    head = ["Operation", "Parameters", "Minimum", "Median", "Maximum", "CPU time", "Forward passes"]
     return Table.create(caption, head, rows, 1, "timings")
 
 
 def rating_tables(view: RunView) -> list[Table]:
-    """Ratings of simulated readers: means, contrasts, agreement."""
+    """Make the tables of the ratings by simulated readers: means, differences and agreement.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of Table
+        The tables; none if the run has no data for them.
+    """
     table = read_table(view, "ratings_means")
     if table.empty:
         return []
-    asked = [q.name for q in QUESTIONS] + ["choice"]
+    questions = [q.name for q in QUESTIONS] + ["choice"]
     by = {(r["source"], r["question"]): to_estimate(r) for r in table[table["reader"] == "all"].to_dict("records")}
     sources = list(dict.fromkeys(table["source"]))
-    rows = [[view.label(s), *(by[s, q].text() for q in asked), f"{by[s, 'location'].n:,}"] for s in sources]
+    rows = [[view.label(s), *(by[s, q].text() for q in questions), f"{by[s, 'location'].n:,}"] for s in sources]
     caption = (
-        "Simulated readers, who rate by the scores above: the analysis is shown at work, nothing is learned of what "
-        "radiologists think. Mean on the scale of 1 to 5, share chosen, [95 % interval]"
+        "Ratings by simulated readers, who rate by the scores above: this shows how the analysis works, not what "
+        "radiologists think. Mean on the scale from 1 to 5, share chosen, [95 % interval]"
     )
-    made = [Table.create(caption, ["Map", *(q.title() for q in asked), "Ratings"], rows, 1, "ratings_means")]
+    tables = [Table.create(caption, ["Map", *(q.title() for q in questions), "Ratings"], rows, 1, "ratings_means")]
     rows = []
     for r in read_table(view, "ratings_contrasts").to_dict("records"):
         p = "< 0.01" if r["p_holm"] < 0.01 else format_decimal(r["p_holm"])
-        between = f"{view.label(r['source'])} less {view.label(r['versus'])}"
+        between = f"{view.label(r['source'])} minus {view.label(r['versus'])}"
         rows.append([r["question"], between, to_estimate(r).text(), p, f"{100 * r['wins']:.0f} %"])
-    caption = "Paired differences of simulated ratings, p corrected by Holm, share of pairs won"
-    made.append(Table.create(caption, ["Question", "Maps", "Difference", "p", "Won"], rows, 2, "ratings_contrasts"))
+    caption = "Paired differences of simulated ratings, p adjusted by Holm, share of pairs that the first map wins"
+    tables.append(Table.create(caption, ["Question", "Maps", "Difference", "p", "Won"], rows, 2, "ratings_contrasts"))
     rows = []
     for r in read_table(view, "ratings_agreement").to_dict("records"):
-        kind = "between readers" if r["kind"] == "between" else "a reader again"
+        kind = "between readers" if r["kind"] == "between" else "within a reader"
         kappa = to_estimate(r, "kappa").text()
         rows.append([r["question"], kind, r["reader"], r["versus"], kappa, f"{r['n']:,}"])
-    caption = "Kappa of simulated readers (quadratic weights; of the choice nominal), [95 % interval]"
+    caption = "Kappa of simulated readers (quadratic weights; nominal for the choice), [95 % interval]"
     head = ["Question", "Kind", "Reader", "With", "Kappa", "Pairs"]
-    made.append(Table.create(caption, head, rows, 4, "ratings_agreement"))
-    return made
+    tables.append(Table.create(caption, head, rows, 4, "ratings_agreement"))
+    return tables

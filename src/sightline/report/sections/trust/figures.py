@@ -32,7 +32,18 @@ _COLUMNS, _HEIGHT, _GAP, _ROW = 3, 150.0, 64.0, 26.0
 
 
 def plot_cascade(view: RunView) -> Plot | None:
-    """SSIM with the trained network's map after each block it forgets, a panel per method, chance dashed."""
+    """Plot the SSIM of maps with those of the trained network after each randomized block, a panel for each method.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     levels = read_table(view, "similarity_levels")
     if levels.empty:
         return None
@@ -63,10 +74,10 @@ def plot_cascade(view: RunView) -> Plot | None:
         svg.write_svg(figure, "cascade"),
         data,
         _alt_text(view, curves),
-        "Structural similarity (SSIM) of each map with the trained network's, after one more block of weights was "
-        "drawn anew, from the logits (left) to the image (right); bands are 95 % intervals over patients. Dashed: two "
-        "maps of different patients with the same finding, of the trained network. A map that stays above the dashed "
-        "line does not need what the network learned.",
+        "Structural similarity (SSIM) of maps with those of the trained network while its weights are randomized block "
+        "by block, from the logits (left) to the image (right); bands are 95 % intervals over patients. The dashed "
+        "line is chance: two maps of different patients with the same finding, by the trained network. A map that "
+        "stays above the dashed line does not depend on what the network learned.",
     )
 
 
@@ -77,113 +88,124 @@ def _alt_text(view: RunView, curves: pd.DataFrame) -> str:
 
 
 def plot_repeatability(view: RunView) -> Plot | None:
-    """SSIM of each method's maps with those of the network trained again and of other networks, beside chance."""
+    """Plot the SSIM of maps with those of retrained networks and of other architectures, compared with chance.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     levels = read_table(view, "similarity_levels")
     if levels.empty:
         return None
-    again = levels[levels["comparison"].isin(["repeatability", "reproducibility"])]
-    pairs = levels[(levels["comparison"] == "pair") & levels["versus"].isin(again["versus"])]
-    levels, methods = pd.concat([again, pairs]), list(dict.fromkeys(again["method"]))
+    networks = levels[levels["comparison"].isin(["repeatability", "reproducibility"])]
+    pairs = levels[(levels["comparison"] == "pair") & levels["versus"].isin(networks["versus"])]
+    levels, methods = pd.concat([networks, pairs]), list(dict.fromkeys(networks["method"]))
     if not methods:
         return None
     left = svg.label_width([view.label(m) for m in methods])
     figure = svg.make_canvas(PAGE_WIDTH, 70 + _ROW * len(methods))
     ax = svg.add_axes(figure, left, 34, PAGE_WIDTH - left - 20, _ROW * len(methods))
     for place, method in enumerate(methods):
-        mine = levels[levels["method"] == method]
-        chance = mine[mine["comparison"] == "pair"].set_index("versus")["mean"]
-        for kind, offset, filled in (("repeatability", -0.13, True), ("reproducibility", 0.13, False)):
-            color = LOCALIZER_COLOR if Source.parse(method).kind == "localizer" else MODEL_COLORS[0]
-            for row in mine[mine["comparison"] == kind].to_dict("records"):
-                at, level = place + offset, chance.get(row["versus"], np.nan)
-                ax.plot([level, level], [at - 0.18, at + 0.18], color=CONTROL_COLOR, linewidth=2)
-                ax.plot([row["low"], row["high"]], [at, at], color=color, linewidth=1.4)
-                ax.plot(
-                    row["mean"],
-                    at,
-                    marker="o",
-                    markersize=6,
-                    color=color,
-                    markerfacecolor=color if filled else svg.PAPER,
-                )
+        _draw_similarities(ax, levels[levels["method"] == method], place, method)
     ax.set_ylim(len(methods) - 0.5, -0.5)
     ax.set_xlim(min(0.0, float(levels["low"].min(skipna=True))), 1.02)
     ax.set_yticks(range(len(methods)), [view.label(m) for m in methods], size=TEXT_SIZE, color=INK)
     ax.set_xlabel("SSIM with the map of the other network", size=SMALL_SIZE, color=MUTED)
-    svg.draw_legend(
-        figure,
-        [
-            Series("", "same architecture, other seed", MODEL_COLORS[0], "o"),
-            Series("", "other architecture", MODEL_COLORS[0], "o", is_filled=False),
-            Series("", "network trained on marks", LOCALIZER_COLOR, "o"),
-            Series("", "chance: another patient", CONTROL_COLOR, "|"),
-        ],
-    )
-    spoken = [
-        f"{view.label(r['method'])} {r['mean']:.2f}"
-        for r in levels[levels["comparison"] == "repeatability"].to_dict("records")
+    legend = [
+        Series("", "same architecture, other seed", MODEL_COLORS[0], "o"),
+        Series("", "other architecture", MODEL_COLORS[0], "o", is_filled=False),
+        Series("", "network trained on annotations", LOCALIZER_COLOR, "o"),
+        Series("", "chance: another patient", CONTROL_COLOR, "|"),
     ]
+    svg.draw_legend(figure, legend)
+    retrained = levels[levels["comparison"] == "repeatability"].to_dict("records")
+    values = ", ".join(f"{view.label(row['method'])} {row['mean']:.2f}" for row in retrained)
     return Plot(
         "agreement",
         svg.write_svg(figure, "agreement"),
         levels,
-        f"SSIM when trained again: {', '.join(spoken)}.",
-        "Do maps come back? Structural similarity with the maps of networks trained on the same data: dots are means, "
-        "lines 95 % intervals over patients. The gray tick is chance: the other network's map of another patient. "
-        "Failed maps count as like nothing (0).",
+        f"SSIM after retraining: {values}.",
+        "Structural similarity (SSIM) of maps with those of other networks trained on the same data: dots are means, "
+        "lines are 95 % intervals over patients. The gray tick is chance: the map of another patient by the other "
+        "network. Failed maps count as similarity 0.",
     )
 
 
+def _draw_similarities(ax: Axes, levels: pd.DataFrame, place: int, method: str) -> None:
+    """Dots of one method for every other network, and a tick at chance."""
+    chance = levels[levels["comparison"] == "pair"].set_index("versus")["mean"]
+    color = LOCALIZER_COLOR if Source.parse(method).kind == "localizer" else MODEL_COLORS[0]
+    for comparison, offset, face in (("repeatability", -0.13, color), ("reproducibility", 0.13, svg.PAPER)):
+        for row in levels[levels["comparison"] == comparison].to_dict("records"):
+            y, level = place + offset, chance.get(row["versus"], np.nan)
+            ax.plot([level, level], [y - 0.18, y + 0.18], color=CONTROL_COLOR, linewidth=2)
+            ax.plot([row["low"], row["high"]], [y, y], color=color, linewidth=1.4)
+            ax.plot(row["mean"], y, marker="o", markersize=6, color=color, markerfacecolor=face)
+
+
 def plot_utility(view: RunView) -> Plot | None:
-    """Average precision image by image: each method, the same untrained, the prior and the localizers."""
+    """Plot the average precision of each method, of the untrained network, of the average mask and of localizers.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Plot or None
+        The figure; None if the run has no data for it.
+    """
     if not view.run.has_table("verdicts"):
         return None
     scores = view.run.table("scores", ["protocol", "source", "metric", "value"], where=("metric", "average-precision"))
     scores = scores[(scores["protocol"] == view.protocol) & scores["value"].notna()]
-    name = view.info.get("evaluated_model", "")
-    sources = {s: Source.parse(s) for s in dict.fromkeys(scores["source"])}
-    methods = [s for s, source in sources.items() if (source.kind, source.model) == ("model", name)]
-    ceiling = [s for s, source in sources.items() if source.kind == "localizer"]
-    rows = sorted(methods, key=lambda s: -scores[scores["source"] == s]["value"].median())
-    rows = [s for s in (*ceiling, AVERAGE_MASK, *rows) if (scores["source"] == s).any()]
+    values = {str(source): part.to_numpy(float) for source, part in scores.groupby("source", sort=False)["value"]}
+    name, parsed = view.info.get("evaluated_model", ""), {source: Source.parse(source) for source in values}
+    methods = [s for s, source in parsed.items() if (source.kind, source.model) == ("model", name)]
     if not methods:
         return None
+    localizers = [s for s, source in parsed.items() if source.kind == "localizer"]
+    ranked = sorted(methods, key=lambda s: -np.median(values[s]))
+    rows = [s for s in (*localizers, AVERAGE_MASK, *ranked) if s in values]
     labels = [view.label(s).removesuffix(f" · {name}") for s in rows]
     left = svg.label_width(labels)
     figure = svg.make_canvas(PAGE_WIDTH, 74 + (_ROW + 8) * len(rows))
     ax = svg.add_axes(figure, left, 34, PAGE_WIDTH - left - 20, (_ROW + 8) * len(rows))
-    drawn = []
+    statistics = []
     for place, source in enumerate(rows):
-        pairs = [(source, KIND_COLORS[view.kind(source)], -0.17)]
-        control = str(replace(Source.parse(source), kind="control", model=UNTRAINED))
-        pairs += [(control, CONTROL_COLOR, 0.2)] if source in methods else []
-        for one, color, offset in pairs:
-            values = scores[scores["source"] == one]["value"].to_numpy(float)
-            if values.size:
-                _draw_box(ax, values, place + (offset if source in methods else 0), color)
-                drawn.append((one, values.size, *np.quantile(values, (0.25, 0.5, 0.75)), values.mean()))
+        boxes = [(source, KIND_COLORS[view.kind(source)], place - 0.17 if source in methods else place)]
+        if source in methods:
+            untrained = str(replace(Source.parse(source), kind="control", model=UNTRAINED))
+            boxes.append((untrained, CONTROL_COLOR, place + 0.2))
+        for box, color, y in boxes:
+            if box in values:
+                _draw_box(ax, values[box], y, color)
+                quartiles = np.quantile(values[box], (0.25, 0.5, 0.75))
+                statistics.append((box, values[box].size, *quartiles, values[box].mean()))
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlim(-0.01, 1.01)
     ax.set_yticks(range(len(rows)), labels, size=TEXT_SIZE, color=INK)
     ax.set_xlabel("Average precision of a map", size=SMALL_SIZE, color=MUTED)
-    svg.draw_legend(
-        figure,
-        [
-            Series("", name, MODEL_COLORS[0], "s"),
-            Series("", "untrained, or without the image", CONTROL_COLOR, "s"),
-            Series("", "trained on marks", LOCALIZER_COLOR, "s"),
-        ],
-    )
-    data = pd.DataFrame(
-        drawn, columns=pd.Index(["source", "maps", "lower quartile", "median", "upper quartile", "mean"])
-    )
+    names = {name: MODEL_COLORS[0], "untrained, or without the image": CONTROL_COLOR}
+    names["trained on annotations"] = LOCALIZER_COLOR
+    svg.draw_legend(figure, [Series("", text, color, "s") for text, color in names.items()])
+    columns = pd.Index(["source", "maps", "lower quartile", "median", "upper quartile", "mean"])
+    data = pd.DataFrame(statistics, columns=columns)
     return Plot(
         "utility",
         svg.write_svg(figure, "utility"),
         data,
         f"Median average precision: {_describe_medians(view, data)}.",
-        "How well maps find marks, between floor and ceiling: boxes hold the middle half of all maps, the line is "
-        "their median, the dot their mean, whiskers reach from the 5th to the 95th percentile.",
+        "Localization by each method, compared with networks trained on annotations and with controls. Boxes contain "
+        "the middle half of all maps, the line is the median, the dot is the mean, and whiskers reach from the 5th to "
+        "the 95th percentile.",
     )
 
 
@@ -191,10 +213,10 @@ def _describe_medians(view: RunView, data: pd.DataFrame) -> str:
     return ", ".join(f"{view.label(r['source'])} {r['median']:.2f}" for r in data.to_dict("records"))
 
 
-def _draw_box(ax: Axes, values: np.ndarray[tuple[int], np.dtype[np.float64]], at: float, color: str) -> None:
+def _draw_box(ax: Axes, values: np.ndarray[tuple[int], np.dtype[np.float64]], y: float, color: str) -> None:
     """One horizontal box with whiskers."""
     low, first, middle, third, high = np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95))
-    ax.plot([low, high], [at, at], color=color, linewidth=1)
-    ax.barh(at, third - first, left=first, height=0.28, color=svg.PAPER, edgecolor=color, linewidth=1.4)
-    ax.plot([middle, middle], [at - 0.14, at + 0.14], color=color, linewidth=2.4)
-    ax.plot(values.mean(), at, marker="o", markersize=4, color=color)
+    ax.plot([low, high], [y, y], color=color, linewidth=1)
+    ax.barh(y, third - first, left=first, height=0.28, color=svg.PAPER, edgecolor=color, linewidth=1.4)
+    ax.plot([middle, middle], [y - 0.14, y + 0.14], color=color, linewidth=2.4)
+    ax.plot(values.mean(), y, marker="o", markersize=4, color=color)

@@ -7,12 +7,28 @@ from dataclasses import dataclass
 import pandas as pd
 
 from sightline.core import Source
+from sightline.report.estimate import Estimate
 from sightline.report.phrasing import sample_size
-from sightline.report.run_view import Estimate, RunView
+from sightline.report.run_view import RunView
 
 
 def read_table(view: RunView, name: str, measure: str | None = "ssim") -> pd.DataFrame:
-    """Rows of a table under the report's protocol; none where the run has no such table."""
+    """Read a table under the main protocol.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+    name : str
+        Name of the table.
+    measure : str or None
+        Measure of the rows; all if None.
+
+    Returns
+    -------
+    DataFrame
+        Its rows; none if the run has no such table.
+    """
     if not view.run.has_table(name):
         return pd.DataFrame()
     table = view.run.table(name)
@@ -27,27 +43,38 @@ CRITERIA = {
     "randomization": "Sensitive to the weights",
     "utility": "Useful",
 }
-"""Criterion -> what a method is called that passes: the four answers of the study, in their order."""
+"""Criterion -> property of a method that passes it: the four main results of the study, in their order."""
 
 CRITERION_LABELS = {
-    "repeatability": "Repeatable: trained again",
-    "reproducibility": "Reproducible: other architecture",
-    "randomization": "Sensitive to the weights: forgets with them",
-    "label-randomization": "Sensitive to labels: trained on shuffled ones",
-    "utility": "Useful: less average mask",
-    "learned": "Useful: less the untrained",
+    "repeatability": "Repeatable: similar after retraining",
+    "reproducibility": "Reproducible: similar for another architecture",
+    "randomization": "Sensitive to the weights: not similar after randomization",
+    "label-randomization": "Sensitive to labels: not similar after training on shuffled labels",
+    "utility": "Useful: minus the average mask",
+    "learned": "Useful: minus the untrained network",
 }
-"""Criterion -> head of its column."""
+"""Criterion -> header of its column."""
 
 
 def table_sample_size(table: pd.DataFrame) -> str:
-    """How many maps, of how many patients, the rows of a table tell of; fewer where some are flat."""
+    """Write the number of maps and patients behind the rows of a table.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of a table.
+
+    Returns
+    -------
+    str
+        The text.
+    """
     return sample_size(Estimate(0, 0, 0, int(n), int(p)) for n, p in zip(table["n"], table["patients"], strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class CriterionResult:
-    """What the methods got on one question."""
+    """Number of methods that pass one criterion."""
 
     name: str
     meaning: str
@@ -58,29 +85,64 @@ class CriterionResult:
 
 
 def criterion_results(view: RunView) -> list[CriterionResult]:
-    """How many methods passed each of `CRITERIA` that was asked; of several networks, all must say so."""
-    table, made = verdicts_without_controls(view), list[CriterionResult]()
+    """Count the methods that pass each criterion; with several networks, a method must pass with all.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of CriterionResult
+        One result for each criterion that was tested.
+    """
+    table, results = verdicts_without_controls(view), list[CriterionResult]()
     for criterion, name in CRITERIA.items():
         rows = table[table["criterion"] == criterion]
         if len(rows):
             methods = rows["method"].unique()
             means = CRITERION_LABELS[criterion].partition(": ")[2]
-            made.append(
+            results.append(
                 CriterionResult(
                     name, means, len(methods_with_verdict(rows, "passes")), len(methods), table_sample_size(rows)
                 )
             )
-    return made
+    return results
 
 
 def methods_with_verdict(rows: pd.DataFrame, outcome: str) -> list[str]:
-    """Methods whose every row has this verdict."""
+    """Return the methods all of whose rows have one verdict.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows of verdicts.
+    outcome : str
+        The verdict.
+
+    Returns
+    -------
+    list of str
+        Their names.
+    """
     other = set(rows[rows["verdict"] != outcome]["method"])
     return [m for m in dict.fromkeys(rows["method"]) if m not in other]
 
 
 def verdict_rows(view: RunView) -> pd.DataFrame:
-    """Verdicts by the leading measures, without networks trained on marks."""
+    """Read the verdicts by the main measures, without networks trained on annotations.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    DataFrame
+        Rows of the table `verdicts`.
+    """
     table = read_table(view, "verdicts", None)
     if table.empty:
         return pd.DataFrame(columns=["criterion", "method", "verdict"])
@@ -89,7 +151,18 @@ def verdict_rows(view: RunView) -> pd.DataFrame:
 
 
 def verdicts_without_controls(view: RunView) -> pd.DataFrame:
-    """The same without the methods whose answer is known."""
+    """Read the same verdicts without the control methods, whose verdict is known.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    DataFrame
+        Rows of the table `verdicts`.
+    """
     table = verdict_rows(view)
     return table[~table["method"].isin(CONTROL_METHODS)]
 

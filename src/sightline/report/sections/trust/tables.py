@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from sightline.report.estimate import Estimate, format_decimal
 from sightline.report.published_results import load_published
-from sightline.report.run_view import Estimate, RunView, format_decimal
+from sightline.report.run_view import RunView
 from sightline.report.sections.trust.results import CRITERION_LABELS, read_table, table_sample_size, verdict_rows
 from sightline.report.tables import Table
 from sightline.stats.sanity_checks import MARGIN
@@ -16,11 +17,11 @@ from sightline.stats.sanity_checks import MARGIN
 MEASURE_LABELS = {"ssim": "SSIM", "rank": "Rank correlation", "top": "Overlap of the top 5 %"}
 
 CEILING_LABELS = {
-    "ceiling": "Finds marks",
-    "repeatability-ceiling": "Trained again",
-    "reproducibility-ceiling": "Other architecture",
+    "ceiling": "Localization",
+    "repeatability-ceiling": "Similarity after retraining",
+    "reproducibility-ceiling": "Similarity for another architecture",
 }
-"""The same of what is compared with networks trained on marks."""
+"""The same for the comparison with networks trained on annotations."""
 
 FAITHFULNESS_LABELS = {
     "deletion": "Deletion ↓",
@@ -33,25 +34,47 @@ FAITHFULNESS_LABELS = {
 ROBUSTNESS_LABELS = {
     "max-sensitivity": "Largest change ↓",
     "rank-correlation": "Rank correlation ↑",
-    "moves-with-model": "Moves with the model ↑",
+    "moves-with-model": "Change with the model ↑",
 }
 
 
 def criteria_table(view: RunView) -> Table | None:
-    """Methods in rows, criteria in columns: the difference to chance or prior with its interval, and what it says."""
+    """Make the table of verdicts by method and criterion, with differences and intervals.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     caption = (
-        "Difference to chance (SSIM of two patients' maps, by the networks compared) or to the average mask "
-        f"(average precision), mean [95 % interval]; forgetting should not lie above 0 (by less than {MARGIN:g}), "
-        "all others should"
+        "Difference from chance (the SSIM of maps of two patients, by the compared networks) or from the average mask "
+        "(average precision), mean [95 % interval]; after randomization the difference should not be above 0 (by less "
+        f"than {MARGIN:g}), for all other criteria it should be"
     )
     return _verdict_table(view, CRITERION_LABELS, caption)
 
 
 def ceiling_table(view: RunView) -> Table | None:
-    """How far methods lie below networks trained on marks; of several, below the one that finds marks best."""
+    """Make the table of differences from networks trained on annotations; of several, from the best one.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     caption = (
-        "The same less networks trained on marks (the best in average precision), mean [95 % interval]; nothing "
-        "is expected above them: 'fails' is how far there is to go"
+        "The same minus networks trained on annotations (the best in average precision), mean [95 % interval]; no "
+        "method is expected to be above them, so 'fails' states the distance from this upper bound"
     )
     return _verdict_table(view, CEILING_LABELS, caption)
 
@@ -69,9 +92,9 @@ def _verdict_table(view: RunView, heads: dict[str, str], caption: str) -> Table 
         cells = ["\n".join(_format_cell(r) for r in part[part["criterion"] == k].to_dict("records")) for k in kinds]
         rows.append([view.label(method), *cells])
     used = table[table["criterion"].isin(kinds)]
-    told = [caption, *([_FAILURE_NOTE] if _max_failed(used.to_dict("records")) else []), table_sample_size(used)]
+    parts = [caption, *([_FAILURE_NOTE] if _max_failed(used.to_dict("records")) else []), table_sample_size(used)]
     return (
-        Table.create("; ".join(told), ["Method", *(heads[k] for k in kinds)], rows, table_name="verdicts")
+        Table.create("; ".join(parts), ["Method", *(heads[k] for k in kinds)], rows, table_name="verdicts")
         if kinds
         else None
     )
@@ -83,16 +106,29 @@ def _format_cell(row: dict[str, object]) -> str:
     return f"{number.text()}\n{row['verdict']}{f' ({failed} failed)' if failed else ''}".replace(" [", "\n[")
 
 
-_FAILURE_NOTE = "failed maps are like nothing (0) where they should come back, and left out where they should forget"
+_FAILURE_NOTE = (
+    "failed maps count as similarity 0 where maps should be similar, and are left out where they should not be"
+)
 
 
 def _max_failed(rows: Iterable[Mapping[Any, Any]]) -> int:
-    """Most cases that failed in one of the rows of levels or verdicts; other criteria do not say."""
+    """Highest number of failed cases in the rows."""
     return int(np.nanmax([0.0, *(float(r.get("failed", np.nan)) for r in rows)]))
 
 
 def similarity_table(view: RunView) -> Table | None:
-    """Levels of the last stage, of training again and of chance by every measure."""
+    """Make the table of similarities after the last stage, after retraining, and by chance, by every measure.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     levels = read_table(view, "similarity_levels", None)
     if levels.empty:
         return None
@@ -124,7 +160,18 @@ def similarity_table(view: RunView) -> Table | None:
 
 
 def floor_and_ceiling_table(view: RunView) -> Table | None:
-    """Average precision of each method less that of the prior, of the same method untrained, and of each localizer."""
+    """Make the table of differences in average precision from the average mask, the untrained network and localizers.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     table = read_table(view, "verdicts", "average-precision")
     if table.empty or "effect" not in table:
         return None
@@ -144,25 +191,37 @@ def floor_and_ceiling_table(view: RunView) -> Table | None:
             ]
         )
     caption = (
-        "Average precision less that of floor and ceiling, mean [95 % interval]; p of the signed-rank test over "
-        "patients, corrected by Holm; effect: rank-biserial correlation, 1 if every patient gains"
+        "Average precision minus that of controls and of networks trained on annotations, mean [95 % interval]; p of "
+        "the signed-rank test over patients, adjusted by Holm; effect: rank-biserial correlation, 1 if the score of "
+        "every patient is higher"
     )
     return Table.create(
-        caption, ["Method", "Less", "Difference", "p", "Effect", "Maps", "Patients"], rows, 2, "verdicts"
+        caption, ["Method", "Compared with", "Difference", "p", "Effect", "Maps", "Patients"], rows, 2, "verdicts"
     )
 
 
 def robustness_tables(view: RunView) -> list[Table]:
-    """What erasing and small changes say, methods in rows."""
+    """Make the tables of faithfulness and of robustness by method.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of Table
+        The tables; none if the run has no data for them.
+    """
     if not view.run.has_table("perturbation_summary"):
         return []
     captions = (
         (
             FAITHFULNESS_LABELS,
-            "Erased in the map's order, mean [95 % interval] over patients. Below: less the same with "
-            "another patient's map of that method and finding",
+            "Pixels occluded in the order of the map, mean [95 % interval] over patients. Below: the difference from "
+            "the map of another patient by the same method for the same finding",
         ),
-        (ROBUSTNESS_LABELS, "After small changes of the film, mean [95 % interval] over patients"),
+        (ROBUSTNESS_LABELS, "Maps after small changes of the image, mean [95 % interval] over patients"),
     )
     return [t for names, caption in captions if (t := _robustness_table(view, names, caption)) is not None]
 
@@ -189,21 +248,32 @@ def _robustness_cell(row: dict[str, Any] | None) -> str:
 
 
 def published_table(view: RunView) -> Table | None:
-    """The published values of the methods of this run."""
+    """Make the table of published values for the methods of this run.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
     facts = load_published()["trust"]
     table = read_table(view, "verdicts", None)
     names = list(dict.fromkeys(table["method"])) if len(table) else []
     rows = []
     for method in names:
         for data, values in facts["methods"].get(method.partition("?")[0], {}).items():
-            fate = "passed" if values["forgotten"] < values["chance"] else "failed"
+            outcome = "passed" if values["forgotten"] < values["chance"] else "failed"
             rows.append(
                 [
                     view.label(method),
                     data,
                     format_decimal(values["trained"], 3),
                     format_decimal(values["untrained"], 3),
-                    f"{format_decimal(values['forgotten'])} against {format_decimal(values['chance'])}: {fate}",
+                    f"{format_decimal(values['forgotten'])} and {format_decimal(values['chance'])}: {outcome}",
                     format_decimal(values["repeatability"]),
                     format_decimal(values["reproducibility"]),
                 ]
@@ -225,5 +295,13 @@ def published_table(view: RunView) -> Table | None:
             ]
         )
         rows.append(["control: average mask", data, format_decimal(facts["average-mask"][data], 3), *["–"] * 4])
-    head = ["Method", "Data", "PR area", "Untrained", "SSIM forgotten against chance", "SSIM again", "SSIM other"]
+    head = [
+        "Method",
+        "Data",
+        "PR area",
+        "Untrained",
+        "SSIM after randomization, and chance",
+        "SSIM after retraining",
+        "SSIM of another architecture",
+    ]
     return Table.create(f"Published: {facts['citation']}. {facts['note']}", head, rows, 2)
