@@ -52,20 +52,21 @@ def check_models(
     methods: list[str] | None = None,
     findings: str = "",
 ) -> int:
-    """Check the laws of models, and run every method on a model; exit with 1 if a law is broken.
+    """Check the properties of a model, and run every method on it; exit with 1 if a property is violated.
 
-        Parameters
-        ----------
-        model
-            Checkpoint (best.pt), or a model as NAME?option=value, for example densenet121?side=320,
-            xrv:densenet121-res224-all.
-        data
+    Parameters
+    ----------
+    model
+        Checkpoint (best.pt), or a model as NAME?option=value, for example densenet121?side=320,
+        xrv:densenet121-res224-all.
+    data
+        Data set, as NAME:PATH?option=value.
     max_radiographs
         Number of its radiographs, from the first.
-        methods
-            Saliency methods, as NAME?option=value; by default all, slow ones with few steps.
-        findings
-            Findings of the model, comma-separated, if it does not state them; those of CheXpert by default.
+    methods
+        Saliency methods, as NAME?option=value; by default all, slow ones with few steps.
+    findings
+        Findings of the model, comma-separated, if it does not state them; those of CheXpert by default.
     """
     import torch
 

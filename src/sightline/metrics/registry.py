@@ -43,8 +43,20 @@ metrics: Registry[MetricInfo] = Registry("metric", MetricInfo)
 
 
 def resolve_metric_aliases(specs: Sequence[str]) -> tuple[str, ...]:
-    """Replace every short name by the metric's own, once each, in the order given.
+    """Replace every short name by the name of the metric, once each, in the order given.
 
+    Parameters
+    ----------
+    specs : sequence of str
+        Names of metrics, or short names of `METRIC_ALIASES`.
+
+    Returns
+    -------
+    tuple of str
+        Names of metrics, each once.
+
+    Examples
+    --------
     >>> resolve_metric_aliases(["iou", "hit", "pointing-game"])
     ('iou', 'pointing-game')
     """
