@@ -300,7 +300,9 @@ class Renames:
 
 def compare(old: Path, new: Path, renames: Renames) -> int:
     """Compare two records; prints a line for each run, and the first differences of each table."""
-    before, after = ([p.relative_to(folder) for p in sorted(folder.rglob("*.*"))] for folder in (old, new))
+    before, after = (
+        [p.relative_to(folder) for p in sorted(folder.rglob("*.*")) if p.is_file()] for folder in (old, new)
+    )
     now = {path: renames.path(path) for path in before}
     problems = [f"{path}: not in {new}" for path, there in now.items() if there not in after]
     problems += [f"{path}: not in {old}" for path in after if path not in now.values()]
@@ -323,7 +325,7 @@ def compare(old: Path, new: Path, renames: Renames) -> int:
 def read(file: Path) -> pd.DataFrame:
     if file.suffix == ".parquet":
         return pd.read_parquet(file)
-    return pd.read_csv(file, float_precision="round_trip", keep_default_na=False, na_values=[""], low_memory=False)
+    return pd.read_csv(file, keep_default_na=False, na_values=[""], low_memory=False)
 
 
 def compare_tables(
@@ -333,14 +335,20 @@ def compare_tables(
     columns = [renames.column(name, column) for column in old]
     if columns != list(new) or len(old) != len(new):
         return 0, 0, [f"was {len(old)} rows of {', '.join(columns)}, is {len(new)} rows of {', '.join(new)}"]
-    old = pd.DataFrame({c: [renames.value(name, b, v) for v in old[b]] for b, c in zip(old, columns, strict=True)})
+    old = old.copy()
+    for column in old.select_dtypes(exclude=["number", "bool"]):
+        known = {v: renames.value(name, column, v) for v in {*old[column]} if isinstance(v, str)}
+        old[column] = [known.get(v, v) for v in old[column]]
+    old.columns = pd.Index(columns)
     if now in renames.reordered:
         old, new = (t.sort_values(t.select_dtypes(object).columns.tolist(), kind="stable") for t in (old, new))
     times, found = 0, list[str]()
     for column in columns:
         key, cells = f"{now}.{column}", list(zip(old[column], new[column], strict=True))
         times += len(cells) if key in MEASURED else 0
-        changed = [i for i, (a, b) in enumerate(cells) if not same(a, b, key in MEASURED, key in renames.wording)]
+        changed = [
+            i for i, (a, b) in enumerate(cells) if a != b and not same(a, b, key in MEASURED, key in renames.wording)
+        ]
         found += [f"row {i}, {column}: {cells[i][0]!r} became {cells[i][1]!r}" for i in changed]
     return new.size - times, times, found
 
