@@ -175,7 +175,7 @@ def test_a_measure_that_cannot_tell_and_maps_under_two_names_are_said(view: RunV
     assert said[-2].startswith("Interpret the metric with care:")
     assert (
         said[-1]
-        == "Grad-CAM · gaze and Own map · gaze are equal in all 10 table cells: they are one map under two names."
+        == "Grad-CAM · gaze and Intrinsic map · gaze are equal in all 10 table cells: they are one map under two names."
     )
 
 
