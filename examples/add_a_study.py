@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sightline.core import Source
 from sightline.data import open_dataset
+from sightline.evaluation.score_rows import ScoringOptions
 from sightline.evaluation.score_run import score_run
 from sightline.findings import select_findings
 from sightline.maps.references import ControlMaps
@@ -117,7 +118,7 @@ def location(
     with run.lock():
         run = record_inputs(run, dataset, (CORRECTED,), title="Localization by location alone", findings=names)
         maps = ControlMaps(replace(dataset, findings=names), ("center", "average-mask"), seed)
-        score_run(run, maps, dataset, metrics=(METRIC,), protocols=(CORRECTED,), findings=names, seed=seed)
+        score_run(run, maps, dataset, ScoringOptions((CORRECTED,), names, (METRIC,), seed))
         pairs = [(AVERAGE_MASK, CENTER)]
         run.write_table("location_gain", paired_differences(run.table("scores"), lambda _: pairs, (CORRECTED,)))
     return run
