@@ -152,7 +152,7 @@ def gaze(
         study = StudyContext(
             run, opened, protocols, models, ExplainOptions(scored_findings, target_output, seed, explain_batch)
         )
-        study.record_models(models.model_set.models, methods, pairs=models.pairs, **weight_search)
+        study.record_models(models.models, methods, pairs=models.pairs, **weight_search)
         cases = _sample_cases(study, reader, max_radiographs)
         ids = {case.radiograph.id for case in cases}
         part = replace(opened, radiographs=tuple(r for r in opened.radiographs if r.id in ids))
@@ -208,7 +208,7 @@ def _sample_cases(study: StudyContext[GazeModels], reader: str, max_radiographs:
 
 def _explain(study: StudyContext[GazeModels], part: Dataset, methods: Sequence[str]) -> None:
     """Store the maps of every network, and its own estimate of the gaze if it has another one than Grad-CAM."""
-    for model in study.models.model_set.models:
+    for model in study.models.models:
         intrinsic = ("intrinsic",) if hasattr(model.net, "saliency_head") else ()
         study.explain(model, (*methods, *intrinsic), data=part)
 
@@ -216,7 +216,7 @@ def _explain(study: StudyContext[GazeModels], part: Dataset, methods: Sequence[s
 def _predict(study: StudyContext[GazeModels]) -> None:
     """Write the predictions of all radiographs and the tables of accuracy."""
     run, seed, models = study.run, study.seed, study.models
-    table = study.predict(models.model_set.models)
+    table = study.predict(models.models)
     run.write_table("classification", estimate_auroc(table.drop(columns="radiograph"), seed=seed))
     run.write_table("discrimination", discrimination(table, seed))
     run.write_table("discrimination_differences", compare_auroc(table, models.pairs, seed))
@@ -229,7 +229,7 @@ def _choose_cutoffs(
     validation = open_dataset(validation_data)
     patients = {r.patient for r in validation.radiographs}
     require_disjoint_patients("the cutoffs", validation.spec, patients, study.data)
-    table = study.predict(study.models.model_set.models, validation, "validation")
+    table = study.predict(study.models.models, validation, "validation")
     cutoffs = {}
     for (model, finding), rows in table.groupby(["model", "finding"], sort=False):
         labels = rows["label"].where(rows["label"].isin([0, 1]))

@@ -65,9 +65,14 @@ class GazeModels:
         )
 
     @property
+    def models(self) -> tuple[Model, ...]:
+        """All networks, in the order of their tables."""
+        return (self.baseline, *self.gaze_supervised, *self.shuffled_gaze)
+
+    @property
     def model_set(self) -> ModelSet:
-        """All networks."""
-        return ModelSet((self.baseline, *self.gaze_supervised, *self.shuffled_gaze))
+        """All networks as one set."""
+        return ModelSet(self.models)
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
