@@ -132,7 +132,7 @@ def test_a_report_of_other_files_says_so_and_draws_none_of_them(hospital: Path) 
     atlas = RunIndex.from_run(run)
     assert atlas.data is None
     assert not atlas.other_maps
-    assert "they changed since (of maps: 5 changed" in atlas.notes[0]
+    assert "they changed after the run (of maps: 5 changed" in atlas.notes[0]
 
 
 def test_the_same_contents_go_on(hospital: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,9 +57,10 @@ def score_run(
         If nobody annotated anything.
     """
     require_annotations(data)
+    sources = maps.sources
 
     def rows_of(radiographs: Sequence[Radiograph]) -> dict[str, list[Any]]:
-        scored = [score_radiograph(radiograph, data, maps, options) for radiograph in radiographs]
+        scored = [score_radiograph(radiograph, data, maps, options, sources) for radiograph in radiographs]
         return {name: [row for scores in scored for row in getattr(scores, name)] for name in _SCHEMAS}
 
     task = ChunkedTask("scoring", data.radiographs, rows_of)

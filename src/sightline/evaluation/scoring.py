@@ -6,7 +6,7 @@ takes the worst value of the metric, so that a method never gains by failing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -131,7 +131,13 @@ def _score_placed(
     return scores
 
 
-def score_radiograph(radiograph: Radiograph, data: Dataset, maps: Maps, options: ScoringOptions) -> RadiographScores:
+def score_radiograph(
+    radiograph: Radiograph,
+    data: Dataset,
+    maps: Maps,
+    options: ScoringOptions,
+    sources: Mapping[str, Sequence[str]] | None = None,
+) -> RadiographScores:
     """Score every map of one radiograph. A map that a source should have and does not is scored as missing.
 
     Parameters
@@ -144,6 +150,9 @@ def score_radiograph(radiograph: Radiograph, data: Dataset, maps: Maps, options:
         Maps that are scored.
     options
         Options of scoring.
+    sources
+        Source -> findings that it should have maps of, for a caller that scores many radiographs; by default those of
+        `maps`, which a run reads from its folders.
 
     Returns
     -------
@@ -156,7 +165,8 @@ def score_radiograph(radiograph: Radiograph, data: Dataset, maps: Maps, options:
         For two maps of one source for the same finding.
     """
     maps_by_key = _index_by_key(maps, radiograph.id)
-    expected = {(source, f) for source, covered in maps.sources.items() for f in covered if f in options.findings}
+    sources = maps.sources if sources is None else sources
+    expected = {(source, f) for source, covered in sources.items() for f in covered if f in options.findings}
     rows = RadiographScores([], [], [], [])
     for finding in options.findings:
         annotation = data.annotation(radiograph.id, finding, data.reference_reader)
@@ -165,7 +175,7 @@ def score_radiograph(radiograph: Radiograph, data: Dataset, maps: Maps, options:
             rows.shapes.extend(_measure_shapes(annotation, reference, radiograph, options.protocols))
         else:
             reference = None
-        for source in [source for source in maps.sources if (source, finding) in expected]:
+        for source in [source for source in sources if (source, finding) in expected]:
             m = maps_by_key.pop((source, finding), None)
             if m is None:
                 if reference is None:
@@ -290,8 +300,9 @@ def score(
     options = ScoringOptions(protocols, scored_findings, resolve_metric_aliases(metrics))
     require_annotations(data)
     rows: list[Any] = []
+    sources = scored_maps.sources
     for radiograph in data.radiographs:
-        rows += score_radiograph(radiograph, data, scored_maps, options).scores
+        rows += score_radiograph(radiograph, data, scored_maps, options, sources).scores
     return pd.DataFrame(rows, columns=Score._fields)
 
 

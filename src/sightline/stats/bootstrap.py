@@ -9,6 +9,7 @@ of every column at once cost two small matrix products.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -41,8 +42,9 @@ class Replicates:
     """float64 (K,): skewness of the means with one group left out (the jackknife), for BCa intervals."""
 
 
+@lru_cache(maxsize=2)
 def draw_weights(groups: int, resamples: int, seed: int) -> Array:
-    """Draw resamples of groups with replacement.
+    """Draw resamples of groups with replacement, once for all metrics and sources of a table.
 
     Parameters
     ----------
@@ -56,7 +58,7 @@ def draw_weights(groups: int, resamples: int, seed: int) -> Array:
     Returns
     -------
     (B, G) uint8
-        Count of each group in each resample.
+        Count of each group in each resample; read-only, because it is shared.
 
     Examples
     --------
@@ -70,9 +72,11 @@ def draw_weights(groups: int, resamples: int, seed: int) -> Array:
     for start in range(0, resamples, _RESAMPLES_PER_STRIP):
         strip = weights[start : start + _RESAMPLES_PER_STRIP]
         strip[:] = rng.multinomial(groups, share, size=len(strip))
+    weights.setflags(write=False)
     return weights
 
 
+@lru_cache(maxsize=2)
 def draw_published_weights(groups: int, resamples: int, seed: int) -> Array:
     """Draw resamples as eval.py of CheXlocalize does: np.random.seed(seed), then choice of rows.
 
@@ -84,11 +88,13 @@ def draw_published_weights(groups: int, resamples: int, seed: int) -> Array:
     Returns
     -------
     (B, G) uint8
-        Count of each group in each resample.
+        Count of each group in each resample; read-only, because it is shared.
     """
     rng = np.random.RandomState(seed)
     counts = (np.bincount(rng.choice(groups, size=groups), minlength=groups) for _ in range(resamples if groups else 0))
-    return np.array(list(counts), np.uint8).reshape(resamples, groups)
+    weights = np.array(list(counts), np.uint8).reshape(resamples, groups)
+    weights.setflags(write=False)
+    return weights
 
 
 def replicate(values: Array, group: Array, weights: Array) -> Replicates:
