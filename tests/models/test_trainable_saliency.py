@@ -306,7 +306,7 @@ def test_elements_that_cannot_be(options: str, said: str) -> None:
 
 
 def test_a_backbone_without_a_spatial_map_is_refused() -> None:
-    with pytest.raises(SightlineError, match="no spatial features to show"):
+    with pytest.raises(SightlineError, match="has no spatial features"):
         element("kind=gate", "unet")
     m = element("kind=gate")
     for shape in ((96, 1, 1), (96, 8, 5)):

@@ -66,7 +66,7 @@ def test_every_beginning_is_trained_on_the_same_labels(finished: Path) -> None:
                 assert {k: mine[k] for k in ("data", "fraction", "seed")} == {
                     k: base[k] for k in ("data", "fraction", "seed")
                 }
-                assert mine["checkpoint"] != base["checkpoint"]
+                assert mine["weights_hash"] != base["weights_hash"]
 
 
 def test_maps_are_of_the_finding_they_are_scored_for_and_findings_have_their_own_names(finished: Path) -> None:
@@ -163,7 +163,7 @@ def test_beginnings_from_checkpoints_keep_the_body_and_not_the_head(tmp_path: Pa
         ({"repeats": 0}, "from 1"),
         ({"initializations": ("nonsense",)}, "is not NAME=CHECKPOINT"),
         ({"initializations": ("random=x.pt",)}, "is taken"),
-        ({"fractions": (0.001,)}, "hold no case of"),
+        ({"fractions": (0.001,)}, "have no case of"),
     ],
 )
 def test_grids_that_cannot_be(tmp_path: Path, other: dict[str, object], said: str) -> None:

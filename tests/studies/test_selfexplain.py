@@ -163,7 +163,7 @@ def test_the_report_stands(finished: Path) -> None:
         "Necessity",
         "simulated",
         "reconstruction",
-        "non-inferior",
+        "Accuracy with and without the saliency head",
         "The seed alone changes the difference by",
     ):
         assert said in page, said

@@ -42,7 +42,7 @@ def test_a_plane_is_the_density_in_percent_of_its_peak(tmp_path: Path) -> None:
             continue
         gaze = mark.read()
         counts, *_ = np.histogram2d(
-            *(gaze.places / np.array(gaze.size) * 8).T, bins=8, range=[[0, 8]] * 2, weights=gaze.duration
+            *(gaze.positions / np.array(gaze.size) * 8).T, bins=8, range=[[0, 8]] * 2, weights=gaze.duration
         )
         assert plane.max() == 100 and plane.min() >= 0
         assert np.corrcoef(plane.ravel(), counts.ravel())[0, 1] > 0.6
