@@ -86,8 +86,8 @@ def _head(made: dict[str, Any]) -> str:
     networks = "; ".join(f"{what}: {facts}" for what, facts in made["networks"].items())
     return f"""# Catalogue
 
-This page shows every method of `sightline list` on one radiograph of the phantom. [Methods](methods.md) explains what is computed where,
-and when a method is refused.
+This page shows every method of `sightline list` on one radiograph of the phantom. [Methods](methods.md) explains what
+is computed where, and when a method is refused.
 
 <div class="methods pair">
 <div><img src="figures/methods/film.png" alt="the radiograph with the annotation">
@@ -96,11 +96,12 @@ and when a method is refused.
 <p>Effect of the finding: the radiograph minus the same radiograph rendered without it</p></div>
 </div>
 
-Maps are placed on the radiograph in the same way as for scores. Unsigned maps are colored from dark to bright. In signed maps, red is
-evidence for the finding and blue evidence against it. Each map has its own scale, up to its 99th percentile, and is transparent where
-its values are low. The thin line is the annotation.
+Maps are placed on the radiograph in the same way as for scores. Unsigned maps are colored from dark to bright. In
+signed maps, red is evidence for the finding and blue evidence against it. Each map has its own scale, up to its 99th
+percentile, and is transparent where its values are low. The thin line is the annotation.
 
-The radiograph is rendered, and one radiograph is an example and not a result: the [studies](studies/localization.md) have results.
+The radiograph is rendered, and one radiograph is an example and not a result: the
+[studies](studies/localization.md) have results.
 Networks, all trained on the phantom: {networks}.
 """
 

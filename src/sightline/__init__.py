@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from sightline.registry import load_plugin
     from sightline.runs.run import Run
     from sightline.stats.estimates import differences, estimates
+    from sightline.studies.gaze import gaze
     from sightline.studies.localization import localization
+    from sightline.studies.pretraining import pretraining
+    from sightline.studies.selfexplain import selfexplain
+    from sightline.studies.trust import trust
 
 _HOME = {
     "Annotation": "core",
@@ -51,13 +55,17 @@ _HOME = {
     "differences": "stats.estimates",
     "estimates": "stats.estimates",
     "explain": "methods.explain",
+    "gaze": "studies.gaze",
     "load_plugin": "registry",
     "localization": "studies.localization",
     "open_dataset": "data",
     "open_maps": "maps.folder",
     "open_model": "models.zoo",
+    "pretraining": "studies.pretraining",
     "saliency": "methods",
     "score": "evaluation.scoring",
+    "selfexplain": "studies.selfexplain",
+    "trust": "studies.trust",
     "wrap": "models.model",
 }
 
@@ -81,13 +89,17 @@ __all__ = [
     "differences",
     "estimates",
     "explain",
+    "gaze",
     "load_plugin",
     "localization",
     "open_dataset",
     "open_maps",
     "open_model",
+    "pretraining",
     "saliency",
     "score",
+    "selfexplain",
+    "trust",
     "wrap",
 ]
 

@@ -43,6 +43,7 @@ class Entry(Generic[Info]):
         return (self.function.__doc__ or "").strip().split("\n")[0]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function of the entry."""
         return self.function(*args, **kwargs)
 
 
@@ -96,6 +97,8 @@ class Registry(Mapping[str, Entry[Info]]):
         self._entry_points_loaded = False
 
     def __call__(self, name: str, **fields: Any) -> Callable[[F], F]:
+        """Make a decorator that adds a function under a name, with the fields of its info record."""
+
         def register(function: F) -> F:
             if self._modules.get(name, function.__module__) != function.__module__:
                 self._import_entry(name)

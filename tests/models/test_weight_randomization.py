@@ -1,4 +1,4 @@
-"""A network forgets block by block: which blocks, in which order, with which weights."""
+"""Weights are randomized block by block: which blocks, in which order, with which weights."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sightline.models.weight_randomization import (
     find_blocks,
     find_layers,
     iterate_cascade,
+    reinitialize,
     split_by_layer,
 )
 
@@ -77,6 +78,21 @@ def test_layers_of_our_networks_draw_by_paths_that_never_change(spec: str, paths
     """A layer that is renamed keeps its word in `LAYER_WORDS`."""
     keys = sorted(key_word(name, LAYER_WORDS, ".") for name in find_layers(open_model(spec, TWO)))
     assert key_digest(*keys).hex()[:8] == paths
+
+
+def test_a_layer_of_another_package_draws_by_its_own_path() -> None:
+    """`LAYER_WORDS` are names of this package: a network of a user may have a `projection`, too."""
+
+    def draw(name: str, ours: bool) -> torch.Tensor:
+        net = nn.Sequential()
+        net.add_module(name, nn.Linear(3, 2))
+        if ours:
+            net.__class__ = type("Ours", (nn.Sequential,), {"__module__": "sightline.models.some"})
+        reinitialize(net, name, 0)
+        return net.get_submodule(name).get_parameter("weight").detach()
+
+    assert torch.equal(draw("head", ours=False), draw("projection", ours=True))
+    assert not torch.equal(draw("projection", ours=False), draw("projection", ours=True))
 
 
 @pytest.mark.parametrize("order", RANDOMIZATION_ORDERS)

@@ -16,7 +16,7 @@ from sightline.evaluation.score_run import score_run
 from sightline.maps.collections import InMemoryMaps
 from sightline.maps.storage import write_maps
 from sightline.protocol import CORRECTED, PUBLISHED
-from sightline.report import error_analysis, example_selection, human_benchmark, page, report
+from sightline.report import assurance, error_analysis, example_selection, human_benchmark, page, report
 from sightline.report.published_results import published_estimates
 from sightline.report.run_view import RunView
 from sightline.runs.provenance import record_inputs
@@ -89,7 +89,7 @@ def test_published_figures_stand_beside_under_our_names(view: RunView) -> None:
     assert published_estimates("tuning")["threshold"]["Lung Lesion"].mean == 0.7
     table = error_analysis.regression_table(view)
     assert table is not None and {row[5] for row in table.rows} >= {"0.566 [0.526, 0.606]"}
-    first = error_analysis.assurance_tables(view)[0]
+    first = assurance.assurance_tables(view)[0]
     assert first.rows[-1][0] == "All together" and "(wrong n)" in first.header[-1]
 
 
@@ -132,13 +132,13 @@ def test_what_goes_with_localization_across_findings(view: RunView) -> None:
 
 def test_maps_without_probabilities_get_a_sentence_not_an_empty_figure(make_run: Callable[..., Run]) -> None:
     made = make_run(fresh=True)
-    assert error_analysis.assurance_missing_reason(RunView.from_run(made)) == [], "a run that was not analyzed"
+    assert assurance.assurance_missing_reason(RunView.from_run(made)) == [], "a run that was not analyzed"
     keys = {"protocol": "corrected", "source": RunView.from_run(made).best, "stars": "", "rho_stars": "", "n": 9}
     numbers = dict.fromkeys(("slope", "low", "high", "rho", "rho_low", "rho_high"), np.nan)
     rows = [{**keys, **numbers, "finding": f, "metric": m} for f in FINDINGS for m in ("iou", "pointing-game")]
     made.write_table("confidence_regressions", pd.DataFrame(rows))
     view = RunView.from_run(made)
-    assert error_analysis.plot_assurance(view) is None and error_analysis.assurance_tables(view) == []
+    assert assurance.plot_assurance(view) is None and assurance.assurance_tables(view) == []
     assert "came without probabilities" in report(made).read_text("utf-8")
 
 

@@ -33,7 +33,6 @@ def wrap_plugin_errors(origin: str, passes_through: Callable[[Exception], bool] 
 
     Examples
     --------
-
     >>> with wrap_plugin_errors("the metric half"):
     ...     1 / 0
     Traceback (most recent call last):

@@ -100,7 +100,7 @@ class Report:
 
 
 def split_sections(text: str) -> dict[str, str]:
-    """Split a report into its sections.
+    r"""Split a report into its sections.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def split_sections(text: str) -> dict[str, str]:
 
 
 def split_sentences(text: str) -> list[str]:
-    """Split a text into sentences, without numbering and repeated blanks.
+    r"""Split a text into sentences, without numbering and repeated blanks.
 
     A point in a decimal, an initial or a title does not end a sentence.
 

@@ -84,7 +84,7 @@ def find_candidates(values: Array) -> list[tuple[float, float, float]]:
 
 
 def label_pieces(data: Dataset, radiograph: str, finding: str) -> tuple[Array, int] | None:
-    """Number the 8-connected pieces of an annotation.
+    """Enumerate the 8-connected pieces of an annotation.
 
     Parameters
     ----------

@@ -95,7 +95,7 @@ class MapFolder:
         object.__setattr__(self, "sources", sources)
 
     def __len__(self) -> int:
-        """Number of maps."""
+        """Return the number of maps."""
         return sum(map(len, self._entries.values()))
 
     def files(self) -> Iterator[Path]:

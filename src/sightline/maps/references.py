@@ -17,8 +17,7 @@ from sightline.maps import controls
 
 @dataclass(frozen=True)
 class ReaderMaps:
-    """Maps of every reader of a data set except the reference reader, each a source 'reader/NAME' of masks or
-    points."""
+    """Masks or points of every reader except the reference reader, each a source 'reader/NAME'."""
 
     data: Dataset
     """Data set whose readers are used."""

@@ -184,8 +184,7 @@ def auc_judd(g: GazePair) -> float:
     source="Tatler et al. 2005, 10.1016/j.visres.2004.09.017; Zhang et al. 2008, 10.1167/8.7.32",
 )
 def shuffled_auc(g: GazePair) -> float:
-    """Compute the chance that a fixation lies at a higher value than one of another patient, in [0, 1]; ties count
-    half."""
+    """Compute the chance that a fixation lies at a higher value than another patient's, in [0, 1]; ties count half."""
     return g.map.auc(g.fixation_map, g.other_patients.fixation_map)
 
 

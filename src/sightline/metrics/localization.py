@@ -113,8 +113,7 @@ def recall(c: Confusion) -> float:
     source="10.1136/bmj.308.6943.1552",
 )
 def specificity(c: Confusion) -> float:
-    """Compute the share of pixels outside the annotation that are not predicted; 1 if the annotation covers the
-    image."""
+    """Compute the share of pixels outside the annotation that are not predicted; 1 if it covers the image."""
     return c.tn / (c.tn + c.fp) if c.tn + c.fp else 1.0
 
 

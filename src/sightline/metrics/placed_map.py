@@ -35,7 +35,7 @@ class PlacedMap:
 
     @cached_property
     def _predicted_mask(self) -> Array | None:
-        """bool (H', W'): a mask that no threshold of the map gives, or None where a threshold does."""
+        """Bool (H', W'): a mask that no threshold of the map gives, or None where a threshold does."""
         p = self.protocol
         is_processed = p.fill_holes or p.smooth_window
         if self.map.kind != "map" or p.binarizer_for(self.map.finding) != "otsu" or not is_processed:

@@ -140,7 +140,7 @@ def _feature_layer_of_map(path: str, output: Tensor) -> FeatureLayer:
 
 
 def _token_grid(net: nn.Module, path: str, tokens: int, side: int, prefix: str | None) -> tuple[int, int]:
-    """Number of prefix tokens, and side of the square grid."""
+    """Return the number of prefix tokens, and side of the square grid."""
     stated = int(prefix) if prefix is not None else getattr(net, "num_prefix_tokens", None)
     if isinstance(stated, int):
         grid = math.isqrt(max(tokens - stated, 0))

@@ -247,7 +247,7 @@ def download_weights(spec: str) -> dict[str, Any]:
 
 
 def _resolve_name(name: str) -> str:
-    """The name if the Hub can be reached, otherwise a folder on this machine; `DataError` if there is neither."""
+    """Return the name if the Hub can be reached, else a folder on this machine; `DataError` if there is neither."""
     if Path(name).is_dir():
         return name
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):

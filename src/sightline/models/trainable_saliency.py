@@ -318,7 +318,7 @@ class TrainableSaliency(nn.Module):
         return POOLS[self.config.kind](flat) if self.config.pools_evidence else weighted_mean(flat, gate.flatten(2))
 
     def _mask_image(self, gate: Tensor, x: Tensor) -> Tensor:
-        """The image where the mask is open, and its mean where it is closed."""
+        """Return the image where the mask is open, and its mean where it is closed."""
         mask = F.interpolate(gate, x.shape[2:], mode="bilinear", align_corners=False)
         flat = x.flatten(2).mean(2)[..., None, None]
         return flat + mask * (x - flat)

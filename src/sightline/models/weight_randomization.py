@@ -170,29 +170,31 @@ def iterate_cascade(
         if order == "independent":
             net.load_state_dict(model.net.state_dict())
         for name in block.layers:
-            reinitialize(net.get_submodule(name), seed, name)
+            reinitialize(net, name, seed)
         stage = replace(model, name=f"{model.name} without {block.title}", net=net, training_record=None)
         # Probed with noise, but properties of the calls and not of the weights: no need to probe every stage
         stage.__dict__.update({name: getattr(model, name) for name in ("has_affine_head", "supports_fast_gradients")})
         yield block, stage
 
 
-def reinitialize(module: nn.Module, seed: int, name: str) -> None:
-    """Set the weights and statistics of a module as at the start of a training, keyed by (seed, name).
+def reinitialize(net: nn.Module, name: str, seed: int) -> None:
+    """Set the weights and statistics of one layer as at the start of a training, keyed by (seed, name).
 
     Parameters
     ----------
-    module
-        Module that is changed in place.
+    net
+        Network that has the layer; it is changed in place.
+    name
+        Path of the layer in the network.
     seed
         Seed of the random weights.
-    name
-        Path of the module in its network.
     """
-    key = int(keyed_rng(seed, RANDOMIZED_LAYER, key_word(name, LAYER_WORDS, ".")).integers(2**62))
+    ours = type(net).__module__.startswith("sightline.")
+    word = key_word(name, LAYER_WORDS, ".") if ours else name
+    key = int(keyed_rng(seed, RANDOMIZED_LAYER, word).integers(2**62))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key)
-        reset_parameters(module)
+        reset_parameters(net.get_submodule(name))
 
 
 def with_random_weights(model: Model, seed: int = 0) -> Model:

@@ -98,7 +98,7 @@ def open_model(spec: str, findings: Sequence[str] | None = None, *, seed: int = 
 
 
 def _resolve_findings(spec: str, text: str, findings: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """Findings that a spec states, 'Edema|Mass', or those of the caller; `SightlineError` if they differ."""
+    """Return findings that a spec states, 'Edema|Mass', or those of the caller; `SightlineError` if they differ."""
     stated = parse_findings(text, "|") if text else findings
     if findings is not None and stated != findings:
         raise SightlineError(f"{spec!r} names its findings; it cannot be opened for {', '.join(findings)}")

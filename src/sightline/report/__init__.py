@@ -61,7 +61,7 @@ def report(run: Run) -> Path:
 
 
 def _draw_images(view: RunView) -> tuple[Sequence[Panel], dict[str, Plot]]:
-    """Example images, or the grid of images of the study, if its section has one."""
+    """Return example images, or the grid of images of the study, if its section has one."""
     draw_study_panel = view.section.panel
     examples = [] if draw_study_panel else [*choose_examples(view), *choose_disagreements(view), *choose_shapes(view)]
     if not (examples or draw_study_panel) or not view.info.get("dataset", {}).get("spec"):

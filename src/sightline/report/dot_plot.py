@@ -169,3 +169,20 @@ def set_scale(ax: Axes, metric: str, estimates: Sequence[Estimate]) -> None:
     low, high = min([0.0, *ends]), max([0.2, *ends])
     ax.set_xlim(low - 0.01 * (high - low), high * 1.03)
     ax.set_title(metric_title(metric), loc="left", size=SMALL_SIZE, color=INK, pad=10)
+
+
+def set_limits(ax: Axes, estimates: Sequence[Estimate]) -> None:
+    """Set the limits of an axis so that every interval and zero fit, and draw the line at zero.
+
+    Parameters
+    ----------
+    ax : Axes
+        Axes to draw on.
+    estimates : sequence of Estimate
+        Numbers that must fit.
+    """
+    ends = [v for n in estimates for v in (n.mean, n.low, n.high) if not np.isnan(v)]
+    low, high = min([0.0, *ends]), max([0.0, *ends])
+    pad = 0.06 * (high - low or 1.0)
+    ax.set_xlim(low - pad, high + pad)
+    ax.axvline(0, color=INK, linewidth=1)

@@ -1,4 +1,4 @@
-"""Error analysis: localization by the shape of the annotation and by the confidence of the model."""
+"""Error analysis: localization by the shape of the annotation, over findings, and with boxes for masks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from sightline.report import svg
-from sightline.report.dot_plot import ROW_HEIGHT, DotPlot, draw_dot
+from sightline.report.dot_plot import ROW_HEIGHT, DotPlot, draw_dot, set_limits
 from sightline.report.estimate import AVERAGE, Estimate, format_decimal, read_estimates
 from sightline.report.human_benchmark import PUBLISHED, THIS_RUN
-from sightline.report.published_results import load_published, published_estimates
+from sightline.report.published_results import published_estimates
 from sightline.report.run_view import RunView
 from sightline.report.summary import protocol_of
 from sightline.report.svg import INK, MODEL_COLORS, SMALL_SIZE, Plot
@@ -128,7 +128,7 @@ def plot_regressions(view: RunView) -> Plot | None:
         frames.append(table)
         estimates = {k[0]: n for k, n in read_estimates(table, ["feature"], "slope")}
         printed = published.get(outcome, {})
-        _set_limits(ax, [*estimates.values(), *printed.values()])
+        set_limits(ax, [*estimates.values(), *printed.values()])
         ax.set_title(_OUTCOME_LABELS[outcome], loc="left", size=SMALL_SIZE, color=INK, pad=10)
         for i, feature in enumerate(SHAPE_FEATURES):
             draw_dot(ax, estimates.get(feature, Estimate.undefined()), i - 0.16, THIS_RUN)
@@ -161,14 +161,6 @@ def _regression_rows(view: RunView, outcome: str) -> pd.DataFrame:
     table = view.analysis("regressions")
     source = view.best_for("pointing-game" if outcome.startswith("pointing-game") else "iou")
     return table[(table["source"] == source) & (table["outcome"] == outcome) & table["slope"].notna()]
-
-
-def _set_limits(ax: Axes, estimates: Sequence[Estimate]) -> None:
-    ends = [v for n in estimates for v in (n.mean, n.low, n.high) if not np.isnan(v)]
-    low, high = min([0.0, *ends]), max([0.0, *ends])
-    pad = 0.06 * (high - low or 1.0)
-    ax.set_xlim(low - pad, high + pad)
-    ax.axvline(0, color=INK, linewidth=1)
 
 
 def regression_table(view: RunView) -> Table | None:
@@ -270,137 +262,3 @@ _FACTOR_LABELS = {
     "size": "mean size of the annotation",
     "consistency": "constancy of location (IoU of the average mask of other patients)",
 }
-
-
-def plot_assurance(view: RunView) -> Plot | None:
-    """Plot slopes and rank correlations of localization on the probability of the model, by finding.
-
-    Parameters
-    ----------
-    view : RunView
-        The run.
-
-    Returns
-    -------
-    Plot or None
-        The figure; None if the run has no data for it.
-    """
-    tables = {m: _assurance_rows(view, m) for m in ("iou", "pointing-game")}
-    if not len(tables["iou"]):
-        return None
-    findings = [*(f for f in view.findings if (tables["iou"]["finding"] == f).any()), "all"]
-    published = published_estimates("assurance")
-    panels = [
-        ("IoU on probability: slope", "iou", "slope", ("slope", "low", "high"), "slope"),
-        ("IoU: Spearman's ρ", "iou", "rho", ("rho", "rho_low", "rho_high"), "rho"),
-        ("Hit: Spearman's ρ", "pointing-game", "rho", ("rho", "rho_low", "rho_high"), ""),
-    ]
-    grid = DotPlot.create(
-        [_finding_label(f) for f in findings], len(panels), ROW_HEIGHT, has_legend=True, right_margin=58
-    )
-    for ax, (name, metric, _, columns, printed) in zip(grid.panels, panels, strict=True):
-        table = tables[metric]
-        estimates = {k[0]: n for k, n in read_estimates(table, ["finding"], *columns)}
-        others = published.get(printed, {})
-        _set_limits(ax, [*estimates.values(), *others.values()])
-        ax.set_title(name, loc="left", size=SMALL_SIZE, color=INK, pad=10)
-        for i, finding in enumerate(findings):
-            draw_dot(ax, estimates.get(finding, Estimate.undefined()), i - 0.14, THIS_RUN)
-            draw_dot(ax, others.get(finding, Estimate.undefined()), i + 0.2, PUBLISHED)
-    for i, finding in enumerate(findings):
-        n = tables["iou"].loc[tables["iou"]["finding"] == finding, "n"]
-        grid.add_note(i, f"{int(n.iloc[0]):,}" if len(n) else "")
-    grid.add_note_header("images")
-    grid.draw_rule_above(len(findings) - 1)
-    grid.draw_legend([THIS_RUN, PUBLISHED])
-    data = pd.concat(list(tables.values()), ignore_index=True)
-    return Plot(
-        "assurance",
-        svg.write_svg(grid.figure, "assurance"),
-        data,
-        "; ".join(
-            f"{_finding_label(r['finding'])}: ρ {format_decimal(r['rho'])}" for r in tables["iou"].to_dict("records")
-        ),
-        "Localization by the probability of the model: overlap on all images with an annotation or a prediction, hits "
-        "on the annotated images. The published intervals of ρ are recomputed with the n of each finding.",
-    )
-
-
-def _assurance_rows(view: RunView, metric: str) -> pd.DataFrame:
-    table = view.analysis("confidence_regressions")
-    table = table[(table["source"] == view.best_for(metric)) & (table["metric"] == metric)]
-    return table[table[["slope", "rho"]].notna().any(axis=1)]
-
-
-def assurance_missing_reason(view: RunView) -> list[str]:
-    """Explain why nothing is shown about confidence, if the run was analyzed.
-
-    Parameters
-    ----------
-    view : RunView
-        The run.
-
-    Returns
-    -------
-    list of str
-        One sentence, or none.
-    """
-    if not view.run.has_table("confidence_regressions") or len(_assurance_rows(view, "iou")):
-        return []
-    return ["These maps came without probabilities, or with too few of them, to analyze the confidence of the model."]
-
-
-def assurance_tables(view: RunView) -> list[Table]:
-    """Make the tables of these regressions for overlap and for hits, with the published intervals recomputed.
-
-    Parameters
-    ----------
-    view : RunView
-        The run.
-
-    Returns
-    -------
-    list of Table
-        The tables; none if the run has no data for them.
-    """
-    tables, published = [], published_estimates("assurance")
-    for metric in ("iou", "pointing-game"):
-        rows = []
-        for r in _assurance_rows(view, metric).to_dict("records"):
-            slope = Estimate(float(r["slope"]), float(r["low"]), float(r["high"]), 0, 0)
-            rho = Estimate(float(r["rho"]), float(r["rho_low"]), float(r["rho_high"]), 0, 0)
-            row = [
-                _finding_label(str(r["finding"])),
-                f"{int(r['n']):,}",
-                f"{slope.text(3)} {r['stars']}".strip(),
-                f"{rho.text(3)} {r['rho_stars']}".strip(),
-            ]
-            if metric == "iou":
-                row += [
-                    published[k].get(str(r["finding"]), Estimate.undefined()).text(3)
-                    for k in ("slope", "rho", "rho_printed")
-                ]
-            rows.append(row)
-        head = ["Finding", "Images", "Slope [95 % interval]", "Spearman's ρ [95 % interval]"]
-        head += ["CheXlocalize: slope", "CheXlocalize: ρ", "as printed (wrong n)"] if metric == "iou" else []
-        if rows:
-            caption = (
-                f"{metric_title(metric)} on the model's probability (* p < 0.05, ** < 0.01, *** < 0.001, adjusted)"
-            )
-            tables.append(Table.create(caption, head, rows, table_name="confidence_regressions"))
-    return tables
-
-
-def published_errors() -> list[str]:
-    """List the known errors of the published results that the report shows.
-
-    Returns
-    -------
-    list of str
-        Sentences.
-    """
-    return [str(e) for e in load_published()["errors"]]
-
-
-def _finding_label(finding: str) -> str:
-    return "All together" if finding == "all" else svg.elide(finding)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sightline.report import error_analysis, human_benchmark, tables
+from sightline.report import assurance, error_analysis, human_benchmark, published_results, tables
 from sightline.report.example_panels import Panel
 from sightline.report.example_selection import (
     CATEGORIES,
@@ -106,8 +106,8 @@ def _explanation_sections(view: RunView, plots: Mapping[str, Plot], panels: Sequ
             [
                 Block.create(
                     plots.get("assurance"),
-                    *error_analysis.assurance_tables(view),
-                    paragraphs=error_analysis.assurance_missing_reason(view),
+                    *assurance.assurance_tables(view),
+                    paragraphs=assurance.assurance_missing_reason(view),
                 )
             ],
         ),
@@ -174,7 +174,7 @@ def _published_block(view: RunView) -> Block:
     paragraphs = [
         f"These results are of another data set ({published['data']}). They are for orientation, not for comparison.",
         f"Results by finding: {published['by_finding_source']}. Statements: {published['statements_source']}.",
-        "Known errors of the publication: " + " ".join(error_analysis.published_errors()),
+        "Known errors of the publication: " + " ".join(published_results.published_errors()),
     ]
     both = (tables.published_finding_table(view), tables.published_statement_table())
     return Block.create(None, *both, is_open=True, paragraphs=paragraphs)

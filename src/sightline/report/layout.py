@@ -129,7 +129,7 @@ class Section:
 
 
 def number_figures(sections: Sequence[Section]) -> list[Section]:
-    """Number the figures in reading order, and leave out empty blocks and sections.
+    """Enumerate the figures in reading order, and leave out empty blocks and sections.
 
     Parameters
     ----------

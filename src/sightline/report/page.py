@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from sightline.core import Source
-from sightline.report import error_analysis, figures, general_sections, human_benchmark, svg, trends
+from sightline.report import assurance, error_analysis, figures, general_sections, human_benchmark, svg, trends
 from sightline.report.example_panels import Panel
 from sightline.report.layout import Section, Tile, number_figures
 from sightline.report.overlays import PREDICTED_OUTLINE, READER_OUTLINE, RECTANGLE_OUTLINE, REFERENCE_OUTLINE
@@ -29,7 +29,7 @@ _GENERAL_PLOTS = (
     trends.plot_size_and_probability,
     error_analysis.plot_shapes,
     error_analysis.plot_regressions,
-    error_analysis.plot_assurance,
+    assurance.plot_assurance,
     human_benchmark.plot_slices,
     human_benchmark.plot_thresholds,
     figures.plot_accuracy,

@@ -52,3 +52,14 @@ def published_estimates(name: str) -> dict[str, dict[str, Estimate]]:
 def _to_estimate(value: Any) -> Estimate:
     mean, low, high, n = (*value, *[NAN] * 3)[:4] if isinstance(value, list) else (value, NAN, NAN, NAN)
     return Estimate(float(mean), float(low), float(high), 0 if n != n else int(n), 0)
+
+
+def published_errors() -> list[str]:
+    """List the known errors of the published results that the report shows.
+
+    Returns
+    -------
+    list of str
+        Sentences.
+    """
+    return [str(e) for e in load_published()["errors"]]

@@ -118,7 +118,7 @@ BEST_SOURCE_SCOPE = "of the saliency methods, without controls and readers"
 
 
 def _name_best(view: RunView, source: str) -> str:
-    """The source, and the number it was chosen from."""
+    """Return the source, and the number it was chosen from."""
     candidates = view.sources_of_kind("model")
     if len(candidates) == 1:
         return view.label(source)

@@ -76,7 +76,7 @@ def _to_rich_table(cells: Cells) -> Table:
 
 
 def _build_tables(rows: pd.DataFrame, metrics: Sequence[str], width: int) -> Iterator[Table]:
-    """Sources in rows, metrics in columns: as many tables as are needed to break no cell."""
+    """Return sources in rows, metrics in columns: as many tables as are needed to break no cell."""
     sources = list(dict.fromkeys(rows["source"]))
     per = max(1, (width - max(map(len, sources), default=0) - 4) // _CELL_WIDTH)
     for start in range(0, len(metrics), per):
@@ -100,7 +100,7 @@ def _format_cell(rows: pd.DataFrame) -> str:
 
 
 def _describe_failures(run: Run) -> Iterator[str]:
-    """A line for each source and reason with its count and first map, then maps that failed without being scored."""
+    """Write a line for each source and reason, with count and first map; then failed maps that were not scored."""
     status = run.table("status")
     is_annotated = status["annotated"].astype(bool)
     totals = status[is_annotated].groupby("source", sort=False)["maps"].sum()

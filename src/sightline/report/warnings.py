@@ -62,7 +62,7 @@ def collect_warnings(view: RunView) -> list[ReportWarning]:
 
 
 def _identical_sources(view: RunView) -> list[ReportWarning]:
-    """Sources of one model with equal scores everywhere: they are one method under several names."""
+    """Return sources of one model with equal scores everywhere: they are one method under several names."""
     groups: dict[tuple[str | float, ...], list[str]] = {}
     for source in view.sources_of_kind("model"):
         means = [view.estimate(source, m, f).mean for m in view.metrics for f in view.findings]
@@ -182,7 +182,7 @@ def _tuned_on_scored_data(view: RunView) -> list[ReportWarning]:
 
 
 def _missing_findings(view: RunView) -> list[ReportWarning]:
-    """Findings for which a source has no map at all."""
+    """Return findings for which a source has no map at all."""
     rows = view.expected_maps
     missing: dict[str, dict[str, int]] = {}
     for key, status in rows.groupby(["source", "finding"], sort=False)["status"]:

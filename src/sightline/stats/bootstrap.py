@@ -1,6 +1,6 @@
-"""Cluster bootstrap by one matrix of weights, shared by every source, metric and finding, so that differences are
-paired.
+"""Cluster bootstrap by one matrix of weights.
 
+The matrix is shared by every source, metric and finding, so that differences are paired.
 Drawing G patients with replacement gives patient g a multinomial count W[b, g] in resample b; the mean of any column
 of scores in that resample is (W @ sums) / (W @ counts), with sums and counts taken per patient. A thousand resamples
 of every column at once cost two small matrix products.

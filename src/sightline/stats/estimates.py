@@ -92,7 +92,7 @@ def arrange_scores(scores: pd.DataFrame, metric: str, protocol: Protocol, resamp
 
 
 def _number_pairs(first: pd.Series[str], second: pd.Series[str]) -> tuple[Array, Array, Array]:
-    """Number the distinct pairs in order of appearance: codes (n,), and the K firsts and seconds behind them.
+    """Enumerate the distinct pairs in order of appearance: codes (n,), and the K firsts and seconds behind them.
 
     By codes, because a tuple of strings a row would outweigh the scores themselves.
     """

@@ -272,7 +272,7 @@ def _encode_choices(ratings: pd.DataFrame) -> pd.DataFrame:
 
 
 def _count_pairs(ratings_a: pd.DataFrame, ratings_b: pd.DataFrame, patients: pd.Index[Any], question: str) -> Array:
-    """What two said of the same, float64 (G, K, K)."""
+    """Compare every two raters on what both rated, float64 (G, K, K)."""
     key: list[Hashable] = ["radiograph", "patient", "finding", "source"]
     both = ratings_a.merge(ratings_b, on=key, suffixes=("", "_other"))
     first, second = both["value"].to_numpy(int), both["value_other"].to_numpy(int)

@@ -1,4 +1,4 @@
-"""Gaze study: do maps agree with where a radiologist looked, more so when the model is right or was trained on gaze?
+"""Gaze study: agreement of maps with where a radiologist looked, by correctness of the model and training on gaze.
 
 After Kim, Zhou and Lipton, IMLH workshop of ICML 2021.
 """

@@ -1,4 +1,4 @@
-"""Localization study: do maps find what radiologists annotated, and how far are they below a second radiologist?
+"""Localization study: overlap of maps with the annotations of radiologists, compared with a second radiologist.
 
 After Saporta et al. 2022, 10.1038/s42256-022-00536-x.
 """

@@ -1,4 +1,4 @@
-"""Pre-training study: do initial weights matter after equal training on 1, 10 and 100 % of the labels?
+"""Pre-training study: effect of initial weights after equal training on 1, 10 and 100 % of the labels.
 
 After Zhang et al. 2020, arXiv:2010.00747 (ConVIRT): all initializations are trained in the same way before anything is
 compared.

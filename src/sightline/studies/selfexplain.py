@@ -1,4 +1,4 @@
-"""Self-explaining study: are the maps of a trainable saliency head better than post-hoc maps, and near a detector's?
+"""Self-explaining study: maps of a trainable saliency head compared with post-hoc maps and with detectors.
 
 A reconstruction: of Aggarwal et al. 2020, arXiv:2011.07482, only the abstract is public.
 """

@@ -1,4 +1,4 @@
-"""Trust study: do maps depend on what a network learned, repeat when it is trained again, and beat a prior?
+"""Trust study: dependence of maps on what a network learned, repeatability, reproducibility and utility.
 
 After Arun et al. 2021, 10.1148/ryai.2021200267, and Adebayo et al. 2018, arXiv:1810.03292.
 """

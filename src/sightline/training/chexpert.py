@@ -185,7 +185,7 @@ def train_ensemble(
 def _make_initial_model(
     config: EnsembleConfig, policy: str, findings: tuple[str, ...], number: int, device: str
 ) -> Model:
-    """The network before a run: random weights, or those of a file as far as they fit."""
+    """Return the network before a run: random weights, or those of a file as far as they fit."""
     spec = f"{config.arch}{'&' if '?' in config.arch else '?'}side={config.side}"
     model = open_model(f"three-class:{spec}" if policy == "3-class" else spec, findings, seed=config.seed + number)
     net = model.net.net if isinstance(model.net, ThreeClassHead) else model.net

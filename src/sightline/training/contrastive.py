@@ -170,7 +170,7 @@ def _check_options(
 def _with_tokenizer(
     pairs: ContrastivePairs, text_encoder: str, frozen_layers: int, seed: int
 ) -> tuple[ContrastivePairs, nn.Module]:
-    """The pairs with a tokenizer, and the text encoder."""
+    """Return the pairs with a tokenizer, and the text encoder."""
     if text_encoder != TRAINED_HERE:
         tokenizer, encoder = open_hub_encoder(text_encoder, frozen_layers)
         return replace(pairs, tokenizer=tokenizer), encoder
@@ -180,7 +180,7 @@ def _with_tokenizer(
 
 
 def _make_dual_encoder(model: Model, text_encoder: nn.Module | None, embedding_dim: int, seed: int) -> DualEncoder:
-    """The network of both encoders; its projections are drawn from the seed."""
+    """Return the network of both encoders; its projections are drawn from the seed."""
     assert model.feature_layer is not None
     with _seed_torch(seed, PROJECTIONS):
         image_encoder = ImageEncoder(model.net, model.feature_layer, embedding_dim)

@@ -31,6 +31,7 @@ class AnnotationIndex:
     """(radiograph id, finding, reader) -> annotation."""
 
     def __call__(self, radiograph: str, finding: str, reader: str) -> Annotation | None:
+        """Return the annotation of a finding on a radiograph by a reader; None if there is none."""
         return self.annotations.get((radiograph, finding, reader))
 
 
@@ -49,6 +50,7 @@ class ScaledBoxAnnotations:
     _sizes: dict[str, Size] = field(default_factory=dict, repr=False, compare=False)
 
     def __call__(self, radiograph: str, finding: str, reader: str) -> Annotation | None:
+        """Return the annotation of a finding on a radiograph by a reader; None if there is none."""
         boxes = self.boxes.get((radiograph, finding))
         if boxes is None or reader != self.reader:
             return None

@@ -254,6 +254,7 @@ class EgdAnnotations:
     _sizes: dict[str, Size] = field(default_factory=dict, repr=False, compare=False)
 
     def __call__(self, radiograph: str, finding: str, reader: str) -> Annotation | None:
+        """Return the annotation of a finding on a radiograph by a reader; None if there is none."""
         if reader != RADIOLOGIST or radiograph not in self.paddings:
             return None
         size = self._image_size(radiograph)

@@ -109,6 +109,7 @@ class MimicReports:
     """Radiograph -> patient, study."""
 
     def __call__(self, radiograph: str) -> Report | None:
+        """Read the report of the study of a radiograph; None if there is none."""
         if radiograph not in self.patient_and_study:
             return None
         patient, study = self.patient_and_study[radiograph]
@@ -169,4 +170,5 @@ class LazyImage:
         return first_file((jpeg, *others)) or jpeg
 
     def __call__(self) -> Array:
+        """Read the image, float32 (H, W) in [0, 1]."""
         return image_files.read_image(self.path)

@@ -245,6 +245,7 @@ class ReflacxAnnotations:
     """Radiograph id -> its readings."""
 
     def __call__(self, radiograph: str, finding: str, reader: str) -> Annotation | None:
+        """Return the annotation of a finding on a radiograph by a reader; None if there is none."""
         names = GAZE_READERS if reader in GAZE_READERS else ANNOTATION_READERS
         number = names.index(reader) if reader in names else len(names)
         if number >= len(self.readings.get(radiograph, ())):

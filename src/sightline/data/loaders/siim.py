@@ -191,6 +191,7 @@ class SiimAnnotations:
     _sizes: dict[str, Size] = field(default_factory=dict, repr=False, compare=False)
 
     def __call__(self, radiograph: str, finding: str, reader: str) -> Annotation | None:
+        """Return the annotation of a finding on a radiograph by a reader; None if there is none."""
         if finding != FINDING or reader != REFERENCE_READER or radiograph not in self.runs:
             return None
         if radiograph not in self._sizes:

@@ -183,6 +183,7 @@ class VindrAnnotations:
         return votes >= min(self.min_agreement, len(readers))
 
     def __call__(self, radiograph: str, finding: str, reader: str) -> Annotation | None:
+        """Return the annotation of a finding on a radiograph by a reader; None if there is none."""
         is_reference = reader == REFERENCE_READER
         radiologists = self.reader_boxes.radiologists.get(radiograph, ())
         if is_reference and radiologists and not self.has_agreement(radiograph, finding):

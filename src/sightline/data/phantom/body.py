@@ -189,7 +189,7 @@ def smooth_curve(points: Sequence[tuple[float, float]], closed: bool = True) -> 
 
 @lru_cache(maxsize=64)
 def _chaikin_weights(corners: int, closed: bool) -> Array:
-    """float (K, corners): the share of each corner in each point of the rounded curve, which is the same for all."""
+    """Float (K, corners): the share of each corner in each point of the rounded curve, which is the same for all."""
     shares = np.eye(corners)
     for _ in range(3):
         after = np.roll(shares, -1, 0) if closed else shares[1:]

@@ -71,7 +71,7 @@ def _gaussian_blob(plane: ImagePlane, center: tuple[float, float], radius: tuple
 
 
 def _random_lung_point(body: Body, sign: int, rng: np.random.Generator, low: float, high: float) -> tuple[float, float]:
-    """A point inside a lung, between two shares of its height."""
+    """Draw a point inside a lung, between two shares of its height."""
     dome = body.domes[0 if sign < 0 else 1]
     down = rng.uniform(low, high)
     reach = body.half_width * (0.55 + 0.42 * min(1, down * 1.4))

@@ -162,8 +162,11 @@ def _enhance(plane: ImagePlane, density: Array, portable: bool) -> Array:
 
 @lru_cache(maxsize=64)
 def _display_window(healthy_scene: Scene) -> tuple[float, float]:
-    """Return the densities of black and white, from a small image of the patient without findings, so that a finding
-    changes the image where it lies and nowhere else, at every resolution."""
+    """Return the densities of black and white.
+
+    They come from a small image of the patient without findings, so that a finding changes the image where it lies
+    and nowhere else, at every resolution.
+    """
     posed = pose(healthy_scene, 96)
     plane, attenuation = posed.plane, _attenuation(posed, healthy_scene)
     enhanced = _enhance(plane, _expose(plane, attenuation, healthy_scene), healthy_scene.anatomy.portable)

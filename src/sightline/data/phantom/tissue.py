@@ -88,7 +88,7 @@ def healthy_tissue(plane: ImagePlane, body: Body, organs: Organs, anatomy: Anato
 
 
 def _pixel_coordinates(plane: ImagePlane) -> tuple[Array, Array]:
-    """x and y of pixel centers in widths, turned with the patient: float32 (H, W) each."""
+    """X and y of pixel centers in widths, turned with the patient: float32 (H, W) each."""
     rows, cols = np.mgrid[: plane.size[0], : plane.size[1]].astype(np.float32)
     half = plane.size[0] / plane.unit / 2
     x = ((cols + 0.5) / plane.unit - 0.5 - np.float32(plane.shift[0])) / np.float32(plane.zoom)
@@ -162,7 +162,7 @@ def _bones(plane: ImagePlane, body: Body, a: Anatomy, rng: np.random.Generator) 
 
 
 def _draw_tube(plane: ImagePlane, canvas: Array, xy: Array, width: float, share: float = 1.0) -> None:
-    """A bone: cortex at the rim, less in the middle."""
+    """Draw a bone: cortex at the rim, less in the middle."""
     plane.stroke(canvas, xy, width, round(255 * share))
     if width * plane.unit > 4:
         plane.stroke(canvas, xy, width * 0.62, round(165 * share))

@@ -68,8 +68,11 @@ def _make_notes(dataset: Dataset, renamed: Sequence[Radiograph], readers: dict[s
 
 
 def _readers_by_prefix(dataset: Dataset) -> dict[str, str]:
-    """Map prefixes of files to readers with an annotation: 'gt' the reference; 'hb' the first other reader who drew,
-    'hb_salient_pt' the first who placed points (the human benchmark); 'hbNAME' and 'hbNAME_salient_pt' the others."""
+    """Map prefixes of files to readers with an annotation.
+
+    'gt' is the reference; 'hb' the first other reader who drew, 'hb_salient_pt' the first who placed points (the human
+    benchmark); 'hbNAME' and 'hbNAME_salient_pt' the others.
+    """
     readers = {"gt": dataset.reference_reader} if dataset.readers else {}
     for reader in dataset.readers[1:]:
         kind = _first_annotation_kind(dataset, reader)

@@ -48,7 +48,7 @@ class Claim:
 
 
 def find_claims(text: str, models: Mapping[str, str]) -> list[Claim]:
-    """Find the claims of a text.
+    r"""Find the claims of a text.
 
     A line that is only the name of a finding is a heading of the lines below; so is 'NAME:' at the start of a bullet,
     for the rest of its line.

@@ -72,8 +72,9 @@ class ReferenceImage:
 
 
 def make_reference_image(radiograph: Radiograph, job: ExportJob) -> ReferenceImage:
-    """Return the original if patients keep their names and it is DICOM, otherwise write a copy below
-    FOLDER/radiographs.
+    """Return the original if patients keep their names and it is DICOM, otherwise write a copy.
+
+    Copies are written below FOLDER/radiographs.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ def load(path: str | Path) -> dict[str, Any]:
 
 
 def loads(data: bytes, name: str = "pickle") -> dict[str, Any]:
-    """Read the dictionary in the bytes of a pickle, as `load` does.
+    r"""Read the dictionary in the bytes of a pickle, as `load` does.
 
     Parameters
     ----------

@@ -152,6 +152,7 @@ class Global:
         self._context, self.name, self._stand_in = context, name, stand_in
 
     def __call__(self, *args: Any) -> Any:
+        """Call the stand-in of the global; `DataError` if the global must not be called."""
         if self._stand_in is None:
             raise self._context.refusal_error(f"calls {self.name!r}")
         result = self._stand_in(self._context, *_unwrap(args))

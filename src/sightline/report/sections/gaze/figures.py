@@ -198,7 +198,7 @@ def plot_regions(view: RunView) -> Plot | None:
 
 
 def _region_rows(view: RunView, sources: Sequence[str]) -> list[str]:
-    """Sources in their order: gaze, readers, networks, controls."""
+    """Return sources in their order: gaze, readers, networks, controls."""
     readers = [s for s in sources if view.kind(s) == "reader"]
     networks = [f"{n}/{m}" for m in compared_methods(view) for n in compared_models(view)]
     ordered = (GAZE_CEILING, *readers, *networks, OTHER_PATIENT_GAZE, CENTER_CONTROL)
@@ -206,7 +206,7 @@ def _region_rows(view: RunView, sources: Sequence[str]) -> list[str]:
 
 
 def _draw_shares(ax: Axes, shares: pd.DataFrame) -> None:
-    """A bar of stacked shares for each source, with percentages where they fit."""
+    """Draw a bar of stacked shares for each source, with percentages where they fit."""
     start = pd.Series(0.0, index=shares.index)
     for region, color in zip(PUBLISHED_REGIONS, _REGION_COLORS, strict=True):
         part = shares[region]

@@ -58,7 +58,7 @@ def draw_panel(view: RunView, data: Dataset, maps: Maps) -> Plot | None:
 
 
 def _case_rows(view: RunView, data: Dataset, maps: Maps, finding: str, radiograph: str) -> list[GridRow]:
-    """A row for each network, with image and gaze in the first one."""
+    """Make a row for each network, with image and gaze in the first one."""
     reader = str(view.info.get("options", {}).get("reader", ""))
     annotation = data.annotation(radiograph, ALL_GAZE, reader)
     if annotation is None:

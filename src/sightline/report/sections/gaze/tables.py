@@ -221,7 +221,7 @@ _DISTANCE_COLUMNS = ("Distance", "p", "Cases")
 
 
 def _region_rows(view: RunView, among: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Sources except controls, and how often each region was their most salient one over all findings."""
+    """Return sources except controls, and how often each region was their most salient one over all findings."""
     table = read_table(view, "region_distributions")
     if table.empty:
         return

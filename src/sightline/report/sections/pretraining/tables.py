@@ -64,7 +64,7 @@ def auc_table(view: RunView) -> Table | None:
 
 
 def _test_set_phrase(view: RunView) -> str:
-    """Number of radiographs and patients that accuracy was measured on."""
+    """Return the number of radiographs and patients that accuracy was measured on."""
     table = view.run.table("predictions", ["radiograph", "patient"])
     radiographs, patients = table["radiograph"].nunique(), table["patient"].nunique()
     return f"{count_noun(radiographs, 'radiograph')} of {count_noun(patients, 'patient')}"

@@ -93,7 +93,7 @@ def plot_method_ranking(view: RunView) -> Plot | None:
 
 
 def _ranked_rows(view: RunView) -> tuple[list[str], list[str]]:
-    """Sources with a row of their own, and post-hoc methods."""
+    """Return sources with a row of their own, and post-hoc methods."""
     first = str(view.info["self_explaining_model"])
     parsed = {source: Source.parse(source) for source in ordered_sources(view)}
     posthoc = [s for s in parsed.values() if s.model in ("baseline", first) and s.method != "intrinsic"]

@@ -92,7 +92,7 @@ def _localization_sentences(view: RunView) -> Iterator[str]:
 
 
 def _annotation_sentences(view: RunView) -> Iterator[str]:
-    """The intrinsic map compared with the average mask and with networks trained on annotations."""
+    """Return the intrinsic map compared with the average mask and with networks trained on annotations."""
     sources = (AVERAGE_MASK, *localizers(view))
     differences = {s: n for s in sources if (n := view.difference(intrinsic_source(view), s, MAIN_METRIC)).is_defined}
     groups: dict[str, list[str]] = {}
@@ -109,7 +109,7 @@ def _annotation_sentences(view: RunView) -> Iterator[str]:
 
 
 def _significant_sources(view: RunView, sources: Sequence[str]) -> list[str]:
-    """Sources that differ significantly from the intrinsic map, p adjusted by Holm over all of them."""
+    """Return sources that differ significantly from the intrinsic map, p adjusted by Holm over all of them."""
     if not sources:
         return []
     table = read_table(view, "differences")
@@ -121,7 +121,7 @@ def _significant_sources(view: RunView, sources: Sequence[str]) -> list[str]:
 
 
 def _floor_sentences(view: RunView) -> Iterator[str]:
-    """A warning if no network trained on annotations is better than the average mask."""
+    """Return a warning if no network trained on annotations is better than the average mask."""
     differences = {s: view.difference(s, AVERAGE_MASK, MAIN_METRIC) for s in localizers(view)}
     differences = {s: n for s, n in differences.items() if n.is_defined}
     if differences and not any(n.low > 0 for n in differences.values()):
