@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from sklearn import metrics as sk
 
 from sightline.errors import DataError
 from sightline.metrics.histogram import QUANTIZATION_STEPS, joint_histogram, quantize
+from sightline.metrics.localization import average_precision, pixel_auroc, relevance_rank
 
 EVERYTHING = (slice(None), slice(None))
 
@@ -94,3 +96,72 @@ def test_every_multiple_of_a_twentieth_is_an_exact_edge() -> None:
     histogram = joint_histogram(values, values > 2, EVERYTHING)
     for k in range(20):
         assert histogram.confusion(histogram.bin_above(k / 20)).fp == 2 * (21 - k)
+
+
+def heavy(kind: str, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    shape = (40, 50)
+    values = {
+        "hot pixel": cv2.GaussianBlur(rng.random(shape), (0, 0), 3),
+        "hot pixel on an offset": 1e4 + rng.random(shape),
+        "hot pixel on zeros": np.maximum(rng.normal(-1, 1, shape), 0),
+        "hot pixel on four levels": rng.integers(0, 4, shape),
+        "hot pixel on two scales": np.where(rng.random(shape) < 0.5, 1e-12, 1) * rng.random(shape),
+        "heavy tails": rng.standard_t(1, shape),
+        "heavier tails": np.exp(6 * rng.normal(size=shape)),
+        "negative": -np.exp(4 * rng.normal(size=shape)),
+    }[kind].astype(np.float32)
+    if kind.startswith("hot"):
+        values[5, 7] = 1e4 * values.max()
+    return values
+
+
+HEAVY = [
+    "hot pixel",
+    "hot pixel on an offset",
+    "hot pixel on zeros",
+    "hot pixel on four levels",
+    "hot pixel on two scales",
+    "heavy tails",
+    "heavier tails",
+    "negative",
+]
+
+
+@pytest.mark.parametrize("kind", HEAVY)
+@pytest.mark.parametrize("seed", range(4))
+def test_areas_do_not_depend_on_the_spread_of_the_values(kind: str, seed: int) -> None:
+    values, truth = heavy(kind, seed), np.zeros((40, 50), bool)
+    truth[10 : 14 + 5 * seed, 20:33] = True
+    values[truth] *= np.float32(1.5)
+    histogram = joint_histogram(values, truth, EVERYTHING)
+    mark, flat = truth.ravel(), values.ravel().astype(float)
+    assert pixel_auroc(histogram) == pytest.approx(sk.roc_auc_score(mark, flat), abs=2e-3)
+    assert average_precision(histogram) == pytest.approx(sk.average_precision_score(mark, flat), abs=1e-2)
+    k = int(truth.sum())
+    ranks = np.sort(flat)[::-1]
+    above, tied = flat > ranks[k - 1], flat == ranks[k - 1]
+    expected = (mark[above].sum() + (k - above.sum()) * mark[tied].mean()) / k
+    assert relevance_rank(histogram) == pytest.approx(expected, abs=2e-2)
+
+
+def test_one_hot_pixel_changes_no_area() -> None:
+    """One pixel of 10 000 leaves all other values in the lowest bin of 5101, where nothing would be told apart."""
+    truth = np.zeros((60, 60), bool)
+    truth[20:40, 20:40] = True
+    values = np.where(truth, 0.9, 0.1).astype(np.float32) + case(0, (60, 60))[0] * np.float32(0.01)
+    values[0, 0] = 1e4
+    histogram = joint_histogram(values, truth, EVERYTHING)
+    assert pixel_auroc(histogram) == pytest.approx(1 - 1 / (~truth).sum(), abs=1e-4)
+    assert relevance_rank(histogram) == pytest.approx(1 - 1 / truth.sum())
+
+
+def test_unseen_pixels_rank_with_the_lowest_value_among_exact_ranks_as_well() -> None:
+    values, truth = heavy("hot pixel on an offset", 0), case(1, (40, 50))[1]
+    window = (slice(5, 30), slice(3, 50))
+    counts = joint_histogram(values[window], truth, window).threshold_counts()
+    padded = np.full(values.shape, values[window].min())
+    padded[window] = values[window]
+    same = joint_histogram(padded, truth, EVERYTHING).threshold_counts()
+    for a, b in zip(counts, same, strict=True):
+        assert (a == b).all()

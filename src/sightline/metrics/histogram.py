@@ -1,12 +1,14 @@
 """The joint histogram: one count of pixels by (value, inside or outside the annotation), from which most scores follow.
 
 A map is resized to the original image once and counted once. Every threshold, including Otsu's, is then an index into
-cumulative counts, and areas under curves are sums over bins, independently of the size of the radiograph.
+cumulative counts, and areas under curves are sums over bins, independently of the size of the radiograph. Where
+these bins are too coarse, because a few pixels have values far above all others, areas are sums over bins that follow
+the distribution of the values, or over the ranks of all pixels.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import cv2
@@ -19,6 +21,16 @@ QUANTIZATION_STEPS = 5100
 """Quantization steps between the lowest and the highest value. 255 × 20, so that both the 256 gray levels of Otsu's
 threshold and every multiple of 0.05 are exact bin edges."""
 _PER_GRAY = QUANTIZATION_STEPS // 255
+_MAX_AUROC_ERROR = 2e-3
+"""Largest change of the pixel AUROC that the order of the pixels within bins may cause; beyond it bins are refined."""
+_MAX_PRECISION_ERROR = 1e-2
+"""Largest change of the average precision that the order of the pixels within bins may cause."""
+_FINE_STEPS = 65535
+"""Steps of the refined bins."""
+_FEW_PIXELS = 2**16
+"""Number of pixels up to which ranking all of them costs less than refined bins."""
+_SAMPLE = 2**14
+"""Pixels from which the refined bins are chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +68,8 @@ class JointHistogram:
     """Highest value of the map."""
     positive_mass: tuple[float, float]
     """Sum of the positive part of the map over seen pixels: (inside, outside) the annotation."""
+    pixels: tuple[Array, Array] = field(repr=False, compare=False)
+    """Seen pixels, from which ranks are computed where bins are too coarse: (values float32, annotation bool)."""
 
     @cached_property
     def _cumulative(self) -> tuple[Array, Array]:
@@ -145,17 +159,42 @@ class JointHistogram:
     def threshold_counts(self) -> tuple[Array, Array]:
         """Count true and false positives for thresholds at each distinct level, from the highest down.
 
+        Levels are the 5101 bins, unless the order of the pixels within bins could change the area under the ROC curve
+        by more than 0.002 or the average precision by more than 0.01. Then they are 65536 bins of a scale that is
+        linear around the median and compressed in the tails, and if these are too coarse as well, the distinct values.
+
         Returns
         -------
         true, false : (L + 1,) int64
             Counts, beginning with 0. Unseen pixels join the lowest level, so the last entry counts all pixels.
         """
-        inside, outside = self.inside[::-1].copy(), self.outside[::-1].copy()
+        return self._threshold_counts
+
+    @cached_property
+    def _threshold_counts(self) -> tuple[Array, Array]:
+        counts = self.inside, self.outside
+        if not _are_bins_fine(*counts, self.unseen, self.unseen):
+            counts = self._refined_counts()
+        inside, outside = (c[::-1].copy() for c in counts)
         inside[-1] += self.unseen[0]
         outside[-1] += self.unseen[1]
         used = (inside + outside) > 0
         true, false = (np.append(0, np.cumsum(c[used])) for c in (inside, outside))
         return true, false
+
+    def _refined_counts(self) -> tuple[Array, Array]:
+        """Count seen pixels inside and outside by finer bins, from the lowest up, unless the bins are fine enough."""
+        values, annotated = self.pixels
+        # A rectified map has many pixels of exactly the lowest value. They are tied, whatever the bins are.
+        lowest = values == np.float32(self.low)
+        tied = int(np.count_nonzero(lowest & annotated))
+        ties = (tied + self.unseen[0], int(np.count_nonzero(lowest)) - tied + self.unseen[1])
+        if _are_bins_fine(self.inside, self.outside, self.unseen, ties):
+            return self.inside, self.outside
+        compressed = _count_compressed(values, annotated) if values.size > _FEW_PIXELS else None
+        if compressed is not None and _are_bins_fine(*compressed, self.unseen, ties, is_top_one_value=False):
+            return compressed
+        return _count_distinct(values, annotated)
 
 
 def joint_histogram(values: Array, reference: Array, window: tuple[slice, slice]) -> JointHistogram:
@@ -198,7 +237,69 @@ def joint_histogram(values: Array, reference: Array, window: tuple[slice, slice]
         mass_in = float(cv2.mean(positive, visible_reference.view(np.uint8))[0]) * int(inside.sum())
     unseen_in = annotated - int(inside.sum())
     unseen = (unseen_in, reference.size - values.size - unseen_in)
-    return JointHistogram(inside, all_pixels - inside, unseen, low, high, (mass_in, max(mass_all - mass_in, 0.0)))
+    mass = (mass_in, max(mass_all - mass_in, 0.0))
+    pixels = (values, visible_reference)
+    return JointHistogram(inside, all_pixels - inside, unseen, low, high, mass, pixels)
+
+
+def _are_bins_fine(
+    inside: Array, outside: Array, unseen: tuple[int, int], ties: tuple[int, int], *, is_top_one_value: bool = True
+) -> bool:
+    """Return True if no order of the pixels within bins changes the areas much.
+
+    Unseen pixels join the lowest bin; `ties` are its pixels (inside, outside) with the lowest value, unseen ones among
+    them.
+    """
+    within, beyond = inside.astype(float), outside.astype(float)
+    within[0] += unseen[0]
+    beyond[0] += unseen[1]
+    positives, negatives = within.sum(), beyond.sum()
+    if not positives or not negatives:
+        return True
+    true, false = (np.cumsum(c[::-1])[::-1] for c in (within, beyond))  # pixels in a bin or higher
+    within[0] -= ties[0]
+    beyond[0] -= ties[1]
+    if is_top_one_value:
+        within[-1] = 0.0
+    unordered = (within * beyond).sum() + within[0] * ties[1] + beyond[0] * ties[0]
+    if unordered > 2 * _MAX_AUROC_ERROR * positives * negatives:
+        return False
+    most = true / np.maximum(true + false - beyond, 1.0)  # precision if the annotated pixels of a bin came first
+    least = (true - within) / np.maximum(true - within + false, 1.0)  # ... and if they came last
+    return bool((within * (most - least)).sum() <= 2 * _MAX_PRECISION_ERROR * positives)
+
+
+def _count_compressed(values: Array, annotated: Array) -> tuple[Array, Array] | None:
+    """Count pixels inside and outside by bins of x / (1 + |x|), x = (value - median) / spread; None without spread."""
+    sample = np.ravel(values)[:: max(1, values.size // _SAMPLE)]
+    median = np.median(sample)
+    away = np.abs(sample - median)
+    if not away.any():
+        return None
+    spread = np.median(away[away > 0])
+    with np.errstate(over="ignore", invalid="ignore"):
+        compressed = (values - median) / spread
+        size = np.abs(compressed)
+        size += 1
+        compressed /= size
+    low, high, *_ = cv2.minMaxLoc(compressed)
+    if not high > low or not np.isfinite(high - low):
+        return None
+    levels = quantize(compressed, low, high, _FINE_STEPS)
+    total = _count_levels(levels, None, _FINE_STEPS + 1)
+    inside = _count_levels(levels, annotated.view(np.uint8), _FINE_STEPS + 1)
+    return inside, total - inside
+
+
+def _count_distinct(values: Array, annotated: Array) -> tuple[Array, Array]:
+    """Count pixels inside and outside by distinct value, from the lowest up."""
+    bits = (np.ravel(values) + np.float32(0)).view(np.uint32)  # adding 0 makes -0 and 0 one value
+    # Floats in their order as integers: the bits of positive ones, and the complement of those of negative ones.
+    order = np.where(bits >> np.uint32(31), ~bits, bits | np.uint32(1 << 31)).astype(np.uint64)
+    keys = np.sort(order << np.uint64(1) | np.ravel(annotated).astype(np.uint64))
+    starts = np.append(0, np.flatnonzero(np.diff(keys >> np.uint64(1))) + 1)  # first pixel of each value
+    inside = np.add.reduceat((keys & np.uint64(1)).astype(np.int64), starts)
+    return inside, np.diff(np.append(starts, keys.size)) - inside
 
 
 def quantize(values: Array, low: float, high: float, steps: int) -> Array:
@@ -250,6 +351,9 @@ def scale_to_steps(values: Array, low: float, high: float, steps: int) -> Array:
 
 
 def _count_levels(levels: Array, mask: Array | None, bins: int) -> Array:
+    """Count the pixels of each level, all or those of a mask."""
+    if levels.size < 4 * bins:  # OpenCV prepares a table of all levels first
+        return np.bincount(np.ravel(levels) if mask is None else levels[mask.view(bool)], minlength=bins)
     total = np.zeros(bins, np.int64)
     rows = max(1, 2**24 // max(1, levels.shape[1]))  # OpenCV returns float32 counts: exact below 2^24 pixels
     for start in range(0, levels.shape[0], rows):
