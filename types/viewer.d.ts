@@ -15,7 +15,7 @@ type RunIndex = {
   findings: string[];
   sources: Source[];
   protocols: string[];
-  binarizers: Record<string, { all: string; by: Record<string, number> } | undefined>;
+  binarizers: Record<string, { all: string; by: Record<string, number>; positive: boolean } | undefined>;
   metrics: Metric[];
   columns: Column[];
   readers: string[];
@@ -98,6 +98,8 @@ type CaseSettings = Record<LayerSwitch, boolean> & {
   scale: string;
   opacity: number;
   cut: string;
+  /** Whether thresholds of maps with negative values act on their positive part. */
+  onlyPositive: boolean;
   gaze: string;
   time: number | null;
 };

@@ -47,6 +47,10 @@ class Protocol:
     """Definitions of everything but the masks: shapes, regressions, decreases, the grid of cutoffs, the smoothing
     filter, and how maps are compared with each other and with gaze. 'published' reproduces those of published code; a
     protocol uses 'corrected' unless it states otherwise."""
+    signed_maps: Literal["positive", "whole-range"] = "positive"
+    """Values of a map below and above 0 that thresholds act on. positive: those above 0, which are evidence for the
+    finding, so that a map without any predicts nothing; whole-range: all from the lowest to the highest, so that the
+    strongest evidence against the finding is the zero of the scale (published)."""
     map_thresholds: tuple[tuple[str, float], ...] = ()
     """(finding, T): findings whose masks are cut at T of the min-max normalized map instead of by `binarizer`."""
     probability_cutoffs: tuple[tuple[str, float], ...] = ()
@@ -77,7 +81,16 @@ class Protocol:
 
 CORRECTED = Protocol("corrected", "carried", "otsu", False, "expected", "lose", "patient", "bca")
 PUBLISHED = Protocol(
-    "published", "stretched", "otsu", True, "first", "drop", "image", "order-statistics", definitions="published"
+    "published",
+    "stretched",
+    "otsu",
+    True,
+    "first",
+    "drop",
+    "image",
+    "order-statistics",
+    definitions="published",
+    signed_maps="whole-range",
 )
 PROTOCOLS = {"published": (PUBLISHED,), "corrected": (CORRECTED,), "both": (PUBLISHED, CORRECTED)}
 

@@ -131,7 +131,7 @@ def fill_contours(mask: Array) -> Array:
     return canvas.view(bool)
 
 
-def smoothed_otsu_mask(values: Array, smooth_window: float, *, published: bool) -> Array:
+def smoothed_otsu_mask(values: Array, smooth_window: float, *, published: bool, only_positive: bool = False) -> Array:
     """Return Otsu's mask of a map after a box filter.
 
     Parameters
@@ -144,6 +144,8 @@ def smoothed_otsu_mask(values: Array, smooth_window: float, *, published: bool) 
         True computes it as heatmap_to_segmentation.py of CheXlocalize does: the map is colored with JET, converted to
         gray, filtered and inverted. JET is not monotonic in gray (blue and red are dark, the middle is bright), so
         high and low values become alike. It is kept for comparison only.
+    only_positive : bool
+        Set negative values of the filtered map to 0 before the threshold is chosen; not for the published form.
 
     Returns
     -------
@@ -157,6 +159,7 @@ def smoothed_otsu_mask(values: Array, smooth_window: float, *, published: bool) 
         gray = np.uint8(255) - np.asarray(cv2.boxFilter(colored, -1, (side, side)), np.uint8)
     else:
         filtered = cv2.boxFilter(values, -1, (side, side), borderType=cv2.BORDER_REFLECT_101)
+        filtered = np.maximum(filtered, 0) if only_positive else filtered
         low, high, *_ = cv2.minMaxLoc(filtered)
         if not high > low:
             return np.zeros(values.shape, bool)

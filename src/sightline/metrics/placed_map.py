@@ -41,15 +41,40 @@ class PlacedMap:
         if self.map.kind != "map" or p.binarizer_for(self.map.finding) != "otsu" or not is_processed:
             return None
         if p.smooth_window:
-            mask = smoothed_otsu_mask(self.values, p.smooth_window, published=p.definitions == "published")
+            is_positive = p.signed_maps == "positive" and self.histogram.low < 0
+            is_published = p.definitions == "published"
+            mask = smoothed_otsu_mask(self.values, p.smooth_window, published=is_published, only_positive=is_positive)
         else:
-            mask = mask_from_bin(self.values, self.histogram, self.histogram.otsu_bin())
+            mask = self._mask_by_threshold
         return fill_contours(mask) if p.fill_holes else mask
 
-    def _threshold_bin(self, binarizer: str) -> int:
+    @cached_property
+    def _evidence(self) -> JointHistogram | None:
+        """Counts that thresholds are read off: of a signed map those of its positive part, None if it has none."""
+        if self.protocol.signed_maps == "whole-range" or self.map.kind != "map" or self.histogram.low >= 0:
+            return self.histogram
+        if self.histogram.high <= 0:
+            return None
+        return joint_histogram(np.maximum(self.values, 0), self.reference, self.window)
+
+    def _threshold_bin(self, binarizer: str, evidence: JointHistogram) -> int:
+        """Return the first bin of the mask; of a signed map at least the first above 0."""
         if self.map.kind == "mask":
-            return self.histogram.bin_above(0.5)
-        return threshold_bin(self.histogram, binarizer or self.protocol.binarizer_for(self.map.finding))
+            return evidence.bin_above(0.5)
+        bin_ = threshold_bin(evidence, binarizer or self.protocol.binarizer_for(self.map.finding))
+        return bin_ if evidence is self.histogram else max(bin_, 1)
+
+    def _count_by_threshold(self, binarizer: str) -> Confusion:
+        if self._evidence is None:
+            return Confusion(0, 0, self.histogram.positives, self.histogram.negatives)
+        return self._evidence.confusion(self._threshold_bin(binarizer, self._evidence))
+
+    @property
+    def _mask_by_threshold(self) -> Array:
+        """Bool (H', W'): the mask that the threshold of the protocol gives."""
+        if self._evidence is None:
+            return np.zeros(self.values.shape, bool)
+        return mask_from_bin(self.values, self._evidence, self._threshold_bin("", self._evidence))
 
     def confusion(self, binarizer: str = "") -> Confusion:
         """Count the pixels of the binarized map, without another pass over its pixels.
@@ -64,13 +89,13 @@ class PlacedMap:
         Confusion
             Counts over the whole radiograph.
         """
-        return self.histogram.confusion(self._threshold_bin(binarizer)) if binarizer else self._protocol_confusion
+        return self._count_by_threshold(binarizer) if binarizer else self._protocol_confusion
 
     @cached_property
     def _protocol_confusion(self) -> Confusion:
         """Counts with the binarizer of the protocol."""
         if self._predicted_mask is None:
-            return self.histogram.confusion(self._threshold_bin(""))
+            return self._count_by_threshold("")
         predicted, annotated = int(np.count_nonzero(self._predicted_mask)), self.histogram.positives
         tp = int(np.count_nonzero(self._predicted_mask & self.reference[self.window])) if annotated else 0
         return Confusion(tp, predicted - tp, annotated - tp, self.histogram.negatives - predicted + tp)
@@ -85,10 +110,7 @@ class PlacedMap:
     def mask(self) -> Array:
         """Binarized map, bool (H, W); pixels that the model did not see are not predicted."""
         mask = np.zeros(self.reference.shape, bool)
-        visible = self._predicted_mask
-        if visible is None:
-            visible = mask_from_bin(self.values, self.histogram, self._threshold_bin(""))
-        mask[self.window] = visible
+        mask[self.window] = self._mask_by_threshold if self._predicted_mask is None else self._predicted_mask
         return mask
 
 

@@ -238,6 +238,7 @@ PROTOCOL_FIELDS = {
     "point_radius": "Radius of the disk that replaces an annotated point, as a share of the shorter side of the image",
     "smooth_window": "Side of the box filter before Otsu's threshold (0: none, below 1: share of the height)",
     "definitions": "Definitions of shapes, regressions, decreases and comparisons of maps",
+    "signed_maps": "Values of signed maps that thresholds act on: the positive ones, or the whole range",
     "map_thresholds": "Findings whose masks have a threshold of their own",
     "probability_cutoffs": "Probability below which a map predicts nothing, where all images are scored",
 }

@@ -346,7 +346,11 @@ def _index_fields(run_index: RunIndex, scores: list[dict[str, Any]]) -> dict[str
         ],
         "protocols": sorted({**protocols, **records}, key=lambda name: name != "corrected"),
         "binarizers": {
-            name: {"all": r.get("binarizer", "otsu"), "by": dict(r.get("map_thresholds", ()))}
+            name: {
+                "all": r.get("binarizer", "otsu"),
+                "by": dict(r.get("map_thresholds", ())),
+                "positive": r.get("signed_maps", "whole-range") == "positive",
+            }
             for name, r in records.items()
         },
         "metrics": [{"name": m, "title": metric_title(m), "higher": higher_is_better(m)} for m in metrics],

@@ -81,24 +81,25 @@ export class CaseData {
   }
 
   /**
-   * Return the map of a source placed on the radiograph, or null.
-   * @param {string} source
+   * Return the map of a source placed on the radiograph, or null; see `PlacedMap` for `onlyPositive`.
+   * @param {string} source @param {boolean} [onlyPositive]
    */
-  placed(source) {
-    const known = this._placed.get(source);
+  placed(source, onlyPositive = true) {
+    const key = `${source}\n${onlyPositive}`;
+    const known = this._placed.get(key);
     if (known !== undefined) return known;
     const m = this.maps.get(source);
-    const placed = m && m.status === "ok" && m.values.length ? new PlacedMap(m, this.reference) : null;
-    this._placed.set(source, placed);
+    const placed = m && m.status === "ok" && m.values.length ? new PlacedMap(m, this.reference, onlyPositive) : null;
+    this._placed.set(key, placed);
     return placed;
   }
 
   /**
    * Return the threshold of a binarizer, as a share of the range of the first visible map.
-   * @param {{ visibleSources: string[], cut: string }} settings
+   * @param {{ visibleSources: string[], cut: string, onlyPositive: boolean }} settings
    */
-  threshold({ visibleSources, cut }) {
-    const placed = visibleSources.map((s) => this.placed(s)).find((p) => p !== null);
+  threshold({ visibleSources, cut, onlyPositive }) {
+    const placed = visibleSources.map((s) => this.placed(s, onlyPositive)).find((p) => p !== null);
     return placed ? thresholdOfBin(placed.thresholdBin(cut)) : 0.5;
   }
 

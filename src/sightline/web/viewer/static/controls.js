@@ -9,8 +9,8 @@ import { Playback } from "./playback.js";
 import { protocolBinarizer } from "./settings.js";
 
 /** @param {import("./case-data.js").CaseData} file @param {CaseSettings} settings */
-const thresholdText = (file, { visibleSources, cut }) =>
-  cut.startsWith("above:") ? decimal(Number(cut.slice(6)), 3) : `${cut} ${decimal(file.threshold({ visibleSources, cut }), 3)}`;
+const thresholdText = (file, settings) =>
+  settings.cut.startsWith("above:") ? decimal(Number(settings.cut.slice(6)), 3) : `${settings.cut} ${decimal(file.threshold(settings), 3)}`;
 /** @param {import("./gaze.js").Gaze} gaze @param {number} time */
 const timeText = (gaze, time) => `${decimal(time - gaze.start, 1)} of ${decimal(gaze.end - gaze.start, 1)} s`;
 

@@ -33,7 +33,7 @@ function mapColors(settings, i) {
  * @returns {Layer[]}
  */
 export function mapLayers(file, settings, source, i) {
-  const placed = file.placed(source);
+  const placed = file.placed(source, settings.onlyPositive);
   if (!placed) return [];
   const { scale, mask } = mapColors(settings, i);
   /** @type {Layer[]} */
@@ -129,7 +129,7 @@ function annotationLayers({ annotations, store }, settings) {
  */
 export function captionLine(file, settings, source, i) {
   const map = file.maps.get(source);
-  const placed = file.placed(source);
+  const placed = file.placed(source, settings.onlyPositive);
   const { scale, mask } = mapColors(settings, i);
   const parts = [el("b", {}, file.store.label(source))];
   if (!map) parts.push(el("span", { class: "muted" }, file.store.kindOf(source) === "reader" ? "drawn as contours" : "no map stored"));

@@ -82,8 +82,11 @@ export function maskFromRuns(runs, [height, width]) {
 
 /** Map placed on its image, and its histogram inside and outside the reference mask (Uint8Array (H * W) or null). */
 export class PlacedMap {
-  /** @param {LoadedMap} map @param {Uint8Array | null} reference */
-  constructor(map, reference) {
+  /**
+   * Count the values of a map; with `onlyPositive`, thresholds of a map with negative values act on its positive part.
+   * @param {LoadedMap} map @param {Uint8Array | null} reference @param {boolean} [onlyPositive]
+   */
+  constructor(map, reference, onlyPositive = true) {
     this.size = map.size;
     this.kind = map.kind;
     this.placed = placeMap(map.values, map.shape, map.size, map.box);
@@ -94,6 +97,8 @@ export class PlacedMap {
       if (v < low) low = v;
       if (v > high) high = v;
     }
+    this.clipped = onlyPositive && low < 0 && map.kind === "map";
+    if (this.clipped) [low, high] = [0, Math.max(high, 0)];
     this.flat = !(high > low);
     this.bins = new Uint16Array(values.length);
     this.inside = new Float64Array(STEPS + 1);
@@ -102,7 +107,7 @@ export class PlacedMap {
     const width = map.size[1];
     for (let r = 0, i = 0; r < rows; r++)
       for (let c = 0; c < cols; c++, i++) {
-        const bin = this.flat ? 0 : Math.floor(f32(f32(f32(values[i] - f32(low)) / span) * STEPS));
+        const bin = this.flat ? 0 : Math.floor(f32(f32(f32(Math.max(values[i], low) - f32(low)) / span) * STEPS));
         this.bins[i] = bin;
         this.all[bin]++;
         if (reference?.[(top + r) * width + left + c]) this.inside[bin]++;
@@ -169,8 +174,9 @@ export class PlacedMap {
   thresholdBin(binarizer) {
     if (this.kind === "mask") return STEPS / 2;
     const [name, argument] = binarizer.split(":");
-    if (name === "above") return Math.floor(Number(argument) * STEPS + 1e-9);
-    return name === "top" ? this.topBin(Number(argument)) : this.otsuBin();
+    const lowest = this.clipped ? 1 : 0; // of a clipped map, bin 0 holds all that is not positive
+    if (name === "above") return Math.max(lowest, Math.floor(Number(argument) * STEPS + 1e-9));
+    return Math.max(lowest, name === "top" ? this.topBin(Number(argument)) : this.otsuBin());
   }
 
   /**

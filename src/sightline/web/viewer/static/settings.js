@@ -29,6 +29,7 @@ export function caseSettings(store, finding) {
     scale: SEQUENTIAL.includes(scale) ? scale : "magma",
     opacity: clamp(numberParam(params, "opacity") ?? 0.6, 0, 1),
     cut: cut === null ? protocolBinarizer(store, query.protocol, finding) : `above:${clamp(cut, 0, HIGHEST_CUT)}`,
+    onlyPositive: store.index.binarizers[query.protocol]?.positive ?? true,
     gaze: params.get("gaze") ?? "", time: numberParam(params, "time"),
     map: isOn("map"), path: isOn("path"), mask: isOn("mask"), regions: isOn("regions"), peak: isOn("peak"), table: isOn("table"),
     density: isOn("density"),
