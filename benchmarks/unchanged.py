@@ -341,7 +341,8 @@ def compare_tables(
         old[column] = [known.get(v, v) for v in old[column]]
     old.columns = pd.Index(columns)
     if now in renames.reordered:
-        old, new = (t.sort_values(t.select_dtypes(object).columns.tolist(), kind="stable") for t in (old, new))
+        text = ["object", "str"]
+        old, new = (t.sort_values(t.select_dtypes(text).columns.tolist(), kind="stable") for t in (old, new))
     times, found = 0, list[str]()
     for column in columns:
         key, cells = f"{now}.{column}", list(zip(old[column], new[column], strict=True))

@@ -23,6 +23,7 @@ from viewing import can_be_looked_at
 
 DATA = "phantom:16?size=96"
 METHODS = ("grad-cam", "gradient")
+FINDINGS = ("Cardiomegaly", "Edema", "Pleural Effusion")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,7 @@ def study(checkpoints: dict[str, str], out: Path, **other: object) -> Run:
         "gaze_supervised": (checkpoints["taught"],),
         "shuffled_gaze": (checkpoints["cam"],),
         "methods": METHODS,
+        "findings": ", ".join(FINDINGS),
         "max_radiographs": 8,
     }
     return gaze(**{**named, **other}, out=out)  # type: ignore[arg-type]
@@ -72,7 +74,7 @@ def test_every_table_is_there(finished: Path) -> None:
         ("gaze-supervised/grad-cam", "small/grad-cam"),
         ("gaze-supervised/grad-cam", "shuffled-gaze/grad-cam"),
     } <= pairs
-    assert len(run.table("predictions")) == 3 * 16 * 10
+    assert len(run.table("predictions")) == 3 * 16 * len(FINDINGS)
     assert {c["model"] for c in run.info["cutoffs"]} == {"small", "gaze-supervised", "shuffled-gaze"}
     assert run.info["gaze"]["fixations"] > 50 and run.info["pairs"][0] == ["gaze-supervised", "small"]
     assert set(run.table("correctness")["source"]) == wanted | {"gaze-supervised/intrinsic"}

@@ -10,6 +10,8 @@ from sightline.report.sections.selfexplain import figures, tables
 from sightline.report.sections.selfexplain.panel import draw_panel
 from sightline.report.sections.selfexplain.results import intrinsic_source
 from sightline.report.sections.selfexplain.sentences import LIMITS, RECONSTRUCTION, summary_sentences
+from sightline.report.sections.trust import trust_sections
+from sightline.report.sections.trust.figures import plot_cascade, plot_repeatability
 from sightline.report.svg import Plot
 from sightline.report.tables import Table
 from sightline.studies.registry import StudySection
@@ -34,6 +36,7 @@ def _sections(view: RunView, plots: Mapping[str, Plot]) -> list[Section]:
         Section(
             "decision", "Necessity and sufficiency for the decision", [_open(tables.necessity_sufficiency_table(view))]
         ),
+        *trust_sections(view, plots),
         Section("costs", "Computing time of maps", [_open(tables.cost_table(view))]),
         Section("sheets", "Ratings by readers", [Block.create(None, *tables.rating_tables(view))]),
         Section("limits", "Limitations", [Block(paragraphs=[RECONSTRUCTION, LIMITS])]),
@@ -46,7 +49,7 @@ def _open(table: Table | None) -> Block:
 
 SECTION = StudySection(
     sentences=summary_sentences,
-    plots=(figures.plot_method_ranking, figures.plot_froc, figures.plot_label_budget),
+    plots=(figures.plot_method_ranking, figures.plot_froc, figures.plot_label_budget, plot_cascade, plot_repeatability),
     sections=_sections,
     panel=draw_panel,
 )

@@ -20,7 +20,21 @@ def _tiles(view: RunView) -> list[Tile]:
     ]
 
 
-def _sections(view: RunView, plots: Mapping[str, Plot]) -> list[Section]:
+def trust_sections(view: RunView, plots: Mapping[str, Plot]) -> list[Section]:
+    """Lay out the sanity checks of a run, also of a study that makes them beside its own analyses.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+    plots : mapping of str to Plot
+        Figures by name.
+
+    Returns
+    -------
+    list of Section
+        One section; the page leaves it out if the run has no sanity checks.
+    """
     blocks = [
         Block.create(None, tables.criteria_table(view), tables.ceiling_table(view), is_open=True),
         Block.create(plots.get("cascade")),
@@ -36,7 +50,7 @@ SECTION = StudySection(
     sentences=summary_sentences,
     tiles=_tiles,
     plots=(figures.plot_cascade, figures.plot_repeatability, figures.plot_utility),
-    sections=_sections,
+    sections=trust_sections,
     terminal_table=tables.criteria_table,
     control_warnings=None,  # whether maps beat the average mask is one of the criteria
 )
