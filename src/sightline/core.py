@@ -34,6 +34,8 @@ SourceKind = Literal["model", "control", "reader", "localizer", "ceiling"]
 or a ceiling (the reference itself, as a map)."""
 
 NAN = float("nan")
+WITHOUT = " without "
+"""Between the name of a reference that combines readers and the reader whose annotations are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +157,47 @@ class Dataset:
     derived: tuple[str, ...] = ()
     """Changes made to the data set after it was opened, a phrase each, in order. A data set with any is not opened
     again by its `spec`."""
+    combined_readers: tuple[str, ...] = ()
+    """Readers whose annotations the reference combines; empty where the reference was made without its readers."""
+    readers_of: Callable[[str], Sequence[str]] | None = field(default=None, repr=False, compare=False)
+    """Function of a radiograph id that returns the names of the readers who read it; None where all read all."""
 
     @property
     def reference_reader(self) -> str:
         """Name of the reference reader; '' for a data set without annotations."""
         return self.readers[0] if self.readers else ""
+
+    def reference_for(self, reader: str) -> str:
+        """Name the reference that a reader is scored against, which never contains this reader's own annotations.
+
+        Parameters
+        ----------
+        reader : str
+            Name of a reader.
+
+        Returns
+        -------
+        str
+            The reference reader; 'REFERENCE without READER' where the reference combines annotations of this reader.
+            `annotation` takes both.
+        """
+        person = Source.from_reader(reader).model
+        return f"{self.reference_reader}{WITHOUT}{person}" if person in self.combined_readers else self.reference_reader
+
+    def has_read(self, reader: str, radiograph: str) -> bool:
+        """Return False if a data set states who read a radiograph, and does not name this reader.
+
+        Parameters
+        ----------
+        reader, radiograph : str
+            Name of a reader and identifier of a radiograph.
+
+        Returns
+        -------
+        bool
+            True for a reader who read it, whatever was annotated.
+        """
+        return self.readers_of is None or Source.from_reader(reader).model in self.readers_of(radiograph)
 
 
 @dataclass(frozen=True, slots=True)

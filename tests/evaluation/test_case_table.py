@@ -12,8 +12,8 @@ from sightline.evaluation.case_table import (
     CaseTable,
     best_source,
     cutoff_grid,
-    find_second_reader,
     model_sources,
+    second_readers,
     slice_scores,
     tune_thresholds,
 )
@@ -94,11 +94,10 @@ def test_the_grid_of_cutoffs_has_its_published_exception() -> None:
 def test_who_is_best_and_who_reads() -> None:
     names = ["m/grad-cam", "n/grad-cam", "control/center", "reader/radiologist", "reader/radiologist points"]
     assert model_sources(names) == names[:2]
-    assert (
-        find_second_reader(names) == names[3]
-        and find_second_reader(names, points=True) == names[4]
-        and find_second_reader(names[:2]) == ""
-    )
+    with_mean = [*names, "reader/all readers", "reader/all readers points"]
+    assert second_readers(with_mean) == [names[3]]
+    assert second_readers(with_mean, points=True) == [names[4]]
+    assert second_readers(names[:2]) == []
     rows = [
         ("corrected", "iou", n, k, "average", v)
         for n, k, v in zip(

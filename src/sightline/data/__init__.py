@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 from sightline._util.spec import parse_options, parse_spec
 from sightline.core import Dataset
 from sightline.data.registry import DatasetInfo, datasets
 from sightline.errors import DataError
+
+if TYPE_CHECKING:
+    from sightline.imaging.consensus import ConsensusRule
 
 __all__ = ["DatasetInfo", "datasets", "open_dataset"]
 
@@ -22,7 +26,9 @@ def open_dataset(spec: str) -> Dataset:
     spec : str
         'NAME:ARGUMENT?option=value&option=value'. NAME is a loader (`sightline list datasets`), ARGUMENT mostly a
         folder; each loader documents its options, and converts them to the type of their default. Every loader also
-        takes `readers=FILE`, the database of a reader study, whose readers are added to those of the data set.
+        takes `readers=FILE`, the database of a reader study, whose readers are added to those of the data set, and
+        `reference=RULE` (union, majority or staple), which combines its readers into the reference; each reader is then
+        scored against the others.
 
     Returns
     -------
@@ -46,14 +52,20 @@ def open_dataset(spec: str) -> Dataset:
     """
     name, argument, options = parse_spec(spec)
     loader = datasets[name]
-    study = options.pop("readers", "")
-    typed_options = parse_options(spec, loader.function, options, ("readers",))
+    study, reference = options.pop("readers", ""), options.pop("reference", "")
+    if study.isdecimal():  # a number of simulated readers, an option of the loader, and not a reader study
+        options["readers"], study = study, ""
+    typed_options = parse_options(spec, loader.function, options, ("readers", "reference"))
     data: Dataset = replace(loader(argument, **typed_options), spec=spec)
     if not len(data.radiographs):
         raise DataError(f"{spec!r} holds no radiograph; give another split, a larger number or another folder")
-    if not study:
-        return data
-    # SQLAlchemy takes 0.3 s to import, which only data sets with a reader study pay.
-    from sightline.data.reader_study.annotations import add_study_readers
+    if study:
+        # SQLAlchemy takes 0.3 s to import, which only data sets with a reader study pay.
+        from sightline.data.reader_study.annotations import add_study_readers
 
-    return add_study_readers(data, study)
+        data = add_study_readers(data, study)
+    if reference:
+        from sightline.data.combined_reference import combine_readers
+
+        data = combine_readers(data, cast("ConsensusRule", reference))
+    return data

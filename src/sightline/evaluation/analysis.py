@@ -10,20 +10,22 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from sightline.core import Array
+from sightline.core import Array, Source
 from sightline.evaluation.case_table import (
     SLICES,
     CaseTable,
     best_source,
-    find_second_reader,
     model_sources,
+    second_readers,
     slice_scores,
     tune_thresholds,
 )
 from sightline.evaluation.score_table import ScoreTable
 from sightline.protocol import Protocol
 from sightline.stats.estimates import AVERAGE, ScoreMatrix, estimates
+from sightline.stats.multi_reader import MIN_READERS
 from sightline.stats.percentage_decrease import percentage_decrease
+from sightline.stats.reader_average import ALL_READERS, average_readers, percentage_below_readers
 from sightline.stats.regression import regress_on_confidence, regress_on_features, spearman
 from sightline.stats.utility import AVERAGE_MASK
 
@@ -61,15 +63,15 @@ def _analyze_protocol(
     scores: ScoreTable, protocol: Protocol, seed: int, prevalence: Mapping[str, float]
 ) -> list[tuple[str, pd.DataFrame]]:
     """Return (name, table) of one protocol."""
-    reader = find_second_reader(scores.sources)
-    model_cases = [scores.cases(protocol, source, reader) for source in model_sources(scores.sources)]
+    readers = second_readers(scores.sources)
+    model_cases = [scores.cases(protocol, source, readers) for source in model_sources(scores.sources)]
     tables = [
         ("best_sources", _best_sources(scores.estimates, protocol)),
         ("percentage_decrease", _percentage_decreases(scores, protocol, seed)),
     ]
     if not model_cases:
         return tables
-    all_cases = [*model_cases, scores.cases(protocol, reader)] if reader else model_cases
+    all_cases = [*model_cases, *(scores.cases(protocol, reader) for reader in readers)]
     tables += [("slices", _estimate_slices(all_cases, protocol, seed))]
     tables += [("finding_correlations", correlate_findings(scores.estimates, model_cases, protocol, prevalence))]
     for cases in model_cases:
@@ -93,19 +95,30 @@ def _best_sources(estimates: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
 def _estimate_slices(case_tables: Sequence[CaseTable], protocol: Protocol, seed: int) -> pd.DataFrame:
     frames = []
     for case_slice in SLICES:
-        frame = estimates(slice_scores(case_tables, case_slice), [protocol], seed=seed).drop(columns="protocol")
+        scores = slice_scores(case_tables, case_slice)
+        parts = [estimates(scores, [protocol], seed=seed), average_readers(scores, [protocol])]
+        frame = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+        frame = frame.drop(columns="protocol")
         frame.insert(0, "slice", case_slice)
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
 
 
 def _percentage_decreases(scores: ScoreTable, protocol: Protocol, seed: int) -> pd.DataFrame:
-    """Return how far every model source lies below the second reader, in percent, for overlap and pointing."""
+    """Return how far every model source lies below the second readers, in percent, for overlap and pointing."""
     frames = []
     for metric, points in (("iou", False), ("pointing-game", True)):
-        reader = find_second_reader(scores.sources, points=points)
-        if not reader or not (scores.estimates["metric"] == metric).any():
+        readers = second_readers(scores.sources, points=points)
+        if not readers or not (scores.estimates["metric"] == metric).any():
             continue
+        if len(readers) >= MIN_READERS:
+            left_out = scores.leave_one_out([metric])
+            table = percentage_below_readers(scores.scores([metric]), left_out, [protocol])
+            if len(table):
+                versus = str(Source("reader", ALL_READERS, "points" if points else ""))
+                frames.append(table[table["versus"] == versus].drop(columns="protocol"))
+            continue
+        reader = readers[0]
         matrix = scores.matrix(metric, protocol, seed)
         for source in model_sources(list(dict.fromkeys(s for s, _ in matrix.keys))):
             pair = _pair_scores(matrix, reader, source)

@@ -16,12 +16,13 @@ import pandas as pd
 from sightline.core import Source
 from sightline.metrics.registry import parse_metric
 from sightline.protocol import Protocol
+from sightline.stats.reader_average import ALL_READERS, readers_behind
 
 Slice = Literal["gt_positive", "gt&pred", "gt&pred&human", "model_positive&gt", "full"]
 SLICES: dict[Slice, str] = {
     "gt_positive": "cases that the reference reader annotated; an empty prediction overlaps by 0",
     "gt&pred": "of those, the cases with a prediction that is not empty (the published choice for IoU)",
-    "gt&pred&human": "of those, the cases that the second reader annotated, too",
+    "gt&pred&human": "of those, the cases that a second reader annotated, too",
     "model_positive&gt": "annotated cases that the model calls positive",
     "full": "all images: an annotation without prediction and a prediction without annotation overlap by 0",
 }
@@ -45,7 +46,9 @@ class CaseTable:
     table: pd.DataFrame
     """Columns radiograph, patient, finding, probability, status; counts of pixels: image_pixels, annotated_pixels,
     predicted_pixels, overlap_pixels, human_predicted_pixels, human_overlap_pixels; a column per metric (NaN without
-    annotation); human_iou, human_hit; instances, size, elongation, irrectangularity of the annotation."""
+    annotation); human_iou, human_hit, the means over the second readers, and paired_iou, paired_hit, those of the
+    source against the references of these readers, if they are others; instances, size, elongation, irrectangularity
+    of the annotation."""
 
     @property
     def is_annotated(self) -> pd.Series[bool]:
@@ -110,12 +113,11 @@ class CaseTable:
             pointing-game-gap.
         """
         t = self.table.assign(iou=self.overlap(case_slice))[self.is_annotated]
-        return t.assign(
-            **{
-                "iou-gap": t["human_iou"] - t["iou"],
-                "pointing-game-gap": t["human_hit"] - t["pointing-game"],
-            }
-        )
+        gaps = {}
+        for metric, of_reader in (("iou", "iou"), ("pointing-game", "hit")):
+            scores, paired = t[metric], t.get(f"paired_{of_reader}", t[metric])
+            gaps[f"{metric}-gap"] = t[f"human_{of_reader}"] - paired.fillna(scores).where(scores.notna())
+        return t.assign(**gaps)
 
     def _in_slice(self, case_slice: Slice) -> pd.Series[bool]:
         t = self.table
@@ -270,20 +272,19 @@ def best_source(estimates: pd.DataFrame, protocol: str, metric: str) -> str:
     return str(ordered["source"].iloc[0])
 
 
-def find_second_reader(sources: Iterable[str], *, points: bool = False) -> str:
-    """Return the first second reader among sources.
+def second_readers(sources: Iterable[str], *, points: bool = False) -> list[str]:
+    """Return the sources of second readers, without the mean over them.
 
     Parameters
     ----------
     sources
         Names of sources.
     points
-        Look for a reader of points instead of masks.
+        Look for readers of points instead of masks.
 
     Returns
     -------
-    str
-        The source; empty if there is none.
+    list of str
+        The sources, in their order.
     """
-    kind_and_method = ("reader", "points" if points else "")
-    return next((s for s in sources if (Source.parse(s).kind, Source.parse(s).method) == kind_and_method), "")
+    return list(readers_behind(tuple(sources), str(Source("reader", ALL_READERS, "points" if points else ""))))

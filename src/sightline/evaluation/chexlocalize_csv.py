@@ -23,9 +23,9 @@ from sightline.evaluation.case_table import (
     THRESHOLD_GRID,
     CaseTable,
     cutoff_grid,
-    find_second_reader,
     iou_on_all_images,
     model_sources,
+    second_readers,
 )
 from sightline.evaluation.score_table import ScoreTable
 from sightline.findings import CHEXLOCALIZE_FINDINGS
@@ -107,12 +107,12 @@ def write_chexlocalize_csv(
         Seed of the bootstrap.
     """
     protocol = next(p for p in protocols if p.name == PUBLISHED.name)
-    reader = find_second_reader(scores.sources)
-    human = pool_pixels(scores.cases(protocol, reader).table) if reader else None
+    readers = second_readers(scores.sources)[:1]  # the files have one human benchmark
+    human = pool_pixels(scores.cases(protocol, readers[0]).table) if readers else None
     folders = {source: folder / re.sub(r"[^\w.+-]+", "-", source) for source in model_sources(scores.sources)}
     for source, out in folders.items():
         out.mkdir(parents=True, exist_ok=True)
-        _write_source(scores.cases(protocol, source, reader), out, seed)
+        _write_source(scores.cases(protocol, source, readers), out, seed)
         if human is not None:
             human.to_csv(out / "hb_precision_recall_specificity.csv")
     _write_masks(maps, data, protocol, {s: out / "saliency_segmentations.json" for s, out in folders.items()})

@@ -42,7 +42,7 @@ class Score(NamedTuple):
     finding: str
     """Name of the finding."""
     reader: str
-    """Reader whose annotation is the reference."""
+    """Reference that the map is scored against: the reference reader, or 'REFERENCE without READER'."""
     metric: str
     """Name of the metric."""
     value: float
@@ -125,7 +125,7 @@ class AnnotationShape(NamedTuple):
 
 
 class RadiographScores(NamedTuple):
-    """Rows of four tables of one radiograph."""
+    """Rows of five tables of one radiograph."""
 
     scores: list[Score]
     """Rows of the table `scores`."""
@@ -135,6 +135,9 @@ class RadiographScores(NamedTuple):
     """Rows of the table `pixel_counts`."""
     shapes: list[AnnotationShape]
     """Rows of the table `shapes`."""
+    leave_one_out: list[Score]
+    """Rows of the table `leave_one_out`: scores against each reference that leaves one reader out, which a reader is
+    compared with; none where the reference was made without its readers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,13 @@ import pandas as pd
 
 from sightline.core import Dataset, Maps, Radiograph
 from sightline.evaluation.score_rows import AnnotationShape, MapOutcome, PixelCounts, Score, ScoringOptions
-from sightline.evaluation.score_table import ScoreTable
+from sightline.evaluation.score_table import LEAVE_ONE_OUT, ScoreTable
 from sightline.evaluation.scoring import require_annotations, score_radiograph
 from sightline.protocol import Protocol
 from sightline.runs.chunks import ChunkedTask, schema_for, write_chunks
 from sightline.runs.run import Run
 from sightline.stats.estimates import differences, estimates
+from sightline.stats.reader_average import average_readers, differences_from_readers, readers_in_reference
 
 _SCHEMAS = {
     "scores": schema_for(Score),
@@ -30,6 +31,7 @@ def score_run(
 ) -> ScoreTable:
     """Score every map of a data set into the run's tables: scores, maps, pixel_counts, shapes, and their summaries.
 
+    Where the reference combines readers, the table leave_one_out has the scores against the others of each reader.
     Continues after the last whole chunk. Memory does not grow with the number of radiographs until the tables are
     summarized.
 
@@ -58,13 +60,14 @@ def score_run(
     """
     require_annotations(data)
     sources = maps.sources
+    schemas = {**_SCHEMAS, **({LEAVE_ONE_OUT: schema_for(Score)} if data.combined_readers else {})}
 
     def rows_of(radiographs: Sequence[Radiograph]) -> dict[str, list[Any]]:
         scored = [score_radiograph(radiograph, data, maps, options, sources) for radiograph in radiographs]
-        return {name: [row for scores in scored for row in getattr(scores, name)] for name in _SCHEMAS}
+        return {name: [row for scores in scored for row in getattr(scores, name)] for name in schemas}
 
     task = ChunkedTask("scoring", data.radiographs, rows_of)
-    write_chunks(run, "scores", _SCHEMAS, task, workers=workers or _default_workers())
+    write_chunks(run, "scores", schemas, task, workers=workers or _default_workers())
     scores = ScoreTable(run)
     summarize(scores, options.metrics, options.protocols, options.seed)
     return scores
@@ -72,6 +75,8 @@ def score_run(
 
 def summarize(scores: ScoreTable, metrics: Sequence[str], protocols: Sequence[Protocol], seed: int) -> None:
     """Write the tables estimates, differences and status from scores and maps.
+
+    Two or more readers are one more source, 'reader/all readers': their mean, with intervals for readers in general.
 
     Parameters
     ----------
@@ -86,14 +91,20 @@ def summarize(scores: ScoreTable, metrics: Sequence[str], protocols: Sequence[Pr
     """
     means, gaps = [], []
     for name in metrics:  # one metric at a time: only its rows have their texts written out
-        rows = scores.scores([name])
-        means.append(estimates(rows, protocols, seed=seed))
-        gaps.append(differences(rows, protocols, seed=seed))
-    scores.run.write_table("estimates", pd.concat(means, ignore_index=True))
-    scores.run.write_table("differences", pd.concat(gaps, ignore_index=True))
+        rows, left_out = scores.scores([name]), scores.leave_one_out([name])
+        means += [estimates(rows, protocols, seed=seed), average_readers(rows, protocols)]
+        independent = rows[~rows["source"].isin(readers_in_reference(rows, left_out))]
+        gaps += [differences(independent, protocols, seed=seed), differences_from_readers(rows, left_out, protocols)]
+    scores.run.write_table("estimates", _join(means))
+    scores.run.write_table("differences", _join(gaps))
     outcomes = scores.run.table("maps", ["source", "status", "annotated"])
     counts = outcomes.groupby(["source", "status", "annotated"], sort=False).size().rename("maps").reset_index()
     scores.run.write_table("status", counts)
+
+
+def _join(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows of all tables; the columns of the first if none has any."""
+    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
 
 
 def _default_workers() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -19,6 +19,8 @@ from sightline.stats.estimates import ScoreMatrix, arrange_scores
 
 SCORE_COLUMNS = ("protocol", "source", "radiograph", "patient", "finding", "metric", "value")
 """Columns of the table `scores` that statistics are computed from."""
+LEAVE_ONE_OUT = "leave_one_out"
+"""Table of scores against the references that leave a reader out, of a run whose reference combines readers."""
 _CASE_METRICS = ("iou", "pointing-game", *IOU_SWEEP)
 
 
@@ -33,7 +35,7 @@ class ScoreTable:
     """The scored run."""
     extra_columns: tuple[str, ...] = ()
     """Columns of the table `scores` beyond `SCORE_COLUMNS`."""
-    _reader_frames: dict[tuple[str, str], tuple[pd.DataFrame, ...]] = field(
+    _reader_frames: dict[tuple[str, tuple[str, ...]], tuple[pd.DataFrame, ...]] = field(
         default_factory=dict, init=False, repr=False
     )
 
@@ -55,6 +57,29 @@ class ScoreTable:
             The columns `SCORE_COLUMNS` and `extra_columns`.
         """
         return _decode(self._scores if metrics is None else _filter(self._scores, "metric", metrics))
+
+    @cached_property
+    def _leave_one_out(self) -> pa.Table | None:
+        if not self.run.has_table(LEAVE_ONE_OUT):
+            return None
+        return self.run.read_arrow(LEAVE_ONE_OUT, (*SCORE_COLUMNS, "reader"))
+
+    def leave_one_out(self, metrics: Collection[str]) -> pd.DataFrame:
+        """Select the scores of some metrics against the references that leave a reader out.
+
+        Parameters
+        ----------
+        metrics
+            Names of metrics.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns `SCORE_COLUMNS` and reader, the name of the reference; no row if the reference combines none.
+        """
+        if self._leave_one_out is None:
+            return pd.DataFrame(columns=[*SCORE_COLUMNS, "reader"])
+        return _decode(_filter(self._leave_one_out, "metric", metrics))
 
     def matrix(self, metric: str, protocol: Protocol, seed: int, resamples: int = 1000) -> ScoreMatrix:
         """Arrange the scores of one metric under one protocol as a matrix.
@@ -87,7 +112,7 @@ class ScoreTable:
         """Sources with estimates, in the order of the table."""
         return list(dict.fromkeys(self.estimates["source"]))
 
-    def cases(self, protocol: Protocol, source: str, reader: str = "") -> CaseTable:
+    def cases(self, protocol: Protocol, source: str, readers: Sequence[str] = ()) -> CaseTable:
         """Join what is known of every case of a source of maps or masks.
 
         Parameters
@@ -96,8 +121,9 @@ class ScoreTable:
             Protocol of scoring.
         source
             Source of maps or masks.
-        reader
-            Source of the second reader, as 'reader/NAME', whose points are the source 'reader/NAME points'.
+        readers
+            Sources of the second readers, as 'reader/NAME', whose points are the sources 'reader/NAME points'. Their
+            columns are means over them.
 
         Returns
         -------
@@ -106,8 +132,9 @@ class ScoreTable:
         """
         table = self._pixel_counts(protocol.name, source)
         table = table.merge(self._scores_by_case(protocol.name, source), on=CASE_COLUMNS, how="outer")
-        for columns in self._reader_columns(protocol.name, reader) if reader else ():
-            table = table.merge(columns, on=CASE_COLUMNS, how="left")
+        if readers:
+            for columns in (*self._reader_columns(protocol.name, tuple(readers)), self._paired(protocol.name, source)):
+                table = table.merge(columns, on=CASE_COLUMNS, how="left")
         for column in (
             "iou",
             "pointing-game",
@@ -115,6 +142,8 @@ class ScoreTable:
             "human_hit",
             "human_predicted_pixels",
             "human_overlap_pixels",
+            "paired_iou",
+            "paired_hit",
         ):
             table[column] = table.get(column, np.nan)
         return CaseTable(protocol, source, table.merge(self._shapes(protocol.name), on=CASE_COLUMNS, how="left"))
@@ -143,26 +172,40 @@ class ScoreTable:
         """Return a row per case and a column per metric, of those that an overlap or a hit needs."""
         rows = _decode(_filter(self._case_scores, "source", [source]))
         rows = rows[rows["protocol"] == protocol]
-        values = rows.set_index([*CASE_COLUMNS, "metric"])["value"]
-        wide = values.unstack("metric").rename_axis(columns=None).reset_index()  # noqa: PD010
-        return wide.reindex(columns=list(dict.fromkeys([*wide.columns, "iou", "pointing-game"])))
+        return _spread_metrics(rows.set_index([*CASE_COLUMNS, "metric"])["value"])
 
-    def _reader_columns(self, protocol: str, reader: str) -> tuple[pd.DataFrame, ...]:
-        """Return overlap, hits and pixel counts of the second reader, joined once for all sources."""
-        if (protocol, reader) not in self._reader_frames:
-            points = str(replace(Source.parse(reader), method="points"))
-            frames = (
-                (self._scores_by_case(protocol, reader), {"iou": "human_iou"}),
-                (self._scores_by_case(protocol, points), {"pointing-game": "human_hit"}),
-                (
-                    self._pixel_counts(protocol, reader),
-                    {"predicted_pixels": "human_predicted_pixels", "overlap_pixels": "human_overlap_pixels"},
-                ),
+    def _paired(self, protocol: str, source: str) -> pd.DataFrame:
+        """Return the means of a source over the references that leave a reader out."""
+        rows = self.leave_one_out(("iou", "pointing-game"))
+        rows = rows[(rows["protocol"] == protocol) & (rows["source"] == source)]
+        wide = _spread_metrics(rows.groupby([*CASE_COLUMNS, "metric"], sort=False)["value"].mean())
+        return wide.rename(columns={"iou": "paired_iou", "pointing-game": "paired_hit"})
+
+    def _reader_columns(self, protocol: str, readers: tuple[str, ...]) -> tuple[pd.DataFrame, ...]:
+        """Return overlap, hits and pixel counts of the second readers, joined once for all sources."""
+        if (protocol, readers) not in self._reader_frames:
+            points = [str(replace(Source.parse(reader), method="points")) for reader in readers]
+            pixels = {"predicted_pixels": "human_predicted_pixels", "overlap_pixels": "human_overlap_pixels"}
+            self._reader_frames[protocol, readers] = (
+                _mean_by_case([self._scores_by_case(protocol, r) for r in readers], {"iou": "human_iou"}),
+                _mean_by_case([self._scores_by_case(protocol, p) for p in points], {"pointing-game": "human_hit"}),
+                _mean_by_case([self._pixel_counts(protocol, r) for r in readers], pixels),
             )
-            self._reader_frames[protocol, reader] = tuple(
-                frame[[*CASE_COLUMNS, *names]].rename(columns=names) for frame, names in frames
-            )
-        return self._reader_frames[protocol, reader]
+        return self._reader_frames[protocol, readers]
+
+
+def _spread_metrics(values: pd.Series[float]) -> pd.DataFrame:
+    """Return a row per case and a column per metric."""
+    wide = values.unstack("metric").rename_axis(columns=None).reset_index()  # noqa: PD010
+    return wide.reindex(columns=list(dict.fromkeys([*CASE_COLUMNS, *wide.columns, "iou", "pointing-game"])))
+
+
+def _mean_by_case(frames: Sequence[pd.DataFrame], names: Mapping[str, str]) -> pd.DataFrame:
+    """Return the means over readers of some columns, under new names."""
+    rows = pd.concat([frame[[*CASE_COLUMNS, *names]] for frame in frames], ignore_index=True)
+    if len(frames) > 1:
+        rows = rows.groupby(CASE_COLUMNS, sort=False, as_index=False).mean()
+    return rows.rename(columns=dict(names))
 
 
 def _filter(table: pa.Table, column: str, values: Collection[str]) -> pa.Table:

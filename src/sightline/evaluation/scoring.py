@@ -30,6 +30,7 @@ from sightline.metrics.localization import find_peaks
 from sightline.metrics.placed_map import PlacedMap, place_map
 from sightline.metrics.registry import MetricInfo, parse_metric, require_annotation_metric, resolve_metric_aliases
 from sightline.protocol import Protocol, adjust_protocols, get_protocols
+from sightline.stats.reader_average import ALL_READERS, is_average
 
 DEFAULT_METRICS = ("iou", "pointing-game")
 """Metrics of `score` by default."""
@@ -167,15 +168,15 @@ def score_radiograph(
     maps_by_key = _index_by_key(maps, radiograph.id)
     sources = maps.sources if sources is None else sources
     expected = {(source, f) for source, covered in sources.items() for f in covered if f in options.findings}
-    rows = RadiographScores([], [], [], [])
+    rows = RadiographScores([], [], [], [], [])
     for finding in options.findings:
-        annotation = data.annotation(radiograph.id, finding, data.reference_reader)
-        reference = None if annotation is None else rasterize_annotation(annotation, options.protocols[0].point_radius)
-        if annotation is not None and reference is not None and reference.any():
-            rows.shapes.extend(_measure_shapes(annotation, reference, radiograph, options.protocols))
-        else:
-            reference = None
+        references = _read_references(data, radiograph, finding, options)
         for source in [source for source in sources if (source, finding) in expected]:
+            reader = parsed.name if (parsed := Source.parse(source)).kind == "reader" else ""
+            if reader and not data.has_read(reader, radiograph.id):
+                continue
+            name = data.reference_for(reader) if reader else data.reference_reader
+            reference = references[name]
             m = maps_by_key.pop((source, finding), None)
             if m is None:
                 if reference is None:
@@ -185,12 +186,28 @@ def score_radiograph(
             annotated = reference is not None
             rows.maps.append(MapOutcome(source, m.radiograph, finding, status, reason, m.probability, annotated))
             if annotated or options.include_unannotated:
-                _append_scores(rows, m, reference, radiograph, data.reference_reader, options)
+                _append_scores(rows, m, reference, radiograph, name, options)
+            if not reader:
+                _append_leave_one_out(rows, m, references, radiograph, options)
+        _append_shapes(rows, data, radiograph, finding, references, options)
     rows.maps.extend(
         MapOutcome(s, radiograph.id, f, m.status, f"finding {f!r} is not scored here", m.probability, False)
         for (s, f), m in maps_by_key.items()
     )
     return rows
+
+
+def _read_references(
+    data: Dataset, radiograph: Radiograph, finding: str, options: ScoringOptions
+) -> dict[str, Array | None]:
+    """Return the masks of the reference and of each reference that leaves out a reader; None without any pixel."""
+    left_out = [data.reference_for(r) for r in data.combined_readers if data.has_read(r, radiograph.id)]
+    references: dict[str, Array | None] = {}
+    for name in (data.reference_reader, *left_out):
+        annotation = data.annotation(radiograph.id, finding, name)
+        mask = None if annotation is None else rasterize_annotation(annotation, options.protocols[0].point_radius)
+        references[name] = mask if mask is not None and mask.any() else None
+    return references
 
 
 def _append_scores(
@@ -204,18 +221,63 @@ def _append_scores(
     """Add the scores of one map, if there is an annotation, and its pixel counts."""
     against = np.zeros(m.frame.size, bool) if reference is None else reference
     count = int(np.count_nonzero(against))
-    case = (radiograph.id, radiograph.patient, m.finding)
     for protocol in options.protocols:
         placed = _place_or_failure(m, against, protocol)
         if reference is not None:
-            key = (protocol.name, m.source, Source.parse(m.source).kind, *case, reader)
-            for metric, (value, status, reason) in _score_placed(placed, m, options.metrics, protocol).items():
-                rows.scores.append(Score(*key, metric, value, status, reason, m.probability, count / against.size))
+            rows.scores.extend(_score_rows(placed, m, against, radiograph, reader, protocol, options.metrics))
         if m.kind != "points":
             both, predicted = (0, 0) if isinstance(placed, tuple) else placed.predicted_counts
             status = placed[0] if isinstance(placed, tuple) else m.status
             counts = (against.size, count, predicted, both)
-            rows.pixel_counts.append(PixelCounts(protocol.name, m.source, *case, *counts, m.probability, status))
+            key = (protocol.name, m.source, radiograph.id, radiograph.patient, m.finding)
+            rows.pixel_counts.append(PixelCounts(*key, *counts, m.probability, status))
+
+
+def _append_leave_one_out(
+    rows: RadiographScores,
+    m: SaliencyMap,
+    references: Mapping[str, Array | None],
+    radiograph: Radiograph,
+    options: ScoringOptions,
+) -> None:
+    """Add the scores of a map against every reference that leaves out a reader."""
+    for name, reference in list(references.items())[1:]:
+        if reference is not None:
+            for protocol in options.protocols:
+                placed = _place_or_failure(m, reference, protocol)
+                scored = _score_rows(placed, m, reference, radiograph, name, protocol, options.metrics)
+                rows.leave_one_out.extend(scored)
+
+
+def _score_rows(
+    placed: PlacedMap | tuple[str, str],
+    m: SaliencyMap,
+    reference: Array,
+    radiograph: Radiograph,
+    reader: str,
+    protocol: Protocol,
+    metrics: Sequence[str],
+) -> Iterator[Score]:
+    """Yield a row per metric of a map against one reference."""
+    kind, area = Source.parse(m.source).kind, int(np.count_nonzero(reference)) / reference.size
+    key = (protocol.name, m.source, kind, radiograph.id, radiograph.patient, m.finding, reader)
+    for metric, (value, status, reason) in _score_placed(placed, m, metrics, protocol).items():
+        yield Score(*key, metric, value, status, reason, m.probability, area)
+
+
+def _append_shapes(
+    rows: RadiographScores,
+    data: Dataset,
+    radiograph: Radiograph,
+    finding: str,
+    references: Mapping[str, Array | None],
+    options: ScoringOptions,
+) -> None:
+    """Add the shape of the reference annotation."""
+    annotation = data.annotation(radiograph.id, finding, data.reference_reader)
+    reference = references[data.reference_reader]
+    if annotation is not None and reference is not None:
+        rows.shapes.extend(_measure_shapes(annotation, reference, radiograph, options.protocols))
 
 
 def _measure_shapes(
@@ -307,7 +369,7 @@ def score(
 
 
 def require_annotations(data: Dataset) -> None:
-    """Refuse a data set without annotations.
+    """Refuse a data set without annotations, or with a reader whose name stands for the mean over readers.
 
     Parameters
     ----------
@@ -317,8 +379,12 @@ def require_annotations(data: Dataset) -> None:
     Raises
     ------
     DataError
-        If nobody annotated anything, so that there is no reference.
+        If nobody annotated anything, so that there is no reference, or if a reader has that name.
     """
+    if any(is_average(str(Source.from_reader(reader))) for reader in data.readers):
+        raise DataError(
+            f"{data.spec!r} has a reader {ALL_READERS!r}, the name of the mean over readers; rename this one"
+        )
     if not data.readers:
         raise DataError(
             f"{data.spec!r} has no annotations to score against; name a data set with masks, boxes or points"

@@ -17,7 +17,12 @@ from sightline.maps import controls
 
 @dataclass(frozen=True)
 class ReaderMaps:
-    """Masks or points of every reader except the reference reader, each a source 'reader/NAME'."""
+    """Masks or points of every reader except the reference reader, each a source 'reader/NAME'.
+
+    Where the reference combines the annotations of readers, a reader answers for what the others annotated together:
+    `Dataset.reference_for` names that reference, and scoring uses it. A radiograph that a reader did not read has no
+    map of this reader.
+    """
 
     data: Dataset
     """Data set whose readers are used."""
@@ -58,12 +63,14 @@ class ReaderMaps:
         Yields
         ------
         SaliencyMap
-            A map per reader and finding that this reader or the reference reader annotated; its status is 'missing'
-            where this reader did not.
+            A map per reader of the radiograph and finding that this reader or the reference for this reader annotated;
+            its status is 'missing' where this reader did not.
         """
         for reader in self.kinds:
+            if not self.data.has_read(reader, radiograph):
+                continue
             for finding in self.findings:
-                reference = self.data.annotation(radiograph, finding, self.data.reference_reader)
+                reference = self.data.annotation(radiograph, finding, self.data.reference_for(reader))
                 annotation = self.data.annotation(radiograph, finding, reader)
                 if annotation is not None:
                     yield annotation_to_map(annotation)

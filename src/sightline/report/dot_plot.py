@@ -153,6 +153,24 @@ def draw_dot(ax: Axes, estimate: Estimate, y: float, series: Series) -> None:
     )
 
 
+def draw_spread(ax: Axes, spread: tuple[float, float] | None, y: float, color: str) -> None:
+    """Draw the range of the readers behind a mean as a band; nothing for None.
+
+    Parameters
+    ----------
+    ax : Axes
+        Axes to draw on.
+    spread : tuple of float, or None
+        Lowest and highest value.
+    y : float
+        Position on the vertical axis, in rows.
+    color : str
+        Color of the band.
+    """
+    if spread is not None:
+        ax.plot(spread, [y, y], color=color, linewidth=9, alpha=0.25, solid_capstyle="butt", zorder=1)
+
+
 def set_scale(ax: Axes, metric: str, estimates: Sequence[Estimate]) -> None:
     """Scale an axis from 0 to just above the highest interval, and title it by the metric.
 

@@ -31,6 +31,7 @@ from sightline.report.overlays import (
 from sightline.report.run_view import RunView
 from sightline.report.summary import protocol_of
 from sightline.report.titles import metric_title
+from sightline.stats.reader_average import readers_behind
 
 _LONG_SIDE = 440
 _FIXED = 'vector-effect="non-scaling-stroke"'
@@ -120,7 +121,8 @@ def _outlines(
     view: RunView, data: Dataset, map_: SaliencyMap, example: Example, shape: tuple[int, int]
 ) -> tuple[list[_Line], list[_Line]]:
     """Outlines on the image and on the map."""
-    readers = {"reference": data.reference_reader, "reader": Source.parse(view.reader).name if view.reader else ""}
+    drawn = next(iter(readers_behind(view.sources, view.reader or "")), view.reader or "")  # of several, the first
+    readers = {"reference": data.reference_reader, "reader": Source.parse(drawn).name if drawn else ""}
     annotations = {role: data.annotation(example.radiograph, example.finding, name) for role, name in readers.items()}
     masks = {role: rasterize_annotation(a) for role, a in annotations.items() if a is not None}
     paths = {role: outline_path(mask, shape) for role, mask in masks.items()}

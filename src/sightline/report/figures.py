@@ -10,9 +10,10 @@ import pandas as pd
 
 from sightline.core import Source
 from sightline.report import svg
-from sightline.report.dot_plot import ROW_HEIGHT, DotPlot, draw_dot, set_scale
+from sightline.report.dot_plot import ROW_HEIGHT, DotPlot, draw_dot, draw_spread, set_scale
 from sightline.report.estimate import AVERAGE, Estimate
 from sightline.report.phrasing import count_noun
+from sightline.report.reader_spread import score_spread
 from sightline.report.run_view import RunView
 from sightline.report.svg import (
     CONTROL_COLOR,
@@ -27,6 +28,7 @@ from sightline.report.svg import (
     Series,
 )
 from sightline.report.titles import higher_is_better, metric_title
+from sightline.stats.reader_average import is_average
 
 
 def compared_series(view: RunView) -> list[Series]:
@@ -88,8 +90,10 @@ def plot_localization(view: RunView) -> Plot | None:
         set_scale(ax, metric, numbers)
         for k, s in enumerate(compared):
             offset = (k - (len(compared) - 1) / 2) * 11.0 / step
+            source = view.source_for_metric(s.source, metric)
             for i, finding in enumerate(findings):
-                draw_dot(ax, view.estimate(view.source_for_metric(s.source, metric), metric, finding), i + offset, s)
+                draw_spread(ax, score_spread(view, source, metric, finding), i + offset, s.color)
+                draw_dot(ax, view.estimate(source, metric, finding), i + offset, s)
     first = compared[0].source
     for i, finding in enumerate(findings):
         n = view.estimate(first, view.main_metrics[0], finding).n
@@ -104,7 +108,8 @@ def plot_localization(view: RunView) -> Plot | None:
         svg.write_svg(grid.figure, "localization"),
         _to_frame((m, s, f, n) for f, s, m, n in rows),
         _alt_text(view, [(view.source_for_metric(s.source, m), m) for s in compared for m in view.main_metrics]),
-        "Localization by finding: mean and 95 % interval of each source on the same radiographs.",
+        "Localization by finding: mean and 95 % interval of each source on the same radiographs."
+        + (" The band reaches from the lowest reader to the highest." if is_average(view.reader or "") else ""),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -9,17 +11,20 @@ from matplotlib.axes import Axes
 from sightline.core import Source
 from sightline.evaluation.case_table import SLICES, THRESHOLD_GRID
 from sightline.report import svg
-from sightline.report.dot_plot import ROW_HEIGHT, DotPlot, draw_dot, set_scale
+from sightline.report.dot_plot import ROW_HEIGHT, DotPlot, draw_dot, draw_spread, set_scale
 from sightline.report.estimate import AVERAGE, Estimate, format_decimal, read_estimates
 from sightline.report.published_results import published_estimates
+from sightline.report.reader_spread import decrease_spread
 from sightline.report.run_view import RunView
 from sightline.report.summary import BEST_SOURCE_SCOPE
 from sightline.report.svg import INK, MODEL_COLORS, MUTED, PAGE_WIDTH, READER_COLOR, RULE, SMALL_SIZE, Plot, Series
 from sightline.report.tables import Table
 from sightline.report.titles import metric_title
+from sightline.stats.reader_average import is_average
 
 PUBLISHED = Series("published", "CheXlocalize (published, other data)", MUTED, "D", is_filled=False)
 THIS_RUN = Series("run", "this run", MODEL_COLORS[0], "o")
+_MEAN_READER = "the mean reader"
 _MIN_DECREASE = -150.0
 """Percent: a method three times as good as a reader who hardly finds anything is drawn at the edge."""
 _SLICE_LABELS = {
@@ -48,6 +53,7 @@ def plot_decrease(view: RunView) -> Plot | None:
     findings = [*view.findings, *([AVERAGE] if len(view.findings) > 1 else [])]
     by_metric = {m: dict(read_estimates(view.decreases(m), ["finding"], "decrease")) for m in metrics}
     published = published_estimates("decrease")
+    benchmark = _MEAN_READER if any(is_average(view.reader_for(m) or "") for m in metrics) else "the reader"
     grid = DotPlot.create(
         [_finding_label(f) for f in findings], len(metrics), ROW_HEIGHT, has_legend=True, right_margin=70
     )
@@ -58,9 +64,10 @@ def plot_decrease(view: RunView) -> Plot | None:
         ax.axvline(0, color=INK, linewidth=1)
         source = svg.elide(view.label(view.best_for(metric)), 28)
         ax.set_title(
-            f"{metric_title(metric)}, % below the reader: {source}", loc="left", size=SMALL_SIZE, color=INK, pad=10
+            f"{metric_title(metric)}, % below {benchmark}: {source}", loc="left", size=SMALL_SIZE, color=INK, pad=10
         )
         for i, finding in enumerate(findings):
+            draw_spread(ax, decrease_spread(view, metric, finding), i - 0.14, READER_COLOR)
             draw_dot(ax, by_metric[metric].get((finding,), Estimate.undefined()), i - 0.14, THIS_RUN)
             draw_dot(ax, published.get(metric, {}).get(finding, Estimate.undefined()), i + 0.2, PUBLISHED)
     best = Source.parse(view.best_for(metrics[0])).model
@@ -77,12 +84,23 @@ def plot_decrease(view: RunView) -> Plot | None:
         "decrease",
         svg.write_svg(grid.figure, "decrease"),
         data,
-        "Percent below the human benchmark. "
-        + "; ".join(
-            f"{metric_title(m)}, {_finding_label(f)}: {n.text(0)}" for m in metrics for (f,), n in by_metric[m].items()
-        ),
+        _decrease_alt_text(by_metric),
+        _decrease_caption(benchmark),
+    )
+
+
+def _decrease_alt_text(by_metric: Mapping[str, Mapping[tuple[str, ...], Estimate]]) -> str:
+    parts = [
+        f"{metric_title(m)}, {_finding_label(f)}: {n.text(0)}" for m, e in by_metric.items() for (f,), n in e.items()
+    ]
+    return "Percent below the human benchmark. " + "; ".join(parts)
+
+
+def _decrease_caption(benchmark: str) -> str:
+    band = " The band reaches from the best reader to the worst." if benchmark == _MEAN_READER else ""
+    return (
         f"Percentage decrease of the best source ({BEST_SOURCE_SCOPE}) from the human benchmark, on the same patients. "
-        "Findings are sorted by the first panel. Left of the line, the method is better than the reader.",
+        f"Findings are sorted by the first panel. Left of the line, the method is better than {benchmark}.{band}"
     )
 
 

@@ -15,6 +15,7 @@ from sightline.report.estimate import AVERAGE, Auroc, Estimate, read_aurocs, rea
 from sightline.report.run_tables import read_columns
 from sightline.report.titles import higher_is_better, source_title
 from sightline.runs.run import Run
+from sightline.stats.reader_average import is_average, readers_behind
 from sightline.studies.registry import StudySection, load_section
 
 
@@ -277,11 +278,11 @@ class RunView:
 
     @property
     def reader(self) -> str | None:
-        """Human benchmark: the best reader by the first metric that any reader has."""
+        """Human benchmark: the mean over readers, or the only reader, by the first metric that any reader has."""
         return next((r for r in map(self.reader_for, self.main_metrics) if r), None)
 
     def reader_for(self, metric: str) -> str | None:
-        """Return the best reader by one metric.
+        """Return the human benchmark by one metric: the mean over readers, or the only reader.
 
         Parameters
         ----------
@@ -291,18 +292,18 @@ class RunView:
         Returns
         -------
         str or None
-            The source; None if no reader has a score. Readers who drew contours have no score for pointing, and the
-            reverse.
+            The source; None if no reader has a score, as readers of contours have none for pointing.
         """
         return self._best_of_kind("reader", metric)
 
     def _best_of_kind(self, kind: str, metric: str) -> str | None:
         candidates = [s for s in self.sources if self.kind(s) == kind and self.estimate(s, metric).is_defined]
+        candidates = [s for s in candidates if is_average(s)] or candidates
         sign = -1 if higher_is_better(metric) else 1
         return min(candidates, key=lambda s: sign * self.estimate(s, metric).mean, default=None)
 
     def source_for_metric(self, source: str, metric: str) -> str:
-        """Return a source, or for a reader the best reader by the metric.
+        """Return a source, or for a reader the human benchmark by the metric.
 
         Parameters
         ----------
@@ -322,7 +323,8 @@ class RunView:
     def has_simulated_readers(self) -> bool:
         """Whether the readers are simulated."""
         data = self.info.get("dataset", {})
-        return bool(data.get("simulated")) or "simulated" in (self.reader or "")
+        readers = (self.reader or "", *readers_behind(self.sources, self.reader or ""))
+        return bool(data.get("simulated")) or any("simulated" in source for source in readers)
 
     def label(self, source: str) -> str:
         """Return the name of a source in figures and sentences.
@@ -337,8 +339,8 @@ class RunView:
         str
             The name.
         """
-        parsed = Source.parse(source)
-        return source_title(parsed, parsed.model in self.untrained_models, self.has_simulated_readers)
+        parsed, readers = Source.parse(source), len(readers_behind(self.sources, source))
+        return source_title(parsed, parsed.model in self.untrained_models, self.has_simulated_readers, readers)
 
     @cached_property
     def _estimates_by_key(self) -> dict[tuple[str, ...], Estimate]:
@@ -392,9 +394,7 @@ class RunView:
         Estimate
             The difference; undefined if the run has none.
         """
-        stored = self._differences_by_key.get((self.protocol, metric, source, versus, finding))
-        if stored is None:
-            stored = -self._differences_by_key.get(
-                (self.protocol, metric, versus, source, finding), Estimate.undefined()
-            )
-        return stored
+        forward, backward = ((self.protocol, metric, *pair, finding) for pair in ((source, versus), (versus, source)))
+        if forward in self._differences_by_key:
+            return self._differences_by_key[forward]
+        return -self._differences_by_key.get(backward, Estimate.undefined())

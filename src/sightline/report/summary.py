@@ -8,6 +8,7 @@ import numpy as np
 
 from sightline.core import Source
 from sightline.protocol import CORRECTED, PROTOCOLS, Protocol
+from sightline.report.estimate import AVERAGE
 from sightline.report.phrasing import (
     both_or_all,
     interval_sign,
@@ -18,6 +19,7 @@ from sightline.report.phrasing import (
     with_article,
     with_indefinite_article,
 )
+from sightline.report.reader_spread import benchmark_scope, spread_note
 from sightline.report.run_view import RunView
 from sightline.report.titles import higher_is_better, metric_title
 
@@ -91,7 +93,8 @@ def summary_sentences(view: RunView) -> list[str]:
             _better_controls_sentence(view, view.best, view.control, metric),
         ]
     if view.reader:
-        sentences.append(_comparison_sentence(view, view.best, view.reader, metric))
+        comparison = _comparison_sentence(view, view.best, view.reader, metric)
+        sentences.append(comparison and f"{comparison} {benchmark_scope(view)}")
     sentences.append(_range_sentence(view, view.best, metric))
     return [s for s in sentences if s]
 
@@ -100,7 +103,8 @@ def _without_model_sentences(view: RunView, metric: str) -> list[str]:
     if not view.sources:
         return ["No map could be scored."]
     sources = [source for source in (view.reader, view.control) if source]
-    levels = "; ".join(f"{view.label(s)} {view.estimate(s, metric).text()}" for s in sources) or "undefined"
+    notes = {s: spread_note(view, s, metric, AVERAGE) for s in sources}
+    levels = "; ".join(f"{view.label(s)} {view.estimate(s, metric).text()}{notes[s]}" for s in sources) or "undefined"
     counts = sample_size_note(view.estimate(s, metric) for s in sources)
     return [
         f"This run has no maps of a trained model. {metric_title(metric)} over {_count_findings(view)}: "
@@ -133,7 +137,9 @@ def _level_sentence(view: RunView, source: str, metric: str) -> str:
     text += f", averaged over {_count_findings(view)}" if len(view.findings) > 1 else f" for {_count_findings(view)}"
     others = {s: n for s in (view.reader, view.control) if s and (n := view.estimate(s, metric)).is_defined}
     if others:
-        parts = [f"{n.text()} for {with_article(view, s)}" for s, n in others.items()]
+        parts = [
+            f"{n.text()} for {with_article(view, s)}{spread_note(view, s, metric, AVERAGE)}" for s, n in others.items()
+        ]
         text += f", compared with {join_list(parts)}"
     return f"{text}{sample_size_note([number, *others.values()])}."
 

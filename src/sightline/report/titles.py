@@ -86,7 +86,7 @@ def higher_is_better(metric: str) -> bool:
         return True
 
 
-def source_title(source: Source, is_untrained: bool, is_simulated: bool) -> str:
+def source_title(source: Source, is_untrained: bool, is_simulated: bool, readers: int = 0) -> str:
     """Return the name of a source in figures and sentences.
 
     Parameters
@@ -97,12 +97,17 @@ def source_title(source: Source, is_untrained: bool, is_simulated: bool) -> str:
         Whether its model is untrained.
     is_simulated : bool
         Whether the readers of the run are simulated.
+    readers : int
+        Number of readers behind a mean over readers; 0 for every other source.
 
     Returns
     -------
     str
         The name.
     """
+    if readers:
+        noun = "simulated readers" if is_simulated else "readers"
+        return f"mean of {readers} {noun}{' (points)' if source.method == 'points' else ''}"
     if source.kind == "reader":
         name = source.name.removeprefix("simulated").strip(" -_") or "reader"
         return f"simulated {name}" if is_simulated else name

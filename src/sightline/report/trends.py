@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from sightline.report.run_view import RunView
 from sightline.report.svg import INK, PAGE_WIDTH, SMALL_SIZE, Plot, Series
 from sightline.report.titles import metric_title
 from sightline.stats.bootstrap import draw_weights, interval, replicate
+from sightline.stats.reader_average import readers_behind
 
 _BINS, _RESAMPLES, _MAX_DOTS = 5, 1000, 600
 _PERCENT = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -81,12 +83,12 @@ def plot_size_and_probability(view: RunView) -> Plot | None:
     three = (view.best, view.reader, view.control)
     compared = [replace(s, label=view.label(s.source)) for s in compared_series(view) if s.source in three]
     scores = view.scores(metric).dropna(subset="value")
-    size = {s.source: _defined_rows(scores, s.source, "area") for s in compared}
-    probability = _defined_rows(scores, view.best, "probability")
+    names = {s.source: readers_behind(view.sources, s.source) or (s.source,) for s in compared}
+    size = {s.source: _defined_rows(scores, names[s.source], "area") for s in compared}
+    probability = _defined_rows(scores, (view.best,), "probability")
     if len(size[view.best]) < 2 * _BINS:
         return None
-    tables = []
-    figure = svg.make_canvas(PAGE_WIDTH, 380)
+    tables, figure = [], svg.make_canvas(PAGE_WIDTH, 380)
     known = len(probability) >= 2 * _BINS
     width = (PAGE_WIDTH - 74 - 70 * known) / (1 + known)
     panels = [svg.add_axes(figure, 62 + i * (width + 70), 62, width, 250) for i in range(1 + known)]
@@ -122,8 +124,8 @@ def plot_size_and_probability(view: RunView) -> Plot | None:
     )
 
 
-def _defined_rows(scores: pd.DataFrame, source: str, x: str) -> pd.DataFrame:
-    rows = scores[(scores["source"] == source) & scores[x].notna()]
+def _defined_rows(scores: pd.DataFrame, sources: Sequence[str], x: str) -> pd.DataFrame:
+    rows = scores[scores["source"].isin(sources) & scores[x].notna()]
     return rows[rows[x] > 0] if x == "area" else rows
 
 

@@ -8,6 +8,8 @@ from PIL import Image
 
 from sightline.data import open_dataset
 from sightline.errors import DataError
+from sightline.evaluation.scoring import score
+from sightline.maps.references import ReaderMaps
 
 REAL = Path(__file__).resolve().parents[3] / "../shared/data/formats"
 HEADER = "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\n"
@@ -97,3 +99,40 @@ def test_the_published_excerpt(tmp_path: Path) -> None:
     mark = data.annotation(name, "Cardiomegaly", "R10")
     assert mark is not None
     assert mark.read().tolist() == [[1375, 691, 1831, 1653]]
+
+
+def test_readers_who_draw_at_random_are_not_right(tmp_path: Path) -> None:
+    """Three of four radiologists box every image anywhere: each against the boxes of the other two, by pixels."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "train").mkdir()
+    rows = []
+    for i in range(20):
+        Image.fromarray(np.zeros((60, 60), np.uint8)).save(tmp_path / f"train/i{i}.png")
+        for reader in rng.choice(4, 3, replace=False):
+            x, y = rng.integers(5, 35, 2)
+            rows.append((f"i{i}", f"R{reader}", x, y, x + 20, y + 20))
+    lines = [f"{name},Cardiomegaly,3,{reader},{','.join(map(str, box))}\n" for name, reader, *box in rows]
+    (tmp_path / "train.csv").write_text(HEADER + "".join(lines))
+    data = open_dataset(f"vindr:{tmp_path}")
+    table = score(ReaderMaps(data), data, ["iou", "precision"])
+    assert len(table) == 2 * len(rows)  # a radiograph that a radiologist did not read is not missed
+    assert table.loc[table["metric"] == "precision", "value"].mean() < 0.6
+
+    def mask(boxes: list[tuple]) -> np.ndarray:
+        drawn = np.zeros((60, 60), bool)
+        for _, _, left, top, right, bottom in boxes:
+            drawn[top:bottom, left:right] = True
+        return drawn
+
+    for (name, reader), value in table[table["metric"] == "iou"].set_index(["radiograph", "source"])["value"].items():
+        own = mask([row for row in rows if row[0] == name and f"reader/{row[1]}" == reader])
+        others = mask([row for row in rows if row[0] == name and f"reader/{row[1]}" != reader])
+        assert value == pytest.approx((own & others).sum() / (own | others).sum())
+
+
+def test_the_majority_of_the_same_boxes(root: Path) -> None:
+    truth = open_dataset(f"vindr:{root}?reference=majority").annotation("a", "Cardiomegaly", "truth")
+    assert truth is not None  # R10 and R2 of the three who read the image
+    mask = truth.read()
+    assert np.argwhere(mask).min(0).tolist() == [20, 12]  # where both of their boxes are
+    assert np.argwhere(mask).max(0).tolist() == [39, 29]

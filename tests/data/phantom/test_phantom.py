@@ -12,9 +12,10 @@ from sightline.data import open_dataset
 from sightline.data.gaze import ALL_GAZE
 from sightline.data.phantom import loader
 from sightline.data.phantom.body import smooth_curve
-from sightline.data.phantom.loader import CONTOUR_READER, GAZE_READERS, POINT_READER, REFERENCE_READER, REGIONS
+from sightline.data.phantom.loader import GAZE_READERS, REFERENCE_READER, REGIONS
 from sightline.data.phantom.render import render_image, render_masks
 from sightline.data.phantom.scene import OPACITIES, Scene, make_scene, patient_and_visit
+from sightline.data.phantom.simulated_readers import FIRST_READER, reader_names
 from sightline.data.writers import write_dataset
 from sightline.errors import DataError
 from sightline.findings import CHEXLOCALIZE_FINDINGS
@@ -183,9 +184,7 @@ def test_simulated_readers_err_as_much_as_people_do() -> None:
             if truth is None or not truth.read().any():
                 continue
             count += 1
-            drawn, pointed = (
-                LARGE.annotation(radiograph.id, finding, reader) for reader in (CONTOUR_READER, POINT_READER)
-            )
+            drawn, pointed = (LARGE.annotation(radiograph.id, finding, reader) for reader in reader_names(1))
             assert (drawn is None) == (pointed is None)
             if drawn is None or pointed is None:
                 missed += 1
@@ -237,7 +236,7 @@ def test_written_as_chexlocalize_and_read_again(tmp_path: Path) -> None:
                 assert (mark.read() == back.read()).all()
                 compared += 1
             drawn, copy = (
-                data.annotation(rendered.id, finding, CONTOUR_READER),
+                data.annotation(rendered.id, finding, FIRST_READER),
                 again.annotation(written.id, finding, again.readers[1]),
             )
             if drawn is not None:

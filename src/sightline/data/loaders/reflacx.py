@@ -94,8 +94,10 @@ def load_reflacx(
 
     A finding is present if half of the readings of an image state it with at least the certainty of the option.
     Readings of an image are the readers 'reading 1' and so on, in order of the tables, those with discarded eye
-    tracking last; their annotations are the insides of ellipses, and the region 'Chest'. The reader 'gaze 1' has the
-    gaze of 'reading 1', and its density while a finding was mentioned.
+    tracking last; their annotations are the insides of ellipses, and the region 'Chest'. 'reading 1' is the reference;
+    with `reference=majority` or `reference=staple` it is a combination of all readings, each of which is scored against
+    the others. The tables do not say who read: 'reading 2' of two images may be of two people. The reader 'gaze 1' has
+    the gaze of 'reading 1', and its density while a finding was mentioned.
 
     Parameters
     ----------
@@ -136,6 +138,7 @@ def load_reflacx(
         radiographs=apply_split(radiographs, splits, split),
         annotation=ReflacxAnnotations({name: tuple(readings) for name, readings in by_image.items()}),
         readers=ANNOTATION_READERS,
+        readers_of=partial(_names_of_readings, by_image),
         regions=(CHEST_REGION,),
         gaze_readers=GAZE_READERS,
         metadata={"license": LICENSE, "citation": CITATION, "warnings": tuple(warnings)},
@@ -216,6 +219,10 @@ def _group_by_image(records: Sequence[ReadingRecord]) -> dict[str, list[ReadingR
     for record in sorted(records, key=lambda record: not record.has_gaze):
         readings.setdefault(record.image, []).append(record)
     return readings
+
+
+def _names_of_readings(readings: Mapping[str, Sequence[ReadingRecord]], radiograph: str) -> tuple[str, ...]:
+    return ANNOTATION_READERS[: len(readings.get(radiograph, ()))]
 
 
 def _make_radiograph(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sightline.core import Annotation, Array, Dataset, Radiograph, Size
+from sightline.core import WITHOUT, Annotation, Array, Dataset, Radiograph, Size
 from sightline.data.loaders.csv_tables import CsvTable, describe_outside_box, read_csv
 from sightline.data.loaders.image_index import find_images_below, handle_missing_images
 from sightline.data.reader_names import REFERENCE_READER
@@ -48,8 +48,9 @@ def load_vindr(path: str, agree: int = 2, missing: str = "keep", split: str = "a
 
     Images lie in any folder below, named by image_id, at their original size, in whose pixels the boxes are. Three
     radiologists read each training image; a finding is present if at least `agree` of them boxed it, and its reference
-    annotation is the union of their boxes. Test images have one consensus. Each radiologist is also a reader (R1, R2,
-    ...). The release names no patients: each image counts as one.
+    annotation is the union of their boxes (or what `reference=majority` or `reference=staple` make of them). Test
+    images have one consensus. Each radiologist is also a reader (R1, R2, ...), who is scored on the images that this
+    radiologist read, against the boxes of the others. The release names no patients: each image counts as one.
 
     Parameters
     ----------
@@ -98,12 +99,19 @@ def load_vindr(path: str, agree: int = 2, missing: str = "keep", split: str = "a
         radiographs=apply_split(radiographs, reader_boxes.splits, split),
         annotation=annotations,
         readers=(REFERENCE_READER, *sorted(readers, key=_reader_sort_key)),
+        combined_readers=tuple(sorted(readers, key=_reader_sort_key)),
+        readers_of=partial(_readers_of, reader_boxes.radiologists),
         metadata={
             "license": LICENSE,
             "citation": CITATION,
             "warnings": (*warnings, "no patients are published: each image counts as a patient of its own"),
         },
     )
+
+
+def _readers_of(radiologists: Mapping[str, Sequence[str]], radiograph: str) -> Sequence[str]:
+    """Return the radiologists who read a radiograph, in order of the table."""
+    return radiologists.get(radiograph, ())
 
 
 def _reader_sort_key(reader: str) -> tuple[int, str]:
@@ -163,7 +171,7 @@ class VindrAnnotations:
     """Least number of radiologists who boxed a finding that is present."""
     _sizes: dict[str, Size] = field(default_factory=dict, repr=False, compare=False)
 
-    def has_agreement(self, radiograph: str, finding: str) -> bool:
+    def has_agreement(self, radiograph: str, finding: str, left_out: str = "") -> bool:
         """Return True if at least `min_agreement` radiologists boxed a finding; where fewer read it, all of them.
 
         Parameters
@@ -172,23 +180,27 @@ class VindrAnnotations:
             Id of the radiograph.
         finding : str
             The finding.
+        left_out : str
+            Radiologist who has no vote.
 
         Returns
         -------
         bool
             True if the finding is present.
         """
-        readers = self.reader_boxes.radiologists[radiograph]
+        readers = [r for r in _readers_of(self.reader_boxes.radiologists, radiograph) if r != left_out]
         votes = sum((radiograph, finding, reader) in self.reader_boxes.boxes for reader in readers)
-        return votes >= min(self.min_agreement, len(readers))
+        return 0 < min(self.min_agreement, len(readers)) <= votes
 
     def __call__(self, radiograph: str, finding: str, reader: str) -> Annotation | None:
         """Return the annotation of a finding on a radiograph by a reader; None if there is none."""
-        is_reference = reader == REFERENCE_READER
-        radiologists = self.reader_boxes.radiologists.get(radiograph, ())
-        if is_reference and radiologists and not self.has_agreement(radiograph, finding):
+        name, _, left_out = reader.partition(WITHOUT)
+        is_reference = name == REFERENCE_READER
+        if is_reference and not self.has_agreement(radiograph, finding, left_out):
             return None
-        keys = [(radiograph, finding, name) for name in (radiologists if is_reference else [reader])]
+        radiologists = _readers_of(self.reader_boxes.radiologists, radiograph)
+        names = [r for r in radiologists if r != left_out] if is_reference else [reader]
+        keys = [(radiograph, finding, name) for name in names]
         boxes = [self.reader_boxes.boxes[key] for key in keys if key in self.reader_boxes.boxes]
         if not boxes:
             return None

@@ -9,12 +9,13 @@ from typing import Any, overload
 
 import numpy as np
 
-from sightline.core import Annotation, Array, Dataset, Radiograph, Size
+from sightline.core import Annotation, AnnotationKind, Array, Dataset, Radiograph, Size
 from sightline.data.gaze import ALL_GAZE, Gaze, annotation_from_mentions
+from sightline.data.phantom import simulated_readers
 from sightline.data.phantom.render import render_image, render_masks
 from sightline.data.phantom.scene import Scene, make_scene, patient_and_visit
 from sightline.data.phantom.simulated_gaze import DEFAULT_SIMULATOR, simulate_gaze
-from sightline.data.phantom.simulated_readers import DEFAULT_READER, draw_contour, overlooks, place_point
+from sightline.data.phantom.simulated_readers import DEFAULT_READER, reader_names
 from sightline.data.phantom.simulated_reports import simulate_report
 from sightline.data.reader_names import REFERENCE_READER
 from sightline.data.registry import datasets
@@ -23,7 +24,6 @@ from sightline.errors import DataError
 from sightline.findings import CHEXLOCALIZE_FINDINGS, canonical_name
 
 REGIONS = ("Right Lung", "Left Lung", "Mediastinum", "Heart", "Aortic Knob")
-CONTOUR_READER, POINT_READER = "simulated radiologist", "simulated radiologist points"
 GAZE_READERS = ("simulated gaze", "simulated gaze of another")
 ARTIFACTS = ("marker", "text", "drain")
 SPLITS = (("train", 0.6), ("val", 0.15), ("test", 0.25))
@@ -47,6 +47,8 @@ class Phantom:
     """Chance that a training label is reported as uncertain (-1)."""
     gaze_share: float = 1.0
     """Share of the radiographs with gaze."""
+    readers: int = 1
+    """Number of simulated readers, each of whom draws contours and places points."""
 
     def scene(self, index: int) -> Scene:
         """Return the scene of a radiograph, with its artifact.
@@ -184,7 +186,7 @@ class Phantom:
         finding : str
             Finding, region, 'Shortcut' (the artifact), or `ALL_GAZE`.
         reader : str
-            Reference reader, one of the two simulated readers, or a gaze reader.
+            Reference reader, one of the simulated readers, or a gaze reader.
 
         Returns
         -------
@@ -198,24 +200,22 @@ class Phantom:
         visible = {*scene.findings, *REGIONS, *(("Shortcut",) if scene.artifact else ())}
         if finding not in visible or (reader != REFERENCE_READER and finding not in scene.findings):
             return None
-        if reader not in (REFERENCE_READER, CONTOUR_READER, POINT_READER):
+        if reader != REFERENCE_READER and reader not in reader_names(self.readers):
             return None
         size = self._image_size(scene)
         number = CHEXLOCALIZE_FINDINGS.index(finding) if finding in CHEXLOCALIZE_FINDINGS else 99
-        key = (self.seed, 8, index, number)
 
         def mask() -> Array:
             return render_masks(scene, self.size)[finding]
 
         if reader == REFERENCE_READER:
             return Annotation(radiograph, finding, reader, "region", size, mask)
-        if overlooks(DEFAULT_READER, mask(), key) or not mask().any():
+        errors, key = simulated_readers.find_reader(reader, self.seed, (index, number))
+        if simulated_readers.overlooks(errors, mask(), key) or not mask().any():
             return None
-        if reader == CONTOUR_READER:
-            return Annotation(
-                radiograph, finding, reader, "region", size, lambda: draw_contour(DEFAULT_READER, mask(), key)
-            )
-        return Annotation(radiograph, finding, reader, "points", size, lambda: place_point(DEFAULT_READER, mask(), key))
+        kind: AnnotationKind = "points" if reader.endswith(" points") else "region"
+        answer = simulated_readers.place_point if kind == "points" else simulated_readers.draw_contour
+        return Annotation(radiograph, finding, reader, kind, size, lambda: answer(errors, mask(), key))
 
     def gaze(self, index: int, reader: str) -> Gaze:
         """Simulate the gaze of a reading.
@@ -321,6 +321,7 @@ def load_phantom(
     correlation: float = 0.95,
     uncertain: float = 0.0,
     gazed: float = 1.0,
+    readers: int = 1,
 ) -> Dataset:
     """Open the phantom: rendered radiographs with known findings, simulated readers and true counterfactuals.
 
@@ -347,6 +348,8 @@ def load_phantom(
         Share of the training labels that are -1.
     gazed : float
         Share of the radiographs with gaze.
+    readers : int
+        Number of simulated readers, 1 to 20; their skill differs.
 
     Raises
     ------
@@ -373,7 +376,7 @@ def load_phantom(
             f"shortcut={shortcut!r} with correlation={correlation}: give ARTIFACT:FINDING, one of "
             f"{', '.join(ARTIFACTS)}, a finding among {', '.join(CHEXLOCALIZE_FINDINGS)}, and a correlation from 0 to 1"
         )
-    phantom = Phantom(seed, size, artifact if shortcut else "", target, correlation, uncertain, gazed)
+    phantom = Phantom(seed, size, artifact if shortcut else "", target, correlation, uncertain, gazed, readers)
     indices: Sequence[int] = range(start, start + count)
     if split:
         indices = [index for index in indices if phantom.split(index) == split]
@@ -389,7 +392,7 @@ def load_phantom(
         CHEXLOCALIZE_FINDINGS,
         _PhantomRadiographs(phantom, indices),
         phantom.annotation,
-        (REFERENCE_READER, CONTOUR_READER, POINT_READER),
+        (REFERENCE_READER, *reader_names(readers)),
         REGIONS,
         GAZE_READERS,
         phantom.report,

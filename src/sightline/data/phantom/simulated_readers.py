@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from sightline.core import Array
 from sightline.data.phantom.texture import fractal_noise
+from sightline.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,87 @@ class SimulatedReader:
 
 
 DEFAULT_READER = SimulatedReader()
+FIRST_READER = "simulated radiologist"
+"""Name of the reader with the default errors; further readers have it with a number from 2."""
+_SKILL_SPREAD = 0.35
+"""Standard deviation of the logarithm of a further reader's errors, as multiples of those of the default reader."""
+
+
+def reader_names(count: int) -> tuple[str, ...]:
+    """Name the readers of a data set: contours, then points, of each person.
+
+    Parameters
+    ----------
+    count : int
+        Number of persons, 1 to 20.
+
+    Returns
+    -------
+    tuple of str
+        Two names a person.
+
+    Raises
+    ------
+    DataError
+        If the number is out of range.
+
+    Examples
+    --------
+    >>> reader_names(2)[2:]
+    ('simulated radiologist 2', 'simulated radiologist 2 points')
+    """
+    if not 1 <= count <= 20:
+        raise DataError(f"readers={count}: give the number of simulated readers, 1 to 20, or the folder of a study")
+    people = (FIRST_READER, *(f"{FIRST_READER} {number}" for number in range(2, count + 1)))
+    return tuple(name for person in people for name in (person, f"{person} points"))
+
+
+def find_reader(name: str, seed: int, case: tuple[int, int]) -> tuple[SimulatedReader, tuple[int, ...]]:
+    """Find the errors of a reader by name, and the key of all random numbers of this person on a case.
+
+    Parameters
+    ----------
+    name : str
+        One of `reader_names`.
+    seed : int
+        Seed of the data set.
+    case : (int, int)
+        Indices of the radiograph and of the finding.
+
+    Returns
+    -------
+    reader : SimulatedReader
+        The reader; contours and points of a person have the same.
+    key : tuple of int
+        Seed of the case.
+    """
+    number = name.removeprefix(FIRST_READER).removesuffix(" points").strip()
+    if not number:
+        return DEFAULT_READER, (seed, 8, *case)
+    return draw_reader((seed, 13, int(number))), (seed, 14, int(number), *case)
+
+
+def draw_reader(key: tuple[int, ...]) -> SimulatedReader:
+    """Draw a further reader, whose errors are multiples of those of the default reader.
+
+    Parameters
+    ----------
+    key : tuple of int
+        Seed.
+
+    Returns
+    -------
+    SimulatedReader
+        The reader.
+    """
+    contour, miss, point = np.exp(np.random.default_rng(key).normal(0, _SKILL_SPREAD, 3))
+    return replace(
+        DEFAULT_READER,
+        displacement=DEFAULT_READER.displacement * contour,
+        bias=DEFAULT_READER.bias * contour,
+        miss_rate=DEFAULT_READER.miss_rate * miss,
+        point_error=DEFAULT_READER.point_error * point,
+    )
 
 
 def overlooks(reader: SimulatedReader, mask: Array, key: tuple[int, ...]) -> bool:

@@ -179,6 +179,8 @@ def add_study_readers(data: Dataset, location: str) -> Dataset:
         annotation=_OverlayAnnotations(data, annotations),
         readers=(*data.readers[:1], *(name for name in names if name not in clicks)),
         gaze_readers=(*data.gaze_readers, *clicks),
+        combined_readers=(),
+        readers_of=None,
         metadata={**data.metadata, "simulated": False, "warnings": (*data.metadata.get("warnings", ()), warning)},
     )
 
