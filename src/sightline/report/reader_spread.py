@@ -94,8 +94,10 @@ def benchmark_scope(view: RunView) -> str:
     if not view.reader:
         return ""
     if is_average(view.reader):
-        return (
+        general = (
             "Comparisons with the mean of the readers take both readers and patients as samples (Obuchowski and "
             "Rockette), so that they speak of readers like these in general."
         )
+        combined = " Readers and maps are compared against the annotations of the other readers."
+        return general + combined * view.run.has_table("leave_one_out")
     return "There is one reader, so that comparisons speak of this reader and not of radiologists in general."

@@ -285,7 +285,8 @@ def percentage_below_readers(
             estimate = MultiReaderEstimate(decrease, error.error / human if human else NAN, error.degrees)
             plain = multi_reader_estimate(gap, jackknife_covariance(gap_without), len(gap_without))
             low, high = estimate.interval()
-            numbers = {"decrease": 100 * decrease, "low": 100 * low, "high": 100 * high, **part.size}
+            high = np.minimum(high, 1.0) if (paired["model"] >= 0).all() else high  # no score is below 0
+            numbers = {"decrease": 100 * decrease, "low": 100 * low, "high": 100 * float(high), **part.size}
             numbers |= {"human": human, "model": model, "detectable": _detectable_difference(plain)}
             rows.append({**head, "finding": finding, "source": source, "versus": head["source"], **numbers})
     return pd.DataFrame(rows)
