@@ -28,8 +28,9 @@ import sightline as sl
 from sightline.evaluation.gaze_agreement import CENTER_CONTROL, GAZE_CEILING
 from sightline.metrics.placed_map import binarize_map
 from sightline.protocol import CORRECTED
-from sightline.stats.bootstrap import draw_weights, replicate
 from sightline.stats.estimates import differences
+from sightline.stats.intervals import infer
+from sightline.stats.jackknife import leave_one_out
 from sightline.studies.gaze import gaze
 from sightline.training.config import TrainingConfig
 from sightline.training.fit import fit
@@ -98,14 +99,14 @@ def bigger_is_better(run: sl.Run) -> bool:
     """Within each finding, IoU of Grad-CAM in the larger half less that in the smaller half, averaged."""
     scores = run.table("scores").query("metric == 'iou' and source == 'small/grad-cam'")
     large = scores["area"] > scores.groupby("finding")["area"].transform("median")
-    patients, group = np.unique(scores["patient"], return_inverse=True)
+    group = np.unique(scores["patient"], return_inverse=True)[1]
     columns = np.where(large, 0, 1)[:, None] == np.arange(2)
     values = np.where(columns, scores["value"].to_numpy()[:, None], np.nan)
-    r = replicate(values, group, draw_weights(len(patients), 1000, 0))
-    draws = r.draws[:, 0] - r.draws[:, 1]
-    low, high = np.nanquantile(draws, [0.025, 0.975])
-    text = f"larger findings localize better (above against below each finding's median area): IoU {r.point[0]:.3f}"
-    return claim(f"{text} against {r.point[1]:.3f}, difference [{low:+.3f}, {high:+.3f}]", low > 0)
+    large_ones, small_ones = (leave_one_out(values[:, [k]], group) for k in (0, 1))
+    gap = infer(large_ones - small_ones, bounds=(-1.0, 1.0)).row()
+    means = f"{large_ones.point[0]:.3f} against {small_ones.point[0]:.3f}"
+    text = f"larger findings localize better (above against below each finding's median area): IoU {means}"
+    return claim(f"{text}, difference [{gap['low']:+.3f}, {gap['high']:+.3f}]", gap["low"] > 0)
 
 
 def shortcut(out: Path) -> bool:

@@ -22,8 +22,9 @@ import pandas as pd
 import sightline as sl
 from sightline.methods.explain import explain
 from sightline.models.ensemble import Ensemble, open_model_or_ensemble
-from sightline.stats.auroc import bootstrap_auroc
-from sightline.stats.bootstrap import draw_weights
+from sightline.stats.auroc import auroc_left_out
+from sightline.stats.intervals import infer
+from sightline.stats.jackknife import average
 
 TRAIN = "phantom:900?size=112&start=300000&uncertain=0.15"
 TEST = "phantom:1400?size=112&start=400000&split=test"
@@ -88,22 +89,22 @@ def main(out: Path) -> int:
         said[f"member {len(said)}"] = probabilities(model, data)[list(findings)]
     labels = pd.DataFrame([r.labels for r in data.radiographs], index=[r.id for r in data.radiographs])
     group = pd.factorize(np.array([r.patient for r in data.radiographs]))[0]
-    w = draw_weights(int(group.max()) + 1, 1000, 0)
     gaps, levels = [], {"ensemble": [], "members": [], "best member": []}
     for finding in ensemble.findings:
-        label = labels[finding].to_numpy(int)
-        drawn = {n: bootstrap_auroc(t[finding].to_numpy(), label, group, w) for n, t in said.items() if finding in t}
-        own, members = drawn.pop("ensemble"), list(drawn.values())
-        levels["ensemble"].append(own[0])
-        levels["members"].append(np.mean([m[0] for m in members]))
-        levels["best member"].append(max(m[0] for m in members))
-        gaps.append((own[0] - levels["members"][-1], own[1] - np.mean([m[1] for m in members], axis=0)))
+        label, size = labels[finding].to_numpy(int), int(group.max()) + 1
+        areas = {n: auroc_left_out(t[finding].to_numpy(), label, group, size) for n, t in said.items() if finding in t}
+        whole, members = areas.pop("ensemble"), list(areas.values())
+        points = [float(m.point[0]) for m in members]
+        levels["ensemble"].append(float(whole.point[0]))
+        levels["members"].append(np.mean(points))
+        levels["best member"].append(max(points))
+        gaps.append(whole - average(members))
         print(
-            f"       {finding:28} ensemble {own[0]:.3f}   members {min(m[0] for m in members):.3f} to "
-            f"{max(m[0] for m in members):.3f} ({len(members)})"
+            f"       {finding:28} ensemble {whole.point[0]:.3f}   members {min(points):.3f} to {max(points):.3f} "
+            f"({len(members)})"
         )
-    mean = np.mean([g for g, _ in gaps])
-    low, high = np.nanquantile(np.mean([d for _, d in gaps], axis=0), [0.025, 0.975])
+    gap = infer(average(gaps), bounds=(-1.0, 1.0)).row()
+    mean, low, high = gap["mean"], gap["low"], gap["high"]
     told = ", ".join(f"{name} {np.mean(values):.3f}" for name, values in levels.items())
     print(f"       mean AUROC over {len(gaps)} findings, {len(labels)} radiographs: {told}")
     print(f"{'holds' if low >= 0 else 'FAILS'}  ensemble less its members: {mean:+.4f} [{low:+.4f}, {high:+.4f}]")

@@ -34,9 +34,10 @@ class Protocol:
     """Treatment of a map whose mask is empty: it gets the worst score, or leaves the average."""
     resample: Literal["patient", "image"]
     """Unit that the bootstrap draws."""
-    interval: Literal["percentile", "bca", "order-statistics"]
-    """percentile: linear, 2.5 and 97.5 %, around the sample mean; bca: with quantiles corrected for bias and
-    acceleration; order-statistics: the sorted replicates 24 and 974 (counted from 0) of 1000, around their mean."""
+    interval: Literal["jackknife", "percentile", "order-statistics"]
+    """jackknife: Student's t with the standard error from leaving out one unit at a time (see docs/statistics.md);
+    percentile: linear, 2.5 and 97.5 %, around the sample mean; order-statistics: the sorted replicates 24 and 974
+    (counted from 0) of 1000, around their mean."""
     point_radius: float = 0.05
     """Radius of the disk that stands for an annotated point, in shorter sides of the image."""
     smooth_window: float = 0.0
@@ -79,7 +80,7 @@ class Protocol:
         return self.binarizer if threshold is None else f"above:{threshold:g}"
 
 
-CORRECTED = Protocol("corrected", "carried", "otsu", False, "expected", "lose", "patient", "bca")
+CORRECTED = Protocol("corrected", "carried", "otsu", False, "expected", "lose", "patient", "jackknife")
 PUBLISHED = Protocol(
     "published",
     "stretched",

@@ -1,4 +1,4 @@
-"""AUROC and its resamples against scikit-learn."""
+"""AUROC, and AUROC without each patient, against scikit-learn."""
 
 from __future__ import annotations
 
@@ -9,25 +9,49 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from sightline.stats.auroc import bootstrap_auroc, estimate_auroc
-from sightline.stats.bootstrap import draw_weights
+from sightline.stats.auroc import auroc_left_out, estimate_auroc
+from sightline.stats.delong import auroc_with_covariance
 
 
 @given(st.integers(0, 1000))
-def test_every_resample_equals_scikit_learn(seed: int) -> None:
+def test_the_area_without_each_patient_equals_scikit_learn(seed: int) -> None:
     rng = np.random.default_rng(seed)
     label = np.r_[0, 1, rng.integers(0, 2, 18)]
     probability = np.round(rng.random(20), 1)  # ties
     group = rng.integers(0, 7, 20)
-    w = draw_weights(7, 6, seed)
-    point, draws = bootstrap_auroc(probability, label, group, w)
-    assert point == pytest.approx(roc_auc_score(label, probability))
-    for b in range(6):
-        weight = w[b][group]
-        if weight[label == 1].sum() and weight[label == 0].sum():
-            assert draws[b] == pytest.approx(roc_auc_score(label, probability, sample_weight=weight))
+    r = auroc_left_out(probability, label, group, 8)  # the last patient is not in the sample
+    assert r.point[0] == pytest.approx(roc_auc_score(label, probability))
+    for g in range(8):
+        rest = group != g
+        if len(set(label[rest])) == 2:
+            assert r.left_out[g, 0] == pytest.approx(roc_auc_score(label[rest], probability[rest]))
         else:
-            assert np.isnan(draws[b])
+            assert np.isnan(r.left_out[g, 0])
+    assert (r.weight[:, 0] > 0).sum() == len(set(group))
+
+
+def test_with_one_image_a_patient_the_standard_error_is_that_of_delong() -> None:
+    rng = np.random.default_rng(0)
+    label = np.tile([0, 0, 1], 100)
+    score = label + rng.normal(size=300)
+    r = auroc_left_out(score, label, np.arange(300), 300)
+    variance = 299 / 300 * ((r.left_out - r.left_out.mean()) ** 2).sum()
+    assert variance == pytest.approx(auroc_with_covariance(score[None], label)[1][0, 0], rel=0.01)
+
+
+def test_too_few_patients_of_a_class_have_no_interval_and_a_perfect_area_has_one() -> None:
+    rows = {
+        "model": "net",
+        "patient": range(20),
+        "study": range(20),
+        "finding": "Edema",
+        "probability": np.arange(20.0),
+    }
+    few, perfect = (
+        estimate_auroc(pd.DataFrame({**rows, "label": (np.arange(20) >= k).astype(int)})).iloc[0] for k in (18, 12)
+    )
+    assert few["mean"] == 1 and np.isnan(few["low"]) and few["reason"].startswith("2 patients with and 18 without")
+    assert 0.5 < perfect["low"] < perfect["high"] == 1 and perfect["reason"] == ""
 
 
 def test_uncertain_and_unknown_labels_take_no_part() -> None:

@@ -41,21 +41,21 @@ def predictions(seeds: int = 2, patients: int = 60) -> pd.DataFrame:
 
 def test_a_cell_is_the_mean_over_findings_of_the_aurocs() -> None:
     table = predictions()
-    found = auroc_by_cell(table, resamples=50)
-    assert len(found) == 8 and all(draws.shape == (51,) for draws in found.values())
+    found = auroc_by_cell(table)
+    assert len(found) == 8 and all(cell.left_out.shape == (30, 1) for cell in found.values())
     one = table[(table["initialization"] == "reports") & (table["fraction"] == 0.01) & (table["seed"] == 1)]
     each = [auroc(p["probability"].to_numpy(), p["label"].to_numpy()) for _, p in one.groupby("finding")]
-    assert found["reports", "all", 0.01, 1][0] == pytest.approx(np.mean(each))
+    assert found["reports", "all", 0.01, 1].point[0] == pytest.approx(np.mean(each))
 
 
 def test_curves_are_means_over_seeds_with_intervals_over_patients() -> None:
     found = auroc_by_cell(predictions())
     table = learning_curves(found).set_index(["initialization", "fraction"])
     for (init, fraction), row in table.iterrows():
-        points = [d[0] for k, d in found.items() if (k[0], k[2]) == (init, fraction)]
+        points = [d.point[0] for k, d in found.items() if (k[0], k[2]) == (init, fraction)]
         assert row["mean"] == pytest.approx(np.mean(points)) and row["spread"] == pytest.approx(np.std(points, ddof=1))
         assert row["low"] < row["mean"] < row["high"] and row["minimum"] <= row["mean"] <= row["maximum"]
-    assert np.isnan(learning_curves(auroc_by_cell(predictions(1), resamples=20))["spread"]).all()
+    assert np.isnan(learning_curves(auroc_by_cell(predictions(1)))["spread"]).all()
 
 
 def test_what_helps_with_few_labels_alone_is_told_so() -> None:
@@ -67,7 +67,7 @@ def test_what_helps_with_few_labels_alone_is_told_so() -> None:
 
 
 def test_cells_without_a_partner_have_no_gain() -> None:
-    found = auroc_by_cell(predictions(), resamples=20)
+    found = auroc_by_cell(predictions())
     del found["random", "all", 0.01, 0], found["random", "all", 0.01, 1]
     table = initialization_gains(found, "random")
     assert set(table["fraction"]) == {1.0}
@@ -77,8 +77,8 @@ def test_findings_of_one_class_and_unknown_labels_take_no_part() -> None:
     table = predictions(1)
     table.loc[table["finding"] == "Fracture", "label"] = 1.0
     table.loc[table.index[:3], "label"] = -1.0
-    found = auroc_by_cell(table, resamples=20)
+    found = auroc_by_cell(table)
     one = table[(table["initialization"] == "random") & (table["fraction"] == 1.0) & (table["finding"] == "Edema")]
-    assert found["random", "all", 1.0, 0][0] == pytest.approx(
+    assert found["random", "all", 1.0, 0].point[0] == pytest.approx(
         auroc(one["probability"].to_numpy(), one["label"].to_numpy())
     )

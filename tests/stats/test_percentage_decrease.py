@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sightline.stats.bootstrap import draw_published_weights, draw_weights
+from sightline.stats.bootstrap import draw_published_weights
+from sightline.stats.intervals import infer
+from sightline.stats.jackknife import leave_one_out
 from sightline.stats.percentage_decrease import detectable_difference, percentage_decrease
+
+NO_RESAMPLES = np.zeros((0, 0))
 
 
 def scores(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -18,10 +22,11 @@ def scores(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return human, model, group
 
 
-def test_corrected_pairs_the_cases_and_resamples_patients() -> None:
+def test_corrected_pairs_the_cases() -> None:
     human, model, group = scores()
-    w = draw_weights(40, 300, 0)
-    table = percentage_decrease(["a", "b", "c"], human, model, group, w, published=False).set_index("finding")
+    table = percentage_decrease(["a", "b", "c"], human, model, group, NO_RESAMPLES, published=False).set_index(
+        "finding"
+    )
     both = ~np.isnan(human) & ~np.isnan(model)
     for k, finding in enumerate("abc"):
         h, m = human[both[:, k], k].mean(), model[both[:, k], k].mean()
@@ -53,9 +58,25 @@ def test_published_takes_each_mean_over_its_own_cases() -> None:
     assert table.loc["average", ["low", "high"]].tolist() == pytest.approx([over[24], over[974]])
 
 
+def test_the_bounds_are_the_ratios_that_fieller_cannot_tell_from_the_means() -> None:
+    """At a bound r the mean of model - r * reader lies t standard errors from 0; skewness only lengthens its tail."""
+    human, model, group = scores(2)
+    row = percentage_decrease(["a"], human[:, :1], model[:, :1], group, NO_RESAMPLES, published=False).iloc[0]
+    both = ~np.isnan(human[:, 0]) & ~np.isnan(model[:, 0])
+    for end in ("low", "high"):
+        gap = np.where(both, model[:, 0] - (1 - row[end] / 100) * human[:, 0], np.nan)
+        assert infer(leave_one_out(gap[:, None], group)).p[0] == pytest.approx(0.055, abs=0.015)
+
+
+def test_a_reader_near_0_leaves_no_interval_and_says_so() -> None:
+    human, model = np.eye(10)[:, :1], np.full((10, 1), 0.3) + np.eye(10)[:, 1:2]
+    row = percentage_decrease(["a"], human, model, np.arange(10), NO_RESAMPLES, published=False).iloc[0]
+    assert np.isnan(row["low"]) and row["reason"] == "the denominator is not clearly above 0"
+
+
 def test_a_reader_who_never_overlaps_leaves_nothing_to_compare_with() -> None:
     human, model = np.zeros((10, 1)), np.full((10, 1), 0.5)
-    table = percentage_decrease(["a"], human, model, np.arange(10), draw_weights(10, 50, 0), published=False)
+    table = percentage_decrease(["a"], human, model, np.arange(10), NO_RESAMPLES, published=False)
     assert table["decrease"].isna().all()
 
 

@@ -15,9 +15,11 @@ from sightline.stats.multiplicity import bonferroni, holm
 from sightline.stats.regression import (
     SHAPE_FEATURES,
     fisher_interval,
+    rank_correlation_left_out,
     regress_on_confidence,
     regress_on_features,
     significance_stars,
+    slope_left_out,
     spearman,
 )
 
@@ -72,11 +74,40 @@ def test_corrected_features_compare_within_findings_by_patients(feature: str) ->
     kept = table[table["instances"] > 0].copy()
     kept["x"] = (kept[feature] - kept[feature].min()) / (kept[feature].max() - kept[feature].min())
     kept = kept.dropna(subset=["iou"])
+    formula = "iou ~ x + C(finding)"
+    assert row["slope"] == pytest.approx(smf.ols(formula, data=kept).fit().params["x"])
+    rest = [kept[kept["patient"] != p] for p in dict.fromkeys(kept["patient"])]
+    without = np.array([smf.ols(formula, data=part).fit().params["x"] for part in rest])
+    error = np.sqrt((len(rest) - 1) / len(rest) * ((without - without.mean()) ** 2).sum())
     codes = pd.factorize(kept["patient"])[0]
-    peer = smf.ols("iou ~ x + C(finding)", data=kept).fit(cov_type="cluster", cov_kwds={"groups": codes}, use_t=True)
-    assert row["slope"] == pytest.approx(peer.params["x"])
-    assert [row["low"], row["high"]] == pytest.approx(peer.conf_int().loc["x"].tolist())
-    assert row["p"] == pytest.approx(peer.pvalues["x"])
+    peer = smf.ols(formula, data=kept).fit(cov_type="cluster", cov_kwds={"groups": codes}, use_t=True)
+    assert peer.bse["x"] < error < 1.2 * peer.bse["x"]
+    assert 1.9 * error < (row["high"] - row["low"]) / 2 < 2.5 * error and row["low"] < row["slope"] < row["high"]
+    assert (row["p"] < 0.05) == (row["low"] > 0 or row["high"] < 0)
+
+
+def test_ranks_without_each_patient_are_scipys() -> None:
+    rng = np.random.default_rng(0)
+    x, y, patient = np.round(rng.random(60), 1), np.round(rng.random(60), 1), np.repeat(np.arange(20), 3)
+    r = rank_correlation_left_out(x, y, patient)
+    assert r.point[0] == pytest.approx(stats.spearmanr(x, y).statistic)
+    for g in range(20):
+        rest = patient != g
+        assert r.left_out[g, 0] == pytest.approx(stats.spearmanr(x[rest], y[rest]).statistic)
+
+
+def test_slopes_without_each_patient_drop_a_finding_that_only_he_has() -> None:
+    rng = np.random.default_rng(1)
+    finding = np.r_[np.zeros(20), np.ones(2)]
+    design = np.column_stack([rng.random(22), finding == 0, finding == 1]).astype(float)
+    y, patient = rng.random(22), np.r_[np.arange(20) // 2, 10, 10]
+    r = slope_left_out(design, y, patient)
+    assert r.left_out[10, 0] == pytest.approx(np.polyfit(design[:20, 0], y[:20], 1)[0])
+
+
+def test_an_outcome_that_does_not_vary_has_no_slope_and_no_star() -> None:
+    rows = regress_on_confidence(cases().assign(iou=0.1), "iou", "corrected")
+    assert rows[["slope", "p", "rho", "rho_p"]].isna().all(axis=None) and not rows["stars"].any()
 
 
 def test_a_confounder_between_findings_fools_only_the_published_form() -> None:

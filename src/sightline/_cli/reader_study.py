@@ -229,7 +229,7 @@ def export(location: str, *, format: Literal["chexlocalize", "coco", "csv"] = "c
 
 
 @app.command
-def report(location: str, *, out: Path = Path("runs/agreement"), seed: int = 0) -> None:
+def report(location: str, *, out: Path = Path("runs/agreement")) -> None:
     """Report the agreement of readers with the reference, with one another and with themselves, and reading times.
 
     Parameters
@@ -238,12 +238,10 @@ def report(location: str, *, out: Path = Path("runs/agreement"), seed: int = 0) 
         Folder or database of the study.
     out
         Folder for report.html and its tables.
-    seed
-        Seed of the bootstrap resamples.
     """
     from sightline.web.reader_study.report import write_report
 
-    written = write_report(location, out, seed)
+    written = write_report(location, out)
     for title, frame in written.tables:  # by finding in the files, on average here
         if "finding" in frame.columns:
             frame = frame[frame["finding"] == "average"].drop(columns="finding")

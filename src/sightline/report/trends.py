@@ -16,10 +16,11 @@ from sightline.report.figures import compared_series
 from sightline.report.run_view import RunView
 from sightline.report.svg import INK, PAGE_WIDTH, SMALL_SIZE, Plot, Series
 from sightline.report.titles import metric_title
-from sightline.stats.bootstrap import draw_weights, interval, replicate
+from sightline.stats.intervals import infer
+from sightline.stats.jackknife import leave_one_out
 from sightline.stats.reader_average import readers_behind
 
-_BINS, _RESAMPLES, _MAX_DOTS = 5, 1000, 600
+_BINS, _MAX_DOTS = 5, 600
 _PERCENT = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -55,12 +56,13 @@ def bin_scores(scores: pd.DataFrame, x: str, edges: Array) -> pd.DataFrame:
     group = pd.factorize(scores["patient"])[0]
     bins = np.clip(np.searchsorted(edges, at, side="right") - 1, 0, len(edges) - 2)
     columns = np.where(bins[:, None] == np.arange(len(edges) - 1), values[:, None], np.nan)  # (N, K)
-    drawn = replicate(columns, group, draw_weights(int(group.max()) + 1, _RESAMPLES, seed=0))
-    mean, low, high = interval(drawn)
+    drawn = infer(leave_one_out(columns, group))
     is_filled = drawn.n > 0
     middle = [float(np.median(at[bins == k])) for k in np.flatnonzero(is_filled)]
-    table = pd.DataFrame({"x_low": edges[:-1], "x_high": edges[1:], "mean": mean, "low": low, "high": high})
-    table = table.assign(n=drawn.n, patients=drawn.groups)[is_filled].reset_index(drop=True)
+    table = pd.DataFrame(
+        {"x_low": edges[:-1], "x_high": edges[1:], "mean": drawn.point, "low": drawn.low, "high": drawn.high}
+    )
+    table = table.assign(n=drawn.n, patients=drawn.patients)[is_filled].reset_index(drop=True)
     return table.assign(x=middle)
 
 

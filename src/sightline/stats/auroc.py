@@ -6,16 +6,25 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from sightline.core import Array
-from sightline.stats.bootstrap import draw_weights, nanmean, statistic_with_ci
 from sightline.stats.estimates import AVERAGE
+from sightline.stats.intervals import infer
+from sightline.stats.jackknife import LeaveOneOut, average
 
-AUROC_COLUMNS = ("model", "finding", "metric", "mean", "low", "high", "n", "positives", "patients")
+AUROC_COLUMNS = ("model", "finding", "metric", "mean", "low", "high", "n", "positives", "patients", "reason")
 
 
-def bootstrap_auroc(probability: Array, label: Array, group: Array, weights: Array) -> tuple[float, Array]:
-    """Compute the AUROC of the sample and of each resample of groups; ties count half.
+MIN_IN_CLASS = 3
+"""Least number of patients with the finding, and of patients without it, for an interval of their AUROC."""
+
+
+def auroc_left_out(probability: Array, label: Array, group: Array, patients: int) -> LeaveOneOut:
+    """Compute the AUROC of the sample and without each patient; ties count half.
+
+    The standard error of these is that of DeLong for clustered data (Obuchowski 1997, 10.2307/2533958), computed
+    without approximation.
 
     Parameters
     ----------
@@ -24,30 +33,43 @@ def bootstrap_auroc(probability: Array, label: Array, group: Array, weights: Arr
     label : (N,) array
         0 or 1.
     group : (N,) int
-        Group of each row, in [0, G).
-    weights : (B, G) array
-        Counts of the groups in each resample, see `draw_weights`.
+        Patient of each row, in [0, G).
+    patients : int
+        Number of patients G.
 
     Returns
     -------
-    auroc : float
-        Area of the sample.
-    draws : (B,) float64
-        Areas of the resamples; NaN where one lacks one of the classes.
+    LeaveOneOut
+        One column; NaN where a class is missing. It has no interval with fewer than `MIN_IN_CLASS` patients with or
+        without the finding.
+
+    Examples
+    --------
+    >>> auroc_left_out(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1]), np.arange(4), 4).point.tolist()
+    [0.75]
     """
-    values, level = np.unique(probability, return_inverse=True)  # (U,), (N,)
-    counts = np.zeros((2, weights.shape[1], values.size))  # (class, G, U)
-    np.add.at(counts, (label.astype(int), group, level), 1.0)
-    all_weights = np.concatenate([np.ones((1, weights.shape[1])), weights])  # the sample itself first
-    negative, positive = all_weights @ counts[0], all_weights @ counts[1]  # (1 + B, U)
-    below = np.cumsum(negative, 1) - negative / 2
-    pairs = negative.sum(1) * positive.sum(1)
+    positive = np.asarray(label) == 1
+    wins = rankdata(probability)  # of a positive: over negatives; of a negative: lost to positives
+    for side in (positive, ~positive):
+        wins[side] -= rankdata(probability[side])
+    wins[~positive] = positive.sum() - wins[~positive]
+    rows = pd.DataFrame({"p": probability, "group": group, "label": positive})
+    within = rows.groupby("group")["p"].rank() - rows.groupby(["group", "label"])["p"].rank()  # wins within the patient
+    gain = np.where(positive, wins - within.to_numpy(float), wins)
+    lost = np.bincount(group, gain, patients)  # pairs that leave with the patient, each once
+    count = np.stack([np.bincount(group[side], minlength=patients) for side in (~positive, positive)])  # (2, G)
+    total = count.sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        area = (positive * below).sum(1) / pairs
-    return float(area[0]), area[1:]
+        area = wins[positive].sum() / np.prod(total, dtype=float)
+        left_out = (wins[positive].sum() - lost) / np.prod(total[:, None] - count, axis=0, dtype=float)
+        weight = (count / total[:, None]).sum(0)
+    fewest = (count > 0).sum(1)
+    few = f"{fewest[1]} patients with and {fewest[0]} without the finding, of at least {MIN_IN_CLASS} each"
+    reason = few if fewest.min() < MIN_IN_CLASS else ""
+    return LeaveOneOut(np.array([area]), left_out[:, None], weight[:, None], np.array([len(label)]), (reason,))
 
 
-def estimate_auroc(table: pd.DataFrame, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+def estimate_auroc(table: pd.DataFrame) -> pd.DataFrame:
     """Estimate the AUROC per model and finding, with intervals over patients.
 
     Parameters
@@ -55,38 +77,50 @@ def estimate_auroc(table: pd.DataFrame, resamples: int = 1000, seed: int = 0) ->
     table : DataFrame
         Columns model, patient, study, finding, probability, label. The views of a study count once, by the highest
         probability and label among them, as CheXpert evaluates; studies whose label is then not 0 or 1 are left out.
-    resamples : int
-        Number of resamples.
-    seed : int
-        Seed of the resamples.
 
     Returns
     -------
     DataFrame
         Columns `AUROC_COLUMNS`. A finding with one class only is left out, because its AUROC is undefined. With several
-        findings a row 'average' is their unweighted mean, resample by resample; its n and positives are sums.
+        findings a row 'average' is their unweighted mean; its n and positives are sums. reason says why there is no
+        interval, or is ''.
     """
-    table = table.groupby(["model", "patient", "study", "finding"], sort=False, as_index=False).max()
-    known = table[table["label"].isin([0, 1]) & table["probability"].notna()]
-    patients = pd.Index(sorted(table["patient"].unique()))
-    weights = draw_weights(len(patients), resamples, seed)
+    known = select_known(table)
+    patients = pd.Index(sorted(known["patient"].unique()))
     rows: list[dict[str, Any]] = []
-    for model, predictions in known.groupby("model", sort=False):
-        usable = predictions[predictions.groupby("finding")["label"].transform("nunique") == 2]
-        areas = list[Array]()
+    for model, usable in known.groupby("model", sort=False):
+        areas = list[LeaveOneOut]()
         for finding, part in usable.groupby("finding", sort=False):
             group = patients.get_indexer(pd.Index(part["patient"]))
             probability, label = part["probability"].to_numpy(float), part["label"].to_numpy(int)
-            areas.append(np.append(*bootstrap_auroc(probability, label, group, weights)))
+            areas.append(auroc_left_out(probability, label, group, len(patients)))
             rows.append({"model": model, "finding": finding, **_auroc_row(areas[-1], part)})
         if len(areas) > 1:
-            rows.append({"model": model, "finding": AVERAGE, **_auroc_row(nanmean(np.stack(areas, 1)), usable)})
+            rows.append({"model": model, "finding": AVERAGE, **_auroc_row(average(areas), usable)})
     return pd.DataFrame(rows, columns=pd.Index(AUROC_COLUMNS))
 
 
-def _auroc_row(areas: Array, part: pd.DataFrame) -> dict[str, Any]:
-    """Return the row of an AUROC (1 + B,), that of the sample first, over some labels."""
-    patients = part["patient"].nunique()
-    mean, low, high = statistic_with_ci(areas, patients)
-    numbers = {"mean": mean, "low": low, "high": high, "n": len(part), "positives": int(part["label"].sum())}
-    return {"metric": "auroc", **numbers, "patients": patients}
+def select_known(table: pd.DataFrame) -> pd.DataFrame:
+    """Select what an AUROC is computed from.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns model, patient, study, finding, probability, label.
+
+    Returns
+    -------
+    DataFrame
+        One row per model, patient, study and finding, by the greatest of its views; those with a probability and a
+        label of 0 or 1, of findings in which both classes occur.
+    """
+    table = table.groupby(["model", "patient", "study", "finding"], sort=False, as_index=False).max()
+    known = table[table["label"].isin([0, 1]) & table["probability"].notna()]
+    classes = known.groupby(["model", "finding"])["label"].transform("nunique")
+    return known[classes == 2]
+
+
+def _auroc_row(areas: LeaveOneOut, part: pd.DataFrame) -> dict[str, Any]:
+    """Return the row of an AUROC over some labels."""
+    row = infer(areas, "share", (0.0, 1.0)).row() | {"n": len(part), "positives": int(part["label"].sum())}
+    return {"metric": "auroc", **row}

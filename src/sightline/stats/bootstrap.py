@@ -1,4 +1,4 @@
-"""Cluster bootstrap by one matrix of weights.
+"""Bootstrap by one matrix of weights, for protocols whose intervals are quantiles of resamples, as the published one.
 
 The matrix is shared by every source, metric and finding, so that differences are paired.
 Drawing G patients with replacement gives patient g a multinomial count W[b, g] in resample b; the mean of any column
@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import pandas as pd
-from scipy.special import ndtr, ndtri, stdtrit
 
 from sightline.core import Array
+from sightline.stats.jackknife import sum_by_patient
 
-IntervalKind = Literal["percentile", "bca", "order-statistics"]
+QuantileKind = Literal["percentile", "order-statistics"]
 """Kind of interval, see `interval`."""
 RESAMPLES = 1000
 """Number of resamples."""
@@ -28,7 +27,7 @@ _RESAMPLES_PER_STRIP = 64
 
 @dataclass(frozen=True, slots=True)
 class Replicates:
-    """Means of K columns in the sample, in B resamples of its groups, and with each group left out."""
+    """Means of K columns in the sample, and in B resamples of its groups."""
 
     point: Array
     """float64 (K,): mean of the sample; NaN where a column has no value."""
@@ -38,8 +37,6 @@ class Replicates:
     """int64 (K,): values."""
     groups: Array
     """int64 (K,): groups with at least one value."""
-    acceleration: Array
-    """float64 (K,): skewness of the means with one group left out (the jackknife), for BCa intervals."""
 
 
 @lru_cache(maxsize=2)
@@ -114,71 +111,14 @@ def replicate(values: Array, group: Array, weights: Array) -> Replicates:
     Replicates
         Means of the K columns.
     """
-    sums, counts = _sum_by_group(values, group, weights.shape[1])
+    sums, counts = sum_by_patient(values, group, weights.shape[1])
     draws = np.empty((len(weights), values.shape[1]))
     with np.errstate(invalid="ignore", divide="ignore"):
         point = sums.sum(0) / counts.sum(0)
         for start in range(0, len(weights), _RESAMPLES_PER_STRIP):
             strip = weights[start : start + _RESAMPLES_PER_STRIP].astype(float)
             draws[start : start + _RESAMPLES_PER_STRIP] = (strip @ sums) / (strip @ counts)  # (b, K)
-    skew = acceleration(*jackknife_means(values, group))
-    return Replicates(point, draws, counts.sum(0).astype(int), (counts > 0).sum(0), skew)
-
-
-def _sum_by_group(values: Array, group: Array, groups: int) -> tuple[Array, Array]:
-    """Return sums and numbers of the defined values of each group, float64 (G, K) each."""
-    valid = ~np.isnan(values)
-    sums = np.zeros((groups, values.shape[1]))
-    counts = np.zeros_like(sums)
-    np.add.at(sums, group, np.where(valid, values, 0.0))
-    np.add.at(counts, group, valid)
-    return sums, counts
-
-
-def jackknife_means(values: Array, group: Array) -> tuple[Array, Array]:
-    """Compute the mean of each column with each group left out.
-
-    Parameters
-    ----------
-    values : (N, K) array
-        Values; NaN is undefined.
-    group : (N,) int
-        Group of each row, in [0, G).
-
-    Returns
-    -------
-    means : (G, K) float64
-        Mean without the group.
-    present : (G, K) bool
-        Whether the group has a value.
-    """
-    sums, counts = _sum_by_group(values, group, int(group.max(initial=-1)) + 1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means: Array = (sums.sum(0) - sums) / (counts.sum(0) - counts)
-    return means, np.asarray(counts > 0)
-
-
-def acceleration(means: Array, present: Array) -> Array:
-    """Compute the acceleration of BCa intervals (Efron 1987, 10.1080/01621459.1987.10478410, equation 6.6).
-
-    Parameters
-    ----------
-    means : (G, K) array
-        Statistics with one group left out.
-    present : (G, K) bool
-        Whether the group has a value; others do not belong to the sample.
-
-    Returns
-    -------
-    (K,) float64
-        Acceleration; 0 where the statistics do not vary.
-    """
-    means = np.where(present, means, np.nan)
-    deviation = np.nan_to_num(nanmean(means.T)[None] - means)  # (G, K)
-    spread = (deviation**2).sum(0)
-    cubes = (deviation**3).sum(0)
-    skewness: Array = np.divide(cubes, 6 * spread**1.5, out=np.zeros(cubes.shape), where=spread > 0)
-    return skewness
+    return Replicates(point, draws, counts.sum(0).astype(int), (counts > 0).sum(0))
 
 
 def average_columns(r: Replicates, parts: list[Array], values: Array, group: Array) -> Replicates:
@@ -206,10 +146,7 @@ def average_columns(r: Replicates, parts: list[Array], values: Array, group: Arr
     draws = np.stack([nanmean(r.draws[:, p]) for p in parts], 1)  # (B, len(parts))
     n = np.array([int(valid[:, p].sum()) for p in parts])
     groups = np.array([np.unique(group[valid[:, p].any(1)]).size for p in parts])
-    means, present = jackknife_means(values, group)
-    has_value = np.stack([present[:, p].any(1) for p in parts], 1)  # (G, len(parts))
-    skew = acceleration(np.stack([nanmean(means[:, p]) for p in parts], 1), has_value)
-    return Replicates(point, draws, n, groups, skew)
+    return Replicates(point, draws, n, groups)
 
 
 def nanmean(rows: Array) -> Array:
@@ -231,19 +168,16 @@ def nanmean(rows: Array) -> Array:
     return means
 
 
-def interval(r: Replicates, kind: IntervalKind = "percentile", level: float = 0.95) -> tuple[Array, Array, Array]:
+def interval(r: Replicates, kind: QuantileKind = "percentile", level: float = 0.95) -> tuple[Array, Array, Array]:
     """Compute estimates with their intervals.
 
     Parameters
     ----------
     r : Replicates
         Means of K columns.
-    kind : {'percentile', 'bca', 'order-statistics'}
-        percentile: the sample mean and the quantiles of the resamples. bca: the same, with quantiles corrected for bias
-        and acceleration (Efron 1987, 10.1080/01621459.1987.10478410) and moved outward for few groups as Student's t
-        is (Hesterberg 2015, 10.1080/00031305.2015.1089789, expanded intervals), because they cover too little
-        otherwise. order-statistics: the mean of the resamples, and the replicates that the code of CheXlocalize takes,
-        positions 24 and 974 of 1000 in sorted order.
+    kind : {'percentile', 'order-statistics'}
+        percentile: the sample mean and the quantiles of the resamples. order-statistics: the mean of the resamples, and
+        the replicates that the code of CheXlocalize takes, positions 24 and 974 of 1000 in sorted order.
     level : float
         Confidence level.
 
@@ -255,15 +189,10 @@ def interval(r: Replicates, kind: IntervalKind = "percentile", level: float = 0.
     draws = np.sort(r.draws, axis=0)  # NaN last
     valid = np.count_nonzero(~np.isnan(draws), axis=0)  # (K,)
     is_defined = (r.groups >= 2) & (valid > 0)
-    last = np.maximum(valid - 1, 0)
     tail = (1 - level) / 2
     if kind == "percentile":
+        last = np.maximum(valid - 1, 0)
         estimate, places = r.point, (tail * last, (1 - tail) * last)
-    elif kind == "bca":
-        estimate = r.point
-        groups = np.maximum(r.groups, 2)
-        reach = stdtrit(groups - 1, 1 - tail) * np.sqrt(groups / (groups - 1))  # (K,)
-        places = tuple(_bca_level(r, valid, z) * last for z in (-reach, reach))
     else:
         with np.errstate(invalid="ignore"):
             estimate = np.where(is_defined, np.nansum(draws, axis=0) / valid, r.point)
@@ -271,64 +200,6 @@ def interval(r: Replicates, kind: IntervalKind = "percentile", level: float = 0.
         places = (first, np.maximum(valid - first - 2, 0))
     low, high = (np.where(is_defined, _interpolate(draws, place), np.nan) for place in places)
     return estimate, low, high
-
-
-def statistic_with_ci(values: Array, groups: int) -> tuple[float, float, float]:
-    """Return a statistic with its 95 % percentile interval, as (point, low, high).
-
-    Parameters
-    ----------
-    values : (1 + B,) float64
-        Statistic of the sample, then of each of B resamples of its groups.
-    groups : int
-        Number of groups that were resampled.
-
-    Returns
-    -------
-    point, low, high : float
-        low and high are NaN with fewer than two groups.
-    """
-    count = np.array([groups])
-    point, low, high = interval(Replicates(values[:1], values[1:, None], count, count, np.zeros(1)))
-    return float(point[0]), float(low[0]), float(high[0])
-
-
-def mean_with_ci(
-    values: Array | pd.Series[float], patients: pd.Series[str], seed: int, resamples: int = RESAMPLES
-) -> dict[str, Any]:
-    """Return a mean with its 95 % BCa interval over patients.
-
-    Parameters
-    ----------
-    values : (N,) array
-        Values; undefined ones (NaN) are left out, also of n.
-    patients : Series of str
-        Patient of each value.
-    seed : int
-        Seed of the resamples.
-    resamples : int
-        Number of resamples.
-
-    Returns
-    -------
-    dict
-        mean, low, high, n and patients.
-    """
-    group = pd.factorize(patients, sort=True)[0]
-    column = np.asarray(values, float)[:, None]
-    r = replicate(column, group, draw_weights(int(group.max(initial=-1)) + 1, resamples, seed))
-    mean, low, high = (float(end[0]) for end in interval(r, "bca"))
-    return {"mean": mean, "low": low, "high": high, "n": int(r.n[0]), "patients": int(r.groups[0])}
-
-
-def _bca_level(r: Replicates, valid: Array, z: Array) -> Array:
-    """Return the share of the resamples (K,) at which the bound for quantiles z (K,) lies."""
-    ties = np.count_nonzero(r.draws == r.point, axis=0) / 2
-    below = np.count_nonzero(r.draws < r.point, axis=0) + ties
-    count = np.maximum(valid, 1)
-    bias = ndtri(np.clip(below / count, 0.5 / count, 1 - 0.5 / count))
-    level: Array = ndtr(bias + (bias + z) / (1 - r.acceleration * (bias + z)))
-    return level
 
 
 def _interpolate(sorted_: Array, place: Array) -> Array:

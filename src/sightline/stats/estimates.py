@@ -10,23 +10,34 @@ import numpy as np
 import pandas as pd
 
 from sightline.core import Array, Source
+from sightline.errors import UnknownNameError
+from sightline.metrics.registry import metrics
 from sightline.protocol import Protocol
-from sightline.stats.bootstrap import (
-    Replicates,
-    average_columns,
-    draw_published_weights,
-    draw_weights,
-    interval,
-    p_value,
-    replicate,
-)
+from sightline.stats import bootstrap, jackknife
+from sightline.stats.bootstrap import draw_published_weights, draw_weights, interval, p_value, replicate
+from sightline.stats.intervals import UNBOUNDED, Scale, infer
+from sightline.stats.jackknife import leave_one_out
 
 AVERAGE = "average"
 """The finding column of an unweighted mean over findings."""
 
 
-_ESTIMATE = ("protocol", "metric", "source", "source_kind", "finding", "mean", "low", "high", "n", "patients")
-_DIFFERENCE = ("protocol", "metric", "finding", "source", "versus", "mean", "low", "high", "p", "n", "patients")
+_NUMBERS = ("mean", "low", "high", "n", "patients", "reason")
+_ESTIMATE = ("protocol", "metric", "source", "source_kind", "finding", *_NUMBERS)
+_DIFFERENCE = (
+    "protocol",
+    "metric",
+    "finding",
+    "source",
+    "versus",
+    "mean",
+    "low",
+    "high",
+    "p",
+    "n",
+    "patients",
+    "reason",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +51,7 @@ class ScoreMatrix:
     keys: list[tuple[str, str]]
     """K × (source, finding)."""
     weights: Array
-    """uint8 (B, G)."""
+    """uint8 (B, G): counts of each group in each resample; B = 0 where the protocol needs no resamples."""
 
     def columns_by_source(self) -> tuple[list[str], list[Array]]:
         """Group the columns by source.
@@ -88,7 +99,10 @@ def arrange_scores(scores: pd.DataFrame, metric: str, protocol: Protocol, resamp
     values[row, pair] = rows["value"]
     draw = draw_weights if protocol.resample == "patient" else draw_published_weights
     group = groups.get_indexer(pd.Index(radiographs[unit]))
-    return ScoreMatrix(values, group, keys, draw(len(groups), resamples, seed))
+    drawn = (
+        np.zeros((0, len(groups)), np.uint8) if protocol.interval == "jackknife" else draw(len(groups), resamples, seed)
+    )
+    return ScoreMatrix(values, group, keys, drawn)
 
 
 def _number_pairs(first: pd.Series[str], second: pd.Series[str]) -> tuple[Array, Array, Array]:
@@ -114,28 +128,27 @@ def estimates(
     protocols : sequence of Protocol
         Protocols to report.
     resamples, seed : int
-        Number and seed of the resamples.
+        Number and seed of the resamples, of protocols whose intervals need them.
 
     Returns
     -------
     DataFrame
         Columns protocol, metric, source, source_kind, finding, mean, low, high (95 %), n, patients (or images, where
-        the
-        protocol draws images).
+        the protocol draws images), reason (why there is no interval, or '').
     """
     rows: list[dict[str, Any]] = []
     for protocol, metric in _protocol_metric_pairs(scores, protocols):
         c = arrange_scores(scores, metric, protocol, resamples, seed)
         if not c.keys:
             continue
-        single = replicate(c.values, c.group, c.weights)
         sources, parts = c.columns_by_source()
-        together = average_columns(single, parts, c.values, c.group)
-        for keys, r in ((c.keys, single), ([(s, AVERAGE) for s in sources], together)):
-            for (source, finding), numbers in zip(keys, _interval_rows(r, protocol), strict=True):
-                kind = Source.parse(source).kind
-                head = {"protocol": protocol.name, "metric": metric, "source": source, "source_kind": kind}
-                rows.append({**head, "finding": finding, **numbers})
+        low, high = metric_bounds(metric)
+        names = [*c.keys, *((source, AVERAGE) for source in sources)]
+        share = bool(np.isfinite([low, high]).all())
+        numbers = _infer_means(c.values, c, parts, protocol, "share" if share else "linear", (low, high))
+        for (source, finding), row in zip(names, numbers, strict=True):
+            head = {"protocol": protocol.name, "metric": metric, "source": source, "finding": finding}
+            rows.append({**head, "source_kind": Source.parse(source).kind, **row})
     return pd.DataFrame(rows, columns=pd.Index(_ESTIMATE))
 
 
@@ -159,8 +172,8 @@ def differences(
     -------
     DataFrame
         Columns protocol, metric, finding, source, versus, mean (source minus versus), low, high (95 %), p, n,
-        patients. p is
-        two-sided, from the same resamples, and not adjusted for multiplicity.
+        patients, reason (why there is no interval, or ''). p is two-sided, from the distribution of the interval, and
+        not adjusted for multiplicity.
     """
     return paired_differences(scores, _comparison_pairs, protocols, resamples, seed)
 
@@ -201,32 +214,71 @@ def paired_differences(
     rows: list[dict[str, Any]] = []
     for protocol, metric in _protocol_metric_pairs(scores, protocols):
         c = arrange_scores(scores, metric, protocol, resamples, seed)
+        low, high = metric_bounds(metric)
         for source, versus in pairs(list(dict.fromkeys(s for s, _ in c.keys))):
             head = {"protocol": protocol.name, "metric": metric, "source": source, "versus": versus}
-            rows += [{**head, **numbers} for numbers in _difference_rows(c, source, versus, protocol)]
+            rows += [{**head, **numbers} for numbers in _difference_rows(c, source, versus, protocol, high - low)]
     return pd.DataFrame(rows, columns=pd.Index(_DIFFERENCE))
 
 
-def _difference_rows(matrix: ScoreMatrix, source: str, versus: str, protocol: Protocol) -> Iterator[dict[str, Any]]:
+def _difference_rows(
+    matrix: ScoreMatrix, source: str, versus: str, protocol: Protocol, width: float
+) -> Iterator[dict[str, Any]]:
+    """Rows of the findings that both have and of their average; width: of the range of the metric."""
     at = {key: j for j, key in enumerate(matrix.keys)}
     findings = [f for s, f in matrix.keys if s == source and (versus, f) in at]
     if not findings:
         return
     gap = np.stack([matrix.values[:, at[source, f]] - matrix.values[:, at[versus, f]] for f in findings], 1)  # (N, F)
-    single = replicate(gap, matrix.group, matrix.weights)
-    together = average_columns(single, [np.arange(len(findings))], gap, matrix.group)
-    for names, r in ((findings, single), ([AVERAGE], together)):
-        for j, (finding, numbers) in enumerate(zip(names, _interval_rows(r, protocol), strict=True)):
-            p = p_value(r.draws[:, j]) if numbers["patients"] > 1 else float("nan")
-            yield {"finding": finding, **numbers, "p": p}
+    numbers = _infer_means(gap, matrix, [np.arange(len(findings))], protocol, "linear", (-width, width))
+    for finding, row in zip([*findings, AVERAGE], numbers, strict=True):
+        yield {"finding": finding, **row}
+
+
+def _infer_means(
+    values: Array, c: ScoreMatrix, parts: list[Array], protocol: Protocol, scale: Scale, bounds: tuple[float, float]
+) -> Iterator[dict[str, Any]]:
+    """Yield the numbers of each column of values (N, K), then those of the average of each part."""
+    if protocol.interval == "jackknife":
+        single = leave_one_out(values, c.group)
+        for columns in (single, jackknife.average_columns(single, parts)):
+            inference = infer(columns, scale, bounds)
+            yield from (inference.row(j) for j in range(len(columns.point)))
+        return
+    drawn = replicate(values, c.group, c.weights)
+    for r in (drawn, bootstrap.average_columns(drawn, parts, values, c.group)):
+        mean, low, high = interval(r, protocol.interval)
+        for j in range(mean.size):
+            ends = {"mean": mean[j], "low": low[j], "high": high[j], "n": int(r.n[j]), "patients": int(r.groups[j])}
+            enough = ends["patients"] > 1
+            reason = "" if enough else "a single group to draw from"
+            yield {**ends, "p": p_value(r.draws[:, j]) if enough else float("nan"), "reason": reason}
+
+
+def metric_bounds(metric: str) -> tuple[float, float]:
+    """Return the lowest and the highest possible value of a metric.
+
+    Parameters
+    ----------
+    metric : str
+        Name; one that no metric has is without bounds.
+
+    Returns
+    -------
+    low, high : float
+        Bounds, infinite where there is none.
+
+    Examples
+    --------
+    >>> metric_bounds("iou"), metric_bounds("seconds")
+    ((0.0, 1.0), (-inf, inf))
+    """
+    try:
+        return metrics[metric].info.range
+    except UnknownNameError:
+        return UNBOUNDED
 
 
 def _protocol_metric_pairs(scores: pd.DataFrame, protocols: Sequence[Protocol]) -> Iterator[tuple[Protocol, str]]:
     names = list(dict.fromkeys(scores["metric"]))
     return ((protocol, metric) for protocol in protocols for metric in names)
-
-
-def _interval_rows(r: Replicates, protocol: Protocol) -> Iterator[dict[str, Any]]:
-    mean, low, high = interval(r, protocol.interval)
-    for j in range(mean.size):
-        yield {"mean": mean[j], "low": low[j], "high": high[j], "n": int(r.n[j]), "patients": int(r.groups[j])}

@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 
 from sightline.core import Array
-from sightline.stats.bootstrap import draw_weights, nanmean, statistic_with_ci
 from sightline.stats.estimates import AVERAGE
+from sightline.stats.intervals import infer
+from sightline.stats.jackknife import LeaveOneOut, average, leave_out_weights
 
 FALSE_POSITIVE_RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """False candidates a film at which curves are read."""
 MEAN_OVER_RATES = "mean over rates"
-RESAMPLES = 500
 
 
-def froc(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def froc(table: pd.DataFrame) -> pd.DataFrame:
     """Compute FROC curves: the share of annotated pieces that are found at given rates of false candidates.
 
     A piece that several candidates hit counts once, by the highest; further hits are neither true nor false.
@@ -29,19 +29,17 @@ def froc(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     ----------
     table : DataFrame
         Rows of `sightline.evaluation.froc_candidates.Candidate`.
-    seed : int
-        Seed of the resamples.
 
     Returns
     -------
     DataFrame
         Columns source, radiographs ('annotated': those that show the finding; 'all': also those that do not, where the
         source has maps of them), finding (and 'average' over them), rate (false candidates per radiograph as text, or
-        'mean
-        over rates'), mean, low, high (95 %, over patients), n (pieces), n_radiographs, patients.
+        'mean over rates'), mean, low, high (95 %, over patients), n (pieces), n_radiographs, patients, reason (why
+        there is no interval, or '').
     """
     patients = pd.Index(sorted(table["patient"].unique()))
-    w = np.concatenate([np.ones((1, len(patients))), draw_weights(len(patients), RESAMPLES, seed)])
+    w = leave_out_weights(len(patients))
     rows = list[dict[str, Any]]()
     for subset, rows_of_subset in (
         ("annotated", table[table["n_pieces"] > 0]),
@@ -51,14 +49,10 @@ def froc(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
             curves = {
                 str(f): _compute_curve(part, patients, w) for f, part in candidates.groupby("finding", sort=False)
             }
-            curves = {f: c for f, c in curves.items() if c.n_pieces}
+            curves = {f: c for f, c in curves.items() if c.values.n[0]}
             if len(curves) > 1:
-                by_rate = [
-                    np.stack([c.draws[:, k] for c in curves.values()], 1) for k in range(len(FALSE_POSITIVE_RATES) + 1)
-                ]
                 counts = candidates["radiograph"].nunique(), candidates[candidates["n_pieces"] > 0]["patient"].nunique()
-                draws = np.stack([nanmean(t) for t in by_rate], 1)
-                curves[AVERAGE] = _Curve(draws, sum(c.n_pieces for c in curves.values()), *counts)
+                curves[AVERAGE] = _Curve(average([c.values for c in curves.values()]), *counts)
             for finding, curve in curves.items():
                 head = {"source": source, "radiographs": subset, "finding": finding}
                 rows += [head | row for row in _curve_rows(curve)]
@@ -74,9 +68,8 @@ def _sources_with_negatives(table: pd.DataFrame) -> pd.DataFrame:
 class _Curve(NamedTuple):
     """Of one source and finding."""
 
-    draws: Array
-    """float64 (1 + B, rates + 1): the sample first; the last column is the mean over rates."""
-    n_pieces: int
+    values: LeaveOneOut
+    """A column for each rate; the last is the mean over rates. n counts the pieces."""
     n_radiographs: int
     n_patients: int
 
@@ -99,9 +92,9 @@ def _compute_curve(part: pd.DataFrame, patients: pd.Index[Any], weights: Array) 
     with np.errstate(invalid="ignore", divide="ignore"):
         rate, share = wrong / count[:, None], right / pieces[:, None]
     read = np.stack([_read_at_rate(rate, share, r, pieces) for r in FALSE_POSITIVE_RATES], 1)
-    return _Curve(
-        np.column_stack([read, read.mean(1)]), int(total[1].sum()), len(radiographs), int((total[1] > 0).sum())
-    )
+    read = np.column_stack([read, read.mean(1)])
+    weight, n = np.tile(total[0][:, None], read.shape[1]), np.full(read.shape[1], int(total[1].sum()))
+    return _Curve(LeaveOneOut(read[0], read[1:], weight, n), len(radiographs), int((total[1] > 0).sum()))
 
 
 def _read_at_rate(rate: Array, share: Array, target_rate: float, pieces: Array) -> Array:
@@ -113,14 +106,7 @@ def _read_at_rate(rate: Array, share: Array, target_rate: float, pieces: Array) 
 
 
 def _curve_rows(curve: _Curve) -> Iterator[dict[str, Any]]:
-    for rate, draws in zip([*(f"{r:g}" for r in FALSE_POSITIVE_RATES), MEAN_OVER_RATES], curve.draws.T, strict=True):
-        mean, low, high = statistic_with_ci(draws, curve.n_patients)
-        yield {
-            "rate": rate,
-            "mean": mean,
-            "low": low,
-            "high": high,
-            "n": curve.n_pieces,
-            "n_radiographs": curve.n_radiographs,
-            "patients": curve.n_patients,
-        }
+    inference = infer(curve.values, "share", (0.0, 1.0))
+    for k, rate in enumerate([*(f"{r:g}" for r in FALSE_POSITIVE_RATES), MEAN_OVER_RATES]):
+        row = {key: value for key, value in inference.row(k).items() if key != "p"}
+        yield {"rate": rate, **row, "n_radiographs": curve.n_radiographs, "patients": curve.n_patients}

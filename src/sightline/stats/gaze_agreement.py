@@ -6,6 +6,7 @@ After Kim, Zhou and Lipton 2021, whose tables give neither intervals nor numbers
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -15,25 +16,17 @@ import pandas as pd
 from sightline._util.rng import REGION_SWAP, keyed_rng
 from sightline.core import NAN, Array, Source
 from sightline.protocol import Protocol
-from sightline.stats.bootstrap import (
-    RESAMPLES,
-    Replicates,
-    acceleration,
-    draw_weights,
-    interval,
-    jackknife_means,
-    p_value,
-    replicate,
-)
-from sightline.stats.estimates import AVERAGE
+from sightline.stats.estimates import AVERAGE, metric_bounds
+from sightline.stats.intervals import MIN_PATIENTS, infer
+from sightline.stats.jackknife import leave_one_out
 from sightline.stats.multiplicity import add_holm
 
-MIN_PATIENTS = 5
-"""Patients on each side of a comparison: of fewer, resamples are copies of each other."""
+EXCHANGES = 1000
+"""Random exchanges of source and gaze."""
 
 
 def compare_by_correctness(
-    scores: pd.DataFrame, cutoffs: Mapping[tuple[str, str], float], protocols: Sequence[Protocol], seed: int = 0
+    scores: pd.DataFrame, cutoffs: Mapping[tuple[str, str], float], protocols: Sequence[Protocol]
 ) -> pd.DataFrame:
     """Compare the agreement with gaze of correct and incorrect predictions, per source and finding.
 
@@ -47,18 +40,15 @@ def compare_by_correctness(
         Cutoffs; 0.5 without one.
     protocols : sequence of Protocol
         Protocols to report.
-    seed : int
-        Seed of the resamples.
 
     Returns
     -------
     DataFrame
         Columns protocol, metric, source, finding ('average': all cases together), cutoff, correct, correct_low,
         correct_high, correct_n, incorrect (likewise), mean, low, high (correct minus incorrect), n, patients, p,
-        p_holm.
-        Resamples draw patients; p is two-sided, and p_holm is adjusted over the findings of a source, or for
-        'average' over
-        the sources, of one protocol and metric. NaN with fewer than `MIN_PATIENTS` patients on either side.
+        reason (why there is no interval, or ''), p_holm. Intervals are over patients; p_holm is adjusted over the
+        findings of a source, or for 'average' over the sources, of one protocol and metric. A difference needs
+        `MIN_PATIENTS` patients on either side.
     """
     rows: list[dict[str, Any]] = []
     predictions = scores[scores["probability"].notna() & scores["value"].notna()]
@@ -68,7 +58,7 @@ def compare_by_correctness(
     for protocol in protocols:
         scores_of_protocol = predictions[predictions["protocol"] == protocol.name]
         for metric, scores_of_metric in scores_of_protocol.groupby("metric", sort=False):
-            results = list(_correctness_rows(scores_of_metric, {"protocol": protocol.name, "metric": metric}, seed))
+            results = list(_correctness_rows(scores_of_metric, {"protocol": protocol.name, "metric": metric}))
             add_holm([row for row in results if row["finding"] == AVERAGE])
             for source in dict.fromkeys(row["source"] for row in results):
                 add_holm([row for row in results if row["source"] == source and row["finding"] != AVERAGE])
@@ -76,44 +66,29 @@ def compare_by_correctness(
     return pd.DataFrame(rows)
 
 
-def _correctness_rows(scores: pd.DataFrame, head: Mapping[str, object], seed: int) -> Iterator[dict[str, Any]]:
+def _correctness_rows(scores: pd.DataFrame, head: Mapping[str, object]) -> Iterator[dict[str, Any]]:
     for source, scores_of_source in scores.groupby("source", sort=False):
         parts = [*scores_of_source.groupby("finding", sort=False), (AVERAGE, scores_of_source)]
         for finding, part in parts:
             values, right = part["value"].to_numpy(float), part["right"].to_numpy(bool)
             limits = part["cutoff"].unique()
             row = {**head, "source": source, "finding": finding, "cutoff": limits[0] if len(limits) == 1 else NAN}
-            yield row | _compare_correctness(values, right, pd.factorize(part["patient"], sort=True)[0], seed)
+            group = pd.factorize(part["patient"], sort=True)[0]
+            yield row | _compare_correctness(values, right, group, metric_bounds(str(head["metric"])))
 
 
-def _compare_correctness(values: Array, right: Array, group: Array, seed: int) -> dict[str, float]:
+def _compare_correctness(values: Array, right: Array, group: Array, bounds: tuple[float, float]) -> dict[str, Any]:
     """Means of the two kinds of cases and their difference."""
-    both = np.stack([np.where(right, values, NAN), np.where(right, NAN, values)], 1)  # (N, 2)
-    r = replicate(both, group, draw_weights(int(group.max(initial=-1)) + 1, RESAMPLES, seed))
-    mean, low, high = interval(r, "bca")
-    means: dict[str, float] = {}
-    for j, name in enumerate(("correct", "incorrect")):
-        means |= {name: mean[j], f"{name}_low": low[j], f"{name}_high": high[j], f"{name}_n": int(r.n[j])}
-    enough = bool((r.groups >= MIN_PATIENTS).all())
-    without, _ = jackknife_means(both, group)
-    present = np.ones((len(without), 1), bool)
-    skew = acceleration(without[:, :1] - without[:, 1:], present)
-    gap = Replicates(
-        r.point[:1] - r.point[1:],
-        r.draws[:, :1] - r.draws[:, 1:],
-        r.n[:1] + r.n[1:],
-        np.array([len(set(group))]),
-        np.nan_to_num(skew),
-    )
-    ends = [float(e[0]) if enough else NAN for e in interval(gap, "bca")]
-    return means | {
-        "mean": ends[0],
-        "low": ends[1],
-        "high": ends[2],
-        "n": len(values),
-        "patients": int(gap.groups[0]),
-        "p": p_value(gap.draws[:, 0]) if enough else NAN,
-    }
+    sides = [leave_one_out(np.where(side, values, NAN)[:, None], group) for side in (right, ~right)]
+    means: dict[str, Any] = {}
+    for name, r in zip(("correct", "incorrect"), sides, strict=True):
+        row = infer(r, "share" if np.isfinite(bounds).all() else "linear", bounds).row()
+        means |= {name: row["mean"], **{f"{name}_{key}": row[key] for key in ("low", "high", "n")}}
+    width = bounds[1] - bounds[0]
+    fewest = min(int(r.patients[0]) for r in sides)
+    reason = "" if fewest >= MIN_PATIENTS else f"{fewest} of at least {MIN_PATIENTS} patients on one side"
+    gap = replace(sides[0] - sides[1], n=np.array([len(values)]), reason=(reason,))
+    return means | infer(gap, bounds=(-width, width)).row()
 
 
 def most_salient_regions(shares: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
@@ -166,14 +141,14 @@ def region_distributions(
     gaze_source : str
         Source to compare with.
     seed : int
-        Seed of the resamples.
+        Seed of the random exchanges.
 
     Returns
     -------
     DataFrame
-        Columns source, finding, region, mean, low, high (95 %, over patients), n, patients, distance (half the sum of
-        absolute differences of the two distributions, [0, 1]), p (of exchanging source and gaze patient by patient),
-        p_holm
+        Columns source, finding, region, mean, low, high (95 %, over patients), n, patients, reason, distance (half
+        the sum of absolute differences of the two distributions, [0, 1]), p (of exchanging source and gaze patient by
+        patient), p_holm
         (over the rows of a source).
     """
     rows: list[dict[str, Any]] = []
@@ -189,23 +164,13 @@ def region_distributions(
                 tests.append(test)
             group = pd.factorize(part["patient"], sort=True)[0]
             chosen = np.stack([(part["region"] == r).to_numpy(float) for r in regions], 1)
-            r = replicate(chosen, group, draw_weights(int(group.max()) + 1, RESAMPLES, seed))
-            for name, mean, low, high in zip(regions, *interval(r), strict=True):
-                rows.append(
-                    {
-                        "source": source,
-                        "finding": finding,
-                        "region": name,
-                        "mean": mean,
-                        "low": low,
-                        "high": high,
-                        "n": len(part),
-                        "patients": int(r.groups[0]),
-                        "test": test,
-                    }
-                )
+            shares = infer(leave_one_out(chosen, group), "share", (0.0, 1.0))
+            for k, name in enumerate(regions):
+                numbers = {key: value for key, value in shares.row(k).items() if key != "p"}
+                rows.append({"source": source, "finding": finding, "region": name, **numbers, "test": test})
         add_holm(tests)
-    columns = ["source", "finding", "region", "mean", "low", "high", "n", "patients", "distance", "p", "p_holm"]
+    estimate = ["mean", "low", "high", "n", "patients", "reason"]
+    columns = ["source", "finding", "region", *estimate, "distance", "p", "p_holm"]
     return pd.DataFrame([{**row, **row["test"]} for row in rows], columns=columns)
 
 
@@ -215,10 +180,10 @@ def _distribution_distance(both: pd.DataFrame, regions: Sequence[str], seed: int
         return {}
     of_source, of_gaze = (np.stack([(both[c] == r).to_numpy(float) for r in regions], 1) for c in ("region", "looked"))
     gap = pd.DataFrame(of_source - of_gaze).groupby(both["patient"].to_numpy()).sum().to_numpy()  # (G, R)
-    signs = keyed_rng(seed, REGION_SWAP, len(gap)).choice([-1.0, 1.0], (RESAMPLES, len(gap)))
+    signs = keyed_rng(seed, REGION_SWAP, len(gap)).choice([-1.0, 1.0], (EXCHANGES, len(gap)))
     drawn = np.abs(signs @ gap).sum(1)
     total = float(np.abs(gap.sum(0)).sum())
-    p = (1 + int((drawn >= total - 1e-9).sum())) / (RESAMPLES + 1)
+    p = (1 + int((drawn >= total - 1e-9).sum())) / (EXCHANGES + 1)
     return {"distance": total / 2 / len(both), "p": p}
 
 

@@ -9,50 +9,44 @@ import numpy as np
 import pandas as pd
 
 from sightline.core import NAN, Array
-from sightline.stats.auroc import bootstrap_auroc
-from sightline.stats.bootstrap import draw_weights, nanmean, p_value
+from sightline.stats.auroc import auroc_left_out
+from sightline.stats.intervals import infer
+from sightline.stats.jackknife import LeaveOneOut, average
 
-RESAMPLES = 1000
 CELL_COLUMNS = ["initialization", "learning_mode", "fraction"]
 
 
-def auroc_by_cell(predictions: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> dict[tuple[Any, ...], Array]:
+def auroc_by_cell(predictions: pd.DataFrame) -> dict[tuple[Any, ...], LeaveOneOut]:
     """Compute the AUROC, averaged over findings, of every network of a study of learning curves.
 
     Parameters
     ----------
     predictions : DataFrame
         Columns init, learn, fraction, seed, radiograph, patient, finding, probability, label. Findings of one class
-        are left
-        out.
-    resamples, seed : int
-        Number and seed of the resamples, which draw test patients and are the same for every network, so that
-        differences are
-        paired.
+        are left out.
 
     Returns
     -------
-    dict of (init, learn, fraction, seed) to (1 + B,) array
-        AUROC of the sample first, then of each resample.
+    dict of (init, learn, fraction, seed) to LeaveOneOut
+        AUROC of the sample and without each test patient. The patients are the same for every network, so that
+        differences are paired.
     """
     known = predictions[predictions["label"].isin([0, 1]) & predictions["probability"].notna()]
     patients = pd.Index(sorted(known["patient"].unique()))
-    weights = draw_weights(len(patients), resamples, seed)
     areas = {}
     for key, cell in known.groupby([*CELL_COLUMNS, "seed"], sort=False):
-        rows = []
+        parts = []
         for _, part in cell.groupby("finding", sort=False):
             label = part["label"].to_numpy(int)
             if len(set(label)) == 2:
                 group = patients.get_indexer(pd.Index(part["patient"]))
-                point, draws = bootstrap_auroc(part["probability"].to_numpy(float), label, group, weights)
-                rows.append(np.append(point, draws))
-        if rows:
-            areas[key if isinstance(key, tuple) else (key,)] = nanmean(np.stack(rows, 1))
+                parts.append(auroc_left_out(part["probability"].to_numpy(float), label, group, len(patients)))
+        if parts:
+            areas[key if isinstance(key, tuple) else (key,)] = average(parts)
     return areas
 
 
-def learning_curves(cells: dict[tuple[Any, ...], Array]) -> pd.DataFrame:
+def learning_curves(cells: dict[tuple[Any, ...], LeaveOneOut]) -> pd.DataFrame:
     """Average the AUROC of networks over seeds.
 
     Parameters
@@ -63,24 +57,19 @@ def learning_curves(cells: dict[tuple[Any, ...], Array]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns init, learn, fraction, mean, low, high (95 %, over test patients), spread (standard deviation over
-        seeds; NaN
-        for one), and the lowest and highest seed, seeds.
+        Columns init, learn, fraction, mean, low, high (95 %, over test patients), reason (why there is no interval, or
+        ''), spread (standard deviation over seeds; NaN for one), and the lowest and highest seed, seeds.
     """
     rows = []
     for key in dict.fromkeys(k[:3] for k in cells):
-        replicates = [draws for k, draws in cells.items() if k[:3] == key]
-        points = np.array([draws[0] for draws in replicates])
-        average = np.mean(replicates, axis=0)
-        low, high = np.nanquantile(average[1:], [0.025, 0.975])
-        spread = float(points.std(ddof=1)) if len(points) > 1 else NAN
+        networks = [cell for k, cell in cells.items() if k[:3] == key]
+        points = np.array([float(cell.point[0]) for cell in networks])
+        row = infer(average(networks), "share", (0.0, 1.0)).row()
         rows.append(
             {
                 **dict(zip(CELL_COLUMNS, key, strict=True)),
-                "mean": average[0],
-                "low": low,
-                "high": high,
-                "spread": spread,
+                **{name: row[name] for name in ("mean", "low", "high", "reason")},
+                "spread": _spread(points),
                 "minimum": points.min(),
                 "maximum": points.max(),
                 "seeds": len(points),
@@ -89,7 +78,11 @@ def learning_curves(cells: dict[tuple[Any, ...], Array]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def initialization_gains(cells: dict[tuple[Any, ...], Array], base: str) -> pd.DataFrame:
+def _spread(points: Array) -> float:
+    return float(points.std(ddof=1)) if len(points) > 1 else NAN
+
+
+def initialization_gains(cells: dict[tuple[Any, ...], LeaveOneOut], base: str) -> pd.DataFrame:
     """Estimate the gain of each initialization over another, and the difference of gains between shares of labels.
 
     Seeds are paired: the same seed has the same labels and order of batches.
@@ -105,8 +98,7 @@ def initialization_gains(cells: dict[tuple[Any, ...], Array], base: str) -> pd.D
     -------
     DataFrame
         Columns init, learn, fraction, versus (`base`, or 'gain at F': minus the gain at the largest share F), mean,
-        low,
-        high, p (two-sided, over patients), spread (over seeds), seeds.
+        low, high, p (two-sided, over patients), reason (why there is no interval, or ''), spread (over seeds), seeds.
     """
     rows = []
     for init, learn in dict.fromkeys(k[:2] for k in cells if k[0] != base):
@@ -124,7 +116,7 @@ def initialization_gains(cells: dict[tuple[Any, ...], Array], base: str) -> pd.D
     return pd.DataFrame(rows)
 
 
-def learning_modes(cells: dict[tuple[Any, ...], Array], base: str) -> pd.DataFrame:
+def learning_modes(cells: dict[tuple[Any, ...], LeaveOneOut], base: str) -> pd.DataFrame:
     """Estimate the gain of each learning mode over another, for the same initialization, share and seeds.
 
     Linear evaluation ('head') answers another question and is left out.
@@ -144,8 +136,8 @@ def learning_modes(cells: dict[tuple[Any, ...], Array], base: str) -> pd.DataFra
     rows = []
     for init, learn, fraction in dict.fromkeys(k[:3] for k in cells if k[1] not in (base, "head")):
         gap = {
-            k[3]: draws - cells[init, base, *k[2:]]
-            for k, draws in cells.items()
+            k[3]: cell - cells[init, base, *k[2:]]
+            for k, cell in cells.items()
             if k[:3] == (init, learn, fraction) and (init, base, *k[2:]) in cells
         }
         if gap:
@@ -154,20 +146,15 @@ def learning_modes(cells: dict[tuple[Any, ...], Array], base: str) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def _paired_differences(cells: dict[tuple[Any, ...], Array], key: tuple[Any, ...], base: str) -> dict[Any, Array]:
+def _paired_differences(
+    cells: dict[tuple[Any, ...], LeaveOneOut], key: tuple[Any, ...], base: str
+) -> dict[Any, LeaveOneOut]:
     """Seed -> difference to the base's cell of that seed."""
-    return {k[3]: draws - cells[base, *k[1:]] for k, draws in cells.items() if k[:3] == key and (base, *k[1:]) in cells}
+    return {k[3]: cell - cells[base, *k[1:]] for k, cell in cells.items() if k[:3] == key and (base, *k[1:]) in cells}
 
 
-def _gain_row(gaps: Sequence[Array]) -> dict[str, float]:
-    points = np.array([gap[0] for gap in gaps])
-    together = np.mean(gaps, axis=0)
-    low, high = np.nanquantile(together[1:], [0.025, 0.975])
-    return {
-        "mean": float(together[0]),
-        "low": float(low),
-        "high": float(high),
-        "p": p_value(together[1:]),
-        "spread": float(points.std(ddof=1)) if len(points) > 1 else NAN,
-        "seeds": len(points),
-    }
+def _gain_row(gaps: Sequence[LeaveOneOut]) -> dict[str, Any]:
+    points = np.array([float(gap.point[0]) for gap in gaps])
+    row = infer(average(gaps), bounds=(-1.0, 1.0)).row()
+    numbers = {name: row[name] for name in ("mean", "low", "high", "p", "reason")}
+    return {**numbers, "spread": _spread(points), "seeds": len(points)}

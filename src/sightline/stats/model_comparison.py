@@ -5,65 +5,62 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from sightline.core import Array
 from sightline.stats import delong
-from sightline.stats.auroc import bootstrap_auroc
-from sightline.stats.bootstrap import RESAMPLES, draw_weights, interval, p_value, replicate, statistic_with_ci
+from sightline.stats.auroc import auroc_left_out, select_known
 from sightline.stats.calibration import brier, calibration_error
+from sightline.stats.intervals import infer
+from sightline.stats.jackknife import leave_one_out
 from sightline.stats.multiplicity import add_holm
 
 
-def discrimination(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def discrimination(table: pd.DataFrame) -> pd.DataFrame:
     """Estimate AUROC, Brier score and calibration error per model and finding.
 
     Parameters
     ----------
     table : DataFrame
         Columns model, patient, study, finding, probability, label (0 or 1 where known).
-    seed : int
-        Seed of the resamples.
 
     Returns
     -------
     DataFrame
         Columns model, finding, auroc, low, high (over patients), delong_low, delong_high, brier, brier_low, brier_high,
-        calibration (without interval, because resampling inflates it), n, positives, patients. Findings of one class
-        are left
-        out.
+        calibration (without interval, because leaving out patients inflates it), n, positives, patients, reason (why
+        the AUROC has no interval, or ''). delong_low and delong_high count studies as independent. Findings of one
+        class are left out.
     """
     rows = []
-    for (model, finding), part in _select_known(table).groupby(["model", "finding"], sort=False):
-        p, label, group, w = _to_arrays(part, seed)
-        point, draws = bootstrap_auroc(p, label, group, w)
-        _, low, high = statistic_with_ci(np.append(point, draws), len(set(group)))
+    for (model, finding), part in select_known(table).groupby(["model", "finding"], sort=False):
+        p, label, group = _to_arrays(part)
+        area = infer(auroc_left_out(p, label, group, int(group.max()) + 1), "share", (0.0, 1.0)).row()
+        errors = infer(leave_one_out(((p - label) ** 2)[:, None], group), "share", (0.0, 1.0)).row()
         _, first, last = delong.auroc_interval(p, label)
-        errors = replicate(((p - label) ** 2)[:, None], group, w)
-        _, least, most = interval(errors, "bca")
         rows.append(
             {
                 "model": model,
                 "finding": finding,
-                "auroc": point,
-                "low": low,
-                "high": high,
+                "auroc": area["mean"],
+                "low": area["low"],
+                "high": area["high"],
                 "delong_low": first,
                 "delong_high": last,
                 "brier": brier(p, label),
-                "brier_low": least[0],
-                "brier_high": most[0],
+                "brier_low": errors["low"],
+                "brier_high": errors["high"],
                 "calibration": calibration_error(p, label),
                 "n": len(part),
                 "positives": int(label.sum()),
-                "patients": int(group.max()) + 1,
+                "patients": area["patients"],
+                "reason": area["reason"],
             }
         )
     return pd.DataFrame(rows)
 
 
-def compare_auroc(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: int = 0) -> pd.DataFrame:
+def compare_auroc(table: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
     """Estimate the difference in AUROC of pairs of models on the same images, per finding.
 
     Parameters
@@ -72,39 +69,24 @@ def compare_auroc(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: i
         As in `discrimination`.
     pairs : sequence of (str, str)
         (model, versus).
-    seed : int
-        Seed of the resamples.
 
     Returns
     -------
     DataFrame
-        Columns model, versus, finding, mean (model minus versus), low, high (over patients), p (DeLong's test),
-        p_resampled,
-        n, positives, patients, p_holm (adjusted over the findings of a pair).
+        Columns model, versus, finding, mean (model minus versus), low, high (over patients), p (of the distribution of
+        the interval), p_delong (DeLong's test, which counts studies as independent), n, positives, patients, reason
+        (why there is no interval, or ''), p_holm (p adjusted over the findings of a pair).
     """
-    known, rows = _select_known(table), list[dict[str, Any]]()
+    known, rows = select_known(table), list[dict[str, Any]]()
     for model, versus in pairs:
         results = []
         for finding, both in pair_studies(known, model, versus):
-            p, label, group, w = _to_arrays(both, seed)
+            p, label, group = _to_arrays(both)
             q = both["probability_versus"].to_numpy(float)
-            (a, first), (b, second) = (bootstrap_auroc(values, label, group, w) for values in (p, q))
-            gap, low, high = statistic_with_ci(np.append(a - b, first - second), len(set(group)))
-            results.append(
-                {
-                    "model": model,
-                    "versus": versus,
-                    "finding": finding,
-                    "mean": gap,
-                    "low": low,
-                    "high": high,
-                    "p": delong.p_value(p, q, label),
-                    "p_resampled": p_value(first - second),
-                    "n": len(both),
-                    "positives": int(label.sum()),
-                    "patients": int(group.max()) + 1,
-                }
-            )
+            mine, other = (auroc_left_out(values, label, group, int(group.max()) + 1) for values in (p, q))
+            numbers = infer(mine - other, bounds=(-1.0, 1.0)).row() | {"positives": int(label.sum())}
+            head = {"model": model, "versus": versus, "finding": finding}
+            results.append({**head, **numbers, "p_delong": delong.p_value(p, q, label)})
         add_holm(results)
         rows += results
     return pd.DataFrame(rows)
@@ -135,16 +117,7 @@ def pair_studies(known: pd.DataFrame, model: str, versus: str) -> Iterator[tuple
             yield str(finding), both
 
 
-def _select_known(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows with a label and a probability, of findings with both classes; views of a study by their greatest."""
-    table = table.groupby(["model", "patient", "study", "finding"], sort=False, as_index=False).max()
-    known = table[table["label"].isin([0, 1]) & table["probability"].notna()]
-    classes = known.groupby(["model", "finding"])["label"].transform("nunique")
-    return known[classes == 2]
-
-
-def _to_arrays(part: pd.DataFrame, seed: int) -> tuple[Array, Array, Array, Array]:
-    """Probabilities, labels, numbered patients (n,) each, and the weights of the resamples (B, G)."""
+def _to_arrays(part: pd.DataFrame) -> tuple[Array, Array, Array]:
+    """Probabilities, labels and numbered patients (n,) each."""
     group = pd.factorize(part["patient"], sort=True)[0]
-    w = draw_weights(int(group.max(initial=-1)) + 1, RESAMPLES, seed)
-    return part["probability"].to_numpy(float), part["label"].to_numpy(int), group, w
+    return part["probability"].to_numpy(float), part["label"].to_numpy(int), group

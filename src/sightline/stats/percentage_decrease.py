@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from sightline.core import Array
-from sightline.stats.bootstrap import Replicates, acceleration, interval, jackknife_means, nanmean, replicate
+from sightline.core import NAN, Array
+from sightline.stats.bootstrap import Replicates, interval, nanmean, replicate
 from sightline.stats.estimates import AVERAGE
+from sightline.stats.intervals import infer_ratio
+from sightline.stats.jackknife import LeaveOneOut, average_columns, concatenate, leave_one_out
 
 
 def percentage_decrease(
@@ -34,15 +36,14 @@ def percentage_decrease(
         Resamples, the same for both, so that the two means of a resample come from the same patients.
     published : bool
         True: each mean over its own cases, and order statistics around the ratio of the means of the replicates.
-        False: over
-        the cases that both have, with BCa intervals.
+        False: over the cases that both have, with Fieller's intervals, which need no resamples.
 
     Returns
     -------
     DataFrame
-        Columns finding, human, model, decrease, low, high, n, patients, and detectable, the smallest true difference
-        of the
-        means that this many patients would find (see `detectable_difference`).
+        Columns finding, human, model, decrease, low, high, n, patients, reason (why there is no interval, or ''), and
+        detectable, the smallest true difference of the means that this many patients would find (see
+        `detectable_difference`).
 
     Examples
     --------
@@ -51,38 +52,56 @@ def percentage_decrease(
     >>> table["decrease"].tolist()
     [25.0, 25.0]
     """
-    if not published:
-        both = ~np.isnan(human) & ~np.isnan(model)
-        human, model = np.where(both, human, np.nan), np.where(both, model, np.nan)
+    frame = _published_decrease if published else _corrected_decrease
+    table = pd.DataFrame({"finding": [*findings, AVERAGE], **frame(human, model, group, weights)})
+    return table.assign(detectable=np.append(detectable_difference(human - model, group), NAN))
+
+
+def _corrected_decrease(human: Array, model: Array, group: Array, weights: Array) -> dict[str, Array | list[str]]:
+    """Over the cases that both have: 1 minus the ratio of the means."""
+    both = ~np.isnan(human) & ~np.isnan(model)
+    h, m = (_append_average(leave_one_out(np.where(both, x, NAN), group)) for x in (human, model))
+    ratio = infer_ratio(m, h)
+    return {
+        "human": h.point,
+        "model": m.point,
+        "decrease": 100 * (1 - ratio.point),
+        "low": 100 * (1 - ratio.high),
+        "high": 100 * (1 - ratio.low),
+        "n": ratio.n,
+        "patients": ratio.patients,
+        "reason": list(ratio.reason),
+    }
+
+
+def _append_average(r: LeaveOneOut) -> LeaveOneOut:
+    return concatenate(r, average_columns(r, [np.arange(len(r.point))]))
+
+
+def _published_decrease(human: Array, model: Array, group: Array, weights: Array) -> dict[str, Array | list[str]]:
+    """Compare means over resamples, rounded to three digits for the average."""
     h, m = replicate(human, group, weights), replicate(model, group, weights)
-    without_h, present = jackknife_means(human, group)  # (G, F)
-    skew = acceleration(_percent_below(without_h, jackknife_means(model, group)[0]), _append_any(present))
     either = ~np.isnan(human) | ~np.isnan(model)
     ratio = Replicates(
         _percent_below(h.point, m.point),
         _percent_below(h.draws, m.draws),  # (B, F + 1)
         np.append(either.sum(0), either.sum()),
         np.append(h.groups, np.unique(group[either.any(1)]).size),
-        skew,
     )
-    mean, low, high = interval(ratio, "order-statistics" if published else "bca")
-    if published:  # a ratio of means over resamples, of means rounded to three digits for the average
-        mean = _percent_below(nanmean(h.draws.T), nanmean(m.draws.T))
-        rounded = [np.round(np.nanmean(nanmean(r.draws.T)), 3) for r in (h, m)]
-        mean[-1] = 100 * (rounded[0] - rounded[1]) / rounded[0] if rounded[0] else np.nan
-    return pd.DataFrame(
-        {
-            "finding": [*findings, AVERAGE],
-            "human": np.append(h.point, nanmean(h.point[None])),
-            "model": np.append(m.point, nanmean(m.point[None])),
-            "decrease": mean,
-            "low": low,
-            "high": high,
-            "n": ratio.n,
-            "patients": ratio.groups,
-            "detectable": np.append(detectable_difference(human - model, group), np.nan),
-        }
-    )
+    _, low, high = interval(ratio, "order-statistics")
+    mean = _percent_below(nanmean(h.draws.T), nanmean(m.draws.T))
+    rounded = [np.round(np.nanmean(nanmean(r.draws.T)), 3) for r in (h, m)]
+    mean[-1] = 100 * (rounded[0] - rounded[1]) / rounded[0] if rounded[0] else NAN
+    return {
+        "human": np.append(h.point, nanmean(h.point[None])),
+        "model": np.append(m.point, nanmean(m.point[None])),
+        "decrease": mean,
+        "low": low,
+        "high": high,
+        "n": ratio.n,
+        "patients": ratio.groups,
+        "reason": ["" if known else "a single group to draw from" for known in ~np.isnan(low)],
+    }
 
 
 def _percent_below(human: Array, model: Array) -> Array:
@@ -91,10 +110,6 @@ def _percent_below(human: Array, model: Array) -> Array:
     with np.errstate(invalid="ignore", divide="ignore"):
         percent: Array = 100 * (pairs[0] - pairs[1]) / np.where(pairs[0] == 0, np.nan, pairs[0])
     return percent
-
-
-def _append_any(present: Array) -> Array:
-    return np.concatenate([present, present.any(1, keepdims=True)], 1)
 
 
 def detectable_difference(gap: Array, group: Array, power: float = 0.8, alpha: float = 0.05) -> Array:

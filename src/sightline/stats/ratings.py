@@ -1,9 +1,8 @@
 """Ratings of maps by readers: means on a scale, choices between maps, and the agreement of readers.
 
-Ratings are a table with the columns of `sightline.data.reader_study.rating_sheets.RATING_COLUMNS`. Resamples draw
-patients;
-readers are fixed, so results speak of these readers only. Means and choices use the first occasion; the second
-measures the
+Ratings are a table with the columns of `sightline.data.reader_study.rating_sheets.RATING_COLUMNS`. Intervals are over
+patients; readers are fixed, so results speak of these readers only. Means and choices use the first occasion; the
+second measures the
 agreement of a reader with themselves.
 """
 
@@ -19,7 +18,8 @@ import pandas as pd
 from sightline.core import NAN, Array
 from sightline.data.reader_study.rating_sheets import CHOICE_QUESTION, QUESTIONS, RATING_COLUMNS
 from sightline.errors import DataError
-from sightline.stats.bootstrap import RESAMPLES, draw_weights, interval, p_value, replicate, statistic_with_ci
+from sightline.stats.intervals import infer, mean_with_ci
+from sightline.stats.jackknife import LeaveOneOut, average, from_values, leave_out_weights
 from sightline.stats.multiplicity import add_holm
 
 SCALE_POINTS = 5
@@ -72,42 +72,34 @@ def validate_ratings(ratings: pd.DataFrame) -> pd.DataFrame:
     return ratings
 
 
-def mean_ratings(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def mean_ratings(ratings: pd.DataFrame) -> pd.DataFrame:
     """Estimate the mean answer per question, source and reader, and over all readers.
 
     Parameters
     ----------
     ratings : DataFrame
         Columns `RATING_COLUMNS`.
-    seed : int
-        Seed of the resamples.
 
     Returns
     -------
     DataFrame
         Columns question, source, reader ('all': each reader with the same weight on a case), mean (for the choice:
         how often
-        the source was chosen, in [0, 1]), low, high (95 %, BCa, over patients), n (answers), patients.
+        the source was chosen, in [0, 1]), low, high (95 %, over patients), n (answers), patients, reason (why there is
+        no interval, or '').
     """
     rows = list[dict[str, Any]]()
     for question, source, reader, part in _iterate_parts(validate_ratings(ratings)):
         case = _mean_by_case(part, "value")
-        group = pd.factorize(case["patient"], sort=True)[0]
-        r = replicate(case[["value"]].to_numpy(float), group, draw_weights(int(group.max()) + 1, RESAMPLES, seed))
-        mean, low, high = (float(end[0]) for end in interval(r, "bca"))
-        rows.append(
-            {
-                "question": question,
-                "source": source,
-                "reader": reader,
-                "mean": mean,
-                "low": low,
-                "high": high,
-                "n": len(part),
-                "patients": int(r.groups[0]),
-            }
-        )
+        numbers = mean_with_ci(case["value"], case["patient"], "share", _bounds(question)) | {"n": len(part)}
+        del numbers["p"]
+        rows.append({"question": question, "source": source, "reader": reader, **numbers})
     return pd.DataFrame(rows)
+
+
+def _bounds(question: str) -> tuple[float, float]:
+    """Lowest and highest answer."""
+    return (0.0, 1.0) if question == CHOICE_QUESTION.name else (1.0, float(SCALE_POINTS))
 
 
 def _iterate_parts(ratings: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
@@ -123,24 +115,20 @@ def _mean_by_case(part: pd.DataFrame, *columns: str) -> pd.DataFrame:
     return part.groupby(["radiograph", "patient", "finding"], as_index=False, sort=True)[list(columns)].mean()
 
 
-def contrasts(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def contrasts(ratings: pd.DataFrame) -> pd.DataFrame:
     """Estimate the difference of every two sources, paired by reader and case, per question.
 
     Parameters
     ----------
     ratings : DataFrame
         Columns `RATING_COLUMNS`.
-    seed : int
-        Seed of the resamples.
 
     Returns
     -------
     DataFrame
-        Columns question, source, versus, mean (source minus versus), low, high (95 %, BCa, over patients), p
-        (two-sided, from
-        the same resamples), wins (share of pairs that prefer the source, ties half), n, patients, p_holm (over the
-        pairs of a
-        question). NaN with a single patient.
+        Columns question, source, versus, mean (source minus versus), low, high (95 %, over patients), p (two-sided, of
+        the distribution of the interval), n, patients, reason (why there is no interval, or ''), wins (share of pairs
+        that prefer the source, ties half), p_holm (over the pairs of a question).
     """
     first = validate_ratings(ratings)
     first = first[first["occasion"] == 0]
@@ -154,30 +142,21 @@ def contrasts(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
             gap = both[source] - both[versus]
             frame = gap.rename("gap").reset_index().assign(wins=((gap > 0) + (gap == 0) / 2).to_numpy())
             results.append(
-                {"question": question, "source": source, "versus": versus, **_paired_difference(frame, seed)}
+                {"question": question, "source": source, "versus": versus, **_paired_difference(frame, str(question))}
             )
         add_holm(results)
         rows += results
     return pd.DataFrame(rows)
 
 
-def _paired_difference(pairs: pd.DataFrame, seed: int) -> dict[str, float]:
+def _paired_difference(pairs: pd.DataFrame, question: str) -> dict[str, Any]:
     if pairs.empty:
-        return {"mean": NAN, "low": NAN, "high": NAN, "p": NAN, "wins": NAN, "n": 0, "patients": 0}
+        numbers = dict.fromkeys(("mean", "low", "high", "p"), NAN)
+        return {**numbers, "n": 0, "patients": 0, "reason": "no case with both", "wins": NAN}
     case = _mean_by_case(pairs, "gap")
-    group = pd.factorize(case["patient"], sort=True)[0]
-    r = replicate(case[["gap"]].to_numpy(float), group, draw_weights(int(group.max()) + 1, RESAMPLES, seed))
-    mean, low, high = (float(end[0]) for end in interval(r, "bca"))
-    p = p_value(r.draws[:, 0]) if r.groups[0] > 1 else NAN
-    return {
-        "mean": mean,
-        "low": low,
-        "high": high,
-        "p": p,
-        "wins": float(pairs["wins"].mean()),
-        "n": len(pairs),
-        "patients": int(r.groups[0]),
-    }
+    low, high = _bounds(question)
+    numbers = mean_with_ci(case["gap"], case["patient"], bounds=(low - high, high - low))
+    return {**numbers, "n": len(pairs), "wins": float(pairs["wins"].mean())}
 
 
 def kappa(table: Array, weighting: KappaWeighting) -> Array:
@@ -215,7 +194,7 @@ def kappa(table: Array, weighting: KappaWeighting) -> Array:
     return agreement
 
 
-def rater_agreement(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def rater_agreement(ratings: pd.DataFrame) -> pd.DataFrame:
     """Estimate kappa between every two readers and of each with themselves, per question.
 
     Weights are quadratic on the scale of five points, over all maps that both judged, and nominal for the choice,
@@ -225,23 +204,17 @@ def rater_agreement(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     ----------
     ratings : DataFrame
         Columns `RATING_COLUMNS`.
-    seed : int
-        Seed of the resamples.
 
     Returns
     -------
     DataFrame
-        Columns question, kind ('between' or 'within'), reader, versus, kappa, low, high (95 %, percentiles, over
-        patients), n
-        (pairs of answers), patients, dropped (resamples of 1000 without a kappa, which the interval leaves out). The
-        reader
-        'all' is the mean over readers. Kappa is NaN where both gave one answer to everything, and then stays out of the
-        mean; a resample in which that happens to any reader of the mean has none.
+        Columns question, kind ('between' or 'within'), reader, versus, kappa, low, high (95 %, over patients), n (pairs
+        of answers), patients, reason (why there is no interval, or ''). The reader 'all' is the mean over readers.
+        Kappa is NaN where both gave one answer to everything, and then stays out of the mean.
     """
     rows = list[dict[str, Any]]()
     ratings = _encode_choices(validate_ratings(ratings))
     patients = pd.Index(sorted(ratings["patient"].unique()))
-    weights = draw_weights(len(patients), RESAMPLES, seed)
     for question, part in ratings.groupby("question", sort=False):
         readers = list(dict.fromkeys(part["reader"]))
         by_reader = {(r, o): answers for (r, o), answers in part.groupby(["reader", "occasion"], sort=False)}
@@ -254,8 +227,7 @@ def rater_agreement(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
                 if k == kind and x is not None and y is not None
             ]
             rows += [
-                {"question": question, "kind": kind, **row}
-                for row in _kappa_rows(counted, weights, _weighting(str(question)))
+                {"question": question, "kind": kind, **row} for row in _kappa_rows(counted, _weighting(str(question)))
             ]
     return pd.DataFrame(rows)
 
@@ -284,29 +256,37 @@ def _count_pairs(ratings_a: pd.DataFrame, ratings_b: pd.DataFrame, patients: pd.
     return table
 
 
-def _kappa_rows(counted: list[tuple[str, str, Array]], w: Array, distance: KappaWeighting) -> Iterator[dict[str, Any]]:
+def _kappa_rows(counted: list[tuple[str, str, Array]], distance: KappaWeighting) -> Iterator[dict[str, Any]]:
     """Yield a row for each pair of readers, and their mean."""
-    each = list[tuple[Array, Array]]()
-    for a, b, table in counted:
-        g, k, _ = table.shape
-        draws = kappa((w.astype(float) @ table.reshape(g, -1)).reshape(-1, k, k), distance)
-        each.append((np.append(kappa(table.sum(0), distance), draws), table.sum((1, 2))))
-        yield {"reader": a, "versus": b, **_kappa_with_ci(*each[-1])}
+    each = [kappa_left_out(table, distance) for _, _, table in counted]
+    for (a, b, _), r in zip(counted, each, strict=True):
+        yield {"reader": a, "versus": b, **_kappa_with_ci(r)}
     if len(each) > 1:
-        known = [pair for pair in each if not np.isnan(pair[0][0])] or each
-        values, counts = (np.stack(columns, 1) for columns in zip(*known, strict=True))
-        yield {"reader": ALL_READERS, "versus": ALL_READERS, **_kappa_with_ci(values.mean(1), counts.sum(1))}
+        known = [r for r in each if not np.isnan(r.point[0])] or each
+        yield {"reader": ALL_READERS, "versus": ALL_READERS, **_kappa_with_ci(average(known))}
 
 
-def _kappa_with_ci(values: Array, ratings: Array) -> dict[str, float]:
-    """Return a row of kappa (1 + B,), the sample's first. ratings: (G,), of each patient."""
-    patients = int((ratings > 0).sum())
-    kappa_, low, high = statistic_with_ci(values, patients)
-    return {
-        "kappa": kappa_,
-        "low": low,
-        "high": high,
-        "n": int(ratings.sum()),
-        "patients": patients,
-        "dropped": int(np.isnan(values[1:]).sum()),
-    }
+def kappa_left_out(table: Array, distance: KappaWeighting) -> LeaveOneOut:
+    """Compute kappa for the sample and without each patient.
+
+    Parameters
+    ----------
+    table : (G, K, K) array
+        Counts of the answers of two readers on each patient.
+    distance : {'quadratic', 'nominal'}
+        As in `kappa`.
+
+    Returns
+    -------
+    LeaveOneOut
+        One column.
+    """
+    size, k, _ = table.shape
+    values = kappa((leave_out_weights(size) @ table.reshape(size, -1)).reshape(-1, k, k), distance)
+    answers = table.sum((1, 2))
+    return from_values(values, answers, int(answers.sum()))
+
+
+def _kappa_with_ci(r: LeaveOneOut) -> dict[str, Any]:
+    row = infer(r, "correlation", (-1.0, 1.0)).row()
+    return {"kappa": row["mean"], **{key: row[key] for key in ("low", "high", "n", "patients", "reason")}}

@@ -1,8 +1,8 @@
 """Regressions of localization on the shape of a finding and on the confidence of the model.
 
 After Saporta et al. 2022, 10.1038/s42256-022-00536-x. The published form treats every pair of radiograph and finding as
-independent and stacks all findings; the corrected form compares within findings (fixed effects), and its errors allow
-for several rows of one patient (cluster-robust, 10.3368/jhr.50.2.317).
+independent and stacks all findings; the corrected form compares within findings (fixed effects), and its errors are
+those of leaving out one patient at a time (see `sightline.stats.intervals`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import pandas as pd
 from scipy import stats
 
 from sightline.core import NAN, Array, Definition
+from sightline.stats.intervals import infer
+from sightline.stats.jackknife import LeaveOneOut, from_values, leave_out_weights
 from sightline.stats.multiplicity import bonferroni, holm
 
 SHAPE_FEATURES = ("instances", "size", "elongation", "irrectangularity")
@@ -82,23 +84,31 @@ def regress_on_confidence(
     -------
     DataFrame
         One row per finding, and one for all of them together ('all'): columns finding, slope, low, high, p, n,
-        patients, rho,
-        rho_low, rho_high (Fisher's interval with the true n), rho_p, p_adjusted (over the findings), stars and
-        rho_stars.
+        patients, rho, rho_low, rho_high (95 %; Fisher's z, corrected: with the standard error over patients), rho_p,
+        p_adjusted (over the findings), stars and rho_stars.
     """
     rows = cases[cases["probability"].notna() & cases[outcome].notna()]
     parts = [(str(f), rows[rows["finding"] == f]) for f in dict.fromkeys(cases["finding"])]
     results = []
     for name, part in [*parts, ("all", rows)]:
         slope = _fit_slope(_scale(part["probability"], scale), part[outcome], part, definition)
-        results.append(
-            (name, *slope, *spearman(part["probability"].to_numpy(float), part[outcome].to_numpy(float))[:4])
-        )
+        results.append((name, *slope, *_correlate(part, outcome, definition)))
     names = ["finding", *_SLOPE_COLUMNS, "rho", "rho_low", "rho_high", "rho_p"]
     table = _add_adjusted_columns(pd.DataFrame(results, columns=pd.Index(names)), definition)
     return table.assign(
         rho_stars=[significance_stars(p) for p in _adjust_p_values(table["rho_p"].to_numpy(float), definition)]
     )
+
+
+def _correlate(part: pd.DataFrame, outcome: str, definition: Definition) -> tuple[float, float, float, float]:
+    """(rho, low, high, p) of the ranks of probability and outcome."""
+    x, y = part["probability"].to_numpy(float), part[outcome].to_numpy(float)
+    rho = spearman(x, y)[:4]
+    if definition == "published" or np.isnan(rho[0]):
+        return rho
+    patient = pd.factorize(part["patient"])[0]
+    row = infer(rank_correlation_left_out(x, y, patient), "correlation", (-1.0, 1.0)).row()
+    return row["mean"], row["low"], row["high"], row["p"]
 
 
 def _fit_slope(
@@ -107,36 +117,55 @@ def _fit_slope(
     """(slope, low, high, p, n, patients) of y on x; corrected: within findings, by patients."""
     kept = (x.notna() & y.notna()).to_numpy()
     patient = pd.factorize(rows["patient"][kept])[0]
+    predictor, outcome = x[kept].to_numpy(float), y[kept].to_numpy(float)
+    n, patients = int(kept.sum()), int(patient.max(initial=-1)) + 1
+    if definition == "published":
+        return *_least_squares(predictor, outcome), n, patients
     finding = pd.factorize(rows["finding"][kept])[0]
-    groups, n = len(set(patient)), int(kept.sum())
-    design = np.column_stack([x[kept], np.ones(n)]).astype(float)
-    if definition == "corrected":
-        design = np.column_stack([x[kept].to_numpy(float), finding[:, None] == np.unique(finding)]).astype(float)
-    spare = n - design.shape[1]
-    freedom = spare if definition == "published" else groups - 1
-    if min(spare, freedom) < 1 or np.linalg.matrix_rank(design) < design.shape[1]:
-        return NAN, NAN, NAN, NAN, n, groups
-    outcome = y[kept].to_numpy(float)
-    slope, error = _least_squares(design, outcome, None if definition == "published" else patient)
-    t = stats.t.ppf(0.975, freedom)
-    p = 2 * stats.t.sf(abs(slope / error), freedom) if error > 0 else NAN
-    return slope, slope - t * error, slope + t * error, float(p), n, groups
+    design = np.column_stack([predictor, finding[:, None] == np.unique(finding)]).astype(float)
+    if n <= design.shape[1] or np.ptp(outcome) == 0 or np.linalg.matrix_rank(design) < design.shape[1]:
+        return NAN, NAN, NAN, NAN, n, patients
+    row = infer(slope_left_out(design, outcome, patient)).row()
+    return row["mean"], row["low"], row["high"], row["p"], n, patients
 
 
-def _least_squares(design: Array, y: Array, cluster: Array | None) -> tuple[float, float]:
-    """First coefficient and its standard error: classical, or robust to clusters (CR1, as statsmodels and Stata do)."""
-    n, k = design.shape
-    bread = np.linalg.inv(design.T @ design)
-    beta = bread @ design.T @ y
-    residual = y - design @ beta
-    if cluster is None:
-        covariance = bread * (residual @ residual) / (n - k)
-    else:
-        scores = np.zeros((int(cluster.max()) + 1, k))
-        np.add.at(scores, cluster, design * residual[:, None])  # (G, k)
-        groups = len(scores)
-        covariance = bread @ scores.T @ scores @ bread * (groups / (groups - 1)) * ((n - 1) / (n - k))
-    return float(beta[0]), float(np.sqrt(max(covariance[0, 0], 0.0)))
+def _least_squares(x: Array, y: Array) -> tuple[float, float, float, float]:
+    """Slope of y on x with its classical interval and p value; NaN where it is undefined."""
+    freedom = len(x) - 2
+    if freedom < 1 or np.ptp(x) == 0:
+        return NAN, NAN, NAN, NAN
+    fit = stats.linregress(x, y)
+    reach = stats.t.ppf(0.975, freedom) * fit.stderr
+    return float(fit.slope), float(fit.slope - reach), float(fit.slope + reach), float(fit.pvalue)
+
+
+def slope_left_out(design: Array, y: Array, patient: Array) -> LeaveOneOut:
+    """Compute the first coefficient of a least-squares fit for the sample and without each patient.
+
+    Parameters
+    ----------
+    design : (N, k) array
+        Predictors, of full rank.
+    y : (N,) array
+        Outcome.
+    patient : (N,) int
+        Patient of each row, in [0, G).
+
+    Returns
+    -------
+    LeaveOneOut
+        One column. A patient counts by the leverage of his rows on the coefficient. A column of the design that only
+        one patient has is left out with the patient.
+    """
+    size = int(patient.max(initial=-1)) + 1
+    squares, products = np.zeros((size, design.shape[1], design.shape[1])), np.zeros((size, design.shape[1]))
+    np.add.at(squares, patient, design[:, :, None] * design[:, None, :])
+    np.add.at(products, patient, design * y[:, None])
+    whole = np.linalg.pinv(squares.sum(0), hermitian=True)
+    rest = np.linalg.pinv(squares.sum(0) - squares, rcond=1e-10, hermitian=True)  # (G, k, k)
+    left_out = np.einsum("gk,gk->g", rest[:, 0], products.sum(0) - products)
+    leverage = np.bincount(patient, (design @ whole[0]) ** 2, size)
+    return from_values(np.append(whole[0] @ products.sum(0), left_out), leverage, len(y))
 
 
 def spearman(x: Array, y: Array) -> tuple[float, float, float, float, int]:
@@ -192,6 +221,50 @@ def fisher_interval(rho: float, n: int) -> tuple[float, float]:
         return rho, rho
     center, half = np.arctanh(rho), 1.96 / np.sqrt(n - 3)
     return float(np.tanh(center - half)), float(np.tanh(center + half))
+
+
+def rank_correlation_left_out(x: Array, y: Array, patient: Array) -> LeaveOneOut:
+    """Compute Spearman's rank correlation of the sample and without each patient.
+
+    Parameters
+    ----------
+    x, y : (N,) array
+        Values without NaN.
+    patient : (N,) int
+        Patient of each pair, in [0, G).
+
+    Returns
+    -------
+    LeaveOneOut
+        One column; NaN where one side does not vary.
+    """
+    size = int(patient.max(initial=-1)) + 1
+    counts = np.bincount(patient, minlength=size).astype(float)
+    values = np.empty(1 + size)
+    weights = leave_out_weights(size)
+    for start in range(0, 1 + size, _PATIENTS_PER_STRIP):
+        strip = weights[start : start + _PATIENTS_PER_STRIP]
+        a, b = (_ranks(side, patient, strip) for side in (x, y))
+        w = strip[:, patient]
+        covariance, a_square, b_square = ((w * first * second).sum(1) for first, second in ((a, b), (a, a), (b, b)))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values[start : start + len(strip)] = covariance / np.sqrt(a_square * b_square)
+    return from_values(values, counts, len(x))
+
+
+_PATIENTS_PER_STRIP = 64
+"""Patients left out at a time, so that memory does not grow with the product of patients and rows."""
+
+
+def _ranks(x: Array, patient: Array, weights: Array) -> Array:
+    """Centered mid-ranks (B, N) of x under each row of weights (B, G)."""
+    levels, level = np.unique(x, return_inverse=True)
+    counts = np.zeros((weights.shape[1], len(levels)))
+    np.add.at(counts, (patient, level), 1.0)
+    drawn = weights @ counts  # (B, levels)
+    middle = np.cumsum(drawn, 1) - drawn / 2
+    ranks: Array = (middle - drawn.sum(1, keepdims=True) / 2)[:, level]
+    return ranks
 
 
 def significance_stars(p: float) -> str:

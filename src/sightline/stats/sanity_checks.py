@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sightline.core import Source
-from sightline.stats.bootstrap import mean_with_ci
+from sightline.stats.intervals import UNBOUNDED, mean_with_ci
 
 _LEVEL_COLUMNS = ["comparison", "protocol", "measure", "method", "order", "step", "versus"]
 _CASE_COLUMNS = ["method", "protocol", "measure", "radiograph", "patient", "finding"]
@@ -22,26 +22,24 @@ MARGIN = 0.05
 dozen patients, those of noise end at 0.02."""
 
 
-def similarity_levels(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def similarity_levels(similarity: pd.DataFrame) -> pd.DataFrame:
     """Estimate the mean similarity of every comparison over cases.
 
     Parameters
     ----------
     similarity : DataFrame
         Table of `sightline.evaluation.randomization`.
-    seed : int
-        Seed of the resamples.
 
     Returns
     -------
     DataFrame
-        Columns comparison, protocol, measure, method, order, step, versus, mean, low, high (expanded BCa, over
+        Columns comparison, protocol, measure, method, order, step, versus, mean, low, high (95 %, over
         patients), n,
         patients, failed: cases of which a map failed. A failed map has similarity 0 where maps should be similar.
     """
     rows = []
     for key, part in _score_failures(similarity).groupby(_LEVEL_COLUMNS, sort=False):
-        rows.append(dict(zip(_LEVEL_COLUMNS, _as_tuple(key), strict=True)) | _row_of(part["value"], part, seed))
+        rows.append(dict(zip(_LEVEL_COLUMNS, _as_tuple(key), strict=True)) | _row_of(part["value"], part))
     return pd.DataFrame(rows)
 
 
@@ -58,12 +56,16 @@ def _score_failures(similarity: pd.DataFrame) -> pd.DataFrame:
     return table.assign(value=table["value"].mask(lost, 0.0))
 
 
-def _row_of(values: pd.Series[float], part: pd.DataFrame, seed: int) -> dict[str, Any]:
-    """Return the mean of values of rows of `_score_failures` with its interval, and how many of those failed."""
-    return {**mean_with_ci(values, part["patient"], seed), "failed": int(part["failed"].sum())}
+def _row_of(values: pd.Series[float], part: pd.DataFrame) -> dict[str, Any]:
+    """Return the mean of values of rows of `_score_failures` with its interval, and how many of those failed.
+
+    Similarities end at -1 and 1, and their differences at -2 and 2; entropies have no bounds.
+    """
+    bounds = UNBOUNDED if (part["comparison"] == "complexity").any() else (-2.0, 2.0)
+    return {**mean_with_ci(values, part["patient"], bounds=bounds), "failed": int(part["failed"].sum())}
 
 
-def verdicts(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def verdicts(similarity: pd.DataFrame) -> pd.DataFrame:
     """Judge every comparison by its difference from chance, case by case.
 
     Chance of a comparison of two networks is the map of one against the map of the other for another patient, so that
@@ -83,8 +85,6 @@ def verdicts(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     ----------
     similarity : DataFrame
         Table of `sightline.evaluation.randomization`.
-    seed : int
-        Seed of the resamples.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def verdicts(similarity: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     rows = []
     for key, part in compared.groupby(["comparison", "protocol", "measure", "method", "versus"], sort=False):
         kind = str(_as_tuple(key)[0])
-        gap = _row_of(part["value"] - part["chance"], part, seed)
+        gap = _row_of(part["value"] - part["chance"], part)
         head = dict(zip(("criterion", "protocol", "measure", "method", "versus"), _as_tuple(key), strict=True))
         means = {"level": float(part["value"].mean()), "chance": float(part["chance"].mean())}
         margin = MARGIN if kind in (*_EXPECTED_DISSIMILAR, *_EXPECTED_SIMILAR) else 0.0

@@ -215,11 +215,11 @@ def _explain(study: StudyContext[GazeModels], part: Dataset, methods: Sequence[s
 
 def _predict(study: StudyContext[GazeModels]) -> None:
     """Write the predictions of all radiographs and the tables of accuracy."""
-    run, seed, models = study.run, study.seed, study.models
+    run, models = study.run, study.models
     table = study.predict(models.models)
-    run.write_table("classification", estimate_auroc(table.drop(columns="radiograph"), seed=seed))
-    run.write_table("discrimination", discrimination(table, seed))
-    run.write_table("discrimination_differences", compare_auroc(table, models.pairs, seed))
+    run.write_table("classification", estimate_auroc(table.drop(columns="radiograph")))
+    run.write_table("discrimination", discrimination(table))
+    run.write_table("discrimination_differences", compare_auroc(table, models.pairs))
 
 
 def _choose_cutoffs(
@@ -244,7 +244,7 @@ def _summarize(study: StudyContext[GazeModels], cutoffs: Mapping[tuple[str, str]
     """Write the tables correctness and of regions, and the differences between networks."""
     run, seed, protocols, pairs = study.run, study.seed, study.protocols, study.models.pairs
     scores = ScoreTable(run, ("probability",))
-    run.write_table("correctness", compare_by_correctness(scores.scores(), cutoffs, protocols, seed))
+    run.write_table("correctness", compare_by_correctness(scores.scores(), cutoffs, protocols))
     study.add_differences(scores, lambda sources: _paired_sources(pairs, sources))
     _summarize_regions(run, seed)
     means = scores.estimates

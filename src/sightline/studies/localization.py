@@ -152,7 +152,7 @@ def localization(
         analyze(scores, protocols, seed=seed, prevalence=_training_prevalence(models, datasets))
         if chexlocalize_csv is not None:
             write_chexlocalize_csv(scores, run, opened, chexlocalize_csv, protocols, seed)
-        run.write_table("classification", estimate_auroc(_collect_predictions(study, methods[0]), seed=seed))
+        run.write_table("classification", estimate_auroc(_collect_predictions(study, methods[0])))
         return run.update_info(sources=list(maps.sources))
 
 

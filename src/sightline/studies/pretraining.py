@@ -255,12 +255,12 @@ def _train_cell(
 
 def _predict(study: StudyContext[TrainedCells]) -> None:
     """Write the tables predictions, classification, learning_curves and learning_curve_differences."""
-    run, seed = study.run, study.seed
+    run = study.run
     table = study.predict(list(study.models.values()))
-    run.write_table("classification", estimate_auroc(table.drop(columns="radiograph"), seed=seed))
+    run.write_table("classification", estimate_auroc(table.drop(columns="radiograph")))
     by_name = {cell.name: cell for cell in study.models}
     columns = pd.DataFrame([by_name[name].columns() for name in table["model"]], index=table.index)
-    accuracy = auroc_by_cell(table.join(columns), seed=seed)
+    accuracy = auroc_by_cell(table.join(columns))
     run.write_table("learning_curves", learning_curves(accuracy))
     gains = [initialization_gains(accuracy, RANDOM_INIT), compare_learning_modes(accuracy, "all")]
     run.write_table("learning_curve_differences", pd.concat(gains, ignore_index=True))
@@ -311,14 +311,14 @@ def _narrate(
     sources = {f"{cell.name}/{methods[0]}": cell.init for cell in smallest}
     cases = [Case(r, f) for r in part.radiographs for f in study.findings if r.labels.get(f) == 1]
     table = measure_maps(run, part, sources, cases)
-    write_narrative(run, table, seed)
+    write_narrative(run, table)
     agreement = compare_with_reports(table, part, cases, seed)
-    run.write_table("report_agreement", summarize_agreement(agreement, seed))
+    run.write_table("report_agreement", summarize_agreement(agreement))
     text_source = f"{IMAGE_TEXT_MODEL}/{IMAGE_TEXT_METHOD}"
     if text_source in run.sources:
         compared = {f"{cell.name}/{method}": f"{cell.init}/{method}" for cell in smallest for method in methods}
         similarity = compare_with_text_maps(run, compared, text_source, cases, seed)
-        run.write_table("text_map_agreement", summarize_agreement(similarity, seed))
+        run.write_table("text_map_agreement", summarize_agreement(similarity))
 
 
 def _paired_sources(cells: Sequence[TrainingCell], sources: Sequence[str]) -> list[tuple[str, str]]:

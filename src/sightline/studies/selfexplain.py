@@ -278,12 +278,12 @@ def _read_intrinsic_maps(run: Run, data: Dataset, source: str, finding: str) -> 
 
 def _predict(study: StudyContext[SelfExplainModels], margin: float) -> None:
     """Write the tables predictions, classification, discrimination and noninferiority, for every seed."""
-    run, seed, models = study.run, study.seed, study.models
+    run, models = study.run, study.models
     table = study.predict((*models.compared_models, *models.replicates)).drop(columns="radiograph")
-    run.write_table("classification", estimate_auroc(table, seed=seed))
-    run.write_table("discrimination", discrimination(table, seed))
+    run.write_table("classification", estimate_auroc(table))
+    run.write_table("discrimination", discrimination(table))
     pairs = [(model.name, models.baseline.name) for model in (models.self_explaining, *models.replicates)]
-    run.write_table("noninferiority", noninferiority(table, pairs, margin, seed))
+    run.write_table("noninferiority", noninferiority(table, pairs, margin))
 
 
 def _explain(study: StudyContext[SelfExplainModels], part: Dataset, methods: Sequence[str]) -> None:
@@ -306,7 +306,7 @@ def _write_froc(study: StudyContext[SelfExplainModels], maps: Maps, part: Datase
     """Write the tables froc_candidates and froc."""
     sources = [source for source in maps.sources if Source.parse(source).kind != "reader"]
     write_candidates(study.run, maps, part, sources, study.findings)
-    study.run.write_table("froc", froc(study.run.table("froc_candidates"), study.seed))
+    study.run.write_table("froc", froc(study.run.table("froc_candidates")))
 
 
 def _write_label_budget(study: StudyContext[SelfExplainModels], part: Dataset) -> None:
@@ -328,7 +328,7 @@ def _write_label_budget(study: StudyContext[SelfExplainModels], part: Dataset) -
     scores = scores.assign(
         role=[m.role for m in supervised_by_row], n_annotated=[m.n_annotated for m in supervised_by_row]
     )
-    curve, crossing = label_budget_curves(scores, seed)
+    curve, crossing = label_budget_curves(scores)
     study.run.write_table("label_budget", curve)
     crossing_fields = {name: None if value != value else value for name, value in crossing.items()}
     lengths = {f"{m.role}-{m.n_annotated}": m.training_length for m in models.mask_supervised if m.training_length}
@@ -355,11 +355,11 @@ def _run_sanity_checks(
 
 def _summarize(study: StudyContext[SelfExplainModels], scores: ScoreTable, methods: Sequence[str]) -> None:
     """Write the tables similarity_levels, perturbation_summary and verdicts, and differences from every other map."""
-    run, seed, models = study.run, study.seed, study.models
+    run, models = study.run, study.models
     similarity = run.table("map_similarity", SCHEMA.names)
-    run.write_table("similarity_levels", similarity_levels(similarity, seed))
+    run.write_table("similarity_levels", similarity_levels(similarity))
     faithfulness, robustness = run.table("faithfulness"), run.table("robustness")
-    run.write_table("perturbation_summary", summarize_faithfulness(faithfulness, robustness, seed))
+    run.write_table("perturbation_summary", summarize_faithfulness(faithfulness, robustness))
     intrinsic = f"{models.self_explaining.name}/{INTRINSIC}"
     posthoc = [f"{model.name}/{method}" for model in (models.self_explaining, models.baseline) for method in methods]
     resamples = max(1000, 50 * len(posthoc))  # with fewer, no p could be below 0.05 after correction for so many
@@ -372,7 +372,7 @@ def _summarize(study: StudyContext[SelfExplainModels], scores: ScoreTable, metho
         if method in (INTRINSIC, GRAD_CAM) or Source.parse(method).kind == "localizer"
     ]
     gains = gains[gains["method"].isin(compared)]
-    run.write_table("verdicts", pd.concat([verdicts(similarity, seed), gains], ignore_index=True))
+    run.write_table("verdicts", pd.concat([verdicts(similarity), gains], ignore_index=True))
 
 
 def _write_ratings(study: StudyContext[SelfExplainModels], scores: ScoreTable, max_cases: int) -> None:

@@ -52,6 +52,6 @@ def write_ratings(run: Run, scores: pd.DataFrame, sources: Sequence[str], max_ca
 
     ratings = simulate_ratings(sampled, quality, seed=seed)
     run.write_table("ratings", ratings)
-    run.write_table("ratings_means", mean_ratings(ratings, seed))
-    run.write_table("ratings_contrasts", contrasts(ratings, seed))
-    run.write_table("ratings_agreement", rater_agreement(ratings, seed))
+    run.write_table("ratings_means", mean_ratings(ratings))
+    run.write_table("ratings_contrasts", contrasts(ratings))
+    run.write_table("ratings_agreement", rater_agreement(ratings))

@@ -220,10 +220,10 @@ def _run_perturbations(check: SanityCheck, models: TrustModels, controls: Maps) 
 
 def _summarize(study: StudyContext[TrustModels], scores: ScoreTable) -> None:
     """Write the tables similarity_levels, perturbation_summary and verdicts."""
-    run, seed = study.run, study.seed
+    run = study.run
     similarity = run.table("map_similarity", SCHEMA.names)
-    run.write_table("similarity_levels", similarity_levels(similarity, seed))
+    run.write_table("similarity_levels", similarity_levels(similarity))
     faithfulness, robustness = run.table("faithfulness"), run.table("robustness")
-    run.write_table("perturbation_summary", summarize_faithfulness(faithfulness, robustness, seed))
+    run.write_table("perturbation_summary", summarize_faithfulness(faithfulness, robustness))
     gains = compare_with_prior(scores.scores(), run.table("differences"), study.models.model.name, study.protocols)
-    run.write_table("verdicts", pd.concat([verdicts(similarity, seed), gains], ignore_index=True))
+    run.write_table("verdicts", pd.concat([verdicts(similarity), gains], ignore_index=True))

@@ -178,7 +178,7 @@ def train_ensemble(
         selected = ranked[ranked["rank"] <= config.checkpoints_per_finding]
         write_text_atomic(out / "final.json", json.dumps(ensemble_content(selected), indent=1) + "\n")
         run.write_table("selection", selected)
-        run.write_table("classification", estimate_auroc(_collect_predictions(out, selected), seed=config.seed))
+        run.write_table("classification", estimate_auroc(_collect_predictions(out, selected)))
     return run
 
 

@@ -64,7 +64,7 @@ def some(data: Dataset) -> list[Case]:
 
 def test_maps_on_the_marks_are_read_where_the_findings_are(data: Dataset, run: Run) -> None:
     table = measure_maps(run, data, {"seer/intrinsic": "seer", "lost/intrinsic": "lost"}, some(data))
-    facts = write_narrative(run, table, 0)
+    facts = write_narrative(run, table)
     low = facts.estimate("seer", "Pleural Effusion", "lower")
     heart = facts.estimate("seer", "Cardiomegaly", "cardiac")
     assert low is not None and low["low"] > 1.2 and heart is not None and heart["low"] > 1.2
@@ -78,7 +78,7 @@ def test_maps_on_the_marks_are_read_where_the_findings_are(data: Dataset, run: R
 
 def test_a_text_that_was_read_off_the_maps_suffers_when_it_is_laid_beside_others(data: Dataset, run: Run) -> None:
     facts = write_narrative(
-        run, measure_maps(run, data, {"seer/intrinsic": "seer", "lost/intrinsic": "lost"}, some(data)), 0
+        run, measure_maps(run, data, {"seer/intrinsic": "seer", "lost/intrinsic": "lost"}, some(data))
     )
     rates = permutation_controls(narrate(facts), facts)
     assert rates["as it is"] == 0 and rates["models exchanged"] > 0.3 and rates["findings exchanged"] > 0
@@ -97,7 +97,7 @@ def test_without_masks_of_the_lungs_the_film_itself_is_divided(data: Dataset, ru
 def test_any_text_can_be_checked_from_the_command_line(
     data: Dataset, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_narrative(run, measure_maps(run, data, {"seer/intrinsic": "seer", "lost/intrinsic": "lost"}, some(data)), 0)
+    write_narrative(run, measure_maps(run, data, {"seer/intrinsic": "seer", "lost/intrinsic": "lost"}, some(data)))
     file = tmp_path / "text.md"
     file.write_text("Pleural Effusion\n- GPT: Activation of the [bold]upper[/bold] zones.\n", "utf-8")
     check_narrative(run.path, file, models=("GPT=seer",))
@@ -107,14 +107,14 @@ def test_any_text_can_be_checked_from_the_command_line(
     )
     with pytest.raises(sl.SightlineError, match="cannot be read as text"):
         check_narrative(run.path, tmp_path / "nothing.md")
-    table = tabulate_claims("", write_narrative(run, run.table("map_measurements"), 0))
+    table = tabulate_claims("", write_narrative(run, run.table("map_measurements")))
     assert table.empty and "verdict" in table
 
 
 def test_maps_on_the_marks_meet_the_reports_and_maps_of_noise_do_not(data: Dataset, run: Run) -> None:
     table = measure_maps(run, data, {"seer/intrinsic": "seer", "lost/intrinsic": "lost"}, some(data))
     meetings = compare_with_reports(table, data, some(data), 0)
-    found = summarize_agreement(meetings, 0).set_index(["model", "measure"])
+    found = summarize_agreement(meetings).set_index(["model", "measure"])
     seer, lost = found.loc[("seer", "side")], found.loc[("lost", "side")]
     assert seer["mean"] > 0.9 and seer["gap_low"] > 0.1 and seer["n"] > 8
     assert lost["gap_low"] < 0 < lost["gap_high"]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sightline.core import NAN, Array
-from sightline.stats.bootstrap import mean_with_ci
+from sightline.stats.intervals import mean_with_ci
 
 SIDES = ("left", "right")
 """Sides of the patient: left is on the right of the image."""
@@ -207,20 +207,22 @@ def _read_row(rows: pd.DataFrame) -> dict[str, float] | None:
     return {k: float(rows.iloc[0][k]) for k in ("mean", "low", "high", "n", "patients")}
 
 
-def estimate_measurements(cases: pd.DataFrame, seed: int = 0) -> Measurements:
+_HIGHEST_DENSITY = dict.fromkeys(("left", "right"), 2.0) | dict.fromkeys(("upper", "middle", "lower"), 3.0)
+"""Relative density of a place that holds all evidence: sides are halves, and zones thirds, of the area."""
+
+
+def estimate_measurements(cases: pd.DataFrame) -> Measurements:
     """Average measurements of maps by model and finding, and compare models, with intervals.
 
     Parameters
     ----------
     cases : DataFrame
         A row per map and measure: model, finding, radiograph, patient, measure, value.
-    seed : int
-        Seed of the bootstrap.
 
     Returns
     -------
     Measurements
-        Intervals (95 %) resample patients.
+        Intervals (95 %) are over patients.
     """
     rows, differences = [], []
     for model, of_model in cases.groupby("model", sort=False):
@@ -228,7 +230,8 @@ def estimate_measurements(cases: pd.DataFrame, seed: int = 0) -> Measurements:
         for finding, part in parts:
             for measure, values in part.groupby("measure", sort=False):
                 key = {"model": model, "finding": finding, "measure": measure}
-                rows.append(key | mean_with_ci(values["value"], values["patient"], seed))
+                bounds = (0.0, _HIGHEST_DENSITY.get(str(measure), float("inf")))
+                rows.append(key | mean_with_ci(values["value"], values["patient"], bounds=bounds))
     for shape in SHAPE_MEASURES:
         wide = (
             cases[cases["measure"] == shape]
@@ -239,6 +242,6 @@ def estimate_measurements(cases: pd.DataFrame, seed: int = 0) -> Measurements:
         for model, versus in permutations(names, 2):
             for finding, part in [*wide.groupby("finding", sort=False), ("average", wide)]:
                 key = {"finding": finding, "model": model, "versus": versus, "measure": shape}
-                differences.append(key | mean_with_ci(part[model] - part[versus], part["patient"], seed))
+                differences.append(key | mean_with_ci(part[model] - part[versus], part["patient"]))
     columns = ["finding", "model", "versus", "measure", "mean", "low", "high", "n", "patients"]
     return Measurements(pd.DataFrame(rows, columns=MEASUREMENT_COLUMNS), pd.DataFrame(differences, columns=columns))

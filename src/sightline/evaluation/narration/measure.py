@@ -29,7 +29,7 @@ from sightline.maps.resample import GRID_SHAPE, resample_to_grid
 from sightline.metrics.similarity import rank_correlation
 from sightline.runs.chunks import schema_for, write_chunks
 from sightline.runs.run import Run
-from sightline.stats.bootstrap import mean_with_ci
+from sightline.stats.intervals import mean_with_ci
 
 
 class MapMeasurement(NamedTuple):
@@ -107,7 +107,7 @@ def _region_mask(data: Dataset, radiograph: str, name: str) -> Array | None:
     return small if small.any() else None
 
 
-def write_narrative(run: Run, table: pd.DataFrame, seed: int) -> Measurements:
+def write_narrative(run: Run, table: pd.DataFrame) -> Measurements:
     """Write the tables map_measurement_means, map_measurement_differences and narrative_claims, and narrative.md.
 
     Parameters
@@ -116,14 +116,12 @@ def write_narrative(run: Run, table: pd.DataFrame, seed: int) -> Measurements:
         The run that gets the tables, locked by the caller.
     table : DataFrame
         Measurements of the maps, as `measure_maps` returns them.
-    seed : int
-        Seed of the bootstrap.
 
     Returns
     -------
     Measurements
     """
-    facts = estimate_measurements(table, seed)
+    facts = estimate_measurements(table)
     run.write_table("map_measurement_means", facts.table)
     run.write_table("map_measurement_differences", facts.differences)
     text = narrate(facts)
@@ -332,29 +330,27 @@ def _reported_locations(data: Dataset, case: Case) -> dict[str, str]:
     return {measure: next(iter(names)) for measure, names in named.items() if len(names) == 1}
 
 
-def summarize_agreement(agreements: pd.DataFrame, seed: int) -> pd.DataFrame:
+def summarize_agreement(agreements: pd.DataFrame) -> pd.DataFrame:
     """Average the agreement of each model's maps, and its excess over chance.
 
     Parameters
     ----------
     agreements : DataFrame
         Columns of `ReportAgreement`.
-    seed : int
-        Seed of the bootstrap.
 
     Returns
     -------
     DataFrame
-        Columns model, measure, mean, low, high, n, patients, gap, gap_low, gap_high (95 %, resampling patients).
+        Columns model, measure, mean, low, high, n, patients, gap, gap_low, gap_high (95 %, over patients).
     """
     rows = []
     for (model, measure), part in agreements.groupby(["model", "measure"], sort=False):
-        gap = mean_with_ci(part["value"] - part["chance"], part["patient"], seed)
+        gap = mean_with_ci(part["value"] - part["chance"], part["patient"])
         rows.append(
             {
                 "model": model,
                 "measure": measure,
-                **mean_with_ci(part["value"], part["patient"], seed),
+                **mean_with_ci(part["value"], part["patient"]),
                 "gap": gap["mean"],
                 "gap_low": gap["low"],
                 "gap_high": gap["high"],

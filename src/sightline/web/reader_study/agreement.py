@@ -1,6 +1,6 @@
 """Agreement of readers with one another, with themselves and with the reference, and reading times.
 
-Intervals resample patients. The overlap of a case that only one of two readers annotated is 0. A case that neither
+Intervals are over patients. The overlap of a case that only one of two readers annotated is 0. A case that neither
 annotated has no overlap: it counts in the agreement on presence.
 """
 
@@ -19,10 +19,11 @@ from sightline.evaluation.scoring import score
 from sightline.imaging.masks import contours_to_mask
 from sightline.maps.references import ReaderMaps
 from sightline.protocol import get_protocols
-from sightline.stats.bootstrap import RESAMPLES, draw_weights, mean_with_ci, statistic_with_ci
 from sightline.stats.estimates import estimates
 from sightline.stats.icc import icc
-from sightline.stats.ratings import kappa
+from sightline.stats.intervals import Scale, infer, mean_with_ci
+from sightline.stats.jackknife import LeaveOneOut, from_values, leave_out_weights
+from sightline.stats.ratings import kappa_left_out
 
 INTER_READER, INTRA_READER = "between", "within"
 """Kinds of agreement, as named in tables."""
@@ -50,67 +51,63 @@ class PairwiseAgreement(NamedTuple):
     value: float
 
 
-def measure_agreement(readings: Sequence[CompletedReading], seed: int = 0) -> pd.DataFrame:
+def measure_agreement(readings: Sequence[CompletedReading]) -> pd.DataFrame:
     """Measure the agreement between every two readers, and between both readings of each reader.
 
     Parameters
     ----------
     readings : sequence of CompletedReading
         Finished readings.
-    seed : int, default 0
-        Seed of the bootstrap resamples.
 
     Returns
     -------
     pandas.DataFrame
-        Columns kind, measure, reader, versus, value, low, high (95 % interval), n (cases), patients. The measures are
+        Columns kind, measure, reader, versus, value, low, high (95 % interval), n (cases), patients, reason
+        (why there is no interval, or ''). The measures are
         those of `PairwiseAgreement`; 'presence, TASK', Cohen's kappa of whether the finding was annotated; and
         'icc area', the intraclass correlation of the outlined areas that all readers annotated.
     """
     groups = _group_readings(readings)
-    rows = _mean_by_comparison(pd.DataFrame(list(_compare_all(groups)), columns=PairwiseAgreement._fields), seed)
+    rows = _mean_by_comparison(pd.DataFrame(list(_compare_all(groups)), columns=PairwiseAgreement._fields))
     for kind, task, first, second in _comparisons(groups):
-        rows += _presence_kappa(kind, groups[task, *first], groups[task, *second], first[0], second[0], seed)
-    rows += _area_icc(groups, seed)
-    columns = ["kind", "measure", "reader", "versus", "value", "low", "high", "n", "patients"]
+        rows += _presence_kappa(kind, groups[task, *first], groups[task, *second], first[0], second[0])
+    rows += _area_icc(groups)
+    columns = ["kind", "measure", "reader", "versus", "value", "low", "high", "n", "patients", "reason"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def reading_times(readings: Sequence[CompletedReading], seed: int = 0) -> pd.DataFrame:
+def reading_times(readings: Sequence[CompletedReading]) -> pd.DataFrame:
     """Estimate the active time per case, by reader and task.
 
     Parameters
     ----------
     readings : sequence of CompletedReading
         Finished readings.
-    seed : int, default 0
-        Seed of the bootstrap resamples.
 
     Returns
     -------
     pandas.DataFrame
-        Columns reader, task, seconds (mean), low, high (95 % interval), median, n (cases), patients.
+        Columns reader, task, seconds (mean), low, high (95 % interval), median, n (cases), patients,
+        reason (why there is no interval, or '').
     """
     rows = []
     for (reader, task), times in pd.DataFrame(
         [(r.reader, r.case.task, r.case.patient, r.state.seconds) for r in readings],
         columns=["reader", "task", "patient", "seconds"],
     ).groupby(["reader", "task"], sort=False):
-        mean = _mean_with_ci(times["seconds"].to_numpy(float), times["patient"], seed)
+        mean = _mean_with_ci(times["seconds"], times["patient"])
         rows.append({"reader": reader, "task": task, **mean, "median": float(times["seconds"].median())})
-    frame = pd.DataFrame(rows, columns=["reader", "task", "value", "low", "high", "median", "n", "patients"])
+    frame = pd.DataFrame(rows, columns=["reader", "task", "value", "low", "high", "median", "n", "patients", "reason"])
     return frame.rename(columns={"value": "seconds"})
 
 
-def score_readers(data: Dataset, seed: int = 0) -> pd.DataFrame:
+def score_readers(data: Dataset) -> pd.DataFrame:
     """Score every reader against the reference as a map is scored, by finding.
 
     Parameters
     ----------
     data : Dataset
         Result of `sightline.data.reader_study.annotations.add_study_readers`.
-    seed : int, default 0
-        Seed of the bootstrap resamples.
 
     Returns
     -------
@@ -123,7 +120,7 @@ def score_readers(data: Dataset, seed: int = 0) -> pd.DataFrame:
         return scores
     return pd.concat(
         [
-            estimates(scores[scores["metric"] == metric], get_protocols("corrected"), seed=seed)
+            estimates(scores[scores["metric"] == metric], get_protocols("corrected"))
             for metric in metrics
             if (scores["metric"] == metric).any()
         ],
@@ -206,22 +203,31 @@ def _is_hit(r: CompletedReading, mask: Array) -> bool:
     return bool(mask[row, col])
 
 
-def _mean_by_comparison(pairs: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
+def _mean_by_comparison(pairs: pd.DataFrame) -> list[dict[str, Any]]:
     rows = []
     key = ["kind", "measure", "reader", "versus"]
     for names, group in pairs.groupby(key, sort=False):
-        mean = _mean_with_ci(group["value"].to_numpy(float), group["patient"], seed)
+        share = names[1] != "distance"
+        mean = _mean_with_ci(group["value"], group["patient"], "share" if share else "linear")
         rows.append(dict(zip(key, names, strict=True)) | mean)
     return rows
 
 
-def _mean_with_ci(values: Array, patients: pd.Series[str], seed: int) -> dict[str, Any]:
-    row = mean_with_ci(values, patients, seed)
-    return {"value": row["mean"], "low": row["low"], "high": row["high"], "n": len(values), "patients": row["patients"]}
+def _mean_with_ci(values: pd.Series[float], patients: pd.Series[str], scale: Scale = "linear") -> dict[str, Any]:
+    row = mean_with_ci(values, patients, scale, (0.0, 1.0) if scale == "share" else (-np.inf, np.inf))
+    return _value_row(row) | {"n": len(values)}
+
+
+def _value_row(row: dict[str, Any]) -> dict[str, Any]:
+    return {"value": row["mean"], **{key: row[key] for key in ("low", "high", "n", "patients", "reason")}}
+
+
+def _correlation_row(r: LeaveOneOut) -> dict[str, Any]:
+    return _value_row(infer(r, "correlation", (-1.0, 1.0)).row())
 
 
 def _presence_kappa(
-    kind: str, first: ReadingsByCase, second: ReadingsByCase, reader: str, versus: str, seed: int
+    kind: str, first: ReadingsByCase, second: ReadingsByCase, reader: str, versus: str
 ) -> list[dict[str, Any]]:
     """Compute Cohen's kappa of whether the finding was annotated."""
     both = list(_shared_readings(first, second))
@@ -229,9 +235,7 @@ def _presence_kappa(
     table = np.zeros((len(patients), 2, 2))
     for g, (a, b) in zip(group, both, strict=True):
         table[g, int(a.has_annotation), int(b.has_annotation)] += 1
-    w = draw_weights(len(patients), RESAMPLES, seed).astype(float)
-    draws = kappa((w @ table.reshape(-1, 4)).reshape(-1, 2, 2), "nominal")
-    ends = _statistic_with_ci(np.append(kappa(table.sum(0), "nominal"), draws), len(both), len(patients))
+    ends = _correlation_row(kappa_left_out(table, "nominal"))
     return [
         {
             "kind": kind,
@@ -243,7 +247,7 @@ def _presence_kappa(
     ]
 
 
-def _area_icc(groups: ReadingGroups, seed: int) -> Iterator[dict[str, Any]]:
+def _area_icc(groups: ReadingGroups) -> Iterator[dict[str, Any]]:
     """Yield the intraclass correlation of outlined areas: of all readers, and of both readings of each reader."""
     first = _first_readings(groups, "contour")
     if len(first) > 1:
@@ -252,7 +256,7 @@ def _area_icc(groups: ReadingGroups, seed: int) -> Iterator[dict[str, Any]]:
             "measure": "icc area",
             "reader": ALL_READERS,
             "versus": ALL_READERS,
-            **_icc_with_ci(list(first.values()), seed),
+            **_icc_with_ci(list(first.values())),
         }
     for reader, cases in first.items():
         if ("contour", reader, 1) in groups:
@@ -261,22 +265,15 @@ def _area_icc(groups: ReadingGroups, seed: int) -> Iterator[dict[str, Any]]:
                 "measure": "icc area",
                 "reader": reader,
                 "versus": reader,
-                **_icc_with_ci([cases, groups["contour", reader, 1]], seed),
+                **_icc_with_ci([cases, groups["contour", reader, 1]]),
             }
 
 
-def _icc_with_ci(raters: list[ReadingsByCase], seed: int) -> dict[str, Any]:
+def _icc_with_ci(raters: list[ReadingsByCase]) -> dict[str, Any]:
     shared = [key for key in raters[0] if all(key in cases and cases[key].has_annotation for cases in raters)]
     if not shared:
-        return {"value": NAN, "low": NAN, "high": NAN, "n": 0, "patients": 0}
+        return {"value": NAN, "low": NAN, "high": NAN, "n": 0, "patients": 0, "reason": "no case with all outlines"}
     areas = np.array([[_contour_mask(cases[key]).mean() for cases in raters] for key in shared])  # (N, K)
     group, patients = pd.factorize(np.array([raters[0][key].case.patient for key in shared], dtype=object), sort=True)
-    w = draw_weights(len(patients), RESAMPLES, seed)[:, group]  # (B, N)
-    draws = np.append(icc(areas, np.ones((1, len(shared)))), icc(areas, w))
-    return _statistic_with_ci(draws, len(shared), len(patients))
-
-
-def _statistic_with_ci(values: Array, n: int, patients: int) -> dict[str, Any]:
-    """Return the first value, which is that of the sample, with the interval of the others, of its resamples."""
-    value, low, high = statistic_with_ci(values, patients)
-    return {"value": value, "low": low, "high": high, "n": n, "patients": patients}
+    values = icc(areas, leave_out_weights(len(patients))[:, group])
+    return _correlation_row(from_values(values, np.bincount(group), len(shared)))

@@ -54,7 +54,7 @@ class StudyReport:
     """(title, formatted table) of every section."""
 
 
-def write_report(location: str, out: Path, seed: int = 0) -> StudyReport:
+def write_report(location: str, out: Path) -> StudyReport:
     """Write report.html, and a CSV file per table, of the finished cases of a study.
 
     Parameters
@@ -63,8 +63,6 @@ def write_report(location: str, out: Path, seed: int = 0) -> StudyReport:
         Folder or database URL of the study.
     out : Path
         Folder to write to.
-    seed : int, default 0
-        Seed of the bootstrap resamples.
 
     Returns
     -------
@@ -81,7 +79,7 @@ def write_report(location: str, out: Path, seed: int = 0) -> StudyReport:
         raise DataError(f"nobody has finished a case of {location}")
     out.mkdir(parents=True, exist_ok=True)
     sections = []
-    for file, name, note, table in _report_tables(study, location, readings, seed):
+    for file, name, note, table in _report_tables(study, location, readings):
         if not table.empty:
             write_text_atomic(out / f"{file}.csv", table.to_csv(index=False, lineterminator="\n"))
             sections.append((name, note, _format_table(table)))
@@ -100,14 +98,14 @@ def write_report(location: str, out: Path, seed: int = 0) -> StudyReport:
 
 
 def _report_tables(
-    study: Study, location: str, readings: list[CompletedReading], seed: int
+    study: Study, location: str, readings: list[CompletedReading]
 ) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
     """Yield (file name, title, note, table) of every section, in the order of the page."""
     if any(r.case.task in ("contour", "point") and r.occasion == 0 for r in readings):
         note = f"Readers are scored as maps are, on the radiographs that all readers have finished. {_INTERVALS_NOTE}"
         data = add_study_readers(open_dataset(study.dataset_spec), location)
-        yield "benchmark", "Against the reference", note, score_readers(data, seed)
-    agreement = measure_agreement(readings, seed)
+        yield "benchmark", "Against the reference", note, score_readers(data)
+    agreement = measure_agreement(readings)
     note = "The overlap of a case that only one reader annotated is 0. Presence is Cohen's kappa; the ICC is that of "
     note += "absolute agreement. Pointing game: the share of points of the first reader in the outline of the second. "
     note += _INTERVALS_NOTE
@@ -117,13 +115,13 @@ def _report_tables(
     rated = ratings_table(readings)
     if not rated.empty:
         note = f"Ratings are from 1 to 5; a choice is the share of cases. {_INTERVALS_NOTE}"
-        yield "ratings_means", "Ratings of the maps", note, mean_ratings(rated, seed)
+        yield "ratings_means", "Ratings of the maps", note, mean_ratings(rated)
         note = f"Paired by reader and case. {_INTERVALS_NOTE}"
-        yield "ratings_contrasts", "Differences between maps", note, contrasts(rated, seed)
+        yield "ratings_contrasts", "Differences between maps", note, contrasts(rated)
         note = f"Kappa with quadratic weights; for the choice, unweighted. {_INTERVALS_NOTE}"
-        yield "ratings_agreement", "Agreement on ratings", note, rater_agreement(rated, seed)
+        yield "ratings_agreement", "Agreement on ratings", note, rater_agreement(rated)
     note = f"Active seconds: the page is visible and the mouse, pen or keyboard is in use. {_INTERVALS_NOTE}"
-    yield "times", "Time per case", note, reading_times(readings, seed)
+    yield "times", "Time per case", note, reading_times(readings)
 
 
 def _format_table(table: pd.DataFrame) -> pd.DataFrame:

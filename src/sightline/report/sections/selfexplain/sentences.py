@@ -196,7 +196,7 @@ def crossing_sentence(crossing: Mapping[str, Any]) -> str:
     str
         The sentence; empty if it was not estimated.
     """
-    if crossing.get("share") is None:
+    if crossing.get("outside") is None:
         return ""
     text, times = crossing["text"], crossing.get("times", 0)
     more = " The curves cross more than once." if times > 1 else ""
@@ -215,7 +215,7 @@ def crossing_sentence(crossing: Mapping[str, Any]) -> str:
         )
     return (
         f"From {text} on, a detector localizes findings at least as well as {network} with as many annotated "
-        f"radiographs (the curves cross in {100 * crossing['share']:.0f} % of resamples).{more}"
+        f"radiographs.{more}"
     )
 
 
