@@ -10,12 +10,15 @@ from sklearn import metrics as sk
 
 from sightline.core import Frame, SaliencyMap
 from sightline.evaluation.scoring import score_map
+from sightline.maps.controls import center_map
+from sightline.metrics.chance import AverageMask, ChanceLevels
+from sightline.metrics.histogram import joint_histogram
 from sightline.metrics.localization import Peaks, pointing_game
 from sightline.metrics.placed_map import binarize_map
 from sightline.metrics.registry import metrics
 from sightline.protocol import CORRECTED, PUBLISHED
 
-NAMES = [e.name for e in metrics.values() if e.info.takes != "glance"]
+NAMES = [e.name for e in metrics.values() if e.info.takes != "glance" and e.info.is_score]
 ALL = pytest.mark.parametrize("name", NAMES)
 
 
@@ -32,7 +35,14 @@ def case(seed: int, shape: tuple[int, int] = (24, 30)) -> tuple[np.ndarray, np.n
 
 
 def value(name: str, values: np.ndarray, truth: np.ndarray, **options: object) -> float:
-    return score_map(a_map(values), truth, [name], options.get("protocol", CORRECTED))[name][0]
+    protocol = options.get("protocol", CORRECTED)
+    return score_map(a_map(values), truth, [name], protocol, levels_of(truth))[name][0]
+
+
+def levels_of(truth: np.ndarray) -> ChanceLevels:
+    """Levels of chance with a symmetric average mask, which hits every fourth time."""
+    average = AverageMask(joint_histogram(center_map(*truth.shape), truth, (slice(None), slice(None))), 0.25)
+    return ChanceLevels(truth, None, lambda: average)
 
 
 @given(st.integers(0, 10**6))
@@ -159,9 +169,33 @@ def test_map_mask_and_histogram_metrics_agree_on_frames(name: str, seed: int) ->
     values, truth = case(seed)
     frame = Frame(truth.shape, (4.0, 5.0, 20.0, 25.0))
     cropped = values[4:20, 5:25]
-    score = score_map(a_map(cropped, frame), truth, [name], CORRECTED)[name][0]
+    score = score_map(a_map(cropped, frame), truth, [name], CORRECTED, levels_of(truth))[name][0]
     if metrics[name].info.takes == "histogram" and name != "relevance-mass":
         padded = np.full(truth.shape, cropped.min(), np.float32)
         padded[4:20, 5:25] = cropped
         assert score == pytest.approx(value(name, padded, truth), abs=1e-6)
     assert np.isfinite(score)
+
+
+def heat_ratio(values: np.ndarray, truth: np.ndarray) -> float:
+    """The effective heat ratio by its definition, threshold by threshold."""
+    heat = np.where(values / values.max() >= 0.1, values / values.max(), 0.0)
+    points = heat[heat > 0]
+    ratios = []
+    for quantile in np.linspace(0, 1, 11):
+        above = heat >= min(np.quantile(points, quantile), 0.99)
+        ratios.append(heat[above & truth].sum() / above.sum())
+    return float(np.trapezoid(ratios, np.linspace(0, 1, 11)))
+
+
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.5, 2.0]))
+def test_effective_heat_ratio_equals_its_definition(seed: int, offset: float) -> None:
+    rng = np.random.default_rng(seed)
+    values, truth = (rng.random((60, 70)) ** 2 - offset * 0.1).astype(np.float32), case(seed, (60, 70))[1]
+    values += np.float32(0.3) * truth
+    assert value("effective-heat-ratio", values, truth) == pytest.approx(heat_ratio(values, truth), abs=4e-3)
+
+
+def test_effective_heat_ratio_without_positive_values_is_nothing() -> None:
+    values, truth = case(2)
+    assert value("effective-heat-ratio", values - 5, truth) == 0.0

@@ -250,7 +250,7 @@ def model_sources(names: Sequence[str]) -> list[str]:
 
 
 def best_source(estimates: pd.DataFrame, protocol: str, metric: str) -> str:
-    """Return the model source with the best mean over findings, as the paper chooses one per metric.
+    """Return the model source with the best mean over the findings that all have, as the paper chooses one per metric.
 
     Parameters
     ----------
@@ -265,11 +265,15 @@ def best_source(estimates: pd.DataFrame, protocol: str, metric: str) -> str:
         The source; empty if there is none.
     """
     rows = estimates[(estimates["protocol"] == protocol) & (estimates["metric"] == metric)]
-    rows = rows[(rows["source_kind"] == "model") & (rows["finding"] == "average") & rows["mean"].notna()]
-    if rows.empty:
+    rows = rows[(rows["source_kind"] == "model") & (rows["finding"] != "average") & rows["mean"].notna()]
+    info = parse_metric(metric)[0].info
+    if rows.empty or not info.is_score:
         return ""
-    ordered = rows.sort_values("mean", ascending=not parse_metric(metric)[0].info.higher_is_better, kind="stable")
-    return str(ordered["source"].iloc[0])
+    sources = list(dict.fromkeys(rows["source"]))
+    means = rows.pivot_table(index="finding", columns="source", values="mean")[sources]
+    shared = means.dropna()  # averages over different findings cannot be compared
+    means = (means if shared.empty else shared).mean().sort_values(ascending=not info.higher_is_better, kind="stable")
+    return str(means.index[0])
 
 
 def second_readers(sources: Iterable[str], *, points: bool = False) -> list[str]:

@@ -21,6 +21,11 @@ METRICS = (
     "relevance-mass",
     "relevance-rank",
     "box-iou",
+    "chance-corrected-iou",
+    "chance-corrected-hit",
+    "prior-corrected-iou",
+    "prior-corrected-hit",
+    "iou-ceiling",
     *IOU_SWEEP,
 )
 """Metrics of a run by default."""

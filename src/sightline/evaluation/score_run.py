@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from sightline.core import Dataset, Maps, Radiograph
+from sightline.evaluation.chance_levels import ChanceMaps
 from sightline.evaluation.score_rows import AnnotationShape, MapOutcome, PixelCounts, Score, ScoringOptions
 from sightline.evaluation.score_table import LEAVE_ONE_OUT, ScoreTable
 from sightline.evaluation.scoring import require_annotations, score_radiograph
@@ -59,11 +60,11 @@ def score_run(
         If nobody annotated anything.
     """
     require_annotations(data)
-    sources = maps.sources
+    sources, chance = maps.sources, ChanceMaps.from_dataset(data, options.metrics)
     schemas = {**_SCHEMAS, **({LEAVE_ONE_OUT: schema_for(Score)} if data.combined_readers else {})}
 
     def rows_of(radiographs: Sequence[Radiograph]) -> dict[str, list[Any]]:
-        scored = [score_radiograph(radiograph, data, maps, options, sources) for radiograph in radiographs]
+        scored = [score_radiograph(radiograph, data, maps, options, sources, chance) for radiograph in radiographs]
         return {name: [row for scores in scored for row in getattr(scores, name)] for name in schemas}
 
     task = ChunkedTask("scoring", data.radiographs, rows_of)

@@ -1,7 +1,8 @@
 """Scoring of maps against the annotations of a reader, as a tidy table with one row per number.
 
 A score is NaN only where the reference is undefined; a map that failed (missing, flat, not finite, unreadable, refused)
-takes the worst value of the metric, so that a method never gains by failing.
+takes the worst value of the metric, so that a method never gains by failing. A control that could not be computed is
+absent, because nothing failed that is under study.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import pandas as pd
 
 from sightline.core import NAN, Annotation, Array, Dataset, Frame, Maps, Radiograph, SaliencyMap, Source, map_status
 from sightline.errors import DataError
+from sightline.evaluation.chance_levels import ChanceMaps
+from sightline.evaluation.metric_values import compute_metric
 from sightline.evaluation.score_rows import (
     AnnotationShape,
     MapOutcome,
@@ -22,11 +25,10 @@ from sightline.evaluation.score_rows import (
     Score,
     ScoringOptions,
 )
-from sightline.imaging.geometry import project_whole
 from sightline.imaging.masks import rasterize_annotation
 from sightline.imaging.shape import measure_shape
 from sightline.maps.collections import InMemoryMaps, WithFindings
-from sightline.metrics.localization import find_peaks
+from sightline.metrics.chance import ChanceLevels
 from sightline.metrics.placed_map import PlacedMap, place_map
 from sightline.metrics.registry import MetricInfo, parse_metric, require_annotation_metric, resolve_metric_aliases
 from sightline.protocol import Protocol, adjust_protocols, get_protocols
@@ -55,23 +57,12 @@ def _applies(info: MetricInfo, m: SaliencyMap) -> bool:
     return (m.kind != "points" or takes == "peaks") and (m.kind != "mask" or takes in _MASK_INPUTS)
 
 
-def _compute_metric(spec: str, p: PlacedMap) -> float:
-    """Compute a metric from the representation of the map that it takes."""
-    entry, binarizer = parse_metric(spec)
-    takes = entry.info.takes
-    if takes == "histogram":
-        return float(entry(p.histogram))
-    if takes == "confusion":
-        return float(entry(p.confusion(binarizer)))
-    if takes == "peaks":
-        return float(entry(find_peaks(p.values, p.reference[p.window], p.protocol.ties)))
-    if takes == "mask":
-        return float(entry(p.mask, p.reference))
-    return float(entry(project_whole(p.map.values, p.frame), p.reference))
-
-
 def score_map(
-    m: SaliencyMap, reference: Array, metrics: Sequence[str], protocol: Protocol
+    m: SaliencyMap,
+    reference: Array,
+    metrics: Sequence[str],
+    protocol: Protocol,
+    levels: ChanceLevels | None = None,
 ) -> dict[str, tuple[float, str, str]]:
     """Score one map against one annotation.
 
@@ -85,6 +76,8 @@ def score_map(
         Metrics, as NAME or NAME@RULE.
     protocol
         Protocol of scoring.
+    levels
+        Levels of chance, for metrics that are corrected for it; by default the whole image, without average mask.
 
     Returns
     -------
@@ -96,7 +89,8 @@ def score_map(
     UnknownNameError
         For an unknown metric.
     """
-    return _score_placed(_place_or_failure(m, reference, protocol), m, metrics, protocol)
+    levels = levels or ChanceLevels(reference)
+    return _score_placed(_place_or_failure(m, reference, protocol), m, metrics, protocol, levels)
 
 
 def _place_or_failure(m: SaliencyMap, reference: Array, protocol: Protocol) -> PlacedMap | tuple[str, str]:
@@ -111,7 +105,11 @@ def _place_or_failure(m: SaliencyMap, reference: Array, protocol: Protocol) -> P
 
 
 def _score_placed(
-    placed: PlacedMap | tuple[str, str], m: SaliencyMap, metrics: Sequence[str], protocol: Protocol
+    placed: PlacedMap | tuple[str, str],
+    m: SaliencyMap,
+    metrics: Sequence[str],
+    protocol: Protocol,
+    levels: ChanceLevels,
 ) -> dict[str, tuple[float, str, str]]:
     """Return metric -> (value, status, reason) of a placed map, or of one that failed."""
     scores = {}
@@ -121,15 +119,23 @@ def _score_placed(
         if not _applies(info, m):
             continue
         drops_empty = protocol.empty_prediction == "drop" and info.takes in ("confusion", "mask")
-        if isinstance(placed, tuple):
+        if isinstance(placed, tuple) and (not info.is_score or _is_absent(m, placed[0])):
+            scores[spec] = (NAN, *placed)
+        elif isinstance(placed, tuple):
             status, reason = placed
             dropped = f"{reason} (no prediction: dropped by the {protocol.name} protocol)"
             scores[spec] = (NAN, status, dropped) if drops_empty else (info.worst_value, status, reason)
         elif drops_empty and placed.predicted_counts[1] == 0:
             scores[spec] = (NAN, "ok", f"empty prediction: dropped by the {protocol.name} protocol")
         else:
-            scores[spec] = (_compute_metric(spec, placed), "ok", "")
+            value, note = compute_metric(spec, placed, levels)
+            scores[spec] = (value, "ok", note)
     return scores
+
+
+def _is_absent(m: SaliencyMap, status: str) -> bool:
+    """Return True for a control that could not be computed: there is nothing to compare with, and nothing failed."""
+    return Source.parse(m.source).kind == "control" and status in ("missing", "refused", "unreadable")
 
 
 def score_radiograph(
@@ -138,6 +144,7 @@ def score_radiograph(
     maps: Maps,
     options: ScoringOptions,
     sources: Mapping[str, Sequence[str]] | None = None,
+    chance: ChanceMaps | None = None,
 ) -> RadiographScores:
     """Score every map of one radiograph. A map that a source should have and does not is scored as missing.
 
@@ -154,6 +161,8 @@ def score_radiograph(
     sources
         Source -> findings that it should have maps of, for a caller that scores many radiographs; by default those of
         `maps`, which a run reads from its folders.
+    chance
+        Levels of chance of the data set, if a metric needs them; by default they are prepared here.
 
     Returns
     -------
@@ -167,16 +176,18 @@ def score_radiograph(
     """
     maps_by_key = _index_by_key(maps, radiograph.id)
     sources = maps.sources if sources is None else sources
+    chance = ChanceMaps.from_dataset(data, options.metrics) if chance is None else chance
     expected = {(source, f) for source, covered in sources.items() for f in covered if f in options.findings}
     rows = RadiographScores([], [], [], [], [])
     for finding in options.findings:
-        references = _read_references(data, radiograph, finding, options)
+        references = _read_references(data, radiograph, finding, options, chance)
         for source in [source for source in sources if (source, finding) in expected]:
             reader = parsed.name if (parsed := Source.parse(source)).kind == "reader" else ""
             if reader and not data.has_read(reader, radiograph.id):
                 continue
             name = data.reference_for(reader) if reader else data.reference_reader
-            reference = references[name]
+            levels = references[name]
+            reference = None if levels is None else levels.reference
             m = maps_by_key.pop((source, finding), None)
             if m is None:
                 if reference is None:
@@ -186,7 +197,7 @@ def score_radiograph(
             annotated = reference is not None
             rows.maps.append(MapOutcome(source, m.radiograph, finding, status, reason, m.probability, annotated))
             if annotated or options.include_unannotated:
-                _append_scores(rows, m, reference, radiograph, name, options)
+                _append_scores(rows, m, levels, radiograph, name, options)
             if not reader:
                 _append_leave_one_out(rows, m, references, radiograph, options)
         _append_shapes(rows, data, radiograph, finding, references, options)
@@ -198,33 +209,36 @@ def score_radiograph(
 
 
 def _read_references(
-    data: Dataset, radiograph: Radiograph, finding: str, options: ScoringOptions
-) -> dict[str, Array | None]:
-    """Return the masks of the reference and of each reference that leaves out a reader; None without any pixel."""
+    data: Dataset, radiograph: Radiograph, finding: str, options: ScoringOptions, chance: ChanceMaps | None
+) -> dict[str, ChanceLevels | None]:
+    """Return the reference, and each reference that leaves out a reader, with levels of chance; None without pixels."""
     left_out = [data.reference_for(r) for r in data.combined_readers if data.has_read(r, radiograph.id)]
-    references: dict[str, Array | None] = {}
+    references: dict[str, ChanceLevels | None] = {}
     for name in (data.reference_reader, *left_out):
         annotation = data.annotation(radiograph.id, finding, name)
         mask = None if annotation is None else rasterize_annotation(annotation, options.protocols[0].point_radius)
-        references[name] = mask if mask is not None and mask.any() else None
+        if mask is None or not mask.any():
+            references[name] = None
+        else:
+            references[name] = chance.levels(radiograph, finding, mask) if chance else ChanceLevels(mask)
     return references
 
 
 def _append_scores(
     rows: RadiographScores,
     m: SaliencyMap,
-    reference: Array | None,
+    levels: ChanceLevels | None,
     radiograph: Radiograph,
     reader: str,
     options: ScoringOptions,
 ) -> None:
     """Add the scores of one map, if there is an annotation, and its pixel counts."""
-    against = np.zeros(m.frame.size, bool) if reference is None else reference
+    against = np.zeros(m.frame.size, bool) if levels is None else levels.reference
     count = int(np.count_nonzero(against))
     for protocol in options.protocols:
         placed = _place_or_failure(m, against, protocol)
-        if reference is not None:
-            rows.scores.extend(_score_rows(placed, m, against, radiograph, reader, protocol, options.metrics))
+        if levels is not None:
+            rows.scores.extend(_score_rows(placed, m, levels, radiograph, reader, protocol, options.metrics))
         if m.kind != "points":
             both, predicted = (0, 0) if isinstance(placed, tuple) else placed.predicted_counts
             status = placed[0] if isinstance(placed, tuple) else m.status
@@ -236,32 +250,32 @@ def _append_scores(
 def _append_leave_one_out(
     rows: RadiographScores,
     m: SaliencyMap,
-    references: Mapping[str, Array | None],
+    references: Mapping[str, ChanceLevels | None],
     radiograph: Radiograph,
     options: ScoringOptions,
 ) -> None:
     """Add the scores of a map against every reference that leaves out a reader."""
-    for name, reference in list(references.items())[1:]:
-        if reference is not None:
+    for name, levels in list(references.items())[1:]:
+        if levels is not None:
             for protocol in options.protocols:
-                placed = _place_or_failure(m, reference, protocol)
-                scored = _score_rows(placed, m, reference, radiograph, name, protocol, options.metrics)
+                placed = _place_or_failure(m, levels.reference, protocol)
+                scored = _score_rows(placed, m, levels, radiograph, name, protocol, options.metrics)
                 rows.leave_one_out.extend(scored)
 
 
 def _score_rows(
     placed: PlacedMap | tuple[str, str],
     m: SaliencyMap,
-    reference: Array,
+    levels: ChanceLevels,
     radiograph: Radiograph,
     reader: str,
     protocol: Protocol,
     metrics: Sequence[str],
 ) -> Iterator[Score]:
     """Yield a row per metric of a map against one reference."""
-    kind, area = Source.parse(m.source).kind, int(np.count_nonzero(reference)) / reference.size
+    kind, area = Source.parse(m.source).kind, int(np.count_nonzero(levels.reference)) / levels.reference.size
     key = (protocol.name, m.source, kind, radiograph.id, radiograph.patient, m.finding, reader)
-    for metric, (value, status, reason) in _score_placed(placed, m, metrics, protocol).items():
+    for metric, (value, status, reason) in _score_placed(placed, m, metrics, protocol, levels).items():
         yield Score(*key, metric, value, status, reason, m.probability, area)
 
 
@@ -270,14 +284,14 @@ def _append_shapes(
     data: Dataset,
     radiograph: Radiograph,
     finding: str,
-    references: Mapping[str, Array | None],
+    references: Mapping[str, ChanceLevels | None],
     options: ScoringOptions,
 ) -> None:
     """Add the shape of the reference annotation."""
     annotation = data.annotation(radiograph.id, finding, data.reference_reader)
-    reference = references[data.reference_reader]
-    if annotation is not None and reference is not None:
-        rows.shapes.extend(_measure_shapes(annotation, reference, radiograph, options.protocols))
+    levels = references[data.reference_reader]
+    if annotation is not None and levels is not None:
+        rows.shapes.extend(_measure_shapes(annotation, levels.reference, radiograph, options.protocols))
 
 
 def _measure_shapes(
@@ -363,8 +377,9 @@ def score(
     require_annotations(data)
     rows: list[Any] = []
     sources = scored_maps.sources
+    chance = ChanceMaps.from_dataset(data, options.metrics)
     for radiograph in data.radiographs:
-        rows += score_radiograph(radiograph, data, scored_maps, options, sources).scores
+        rows += score_radiograph(radiograph, data, scored_maps, options, sources, chance).scores
     return pd.DataFrame(rows, columns=Score._fields)
 
 

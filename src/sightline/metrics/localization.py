@@ -140,11 +140,13 @@ def pointing_game(p: Peaks) -> float:
     higher_is_better=True,
     range=_UNIT,
     source="10.1148/radiology.143.1.7063747",
+    undefined="the annotation covers the whole image",
 )
 def pixel_auroc(h: JointHistogram) -> float:
     """Compute the probability that a pixel inside the annotation has a higher value than one outside; ties count half.
 
-    Values are distinguished at 5100 levels. NaN for an annotation that covers the whole image.
+    Values that `JointHistogram.threshold_counts` does not distinguish are ties. NaN for an annotation that covers the
+    whole image.
     """
     true, false = h.threshold_counts()
     if not h.negatives:
@@ -212,3 +214,38 @@ def relevance_rank(h: JointHistogram) -> float:
     k = int(np.searchsorted(totals, size))
     share_of_tie = (size - totals[k - 1]) / (totals[k] - totals[k - 1])
     return float(true[k - 1] + share_of_tie * (true[k] - true[k - 1])) / size
+
+
+_HEAT = 0.1
+"""Share of the highest value from which a pixel counts as heat."""
+_QUANTILES = np.linspace(0, 1, 11)
+
+
+@metrics(
+    "effective-heat-ratio",
+    title="Effective heat ratio",
+    takes="histogram",
+    higher_is_better=True,
+    range=_UNIT,
+    source="arXiv:2110.01471",
+)
+def effective_heat_ratio(h: JointHistogram) -> float:
+    """Compute how much of the heat lies inside the annotation, averaged over thresholds of the heat.
+
+    Heat is the positive value of a pixel as a share of the highest one; pixels below a tenth have none. For the
+    quantiles 0, 0.1, ... 1 of the heat, at most 0.99: the sum of the heat inside the annotation over the number of
+    pixels, both of the pixels from that quantile on. The score is the area under this ratio by the trapezoidal rule; 0
+    where no value is positive. Source: Zhang et al. 2021, with `EffectiveHeatRatios` of their code.
+    """
+    if h.high <= 0:
+        return 0.0
+    steps = len(h.inside) - 1
+    values = h.low + (h.high - h.low) * np.minimum(np.arange(steps + 1) + 0.5, steps) / steps
+    heat = np.where(values >= _HEAT * h.high, values / h.high, 0.0)
+    pixels = np.where(heat > 0, h.inside + h.outside, 0)
+    below = np.cumsum(pixels)  # pixels with heat up to each bin
+    rank = np.ceil(_QUANTILES * (below[-1] - 1)).astype(np.int64)  # of the first pixel from each quantile on
+    first = np.minimum(np.searchsorted(below, rank, side="right"), np.searchsorted(heat, 0.99))
+    from_bin = np.cumsum((heat * h.inside)[::-1])[::-1], np.cumsum(pixels[::-1])[::-1]
+    ratios = from_bin[0][first] / from_bin[1][first]
+    return float(np.sum((ratios[1:] + ratios[:-1]) * np.diff(_QUANTILES))) / 2

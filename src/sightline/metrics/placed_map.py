@@ -13,6 +13,8 @@ from sightline.metrics.binarization import fill_contours, mask_from_bin, smoothe
 from sightline.metrics.histogram import Confusion, JointHistogram, joint_histogram
 from sightline.protocol import Protocol
 
+_EVERYTHING = (slice(None), slice(None))
+
 
 @dataclass(frozen=True)
 class PlacedMap:
@@ -45,7 +47,7 @@ class PlacedMap:
             is_published = p.definitions == "published"
             mask = smoothed_otsu_mask(self.values, p.smooth_window, published=is_published, only_positive=is_positive)
         else:
-            mask = self._mask_by_threshold
+            mask = self._mask_by_threshold("")
         return fill_contours(mask) if p.fill_holes else mask
 
     @cached_property
@@ -69,12 +71,31 @@ class PlacedMap:
             return Confusion(0, 0, self.histogram.positives, self.histogram.negatives)
         return self._evidence.confusion(self._threshold_bin(binarizer, self._evidence))
 
-    @property
-    def _mask_by_threshold(self) -> Array:
-        """Bool (H', W'): the mask that the threshold of the protocol gives."""
+    def visible_mask(self, binarizer: str = "", part: tuple[slice, slice] = _EVERYTHING) -> Array:
+        """Return the binarized map on the pixels that the model saw, or on some of them.
+
+        Parameters
+        ----------
+        binarizer : str
+            Binarizer; '' stands for that of the protocol.
+        part : tuple of slice
+            Rows and columns of the visible pixels; all by default.
+
+        Returns
+        -------
+        bool array
+            Mask of the chosen pixels.
+        """
+        if not binarizer and self._predicted_mask is not None:
+            return self._predicted_mask[part]
+        return self._mask_by_threshold(binarizer, part)
+
+    def _mask_by_threshold(self, binarizer: str, part: tuple[slice, slice] = _EVERYTHING) -> Array:
+        """Return the mask that a threshold gives, of some of the visible pixels."""
+        values = self.values[part]
         if self._evidence is None:
-            return np.zeros(self.values.shape, bool)
-        return mask_from_bin(self.values, self._evidence, self._threshold_bin("", self._evidence))
+            return np.zeros(values.shape, bool)
+        return mask_from_bin(values, self._evidence, self._threshold_bin(binarizer, self._evidence))
 
     def confusion(self, binarizer: str = "") -> Confusion:
         """Count the pixels of the binarized map, without another pass over its pixels.
@@ -110,7 +131,7 @@ class PlacedMap:
     def mask(self) -> Array:
         """Binarized map, bool (H, W); pixels that the model did not see are not predicted."""
         mask = np.zeros(self.reference.shape, bool)
-        mask[self.window] = self._mask_by_threshold if self._predicted_mask is None else self._predicted_mask
+        mask[self.window] = self.visible_mask()
         return mask
 
 

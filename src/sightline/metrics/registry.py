@@ -17,7 +17,7 @@ class MetricInfo:
 
     title: str
     """Title for axes and column heads."""
-    takes: Literal["confusion", "histogram", "peaks", "mask", "map", "glance"]
+    takes: Literal["confusion", "histogram", "peaks", "mask", "map", "grid", "glance"]
     """Argument that the function takes, see `sightline.metrics`."""
     higher_is_better: bool
     """Whether a higher score is a better one."""
@@ -26,6 +26,13 @@ class MetricInfo:
     map."""
     source: str
     """Definition: DOI or arXiv identifier."""
+    chance: Literal["", "random", "average-mask"] = ""
+    """Level of chance that the function takes as its second argument, see `sightline.metrics.chance`; '' for none."""
+    is_score: bool = True
+    """Whether it judges the map. False for a level beside which scores are read: it ranks no source, and has no value
+    where a map failed."""
+    undefined: str = ""
+    """Reason of a NaN, as a clause."""
 
     @property
     def worst_value(self) -> float:

@@ -1,0 +1,65 @@
+"""Values of metrics for one map on one annotation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sightline.evaluation.chance_levels import chance_score
+from sightline.imaging.geometry import project_whole
+from sightline.metrics.chance import ChanceLevels
+from sightline.metrics.localization import find_peaks, iou
+from sightline.metrics.placed_map import PlacedMap
+from sightline.metrics.registry import parse_metric
+
+
+def compute_metric(spec: str, p: PlacedMap, levels: ChanceLevels) -> tuple[float, str]:
+    """Compute a metric from the representation of the map that it takes.
+
+    Parameters
+    ----------
+    spec : str
+        Metric, as NAME or NAME@BINARIZER.
+    p : PlacedMap
+        Map on its image.
+    levels : ChanceLevels
+        Levels of chance, with an average mask where the metric needs one.
+
+    Returns
+    -------
+    value : float
+        The score; NaN where it is undefined.
+    reason : str
+        Reason of a NaN, or the area that chance refers to; empty for all other values.
+    """
+    entry, binarizer = parse_metric(spec)
+    info = entry.info
+    if info.chance == "average-mask" and levels.prior is None:
+        return NAN, "no other patient has an annotation of the finding to average"
+    if info.takes == "grid":
+        key = (spec, p.map.values.shape, p.frame)
+        if key not in levels.ceilings:
+            levels.ceilings[key] = float(entry(p.map.values.shape, p.frame, p.reference))
+        ceiling = levels.ceilings[key]
+        # A map that overlaps better than the fitted one shows that its grid can.
+        return max(ceiling, iou(p.confusion())), info.undefined if np.isnan(ceiling) else ""
+    arguments = _prepare_arguments(info.takes, binarizer, p)
+    if info.chance:
+        arguments = (*arguments, chance_score(info, p, binarizer, levels))
+    value = float(entry(*arguments))
+    note = levels.area if info.chance == "random" else ""
+    return value, info.undefined if np.isnan(value) else note
+
+
+def _prepare_arguments(takes: str, binarizer: str, p: PlacedMap) -> tuple[Any, ...]:
+    """Return the representation of a map that a metric takes."""
+    if takes == "histogram":
+        return (p.histogram,)
+    if takes == "confusion":
+        return (p.confusion(binarizer),)
+    if takes == "peaks":
+        return (find_peaks(p.values, p.reference[p.window], p.protocol.ties),)
+    if takes == "mask":
+        return p.mask, p.reference
+    return project_whole(p.map.values, p.frame), p.reference
