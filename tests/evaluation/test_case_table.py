@@ -107,3 +107,18 @@ def test_who_is_best_and_who_reads() -> None:
     table = pd.DataFrame(rows, columns=["protocol", "metric", "source", "source_kind", "finding", "mean"])
     assert best_source(table, "corrected", "iou") == "n/grad-cam"
     assert best_source(table, "published", "iou") == ""
+
+
+def test_the_best_source_is_chosen_on_the_findings_that_all_have() -> None:
+    """A source without the hard finding has the higher average, and is not better."""
+    means = {
+        ("m/grad-cam", "Mass"): 0.1,
+        ("m/grad-cam", "Edema"): 0.6,
+        ("m/grad-cam", "average"): 0.35,
+        ("n/grad-cam", "Edema"): 0.5,
+        ("n/grad-cam", "average"): 0.5,
+    }
+    rows = [("corrected", "iou", source, "model", finding, mean) for (source, finding), mean in means.items()]
+    table = pd.DataFrame(rows, columns=["protocol", "metric", "source", "source_kind", "finding", "mean"])
+    assert best_source(table, "corrected", "iou") == "m/grad-cam"
+    assert best_source(table.assign(metric="iou-ceiling"), "corrected", "iou-ceiling") == "", "a level ranks nothing"

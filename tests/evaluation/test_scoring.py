@@ -15,7 +15,9 @@ from sightline.evaluation.scoring import score, score_map, score_radiograph
 from sightline.maps.collections import CombinedMaps, InMemoryMaps
 from sightline.maps.references import ControlMaps, ReaderMaps
 from sightline.metrics.placed_map import binarize_map
+from sightline.metrics.registry import parse_metric
 from sightline.protocol import CORRECTED, PUBLISHED, get_protocols
+from sightline.stats.estimates import estimates
 
 KEYS = ["protocol", "source", "radiograph", "finding", "metric"]
 
@@ -39,11 +41,17 @@ def test_order_changes_nothing(toy_data: Dataset, toy_maps: list[SaliencyMap]) -
     pd.testing.assert_frame_equal(a, b)
 
 
+def assert_worst(lost: pd.DataFrame) -> None:
+    for name, value in zip(lost["metric"], lost["value"], strict=True):
+        info = parse_metric(name)[0].info
+        assert value == info.worst_value if info.is_score else np.isnan(value)
+
+
 def test_a_missing_map_loses(toy_data: Dataset, toy_maps: list[SaliencyMap]) -> None:
     table = score(toy_maps[1:], toy_data, METRICS)  # toy0, Edema is gone
     lost = table[(table["radiograph"] == "toy0") & (table["finding"] == "Edema")]
     assert len(lost) == len(METRICS)
-    assert (lost["value"] == 0).all()
+    assert_worst(lost)
     assert set(lost["status"]) == {"missing"}
     assert len(table) == len(METRICS) * pairs(toy_data)
 
@@ -66,7 +74,7 @@ def test_failed_maps_lose_and_say_why(
     broken = replace(toy_maps[0], values=values.astype(np.float32), status=given, reason="cut short" * (given != "ok"))
     table = score([broken, *toy_maps[1:]], toy_data, METRICS)
     lost = table[(table["radiograph"] == "toy0") & (table["finding"] == "Edema")]
-    assert (lost["value"] == 0).all()
+    assert_worst(lost)
     assert set(lost["status"]) == {status}
     assert lost["reason"].str.len().min() > 0
 
@@ -183,3 +191,18 @@ def test_the_average_mask_never_sees_its_own_patient(toy_data: Dataset) -> None:
     m = next(iter(ControlMaps(alone, ("average-mask",)).maps_for("toy0")))
     assert (m.status, m.reason) == ("refused", "no other patient has an annotation of 'Edema' to average")
     assert prior.max() <= 1
+
+
+def test_a_control_that_cannot_be_computed_is_absent(toy_data: Dataset) -> None:
+    """One patient with a finding: no other patient has an annotation to average, which is no score of 0."""
+    alone = replace(toy_data, radiographs=toy_data.radiographs[:1])
+    table = score(
+        ControlMaps(alone, ("average-mask", "center")), alone, ["iou", "pointing-game", "prior-corrected-iou"]
+    )
+    average = table[table["source"] == "control/average-mask"]
+    assert len(average) and average["value"].isna().all()
+    assert average["reason"].str.contains("no other patient").all()
+    assert set(estimates(table, [CORRECTED])["source"]) == {"control/center"}
+    center = table[table["source"] == "control/center"].set_index("metric")
+    assert center["value"].drop("prior-corrected-iou").notna().all()
+    assert center.loc["prior-corrected-iou", "reason"].iloc[0].startswith("no other patient")

@@ -1,5 +1,7 @@
 from sightline.report import tables
+from sightline.report.averages import average_text, partial_averages_note
 from sightline.report.run_view import RunView
+from sightline.report.tables import comparison_table
 
 
 def test_cells_are_the_numbers_of_the_run(make_run):
@@ -76,3 +78,19 @@ def test_training_records_state_what_was_done_to_the_data(make_run):
     run = run.update_info(models=[{**model, "training": training}])
     (row,) = tables.model_table(RunView.from_run(run)).rows
     assert "nih:DIR; labels shuffled, seed 3" in row
+
+
+def test_averages_over_fewer_findings_are_marked(make_run):
+    run = make_run(fresh=True)
+    estimates = run.table("estimates")
+    source = "control/center"
+    lost = (estimates["source"] == source) & (estimates["finding"] == "Edema")
+    run.write_table("estimates", estimates[~lost])
+    view = RunView.from_run(run)
+    marked, whole = (average_text(view, s, "iou") for s in (source, view.best))
+    assert marked.endswith("(3 of 4 findings)") and "findings" not in whole
+    note = partial_averages_note(view, view.sources, ["iou"])
+    assert view.label(source) in note and "no score of Edema" in note
+    assert partial_averages_note(view, [view.best], ["iou"]) == ""
+    row = next(r for r in comparison_table(view).rows if r[0] == view.label(source))
+    assert "(3 of 4 findings)" in row[2]

@@ -265,15 +265,15 @@ def best_source(estimates: pd.DataFrame, protocol: str, metric: str) -> str:
         The source; empty if there is none.
     """
     rows = estimates[(estimates["protocol"] == protocol) & (estimates["metric"] == metric)]
-    rows = rows[(rows["source_kind"] == "model") & (rows["finding"] != "average") & rows["mean"].notna()]
+    rows = rows[(rows["source_kind"] == "model") & rows["mean"].notna()]
     info = parse_metric(metric)[0].info
     if rows.empty or not info.is_score:
         return ""
     sources = list(dict.fromkeys(rows["source"]))
-    means = rows.pivot_table(index="finding", columns="source", values="mean")[sources]
-    shared = means.dropna()  # averages over different findings cannot be compared
-    means = (means if shared.empty else shared).mean().sort_values(ascending=not info.higher_is_better, kind="stable")
-    return str(means.index[0])
+    by_finding = rows.pivot_table(index="finding", columns="source", values="mean")[sources]
+    shared = by_finding.drop(index="average", errors="ignore").dropna()
+    means = (by_finding if shared.empty else shared).mean()  # averages over different findings cannot be compared
+    return str(means.sort_values(ascending=not info.higher_is_better, kind="stable").index[0])
 
 
 def second_readers(sources: Iterable[str], *, points: bool = False) -> list[str]:

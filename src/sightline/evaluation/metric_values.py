@@ -6,12 +6,52 @@ from typing import Any
 
 import numpy as np
 
+from sightline.core import SaliencyMap, Source
 from sightline.evaluation.chance_levels import chance_score
 from sightline.imaging.geometry import project_whole
 from sightline.metrics.chance import ChanceLevels
 from sightline.metrics.localization import find_peaks, iou
 from sightline.metrics.placed_map import PlacedMap
-from sightline.metrics.registry import parse_metric
+from sightline.metrics.registry import MetricInfo, parse_metric
+
+_MASK_INPUTS = ("confusion", "mask", "histogram", "map")
+
+
+def is_answerable(info: MetricInfo, m: SaliencyMap) -> bool:
+    """Return True if a metric is defined for maps of this kind.
+
+    Parameters
+    ----------
+    info : MetricInfo
+        Metric.
+    m : SaliencyMap
+        Map, mask or points.
+
+    Returns
+    -------
+    bool
+        False for the extent of points and for the peak of a mask.
+    """
+    takes = info.takes
+    return (m.kind != "points" or takes == "peaks") and (m.kind != "mask" or takes in _MASK_INPUTS)
+
+
+def is_absent_control(m: SaliencyMap, status: str) -> bool:
+    """Return True for a control that could not be computed: it is no comparison, and nothing failed that is studied.
+
+    Parameters
+    ----------
+    m : SaliencyMap
+        Map of any source.
+    status : str
+        Status of the map against the annotation.
+
+    Returns
+    -------
+    bool
+        False for a control that was computed, even if its map is flat.
+    """
+    return Source.parse(m.source).kind == "control" and status in ("missing", "refused", "unreadable")
 
 
 def compute_metric(spec: str, p: PlacedMap, levels: ChanceLevels) -> tuple[float, str]:
@@ -35,8 +75,6 @@ def compute_metric(spec: str, p: PlacedMap, levels: ChanceLevels) -> tuple[float
     """
     entry, binarizer = parse_metric(spec)
     info = entry.info
-    if info.chance == "average-mask" and levels.prior is None:
-        return NAN, "no other patient has an annotation of the finding to average"
     if info.takes == "grid":
         key = (spec, p.map.values.shape, p.frame)
         if key not in levels.ceilings:

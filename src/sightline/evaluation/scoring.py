@@ -16,7 +16,7 @@ import pandas as pd
 from sightline.core import NAN, Annotation, Array, Dataset, Frame, Maps, Radiograph, SaliencyMap, Source, map_status
 from sightline.errors import DataError
 from sightline.evaluation.chance_levels import ChanceMaps
-from sightline.evaluation.metric_values import compute_metric
+from sightline.evaluation.metric_values import compute_metric, is_absent_control, is_answerable
 from sightline.evaluation.score_rows import (
     AnnotationShape,
     MapOutcome,
@@ -30,13 +30,12 @@ from sightline.imaging.shape import measure_shape
 from sightline.maps.collections import InMemoryMaps, WithFindings
 from sightline.metrics.chance import ChanceLevels
 from sightline.metrics.placed_map import PlacedMap, place_map
-from sightline.metrics.registry import MetricInfo, parse_metric, require_annotation_metric, resolve_metric_aliases
+from sightline.metrics.registry import parse_metric, require_annotation_metric, resolve_metric_aliases
 from sightline.protocol import Protocol, adjust_protocols, get_protocols
 from sightline.stats.reader_average import ALL_READERS, is_average
 
 DEFAULT_METRICS = ("iou", "pointing-game")
 """Metrics of `score` by default."""
-_MASK_INPUTS = ("confusion", "mask", "histogram", "map")
 
 
 def _failure(m: SaliencyMap, reference: Array) -> tuple[str, str]:
@@ -49,12 +48,6 @@ def _failure(m: SaliencyMap, reference: Array) -> tuple[str, str]:
         )
     status = map_status(m.values)
     return status, "" if status == "ok" else f"the map is {status}"
-
-
-def _applies(info: MetricInfo, m: SaliencyMap) -> bool:
-    """Return True if a metric is defined for maps of this kind."""
-    takes = info.takes
-    return (m.kind != "points" or takes == "peaks") and (m.kind != "mask" or takes in _MASK_INPUTS)
 
 
 def score_map(
@@ -116,10 +109,12 @@ def _score_placed(
     for spec in metrics:
         require_annotation_metric(spec)
         info = parse_metric(spec)[0].info
-        if not _applies(info, m):
+        if not is_answerable(info, m):
             continue
         drops_empty = protocol.empty_prediction == "drop" and info.takes in ("confusion", "mask")
-        if isinstance(placed, tuple) and (not info.is_score or _is_absent(m, placed[0])):
+        if info.chance == "average-mask" and levels.prior is None:
+            scores[spec] = (NAN, m.status, "no other patient has an annotation of the finding to average")
+        elif isinstance(placed, tuple) and (not info.is_score or is_absent_control(m, placed[0])):
             scores[spec] = (NAN, *placed)
         elif isinstance(placed, tuple):
             status, reason = placed
@@ -131,11 +126,6 @@ def _score_placed(
             value, note = compute_metric(spec, placed, levels)
             scores[spec] = (value, "ok", note)
     return scores
-
-
-def _is_absent(m: SaliencyMap, status: str) -> bool:
-    """Return True for a control that could not be computed: there is nothing to compare with, and nothing failed."""
-    return Source.parse(m.source).kind == "control" and status in ("missing", "refused", "unreadable")
 
 
 def score_radiograph(

@@ -10,6 +10,7 @@ import pandas as pd
 
 from sightline.core import Source
 from sightline.report import svg
+from sightline.report.averages import partial_averages_note
 from sightline.report.dot_plot import ROW_HEIGHT, DotPlot, draw_dot, draw_spread, set_scale
 from sightline.report.estimate import AVERAGE, Estimate
 from sightline.report.phrasing import count_noun
@@ -109,7 +110,8 @@ def plot_localization(view: RunView) -> Plot | None:
         _to_frame((m, s, f, n) for f, s, m, n in rows),
         _alt_text(view, [(view.source_for_metric(s.source, m), m) for s in compared for m in view.main_metrics]),
         "Localization by finding: mean and 95 % interval of each source on the same radiographs."
-        + (" The band reaches from the lowest reader to the highest." if is_average(view.reader or "") else ""),
+        + (" The band reaches from the lowest reader to the highest." if is_average(view.reader or "") else "")
+        + partial_averages_note(view, [s.source for s in compared], view.main_metrics[:1]),
     )
 
 
@@ -154,7 +156,7 @@ def plot_comparison(view: RunView) -> Plot | None:
         _to_frame((m, s, AVERAGE, n) for s, m, n in rows),
         _alt_text(view, [(s, view.main_metrics[0]) for s in view.sources]),
         f"All sources, averaged over {_count_findings(view)} with equal weight; sorted by "
-        f"{metric_title(view.metrics[0])}.",
+        f"{metric_title(view.metrics[0])}." + partial_averages_note(view, view.sources, view.main_metrics),
     )
 
 

@@ -153,7 +153,8 @@ def _failure_blocks(view: RunView) -> list[Block]:
         return []
     text = (
         "A map that is missing, flat, not finite, unreadable or refused is kept as a row of the tables. The corrected "
-        "protocol gives it the worst score; the published protocol leaves empty predictions out of the overlap."
+        "protocol gives it the worst score; the published protocol leaves empty predictions out of the overlap. A "
+        "control that could not be computed has no score, because nothing failed that is under study."
     )
     if failures is None:
         any_failed = bool((view.status["status"] != "ok").any())

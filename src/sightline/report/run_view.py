@@ -13,7 +13,7 @@ import pandas as pd
 from sightline.core import Source
 from sightline.report.estimate import AVERAGE, Auroc, Estimate, read_aurocs, read_estimates
 from sightline.report.run_tables import read_columns
-from sightline.report.titles import higher_is_better, source_title
+from sightline.report.titles import higher_is_better, is_score, source_title
 from sightline.runs.run import Run
 from sightline.stats.reader_average import is_average, readers_behind
 from sightline.studies.registry import StudySection, load_section
@@ -158,8 +158,8 @@ class RunView:
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
-        """All metrics under the protocol's own binarizer; `iou` and `pointing-game` first, where scored."""
-        names = tuple(m for m in dict.fromkeys(self.estimates["metric"]) if "@" not in m)
+        """All scores under the protocol's own binarizer, overlap and pointing first; without levels like ceilings."""
+        names = tuple(m for m in dict.fromkeys(self.estimates["metric"]) if "@" not in m and is_score(m))
         return tuple(sorted(names, key=lambda m: {"iou": 0, "pointing-game": 1}.get(m, 2)))
 
     @property
@@ -168,7 +168,7 @@ class RunView:
         return self.metrics[:2]
 
     @cached_property
-    def _findings(self) -> tuple[str, ...]:
+    def scored_findings(self) -> tuple[str, ...]:
         """Findings in the order of the data set."""
         present = dict.fromkeys(self.estimates["finding"])
         order = [f for f in self.info.get("dataset", {}).get("findings", ()) if f in present]
@@ -179,7 +179,7 @@ class RunView:
         """Findings by their decrease from the human benchmark, largest first; else in the order of the data set."""
         table = self.decreases(self.main_metrics[0] if self.main_metrics else "")
         below = {f: d for f, d in zip(table["finding"], table["decrease"], strict=True) if not np.isnan(d)}
-        return tuple(sorted(self._findings, key=lambda f: -below.get(f, -np.inf)))
+        return tuple(sorted(self.scored_findings, key=lambda f: -below.get(f, -np.inf)))
 
     @cached_property
     def sources(self) -> tuple[str, ...]:
@@ -371,8 +371,8 @@ class RunView:
         """
         protocol = protocol or self.protocol
         estimate = self._estimates_by_key.get((protocol, metric, source, finding), Estimate.undefined())
-        if finding == AVERAGE and not estimate.is_defined and len(self._findings) == 1:
-            return self._estimates_by_key.get((protocol, metric, source, self._findings[0]), Estimate.undefined())
+        if finding == AVERAGE and not estimate.is_defined and len(self.scored_findings) == 1:
+            return self._estimates_by_key.get((protocol, metric, source, self.scored_findings[0]), Estimate.undefined())
         return estimate
 
     def difference(self, source: str, versus: str, metric: str, finding: str = AVERAGE) -> Estimate:

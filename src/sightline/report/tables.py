@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sightline.report.averages import average_text
 from sightline.report.estimate import AVERAGE, Estimate, format_decimal
 from sightline.report.figures import compared_series
 from sightline.report.published_results import load_published
@@ -14,6 +15,8 @@ from sightline.report.summary import PROTOCOL_FIELDS, threshold_origin
 from sightline.report.titles import metric_title
 
 _MAX_FAILURES = 12
+CEILING = "iou-ceiling"
+"""Level that stands beside IoU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,10 @@ def finding_tables(view: RunView) -> list[Table]:
             numbers = [view.estimate(s, metric, finding) for s in compared]
             n = numbers[0]
             name = "Average" if finding == AVERAGE else finding
-            rows.append([name, f"{n.n:,}", f"{n.patients:,}", *(x.text(3) for x in numbers)])
+            cells = [x.text(3) for x in numbers]
+            if finding == AVERAGE:
+                cells = [average_text(view, s, metric) for s in compared]
+            rows.append([name, f"{n.n:,}", f"{n.patients:,}", *cells])
         head = ["Finding", "Maps", "Patients", *map(view.label, compared)]
         tables.append(
             Table.create(f"{metric_title(metric)} by finding, mean [95 % interval]", head, rows, table_name="estimates")
@@ -103,9 +109,14 @@ def comparison_table(view: RunView) -> Table | None:
     Table or None
         The table; None if the run has no data for it.
     """
-    rows = [[view.label(s), view.kind(s), *(view.estimate(s, m).text(3) for m in view.metrics)] for s in view.sources]
-    head = ["Source", "Kind", *map(metric_title, view.metrics)]
-    return Table.create("Average over findings, mean [95 % interval]", head, rows, 2, "estimates") if rows else None
+    ceiling = [CEILING] if any(view.estimate(s, CEILING).is_defined for s in view.sources) else []
+    columns = [*view.metrics[:1], *ceiling, *view.metrics[1:]]  # the ceiling beside the overlap that it limits
+    rows = [[view.label(s), view.kind(s), *(average_text(view, s, m) for m in columns)] for s in view.sources]
+    head = ["Source", "Kind", *map(metric_title, columns)]
+    caption = "Average over findings, mean [95 % interval]"
+    if ceiling:
+        caption += "; the ceiling is the best IoU that any map of the same grid can reach"
+    return Table.create(caption, head, rows, 2, "estimates") if rows else None
 
 
 def difference_table(view: RunView) -> Table:
@@ -252,7 +263,7 @@ def protocol_table(view: RunView) -> Table:
         The table.
     """
     columns = [(m, p) for m in view.main_metrics for p in view.protocols]
-    rows = [[view.label(s), *(view.estimate(s, m, protocol=p).text(3) for m, p in columns)] for s in view.sources]
+    rows = [[view.label(s), *(average_text(view, s, m, p) for m, p in columns)] for s in view.sources]
     head = ["Source", *(f"{metric_title(m)}, {p}" for m, p in columns)]
     return Table.create("Averages under each protocol, mean [95 % interval]", head, rows, table_name="estimates")
 

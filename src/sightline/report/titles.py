@@ -86,6 +86,25 @@ def higher_is_better(metric: str) -> bool:
         return True
 
 
+def is_score(metric: str) -> bool:
+    """Return True if a metric judges maps, and is not a level beside which scores are read.
+
+    Parameters
+    ----------
+    metric : str
+        Name of the metric.
+
+    Returns
+    -------
+    bool
+        True as well for a metric that is not registered.
+    """
+    try:
+        return parse_metric(metric)[0].info.is_score
+    except UnknownNameError:
+        return True
+
+
 def source_title(source: Source, is_untrained: bool, is_simulated: bool, readers: int = 0) -> str:
     """Return the name of a source in figures and sentences.
 
