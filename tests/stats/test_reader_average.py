@@ -45,7 +45,7 @@ def slow_interval(scores: Array) -> tuple[float, float, float]:
     shared = max(float(np.mean(pairs)), 0.0)
     between = float(np.var(means, ddof=1)) / readers
     degrees = (between + shared) ** 2 / (between**2 / (readers - 1) + shared**2 / (patients - 1))
-    reach = float(t.ppf(0.975, min(degrees, 3 * (readers - 1)))) * np.sqrt(between + shared)
+    reach = float(t.ppf(0.975, min(degrees, 1.5 * (readers - 1)))) * np.sqrt(between + shared)
     return float(np.mean(means)), float(np.mean(means) - reach), float(np.mean(means) + reach)
 
 

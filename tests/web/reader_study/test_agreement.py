@@ -112,3 +112,4 @@ def test_the_report(finished: StudyDatabase, tmp_path: Path, capsys: pytest.Capt
     page = (tmp_path / "out" / "report.html").read_text()
     assert "IoU" in page and "<script" not in page
     assert {p.name for p in (tmp_path / "out").iterdir()} >= {"benchmark.csv", "between.csv", "within.csv", "times.csv"}
+    assert "reader/all readers," in (tmp_path / "out" / "benchmark.csv").read_text()  # their mean

@@ -24,6 +24,7 @@ from sightline.stats.icc import icc
 from sightline.stats.intervals import Scale, infer, mean_with_ci
 from sightline.stats.jackknife import LeaveOneOut, from_values, leave_out_weights
 from sightline.stats.ratings import kappa_left_out
+from sightline.stats.reader_average import average_readers
 
 INTER_READER, INTRA_READER = "between", "within"
 """Kinds of agreement, as named in tables."""
@@ -102,7 +103,7 @@ def reading_times(readings: Sequence[CompletedReading]) -> pd.DataFrame:
 
 
 def score_readers(data: Dataset) -> pd.DataFrame:
-    """Score every reader against the reference as a map is scored, by finding.
+    """Score every reader, and the mean over them, against the reference as a map is scored, by finding.
 
     Parameters
     ----------
@@ -118,14 +119,10 @@ def score_readers(data: Dataset) -> pd.DataFrame:
     scores = score(ReaderMaps(data), data, metrics)
     if scores.empty:
         return scores
-    return pd.concat(
-        [
-            estimates(scores[scores["metric"] == metric], get_protocols("corrected"))
-            for metric in metrics
-            if (scores["metric"] == metric).any()
-        ],
-        ignore_index=True,
-    )
+    protocols = get_protocols("corrected")
+    parts = [scores[scores["metric"] == metric] for metric in metrics]
+    tables = [t for s in parts for t in (estimates(s, protocols), average_readers(s, protocols)) if len(t)]
+    return pd.concat(tables, ignore_index=True)
 
 
 def _group_readings(readings: Sequence[CompletedReading]) -> ReadingGroups:
