@@ -53,6 +53,9 @@ def test_what_has_no_interval() -> None:
     constant = multi_reader_estimate(np.array([0.5, 0.5]), np.zeros((2, 2)), 10)
     alone = multi_reader_estimate(np.array([0.5]), np.array([[0.1]]), 10)
     one_patient = multi_reader_estimate(np.array([0.4, 0.6]), np.zeros((2, 2)), 1)
+    assert "same value" in constant.reason
+    assert "1 of at least 2 readers" in alone.reason
+    assert "1 of at least 5 patients" in one_patient.reason
     for found in (constant, alone, one_patient):
         assert found.mean == 0.5
         assert np.isnan([*found.interval(), found.p]).all()
@@ -77,7 +80,7 @@ def errors_of_type_1(readers: int, patients: int, spread: float, draws: int = 40
     ("readers", "patients", "spread"), [(2, 40, 0.05), (3, 15, 0.05), (5, 100, 0.05), (5, 15, 0.0)]
 )
 def test_errors_of_type_1_are_rare_enough(readers: int, patients: int, spread: float) -> None:
-    assert 0.001 <= errors_of_type_1(readers, patients, spread) <= 0.085  # 400 draws: 0.05 plus three standard errors
+    assert errors_of_type_1(readers, patients, spread) <= 0.085  # 400 draws: 0.05 plus three standard errors
 
 
 def test_patients_alone_would_claim_too_much() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from sightline.core import NAN, Array
+from sightline.stats.intervals import MIN_PATIENTS
 
 MIN_READERS = 2
 """Readers from which an interval can speak of readers in general."""
@@ -27,9 +28,11 @@ class MultiReaderEstimate:
     mean: float
     """Mean over readers, each with the same weight."""
     error: float
-    """Standard error; NaN with fewer than two readers or groups of cases, or where nothing varies."""
+    """Standard error; NaN with fewer than two readers or `MIN_PATIENTS` groups of cases, or where nothing varies."""
     degrees: float
     """Degrees of freedom of Student's t; NaN like the standard error."""
+    reason: str = ""
+    """Why there is no standard error; empty where there is one."""
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the confidence interval of the mean.
@@ -84,13 +87,15 @@ def multi_reader_estimate(means: Array, covariance: Array, groups: int) -> Multi
     """
     readers = len(means)
     mean = float(np.mean(means)) if readers else NAN
-    if readers < MIN_READERS or groups < 2:
-        return MultiReaderEstimate(mean, NAN, NAN)
+    if readers < MIN_READERS:
+        return MultiReaderEstimate(mean, NAN, NAN, f"{readers} of at least {MIN_READERS} readers with several patients")
+    if groups < MIN_PATIENTS:
+        return MultiReaderEstimate(mean, NAN, NAN, f"{groups} of at least {MIN_PATIENTS} patients")
     shared = max(float(covariance[~np.eye(readers, dtype=bool)].mean()), 0.0)
     between = float(np.var(means, ddof=1)) / readers
     variance = between + shared
     if not variance > 0:
-        return MultiReaderEstimate(mean, NAN, NAN)
+        return MultiReaderEstimate(mean, NAN, NAN, "all readers have the same value")
     degrees = min(degrees_of_freedom(means, shared, groups), _MAX_DEGREES * (readers - 1))
     return MultiReaderEstimate(mean, float(np.sqrt(variance)), degrees)
 

@@ -218,6 +218,7 @@ def average_readers(scores: pd.DataFrame, protocols: Sequence[Protocol]) -> pd.D
             estimate = multi_reader_estimate(levels, jackknife_covariance(without), len(without))
             low, high = np.clip(estimate.interval(), *bounds)
             numbers = {"finding": finding, "mean": mean, "low": float(low), "high": float(high), **part.size}
+            numbers["reason"] = estimate.reason
             rows.append({**head, "source_kind": "reader", **numbers})
     return pd.DataFrame(rows)
 
@@ -250,7 +251,7 @@ def differences_from_readers(
             mean, levels, without = part.levels("value")
             estimate = multi_reader_estimate(levels, jackknife_covariance(without), len(without))
             low, high = estimate.interval()
-            numbers = {"mean": mean, "low": low, "high": high, "p": estimate.p, **part.size}
+            numbers = {"mean": mean, "low": low, "high": high, "p": estimate.p, **part.size, "reason": estimate.reason}
             rows.append({**head, "finding": finding, "source": source, "versus": head["source"], **numbers})
     return pd.DataFrame(rows)
 
@@ -282,12 +283,13 @@ def percentage_below_readers(
             gap, gap_without = human_levels - model_levels, human_without - model_without
             share, share_without = gap - decrease * human_levels, gap_without - decrease * human_without
             error = multi_reader_estimate(share, jackknife_covariance(share_without), len(share_without))
-            estimate = MultiReaderEstimate(decrease, error.error / human if human else NAN, error.degrees)
+            estimate = MultiReaderEstimate(decrease, error.error / human if human else NAN, error.degrees, error.reason)
             plain = multi_reader_estimate(gap, jackknife_covariance(gap_without), len(gap_without))
             low, high = estimate.interval()
             high = np.minimum(high, 1.0) if (paired["model"] >= 0).all() else high  # no score is below 0
             numbers = {"decrease": 100 * decrease, "low": 100 * low, "high": 100 * float(high), **part.size}
             numbers |= {"human": human, "model": model, "detectable": _detectable_difference(plain)}
+            numbers["reason"] = estimate.reason if human else "the mean of the readers is 0"
             rows.append({**head, "finding": finding, "source": source, "versus": head["source"], **numbers})
     return pd.DataFrame(rows)
 
