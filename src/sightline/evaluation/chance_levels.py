@@ -121,15 +121,15 @@ def chance_score(info: MetricInfo, p: PlacedMap, binarizer: str, levels: ChanceL
 
 def _sample_mask(p: PlacedMap, binarizer: str, window: tuple[slice, slice]) -> Array:
     """Return the mask within a window of the image, at every k-th row and column."""
-    at, seen, part = [], [], []
+    sampled_at, covered, part = [], [], []
     for box, visible in zip(window, p.window, strict=True):
         step = sampling_step(box.stop - box.start)
         sampled = np.arange(box.start + step // 2, box.stop, step)
         inside = np.flatnonzero((sampled >= visible.start) & (sampled < visible.stop))
         first = int(sampled[inside[0]]) - visible.start if inside.size else 0
-        at.append(sampled)
-        seen.append(slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 0))
+        sampled_at.append(sampled)
+        covered.append(slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 0))
         part.append(slice(first, first + step * max(inside.size - 1, 0) + 1, step) if inside.size else slice(0, 0))
-    mask = np.zeros((at[0].size, at[1].size), bool)
-    mask[seen[0], seen[1]] = p.visible_mask(binarizer, (part[0], part[1]))
+    mask = np.zeros((sampled_at[0].size, sampled_at[1].size), bool)
+    mask[covered[0], covered[1]] = p.visible_mask(binarizer, (part[0], part[1]))
     return mask

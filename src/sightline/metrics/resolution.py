@@ -93,13 +93,13 @@ def _fit_grid(shape: Size, frame: Frame, reference: Array) -> Array:
     small = Frame((size[0], size[1]), (top * rows, left * cols, bottom * rows, right * cols))
     down, across = (_interpolation(shape, small, axis) for axis in (0, 1))
     window = project_to_image(np.zeros(shape, np.float32), small)[1]
-    seen, annotated = target[window], float(target.sum())
+    visible, annotated = target[window], float(target.sum())
 
     def loss(flat: Array) -> tuple[float, Array]:
         mask = special.expit(down @ flat.reshape(shape) @ across.T)
-        overlap = float((mask * seen).sum())
+        overlap = float((mask * visible).sum())
         union = float(mask.sum()) + annotated - overlap
-        slope = -(seen * (union + overlap) - overlap) / union**2 * mask * (1 - mask)
+        slope = -(visible * (union + overlap) - overlap) / union**2 * mask * (1 - mask)
         return -overlap / union, (down.T @ slope @ across).ravel()
 
     shares = resample_area(target, small, shape).astype(float)

@@ -29,8 +29,8 @@ def average_text(view: RunView, source: str, metric: str, protocol: str = "") ->
         Mean with its interval, and '(k of n findings)' unless the source has all findings that any source has.
     """
     text = view.estimate(source, metric, protocol=protocol).text(3)
-    own, every = averaged_findings(view, source, metric, protocol), _all_findings(view, metric, protocol)
-    return text if not own or own == every else f"{text} ({len(own)} of {len(every)} findings)"
+    averaged, every = averaged_findings(view, source, metric, protocol), _all_findings(view, metric, protocol)
+    return text if not averaged or averaged == every else f"{text} ({len(averaged)} of {len(every)} findings)"
 
 
 def partial_averages_note(view: RunView, sources: Sequence[str], metrics: Sequence[str]) -> str:
@@ -54,8 +54,8 @@ def partial_averages_note(view: RunView, sources: Sequence[str], metrics: Sequen
     for source in sources:
         missing: set[str] = set()
         for metric in metrics:
-            own = averaged_findings(view, source, metric)
-            missing |= _all_findings(view, metric) - own if own else set()
+            averaged = averaged_findings(view, source, metric)
+            missing |= _all_findings(view, metric) - averaged if averaged else set()
         if missing:
             names = ", ".join(f for f in view.scored_findings if f in missing)
             parts.append(f"{view.label(source)} has no score of {names}")
