@@ -188,3 +188,19 @@ def test_scaling_a_predictor_rescales_its_slope() -> None:
     plain, scaled = (regress_on_confidence(table, "y", "published", s) for s in ("raw", "min-max"))
     assert scaled["slope"][0] == pytest.approx(plain["slope"][0] * np.ptp(table["probability"]))
     assert scaled["rho"][0] == plain["rho"][0]
+
+
+@pytest.mark.parametrize("definition", ["published", "corrected"])
+def test_a_constant_outcome_has_no_star_in_any_form(definition: str) -> None:
+    table = cases().assign(iou=0.3)
+    shapes, confidence = regress_on_features(table, "iou", definition), regress_on_confidence(table, "iou", definition)
+    for rows in (shapes, confidence):
+        assert rows[["slope", "low", "high", "p"]].isna().all(axis=None)
+        assert (rows["stars"] == "").all()
+    assert confidence["rho"].isna().all() and (confidence["rho_stars"] == "").all()
+
+
+def test_an_outcome_that_only_differs_between_findings_has_no_slope_within_them() -> None:
+    table = cases()
+    table["iou"] = table["finding"].map({f: i / 7 for i, f in enumerate(dict.fromkeys(table["finding"]))})
+    assert regress_on_confidence(table, "iou", "corrected")["slope"].isna().all()

@@ -123,16 +123,21 @@ def _fit_slope(
         return *_least_squares(predictor, outcome), n, patients
     finding = pd.factorize(rows["finding"][kept])[0]
     design = np.column_stack([predictor, finding[:, None] == np.unique(finding)]).astype(float)
-    if n <= design.shape[1] or np.ptp(outcome) == 0 or np.linalg.matrix_rank(design) < design.shape[1]:
+    if n <= design.shape[1] or not _varies_within(outcome, finding) or np.linalg.matrix_rank(design) < design.shape[1]:
         return NAN, NAN, NAN, NAN, n, patients
     row = infer(slope_left_out(design, outcome, patient)).row()
     return row["mean"], row["low"], row["high"], row["p"], n, patients
 
 
+def _varies_within(outcome: Array, finding: Array) -> bool:
+    """Return True if an outcome varies within any finding; else a slope is rounding, with any p value."""
+    return any(np.ptp(outcome[finding == group]) > 0 for group in np.unique(finding))
+
+
 def _least_squares(x: Array, y: Array) -> tuple[float, float, float, float]:
     """Slope of y on x with its classical interval and p value; NaN where it is undefined."""
     freedom = len(x) - 2
-    if freedom < 1 or np.ptp(x) == 0:
+    if freedom < 1 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return NAN, NAN, NAN, NAN
     fit = stats.linregress(x, y)
     reach = stats.t.ppf(0.975, freedom) * fit.stderr
