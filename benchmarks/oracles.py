@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 import sightline as sl
 from sightline.methods import BatchContext
-from sightline.methods.path_methods import integrate_gradients
+from sightline.methods.path_integrals import integrate_gradients
 from sightline.methods.xrai import segment_image
 
 TWO = ["Edema", "Pneumothorax"]

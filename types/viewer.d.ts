@@ -15,7 +15,7 @@ type RunIndex = {
   findings: string[];
   sources: Source[];
   protocols: string[];
-  binarizers: Record<string, { all: string; by: Record<string, number>; positive: boolean } | undefined>;
+  binarizers: Record<string, { all: string; by: Record<string, number>; positive: boolean; drawn: boolean } | undefined>;
   metrics: Metric[];
   columns: Column[];
   readers: string[];

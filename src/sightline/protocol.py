@@ -29,7 +29,7 @@ class Protocol:
     fill_holes: bool
     """Redraw Otsu's mask from its contours, which fills holes and drops single pixels (the published pipeline)."""
     ties: Literal["first", "any", "expected"]
-    """Rule for equal maxima: the first in row-major order, any of them, or the share of them that hits."""
+    """Rule for equal maxima of a map: the first in row-major order, any of them, or the share of them that hits."""
     empty_prediction: Literal["lose", "drop"]
     """Treatment of a map whose mask is empty: it gets the worst score, or leaves the average."""
     resample: Literal["patient", "image"]
@@ -38,6 +38,10 @@ class Protocol:
     """jackknife: Student's t with the standard error from leaving out one unit at a time (see docs/statistics.md);
     percentile: linear, 2.5 and 97.5 %, around the sample mean; order-statistics: the sorted replicates 24 and 974
     (counted from 0) of 1000, around their mean."""
+    reader_points: Literal["any", "expected"] = "expected"
+    """Rule for several points of a reader for one finding: a hit if any of them lies inside, or the share of them that
+    does. The share is what one of the points, drawn at random, hits on average; random points do not gain by their
+    number, so that the level of chance is that of a map, which has one peak."""
     point_radius: float = 0.05
     """Radius of the disk that stands for an annotated point, in shorter sides of the image."""
     smooth_window: float = 0.0
@@ -90,6 +94,7 @@ PUBLISHED = Protocol(
     "drop",
     "image",
     "order-statistics",
+    reader_points="any",
     definitions="published",
     signed_maps="whole-range",
 )

@@ -15,6 +15,7 @@ CONSTANTS = {
     "SHUFFLED_GAZE": "b8b0e7ef",
     "ANNOTATED_SUBSET": "e3d11da4",
     "IMAGE_SUBSET": "21b2eed1",
+    "FURTHER_POINTS": "fd9c9683",
     "REPORT_SENTENCE": "821119d7",
     "PRETRAINING_WEIGHTS": "88d5192a",
     "TEXT_ENCODER": "dba36bff",

@@ -27,7 +27,7 @@ from sightline.evaluation.gaze_cohort import Cohort, GazeMaps, read_gaze
 from sightline.evaluation.sampling import sample_positive_cases
 from sightline.imaging.geometry import project_whole, resample_area
 from sightline.maps.collections import InMemoryMaps
-from sightline.maps.resample import GRID_SHAPE, extract_evidence, resample_to_grid
+from sightline.maps.resample import GRID_SHAPE, resample_to_grid
 from sightline.protocol import CORRECTED, PUBLISHED
 from sightline.runs.run import Run
 
@@ -156,11 +156,7 @@ def test_maps_of_any_size_and_frame_lie_where_they_belong(shape: tuple[int, int]
     assert np.abs(ours - slow).mean() < 0.03
 
 
-def test_evidence_and_hulls() -> None:
-    values = np.array([[-2.0, 1.0]])
-    assert extract_evidence(values, "published").tolist() == [[2, 1]] and extract_evidence(
-        values, "corrected"
-    ).tolist() == [[0, 1]]
+def test_convex_hulls_cover_their_masks() -> None:
     mask = np.zeros((20, 20), bool)
     assert not convex_hull(mask).any()
     mask[2:5, 2:5] = mask[12:18, 3:6] = True

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sightline.core import Dataset, Frame, SaliencyMap
+from sightline.core import Annotation, Dataset, Frame, SaliencyMap
 from sightline.errors import DataError, UnknownNameError
 from sightline.evaluation.score_rows import METRICS, ScoringOptions
 from sightline.evaluation.scoring import score, score_map, score_radiograph
 from sightline.maps.collections import CombinedMaps, InMemoryMaps
-from sightline.maps.references import ControlMaps, ReaderMaps
+from sightline.maps.references import ControlMaps, ReaderMaps, annotation_to_map
 from sightline.metrics.placed_map import binarize_map
 from sightline.metrics.registry import parse_metric
 from sightline.protocol import CORRECTED, PUBLISHED, get_protocols
@@ -139,6 +139,35 @@ def test_points_are_hits_when_the_map_says_so(toy_data: Dataset) -> None:
     table = score(ReaderMaps(data), data, ["iou", "pointing-game"], protocol="both")
     assert set(table["metric"]) == {"pointing-game"}
     assert set(table[table["protocol"] == "corrected"]["value"]) == {0.5}
+
+
+@pytest.mark.parametrize("ties", ["first", "any", "expected"])
+def test_several_points_of_a_reader_are_no_tied_peaks(ties: str) -> None:
+    """Any point counts as published, their share as corrected, whatever the rule for equal maxima of maps."""
+    reference = np.zeros((20, 30), bool)
+    reference[8:12, 8:20] = True
+    points = np.array([[2.0, 3.0], [9.5, 10.2], [9.9, 10.9], [11.0, 18.0]])  # two of them in one pixel
+    m = annotation_to_map(Annotation("r", "Edema", "b", "points", (20, 30), points.copy))
+    hits = [score_map(m, reference, ["hit"], replace(p, ties=ties))["hit"][0] for p in (PUBLISHED, CORRECTED)]
+    assert hits == [1.0, 0.75]
+    outside = annotation_to_map(Annotation("r", "Edema", "b", "points", (20, 30), points[:1].copy))
+    assert [score_map(outside, reference, ["hit"], p)["hit"][0] for p in (PUBLISHED, CORRECTED)] == [0.0, 0.0]
+
+
+def test_points_at_random_hit_as_often_however_many_a_reader_places() -> None:
+    rng, reference = np.random.default_rng(0), np.zeros((20, 20), bool)
+    reference[:10, :10] = True  # a quarter of the image
+    means = {}
+    for count in (1, 3):
+        values = []
+        for _ in range(600):
+            points = rng.random((count, 2)) * 20
+            m = annotation_to_map(Annotation("r", "Edema", "b", "points", (20, 20), points.copy))
+            values.append([score_map(m, reference, ["hit"], p)["hit"][0] for p in (PUBLISHED, CORRECTED)])
+        means[count] = np.mean(values, 0)
+    assert means[1][0] == means[1][1] == pytest.approx(0.25, abs=0.05)
+    assert means[3][1] == pytest.approx(0.25, abs=0.04)
+    assert means[3][0] == pytest.approx(1 - 0.75**3, abs=0.06), "the published rule rewards every further point"
 
 
 def test_the_frame_places_a_crop_where_the_model_saw_it() -> None:

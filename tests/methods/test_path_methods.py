@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from captum.attr import IntegratedGradients
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from sightline._util.rng import BACKGROUND_IMAGE, keyed_rng
 from sightline.errors import SightlineError
 from sightline.methods import BatchContext, TargetOutput, run_method, saliency, target_indices
+from sightline.methods.gradient import draw_noisy_copies
 from sightline.models import Model, wrap
 
 
@@ -47,6 +49,60 @@ def test_completeness(of: TargetOutput, baseline: str) -> None:
     assert torch.allclose(maps.sum((2, 3)), wanted, rtol=0.011)
     assert float(notes["integrated-gradients/error"].abs().max()) <= 0.01
     assert set(notes["integrated-gradients/nodes"].unique().tolist()) <= {8, 16, 32, 64}
+
+
+def pair_integrated_gradients(m: Model, x: Tensor, target: int, steps: int) -> Tensor:
+    """IG as PAIR's package computes it, (N, C, h, w): nodes from the black baseline to the image, both included."""
+    start = m.normalize(torch.zeros(1, m.side, m.side)).expand_as(x)
+    total = torch.zeros_like(x)
+    for share in torch.linspace(0, 1, steps):
+        point = (start + share * (x - start)).requires_grad_()
+        total += torch.autograd.grad(m.net.eval()(point)[:, target].sum(), point)[0]
+    return total * (x - start) / steps
+
+
+def test_published_integrated_gradients_sum_magnitudes_over_channels() -> None:
+    m, x = model(smooth()), batch(2)
+    signed, magnitudes = (
+        run(m, x, f"integrated-gradients?nodes=10&rule=endpoints&reduce={r}")[0] for r in ("sum", "abs-sum")
+    )
+    for target in range(3):
+        wanted = pair_integrated_gradients(m, x, target, 10)
+        assert torch.allclose(signed[:, target], wanted.sum(1), atol=1e-5 * float(wanted.abs().max()))
+        assert torch.allclose(magnitudes[:, target], wanted.abs().sum(1), atol=1e-5 * float(wanted.abs().max()))
+    assert not torch.allclose(signed.abs(), magnitudes, rtol=0.1), "signs of channels differ"
+
+
+def test_the_error_of_completeness_is_that_of_the_signed_sum() -> None:
+    m, x = model(smooth()), batch(2)
+    notes = [run(m, x, f"integrated-gradients?reduce={r}")[1] for r in ("sum", "abs-sum")]
+    for key in ("integrated-gradients/error", "integrated-gradients/nodes"):
+        assert torch.allclose(notes[0][key], notes[1][key], atol=1e-4)
+
+
+def test_published_smooth_ig_averages_squares() -> None:
+    m, x = model(smooth()), batch(2)
+    spec = "smooth-ig?squared=true&samples=3&sigma=0.15&nodes=10&rule=endpoints"
+    got, _ = run(m, x, spec)
+    with BatchContext(m, x) as context:
+        copies = list(draw_noisy_copies(context, 3, 0.15))
+    for target in range(3):
+        squares = [pair_integrated_gradients(m, copy, target, 10).square() for copy in copies]
+        wanted = (sum(squares) / 3).sum(1)
+        assert torch.allclose(got[:, target], wanted, atol=1e-5 * float(wanted.max()))
+
+
+def test_published_guided_grad_cam_multiplies_normalized_magnitudes() -> None:
+    m, x = model(), batch(2)
+    specs = ("guided-grad-cam?reduce=abs-sum&normalized=true", "guided-backprop?reduce=abs-sum", "grad-cam")
+    got, fine, coarse = (run(m, x, spec)[0] for spec in specs)
+    coarse = torch.nn.functional.interpolate(coarse, (SIDE, SIDE), mode="bilinear", align_corners=False)
+    for n, target in ((0, 0), (1, 2)):
+        shown = []
+        for values in (fine[n, target].numpy(), coarse[n, target].numpy()):
+            low, top = values.min(), np.percentile(values, 99)
+            shown.append(np.clip((values - low) / (top - low), 0, 1))
+        np.testing.assert_allclose(got[n, target].numpy(), shown[0] * shown[1], atol=1e-5)
 
 
 def test_each_map_takes_the_nodes_it_needs_whatever_is_beside_it() -> None:

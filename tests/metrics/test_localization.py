@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,7 +18,7 @@ from sightline.metrics.histogram import joint_histogram
 from sightline.metrics.localization import Peaks, pointing_game
 from sightline.metrics.placed_map import binarize_map
 from sightline.metrics.registry import metrics
-from sightline.protocol import CORRECTED, PUBLISHED
+from sightline.protocol import CORRECTED, PUBLISHED, Protocol
 
 NAMES = [e.name for e in metrics.values() if e.info.takes != "glance" and e.info.is_score]
 ALL = pytest.mark.parametrize("name", NAMES)
@@ -54,6 +56,42 @@ def test_areas_equal_scikit_learns(seed: int) -> None:
     assert value("average-precision", values, truth) == pytest.approx(sk.average_precision_score(mark, flat), abs=1e-3)
     precision, recall, _ = sk.precision_recall_curve(mark, flat)
     assert value("pr-area", values, truth) == pytest.approx(sk.auc(recall, precision), abs=1e-3)
+
+
+def score_pr_area(values: np.ndarray, truth: np.ndarray, source: str, protocol: Protocol) -> tuple[float, str, str]:
+    m = SaliencyMap("r", "Edema", source, values.astype(np.float32), Frame.whole(values.shape))
+    return score_map(m, truth, ["pr-area"], protocol)["pr-area"]
+
+
+def published_pr_area(values: np.ndarray, truth: np.ndarray) -> float:
+    """As the code of Arun et al. does: magnitudes, cut at their 99th percentile, scaled, and a trapezoidal area."""
+    values = np.abs(values)
+    low, top = values.min(), np.percentile(values, 99)
+    precision, recall, _ = sk.precision_recall_curve(truth.ravel(), np.clip((values - low) / (top - low), 0, 1).ravel())
+    return float(sk.auc(recall, precision))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_published_pr_area_is_of_magnitudes_cut_at_their_99th_percentile(seed: int) -> None:
+    values, truth = case(seed)
+    signed = (values - 0.7).astype(np.float32)
+    signed[3, 4] = 1e4  # one hot pixel
+    wanted = published_pr_area(signed, truth)
+    third = replace(CORRECTED, name="third", fill_holes=True, ties="first", interval="order-statistics")
+    for source in ("m/gradient", "control/untrained/gradient"):
+        assert score_pr_area(signed, truth, source, PUBLISHED)[0] == pytest.approx(wanted, abs=2e-3)
+    raw = score_pr_area(signed, truth, "m/gradient", CORRECTED)
+    assert raw == score_pr_area(signed, truth, "m/gradient", third) and abs(raw[0] - wanted) > 5e-3
+    for source in ("m/intrinsic", "localizer/unet/intrinsic", "control/average-mask"):  # maps that they do not treat
+        assert score_pr_area(signed, truth, source, PUBLISHED) == raw
+
+
+def test_magnitudes_that_are_flat_once_cut_get_the_worst_score_with_a_reason() -> None:
+    values, truth = np.zeros((30, 30)), np.zeros((30, 30), bool)
+    values[3, 3:6] = truth[3, 3:6] = 1
+    value, status, reason = score_pr_area(values, truth, "m/gradient", PUBLISHED)
+    assert (value, status) == (0.0, "flat") and "99th percentile" in reason
+    assert score_pr_area(values, truth, "m/gradient", CORRECTED) == (1.0, "ok", "")
 
 
 @given(st.integers(0, 10**6))

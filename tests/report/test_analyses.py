@@ -135,7 +135,8 @@ def test_maps_without_probabilities_get_a_sentence_not_an_empty_figure(make_run:
     assert assurance.assurance_missing_reason(RunView.from_run(made)) == [], "a run that was not analyzed"
     keys = {"protocol": "corrected", "source": RunView.from_run(made).best, "stars": "", "rho_stars": "", "n": 9}
     numbers = dict.fromkeys(("slope", "low", "high", "rho", "rho_low", "rho_high"), np.nan)
-    rows = [{**keys, **numbers, "finding": f, "metric": m} for f in FINDINGS for m in ("iou", "pointing-game")]
+    slices = (("iou", "full"), ("pointing-game", "gt_positive"))
+    rows = [{**keys, **numbers, "finding": f, "metric": m, "slice": s} for f in FINDINGS for m, s in slices]
     made.write_table("confidence_regressions", pd.DataFrame(rows))
     view = RunView.from_run(made)
     assert assurance.plot_assurance(view) is None and assurance.assurance_tables(view) == []

@@ -39,6 +39,13 @@ PRINTED = [
 ]
 
 
+PRINTED_STARS = [
+    # the same table: slope, its interval, n and its stars, of the findings with fewer than three stars
+    (0.218, 0.087, 0.349, 50, "**"),
+    (0.446, 0.108, 0.783, 11, "*"),
+]
+
+
 def cases(seed: int = 0, n: int = 240) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     patient = rng.integers(0, n // 3, n)
@@ -148,6 +155,23 @@ def test_assurance_per_finding_and_over_all(definition: str) -> None:
     assert rows.loc["all", "n"] == len(known)
     formula = "iou ~ probability" + (" + C(finding)" if definition == "corrected" else "")
     assert rows.loc["all", "slope"] == pytest.approx(smf.ols(formula, known).fit().params["probability"])
+
+
+@pytest.mark.parametrize(("slope", "low", "high", "n", "stars"), PRINTED_STARS)
+def test_the_stars_that_the_paper_prints_for_confidence_are_not_adjusted(
+    slope: float, low: float, high: float, n: int, stars: str
+) -> None:
+    p = 2 * stats.t.sf(slope / ((high - low) / 2 / stats.t.ppf(0.975, n - 2)), n - 2)
+    assert significance_stars(p) == stars != significance_stars(11 * p)
+
+
+def test_stars_for_confidence_are_adjusted_as_corrected_only() -> None:
+    table = cases()
+    published, corrected = (regress_on_confidence(table, "iou", d) for d in ("published", "corrected"))
+    assert (published["p_adjusted"] == published["p"]).all()
+    assert published["stars"].tolist() == [significance_stars(p) for p in published["p"]]
+    assert published["rho_stars"].tolist() == [significance_stars(p) for p in published["rho_p"]]
+    assert corrected["p_adjusted"].tolist() == holm(corrected["p"].to_numpy()).tolist()
 
 
 @pytest.mark.parametrize(("rho", "n", "low", "high"), PRINTED)

@@ -12,7 +12,11 @@ from sightline.core import Dataset
 from sightline.data import open_dataset
 from sightline.errors import DataError
 from sightline.evaluation.analysis import analyze
-from sightline.evaluation.chexlocalize_csv import check_chexlocalize_options, write_chexlocalize_csv
+from sightline.evaluation.chexlocalize_csv import (
+    check_chexlocalize_options,
+    chexlocalize_folders,
+    write_chexlocalize_csv,
+)
 from sightline.evaluation.score_rows import METRICS, ScoringOptions
 from sightline.evaluation.score_run import score_run
 from sightline.evaluation.scoring import require_annotations
@@ -49,6 +53,7 @@ def score_maps(
     probability_cutoffs: str = "",
     include_unannotated: bool = True,
     chexlocalize_csv: Path | None = None,
+    chexlocalize_csv_flat: bool = False,
     seed: int = 0,
 ) -> Run:
     """Score maps that another tool computed, with controls and the data set's readers, and write a report.
@@ -82,6 +87,8 @@ def score_maps(
         Include images without annotations, for the results on all images.
     chexlocalize_csv
         Folder for files as the public CheXlocalize scripts write them, one folder per source (published protocol).
+    chexlocalize_csv_flat
+        Write the files of a single source into that folder itself.
     seed
         Seed of noise and bootstrap resamples.
 
@@ -106,6 +113,11 @@ def score_maps(
     scored = select_scored_findings(folder, findings)
     for line in (*_list_unused_files(folder.problems), *describe_scored_findings(folder, scored)):
         print(line, file=sys.stderr)
+    csv_folders = (
+        chexlocalize_folders(chexlocalize_csv, list(folder.sources), flat=chexlocalize_csv_flat)
+        if chexlocalize_csv
+        else {}
+    )
     run = Run.start(out, "score", options)
     with run.lock():
         run = record_inputs(run, opened, protocols, maps=folder, title=f"Maps in {maps.resolve().name}")
@@ -115,8 +127,8 @@ def score_maps(
         all_maps = CombinedMaps((WithFindings(folder, scored), control_maps, ReaderMaps(opened, scored)))
         scores = score_run(run, all_maps, opened, ScoringOptions(protocols, scored, metrics, seed, include_unannotated))
         analyze(scores, protocols, seed=seed)
-        if chexlocalize_csv is not None:
-            write_chexlocalize_csv(scores, folder, opened, chexlocalize_csv, protocols, seed)
+        if csv_folders:
+            write_chexlocalize_csv(scores, folder, opened, csv_folders, protocols, seed)
     return run
 
 

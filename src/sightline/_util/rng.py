@@ -23,6 +23,8 @@ ANNOTATED_SUBSET = "marks"
 """Which radiographs keep their annotations: (seed, word, id)."""
 IMAGE_SUBSET = "images"
 """Which radiographs a study explains: (seed, word, id)."""
+FURTHER_POINTS = "further points"
+"""How many points a simulated reader places after the first, and where: (word, the key of the reading)."""
 
 # Training
 REPORT_SENTENCE = "sentence"

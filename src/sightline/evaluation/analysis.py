@@ -14,6 +14,7 @@ from sightline.core import Array, Source
 from sightline.evaluation.case_table import (
     SLICES,
     CaseTable,
+    Slice,
     best_source,
     model_sources,
     second_readers,
@@ -148,11 +149,21 @@ def _regress_on_features(cases: CaseTable) -> pd.DataFrame:
 
 
 def _regress_on_confidence(cases: CaseTable) -> pd.DataFrame:
-    """Return table 2: overlap on all images, and hits on the annotated ones, by the model's probability."""
+    """Return table 2: overlap on all images and on the true-positive slice, and hits, by the model's probability.
+
+    A hit needs an annotation, so that hits have no form on all images.
+    """
+    definition = cases.protocol.definitions
+    true_positive: Slice = "gt&pred" if definition == "published" else "gt_positive"
+    outcomes: list[tuple[str, Slice, pd.Series[float]]] = [
+        ("iou", "full", cases.overlap("full")),
+        ("iou", true_positive, cases.overlap(true_positive)),
+        ("pointing-game", "gt_positive", cases.hits("gt_positive")),
+    ]
     frames = []
-    for metric, values in (("iou", cases.overlap("full")), ("pointing-game", cases.hits("gt_positive"))):
+    for metric, case_slice, values in outcomes:
         table = cases.table.assign(**{metric: values})
-        frames.append(regress_on_confidence(table, metric, cases.protocol.definitions).assign(metric=metric))
+        frames.append(regress_on_confidence(table, metric, definition).assign(metric=metric, slice=case_slice))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -86,10 +86,51 @@ def check_chexlocalize_options(
         )
 
 
+def chexlocalize_folders(folder: Path, sources: Sequence[str], *, flat: bool = False) -> dict[str, Path]:
+    """Return the folder of the files of every model source.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of all files.
+    sources : sequence of str
+        Sources of a run; those that are no maps of a model have no files.
+    flat : bool
+        True to use the folder itself, which only a single source can.
+
+    Returns
+    -------
+    dict of str to Path
+        By source: FOLDER/SOURCE, where '/', '?' and the like become '-'; the folder itself if `flat`.
+
+    Raises
+    ------
+    DataError
+        If the files of several sources would be written into one folder.
+
+    Examples
+    --------
+    >>> chexlocalize_folders(Path("files"), ["small/grad-cam"])["small/grad-cam"].name
+    'small-grad-cam'
+    """
+    models = model_sources(sources)
+    if flat and len(models) > 1:
+        raise DataError(
+            f"--chexlocalize-csv-flat writes the files of one source, but there are {len(models)}: "
+            f"{', '.join(models)}; leave it out for a folder per source"
+        )
+    return {source: folder if flat else folder / re.sub(r"[^\w.+-]+", "-", source) for source in models}
+
+
 def write_chexlocalize_csv(
-    scores: ScoreTable, maps: Maps, data: Dataset, folder: Path, protocols: Sequence[Protocol], seed: int
+    scores: ScoreTable,
+    maps: Maps,
+    data: Dataset,
+    folders: Mapping[str, Path],
+    protocols: Sequence[Protocol],
+    seed: int,
 ) -> None:
-    """Write every file for every model source into FOLDER/SOURCE, where '/', '?' and the like become '-'.
+    """Write every file for every model source.
 
     Parameters
     ----------
@@ -99,8 +140,8 @@ def write_chexlocalize_csv(
         The maps that were scored.
     data : Dataset
         The data set.
-    folder : Path
-        Folder of the files.
+    folders : mapping of str to Path
+        Folder of each source, see `chexlocalize_folders`.
     protocols : sequence of Protocol
         Protocols of the run.
     seed : int
@@ -109,7 +150,6 @@ def write_chexlocalize_csv(
     protocol = next(p for p in protocols if p.name == PUBLISHED.name)
     readers = second_readers(scores.sources)[:1]  # the files have one human benchmark
     human = pool_pixels(scores.cases(protocol, readers[0]).table) if readers else None
-    folders = {source: folder / re.sub(r"[^\w.+-]+", "-", source) for source in model_sources(scores.sources)}
     for source, out in folders.items():
         out.mkdir(parents=True, exist_ok=True)
         _write_source(scores.cases(protocol, source, readers), out, seed)
@@ -263,10 +303,13 @@ def _write_regressions(case_table: CaseTable, out: Path) -> None:
         table = pd.DataFrame({"task": "Overall", "feature": rows["feature"].replace(_FEATURE_NAMES)})
         table["Linear regression coefficients"] = _format_coefficients(rows, "slope", "low", "high", rows["stars"])
         table.to_csv(out / f"regression_features_{name}.csv", index=False)
-    for name, values in (("iou", case_table.overlap("full")), ("hitmiss", case_table.hits("gt_positive"))):
+    for name, values in (
+        ("iou", case_table.overlap("full")),  # all radiographs, as in the paper
+        ("iou_true_pos_only", case_table.overlap("gt&pred")),
+        ("hitmiss", case_table.hits("gt_positive")),
+    ):
         rows = regress_on_confidence(case_table.table.assign(outcome=values), "outcome", "published")
-        table = pd.DataFrame({"task": rows["finding"].replace({**_PUBLIC_NAMES, "all": "Overall"}), "feature": "prob"})
-        table["n"] = rows["n"]
+        table = pd.DataFrame({"task": rows["finding"].replace({**_PUBLIC_NAMES, "all": "Overall"}), "n": rows["n"]})
         table["Linear regression coefficients"] = _format_coefficients(rows, "slope", "low", "high", rows["stars"])
         table["Spearman correlations"] = _format_coefficients(rows, "rho", "rho_low", "rho_high", rows["rho_stars"])
         table.to_csv(out / f"regression_modelprob_{name}.csv", index=False)

@@ -25,7 +25,7 @@ from sightline.findings import FINDING_TERMS
 from sightline.imaging.geometry import resample_area
 from sightline.imaging.masks import rasterize_annotation
 from sightline.maps import controls
-from sightline.maps.resample import GRID_SHAPE, extract_evidence, resample_to_grid
+from sightline.maps.resample import GRID_SHAPE, resample_evidence
 from sightline.metrics.gaze import EvidenceMap, GazePair, OtherPatients
 from sightline.metrics.registry import WHILE_MENTIONED, parse_metric
 from sightline.protocol import Protocol
@@ -47,6 +47,7 @@ GAZE_METRICS = (
 """Metrics of agreement. The first leads the report: it is 0 for a map that is the same for every radiograph."""
 PUBLISHED_REGIONS = ("Aortic Knob", "Right Lung", "Left Lung", "Mediastinum")
 """Regions of the published comparison."""
+_DEFINITIONS: tuple[Definition, ...] = ("published", "corrected")
 GAZE_CEILING = str(Source("ceiling", "", "the gaze itself"))
 AVERAGE_GAZE, OTHER_PATIENT_GAZE, CENTER_CONTROL, LUNGS_CONTROL = (
     str(Source("control", "", name)) for name in ("average-gaze", "gaze-elsewhere", "center", "lungs")
@@ -66,9 +67,9 @@ class RegionShare(NamedTuple):
 
 
 class GridMap(NamedTuple):
-    """A map on the grid of `GRID_SHAPE`, with its status."""
+    """The evidence in a map on the grid of `GRID_SHAPE`, with its status."""
 
-    values: Array
+    evidence: Mapping[Definition, Array]
     status: Status
     reason: str
     probability: float
@@ -140,16 +141,19 @@ def _compare(comparison: GazeComparison, radiograph: Radiograph, findings: Seque
     for key in expected:
         m = maps.get(key)
         if m is None:
-            grid_maps[key] = GridMap(np.zeros(GRID_SHAPE), "missing", f"{key[0]} has no map of it", NAN)
+            nothing = dict.fromkeys(_DEFINITIONS, np.zeros(GRID_SHAPE))
+            grid_maps[key] = GridMap(nothing, "missing", f"{key[0]} has no map of it", NAN)
         else:
-            grid_maps[key] = GridMap(resample_to_grid(m), m.status, m.reason, m.probability)
+            evidence = {definition: resample_evidence(m, definition) for definition in _DEFINITIONS}
+            grid_maps[key] = GridMap(evidence, m.status, m.reason, m.probability)
         tables["maps"].append(MapOutcome(key[0], radiograph.id, key[1], *grid_maps[key][1:], gaze is not None))
     if gaze is None:
         return tables
     regions = _read_regions(comparison.data, radiograph.id)
     definition = comparison.protocols[-1].definitions  # the corrected one, where it is among them
     for source, values in _build_comparators(comparison, radiograph, gaze, regions, definition).items():
-        grid_maps |= {(source, f): GridMap(values, "ok", "", NAN) for f in findings}
+        density = dict.fromkeys(_DEFINITIONS, values)
+        grid_maps |= {(source, f): GridMap(density, "ok", "", NAN) for f in findings}
     tables["region_shares"] += _region_shares(radiograph, grid_maps, regions)
     for protocol in comparison.protocols:
         tables["scores"] += _score_gaze(comparison, radiograph, gaze, grid_maps, regions, protocol)
@@ -220,9 +224,9 @@ def _read_regions(data: Dataset, radiograph: str) -> dict[str, Array]:
 
 
 def _region_shares(radiograph: Radiograph, grid_maps: GridMaps, regions: Mapping[str, Array]) -> Iterator[RegionShare]:
-    """Yield the share of each map in each region; NaN for a flat map."""
-    for (source, finding), (values, *_) in grid_maps.items():
-        size = np.abs(values)
+    """Yield the share of the magnitudes of each map in each region; NaN for a flat map."""
+    for (source, finding), (evidence, *_) in grid_maps.items():
+        size = evidence["published"]
         total = float(size.sum()) if np.ptp(size) > 0 else NAN
         for name, cover in regions.items():
             share = float((size * cover).sum()) / total
@@ -247,11 +251,11 @@ def _score_gaze(
     mentions: dict[str, GazeMaps | None] = {}
     cache: dict[str, dict[str, float]] = {}
     windows = ("", f"@{WHILE_MENTIONED}") if definition != "published" else ("",)
-    for (source, finding), (values, status, reason, probability) in grid_maps.items():
+    for (source, finding), (evidence_by_definition, status, reason, probability) in grid_maps.items():
         if finding not in mentions:
             terms = FINDING_TERMS.get(finding, (finding,))
             mentions[finding] = GazeMaps.from_gaze(gaze.during_mentions(terms), kernel)
-        evidence = EvidenceMap(extract_evidence(comparators.get(source, values), definition))
+        evidence = EvidenceMap(comparators.get(source, evidence_by_definition[definition]))
         kind = Source.parse(source).kind
         row_prefix = (protocol.name, source, kind, radiograph.id, radiograph.patient, finding, comparison.reader)
         for suffix in windows:

@@ -10,7 +10,7 @@ from sightline.core import SaliencyMap, Source
 from sightline.evaluation.chance_levels import chance_score
 from sightline.imaging.geometry import project_whole
 from sightline.metrics.chance import ChanceLevels
-from sightline.metrics.localization import find_peaks, iou
+from sightline.metrics.localization import iou
 from sightline.metrics.placed_map import PlacedMap
 from sightline.metrics.registry import MetricInfo, parse_metric
 
@@ -82,7 +82,7 @@ def compute_metric(spec: str, p: PlacedMap, levels: ChanceLevels) -> tuple[float
         ceiling = levels.ceilings[key]
         # A map that overlaps better than the fitted one shows that its grid can.
         return max(ceiling, iou(p.confusion())), info.undefined if np.isnan(ceiling) else ""
-    arguments = _prepare_arguments(info.takes, binarizer, p)
+    arguments = _prepare_arguments(info, binarizer, p)
     if info.chance:
         arguments = (*arguments, chance_score(info, p, binarizer, levels))
     value = float(entry(*arguments))
@@ -90,14 +90,33 @@ def compute_metric(spec: str, p: PlacedMap, levels: ChanceLevels) -> tuple[float
     return value, info.undefined if np.isnan(value) else note
 
 
-def _prepare_arguments(takes: str, binarizer: str, p: PlacedMap) -> tuple[Any, ...]:
+def takes_magnitudes(info: MetricInfo, p: PlacedMap) -> bool:
+    """Return True where published code computes a metric of the magnitudes of a post-hoc map.
+
+    Parameters
+    ----------
+    info : MetricInfo
+        Metric.
+    p : PlacedMap
+        Map on its image.
+
+    Returns
+    -------
+    bool
+        False for maps of networks themselves, controls and readers, and under corrected definitions.
+    """
+    return info.published_values == "magnitudes" and p.protocol.definitions == "published" and p.is_post_hoc
+
+
+def _prepare_arguments(info: MetricInfo, binarizer: str, p: PlacedMap) -> tuple[Any, ...]:
     """Return the representation of a map that a metric takes."""
+    takes = info.takes
     if takes == "histogram":
-        return (p.histogram,)
+        return (p.magnitude_histogram if takes_magnitudes(info, p) else p.histogram,)
     if takes == "confusion":
         return (p.confusion(binarizer),)
     if takes == "peaks":
-        return (find_peaks(p.values, p.reference[p.window], p.protocol.ties),)
+        return (p.peaks,)
     if takes == "mask":
         return p.mask, p.reference
     return project_whole(p.map.values, p.frame), p.reference

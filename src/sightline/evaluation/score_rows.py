@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from sightline.errors import DataError
 from sightline.evaluation.case_table import IOU_SWEEP
 from sightline.protocol import Protocol
 
@@ -159,3 +160,11 @@ class ScoringOptions:
     """Seed of the bootstrap."""
     include_unannotated: bool = False
     """Count the pixels of maps without an annotation, too, for the results on all images."""
+
+    def __post_init__(self) -> None:
+        if len({p.point_radius for p in self.protocols}) > 1:
+            radii = ", ".join(f"{p.name}: {p.point_radius:g}" for p in self.protocols)
+            raise DataError(
+                f"the protocols of a run draw annotated points with different radii ({radii}); give them one "
+                "point_radius, because all of them score against the same masks"
+            )

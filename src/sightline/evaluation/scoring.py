@@ -16,7 +16,7 @@ import pandas as pd
 from sightline.core import NAN, Annotation, Array, Dataset, Frame, Maps, Radiograph, SaliencyMap, Source, map_status
 from sightline.errors import DataError
 from sightline.evaluation.chance_levels import ChanceMaps
-from sightline.evaluation.metric_values import compute_metric, is_absent_control, is_answerable
+from sightline.evaluation.metric_values import compute_metric, is_absent_control, is_answerable, takes_magnitudes
 from sightline.evaluation.score_rows import (
     AnnotationShape,
     MapOutcome,
@@ -122,6 +122,9 @@ def _score_placed(
             scores[spec] = (NAN, status, dropped) if drops_empty else (info.worst_value, status, reason)
         elif drops_empty and placed.predicted_counts[1] == 0:
             scores[spec] = (NAN, "ok", f"empty prediction: dropped by the {protocol.name} protocol")
+        elif takes_magnitudes(info, placed) and placed.magnitude_histogram is None:
+            reason = f"magnitudes cut at their 99th percentile are flat ({protocol.name} protocol)"
+            scores[spec] = (info.worst_value, "flat", reason)
         else:
             value, note = compute_metric(spec, placed, levels)
             scores[spec] = (value, "ok", note)

@@ -91,13 +91,13 @@ class ReaderMaps:
 
 
 def annotation_to_map(annotation: Annotation) -> SaliencyMap:
-    """Convert an annotation to a map of 0 and 1 over the whole image.
+    """Convert an annotation to a map over the whole image.
 
     Parameters
     ----------
     annotation : Annotation
-        Annotation of any kind. Points become equal maxima in the pixels in which they lie (coordinates truncated, as
-        in the published code); all other kinds become masks.
+        Annotation of any kind. Points become their number in each pixel (coordinates truncated, as in the published
+        code); all other kinds become masks of 0 and 1.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def annotation_to_map(annotation: Annotation) -> SaliencyMap:
         values = np.zeros(annotation.size, np.float32)
         for row, col in np.asarray(annotation.read(), float).reshape(-1, 2).astype(int):
             if 0 <= row < annotation.size[0] and 0 <= col < annotation.size[1]:
-                values[row, col] = 1
+                values[row, col] += 1
     else:
         values = rasterize_annotation(annotation).astype(np.float32)
     kind: MapKind = "points" if annotation.kind == "points" else "mask"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
@@ -81,19 +83,22 @@ def resample_to_grid(m: SaliencyMap) -> Array:
     return project_whole(values, frame).astype(np.float64)
 
 
-def extract_evidence(values: Array, definition: Definition) -> Array:
-    """Return the evidence in the values of a map.
+def resample_evidence(m: SaliencyMap, definition: Definition) -> Array:
+    """Resample the evidence in a map to the common grid over its whole image.
 
     Parameters
     ----------
-    values : array
-        Values of a map.
+    m : SaliencyMap
+        Map of any status.
     definition : {'published', 'corrected'}
-        published: magnitudes; corrected: the positive part, which is evidence for the finding.
+        published: magnitudes, taken before the values of a cell are averaged; corrected: the positive part of the
+        averages, which is evidence for the finding.
 
     Returns
     -------
-    array
-        Values, 0 or more.
+    float64 of `GRID_SHAPE`
+        Values, 0 or more; zeros for a map that failed.
     """
-    return np.abs(values) if definition == "published" else np.maximum(values, 0)
+    if definition == "published":
+        return resample_to_grid(replace(m, values=np.abs(m.values)))
+    return np.maximum(resample_to_grid(m), 0)

@@ -18,6 +18,7 @@ from sightline.methods.cam import grad_cam
 from sightline.methods.context import BatchContext
 from sightline.methods.gradient import reduce_channels
 from sightline.methods.registry import methods
+from sightline.metrics.similarity import normalize
 
 _RELU_FUNCTIONS = frozenset({"relu", "relu_", "threshold", "threshold_"})
 
@@ -108,15 +109,22 @@ def deconvnet(context: BatchContext, targets: Tensor, *, reduce: str = "sum") ->
     resolution="input",
     source="Selvaraju et al. 2017, arXiv:1610.02391, section 3.2",
 )
-def guided_grad_cam(context: BatchContext, targets: Tensor, *, reduce: str = "sum") -> Tensor:
+def guided_grad_cam(context: BatchContext, targets: Tensor, *, reduce: str = "sum", normalized: bool = False) -> Tensor:
     """Multiply guided backpropagation by Grad-CAM enlarged to the input (bilinear); float32 (N, T, side, side).
 
-    Raw maps are multiplied, as in the paper. Arun et al. 2021 multiply maps that are normalized for display.
+    Raw maps are multiplied, as in the paper.
 
     Parameters
     ----------
     reduce : {'sum', 'mean', 'abs-sum', 'abs-max'}
         Reduction of the channels, see `reduce_channels`.
+    normalized : bool
+        Multiply the magnitudes of both maps, each cut at its 99th percentile and scaled to [0, 1], as Arun et al. 2021
+        do with reduce=abs-sum, 10.1148/ryai.2021200267.
     """
     coarse = F.interpolate(grad_cam(context, targets), context.x.shape[2:], mode="bilinear", align_corners=False)
-    return guided_backprop(context, targets, reduce=reduce) * coarse
+    fine = guided_backprop(context, targets, reduce=reduce)
+    if not normalized:
+        return fine * coarse
+    first, second = (normalize(maps.detach().cpu().numpy(), "published") for maps in (fine, coarse))
+    return torch.from_numpy(first * second).float().to(context.x.device)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sightline.core import Array
 from sightline.methods.context import BatchContext
-from sightline.methods.path_methods import integrate_gradients
+from sightline.methods.path_integrals import integrate_gradients
 from sightline.methods.registry import methods
 
 SEGMENTATION_SCALES = (50, 100, 150, 250, 500, 1200)

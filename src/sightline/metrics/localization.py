@@ -20,7 +20,7 @@ _UNIT = (0.0, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Peaks:
-    """Pixels that share the highest value of a map, and the rule that makes one answer of them."""
+    """Pixels that share the highest value of a map, or the points of a reader, and the rule that makes one answer."""
 
     is_first_inside: bool
     """Whether the first of them in row-major order lies inside the annotation."""
@@ -29,7 +29,35 @@ class Peaks:
     n_peaks: int
     """Number of them."""
     ties: Literal["first", "any", "expected"]
-    """Rule for equal maxima, see `Protocol.ties`."""
+    """Rule for equal maxima, see `Protocol.ties`; for points of a reader that of `Protocol.reader_points`."""
+
+
+def count_points(values: Array, reference: Array, rule: Literal["any", "expected"]) -> Peaks:
+    """Count the points of a reader inside and outside an annotation.
+
+    Each point counts, also where two lie in one pixel: they are statements of the reader and not ties.
+
+    Parameters
+    ----------
+    values : (H, W) float32
+        Number of points in each pixel, at least one in all.
+    reference : (H, W) bool
+        Annotation.
+    rule : {'any', 'expected'}
+        Rule for several points, see `Protocol.reader_points`.
+
+    Returns
+    -------
+    Peaks
+        Counts of the points.
+
+    Examples
+    --------
+    >>> count_points(np.float32([[2, 0, 1]]), np.array([[False, False, True]]), "expected").n_peaks
+    3
+    """
+    first = bool(reference.ravel()[int(np.argmax(values > 0))])
+    return Peaks(first, round(float(values[reference].sum())), round(float(values.sum())), rule)
 
 
 def find_peaks(values: Array, reference: Array, ties: Literal["first", "any", "expected"]) -> Peaks:
@@ -128,7 +156,8 @@ def specificity(c: Confusion) -> float:
 def pointing_game(p: Peaks) -> float:
     """Return 1 if the highest value of the map lies inside the annotation, otherwise 0 (pointing game).
 
-    For equal maxima the rule of the protocol takes the first, any, or the expectation of drawing one at random.
+    For equal maxima, and for several points of a reader, the rule of the protocol takes the first, any, or the
+    expectation of drawing one at random.
     """
     return {"first": float(p.is_first_inside), "any": float(p.n_inside > 0), "expected": p.n_inside / p.n_peaks}[p.ties]
 
@@ -170,12 +199,19 @@ def average_precision(h: JointHistogram) -> float:
 
 
 @metrics(
-    "pr-area", title="PR area", takes="histogram", higher_is_better=True, range=_UNIT, source="10.1148/ryai.2021200267"
+    "pr-area",
+    title="PR area",
+    takes="histogram",
+    higher_is_better=True,
+    range=_UNIT,
+    source="10.1148/ryai.2021200267",
+    published_values="magnitudes",
 )
 def pr_area(h: JointHistogram) -> float:
     """Compute the area under precision over recall by the trapezoidal rule, starting at precision 1.
 
-    Arun et al. report this area as AUPRC. It overestimates sparse maps; `average-precision` is preferable.
+    Arun et al. report this area as AUPRC, of magnitudes that are cut at their 99th percentile, as here with published
+    definitions. It overestimates sparse maps; `average-precision` is preferable.
     """
     true, false = h.threshold_counts()
     precision_ = np.append(1.0, true[1:] / (true[1:] + false[1:]))

@@ -7,10 +7,11 @@ from functools import cached_property
 
 import numpy as np
 
-from sightline.core import Array, Frame, SaliencyMap, map_status
+from sightline.core import Array, Frame, SaliencyMap, Source, map_status
 from sightline.imaging.geometry import project_to_image
 from sightline.metrics.binarization import fill_contours, mask_from_bin, smoothed_otsu_mask, threshold_bin
 from sightline.metrics.histogram import Confusion, JointHistogram, joint_histogram
+from sightline.metrics.localization import Peaks, count_points, find_peaks
 from sightline.protocol import Protocol
 
 _EVERYTHING = (slice(None), slice(None))
@@ -120,6 +121,35 @@ class PlacedMap:
         predicted, annotated = int(np.count_nonzero(self._predicted_mask)), self.histogram.positives
         tp = int(np.count_nonzero(self._predicted_mask & self.reference[self.window])) if annotated else 0
         return Confusion(tp, predicted - tp, annotated - tp, self.histogram.negatives - predicted + tp)
+
+    @property
+    def is_post_hoc(self) -> bool:
+        """True for the map of a method that was applied to a network, in contrast to a map of the network itself."""
+        source = Source.parse(self.map.source)
+        has_network = source.kind == "model" or (source.kind == "control" and bool(source.model))
+        return self.map.kind == "map" and has_network and source.method.partition("?")[0] != "intrinsic"
+
+    @cached_property
+    def magnitude_histogram(self) -> JointHistogram | None:
+        """Counts of the magnitudes of the map, cut at their 99th percentile; None if they are flat once they are cut.
+
+        These are the maps that Arun et al. 2021 score, 10.1148/ryai.2021200267.
+        """
+        values = self.values
+        if self.histogram.low < 0:
+            values = project_to_image(np.abs(self.map.values), self.frame)[0]
+        top = np.float32(np.percentile(values, 99))
+        if not top > values.min():
+            return None
+        return joint_histogram(np.minimum(values, top), self.reference, self.window)
+
+    @property
+    def peaks(self) -> Peaks:
+        """Highest pixels of the map, or the points of a reader, inside and outside the annotation."""
+        reference = self.reference[self.window]
+        if self.map.kind == "points":
+            return count_points(self.values, reference, self.protocol.reader_points)
+        return find_peaks(self.values, reference, self.protocol.ties)
 
     @property
     def predicted_counts(self) -> tuple[int, int]:

@@ -33,6 +33,9 @@ class MetricInfo:
     where a map failed."""
     undefined: str = ""
     """Reason of a NaN, as a clause."""
+    published_values: Literal["", "magnitudes"] = ""
+    """Values of a post-hoc map that published code computes the metric of, if not the values themselves. magnitudes:
+    see `PlacedMap.magnitude_histogram`; for metrics of a histogram."""
 
     @property
     def worst_value(self) -> float:

@@ -10,6 +10,7 @@ from sightline.report.estimate import Estimate, format_decimal, read_estimates
 from sightline.report.human_benchmark import PUBLISHED, THIS_RUN
 from sightline.report.published_results import published_estimates
 from sightline.report.run_view import RunView
+from sightline.report.summary import protocol_of
 from sightline.report.svg import INK, SMALL_SIZE, Plot
 from sightline.report.tables import Table
 from sightline.report.titles import metric_title
@@ -28,7 +29,7 @@ def plot_assurance(view: RunView) -> Plot | None:
     Plot or None
         The figure; None if the run has no data for it.
     """
-    tables = {m: _assurance_rows(view, m) for m in ("iou", "pointing-game")}
+    tables = {"iou": _assurance_rows(view, "iou", "full"), "pointing-game": _assurance_rows(view, "pointing-game")}
     if not len(tables["iou"]):
         return None
     findings = [*(f for f in view.findings if (tables["iou"]["finding"] == f).any()), "all"]
@@ -69,9 +70,18 @@ def plot_assurance(view: RunView) -> Plot | None:
     )
 
 
-def _assurance_rows(view: RunView, metric: str) -> pd.DataFrame:
+_SLICES = {
+    "full": "all images with an annotation or a prediction",
+    "gt&pred": "annotated images with a prediction that is not empty",
+    "gt_positive": "annotated images",
+}
+
+
+def _assurance_rows(view: RunView, metric: str, case_slice: str = "") -> pd.DataFrame:
+    """Return the rows of a metric on one slice, or on every slice."""
     table = view.analysis("confidence_regressions")
     table = table[(table["source"] == view.best_for(metric)) & (table["metric"] == metric)]
+    table = table[table["slice"] == case_slice] if case_slice else table
     return table[table[["slope", "rho"]].notna().any(axis=1)]
 
 
@@ -94,7 +104,9 @@ def assurance_missing_reason(view: RunView) -> list[str]:
 
 
 def assurance_tables(view: RunView) -> list[Table]:
-    """Make the tables of these regressions for overlap and for hits, with the published intervals recomputed.
+    """Make the tables of these regressions for overlap on each slice and for hits.
+
+    Published intervals are recomputed.
 
     Parameters
     ----------
@@ -107,9 +119,10 @@ def assurance_tables(view: RunView) -> list[Table]:
         The tables; none if the run has no data for them.
     """
     tables, published = [], published_estimates("assurance")
-    for metric in ("iou", "pointing-game"):
-        rows = []
-        for r in _assurance_rows(view, metric).to_dict("records"):
+    slices = view.analysis("confidence_regressions")[["metric", "slice"]].drop_duplicates()
+    for metric, case_slice in slices.itertuples(index=False):
+        rows, is_printed = [], (metric, case_slice) == ("iou", "full")
+        for r in _assurance_rows(view, metric, case_slice).to_dict("records"):
             slope = Estimate(float(r["slope"]), float(r["low"]), float(r["high"]), 0, 0)
             rho = Estimate(float(r["rho"]), float(r["rho_low"]), float(r["rho_high"]), 0, 0)
             row = [
@@ -118,17 +131,19 @@ def assurance_tables(view: RunView) -> list[Table]:
                 f"{slope.text(3)} {r['stars']}".strip(),
                 f"{rho.text(3)} {r['rho_stars']}".strip(),
             ]
-            if metric == "iou":
+            if is_printed:
                 row += [
                     published[k].get(str(r["finding"]), Estimate.undefined()).text(3)
                     for k in ("slope", "rho", "rho_printed")
                 ]
             rows.append(row)
         head = ["Finding", "Images", "Slope [95 % interval]", "Spearman's ρ [95 % interval]"]
-        head += ["CheXlocalize: slope", "CheXlocalize: ρ", "as printed (wrong n)"] if metric == "iou" else []
+        head += ["CheXlocalize: slope", "CheXlocalize: ρ", "as printed (wrong n)"] if is_printed else []
         if rows:
+            adjusted = "not adjusted" if protocol_of(view).definitions == "published" else "adjusted by Holm"
             caption = (
-                f"{metric_title(metric)} on the model's probability (* p < 0.05, ** < 0.01, *** < 0.001, adjusted)"
+                f"{metric_title(metric)} on the model's probability, on {_SLICES[case_slice]} (* p < 0.05, ** < 0.01, "
+                f"*** < 0.001, {adjusted})"
             )
             tables.append(Table.create(caption, head, rows, table_name="confidence_regressions"))
     return tables

@@ -37,6 +37,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
         "source",
         "finding",
         "metric",
+        "slice",
         "slope",
         "low",
         "high",

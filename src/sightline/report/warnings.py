@@ -51,6 +51,7 @@ def collect_warnings(view: RunView) -> list[ReportWarning]:
     warnings += [*_few_patients(view), *_tuned_on_scored_data(view), *_no_better_than_control(view), *_inaccurate(view)]
     warnings += [*_missing_findings(view), *_failed_maps(view), *_identical_sources(view)]
     for heading, notes in (
+        ("Note on the published protocol", view.info.get("published_notes", ())),
         ("Notes on the data", view.info.get("dataset", {}).get("warnings", ())),
         ("Files of maps that could not be used", view.info.get("problems", ())),
     ):

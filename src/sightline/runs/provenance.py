@@ -41,7 +41,7 @@ _PACKAGES = (
 )
 
 
-NOT_RECORDED = frozenset({"out", "device", "explain_batch", "chexlocalize_csv"})
+NOT_RECORDED = frozenset({"out", "device", "explain_batch", "chexlocalize_csv", "chexlocalize_csv_flat"})
 """Options that change no number of a run, and may differ when it continues."""
 
 

@@ -97,7 +97,7 @@ def arrange_scores(scores: pd.DataFrame, metric: str, protocol: Protocol, resamp
     values = np.full((len(radiographs), len(keys)), np.nan)
     row = pd.Index(radiographs["radiograph"]).get_indexer(pd.Index(rows["radiograph"]))
     values[row, pair] = rows["value"]
-    draw = draw_weights if protocol.resample == "patient" else draw_published_weights
+    draw = draw_published_weights if protocol.definitions == "published" else draw_weights
     group = groups.get_indexer(pd.Index(radiographs[unit]))
     drawn = (
         np.zeros((0, len(groups)), np.uint8) if protocol.interval == "jackknife" else draw(len(groups), resamples, seed)

@@ -54,7 +54,9 @@ def regress_on_features(
     """
     rows = cases[cases["instances"] > 0].replace([np.inf, -np.inf], np.nan)
     results = [(f, *_fit_slope(_scale(rows[f], scale), rows[outcome], rows, definition)) for f in SHAPE_FEATURES]
-    return _add_adjusted_columns(pd.DataFrame(results, columns=pd.Index(["feature", *_SLOPE_COLUMNS])), definition)
+    table = pd.DataFrame(results, columns=pd.Index(["feature", *_SLOPE_COLUMNS]))
+    adjust = bonferroni if definition == "published" else holm
+    return _add_stars(table, adjust(table["p"].to_numpy(float)))
 
 
 def _scale(x: pd.Series[float], scale: Scale) -> pd.Series[float]:
@@ -78,14 +80,15 @@ def regress_on_confidence(
     outcome : str
         Column of the outcome.
     definition, scale
-        As in `regress_on_features`.
+        Model of the errors and scaling, as in `regress_on_features`.
 
     Returns
     -------
     DataFrame
         One row per finding, and one for all of them together ('all'): columns finding, slope, low, high, p, n,
         patients, rho, rho_low, rho_high (95 %; Fisher's z, corrected: with the standard error over patients), rho_p,
-        p_adjusted (over the findings), stars and rho_stars.
+        p_adjusted, stars and rho_stars. p values are adjusted over the rows by Holm as corrected and not at all as
+        published, whose script adjusts those of the features alone.
     """
     rows = cases[cases["probability"].notna() & cases[outcome].notna()]
     parts = [(str(f), rows[rows["finding"] == f]) for f in dict.fromkeys(cases["finding"])]
@@ -94,10 +97,11 @@ def regress_on_confidence(
         slope = _fit_slope(_scale(part["probability"], scale), part[outcome], part, definition)
         results.append((name, *slope, *_correlate(part, outcome, definition)))
     names = ["finding", *_SLOPE_COLUMNS, "rho", "rho_low", "rho_high", "rho_p"]
-    table = _add_adjusted_columns(pd.DataFrame(results, columns=pd.Index(names)), definition)
-    return table.assign(
-        rho_stars=[significance_stars(p) for p in _adjust_p_values(table["rho_p"].to_numpy(float), definition)]
-    )
+    table = pd.DataFrame(results, columns=pd.Index(names))
+    slope_p, rho_p = (table[name].to_numpy(float) for name in ("p", "rho_p"))
+    if definition == "corrected":
+        slope_p, rho_p = holm(slope_p), holm(rho_p)
+    return _add_stars(table, slope_p).assign(rho_stars=[significance_stars(p) for p in rho_p])
 
 
 def _correlate(part: pd.DataFrame, outcome: str, definition: Definition) -> tuple[float, float, float, float]:
@@ -288,10 +292,5 @@ def significance_stars(p: float) -> str:
     return "*" * sum(p < level for level in (0.05, 0.01, 0.001))
 
 
-def _adjust_p_values(p: Array, definition: Definition) -> Array:
-    return bonferroni(p) if definition == "published" else holm(p)
-
-
-def _add_adjusted_columns(table: pd.DataFrame, definition: Definition) -> pd.DataFrame:
-    adjusted = _adjust_p_values(table["p"].to_numpy(float), definition)
+def _add_stars(table: pd.DataFrame, adjusted: Array) -> pd.DataFrame:
     return table.assign(p_adjusted=adjusted, stars=[significance_stars(p) for p in adjusted])

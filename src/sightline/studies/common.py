@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -10,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import pandas as pd
 
+from sightline._util.spec import parse_spec
 from sightline.core import Dataset, Maps, Source
 from sightline.data import open_dataset
 from sightline.evaluation.score_rows import METRICS, ScoringOptions
@@ -278,6 +280,53 @@ def describe_model(model: Model | Ensemble) -> dict[str, Any]:
     if isinstance(model, Ensemble):
         fields |= {"members": len(model.members), "scale": model.scale, "aggregation": model.aggregation}
     return fields
+
+
+PUBLISHED_METHODS = (
+    "grad-cam",
+    "gradient?reduce=abs-sum",
+    "smoothgrad-squared",
+    "integrated-gradients?nodes=10&rule=endpoints&reduce=abs-sum",
+    "smooth-ig?squared=true&samples=25&sigma=0.15&nodes=10&rule=endpoints",
+    "guided-backprop?reduce=abs-sum",
+    "guided-grad-cam?reduce=abs-sum&normalized=true",
+    "xrai",
+)
+"""The eight methods of Arun et al. 2021, 10.1148/ryai.2021200267, with the options of their code."""
+
+
+def note_signed_channels(
+    models: Sequence[Model | Ensemble], methods: Sequence[str], protocols: Sequence[Protocol]
+) -> list[str]:
+    """State which maps differ from those of published code, which sums magnitudes over the channels of an image.
+
+    Parameters
+    ----------
+    models
+        Models that are explained.
+    methods
+        Methods, as NAME?option=value.
+    protocols
+        Protocols of scoring.
+
+    Returns
+    -------
+    list of str
+        One sentence if signed channels are summed under published definitions; none for networks with one channel,
+        where the two agree.
+    """
+    networks = [model.first_member if isinstance(model, Ensemble) else model for model in models]
+    if all(p.definitions != "published" for p in protocols) or all(m.channels == 1 for m in networks):
+        return []
+    defaults = {m: inspect.signature(method_registry[m.partition("?")[0]].function).parameters for m in methods}
+    chosen = {m: parse_spec(m)[2].get("reduce", p["reduce"].default) for m, p in defaults.items() if "reduce" in p}
+    signed = [method for method, reduce in chosen.items() if not reduce.startswith("abs")]
+    if not signed:
+        return []
+    return [
+        f"The published PR area is of magnitudes that are summed over channels, but {', '.join(signed)} "
+        f"sum{'s' if len(signed) == 1 else ''} signed channels first; the option reduce=abs-sum sums magnitudes"
+    ]
 
 
 def describe_methods(methods: Sequence[str]) -> dict[str, Any]:

@@ -17,7 +17,11 @@ from sightline.data import open_dataset
 from sightline.data.registry import is_synthetic
 from sightline.errors import DataError, SightlineError
 from sightline.evaluation.analysis import analyze
-from sightline.evaluation.chexlocalize_csv import check_chexlocalize_options, write_chexlocalize_csv
+from sightline.evaluation.chexlocalize_csv import (
+    check_chexlocalize_options,
+    chexlocalize_folders,
+    write_chexlocalize_csv,
+)
 from sightline.evaluation.score_rows import METRICS, ScoringOptions
 from sightline.evaluation.score_run import score_run
 from sightline.evaluation.thresholds import resolve_protocols, threshold_provenance
@@ -36,7 +40,13 @@ from sightline.protocol import ProtocolChoice
 from sightline.runs.provenance import recorded_options
 from sightline.runs.run import Run
 from sightline.stats.auroc import estimate_auroc
-from sightline.studies.common import UNTRAINED, OpenedDatasets, StudyContext, start_study
+from sightline.studies.common import (
+    UNTRAINED,
+    OpenedDatasets,
+    StudyContext,
+    note_signed_channels,
+    start_study,
+)
 from sightline.studies.leakage import require_held_out
 from sightline.studies.model_set import ModelSet
 from sightline.training.config import TrainingConfig
@@ -63,6 +73,7 @@ def localization(
     probability_cutoffs: str = "",
     include_unannotated: bool = True,
     chexlocalize_csv: Path | None = None,
+    chexlocalize_csv_flat: bool = False,
     target_output: TargetOutput = "logit",
     train_data: str = "",
     out: Path = Path("runs/localization"),
@@ -103,6 +114,8 @@ def localization(
         Include images without annotations, for the results on all images.
     chexlocalize_csv
         Folder for files as the public CheXlocalize scripts write them, one folder per source (published protocol).
+    chexlocalize_csv_flat
+        Write the files of a single source into that folder itself.
     target_output
         Output that is explained: the logit or the probability.
     train_data
@@ -139,19 +152,28 @@ def localization(
     control_maps = ControlMaps(opened, tuple(name for name in controls if name != UNTRAINED), seed)
     with start_study("localization", opened, protocols, options, out) as run:
         models = _open_models(run, datasets, opened, (model, train_data), seed, device)
+        sources = [f"{model.name}/{method}" for model in models for method in methods]
+        csv_folders = (
+            chexlocalize_folders(chexlocalize_csv, sources, flat=chexlocalize_csv_flat) if chexlocalize_csv else {}
+        )
         explain_options = ExplainOptions(
             _select_findings(opened, models, findings), target_output, seed, batch_size=explain_batch
         )
         study = StudyContext(run, opened, protocols, models, explain_options, precision)
         provenance = threshold_provenance(run, opened, map_thresholds, probability_cutoffs)
-        study.record_models(models.models, methods, threshold_provenance=provenance)
+        study.record_models(
+            models.models,
+            methods,
+            threshold_provenance=provenance,
+            published_notes=note_signed_channels(models.models, methods, protocols),
+        )
         _explain(study, methods, untrained=UNTRAINED in controls)
         maps = CombinedMaps((run, control_maps, ReaderMaps(opened)))
         scoring = ScoringOptions(protocols, study.findings, metrics, seed, include_unannotated)
         scores = score_run(run, maps, opened, scoring)
         analyze(scores, protocols, seed=seed, prevalence=_training_prevalence(models, datasets))
-        if chexlocalize_csv is not None:
-            write_chexlocalize_csv(scores, run, opened, chexlocalize_csv, protocols, seed)
+        if csv_folders:
+            write_chexlocalize_csv(scores, run, opened, csv_folders, protocols, seed)
         run.write_table("classification", estimate_auroc(_collect_predictions(study, methods[0])))
         return run.update_info(sources=list(maps.sources))
 

@@ -49,7 +49,7 @@ from sightline.stats.model_comparison import discrimination
 from sightline.stats.noninferiority import MARGIN, noninferiority
 from sightline.stats.sanity_checks import similarity_levels, verdicts
 from sightline.stats.utility import AVERAGE_MASK, compare_with_prior
-from sightline.studies.common import StudyContext, start_study
+from sightline.studies.common import PUBLISHED_METHODS, StudyContext, note_signed_channels, start_study
 from sightline.studies.selfexplain_models import (
     SelfExplainModels,
     SelfExplainModelSpecs,
@@ -66,7 +66,7 @@ METHODS = (
     "gradient",
     "smoothgrad-squared",
     "integrated-gradients?nodes=10",
-    "smooth-ig",
+    "smooth-ig?squared=true",
     "guided-backprop",
     "guided-grad-cam",
     "xrai",
@@ -77,7 +77,7 @@ PHANTOM_METHODS = (
     "gradient",
     "smoothgrad-squared?samples=3",
     "integrated-gradients?nodes=4",
-    "smooth-ig?samples=2&nodes=3",
+    "smooth-ig?samples=2&nodes=3&squared=true",
     "guided-backprop",
     "guided-grad-cam",
     "xrai?nodes=2",
@@ -136,7 +136,8 @@ def selfexplain(
     detectors
         Detectors trained on annotations of N radiographs, as N=CHECKPOINT.
     methods
-        Post-hoc saliency methods, as NAME?option=value; by default the eight of Arun et al.
+        Post-hoc saliency methods, as NAME?option=value; by default the eight of Arun et al., with the options of their
+        code where a model is named and the protocol is published.
     margin
         Noninferiority margin in AUROC: the network is noninferior if the interval of the difference lies above minus
         this.
@@ -176,7 +177,8 @@ def selfexplain(
         model, baseline, replicates, other_architectures, localizers, mask_supervised, detectors
     )
     protocols = resolve_protocols(protocol)
-    methods = methods or (METHODS if model else PHANTOM_METHODS)
+    if not methods:
+        methods = (PUBLISHED_METHODS if protocol == "published" else METHODS) if model else PHANTOM_METHODS
     require_methods(methods)
     _check_limits(margin, max_radiographs, rating_cases, perturbation_images)
     opened = open_dataset(data)
@@ -187,7 +189,8 @@ def selfexplain(
         explain_options = ExplainOptions(scored_findings, target_output, seed, explain_batch)
         study = StudyContext(run, opened, protocols, models, explain_options)
         supervised = tuple(supervised.model for supervised in models.mask_supervised)
-        study.record_models(models.recorded_models, (*methods, INTRINSIC), supervised)
+        notes = note_signed_channels((models.self_explaining, models.baseline), methods, protocols)
+        study.record_models(models.recorded_models, (*methods, INTRINSIC), supervised, published_notes=notes)
         _predict(study, margin)
         part = _sample_radiographs(opened, max_radiographs, seed)
         _explain(study, part, methods)

@@ -35,7 +35,13 @@ from sightline.runs.run import Run
 from sightline.stats.faithfulness import summarize_faithfulness
 from sightline.stats.sanity_checks import similarity_levels, verdicts
 from sightline.stats.utility import AVERAGE_MASK, compare_with_prior
-from sightline.studies.common import UNTRAINED, StudyContext, start_study
+from sightline.studies.common import (
+    PUBLISHED_METHODS,
+    UNTRAINED,
+    StudyContext,
+    note_signed_channels,
+    start_study,
+)
 from sightline.studies.trust_models import TrustModels, TrustModelSpecs, train_on_phantom
 
 PHANTOM_DATA = "phantom:80?split=test&size=192"
@@ -51,7 +57,7 @@ def trust(
     other_architectures: tuple[str, ...] = (),
     shuffled_labels: tuple[str, ...] = (),
     localizers: tuple[str, ...] = (),
-    methods: tuple[str, ...] = METHODS,
+    methods: tuple[str, ...] = (),
     randomization_orders: tuple[RandomizationOrder, ...] = ("top-down",),
     layerwise: bool = False,
     repeats: int = 1,
@@ -84,7 +90,9 @@ def trust(
     localizers
         Networks trained on annotations (unet, retinanet), as the ceiling; the first is compared with the others.
     methods
-        Saliency methods, as NAME?option=value; the controls edges and noise show what the tests can detect.
+        Saliency methods, as NAME?option=value; the controls edges and noise show what the tests can detect. By default
+        Grad-CAM, three methods of gradients, and the controls; with `--model` and `--protocol published` the eight of
+        Arun et al. with the options of their code.
     randomization_orders
         Order of weight randomization: top-down (from the logits to the image), bottom-up, independent (one block at a
         time).
@@ -128,15 +136,17 @@ def trust(
     options = recorded_options(locals())
     specs = TrustModelSpecs(model, replicates, other_architectures, shuffled_labels, localizers)
     protocols = resolve_protocols(protocol)
+    methods = methods or (PUBLISHED_METHODS if model and protocol == "published" else METHODS)
     require_methods(methods)
     opened = open_dataset(data)
-    with start_study("trust", opened, protocols, options, out) as run:
+    with start_study("trust", opened, protocols, options | {"methods": methods}, out) as run:
         models = _open_models(run, opened, specs, seed, device)
         explain_options = ExplainOptions(
             models.model_set.findings(opened, findings), target_output, seed, explain_batch
         )
         study = StudyContext(run, opened, protocols, models, explain_options)
-        study.record_models(models.model_set.models, methods, evaluated_model=models.model.name)
+        notes = note_signed_channels(models.classifiers, methods, protocols)
+        study.record_models(models.model_set.models, methods, evaluated_model=models.model.name, published_notes=notes)
         _explain(study, methods)
         controls = ControlMaps(opened, ("average-mask", "center"), seed)
         maps = CombinedMaps((run, controls, ReaderMaps(opened)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ from sightline.data.phantom.body import smooth_curve
 from sightline.data.phantom.loader import GAZE_READERS, REFERENCE_READER, REGIONS
 from sightline.data.phantom.render import render_image, render_masks
 from sightline.data.phantom.scene import OPACITIES, Scene, make_scene, patient_and_visit
-from sightline.data.phantom.simulated_readers import FIRST_READER, reader_names
+from sightline.data.phantom.simulated_readers import DEFAULT_READER, FIRST_READER, place_points, reader_names
 from sightline.data.writers import write_dataset
 from sightline.errors import DataError
 from sightline.findings import CHEXLOCALIZE_FINDINGS
@@ -196,6 +197,24 @@ def test_simulated_readers_err_as_much_as_people_do() -> None:
     assert 0.6 < np.mean(overlaps) < 0.88
     assert np.mean(hits) > 0.85
     assert 0.01 < missed / count < 0.12
+
+
+def test_simulated_readers_sometimes_place_two_or_three_points() -> None:
+    """The first point is the one that was always drawn, whatever the number of points after it."""
+    counts, inside = [], []
+    for index in range(400):
+        mask = np.zeros((100, 80), bool)
+        mask[20:70, 10:60] = True
+        points = place_points(DEFAULT_READER, mask, (0, 8, index, 3))
+        first = place_points(replace(DEFAULT_READER, further_points=0), mask, (0, 8, index, 3))
+        assert first.shape == (1, 2) and (points[:1] == first).all()
+        rows, cols = points.astype(int).T
+        assert ((points >= 0) & (points < mask.shape)).all()
+        counts.append(len(points))
+        inside += list(mask[rows[1:], cols[1:]])
+    shares = np.bincount(counts, minlength=4)[1:] / len(counts)
+    np.testing.assert_allclose(shares, [0.7, 0.21, 0.09], atol=0.06)
+    assert 0.8 < np.mean(inside) < 1, "some of the further points miss"
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ class Phantom:
         if simulated_readers.overlooks(errors, mask(), key) or not mask().any():
             return None
         kind: AnnotationKind = "points" if reader.endswith(" points") else "region"
-        answer = simulated_readers.place_point if kind == "points" else simulated_readers.draw_contour
+        answer = simulated_readers.place_points if kind == "points" else simulated_readers.draw_contour
         return Annotation(radiograph, finding, reader, kind, size, lambda: answer(errors, mask(), key))
 
     def gaze(self, index: int, reader: str) -> Gaze:

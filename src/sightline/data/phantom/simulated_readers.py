@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from sightline._util.rng import FURTHER_POINTS, keyed_rng
 from sightline.core import Array
 from sightline.data.phantom.texture import fractal_noise
 from sightline.errors import DataError
@@ -23,7 +24,9 @@ class SimulatedReader:
     miss_rate: float = 0.04
     """Chance of missing a finding of medium size; small findings are missed more often."""
     point_error: float = 0.015
-    """Standard deviation of the most representative point around the deepest pixel of the finding."""
+    """Standard deviation of a point around the pixel that is meant."""
+    further_points: float = 0.3
+    """Chance of a second point after the first, and of a third after the second."""
 
 
 DEFAULT_READER = SimulatedReader()
@@ -157,8 +160,10 @@ def draw_contour(reader: SimulatedReader, mask: Array, key: tuple[int, ...]) -> 
     return drawn if drawn.any() else mask
 
 
-def place_point(reader: SimulatedReader, mask: Array, key: tuple[int, ...]) -> Array:
-    """Place the most representative point of a finding.
+def place_points(reader: SimulatedReader, mask: Array, key: tuple[int, ...]) -> Array:
+    """Place the most representative points of a finding: mostly one, sometimes two or three.
+
+    The first is meant for the deepest pixel of the finding, the others for any of its pixels.
 
     Parameters
     ----------
@@ -171,10 +176,15 @@ def place_point(reader: SimulatedReader, mask: Array, key: tuple[int, ...]) -> A
 
     Returns
     -------
-    (1, 2) float64
-        (row, col), inside the image.
+    (K, 2) float64
+        (row, col) of one to three points, inside the image.
     """
     depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
-    deepest = np.array(np.unravel_index(int(depth.argmax()), depth.shape), float) + 0.5
-    error = np.random.default_rng((*key, 4)).normal(0, min(reader.point_error * mask.shape[1], float(depth.max())), 2)
-    return np.clip(deepest + error, 0, np.array(mask.shape) - 1e-3)[None]
+    spread = min(reader.point_error * mask.shape[1], float(depth.max()))
+    rng = keyed_rng(FURTHER_POINTS, *key)
+    count = 1 + int(np.cumprod(rng.random(2) < reader.further_points).sum())
+    others = rng.choice(np.argwhere(mask), count - 1)
+    pixels = np.vstack([np.unravel_index(int(depth.argmax()), depth.shape), others]) + 0.5
+    error = np.random.default_rng((*key, 4)).normal(0, spread, 2)
+    errors = np.vstack([error, rng.normal(0, spread, (count - 1, 2))])
+    return np.clip(pixels + errors, 0, np.array(mask.shape) - 1e-3)

@@ -45,7 +45,7 @@ class PairwiseAgreement(NamedTuple):
     versus: str
     measure: str
     """'dice' and 'iou' of outlines; 'distance' of points, relative to the shorter side of the image; 'pointing-game':
-    1 if the point of `reader` lies in the outline of `versus`, else 0."""
+    share of the points of `reader` in the outline of `versus`."""
     radiograph: str
     patient: str
     finding: str
@@ -158,7 +158,7 @@ def _compare_all(groups: ReadingGroups) -> Iterator[PairwiseAgreement]:
                     drawer,
                     "pointing-game",
                     *_case_fields(point),
-                    float(_is_hit(point, _contour_mask(outline))),
+                    _share_inside(point, _contour_mask(outline)),
                 )
 
 
@@ -195,9 +195,10 @@ def _contour_mask(r: CompletedReading) -> Array:
     return contours_to_mask(r.contours, (r.case.height, r.case.width))
 
 
-def _is_hit(r: CompletedReading, mask: Array) -> bool:
-    row, col = np.minimum(r.points[0].astype(int), np.array(mask.shape) - 1)
-    return bool(mask[row, col])
+def _share_inside(r: CompletedReading, mask: Array) -> float:
+    """Return the share of the points of a reader inside a mask: the rule of the corrected protocol."""
+    rows, cols = np.minimum(r.points.astype(int), np.array(mask.shape) - 1).T
+    return float(mask[rows, cols].mean())
 
 
 def _mean_by_comparison(pairs: pd.DataFrame) -> list[dict[str, Any]]:

@@ -350,6 +350,7 @@ def _index_fields(run_index: RunIndex, scores: list[dict[str, Any]]) -> dict[str
                 "all": r.get("binarizer", "otsu"),
                 "by": dict(r.get("map_thresholds", ())),
                 "positive": r.get("signed_maps", "whole-range") == "positive",
+                "drawn": r.get("frame") == "carried" and not r.get("fill_holes") and not r.get("smooth_window"),
             }
             for name, r in records.items()
         },

@@ -90,8 +90,8 @@ export class Controls {
       this._slider("cut", "Share of the map's range", file.threshold(settings), [0, 0.995, 0.005], thresholdText(file, settings)),
       el("button", { type: "button", id: "otsu", class: "small", on: { click: () => this.page.set({ cut: null, mask: "1" }) } },
         `Threshold of the ${protocol || "corrected"} protocol: ${protocolBinarizer(file.store, protocol, file.finding)}`),
-      protocol === "published" && el("p", { class: "muted small" },
-        "The mask follows the corrected protocol: maps in their frame, holes kept."),
+      file.store.index.binarizers[protocol]?.drawn === false && el("p", { class: "muted small" },
+        "The mask is drawn with maps in their frame, with its holes and without smoothing, and not as the protocol says."),
     ];
   }
 
