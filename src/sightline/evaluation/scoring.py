@@ -105,7 +105,7 @@ def _score_placed(
     levels: ChanceLevels,
 ) -> dict[str, tuple[float, str, str]]:
     """Return metric -> (value, status, reason) of a placed map, or of one that failed."""
-    scores = {}
+    scores: dict[str, tuple[float, str, str]] = {}
     for spec in metrics:
         require_annotation_metric(spec)
         info = parse_metric(spec)[0].info
