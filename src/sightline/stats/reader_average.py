@@ -289,8 +289,10 @@ def percentage_below_readers(
             high = np.minimum(high, 1.0) if (paired["model"] >= 0).all() else high  # no score is below 0
             numbers = {"decrease": 100 * decrease, "low": 100 * low, "high": 100 * float(high), **part.size}
             numbers |= {"human": human, "model": model, "detectable": _detectable_difference(plain)}
-            numbers["reason"] = estimate.reason if human else "the mean of the readers is 0"
-            rows.append({**head, "finding": finding, "source": source, "versus": head["source"], **numbers})
+            reason = estimate.reason if human else "the mean of the readers is 0"
+            rows.append(
+                {**head, "reason": reason, "finding": finding, "source": source, "versus": head["source"], **numbers}
+            )
     return pd.DataFrame(rows)
 
 
