@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from sightline.stats.faithfulness import summarize_faithfulness
+from sightline.stats.verdicts import SMALLEST_EFFECTS
 
 
 def tables(patients: int = 20) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -34,10 +35,11 @@ def tables(patients: int = 20) -> tuple[pd.DataFrame, pd.DataFrame]:
 def test_gaps_to_chance_have_the_right_side() -> None:
     found = summarize_faithfulness(*tables()).set_index(["measure", "method"])
     assert found.loc[("deletion", "good"), "gap"] == pytest.approx(-0.2, abs=0.001)
-    assert found.loc[("deletion", "good"), "verdict"] == "passes"
-    assert found.loc[("deletion", "bad"), "verdict"] == "fails"
-    assert found.loc[("road", "good"), "verdict"] == "passes"
-    assert found.loc[("road", "bad"), "verdict"] == "fails"
+    assert found.loc[("deletion", "good"), "verdict"] == "shown"
+    assert found.loc[("deletion", "bad"), "verdict"] == "shown absent"
+    assert found.loc[("road", "good"), "verdict"] == "shown"
+    assert found.loc[("road", "bad"), "verdict"] == "shown absent"
+    assert found.loc[("deletion", "good"), "smallest_effect"] == SMALLEST_EFFECTS["deletion"]
     assert found.loc[("complexity", "good"), "mean"] == 0.5
     assert pd.isna(found.loc[("complexity", "good"), "gap"])
 
@@ -50,11 +52,27 @@ def test_a_map_that_beats_another_patients_is_still_compared_with_random_places(
     )
     found = summarize_faithfulness(pd.concat([erased, random]), changed).set_index(["measure", "method"])
     row = found.loc[("deletion", "good")]
-    assert row["verdict"] == "passes" and row["random_verdict"] == "fails"
+    assert row["verdict"] == "shown" and row["random_verdict"] == "shown absent"
     assert row["random"] == pytest.approx((good["value"].to_numpy() - random["value"].to_numpy()).mean())
     assert row["random_low"] <= row["random"] <= row["random_high"]
     assert pd.isna(found.loc[("road", "good"), "random"]), "where no order was drawn"
     assert pd.isna(found.loc[("deletion", "random"), "random"]), "nor is it compared with itself"
+
+
+@pytest.mark.parametrize(("response", "verdict"), [(0.9, "shown absent"), (0.001, "not estimable")])
+def test_a_network_that_does_not_respond_shows_nothing_about_maps(response: float, verdict: str) -> None:
+    erased, changed = tables()
+    still = erased[erased["measure"] == "deletion"].assign(
+        value=lambda t: 0.0005 * np.arange(len(t)) / len(t),
+        chance=lambda t: t["value"] + 0.0001 * (1 + np.arange(len(t)) % 3),
+    )
+    random = still[still["source"] == "good"].assign(source="random", measure="response", value=response, chance=np.nan)
+    found = summarize_faithfulness(pd.concat([still, random]), changed).set_index(["measure", "method"])
+    row = found.loc[("deletion", "good")]
+    assert row["gap_low"] < row["gap_high"] < 0, "an interval below 0, of no size"
+    assert row["verdict"] == verdict
+    assert ("changes the probability by 0.001 only" in row["reason"]) == (verdict == "not estimable")
+    assert found.loc[("response", "random"), "mean"] == pytest.approx(response)
 
 
 def test_moving_together_is_a_rank_correlation() -> None:

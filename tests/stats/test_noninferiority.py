@@ -9,7 +9,8 @@ from scipy.stats import norm
 
 from sightline.stats import delong
 from sightline.stats.model_comparison import compare_auroc
-from sightline.stats.noninferiority import NOT_ABOVE_CHANCE, noninferiority, noninferiority_verdict
+from sightline.stats.noninferiority import NOT_ABOVE_CHANCE, noninferiority, noninferiority_term
+from sightline.stats.verdicts import Criterion
 
 
 def table(worse: float, patients: int = 150) -> pd.DataFrame:
@@ -51,15 +52,20 @@ def test_delongs_interval_is_that_of_his_test() -> None:
     assert delong.p_value(a, b, label) == pytest.approx(2 * norm.sf(abs(gap) / error))
 
 
-def test_verdicts() -> None:
-    assert [
-        noninferiority_verdict(*ends, 0.05) for ends in ((0.01, 0.1), (-0.05, 0.0), (-0.1, -0.05), (np.nan, 1.0))
-    ] == [
-        "superior",
-        "undecided",
-        "undecided",
-        "not estimable",
-    ]
+@pytest.mark.parametrize(
+    ("low", "high", "term"),
+    [
+        (0.01, 0.1, "superior"),
+        (-0.04, 0.1, "non-inferior"),
+        (-0.05, 0.0, "undecided"),
+        (-0.1, -0.05, "undecided"),
+        (-0.2, -0.06, "inferior"),
+        (np.nan, 1.0, "not estimable"),
+    ],
+)
+def test_terms_of_noninferiority_trials(low: float, high: float, term: str) -> None:
+    loss = {"mean": (low + high) / 2, "low": low, "high": high, "patients": 40}
+    assert noninferiority_term(Criterion("auroc", "not lower", 0.05).judge(loss), low) == term
 
 
 def test_a_study_is_one_of_its_patient() -> None:
@@ -77,7 +83,8 @@ def test_nothing_is_lost_of_what_was_never_there() -> None:
     some = table(0.0)
     some["probability"] = np.repeat(np.random.default_rng(0).random(len(some) // 2), 2)
     found = noninferiority(some, [("element", "plain")])
-    assert (found["verdict"] == NOT_ABOVE_CHANCE).all() and (found["low"] > -0.05).all()
+    assert (found["verdict"] == "not estimable").all() and (found["reason"] == NOT_ABOVE_CHANCE).all()
+    assert (found["low"] > -0.05).all()
 
 
 def test_counts_of_the_average_are_those_of_its_findings() -> None:

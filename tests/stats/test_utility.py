@@ -41,13 +41,15 @@ def test_floor_learning_and_ceiling() -> None:
     found = compare_with_prior(scores, differences(scores, [CORRECTED]), "net", [CORRECTED])
     assert set(found["method"]) == {"good", "bad", "localizer/unet/intrinsic"}
     net = found[found["method"] == "localizer/unet/intrinsic"]
-    assert set(net["criterion"]) == {"utility"} and set(net["verdict"]) == {"passes"}
+    assert set(net["criterion"]) == {"utility"} and set(net["verdict"]) == {"shown"}
     good = found[(found["method"] == "good") & (found["measure"] == "average-precision")].set_index("criterion")
-    assert good.loc["utility", "verdict"] == "passes" and good.loc["learned", "verdict"] == "passes"
-    assert good.loc["ceiling", "verdict"] == "fails" and good.loc["ceiling", "mean"] == pytest.approx(-0.2, abs=0.03)
+    assert good.loc["utility", "verdict"] == "shown" and good.loc["learned", "verdict"] == "shown"
+    assert good.loc["ceiling", "verdict"] == "shown absent" and good.loc["ceiling", "mean"] == pytest.approx(
+        -0.2, abs=0.03
+    )
     assert good.loc["utility", "effect"] == pytest.approx(1, abs=0.05) and good.loc["utility", "p"] < 0.001
     bad = found[(found["method"] == "bad") & (found["measure"] == "average-precision")].set_index("criterion")
-    assert "learned" not in bad.index and bad.loc["utility", "verdict"] == "fails"
+    assert "learned" not in bad.index and bad.loc["utility", "verdict"] == "shown absent"
     assert bad.loc["utility", "effect"] < -0.9
 
 

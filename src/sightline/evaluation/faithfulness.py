@@ -1,8 +1,7 @@
 """Faithfulness: changes of the model's own output when places that a map ranks high or low are perturbed.
 
-Each criterion has known faults: erased images are unlike any radiograph, and coarse maps or maps that merely cover the
-body do well whatever the image. So each is compared with the map of another patient with the same finding, by the same
-method: as coarse, over the same anatomy, but of another image.
+Erased images are unlike any radiograph, and coarse maps or maps that merely cover the body do well whatever the image.
+So each map is compared with that of another patient with the same finding, by the same method.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from sightline.methods.inference import compute_logits, make_batch
 from sightline.models import Model
 from sightline.runs.chunks import Rows, write_chunks
 from sightline.runs.run import Run
-from sightline.stats.faithfulness import RANDOM_ORDER
+from sightline.stats.faithfulness import RANDOM_ORDER, RESPONSE
 
 ERASED_SHARES = (0.1, 0.2, 0.4, 0.7)
 """Shares of the pixels that deletion erases and insertion shows, in addition to 0 and 1."""
@@ -325,7 +324,7 @@ def score_faithfulness(
 ) -> None:
     """Write the table faithfulness, rows of `SCHEMA`, with those of a random order of the pixels.
 
-    A flat or missing map orders pixels by chance, so that failures lose.
+    A flat or missing map orders pixels by chance, so that failures lose. The random order has the measure `RESPONSE`.
 
     Parameters
     ----------
@@ -386,7 +385,9 @@ def _score_case(
         scores |= {"infidelity": infidelity, "complexity": complexity(values)}
         for measure, value in scores.items():
             yield (name, *case_key, measure, value, chance.get(measure, NAN))
-    for measure, value in score_map(np.zeros(perturbed.image.shape, np.float32)).items():
+    whole, *others = perturbed.endpoints[:, perturbed.model.index(case.finding)]
+    response = {RESPONSE: float(max(abs(whole - other) for other in others))}
+    for measure, value in (score_map(np.zeros(perturbed.image.shape, np.float32)) | response).items():
         yield (RANDOM_ORDER, *case_key, measure, value, NAN)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from sightline.core import NAN
@@ -18,12 +17,12 @@ from sightline.stats.estimates import AVERAGE
 from sightline.stats.intervals import infer
 from sightline.stats.jackknife import LeaveOneOut, average
 from sightline.stats.model_comparison import pair_studies
+from sightline.stats.verdicts import SMALLEST_EFFECTS, Criterion, Verdict
 
-MARGIN = 0.05
-"""Of AUROC: what studies of readers with and without an aid commonly allow to be lost. Another seed may change more:
-one training is not its method."""
-NOT_ABOVE_CHANCE = "not estimable: the network without it is not above chance"
-"""The verdict where the other's interval reaches 0.5: whoever knows nothing loses nothing."""
+MARGIN = SMALLEST_EFFECTS["auroc"]
+"""Loss of AUROC that is acceptable by default. Another seed may change more: one training is not its method."""
+NOT_ABOVE_CHANCE = "the network without it is not above chance"
+"""Why nothing is estimable where the other's interval reaches 0.5: it has no accuracy to lose."""
 
 
 def noninferiority(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], margin: float = MARGIN) -> pd.DataFrame:
@@ -42,10 +41,10 @@ def noninferiority(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], margin
     -------
     DataFrame
         Columns model, versus, finding, mean (model minus versus), low, high (95 %, over patients), delong_low,
-        delong_high (images as if independent; NaN for the average), margin, verdict, n, positives, patients, reason
-        (why there is no interval, or ''). verdict: see `noninferiority_verdict`; 'not estimable' without an interval;
-        `NOT_ABOVE_CHANCE` if the interval of the other AUROC reaches 0.5. For the average, n and positives are sums
-        over findings. Findings of one class are left out.
+        delong_high (images as if independent; NaN for the average), margin, verdict, patients_needed, reason (see
+        `noninferiority_term`; not estimable, `NOT_ABOVE_CHANCE`, if the interval of the other AUROC reaches 0.5), n,
+        positives, patients. For the average, n and positives are sums over findings. Findings of one class are left
+        out.
     """
     known = select_known(table)
     patients = pd.Index(sorted(known["patient"].unique()))
@@ -72,35 +71,34 @@ def noninferiority(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], margin
 def _gap_row(gap: LeaveOneOut, other: LeaveOneOut, margin: float) -> dict[str, Any]:
     """Return interval and verdict of a difference, given the AUROC of the other model."""
     row, least = infer(gap, bounds=(-1.0, 1.0)).row(), infer(other, "share", (0.0, 1.0)).low[0]
-    verdict = NOT_ABOVE_CHANCE if least <= 0.5 else noninferiority_verdict(row["low"], row["high"], margin)
-    return {**row, "margin": margin, "verdict": verdict}
+    verdict = Criterion("auroc", "not lower", margin).judge(row)
+    if verdict.outcome != "not estimable" and least <= 0.5:
+        verdict = Verdict(verdict.criterion, "not estimable", reason=NOT_ABOVE_CHANCE)
+    outcome = {"patients_needed": verdict.patients_needed, "reason": verdict.reason}
+    return {**row, "margin": margin, "verdict": noninferiority_term(verdict, row["low"]), **outcome}
 
 
-def noninferiority_verdict(low: float, high: float, margin: float) -> str:
-    """Judge the interval of a difference by a margin.
+def noninferiority_term(verdict: Verdict, low: float) -> str:
+    """Name a verdict on a loss in the terms of noninferiority trials.
 
     Parameters
     ----------
-    low, high : float
-        Bounds of the interval.
-    margin : float
-        Loss that is acceptable.
+    verdict : Verdict
+        Verdict on the claim that a difference is not lower than minus the margin.
+    low : float
+        Lower bound of the difference.
 
     Returns
     -------
     str
-        'superior' (the interval lies above 0), 'non-inferior' (above -margin), 'inferior' (below -margin), otherwise
-        'undecided'; 'not estimable' without an interval.
+        'superior' (shown, and the interval lies above 0), 'non-inferior' (shown), 'inferior' (shown absent),
+        'undecided' or 'not estimable'.
 
     Examples
     --------
-    >>> noninferiority_verdict(-0.03, 0.01, 0.05), noninferiority_verdict(-0.08, 0.01, 0.05)
-    ('non-inferior', 'undecided')
-    >>> noninferiority_verdict(-0.2, -0.06, 0.05)
-    'inferior'
+    >>> loss = {"mean": -0.01, "low": -0.03, "high": 0.01, "patients": 40}
+    >>> noninferiority_term(Criterion("auroc", "not lower", 0.05).judge(loss), -0.03)
+    'non-inferior'
     """
-    if np.isnan(low) or np.isnan(high):
-        return "not estimable"
-    if low > 0:
-        return "superior"
-    return "non-inferior" if low > -margin else "inferior" if high < -margin else "undecided"
+    terms = {"shown": "superior" if low > 0 else "non-inferior", "shown absent": "inferior"}
+    return terms.get(verdict.outcome, verdict.outcome)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 
 from sightline.core import Source
 from sightline.stats.intervals import UNBOUNDED, mean_with_ci
+from sightline.stats.verdicts import SMALLEST_EFFECTS, Criterion, Direction, Verdict
 
 _LEVEL_COLUMNS = ["comparison", "protocol", "measure", "method", "order", "step", "versus"]
 _CASE_COLUMNS = ["method", "protocol", "measure", "radiograph", "patient", "finding"]
@@ -17,9 +18,19 @@ _EXPECTED_DISSIMILAR = ("randomization", "label-randomization")
 """Comparisons whose maps should be no more similar than chance."""
 _EXPECTED_SIMILAR = ("repeatability", "reproducibility")
 """Comparisons whose maps should be more similar."""
-MARGIN = 0.05
-"""Similarity beyond chance, on a scale that ends at 1, that counts as none. It is a convention: with intervals over two
-dozen patients, those of noise end at 0.02."""
+_DIRECTIONS: dict[str, Direction] = {
+    "randomization": "not higher",
+    "label-randomization": "not higher",
+    "complexity": "higher",
+    "repeatability": "higher",
+    "reproducibility": "higher",
+    "repeatability-ceiling": "not lower",
+    "reproducibility-ceiling": "not lower",
+}
+"""Criterion -> its claim about the difference."""
+LEAST_CEILING = 0.5
+"""Least similarity, by any measure, of networks trained on annotations that is a level to reach; Arun et al. 2021 draw
+a line at an SSIM of 0.5. Where they do not reproduce each other, nothing can be called repeatable by their level."""
 
 
 def similarity_levels(similarity: pd.DataFrame) -> pd.DataFrame:
@@ -65,101 +76,84 @@ def _row_of(values: pd.Series[float], part: pd.DataFrame) -> dict[str, Any]:
     return {**mean_with_ci(values, part["patient"], bounds=bounds), "failed": int(part["failed"].sum())}
 
 
-def verdicts(similarity: pd.DataFrame) -> pd.DataFrame:
+def verdicts(similarity: pd.DataFrame, smallest_effects: Mapping[str, float] = SMALLEST_EFFECTS) -> pd.DataFrame:
     """Judge every comparison by its difference from chance, case by case.
 
     Chance of a comparison of two networks is the map of one against the map of the other for another patient, so that
-    what both
-    show on every radiograph is included; for a stage of randomization it is two maps of the trained network, as
-    published.
+    what both show on every radiograph is included; for a stage of randomization it is two maps of the trained network,
+    as published.
 
-    - randomization: the last stage of the cascade from the logits down; maps should be no more similar than chance.
+    - randomization: the last stage of the cascade from the logits down; claim: maps are no more similar than chance.
     - label-randomization: the same network trained on shuffled labels; likewise.
-    - complexity: the entropy of the map at that stage should have risen.
-    - repeatability and reproducibility: maps should be more similar than chance.
-    - repeatability-ceiling and reproducibility-ceiling: the same, minus the similarity of networks trained on
-    annotations
-      (methods 'localizer/...') on the same cases; 'chance' is then their level, and nothing above it is expected.
+    - complexity: the entropy of the map at that stage has risen.
+    - repeatability and reproducibility: maps repeat more than chance.
+    - repeatability-ceiling and reproducibility-ceiling: maps are repeatable: they reach the similarity of networks
+      trained on annotations (methods 'localizer/...') on the same cases, whose level is the 'chance' of the row, up to
+      the smallest effect, and repeat more than chance.
 
     Parameters
     ----------
     similarity : DataFrame
         Table of `sightline.evaluation.randomization`.
+    smallest_effects : mapping of str to float
+        Measure -> smallest difference that counts.
 
     Returns
     -------
     DataFrame
         Columns criterion, protocol, measure, method, versus, level, chance, mean, low, high, n, patients, failed (see
-        `similarity_levels`), verdict: 'passes', 'fails', 'undecided', or 'not estimable' with fewer than two patients
-        or only
-        failed maps. 'More similar' is an interval above 0; 'no more similar' is one that ends below `MARGIN` and does
-        not lie
-        above 0.
+        `similarity_levels`), verdict, patients_needed, reason, direction, smallest_effect (see
+        `sightline.stats.verdicts.Verdict`). A ceiling is not estimable without networks trained on annotations, or if
+        their similarity is below `LEAST_CEILING`.
     """
-    counted = _score_failures(similarity)
+    compared = _join_chance(_score_failures(similarity))
+    compared = pd.concat([compared, _compare_with_ceiling(compared)], ignore_index=True)
+    rows, judged = list[dict[str, Any]](), dict[tuple[Hashable, ...], Verdict]()
+    for key, part in compared.groupby(["comparison", "protocol", "measure", "method", "versus"], sort=False):
+        kind, *rest = _as_tuple(key)
+        base = str(kind).removesuffix("-ceiling")
+        gap = _row_of(part["value"] - part["chance"], part)
+        means = {"level": float(part["value"].mean()), "chance": float(part["chance"].mean())}
+        measure = str(rest[1])
+        verdict = Criterion(measure, _DIRECTIONS[str(kind)], smallest_effects[measure]).judge(gap)
+        if kind != base:
+            verdict = _require_ceiling(verdict, means["chance"]).combine(judged[base, *rest])
+        judged[kind, *rest] = verdict
+        head = dict(zip(("criterion", "protocol", "measure", "method", "versus"), (kind, *rest), strict=True))
+        rows.append({**head, **means, **gap, **verdict.columns()})
+    return pd.DataFrame(rows)
+
+
+def _join_chance(counted: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the last stage and of other networks, with the column chance of the same case."""
     pairs = counted[counted["comparison"] == "pair"].rename(columns={"versus": "partner", "value": "chance"})
     last = counted[counted["order"].isin(["", "top-down"]) & (counted["comparison"] != "pair")]
     last = last[last["step"] == last.groupby(["comparison", "order"])["step"].transform("max")]
     last = last.assign(partner=last["versus"].mask(last["comparison"] == "randomization", ""))
     compared = last.join(pairs.set_index([*_CASE_COLUMNS, "partner"])["chance"], on=[*_CASE_COLUMNS, "partner"])
     compared.loc[compared["comparison"] == "complexity", "chance"] = 0.0  # a rise is compared with none
-    compared = pd.concat([compared, _compare_with_ceiling(compared)], ignore_index=True)
-    rows = []
-    for key, part in compared.groupby(["comparison", "protocol", "measure", "method", "versus"], sort=False):
-        kind = str(_as_tuple(key)[0])
-        gap = _row_of(part["value"] - part["chance"], part)
-        head = dict(zip(("criterion", "protocol", "measure", "method", "versus"), _as_tuple(key), strict=True))
-        means = {"level": float(part["value"].mean()), "chance": float(part["chance"].mean())}
-        margin = MARGIN if kind in (*_EXPECTED_DISSIMILAR, *_EXPECTED_SIMILAR) else 0.0
-        rows.append({**head, **means, **gap, "verdict": verdict(gap, kind in _EXPECTED_DISSIMILAR, margin)})
-    return pd.DataFrame(rows)
+    return compared
 
 
 def _compare_with_ceiling(compared: pd.DataFrame) -> pd.DataFrame:
     """Return rows of repeatability and reproducibility with the mean of the localizers on the same case as chance."""
-    again = compared[compared["comparison"].isin(["repeatability", "reproducibility"])]
+    again = compared[compared["comparison"].isin(_EXPECTED_SIMILAR)]
     of_marks = again["method"].isin([m for m in again["method"].unique() if Source.parse(m).kind == "localizer"])
     key = ["comparison", *_CASE_COLUMNS[1:]]
     ceiling = again[of_marks].groupby(key)["value"].mean().rename("chance")
     rows = again[~of_marks].drop(columns="chance").join(ceiling, on=key)
-    return rows[rows["chance"].notna()].assign(comparison=rows["comparison"] + "-ceiling")
+    return rows.assign(comparison=rows["comparison"] + "-ceiling")
 
 
-def verdict(gap: dict[str, float], expected_below: bool, margin: float = 0.0) -> str:
-    """Judge a difference by its interval.
-
-    Parameters
-    ----------
-    gap : dict
-        Keys low and high.
-    expected_below : bool
-        Whether the difference should not lie above zero; otherwise it should.
-    margin : float
-        Value up to which an interval may reach and still be no difference.
-
-    Returns
-    -------
-    str
-        'passes', 'fails', 'undecided', or 'not estimable' without an interval.
-
-    Examples
-    --------
-    >>> verdict({"low": -0.3, "high": -0.1}, expected_below=True)
-    'passes'
-    >>> verdict({"low": -0.3, "high": 0.1}, expected_below=True)
-    'undecided'
-    >>> noise = {"low": -0.02, "high": 0.02}
-    >>> verdict(noise, expected_below=True, margin=0.05), verdict(noise, expected_below=False, margin=0.05)
-    ('passes', 'fails')
-    """
-    low, high = gap["low"], gap["high"]
-    if np.isnan(low) or np.isnan(high):
-        return "not estimable"
-    if low > 0:
-        return "fails" if expected_below else "passes"
-    if high < margin:
-        return "passes" if expected_below else "fails"
-    return "undecided"
+def _require_ceiling(verdict: Verdict, ceiling: float) -> Verdict:
+    """Return the verdict, or 'not estimable' where networks trained on annotations give no level to reach."""
+    if np.isnan(ceiling):
+        reason = "no two networks trained on annotations to compare with"
+    elif ceiling < LEAST_CEILING:
+        reason = f"networks trained on annotations reach a similarity of {ceiling:.2f} only, below {LEAST_CEILING:g}"
+    else:
+        return verdict
+    return Verdict(verdict.criterion, "not estimable", reason=reason)
 
 
 def _as_tuple(key: Hashable) -> tuple[Hashable, ...]:

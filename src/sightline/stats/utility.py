@@ -6,7 +6,7 @@ Wilcoxon's signed-rank test.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,23 +17,27 @@ from sightline.core import NAN, Array, Source
 from sightline.protocol import Protocol
 from sightline.stats.estimates import AVERAGE
 from sightline.stats.multiplicity import add_holm
-from sightline.stats.sanity_checks import verdict
+from sightline.stats.verdicts import SMALLEST_EFFECTS, Criterion, Direction
 
 AVERAGE_MASK, UNTRAINED = str(Source("control", "", "average-mask")), "untrained"
-CRITERIA = ("utility", "learned", "ceiling")
+_DIRECTIONS: dict[str, Direction] = {"utility": "higher", "learned": "higher", "ceiling": "not lower"}
+"""Criterion -> its claim about the difference."""
 MEASURES = ("average-precision", "pr-area")
 MIN_PAIRS = 6
 """Least number of pairs: with five, no two-sided signed-rank test can reach 0.05."""
 
 
 def compare_with_prior(
-    scores: pd.DataFrame, differences: pd.DataFrame, model: str, protocols: Sequence[Protocol]
+    scores: pd.DataFrame,
+    differences: pd.DataFrame,
+    model: str,
+    protocols: Sequence[Protocol],
+    smallest_effects: Mapping[str, float] = SMALLEST_EFFECTS,
 ) -> pd.DataFrame:
     """Compare methods and localizers with the average mask, the untrained model and localizers.
 
-    Criteria are 'utility' (minus the average mask), 'learned' (minus the same method on the untrained model) and
-    'ceiling' (minus
-    each localizer, where nothing above is expected).
+    Criteria are 'utility' (better than the average mask), 'learned' (better than the same method on the untrained
+    model) and 'ceiling' (not worse than a localizer), each by at least the smallest effect of the measure.
 
     Parameters
     ----------
@@ -45,15 +49,16 @@ def compare_with_prior(
         Name of the model.
     protocols : sequence of Protocol
         Protocols to report.
+    smallest_effects : mapping of str to float
+        Measure -> smallest difference that counts.
 
     Returns
     -------
     DataFrame
         Columns criterion, protocol, measure, method, versus, mean, low, high, n, patients, p (signed-rank test of the
-        mean
-        difference of each patient, or image as the protocol draws, adjusted by Holm over all rows of one criterion,
-        measure
-        and protocol), effect (rank-biserial correlation of the pairs, in [-1, 1]), verdict.
+        mean difference of each patient, or image as the protocol draws, adjusted by Holm over all rows of one
+        criterion, measure and protocol), effect (rank-biserial correlation of the pairs, in [-1, 1]), verdict,
+        patients_needed, reason, direction, smallest_effect (see `sightline.stats.verdicts.Verdict`).
     """
     rows: list[dict[str, Any]] = []
     for protocol in protocols:
@@ -64,7 +69,10 @@ def compare_with_prior(
                 index=["unit", "radiograph", "finding"], columns="source", values="value"
             )
             results = list(_utility_rows(wide, differences, protocol.name, measure, model))
-            for criterion in CRITERIA:
+            for row in results:
+                direction = _DIRECTIONS[row["criterion"]]
+                row |= Criterion(measure, direction, smallest_effects[measure]).judge(row).columns()
+            for criterion in _DIRECTIONS:
                 add_holm([row for row in results if row["criterion"] == criterion], "p")
             rows += results
     return pd.DataFrame(rows)
@@ -90,14 +98,12 @@ def _utility_rows(
             each = (wide[source] - wide[versus]).groupby(level="unit").mean().dropna().to_numpy()
             numbers = {key: gap[key] for key in ("mean", "low", "high", "n", "patients")}
             head = {"criterion": criterion, "protocol": protocol, "measure": measure, "method": method}
-            interval = {"low": float(gap["low"]), "high": float(gap["high"])}
             yield {
                 **head,
                 "versus": versus,
                 **numbers,
                 "p": signed_rank(each),
                 "effect": rank_biserial(each),
-                "verdict": verdict(interval, expected_below=False),
             }
 
 

@@ -43,6 +43,7 @@ from sightline.stats.gaze_agreement import (
     region_distributions,
 )
 from sightline.stats.model_comparison import compare_auroc, discrimination
+from sightline.stats.verdicts import parse_smallest_effects
 from sightline.studies.common import StudyContext, start_study
 from sightline.studies.gaze_models import PHANTOM_VALIDATION_DATA, GazeModels, train_on_phantom
 from sightline.studies.leakage import require_disjoint_patients
@@ -74,6 +75,7 @@ def gaze(
     require_pupil: bool = False,
     max_radiographs: int = 48,
     findings: str = "",
+    smallest_effects: tuple[str, ...] = (),
     protocol: ProtocolChoice = "both",
     target_output: TargetOutput = "logit",
     out: Path = Path("runs/gaze"),
@@ -115,6 +117,9 @@ def gaze(
         Largest number of radiographs compared; accuracy is that of all of them.
     findings
         Findings, comma-separated; by default those that the models and the data share.
+    smallest_effects
+        Smallest differences that count, as MEASURE=VALUE: a verdict is shown or shown absent only if its whole interval
+        lies beyond them; by default those of `sightline.stats.verdicts`.
     protocol
         Protocol of scoring: published (as in the original code), corrected, or both.
     target_output
@@ -142,6 +147,7 @@ def gaze(
     protocols = resolve_protocols(protocol)
     methods = methods or (METHODS if model else PHANTOM_METHODS)
     require_methods(methods)
+    effects = parse_smallest_effects(smallest_effects)
     if cutoff_rule not in CUTOFF_RULES:
         raise DataError(f"cutoff_rule={cutoff_rule!r}; allowed: {', '.join(CUTOFF_RULES)}")
     opened = filter_gaze(open_dataset(data), *time_window, require_pupil=require_pupil)
@@ -152,7 +158,7 @@ def gaze(
         study = StudyContext(
             run, opened, protocols, models, ExplainOptions(scored_findings, target_output, seed, explain_batch)
         )
-        study.record_models(models.models, methods, pairs=models.pairs, **weight_search)
+        study.record_models(models.models, methods, pairs=models.pairs, smallest_effects=effects, **weight_search)
         cases = _sample_cases(study, reader, max_radiographs)
         ids = {case.radiograph.id for case in cases}
         part = replace(opened, radiographs=tuple(r for r in opened.radiographs if r.id in ids))

@@ -38,6 +38,7 @@ from sightline.runs.run import Run
 from sightline.stats.auroc import estimate_auroc
 from sightline.stats.learning_curves import auroc_by_cell, initialization_gains, learning_curves
 from sightline.stats.learning_curves import learning_modes as compare_learning_modes
+from sightline.stats.verdicts import parse_smallest_effects
 from sightline.studies.common import StudyContext, start_study
 from sightline.studies.initializations import RANDOM_INIT, make_initializations, pretraining_folder
 from sightline.studies.leakage import require_disjoint_patients, training_patients
@@ -110,6 +111,7 @@ def pretraining(
     image_text_model: str = "",
     max_radiographs: int = 50,
     findings: str = "",
+    smallest_effects: tuple[str, ...] = (),
     protocol: ProtocolChoice = "corrected",
     out: Path = Path("runs/pretraining"),
     seed: int = 0,
@@ -155,6 +157,9 @@ def pretraining(
         Largest number of radiographs explained.
     findings
         Findings, comma-separated; by default those that the two data sets share.
+    smallest_effects
+        Smallest differences that count, as MEASURE=VALUE: a verdict is shown or shown absent only if its whole interval
+        lies beyond them; by default those of `sightline.stats.verdicts`.
     protocol
         Protocol of scoring: published (as in the original code), corrected, or both.
     out
@@ -177,6 +182,7 @@ def pretraining(
     options = recorded_options(locals())
     protocols = resolve_protocols(protocol)
     require_methods(methods)
+    effects = parse_smallest_effects(smallest_effects)
     source, compared = open_dataset(train_data), open_dataset(data)
     _check_grid(fractions, learning_modes, repeats)
     scored_findings = _select_findings(source, compared, findings)
@@ -201,7 +207,7 @@ def pretraining(
         ]
         cells = {cell: _train_cell(run, source, starts[cell.init], cell, epochs, config, seed) for cell in grid}
         study = StudyContext(run, compared, protocols, cells, ExplainOptions(scored_findings, seed=seed))
-        study.record_models(list(cells.values()), methods, initializations=list(starts))
+        study.record_models(list(cells.values()), methods, initializations=list(starts), smallest_effects=effects)
         _predict(study)
         _explain(study, _open_image_text_model(study, image_text_model, device), methods, max_radiographs)
         return run

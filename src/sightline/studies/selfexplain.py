@@ -5,7 +5,7 @@ A reconstruction: of Aggarwal et al. 2020, arXiv:2011.07482, only the abstract i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +49,7 @@ from sightline.stats.model_comparison import discrimination
 from sightline.stats.noninferiority import MARGIN, noninferiority
 from sightline.stats.sanity_checks import similarity_levels, verdicts
 from sightline.stats.utility import AVERAGE_MASK, compare_with_prior
+from sightline.stats.verdicts import parse_smallest_effects
 from sightline.studies.common import PUBLISHED_METHODS, StudyContext, note_signed_channels, start_study
 from sightline.studies.selfexplain_models import (
     SelfExplainModels,
@@ -105,6 +106,7 @@ def selfexplain(
     rating_cases: int = 40,
     perturbation_images: int = 30,
     findings: str = "",
+    smallest_effects: tuple[str, ...] = (),
     protocol: ProtocolChoice = "corrected",
     target_output: TargetOutput = "logit",
     out: Path = Path("runs/selfexplain"),
@@ -149,6 +151,8 @@ def selfexplain(
         Largest number of radiographs for the tests that randomize weights or occlude parts of the image.
     findings
         Findings, comma-separated; by default those that the models and the data share.
+    smallest_effects
+        Smallest differences that count, as MEASURE=VALUE; by default those of `sightline.stats.verdicts`.
     protocol
         Protocol of scoring: published (as in the original code), corrected, or both.
     target_output
@@ -180,6 +184,7 @@ def selfexplain(
     if not methods:
         methods = (PUBLISHED_METHODS if protocol == "published" else METHODS) if model else PHANTOM_METHODS
     require_methods(methods)
+    effects = parse_smallest_effects(smallest_effects)
     _check_limits(margin, max_radiographs, rating_cases, perturbation_images)
     opened = open_dataset(data)
     with start_study("selfexplain", opened, protocols, options | {"methods": methods}, out) as run:
@@ -202,11 +207,12 @@ def selfexplain(
         cases = tuple(sample_positive_cases(part, study.findings, perturbation_images, seed))
         check = SanityCheck(run, models.self_explaining, (INTRINSIC, GRAD_CAM), cases, protocols, explain_options)
         _run_sanity_checks(study, check, part, controls)
-        _summarize(study, scores, methods)
+        _summarize(study, scores, methods, effects)
         _write_ratings(study, scores, rating_cases)
         write_timings(run, (models.baseline, models.self_explaining), models.localizers, methods, study.findings)
         return run.update_info(
             sources=list(maps.sources),
+            smallest_effects=effects,
             self_explaining_model=models.self_explaining.name,
             explained=len(part.radiographs),
             collapsed=_find_collapsed_maps(study, part),
@@ -250,10 +256,7 @@ def _open_models(run: Run, data: Dataset, specs: SelfExplainModelSpecs, seed: in
 
 
 def _find_collapsed_maps(study: StudyContext[SelfExplainModels], data: Dataset) -> dict[str, str]:
-    """Return the networks whose own maps are the same for all images -> the reason.
-
-    Judged by the radiographs that show the finding, or by all if fewer than two do.
-    """
+    """Return the networks whose own maps are the same for all images that show a finding -> the reason."""
     run, collapsed = study.run, dict[str, str]()
     names = {model.name for model in study.models.model_set}
     for maps in (run, *([Run.open(run.path / "budget")] if study.models.mask_supervised else [])):
@@ -356,26 +359,28 @@ def _run_sanity_checks(
     score_robustness(check.run, models.self_explaining, check.methods, check.cases, check.options)
 
 
-def _summarize(study: StudyContext[SelfExplainModels], scores: ScoreTable, methods: Sequence[str]) -> None:
+def _summarize(
+    study: StudyContext[SelfExplainModels], scores: ScoreTable, methods: Sequence[str], effects: Mapping[str, float]
+) -> None:
     """Write the tables similarity_levels, perturbation_summary and verdicts, and differences from every other map."""
     run, models = study.run, study.models
     similarity = run.table("map_similarity", SCHEMA.names)
     run.write_table("similarity_levels", similarity_levels(similarity))
     faithfulness, robustness = run.table("faithfulness"), run.table("robustness")
-    run.write_table("perturbation_summary", summarize_faithfulness(faithfulness, robustness))
+    run.write_table("perturbation_summary", summarize_faithfulness(faithfulness, robustness, effects))
     intrinsic = f"{models.self_explaining.name}/{INTRINSIC}"
     posthoc = [f"{model.name}/{method}" for model in (models.self_explaining, models.baseline) for method in methods]
     resamples = max(1000, 50 * len(posthoc))  # with fewer, no p could be below 0.05 after correction for so many
     study.add_differences(scores, lambda names: [(intrinsic, s) for s in posthoc if s in names], resamples)
     differences = run.table("differences")
-    gains = compare_with_prior(scores.scores(), differences, models.self_explaining.name, study.protocols)
+    gains = compare_with_prior(scores.scores(), differences, models.self_explaining.name, study.protocols, effects)
     compared = [
         method
         for method in gains["method"].unique()
         if method in (INTRINSIC, GRAD_CAM) or Source.parse(method).kind == "localizer"
     ]
     gains = gains[gains["method"].isin(compared)]
-    run.write_table("verdicts", pd.concat([verdicts(similarity), gains], ignore_index=True))
+    run.write_table("verdicts", pd.concat([verdicts(similarity, effects), gains], ignore_index=True))
 
 
 def _write_ratings(study: StudyContext[SelfExplainModels], scores: ScoreTable, max_cases: int) -> None:

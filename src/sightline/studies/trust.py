@@ -5,7 +5,7 @@ After Arun et al. 2021, 10.1148/ryai.2021200267, and Adebayo et al. 2018, arXiv:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from sightline.runs.run import Run
 from sightline.stats.faithfulness import summarize_faithfulness
 from sightline.stats.sanity_checks import similarity_levels, verdicts
 from sightline.stats.utility import AVERAGE_MASK, compare_with_prior
+from sightline.stats.verdicts import parse_smallest_effects
 from sightline.studies.common import (
     PUBLISHED_METHODS,
     UNTRAINED,
@@ -65,6 +66,7 @@ def trust(
     explain_predicted_class: bool = False,
     max_radiographs: int = 100,
     findings: str = "",
+    smallest_effects: tuple[str, ...] = (),
     protocol: ProtocolChoice = "both",
     target_output: TargetOutput = "logit",
     out: Path = Path("runs/trust"),
@@ -110,6 +112,9 @@ def trust(
         Largest number of radiographs compared.
     findings
         Findings, comma-separated; by default those that the models and the data share.
+    smallest_effects
+        Smallest differences that count, as MEASURE=VALUE: a verdict is shown or shown absent only if its whole interval
+        lies beyond them; by default those of `sightline.stats.verdicts`.
     protocol
         Protocol of scoring: published (as in the original code), corrected, or both.
     target_output
@@ -136,6 +141,7 @@ def trust(
     options = recorded_options(locals())
     specs = TrustModelSpecs(model, replicates, other_architectures, shuffled_labels, localizers)
     protocols = resolve_protocols(protocol)
+    effects = parse_smallest_effects(smallest_effects)
     methods = methods or (PUBLISHED_METHODS if model and protocol == "published" else METHODS)
     require_methods(methods)
     opened = open_dataset(data)
@@ -146,7 +152,8 @@ def trust(
         )
         study = StudyContext(run, opened, protocols, models, explain_options)
         notes = note_signed_channels(models.classifiers, methods, protocols)
-        study.record_models(models.model_set.models, methods, evaluated_model=models.model.name, published_notes=notes)
+        fields = {"published_notes": notes, "smallest_effects": effects}
+        study.record_models(models.model_set.models, methods, evaluated_model=models.model.name, **fields)
         _explain(study, methods)
         controls = ControlMaps(opened, ("average-mask", "center"), seed)
         maps = CombinedMaps((run, controls, ReaderMaps(opened)))
@@ -166,7 +173,7 @@ def trust(
         blocks = (split_by_layer if layerwise else find_blocks)(models.model)
         _run_sanity_checks(check, models, blocks, randomization_orders, repeats)
         _run_perturbations(check, models, controls)
-        _summarize(study, scores)
+        _summarize(study, scores, effects)
         return run.update_info(sources=list(maps.sources), randomization_stages=[block.title for block in blocks])
 
 
@@ -228,12 +235,13 @@ def _run_perturbations(check: SanityCheck, models: TrustModels, controls: Maps) 
     score_robustness(check.run, models.model, check.methods, check.cases, check.options)
 
 
-def _summarize(study: StudyContext[TrustModels], scores: ScoreTable) -> None:
+def _summarize(study: StudyContext[TrustModels], scores: ScoreTable, effects: Mapping[str, float]) -> None:
     """Write the tables similarity_levels, perturbation_summary and verdicts."""
     run = study.run
     similarity = run.table("map_similarity", SCHEMA.names)
     run.write_table("similarity_levels", similarity_levels(similarity))
     faithfulness, robustness = run.table("faithfulness"), run.table("robustness")
-    run.write_table("perturbation_summary", summarize_faithfulness(faithfulness, robustness))
-    gains = compare_with_prior(scores.scores(), run.table("differences"), study.models.model.name, study.protocols)
-    run.write_table("verdicts", pd.concat([verdicts(similarity), gains], ignore_index=True))
+    run.write_table("perturbation_summary", summarize_faithfulness(faithfulness, robustness, effects))
+    name, protocols = study.models.model.name, study.protocols
+    gains = compare_with_prior(scores.scores(), run.table("differences"), name, protocols, effects)
+    run.write_table("verdicts", pd.concat([verdicts(similarity, effects), gains], ignore_index=True))

@@ -151,25 +151,30 @@ def view(tmp_path: Path) -> RunView:
 
 def test_sentences_follow_the_tables(view: RunView) -> None:
     assert summary_sentences(view) == [
-        "Maps of the network trained on labels alone agree with gaze beyond chance by these methods: Grad-CAM.",
-        "Maps of the network trained on labels alone do not agree with gaze beyond chance by these methods: Gradient.",
+        "Maps of the network trained on labels alone agree with gaze beyond chance, by 0.05 or more, with these "
+        "methods: Grad-CAM.",
+        "Maps of the network trained on labels alone do not agree with gaze beyond chance, by 0.05 or more, with these "
+        "methods: Gradient.",
         "After gaze supervision, the maps of 1 of 2 methods agree better with gaze than after training on labels "
-        "alone; Grad-CAM gains most (+0.20 [0.18, 0.22]; n = 40 maps of 30 patients).",
+        "alone, by 0.05 or more; Grad-CAM gains most (+0.20 [0.18, 0.22]; n = 40 maps of 30 patients); it differs by "
+        "less for 1.",
         "After gaze supervision, the maps of 1 of 2 methods agree better with gaze than after training on the gaze at "
-        "radiographs of other patients; Grad-CAM gains most (+0.25 [0.23, 0.27]; n = 40 maps of 30 patients).",
-        "Of 6 combinations of method and network, the SSIM with gaze is higher for correct predictions in 3 and lower "
-        "in 0; in 3 there is no clear difference.",
+        "radiographs of other patients, by 0.05 or more; Grad-CAM gains most (+0.25 [0.23, 0.27]; n = 40 maps of 30 "
+        "patients); it differs by less for 1.",
+        "Of 6 combinations of method and network, the SSIM with gaze is higher by 0.05 or more for correct predictions "
+        "in 3 and lower in 0; it differs by less in 3, and 0 are undecided.",
         "Gaze supervision increases the AUROC of Edema and does not clearly change the AUROC of 1 finding (DeLong's "
         "test, adjusted by Holm).",
         "The controls behave as expected: the center of the image scores 0.00 [−0.02, 0.02] and the gaze itself 0.80 "
-        "[0.78, 0.82] (n = 40 maps of 30 patients).",
+        "[0.78, 0.82] (n = 40 maps of 30 patients); differences from 0.05 on count.",
     ]
 
 
 def test_a_measure_that_cannot_tell_and_maps_under_two_names_are_said(view: RunView) -> None:
     table = view.run.table("estimates")
     high = table["source"].eq(CENTER_CONTROL)
-    view.run.write_table("estimates", table.assign(low=table["low"].where(~high, 0.2), mean=table["mean"]))
+    ends = {end: table[end].where(~high, value) for end, value in (("low", 0.2), ("high", 0.3))}
+    view.run.write_table("estimates", table.assign(**ends))
     run = view.run.update_info(duplicates=[{"source": "gaze/grad-cam", "versus": "gaze/intrinsic", "cells": 10}])
     said = summary_sentences(RunView.from_run(run))
     assert said[-2].startswith("Interpret the metric with care:")
@@ -236,3 +241,20 @@ def test_another_study_has_no_such_section(make_run: Callable[..., Run]) -> None
         figures.plot_regions(view),
     )
     assert not any(made)
+
+
+def test_few_patients_leave_agreement_beyond_chance_not_estimable(view: RunView) -> None:
+    table = view.run.table("estimates")
+    view.run.write_table("estimates", table.assign(patients=3))
+    sentence = summary_sentences(RunView.from_run(view.run))[0]
+    assert sentence.startswith("It is not estimable whether maps of the network trained on labels alone agree")
+    assert sentence.endswith("Grad-CAM, Gradient (3 patients, at least 8 are needed).")
+
+
+def test_the_smallest_effects_of_the_run_are_used(view: RunView) -> None:
+    run = view.run.update_info(smallest_effects={"shuffled-ncc": 0.9, "ssim": 0.05})
+    said = summary_sentences(RunView.from_run(run))
+    assert said[0].startswith(
+        "Maps of the network trained on labels alone do not agree with gaze beyond chance, by 0.9"
+    )
+    assert "of 0 of 2 methods" in said[1]

@@ -11,7 +11,7 @@ import pytest
 from sightline.report import report
 from sightline.report.page import build_tiles
 from sightline.report.run_view import RunView
-from sightline.report.sections.trust import figures, tables
+from sightline.report.sections.trust import figures, perturbations, tables
 from sightline.report.sections.trust.sentences import summary_sentences
 from sightline.report.terminal import show
 from sightline.report.warnings import collect_warnings
@@ -60,37 +60,74 @@ def run(make_run: Callable[..., Run]) -> Run:
 def test_sentences_follow_the_verdicts(run: Run) -> None:
     said = summary_sentences(RunView.from_run(run))
     assert said[0] == (
-        "Methods that pass each criterion: repeatable: 2 of 2 methods; sensitive to the weights: 1 of 2 methods "
-        "(n = 20 maps of 20 patients)."
+        "Methods for which each claim is shown: repeats more than chance: 2 of 2; repeatable: 0 of 2; sensitive to the "
+        "weights: 1 of 2 (n = 20 maps of 20 patients)."
     )
-    assert said[1] == "The maps of Grad-CAM and Gradient repeat when the network is retrained."
-    assert said[2] == "The maps of Grad-CAM change when the weights are randomized."
-    assert said[3] == "The test is valid: the control methods (edges, noise) get the expected verdicts."
-    assert len(said) == 4  # gradient is undecided: nothing is said
+    assert said[1] == "When the network is retrained, the maps of Grad-CAM and Gradient repeat more than chance."
+    assert said[2].startswith("The maps of Grad-CAM change when the weights are randomized")
+    undecided = "Undecided with this number of patients: sensitive to the weights for Gradient (about "
+    assert said[3].startswith(undecided) and said[3].endswith(" patients would decide).")
+    assert said[4] == "Not estimable: repeatable (no two networks trained on annotations to compare with)."
+    assert said[5] == "The test is valid: the control methods (edges) get the expected verdicts."
+    assert len(said) == 6
+
+
+def test_a_claim_must_hold_for_every_network(run: Run) -> None:
     table = run.table("verdicts")
     other = table[(table["criterion"] == "repeatability") & (table["method"] == "gradient")]
-    run.write_table("verdicts", pd.concat([table, other.assign(versus="again-2", verdict="undecided")]))
-    assert "The maps of Grad-CAM repeat when the network is retrained." in summary_sentences(
-        RunView.from_run(run)
-    )  # all or none
-    run.write_table("verdicts", table.assign(verdict=table["verdict"].where(table["method"] != "edges", "passes")))
-    assert summary_sentences(RunView.from_run(run))[-1].startswith(
-        "This test is not valid: the edge detector, which does not use the network"
-    )
+    absent = pd.concat([table, other.assign(versus="again-2", verdict="shown absent")])
+    run.write_table("verdicts", absent)
+    said = summary_sentences(RunView.from_run(run))
+    assert "When the network is retrained, the maps of Grad-CAM repeat more than chance." in said
+    assert "When the network is retrained, the maps of Gradient do not repeat more than chance." in said
 
 
-def test_the_summary_gives_difference_interval_and_verdict(run: Run) -> None:
-    table = tables.criteria_table(RunView.from_run(run))
+@pytest.mark.parametrize(
+    ("verdict", "sentence"),
+    [
+        ("shown", "This test is not valid: the edge detector, which does not use the network"),
+        ("undecided", "It is undecided whether the test is valid; undecided for control methods: edges: sensitive to"),
+    ],
+)
+def test_controls_validate_the_test(run: Run, verdict: str, sentence: str) -> None:
+    table = run.table("verdicts")
+    run.write_table("verdicts", table.assign(verdict=table["verdict"].where(table["method"] != "edges", verdict)))
+    assert summary_sentences(RunView.from_run(run))[-1].startswith(sentence)
+
+
+def test_maps_that_reach_networks_trained_on_annotations_are_repeatable(run: Run) -> None:
+    net = similarity()
+    net = net[(net["method"] == "edges") & net["comparison"].isin(["repeatability", "pair"])]
+    net = net.assign(method="localizer/net-1-unet/intrinsic", versus=net["versus"].replace("again-1", "net-2-unet"))
+    run.write_table("verdicts", verdicts(pd.concat([similarity(), net], ignore_index=True)))
+    said = summary_sentences(RunView.from_run(run))
+    assert any("Grad-CAM" in s and "are repeatable: as similar as those of networks" in s for s in said)
+    table, _ = tables.difference_tables(RunView.from_run(run))
+    assert ", networks 0.5" in table.rows[0][2] and "net-1" not in {row[0] for row in table.rows}
+
+
+def test_the_tables_give_level_chance_difference_interval_and_verdict(run: Run) -> None:
+    verdict_table = tables.criteria_table(RunView.from_run(run))
+    assert verdict_table is not None
+    assert verdict_table.header == ("Method", "Repeats more than chance", "Repeatable", "Sensitive to the weights")
+    assert verdict_table.caption.endswith("n = 20 maps of 20 patients")
+    words = {row[0]: row[1:] for row in verdict_table.rows}
+    assert words["Grad-CAM"] == ("shown", "not estimable", "shown")
+    assert (words["edges"][2], words["Gradient"][2]) == ("shown absent", "undecided")
+    repeated, depends = tables.difference_tables(RunView.from_run(run))
+    assert repeated.header[1] == "Repeats more than chance: difference above 0.05"
+    assert depends.header[1] == "Sensitive to the weights: difference below 0.05"
+    level, gap, verdict = {row[0]: row[1] for row in repeated.rows}["Grad-CAM"].split("\n")
+    assert level.startswith("0.6") and ", chance 0.3" in level and gap.startswith("+0.29 [0.27") and verdict == "shown"
+    assert "undecided: about" in {row[0]: row[1] for row in depends.rows}["Gradient"]
+
+
+def test_every_measure_has_its_smallest_effect(run: Run) -> None:
+    both = pd.concat([similarity(), similarity().assign(measure="rank")], ignore_index=True)
+    run.write_table("verdicts", verdicts(both))
+    table = tables.measure_table(RunView.from_run(run))
     assert table is not None
-    assert table.header == (
-        "Method",
-        "Repeatable: similar after retraining",
-        "Sensitive to the weights: not similar after randomization",
-    )
-    assert table.caption.endswith("n = 20 maps of 20 patients")
-    cells = {row[0]: row[2] for row in table.rows}
-    assert cells["Grad-CAM"].startswith("−0.1") and cells["Grad-CAM"].endswith("passes")
-    assert cells["edges"].endswith("fails") and cells["Gradient"].endswith("undecided")
+    assert table.header[3:] == ("SSIM, smallest effect 0.05", "Rank correlation, smallest effect 0.1")
 
 
 def test_verdicts_lead_the_page_and_the_terminal(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,10 +137,11 @@ def test_verdicts_lead_the_page_and_the_terminal(run: Run, capsys: pytest.Captur
     made = Run.open(run.path.parent / "trust").update_info(evaluated_model="small-net")
     shown = build_tiles(RunView.from_run(made))
     assert [(t.label, t.value, t.interval) for t in shown] == [
-        ("Repeatable", "2 of 2", "methods pass"),
-        ("Sensitive to the weights", "1 of 2", "methods pass"),
+        ("Repeats more than chance", "2 of 2", "methods"),
+        ("Repeatable", "0 of 2", "methods; 2 not estimable"),
+        ("Sensitive to the weights", "1 of 2", "methods; 1 undecided"),
     ]
-    assert {t.sample_size for t in shown} == {"n = 20 maps of 20 patients"}
+    assert shown[0].sample_size == "n = 20 maps of 20 patients"
     assert not [c for c in collect_warnings(RunView.from_run(made)) if "localize" in c.title]
     show(made.path)
     printed = capsys.readouterr().out
@@ -125,18 +163,29 @@ def test_agreement_draws_every_partner_beside_chance(run: Run) -> None:
 
 
 def test_robustness_says_what_chance_is(run: Run) -> None:
-    assert tables.robustness_tables(RunView.from_run(run)) == []
+    assert perturbations.robustness_tables(RunView.from_run(run)) == []
     rows = [
-        ("deletion", "grad-cam", 0.3, 0.2, 0.4, 9, 5, -0.1, -0.2, -0.05, "passes"),
-        ("complexity", "grad-cam", 0.8, 0.7, 0.9, 9, 5, np.nan, np.nan, np.nan, None),
-        ("deletion", "random", 0.5, 0.4, 0.6, 9, 5, np.nan, np.nan, np.nan, None),
-        ("rank-correlation", "grad-cam", 0.9, 0.8, 0.95, 9, 5, np.nan, np.nan, np.nan, None),
+        ("deletion", "grad-cam", 0.3, 0.2, 0.4, 9, 5, -0.1, -0.2, -0.05, "shown", "lower", 0.02),
+        ("complexity", "grad-cam", 0.8, 0.7, 0.9, 9, 5, np.nan, np.nan, np.nan, None, None, np.nan),
+        ("deletion", "random", 0.5, 0.4, 0.6, 9, 5, np.nan, np.nan, np.nan, None, None, np.nan),
+        ("response", "random", 0.4, 0.3, 0.5, 9, 5, np.nan, np.nan, np.nan, None, None, np.nan),
+        ("rank-correlation", "grad-cam", 0.9, 0.8, 0.95, 9, 5, np.nan, np.nan, np.nan, None, None, np.nan),
     ]
     columns = ["measure", "method", "mean", "low", "high", "n", "patients", "gap", "gap_low", "gap_high", "verdict"]
-    run.write_table("perturbation_summary", pd.DataFrame(rows, columns=columns))
-    faithful, steady = tables.robustness_tables(RunView.from_run(run))
+    table = pd.DataFrame(rows, columns=[*columns, "direction", "smallest_effect"]).assign(patients_needed=np.nan)
+    random = {"random": -0.2, "random_low": -0.3, "random_high": 0.1, "random_verdict": "undecided"}
+    judged = table.assign(reason="", random_patients_needed=50.0)
+    for name, value in random.items():
+        judged[name] = [value if isinstance(verdict, str) else None for verdict in judged["verdict"]]
+    run.write_table("perturbation_summary", judged)
+    faithful, steady = perturbations.robustness_tables(RunView.from_run(run))
     assert [row[0] for row in faithful.rows] == ["Grad-CAM", "random order"]
-    assert faithful.rows[0][1] == "0.30 [0.20, 0.40]\n−0.10 [−0.20, −0.05]\npasses"
+    assert faithful.rows[0][1] == (
+        "0.300 [0.200, 0.400]\nother patient −0.100 [−0.200, −0.050]\nrandom order −0.200 [−0.300, 0.100]\n"
+        "undecided: about 50 patients\nwould decide"
+    )
+    assert faithful.header[1] == "Deletion ↓, smallest effect 0.02" and faithful.header[5] == "Complexity"
+    assert "changes the probability by 0.40 [0.30, 0.50]" in faithful.caption
     assert faithful.rows[0][5] == "0.80 [0.70, 0.90]" and faithful.rows[1][5] == "–"
     assert steady.rows[0][2] == "0.90 [0.80, 0.95]"
 
@@ -157,18 +206,18 @@ def test_levels_by_every_measure_name_what_was_compared(run: Run) -> None:
 
 
 def test_failed_maps_are_told_in_cells_and_captions(run: Run) -> None:
-    plain = tables.criteria_table(RunView.from_run(run))
-    assert plain is not None and "failed" not in plain.caption
+    plain, _ = tables.difference_tables(RunView.from_run(run))
+    assert "failed" not in plain.caption
     table = similarity()
     table.loc[(table["method"] == "grad-cam") & table["radiograph"].isin(["r1", "r2"]), "value"] = np.nan
     run.write_table("similarity_levels", similarity_levels(table))
     run.write_table("verdicts", verdicts(table))
-    summary, measures = tables.criteria_table(RunView.from_run(run)), tables.similarity_table(RunView.from_run(run))
-    assert summary is not None and measures is not None
-    assert "failed maps count as similarity 0" in summary.caption and "n = 18 to 20 maps" in summary.caption
-    cells = {row[0]: row[1:] for row in summary.rows}
-    assert all(cell.endswith(" (2 failed)") for cell in cells["Grad-CAM"])
-    assert not any("failed" in cell for cell in cells["edges"])
+    repeated, depends = tables.difference_tables(RunView.from_run(run))
+    measures = tables.similarity_table(RunView.from_run(run))
+    assert measures is not None
+    assert "failed maps count as similarity 0" in repeated.caption and "n = 18 to 20 maps" in depends.caption
+    cells = {row[0]: row[1] for part in (repeated, depends) for row in part.rows}
+    assert cells["Grad-CAM"].endswith("(2 failed)") and "failed" not in cells["edges"]
     assert {row[-1] for row in measures.rows if row[0] == "Grad-CAM"} == {"2"}
 
 

@@ -9,6 +9,8 @@ from sightline.report.estimate import AVERAGE
 from sightline.report.phrasing import count_noun, join_list, sample_size, sample_size_note
 from sightline.report.run_view import RunView
 from sightline.report.sections.gaze.results import compared_methods, compared_models, read_table
+from sightline.report.verdicts import classify, judge, smallest_effect
+from sightline.stats.verdicts import Outcome, Verdict, classify_difference, patients_text
 
 
 def summary_sentences(view: RunView) -> list[str]:
@@ -42,14 +44,29 @@ def _method_names(view: RunView, methods: Sequence[str]) -> str:
 
 def _beyond_chance_sentences(view: RunView) -> Iterator[str]:
     metric, baseline = view.metrics[0], compared_models(view)[0]
-    lows = {m: view.estimate(f"{baseline}/{m}", metric).low for m in compared_methods(view)}
-    above = [m for m, low in lows.items() if low > 0]
-    others = [m for m, low in lows.items() if low <= 0]
-    network = "the network trained on labels alone"
-    if above:
-        yield f"Maps of {network} agree with gaze beyond chance by these methods: {_method_names(view, above)}."
-    if others:
-        yield f"Maps of {network} do not agree with gaze beyond chance by these methods: {_method_names(view, others)}."
+    numbers = {m: view.estimate(f"{baseline}/{m}", metric) for m in compared_methods(view)}
+    verdicts = {m: judge(view, n, metric) for m, n in numbers.items()}
+    network = "maps of the network trained on labels alone"
+    beginnings: dict[Outcome, str] = {
+        "shown": f"{network.capitalize()} agree",
+        "shown absent": f"{network.capitalize()} do not agree",
+        "undecided": f"It is undecided whether {network} agree",
+        "not estimable": f"It is not estimable whether {network} agree",
+    }
+    claim = f"with gaze beyond chance, by {smallest_effect(view, metric):g} or more, with these methods"
+    for outcome, beginning in beginnings.items():
+        methods = [m for m, verdict in verdicts.items() if verdict.outcome == outcome]
+        if methods:
+            reasons = _reasons([verdicts[m] for m in methods])
+            yield f"{beginning} {claim}: {_method_names(view, methods)}{reasons}."
+
+
+def _reasons(verdicts: Sequence[Verdict]) -> str:
+    """Return the number of patients that would decide all of the verdicts, or why they are not estimable."""
+    needed = [v.patients_needed for v in verdicts if v.outcome == "undecided"]
+    reasons = list(dict.fromkeys(v.reason for v in verdicts if v.reason))
+    parts = [f"{patients_text(max(needed))} would decide", *reasons] if needed else reasons
+    return f" ({'; '.join(parts)})" if parts else ""
 
 
 def _gaze_supervision_sentences(view: RunView) -> Iterator[str]:
@@ -60,19 +77,24 @@ def _gaze_supervision_sentences(view: RunView) -> Iterator[str]:
             continue
         differences = {m: view.difference(f"{name}/{m}", f"{versus}/{m}", metric) for m in compared_methods(view)}
         differences = {m: n for m, n in differences.items() if n.is_defined}
-        better = sorted((m for m, n in differences.items() if n.low > 0), key=lambda m: -differences[m].mean)
-        worse = [m for m, n in differences.items() if n.high < 0]
+        relations = {m: classify(view, n, metric) for m, n in differences.items()}
+        better = sorted((m for m, r in relations.items() if r == "higher"), key=lambda m: -differences[m].mean)
+        worse = [m for m, r in relations.items() if r == "lower"]
+        equal, total = list(relations.values()).count("equivalent"), len(differences)
         reference = "labels alone" if versus == baseline else "the gaze at radiographs of other patients"
         text = (
-            f"After gaze supervision, the maps of {len(better)} of {len(differences)} methods agree better with gaze "
-            f"than after training on {reference}"
+            f"After gaze supervision, the maps of {len(better)} of {total} methods agree better with gaze "
+            f"than after training on {reference}, by {smallest_effect(view, metric):g} or more"
         )
         if better:
             text += (
                 f"; {_method_names(view, better[:1])} gains most (+{differences[better[0]].text()}; "
                 f"{sample_size(differences.values())})"
             )
-        yield f"{text}; the agreement is worse for {_method_names(view, worse)}." if worse else f"{text}."
+        text += f"; the agreement is worse for {_method_names(view, worse)}" if worse else ""
+        text += f"; it differs by less for {equal}" if equal else ""
+        rest = total - len(better) - len(worse) - equal
+        yield f"{text}; {rest} of {total} are undecided." if rest else f"{text}."
 
 
 def _correctness_sentences(view: RunView) -> Iterator[str]:
@@ -80,10 +102,13 @@ def _correctness_sentences(view: RunView) -> Iterator[str]:
     if table.empty:
         return
     rows = table[(table["metric"] == "ssim") & (table["finding"] == AVERAGE)]
-    better, worse = int((rows["low"] > 0).sum()), int((rows["high"] < 0).sum())
+    effect = smallest_effect(view, "ssim")
+    relations = [classify_difference(row, effect) for row in rows.to_dict("records")]
+    higher, lower, equal = (relations.count(r) for r in ("higher", "lower", "equivalent"))
     yield (
-        f"Of {len(rows)} combinations of method and network, the SSIM with gaze is higher for correct predictions in "
-        f"{better} and lower in {worse}; in {len(rows) - better - worse} there is no clear difference."
+        f"Of {len(rows)} combinations of method and network, the SSIM with gaze is higher by {effect:g} or more for "
+        f"correct predictions in {higher} and lower in {lower}; it differs by less in {equal}, and "
+        f"{len(rows) - higher - lower - equal} are undecided."
     )
 
 
@@ -113,8 +138,14 @@ def _validity_sentences(view: RunView) -> Iterator[str]:
         f"the center of the image scores {center.text()} and the gaze itself {top.text()}"
         f"{sample_size_note([center, top])}"
     )
-    is_valid = center.low <= 0 <= center.high
-    yield f"The controls behave as expected: {scores}." if is_valid else f"Interpret the metric with care: {scores}."
+    relation = classify(view, center, metric)
+    effect = f"differences from {smallest_effect(view, metric):g} on count"
+    if relation == "equivalent":
+        yield f"The controls behave as expected: {scores}; {effect}."
+    elif relation in ("higher", "lower"):
+        yield f"Interpret the metric with care: {scores}; {effect}."
+    else:
+        yield f"It is undecided whether the controls behave as expected: {scores}; {effect}."
     for row in view.info.get("duplicates", ()):
         pair = f"{view.label(row['source'])} and {view.label(row['versus'])}"
         yield f"{pair} are equal in all {row['cells']} table cells: they are one map under two names."

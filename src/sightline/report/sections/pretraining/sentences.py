@@ -19,6 +19,8 @@ from sightline.report.sections.pretraining.results import (
     read_table,
 )
 from sightline.report.titles import metric_title
+from sightline.report.verdicts import classify, smallest_effect
+from sightline.stats.verdicts import Relation, classify_difference
 
 
 def summary_sentences(view: RunView) -> list[str]:
@@ -57,28 +59,41 @@ def _accuracy_sentences(view: RunView) -> Iterator[str]:
         )
         interaction = by_key.get((smallest, f"gain at {largest:g}"))
         if interaction is not None:
-            yield _interaction_sentence(interaction, smallest, largest)
+            yield _interaction_sentence(view, interaction, smallest, largest)
 
 
-def _interaction_sentence(row: Mapping[Hashable, Any], smallest: float, largest: float) -> str:
+def _interaction_sentence(view: RunView, row: Mapping[Hashable, Any], smallest: float, largest: float) -> str:
     """Whether the gain depends on the share of the labels."""
     first, second = format_share(smallest), format_share(largest)
-    difference = f"(difference of the changes {format_difference(row)})"
-    if row["low"] > 0 or row["high"] < 0:
-        size = "larger" if row["low"] > 0 else "smaller"
+    effect = smallest_effect(view, "auroc")
+    difference = f"(difference of the changes {format_difference(row)}; differences from {effect:g} on count)"
+    relation = _classify_accuracy(view, row, effect)
+    if relation in ("higher", "lower"):
+        size = "larger" if relation == "higher" else "smaller"
         return f"This change is {size} with {first} of the labels than with {second} {difference}."
-    return f"This change does not clearly differ between {first} and {second} of the labels {difference}."
+    if relation == "equivalent":
+        return f"This change does not depend on the share of the labels, {first} or {second} {difference}."
+    return f"It is undecided whether this change differs between {first} and {second} of the labels {difference}."
+
+
+def _classify_accuracy(view: RunView, row: Mapping[Hashable, Any], effect: float) -> Relation:
+    """Classify a difference of AUROC, over the patients that accuracy was measured on."""
+    patients = max((a.estimate.patients for a in view.aurocs), default=0)
+    return classify_difference({**row, "patients": patients}, effect)
 
 
 def _map_sentences(view: RunView) -> Iterator[str]:
-    rows = list(differences_to_random(view))
+    rows, metric = list(differences_to_random(view)), main_metric(view)
     if not rows:
         return
-    better = [row for row in rows if row[1].low > 0]
-    worse = [row for row in rows if row[1].high < 0]
+    relations = [classify(view, number, metric) for _, number in rows]
+    better, worse = ([r for r, x in zip(rows, relations, strict=True) if x == side] for side in ("higher", "lower"))
+    equal = relations.count("equivalent")
     text = (
-        f"In {metric_title(main_metric(view))}, maps score higher than those of the randomly initialized network in "
-        f"{len(better)} of {count_noun(len(rows), 'comparison')} and lower in {len(worse)}"
+        f"In {metric_title(metric)}, maps score higher than those of the randomly initialized network, by "
+        f"{smallest_effect(view, metric):g} or more, in {len(better)} of {count_noun(len(rows), 'comparison')} and "
+        f"lower in {len(worse)}; they differ by less in {equal}, and {len(rows) - len(better) - len(worse) - equal} "
+        "are undecided"
     )
     for group, word, choose in ((better, "gain", max), (worse, "loss", min)):
         if group:

@@ -10,6 +10,7 @@ import pandas as pd
 from sightline.core import Source
 from sightline.report.estimate import Estimate
 from sightline.report.run_view import RunView
+from sightline.stats.verdicts import patients_text
 
 MAIN_METRIC, SIGNIFICANCE_LEVEL = "average-precision", 0.05
 
@@ -111,3 +112,21 @@ def to_estimate(row: Mapping[Hashable, Any], mean: str = "mean", low: str = "low
     if mean not in row:
         return Estimate.undefined()
     return Estimate(row[mean], row[low], row[high], row.get("n", 0), row.get("patients", 0))
+
+
+def loss_verdict_text(row: Mapping[Hashable, Any]) -> str:
+    """Write the verdict on a loss of accuracy, with what it needs.
+
+    Parameters
+    ----------
+    row : Mapping[Hashable, Any]
+        Row of the table `noninferiority`.
+
+    Returns
+    -------
+    str
+        Such as 'undecided: about 120 patients would decide'.
+    """
+    if row["verdict"] == "undecided":
+        return f"undecided: {patients_text(float(row['patients_needed']))} would decide"
+    return f"{row['verdict']}: {row['reason']}" if row["verdict"] == "not estimable" else str(row["verdict"])

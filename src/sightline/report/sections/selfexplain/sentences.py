@@ -14,15 +14,27 @@ from sightline.report.sections.selfexplain.results import (
     SIGNIFICANCE_LEVEL,
     intrinsic_source,
     localizers,
+    loss_verdict_text,
     ordered_sources,
     read_table,
     to_estimate,
 )
 from sightline.report.titles import metric_title
+from sightline.report.verdicts import classify, smallest_effect
 from sightline.report.warnings import average_auroc
 from sightline.stats.multiplicity import add_holm
 from sightline.stats.noninferiority import NOT_ABOVE_CHANCE
 from sightline.stats.utility import AVERAGE_MASK
+from sightline.stats.verdicts import Verdict
+
+_RELATIONS = {
+    "higher": "above",
+    "lower": "below",
+    "equivalent": "as good as",
+    "undecided": "not clearly different from",
+    "not estimable": "not comparable with",
+}
+"""Relation of the intrinsic map to another -> words."""
 
 RECONSTRUCTION = (
     "This study is a reconstruction: of Aggarwal et al. 2020 (arXiv:2011.07482) only the abstract was available to us, "
@@ -97,14 +109,15 @@ def _annotation_sentences(view: RunView) -> Iterator[str]:
     differences = {s: n for s in sources if (n := view.difference(intrinsic_source(view), s, MAIN_METRIC)).is_defined}
     groups: dict[str, list[str]] = {}
     for source, n in differences.items():
-        relation = "above" if n.low > 0 else "below" if n.high < 0 else "not clearly different from"
+        relation = _RELATIONS[classify(view, n, MAIN_METRIC)]
         label = view.label(source).replace("control: ", "the ").replace("localizer: ", "the localizer ")
         groups.setdefault(relation, []).append(f"{label} (difference {n.text()})")
     parts = [f"{relation} {join_list(names)}" for relation, names in groups.items()]
     if parts:
         yield (
             f"In {metric_title(MAIN_METRIC).lower()}, the intrinsic map is {'; '.join(parts)}"
-            f"{sample_size_note(differences.values())}."
+            f"{sample_size_note(differences.values())}. Differences from "
+            f"{smallest_effect(view, MAIN_METRIC):g} on count."
         )
 
 
@@ -124,9 +137,10 @@ def _floor_sentences(view: RunView) -> Iterator[str]:
     """Return a warning if no network trained on annotations is better than the average mask."""
     differences = {s: view.difference(s, AVERAGE_MASK, MAIN_METRIC) for s in localizers(view)}
     differences = {s: n for s, n in differences.items() if n.is_defined}
-    if differences and not any(n.low > 0 for n in differences.values()):
+    relations = {s: classify(view, n, MAIN_METRIC) for s, n in differences.items()}
+    if differences and "higher" not in relations.values():
         best = max(differences, key=lambda s: differences[s].mean)
-        relation = "below" if differences[best].high < 0 else "not clearly above"
+        relation = {"lower": "below", "equivalent": "no higher than"}.get(relations[best], "not clearly above")
         yield (
             f"None of the {count_noun(len(differences), 'network')} trained on annotations is shown to localize "
             f"findings better than the average annotation of other patients: the best, {view.label(best)}, minus "
@@ -145,12 +159,12 @@ def _accuracy_sentences(view: RunView) -> Iterator[str]:
         if row["model"] != view.info["self_explaining_model"]:
             yield (
                 f"For the same network trained with another seed ({row['model']}), the difference in AUROC is "
-                f"{difference} ({row['verdict']}). The seed alone changes the difference by "
+                f"{difference} ({loss_verdict_text(row)}). The seed alone changes the difference by "
                 f"{abs(row['mean'] - first):.3f}, which no interval over patients includes."
             )
             continue
         first = row["mean"]
-        if str(row["verdict"]).startswith("not estimable"):
+        if row["verdict"] == "not estimable":
             yield _chance_level_note(view, row, difference)
             continue
         verdict = {"superior": "better than", "non-inferior": "no worse than", "inferior": "worse than"}.get(
@@ -158,18 +172,15 @@ def _accuracy_sentences(view: RunView) -> Iterator[str]:
         )
         yield (
             f"In AUROC, the network with the saliency head is {verdict} the network without it (difference "
-            f"{difference}; margin {row['margin']:g}; {row['verdict']})."
+            f"{difference}; margin {row['margin']:g}; {loss_verdict_text(row)})."
         )
 
 
 def _chance_level_note(view: RunView, row: Mapping[Hashable, Any], difference: str) -> str:
     """Why no verdict on accuracy is possible."""
     baseline = average_auroc(view, row["versus"])
-    if row["verdict"] != NOT_ABOVE_CHANCE or baseline is None:
-        return (
-            f"No statement about accuracy is possible, because the difference has no interval (difference "
-            f"{difference})."
-        )
+    if row["reason"] != NOT_ABOVE_CHANCE or baseline is None:
+        return f"No statement about accuracy is possible: {row['reason']} (difference {difference})."
     return (
         f"No statement about accuracy is possible: the network without the saliency head is not above chance (AUROC "
         f"{baseline.text(3)}, chance 0.5), so its accuracy cannot decrease (difference {difference})."
@@ -245,29 +256,31 @@ def training_length_note(view: RunView) -> Iterator[str]:
 
 
 def _necessity_sentences(view: RunView) -> Iterator[str]:
-    """Necessity and sufficiency: significant only if the map is better than both another map and random places."""
+    """Necessity and sufficiency: shown only if the map is better than both another map and random places."""
     properties = {"deletion": "necessary", "insertion": "sufficient"}
     for row in read_table(view, "perturbation_summary").to_dict("records"):
         if not str(row["method"]).endswith("intrinsic") or row["measure"] not in properties:
             continue
-        name, measure = properties[str(row["measure"])], row["measure"]
-        number = to_estimate(row, "gap", "gap_low", "gap_high")
-        from_other = f"{number.text(3)}; {sample_size([number])}" if number.n else number.text(3)
-        from_random = to_estimate(row, "random", "random_low", "random_high").text(3)
-        if row.get("random_verdict") == "fails":
-            yield (
-                f"It cannot be judged whether the most salient places are {name} for the decision, because random "
-                f"places score better (difference in {measure} from random places {from_random}, from the map of "
-                f"another patient {from_other})."
-            )
+        claim = f"more {properties[str(row['measure'])]} for the decision than"
+        if not isinstance(row.get("verdict"), str) or not isinstance(row.get("random_verdict"), str):
+            yield f"The most salient places are not shown to be {claim} random places, which were not erased."
             continue
-        both = (str(row["verdict"]), row.get("random_verdict"))
-        relation = "are shown to be" if both == ("passes", "passes") else "are not shown to be"
-        if both[0] == "fails":
-            relation = "are less"
+        number = to_estimate(row, "gap", "gap_low", "gap_high")
+        size = f"; {sample_size([number])}" if number.n else ""
+        from_random = to_estimate(row, "random", "random_low", "random_high").text(3)
+        compared = (
+            (Verdict.from_columns(row), f"those of the map of another patient ({number.text(3)}{size})"),
+            (Verdict.from_columns(row, "random_"), f"random places ({from_random})"),
+        )
+        both = compared[0][0].combine(compared[1][0])
+        names = [
+            name for verdict, name in compared if both.outcome != "shown absent" or verdict.outcome == both.outcome
+        ]
+        relation = {"shown": "are", "shown absent": "are not"}.get(both.outcome, "are not shown to be")
+        note = f" ({both.text()})" if both.outcome in ("undecided", "not estimable") else ""
         yield (
-            f"The most salient places {relation} {name} for the decision, compared with the map of another patient "
-            f"(difference in {measure} {from_other}) and with random places ({from_random})."
+            f"The most salient places {relation} {claim} {join_list(names)}{note}; differences in "
+            f"{row['measure']} from {row['smallest_effect']:g} on count."
         )
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import pandas as pd
+
 from sightline.data.reader_study.rating_sheets import QUESTIONS
 from sightline.report.estimate import AVERAGE, Estimate, format_decimal
 from sightline.report.phrasing import count_noun
@@ -9,6 +14,7 @@ from sightline.report.run_view import RunView
 from sightline.report.sections.selfexplain.results import (
     MAIN_METRIC,
     intrinsic_source,
+    loss_verdict_text,
     ordered_sources,
     read_table,
     to_estimate,
@@ -17,6 +23,7 @@ from sightline.report.tables import Table
 from sightline.report.titles import metric_title
 from sightline.stats.faithfulness import RANDOM_ORDER
 from sightline.stats.froc import MEAN_OVER_RATES
+from sightline.stats.verdicts import Verdict
 
 
 def localization_table(view: RunView) -> Table | None:
@@ -98,7 +105,7 @@ def noninferiority_table(view: RunView) -> Table | None:
                 *each,
                 gap,
                 delong,
-                r["verdict"],
+                loss_verdict_text(r),
                 f"{r['n']:,} / {r['positives']:,}",
                 f"{r['patients']:,}",
             ]
@@ -216,7 +223,7 @@ def necessity_sufficiency_table(view: RunView) -> Table | None:
     }
     rows = []
     for r in table[table["measure"].isin(list(names))].to_dict("records"):
-        verdict = r["verdict"] if isinstance(r["verdict"], str) else "–"
+        verdict = _faithfulness_verdict(r)
         numbers = [
             to_estimate(r),
             to_estimate(r, "gap", "gap_low", "gap_high"),
@@ -226,8 +233,9 @@ def necessity_sufficiency_table(view: RunView) -> Table | None:
         rows.append([names[str(r["measure"])], name, *(n.text(3) for n in numbers), verdict, f"{r['n']:,}"])
     caption = (
         "Areas under the curves over the share of the image that is occluded or kept, mean [95 % interval]; the "
-        "difference from the same with the map of another patient with the finding, on which the verdict is based; and "
-        "the difference from random places, which must pass as well"
+        "difference from the same with the map of another patient with the finding; and the difference from random "
+        "places. The map is necessary or sufficient if both differences are shown to count (smallest effects: "
+        f"{_describe_effects(table)})"
     )
     head = [
         "Measure",
@@ -239,6 +247,21 @@ def necessity_sufficiency_table(view: RunView) -> Table | None:
         "Cases",
     ]
     return Table.create(caption, head, rows, 2, "perturbation_summary")
+
+
+def _faithfulness_verdict(row: Mapping[Hashable, Any]) -> str:
+    """Write the verdict on both differences; an en dash where there is none."""
+    if not isinstance(row.get("verdict"), str):
+        return "–"
+    verdict = Verdict.from_columns(row)
+    has_random = isinstance(row.get("random_verdict"), str)
+    return (verdict.combine(Verdict.from_columns(row, "random_")) if has_random else verdict).text()
+
+
+def _describe_effects(table: pd.DataFrame) -> str:
+    """List the smallest effects by measure."""
+    effects = table.dropna(subset="smallest_effect").groupby("measure", sort=False)["smallest_effect"].first()
+    return ", ".join(f"{measure} {effect:g}" for measure, effect in effects.items())
 
 
 def cost_table(view: RunView) -> Table | None:

@@ -6,8 +6,14 @@ from collections.abc import Mapping
 
 from sightline.report.layout import Block, Section, Tile
 from sightline.report.run_view import RunView
-from sightline.report.sections.trust import figures, tables
-from sightline.report.sections.trust.results import criterion_results
+from sightline.report.sections.trust import figures, perturbations, tables
+from sightline.report.sections.trust.results import (
+    CRITERION_MEANINGS,
+    TILES,
+    criterion_results,
+    table_sample_size,
+    verdicts_without_controls,
+)
 from sightline.report.sections.trust.sentences import summary_sentences
 from sightline.report.svg import Plot
 from sightline.studies.registry import StudySection
@@ -15,8 +21,16 @@ from sightline.studies.registry import StudySection
 
 def _tiles(view: RunView) -> list[Tile]:
     return [
-        Tile(r.name, f"{r.n_passed} of {r.n_methods}", "methods pass", r.sample_size, r.meaning, "model")
-        for r in criterion_results(view)
+        Tile(
+            r.name,
+            f"{len(r.methods('shown'))} of {len(r.verdicts)}",
+            f"methods{f'; {r.counts()}' if r.counts() else ''}",
+            table_sample_size(r.rows),
+            CRITERION_MEANINGS[r.criterion],
+            "model",
+        )
+        for r in criterion_results(verdicts_without_controls(view))
+        if r.criterion in TILES
     ]
 
 
@@ -36,11 +50,11 @@ def trust_sections(view: RunView, plots: Mapping[str, Plot]) -> list[Section]:
         One section; the page leaves it out if the run has no sanity checks.
     """
     blocks = [
-        Block.create(None, tables.criteria_table(view), tables.ceiling_table(view), is_open=True),
+        Block.create(None, tables.criteria_table(view), *tables.difference_tables(view), is_open=True),
         Block.create(plots.get("cascade")),
-        Block.create(plots.get("agreement"), tables.similarity_table(view)),
+        Block.create(plots.get("agreement"), tables.measure_table(view), tables.similarity_table(view)),
         Block.create(plots.get("utility"), tables.floor_and_ceiling_table(view)),
-        Block.create(None, *tables.robustness_tables(view), is_open=True),
+        Block.create(None, *perturbations.robustness_tables(view), is_open=True),
         Block.create(None, tables.published_table(view)),
     ]
     return [Section("trust", "Results of the sanity checks", blocks)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
+from functools import reduce
 
 import pandas as pd
 
@@ -10,6 +12,7 @@ from sightline.core import Source
 from sightline.report.estimate import Estimate
 from sightline.report.phrasing import sample_size
 from sightline.report.run_view import RunView
+from sightline.stats.verdicts import Outcome, Verdict
 
 
 def read_table(view: RunView, name: str, measure: str | None = "ssim") -> pd.DataFrame:
@@ -37,23 +40,39 @@ def read_table(view: RunView, name: str, measure: str | None = "ssim") -> pd.Dat
     return table if measure is None else table[table["measure"] == measure]
 
 
-CRITERIA = {
-    "repeatability": "Repeatable",
-    "reproducibility": "Reproducible",
-    "randomization": "Sensitive to the weights",
-    "utility": "Useful",
-}
-"""Criterion -> property of a method that passes it: the four main results of the study, in their order."""
+_CELL_WIDTH = 30
+"""Characters in a line of a verdict."""
+MAIN_MEASURES = ("ssim", "average-precision")
+"""Measures by which methods are judged in the tables and sentences that lead the report."""
 
-CRITERION_LABELS = {
-    "repeatability": "Repeatable: similar after retraining",
-    "reproducibility": "Reproducible: similar for another architecture",
-    "randomization": "Sensitive to the weights: not similar after randomization",
-    "label-randomization": "Sensitive to labels: not similar after training on shuffled labels",
-    "utility": "Useful: minus the average mask",
-    "learned": "Useful: minus the untrained network",
+CRITERIA = {
+    "repeatability": "Repeats more than chance",
+    "repeatability-ceiling": "Repeatable",
+    "reproducibility": "Reproduced more than chance",
+    "reproducibility-ceiling": "Reproducible",
+    "randomization": "Sensitive to the weights",
+    "label-randomization": "Sensitive to the labels",
+    "utility": "Better than the average mask",
+    "learned": "Better than the untrained network",
+    "ceiling": "As good as networks trained on annotations",
 }
-"""Criterion -> header of its column."""
+"""Criterion -> claim about a method, in the order of the report."""
+
+CRITERION_MEANINGS = {
+    "repeatability": "similar after retraining, compared with maps of two patients",
+    "repeatability-ceiling": "as similar after retraining as networks trained on annotations",
+    "reproducibility": "similar for another architecture, compared with maps of two patients",
+    "reproducibility-ceiling": "as similar for another architecture as networks trained on annotations",
+    "randomization": "no more similar than maps of two patients after weight randomization",
+    "label-randomization": "no more similar than maps of two patients after training on shuffled labels",
+    "utility": "localization minus that of the average annotation of other patients",
+    "learned": "localization minus that of the same method on the untrained network",
+    "ceiling": "localization minus that of the best network trained on annotations",
+}
+"""Criterion -> comparison behind the claim."""
+
+TILES = ("repeatability", "repeatability-ceiling", "reproducibility-ceiling", "randomization", "utility")
+"""Criteria whose results lead the report."""
 
 
 def table_sample_size(table: pd.DataFrame) -> str:
@@ -74,64 +93,76 @@ def table_sample_size(table: pd.DataFrame) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CriterionResult:
-    """Number of methods that pass one criterion."""
+    """Verdicts of all methods on one criterion."""
 
-    name: str
-    meaning: str
-    n_passed: int
-    n_methods: int
-    sample_size: str
-    """Of how many maps and patients."""
+    criterion: str
+    """Criterion."""
+    verdicts: dict[str, Verdict]
+    """Method -> verdict; with several networks or stages, the claim must hold for each."""
+    rows: pd.DataFrame
+    """Rows of the table `verdicts` behind them."""
+
+    @property
+    def name(self) -> str:
+        """Claim, such as 'Repeatable'."""
+        return CRITERIA[self.criterion]
+
+    def methods(self, outcome: Outcome) -> list[str]:
+        """Return the methods with one outcome.
+
+        Parameters
+        ----------
+        outcome : str
+            The outcome.
+
+        Returns
+        -------
+        list of str
+            Their names.
+        """
+        return [method for method, verdict in self.verdicts.items() if verdict.outcome == outcome]
+
+    def counts(self) -> str:
+        """Write how many methods have each outcome other than 'shown'.
+
+        Returns
+        -------
+        str
+            Such as '1 shown absent, 2 undecided'; empty if the claim is shown for all.
+        """
+        outcomes: tuple[Outcome, ...] = ("shown absent", "undecided", "not estimable")
+        return ", ".join(f"{len(m)} {outcome}" for outcome in outcomes if (m := self.methods(outcome)))
 
 
-def criterion_results(view: RunView) -> list[CriterionResult]:
-    """Count the methods that pass each criterion; with several networks, a method must pass with all.
+def criterion_results(rows: pd.DataFrame) -> list[CriterionResult]:
+    """Combine the verdicts of each method and criterion.
 
     Parameters
     ----------
-    view : RunView
-        The run.
+    rows : DataFrame
+        Rows of `verdict_rows` or `verdicts_without_controls`.
 
     Returns
     -------
     list of CriterionResult
         One result for each criterion that was tested.
     """
-    table, results = verdicts_without_controls(view), list[CriterionResult]()
-    for criterion, name in CRITERIA.items():
-        rows = table[table["criterion"] == criterion]
-        if len(rows):
-            methods = rows["method"].unique()
-            means = CRITERION_LABELS[criterion].partition(": ")[2]
-            results.append(
-                CriterionResult(
-                    name, means, len(methods_with_verdict(rows, "passes")), len(methods), table_sample_size(rows)
-                )
-            )
+    results = []
+    for criterion in CRITERIA:
+        part = rows[rows["criterion"] == criterion]
+        by_method = {
+            str(method): reduce(Verdict.combine, map(Verdict.from_columns, of_method.to_dict("records")))
+            for method, of_method in part.groupby("method", sort=False)
+        }
+        if by_method:
+            results.append(CriterionResult(criterion, by_method, part))
     return results
-
-
-def methods_with_verdict(rows: pd.DataFrame, outcome: str) -> list[str]:
-    """Return the methods all of whose rows have one verdict.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Rows of verdicts.
-    outcome : str
-        The verdict.
-
-    Returns
-    -------
-    list of str
-        Their names.
-    """
-    other = set(rows[rows["verdict"] != outcome]["method"])
-    return [m for m in dict.fromkeys(rows["method"]) if m not in other]
 
 
 def verdict_rows(view: RunView) -> pd.DataFrame:
     """Read the verdicts by the main measures, without networks trained on annotations.
+
+    Of several networks trained on annotations, methods are compared with the best in average precision.
 
     Parameters
     ----------
@@ -146,7 +177,9 @@ def verdict_rows(view: RunView) -> pd.DataFrame:
     table = read_table(view, "verdicts", None)
     if table.empty:
         return pd.DataFrame(columns=["criterion", "method", "verdict"])
-    table = table[table["measure"].isin(["ssim", "average-precision"])]
+    table = table[table["measure"].isin(MAIN_MEASURES)]
+    best = table[table["criterion"] == "ceiling"].groupby("method")["mean"].transform("min")
+    table = table[(table["criterion"] != "ceiling") | (table["mean"] == best.reindex(table.index))]
     return table[[Source.parse(method).kind != "localizer" for method in table["method"]]]
 
 
@@ -168,3 +201,38 @@ def verdicts_without_controls(view: RunView) -> pd.DataFrame:
 
 
 CONTROL_METHODS = ("edges", "noise", "center", "average-mask")
+
+
+def format_difference(mean: float, low: float, high: float, digits: int = 2) -> str:
+    """Write a difference with its sign and interval.
+
+    Parameters
+    ----------
+    mean, low, high : float
+        The difference and its interval.
+    digits : int
+        Number of decimals.
+
+    Returns
+    -------
+    str
+        Such as '+0.07 [0.03, 0.11]'.
+    """
+    text = Estimate(mean, low, high, 0, 0).text(digits)
+    return f"+{text}" if mean > 0.5 * 10**-digits else text
+
+
+def wrap_cell(text: str) -> list[str]:
+    """Break the text of a verdict into lines that fit into a cell.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+
+    Returns
+    -------
+    list of str
+        Its lines.
+    """
+    return textwrap.wrap(text, _CELL_WIDTH)

@@ -1,45 +1,37 @@
-"""Tables of a trust study: verdicts, similarities, faithfulness and robustness."""
+"""Tables of a trust study: verdicts, similarities, localization, and published values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from sightline.report.estimate import Estimate, format_decimal
 from sightline.report.published_results import load_published
 from sightline.report.run_view import RunView
-from sightline.report.sections.trust.results import CRITERION_LABELS, read_table, table_sample_size, verdict_rows
+from sightline.report.sections.trust.results import (
+    CRITERIA,
+    criterion_results,
+    format_difference,
+    read_table,
+    table_sample_size,
+    verdict_rows,
+    wrap_cell,
+)
 from sightline.report.tables import Table
-from sightline.stats.sanity_checks import MARGIN
+from sightline.stats.verdicts import MIN_PATIENTS, Criterion, Verdict
 
 MEASURE_LABELS = {"ssim": "SSIM", "rank": "Rank correlation", "top": "Overlap of the top 5 %"}
 
-CEILING_LABELS = {
-    "ceiling": "Localization",
-    "repeatability-ceiling": "Similarity after retraining",
-    "reproducibility-ceiling": "Similarity for another architecture",
-}
-"""The same for the comparison with networks trained on annotations."""
-
-FAITHFULNESS_LABELS = {
-    "deletion": "Deletion ↓",
-    "insertion": "Insertion ↑",
-    "road": "ROAD ↑",
-    "infidelity": "Infidelity ↓",
-    "complexity": "Complexity",
-}
-
-ROBUSTNESS_LABELS = {
-    "max-sensitivity": "Largest change ↓",
-    "rank-correlation": "Rank correlation ↑",
-    "moves-with-model": "Change with the model ↑",
-}
+SIMILARITY_CRITERIA = ("repeatability", "repeatability-ceiling", "reproducibility", "reproducibility-ceiling")
+DEPENDENCE_CRITERIA = ("randomization", "label-randomization", "utility", "learned", "ceiling")
+"""Criteria of each table of differences."""
 
 
 def criteria_table(view: RunView) -> Table | None:
-    """Make the table of verdicts by method and criterion, with differences and intervals.
+    """Make the table of verdicts by method and criterion, without numbers.
 
     Parameters
     ----------
@@ -51,59 +43,112 @@ def criteria_table(view: RunView) -> Table | None:
     Table or None
         The table; None if the run has no data for it.
     """
-    caption = (
-        "Difference from chance (the SSIM of maps of two patients, by the compared networks) or from the average mask "
-        "(average precision), mean [95 % interval]; after randomization the difference should not be above 0 (by less "
-        f"than {MARGIN:g}), for all other criteria it should be"
-    )
-    return _verdict_table(view, CRITERION_LABELS, caption)
-
-
-def ceiling_table(view: RunView) -> Table | None:
-    """Make the table of differences from networks trained on annotations; of several, from the best one.
-
-    Parameters
-    ----------
-    view : RunView
-        The run.
-
-    Returns
-    -------
-    Table or None
-        The table; None if the run has no data for it.
-    """
-    caption = (
-        "The same minus networks trained on annotations (the best in average precision), mean [95 % interval]; no "
-        "method is expected to be above them, so 'fails' states the distance from this upper bound"
-    )
-    return _verdict_table(view, CEILING_LABELS, caption)
-
-
-def _verdict_table(view: RunView, heads: dict[str, str], caption: str) -> Table | None:
     table = verdict_rows(view)
+    results = criterion_results(table)
+    if not results:
+        return None
+    rows = [
+        [view.label(method), *(r.verdicts[method].outcome if method in r.verdicts else "–" for r in results)]
+        for method in dict.fromkeys(table["method"])
+    ]
+    caption = (
+        "Verdicts. A claim is shown if the whole 95 % interval lies beyond the smallest difference that counts, shown "
+        "absent if the whole interval lies on the other side of it, and undecided if the interval contains it; not "
+        f"estimable of fewer than {MIN_PATIENTS} patients. Verdicts are not adjusted for the number of methods; "
+        f"{table_sample_size(table)}"
+    )
+    return Table.create(caption, ["Method", *(r.name for r in results)], rows, len(results) + 1, "verdicts")
+
+
+def difference_tables(view: RunView) -> list[Table]:
+    """Make the tables of levels, differences and verdicts behind the table of verdicts.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    list of Table
+        Repeatability and reproducibility; sensitivity and localization.
+    """
+    captions = (
+        (
+            SIMILARITY_CRITERIA,
+            "Repeatability and reproducibility: SSIM of the two maps, and beside it chance (maps of two patients, by "
+            "the compared networks) or the level of networks trained on annotations; below, the difference, mean "
+            "[95 % interval]. 'Repeatable' also needs 'repeats more than chance'",
+        ),
+        (
+            DEPENDENCE_CRITERIA,
+            "Dependence on what was learned: SSIM and chance as above, mean difference [95 % interval]; and "
+            "localization: difference in average precision",
+        ),
+    )
+    return [t for kinds, caption in captions if (t := _difference_table(view, kinds, caption)) is not None]
+
+
+def _difference_table(view: RunView, criteria: Sequence[str], caption: str) -> Table | None:
+    results = [r for r in criterion_results(verdict_rows(view)) if r.criterion in criteria]
+    if not results:
+        return None
+    rows = []
+    for method in dict.fromkeys(m for r in results for m in r.verdicts):
+        parts = [r.rows[r.rows["method"] == method].to_dict("records") for r in results]
+        rows.append([view.label(method), *("\n".join(map(_format_cell, part)) or "–" for part in parts)])
+    heads = [f"{r.name}: {_describe_bound(next(iter(r.verdicts.values())).criterion)}" for r in results]
+    used = pd.concat([r.rows for r in results])
+    notes = [caption, *([_FAILURE_NOTE] if _max_failed(used.to_dict("records")) else []), table_sample_size(used)]
+    return Table.create("; ".join(notes), ["Method", *heads], rows, table_name="verdicts")
+
+
+def _describe_bound(criterion: Criterion) -> str:
+    """Write the condition on a difference, such as 'difference above 0.05'."""
+    side = "above" if criterion.direction in ("higher", "not lower") else "below"
+    return f"difference {side} {format_decimal(criterion.bound)}"
+
+
+def _format_cell(row: Mapping[Any, Any]) -> str:
+    """Write level and reference, difference and interval, and the verdict, a line each."""
+    verdict, failed = Verdict.from_columns(row), _max_failed([row])
+    lines = []
+    if not np.isnan(row.get("level", np.nan)):
+        reference = "networks" if str(row["criterion"]).endswith("-ceiling") else "chance"
+        known = "" if np.isnan(row["chance"]) else f", {reference} {format_decimal(row['chance'])}"
+        lines.append(f"{format_decimal(row['level'])}{known}")
+    if not np.isnan(row["mean"]):
+        lines.append(format_difference(row["mean"], row["low"], row["high"]))
+    return "\n".join([*lines, *wrap_cell(f"{verdict.text()}{f' ({failed} failed)' if failed else ''}")])
+
+
+def measure_table(view: RunView) -> Table | None:
+    """Make the table of the verdicts on similarity by every measure.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    Table or None
+        The table; None if the run has no data for it.
+    """
+    table = read_table(view, "verdicts", None)
     if table.empty:
         return None
-    best = table[table["criterion"] == "ceiling"].groupby("method")["mean"].transform("min")
-    table = table[(table["criterion"] != "ceiling") | (table["mean"] == best.reindex(table.index))]
-    kinds = [k for k in heads if k in set(table["criterion"])]
+    measures = [m for m in MEASURE_LABELS if m in set(table["measure"])]
+    table = table[table["measure"].isin(measures)]
     rows = []
-    for method in dict.fromkeys(table["method"]):
-        part = table[table["method"] == method]
-        cells = ["\n".join(_format_cell(r) for r in part[part["criterion"] == k].to_dict("records")) for k in kinds]
-        rows.append([view.label(method), *cells])
-    used = table[table["criterion"].isin(kinds)]
-    parts = [caption, *([_FAILURE_NOTE] if _max_failed(used.to_dict("records")) else []), table_sample_size(used)]
-    return (
-        Table.create("; ".join(parts), ["Method", *(heads[k] for k in kinds)], rows, table_name="verdicts")
-        if kinds
-        else None
-    )
-
-
-def _format_cell(row: dict[str, object]) -> str:
-    number = Estimate(float(str(row["mean"])), float(str(row["low"])), float(str(row["high"])), 0, 0)
-    failed = _max_failed([row])
-    return f"{number.text()}\n{row['verdict']}{f' ({failed} failed)' if failed else ''}".replace(" [", "\n[")
+    for (criterion, method, versus), part in table.groupby(["criterion", "method", "versus"], sort=False):
+        cells = {str(row["measure"]): row for row in part.to_dict("records")}
+        texts = [_format_cell(cells[m]) if m in cells else "–" for m in measures]
+        rows.append([view.label(str(method)), CRITERIA.get(str(criterion), str(criterion)), str(versus), *texts])
+    effects = table.groupby("measure")["smallest_effect"].first()
+    heads = [f"{MEASURE_LABELS[m]}, smallest effect {effects[m]:g}" for m in measures]
+    caption = "Verdicts on similarity by every measure: level and chance, difference [95 % interval], verdict"
+    return Table.create(caption, ["Method", "Claim", "With", *heads], rows, 3, "verdicts") if rows else None
 
 
 _FAILURE_NOTE = (
@@ -184,6 +229,7 @@ def floor_and_ceiling_table(view: RunView) -> Table | None:
                 view.label(row["method"]),
                 view.label(row["versus"]),
                 number.text(),
+                "\n".join(wrap_cell(Verdict.from_columns(row).text())),
                 p,
                 format_decimal(row["effect"]),
                 f"{row['n']:,}",
@@ -191,60 +237,13 @@ def floor_and_ceiling_table(view: RunView) -> Table | None:
             ]
         )
     caption = (
-        "Average precision minus that of controls and of networks trained on annotations, mean [95 % interval]; p of "
-        "the signed-rank test over patients, adjusted by Holm; effect: rank-biserial correlation, 1 if the score of "
-        "every patient is higher"
+        "Average precision minus that of controls and of networks trained on annotations, mean [95 % interval]; "
+        "verdict on being better than a control, or no worse than a network, by "
+        f"{table['smallest_effect'].iloc[0]:g}; p of the signed-rank test over patients, adjusted by Holm; effect: "
+        "rank-biserial correlation, 1 if the score of every patient is higher"
     )
-    return Table.create(
-        caption, ["Method", "Compared with", "Difference", "p", "Effect", "Maps", "Patients"], rows, 2, "verdicts"
-    )
-
-
-def robustness_tables(view: RunView) -> list[Table]:
-    """Make the tables of faithfulness and of robustness by method.
-
-    Parameters
-    ----------
-    view : RunView
-        The run.
-
-    Returns
-    -------
-    list of Table
-        The tables; none if the run has no data for them.
-    """
-    if not view.run.has_table("perturbation_summary"):
-        return []
-    captions = (
-        (
-            FAITHFULNESS_LABELS,
-            "Pixels occluded in the order of the map, mean [95 % interval] over patients. Below: the difference from "
-            "the map of another patient by the same method for the same finding",
-        ),
-        (ROBUSTNESS_LABELS, "Maps after small changes of the image, mean [95 % interval] over patients"),
-    )
-    return [t for names, caption in captions if (t := _robustness_table(view, names, caption)) is not None]
-
-
-def _robustness_table(view: RunView, names: dict[str, str], caption: str) -> Table | None:
-    table = view.run.table("perturbation_summary")
-    table = table[table["measure"].isin(list(names))]
-    rows = []
-    for method in dict.fromkeys(table["method"]):
-        cells = {r["measure"]: r for r in table[table["method"] == method].to_dict("records")}
-        title = "random order" if method == "random" else view.label(method)
-        rows.append([title, *(_robustness_cell(cells.get(m)) for m in names)])
-    caption = f"{caption}; {table_sample_size(table)}"
-    return Table.create(caption, ["Method", *names.values()], rows, table_name="perturbation_summary") if rows else None
-
-
-def _robustness_cell(row: dict[str, Any] | None) -> str:
-    if row is None:
-        return "–"
-    text = Estimate(row["mean"], row["low"], row["high"], 0, 0).text()
-    if not isinstance(row.get("verdict"), str):
-        return text
-    return f"{text}\n{Estimate(row['gap'], row['gap_low'], row['gap_high'], 0, 0).text()}\n{row['verdict']}"
+    head = ["Method", "Compared with", "Difference", "Verdict", "p", "Effect", "Maps", "Patients"]
+    return Table.create(caption, head, rows, 2, "verdicts")
 
 
 def published_table(view: RunView) -> Table | None:
