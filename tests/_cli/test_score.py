@@ -154,3 +154,39 @@ def test_thresholds_tuned_on_the_data_that_is_scored_say_so(tmp_path: Path, data
     assert run(maps, data, tmp_path / "csv", "--map-thresholds", str(tmp_path / "t.csv")) == 0
     page = (tmp_path / "csv/report.html").read_text()
     assert f"from {tmp_path / 't.csv'}" in page and "tuned on the data" not in page
+
+
+def test_the_best_is_chosen_where_it_was_scored_before(tmp_path: Path, data: Path) -> None:
+    """Method a is better on the radiographs that are scored, b on those that choose."""
+    other = marked(tmp_path / "other", "Edema", count=4)
+    for name, folder, good in (("test", data, "a"), ("val", other, "b")):
+        (tmp_path / name).mkdir()
+        for method in "ab":
+            for file in mapped(folder, tmp_path / name / method, "Edema").iterdir():
+                if method != good:
+                    np.savez(file, map=np.load(file)["map"][:, ::-1])
+    assert run(tmp_path / "val", other, tmp_path / "chosen", "--findings", "Edema") == 0
+    options = ("--findings", "Edema", "--select-on", str(tmp_path / "chosen"))
+    assert run(tmp_path / "test", data, tmp_path / "tested", *options) == 0
+    assert run(tmp_path / "test", data, tmp_path / "same", "--findings", "Edema") == 0
+    tested, same = Run.open(tmp_path / "tested"), Run.open(tmp_path / "same")
+    assert tested.table("best_sources")["source"].tolist() == ["b"] and same.table("best_sources")[
+        "source"
+    ].tolist() == ["a"]
+    assert tested.table("estimates").equals(same.table("estimates")), "what is measured does not depend on the choice"
+    page = (tmp_path / "tested" / "report.html").read_text("utf-8")
+    assert "chosen from 2 saliency methods" in page and "best on the selection data" in page
+    assert "The best of 2 saliency methods" in (tmp_path / "same" / "report.html").read_text("utf-8")
+
+
+def test_another_selection_is_refused(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    maps = mapped(data, tmp_path / "maps", "Edema", "Mass")
+    assert run(maps, data, tmp_path / "both") == 0
+    assert run(maps, data, tmp_path / "one", "--findings", "Edema", "--select-on", str(tmp_path / "both")) == 1
+    assert "3 of the 3 patients" in capsys.readouterr().err
+    other = marked(tmp_path / "other", "Edema", "Mass")
+    assert run(mapped(other, tmp_path / "others", "Edema", "Mass"), other, tmp_path / "wrong") == 0
+    assert run(maps, data, tmp_path / "two", "--findings", "Edema", "--select-on", str(tmp_path / "wrong")) == 1
+    assert "scored the findings Edema, Mass" in capsys.readouterr().err
+    assert run(maps, data, tmp_path / "three", "--select-on", str(tmp_path / "wrong")) == 1
+    assert "no score of the source maps, only of others" in capsys.readouterr().err

@@ -168,7 +168,8 @@ def estimate_tables(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
                     else []
                 )
                 differences += [{**keys, **who, **row} for row in rows]
-    columns = ["protocol", "metric", "source", "versus", "finding", "mean", "low", "high", "n", "patients"]
+    ends = ["low", "high", "simultaneous_low", "simultaneous_high"]
+    columns = ["protocol", "metric", "source", "versus", "finding", "mean", *ends, "n", "patients"]
     return pd.DataFrame(estimates), pd.DataFrame(differences, columns=columns)
 
 
@@ -179,7 +180,7 @@ def _estimated(values: np.ndarray, group: np.ndarray, w: np.ndarray, findings: l
     for r, names in ((drawn, findings), (mean, ["average"])):
         numbers = zip(names, *interval(r), r.n, r.groups, strict=True)
         out += [dict(zip(("finding", "mean", "low", "high", "n", "patients"), row, strict=True)) for row in numbers]
-    return out
+    return [{**row, "simultaneous_low": row["low"], "simultaneous_high": row["high"]} for row in out]
 
 
 def auroc_table(models: list[str], findings: tuple[str, ...], mean: float) -> pd.DataFrame:

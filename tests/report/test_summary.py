@@ -6,6 +6,8 @@ from sightline.report.page import build_tiles
 from sightline.report.run_view import RunView
 from sightline.report.summary import PROTOCOL_FIELDS, compare_by_finding, summary_sentences
 
+ENDS = ("low", "high", "simultaneous_low", "simultaneous_high")
+
 
 def test_every_number_of_the_verdict_is_in_the_tables(make_run):
     view = RunView.from_run(make_run())
@@ -22,7 +24,9 @@ def test_every_number_of_the_verdict_is_in_the_tables(make_run):
 
 def test_no_number_of_the_verdict_stands_without_interval_and_n(make_run):
     view = RunView.from_run(make_run())
-    for sentence in summary_sentences(view):
+    *measured, choice = summary_sentences(view)
+    assert choice.startswith("It was chosen by IoU on the radiographs of this report") and "all 2 together" in choice
+    for sentence in measured:
         bare = re.sub(r"−?\d\.\d\d \[−?\d\.\d\d, −?\d\.\d\d\]", "", sentence)
         assert bare != sentence and not re.search(r"\d\.\d", bare), sentence
         assert re.search(r"n = [\d to]+ maps? of [\d to]+ patients?", bare), sentence
@@ -32,7 +36,7 @@ def test_the_best_says_what_it_is_the_best_of_and_which_controls_beat_it(make_ru
     assert "The best of 2 saliency methods, " in summary_sentences(RunView.from_run(make_run()))[0]
     run = make_run(fresh=True)
     table = run.table("differences")
-    table.loc[table["versus"].str.startswith("control"), ["mean", "low", "high"]] = [-0.1, -0.2, -0.01]
+    table.loc[table["versus"].str.startswith("control"), ["mean", *ENDS]] = [-0.1, -0.2, -0.01, -0.2, -0.01]
     run.write_table("differences", table)
     view = RunView.from_run(run)
     other = next(c for c in view.sources_of_kind("control") if c != view.control)
@@ -86,3 +90,31 @@ def test_no_model_no_claim(make_run):
 
 def test_every_protocol_field_is_explained():
     assert set(PROTOCOL_FIELDS) == {f.name for f in dataclasses.fields(Protocol)} - {"name"}
+
+
+def test_the_best_is_adjusted_for_its_choice_unless_it_was_chosen_on_other_data(make_run):
+    run = make_run(fresh=True)
+    table = run.table("estimates")
+    table[["simultaneous_low", "simultaneous_high"]] = table[["low", "high"]] + [-0.07, 0.07]
+    run.write_table("estimates", table)
+    view = RunView.from_run(run)
+    rows = table.set_index(["protocol", "metric", "source", "finding"])
+    plain = rows.loc["corrected", "iou", view.best, "average"]
+    assert view.estimate(view.best, "iou").low == plain["simultaneous_low"] < plain["low"]
+    published = rows.loc["published", "iou", view.best, "average"]
+    assert view.estimate(view.best, "iou", protocol="published").low == published["low"], "published stays published"
+
+    other = next(s for s in view.sources_of_kind("model") if s != view.best)
+    control = next(s for s in view.sources_of_kind("control") if s != view.control)
+    averages = table[(table["finding"] == "average") & (table["protocol"] == "corrected")].copy()
+    averages.loc[averages["source"].isin([other, control]), "mean"] = 0.999
+    run.write_table("selection", averages)
+    run.update_info(selection={"from": "runs/val", "data": "world:8", "patients": 4, "radiographs": 8})
+    chosen = RunView.from_run(run)
+    assert (chosen.best, chosen.control, chosen.best_per_model) == (other, control, (other,))
+    rows = rows.loc["corrected", "iou", other, "average"]
+    assert chosen.estimate(other, "iou").low == rows["low"] > rows["simultaneous_low"]
+    first, *_, last = summary_sentences(chosen)
+    assert first.startswith(f"{chosen.label(other)}, chosen from 2 saliency methods, reaches")
+    assert last.startswith("It was chosen by IoU on other patients (world:8, 4 patients)")
+    assert not any("best of" in sentence.lower() for sentence in summary_sentences(chosen))

@@ -8,6 +8,8 @@ from sightline.report.run_view import RunView
 from sightline.report.summary import summary_sentences
 from sightline.report.warnings import average_auroc, collect_warnings
 
+ENDS = ("low", "high", "simultaneous_low", "simultaneous_high")
+
 
 def test_the_average_of_a_run_without_one_has_no_interval(make_run):
     run = make_run(fresh=True, radiographs=6)
@@ -25,7 +27,7 @@ def test_the_average_of_a_run_without_one_has_no_interval(make_run):
 def test_maps_that_beat_no_control_are_said_to_first(make_run):
     run = make_run(fresh=True)
     table = run.table("differences")
-    table.loc[table["versus"].str.startswith("control"), ["mean", "low", "high"]] = [-0.01, -0.05, 0.03]
+    table.loc[table["versus"].str.startswith("control"), ["mean", *ENDS]] = [-0.01, -0.05, 0.03, -0.05, 0.03]
     run.write_table("differences", table)
     first, *_ = collect_warnings(RunView.from_run(run))
     assert first.is_severe
@@ -55,7 +57,7 @@ def test_one_patient_proves_nothing(make_run):
 def test_maps_clearly_worse_than_a_control_are_said_to_be(make_run):
     run = make_run(fresh=True)
     table = run.table("differences")
-    table.loc[table["versus"].str.startswith("control"), ["mean", "low", "high"]] = [-0.1, -0.2, -0.01]
+    table.loc[table["versus"].str.startswith("control"), ["mean", *ENDS]] = [-0.1, -0.2, -0.01, -0.2, -0.01]
     run.write_table("differences", table)
     first, *_ = collect_warnings(RunView.from_run(run))
     assert first.title == "A control localizes the findings better than the best map"

@@ -131,3 +131,63 @@ def test_a_real_data_set_needs_a_model(tmp_path: Path) -> None:
 
 def test_its_run_can_be_looked_at(finished: Path) -> None:
     can_be_looked_at(finished)
+
+
+SMALL = {
+    "model": ("add_a_model:tiny",),
+    "methods": ("grad-cam", "gradient"),
+    "metrics": ("iou",),
+    "controls": ("center",),
+}
+
+
+@pytest.fixture(scope="module")
+def selected(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    sys.path.insert(0, str(EXAMPLES))
+    out = tmp_path_factory.mktemp("selected") / "run"
+    localization(data="phantom:30?size=48&split=test", select_on="phantom:60?size=48&split=val", out=out, **SMALL)
+    return out
+
+
+def test_the_best_is_chosen_on_the_selection_data_and_tested_once(selected: Path) -> None:
+    run, nested = Run.open(selected), Run.open(selected / "selection")
+    chosen = run.table("selection").set_index("source")["mean"]
+    scored = nested.table("estimates").query("finding == 'average'").set_index("source")["mean"]
+    assert chosen.to_dict() == scored.to_dict() and set(chosen.index) == {
+        "tiny/grad-cam",
+        "tiny/gradient",
+        "control/center",
+    }
+    models = chosen[[source for source in chosen.index if source.startswith("tiny")]]
+    assert run.table("best_sources")["source"].tolist() == [models.idxmax()]
+    assert run.info["selection"]["data"] == nested.info["dataset"]["spec"] == "phantom:60?size=48&split=val"
+    patients = set(nested.table("scores", ["patient"])["patient"])
+    assert patients.isdisjoint(run.table("scores", ["patient"])["patient"])
+    assert "selection" not in nested.info, "it is a run like any other, which chose nothing"
+
+
+def test_a_run_may_choose_but_not_among_its_own_patients(selected: Path, tmp_path: Path) -> None:
+    val = selected / "selection"
+    again = localization(data="phantom:30?size=48&split=test", select_on=str(val), out=tmp_path / "a", **SMALL)
+    best = "best_sources"
+    assert again.table(best).equals(Run.open(selected).table(best))
+    for name, select_on, message in (
+        ("b", str(selected), "scored .* of the .* patients of .*, such as .* chosen on other patients"),
+        ("c", "phantom:30?size=48", "the choice of the best source .* of the .* patients"),
+    ):
+        with pytest.raises(DataError, match=message):
+            localization(data="phantom:30?size=48&split=test", select_on=select_on, out=tmp_path / name, **SMALL)
+        assert not (tmp_path / name / "selection").exists(), "refused before the work"
+    more = {**SMALL, "methods": ("grad-cam", "occlusion")}
+    with pytest.raises(DataError, match="no score of the source tiny/occlusion"):
+        localization(data="phantom:30?size=48&split=test", select_on=str(val), out=tmp_path / "d", **more)
+
+
+def test_an_average_of_training_annotations_is_a_control_named_for_its_data(tmp_path: Path) -> None:
+    sys.path.insert(0, str(EXAMPLES))
+    options = {**SMALL, "methods": ("gradient",), "data": "phantom:12?size=48&split=test"}
+    run = localization(prior="phantom:12?size=48&split=train", out=tmp_path / "a", **options)
+    source = "control/average-mask?prior=phantom:12?size=48&split=train"
+    assert source in set(run.table("estimates")["source"]) and source in run.info["sources"]
+    with pytest.raises(DataError, match=r"the average mask learned from phantom:12\?size=48, and .* patients"):
+        localization(prior="phantom:12?size=48", out=tmp_path / "b", **options)

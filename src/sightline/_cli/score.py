@@ -8,8 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from sightline.core import Dataset
+import pandas as pd
+
+from sightline.core import Dataset, Maps, Source
 from sightline.data import open_dataset
+from sightline.data.patients import require_disjoint_patients
 from sightline.errors import DataError
 from sightline.evaluation.analysis import analyze
 from sightline.evaluation.chexlocalize_csv import (
@@ -17,9 +20,11 @@ from sightline.evaluation.chexlocalize_csv import (
     chexlocalize_folders,
     write_chexlocalize_csv,
 )
+from sightline.evaluation.prior import open_prior, prior_source
 from sightline.evaluation.score_rows import METRICS, ScoringOptions
 from sightline.evaluation.score_run import score_run
 from sightline.evaluation.scoring import require_annotations
+from sightline.evaluation.selection import SELECTION_FOLDER, is_run, read_selection
 from sightline.evaluation.thresholds import resolve_protocols, threshold_provenance
 from sightline.findings import select_findings
 from sightline.maps.collections import CombinedMaps, WithFindings
@@ -54,6 +59,8 @@ def score_maps(
     include_unannotated: bool = True,
     chexlocalize_csv: Path | None = None,
     chexlocalize_csv_flat: bool = False,
+    select_on: str = "",
+    prior: str = "",
     seed: int = 0,
 ) -> Run:
     """Score maps that another tool computed, with controls and the data set's readers, and write a report.
@@ -89,6 +96,14 @@ def score_maps(
         Folder for files as the public CheXlocalize scripts write them, one folder per source (published protocol).
     chexlocalize_csv_flat
         Write the files of a single source into that folder itself.
+    select_on
+        Validation data on which the best source of each kind is chosen, so that the data are used once, to test it: a
+        run folder in which the same sources were scored, or a data set whose maps are in the same folder. Without it,
+        the best is chosen on the data themselves, and the intervals of the report hold for all sources of a kind
+        together.
+    prior
+        Training data whose annotations, averaged for each finding, are one more control; its patients must be others.
+        The control average-mask averages those of the other patients of the data instead.
     seed
         Seed of noise and bootstrap resamples.
 
@@ -123,13 +138,60 @@ def score_maps(
         run = record_inputs(run, opened, protocols, maps=folder, title=f"Maps in {maps.resolve().name}")
         provenance = threshold_provenance(run, opened, map_thresholds, probability_cutoffs)
         run.update_info(problems=folder.problems, findings=scored, threshold_provenance=provenance)
-        control_maps = ControlMaps(replace(opened, findings=scored), controls, seed)
-        all_maps = CombinedMaps((WithFindings(folder, scored), control_maps, ReaderMaps(opened, scored)))
-        scores = score_run(run, all_maps, opened, ScoringOptions(protocols, scored, metrics, seed, include_unannotated))
-        analyze(scores, protocols, seed=seed)
+        scoring = ScoringOptions(protocols, scored, metrics, seed, include_unannotated)
+        names = (controls, prior)
+        selection = _select(run, folder, select_on, names, scoring) if select_on else None
+        all_maps = CombinedMaps((_maps_and_controls(folder, names, scoring), ReaderMaps(opened, scored)))
+        scores = score_run(run, all_maps, opened, scoring)
+        analyze(scores, protocols, seed=seed, selection=selection)
         if csv_folders:
             write_chexlocalize_csv(scores, folder, opened, csv_folders, protocols, seed)
     return run
+
+
+ControlNames = tuple[tuple[Control, ...], str]
+"""Controls, and the training data whose annotations are averaged as one more; empty for none."""
+
+
+def _maps_and_controls(folder: MapFolder, names: ControlNames, scoring: ScoringOptions) -> CombinedMaps:
+    """Return the maps of a folder and the controls of its data set, all of the findings that are scored."""
+    controls, prior = names
+    maps: list[Maps] = [WithFindings(folder, scoring.findings)]
+    maps.append(ControlMaps(replace(folder.data, findings=scoring.findings), controls, scoring.seed))
+    if prior:
+        maps.append(open_prior(folder.data, open_dataset(prior), scoring.findings))
+    return CombinedMaps(tuple(maps))
+
+
+def _select(run: Run, folder: MapFolder, select_on: str, names: ControlNames, scoring: ScoringOptions) -> pd.DataFrame:
+    """Write and return the scores of the same sources on other data, by which the best one is chosen."""
+    controls, prior = names
+    candidates = [*folder.sources, *(str(Source("control", "", name)) for name in controls)]
+    candidates += [prior_source(prior)] if prior else []
+    selection = Run.open(select_on) if is_run(select_on) else _score_selection(run, folder, select_on, names, scoring)
+    table, origin = read_selection(selection, (run, folder.data), candidates, scoring)
+    run.write_table("selection", table)
+    run.update_info(selection=origin)
+    return table
+
+
+def _score_selection(run: Run, folder: MapFolder, spec: str, names: ControlNames, scoring: ScoringOptions) -> Run:
+    """Score the maps of the selection data, in the same folder, in a run of their own below that of the command."""
+    data = open_dataset(spec)
+    require_disjoint_patients("the choice of the best source", spec, {r.patient for r in data.radiographs}, folder.data)
+    others = open_maps(folder.path, data)
+    select_scored_findings(others, ",".join(scoring.findings))
+    nested = Run.start(run.path / SELECTION_FOLDER, "score", {**run.info["options"], "data": spec, "select_on": ""})
+    with nested.lock():
+        record_inputs(nested, data, scoring.protocols, maps=others, title=f"Maps in {folder.path.resolve().name}")
+        nested.update_info(findings=scoring.findings)
+        score_run(
+            nested,
+            _maps_and_controls(others, names, scoring),
+            data,
+            replace(scoring, include_unannotated=False),
+        )
+    return nested
 
 
 def select_scored_findings(maps: MapFolder, findings: str = "") -> tuple[str, ...]:

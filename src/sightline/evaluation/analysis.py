@@ -35,7 +35,12 @@ OUTCOMES = ("iou", "iou-gap", "pointing-game", "pointing-game-gap")
 
 
 def analyze(
-    scores: ScoreTable, protocols: Sequence[Protocol], *, seed: int, prevalence: Mapping[str, float] | None = None
+    scores: ScoreTable,
+    protocols: Sequence[Protocol],
+    *,
+    seed: int,
+    prevalence: Mapping[str, float] | None = None,
+    selection: pd.DataFrame | None = None,
 ) -> None:
     """Write the tables of slices, percentage decrease, regressions, tuning and correlations of a scored run.
 
@@ -49,13 +54,18 @@ def analyze(
         Seed of the bootstrap.
     prevalence
         Finding -> share of positive labels in [0, 1] in the training data of the model, if known.
+    selection
+        Scores on other data, as `sightline.evaluation.selection.read_selection` returns them, by which the best source
+        of each metric is chosen; by default those of the run itself.
     """
+    chosen_by = scores.estimates if selection is None else selection
     tables: dict[str, list[pd.DataFrame]] = {}
     for protocol in protocols:
         for name, frame in _analyze_protocol(scores, protocol, seed, prevalence or {}):
             if not frame.empty:
                 frame.insert(0, "protocol", protocol.name)
                 tables.setdefault(name, []).append(frame)
+        tables.setdefault("best_sources", []).append(_best_sources(chosen_by, protocol))
     for name, frames in tables.items():
         scores.run.write_table(name, pd.concat(frames, ignore_index=True))
 
@@ -66,10 +76,7 @@ def _analyze_protocol(
     """Return (name, table) of one protocol."""
     readers = second_readers(scores.sources)
     model_cases = [scores.cases(protocol, source, readers) for source in model_sources(scores.sources)]
-    tables = [
-        ("best_sources", _best_sources(scores.estimates, protocol)),
-        ("percentage_decrease", _percentage_decreases(scores, protocol, seed)),
-    ]
+    tables = [("percentage_decrease", _percentage_decreases(scores, protocol, seed))]
     if not model_cases:
         return tables
     all_cases = [*model_cases, *(scores.cases(protocol, reader) for reader in readers)]
@@ -89,8 +96,8 @@ def _analyze_protocol(
 def _best_sources(estimates: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     """Return the best source of every metric."""
     metrics = dict.fromkeys(estimates["metric"])
-    rows = [(metric, best_source(estimates, protocol.name, metric)) for metric in metrics]
-    return pd.DataFrame([row for row in rows if row[1]], columns=pd.Index(["metric", "source"]))
+    rows = [(protocol.name, metric, best_source(estimates, protocol.name, metric)) for metric in metrics]
+    return pd.DataFrame([row for row in rows if row[-1]], columns=pd.Index(["protocol", "metric", "source"]))
 
 
 def _estimate_slices(case_tables: Sequence[CaseTable], protocol: Protocol, seed: int) -> pd.DataFrame:
@@ -121,11 +128,13 @@ def _percentage_decreases(scores: ScoreTable, protocol: Protocol, seed: int) -> 
             continue
         reader = readers[0]
         matrix = scores.matrix(metric, protocol, seed)
-        for source in model_sources(list(dict.fromkeys(s for s, _ in matrix.keys))):
+        candidates = model_sources(list(dict.fromkeys(s for s, _ in matrix.keys)))
+        for source in candidates:
             pair = _pair_scores(matrix, reader, source)
             if pair is None:
                 continue
-            frame = percentage_decrease(*pair, published=protocol.definitions == "published")
+            published = protocol.definitions == "published"
+            frame = percentage_decrease(*pair, published=published, candidates=len(candidates))
             frames.append(frame.assign(metric=metric, source=source, versus=reader))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 

@@ -166,17 +166,7 @@ class ControlMaps:
     @cached_property
     def _mask_sums(self) -> dict[str, tuple[Array, int]]:
         """Finding -> (sum of annotations (grid, grid), their number)."""
-        return {f: self._sum_masks(f, list(self._by_id)) for f in self.data.findings}
-
-    def _sum_masks(self, finding: str, radiographs: Iterable[str]) -> tuple[Array, int]:
-        total, count = np.zeros((self.grid_side, self.grid_side), np.float64), 0
-        for radiograph in radiographs:
-            annotation = self.data.annotation(radiograph, finding, self.data.reference_reader)
-            if annotation is not None:
-                mask = rasterize_annotation(annotation)
-                total += resample_area(mask, Frame.whole(mask.shape), (self.grid_side, self.grid_side))
-                count += 1
-        return total, count
+        return {f: _sum_masks(self.data, f, self._by_id, self.grid_side) for f in self.data.findings}
 
     def average_mask(self, radiograph: str, finding: str) -> tuple[Array, int]:
         """Average the annotations of a finding over other patients.
@@ -196,7 +186,8 @@ class ControlMaps:
             Number of annotations.
         """
         total, count = self._mask_sums[finding]
-        same, same_count = self._sum_masks(finding, self._by_patient[self._by_id[radiograph].patient])
+        patient = self._by_patient[self._by_id[radiograph].patient]
+        same, same_count = _sum_masks(self.data, finding, patient, self.grid_side)
         others = count - same_count
         return ((total - same) / max(others, 1)).astype(np.float32), others
 
@@ -248,3 +239,79 @@ class ControlMaps:
 
 
 _CONTROL_NAMES = ("center", "noise", "edges", "average-mask")
+
+
+def _sum_masks(data: Dataset, finding: str, radiographs: Iterable[str], side: int) -> tuple[Array, int]:
+    """Return the sum (side, side) of the reference annotations of a finding, and their number."""
+    total, count = np.zeros((side, side), np.float64), 0
+    for radiograph in radiographs:
+        annotation = data.annotation(radiograph, finding, data.reference_reader)
+        if annotation is not None:
+            mask = rasterize_annotation(annotation)
+            total += resample_area(mask, Frame.whole(mask.shape), (side, side))
+            count += 1
+    return total, count
+
+
+@dataclass(frozen=True)
+class PriorMaps:
+    """Average annotation of each finding in training data, as a control.
+
+    It knows where a finding usually lies, and nothing of the image (Arun et al. 2021, 10.1148/ryai.2021200267, average
+    the masks of the training and validation data). It answers for the findings that the training data annotate.
+
+    Raises
+    ------
+    DataError
+        If the training data annotate none of the findings.
+    """
+
+    data: Dataset
+    """Data set that is scored."""
+    prior: Dataset
+    """Training data, whose patients must be others; the caller checks this."""
+    source: str
+    """Name of the control."""
+    findings: tuple[str, ...] = ()
+    """Findings to answer for, as far as they are annotated; all of the data set by default."""
+    grid_side: int = 64
+    """Cells along each side of a map, stretched over the image."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "findings", self.findings or self.data.findings)
+        if not any(self.counts.values()):
+            raise DataError(f"{self.prior.spec} has no annotation of {' or '.join(self.findings)} to average")
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Finding -> number of annotations that are averaged."""
+        return {finding: count for finding, (_, count) in self._sums.items()}
+
+    @property
+    def sources(self) -> dict[str, tuple[str, ...]]:
+        """Source -> the findings that it must answer for."""
+        return {self.source: tuple(finding for finding, count in self.counts.items() if count)}
+
+    @cached_property
+    def _sums(self) -> dict[str, tuple[Array, int]]:
+        ids = [radiograph.id for radiograph in self.prior.radiographs]
+        return {finding: _sum_masks(self.prior, finding, ids, self.grid_side) for finding in self.findings}
+
+    def maps_for(self, radiograph: str) -> Iterator[SaliencyMap]:
+        """Yield the control maps of one radiograph.
+
+        Parameters
+        ----------
+        radiograph : str
+            Identifier of the radiograph.
+
+        Yields
+        ------
+        SaliencyMap
+            A map per finding with a reference annotation, and annotations in the training data.
+        """
+        for finding, (total, count) in self._sums.items():
+            annotation = self.data.annotation(radiograph, finding, self.data.reference_reader)
+            if annotation is not None and count:
+                values = (total / count).astype(np.float32)
+                yield SaliencyMap(radiograph, finding, self.source, values, Frame.whole(annotation.size))

@@ -16,6 +16,7 @@ from sightline.report.estimate import AVERAGE, Estimate
 from sightline.report.phrasing import count_noun
 from sightline.report.reader_spread import score_spread
 from sightline.report.run_view import RunView
+from sightline.report.summary import intervals_text
 from sightline.report.svg import (
     CONTROL_COLOR,
     INK,
@@ -156,7 +157,8 @@ def plot_comparison(view: RunView) -> Plot | None:
         _to_frame((m, s, AVERAGE, n) for s, m, n in rows),
         _alt_text(view, [(s, view.main_metrics[0]) for s in view.sources]),
         f"All sources, averaged over {_count_findings(view)} with equal weight; sorted by "
-        f"{metric_title(view.metrics[0])}." + partial_averages_note(view, view.sources, view.main_metrics),
+        f"{metric_title(view.metrics[0])}. {intervals_text(view)}"
+        + partial_averages_note(view, view.sources, view.main_metrics),
     )
 
 

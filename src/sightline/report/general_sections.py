@@ -20,7 +20,7 @@ from sightline.report.example_selection import (
 from sightline.report.layout import Block, Section
 from sightline.report.published_results import load_published
 from sightline.report.run_view import RunView
-from sightline.report.summary import BEST_SOURCE_SCOPE
+from sightline.report.summary import describe_choice, intervals_text
 from sightline.report.svg import Plot
 from sightline.report.titles import higher_is_better, metric_title
 from sightline.runs.provenance import command_line
@@ -184,13 +184,10 @@ def _published_block(view: RunView) -> Block:
 def _method_block(view: RunView) -> Block:
     info = view.info
     data = info.get("dataset", {})
-    first = metric_title(view.metrics[0]) if view.metrics else "score"
     paragraphs = [
-        "Intervals are pointwise 95 % bootstrap intervals: they are not adjusted for the number of findings or "
-        f"sources. The best source ({BEST_SOURCE_SCOPE}) was chosen by {first} on the same radiographs, which makes "
-        "its score slightly optimistic. Averages give every finding the same weight. Where all cases have the same "
-        "score, resampling cannot vary it and the interval shrinks to a point; with few cases this does not exclude "
-        "other outcomes.",
+        f"{intervals_text(view)} {describe_choice(view)} Averages give every finding the same weight. Where all cases "
+        "have the same score, resampling cannot vary it and the interval shrinks to a point; with few cases this does "
+        "not exclude other outcomes.",
     ]
     if view.has_simulated_readers:
         paragraphs.append(

@@ -16,7 +16,7 @@ from sightline.report.estimate import AVERAGE, Estimate, format_decimal, read_es
 from sightline.report.published_results import published_estimates
 from sightline.report.reader_spread import decrease_spread
 from sightline.report.run_view import RunView
-from sightline.report.summary import BEST_SOURCE_SCOPE
+from sightline.report.summary import describe_best
 from sightline.report.svg import INK, MODEL_COLORS, MUTED, PAGE_WIDTH, READER_COLOR, RULE, SMALL_SIZE, Plot, Series
 from sightline.report.tables import Table
 from sightline.report.titles import metric_title
@@ -85,7 +85,7 @@ def plot_decrease(view: RunView) -> Plot | None:
         svg.write_svg(grid.figure, "decrease"),
         data,
         _decrease_alt_text(by_metric),
-        _decrease_caption(benchmark),
+        _decrease_caption(view, benchmark),
     )
 
 
@@ -96,10 +96,10 @@ def _decrease_alt_text(by_metric: Mapping[str, Mapping[tuple[str, ...], Estimate
     return "Percent below the human benchmark. " + "; ".join(parts)
 
 
-def _decrease_caption(benchmark: str) -> str:
+def _decrease_caption(view: RunView, benchmark: str) -> str:
     band = " The band reaches from the best reader to the worst." if benchmark == _MEAN_READER else ""
     return (
-        f"Percentage decrease of the best source ({BEST_SOURCE_SCOPE}) from the human benchmark, on the same patients. "
+        f"Percentage decrease of {describe_best(view)} from the human benchmark, on the same patients. "
         f"Findings are sorted by the first panel. Left of the line, the method is better than {benchmark}.{band}"
     )
 
@@ -182,7 +182,7 @@ def best_source_table(view: RunView) -> Table | None:
             ]
         )
     head = ["Metric", "Source", "Strongest control", "Mean", "Minus the control", "Maps", "Patients"]
-    caption = f"Best source ({BEST_SOURCE_SCOPE}) by metric, average over findings [95 % interval]"
+    caption = f"For each metric, {describe_best(view)}, average over findings [95 % interval]"
     return Table.create(caption, head, rows, 3, "best_sources") if rows else None
 
 

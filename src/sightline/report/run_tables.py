@@ -1,17 +1,25 @@
-"""Tables of a run as a report reads them: the needed columns of each, and empty tables where a run has none."""
+"""Tables of a run as a report reads them: the needed columns, and the intervals that hold for the source it calls best.
+
+A table that a run does not have is empty.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
 from sightline.runs.run import Run
 
 _CASE = ("protocol", "source", "radiograph", "patient", "finding")
+_ENDS = ("low", "high", "simultaneous_low", "simultaneous_high")
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "scores": (*_CASE, "metric", "value", "status", "probability", "area"),
     "maps": ("source", "radiograph", "finding", "status", "reason", "annotated"),
-    "estimates": ("protocol", "metric", "source", "finding", "mean", "low", "high", "n", "patients"),
-    "differences": ("protocol", "metric", "finding", "source", "versus", "mean", "low", "high", "n", "patients"),
+    "estimates": ("protocol", "metric", "source", "finding", "mean", *_ENDS, "n", "patients"),
+    "differences": ("protocol", "metric", "finding", "source", "versus", "mean", *_ENDS, "n", "patients"),
+    "selection": ("protocol", "metric", "source", "mean", "n", "patients"),
     "classification": ("model", "finding", "metric", "mean", "low", "high", "n", "positives", "patients"),
     "status": ("source", "status", "annotated", "maps"),
     "best_sources": ("protocol", "metric", "source"),
@@ -23,13 +31,12 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
         "human",
         "model",
         "decrease",
-        "low",
-        "high",
+        *_ENDS,
         "n",
         "patients",
         "detectable",
     ),
-    "slices": ("protocol", "slice", "metric", "source", "finding", "mean", "low", "high", "n", "patients"),
+    "slices": ("protocol", "slice", "metric", "source", "finding", "mean", *_ENDS, "n", "patients"),
     "finding_correlations": ("protocol", "source", "metric", "factor", "rho", "low", "high", "findings"),
     "regressions": ("protocol", "source", "feature", "slope", "low", "high", "n", "patients", "stars", "outcome"),
     "confidence_regressions": (
@@ -55,7 +62,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
 
 
 def read_columns(run: Run, name: str, metric: str = "") -> pd.DataFrame:
-    """Read the columns of a table that a report needs.
+    """Read the columns of a table that a report needs, with the intervals of `choose_intervals`.
 
     Parameters
     ----------
@@ -73,4 +80,66 @@ def read_columns(run: Run, name: str, metric: str = "") -> pd.DataFrame:
     """
     if not run.has_table(name):
         return pd.DataFrame(columns=list(_COLUMNS[name]))
-    return run.table(name, _COLUMNS[name], where=("metric", metric) if metric else None)
+    return choose_intervals(run.table(name, _COLUMNS[name], where=("metric", metric) if metric else None), run.info)
+
+
+def was_selected_elsewhere(info: Mapping[str, Any]) -> bool:
+    """Return True if the best source of each kind was chosen by its scores on other data.
+
+    Parameters
+    ----------
+    info : mapping of str to Any
+        Content of run.json.
+
+    Returns
+    -------
+    bool
+        True for a run with `--select-on`.
+    """
+    return "selection" in info
+
+
+def choose_intervals(table: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
+    """Replace the interval of each source by the one that holds for all sources of its kind together.
+
+    A report names the best of them. The intervals stay those of each source by itself where the best was chosen on
+    other data, and under a protocol with the published definitions, which do not adjust for the choice.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Table with the columns protocol, low and high.
+    info : mapping of str to Any
+        Content of run.json.
+
+    Returns
+    -------
+    DataFrame
+        The table with the low and high to report.
+    """
+    if was_selected_elsewhere(info) or "simultaneous_low" not in table:
+        return table
+    known = info.get("protocols", {})
+    published = [known.get(name, {}).get("definitions") == "published" for name in table["protocol"]]
+    ends = {end: table[end].where(published, table[f"simultaneous_{end}"]) for end in ("low", "high")}
+    return table.assign(**ends)
+
+
+def read_selection_means(run: Run, protocol: str) -> dict[tuple[str, str], float]:
+    """Read the scores of the sources on the data on which the best of them was chosen.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    protocol : str
+        Name of the protocol.
+
+    Returns
+    -------
+    dict of (str, str) to float
+        (metric, source) -> average over findings; empty for a run whose best source was not chosen on other data.
+    """
+    table = read_columns(run, "selection")
+    table = table[table["protocol"] == protocol]
+    return dict(zip(zip(table["metric"], table["source"], strict=True), table["mean"].astype(float), strict=True))

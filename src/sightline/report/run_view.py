@@ -12,7 +12,7 @@ import pandas as pd
 
 from sightline.core import Source
 from sightline.report.estimate import AVERAGE, Auroc, Estimate, read_aurocs, read_estimates
-from sightline.report.run_tables import read_columns
+from sightline.report.run_tables import read_columns, read_selection_means
 from sightline.report.titles import higher_is_better, is_score, source_title
 from sightline.runs.run import Run
 from sightline.stats.reader_average import is_average, readers_behind
@@ -131,8 +131,7 @@ class RunView:
         str
             The source; empty if there is none.
         """
-        table = self.analysis("best_sources")
-        source = dict(zip(table["metric"], table["source"], strict=True)).get(metric, "")
+        source = str(self.analysis("best_sources").set_index("metric")["source"].get(metric, ""))
         return source if source and self.kind(source) == "model" else (self.best or "")
 
     def decreases(self, metric: str) -> pd.DataFrame:
@@ -159,7 +158,7 @@ class RunView:
     @cached_property
     def metrics(self) -> tuple[str, ...]:
         """All scores under the protocol's own binarizer, overlap and pointing first; without levels like ceilings."""
-        names = tuple(m for m in dict.fromkeys(self.estimates["metric"]) if "@" not in m and is_score(m))
+        names = (m for m in dict.fromkeys(self.estimates["metric"]) if "@" not in m and is_score(m))
         return tuple(sorted(names, key=lambda m: {"iou": 0, "pointing-game": 1}.get(m, 2)))
 
     @property
@@ -185,7 +184,7 @@ class RunView:
     def sources(self) -> tuple[str, ...]:
         """Every source, best first by the first metric."""
         listed = [s for s in dict.fromkeys(self.estimates["source"]) if self.metrics and self.is_listed(s)]
-        return tuple(sorted(listed, key=lambda s: (-self._ranking_score(s), s)))
+        return tuple(sorted(listed, key=lambda s: (-self._rank(s, self.metrics[0]), s)))
 
     def is_listed(self, source: str) -> bool:
         """Return True unless a source belongs to a model that is only compared with the evaluated one.
@@ -203,9 +202,15 @@ class RunView:
         judged, parsed = self.info.get("evaluated_model", ""), Source.parse(source)
         return not judged or parsed.kind != "model" or parsed.model == judged
 
-    def _ranking_score(self, source: str) -> float:
-        mean = self.estimate(source, self.metrics[0]).mean
-        return -np.inf if np.isnan(mean) else (mean if higher_is_better(self.metrics[0]) else -mean)
+    def _rank(self, source: str, metric: str, *, chosen: bool = False) -> float:
+        """Return a score of which higher is better, if chosen of the selection data; minus infinity if undefined."""
+        tested = self.estimate(source, metric).mean
+        mean = self._selection_means.get((metric, source), tested) if chosen else tested
+        return -np.inf if np.isnan(mean) else (mean if higher_is_better(metric) else -mean)
+
+    @cached_property
+    def _selection_means(self) -> dict[tuple[str, str], float]:
+        return read_selection_means(self.run, self.protocol)
 
     @cached_property
     def untrained_models(self) -> frozenset[str]:
@@ -241,18 +246,18 @@ class RunView:
         tuple of str
             The sources.
         """
-        return tuple(s for s in self.sources if self.kind(s) == kind and np.isfinite(self._ranking_score(s)))
+        return tuple(s for s in self.sources if self.kind(s) == kind and np.isfinite(self._rank(s, self.metrics[0])))
 
     @property
     def best(self) -> str | None:
-        """Source of a trained model with the best average of the first metric; None if there is none."""
-        return next(iter(self.sources_of_kind("model")), None)
+        """Source of a trained model that is best by the first metric, on the selection data if there are any."""
+        return next(iter(self.best_per_model), None)
 
     @cached_property
     def best_per_model(self) -> tuple[str, ...]:
         """The best source of each trained model, at most three."""
         first: dict[str, str] = {}
-        for source in self.sources_of_kind("model"):
+        for source in sorted(self.sources_of_kind("model"), key=lambda s: -self._rank(s, self.metrics[0], chosen=True)):
             first.setdefault(Source.parse(source).model or source, source)
         return tuple(first.values())[:3]
 
@@ -299,8 +304,7 @@ class RunView:
     def _best_of_kind(self, kind: str, metric: str) -> str | None:
         candidates = [s for s in self.sources if self.kind(s) == kind and self.estimate(s, metric).is_defined]
         candidates = [s for s in candidates if is_average(s)] or candidates
-        sign = -1 if higher_is_better(metric) else 1
-        return min(candidates, key=lambda s: sign * self.estimate(s, metric).mean, default=None)
+        return max(candidates, key=lambda s: self._rank(s, metric, chosen=True), default=None)
 
     def source_for_metric(self, source: str, metric: str) -> str:
         """Return a source, or for a reader the human benchmark by the metric.
@@ -322,9 +326,9 @@ class RunView:
     @property
     def has_simulated_readers(self) -> bool:
         """Whether the readers are simulated."""
-        data = self.info.get("dataset", {})
         readers = (self.reader or "", *readers_behind(self.sources, self.reader or ""))
-        return bool(data.get("simulated")) or any("simulated" in source for source in readers)
+        is_simulated = bool(self.info.get("dataset", {}).get("simulated"))
+        return is_simulated or any("simulated" in source for source in readers)
 
     def label(self, source: str) -> str:
         """Return the name of a source in figures and sentences.
@@ -369,10 +373,10 @@ class RunView:
         Estimate
             The estimate; undefined if the run has none. The average over one finding is that finding.
         """
-        protocol = protocol or self.protocol
-        estimate = self._estimates_by_key.get((protocol, metric, source, finding), Estimate.undefined())
+        key = (protocol or self.protocol, metric, source)
+        estimate = self._estimates_by_key.get((*key, finding), Estimate.undefined())
         if finding == AVERAGE and not estimate.is_defined and len(self.scored_findings) == 1:
-            return self._estimates_by_key.get((protocol, metric, source, self.scored_findings[0]), Estimate.undefined())
+            return self._estimates_by_key.get((*key, self.scored_findings[0]), Estimate.undefined())
         return estimate
 
     def difference(self, source: str, versus: str, metric: str, finding: str = AVERAGE) -> Estimate:
@@ -394,7 +398,6 @@ class RunView:
         Estimate
             The difference; undefined if the run has none.
         """
-        forward, backward = ((self.protocol, metric, *pair, finding) for pair in ((source, versus), (versus, source)))
-        if forward in self._differences_by_key:
-            return self._differences_by_key[forward]
-        return -self._differences_by_key.get(backward, Estimate.undefined())
+        pairs = ((self.protocol, metric, *pair, finding) for pair in ((source, versus), (versus, source)))
+        stored, reverse = map(self._differences_by_key.get, pairs)
+        return stored or -(reverse or Estimate.undefined())

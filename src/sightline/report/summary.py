@@ -20,6 +20,7 @@ from sightline.report.phrasing import (
     with_indefinite_article,
 )
 from sightline.report.reader_spread import benchmark_scope, spread_note
+from sightline.report.run_tables import was_selected_elsewhere
 from sightline.report.run_view import RunView
 from sightline.report.titles import higher_is_better, metric_title
 
@@ -95,7 +96,7 @@ def summary_sentences(view: RunView) -> list[str]:
     if view.reader:
         comparison = _comparison_sentence(view, view.best, view.reader, metric)
         sentences.append(comparison and f"{comparison} {benchmark_scope(view)}")
-    sentences.append(_range_sentence(view, view.best, metric))
+    sentences += [_range_sentence(view, view.best, metric), describe_choice(view)]
     return [s for s in sentences if s]
 
 
@@ -117,8 +118,85 @@ def _count_findings(view: RunView) -> str:
     return f"{n} findings" if n != 1 else view.findings[0]
 
 
-BEST_SOURCE_SCOPE = "of the saliency methods, without controls and readers"
-"""Sources that the best source was chosen from."""
+def describe_best(view: RunView) -> str:
+    """Describe the source that a figure shows as the best, and what it was chosen from.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    str
+        Phrase that begins with 'the'.
+    """
+    scope = "of the saliency methods, without controls and readers"
+    if was_selected_elsewhere(view.info):
+        return f"the source that was best on the selection data ({scope})"
+    return f"the best source ({scope})"
+
+
+def describe_choice(view: RunView) -> str:
+    """Describe on which data the best source was chosen, and what the intervals therefore mean.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    str
+        A sentence; empty where no source was chosen from others.
+    """
+    candidates = len(view.sources_of_kind("model"))
+    if candidates < 2:
+        return ""
+    metric = metric_title(view.metrics[0])
+    if was_selected_elsewhere(view.info):
+        chosen_on = view.info["selection"]
+        patients = f", {chosen_on['patients']:,} patients" if chosen_on.get("patients") else ""
+        return (
+            f"It was chosen by {metric} on other patients ({chosen_on['data'] or chosen_on['from']}{patients}), and "
+            "tested once on those of this report."
+        )
+    same = f"It was chosen by {metric} on the radiographs of this report"
+    if not _is_adjusted(view):
+        return f"{same}, which makes its score too high; its interval is not adjusted for that."
+    return (
+        f"{same}: its score is slightly too high, and the intervals of this report are wider, so that they hold for "
+        f"all {candidates} together, whichever is the best."
+    )
+
+
+def intervals_text(view: RunView) -> str:
+    """State for how many numbers at once the intervals of a report hold.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    str
+        A sentence.
+    """
+    text = "Intervals are 95 % bootstrap intervals; they are not adjusted for the number of findings"
+    if not _is_adjusted(view):
+        return f"{text} or sources."
+    return (
+        f"{text}. Those of scores and of their differences hold for all sources of a kind together, by the largest "
+        "deviation in each resample (10.1198/016214504000000539)."
+    )
+
+
+def _is_adjusted(view: RunView) -> bool:
+    """Return True if the intervals of scores hold for all sources of a kind together."""
+    if was_selected_elsewhere(view.info) or protocol_of(view).definitions == "published":
+        return False
+    return "simultaneous_low" in view.estimates
 
 
 def _name_best(view: RunView, source: str) -> str:
@@ -128,6 +206,8 @@ def _name_best(view: RunView, source: str) -> str:
         return view.label(source)
     has_several_models = len({Source.parse(s).model for s in candidates}) > 1
     noun = "pairs of saliency method and network" if has_several_models else "saliency methods"
+    if was_selected_elsewhere(view.info):
+        return f"{view.label(source)}, chosen from {len(candidates)} {noun},"
     return f"The best of {len(candidates)} {noun}, {view.label(source)},"
 
 

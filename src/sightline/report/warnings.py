@@ -16,6 +16,7 @@ from sightline.report.phrasing import (
     sample_size_note,
     with_article,
 )
+from sightline.report.run_tables import was_selected_elsewhere
 from sightline.report.run_view import RunView
 from sightline.report.titles import higher_is_better, metric_title
 
@@ -113,11 +114,16 @@ def _no_better_than_control(view: RunView) -> list[ReportWarning]:
     return [
         ReportWarning(
             titles[0] if sign else titles[1],
-            f"The best of these maps, {view.label(view.best)}, is {'worse' if sign else 'not clearly better'} than "
+            f"{_name_maps(view)}, {view.label(view.best)}, is {'worse' if sign else 'not clearly better'} than "
             f"{with_article(view, view.control)}, which does not depend on what the model learned: "
             f"difference in {metric_title(metric)} {number.text()}{sample_size_note([number])}.{accurate}",
         )
     ]
+
+
+def _name_maps(view: RunView) -> str:
+    elsewhere = was_selected_elsewhere(view.info)
+    return "The source that was best on the selection data" if elsewhere else "The best of these maps"
 
 
 def _inaccurate(view: RunView) -> list[ReportWarning]:

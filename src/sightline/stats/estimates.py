@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,26 +17,17 @@ from sightline.stats import bootstrap, jackknife
 from sightline.stats.bootstrap import draw_published_weights, draw_weights, interval, p_value, replicate
 from sightline.stats.intervals import UNBOUNDED, Scale, infer
 from sightline.stats.jackknife import leave_one_out
+from sightline.stats.simultaneous import simultaneous_levels
 
 AVERAGE = "average"
 """The finding column of an unweighted mean over findings."""
 
 
-_NUMBERS = ("mean", "low", "high", "n", "patients", "reason")
-_ESTIMATE = ("protocol", "metric", "source", "source_kind", "finding", *_NUMBERS)
+_ENDS = ("low", "high", "simultaneous_low", "simultaneous_high")
+_ESTIMATE = ("protocol", "metric", "source", "source_kind", "finding", "mean", *_ENDS, "n", "patients", "reason")
 _DIFFERENCE = (
-    "protocol",
-    "metric",
-    "finding",
-    "source",
-    "versus",
-    "mean",
-    "low",
-    "high",
-    "p",
-    "n",
-    "patients",
-    "reason",
+    *("protocol", "metric", "finding", "source", "versus", "mean", *_ENDS),
+    *("p", "n", "patients", "reason"),
 )
 
 
@@ -133,8 +124,10 @@ def estimates(
     Returns
     -------
     DataFrame
-        Columns protocol, metric, source, source_kind, finding, mean, low, high (95 %), n, patients (or images, where
-        the protocol draws images), reason (why there is no interval, or '').
+        Columns protocol, metric, source, source_kind, finding, mean, low, high (95 %), simultaneous_low,
+        simultaneous_high (95 % for all sources of the kind together, so also for the best of them; equal to low and
+        high under a protocol whose intervals are quantiles of resamples), n, patients (or images, where the protocol
+        draws images), reason (why there is no interval, or '').
     """
     rows: list[dict[str, Any]] = []
     for protocol, metric in _protocol_metric_pairs(scores, protocols):
@@ -145,10 +138,13 @@ def estimates(
         low, high = metric_bounds(metric)
         names = [*c.keys, *((source, AVERAGE) for source in sources)]
         share = bool(np.isfinite([low, high]).all())
-        numbers = _infer_means(c.values, c, parts, protocol, "share" if share else "linear", (low, high))
-        for (source, finding), row in zip(names, numbers, strict=True):
+        kinds = [Source.parse(source).kind for source, _ in names]
+        families = [(kind, finding) for kind, (_, finding) in zip(kinds, names, strict=True)]
+        scale: Scale = "share" if share else "linear"
+        numbers = _infer_means([(c.values, parts)], c, families, protocol, (scale, (low, high)))
+        for (source, finding), kind, row in zip(names, kinds, numbers, strict=True):
             head = {"protocol": protocol.name, "metric": metric, "source": source, "finding": finding}
-            rows.append({**head, "source_kind": Source.parse(source).kind, **row})
+            rows.append({**head, "source_kind": kind, **row})
     return pd.DataFrame(rows, columns=pd.Index(_ESTIMATE))
 
 
@@ -171,8 +167,8 @@ def differences(
     Returns
     -------
     DataFrame
-        Columns protocol, metric, finding, source, versus, mean (source minus versus), low, high (95 %), p, n,
-        patients, reason (why there is no interval, or ''). p is two-sided, from the distribution of the interval, and
+        Columns protocol, metric, finding, source, versus, mean (source minus versus), low, high (95 %),
+        simultaneous_low, simultaneous_high (95 % for all pairs of the same two kinds together), p, n, patients, reason (why there is no interval, or ''). p is two-sided, from the distribution of the interval, and
         not adjusted for multiplicity.
     """
     return paired_differences(scores, _comparison_pairs, protocols, resamples, seed)
@@ -215,44 +211,64 @@ def paired_differences(
     for protocol, metric in _protocol_metric_pairs(scores, protocols):
         c = arrange_scores(scores, metric, protocol, resamples, seed)
         low, high = metric_bounds(metric)
+        heads, gaps = [], []
         for source, versus in pairs(list(dict.fromkeys(s for s, _ in c.keys))):
+            findings, gap = _subtract(c, source, versus)
+            if findings:
+                heads += [(source, versus, finding) for finding in [*findings, AVERAGE]]
+                gaps.append((gap, [np.arange(len(findings))]))
+        kinds = {name: Source.parse(name).kind for head in heads for name in head[:2]}
+        families = [(kinds[source], kinds[versus], finding) for source, versus, finding in heads]
+        width = high - low
+        numbers = _infer_means(gaps, c, families, protocol, ("linear", (-width, width))) if gaps else ()
+        for (source, versus, finding), row in zip(heads, numbers, strict=True):
             head = {"protocol": protocol.name, "metric": metric, "source": source, "versus": versus}
-            rows += [{**head, **numbers} for numbers in _difference_rows(c, source, versus, protocol, high - low)]
+            rows.append({**head, "finding": finding, **row})
     return pd.DataFrame(rows, columns=pd.Index(_DIFFERENCE))
 
 
-def _difference_rows(
-    matrix: ScoreMatrix, source: str, versus: str, protocol: Protocol, width: float
-) -> Iterator[dict[str, Any]]:
-    """Rows of the findings that both have and of their average; width: of the range of the metric."""
+def _subtract(matrix: ScoreMatrix, source: str, versus: str) -> tuple[list[str], Array]:
+    """Return the F findings that both sources have, and their differences (N, F)."""
     at = {key: j for j, key in enumerate(matrix.keys)}
     findings = [f for s, f in matrix.keys if s == source and (versus, f) in at]
-    if not findings:
-        return
-    gap = np.stack([matrix.values[:, at[source, f]] - matrix.values[:, at[versus, f]] for f in findings], 1)  # (N, F)
-    numbers = _infer_means(gap, matrix, [np.arange(len(findings))], protocol, "linear", (-width, width))
-    for finding, row in zip([*findings, AVERAGE], numbers, strict=True):
-        yield {"finding": finding, **row}
+    columns = [matrix.values[:, at[source, f]] - matrix.values[:, at[versus, f]] for f in findings]
+    return findings, np.stack(columns, 1) if columns else np.zeros((len(matrix.values), 0))
 
 
 def _infer_means(
-    values: Array, c: ScoreMatrix, parts: list[Array], protocol: Protocol, scale: Scale, bounds: tuple[float, float]
+    blocks: Sequence[tuple[Array, list[Array]]],
+    c: ScoreMatrix,
+    families: Sequence[Hashable],
+    protocol: Protocol,
+    scale_and_bounds: tuple[Scale, tuple[float, float]],
 ) -> Iterator[dict[str, Any]]:
-    """Yield the numbers of each column of values (N, K), then those of the average of each part."""
+    """Yield, block by block, the numbers of each column of values (N, K), then those of the average of each part.
+
+    families: of each row, for the intervals that hold for a family together.
+    """
     if protocol.interval == "jackknife":
-        single = leave_one_out(values, c.group)
-        for columns in (single, jackknife.average_columns(single, parts)):
-            inference = infer(columns, scale, bounds)
-            yield from (inference.row(j) for j in range(len(columns.point)))
+        singles = [leave_one_out(values, c.group) for values, _ in blocks]
+        pairs = [(r, jackknife.average_columns(r, parts)) for r, (_, parts) in zip(singles, blocks, strict=True)]
+        columns = jackknife.concatenate(*(part for pair in pairs for part in pair))
+        own = infer(columns, *scale_and_bounds)
+        wide = infer(columns, *scale_and_bounds, simultaneous_levels(columns, families))
+        for j in range(len(columns.point)):
+            yield {**own.row(j), "simultaneous_low": wide.low[j], "simultaneous_high": wide.high[j]}
         return
-    drawn = replicate(values, c.group, c.weights)
-    for r in (drawn, bootstrap.average_columns(drawn, parts, values, c.group)):
-        mean, low, high = interval(r, protocol.interval)
-        for j in range(mean.size):
-            ends = {"mean": mean[j], "low": low[j], "high": high[j], "n": int(r.n[j]), "patients": int(r.groups[j])}
-            enough = ends["patients"] > 1
-            reason = "" if enough else "a single group to draw from"
-            yield {**ends, "p": p_value(r.draws[:, j]) if enough else float("nan"), "reason": reason}
+    for values, parts in blocks:
+        drawn = replicate(values, c.group, c.weights)
+        for r in (drawn, bootstrap.average_columns(drawn, parts, values, c.group)):
+            yield from _quantile_rows(r, protocol)
+
+
+def _quantile_rows(r: bootstrap.Replicates, protocol: Protocol) -> Iterator[dict[str, Any]]:
+    """Yield the numbers of each column; the intervals of quantiles are not adjusted for a choice."""
+    mean, low, high = interval(r, protocol.interval)  # type: ignore[arg-type]
+    for j in range(mean.size):
+        ends = dict(zip(_ENDS, (low[j], high[j]) * 2, strict=True))
+        patients = int(r.groups[j])
+        p, reason = (p_value(r.draws[:, j]), "") if patients > 1 else (float("nan"), "a single group to draw from")
+        yield {"mean": mean[j], **ends, "n": int(r.n[j]), "patients": patients, "p": p, "reason": reason}
 
 
 def metric_bounds(metric: str) -> tuple[float, float]:

@@ -183,25 +183,25 @@ def average_columns(r: LeaveOneOut, parts: Sequence[Array]) -> LeaveOneOut:
     return LeaveOneOut(point, left_out, weight, np.array([int(r.n[p].sum()) for p in parts]))
 
 
-def concatenate(first: LeaveOneOut, second: LeaveOneOut) -> LeaveOneOut:
-    """Set the columns of two records of the same patients side by side.
+def concatenate(*parts: LeaveOneOut) -> LeaveOneOut:
+    """Set the columns of several records of the same patients side by side.
 
     Parameters
     ----------
-    first, second : LeaveOneOut
-        K and L columns.
+    *parts : LeaveOneOut
+        At least one.
 
     Returns
     -------
     LeaveOneOut
-        K + L columns.
+        All their columns, in order.
     """
     return LeaveOneOut(
-        np.append(first.point, second.point),
-        np.hstack([first.left_out, second.left_out]),
-        np.hstack([first.weight, second.weight]),
-        np.append(first.n, second.n),
-        first.reasons() + second.reasons(),
+        np.concatenate([part.point for part in parts]),
+        np.hstack([part.left_out for part in parts]),
+        np.hstack([part.weight for part in parts]),
+        np.concatenate([part.n for part in parts]),
+        tuple(reason for part in parts for reason in part.reasons()),
     )
 
 

@@ -16,7 +16,14 @@ from sightline.stats.jackknife import LeaveOneOut, average_columns, concatenate,
 
 
 def percentage_decrease(
-    findings: Sequence[str], human: Array, model: Array, group: Array, weights: Array, *, published: bool
+    findings: Sequence[str],
+    human: Array,
+    model: Array,
+    group: Array,
+    weights: Array,
+    *,
+    published: bool,
+    candidates: int = 1,
 ) -> pd.DataFrame:
     """Compute by how many percent a method lies below a second reader, per finding and on average.
 
@@ -37,12 +44,15 @@ def percentage_decrease(
     published : bool
         True: each mean over its own cases, and order statistics around the ratio of the means of the replicates.
         False: over the cases that both have, with Fieller's intervals, which need no resamples.
+    candidates : int
+        Number of methods of which this one is, for intervals that hold for all of them together (Bonferroni; not under
+        the published definitions).
 
     Returns
     -------
     DataFrame
-        Columns finding, human, model, decrease, low, high, n, patients, reason (why there is no interval, or ''), and
-        detectable, the smallest true difference of the means that this many patients would find (see
+        Columns finding, human, model, decrease, low, high, simultaneous_low, simultaneous_high, n, patients, reason
+        (why there is no interval, or ''), and detectable, the smallest true difference of the means that this many patients would find (see
         `detectable_difference`).
 
     Examples
@@ -52,22 +62,28 @@ def percentage_decrease(
     >>> table["decrease"].tolist()
     [25.0, 25.0]
     """
-    frame = _published_decrease if published else _corrected_decrease
-    table = pd.DataFrame({"finding": [*findings, AVERAGE], **frame(human, model, group, weights)})
+    numbers = (
+        _published_decrease(human, model, group, weights)
+        if published
+        else _corrected_decrease(human, model, group, candidates)
+    )
+    table = pd.DataFrame({"finding": [*findings, AVERAGE], **numbers})
     return table.assign(detectable=np.append(detectable_difference(human - model, group), NAN))
 
 
-def _corrected_decrease(human: Array, model: Array, group: Array, weights: Array) -> dict[str, Array | list[str]]:
+def _corrected_decrease(human: Array, model: Array, group: Array, candidates: int) -> dict[str, Array | list[str]]:
     """Over the cases that both have: 1 minus the ratio of the means."""
     both = ~np.isnan(human) & ~np.isnan(model)
     h, m = (_append_average(leave_one_out(np.where(both, x, NAN), group)) for x in (human, model))
-    ratio = infer_ratio(m, h)
+    ratio, wide = infer_ratio(m, h), infer_ratio(m, h, 1 - 0.05 / candidates)
     return {
         "human": h.point,
         "model": m.point,
         "decrease": 100 * (1 - ratio.point),
         "low": 100 * (1 - ratio.high),
         "high": 100 * (1 - ratio.low),
+        "simultaneous_low": 100 * (1 - wide.high),
+        "simultaneous_high": 100 * (1 - wide.low),
         "n": ratio.n,
         "patients": ratio.patients,
         "reason": list(ratio.reason),
@@ -98,6 +114,8 @@ def _published_decrease(human: Array, model: Array, group: Array, weights: Array
         "decrease": mean,
         "low": low,
         "high": high,
+        "simultaneous_low": low,
+        "simultaneous_high": high,
         "n": ratio.n,
         "patients": ratio.groups,
         "reason": ["" if known else "a single group to draw from" for known in ~np.isnan(low)],

@@ -217,8 +217,9 @@ def average_readers(scores: pd.DataFrame, protocols: Sequence[Protocol]) -> pd.D
             mean, levels, without = part.levels("value")
             estimate = multi_reader_estimate(levels, jackknife_covariance(without), len(without))
             low, high = np.clip(estimate.interval(), *bounds)
-            numbers = {"finding": finding, "mean": mean, "low": float(low), "high": float(high), **part.size}
-            numbers["reason"] = estimate.reason
+            ends = {"low": float(low), "high": float(high)}
+            ends |= {f"simultaneous_{end}": value for end, value in ends.items()}  # the mean is chosen from nothing
+            numbers = {"finding": finding, "mean": mean, **ends, **part.size, "reason": estimate.reason}
             rows.append({**head, "source_kind": "reader", **numbers})
     return pd.DataFrame(rows)
 
@@ -244,14 +245,14 @@ def differences_from_readers(
         Columns as in `sightline.stats.estimates.differences`; no row with fewer than two readers. n counts pairs of a
         map and a reader.
     """
-    rows = []
+    rows, candidates = [], _count_models(scores)
     for head, source, paired, group in _pairs(scores, left_out, protocols):
         paired = paired.assign(value=paired["model"] - paired["human"])
         for finding, part in _parts(ReaderSums.from_rows(paired, ["value"], group)):
             mean, levels, without = part.levels("value")
             estimate = multi_reader_estimate(levels, jackknife_covariance(without), len(without))
-            low, high = estimate.interval()
-            numbers = {"mean": mean, "low": low, "high": high, "p": estimate.p, **part.size, "reason": estimate.reason}
+            numbers = {"mean": mean, **_interval_ends(estimate, candidates), "p": estimate.p, **part.size}
+            numbers["reason"] = estimate.reason
             rows.append({**head, "finding": finding, "source": source, "versus": head["source"], **numbers})
     return pd.DataFrame(rows)
 
@@ -274,7 +275,7 @@ def percentage_below_readers(
         Columns metric, source, versus and those of `sightline.stats.percentage_decrease.percentage_decrease`; no row
         with fewer than two readers.
     """
-    rows = []
+    rows, candidates = [], _count_models(scores)
     for head, source, paired, group in _pairs(scores, left_out, protocols):
         for finding, part in _parts(ReaderSums.from_rows(paired, ["human", "model"], group)):
             human, human_levels, human_without = part.levels("human")
@@ -285,9 +286,9 @@ def percentage_below_readers(
             error = multi_reader_estimate(share, jackknife_covariance(share_without), len(share_without))
             estimate = MultiReaderEstimate(decrease, error.error / human if human else NAN, error.degrees, error.reason)
             plain = multi_reader_estimate(gap, jackknife_covariance(gap_without), len(gap_without))
-            low, high = estimate.interval()
-            high = np.minimum(high, 1.0) if (paired["model"] >= 0).all() else high  # no score is below 0
-            numbers = {"decrease": 100 * decrease, "low": 100 * low, "high": 100 * float(high), **part.size}
+            most = 1.0 if (paired["model"] >= 0).all() else np.inf  # where no score is below 0
+            ends = {end: 100 * min(value, most) for end, value in _interval_ends(estimate, candidates).items()}
+            numbers = {"decrease": 100 * decrease, **ends, **part.size}
             numbers |= {"human": human, "model": model, "detectable": _detectable_difference(plain)}
             reason = estimate.reason if human else "the mean of the readers is 0"
             rows.append(
@@ -319,6 +320,17 @@ def readers_in_reference(scores: pd.DataFrame, left_out: pd.DataFrame) -> list[s
 def _people_left_out(left_out: pd.DataFrame) -> dict[str, str]:
     """Return reference -> the reader whom it leaves out."""
     return {name: name.partition(WITHOUT)[2] for name in dict.fromkeys(left_out["reader"])}
+
+
+def _count_models(scores: pd.DataFrame) -> int:
+    return max(sum(Source.parse(source).kind == "model" for source in dict.fromkeys(scores["source"])), 1)
+
+
+def _interval_ends(estimate: MultiReaderEstimate, candidates: int) -> dict[str, float]:
+    """Return the ends of the interval of one source, and of one that holds for all candidates (Bonferroni)."""
+    names = ("low", "high", "simultaneous_low", "simultaneous_high")
+    ends = (*estimate.interval(), *estimate.interval(1 - 0.05 / candidates))
+    return dict(zip(names, ends, strict=True))
 
 
 def _detectable_difference(estimate: MultiReaderEstimate, power: float = 0.8, alpha: float = 0.05) -> float:

@@ -15,6 +15,7 @@ import pandas as pd
 from sightline.core import Case, Dataset, Source
 from sightline.data import open_dataset
 from sightline.data.gaze import ALL_GAZE, BOX_SUFFIX, filter_gaze
+from sightline.data.patients import require_disjoint_patients
 from sightline.data.registry import is_synthetic
 from sightline.errors import DataError
 from sightline.evaluation.gaze_agreement import (
@@ -46,7 +47,6 @@ from sightline.stats.model_comparison import compare_auroc, discrimination
 from sightline.stats.verdicts import parse_smallest_effects
 from sightline.studies.common import StudyContext, start_study
 from sightline.studies.gaze_models import PHANTOM_VALIDATION_DATA, GazeModels, train_on_phantom
-from sightline.studies.leakage import require_disjoint_patients
 
 PHANTOM_DATA = "phantom:480?split=test&size=192"
 METHODS = ("gradient", "grad-cam", "deeplift", "layer-conductance", "gradient-shap", "smoothgrad")

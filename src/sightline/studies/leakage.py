@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from sightline.core import Dataset
 from sightline.data import open_dataset
+from sightline.data.patients import require_disjoint_patients
 from sightline.data.registry import dataset_identity
-from sightline.errors import DataError, SightlineError
+from sightline.errors import SightlineError
 from sightline.models import Model
 from sightline.models.ensemble import Ensemble
 
 
 def require_held_out(
-    models: Sequence[Model | Ensemble], data: Dataset, open_data: Callable[[str], Dataset] = open_dataset
+    models: Sequence[Model | Ensemble],
+    data: Dataset,
+    open_data: Callable[[str], Dataset] = open_dataset,
+    *,
+    allow_validation: bool = False,
 ) -> None:
     """Refuse models whose training or validation data had patients of a data set.
 
@@ -27,6 +32,8 @@ def require_held_out(
         Data set of the study.
     open_data
         Function that opens a data set by its spec.
+    allow_validation
+        Allow patients of the split 'val', for data on which something else is chosen and nothing is tested.
 
     Raises
     ------
@@ -40,39 +47,9 @@ def require_held_out(
                 patients = training_patients(data if spec == data.spec else open_data(spec))
             except SightlineError:
                 continue
+            if allow_validation:
+                patients -= {r.patient for r in data.radiographs if r.split == "val"}
             require_disjoint_patients(names, spec, patients, data)
-
-
-def require_disjoint_patients(learner: str, training_spec: str, patients: Collection[str], data: Dataset) -> None:
-    """Refuse a data set with patients that something was learned from.
-
-    Names of patients are compared within one folder and loader (of the phantom, one seed): elsewhere the same name is
-    another person.
-
-    Parameters
-    ----------
-    learner
-        Name of the models, or of what was tuned, for the error.
-    training_spec
-        Data set that was learned from.
-    patients
-        Its patients.
-    data
-        Data set of the study.
-
-    Raises
-    ------
-    DataError
-        If patients are in both.
-    """
-    study_patients = {r.patient for r in data.radiographs}
-    shared = study_patients & set(patients)
-    if shared and dataset_identity(training_spec) == dataset_identity(data.spec):
-        raise DataError(
-            f"{learner} learned from {training_spec}, and {len(shared)} of the {len(study_patients)} patients of "
-            f"{data.spec} are part of it, such as {min(shared)}; explain data that was held out, as "
-            f"{data.name}:…?split=test"
-        )
 
 
 def training_patients(data: Dataset) -> set[str]:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
-from sightline.core import NAN, Dataset, Source
+from sightline.core import NAN, Dataset, Maps, Source
 from sightline.data import open_dataset
+from sightline.data.patients import require_disjoint_patients
 from sightline.data.registry import is_synthetic
 from sightline.errors import DataError, SightlineError
 from sightline.evaluation.analysis import analyze
@@ -22,8 +24,10 @@ from sightline.evaluation.chexlocalize_csv import (
     chexlocalize_folders,
     write_chexlocalize_csv,
 )
+from sightline.evaluation.prior import open_prior, prior_source
 from sightline.evaluation.score_rows import METRICS, ScoringOptions
 from sightline.evaluation.score_run import score_run
+from sightline.evaluation.selection import SELECTION_FOLDER, is_run, read_selection
 from sightline.evaluation.thresholds import resolve_protocols, threshold_provenance
 from sightline.findings import select_findings
 from sightline.maps.collections import CombinedMaps
@@ -54,8 +58,20 @@ from sightline.training.fit import fit
 
 PHANTOM_DATA = "phantom:400?split=test&size=384"
 PHANTOM_TRAIN_DATA = "phantom:2600?start=100000&size=160"
+PHANTOM_SELECTION_DATA = "phantom:200?split=val&size=384"
 METHODS = ("grad-cam", "grad-cam++", "integrated-gradients?nodes=16")
 Control = Literal["center", "noise", "edges", "average-mask", "untrained"]
+
+
+@dataclass(frozen=True, slots=True)
+class _SourceNames:
+    """What maps are compared: methods, controls, the first method on random weights, and an average of annotations."""
+
+    methods: tuple[str, ...]
+    controls: tuple[str, ...]
+    has_untrained: bool
+    prior: str
+    """Training data whose annotations are averaged; empty for none."""
 
 
 def localization(
@@ -76,6 +92,8 @@ def localization(
     chexlocalize_csv_flat: bool = False,
     target_output: TargetOutput = "logit",
     train_data: str = "",
+    select_on: str = "",
+    prior: str = "",
     out: Path = Path("runs/localization"),
     seed: int = 0,
     explain_batch: int = 8,
@@ -120,6 +138,14 @@ def localization(
         Output that is explained: the logit or the probability.
     train_data
         Train a small network on this data set instead of naming a model.
+    select_on
+        Validation data on which the best source of each kind is chosen, so that the data are used once, to test it: a
+        data set, or a run folder in which the same sources were scored. Without it, the best is chosen on the data
+        themselves, and the intervals of the report hold for all sources of a kind together. The default phantom has
+        its own validation data.
+    prior
+        Training data whose annotations, averaged for each finding, are one more control; its patients must be others.
+        The control average-mask averages those of the other patients of the data instead.
     out
         Run folder; the same command continues it.
     seed
@@ -149,7 +175,8 @@ def localization(
     _check_names(metrics, methods)
     datasets = OpenedDatasets(open_dataset(data))
     opened = datasets(data)
-    control_maps = ControlMaps(opened, tuple(name for name in controls if name != UNTRAINED), seed)
+    names = _SourceNames(methods, tuple(name for name in controls if name != UNTRAINED), UNTRAINED in controls, prior)
+    control_maps = _open_controls(opened, names, datasets, seed)
     with start_study("localization", opened, protocols, options, out) as run:
         models = _open_models(run, datasets, opened, (model, train_data), seed, device)
         sources = [f"{model.name}/{method}" for model in models for method in methods]
@@ -167,14 +194,61 @@ def localization(
             threshold_provenance=provenance,
             published_notes=note_signed_channels(models.models, methods, protocols),
         )
-        _explain(study, methods, untrained=UNTRAINED in controls)
-        maps = CombinedMaps((run, control_maps, ReaderMaps(opened)))
         scoring = ScoringOptions(protocols, study.findings, metrics, seed, include_unannotated)
+        select_on = select_on or (PHANTOM_SELECTION_DATA if data == PHANTOM_DATA else "")
+        selection = _select(study, select_on, datasets, names, scoring) if select_on else None
+        _explain(study, names)
+        maps = CombinedMaps((run, *control_maps, ReaderMaps(opened)))
         scores = score_run(run, maps, opened, scoring)
-        analyze(scores, protocols, seed=seed, prevalence=_training_prevalence(models, datasets))
+        prevalence = _training_prevalence(models, datasets)
+        analyze(scores, protocols, seed=seed, prevalence=prevalence, selection=selection)
         if csv_folders:
             write_chexlocalize_csv(scores, run, opened, csv_folders, protocols, seed)
         run.write_table("classification", estimate_auroc(_collect_predictions(study, methods[0])))
+        return run.update_info(sources=list(maps.sources))
+
+
+def _select(
+    study: StudyContext[ModelSet],
+    select_on: str,
+    datasets: OpenedDatasets,
+    names: _SourceNames,
+    scoring: ScoringOptions,
+) -> pd.DataFrame:
+    """Write and return the scores of the same sources on other data, where the best is chosen."""
+    selection = (
+        Run.open(select_on)
+        if is_run(select_on)
+        else _score_selection(study, datasets(select_on), datasets, names, scoring)
+    )
+    candidates = [f"{model.name}/{method}" for model in study.models for method in names.methods]
+    candidates += [str(Source("control", "", name)) for name in names.controls]
+    candidates += [str(Source("control", UNTRAINED, names.methods[0]))] if names.has_untrained else []
+    candidates += [prior_source(names.prior)] if names.prior else []
+    table, origin = read_selection(selection, (study.run, study.data), candidates, scoring)
+    study.run.write_table("selection", table)
+    study.run.update_info(selection=origin)
+    return table
+
+
+def _score_selection(
+    study: StudyContext[ModelSet],
+    data: Dataset,
+    datasets: OpenedDatasets,
+    names: _SourceNames,
+    scoring: ScoringOptions,
+) -> Run:
+    """Explain and score the selection data in a run of their own, below the folder of the study."""
+    patients = {radiograph.patient for radiograph in data.radiographs}
+    require_disjoint_patients("the choice of the best source", data.spec, patients, study.data)
+    require_held_out(study.models.models, data, datasets, allow_validation=True)
+    options = {**study.run.info["options"], "data": data.spec, "select_on": ""}
+    with start_study("localization", data, study.protocols, options, study.run.path / SELECTION_FOLDER) as run:
+        inner = replace(study, run=run, data=data)
+        inner.record_models(study.models.models, names.methods)
+        _explain(inner, names)
+        maps = CombinedMaps((run, *_open_controls(data, names, datasets, study.seed)))
+        score_run(run, maps, data, replace(scoring, include_unannotated=False))
         return run.update_info(sources=list(maps.sources))
 
 
@@ -214,6 +288,12 @@ def _open_models(
     return models
 
 
+def _open_controls(data: Dataset, names: _SourceNames, datasets: OpenedDatasets, seed: int) -> tuple[Maps, ...]:
+    """Return the controls that no model computes, and refuse an average of patients who are scored."""
+    controls = ControlMaps(data, names.controls, seed)
+    return (controls, open_prior(data, datasets(names.prior))) if names.prior else (controls,)
+
+
 def _select_findings(data: Dataset, models: ModelSet, findings: str) -> tuple[str, ...]:
     """Return the findings named, or those that any model knows."""
     shared = tuple(f for f in data.findings if any(f in m.findings for m in models))
@@ -243,7 +323,7 @@ def _training_prevalence(models: ModelSet, datasets: OpenedDatasets) -> dict[str
     return prevalence
 
 
-def _explain(study: StudyContext[ModelSet], methods: Sequence[str], *, untrained: bool) -> None:
+def _explain(study: StudyContext[ModelSet], names: _SourceNames) -> None:
     """Store the maps of every model, and of the first one with random weights as a control."""
 
     def explain(model: Model | Ensemble, names: Sequence[str], prefix: Source | str) -> None:
@@ -251,11 +331,11 @@ def _explain(study: StudyContext[ModelSet], methods: Sequence[str], *, untrained
         study.explain(model, names, findings=findings, prefix=prefix)
 
     for model in study.models:
-        explain(model, methods, model.name)
-    if untrained:
+        explain(model, names.methods, model.name)
+    if names.has_untrained:
         first = study.models.models[0]
         network = first.first_member if isinstance(first, Ensemble) else first
-        explain(with_random_weights(network, study.seed), methods[:1], Source("control", UNTRAINED, ""))
+        explain(with_random_weights(network, study.seed), names.methods[:1], Source("control", UNTRAINED, ""))
 
 
 def _collect_predictions(study: StudyContext[ModelSet], method: str) -> pd.DataFrame:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from sightline.core import Case, Dataset, Source
 from sightline.data import open_dataset
+from sightline.data.patients import require_disjoint_patients
 from sightline.data.registry import is_synthetic
 from sightline.errors import DataError
 from sightline.evaluation.narration.measure import (
@@ -41,7 +42,7 @@ from sightline.stats.learning_curves import learning_modes as compare_learning_m
 from sightline.stats.verdicts import parse_smallest_effects
 from sightline.studies.common import StudyContext, start_study
 from sightline.studies.initializations import RANDOM_INIT, make_initializations, pretraining_folder
-from sightline.studies.leakage import require_disjoint_patients, training_patients
+from sightline.studies.leakage import training_patients
 from sightline.training.config import SamplingConfig, Trainable, TrainingConfig
 from sightline.training.fit import fit
 

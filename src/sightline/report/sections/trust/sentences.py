@@ -15,6 +15,7 @@ from sightline.report.sections.trust.results import (
     verdict_rows,
     verdicts_without_controls,
 )
+from sightline.report.summary import describe_choice
 from sightline.stats.verdicts import Outcome, patients_text
 
 _VERDICT_SENTENCES: dict[tuple[str, Outcome], str] = {
@@ -162,5 +163,5 @@ def _ceiling_sentences(view: RunView) -> list[str]:
     return [
         f"The best method, {view.label(view.best)}, reaches an average precision of {best.text()}; the network trained "
         f"on annotations, {view.label(top).removeprefix('localizer: ')}, reaches {ceiling.text()}"
-        f"{sample_size_note([best, ceiling])}."
+        f"{sample_size_note([best, ceiling])}. {describe_choice(view)}".rstrip()
     ]
