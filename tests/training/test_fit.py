@@ -236,3 +236,17 @@ def test_dropout_is_keyed_by_the_seed_too(tmp_path: Path) -> None:
         torch.manual_seed(len(hashes))
         hashes.append(state_hash(fit(model, blobs(32), tmp_path / name, BRIEF).net))
     assert hashes[0] == hashes[1]
+
+
+def test_a_training_at_another_prevalence_says_so(tmp_path: Path) -> None:
+    sampling = SamplingConfig(prevalence=(FINDINGS[0], 0.25))
+    model = fit(small(), blobs(80), tmp_path / "run", BRIEF, sampling)
+    record = model.training_record
+    assert record is not None
+    measured = dict(record.prevalence)
+    n_train = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))["radiographs"][0]
+    assert measured[FINDINGS[0]] == pytest.approx(0.25, abs=0.5 / n_train) and set(measured) <= set(FINDINGS)
+    assert record.derived == (f"{FINDINGS[0]} in 0.25 of {n_train} training radiographs",)
+    assert open_model(str(tmp_path / "run" / "best.pt")).training_record == record
+    with pytest.raises(SightlineError, match="between 0 and 1"):
+        SamplingConfig(prevalence=(FINDINGS[0], 1.0))

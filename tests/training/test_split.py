@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sightline.core import Radiograph
 from sightline.errors import DataError
-from sightline.training.split import split_by_patient
+from sightline.training.split import set_prevalence, split_by_patient
 
 
 def radiographs(patients: list[int], splits: list[str] | None = None) -> list[Radiograph]:
@@ -48,3 +48,18 @@ def test_the_data_sets_own_splits_are_kept() -> None:
         split_by_patient(radiographs([0, 1], ["train", "valid"]), 0.5, 1.0, 0)
     with pytest.raises(DataError, match="no radiograph is left"):
         split_by_patient(radiographs([0, 1], ["test", "test"]), 0.5, 1.0, 0)
+
+
+def test_prevalence_is_set_with_as_many_radiographs_at_every_share() -> None:
+    values = [1.0] * 40 + [0.0] * 110 + [-1.0, np.nan]
+    pool = [Radiograph(f"r{i}", f"p{i}", lambda: np.zeros(0), labels={"Edema": v}) for i, v in enumerate(values)]
+    train = np.random.default_rng(0).permutation(len(pool))
+    chosen = {share: set_prevalence(pool, train, "Edema", share, 3) for share in (0.1, 0.25, 0.5, 0.9)}
+    for share, rows in chosen.items():
+        assert len(rows) == 40 and np.mean([values[i] for i in rows]) == pytest.approx(share)
+        assert [i for i in train if i in set(rows)] == rows.tolist(), "in the order of the training radiographs"
+    positive = [{i for i in rows if values[i] == 1} for rows in chosen.values()]
+    assert positive[0] < positive[1] < positive[2] < positive[3]
+    assert set(set_prevalence(pool, train, "Edema", 0.5, 4)) != set(chosen[0.5])
+    with pytest.raises(DataError, match=r"0\.001 of 40 radiographs is 0 with 'Edema'.*40 with it and 110 without"):
+        set_prevalence(pool, train, "Edema", 0.001, 3)

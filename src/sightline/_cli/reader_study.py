@@ -54,6 +54,7 @@ def create(
     absent_ratio: float = 0.25,
     repeat_share: float = 0.1,
     sources: tuple[str, ...] = (),
+    aid: str = "",
     seed: int = 0,
     title: str = "Reader study",
 ) -> None:
@@ -78,6 +79,9 @@ def create(
         Share of the cases, from 0 to 1, that each reader reads twice, far apart, to measure intra-reader agreement.
     sources
         Sources of the maps to judge, as MODEL/METHOD; by default those of the run's models.
+    aid
+        Source of the run, as MODEL/METHOD, whose map readers see in one of two readings of each contour or point case;
+        the report compares both arms.
     seed
         Seed of the choice of cases and of each reader's order.
     title
@@ -92,6 +96,7 @@ def create(
         absent_ratio=absent_ratio,
         repeat_share=repeat_share,
         sources=sources,
+        aid=aid,
         seed=seed,
         title=title,
     ) as database:

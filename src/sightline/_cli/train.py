@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sightline._util.spec import format_spec
 from sightline.data import open_dataset
+from sightline.errors import SightlineError
 from sightline.findings import select_findings
 from sightline.runs.run import Run
 
@@ -28,6 +30,7 @@ def train_classifier(
     schedule: Literal["cosine", "constant", "plateau"] = "cosine",
     seed: int = 0,
     fraction: float = 1.0,
+    prevalence: str = "",
     uncertainty_policy: Literal["ignore", "zeros", "ones"] = "ignore",
     shuffle_labels: bool = False,
     shuffle_gaze: bool = False,
@@ -59,6 +62,9 @@ def train_classifier(
         validations without a lower loss and stops after 10.
     fraction
         Share of the training patients to use.
+    prevalence
+        FINDING=SHARE: train on radiographs of which this share shows the finding, such as "Pleural Effusion=0.05". All
+        shares of one data set have the same number of radiographs, so that trainings differ in prevalence alone.
     uncertainty_policy
         Value of uncertain labels: ignore (unknown), zeros (absent) or ones (present).
     shuffle_labels
@@ -74,14 +80,52 @@ def train_classifier(
     from sightline.training.fit import fit
 
     recipe = TrainingConfig(epochs=epochs, batch_size=batch_size, lr=lr, schedule=schedule, seed=seed)
-    sample = SamplingConfig(fraction=fraction, uncertainty_policy=uncertainty_policy)
-    opened = labels.shuffle_labels(open_dataset(data), seed) if shuffle_labels else open_dataset(data)
+    opened = open_dataset(data)
+    share = parse_prevalence(prevalence, opened.findings) if prevalence else None
+    sample = SamplingConfig(fraction=fraction, uncertainty_policy=uncertainty_policy, prevalence=share)
+    opened = labels.shuffle_labels(opened, seed) if shuffle_labels else opened
     opened = labels.shuffle_gaze(opened, seed) if shuffle_gaze else opened
     start = open_model(model, select_findings(findings or None, opened.findings), seed=seed)
     start.net.to(device)
     trained = fit(start, opened, out, recipe, sample, workers=os.cpu_count() or 1)
     quality = trained.training_record.val_auroc if trained.training_record else None
     print(f"{out / 'best.pt'}: mean validation AUROC {quality if quality is None else round(quality, 3)}")
+
+
+def parse_prevalence(text: str, findings: Sequence[str]) -> tuple[str, float]:
+    """Parse a finding with the share of the training radiographs that show it.
+
+    Parameters
+    ----------
+    text
+        FINDING=SHARE.
+    findings
+        Findings of the data set.
+
+    Returns
+    -------
+    tuple of (str, float)
+        Canonical name of the finding, and the share.
+
+    Raises
+    ------
+    SightlineError
+        If the text has another form, or the data set has no such finding.
+
+    Examples
+    --------
+    >>> parse_prevalence("pleural effusion=0.05", ["Edema", "Pleural Effusion"])
+    ('Pleural Effusion', 0.05)
+    """
+    name, _, share = text.rpartition("=")
+    try:
+        number = float(share)
+    except ValueError:
+        name, number = "", 0.0
+    if not name:
+        raise SightlineError(f'--prevalence {text!r}: write FINDING=SHARE, as "Pleural Effusion=0.05"')
+    (finding,) = select_findings(name, findings)
+    return finding, number
 
 
 def train_gaze(

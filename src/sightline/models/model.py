@@ -49,6 +49,8 @@ class TrainingRecord:
     """Mean AUROC over the findings on the validation patients, of the saved weights."""
     derived: tuple[str, ...] = ()
     """Changes that were made to the data set before training, as in `Dataset.derived`."""
+    prevalence: tuple[tuple[str, float], ...] = ()
+    """Findings with the share of positive among the known training labels, in [0, 1]; empty if it was not recorded."""
 
     @property
     def description(self) -> str:

@@ -120,26 +120,7 @@ def choose_intervals(table: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFra
     if was_selected_elsewhere(info) or "simultaneous_low" not in table:
         return table
     known = info.get("protocols", {})
-    published = [known.get(name, {}).get("definitions") == "published" for name in table["protocol"]]
-    ends = {end: table[end].where(published, table[f"simultaneous_{end}"]) for end in ("low", "high")}
+    published = [name for name, fields in known.items() if fields.get("definitions") == "published"]
+    keeps = table["protocol"].isin(published)
+    ends = {end: table[end].where(keeps, table[f"simultaneous_{end}"]) for end in ("low", "high")}
     return table.assign(**ends)
-
-
-def read_selection_means(run: Run, protocol: str) -> dict[tuple[str, str], float]:
-    """Read the scores of the sources on the data on which the best of them was chosen.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-    protocol : str
-        Name of the protocol.
-
-    Returns
-    -------
-    dict of (str, str) to float
-        (metric, source) -> average over findings; empty for a run whose best source was not chosen on other data.
-    """
-    table = read_columns(run, "selection")
-    table = table[table["protocol"] == protocol]
-    return dict(zip(zip(table["metric"], table["source"], strict=True), table["mean"].astype(float), strict=True))

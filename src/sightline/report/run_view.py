@@ -12,7 +12,7 @@ import pandas as pd
 
 from sightline.core import Source
 from sightline.report.estimate import AVERAGE, Auroc, Estimate, read_aurocs, read_estimates
-from sightline.report.run_tables import read_columns, read_selection_means
+from sightline.report.run_tables import read_columns
 from sightline.report.titles import higher_is_better, is_score, source_title
 from sightline.runs.run import Run
 from sightline.stats.reader_average import is_average, readers_behind
@@ -204,13 +204,10 @@ class RunView:
 
     def _rank(self, source: str, metric: str, *, chosen: bool = False) -> float:
         """Return a score of which higher is better, if chosen of the selection data; minus infinity if undefined."""
-        tested = self.estimate(source, metric).mean
-        mean = self._selection_means.get((metric, source), tested) if chosen else tested
+        mean = self.estimate(source, metric).mean
+        if chosen:
+            mean = self.analysis("selection").set_index(["metric", "source"])["mean"].get((metric, source), mean)
         return -np.inf if np.isnan(mean) else (mean if higher_is_better(metric) else -mean)
-
-    @cached_property
-    def _selection_means(self) -> dict[tuple[str, str], float]:
-        return read_selection_means(self.run, self.protocol)
 
     @cached_property
     def untrained_models(self) -> frozenset[str]:
@@ -327,8 +324,7 @@ class RunView:
     def has_simulated_readers(self) -> bool:
         """Whether the readers are simulated."""
         readers = (self.reader or "", *readers_behind(self.sources, self.reader or ""))
-        is_simulated = bool(self.info.get("dataset", {}).get("simulated"))
-        return is_simulated or any("simulated" in source for source in readers)
+        return bool(self.info.get("dataset", {}).get("simulated")) or any("simulated" in reader for reader in readers)
 
     def label(self, source: str) -> str:
         """Return the name of a source in figures and sentences.

@@ -308,8 +308,8 @@ def _select_findings(data: Dataset, models: ModelSet, findings: str) -> tuple[st
 def _training_prevalence(models: ModelSet, datasets: OpenedDatasets) -> dict[str, float]:
     """Return the share of positive among the known training labels of the first model, if its data can be opened."""
     record = models.models[0].training_record
-    if record is None:
-        return {}
+    if record is None or record.prevalence:
+        return {} if record is None else {str(finding): share for finding, share in record.prevalence}
     try:
         train_data = datasets(record.data)
     except SightlineError:

@@ -112,6 +112,8 @@ class SamplingConfig:
     """Seed of the split of the patients; by default that of the `TrainingConfig`."""
     stratified: bool = False
     """True if every fraction has each finding about as often as the whole."""
+    prevalence: tuple[str, float] | None = None
+    """Finding and the share of the training radiographs that show it, see `sightline.training.split.set_prevalence`."""
 
     def __post_init__(self) -> None:
         _require_valid(
@@ -120,6 +122,7 @@ class SamplingConfig:
             validation_fraction=(0 <= self.validation_fraction < 1, "from 0 below 1"),
             uncertainty_policy=_check_choice(self.uncertainty_policy, UncertaintyPolicy),
             blank_policy=_check_choice(self.blank_policy, BlankPolicy),
+            prevalence=(self.prevalence is None or 0 < self.prevalence[1] < 1, "a finding and a share between 0 and 1"),
         )
 
 

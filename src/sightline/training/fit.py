@@ -24,7 +24,7 @@ from sightline.training.image_cache import DecodedImages, decode_images, open_im
 from sightline.training.labels import make_label_matrix
 from sightline.training.loop import update_info
 from sightline.training.mask_targets import rasterize_targets
-from sightline.training.split import Split, split_by_patient
+from sightline.training.split import Split, set_prevalence, split_by_patient
 
 
 def fit(
@@ -113,11 +113,22 @@ def fit(
     with run.lock():
         examples = _make_examples(run, cache, model, data, sampling, splitting, workers)
         student = replace(model, net=copy.deepcopy(model.net))
-        record = TrainingRecord(spec, sampling.fraction, config.seed, derived=data.derived)
+        derived = data.derived
+        if sampling.prevalence is not None:
+            finding, share = sampling.prevalence
+            derived = (*derived, f"{finding} in {share:.4g} of {len(examples.train):,} training radiographs")
+        prevalence = _measure_prevalence(examples.labels[examples.train], model.findings)
+        record = TrainingRecord(spec, sampling.fraction, config.seed, derived=derived, prevalence=prevalence)
         run_processes(n_devices, model.device.type, train_classifier, run.path, student, examples, config, record)
         content = load_safely(run.path / "best.pt")
         load_weights(student.net, run.path / "best.pt", content)
     return replace(student, training_record=TrainingRecord(**content["training_record"]))
+
+
+def _measure_prevalence(labels: Array, findings: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    """Return the share of positive among the known labels (n, F) of each finding that has any."""
+    known, positive = ((labels == 0) | (labels == 1)).sum(0), (labels == 1).sum(0)
+    return tuple((name, float(p / k)) for name, p, k in zip(findings, positive, known, strict=True) if k)
 
 
 def _make_examples(
@@ -126,6 +137,8 @@ def _make_examples(
     radiographs = list(data.radiographs)
     findings = model.findings if sampling.stratified else ()
     split = split_by_patient(radiographs, sampling.validation_fraction, sampling.fraction, seed, findings)
+    if sampling.prevalence is not None:
+        split = replace(split, train=set_prevalence(radiographs, split.train, *sampling.prevalence, seed))
     image_cache = open_image_cache(run, cache, model, data.spec or data.name)
     # A shared cache is decoded whole, whatever fraction of it this training uses
     pool = split if cache is None else split_by_patient(radiographs, sampling.validation_fraction, 1.0, seed)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sightline._util.rng import key_digest
-from sightline.core import Array, Radiograph
+from sightline._util.rng import PREVALENCE_SUBSET, key_digest
+from sightline.core import NAN, Array, Radiograph
 from sightline.errors import DataError
 
 
@@ -79,6 +79,55 @@ def split_by_patient(
             f"no radiograph is left to train on: {len(radiographs)} in all, {len(val)} of them for validation"
         )
     return Split(np.array(train, np.int64), np.array(val, np.int64))
+
+
+def set_prevalence(
+    radiographs: Sequence[Radiograph], train: Array, finding: str, prevalence: float, seed: int
+) -> Array:
+    """Choose training radiographs of which a given share shows a finding.
+
+    The number of radiographs is the same at every share: that of the radiographs with the finding, or of those without
+    it, whichever are fewer. So trainings at several shares differ in prevalence alone. The radiographs with the finding
+    at a lower share are part of those at a higher one. A radiograph without a known label is left out.
+
+    Parameters
+    ----------
+    radiographs
+        All radiographs.
+    train
+        Indices of the training radiographs, int64 (n,).
+    finding
+        The finding.
+    prevalence
+        Share of the chosen radiographs that show it, between 0 and 1.
+    seed
+        Seed of the choice.
+
+    Returns
+    -------
+    Array
+        Indices, int64 (m,), in the order of `train`.
+
+    Raises
+    ------
+    DataError
+        If the share of so many radiographs leaves none with the finding, or none without it.
+    """
+    groups: dict[float, list[int]] = {1.0: [], 0.0: []}
+    for i in train.tolist():
+        groups.get(radiographs[i].labels.get(finding, NAN), []).append(i)
+    total = min(len(group) for group in groups.values())
+    positive = round(prevalence * total)
+    if not 0 < positive < total:
+        raise DataError(
+            f"{prevalence:g} of {total} radiographs is {positive} with {finding!r}, and both kinds are needed; the "
+            f"training data have {len(groups[1.0])} with it and {len(groups[0.0])} without it"
+        )
+    kept = set[int]()
+    for label, count in ((1.0, positive), (0.0, total - positive)):
+        order = sorted(groups[label], key=lambda i: key_digest(seed, PREVALENCE_SUBSET, finding, radiographs[i].id))
+        kept.update(order[:count])
+    return np.array([i for i in train.tolist() if i in kept], np.int64)
 
 
 def _refuse_shared_patients(radiographs: Sequence[Radiograph]) -> None:

@@ -37,3 +37,29 @@ def test_plans_are_those_of_ever() -> None:
     turns = schedule_cases(Study(tasks=tasks, seed=1, repeat_share=0.25, sources=[]), cases, "Dr A")
     numbers = [turn.case.number for turn in turns]
     assert numbers == [2, 1, 2, 0, 3, 7, 4, 7, 6, 5, 9, 8, 11, 10, 9]
+
+
+def test_each_case_is_read_with_and_without_the_map_in_crossed_and_balanced_order() -> None:
+    findings = ("Edema", "Fracture")
+    cases = [
+        StudyCase(number=i, task=task, radiograph=f"r{i // 2}", patient=f"p{i // 2}", finding=findings[i % 2])
+        for task in ("contour", "point")
+        for i in range(24)
+    ]
+    study = Study(tasks=["contour", "point"], seed=1, repeat_share=0.25, sources=[], aid="net/cam")
+    first_arms = []
+    for number, reader in enumerate(("Dr A", "Dr B")):
+        for task in study.tasks:
+            turns = [turn for turn in schedule_cases(study, cases, reader, number) if turn.case.task == task]
+            places: dict[tuple[str, str], list[tuple[int, bool]]] = {}
+            for at, turn in enumerate(turns):
+                assert turn.occasion == 0 and turn.sources in ((), ("net/cam",))
+                places.setdefault((turn.case.radiograph, turn.case.finding), []).append((at, bool(turn.sources)))
+            assert len(turns) == 48 and {len(both) for both in places.values()} == {2}, "no case is repeated otherwise"
+            assert all(a[1] != b[1] and b[0] - a[0] >= 12 for a, b in places.values()), "both arms, far apart"
+            aided_first = {case for case, (first, _) in places.items() if first[1]}
+            for finding in findings:
+                assert sum(case[1] == finding for case in aided_first) == 6, "balanced for every finding"
+            first_arms.append(aided_first)
+    assert first_arms[0].isdisjoint(first_arms[2]) and first_arms[1].isdisjoint(first_arms[3]), "crossed"
+    assert first_arms[0] != first_arms[1], "another half for another task"

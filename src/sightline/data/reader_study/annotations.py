@@ -33,8 +33,13 @@ class CompletedReading:
     occasion: int
     """0 for the first reading of the case, 1 for the repeated one."""
     sources: tuple[str, ...]
-    """Sources of the maps of a rating case, in the order of their letters."""
+    """Sources of the maps of a rating case, in the order of their letters, or the map that aided the reading."""
     state: CaseState
+
+    @property
+    def is_aided(self) -> bool:
+        """True if the reader saw a map while annotating."""
+        return bool(self.sources) and self.case.task in ANNOTATION_TASKS
 
     @property
     def contours(self) -> list[Array]:
@@ -106,7 +111,9 @@ def dataset_reader_name(reader: str, task: str) -> str:
     return reader + {"point": " points", "search": _CLICKS_SUFFIX}.get(task, "")
 
 
-def completed_readings(database: StudyDatabase, occasion: int | None = None) -> Iterator[CompletedReading]:
+def completed_readings(
+    database: StudyDatabase, occasion: int | None = None, *, include_aided: bool = False
+) -> Iterator[CompletedReading]:
     """Yield every finished case, reader by reader, in the order of reading.
 
     Parameters
@@ -115,6 +122,8 @@ def completed_readings(database: StudyDatabase, occasion: int | None = None) -> 
         Open study.
     occasion : int, optional
         0 yields first readings only, 1 repeated ones only; None yields both.
+    include_aided : bool, default False
+        Yield annotations that were made with a map in view, too. They are no benchmark for maps.
 
     Yields
     ------
@@ -124,10 +133,12 @@ def completed_readings(database: StudyDatabase, occasion: int | None = None) -> 
         states = database.case_states(reader.number)
         for assignment in database.assignments(reader.number):
             state = states.get(assignment.key)
-            if state is not None and state.finished and occasion in (None, assignment.occasion):
-                yield CompletedReading(
-                    reader.name, assignment.case, assignment.occasion, tuple(assignment.sources), state
-                )
+            if state is None or not state.finished or occasion not in (None, assignment.occasion):
+                continue
+            sources = tuple(assignment.sources)
+            reading = CompletedReading(reader.name, assignment.case, assignment.occasion, sources, state)
+            if include_aided or not reading.is_aided:
+                yield reading
 
 
 def add_study_readers(data: Dataset, location: str) -> Dataset:

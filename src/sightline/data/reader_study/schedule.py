@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from sqlalchemy import func, select
 
-from sightline._util.rng import TASK_WORDS, key_word, keyed_rng
+from sightline._util.rng import AID_ORDER, TASK_WORDS, key_digest, key_word, keyed_rng
 from sightline.data.reader_study.database import StudyDatabase, utc_now
 from sightline.data.reader_study.rating_sheets import sample_rating_cases
 from sightline.data.reader_study.schema import Assignment, Reader, Study, StudyCase
@@ -18,6 +18,8 @@ from sightline.errors import DataError
 
 RATING_TASKS = ("rate", "choice")
 """Tasks in which maps are judged."""
+AIDED_TASKS = ("contour", "point")
+"""Tasks that can be read with a map and without it."""
 MAX_NAME_LENGTH = 80
 """Greatest length of a reader's name, in characters."""
 
@@ -63,10 +65,10 @@ class ScheduledCase(NamedTuple):
     case: StudyCase
     occasion: int
     sources: tuple[str, ...] = ()
-    """Sources of the maps, in the order of their letters."""
+    """Sources of the maps, in the order of their letters; the map that aids the reading of a contour or point case."""
 
 
-def schedule_cases(study: Study, cases: Sequence[StudyCase], reader: str) -> list[ScheduledCase]:
+def schedule_cases(study: Study, cases: Sequence[StudyCase], reader: str, number: int = 0) -> list[ScheduledCase]:
     """Draw the list of cases of one reader, task by task.
 
     Parameters
@@ -77,6 +79,8 @@ def schedule_cases(study: Study, cases: Sequence[StudyCase], reader: str) -> lis
         All cases of the study.
     reader : str
         Name of the reader.
+    number : int, default 0
+        Number of the reader. Readers of even and of odd number read the same case in opposite order of its arms.
 
     Returns
     -------
@@ -97,11 +101,28 @@ def schedule_cases(study: Study, cases: Sequence[StudyCase], reader: str) -> lis
                 seed=study.seed,
             )
             schedule += [ScheduledCase(by_key[c.radiograph, c.finding], c.occasion, c.sources) for c in rating_cases]
+        elif study.aid and task in AIDED_TASKS:
+            schedule += _schedule_arms(study, of_task, reader, number)
         else:
             repeats, word = round(study.repeat_share * len(of_task)), key_word(task, TASK_WORDS)
             order = reading_order(len(of_task), repeats, study.seed, word, reader)
             schedule += [ScheduledCase(of_task[i], occasion) for i, occasion in order]
     return schedule
+
+
+def _schedule_arms(study: Study, cases: Sequence[StudyCase], reader: str, number: int) -> list[ScheduledCase]:
+    """Draw an order in which each case is read twice, at least half of the list apart: with the map and without it.
+
+    Half of the cases of each finding are read with the map first, and for the next reader the other half. So every
+    case, reader and finding has both arms, and learning between the readings favors neither.
+    """
+    task = cases[0].task
+    keys = [(c.finding, key_digest(study.seed, AID_ORDER, c.finding, c.radiograph, task)) for c in cases]
+    ordered = sorted(range(len(cases)), key=lambda i: keys[i])
+    first_aided = {case for rank, case in enumerate(ordered) if (rank + number) % 2 == 0}
+    order = reading_order(len(cases), len(cases), study.seed, key_word(task, TASK_WORDS), reader)
+    aided = [(cases[case], (case in first_aided) == (session == 0)) for case, session in order]
+    return [ScheduledCase(case, 0, (study.aid,) if is_aided else ()) for case, is_aided in aided]
 
 
 def invite_reader(database: StudyDatabase, name: str) -> str:
@@ -146,6 +167,6 @@ def invite_reader(database: StudyDatabase, name: str) -> str:
                 position=position,
                 sources=list(scheduled.sources),
             )
-            for position, scheduled in enumerate(schedule_cases(study, cases, name))
+            for position, scheduled in enumerate(schedule_cases(study, cases, name, number))
         )
     return token

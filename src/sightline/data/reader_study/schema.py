@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import JSON, DateTime, ForeignKey, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-STUDY_FORMAT = 2
+STUDY_FORMAT = 3
 """Format of the tables below, and of the words in them."""
 
 
@@ -35,6 +35,8 @@ class Study(Base):
     findings: Mapped[list[str]] = mapped_column(JSON)
     sources: Mapped[list[str]] = mapped_column(JSON)
     """Sources of the maps that are judged; empty without such a task."""
+    aid: Mapped[str] = mapped_column(default="")
+    """Source of the map that is shown in one of the two readings of each contour or point case; empty for none."""
     seed: Mapped[int]
     repeat_share: Mapped[float]
     """Share of the cases of a task that each reader reads a second time, in [0, 1]."""
@@ -82,7 +84,8 @@ class Assignment(Base):
     """0 for the first reading, 1 for the repeated one."""
     position: Mapped[int]
     sources: Mapped[list[str]] = mapped_column(JSON, default=list)
-    """Sources of the maps, in the order of their letters; readers see the letters only."""
+    """Sources of the maps, in the order of their letters; readers see the letters only. In a contour or point case: the
+    map that aids the reading, or nothing."""
     reader: Mapped[Reader] = relationship(back_populates="assignments")
     case: Mapped[StudyCase] = relationship(lazy="joined", innerjoin=True)
 

@@ -12,7 +12,7 @@ from sightline.core import Dataset, Radiograph, Size, Source
 from sightline.data import open_dataset
 from sightline.data.reader_study.database import StudyDatabase, utc_now
 from sightline.data.reader_study.rating_sheets import sample_rating_cases
-from sightline.data.reader_study.schedule import RATING_TASKS
+from sightline.data.reader_study.schedule import AIDED_TASKS, RATING_TASKS
 from sightline.data.reader_study.schema import Study, StudyCase
 from sightline.errors import DataError, UnknownNameError
 from sightline.findings import select_findings
@@ -99,6 +99,7 @@ def create_study(
     absent_ratio: float = 0.25,
     repeat_share: float = 0.1,
     sources: Sequence[str] = (),
+    aid: str = "",
     seed: int = 0,
     title: str = "Reader study",
 ) -> StudyDatabase:
@@ -122,6 +123,9 @@ def create_study(
         Share of the cases that each reader reads a second time, in [0, 1].
     sources : sequence of str
         Sources of the maps to judge; by default those of the run's models.
+    aid : str
+        Source of the run whose map is shown in one of the two readings of each contour or point case; each case is then
+        read twice, with the map and without it, and none is repeated otherwise.
     seed : int, default 0
         Seed of the choice of cases and of the orders of reading.
     title : str
@@ -139,13 +143,17 @@ def create_study(
     """
     _check_options(tasks, max_radiographs, absent_ratio, repeat_share)
     inputs = StudyInputs.open(data_or_run, sources, any(task in RATING_TASKS for task in tasks))
+    _check_aid(inputs, tasks, aid)
     names = select_findings(findings or None, inputs.data.findings)
-    cases = _select_cases(inputs, tasks, names, max_radiographs or len(inputs.data.radiographs), absent_ratio, seed)
+    limit = max_radiographs or len(inputs.data.radiographs)
+    cases = _select_cases(inputs, tasks, names, limit, absent_ratio, seed)
+    if aid:
+        cases = [case for case in cases if case.task not in AIDED_TASKS or _has_map(inputs, case, aid)]
     missing = [task for task in tasks if not any(case.task == task for case in cases)]
     if missing:
         raise DataError(
             f"{data_or_run} has no case for the task {missing[0]}: no radiograph shows "
-            f"{', '.join(names) or 'a finding'}"
+            f"{', '.join(names) or 'a finding'}{f', or has a map of {aid}' if aid else ''}"
         )
     database = StudyDatabase.open(out, new=True)
     with database.write_session() as session:
@@ -158,6 +166,7 @@ def create_study(
                 tasks=list(dict.fromkeys(tasks)),
                 findings=list(names),
                 sources=list(inputs.sources),
+                aid=aid,
                 seed=seed,
                 repeat_share=repeat_share,
                 created=utc_now(),
@@ -177,6 +186,23 @@ def _check_options(tasks: Sequence[str], max_radiographs: int, absent_ratio: flo
             f"repeat_share {repeat_share:g}; allowed: at least one task, max_radiographs from 0 (all), absent_ratio "
             "from 0 to 10, repeat_share from 0 to 1"
         )
+
+
+def _check_aid(inputs: StudyInputs, tasks: Sequence[str], aid: str) -> None:
+    """Refuse a map that aids readers where there is no such map, or no task that it could aid."""
+    if not aid:
+        return
+    if not set(tasks) & set(AIDED_TASKS):
+        raise DataError(f"aid {aid!r}: a map aids the tasks {' and '.join(AIDED_TASKS)}, not {', '.join(tasks)}")
+    if inputs.run is None:
+        raise DataError(f"aid {aid!r}: {inputs.data_or_run} is no run folder; name a run that has maps of {aid!r}")
+    if aid not in inputs.run.sources:
+        raise UnknownNameError(f"{inputs.run.path} has no maps of {aid!r}; it has: {', '.join(inputs.run.sources)}")
+
+
+def _has_map(inputs: StudyInputs, case: StudyCase, source: str) -> bool:
+    maps = inputs.run.maps_for(case.radiograph, [source]) if inputs.run else ()
+    return any(m.finding == case.finding and m.status == "ok" for m in maps)
 
 
 def _select_cases(

@@ -62,14 +62,14 @@ def export_study(location: str, format: str, out: Path) -> list[Path]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} exists and is not an empty folder; name a new one")
     with StudyDatabase.open(location) as database:
-        spec, readings = database.study().dataset_spec, list(completed_readings(database))
+        spec, readings = database.study().dataset_spec, list(completed_readings(database, include_aided=True))
     if not readings:
         raise DataError(f"nobody has finished a case of {location}")
     if format == "chexlocalize":
         return [write_dataset(add_study_readers(open_dataset(spec), location), "chexlocalize", out, progress=False)]
     out.mkdir(parents=True, exist_ok=True)
     if format == "coco":
-        first = [r for r in readings if r.occasion == 0 and r.case.task in ("contour", "point")]
+        first = [r for r in readings if r.occasion == 0 and not r.is_aided and r.case.task in ("contour", "point")]
         write_text_atomic(out / "annotations.json", json.dumps(to_coco(first)))
         return [out / "annotations.json"]
     tables = {
@@ -157,12 +157,13 @@ def cases_table(readings: Sequence[CompletedReading]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row per reading. annotated: 1 if something was drawn, else 0, missing for ratings; shapes: number of shapes;
-        seconds: active time.
+        A row per reading. aided: 1 if a map was shown, else 0; annotated: 1 if something was drawn, else 0, missing for
+        ratings; shapes: number of shapes; seconds: active time.
     """
     rows = [
         {
             **_case_fields(r),
+            "aided": int(r.is_aided),
             "annotated": int(r.has_annotation) if r.case.task in ANNOTATION_TASKS else None,
             "shapes": len(r.state.shapes),
             "seconds": round(r.state.seconds, 1),
@@ -192,6 +193,7 @@ def annotations_table(readings: Sequence[CompletedReading]) -> pd.DataFrame:
                 rows.append(
                     {
                         **_case_fields(r),
+                        "aided": int(r.is_aided),
                         "shape": number,
                         "corner": corner,
                         "row": row,
@@ -199,7 +201,7 @@ def annotations_table(readings: Sequence[CompletedReading]) -> pd.DataFrame:
                         "at": shape.started_at,
                     }
                 )
-    return pd.DataFrame(rows, columns=[*_CASE_COLUMNS, "shape", "corner", "row", "col", "at"])
+    return pd.DataFrame(rows, columns=[*_CASE_COLUMNS, "aided", "shape", "corner", "row", "col", "at"])
 
 
 def _case_fields(r: CompletedReading) -> dict[str, Any]:

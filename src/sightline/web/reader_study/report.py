@@ -19,6 +19,7 @@ from sightline.data.reader_study.schema import Study
 from sightline.errors import DataError
 from sightline.stats.ratings import contrasts, mean_ratings, rater_agreement
 from sightline.web.reader_study.agreement import measure_agreement, reading_times, score_readers
+from sightline.web.reader_study.aid import compare_arms
 from sightline.web.reader_study.export import ratings_table
 
 _PAGE = """<!doctype html>
@@ -41,6 +42,8 @@ _MEASURE_LABELS = {
     "pointing-game": "pointing game",
     "distance": "distance of points",
     "icc area": "ICC of the area",
+    "presence": "right about presence",
+    "seconds": "active seconds",
 }
 
 
@@ -74,7 +77,7 @@ def write_report(location: str, out: Path) -> StudyReport:
         If no case is finished.
     """
     with StudyDatabase.open(location) as database:
-        study, readings = database.study(), list(completed_readings(database))
+        study, readings = database.study(), list(completed_readings(database, include_aided=True))
     if not readings:
         raise DataError(f"nobody has finished a case of {location}")
     out.mkdir(parents=True, exist_ok=True)
@@ -101,6 +104,13 @@ def _report_tables(
     study: Study, location: str, readings: list[CompletedReading]
 ) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
     """Yield (file name, title, note, table) of every section, in the order of the page."""
+    if study.aid:
+        note = f"Each reader read each case with the map of {study.aid} and without it, half of the cases with it "
+        note += "first, and the next reader the other half. The mean is that of the paired differences, aided minus "
+        note += f"unaided; it speaks of these readers. Other sections leave aided readings out. {_INTERVALS_NOTE}"
+        arms = compare_arms(readings, open_dataset(study.dataset_spec), seed)
+        yield "aid", "With the map and without it", note, arms
+    readings = [r for r in readings if not r.is_aided]
     if any(r.case.task in ("contour", "point") and r.occasion == 0 for r in readings):
         note = f"Readers are scored as maps are, on the radiographs that all readers have finished. {_INTERVALS_NOTE}"
         data = add_study_readers(open_dataset(study.dataset_spec), location)

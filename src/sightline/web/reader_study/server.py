@@ -24,6 +24,7 @@ from sightline.data.reader_study.annotations import ANNOTATION_TASKS
 from sightline.data.reader_study.database import StudyDatabase
 from sightline.data.reader_study.events import ABSENT_QUESTION, AnswerQuestion, Operation
 from sightline.data.reader_study.rating_sheets import CHOICE_QUESTION, QUESTIONS
+from sightline.data.reader_study.schedule import AIDED_TASKS
 from sightline.data.reader_study.schema import Assignment, Reader, Study
 from sightline.errors import SightlineError
 from sightline.web.reader_study.create import StudyInputs
@@ -290,6 +291,8 @@ def case_payload(assignment: Assignment) -> dict[str, Any]:
         Instruction, image size (H, W), letters of the maps, and questions.
     """
     case, (before, after) = assignment.case, _INSTRUCTIONS[assignment.case.task]
+    if case.task in AIDED_TASKS and assignment.sources:
+        after += " The colors are the map of a model, which may be wrong."
     questions = [{"name": q.name, "text": q.text, "anchors": q.anchors} for q in QUESTIONS]
     return {
         "key": assignment.key,

@@ -165,7 +165,7 @@ class Study {
     const before = caseLog.state.seconds;
     const stopwatch = new Stopwatch((seconds) => caseLog.addTime(seconds));
     const isRating = info.task === "rate" || info.task === "choice";
-    const workspace = isRating ? await createRatingWorkspace(caseLog, image) : createDrawingWorkspace(caseLog, image, () => Math.round((before + stopwatch.total) * 10) / 10);
+    const workspace = isRating ? await createRatingWorkspace(caseLog, image) : await createDrawingWorkspace(caseLog, image, () => Math.round((before + stopwatch.total) * 10) / 10);
     if (opening !== this.opening) return stopwatch.stop();
     this.current = { info, caseLog, stopwatch, workspace };
     history.replaceState(null, "", `#case=${info.key}`);

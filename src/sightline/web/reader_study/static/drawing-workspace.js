@@ -5,6 +5,7 @@ import { ImageCanvas } from "/web/image-canvas.js";
 import { Contours } from "./contours.js";
 import { button, windowControls, zoomControls } from "./controls.js";
 import { Point, Trail } from "./points.js";
+import { loadMapLayers, mapOpacityControls, opacityGroup } from "./rating-workspace.js";
 
 /** @type {Partial<Record<Task, [mode: string, label: string, key: string][]>>} */
 const MODES = { contour: [["freehand", "Freehand", "F"], ["polygon", "Polygon", "P"], ["edit", "Edit", "E"]] };
@@ -16,15 +17,19 @@ const MISSING = {
 };
 
 /**
- * Create the workspace. seconds(): active time on the case.
+ * Create the workspace, with the map under the drawing where one aids the reading. seconds(): active time on the case.
  * @param {import("./case-log.js").CaseLog} caseLog @param {GrayImage} image @param {() => number} seconds
- * @returns {Workspace}
+ * @returns {Promise<Workspace>}
  */
-export function createDrawingWorkspace(caseLog, image, seconds) {
+export async function createDrawingWorkspace(caseLog, image, seconds) {
   const { task, finding } = caseLog.info;
+  const maps = await loadMapLayers(caseLog.info);
   const imageCanvas = new ImageCanvas({ label: `Radiograph; ${task === "search" ? "click where you look" : `annotate ${finding}`}` });
   const tool = createTool(imageCanvas, caseLog);
   tool.seconds = seconds;
+  const drawing = imageCanvas.layers;
+  imageCanvas.layers = { *[Symbol.iterator]() { yield* maps; yield* drawing; } };
+  const [opacity, hideButton] = mapOpacityControls(maps, [imageCanvas]);
   imageCanvas.show(image);
   const absenceNote = el("p", { class: "absence", role: "status", hidden: true }, "Answered: not visible");
   imageCanvas.element.append(absenceNote);
@@ -57,10 +62,11 @@ export function createDrawingWorkspace(caseLog, image, seconds) {
     imageCanvases: [imageCanvas],
     rail: [
       Object.keys(modes).length > 0 && el("div", { class: "group three" }, Object.values(modes)),
-      el("div", { class: "group three" }, undo, redo, remove), zoomControls(imageCanvas), windowControls([imageCanvas]),
+      el("div", { class: "group three" }, undo, redo, remove), maps.length > 0 && opacityGroup(opacity, hideButton),
+      zoomControls(imageCanvas), windowControls([imageCanvas]),
       task !== "search" && el("div", { class: "group" }, absent),
     ],
-    keys: keyBindings(tool, buttons, task !== "search"),
+    keys: { ...keyBindings(tool, buttons, task !== "search"), ...(maps.length > 0 ? { m: () => hideButton.click() } : {}) },
     enter: () => {
       const open = Boolean(tool.open);
       if (open) tool.close?.();

@@ -9,21 +9,29 @@ import { button, windowControls } from "./controls.js";
 /** @typedef {Bundle<{ box: Box }, { values: Float32Array<ArrayBuffer> }>} MapBundle */
 
 /**
+ * Load the maps of a case as layers over its image, in the order of their letters.
+ * @param {CaseInfo} info
+ * @returns {Promise<RasterLayer[]>}
+ */
+export async function loadMapLayers({ letters, key }) {
+  /** @type {MapBundle[]} */
+  const bundles = await Promise.all(letters.map((letter) => getBundle(`/api/turns/${key}/maps/${letter}`)));
+  return bundles.map(({ fields, arrays, shapes }) => {
+    const [height, width] = shapes.values;
+    const image = colorize(arrays.values, height, width, valueRange(arrays.values));
+    return { kind: "raster", image, box: fields.box, smooth: true, opacity: 0.55 };
+  });
+}
+
+/**
  * Create the workspace for the tasks "rate" and "choice".
  * @param {import("./case-log.js").CaseLog} caseLog @param {GrayImage} image
  * @returns {Promise<Workspace>}
  */
 export async function createRatingWorkspace(caseLog, image) {
-  const { letters, key, questions, finding } = caseLog.info;
-  /** @type {MapBundle[]} */
-  const bundles = await Promise.all(letters.map((letter) => getBundle(`/api/turns/${key}/maps/${letter}`)));
+  const { letters, questions, finding } = caseLog.info;
+  const layers = await loadMapLayers(caseLog.info);
   const imageCanvases = letters.map((letter) => new ImageCanvas({ label: `Radiograph with map ${letter} of ${finding}` }));
-  /** @type {RasterLayer[]} */
-  const layers = bundles.map(({ fields, arrays, shapes }) => {
-    const [height, width] = shapes.values;
-    const image = colorize(arrays.values, height, width, valueRange(arrays.values));
-    return { kind: "raster", image, box: fields.box, smooth: true, opacity: 0.55 };
-  });
   imageCanvases.forEach((imageCanvas, i) => {
     imageCanvas.layers = [layers[i]];
     imageCanvas.show(image);
@@ -44,7 +52,7 @@ export async function createRatingWorkspace(caseLog, image) {
   return {
     element, imageCanvases,
     rail: [
-      el("div", { class: "group" }, el("label", { class: "slider" }, el("span", {}, "Map opacity"), opacity), hideButton),
+      opacityGroup(opacity, hideButton),
       windowControls(imageCanvases),
     ],
     keys: { m: () => hideButton.click() },
@@ -63,7 +71,7 @@ export async function createRatingWorkspace(caseLog, image) {
  * @param {RasterLayer[]} layers @param {ImageCanvas[]} imageCanvases
  * @returns {[HTMLInputElement, HTMLButtonElement]}
  */
-function mapOpacityControls(layers, imageCanvases) {
+export function mapOpacityControls(layers, imageCanvases) {
   const change = (/** @type {Partial<RasterLayer>} */ style) => {
     for (const layer of layers) Object.assign(layer, style);
     for (const imageCanvas of imageCanvases) imageCanvas.redraw();
@@ -78,6 +86,11 @@ function mapOpacityControls(layers, imageCanvases) {
     change({ visible: !hidden });
   }, { class: "tool plain", aria: { pressed: "false", keyshortcuts: "M" } });
   return [opacity, hideButton];
+}
+
+/** @param {HTMLInputElement} opacity @param {HTMLButtonElement} hideButton */
+export function opacityGroup(opacity, hideButton) {
+  return el("div", { class: "group" }, el("label", { class: "slider" }, el("span", {}, "Map opacity"), opacity), hideButton);
 }
 
 /**
