@@ -285,9 +285,9 @@ def _range_sentence(view: RunView, source: str, metric: str) -> str:
     if len(numbers) < 2:
         return ""
     ordered = sorted(numbers, key=lambda fn: (-fn[1].mean if higher_is_better(metric) else fn[1].mean, fn[0]))
-    (first, best), (last, worst) = ordered[0], ordered[-1]
-    counts = sample_size_note([best, worst])
-    return f"Its score is best on {first}, {best.text()}, and worst on {last}, {worst.text()}{counts}."
+    (first, high), (last, low) = ordered[0], ordered[-1]
+    counts = sample_size_note([high, low])
+    return f"By finding, its score ranges from {high.text()} on {first} to {low.text()} on {last}{counts}."
 
 
 def threshold_origin(view: RunView, option: str) -> str:
