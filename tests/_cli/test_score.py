@@ -184,7 +184,7 @@ def test_another_selection_is_refused(tmp_path: Path, data: Path, capsys: pytest
     assert run(maps, data, tmp_path / "both") == 0
     assert run(maps, data, tmp_path / "one", "--findings", "Edema", "--select-on", str(tmp_path / "both")) == 1
     assert "3 of the 3 patients" in capsys.readouterr().err
-    other = marked(tmp_path / "other", "Edema", "Mass")
+    other = marked(tmp_path / "other", "Edema", "Mass", count=4)
     assert run(mapped(other, tmp_path / "others", "Edema", "Mass"), other, tmp_path / "wrong") == 0
     assert run(maps, data, tmp_path / "two", "--findings", "Edema", "--select-on", str(tmp_path / "wrong")) == 1
     assert "scored the findings Edema, Mass" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from sightline.evaluation.prior import open_prior, prior_source
 from sightline.imaging.masks import rasterize_annotation
 from sightline.maps.references import PriorMaps
 
-TRAIN, TEST = "phantom:16?size=64&split=train", "phantom:16?size=64&split=test"
+TRAIN, TEST = "phantom:50?size=48&split=train", "phantom:50?size=48&split=test"
 
 
 def test_the_prior_is_the_mean_of_the_training_annotations_alone() -> None:
@@ -41,4 +41,4 @@ def test_it_answers_for_annotated_findings_only_and_never_for_shared_patients() 
     with pytest.raises(DataError, match="has no annotation of Nowhere to average"):
         PriorMaps(data, train, "control/x", ("Nowhere",))
     with pytest.raises(DataError, match="the average mask learned from"):
-        open_prior(data, open_dataset("phantom:16?size=64"))
+        open_prior(data, open_dataset("phantom:16?size=48"))
