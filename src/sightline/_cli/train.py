@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -92,7 +91,7 @@ def train_classifier(
     print(f"{out / 'best.pt'}: mean validation AUROC {quality if quality is None else round(quality, 3)}")
 
 
-def parse_prevalence(text: str, findings: Sequence[str]) -> tuple[str, float]:
+def parse_prevalence(text: str, findings: tuple[str, ...]) -> tuple[str, float]:
     """Parse a finding with the share of the training radiographs that show it.
 
     Parameters
@@ -114,7 +113,7 @@ def parse_prevalence(text: str, findings: Sequence[str]) -> tuple[str, float]:
 
     Examples
     --------
-    >>> parse_prevalence("pleural effusion=0.05", ["Edema", "Pleural Effusion"])
+    >>> parse_prevalence("pleural effusion=0.05", ("Edema", "Pleural Effusion"))
     ('Pleural Effusion', 0.05)
     """
     name, _, share = text.rpartition("=")

@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from sightline.runs.run import Run
 
 _CASE = ("protocol", "source", "radiograph", "patient", "finding")
-_ENDS = ("low", "high", "simultaneous_low", "simultaneous_high")
+_SIMULTANEOUS = ("simultaneous_low", "simultaneous_high")
+"""Columns that a table may lack: a report then prints the intervals of each source by itself, and says so."""
+_ENDS = ("low", "high", *_SIMULTANEOUS)
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "scores": (*_CASE, "metric", "value", "status", "probability", "area"),
     "maps": ("source", "radiograph", "finding", "status", "reason", "annotated"),
@@ -80,7 +83,9 @@ def read_columns(run: Run, name: str, metric: str = "") -> pd.DataFrame:
     """
     if not run.has_table(name):
         return pd.DataFrame(columns=list(_COLUMNS[name]))
-    return choose_intervals(run.table(name, _COLUMNS[name], where=("metric", metric) if metric else None), run.info)
+    known = pq.read_schema(run.path / "tables" / f"{name}.parquet").names
+    columns = [column for column in _COLUMNS[name] if column in known or column not in _SIMULTANEOUS]
+    return choose_intervals(run.table(name, columns, where=("metric", metric) if metric else None), run.info)
 
 
 def was_selected_elsewhere(info: Mapping[str, Any]) -> bool:
