@@ -183,12 +183,12 @@ def intervals_text(view: RunView) -> str:
     str
         A sentence.
     """
-    text = "Intervals are 95 % bootstrap intervals; they are not adjusted for the number of findings"
+    text = "Intervals are at 95 %; they are not adjusted for the number of findings"
     if not _is_adjusted(view):
         return f"{text} or sources."
     return (
         f"{text}. Those of scores and of their differences hold for all sources of a kind together, by the largest "
-        "deviation in each resample (10.1198/016214504000000539)."
+        "of their correlated deviations (10.1214/13-AOS1161)."
     )
 
 

@@ -168,8 +168,9 @@ def differences(
     -------
     DataFrame
         Columns protocol, metric, finding, source, versus, mean (source minus versus), low, high (95 %),
-        simultaneous_low, simultaneous_high (95 % for all pairs of the same two kinds together), p, n, patients, reason (why there is no interval, or ''). p is two-sided, from the distribution of the interval, and
-        not adjusted for multiplicity.
+        simultaneous_low, simultaneous_high (95 % for all pairs of the same two kinds together), p, n, patients, reason
+        (why there is no interval, or ''). p is two-sided, from the distribution of the interval, and not adjusted for
+        multiplicity.
     """
     return paired_differences(scores, _comparison_pairs, protocols, resamples, seed)
 

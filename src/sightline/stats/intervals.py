@@ -29,6 +29,12 @@ Scale = Literal["linear", "share", "correlation"]
 """Scale of an interval, see `infer`."""
 
 
+Levels = float | Array
+"""One number for all K columns, or one for each."""
+_Ends = tuple[Array, Array, Array]
+"""Lower bounds, upper bounds and p values."""
+
+
 @dataclass(frozen=True, slots=True)
 class Inference:
     """Intervals and p values of K statistics."""
@@ -67,7 +73,7 @@ class Inference:
 
 
 def infer(
-    r: LeaveOneOut, scale: Scale = "linear", bounds: tuple[float, float] = UNBOUNDED, level: float | Array = 0.95
+    r: LeaveOneOut, scale: Scale = "linear", bounds: tuple[float, float] = UNBOUNDED, level: Levels = 0.95
 ) -> Inference:
     """Compute intervals and p values.
 
@@ -238,17 +244,23 @@ def _p_of_zero(ratio: Array, moments: _Moments) -> Array:
     return np.maximum(*each)
 
 
-def _infer_linear(point: Array, m: _Moments, bounds: tuple[float, float], q: float | Array) -> tuple[Array, Array, Array]:
+def _infer_linear(
+    point: Array, m: _Moments, bounds: tuple[float, float], q: float | Array
+) -> tuple[Array, Array, Array]:
     below, above = _reach(stdtrit(m.freedom, q), m.skewness)
     return point - below * m.error, point + above * m.error, _p_of_zero(point / m.error, m)
 
 
-def _infer_correlation(point: Array, m: _Moments, bounds: tuple[float, float], q: float | Array) -> tuple[Array, Array, Array]:
+def _infer_correlation(
+    point: Array, m: _Moments, bounds: tuple[float, float], q: float | Array
+) -> tuple[Array, Array, Array]:
     low, high, p = _infer_linear(np.arctanh(point), replace(m, error=m.error / (1 - point**2)), bounds, q)
     return np.tanh(low), np.tanh(high), p
 
 
-def _infer_share(point: Array, m: _Moments, bounds: tuple[float, float], q: float | Array) -> tuple[Array, Array, Array]:
+def _infer_share(
+    point: Array, m: _Moments, bounds: tuple[float, float], q: float | Array
+) -> tuple[Array, Array, Array]:
     """Wilson's interval; only skewness beyond that of a proportion, which it has already, moves a bound."""
     start, width = bounds[0], bounds[1] - bounds[0]
     share = (point - start) / width
@@ -266,7 +278,9 @@ def _infer_share(point: Array, m: _Moments, bounds: tuple[float, float], q: floa
 _SCALES = {"linear": _infer_linear, "share": _infer_share, "correlation": _infer_correlation}
 
 
-def _infer_constant(point: Array, patients: Array, bounds: tuple[float, float], q: float | Array) -> tuple[Array, Array, Array]:
+def _infer_constant(
+    point: Array, patients: Array, bounds: tuple[float, float], q: float | Array
+) -> tuple[Array, Array, Array]:
     """Bounds and p of values on which all patients agree: a share of others of at most `missed` is consistent."""
     low, high = bounds
     missed = 1 - (1 - q) ** (1 / np.maximum(patients, 1))

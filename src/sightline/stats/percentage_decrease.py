@@ -52,8 +52,8 @@ def percentage_decrease(
     -------
     DataFrame
         Columns finding, human, model, decrease, low, high, simultaneous_low, simultaneous_high, n, patients, reason
-        (why there is no interval, or ''), and detectable, the smallest true difference of the means that this many patients would find (see
-        `detectable_difference`).
+        (why there is no interval, or ''), and detectable, the smallest true difference of the means that this many
+        patients would find (see `detectable_difference`).
 
     Examples
     --------

@@ -10,14 +10,14 @@ import pandas as pd
 from sightline.core import Annotation, Dataset
 from sightline.data.reader_study.annotations import CompletedReading
 from sightline.imaging.masks import contours_to_mask, rasterize_annotation
-from sightline.stats.bootstrap import mean_with_ci
+from sightline.stats.intervals import UNBOUNDED, mean_with_ci
 
 ALL_READERS = "all"
 """Name in the table for all readers together."""
-_COLUMNS = ("task", "measure", "reader", "unaided", "aided", "mean", "low", "high", "n", "patients")
+_COLUMNS = ("task", "measure", "reader", "unaided", "aided", "mean", "low", "high", "p", "n", "patients", "reason")
 
 
-def compare_arms(readings: Sequence[CompletedReading], data: Dataset, seed: int = 0) -> pd.DataFrame:
+def compare_arms(readings: Sequence[CompletedReading], data: Dataset) -> pd.DataFrame:
     """Compare the readings of the same cases by the same readers with a map and without it.
 
     Each reader reads each case in both arms, in independent readings (Schalekamp et al. 2014,
@@ -31,15 +31,13 @@ def compare_arms(readings: Sequence[CompletedReading], data: Dataset, seed: int 
         Finished readings of both arms. Cases that a reader has finished in one arm only are left out.
     data : Dataset
         Data set with the annotations of the reference reader.
-    seed : int, default 0
-        Seed of the bootstrap resamples.
 
     Returns
     -------
     pandas.DataFrame
         Columns task, measure, reader ('all' for all together), unaided and aided (means), mean (of the paired
-        differences, aided minus unaided), low, high (95 % interval over patients; the readers are these ones), n
-        (pairs), patients. Empty without pairs.
+        differences, aided minus unaided), low, high (95 % interval over patients; the readers are these ones), p,
+        n (pairs), patients, reason (why there is no interval, or ''). Empty without pairs.
     """
     rows = pd.DataFrame(list(_compare_pairs(readings, data)), columns=pd.Index((*_COLUMNS[:5], "patient")))
     results = []
@@ -50,7 +48,8 @@ def compare_arms(readings: Sequence[CompletedReading], data: Dataset, seed: int 
             gap = part["aided"] - part["unaided"]
             means = {"unaided": part["unaided"].mean(), "aided": part["aided"].mean()}
             head = {"task": task, "measure": measure, "reader": reader}
-            results.append({**head, **means, **mean_with_ci(gap, part["patient"], seed)})
+            bounds = UNBOUNDED if measure == "seconds" else (-1.0, 1.0)
+            results.append({**head, **means, **mean_with_ci(gap, part["patient"], "linear", bounds)})
     return pd.DataFrame(results, columns=pd.Index(_COLUMNS))
 
 

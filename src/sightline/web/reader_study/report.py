@@ -108,7 +108,7 @@ def _report_tables(
         note = f"Each reader read each case with the map of {study.aid} and without it, half of the cases with it "
         note += "first, and the next reader the other half. The mean is that of the paired differences, aided minus "
         note += f"unaided; it speaks of these readers. Other sections leave aided readings out. {_INTERVALS_NOTE}"
-        arms = compare_arms(readings, open_dataset(study.dataset_spec), seed)
+        arms = compare_arms(readings, open_dataset(study.dataset_spec))
         yield "aid", "With the map and without it", note, arms
     readings = [r for r in readings if not r.is_aided]
     if any(r.case.task in ("contour", "point") and r.occasion == 0 for r in readings):
