@@ -149,7 +149,8 @@ def _interpolate_rows(sums: Array, at: Array) -> Array:
     """Return cumulative sums at fractional rows."""
     low = np.minimum(at.astype(int), len(sums) - 2)
     share = (at - low)[:, None]
-    return sums[low] * (1 - share) + sums[low + 1] * share
+    rows: Array = sums[low] * (1 - share) + sums[low + 1] * share
+    return rows
 
 
 def sampling_step(length: int) -> int:
