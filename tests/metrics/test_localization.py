@@ -186,7 +186,7 @@ def test_the_inverse_of_the_mark_is_worse_than_noise(name: str) -> None:
 @pytest.mark.parametrize("broken", [np.zeros((6, 6)), np.full((6, 6), np.nan), np.full((6, 6), -np.inf)])
 def test_a_failed_map_loses(name: str, broken: np.ndarray) -> None:
     truth = np.eye(6, dtype=bool)
-    score, status, why = score_map(a_map(broken), truth, [name], CORRECTED)[name]
+    score, status, why = score_map(a_map(broken), truth, [name], CORRECTED, levels_of(truth))[name]
     assert score == metrics[name].info.worst_value
     assert status in ("flat", "non-finite")
     assert why
@@ -194,7 +194,8 @@ def test_a_failed_map_loses(name: str, broken: np.ndarray) -> None:
 
 @ALL
 def test_a_mark_on_another_image_size_refuses_the_map(name: str) -> None:
-    score, status, why = score_map(a_map(np.eye(6)), np.ones((5, 6), bool), [name], CORRECTED)[name]
+    truth = np.ones((5, 6), bool)
+    score, status, why = score_map(a_map(np.eye(6)), truth, [name], CORRECTED, levels_of(truth))[name]
     assert (score, status) == (metrics[name].info.worst_value, "refused")
     assert "(6, 6)" in why
     assert "(5, 6)" in why
