@@ -235,3 +235,19 @@ def test_a_control_that_cannot_be_computed_is_absent(toy_data: Dataset) -> None:
     center = table[table["source"] == "control/center"].set_index("metric")
     assert center["value"].drop("prior-corrected-iou").notna().all()
     assert center.loc["prior-corrected-iou", "reason"].iloc[0].startswith("no other patient")
+
+
+def test_the_average_mask_of_a_lateral_radiograph_is_of_lateral_ones(toy_data: Dataset) -> None:
+    """toy0, 4 and 8 are frontal, toy2, 6 and 10 lateral; each has a patient of its own."""
+    views = {"toy2": "lateral", "toy6": "lateral", "toy10": "lateral"}
+    radiographs = tuple(replace(r, view=views.get(r.id, "frontal")) for r in toy_data.radiographs)
+    data = replace(toy_data, radiographs=radiographs)
+    prior, others = ControlMaps(data, ("average-mask",), grid_side=8).average_mask("toy2", "Edema")
+    shown = replace(data, radiographs=tuple(r for r in radiographs if r.id in ("toy2", "toy6", "toy10")))
+    expected, count = ControlMaps(shown, ("average-mask",), grid_side=8).average_mask("toy2", "Edema")
+    assert others == count == 2 and (prior == expected).all()
+    alone = replace(data, radiographs=tuple(r for r in radiographs if r.id in ("toy0", "toy2", "toy4")))
+    m = next(m for m in ControlMaps(alone, ("average-mask",)).maps_for("toy2") if m.finding == "Edema")
+    assert m.reason == "no other patient has an annotation of 'Edema' on a lateral radiograph to average"
+    whole = [score(list(ReaderMaps(d).maps_for("toy2")), d, ["iou"])["value"].tolist() for d in (data, toy_data)]
+    assert whole[0] == whole[1]  # annotations and maps of a lateral radiograph are scored like any other

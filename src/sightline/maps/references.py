@@ -124,8 +124,9 @@ class ControlMaps:
     """Control maps, which know nothing about the model, or about this image.
 
     'center': a Gaussian in the middle; 'noise': as coarse as a class activation map, keyed by (seed, radiograph,
-    finding); 'edges': gradient magnitude of the image; 'average-mask': mean annotation of the finding over *other
-    patients* of the same data.
+    finding); 'edges': gradient magnitude of the image; 'average-mask': mean annotation of the finding over the
+    radiographs of *other patients* of the same data and the same view, because places on a lateral radiograph are not
+    those on a frontal one.
 
     Raises
     ------
@@ -164,17 +165,24 @@ class ControlMaps:
         return ids
 
     @cached_property
-    def _mask_sums(self) -> dict[str, tuple[Array, int]]:
-        """Finding -> (sum of annotations (grid, grid), their number)."""
-        return {f: _sum_masks(self.data, f, self._by_id, self.grid_side) for f in self.data.findings}
+    def _mask_sums(self) -> dict[tuple[str, str], tuple[Array, int]]:
+        """(Finding, view) -> (sum of annotations (grid, grid), their number)."""
+        by_view: dict[str, list[str]] = {}
+        for radiograph in self.data.radiographs:
+            by_view.setdefault(radiograph.view, []).append(radiograph.id)
+        return {
+            (f, view): _sum_masks(self.data, f, ids, self.grid_side)
+            for f in self.data.findings
+            for view, ids in by_view.items()
+        }
 
     def average_mask(self, radiograph: str, finding: str) -> tuple[Array, int]:
-        """Average the annotations of a finding over other patients.
+        """Average the annotations of a finding over other patients and the same view.
 
         Parameters
         ----------
         radiograph : str
-            Identifier of the radiograph whose patient is left out.
+            Identifier of the radiograph whose patient is left out, and whose view is averaged.
         finding : str
             Finding.
 
@@ -185,9 +193,11 @@ class ControlMaps:
         count : int
             Number of annotations.
         """
-        total, count = self._mask_sums[finding]
-        patient = self._by_patient[self._by_id[radiograph].patient]
-        same, same_count = _sum_masks(self.data, finding, patient, self.grid_side)
+        view = self._by_id[radiograph].view
+        total, count = self._mask_sums[finding, view]
+        of_patient = self._by_patient[self._by_id[radiograph].patient]
+        same_view = [i for i in of_patient if self._by_id[i].view == view]
+        same, same_count = _sum_masks(self.data, finding, same_view, self.grid_side)
         others = count - same_count
         return ((total - same) / max(others, 1)).astype(np.float32), others
 
@@ -217,7 +227,10 @@ class ControlMaps:
         if name == "average-mask":
             values, others = self.average_mask(annotation.radiograph, annotation.finding)
             if not others:
-                status, reason = "refused", f"no other patient has an annotation of {annotation.finding!r} to average"
+                view = self._by_id[annotation.radiograph].view
+                place = f" on a {view} radiograph" if view else ""
+                status = "refused"
+                reason = f"no other patient has an annotation of {annotation.finding!r}{place} to average"
         elif name == "edges":
             try:
                 values = self._make_edge_map(annotation.radiograph)

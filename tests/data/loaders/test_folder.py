@@ -136,3 +136,18 @@ def test_marked_twice_by_one_reader_is_refused_and_a_mask_of_another_size_notice
     (root / "points.csv").write_text("image,finding,x,y\na,Mass,1,2\n")
     with pytest.raises(DataError, match="'Mass' on 'a' is annotated a second time by 'truth'"):
         open_dataset(f"folder:{root}")
+
+
+def test_views_sex_and_age_of_the_label_file_are_read(tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in "abcd":
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "images" / f"{name}.png")
+    rows = "a,PA,F,61,1\nb,LL,,,0\nc,frontal,M,7,\nd,,,,0\n"
+    (tmp_path / "labels.csv").write_text("image,view,sex,age,Edema\n" + rows)
+    data = open_dataset(f"folder:{tmp_path}")
+    assert [r.view for r in data.radiographs] == ["frontal", "lateral", "frontal", ""]
+    assert data.radiographs[0].metadata["sex"] == "F" and data.radiographs[0].metadata["age"] == "61"
+    assert "sex" not in data.radiographs[1].metadata and data.findings == ("Edema",)
+    (tmp_path / "labels.csv").write_text("image,view\na,oblique\n")
+    with pytest.raises(DataError, match=r"view is 'oblique'; allowed: frontal, lateral"):
+        open_dataset(f"folder:{tmp_path}")

@@ -19,8 +19,12 @@ from sightline.errors import DataError
 from sightline.findings import canonical_name
 from sightline.imaging import image_files
 
-METADATA_COLUMNS = ("image", "patient", "study", "view", "split")
-"""Columns of labels.csv that are not findings."""
+RECORD_COLUMNS = ("image", "patient", "study", "view", "split")
+"""Columns of labels.csv that are fields of a radiograph."""
+METADATA_COLUMNS = ("sex", "age", "projection")
+"""Columns of labels.csv that are metadata of a radiograph; every other column is a finding."""
+VIEWS = {"": "", "frontal": "frontal", "ap": "frontal", "pa": "frontal", "lateral": "lateral", "ll": "lateral"}
+"""Cell of the column view, in lower case -> view."""
 BOX_COLUMNS = ("x", "y", "width", "height")
 AnnotationKey = tuple[str, str, str]
 """(radiograph id, finding, reader)"""
@@ -35,8 +39,8 @@ def load_folder(path: str, finding: str = "") -> Dataset:
       another reader. Masks of a single finding may lie in masks/ itself, if the option `finding` names it.
     - boxes.csv: columns image, finding, x, y, width, height; points.csv: image, finding, x, y; both in pixels of the
       image, x to the right and y down from the top-left corner, and with an optional column reader ('truth' if blank).
-    - labels.csv: image, then optional patient, study, view, split and one column per finding (1, 0, -1 uncertain,
-      blank unknown).
+    - labels.csv: image, then optional patient, study, view (frontal or lateral; AP, PA and LL are understood), split,
+      sex, age, projection, and one column per finding (1, 0, -1 uncertain, blank unknown).
 
     Parameters
     ----------
@@ -234,6 +238,7 @@ class _LabelRow:
     study: str = ""
     view: str = ""
     split: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
     findings: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -246,7 +251,7 @@ def _make_radiograph(name: str, file: Path, row: _LabelRow) -> Radiograph:
         view=row.view,
         split=row.split,
         labels=row.findings,
-        metadata={"path": str(file)},
+        metadata={"path": str(file), **row.metadata},
     )
 
 
@@ -255,9 +260,13 @@ def _read_labels(file: Path, files: Mapping[str, Path]) -> tuple[dict[str, _Labe
     if not file.is_file():
         return {}, []
     table = read_csv(file, ("image",))
-    findings = {column: canonical_name(column) for column in table.rows.columns if column not in METADATA_COLUMNS}
+    known = (*RECORD_COLUMNS, *METADATA_COLUMNS)
+    findings = {column: canonical_name(column) for column in table.rows.columns if column not in known}
     values = {name: table.labels(column) for column, name in findings.items()}
-    texts = {column: table.text(column) for column in METADATA_COLUMNS[1:] if column in table.rows.columns}
+    texts = {column: table.text(column) for column in RECORD_COLUMNS[1:] if column in table.rows.columns}
+    if "view" in texts:
+        texts["view"] = _parse_views(table)
+    metadata = {column: table.text(column) for column in METADATA_COLUMNS if column in table.rows.columns}
     if "patient" in texts:
         table.require_filled("patient")
     rows: dict[str, _LabelRow] = {}
@@ -267,9 +276,21 @@ def _read_labels(file: Path, files: Mapping[str, Path]) -> tuple[dict[str, _Labe
             raise table.error(table.row_number(i), f"image {name!r} is already in row {row_numbers[name]}; remove one")
         row_numbers[name] = table.row_number(i)
         labels = {finding: float(column[i]) for finding, column in values.items()}
-        rows[name] = _LabelRow(**{column: cells[i] for column, cells in texts.items()}, findings=labels)
+        stated = {column: cells[i] for column, cells in metadata.items() if cells[i]}
+        record = {column: cells[i] for column, cells in texts.items()}
+        rows[name] = _LabelRow(**record, metadata=stated, findings=labels)
     unlabeled = [name for name in files if name not in rows]
     warnings = (
         [f"{len(unlabeled)} images are not in {file}, such as {unlabeled[0]}: labels unknown"] if unlabeled else []
     )
     return rows, warnings
+
+
+def _parse_views(table: CsvTable) -> list[str]:
+    """Return the views of the column view; `DataError` for a cell that is no view."""
+    cells = table.text("view")
+    for i, cell in enumerate(cells):
+        if cell.strip().lower() not in VIEWS:
+            allowed = "frontal, lateral, AP, PA, LL, or blank"
+            raise table.error(table.row_number(i), f"view is {cell!r}; allowed: {allowed}")
+    return [VIEWS[cell.strip().lower()] for cell in cells]

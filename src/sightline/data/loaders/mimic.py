@@ -59,6 +59,7 @@ def load_mimic(path: str, reports: str = "", split: str = "all", views: str = "f
     table.require_unique("dicom_id")
     splits = _read_splits(root)
     names, view_names = table.text("dicom_id"), _parse_views(table)
+    positions = table.text("ViewPosition") if "ViewPosition" in table.rows else [""] * len(names)
     rows = [
         row
         for row, name in enumerate(names)
@@ -81,6 +82,7 @@ def load_mimic(path: str, reports: str = "", split: str = "all", views: str = "f
             view=view_names[row],
             split=splits.get(names[row], ""),
             labels=dict(zip(findings, labels, strict=True)),
+            metadata={"projection": positions[row]},
         )
 
     patient_and_study = {names[row]: (patients[row], studies[row]) for row in rows}

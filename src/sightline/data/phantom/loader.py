@@ -13,7 +13,7 @@ from sightline.core import Annotation, AnnotationKind, Array, Dataset, Radiograp
 from sightline.data.gaze import ALL_GAZE, Gaze, annotation_from_mentions
 from sightline.data.phantom import simulated_readers
 from sightline.data.phantom.render import render_image, render_masks
-from sightline.data.phantom.scene import Scene, make_scene, patient_and_visit
+from sightline.data.phantom.scene import Scene, draw_age, make_scene, patient_and_visit
 from sightline.data.phantom.simulated_gaze import DEFAULT_SIMULATOR, simulate_gaze
 from sightline.data.phantom.simulated_readers import DEFAULT_READER, reader_names
 from sightline.data.phantom.simulated_reports import simulate_report
@@ -171,6 +171,7 @@ class Phantom:
             labels=self.labels(index, scene),
             metadata={
                 "sex": "Female" if anatomy.female else "Male",
+                "age": draw_age(self.seed, scene.patient),
                 "projection": "AP" if anatomy.portable else "PA",
                 "artifact": scene.artifact,
             },

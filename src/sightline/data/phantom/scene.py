@@ -96,6 +96,24 @@ OPACITIES = frozenset({"Lung Lesion", "Edema", "Consolidation", "Atelectasis"})
 """Findings that are lung opacities; a scene may also have an opacity that is none of them."""
 
 
+def draw_age(seed: int, patient: int) -> int:
+    """Draw the age of a patient, which nothing in the image depends on.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the phantom.
+    patient : int
+        Number of the patient.
+
+    Returns
+    -------
+    int
+        Years, 18 to 95.
+    """
+    return round(float(np.clip(np.random.default_rng((seed, 13, patient)).normal(58, 17), 18, 95)))
+
+
 def patient_and_visit(index: int) -> tuple[int, int]:
     """Return the patient and the visit of a radiograph.
 

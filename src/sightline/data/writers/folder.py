@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from sightline.core import Annotation, Dataset, Radiograph
-from sightline.data.loaders.folder import BOX_COLUMNS
+from sightline.data.loaders.folder import BOX_COLUMNS, METADATA_COLUMNS
 from sightline.data.reader_names import REFERENCE_READER
 from sightline.data.writers.registry import WithProgress, formats, read_8_bit
 from sightline.errors import DataError
@@ -58,7 +58,8 @@ def _label_row(radiograph: Radiograph) -> Row:
         "view": radiograph.view,
         "split": radiograph.split,
     }
-    return {**metadata, **radiograph.labels}
+    stated = {name: radiograph.metadata[name] for name in METADATA_COLUMNS if name in radiograph.metadata}
+    return {**metadata, **stated, **radiograph.labels}
 
 
 def _write_annotation(annotation: Annotation, reader: str, out: Path, rows: dict[str, list[Row]]) -> None:
