@@ -29,7 +29,7 @@ else:
     with run.lock():
         maps = CombinedMaps((run, ControlMaps(data, ('center', 'noise')), ReaderMaps(data)))
         options = ScoringOptions((CORRECTED,), data.findings, include_unannotated=True)
-        analyze(score_run(run, maps, data, options), (CORRECTED,), seed=0)
+        analyze(score_run(run, maps, data, options), data, (CORRECTED,), seed=0)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 

@@ -41,7 +41,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         made = made.update_info(models=[{"name": "small-net", "training": {"data": "disks", "epochs": 2.5}}])
         options = ScoringOptions((PUBLISHED, CORRECTED), FINDINGS, include_unannotated=True)
         scores = score_run(made, maps, data, options, workers=1)
-        analyze(scores, options.protocols, seed=0, prevalence=dict(zip(FINDINGS, (0.1, 0.2, 0.3, 0.4), strict=True)))
+        analyze(
+            scores, data, options.protocols, seed=0, prevalence=dict(zip(FINDINGS, (0.1, 0.2, 0.3, 0.4), strict=True))
+        )
     return made
 
 

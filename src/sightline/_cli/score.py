@@ -143,7 +143,7 @@ def score_maps(
         selection = _select(run, folder, select_on, names, scoring) if select_on else None
         all_maps = CombinedMaps((_maps_and_controls(folder, names, scoring), ReaderMaps(opened, scored)))
         scores = score_run(run, all_maps, opened, scoring)
-        analyze(scores, protocols, seed=seed, selection=selection)
+        analyze(scores, opened, protocols, seed=seed, selection=selection)
         if csv_folders:
             write_chexlocalize_csv(scores, folder, opened, csv_folders, protocols, seed)
     return run

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from sightline.core import Array, Source
+from sightline.core import Array, Dataset, Source
 from sightline.evaluation.case_table import (
     SLICES,
     CaseTable,
@@ -21,7 +21,10 @@ from sightline.evaluation.case_table import (
     slice_scores,
     tune_thresholds,
 )
+from sightline.evaluation.metric_suitability import compare_metrics
+from sightline.evaluation.network_selection import select_networks
 from sightline.evaluation.score_table import ScoreTable
+from sightline.evaluation.subgroups import compare_subgroups
 from sightline.protocol import Protocol
 from sightline.stats.estimates import AVERAGE, ScoreMatrix, estimates
 from sightline.stats.multi_reader import MIN_READERS
@@ -36,18 +39,24 @@ OUTCOMES = ("iou", "iou-gap", "pointing-game", "pointing-game-gap")
 
 def analyze(
     scores: ScoreTable,
+    data: Dataset,
     protocols: Sequence[Protocol],
     *,
     seed: int,
     prevalence: Mapping[str, float] | None = None,
     selection: pd.DataFrame | None = None,
 ) -> None:
-    """Write the tables of slices, percentage decrease, regressions, tuning and correlations of a scored run.
+    """Write the tables of a scored run beyond means and differences.
+
+    They are slices, percentage decrease, regressions, tuning, correlations, subgroups, the suitability of metrics, and
+    the choice of a network for each method.
 
     Parameters
     ----------
     scores
         Tables of the run.
+    data
+        Data set that was scored.
     protocols
         Protocols of scoring.
     seed
@@ -68,6 +77,9 @@ def analyze(
         tables.setdefault("best_sources", []).append(_best_sources(chosen_by, protocol))
     for name, frames in tables.items():
         scores.run.write_table(name, pd.concat(frames, ignore_index=True))
+    select_networks(scores, protocols, seed=seed)
+    compare_subgroups(scores, data, protocols, seed=seed)
+    compare_metrics(scores, protocols, seed=seed)
 
 
 def _analyze_protocol(

@@ -43,6 +43,8 @@ class ScoreMatrix:
     """K × (source, finding)."""
     weights: Array
     """uint8 (B, G): counts of each group in each resample; B = 0 where the protocol needs no resamples."""
+    radiographs: list[str]
+    """Radiograph of each row."""
 
     def columns_by_source(self) -> tuple[list[str], list[Array]]:
         """Group the columns by source.
@@ -93,7 +95,7 @@ def arrange_scores(scores: pd.DataFrame, metric: str, protocol: Protocol, resamp
     drawn = (
         np.zeros((0, len(groups)), np.uint8) if protocol.interval == "jackknife" else draw(len(groups), resamples, seed)
     )
-    return ScoreMatrix(values, group, keys, drawn)
+    return ScoreMatrix(values, group, keys, drawn, list(radiographs["radiograph"]))
 
 
 def _number_pairs(first: pd.Series[str], second: pd.Series[str]) -> tuple[Array, Array, Array]:

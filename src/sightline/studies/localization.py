@@ -201,7 +201,7 @@ def localization(
         maps = CombinedMaps((run, *control_maps, ReaderMaps(opened)))
         scores = score_run(run, maps, opened, scoring)
         prevalence = _training_prevalence(models, datasets)
-        analyze(scores, protocols, seed=seed, prevalence=prevalence, selection=selection)
+        analyze(scores, opened, protocols, seed=seed, prevalence=prevalence, selection=selection)
         if csv_folders:
             write_chexlocalize_csv(scores, run, opened, csv_folders, protocols, seed)
         run.write_table("classification", estimate_auroc(_collect_predictions(study, methods[0])))
