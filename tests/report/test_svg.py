@@ -1,6 +1,10 @@
+import io
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
+
+import matplotlib as mpl
+import pytest
 
 from sightline.report import svg as draw
 
@@ -56,3 +60,30 @@ def test_every_drawn_color_has_a_variable_in_the_stylesheet():
     text = Path(draw.__file__).with_name("style.css").read_text("utf-8")
     for color, variable in draw._VARIABLES.items():
         assert f"--{variable}: {color}" in text
+
+
+def test_a_figure_keeps_only_what_is_drawn():
+    """Numbers have at most two decimals, every id is referred to, no group is empty, and the paths are the same."""
+    figure = draw.make_canvas(200, 100)
+    ax = draw.add_axes(figure, 20, 20, 150, 60)
+    ax.plot([0, 1 / 3, 1], [0, 1 / 7, 1], color=draw.MODEL_COLORS[0])
+    out = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(out, format="svg")
+    short = draw.write_svg(figure, "a")
+    assert len(short) < 0.7 * len(out.getvalue())
+    assert not re.search(r"\.\d{3}", short.split("<svg", 1)[1].split("clipPath")[0].replace("www.w3.org", ""))
+    assert "<g/>" not in short and "<g></g>" not in short
+    drawn = list(ET.fromstring(short).iter("{http://www.w3.org/2000/svg}path"))
+    before = list(ET.fromstring(out.getvalue()).iter("{http://www.w3.org/2000/svg}path"))
+    for a, b in zip(drawn, before, strict=True):
+        numbers = [[float(x) for x in re.findall(r"-?\d+\.?\d*", p.attrib["d"])] for p in (a, b)]
+        assert numbers[0] == pytest.approx(numbers[1], abs=0.01)
+
+
+def test_a_renamed_figure_shares_no_id_with_the_first():
+    svg = sample("a")
+    renamed = draw.rename_svg(svg, "a", "a-published")
+    ids = [set(re.findall(r'\bid="([^"]+)"', text)) for text in (svg, renamed)]
+    assert ids[1] and not ids[0] & ids[1] and len(renamed) > len(svg)
+    assert set(re.findall(r"url\(#([^)]+)\)", renamed)) <= ids[1]

@@ -9,7 +9,8 @@ from sightline._util.files import write_text_atomic
 from sightline.errors import DataError, RunError
 from sightline.report.example_panels import Panel, draw_panels
 from sightline.report.example_selection import choose_disagreements, choose_examples, choose_shapes
-from sightline.report.page import draw_plots, render
+from sightline.report.page import ProtocolPage, draw_plots, render
+from sightline.report.protocol_switch import distinct_plots, protocol_views
 from sightline.report.run_view import RunView
 from sightline.report.svg import Plot
 from sightline.report.warnings import ReportWarning
@@ -49,15 +50,19 @@ def report(run: Run) -> Path:
         warnings.append(ReportWarning("The files changed after scoring", f"{error}. The report shows no images."))
     except DataError as error:
         notes.append(f"There are no images, because data or maps could not be read again: {error}.")
-    plots = draw_plots(view) | plots
-    for plot in plots.values():
+    main, *others = protocol_views(view)
+    pages = [ProtocolPage(main, draw_plots(main) | plots, panels, notes)]
+    for other in others:
+        drawn = distinct_plots(pages[0].plots, draw_plots(other) | plots, other.protocol)
+        pages.append(ProtocolPage(other, drawn))
+    for plot in {plot.name: plot for page in pages for plot in page.plots.values()}.values():
         write_text_atomic(folder / f"{plot.name}.svg", plot.svg)
         write_text_atomic(folder / f"{plot.name}.csv", plot.data.to_csv(index=False, lineterminator="\n"))
     for i, panel in enumerate(panels):
         write_text_atomic(folder / f"example-{i + 1}.svg", panel.svg)
-    page = run.path / "report.html"
-    write_text_atomic(page, render(view, plots, panels, notes, warnings))
-    return page
+    path = run.path / "report.html"
+    write_text_atomic(path, render(pages, warnings))
+    return path
 
 
 def _draw_images(view: RunView) -> tuple[Sequence[Panel], dict[str, Plot]]:

@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sightline.report import assurance, error_analysis, human_benchmark, published_results, tables
+from sightline.report import (
+    assurance,
+    error_analysis,
+    human_benchmark,
+    metric_suitability,
+    network_selection,
+    published_results,
+    subgroups,
+    tables,
+)
 from sightline.report.example_panels import Panel
 from sightline.report.example_selection import (
     CATEGORIES,
@@ -49,6 +58,7 @@ def build(view: RunView, plots: Mapping[str, Plot], panels: Sequence[Panel], not
         *_score_sections(view, plots),
         Section("examples", "Examples of maps", _example_blocks(view, panels, notes)),
         *_explanation_sections(view, plots, panels),
+        *_comparison_sections(view, plots),
         Section("accuracy", "Accuracy and training of the models", _accuracy_blocks(view, plots)),
         Section("failures", "Maps that failed", _failure_blocks(view)),
         Section("protocols", "Published and corrected protocol", _protocol_blocks(view, plots)),
@@ -59,6 +69,7 @@ def build(view: RunView, plots: Mapping[str, Plot], panels: Sequence[Panel], not
 
 def _score_sections(view: RunView, plots: Mapping[str, Plot]) -> list[Section]:
     localization, differences = plots.get("localization"), plots.get("differences")
+    selection = network_selection.network_selection_table(view)
     return [
         Section(
             "localization",
@@ -78,6 +89,17 @@ def _score_sections(view: RunView, plots: Mapping[str, Plot]) -> list[Section]:
                     plots.get("comparison"), tables.comparison_table(view), human_benchmark.best_source_table(view)
                 ),
                 Block.create(differences, tables.difference_table(view) if differences else None),
+            ],
+        ),
+        Section(
+            "selection",
+            "Choice of the network for each method",
+            [
+                Block.create(
+                    plots.get("network-selection"),
+                    selection,
+                    paragraphs=[network_selection.SELECTION_NOTE] if selection else (),
+                )
             ],
         ),
     ]
@@ -117,6 +139,34 @@ def _explanation_sections(view: RunView, plots: Mapping[str, Plot], panels: Sequ
             [
                 Block.create(plots.get("slices"), human_benchmark.slice_table(view)),
                 Block.create(plots.get("thresholds"), human_benchmark.tuning_table(view)),
+            ],
+        ),
+    ]
+
+
+def _comparison_sections(view: RunView, plots: Mapping[str, Plot]) -> list[Section]:
+    return [
+        Section(
+            "subgroups",
+            "Localization in subgroups",
+            [
+                Block.create(
+                    plots.get("subgroups"),
+                    subgroups.subgroup_table(view),
+                    subgroups.view_table(view),
+                    paragraphs=subgroups.subgroup_paragraphs(view),
+                )
+            ],
+        ),
+        Section(
+            "metrics",
+            "Suitability of the metrics for each finding",
+            [
+                Block.create(
+                    plots.get("metric-suitability"),
+                    metric_suitability.metric_suitability_table(view),
+                    paragraphs=metric_suitability.suitability_paragraphs(view),
+                )
             ],
         ),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 
 import jinja2
@@ -10,11 +11,23 @@ import numpy as np
 from markupsafe import Markup
 
 from sightline.core import Source
-from sightline.report import assurance, error_analysis, figures, general_sections, human_benchmark, svg, trends
+from sightline.report import (
+    assurance,
+    error_analysis,
+    figures,
+    general_sections,
+    human_benchmark,
+    metric_suitability,
+    network_selection,
+    subgroups,
+    svg,
+    trends,
+)
 from sightline.report.example_panels import Panel
-from sightline.report.layout import Section, Tile, number_figures
+from sightline.report.layout import Block, Section, Tile, number_figures
 from sightline.report.overlays import PREDICTED_OUTLINE, READER_OUTLINE, RECTANGLE_OUTLINE, REFERENCE_OUTLINE
 from sightline.report.phrasing import count_noun
+from sightline.report.protocol_switch import MEANINGS, switch_html, switch_sections
 from sightline.report.published_results import load_published
 from sightline.report.run_view import RunView
 from sightline.report.summary import summary_sentences
@@ -26,6 +39,9 @@ _GENERAL_PLOTS = (
     human_benchmark.plot_decrease,
     figures.plot_comparison,
     figures.plot_differences,
+    network_selection.plot_network_selection,
+    subgroups.plot_subgroups,
+    metric_suitability.plot_metric_suitability,
     trends.plot_size_and_probability,
     error_analysis.plot_shapes,
     error_analysis.plot_regressions,
@@ -55,25 +71,30 @@ def draw_plots(view: RunView) -> dict[str, Plot]:
     return {plot.name: plot for plot in plots if plot is not None}
 
 
-def render(
-    view: RunView,
-    plots: Mapping[str, Plot],
-    panels: Sequence[Panel],
-    notes: Sequence[str],
-    extra_warnings: Sequence[ReportWarning] = (),
-) -> str:
+@dataclass(frozen=True, slots=True)
+class ProtocolPage:
+    """Everything that a page shows under one protocol."""
+
+    view: RunView
+    """The run under the protocol."""
+    plots: Mapping[str, Plot]
+    """Figures by name."""
+    panels: Sequence[Panel] = ()
+    """Example images."""
+    notes: Sequence[str] = ()
+    """Reasons why images are missing."""
+
+
+def render(pages: Sequence[ProtocolPage], extra_warnings: Sequence[ReportWarning] = ()) -> str:
     """Render the whole report as HTML that loads nothing from elsewhere.
+
+    A run that was scored under several protocols shows one of them at a time; a reader chooses which. Parts that are
+    equal under all of them stand in the file once.
 
     Parameters
     ----------
-    view : RunView
-        The run.
-    plots : mapping of str to Plot
-        Figures by name, as `draw_plots` returns them.
-    panels : sequence of Panel
-        Example images.
-    notes : sequence of str
-        Reasons why images are missing.
+    pages : sequence of ProtocolPage
+        What is shown under each protocol, the main one first.
     extra_warnings : sequence of ReportWarning
         Warnings that stand before those of the run.
 
@@ -90,27 +111,61 @@ def render(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    template = environment.from_string((package / "template.html").read_text("utf-8"))
-    return template.render(
-        css=Markup((package / "style.css").read_text("utf-8")),
-        title=view.info.get("title") or f"Sightline: {view.info.get('study', 'report')}",
-        study=view.info.get("study", ""),
-        subtitle=_subtitle(view),
-        summary=view.section.sentences(view) or summary_sentences(view),
-        warnings=[*extra_warnings, *collect_warnings(view)],
-        tiles=build_tiles(view),
-        sections=build_sections(view, plots, panels, notes),
+    environment.globals.update(
+        published=load_published(),
         outlines={
             "reference": REFERENCE_OUTLINE,
             "reader": READER_OUTLINE,
             "predicted": PREDICTED_OUTLINE,
             "rectangle": RECTANGLE_OUTLINE,
         },
-        published=load_published(),
-        simulated=view.has_simulated_readers,
-        has_reader=view.reader is not None,
         inline=lambda text: Markup(svg.inline_svg(text)),
     )
+    parts = environment.from_string((package / "parts.html").read_text("utf-8")).module
+    template = environment.from_string((package / "template.html").read_text("utf-8"))
+    view = pages[0].view
+    sections = [build_sections(page.view, page.plots, page.panels, page.notes) for page in pages]
+    if len(pages) > 1:
+        sections = _share_examples(sections, view.protocol)
+    rendered = [
+        {section.id: [str(parts.block(section, block, page.view)) for block in section.blocks] for section in own}
+        for page, own in zip(pages, sections, strict=True)
+    ]
+    tops = [
+        str(
+            parts.top(
+                [*extra_warnings, *collect_warnings(v)], v.section.sentences(v) or summary_sentences(v), build_tiles(v)
+            )
+        )
+        for v in (page.view for page in pages)
+    ]
+    return template.render(
+        css=Markup((package / "style.css").read_text("utf-8")),
+        title=view.info.get("title") or f"Sightline: {view.info.get('study', 'report')}",
+        study=view.info.get("study", ""),
+        subtitle=switch_html([str(parts.subtitle(_subtitle(page.view))) for page in pages]),
+        top=switch_html(tops),
+        sections=switch_sections(sections, rendered),
+        protocols=[(page.view.protocol, MEANINGS.get(page.view.protocol, "")) for page in pages],
+    )
+
+
+def _share_examples(variants: Sequence[Sequence[Section]], protocol: str) -> list[list[Section]]:
+    """Show the example images of the main protocol under every protocol, and state of which one they are."""
+    examples = next((section for section in variants[0] if section.id == "examples"), None)
+    if examples is None:
+        return [list(sections) for sections in variants]
+    note = Block(paragraphs=[f"The images and their numbers are those of the {protocol} protocol."])
+    shown = replace(examples, blocks=[note, *examples.blocks])
+    shared = []
+    for sections in variants:
+        others = [section for section in sections if section.id != "examples"]
+        ids = [section.id for section in others]
+        place = max(
+            (ids.index(name) + 1 for name in ("localization", "benchmark", "comparison") if name in ids), default=0
+        )
+        shared.append([*others[:place], shown, *others[place:]])
+    return shared
 
 
 def _subtitle(view: RunView) -> list[str]:

@@ -144,11 +144,51 @@ def write_svg(figure: Figure, name: str) -> str:
     out = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(out, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    text = re.sub(r"font-family: [^;\"]*", f"font-family: {_FAMILY}", out.getvalue())
+    text = re.sub(
+        r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", out.getvalue(), flags=re.DOTALL
+    )  # would rule the page
     text = re.sub(r"(font: [^;\"]*?[\d.]+px) [^;\"]*", rf"\1 {_FAMILY}", text)
-    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", text, flags=re.DOTALL)  # would rule the whole page
-    text = text.replace("<svg ", '<svg stroke-linejoin="round" ', 1)
-    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    text = text.replace("<svg ", f'<svg font-family="{_FAMILY}" stroke-linejoin="round" ', 1)
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", _shorten(text))
+
+
+def _shorten(text: str) -> str:
+    """Leave out what changes nothing: ids that nothing refers to, empty groups, white space, needless digits."""
+    referenced = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+    text = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in referenced else "", text)
+    text = re.sub(r"font-family: [^;\"]*;? ?", "", text)  # the root states it
+    text = re.sub(r' transform="rotate\(-0 [^"]*"', "", text)
+    text = re.sub(r' d="([^"]*)"', _compact_path, text)
+    text = re.sub(r"<[^>]+>", lambda m: re.sub(r"(\d+\.\d{2})\d+", r"\1", m[0]), text)
+    text = re.sub(r"<!--.*?-->", "", text)
+    while (shorter := re.sub(r"<g>\s*</g>\s*|<g ?/>\s*", "", text)) != text:
+        text = shorter
+    return re.sub(r">\s+<", "><", text)
+
+
+def _compact_path(match: re.Match[str]) -> str:
+    commands = re.sub(r" *([A-Za-z]) *", r"\1", " ".join(match[1].split()))
+    return f' d="{commands}"'
+
+
+def rename_svg(text: str, name: str, new_name: str) -> str:
+    """Give a figure another name, so that two figures of the same name can stand on one page.
+
+    Parameters
+    ----------
+    text : str
+        SVG, as `write_svg` returns it.
+    name : str
+        Name that every id begins with.
+    new_name : str
+        Name that every id is to begin with.
+
+    Returns
+    -------
+    str
+        The SVG with other ids.
+    """
+    return re.sub(rf'(\bid="|href="#|url\(#){re.escape(name)}-', rf"\g<1>{new_name}-", text)
 
 
 def inline_svg(svg: str) -> str:

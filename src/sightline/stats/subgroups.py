@@ -111,7 +111,8 @@ def estimate_subgroups(
                 rows.append({**head, "attribute": membership.attribute, **row})
                 compared += [rows[-1]] if "p" in row else []
         add_holm(compared)
-    return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
+    table = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
+    return table.fillna({"versus": "", "reason": ""})
 
 
 @dataclass(frozen=True, slots=True)
