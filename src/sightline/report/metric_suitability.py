@@ -19,7 +19,8 @@ from sightline.report.tables import Table
 from sightline.report.titles import metric_title
 from sightline.stats.metric_suitability import MIN_PATIENTS, MIN_SOURCES
 
-_CELL_HEIGHT, _HEAD, _GAP = 26.0, 132.0, 40.0
+_CELL_HEIGHT, _HEAD, _GAP, _RIGHT_MARGIN = 26.0, 132.0, 40.0, 52.0
+"""Pixels: a row, the room for slanted names above and right of the grids, and between them."""
 _COLORS = LinearSegmentedColormap.from_list("suitability", ["#f4f6f8", "#8fbbe0", "#0f62a6"])
 EXPLANATION = (
     "A metric suits a finding if it puts the sources in the same order whichever patients are scored (left), and if "
@@ -51,13 +52,13 @@ def plot_metric_suitability(view: RunView) -> Plot | None:
     if table["reader_wins"].notna().any():
         grids.append(("reader_wins", "Reader above the best control (share of cases)", (0.5, 1.0)))
     left = svg.label_width(findings)
-    width = (PAGE_WIDTH - left - _GAP * (len(grids) - 1)) / 2
+    width = (PAGE_WIDTH - left - _GAP - _RIGHT_MARGIN) / 2
     height = _CELL_HEIGHT * len(findings)
     figure = svg.make_canvas(PAGE_WIDTH, _HEAD + height + 12)
     for i, (column, title, limits) in enumerate(grids):
         ax = svg.add_axes(figure, left + i * (width + _GAP), _HEAD, width, height)
         values = table.pivot_table(index="finding", columns="metric", values=column, dropna=False)
-        _draw_cells(ax, values.reindex(index=findings, columns=metrics), limits)
+        _draw_cells(ax, values.reindex(index=findings, columns=metrics), limits, has_bold=i == 0)
         ax.set_yticks(range(len(findings)), findings if i == 0 else [""] * len(findings), size=TEXT_SIZE, color=INK)
         ax.tick_params(axis="y", pad=8, labelsize=TEXT_SIZE, labelcolor=INK)
         x = (left + i * (width + _GAP)) / PAGE_WIDTH
@@ -71,13 +72,13 @@ def plot_metric_suitability(view: RunView) -> Plot | None:
         f"Most stable metric of each finding. {spoken}.",
         "Suitability of metrics by finding. Left: Kendall's τ between the orders of the sources (models and controls) "
         "in two halves of the patients, mean of 200 random divisions. Right: share of cases on which the second reader "
-        "scores better than the control with the best mean, ties counting half. Bold: highest of the finding. Empty "
+        "scores better than the control with the best mean, ties counting half. Bold: most stable. Empty "
         f"cells have fewer than {MIN_PATIENTS} patients or {MIN_SOURCES} sources, or no reader for this metric.",
     )
 
 
-def _draw_cells(ax: Axes, values: pd.DataFrame, limits: tuple[float, float]) -> None:
-    """Draw a grid of colored cells with their numbers; the highest of each row is bold."""
+def _draw_cells(ax: Axes, values: pd.DataFrame, limits: tuple[float, float], *, has_bold: bool) -> None:
+    """Draw a grid of colored cells with their numbers; the highest of each row is bold, if asked."""
     numbers = values.to_numpy(float)
     scale = Normalize(*limits, clip=True)
     ax.grid(visible=False)
@@ -95,7 +96,7 @@ def _draw_cells(ax: Axes, values: pd.DataFrame, limits: tuple[float, float]) -> 
             va="center",
             size=10.5,
             color="#ffffff" if strength > 0.62 else "#1b2128",
-            weight="bold" if is_highest else "normal",
+            weight="bold" if is_highest and has_bold else "normal",
         )
     ax.set_xlim(-0.5, numbers.shape[1] - 0.5)
     ax.set_ylim(numbers.shape[0] - 0.5, -0.5)
@@ -174,9 +175,9 @@ def metric_suitability_table(view: RunView) -> Table | None:
 
 def _agreement_cells(pairs: pd.DataFrame, metric: str) -> list[str]:
     """Return the mean agreement of a metric with all others, over sources and over cases."""
-    own = pairs[(pairs["metric"] == metric) | (pairs["versus"] == metric)]
+    involved = pairs[(pairs["metric"] == metric) | (pairs["versus"] == metric)]
     return [
-        format_decimal(float(own[c].mean())) if own[c].notna().any() else "–"
+        format_decimal(float(involved[c].mean())) if involved[c].notna().any() else "–"
         for c in ("rank_agreement", "case_agreement")
     ]
 

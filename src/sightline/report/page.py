@@ -128,8 +128,8 @@ def render(pages: Sequence[ProtocolPage], extra_warnings: Sequence[ReportWarning
     if len(pages) > 1:
         sections = _share_examples(sections, view.protocol)
     rendered = [
-        {section.id: [str(parts.block(section, block, page.view)) for block in section.blocks] for section in own}
-        for page, own in zip(pages, sections, strict=True)
+        {section.id: [str(parts.block(section, block, page.view)) for block in section.blocks] for section in shown}
+        for page, shown in zip(pages, sections, strict=True)
     ]
     tops = [
         str(

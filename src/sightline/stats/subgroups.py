@@ -100,9 +100,9 @@ def estimate_subgroups(
     sources, columns = matrix.columns_by_source()
     place = {finding: i for i, finding in enumerate(findings)}
     rows: list[dict[str, Any]] = []
-    for source, own in zip(sources, columns, strict=True):
-        names = [matrix.keys[j][1] for j in own]
-        part = _Part(matrix.values[:, own], matrix.group, matrix.weights, names, protocol)
+    for source, part_columns in zip(sources, columns, strict=True):
+        names = [matrix.keys[j][1] for j in part_columns]
+        part = _Part(matrix.values[:, part_columns], matrix.group, matrix.weights, names, protocol)
         head = {"protocol": protocol.name, "metric": metric, "source": source}
         compared: list[dict[str, Any]] = []
         for membership in memberships:
