@@ -32,6 +32,33 @@ def box_iou(predicted: Array, reference: Array) -> float:
     return float(np.count_nonzero(a & b) / np.count_nonzero(a | b))
 
 
+@metrics(
+    "peak-box-iou",
+    title="Peak box IoU",
+    takes="map",
+    higher_is_better=True,
+    range=(0.0, 1.0),
+    source="arXiv:1705.02315",
+)
+def peak_box_iou(values: Array, reference: Array) -> float:
+    """Compute the intersection over union of the boxes around the peaks of a map and around the annotation.
+
+    `values` is float (H, W), `reference` bool (H, W). Peaks are the pieces of 8-connected pixels with at least half of
+    the highest value; a map without a positive value has none and scores 0. Overlapping boxes count once.
+
+    Examples
+    --------
+    >>> values = np.zeros((9, 9), np.float32)
+    >>> values[2:7, 2:7], values[4, 4] = 0.6, 1.0
+    >>> square = np.zeros((9, 9), bool)
+    >>> square[2:7, 2:7] = True
+    >>> peak_box_iou(values, square)
+    1.0
+    """
+    highest = float(values.max())
+    return box_iou(values >= 0.5 * highest, reference) if highest > 0 else 0.0
+
+
 def fill_boxes(mask: Array) -> Array:
     """Return the filled boxes around the 8-connected pieces of a mask; a piece in a hole lies in the outer box.
 

@@ -85,7 +85,7 @@ def _draw_cells(ax: Axes, values: pd.DataFrame, limits: tuple[float, float], *, 
     for row, col in zip(*np.nonzero(~np.isnan(numbers)), strict=True):
         value = numbers[row, col]
         strength = float(scale(value))
-        ax.add_patch(_cell(row, col, _COLORS(strength)))
+        ax.add_patch(_cell(row, col, _COLORS(strength))).set_clip_path(None)
         is_highest = round(value, 2) == round(np.nanmax(numbers[row]), 2)
         text = format_decimal(value).replace("0.", ".", 1) if abs(value) < 1 else format_decimal(value, 1)
         ax.text(

@@ -153,17 +153,33 @@ def write_svg(figure: Figure, name: str) -> str:
 
 
 def _shorten(text: str) -> str:
-    """Leave out what changes nothing: ids that nothing refers to, empty groups, white space, needless digits."""
-    referenced = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
-    text = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in referenced else "", text)
+    """Leave out what changes nothing: ids that nothing refers to, bare groups, white space, needless digits."""
+    numbers = {name: str(i) for i, name in enumerate(dict.fromkeys(re.findall(r'(?:href="#|url\(#)([^")]+)', text)))}
+    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{numbers[m[1]]}"' if m[1] in numbers else "", text)
+    text = re.sub(r'(href="#|url\(#)([^")]+)', lambda m: m[1] + numbers[m[2]], text)
     text = re.sub(r"font-family: [^;\"]*;? ?", "", text)  # the root states it
-    text = re.sub(r' transform="rotate\(-0 [^"]*"', "", text)
+    text = re.sub(r' transform="rotate\(-0 [^"]*"|stroke-dashoffset: 0; ?', "", text)
     text = re.sub(r' d="([^"]*)"', _compact_path, text)
     text = re.sub(r"<[^>]+>", lambda m: re.sub(r"(\d+\.\d{2})\d+", r"\1", m[0]), text)
-    text = re.sub(r"<!--.*?-->", "", text)
-    while (shorter := re.sub(r"<g>\s*</g>\s*|<g ?/>\s*", "", text)) != text:
-        text = shorter
-    return re.sub(r">\s+<", "><", text)
+    text = re.sub(r">\s+<", "><", re.sub(r"<!--.*?-->", "", text))
+    return _without_bare_groups(text)
+
+
+def _without_bare_groups(text: str) -> str:
+    """Remove the tags of groups without attributes, and whole empty groups."""
+    kept: list[str] = []
+    is_bare: list[bool] = []
+    for token in re.split(r"(<g\b[^>]*>|</g>)", text):
+        if token == "</g>":
+            kept += [] if is_bare.pop() else [token]
+        elif token.startswith("<g") and token.endswith("/>"):
+            continue
+        elif re.match(r"<g\b", token):
+            is_bare.append(token == "<g>")
+            kept += [] if is_bare[-1] else [token]
+        else:
+            kept.append(token)
+    return "".join(kept)
 
 
 def _compact_path(match: re.Match[str]) -> str:

@@ -52,7 +52,7 @@ DEFAULT_ARCH = "small?side=96"
 METHODS = ("gradient", "grad-cam", "grad-cam++", "integrated-gradients?nodes=8")
 IMAGE_TEXT_MODEL, IMAGE_TEXT_METHOD = "words", "image-text"
 """Name of the image-text model among the sources, and its method."""
-METRICS = ("iou", "pointing-game", "relevance-mass", "pr-area")
+METRICS = ("iou", "pointing-game", "relevance-mass", "pr-area", "peak-box-iou")
 LearningMode = Literal["all", "head", "layers"]
 """Fine-tuning, linear evaluation, and fine-tuning with a lower learning rate the deeper a layer lies."""
 LEARNING_MODES: tuple[LearningMode, ...] = ("all", "head", "layers")
@@ -294,6 +294,9 @@ def _explain(
     part = replace(study.data, radiographs=tuple(positive[:max_radiographs]))
     if not part.readers or not methods:
         return
+    if lateral := len(study.data.radiographs) - len(frontal):
+        note = f"{lateral:,} lateral radiographs have no maps: descriptions of places are those of a frontal radiograph"
+        study.run.update_info(skipped=[note])
     for cell in cells:
         study.explain(study.models[cell], methods, data=part)
     if image_text_model is not None:

@@ -136,7 +136,7 @@ def map_table(view: RunView) -> Table | None:
     explained = {row["model"]: row for row in view.info.get("explained_models", ())}
     if not initializations(view) or not explained:
         return None
-    metrics = [m for m in ("iou", "pointing-game", "relevance-mass", "pr-area") if m in view.metrics]
+    metrics = [m for m in ("iou", "pointing-game", "relevance-mass", "pr-area", "peak-box-iou") if m in view.metrics]
     gaps = dict(differences_to_random(view))
     rows = []
     for source in dict.fromkeys(view.estimates["source"]):
@@ -177,6 +177,7 @@ def map_table(view: RunView) -> Table | None:
         "Maps of the fine-tuned networks of the first seed, each for the finding that is scored: mean [95 %] over "
         f"{count_noun(n.n, 'annotation')} of {count_noun(n.patients, 'patient')}"
     )
+    caption = ". ".join([caption, *view.info.get("skipped", ())])
     return Table.create(caption, head, sorted(rows, key=lambda r: (r[0], r[1])), 3, "estimates")
 
 
