@@ -81,6 +81,19 @@ def test_every_table_is_there(finished: Path) -> None:
     assert not run.table("region_distributions").empty and not run.table("discrimination").empty
 
 
+def test_wrong_predictions_and_radiographs_without_a_finding_have_maps(finished: Path) -> None:
+    run = Run.open(finished)
+    cases, predictions = run.info["error_cases"], run.table("predictions")
+    assert {"missed", "no finding"} & {case["kind"] for case in cases}
+    labels = predictions.set_index(["model", "radiograph", "finding"])["label"]
+    for case in cases:
+        assert labels["small", case["radiograph"], case["finding"]] == (1 if case["kind"] == "missed" else 0)
+        sources = {m.source for m in run.maps_for(case["radiograph"]) if m.finding == case["finding"]}
+        assert {"small/grad-cam", "gaze-supervised/gradient"} <= sources
+    page = report(run).read_text("utf-8")
+    assert "Confident errors of the network small" in page and (finished / "figures" / "error-panel.csv").is_file()
+
+
 def test_the_same_command_continues_and_ends_with_the_same_tables(checkpoints: dict[str, str], finished: Path) -> None:
     before = {p.name: p.read_bytes() for p in sorted((finished / "tables").iterdir())}
     shutil.rmtree(finished / "parts" / "agreement" / "000000")

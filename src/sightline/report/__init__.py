@@ -66,13 +66,13 @@ def report(run: Run) -> Path:
 
 
 def _draw_images(view: RunView) -> tuple[Sequence[Panel], dict[str, Plot]]:
-    """Return example images, or the grid of images of the study, if its section has one."""
-    draw_study_panel = view.section.panel
-    examples = [] if draw_study_panel else [*choose_examples(view), *choose_disagreements(view), *choose_shapes(view)]
-    if not (examples or draw_study_panel) or not view.info.get("dataset", {}).get("spec"):
+    """Return example images, or the grids of images of the study, if its section has any."""
+    draw_grids = view.section.panels
+    examples = [] if draw_grids else [*choose_examples(view), *choose_disagreements(view), *choose_shapes(view)]
+    if not (examples or draw_grids) or not view.info.get("dataset", {}).get("spec"):
         return (), {}
     data, maps = open_inputs(view.run)
-    if draw_study_panel:
-        panel = draw_study_panel(view, data, view.run)
-        return (), {panel.name: panel} if panel else {}
+    if draw_grids:
+        grids = [draw(view, data, view.run) for draw in draw_grids]
+        return (), {grid.name: grid for grid in grids if grid is not None}
     return draw_panels(view, data, maps, examples), {}

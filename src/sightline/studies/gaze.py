@@ -6,7 +6,7 @@ After Kim, Zhou and Lipton, IMLH workshop of ICML 2021.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from sightline.evaluation.gaze_agreement import (
     score_gaze_agreement,
 )
 from sightline.evaluation.gaze_cohort import Cohort, read_gaze
+from sightline.evaluation.prediction_errors import ErrorCase, choose_error_cases
 from sightline.evaluation.sampling import sample_positive_cases
 from sightline.evaluation.score_table import ScoreTable
 from sightline.evaluation.thresholds import resolve_protocols
@@ -162,10 +163,10 @@ def gaze(
         cases = _sample_cases(study, reader, max_radiographs)
         ids = {case.radiograph.id for case in cases}
         part = replace(opened, radiographs=tuple(r for r in opened.radiographs if r.id in ids))
-        _explain(study, part, methods)
+        _predict(study)
+        _explain(study, part, methods, _choose_errors(study, reader))
         cohort = Cohort.from_dataset(opened, reader, part.radiographs, [p.definitions for p in protocols], seed)
         score_gaze_agreement(run, GazeComparison(opened, run, reader, protocols, GAZE_METRICS, cohort), cases, seed)
-        _predict(study)
         validation_data = validation_data or ("" if model else PHANTOM_VALIDATION_DATA)
         cutoffs = _choose_cutoffs(study, validation_data, cutoff_rule) if validation_data else {}
         _summarize(study, cutoffs)
@@ -212,11 +213,25 @@ def _sample_cases(study: StudyContext[GazeModels], reader: str, max_radiographs:
     return cases
 
 
-def _explain(study: StudyContext[GazeModels], part: Dataset, methods: Sequence[str]) -> None:
+def _choose_errors(study: StudyContext[GazeModels], reader: str) -> tuple[ErrorCase, ...]:
+    """Choose confident errors of the first network among all radiographs with gaze, and record them for the report."""
+    data = study.data
+    with_gaze = {r.id for r in data.radiographs if data.annotation(r.id, ALL_GAZE, reader) is not None}
+    table = study.run.table("predictions")
+    cases = choose_error_cases(table[table["model"] == study.models.baseline.name], with_gaze)
+    study.run.update_info(error_cases=[asdict(case) for case in cases])
+    return tuple(cases)
+
+
+def _explain(
+    study: StudyContext[GazeModels], part: Dataset, methods: Sequence[str], errors: Sequence[ErrorCase]
+) -> None:
     """Store the maps of every network, and its own estimate of the gaze if it has another one than Grad-CAM."""
+    ids = {*(r.id for r in part.radiographs), *(case.radiograph for case in errors)}
+    shown = replace(part, radiographs=tuple(r for r in study.data.radiographs if r.id in ids))
     for model in study.models.models:
         intrinsic = ("intrinsic",) if hasattr(model.net, "saliency_head") else ()
-        study.explain(model, (*methods, *intrinsic), data=part)
+        study.explain(model, (*methods, *intrinsic), data=shown)
 
 
 def _predict(study: StudyContext[GazeModels]) -> None:

@@ -41,8 +41,8 @@ class StudySection:
     """Functions that draw the study's figures, or return None where the run has no data for one."""
     sections: Callable[[RunView, Mapping[str, Plot]], Sequence[Section]] = _no_sections
     """Sections of the page, before the general ones; from the drawn figures by name."""
-    panel: Callable[[RunView, Dataset, Maps], Plot | None] | None = None
-    """Function that draws the study's grid of images, which replaces the general example images."""
+    panels: Sequence[Callable[[RunView, Dataset, Maps], Plot | None]] = ()
+    """Functions that draw the study's grids of images, which replace the general example images."""
     terminal_table: Callable[[RunView], Table | None] | None = None
     """Function that returns a table to print before the averages on a terminal."""
     localization_title: str = "Localization by finding"

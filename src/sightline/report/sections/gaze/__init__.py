@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from sightline.report.layout import Block, Section
 from sightline.report.run_view import RunView
 from sightline.report.sections.gaze import figures, tables
-from sightline.report.sections.gaze.panel import draw_panel
+from sightline.report.sections.gaze.panel import draw_error_panel, draw_panel
 from sightline.report.sections.gaze.results import compared_models
 from sightline.report.sections.gaze.sentences import summary_sentences
 from sightline.report.svg import Plot
@@ -22,6 +22,7 @@ def _sections(view: RunView, plots: Mapping[str, Plot]) -> list[Section]:
             "Agreement of maps with the gaze of the radiologist",
             [
                 Block.create(plots.get("panel")),
+                Block.create(plots.get("error-panel")),
                 Block.create(plots.get("gaze"), tables.gain_table(view)),
                 Block(summary_lines=tables.gaze_summary(view)),
             ],
@@ -47,7 +48,7 @@ SECTION = StudySection(
     sentences=summary_sentences,
     plots=(figures.plot_gaze_agreement, figures.plot_correctness, figures.plot_regions),
     sections=_sections,
-    panel=draw_panel,
+    panels=(draw_panel, draw_error_panel),
     localization_title="Agreement with gaze by finding",
     compared_models=compared_models,
     control_warnings=(

@@ -7,6 +7,7 @@ import pandas as pd
 
 from sightline.core import Dataset, Maps, Source
 from sightline.data.gaze import ALL_GAZE, KERNELS, Gaze, gaze_density
+from sightline.report.estimate import format_decimal
 from sightline.report.image_grid import GridCell, GridRow, ImageGrid, map_cell, pick_median_cases, scale_evidence
 from sightline.report.overlays import overlay_map, to_rgb
 from sightline.report.run_view import RunView
@@ -57,7 +58,55 @@ def draw_panel(view: RunView, data: Dataset, maps: Maps) -> Plot | None:
     )
 
 
-def _case_rows(view: RunView, data: Dataset, maps: Maps, finding: str, radiograph: str) -> list[GridRow]:
+ERROR_TITLES = {"missed": "missed", "false alarm": "false alarm", "no finding": "no finding present"}
+"""Kind of a case -> its text on the image."""
+
+
+def draw_error_panel(view: RunView, data: Dataset, maps: Maps) -> Plot | None:
+    """Draw confident errors of the first network, and radiographs without a finding, with the gaze at them.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+    data : Dataset
+        Its data set.
+    maps : Maps
+        Its maps.
+
+    Returns
+    -------
+    Plot or None
+        The grid; None if the run compares no networks or has no such cases.
+    """
+    cases = view.info.get("error_cases", ()) if compared_models(view) else ()
+    rows = []
+    for case in cases:
+        text = f"{ERROR_TITLES.get(case['kind'], case['kind'])}, {format_decimal(case['probability'])}"
+        rows += _case_rows(view, data, maps, case["finding"], case["radiograph"], text)
+    if not rows:
+        return None
+    names = "; ".join(
+        f"{case['finding']} on {case['radiograph']}: {case['kind']}, probability {format_decimal(case['probability'])}"
+        for case in cases
+    )
+    first = compared_models(view)[0].replace("-", " ")
+    return Plot(
+        "error-panel",
+        ImageGrid(["Image", "Gaze", *map(view.label, compared_methods(view))], rows).to_svg(),
+        pd.DataFrame(cases),
+        f"Maps and gaze where the prediction is wrong. {names}.",
+        f"Confident errors of the network {first}, and radiographs on which none of these findings is present. Missed "
+        "findings have the lowest probability among the present ones, false alarms the highest among the absent ones "
+        "on radiographs with another finding; on a radiograph without a finding, the one with the highest probability "
+        "is explained, and the radiograph is typical for that probability. The number is the probability that this "
+        "network gives. The maps of all networks explain the same finding.",
+    )
+
+
+def _case_rows(
+    view: RunView, data: Dataset, maps: Maps, finding: str, radiograph: str, text: str = ""
+) -> list[GridRow]:
     """Make a row for each network, with image and gaze in the first one."""
     reader = str(view.info.get("options", {}).get("reader", ""))
     annotation = data.annotation(radiograph, ALL_GAZE, reader)
@@ -68,7 +117,7 @@ def _case_rows(view: RunView, data: Dataset, maps: Maps, finding: str, radiograp
     density = scale_evidence(gaze_density(gaze, KERNELS["corrected"], (128, 128)), image.shape)
     positions = gaze.positions / np.array(gaze.size) * np.array(image.shape)
     fixations = np.column_stack([positions, gaze.duration])
-    first = [GridCell(to_rgb(image)), GridCell(overlay_map(image, density), path=fixations)]
+    first = [GridCell(to_rgb(image), text=text), GridCell(overlay_map(image, density), path=fixations)]
     by_key = {(m.source, m.finding): m for m in maps.maps_for(radiograph)}
     return [
         GridRow(

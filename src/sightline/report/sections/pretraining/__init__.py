@@ -29,4 +29,6 @@ def _sections(view: RunView, plots: Mapping[str, Plot]) -> list[Section]:
     return [Section("curves", "Effect of the initialization", blocks)]
 
 
-SECTION = StudySection(sentences=summary_sentences, plots=(plot_learning_curves,), sections=_sections, panel=draw_panel)
+SECTION = StudySection(
+    sentences=summary_sentences, plots=(plot_learning_curves,), sections=_sections, panels=(draw_panel,)
+)

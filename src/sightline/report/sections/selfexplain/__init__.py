@@ -51,5 +51,5 @@ SECTION = StudySection(
     sentences=summary_sentences,
     plots=(figures.plot_method_ranking, figures.plot_froc, figures.plot_label_budget, plot_cascade, plot_repeatability),
     sections=_sections,
-    panel=draw_panel,
+    panels=(draw_panel,),
 )
