@@ -27,7 +27,8 @@ def compare_metrics(scores: ScoreTable, protocols: Sequence[Protocol], *, seed: 
         Seed of the divisions and of the bootstrap.
     """
     compared = [name for name in dict.fromkeys(scores.estimates["metric"]) if "@" not in name]
-    suitability, agreement = [], []
+    suitability: list[pd.DataFrame] = []
+    agreement: list[pd.DataFrame] = []
     for protocol in protocols:
         of_metric = [
             MetricScores(name, scores.matrix(name, protocol, seed), parse_metric(name)[0].info.higher_is_better)

@@ -113,9 +113,7 @@ def _best_metrics(table: pd.DataFrame, findings: Sequence[str]) -> dict[str, tup
     """Return finding -> (most stable metric, its stability)."""
     known = table.dropna(subset="rank_stability").sort_values("rank_stability", ascending=False, kind="stable")
     first = known.groupby("finding", sort=False).head(1).set_index("finding")
-    return {
-        f: (str(first.loc[f, "metric"]), float(first.loc[f, "rank_stability"])) for f in findings if f in first.index
-    }
+    return {f: (str(first["metric"][f]), float(first["rank_stability"][f])) for f in findings if f in first.index}
 
 
 def metric_suitability_table(view: RunView) -> Table | None:
@@ -147,8 +145,8 @@ def metric_suitability_table(view: RunView) -> Table | None:
             rows.append([finding, *counts, f"– ({part['reason'].iloc[0]})", *["–"] * 4])
             continue
         best = str(known.idxmax())
-        wins = part.loc[best]
-        interval = Estimate(*(float(wins[c]) for c in ("reader_wins", "reader_wins_low", "reader_wins_high")), 0, 0)
+        mean, low, high = (float(part[c][best]) for c in ("reader_wins", "reader_wins_low", "reader_wins_high"))
+        interval = Estimate(mean, low, high, 0, 0)
         rows.append(
             [
                 finding,

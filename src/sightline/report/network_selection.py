@@ -114,7 +114,7 @@ def network_selection_table(view: RunView) -> Table | None:
     rows = []
     for (metric, method), group in table.groupby(["metric", "method"], sort=False):
         chosen = next(iter(group[group["chosen"].astype(bool)]["model"]), "–")
-        cells = [numbers.get((metric, method, m), Estimate.undefined()).text(3) for m in models]
+        cells = [numbers.get((str(metric), str(method), m), Estimate.undefined()).text(3) for m in models]
         counts = f"{int(group['findings'].max())}"
         rows.append([metric_title(str(metric)), _method_label(view, str(method)), chosen, counts, *cells])
     head = ["Metric", "Method", "Chosen network", "Findings", *models]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -103,7 +104,33 @@ def render(pages: Sequence[ProtocolPage], extra_warnings: Sequence[ReportWarning
     str
         The page.
     """
-    package = files("sightline.report")
+    package, environment = files("sightline.report"), _make_environment()
+    parts: Any = environment.from_string((package / "parts.html").read_text("utf-8")).module
+    template = environment.from_string((package / "template.html").read_text("utf-8"))
+    view = pages[0].view
+    sections = [build_sections(page.view, page.plots, page.panels, page.notes) for page in pages]
+    if len(pages) > 1:
+        sections = _share_examples(sections, view.protocol)
+    rendered = [
+        {s.id: [str(parts.block(s, block, page.view)) for block in s.blocks] for s in of_page}
+        for page, of_page in zip(pages, sections, strict=True)
+    ]
+    tops = []
+    for v in (page.view for page in pages):
+        summary = v.section.sentences(v) or summary_sentences(v)
+        tops.append(str(parts.top([*extra_warnings, *collect_warnings(v)], summary, build_tiles(v))))
+    return template.render(
+        css=Markup((package / "style.css").read_text("utf-8")),
+        title=view.info.get("title") or f"Sightline: {view.info.get('study', 'report')}",
+        study=view.info.get("study", ""),
+        subtitle=switch_html([str(parts.subtitle(_subtitle(page.view))) for page in pages]),
+        top=switch_html(tops),
+        sections=switch_sections(sections, rendered),
+        protocols=[(page.view.protocol, MEANINGS.get(page.view.protocol, "")) for page in pages],
+    )
+
+
+def _make_environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -121,33 +148,7 @@ def render(pages: Sequence[ProtocolPage], extra_warnings: Sequence[ReportWarning
         },
         inline=lambda text: Markup(svg.inline_svg(text)),
     )
-    parts = environment.from_string((package / "parts.html").read_text("utf-8")).module
-    template = environment.from_string((package / "template.html").read_text("utf-8"))
-    view = pages[0].view
-    sections = [build_sections(page.view, page.plots, page.panels, page.notes) for page in pages]
-    if len(pages) > 1:
-        sections = _share_examples(sections, view.protocol)
-    rendered = [
-        {section.id: [str(parts.block(section, block, page.view)) for block in section.blocks] for section in shown}
-        for page, shown in zip(pages, sections, strict=True)
-    ]
-    tops = [
-        str(
-            parts.top(
-                [*extra_warnings, *collect_warnings(v)], v.section.sentences(v) or summary_sentences(v), build_tiles(v)
-            )
-        )
-        for v in (page.view for page in pages)
-    ]
-    return template.render(
-        css=Markup((package / "style.css").read_text("utf-8")),
-        title=view.info.get("title") or f"Sightline: {view.info.get('study', 'report')}",
-        study=view.info.get("study", ""),
-        subtitle=switch_html([str(parts.subtitle(_subtitle(page.view))) for page in pages]),
-        top=switch_html(tops),
-        sections=switch_sections(sections, rendered),
-        protocols=[(page.view.protocol, MEANINGS.get(page.view.protocol, "")) for page in pages],
-    )
+    return environment
 
 
 def _share_examples(variants: Sequence[Sequence[Section]], protocol: str) -> list[list[Section]]:
@@ -156,7 +157,7 @@ def _share_examples(variants: Sequence[Sequence[Section]], protocol: str) -> lis
     if examples is None:
         return [list(sections) for sections in variants]
     note = Block(paragraphs=[f"The images and their numbers are those of the {protocol} protocol."])
-    shown = replace(examples, blocks=[note, *examples.blocks])
+    noted = replace(examples, blocks=[note, *examples.blocks])
     shared = []
     for sections in variants:
         others = [section for section in sections if section.id != "examples"]
@@ -164,7 +165,7 @@ def _share_examples(variants: Sequence[Sequence[Section]], protocol: str) -> lis
         place = max(
             (ids.index(name) + 1 for name in ("localization", "benchmark", "comparison") if name in ids), default=0
         )
-        shared.append([*others[:place], shown, *others[place:]])
+        shared.append([*others[:place], noted, *others[place:]])
     return shared
 
 

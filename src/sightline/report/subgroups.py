@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -23,6 +26,10 @@ ATTRIBUTE_TITLES = {
     "size": "Size of the finding",
 }
 """Attribute -> its title."""
+Key = tuple[str, str]
+"""(attribute, group)"""
+Row = Mapping[Hashable, Any]
+"""Row of the table `subgroups`."""
 _ALPHA = 0.05
 
 
@@ -76,30 +83,20 @@ def plot_subgroups(view: RunView) -> Plot | None:
         return None
     labels, places = _lay_out(rows)
     grid = DotPlot.create(labels, 2, ROW_HEIGHT - 2, has_legend=True, right_margin=96)
-    tables = {s.source: shown_rows(view, metric, s.source).set_index(["attribute", "group"]) for s in series}
-    offsets = dict(zip((s.source for s in series), (0.0,) if len(series) == 1 else (-0.17, 0.17), strict=True))
-    mean_axes, gap_axes = grid.panels
-    means = {s: {key: _estimate(t, key, "") for key in places} for s, t in tables.items()}
-    gaps = {s: {key: _estimate(t, key, "difference_") for key in places} for s, t in tables.items()}
-    set_scale(mean_axes, metric, [n for numbers in means.values() for n in numbers.values()])
-    set_limits(gap_axes, [n for numbers in gaps.values() for n in numbers.values()])
-    title = f"{metric_title(metric)} minus that of the largest group"
-    gap_axes.set_title(title, loc="left", size=SMALL_SIZE, color=INK, pad=10)
+    tables = {s.source: _by_group(shown_rows(view, metric, s.source)) for s in series}
+    means = _draw_rows(grid, metric, series, tables, places)
     for key, y in places.items():
-        row = rows.set_index(["attribute", "group"]).loc[key]
-        for s in series:
-            draw_dot(mean_axes, means[s.source][key], y + offsets[s.source], s)
-            draw_dot(gap_axes, gaps[s.source][key], y + offsets[s.source], s)
+        row = tables[series[0].source][key]
         if row["reason"]:
-            _write(mean_axes, y, str(row["reason"]))
+            _write(grid.panels[0], y, str(row["reason"]))
         elif not row["versus"]:
-            _write(gap_axes, y, "reference")
+            _write(grid.panels[1], y, "reference")
         grid.add_note(y, f"{int(row['n']):,} / {int(row['patients']):,}")
     grid.add_note_header("maps / patients")
     grid.draw_legend(series)
-    _embolden(mean_axes, set(ATTRIBUTE_TITLES.values()))
+    _embolden(grid.panels[0], set(ATTRIBUTE_TITLES.values()))
     data = view.analysis("subgroups")
-    spoken = "; ".join(f"{a}, {g}: {means[series[0].source][a, g].text()}" for a, g in places)
+    spoken = "; ".join(f"{a}, {g}: {means[series[0].source, (a, g)].text()}" for a, g in places)
     return Plot(
         "subgroups",
         svg.write_svg(grid.figure, "subgroups"),
@@ -123,12 +120,41 @@ def _lay_out(rows: pd.DataFrame) -> tuple[list[str], dict[tuple[str, str], int]]
     return labels, places
 
 
-def _estimate(table: pd.DataFrame, key: tuple[str, str], prefix: str) -> Estimate:
+def _by_group(rows: pd.DataFrame) -> dict[Key, Row]:
+    return {(str(r["attribute"]), str(r["group"])): r for r in rows.to_dict("records")}
+
+
+def _draw_rows(
+    grid: DotPlot,
+    metric: str,
+    series: Sequence[Series],
+    tables: Mapping[str, Mapping[Key, Row]],
+    places: Mapping[Key, int],
+) -> dict[tuple[str, Key], Estimate]:
+    """Draw means and differences of every source; return the means."""
+    offsets = (0.0,) if len(series) == 1 else (-0.17, 0.17)
+    drawn = []
+    for ax, prefix in zip(grid.panels, ("", "difference_"), strict=True):
+        numbers = {(s.source, key): _estimate(tables[s.source].get(key), prefix) for s in series for key in places}
+        if prefix:
+            set_limits(ax, list(numbers.values()))
+            title = f"{metric_title(metric)} minus that of the largest group"
+            ax.set_title(title, loc="left", size=SMALL_SIZE, color=INK, pad=10)
+        else:
+            set_scale(ax, metric, list(numbers.values()))
+        for s, offset in zip(series, offsets, strict=True):
+            for key, y in places.items():
+                draw_dot(ax, numbers[s.source, key], y + offset, s)
+        drawn.append(numbers)
+    return drawn[0]
+
+
+def _estimate(row: Row | None, prefix: str) -> Estimate:
     """Return the mean (prefix '') or the difference (prefix 'difference_') of a subgroup."""
-    if key not in table.index:
+    if row is None:
         return Estimate.undefined()
-    row = table.loc[key]
-    mean, low, high = (float(row[c]) for c in (prefix.removesuffix("_") or "mean", f"{prefix}low", f"{prefix}high"))
+    names = (prefix.removesuffix("_") or "mean", f"{prefix}low", f"{prefix}high")
+    mean, low, high = (float(row[name]) for name in names)
     return Estimate(mean, low, high, int(row["n"]), int(row["patients"]))
 
 
@@ -161,8 +187,7 @@ def subgroup_table(view: RunView) -> Table | None:
     for metric in view.main_metrics:
         for s in _series(view, metric):
             for r in shown_rows(view, metric, s.source).to_dict("records"):
-                gap = Estimate(float(r["difference"]), float(r["difference_low"]), float(r["difference_high"]), 0, 0)
-                mean = Estimate(float(r["mean"]), float(r["low"]), float(r["high"]), 0, 0)
+                gap, mean = _estimate(r, "difference_"), _estimate(r, "")
                 rows.append(
                     [
                         f"{ATTRIBUTE_TITLES.get(str(r['attribute']), r['attribute'])}: {r['group']}",
@@ -216,7 +241,7 @@ def view_table(view: RunView) -> Table | None:
         for finding in view.findings:
             cells = [metric_title(metric), finding]
             for r in part[part["finding"] == finding].sort_values("group").to_dict("records"):
-                mean = Estimate(float(r["mean"]), float(r["low"]), float(r["high"]), 0, 0)
+                mean = _estimate(r, "")
                 cells += [mean.text(3) if not r["reason"] else f"– ({r['reason']})", f"{int(r['n']):,}"]
             rows += [cells] if len(cells) == 6 else []
     head = ["Metric", "Finding", "Frontal [95 %]", "Maps", "Lateral [95 %]", "Maps"]
@@ -264,21 +289,21 @@ def _difference_sentence(view: RunView, metric: str, rows: pd.DataFrame) -> str:
         return f"{start}, no subgroup differs clearly from the largest one of its attribute in {metric_title(metric)}."
     parts = []
     for r in different.to_dict("records"):
-        gap = Estimate(float(r["difference"]), float(r["difference_low"]), float(r["difference_high"]), 0, 0)
+        gap = _estimate(r, "difference_")
         title = ATTRIBUTE_TITLES.get(str(r["attribute"]), str(r["attribute"])).lower()
         parts.append(f"{title}, {r['group']} minus {r['versus']} {gap.text()}")
     noun = "subgroup differs" if len(parts) == 1 else "subgroups differ"
     return f"{start}, {len(parts)} {noun} clearly in {metric_title(metric)}: {'; '.join(parts)}."
 
 
-def _missing_sentences(table: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
+def _missing_sentences(table: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
     """Name the attributes that are not in the figure, with the reason."""
     averages = table[table["finding"] == AVERAGE]
     unstated, single = [], []
     for attribute, groups in averages.groupby("attribute", sort=False):
         title = ATTRIBUTE_TITLES.get(str(attribute), str(attribute)).lower()
         filled = groups[groups["n"] > 0]
-        if attribute in set(shown["attribute"]):
+        if attribute in set(compared["attribute"]):
             continue
         if filled.empty:
             unstated.append(title)

@@ -190,9 +190,9 @@ class _Part:
         versus: str,
     ) -> dict[str, Any]:
         a, b = means[name], means[versus]
-        left_out = [jackknife_means(values[g][:, shared], self.group) for g in (name, versus)]
-        gap = nanmean(left_out[0][0]) - nanmean(left_out[1][0])  # (G,)
-        present = left_out[0][1].any(1) | left_out[1][1].any(1)
+        (means_a, in_a), (means_b, in_b) = (jackknife_means(values[g][:, shared], self.group) for g in (name, versus))
+        gap = nanmean(means_a) - nanmean(means_b)  # (G,)
+        present = np.asarray(in_a.any(axis=1) | in_b.any(axis=1))
         r = Replicates(
             a.point - b.point,
             a.draws - b.draws,

@@ -228,10 +228,10 @@ def _explain(
 ) -> None:
     """Store the maps of every network, and its own estimate of the gaze if it has another one than Grad-CAM."""
     ids = {*(r.id for r in part.radiographs), *(case.radiograph for case in errors)}
-    shown = replace(part, radiographs=tuple(r for r in study.data.radiographs if r.id in ids))
+    explained = replace(part, radiographs=tuple(r for r in study.data.radiographs if r.id in ids))
     for model in study.models.models:
         intrinsic = ("intrinsic",) if hasattr(model.net, "saliency_head") else ()
-        study.explain(model, (*methods, *intrinsic), data=shown)
+        study.explain(model, (*methods, *intrinsic), data=explained)
 
 
 def _predict(study: StudyContext[GazeModels]) -> None:
