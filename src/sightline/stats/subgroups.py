@@ -108,11 +108,10 @@ def estimate_subgroups(
         for membership in memberships:
             groups = {name: cases[:, [place[f] for f in names]] for name, cases in membership.groups.items()}
             for row in part.rows(groups):
-                rows.append({**head, "attribute": membership.attribute, **row})
+                rows.append({**head, "attribute": membership.attribute, "versus": "", **row})
                 compared += [rows[-1]] if "p" in row else []
         add_holm(compared)
-    table = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
-    return table.fillna({"versus": "", "reason": ""})
+    return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,6 @@ class Phantom:
             The record.
         """
         scene = self.scene(index)
-        anatomy = scene.anatomy
         return Radiograph(
             id=f"phantom{index:06d}",
             patient=f"patient{scene.patient:06d}",
@@ -170,9 +169,9 @@ class Phantom:
             split=self.split(index),
             labels=self.labels(index, scene),
             metadata={
-                "sex": "Female" if anatomy.female else "Male",
+                "sex": "Female" if scene.anatomy.female else "Male",
                 "age": draw_age(self.seed, scene.patient),
-                "projection": "AP" if anatomy.portable else "PA",
+                "projection": "AP" if scene.anatomy.portable else "PA",
                 "artifact": scene.artifact,
             },
         )

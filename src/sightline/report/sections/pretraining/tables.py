@@ -27,6 +27,9 @@ from sightline.report.sections.pretraining.results import (
 from sightline.report.tables import Table
 from sightline.report.titles import metric_title
 
+_MAP_METRICS = ("iou", "pointing-game", "relevance-mass", "pr-area", "peak-box-iou")
+"""Metrics of the table of maps, where they were scored."""
+
 
 def auc_table(view: RunView) -> Table | None:
     """Make the table of AUROC by initialization, mode of training and share of the labels, in the layout of ConVIRT.
@@ -136,35 +139,20 @@ def map_table(view: RunView) -> Table | None:
     explained = {row["model"]: row for row in view.info.get("explained_models", ())}
     if not initializations(view) or not explained:
         return None
-    metrics = [m for m in ("iou", "pointing-game", "relevance-mass", "pr-area", "peak-box-iou") if m in view.metrics]
+    metrics = [m for m in _MAP_METRICS if m in view.metrics]
     gaps = dict(differences_to_random(view))
     rows = []
     for source in dict.fromkeys(view.estimates["source"]):
         parsed = Source.parse(source)
         name, method = parsed.model, parsed.method
+        scores = [view.estimate(source, m).text() for m in metrics]
         if name in explained:
             row = explained[name]
-            key = f"{row['initialization']}, {format_share(row['fraction'])}, {view.label(method)}"
-            gap = gaps.get(key)
-            rows.append(
-                [
-                    view.label(method),
-                    format_share(row["fraction"]),
-                    row["initialization"],
-                    *(view.estimate(source, m).text() for m in metrics),
-                    gap.text(3) if gap else "–",
-                ]
-            )
+            share = format_share(row["fraction"])
+            gap = gaps.get(f"{row['initialization']}, {share}, {view.label(method)}")
+            rows.append([view.label(method), share, row["initialization"], *scores, gap.text(3) if gap else "–"])
         elif name == IMAGE_TEXT_MODEL:
-            rows.append(
-                [
-                    view.label(method),
-                    "none",
-                    "reports, as text",
-                    *(view.estimate(source, m).text() for m in metrics),
-                    "–",
-                ]
-            )
+            rows.append([view.label(method), "none", "reports, as text", *scores, "–"])
     head = [
         "Method",
         "Labels",
@@ -173,11 +161,11 @@ def map_table(view: RunView) -> Table | None:
         f"{metric_title(main_metric(view))} minus random",
     ]
     n = view.estimate(next(iter(view.estimates["source"])), metrics[0])
+    skipped = "".join(f". {note}" for note in view.info.get("skipped", ()))
     caption = (
         "Maps of the fine-tuned networks of the first seed, each for the finding that is scored: mean [95 %] over "
-        f"{count_noun(n.n, 'annotation')} of {count_noun(n.patients, 'patient')}"
+        f"{count_noun(n.n, 'annotation')} of {count_noun(n.patients, 'patient')}{skipped}"
     )
-    caption = ". ".join([caption, *view.info.get("skipped", ())])
     return Table.create(caption, head, sorted(rows, key=lambda r: (r[0], r[1])), 3, "estimates")
 
 
