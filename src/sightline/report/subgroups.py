@@ -103,8 +103,7 @@ def plot_subgroups(view: RunView) -> Plot | None:
         data[(data["metric"] == metric) & data["source"].isin(list(tables)) & (data["finding"] == AVERAGE)],
         f"{metric_title(metric)} of {series[0].label} by subgroup. {spoken}.",
         f"{metric_title(metric)} by subgroup, averaged over the findings that every subgroup of an attribute has "
-        "(left), and the difference from the largest subgroup in the same resamples of patients (right), with 95 % "
-        "intervals.",
+        "(left), and the difference from the largest subgroup (right), with 95 % intervals over patients.",
     )
 
 

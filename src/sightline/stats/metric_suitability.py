@@ -12,8 +12,9 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from sightline.core import NAN, Array, Source
-from sightline.stats.bootstrap import interval, replicate
 from sightline.stats.estimates import ScoreMatrix
+from sightline.stats.intervals import infer
+from sightline.stats.jackknife import leave_one_out
 
 MIN_PATIENTS = 10
 """Fewest patients with a finding: halves of fewer rank nothing."""
@@ -174,10 +175,9 @@ def _reader_wins(metric: MetricScores, finding: str) -> dict[str, Any]:
     control = max(controls, key=lambda s: float(np.nanmean(controls[s])))
     gap = readers[reader] - controls[control]
     wins = np.where(np.isnan(gap), np.nan, (np.sign(np.round(gap, 12)) + 1) / 2)[:, None]
-    r = replicate(wins, metric.matrix.group, metric.matrix.weights)
-    mean, low, high = (float(end[0]) for end in interval(r, "bca"))
-    counts = {"reader_n": int(r.n[0]), "reader_patients": int(r.groups[0])}
-    ends = {"reader_wins": mean, "reader_wins_low": low, "reader_wins_high": high}
+    row = infer(leave_one_out(wins, metric.matrix.group), "share", (0.0, 1.0)).row()
+    counts = {"reader_n": row["n"], "reader_patients": row["patients"]}
+    ends = {"reader_wins": row["mean"], "reader_wins_low": row["low"], "reader_wins_high": row["high"]}
     return {**empty, **ends, **counts, "control": control}
 
 

@@ -1,4 +1,4 @@
-"""Mean scores in subgroups of cases, and differences between subgroups, from one bootstrap of patients."""
+"""Mean scores in subgroups of cases, and differences between subgroups, with intervals over patients."""
 
 from __future__ import annotations
 
@@ -11,17 +11,11 @@ import pandas as pd
 
 from sightline.core import Array
 from sightline.protocol import Protocol
-from sightline.stats.bootstrap import (
-    Replicates,
-    acceleration,
-    average_columns,
-    interval,
-    jackknife_means,
-    nanmean,
-    p_value,
-    replicate,
-)
-from sightline.stats.estimates import AVERAGE, ScoreMatrix
+from sightline.stats import bootstrap, jackknife
+from sightline.stats.bootstrap import Replicates
+from sightline.stats.estimates import AVERAGE, ScoreMatrix, metric_bounds
+from sightline.stats.intervals import infer
+from sightline.stats.jackknife import LeaveOneOut
 from sightline.stats.multiplicity import add_holm
 
 MIN_PATIENTS = 10
@@ -74,7 +68,7 @@ def estimate_subgroups(
 
     The average of a source is taken over the findings that `MIN_PATIENTS_PER_FINDING` patients have in every compared
     subgroup, with equal weight: otherwise subgroups would differ by what their patients have. The difference is that of
-    two averages in the same resamples of patients. It is not paired, because a patient belongs to one subgroup.
+    two averages; a patient who belongs to both subgroups, as by the size of findings, counts in both.
 
     Parameters
     ----------
@@ -102,7 +96,7 @@ def estimate_subgroups(
     rows: list[dict[str, Any]] = []
     for source, part_columns in zip(sources, columns, strict=True):
         names = [matrix.keys[j][1] for j in part_columns]
-        part = _Part(matrix.values[:, part_columns], matrix.group, matrix.weights, names, protocol)
+        part = _Part(matrix.values[:, part_columns], matrix, names, protocol, metric_bounds(metric))
         head = {"protocol": protocol.name, "metric": metric, "source": source}
         compared: list[dict[str, Any]] = []
         for membership in memberships:
@@ -120,12 +114,12 @@ class _Part:
 
     values: Array
     """float64 (N, F)."""
-    group: Array
-    """int64 (N,): patient of each row."""
-    weights: Array
-    """(B, G)."""
+    matrix: ScoreMatrix
+    """Scores of all sources, for patients and resamples."""
     findings: list[str]
     protocol: Protocol
+    bounds: tuple[float, float]
+    """Range of the metric."""
 
     def rows(self, groups: Mapping[str, Array]) -> Iterator[dict[str, Any]]:
         """Yield the rows of the groups of one attribute."""
@@ -138,7 +132,7 @@ class _Part:
             for j in range(len(self.findings))
             if large and all(per_finding[name][j] >= MIN_PATIENTS_PER_FINDING for name in large)
         ]
-        means = {name: self._average(values[name], shared) for name in large} if shared else {}
+        means = {name: self._averages(values[name], shared) for name in large} if shared else {}
         versus = max(means, key=lambda name: len(patients[name]), default="") if len(means) > 1 else ""
         for name in groups:
             reason = self._reason(len(patients[name]), bool(shared))
@@ -150,22 +144,39 @@ class _Part:
                 "findings": len(shared) if not reason else 0,
                 "reason": reason,
                 **({} if reason else self._estimate(means[name])),
-                **(
-                    {}
-                    if reason or name == versus or not versus
-                    else self._difference(means, values, shared, name, versus)
-                ),
+                **self._difference(means, name, versus),
             }
             if name in large:
                 yield from self._finding_rows(name, values[name], per_finding[name])
 
     def _patients(self, values: Array) -> Array:
-        return np.unique(self.group[(~np.isnan(values)).any(axis=1)])
+        return np.unique(self.matrix.group[(~np.isnan(values)).any(axis=1)])
 
-    def _average(self, values: Array, shared: Sequence[int]) -> Replicates:
-        kept = values[:, shared]
-        single = replicate(kept, self.group, self.weights)
-        return average_columns(single, [np.arange(len(shared))], kept, self.group)
+    def _averages(self, values: Array, shared: Sequence[int]) -> LeaveOneOut | Replicates:
+        """Return the average over findings, without each patient or in each resample."""
+        kept, columns = values[:, shared], [np.arange(len(shared))]
+        if self.protocol.interval == "jackknife":
+            return jackknife.average_columns(jackknife.leave_one_out(kept, self.matrix.group), columns)
+        single = bootstrap.replicate(kept, self.matrix.group, self.matrix.weights)
+        return bootstrap.average_columns(single, columns, kept, self.matrix.group)
+
+    def _numbers(self, r: LeaveOneOut | Replicates, *, is_difference: bool = False) -> list[dict[str, Any]]:
+        """Return mean, low, high and p of each column, as the protocol computes intervals."""
+        low, high = self.bounds
+        if isinstance(r, LeaveOneOut):
+            if is_difference:
+                inference = infer(r, "linear", (low - high, high - low))
+            else:
+                inference = infer(r, "share" if np.isfinite(self.bounds).all() else "linear", self.bounds)
+            return [inference.row(j) for j in range(len(r.point))]
+        if self.protocol.interval == "jackknife":
+            raise ValueError("a protocol with jackknife intervals has no resamples")
+        ends = bootstrap.interval(r, self.protocol.interval)
+        p = [bootstrap.p_value(r.draws[:, j]) for j in range(r.draws.shape[1])]
+        return [
+            {"mean": float(m), "low": float(lo), "high": float(hi), "p": q, "n": int(n), "patients": int(g)}
+            for m, lo, hi, q, n, g in zip(*ends, p, r.n, r.groups, strict=True)
+        ]
 
     @staticmethod
     def _reason(patients: int, has_shared: bool) -> str:
@@ -175,46 +186,31 @@ class _Part:
             return f"{patients} patient{'s' if patients > 1 else ''}, fewer than {MIN_PATIENTS}"
         return "" if has_shared else f"no finding with {MIN_PATIENTS_PER_FINDING} patients in every group"
 
-    def _estimate(self, r: Replicates) -> dict[str, Any]:
-        mean, low, high = interval(r, self.protocol.interval)
-        counts = {"n": int(r.n[0]), "patients": int(r.groups[0])}
-        return {"mean": float(mean[0]), "low": float(low[0]), "high": float(high[0]), **counts}
+    def _estimate(self, r: LeaveOneOut | Replicates) -> dict[str, Any]:
+        (row,) = self._numbers(r)
+        return {name: row[name] for name in ("mean", "low", "high", "n", "patients")}
 
-    def _difference(
-        self,
-        means: Mapping[str, Replicates],
-        values: Mapping[str, Array],
-        shared: Sequence[int],
-        name: str,
-        versus: str,
-    ) -> dict[str, Any]:
+    def _difference(self, means: Mapping[str, LeaveOneOut | Replicates], name: str, versus: str) -> dict[str, Any]:
+        """Return the difference of a group from the largest one; nothing for that one, or without a mean."""
+        if name == versus or not versus or name not in means:
+            return {}
         a, b = means[name], means[versus]
-        (means_a, in_a), (means_b, in_b) = (jackknife_means(values[g][:, shared], self.group) for g in (name, versus))
-        gap = nanmean(means_a) - nanmean(means_b)  # (G,)
-        present = np.asarray(in_a.any(axis=1) | in_b.any(axis=1))
-        r = Replicates(
-            a.point - b.point,
-            a.draws - b.draws,
-            a.n + b.n,
-            np.minimum(a.groups, b.groups),  # the smaller group decides how much the difference varies
-            acceleration(gap[:, None], present[:, None]),
-        )
-        difference, low, high = interval(r, self.protocol.interval)
-        return {
-            "versus": versus,
-            "difference": float(difference[0]),
-            "difference_low": float(low[0]),
-            "difference_high": float(high[0]),
-            "p": p_value(r.draws[:, 0]),
-        }
+        if isinstance(a, LeaveOneOut) and isinstance(b, LeaveOneOut):
+            (row,) = self._numbers(a - b, is_difference=True)
+        elif isinstance(a, Replicates) and isinstance(b, Replicates):
+            groups = np.minimum(a.groups, b.groups)
+            (row,) = self._numbers(Replicates(a.point - b.point, a.draws - b.draws, a.n + b.n, groups))
+        ends = {"difference": row["mean"], "difference_low": row["low"], "difference_high": row["high"]}
+        return {"versus": versus, **ends, "p": row["p"]}
 
     def _finding_rows(self, name: str, values: Array, patients: Sequence[int]) -> Iterator[dict[str, Any]]:
         """Yield the mean of each finding in a group."""
-        r = replicate(values, self.group, self.weights)
-        mean, low, high = interval(r, self.protocol.interval)
-        for j, finding in enumerate(self.findings):
-            row: dict[str, Any] = {"group": name, "finding": finding, "n": int(r.n[j]), "patients": patients[j]}
-            reason = self._reason(patients[j], True)
-            if not reason:
-                row |= {"mean": float(mean[j]), "low": float(low[j]), "high": float(high[j])}
-            yield {**row, "findings": int(not reason), "reason": reason}
+        if self.protocol.interval == "jackknife":
+            numbers = self._numbers(jackknife.leave_one_out(values, self.matrix.group))
+        else:
+            numbers = self._numbers(bootstrap.replicate(values, self.matrix.group, self.matrix.weights))
+        for finding, count, row in zip(self.findings, patients, numbers, strict=True):
+            reason = self._reason(count, True)
+            ends = {} if reason else {end: row[end] for end in ("mean", "low", "high")}
+            sizes = {"n": row["n"], "patients": count, "findings": int(not reason)}
+            yield {"group": name, "finding": finding, **sizes, **ends, "reason": reason}
