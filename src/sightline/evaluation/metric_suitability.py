@@ -15,7 +15,8 @@ from sightline.stats.metric_suitability import MetricScores, metric_agreement, m
 def compare_metrics(scores: ScoreTable, protocols: Sequence[Protocol], *, seed: int) -> None:
     """Write the tables `metric_suitability` and `metric_agreement` of a scored run.
 
-    Metrics with a binarizer of their own, such as 'iou@above:0.4', are left out.
+    Left out are metrics with a binarizer of their own (iou@above:0.4), those corrected for chance, which repeat
+    another metric on another scale, and levels that rank no source.
 
     Parameters
     ----------
@@ -26,7 +27,7 @@ def compare_metrics(scores: ScoreTable, protocols: Sequence[Protocol], *, seed: 
     seed : int
         Seed of the divisions and of the bootstrap.
     """
-    compared = [name for name in dict.fromkeys(scores.estimates["metric"]) if "@" not in name]
+    compared = [name for name in dict.fromkeys(scores.estimates["metric"]) if _is_compared(name)]
     suitability: list[pd.DataFrame] = []
     agreement: list[pd.DataFrame] = []
     for protocol in protocols:
@@ -43,3 +44,8 @@ def compare_metrics(scores: ScoreTable, protocols: Sequence[Protocol], *, seed: 
             frames.append(table)
     scores.run.write_table("metric_suitability", pd.concat(suitability, ignore_index=True))
     scores.run.write_table("metric_agreement", pd.concat(agreement, ignore_index=True))
+
+
+def _is_compared(metric: str) -> bool:
+    info = parse_metric(metric)[0].info
+    return "@" not in metric and info.is_score and not info.chance
