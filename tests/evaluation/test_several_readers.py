@@ -51,7 +51,7 @@ def run(tmp_path: Path, three: Dataset, toy_maps: list[SaliencyMap]) -> Callable
         run = Run.start(tmp_path / "run", "localization", {})
         maps = CombinedMaps((InMemoryMaps.from_maps(toy_maps), ReaderMaps(data)))
         scores = score_run(run, maps, data, ScoringOptions((CORRECTED,), data.findings, ("iou", "pointing-game")))
-        analyze(scores, (CORRECTED,), seed=0)
+        analyze(scores, data, (CORRECTED,), seed=0)
         return run.update_info(models=[{"name": "net", "training": {"data": "toy"}}])
 
     return scored
