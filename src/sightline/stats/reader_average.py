@@ -252,8 +252,8 @@ def differences_from_readers(
             mean, levels, without = part.levels("value")
             estimate = multi_reader_estimate(levels, jackknife_covariance(without), len(without))
             numbers = {"mean": mean, **_interval_ends(estimate, candidates), "p": estimate.p, **part.size}
-            numbers["reason"] = estimate.reason
-            rows.append({**head, "finding": finding, "source": source, "versus": head["source"], **numbers})
+            names = {"finding": finding, "source": source, "versus": head["source"], "reason": estimate.reason}
+            rows.append({**head, **names, **numbers})
     return pd.DataFrame(rows)
 
 
