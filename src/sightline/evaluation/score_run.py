@@ -105,7 +105,8 @@ def summarize(scores: ScoreTable, metrics: Sequence[str], protocols: Sequence[Pr
 
 def _join(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return the rows of all tables; the columns of the first if none has any."""
-    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+    joined = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+    return joined.fillna({"reason": ""})
 
 
 def _default_workers() -> int:

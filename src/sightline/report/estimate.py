@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,10 @@ class Estimate:
     """Number of maps, or of what else was averaged; 0 if unknown."""
     patients: int
     """Number of patients; 0 if unknown."""
+    p: float = field(default=NAN, compare=False)
+    """Two-sided p value of a mean of 0, not adjusted; NaN if unknown."""
+    reason: str = ""
+    """Why there is no interval; '' if there is one, or if it is unknown."""
 
     @property
     def is_defined(self) -> bool:
@@ -34,7 +38,7 @@ class Estimate:
         return not np.isnan(self.mean)
 
     def __neg__(self) -> Estimate:
-        return Estimate(-self.mean, -self.high, -self.low, self.n, self.patients)
+        return replace(self, mean=-self.mean, low=-self.high, high=-self.low)
 
     @classmethod
     def undefined(cls) -> Estimate:
@@ -58,12 +62,13 @@ class Estimate:
         Returns
         -------
         str
-            Such as '0.31 [0.28, 0.34]'; without an interval where there is none, and an en dash for NaN.
+            Such as '0.31 [0.28, 0.34]'; the reason instead of the interval where there is none, and an en dash for NaN.
         """
         if not self.is_defined:
             return "–"
         if np.isnan(self.low) or np.isnan(self.high):
-            return format_decimal(self.mean, digits)
+            reason = f" (no interval: {self.reason})" if self.reason else ""
+            return format_decimal(self.mean, digits) + reason
         mean, low, high = (format_decimal(value, digits) for value in (self.mean, self.low, self.high))
         return f"{mean} [{low}, {high}]"
 
@@ -131,9 +136,11 @@ def read_estimates(
     means = table[[mean, low, high]].to_numpy(float)
     empty = pd.Series(0, table.index)
     counts = np.stack([table.get(c, empty).fillna(0).to_numpy(int) for c in ("n", "patients")], axis=1)
+    p = table.get("p", pd.Series(NAN, table.index)).to_numpy(float)
+    reasons = table.get("reason", pd.Series("", table.index)).fillna("").astype(str)
     return [
-        (key, Estimate(float(m), float(lo), float(hi), int(n), int(patients)))
-        for key, (m, lo, hi), (n, patients) in zip(names, means, counts, strict=True)
+        (key, Estimate(float(m), float(lo), float(hi), int(n), int(patients), float(chance), reason))
+        for key, (m, lo, hi), (n, patients), chance, reason in zip(names, means, counts, p, reasons, strict=True)
     ]
 
 

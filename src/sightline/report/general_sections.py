@@ -235,9 +235,9 @@ def _method_block(view: RunView) -> Block:
     info = view.info
     data = info.get("dataset", {})
     paragraphs = [
-        f"{intervals_text(view)} {describe_choice(view)} Averages give every finding the same weight. Where all cases "
-        "have the same score, resampling cannot vary it and the interval shrinks to a point; with few cases this does "
-        "not exclude other outcomes.",
+        f"{intervals_text(view)} {describe_choice(view)} Averages give every finding the same weight. Intervals of the "
+        "corrected protocol come from leaving out one patient at a time, with Student's t; with fewer than five "
+        "patients there is none, and the cell says so. Statements that count findings are adjusted by Holm's method.",
     ]
     if view.has_simulated_readers:
         paragraphs.append(

@@ -23,11 +23,12 @@ from sightline.report.reader_spread import benchmark_scope, spread_note
 from sightline.report.run_tables import was_selected_elsewhere
 from sightline.report.run_view import RunView
 from sightline.report.titles import higher_is_better, metric_title
+from sightline.stats.multiplicity import holm
 
 
 @dataclass(frozen=True, slots=True)
 class FindingComparison:
-    """Findings grouped by the 95 % interval of the paired difference between two sources."""
+    """Findings grouped by the paired difference between two sources, adjusted for the number of findings."""
 
     better: tuple[str, ...]
     worse: tuple[str, ...]
@@ -40,7 +41,9 @@ class FindingComparison:
 
 
 def compare_by_finding(view: RunView, source: str, other: str, metric: str) -> FindingComparison:
-    """Group the findings by the interval of the paired difference between two sources.
+    """Group the findings by the paired difference between two sources.
+
+    A finding is decided if its p value, adjusted over the findings by Holm's method, is below 0.05.
 
     Parameters
     ----------
@@ -59,11 +62,12 @@ def compare_by_finding(view: RunView, source: str, other: str, metric: str) -> F
         The groups.
     """
     sides: dict[int, list[str]] = {1: [], -1: [], 0: []}
-    for finding in view.findings:
-        number = view.difference(source, other, metric, finding)
-        if not number.is_defined:
-            continue
-        sides[interval_sign(number.low, number.high, higher_is_better(metric))].append(finding)
+    numbers = {finding: view.difference(source, other, metric, finding) for finding in view.findings}
+    numbers = {finding: number for finding, number in numbers.items() if number.is_defined}
+    adjusted = holm(np.array([number.p for number in numbers.values()]))
+    for (finding, number), p in zip(numbers.items(), adjusted, strict=True):
+        sign = interval_sign(number.low, number.high, higher_is_better(metric))
+        sides[sign if p < 0.05 else 0].append(finding)
     return FindingComparison(tuple(sides[1]), tuple(sides[-1]), tuple(sides[0]))
 
 
@@ -266,7 +270,8 @@ def _comparison_sentence(view: RunView, source: str, other: str, metric: str) ->
         for names, relation in rest
     ]
     scope = "" if comparison.total == 1 else "on average "
-    return f"{join_list(parts)}; the paired difference is {scope}{difference}."
+    adjusted = "" if comparison.total == 1 else f" (adjusted for {comparison.total} findings)"
+    return f"{join_list(parts)}{adjusted}; the paired difference is {scope}{difference}."
 
 
 def _better_controls_sentence(view: RunView, source: str, strongest: str, metric: str) -> str:

@@ -51,7 +51,8 @@ def summarize_faithfulness(
         if the whole image is erased or blurred (measure `RESPONSE`), no absence is shown and the verdict is 'not
         estimable'. Intervals are 95 %, over patients.
     """
-    return pd.DataFrame([*_faithfulness_rows(faithfulness, smallest_effects), *_robustness_rows(changed)])
+    table = pd.DataFrame([*_faithfulness_rows(faithfulness, smallest_effects), *_robustness_rows(changed)])
+    return table.drop(columns="p", errors="ignore")  # no hypothesis: 0 is no special level
 
 
 def _faithfulness_rows(table: pd.DataFrame, smallest_effects: Mapping[str, float]) -> Iterator[dict[str, Any]]:

@@ -51,7 +51,7 @@ def similarity_levels(similarity: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, part in _score_failures(similarity).groupby(_LEVEL_COLUMNS, sort=False):
         rows.append(dict(zip(_LEVEL_COLUMNS, _as_tuple(key), strict=True)) | _row_of(part["value"], part))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).drop(columns="p", errors="ignore")  # no hypothesis: 0 is no special level
 
 
 def _score_failures(similarity: pd.DataFrame) -> pd.DataFrame:

@@ -111,7 +111,15 @@ def to_estimate(row: Mapping[Hashable, Any], mean: str = "mean", low: str = "low
     """
     if mean not in row:
         return Estimate.undefined()
-    return Estimate(row[mean], row[low], row[high], row.get("n", 0), row.get("patients", 0))
+    reason = row.get("reason", "")
+    return Estimate(
+        row[mean],
+        row[low],
+        row[high],
+        row.get("n", 0),
+        row.get("patients", 0),
+        reason=reason if isinstance(reason, str) else "",
+    )
 
 
 def loss_verdict_text(row: Mapping[Hashable, Any]) -> str:
