@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -152,7 +153,7 @@ def trust(
         )
         study = StudyContext(run, opened, protocols, models, explain_options)
         notes = note_signed_channels(models.classifiers, methods, protocols)
-        fields = {"published_notes": notes, "smallest_effects": effects}
+        fields: dict[str, Any] = {"published_notes": notes, "smallest_effects": effects}
         study.record_models(models.model_set.models, methods, evaluated_model=models.model.name, **fields)
         _explain(study, methods)
         controls = ControlMaps(opened, ("average-mask", "center"), seed)
