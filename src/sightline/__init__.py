@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sightline.protocol import Protocol
     from sightline.registry import load_plugin
     from sightline.runs.run import Run
+    from sightline.stats.comparison import compare
     from sightline.stats.estimates import differences, estimates
     from sightline.studies.gaze import gaze
     from sightline.studies.localization import localization
@@ -52,6 +53,7 @@ _HOME = {
     "SaliencyMap": "core",
     "SightlineError": "errors",
     "UnknownNameError": "errors",
+    "compare": "stats.comparison",
     "differences": "stats.estimates",
     "estimates": "stats.estimates",
     "explain": "methods.explain",
@@ -86,6 +88,7 @@ __all__ = [
     "SaliencyMap",
     "SightlineError",
     "UnknownNameError",
+    "compare",
     "differences",
     "estimates",
     "explain",

@@ -105,27 +105,48 @@ ProtocolChoice = Literal["published", "corrected", "both"]
 """Names that `get_protocols` takes."""
 
 
-def get_protocols(name: str) -> tuple[Protocol, ...]:
-    """Return the protocols behind a name.
+ProtocolNames = str | Protocol | Sequence[str | Protocol]
+"""One or several protocols, each by its name or as a record; 'both' stands for the two built in."""
+
+
+def get_protocols(protocols: ProtocolNames) -> tuple[Protocol, ...]:
+    """Return the records of protocols that are given by name or as records.
 
     Parameters
     ----------
-    name : str
-        'published', 'corrected' or 'both'.
+    protocols : str, Protocol, or a sequence of them
+        'published', 'corrected', 'both', or records of your own.
 
     Returns
     -------
     tuple of Protocol
-        One or two protocols.
+        The records in the same order, each once.
 
     Raises
     ------
     UnknownNameError
         If no protocol has the name.
+    DataError
+        If there is none, or if two different records have the same name.
+
+    Examples
+    --------
+    >>> [protocol.name for protocol in get_protocols("both")]
+    ['published', 'corrected']
+    >>> get_protocols(["corrected", PUBLISHED]) == (CORRECTED, PUBLISHED)
+    True
     """
-    if name not in PROTOCOLS:
-        raise UnknownNameError(f"no protocol is called {name!r}; allowed: {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[name]
+    records: dict[str, Protocol] = {}
+    for given in [protocols] if isinstance(protocols, str | Protocol) else protocols:
+        if isinstance(given, str) and given not in PROTOCOLS:
+            names = ", ".join(PROTOCOLS)
+            raise UnknownNameError(f"no protocol is called {given!r}; allowed: {names}, or a record of your own")
+        for record in PROTOCOLS[given] if isinstance(given, str) else (given,):
+            if records.setdefault(record.name, record) != record:
+                raise DataError(f"two different protocols are called {record.name!r}; give each its own name")
+    if not records:
+        raise DataError(f"no protocol is named; allowed: {', '.join(PROTOCOLS)}, or a record of your own")
+    return tuple(records.values())
 
 
 def adjust_protocols(

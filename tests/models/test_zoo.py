@@ -75,6 +75,29 @@ def test_a_checkpoint_opens_alone_as_the_same_model(tmp_path: Path) -> None:
         open_model(str(tmp_path / "best.pt"), ["Edema"])
 
 
+@pytest.mark.parametrize(
+    "spec", ["small?side=64&name=first", "{checkpoint}?name=first", "small:{checkpoint}?name=first"]
+)
+def test_every_spec_may_name_its_model(tmp_path: Path, spec: str) -> None:
+    checkpoint = tmp_path / "best.pt"
+    save_checkpoint(open_model("small?side=64", ["Edema"]), checkpoint)
+    model = open_model(spec.format(checkpoint=checkpoint))
+    assert model.name == "first"
+    assert "name" not in model.arch
+
+
+@pytest.mark.parametrize("name", ["", " ", "control/center", "reader/a"])
+def test_a_name_that_tables_could_not_hold_is_refused(name: str) -> None:
+    with pytest.raises(SightlineError, match="a word that is not empty"):
+        open_model(f"small?name={name}")
+
+
+def test_a_checkpoint_takes_no_option_but_its_name(tmp_path: Path) -> None:
+    save_checkpoint(open_model("small?side=64", ["Edema"]), tmp_path / "best.pt")
+    with pytest.raises(SightlineError, match="has no option side: a checkpoint states its own; allowed: name"):
+        open_model(f"{tmp_path}/best.pt?side=32")
+
+
 def test_weights_of_others_with_wrapper_prefixes(tmp_path: Path) -> None:
     torch.manual_seed(1)
     net = torchvision.models.resnet18(num_classes=3)

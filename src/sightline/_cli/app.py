@@ -73,6 +73,10 @@ _COMMANDS: dict[str, dict[str, Command]] = {
     "Runs": {
         "view": ("web.viewer.server:view", "Show a run in the browser, or write it as a static site."),
         "show": ("report.terminal:show", "Print the main results of a run."),
+        "compare": (
+            "_cli.compare:compare_runs",
+            "Compare runs on the same data: all pairs of models and methods, with intervals and ranks.",
+        ),
         "report": ("_cli.report:write_report", "Write a run's report again."),
         "narrate write": (
             "_cli.narrate:write_narrative",

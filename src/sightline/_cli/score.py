@@ -20,6 +20,7 @@ from sightline.evaluation.chexlocalize_csv import (
     chexlocalize_folders,
     write_chexlocalize_csv,
 )
+from sightline.evaluation.comparison import main_metrics, write_comparisons
 from sightline.evaluation.prior import open_prior, prior_source
 from sightline.evaluation.score_rows import METRICS, ScoringOptions
 from sightline.evaluation.score_run import score_run
@@ -144,6 +145,7 @@ def score_maps(
         all_maps = CombinedMaps((_maps_and_controls(folder, names, scoring), ReaderMaps(opened, scored)))
         scores = score_run(run, all_maps, opened, scoring)
         analyze(scores, opened, protocols, seed=seed, selection=selection)
+        write_comparisons(scores, protocols, main_metrics(metrics), seed)
         if csv_folders:
             write_chexlocalize_csv(scores, folder, opened, csv_folders, protocols, seed)
     return run

@@ -31,7 +31,7 @@ from sightline.maps.collections import InMemoryMaps, WithFindings
 from sightline.metrics.chance import ChanceLevels
 from sightline.metrics.placed_map import PlacedMap, place_map
 from sightline.metrics.registry import parse_metric, require_annotation_metric, resolve_metric_aliases
-from sightline.protocol import Protocol, adjust_protocols, get_protocols
+from sightline.protocol import Protocol, ProtocolNames, adjust_protocols, get_protocols
 from sightline.stats.reader_average import ALL_READERS, is_average
 
 DEFAULT_METRICS = ("iou", "pointing-game")
@@ -320,7 +320,7 @@ def score(
     data: Dataset,
     metrics: Sequence[str] = DEFAULT_METRICS,
     *,
-    protocol: str = "corrected",
+    protocol: ProtocolNames = "corrected",
     binarizer: str = "",
     findings: Sequence[str] | None = None,
 ) -> pd.DataFrame:
@@ -335,7 +335,7 @@ def score(
     metrics
         Names of metrics.
     protocol
-        'published', 'corrected' or 'both'.
+        'published', 'corrected' or 'both', a `sightline.Protocol` of your own, or a sequence of them.
     binarizer
         Rule that turns maps into masks, instead of the protocol's own: 'otsu', 'above:T' or 'top:F'.
     findings

@@ -1,9 +1,9 @@
-"""Collections of maps: in memory, with declared findings, or several as one."""
+"""Collections of maps: in memory, with declared findings, several as one, or under other names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from sightline.core import Maps, SaliencyMap
 from sightline.errors import DataError
@@ -124,3 +124,35 @@ class CombinedMaps:
         """
         for part in self.parts:
             yield from part.maps_for(radiograph)
+
+
+@dataclass(frozen=True)
+class RenamedMaps:
+    """Some sources of a collection under other names."""
+
+    maps: Maps
+    """The maps."""
+    names: Mapping[str, str]
+    """Source -> its new name; sources that are not named are left out."""
+
+    @property
+    def sources(self) -> dict[str, tuple[str, ...]]:
+        """New name -> the findings that the source must answer for."""
+        return {self.names[name]: findings for name, findings in self.maps.sources.items() if name in self.names}
+
+    def maps_for(self, radiograph: str) -> Iterator[SaliencyMap]:
+        """Yield the maps of one radiograph.
+
+        Parameters
+        ----------
+        radiograph : str
+            Identifier of the radiograph.
+
+        Returns
+        -------
+        iterable of SaliencyMap
+            Its maps, each with the new name of its source.
+        """
+        for m in self.maps.maps_for(radiograph):
+            if m.source in self.names:
+                yield replace(m, source=self.names[m.source])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from torch import nn
 
 from sightline._util.plugin_errors import wrap_plugin_errors
 from sightline._util.spec import parse_options, parse_spec
+from sightline.core import Source
 from sightline.errors import DataError, SightlineError, UnknownNameError
 from sightline.findings import CHEXPERT_FINDINGS, canonical_name, parse_findings
 from sightline.imaging.geometry import Resize
@@ -55,7 +57,8 @@ def open_model(spec: str, findings: Sequence[str] | None = None, *, seed: int = 
         'ckpt.pt' (a checkpoint written by `sightline.training.fit`, which describes itself),
         'densenet121:ckpt.pt?side=320', 'timm:resnet50', 'small' (random weights), or 'my_package.models:make' (a
         function that returns a `Model`). Options of every architecture: mean and std, one number or one per channel,
-        '...?mean=0.5&std=0.25|0.25|0.3'; findings, '...?findings=Edema|Mass'.
+        '...?mean=0.5&std=0.25|0.25|0.3'; findings, '...?findings=Edema|Mass'. Every spec may state the name of the
+        model in tables, 'ckpt.pt?name=seed-1', so that two trainings of one architecture differ.
     findings
         Findings in the order of the logits; may be left out if the checkpoint, the model or the spec states them. For
         random weights the fourteen of CheXpert by default.
@@ -77,19 +80,60 @@ def open_model(spec: str, findings: Sequence[str] | None = None, *, seed: int = 
         For a checkpoint that is missing, damaged, or does not fit.
     """
     names = None if findings is None else tuple(canonical_name(finding) for finding in findings)
-    if _is_checkpoint(spec):
-        return _open_checkpoint(Path(spec), names)
+    name = stated_name(spec)
+    model = _open_checkpoint(spec, names) if _is_checkpoint(spec) else _open_architecture(spec, names, seed)
+    return replace(model, name=name) if name else model
+
+
+def stated_name(spec: str) -> str:
+    """Return the name that a spec gives its model, as in 'densenet121:ckpt.pt?name=first'.
+
+    Parameters
+    ----------
+    spec
+        Spec of a model.
+
+    Returns
+    -------
+    str
+        The name; empty if the spec states none.
+
+    Raises
+    ------
+    SightlineError
+        For a name that the tables could not hold.
+
+    Examples
+    --------
+    >>> stated_name("runs/seed1/best.pt?name=seed-1"), stated_name("small?side=64")
+    ('seed-1', '')
+    """
+    options = parse_spec(spec)[2]
+    name = options.get("name", "")
+    if "name" in options and (not name.strip() or "?" in name or Source.parse(f"{name}/map").model != name):
+        raise SightlineError(
+            f"{spec!r}: name={name!r}; allowed: a word that is not empty, has no '?', and does not begin with "
+            "control/, localizer/, reader/ or ceiling/"
+        )
+    return name
+
+
+def _open_architecture(spec: str, findings: tuple[str, ...] | None, seed: int) -> Model:
+    """Open an architecture by its name, or what a function of the user returns."""
     name, argument, options = parse_spec(spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
             entry = models[name]
         except UnknownNameError as unknown:
-            return _open_from_function(spec, name, argument, names, options, str(unknown))
-        names = _resolve_findings(spec, options.pop("findings", ""), names)
+            return _open_from_function(spec, name, argument, findings, options, str(unknown))
+        options.pop("name", None)
+        findings = _resolve_findings(spec, options.pop("findings", ""), findings)
         numbers = {key: _parse_numbers(spec, key, options.pop(key)) for key in NORMALIZATION_OPTIONS if key in options}
         model: Model = entry.function(
-            argument, names, **parse_options(spec, entry.function, options, ("findings", *NORMALIZATION_OPTIONS))
+            argument,
+            findings,
+            **parse_options(spec, entry.function, options, ("findings", *NORMALIZATION_OPTIONS, "name")),
         )
     model = with_normalization(model, **numbers)
     return replace(
@@ -116,10 +160,12 @@ def _parse_numbers(spec: str, name: str, text: str) -> tuple[float, ...]:
 
 
 def _is_checkpoint(spec: str) -> bool:
-    return spec.endswith((".pt", ".pth", ".ckpt")) and ":" not in spec
+    head = spec.partition("?")[0]
+    return head.endswith((".pt", ".pth", ".ckpt")) and ":" not in head
 
 
-def _open_checkpoint(path: Path, findings: tuple[str, ...] | None) -> Model:
+def _open_checkpoint(spec: str, findings: tuple[str, ...] | None) -> Model:
+    path, other = Path(spec.partition("?")[0]), sorted(set(parse_spec(spec)[2]) - {"name"})
     content = load_safely(path)
     if content.get("format") != FORMAT:
         raise DataError(
@@ -130,6 +176,8 @@ def _open_checkpoint(path: Path, findings: tuple[str, ...] | None) -> Model:
         raise DataError(
             f"{path} has the weights of a network of your own; open it with a function, 'package.module:make'"
         )
+    if other:
+        raise SightlineError(f"{spec!r} has no option {', '.join(other)}: a checkpoint states its own; allowed: name")
     names = tuple(content["findings"])
     if findings is not None and findings != names:
         raise SightlineError(f"{path} finds {', '.join(names)}; it cannot be opened for {', '.join(findings)}")
@@ -169,7 +217,9 @@ def _open_from_function(
         raise UnknownNameError(
             f"{spec!r} names no function: {imported.__file__} has no {function!r} that can be called"
         )
-    options = parse_options(spec, make, texts)
+    if "name" not in inspect.signature(make).parameters:
+        texts.pop("name", None)
+    options = parse_options(spec, make, texts, ("name",))
     with wrap_plugin_errors(f"{module}:{function}"):
         model = make(**options)
     if not isinstance(model, Model):

@@ -12,6 +12,7 @@ from sightline.report import (
     human_benchmark,
     metric_suitability,
     network_selection,
+    pairs,
     published_results,
     subgroups,
     tables,
@@ -100,6 +101,15 @@ def _score_sections(view: RunView, plots: Mapping[str, Plot]) -> list[Section]:
                     selection,
                     paragraphs=[network_selection.SELECTION_NOTE] if selection else (),
                 )
+            ],
+        ),
+        Section(
+            "pairs",
+            "All pairs of saliency methods and models",
+            [
+                Block.create(plots.get("pairs"), pairs.pair_table(view)),
+                Block.create(plots.get("ranks"), pairs.rank_table(view)),
+                Block.create(None, *pairs.training_tables(view), is_open=True),
             ],
         ),
     ]

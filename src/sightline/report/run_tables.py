@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from sightline.runs.run import Run
 
 _CASE = ("protocol", "source", "radiograph", "patient", "finding")
+_COMPARISON = ("protocol", "metric", "source", "versus", "finding", "mean", "low", "high", "p_holm", "n", "patients")
 _SIMULTANEOUS = ("simultaneous_low", "simultaneous_high")
 """Columns that a table may lack: a report then prints the intervals of each source by itself, and says so."""
 _ENDS = ("low", "high", *_SIMULTANEOUS)
@@ -23,6 +24,53 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "estimates": ("protocol", "metric", "source", "finding", "mean", *_ENDS, "n", "patients"),
     "differences": ("protocol", "metric", "finding", "source", "versus", "mean", *_ENDS, "n", "patients"),
     "selection": ("protocol", "metric", "source", "mean", "n", "patients"),
+    "comparisons": (*_COMPARISON, "trainings", "scope", "reason"),
+    "comparisons_over_trainings": (*_COMPARISON, "trainings", "scope", "reason"),
+    "estimates_over_trainings": (
+        "protocol",
+        "metric",
+        "source",
+        "finding",
+        "mean",
+        "low",
+        "high",
+        "n",
+        "patients",
+        "trainings",
+        "spread",
+        "scope",
+        "reason",
+    ),
+    "auroc_over_trainings": (
+        "model",
+        "versus",
+        "finding",
+        "mean",
+        "low",
+        "high",
+        "p",
+        "spread",
+        "trainings",
+        "n",
+        "patients",
+        "scope",
+        "reason",
+    ),
+    "similarity_over_trainings": (
+        "protocol",
+        "measure",
+        "method",
+        "mean",
+        "low",
+        "high",
+        "n",
+        "patients",
+        "trainings",
+        "spread",
+        "scope",
+        "reason",
+    ),
+    "ranks": ("protocol", "metric", "finding", "source", "rank", "low", "high", "sources"),
     "classification": ("model", "finding", "metric", "mean", "low", "high", "n", "positives", "patients"),
     "status": ("source", "status", "annotated", "maps"),
     "best_sources": ("protocol", "metric", "source"),

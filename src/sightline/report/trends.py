@@ -82,37 +82,37 @@ def plot_size_and_probability(view: RunView) -> Plot | None:
     if not view.best or not view.metrics:
         return None
     metric = view.metrics[0]
-    three = (view.best, view.reader, view.control)
-    compared = [replace(s, label=view.label(s.source)) for s in compared_series(view) if s.source in three]
+    series = (s for s in compared_series(view) if s.source in (view.best, view.reader, view.control))
+    compared = [replace(s, label=view.label(s.source)) for s in series]
     scores = view.scores(metric).dropna(subset="value")
     names = {s.source: readers_behind(view.sources, s.source) or (s.source,) for s in compared}
     size = {s.source: _defined_rows(scores, names[s.source], "area") for s in compared}
     probability = _defined_rows(scores, (view.best,), "probability")
     if len(size[view.best]) < 2 * _BINS:
         return None
-    tables, figure = [], svg.make_canvas(PAGE_WIDTH, 380)
-    known = len(probability) >= 2 * _BINS
+    figure, known = svg.make_canvas(PAGE_WIDTH, 380), len(probability) >= 2 * _BINS
     width = (PAGE_WIDTH - 74 - 70 * known) / (1 + known)
     panels = [svg.add_axes(figure, 62 + i * (width + 70), 62, width, 250) for i in range(1 + known)]
     areas = size[view.best]["area"].to_numpy(float)
     edges = np.unique(np.quantile(areas, np.linspace(0, 1, _BINS + 1)))
-    if len(edges) > 2:
-        tables += [_draw_trend(panels[0], s, size[s.source], "area", edges, s.source == view.best) for s in compared]
+    drawn = compared if len(edges) > 2 else []
+    tables = [_draw_trend(panels[0], s, size[s.source], "area", edges, s.source == view.best) for s in drawn]
     _set_log_percent(panels[0], areas)
     if known:
         best = next(s for s in compared if s.source == view.best)
         tables.append(_draw_trend(panels[1], best, probability, "probability", np.linspace(0, 1, _BINS + 1), True))
         panels[1].set_xlim(-0.02, 1.02)
     labels = ("Share of the image that the annotation covers", "Model's probability of the finding")
+    if not tables:
+        return None  # all annotations are of one size, and no probability is known
     limits = _value_range(pd.concat([size[view.best]["value"], *(t.table["high"] for t in tables)]))
     for ax, text in zip(panels, labels, strict=False):
         _label_axes(ax, metric_title(metric), text, limits)
     svg.draw_legend(figure, compared)
-    data = pd.concat([t.table.assign(source=t.source) for t in tables], ignore_index=True)
     return Plot(
         "size",
         svg.write_svg(figure, "size"),
-        data,
+        pd.concat([t.table.assign(source=t.source) for t in tables], ignore_index=True),
         "Mean score rising or falling with size. "
         + "; ".join(f"{view.label(t.source)} by {t.table['by'].iloc[0]}: {_describe_ends(t.table)}" for t in tables),
         f"{metric_title(metric)} of every map (small dots: {view.label(view.best)}) and means in fifths by size "

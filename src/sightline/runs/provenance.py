@@ -16,6 +16,7 @@ from sightline.core import Dataset, Maps
 from sightline.data import open_dataset
 from sightline.data.registry import datasets, is_synthetic
 from sightline.errors import DataError, RunError
+from sightline.maps.collections import CombinedMaps, RenamedMaps
 from sightline.maps.folder import MapFolder, open_maps
 from sightline.protocol import Protocol
 from sightline.runs.fingerprints import (
@@ -292,12 +293,20 @@ def open_inputs(run: Run) -> tuple[Dataset, Maps]:
     if not spec:
         raise RunError(f"{run.path} does not say what data it was made from; name a run with a data set")
     refuse_derived(run)
+    if compared := run.info.get("runs"):
+        return _open_compared_inputs(compared)
     data = open_dataset(spec)
     folder = run.info.get("options", {}).get("maps")
     maps = open_maps(folder, data) if folder else None
     if changes := changed_inputs(run, data, maps):
         raise RunError(f"files changed since {run.path} was made ({changes}); its numbers are of the files before")
     return data, run if maps is None else maps
+
+
+def _open_compared_inputs(compared: Mapping[str, Mapping[str, Any]]) -> tuple[Dataset, Maps]:
+    """Open the inputs of runs that were compared, each source under its name in the comparison."""
+    opened = [(open_inputs(Run.open(fields["path"])), fields["sources"]) for fields in compared.values()]
+    return opened[0][0][0], CombinedMaps(tuple(RenamedMaps(maps, names) for (_, maps), names in opened))
 
 
 def command_line(study: str, options: Mapping[str, Any], out: object) -> str:

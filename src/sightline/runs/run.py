@@ -275,7 +275,7 @@ class Run:
             If there is no such table.
         """
         with self._table_file(name).open("rb") as file:
-            texts = [field.name for field in pq.read_schema(file) if pa.types.is_string(field.type)]
+            texts = [field.name for field in pq.read_schema(file) if _is_text(field.type)]
             table = pq.read_table(file, columns=columns and list(columns), read_dictionary=texts)
         return table.unify_dictionaries().combine_chunks()
 
@@ -393,3 +393,7 @@ class Run:
             The map; None if the run stores none.
         """
         return next(self.maps_for(radiograph, (source,), finding), None)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))  # pandas writes large strings

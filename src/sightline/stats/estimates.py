@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from sightline.core import Array, Source
-from sightline.errors import UnknownNameError
+from sightline.errors import DataError, UnknownNameError
 from sightline.metrics.registry import metrics
-from sightline.protocol import Protocol
+from sightline.protocol import Protocol, ProtocolNames, get_protocols
 from sightline.stats import bootstrap, jackknife
 from sightline.stats.bootstrap import draw_published_weights, draw_weights, interval, p_value, replicate
 from sightline.stats.intervals import UNBOUNDED, Scale, infer
@@ -109,8 +109,40 @@ def _number_pairs(first: pd.Series[str], second: pd.Series[str]) -> tuple[Array,
     return pair, np.asarray(firsts)[at], np.asarray(seconds)[bt]
 
 
+def select_protocols(scores: pd.DataFrame, protocols: ProtocolNames | None) -> tuple[Protocol, ...]:
+    """Return the protocols of a table of scores that are asked for.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Rows of scores, with the column protocol.
+    protocols : str, Protocol, sequence of them, or None
+        Protocols by name or as records; None for all that the table was scored under.
+
+    Returns
+    -------
+    tuple of Protocol
+        The records.
+
+    Raises
+    ------
+    UnknownNameError
+        If a name is that of no built-in protocol, so that its record is needed.
+    DataError
+        If the table has scores, but none under one of the protocols.
+    """
+    scored = list(dict.fromkeys(scores["protocol"]))
+    if protocols is None and not scored:
+        return ()
+    records = get_protocols(scored if protocols is None else protocols)
+    missing = [record.name for record in records if record.name not in scored]
+    if missing and scored:
+        raise DataError(f"the table has no scores under {', '.join(missing)}; it was scored under {', '.join(scored)}")
+    return records
+
+
 def estimates(
-    scores: pd.DataFrame, protocols: Sequence[Protocol], resamples: int = 1000, seed: int = 0
+    scores: pd.DataFrame, protocols: ProtocolNames | None = None, resamples: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
     """Estimate the mean score per protocol, metric, source and finding, and over findings ('average').
 
@@ -118,8 +150,8 @@ def estimates(
     ----------
     scores : DataFrame
         Rows of scores: columns protocol, metric, source, radiograph, patient, finding, value.
-    protocols : sequence of Protocol
-        Protocols to report.
+    protocols : str, Protocol, or sequence of them, optional
+        Protocols to report, by name or as records; by default all that the table was scored under.
     resamples, seed : int
         Number and seed of the resamples, of protocols whose intervals need them.
 
@@ -132,7 +164,7 @@ def estimates(
         draws images), reason (why there is no interval, or '').
     """
     rows: list[dict[str, Any]] = []
-    for protocol, metric in _protocol_metric_pairs(scores, protocols):
+    for protocol, metric in _protocol_metric_pairs(scores, select_protocols(scores, protocols)):
         c = arrange_scores(scores, metric, protocol, resamples, seed)
         if not c.keys:
             continue
@@ -151,20 +183,26 @@ def estimates(
 
 
 def differences(
-    scores: pd.DataFrame, protocols: Sequence[Protocol], resamples: int = 1000, seed: int = 0
+    scores: pd.DataFrame,
+    protocols: ProtocolNames | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    *,
+    versus: str | Sequence[str] = (),
 ) -> pd.DataFrame:
     """Estimate paired differences of sources, over the rows that both have.
-
-    Every model source is compared with every reader, control and localizer, and localizers with controls.
 
     Parameters
     ----------
     scores : DataFrame
         Rows of scores, as in `estimates`.
-    protocols : sequence of Protocol
-        Protocols to report.
+    protocols : str, Protocol, or sequence of them, optional
+        Protocols to report, by name or as records; by default all that the table was scored under.
     resamples, seed : int
         Number and seed of the resamples.
+    versus : str or sequence of str
+        Sources that every other source is compared with. By default every model source is compared with every reader,
+        control and localizer, and localizers with controls; `sightline.compare` compares all pairs.
 
     Returns
     -------
@@ -173,8 +211,44 @@ def differences(
         simultaneous_low, simultaneous_high (95 % for all pairs of the same two kinds together), p, n, patients, reason
         (why there is no interval, or ''). p is two-sided, from the distribution of the interval, and not adjusted for
         multiplicity.
+
+    Raises
+    ------
+    UnknownNameError
+        If the table has no scores of a source in `versus`.
     """
-    return paired_differences(scores, _comparison_pairs, protocols, resamples, seed)
+    references = [versus] if isinstance(versus, str) else list(versus)
+    require_sources(scores, references)
+
+    def pairs_with_references(sources: Sequence[str]) -> list[tuple[str, str]]:
+        return [(s, v) for i, v in enumerate(references) for s in sources if s not in references[: i + 1]]
+
+    return paired_differences(
+        scores, pairs_with_references if references else _comparison_pairs, protocols, resamples, seed
+    )
+
+
+def require_sources(scores: pd.DataFrame, sources: Sequence[str]) -> None:
+    """Check that a table has scores of sources.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Rows of scores.
+    sources : sequence of str
+        Names of sources.
+
+    Raises
+    ------
+    UnknownNameError
+        For a source without scores.
+    """
+    known = list(dict.fromkeys(scores["source"]))
+    unknown = [source for source in sources if source not in known]
+    if unknown:
+        raise UnknownNameError(
+            f"the table has no source {', '.join(map(repr, unknown))}; it has {', '.join(known) or 'none'}"
+        )
 
 
 def _comparison_pairs(sources: Sequence[str]) -> list[tuple[str, str]]:
@@ -188,7 +262,7 @@ def _comparison_pairs(sources: Sequence[str]) -> list[tuple[str, str]]:
 def paired_differences(
     scores: pd.DataFrame,
     pairs: Callable[[Sequence[str]], Sequence[tuple[str, str]]],
-    protocols: Sequence[Protocol],
+    protocols: ProtocolNames | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -200,8 +274,8 @@ def paired_differences(
         Rows of scores, as in `estimates`.
     pairs : callable
         Function of the sources that returns the pairs (source, versus).
-    protocols : sequence of Protocol
-        Protocols to report.
+    protocols : str, Protocol, or sequence of them, optional
+        Protocols to report, by name or as records; by default all that the table was scored under.
     resamples, seed : int
         Number and seed of the resamples.
 
@@ -211,7 +285,7 @@ def paired_differences(
         Columns as in `differences`.
     """
     rows: list[dict[str, Any]] = []
-    for protocol, metric in _protocol_metric_pairs(scores, protocols):
+    for protocol, metric in _protocol_metric_pairs(scores, select_protocols(scores, protocols)):
         c = arrange_scores(scores, metric, protocol, resamples, seed)
         low, high = metric_bounds(metric)
         heads, gaps = [], []
@@ -253,10 +327,10 @@ def _infer_means(
         singles = [leave_one_out(values, c.group) for values, _ in blocks]
         pairs = [(r, jackknife.average_columns(r, parts)) for r, (_, parts) in zip(singles, blocks, strict=True)]
         columns = jackknife.concatenate(*(part for pair in pairs for part in pair))
-        own = infer(columns, *scale_and_bounds)
+        pointwise = infer(columns, *scale_and_bounds)
         wide = infer(columns, *scale_and_bounds, simultaneous_levels(columns, families))
         for j in range(len(columns.point)):
-            yield {**own.row(j), "simultaneous_low": wide.low[j], "simultaneous_high": wide.high[j]}
+            yield {**pointwise.row(j), "simultaneous_low": wide.low[j], "simultaneous_high": wide.high[j]}
         return
     for values, parts in blocks:
         drawn = replicate(values, c.group, c.weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from sightline.core import NAN, Array
 from sightline.stats.auroc import auroc_left_out
 from sightline.stats.intervals import infer
 from sightline.stats.jackknife import LeaveOneOut, average
+from sightline.stats.trainings import interval_left_out
 
 CELL_COLUMNS = ["initialization", "learning_mode", "fraction"]
 
@@ -57,18 +59,21 @@ def learning_curves(cells: dict[tuple[Any, ...], LeaveOneOut]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns init, learn, fraction, mean, low, high (95 %, over test patients), reason (why there is no interval, or
-        ''), spread (standard deviation over seeds; NaN for one), and the lowest and highest seed, seeds.
+        Columns initialization, learning_mode, fraction, mean, low, high (95 %, over test patients and, with several
+        seeds, over seeds, see `sightline.stats.trainings`), reason (why there is no interval, or ''), scope (what the
+        interval covers), spread (standard deviation over seeds; NaN for one), minimum, maximum and number of seeds.
     """
     rows = []
     for key in dict.fromkeys(k[:3] for k in cells):
         networks = [cell for k, cell in cells.items() if k[:3] == key]
         points = np.array([float(cell.point[0]) for cell in networks])
-        row = infer(average(networks), "share", (0.0, 1.0)).row()
+        row = infer(networks[0], "share", (0.0, 1.0)).row() | {"scope": "patients"}
+        if len(networks) > 1:
+            row = asdict(interval_left_out(networks))
         rows.append(
             {
                 **dict(zip(CELL_COLUMNS, key, strict=True)),
-                **{name: row[name] for name in ("mean", "low", "high", "reason")},
+                **{name: row[name] for name in ("mean", "low", "high", "reason", "scope")},
                 "spread": _spread(points),
                 "minimum": points.min(),
                 "maximum": points.max(),
@@ -98,7 +103,8 @@ def initialization_gains(cells: dict[tuple[Any, ...], LeaveOneOut], base: str) -
     -------
     DataFrame
         Columns init, learn, fraction, versus (`base`, or 'gain at F': minus the gain at the largest share F), mean,
-        low, high, p (two-sided, over patients), reason (why there is no interval, or ''), spread (over seeds), seeds.
+        low, high, p (two-sided; over patients and, with several seeds, over seeds), reason (why there is no interval,
+        or ''), scope (what the interval covers), spread (over seeds), seeds.
     """
     rows = []
     for init, learn in dict.fromkeys(k[:2] for k in cells if k[0] != base):
@@ -155,6 +161,8 @@ def _paired_differences(
 
 def _gain_row(gaps: Sequence[LeaveOneOut]) -> dict[str, Any]:
     points = np.array([float(gap.point[0]) for gap in gaps])
-    row = infer(average(gaps), bounds=(-1.0, 1.0)).row()
-    numbers = {name: row[name] for name in ("mean", "low", "high", "p", "reason")}
+    row = infer(gaps[0], bounds=(-1.0, 1.0)).row() | {"scope": "patients"}
+    if len(gaps) > 1:
+        row = asdict(interval_left_out(gaps))
+    numbers = {name: row[name] for name in ("mean", "low", "high", "p", "reason", "scope")}
     return {**numbers, "spread": _spread(points), "seeds": len(points)}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -11,9 +12,11 @@ from sightline.core import Array
 from sightline.stats import delong
 from sightline.stats.auroc import auroc_left_out, select_known
 from sightline.stats.calibration import brier, calibration_error
+from sightline.stats.estimates import AVERAGE
 from sightline.stats.intervals import infer
-from sightline.stats.jackknife import leave_one_out
+from sightline.stats.jackknife import LeaveOneOut, average, leave_one_out
 from sightline.stats.multiplicity import add_holm
+from sightline.stats.trainings import interval_left_out
 
 
 def discrimination(table: pd.DataFrame) -> pd.DataFrame:
@@ -92,6 +95,50 @@ def compare_auroc(table: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.D
     return pd.DataFrame(rows)
 
 
+def auroc_over_trainings(
+    table: pd.DataFrame, networks: Mapping[str, Sequence[str]], pairs: Sequence[tuple[str, str]]
+) -> pd.DataFrame:
+    """Estimate differences in AUROC of networks with several trainings, over patients and trainings.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As in `discrimination`.
+    networks : mapping of str to sequence of str
+        Name of a network -> names of the models that are its trainings.
+    pairs : sequence of (str, str)
+        (network, versus).
+
+    Returns
+    -------
+    DataFrame
+        Columns model (the network), versus, finding, mean (of the trainings, minus versus), low, high (95 %), p,
+        spread (standard deviation over the trainings of the network), scope (see `sightline.stats.trainings.Scope`),
+        reason, n, patients and trainings (as '3 and 1'). Only studies that all trainings judged count, and findings of
+        one class are left out.
+    """
+    known, rows = select_known(table), list[dict[str, Any]]()
+    for pair in pairs:
+        models = [model for network in pair for model in networks[network]]
+        counts = [len(networks[network]) for network in pair]
+        wide = known[known["model"].isin(models)].pivot_table(
+            index=["finding", "patient", "study", "label"], columns="model", values="probability"
+        )
+        wide = wide.reindex(columns=models).dropna().reset_index()
+        wide = wide[wide.groupby("finding")["label"].transform("nunique") == 2]
+        arms = [range(counts[0]), range(counts[0], sum(counts))]
+        areas = _aurocs_left_out(wide, models)
+        if len(areas) > 1:
+            areas[AVERAGE] = [average(parts) for parts in zip(*areas.values(), strict=True)]
+        for finding, parts in areas.items():
+            part = wide if finding == AVERAGE else wide[wide["finding"] == finding]
+            patients = part["patient"].nunique()
+            head = {"model": pair[0], "versus": pair[1], "finding": finding}
+            size = {"n": len(part), "patients": patients, "trainings": f"{counts[0]} and {counts[1]}"}
+            rows.append(head | asdict(interval_left_out(parts, arms)) | size)
+    return pd.DataFrame(rows)
+
+
 def pair_studies(known: pd.DataFrame, model: str, versus: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield the findings of both classes with the studies that both models judged.
 
@@ -115,6 +162,19 @@ def pair_studies(known: pd.DataFrame, model: str, versus: str) -> Iterator[tuple
         both = part.merge(other[[*key, "probability"]], on=key, suffixes=("", "_versus"), validate="one_to_one")
         if both["label"].nunique() == 2:
             yield str(finding), both
+
+
+def _aurocs_left_out(wide: pd.DataFrame, models: Sequence[str]) -> dict[str, list[LeaveOneOut]]:
+    """Return finding -> AUROC of each model in the sample and without each patient."""
+    group, patients = pd.factorize(wide["patient"], sort=True)
+    areas = {}
+    for finding in dict.fromkeys(wide["finding"]):
+        rows = (wide["finding"] == finding).to_numpy()
+        label = wide["label"].to_numpy(int)[rows]
+        values = wide.loc[rows, list(models)].to_numpy(float)
+        columns = range(len(models))
+        areas[str(finding)] = [auroc_left_out(values[:, k], label, group[rows], len(patients)) for k in columns]
+    return areas
 
 
 def _to_arrays(part: pd.DataFrame) -> tuple[Array, Array, Array]:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -29,6 +30,7 @@ from sightline.protocol import Protocol
 from sightline.runs.provenance import check_model_weights, record_inputs
 from sightline.runs.run import Run
 from sightline.stats.estimates import paired_differences
+from sightline.stats.model_comparison import auroc_over_trainings
 
 UNTRAINED = "untrained"
 """Control of maps of the same method on random weights."""
@@ -193,6 +195,20 @@ class StudyContext(Generic[M]):
         """
         predict(self.run, self.data if data is None else data, models, self.findings, table)
         return self.run.table(table)
+
+    def write_auroc_over_trainings(self, predictions: pd.DataFrame, networks: Mapping[str, Sequence[str]]) -> None:
+        """Write the table auroc_over_trainings of all pairs of networks, if one of them has several trainings.
+
+        Parameters
+        ----------
+        predictions
+            Probabilities and labels, as `predict` returns them.
+        networks
+            Name of a network -> names of the models that are its trainings.
+        """
+        if max(map(len, networks.values())) > 1:
+            table = auroc_over_trainings(predictions, networks, list(combinations(networks, 2)))
+            self.run.write_table("auroc_over_trainings", table)
 
     def score(self, maps: Maps, metrics: Sequence[str] = METRICS, data: Dataset | None = None) -> ScoreTable:
         """Score maps into the tables of the run.

@@ -241,6 +241,7 @@ def _predict(study: StudyContext[GazeModels]) -> None:
     run.write_table("classification", estimate_auroc(table.drop(columns="radiograph")))
     run.write_table("discrimination", discrimination(table))
     run.write_table("discrimination_differences", compare_auroc(table, models.pairs))
+    study.write_auroc_over_trainings(table, models.trainings)
 
 
 def _choose_cutoffs(

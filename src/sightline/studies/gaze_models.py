@@ -80,6 +80,13 @@ class GazeModels:
         others = [(m.name, self.baseline.name) for m in (*self.gaze_supervised, *self.shuffled_gaze)]
         return *others, *((t.name, s.name) for t in self.gaze_supervised for s in self.shuffled_gaze)
 
+    @property
+    def trainings(self) -> dict[str, list[str]]:
+        """Role of a network -> names of its trainings: those supervised by gaze, by shuffled gaze, and the baseline."""
+        roles = {"gaze-supervised": self.gaze_supervised, "shuffled-gaze": self.shuffled_gaze}
+        trained = {role: [model.name for model in models] for role, models in roles.items() if models}
+        return {**trained, self.baseline.name: [self.baseline.name]}
+
     def validate(self, data: Dataset) -> GazeModels:
         """Check that the networks differ and did not learn from the data.
 
@@ -98,6 +105,7 @@ class GazeModels:
         DataError
             For networks with the same weights, or trained on patients of `data`.
         """
+        self.model_set.require_distinct_names()
         self.model_set.require_distinct_weights("one of them was not trained any further")
         require_held_out(self.model_set.models, data)
         return self

@@ -24,6 +24,7 @@ from sightline.evaluation.chexlocalize_csv import (
     chexlocalize_folders,
     write_chexlocalize_csv,
 )
+from sightline.evaluation.comparison import main_metrics, write_comparisons
 from sightline.evaluation.prior import open_prior, prior_source
 from sightline.evaluation.score_rows import METRICS, ScoringOptions
 from sightline.evaluation.score_run import score_run
@@ -107,8 +108,8 @@ def localization(
     data
         Data set with annotations, as NAME:PATH?option=value; by default the phantom, which is synthetic.
     model
-        Checkpoints, or models as NAME?option=value (`sightline list models`); on the phantom, a small network is
-        trained if none is named.
+        Checkpoints, or models as NAME?option=value (`sightline list models`), each with ?name=... to name it in tables;
+        on the phantom, a small network is trained if none is named.
     methods
         Saliency methods, as NAME?option=value; `sightline list methods` names them.
     controls
@@ -202,6 +203,7 @@ def localization(
         scores = score_run(run, maps, opened, scoring)
         prevalence = _training_prevalence(models, datasets)
         analyze(scores, opened, protocols, seed=seed, prevalence=prevalence, selection=selection)
+        write_comparisons(scores, protocols, main_metrics(metrics), seed, run.info["models"])
         if csv_folders:
             write_chexlocalize_csv(scores, run, opened, csv_folders, protocols, seed)
         run.write_table("classification", estimate_auroc(_collect_predictions(study, methods[0])))
@@ -281,9 +283,7 @@ def _open_models(
     else:
         models = ModelSet(tuple(open_model_or_ensemble(spec, seed=seed) for spec in model_specs))
         models.to_device(device)
-    names = [model.name for model in models]
-    if len(set(names)) != len(names):
-        raise DataError(f"two models have the same name ({', '.join(names)}); name them apart with ?name=...")
+    models.require_distinct_names()
     require_held_out(models.models, data, datasets)
     return models
 

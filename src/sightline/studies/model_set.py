@@ -10,7 +10,7 @@ from sightline.errors import DataError
 from sightline.findings import select_findings
 from sightline.models import Model, state_hash
 from sightline.models.ensemble import Ensemble
-from sightline.models.zoo import open_model
+from sightline.models.zoo import open_model, stated_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,19 @@ class ModelSet:
             Such as 'net: Edema, Mass'.
         """
         return "; ".join(f"{m.name}: {', '.join(m.findings)}" for m in self.models)
+
+    def require_distinct_names(self) -> None:
+        """Refuse networks that tables could not tell from each other.
+
+        Raises
+        ------
+        DataError
+            If two networks have the same name.
+        """
+        names = [model.name for model in self.models]
+        twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+        if twice:
+            raise DataError(f"two models are called {', '.join(twice)}; name them apart, as in CHECKPOINT?name=seed-1")
 
     def require_distinct_weights(self, reason: str) -> None:
         """Refuse networks that share their weights.
@@ -125,7 +138,8 @@ def open_models(specs: Sequence[str], seed: int, name: Callable[[int, Model], st
     seed
         Seed of weights that no checkpoint gives.
     name
-        Computes the name of a network in the study from its number, from 1, and the network.
+        Computes the name of a network in the study from its number, from 1, and the network; a name that a spec states
+        goes before it.
 
     Returns
     -------
@@ -133,7 +147,10 @@ def open_models(specs: Sequence[str], seed: int, name: Callable[[int, Model], st
         The networks under their names.
     """
     models = [open_model(spec, seed=seed) for spec in specs]
-    return tuple(replace(model, name=name(number, model)) for number, model in enumerate(models, 1))
+    return tuple(
+        replace(model, name=stated_name(spec) or name(number, model))
+        for number, (spec, model) in enumerate(zip(specs, models, strict=True), 1)
+    )
 
 
 def architecture_name(model: Model) -> str:

@@ -193,9 +193,8 @@ def selfexplain(
         scored_findings = models.model_set.findings(opened, names, without="No Finding")
         explain_options = ExplainOptions(scored_findings, target_output, seed, explain_batch)
         study = StudyContext(run, opened, protocols, models, explain_options)
-        supervised = tuple(supervised.model for supervised in models.mask_supervised)
         notes = note_signed_channels((models.self_explaining, models.baseline), methods, protocols)
-        study.record_models(models.recorded_models, (*methods, INTRINSIC), supervised, published_notes=notes)
+        study.record_models(models.recorded_models, (*methods, INTRINSIC), models.supervised, published_notes=notes)
         _predict(study, margin)
         part = _sample_radiographs(opened, max_radiographs, seed)
         _explain(study, part, methods)
@@ -214,6 +213,7 @@ def selfexplain(
             sources=list(maps.sources),
             smallest_effects=effects,
             self_explaining_model=models.self_explaining.name,
+            baseline_model=models.baseline.name,
             explained=len(part.radiographs),
             collapsed=_find_collapsed_maps(study, part),
             randomization_stages=[block.title for block in find_blocks(models.self_explaining)],
@@ -290,6 +290,7 @@ def _predict(study: StudyContext[SelfExplainModels], margin: float) -> None:
     run.write_table("discrimination", discrimination(table))
     pairs = [(model.name, models.baseline.name) for model in (models.self_explaining, *models.replicates)]
     run.write_table("noninferiority", noninferiority(table, pairs, margin))
+    study.write_auroc_over_trainings(table, models.trainings)
 
 
 def _explain(study: StudyContext[SelfExplainModels], part: Dataset, methods: Sequence[str]) -> None:

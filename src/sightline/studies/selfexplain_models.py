@@ -130,9 +130,11 @@ class SelfExplainModels:
             for role, texts in ((SALIENCY_HEAD, specs.mask_supervised), (DETECTOR, specs.detectors))
             for text in texts
         ]
+        roles = ("self-explaining", "baseline")
+        network, baseline = open_models((specs.model, specs.baseline), seed, lambda i, m: roles[i - 1])
         return cls(
-            replace(open_model(specs.model, seed=seed), name="self-explaining"),
-            replace(open_model(specs.baseline, seed=seed), name="baseline"),
+            network,
+            baseline,
             open_models(specs.replicates, seed, lambda i, m: f"again-{i}"),
             open_models(specs.other_architectures, seed, lambda i, m: f"other-{i}"),
             _open_localizers(specs.localizers, seed),
@@ -152,7 +154,18 @@ class SelfExplainModels:
     @property
     def model_set(self) -> ModelSet:
         """All networks."""
-        return ModelSet((*self.recorded_models, *(supervised.model for supervised in self.mask_supervised)))
+        return ModelSet((*self.recorded_models, *self.supervised))
+
+    @property
+    def supervised(self) -> tuple[Model, ...]:
+        """Networks of the label budget."""
+        return tuple(supervised.model for supervised in self.mask_supervised)
+
+    @property
+    def trainings(self) -> dict[str, list[str]]:
+        """Name of a network -> names of its trainings: the self-explaining one with replicates, and the baseline."""
+        names = [model.name for model in (self.self_explaining, *self.replicates)]
+        return {names[0]: names, self.baseline.name: [self.baseline.name]}
 
     @property
     def comparisons(self) -> dict[str, str]:
@@ -185,8 +198,9 @@ class SelfExplainModels:
         if head.supervision != "labels":
             raise DataError(f"{name} learned from {head.supervision}; name it in --localizers")
         # The network of the largest budget may be a localizer, too.
+        ModelSet(self.recorded_models).require_distinct_names()
         ModelSet(self.recorded_models).require_distinct_weights("name each network once")
-        ModelSet((*self.localizers, *(supervised.model for supervised in self.mask_supervised))).require_own_maps()
+        ModelSet((*self.localizers, *self.supervised)).require_own_maps()
         require_same_backbone(self.self_explaining, self.baseline)
         require_held_out(self.model_set.models, data)
         return self

@@ -33,8 +33,10 @@ from sightline.models.weight_randomization import LayerBlock, RandomizationOrder
 from sightline.protocol import ProtocolChoice
 from sightline.runs.provenance import recorded_options
 from sightline.runs.run import Run
+from sightline.stats.comparison import compare
 from sightline.stats.faithfulness import summarize_faithfulness
 from sightline.stats.sanity_checks import similarity_levels, verdicts
+from sightline.stats.trainings import estimates_over_trainings, similarity_over_trainings
 from sightline.stats.utility import AVERAGE_MASK, compare_with_prior
 from sightline.stats.verdicts import parse_smallest_effects
 from sightline.studies.common import (
@@ -175,6 +177,7 @@ def trust(
         _run_sanity_checks(check, models, blocks, randomization_orders, repeats)
         _run_perturbations(check, models, controls)
         _summarize(study, scores, effects)
+        _write_trainings(study, scores)
         return run.update_info(sources=list(maps.sources), randomization_stages=[block.title for block in blocks])
 
 
@@ -246,3 +249,20 @@ def _summarize(study: StudyContext[TrustModels], scores: ScoreTable, effects: Ma
     name, protocols = study.models.model.name, study.protocols
     gains = compare_with_prior(scores.scores(), run.table("differences"), name, protocols, effects)
     run.write_table("verdicts", pd.concat([verdicts(similarity, effects), gains], ignore_index=True))
+
+
+def _write_trainings(study: StudyContext[TrustModels], scores: ScoreTable) -> None:
+    """Write the tables of the model and its replicates as one network, with intervals over patients and trainings."""
+    names = [model.name for model in (study.models.model, *study.models.replicates)]
+    if len(names) < 2:
+        return
+    rows = scores.scores()
+    trainings = {f"{names[0]} ({len(names)} trainings)": names}
+    sources = [s for s in dict.fromkeys(rows["source"]) if Source.parse(s).model in names or s == AVERAGE_MASK]
+    tables = {
+        "estimates_over_trainings": estimates_over_trainings(rows, trainings, study.protocols),
+        "comparisons_over_trainings": compare(rows, study.protocols, sources=sources, trainings=trainings),
+        "similarity_over_trainings": similarity_over_trainings(study.run.table("map_similarity", SCHEMA.names)),
+    }
+    for name, table in tables.items():
+        study.run.write_table(name, table)

@@ -130,6 +130,7 @@ class TrustModels:
             For networks with the same weights, of another architecture or other training than their role requires,
             without maps of their own, or trained on patients of `data`.
         """
+        self.model_set.require_distinct_names()
         self.model_set.require_distinct_weights("a network does not repeat itself by being copied")
         others = [m.name for m in (*self.replicates, *self.shuffled_labels) if m.arch != self.model.arch]
         if others:

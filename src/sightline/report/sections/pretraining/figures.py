@@ -65,6 +65,6 @@ def plot_learning_curves(view: RunView) -> Plot | None:
         table,
         "; ".join(values) + ".",
         "AUROC on the same test radiographs, averaged over findings and seeds, by the share of the labels. Bands are "
-        "95 % intervals over test patients; thin lines are the range over seeds. Every initialization was trained on "
-        "the same labels in the same order.",
+        "95 % intervals over test patients and, with several seeds, over seeds; thin lines are the range over seeds. "
+        "Every initialization was trained on the same labels in the same order.",
     )

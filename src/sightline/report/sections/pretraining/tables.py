@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from sightline.core import Source
 from sightline.evaluation.narration.facts import SHAPE_MEASURES, Measurements
@@ -59,11 +60,16 @@ def auc_table(view: RunView) -> Table | None:
         rows.append([init, *(_curve_cell(by.get(c)) for c in columns)])
     seeds = int(table["seeds"].max())
     caption = (
-        f"AUROC averaged over findings, mean of {seeds} seeds [95 % over test patients] ± standard deviation over "
-        f"seeds; {_test_set_phrase(view)}"
+        f"AUROC averaged over findings, mean of {count_noun(seeds, 'seed')} [95 % over {_scope(table)}] ± standard "
+        f"deviation over seeds; {_test_set_phrase(view)}"
     )
     head = ["Initialization", *(f"{LEARNING_MODE_LABELS[how]}, {format_share(f)}" for how, f in columns)]
     return Table.create(caption, head, rows, table_name="learning_curves")
+
+
+def _scope(table: pd.DataFrame) -> str:
+    """Return what the intervals of a table of learning curves cover."""
+    return " or ".join(f"test {scope}" for scope in dict.fromkeys(table["scope"]))
 
 
 def _test_set_phrase(view: RunView) -> str:
@@ -104,14 +110,14 @@ def gain_table(view: RunView) -> Table | None:
             format_share(r["fraction"]),
             LEARNING_MODE_LABELS.get(r["versus"], str(r["versus"])),
             Estimate(r["mean"], r["low"], r["high"], 0, 0).text(3),
-            "< 0.002" if r["p"] <= 0.002 else format_decimal(r["p"], 3),
+            "< 0.001" if r["p"] < 0.001 else format_decimal(r["p"], 3),
             format_decimal(r["spread"], 3),
         ]
         for r in table.to_dict("records")
     ]
     caption = (
-        "Paired differences of AUROC [95 % over test patients]; p by resampling, not adjusted; standard deviation over "
-        "seeds; "
+        f"Paired differences of AUROC [95 % over {_scope(table)}]; p of the same t distribution, not adjusted; "
+        "standard deviation over seeds; "
         f"{_test_set_phrase(view)}"
     )
     return Table.create(

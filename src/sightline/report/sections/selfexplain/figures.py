@@ -17,6 +17,7 @@ from sightline.report.phrasing import count_noun
 from sightline.report.run_view import RunView
 from sightline.report.sections.selfexplain.results import (
     MAIN_METRIC,
+    baseline_name,
     intrinsic_source,
     localizers,
     ordered_sources,
@@ -96,7 +97,7 @@ def _ranked_rows(view: RunView) -> tuple[list[str], list[str]]:
     """Return sources with a row of their own, and post-hoc methods."""
     first = str(view.info["self_explaining_model"])
     parsed = {source: Source.parse(source) for source in ordered_sources(view)}
-    posthoc = [s for s in parsed.values() if s.model in ("baseline", first) and s.method != "intrinsic"]
+    posthoc = [s for s in parsed.values() if s.model in (baseline_name(view), first) and s.method != "intrinsic"]
     single = [s for s in parsed if s == intrinsic_source(view) or view.kind(s) != "model"]
     single = [s for s in single if parsed[s].model == first or parsed[s].kind in ("localizer", "control")]
     return single, list(dict.fromkeys(source.method for source in posthoc))
@@ -105,7 +106,7 @@ def _ranked_rows(view: RunView) -> tuple[list[str], list[str]]:
 def _network_series(view: RunView) -> list[Series]:
     return [
         Series(str(view.info["self_explaining_model"]), "with the saliency head", MODEL_COLORS[0], "o"),
-        Series("baseline", "the same backbone without it", MODEL_COLORS[1], "o", is_filled=False),
+        Series(baseline_name(view), "the same backbone without it", MODEL_COLORS[1], "o", is_filled=False),
     ]
 
 
@@ -243,7 +244,7 @@ def _froc_styles(view: RunView, sources: Collection[str]) -> dict[str, tuple[str
     styles: dict[str, tuple[str, Any, str]] = {
         intrinsic_source(view): (MODEL_COLORS[0], "-", "o"),
         f"{first}/grad-cam": (MODEL_COLORS[0], (0, (4, 2)), "D"),
-        "baseline/grad-cam": (MODEL_COLORS[1], "-", "o"),
+        f"{baseline_name(view)}/grad-cam": (MODEL_COLORS[1], "-", "o"),
     }
     markers = iter(("^", "v", "<", ">"))
     styles |= {s: (LOCALIZER_COLOR, "-", next(markers, "^")) for s in localizers(view) if s in sources}

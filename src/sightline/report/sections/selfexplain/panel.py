@@ -10,7 +10,7 @@ from sightline.report.estimate import format_decimal
 from sightline.report.image_grid import GridCell, GridRow, ImageGrid, map_cell, pick_median_cases
 from sightline.report.overlays import to_rgb
 from sightline.report.run_view import RunView
-from sightline.report.sections.selfexplain.results import MAIN_METRIC, intrinsic_source, localizers
+from sightline.report.sections.selfexplain.results import MAIN_METRIC, baseline_name, intrinsic_source, localizers
 from sightline.report.svg import Plot
 from sightline.stats.utility import AVERAGE_MASK
 
@@ -38,7 +38,8 @@ def draw_panel(view: RunView, data: Dataset, maps: Maps) -> Plot | None:
     if not intrinsic_source(view) or not view.metrics:
         return None
     first = str(view.info["self_explaining_model"])
-    sources = [intrinsic_source(view), f"{first}/grad-cam", "baseline/grad-cam", "baseline/gradient", *localizers(view)]
+    posthoc = [f"{first}/grad-cam", *(f"{baseline_name(view)}/{method}" for method in ("grad-cam", "gradient"))]
+    sources = [intrinsic_source(view), *posthoc, *localizers(view)]
     sources = [s for s in sources if s in view.sources and s != AVERAGE_MASK]
     scores = view.scores(MAIN_METRIC)
     cases = pick_median_cases(scores[scores["source"] == intrinsic_source(view)], MAX_FINDINGS)
@@ -74,4 +75,4 @@ def _column_title(view: RunView, source: str) -> str:
         return parsed.model.replace("-", " ")
     if source == intrinsic_source(view):
         return "Intrinsic map"
-    return view.label(parsed.method) + (", baseline" if parsed.model == "baseline" else "")
+    return view.label(parsed.method) + (", baseline" if parsed.model == baseline_name(view) else "")

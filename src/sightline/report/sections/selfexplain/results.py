@@ -35,6 +35,22 @@ def intrinsic_source(view: RunView) -> str:
     )
 
 
+def baseline_name(view: RunView) -> str:
+    """Return the name of the backbone without saliency head.
+
+    Parameters
+    ----------
+    view : RunView
+        The run.
+
+    Returns
+    -------
+    str
+        The name.
+    """
+    return str(view.info.get("baseline_model", "baseline"))
+
+
 def read_table(view: RunView, name: str) -> pd.DataFrame:
     """Read a table of a self-explaining study under the main protocol.
 

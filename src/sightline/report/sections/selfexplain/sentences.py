@@ -12,6 +12,7 @@ from sightline.report.run_view import RunView
 from sightline.report.sections.selfexplain.results import (
     MAIN_METRIC,
     SIGNIFICANCE_LEVEL,
+    baseline_name,
     intrinsic_source,
     localizers,
     loss_verdict_text,
@@ -84,7 +85,7 @@ def summary_sentences(view: RunView) -> list[str]:
 
 def _localization_sentences(view: RunView) -> Iterator[str]:
     intrinsic = view.estimate(intrinsic_source(view), MAIN_METRIC)
-    models = ("baseline", view.info["self_explaining_model"])
+    models = (baseline_name(view), view.info["self_explaining_model"])
     posthoc = [s for s in ordered_sources(view) if Source.parse(s).model in models and s != intrinsic_source(view)]
     differences = {s: view.difference(intrinsic_source(view), s, MAIN_METRIC) for s in posthoc}
     differences = {s: n for s, n in differences.items() if n.is_defined}
