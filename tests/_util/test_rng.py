@@ -35,6 +35,8 @@ CONSTANTS = {
     "SHEET_ORDER": "01c01800",
     "MAP_ORDER": "baaf5362",
     "READER_LENIENCY": "7133de97",
+    "AID_ORDER": "109d7943",
+    "PREVALENCE_SUBSET": "c2451614",
 }
 WORDS = {
     "TASK_WORDS": ["2e1025a6", "251fecd5", "3c01eba1"],

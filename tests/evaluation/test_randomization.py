@@ -177,7 +177,7 @@ def test_maps_that_are_the_same_whatever_the_film_do_not_come_back(tmp_path: Pat
     run, _ = beside(tmp_path, drawn, {"again": RETRAINED})
     found = verdicts(run.table("map_similarity", SCHEMA.names))
     repeats = found[found["criterion"] == "repeatability"]
-    assert (found["level"] > 0.999).all() and set(repeats["verdict"]) == {"shown absent"}
+    assert (found["level"] > 0.999).all() and "shown" not in set(repeats["verdict"])
 
 
 def test_failed_maps_are_rows_without_a_value_and_win_nothing(tmp_path: Path) -> None:

@@ -142,6 +142,7 @@ def test_options_stand_side_by_side_in_run_json(tmp_path: Path) -> None:
         "blank_policy": "ignore",
         "split_seed": 3,
         "stratified": False,
+        "prevalence": None,
         "n_devices": 1,
         "model": "small",
         "initial": state_hash(small().net),

@@ -114,7 +114,7 @@ def split_sections(text: str) -> dict[str, str]:
 
     Examples
     --------
-    >>> split_sections("INDICATION: Cough.\\n\\nFINDINGS: Clear lungs.\\nIMPRESSION: Normal.")["findings"]
+    >>> split_sections("INDICATION: Cough.\n\nFINDINGS: Clear lungs.\nIMPRESSION: Normal.")["findings"]
     'Clear lungs.'
     """
     sections: dict[str, str] = {}
@@ -147,7 +147,7 @@ def split_sentences(text: str) -> list[str]:
 
     Examples
     --------
-    >>> split_sentences("1. A 2.5 cm nodule, per Dr. Smith.  No effusion.\\n2. Stable heart.")
+    >>> split_sentences("1. A 2.5 cm nodule, per Dr. Smith.  No effusion.\n2. Stable heart.")
     ['A 2.5 cm nodule, per Dr. Smith.', 'No effusion.', 'Stable heart.']
     """
     parts: list[str] = []

@@ -40,7 +40,7 @@ def iou_ceiling(shape: Size, frame: Frame, reference: Array) -> float:
     --------
     >>> reference = np.zeros((64, 64), bool)
     >>> reference[30:34, 30:34] = True
-    >>> iou_ceiling((2, 2), Frame.whole((64, 64)), reference) < 0.5
+    >>> bool(iou_ceiling((2, 2), Frame.whole((64, 64)), reference) < 0.5)
     True
     """
     if min(_cells_per_side(shape, frame)) >= COARSE_CELLS:

@@ -102,7 +102,7 @@ def infer(
     --------
     >>> hits = leave_one_out(np.array([[1.0], [0], [1], [1], [0], [1], [1], [1]]), np.arange(8))
     >>> [round(float(bound[0]), 2) for bound in (hits.point, infer(hits, "share", (0, 1)).low)]
-    [0.75, 0.34]
+    [0.75, 0.33]
     """
     moments = _Moments.from_jackknife(r)
     constant = _is_constant(moments.error, r.point)

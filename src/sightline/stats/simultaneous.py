@@ -48,7 +48,7 @@ def simultaneous_levels(r: LeaveOneOut, families: Sequence[Hashable], level: flo
     >>> from sightline.stats.jackknife import leave_one_out
     >>> r = leave_one_out(np.random.default_rng(0).normal(size=(200, 2)), np.arange(200))
     >>> simultaneous_levels(r, ["a", "b"]).tolist(), simultaneous_levels(r, ["a", "a"]).round(2).tolist()
-    ([0.95, 0.95], [0.97, 0.97])
+    ([0.95, 0.95], [0.98, 0.98])
     """
     levels = np.full(len(families), level)
     codes = pd.factorize(pd.Series(list(families), dtype=object))[0]

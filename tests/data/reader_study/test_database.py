@@ -46,7 +46,7 @@ def test_a_study_opens_again(book: StudyDatabase, place: str) -> None:
 def test_a_study_of_another_format_is_refused(book: StudyDatabase, place: str) -> None:
     with book.write_session() as session:
         session.execute(text("UPDATE study SET version = 1"))
-    with pytest.raises(DataError, match=r"this reader study states format 1, .* format 2; create the study again with"):
+    with pytest.raises(DataError, match=r"this reader study states format 1, .* format 3; create the study again with"):
         StudyDatabase.open(place)
 
 

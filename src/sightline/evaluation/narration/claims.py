@@ -67,7 +67,7 @@ def find_claims(text: str, models: Mapping[str, str]) -> list[Claim]:
 
     Examples
     --------
-    >>> claims = find_claims("Edema\\n- **Net:** Localizes around the perihilar regions.", {"Net": "net"})
+    >>> claims = find_claims("Edema\n- **Net:** Localizes around the perihilar regions.", {"Net": "net"})
     >>> [(c.kind, c.finding, sorted(c.places)) for c in claims]
     [('location', 'Edema', ['perihilar']), ('spread', 'Edema', [])]
     """

@@ -81,7 +81,7 @@ def loads(data: bytes, name: str = "pickle") -> dict[str, Any]:
     >>> import pickle
     >>> loads(pickle.dumps({"map": np.eye(2, dtype=np.float32), "prob": 0.5}))["map"].tolist()
     [[1.0, 0.0], [0.0, 1.0]]
-    >>> loads(b"cos\\nsystem\\n(S'reboot'\\ntR.")  # doctest: +ELLIPSIS
+    >>> loads(b"cos\nsystem\n(S'reboot'\ntR.")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     sightline.errors.DataError: pickle names 'os system', which no map needs; nothing was run. ...
     """
