@@ -77,7 +77,7 @@ def compare(
     >>> table = pd.DataFrame(cases, columns=["radiograph", "patient", "source", "value"])
     >>> table = table.assign(protocol="corrected", metric="iou", finding="Edema")
     >>> rows = compare(table)
-    >>> rows[["source", "versus", "finding"]].iloc[0].tolist(), round(rows["mean"].iloc[0], 3)
+    >>> rows[["source", "versus", "finding"]].iloc[0].tolist(), round(float(rows["mean"].iloc[0]), 3)
     (['a', 'b', 'Edema'], 0.1)
     """
     require_sources(scores, sources)
