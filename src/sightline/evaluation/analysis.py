@@ -170,16 +170,17 @@ def _regress_on_features(cases: CaseTable) -> pd.DataFrame:
 
 
 def _regress_on_confidence(cases: CaseTable) -> pd.DataFrame:
-    """Return table 2: overlap on all images and on the true-positive slice, and hits, by the model's probability.
+    """Return table 2: overlap and hits on annotated images, then overlap on all images, by the model's probability.
 
-    A hit needs an annotation, so that hits have no form on all images.
+    On all images an annotation without a prediction and a prediction without an annotation overlap by 0, so that the
+    number measures detection and localization together. A hit needs an annotation, so that hits have no such form.
     """
     definition = cases.protocol.definitions
     true_positive: Slice = "gt&pred" if definition == "published" else "gt_positive"
     outcomes: list[tuple[str, Slice, pd.Series[float]]] = [
-        ("iou", "full", cases.overlap("full")),
         ("iou", true_positive, cases.overlap(true_positive)),
         ("pointing-game", "gt_positive", cases.hits("gt_positive")),
+        ("iou", "full", cases.overlap("full")),
     ]
     frames = []
     for metric, case_slice, values in outcomes:

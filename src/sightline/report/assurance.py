@@ -29,32 +29,26 @@ def plot_assurance(view: RunView) -> Plot | None:
     Plot or None
         The figure; None if the run has no data for it.
     """
-    tables = {"iou": _assurance_rows(view, "iou", "full"), "pointing-game": _assurance_rows(view, "pointing-game")}
-    if not len(tables["iou"]):
+    tables = {name: _assurance_rows(view, metric, case_slice) for name, (metric, case_slice) in _panels(view).items()}
+    if not len(next(iter(tables.values()))):
         return None
-    findings = [*(f for f in view.findings if (tables["iou"]["finding"] == f).any()), "all"]
-    published = published_estimates("assurance")
-    panels = [
-        ("IoU on probability: slope", "iou", "slope", ("slope", "low", "high"), "slope"),
-        ("IoU: Spearman's ρ", "iou", "rho", ("rho", "rho_low", "rho_high"), "rho"),
-        ("Hit: Spearman's ρ", "pointing-game", "rho", ("rho", "rho_low", "rho_high"), ""),
-    ]
+    findings = [*(f for f in view.findings if any((t["finding"] == f).any() for t in tables.values())), "all"]
+    published = published_estimates("assurance")["rho"]
     grid = DotPlot.create(
-        [_finding_label(f) for f in findings], len(panels), ROW_HEIGHT, has_legend=True, right_margin=58
+        [_finding_label(f) for f in findings], len(tables), ROW_HEIGHT, has_legend=True, right_margin=58
     )
-    for ax, (name, metric, _, columns, printed) in zip(grid.panels, panels, strict=True):
-        table = tables[metric]
-        estimates = {k[0]: n for k, n in read_estimates(table, ["finding"], *columns)}
-        others = published.get(printed, {})
+    for ax, (name, table) in zip(grid.panels, tables.items(), strict=True):
+        estimates = {k[0]: n for k, n in read_estimates(table, ["finding"], "rho", "rho_low", "rho_high")}
+        others = published if name == _ALL_IMAGES else {}
         set_limits(ax, [*estimates.values(), *others.values()])
         ax.set_title(name, loc="left", size=SMALL_SIZE, color=INK, pad=10)
         for i, finding in enumerate(findings):
             draw_dot(ax, estimates.get(finding, Estimate.undefined()), i - 0.14, THIS_RUN)
             draw_dot(ax, others.get(finding, Estimate.undefined()), i + 0.2, PUBLISHED)
+    first = next(iter(tables.values())).set_index("finding")["n"]
     for i, finding in enumerate(findings):
-        n = tables["iou"].loc[tables["iou"]["finding"] == finding, "n"]
-        grid.add_note(i, f"{int(n.iloc[0]):,}" if len(n) else "")
-    grid.add_note_header("images")
+        grid.add_note(i, f"{int(first[finding]):,}" if finding in first.index else "")
+    grid.add_note_header("annotated")
     grid.draw_rule_above(len(findings) - 1)
     grid.draw_legend([THIS_RUN, PUBLISHED])
     data = pd.concat(list(tables.values()), ignore_index=True)
@@ -63,15 +57,32 @@ def plot_assurance(view: RunView) -> Plot | None:
         svg.write_svg(grid.figure, "assurance"),
         data,
         "; ".join(
-            f"{_finding_label(r['finding'])}: ρ {format_decimal(r['rho'])}" for r in tables["iou"].to_dict("records")
+            f"{name}, {_finding_label(r['finding'])}: ρ {format_decimal(r['rho'])}"
+            for name, table in tables.items()
+            for r in table.to_dict("records")
         ),
-        "Localization by the probability of the model: overlap on all images with an annotation or a prediction, hits "
-        "on the annotated images. The published intervals of ρ are recomputed with the n of each finding.",
+        "Rank correlation (Spearman's ρ) of localization with the probability of the model, first on annotated images. "
+        "On all images, an annotation without a prediction and a prediction without an annotation overlap by 0: that "
+        "correlation measures detection and localization together. Its published intervals are recomputed with the n "
+        "of each finding.",
     )
 
 
+_ALL_IMAGES = "IoU, all images"
+
+
+def _panels(view: RunView) -> dict[str, tuple[str, str]]:
+    """Return the metric and the slice of each panel."""
+    annotated = "gt&pred" if protocol_of(view).definitions == "published" else "gt_positive"
+    return {
+        "IoU, annotated images": ("iou", annotated),
+        "Hit, annotated images": ("pointing-game", "gt_positive"),
+        _ALL_IMAGES: ("iou", "full"),
+    }
+
+
 _SLICES = {
-    "full": "all images with an annotation or a prediction",
+    "full": "all images with an annotation or a prediction (detection and localization together)",
     "gt&pred": "annotated images with a prediction that is not empty",
     "gt_positive": "annotated images",
 }
