@@ -129,14 +129,14 @@ def select_protocols(scores: pd.DataFrame, protocols: ProtocolNames | None) -> t
     UnknownNameError
         If a name is that of no built-in protocol, so that its record is needed.
     DataError
-        If the table has scores, but none under one of the protocols.
+        If the table has scores, but none under any of the protocols.
     """
     scored = list(dict.fromkeys(scores["protocol"]))
     if protocols is None and not scored:
         return ()
     records = get_protocols(scored if protocols is None else protocols)
     missing = [record.name for record in records if record.name not in scored]
-    if missing and scored:
+    if scored and len(missing) == len(records) > 0:
         raise DataError(f"the table has no scores under {', '.join(missing)}; it was scored under {', '.join(scored)}")
     return records
 
