@@ -137,7 +137,8 @@ def test_a_network_at_chance_allows_no_statement_about_accuracy(tmp_path: Path) 
     reason = "the difference has no interval"
     run.write_table("noninferiority", table.assign(low=np.nan, high=np.nan, reason=reason))
     sentences = " ".join(summary_sentences(RunView.from_run(run)))
-    assert "No statement about accuracy is possible: the difference has no interval (difference 0.100 (no interval: " in sentences
+    opening = "No statement about accuracy is possible: the difference has no interval (difference 0.100 (no interval: "
+    assert opening in sentences
     run.write_table("noninferiority", table.assign(verdict="undecided", reason="", patients_needed=123.0))
     sentences = " ".join(summary_sentences(RunView.from_run(run)))
     assert "margin 0.05; undecided: about 130 patients would decide)" in sentences
