@@ -118,3 +118,14 @@ def test_the_best_is_adjusted_for_its_choice_unless_it_was_chosen_on_other_data(
     assert first.startswith(f"{chosen.label(other)}, chosen from 2 saliency methods, reaches")
     assert last.startswith("It was chosen by IoU on other patients (world:8, 4 patients)")
     assert not any("best of" in sentence.lower() for sentence in summary_sentences(chosen))
+
+
+def test_p_values_of_the_table_reach_the_statements_by_finding(make_run):
+    """Without them every finding would be called undecided."""
+    run = make_run()
+    run.write_table("differences", run.table("differences").assign(p=0.01, reason=""))
+    view = RunView.from_run(run)
+    assert view.difference(view.best, view.control, "iou").p == 0.01
+    run.write_table("differences", run.table("differences").assign(p=float("nan"), reason="too few patients"))
+    view = RunView.from_run(run)
+    assert view.difference(view.best, view.control, "iou").reason == "too few patients"

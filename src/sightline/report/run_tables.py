@@ -16,13 +16,27 @@ from sightline.runs.run import Run
 _CASE = ("protocol", "source", "radiograph", "patient", "finding")
 _COMPARISON = ("protocol", "metric", "source", "versus", "finding", "mean", "low", "high", "p_holm", "n", "patients")
 _SIMULTANEOUS = ("simultaneous_low", "simultaneous_high")
-"""Columns that a table may lack: a report then prints the intervals of each source by itself, and says so."""
+"""Columns of intervals that a table may lack: a report then prints those of each source by itself, and says so."""
+_OPTIONAL = (*_SIMULTANEOUS, "p", "reason")
+"""Columns that a table of another program may lack."""
 _ENDS = ("low", "high", *_SIMULTANEOUS)
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "scores": (*_CASE, "metric", "value", "status", "probability", "area"),
     "maps": ("source", "radiograph", "finding", "status", "reason", "annotated"),
-    "estimates": ("protocol", "metric", "source", "finding", "mean", *_ENDS, "n", "patients"),
-    "differences": ("protocol", "metric", "finding", "source", "versus", "mean", *_ENDS, "n", "patients"),
+    "estimates": ("protocol", "metric", "source", "finding", "mean", *_ENDS, "n", "patients", "reason"),
+    "differences": (
+        "protocol",
+        "metric",
+        "finding",
+        "source",
+        "versus",
+        "mean",
+        *_ENDS,
+        "p",
+        "n",
+        "patients",
+        "reason",
+    ),
     "selection": ("protocol", "metric", "source", "mean", "n", "patients"),
     "comparisons": (*_COMPARISON, "trainings", "scope", "reason"),
     "comparisons_over_trainings": (*_COMPARISON, "trainings", "scope", "reason"),
@@ -183,7 +197,7 @@ def read_columns(run: Run, name: str, metric: str = "") -> pd.DataFrame:
     if not run.has_table(name):
         return pd.DataFrame(columns=list(_COLUMNS[name]))
     known = pq.read_schema(run.path / "tables" / f"{name}.parquet").names
-    columns = [column for column in _COLUMNS[name] if column in known or column not in _SIMULTANEOUS]
+    columns = [column for column in _COLUMNS[name] if column in known or column not in _OPTIONAL]
     return choose_intervals(run.table(name, columns, where=("metric", metric) if metric else None), run.info)
 
 
