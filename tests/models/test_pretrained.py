@@ -18,6 +18,7 @@ from sightline.models.pretrained import (
     open_saved_encoder,
     save_text_encoder,
 )
+from sightline.models.torchvision_compat import define_missing_operators
 from sightline.studies.initializations import load_backbone
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "no", "there", "is", "small", "left", "effusion", "edema", "."]
@@ -26,6 +27,7 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "no", "there", "is", "sma
 def tiny_bert(folder: Path) -> Path:
     """A BERT of three layers and thirteen words, as `save_pretrained` writes it."""
     transformers = pytest.importorskip("transformers")
+    define_missing_operators()  # transformers imports torchvision, whatever ran before in this process
     transformers.utils.logging.disable_progress_bar()
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = transformers.BertTokenizerFast(vocab={word: at for at, word in enumerate(WORDS)})

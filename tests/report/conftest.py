@@ -20,7 +20,7 @@ from sightline.metrics.histogram import joint_histogram
 from sightline.metrics.localization import find_peaks, iou, pointing_game
 from sightline.protocol import PROTOCOLS, Protocol
 from sightline.runs.run import Run
-from sightline.stats.bootstrap import average_columns, draw_weights, interval, replicate
+from sightline.stats.bootstrap import average_columns, draw_weights, interval, p_value, replicate
 
 SIZE = (150, 180)
 FINDINGS = ("Cardiomegaly", "Lung Lesion", "Pleural Effusion", "Edema")
@@ -169,7 +169,7 @@ def estimate_tables(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
                 )
                 differences += [{**keys, **who, **row} for row in rows]
     ends = ["low", "high", "simultaneous_low", "simultaneous_high"]
-    columns = ["protocol", "metric", "source", "versus", "finding", "mean", *ends, "n", "patients"]
+    columns = ["protocol", "metric", "source", "versus", "finding", "mean", *ends, "p", "n", "patients", "reason"]
     return pd.DataFrame(estimates), pd.DataFrame(differences, columns=columns)
 
 
@@ -178,9 +178,11 @@ def _estimated(values: np.ndarray, group: np.ndarray, w: np.ndarray, findings: l
     mean = average_columns(drawn, [np.arange(len(findings))], values, group)
     out = []
     for r, names in ((drawn, findings), (mean, ["average"])):
-        numbers = zip(names, *interval(r), r.n, r.groups, strict=True)
-        out += [dict(zip(("finding", "mean", "low", "high", "n", "patients"), row, strict=True)) for row in numbers]
-    return [{**row, "simultaneous_low": row["low"], "simultaneous_high": row["high"]} for row in out]
+        p = [p_value(draws) for draws in r.draws.T]
+        numbers = zip(names, *interval(r), p, r.n, r.groups, strict=True)
+        keys = ("finding", "mean", "low", "high", "p", "n", "patients")
+        out += [dict(zip(keys, row, strict=True)) for row in numbers]
+    return [{**row, "simultaneous_low": row["low"], "simultaneous_high": row["high"], "reason": ""} for row in out]
 
 
 def auroc_table(models: list[str], findings: tuple[str, ...], mean: float) -> pd.DataFrame:

@@ -206,8 +206,7 @@ def plot_differences(view: RunView) -> Plot | None:
         _to_frame((metric, s, AVERAGE, n) for s, _, n in rows).assign(versus=[v for _, v, _ in rows]),
         "Paired differences: "
         + "; ".join(f"{view.label(s)} minus {view.label(v)} {n.text()}" for s, v, n in rows if n.is_defined),
-        "Paired differences on the same radiographs, resampled together; an interval that crosses the line tells "
-        "nothing apart."
+        "Paired differences on the same radiographs. Where the interval crosses the line, a difference is not shown."
         + (
             "" if higher_is_better(metric) else " For this metric lower is better: left of the line is the better side."
         ),

@@ -17,7 +17,7 @@ _CASE = ("protocol", "source", "radiograph", "patient", "finding")
 _COMPARISON = ("protocol", "metric", "source", "versus", "finding", "mean", "low", "high", "p_holm", "n", "patients")
 _SIMULTANEOUS = ("simultaneous_low", "simultaneous_high")
 """Columns of intervals that a table may lack: a report then prints those of each source by itself, and says so."""
-_OPTIONAL = (*_SIMULTANEOUS, "p", "reason")
+_OPTIONAL = (*_SIMULTANEOUS, "reason")
 """Columns that a table of another program may lack."""
 _ENDS = ("low", "high", *_SIMULTANEOUS)
 _COLUMNS: dict[str, tuple[str, ...]] = {

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from sightline.core import Array
-from sightline.stats.jackknife import sum_by_patient
+from sightline.stats.jackknife import nanmean, sum_by_patient
 
 QuantileKind = Literal["percentile", "order-statistics"]
 """Kind of interval, see `interval`."""
@@ -142,30 +142,11 @@ def average_columns(r: Replicates, parts: list[Array], values: Array, group: Arr
         without a value in a resample leaves the mean of that resample.
     """
     valid = ~np.isnan(values)
-    point = np.array([nanmean(r.point[None, p])[0] for p in parts])
-    draws = np.stack([nanmean(r.draws[:, p]) for p in parts], 1)  # (B, len(parts))
+    point = np.array([nanmean(r.point[p], 0) for p in parts])
+    draws = np.stack([nanmean(r.draws[:, p], 1) for p in parts], 1)  # (B, len(parts))
     n = np.array([int(valid[:, p].sum()) for p in parts])
     groups = np.array([np.unique(group[valid[:, p].any(1)]).size for p in parts])
     return Replicates(point, draws, n, groups)
-
-
-def nanmean(rows: Array) -> Array:
-    """Compute the mean of each row over its defined entries, without warnings.
-
-    Parameters
-    ----------
-    rows : (N, K) array
-        Values; NaN is undefined.
-
-    Returns
-    -------
-    (N,) float64
-        Means; NaN where no entry is defined.
-    """
-    valid = ~np.isnan(rows)
-    with np.errstate(invalid="ignore"):
-        means: Array = np.where(valid, rows, 0.0).sum(1) / valid.sum(1)
-    return means
 
 
 def interval(r: Replicates, kind: QuantileKind = "percentile", level: float = 0.95) -> tuple[Array, Array, Array]:

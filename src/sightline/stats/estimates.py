@@ -122,7 +122,7 @@ def select_protocols(scores: pd.DataFrame, protocols: ProtocolNames | None) -> t
     Returns
     -------
     tuple of Protocol
-        The records.
+        The records of those that the table has scores under.
 
     Raises
     ------
@@ -135,10 +135,11 @@ def select_protocols(scores: pd.DataFrame, protocols: ProtocolNames | None) -> t
     if protocols is None and not scored:
         return ()
     records = get_protocols(scored if protocols is None else protocols)
-    missing = [record.name for record in records if record.name not in scored]
-    if scored and len(missing) == len(records) > 0:
-        raise DataError(f"the table has no scores under {', '.join(missing)}; it was scored under {', '.join(scored)}")
-    return records
+    present = tuple(record for record in records if record.name in scored)
+    if scored and records and not present:
+        names = ", ".join(record.name for record in records)
+        raise DataError(f"the table has no scores under {names}; it was scored under {', '.join(scored)}")
+    return present
 
 
 def estimates(

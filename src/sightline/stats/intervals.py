@@ -1,12 +1,12 @@
 """Intervals and p values of statistics of patients.
 
-The standard error of any
-statistic is that of the delete-one-patient jackknife (Efron and Stein 1981, 10.1214/aos/1176345462; for regressions
-MacKinnon, Nielsen and Webb 2023, 10.1002/jae.2969), which is not biased downward with few patients. Bounds come from
-Student's t. Its degrees of freedom are those of the effective number of patients (Carter, Schnepel and Steigerwald
-2017, 10.1162/REST_a_00639), and no more than the kurtosis of their contributions allows. Where the contributions are
-skewed, a bound moves outward to that of the transformed t (Hall 1992, 10.1111/j.2517-6161.1992.tb01872.x). The p value
-is that of the same two distributions, so that it is below 0.05 exactly where the 95 % interval excludes 0.
+The standard error of any statistic is that of the delete-one-patient jackknife (Efron and Stein 1981,
+10.1214/aos/1176345462; for regressions MacKinnon, Nielsen and Webb 2023, 10.1002/jae.2969), which is not biased
+downward with few patients. Bounds come from Student's t. Its degrees of freedom are those of the effective number of
+patients (Carter, Schnepel and Steigerwald 2017, 10.1162/REST_a_00639), and no more than the kurtosis of their
+contributions allows. Where the contributions are skewed, a bound moves outward to that of the transformed t (Hall
+1992, 10.1111/j.2517-6161.1992.tb01872.x). The p value is that of the same two distributions, so that it is below 0.05
+exactly where the 95 % interval excludes 0.
 """
 
 from __future__ import annotations

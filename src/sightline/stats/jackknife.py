@@ -155,8 +155,8 @@ def average(parts: Sequence[LeaveOneOut]) -> LeaveOneOut:
     LeaveOneOut
         Averages. A statistic that is undefined without a patient leaves the average without that patient.
     """
-    point = _nanmean(np.stack([p.point for p in parts]))
-    left_out = _nanmean(np.stack([p.left_out for p in parts]))
+    point = nanmean(np.stack([p.point for p in parts]), 0)
+    left_out = nanmean(np.stack([p.left_out for p in parts]), 0)
     weight = np.mean([_normalize(p.weight) for p in parts], axis=0)
     return LeaveOneOut(point, left_out, weight, np.sum([p.n for p in parts], axis=0))
 
@@ -177,8 +177,8 @@ def average_columns(r: LeaveOneOut, parts: Sequence[Array]) -> LeaveOneOut:
         A column for each part. A finding that only one patient has leaves the average without that patient.
     """
     share = _normalize(r.weight)
-    point = np.array([_nanmean(r.point[p]) for p in parts])
-    left_out = np.stack([_nanmean(r.left_out[:, p].T) for p in parts], 1)
+    point = np.array([nanmean(r.point[p], 0) for p in parts])
+    left_out = np.stack([nanmean(r.left_out[:, p], 1) for p in parts], 1)
     weight = np.stack([share[:, p].mean(1) for p in parts], 1)
     return LeaveOneOut(point, left_out, weight, np.array([int(r.n[p].sum()) for p in parts]))
 
@@ -211,9 +211,27 @@ def _normalize(weight: Array) -> Array:
     return weight / np.where(total > 0, total, 1.0)
 
 
-def _nanmean(rows: Array) -> Array:
-    """Mean over the first axis of what is defined."""
-    valid = ~np.isnan(rows)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean: Array = np.where(valid, rows, 0.0).sum(0) / valid.sum(0)
-    return mean
+def nanmean(values: Array, axis: int) -> Array:
+    """Compute means over the defined entries along an axis, without warnings.
+
+    Parameters
+    ----------
+    values : array
+        Values of any shape; NaN is undefined.
+    axis : int
+        Axis that the mean is taken over.
+
+    Returns
+    -------
+    float64 array
+        Means, with the axis removed; NaN where no entry is defined.
+
+    Examples
+    --------
+    >>> nanmean(np.array([[1.0, np.nan], [3.0, np.nan]]), 0).tolist()
+    [2.0, nan]
+    """
+    valid = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        means: Array = np.where(valid, values, 0.0).sum(axis) / valid.sum(axis)
+    return means

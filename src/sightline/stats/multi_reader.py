@@ -81,8 +81,8 @@ def multi_reader_estimate(means: Array, covariance: Array, groups: int) -> Multi
 
     Examples
     --------
-    >>> found = multi_reader_estimate(np.array([0.4, 0.5, 0.6]), np.full((3, 3), 0.0004), groups=100)
-    >>> [round(end, 3) for end in found.interval()]
+    >>> mean = multi_reader_estimate(np.array([0.4, 0.5, 0.6]), np.full((3, 3), 0.0004), groups=100)
+    >>> [round(end, 3) for end in mean.interval()]
     [0.282, 0.718]
     """
     readers = len(means)

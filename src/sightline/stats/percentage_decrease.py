@@ -9,10 +9,10 @@ import pandas as pd
 from scipy.special import ndtri
 
 from sightline.core import NAN, Array
-from sightline.stats.bootstrap import Replicates, interval, nanmean, replicate
+from sightline.stats.bootstrap import Replicates, interval, replicate
 from sightline.stats.estimates import AVERAGE
 from sightline.stats.intervals import infer_ratio
-from sightline.stats.jackknife import LeaveOneOut, average_columns, concatenate, leave_one_out
+from sightline.stats.jackknife import LeaveOneOut, average_columns, concatenate, leave_one_out, nanmean
 
 
 def percentage_decrease(
@@ -105,12 +105,12 @@ def _published_decrease(human: Array, model: Array, group: Array, weights: Array
         np.append(h.groups, np.unique(group[either.any(1)]).size),
     )
     _, low, high = interval(ratio, "order-statistics")
-    mean = _percent_below(nanmean(h.draws.T), nanmean(m.draws.T))
-    rounded = [np.round(np.nanmean(nanmean(r.draws.T)), 3) for r in (h, m)]
+    mean = _percent_below(nanmean(h.draws, 0), nanmean(m.draws, 0))
+    rounded = [np.round(np.nanmean(nanmean(r.draws, 0)), 3) for r in (h, m)]
     mean[-1] = 100 * (rounded[0] - rounded[1]) / rounded[0] if rounded[0] else NAN
     return {
-        "human": np.append(h.point, nanmean(h.point[None])),
-        "model": np.append(m.point, nanmean(m.point[None])),
+        "human": np.append(h.point, nanmean(h.point, 0)),
+        "model": np.append(m.point, nanmean(m.point, 0)),
         "decrease": mean,
         "low": low,
         "high": high,
@@ -124,7 +124,7 @@ def _published_decrease(human: Array, model: Array, group: Array, weights: Array
 
 def _percent_below(human: Array, model: Array) -> Array:
     """Percent below, of each finding and of the means over findings: (..., F) -> (..., F + 1)."""
-    pairs = [np.concatenate([x, nanmean(np.atleast_2d(x)).reshape(*x.shape[:-1], 1)], -1) for x in (human, model)]
+    pairs = [np.concatenate([x, nanmean(x, -1)[..., None]], -1) for x in (human, model)]
     with np.errstate(invalid="ignore", divide="ignore"):
         percent: Array = 100 * (pairs[0] - pairs[1]) / np.where(pairs[0] == 0, np.nan, pairs[0])
     return percent
@@ -153,7 +153,7 @@ def detectable_difference(gap: Array, group: Array, power: float = 0.8, alpha: f
     """
     valid = ~np.isnan(gap)
     n = valid.sum(0)
-    residual = np.where(valid, gap - nanmean(gap.T), 0.0)
+    residual = np.where(valid, gap - nanmean(gap, 0), 0.0)
     totals = np.zeros((int(group.max(initial=-1)) + 1, gap.shape[1]))
     np.add.at(totals, group, residual)
     counts = np.zeros_like(totals)

@@ -19,6 +19,7 @@ from scipy.special import stdtrit
 from sightline.core import NAN, WITHOUT, Array, Source
 from sightline.protocol import Protocol
 from sightline.stats.estimates import AVERAGE
+from sightline.stats.jackknife import nanmean
 from sightline.stats.multi_reader import (
     MIN_READERS,
     MultiReaderEstimate,
@@ -178,16 +179,9 @@ class ReaderSums:
 
 def _levels(means: Array) -> tuple[Array, Array]:
     """Return the mean over readers and findings (...,), and the levels of the readers (..., J), of (..., J, F)."""
-    by_finding = _nanmean(means, -2)  # (..., F)
-    mean = _nanmean(by_finding, -1)
-    return mean, mean[..., None] + _nanmean(means - by_finding[..., None, :], -1)
-
-
-def _nanmean(values: Array, axis: int) -> Array:
-    valid = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        means: Array = np.where(valid, values, 0.0).sum(axis) / valid.sum(axis)
-    return means
+    by_finding = nanmean(means, -2)  # (..., F)
+    mean = nanmean(by_finding, -1)
+    return mean, mean[..., None] + nanmean(means - by_finding[..., None, :], -1)
 
 
 def average_readers(scores: pd.DataFrame, protocols: Sequence[Protocol]) -> pd.DataFrame:

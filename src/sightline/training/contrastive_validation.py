@@ -13,7 +13,7 @@ from sightline.metrics.retrieval import DEFAULT_KS, precision_at_k
 from sightline.models import Model
 from sightline.models.convirt import DualEncoder, contrastive_loss
 from sightline.models.image_text import embed_findings
-from sightline.stats.bootstrap import nanmean
+from sightline.stats.jackknife import nanmean
 from sightline.training.augmentation import STRONG_AUGMENTATION, augment
 from sightline.training.config import TrainingConfig
 from sightline.training.contrastive_pairs import ContrastivePairs
@@ -74,10 +74,10 @@ def _retrieval_precision(
     has_finding = positive.any(1)
     alike = (positive[:, None] == positive[None]).all(2)
     np.fill_diagonal(alike, False)  # nothing retrieves itself
-    precision = {"image": nanmean(precision_at_k(images[has_finding], images, alike[has_finding]).T)}
+    precision = {"image": nanmean(precision_at_k(images[has_finding], images, alike[has_finding]), 0)}
     if pairs.tokenizer is not None:
         text = embed_findings(encoder, pairs.tokenizer, model.findings)[:, 0].numpy()
-        precision["text"] = nanmean(precision_at_k(text, images, positive.T).T)
+        precision["text"] = nanmean(precision_at_k(text, images, positive.T), 0)
     values = {
         f"{kind}-at-{k}": float(value)
         for kind, row in precision.items()
