@@ -206,8 +206,14 @@ class RunView:
         """Return a score of which higher is better, if chosen of the selection data; minus infinity if undefined."""
         mean = self.estimate(source, metric).mean
         if chosen:
-            mean = self.analysis("selection").set_index(["metric", "source"])["mean"].get((metric, source), mean)
+            mean = self._means_on_selection_data.get((metric, source), mean)
         return -np.inf if np.isnan(mean) else (mean if higher_is_better(metric) else -mean)
+
+    @cached_property
+    def _means_on_selection_data(self) -> dict[tuple[str, str], float]:
+        """Mean by metric and source; empty without selection data."""
+        table = self.analysis("selection")
+        return dict(zip(zip(table["metric"], table["source"], strict=True), table["mean"], strict=True))
 
     @cached_property
     def untrained_models(self) -> frozenset[str]:
@@ -278,7 +284,7 @@ class RunView:
         """
         return self._best_of_kind("control", metric)
 
-    @property
+    @cached_property
     def reader(self) -> str | None:
         """Human benchmark: the mean over readers, or the only reader, by the first metric that any reader has."""
         return next((r for r in map(self.reader_for, self.main_metrics) if r), None)
@@ -298,10 +304,18 @@ class RunView:
         """
         return self._best_of_kind("reader", metric)
 
+    @cached_property
+    def _best_by_kind(self) -> dict[tuple[str, str], str | None]:
+        """Best source by kind and metric, each found once."""
+        return {}
+
     def _best_of_kind(self, kind: str, metric: str) -> str | None:
-        candidates = [s for s in self.sources if self.kind(s) == kind and self.estimate(s, metric).is_defined]
-        candidates = [s for s in candidates if is_average(s)] or candidates
-        return max(candidates, key=lambda s: self._rank(s, metric, chosen=True), default=None)
+        if (kind, metric) not in self._best_by_kind:
+            candidates = [s for s in self.sources if self.kind(s) == kind and self.estimate(s, metric).is_defined]
+            candidates = [s for s in candidates if is_average(s)] or candidates
+            best = max(candidates, key=lambda s: self._rank(s, metric, chosen=True), default=None)
+            self._best_by_kind[kind, metric] = best
+        return self._best_by_kind[kind, metric]
 
     def source_for_metric(self, source: str, metric: str) -> str:
         """Return a source, or for a reader the human benchmark by the metric.
@@ -320,7 +334,7 @@ class RunView:
         """
         return (self.reader_for(metric) or source) if self.kind(source) == "reader" else source
 
-    @property
+    @cached_property
     def has_simulated_readers(self) -> bool:
         """Whether the readers are simulated."""
         readers = (self.reader or "", *readers_behind(self.sources, self.reader or ""))
