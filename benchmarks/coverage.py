@@ -24,8 +24,12 @@ from sightline.stats.icc import icc
 from sightline.stats.intervals import Inference, Scale, infer, infer_ratio
 from sightline.stats.jackknife import average, average_columns, from_values, leave_one_out, leave_out_weights
 from sightline.stats.label_budget import DETECTOR, SALIENCY_HEAD, find_crossing
+from sightline.stats.multi_reader import jackknife_covariance, multi_reader_estimate
 from sightline.stats.ratings import kappa_left_out
+from sightline.stats.reader_average import ReaderSums
 from sightline.stats.regression import rank_correlation_left_out, slope_left_out
+from sightline.stats.simultaneous import simultaneous_levels
+from sightline.stats.trainings import cluster_influence, interval_over_trainings
 
 PATIENTS = (8, 15, 40, 100)
 STRIP = 100
@@ -174,11 +178,56 @@ def crossing(rng: np.random.Generator, patients: int) -> tuple[float, float]:
     return (0.0 if np.isnan(found["low"]) else found["low"]), (np.inf if np.isnan(found["high"]) else found["high"])
 
 
+def several_rows(rng: np.random.Generator, samples: int, patients: int) -> Iterator[Row]:
+    """What several readers, several trainings, and the choice among several methods add to the patients."""
+    for readers in (2, 3, 5):
+        ends = np.array([below_readers(rng, patients, readers) for _ in range(samples)])
+        yield f"difference from {readers} readers", ends[:, 0], ends[:, 1], np.full(samples, -sim.READER_GAP)
+    for trainings in (2, 3, 5):
+        ends = np.array([over_trainings(rng, patients, trainings) for _ in range(samples)])
+        yield f"mean over {trainings} trainings", ends[:, 0], ends[:, 1], np.full(samples, 0.5)
+        yield f"difference of networks with {trainings} trainings", ends[:, 2], ends[:, 3], np.zeros(samples)
+    for candidates in (3, 6, 12, 27):
+        ends = np.array([best_of(rng, patients, candidates) for _ in range(samples)])
+        yield f"mean of the best of {candidates} methods", ends[:, 0], ends[:, 1], np.full(samples, 0.5)
+
+
+def below_readers(rng: np.random.Generator, patients: int, readers: int) -> tuple[float, float]:
+    """Low and high of the difference of a map from the mean over readers."""
+    patient, human, model = sim.draw_readers(rng, patients, readers)
+    gap = (model - human).transpose(1, 0, 2)
+    sums, counts = np.zeros((2, patients, *gap.shape[1:]))
+    np.add.at(sums, patient, np.nan_to_num(gap))
+    np.add.at(counts, patient, ~np.isnan(gap))
+    part = ReaderSums({"gap": sums}, counts, ("a", "b", "c")).select(range(3))
+    _, levels, without = part.levels("gap")
+    return multi_reader_estimate(levels, jackknife_covariance(without), len(without)).interval()
+
+
+def over_trainings(rng: np.random.Generator, patients: int, trainings: int) -> tuple[float, float, float, float]:
+    """Low and high of the mean over trainings of a network, and of its difference from another network."""
+    patient, values = sim.draw_trainings(rng, patients, trainings)
+    means, influence = cluster_influence(values, patient, patients)
+    covariance = influence.T @ influence
+    arms = [list(range(trainings)), list(range(trainings, 2 * trainings))]
+    mean, gap = (interval_over_trainings(means, covariance, patients, chosen) for chosen in (arms[:1], arms))
+    return mean.low, mean.high, gap.low, gap.high
+
+
+def best_of(rng: np.random.Generator, patients: int, candidates: int) -> tuple[float, float]:
+    """Low and high of the method that is best on the same radiographs, from intervals that hold for all together."""
+    patient, values = sim.draw_candidates(rng, patients, candidates)
+    columns = leave_one_out(values, patient)
+    wide = infer(columns, "share", (0, 1), simultaneous_levels(columns, ["all"] * candidates))
+    best = int(np.argmax(columns.point))
+    return float(wide.low[best]), float(wide.high[best])
+
+
 def measure(samples: int) -> pd.DataFrame:
     """Columns kind, patients, covered, given (share of samples with an interval), width0 (of those, without width)."""
     rows = []
     for patients in PATIENTS:
-        for rows_of in (score_rows, auroc_rows, other_rows):
+        for rows_of in (score_rows, auroc_rows, other_rows, several_rows):
             parts: dict[str, list[Row]] = {}
             sizes = [STRIP] * (samples // STRIP) if rows_of is score_rows else [samples]
             rng = np.random.default_rng((patients, len(rows_of.__name__)))

@@ -135,3 +135,37 @@ def draw_budget(rng: np.random.Generator, patients: int) -> tuple[Array, Array, 
         for mean in (network, detector)
     )
     return patient, first, second
+
+
+def draw_readers(rng: np.random.Generator, patients: int, readers: int) -> tuple[Array, Array, Array]:
+    """Patient (N,), scores of readers (readers, N, 3) and of a map (N, 3) of three findings; NaN is not marked.
+
+    The map is 0.15 worse than readers in general; every reader differs from the others, and patients differ.
+    """
+    patient = np.repeat(np.arange(patients), count_films(rng, (patients,)))
+    case = rng.normal(0, 0.08, (patients, 1))[patient] + rng.normal(0, 0.08, (len(patient), 3))
+    mean = np.array([0.45, 0.6, 0.75])
+    human = mean + rng.normal(0, 0.05, (readers, 1, 1)) + case + rng.normal(0, 0.1, (readers, *case.shape))
+    model = mean - READER_GAP + 0.8 * case + rng.normal(0, 0.12, case.shape)
+    marked = rng.random(case.shape) < 0.6
+    return patient, np.where(marked, human, np.nan), np.where(marked, model, np.nan)
+
+
+READER_GAP = 0.15
+"""By how much the map of `draw_readers` is worse."""
+
+
+def draw_trainings(rng: np.random.Generator, patients: int, trainings: int) -> tuple[Array, Array]:
+    """Patient (N,) and scores of the trainings of two networks that are equal on average, (N, 2 * trainings)."""
+    patient = np.repeat(np.arange(patients), count_films(rng, (patients,)))
+    level = rng.normal(0, 0.2, patients)[patient][:, None]
+    network = rng.normal(0, 0.05, 2 * trainings)
+    return patient, 0.5 + level + network + rng.normal(0, 0.15, (len(patient), 2 * trainings))
+
+
+def draw_candidates(rng: np.random.Generator, patients: int, candidates: int) -> tuple[Array, Array]:
+    """Patient (N,) and scores of methods that are equal on average, (N, candidates): mean 0.5."""
+    patient = np.repeat(np.arange(patients), count_films(rng, (patients,)))
+    level = rng.normal(0, 0.1, patients)[patient][:, None]
+    own = rng.normal(0, 0.1, (patients, candidates))[patient]
+    return patient, np.clip(0.5 + level + own + rng.normal(0, 0.1, own.shape), 0, 1)

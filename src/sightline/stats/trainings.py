@@ -29,6 +29,8 @@ Scope = Literal["patients", "patients and trainings of one network", "patients a
 """What an interval covers: other patients for these trainings, or other patients and other trainings of those networks
 that have several. Nobody can know from one training how much another would differ."""
 _LEVEL = 0.95
+_MAX_DEGREES = 2
+"""Most degrees of freedom, as a multiple of those of the trainings; chosen by simulation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,10 @@ def interval_over_trainings(
     values: Array, covariance: Array, patients: int, arms: Sequence[Sequence[int]]
 ) -> TrainingInterval:
     """Compute the interval of a mean over trainings, or of the difference of two such means.
+
+    Degrees of freedom are at most twice those of the trainings, because Satterthwaite's grow without bound where
+    trainings are alike by chance: without this limit, intervals of the mean of two trainings cover 87 to 95 %, with it
+    95 to 100 % (2 to 5 trainings, 8 to 100 patients, trainings that differ much, little and not at all).
 
     Parameters
     ----------
@@ -100,6 +106,8 @@ def interval_over_trainings(
         return TrainingInterval(mean, NAN, NAN, NAN, spread, scope, "nothing varies: all differences are equal")
     squares = [part**2 / (arm.size - 1) for part, arm in zip(between, repeated, strict=True)]
     freedom = variance**2 / (sum(squares) + shared**2 / (patients - 1))
+    if repeated:  # trainings that are alike by chance would count as if they were always alike
+        freedom = min(freedom, _MAX_DEGREES * sum(arm.size - 1 for arm in repeated))
     reach = float(stdtrit(freedom, (1 + _LEVEL) / 2)) * variance**0.5
     p = float(2 * stdtr(freedom, -abs(mean) / variance**0.5))
     return TrainingInterval(mean, mean - reach, mean + reach, p, spread, scope, "")
