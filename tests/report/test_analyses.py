@@ -80,7 +80,7 @@ def test_the_best_source_is_chosen_per_metric(view: RunView) -> None:
     table = human_benchmark.best_source_table(view)
     assert table is not None and [row[0] for row in table.rows][:2] == ["IoU", "Dice"]
     assert "of the saliency methods, without controls and readers" in table.caption
-    control = view.control_for("iou") or ""
+    control = view.best_of_kind("control", "iou") or ""
     assert table.rows[0][2] == view.label(control) and int(table.rows[0][-1]) > 1
     assert table.rows[0][4] == view.difference(view.best_for("iou"), control, "iou").text(3)
 

@@ -24,7 +24,7 @@ def test_who_stands_for_model_control_and_reader(make_run):
 
 def test_readers_answer_the_metric_they_can(make_run):
     view = RunView.from_run(make_run())
-    assert view.reader_for("iou") == "reader/simulated contours"
+    assert view.best_of_kind("reader", "iou") == "reader/simulated contours"
     assert view.source_for_metric(view.reader, "pointing-game") == "reader/simulated points"
     assert view.source_for_metric(view.best, "pointing-game") == view.best
 

@@ -243,7 +243,7 @@ def box_table(view: RunView) -> Table | None:
     Table or None
         The table; None if the run has no data for it.
     """
-    sources = [s for s in (view.best_for("iou"), view.reader_for("iou")) if s]
+    sources = [s for s in (view.best_for("iou"), view.best_of_kind("reader", "iou")) if s]
     if "box-iou" not in view.metrics or not sources:
         return None
     rows = [

@@ -50,7 +50,8 @@ def compared_series(view: RunView) -> list[Series]:
     ranks = {s: names.index(Source.parse(s).model) if names else i for i, s in enumerate(view.best_per_model)}
     series = [Series(s, view.label(s), MODEL_COLORS[i % len(MODEL_COLORS)], "o") for s, i in ranks.items()]
     if view.reader:
-        readers = sorted({view.label(r) for r in map(view.reader_for, view.main_metrics) if r}, key=len)
+        best = [view.best_of_kind("reader", metric) for metric in view.main_metrics]
+        readers = sorted({view.label(reader) for reader in best if reader}, key=len)
         is_same = all(name.startswith(readers[0]) for name in readers)  # contours and points of the same reader
         series.append(
             Series(view.reader, readers[0] if is_same else " / ".join(readers), READER_COLOR, KIND_MARKERS["reader"])

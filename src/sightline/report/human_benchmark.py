@@ -53,7 +53,7 @@ def plot_decrease(view: RunView) -> Plot | None:
     findings = [*view.findings, *([AVERAGE] if len(view.findings) > 1 else [])]
     by_metric = {m: dict(read_estimates(view.decreases(m), ["finding"], "decrease")) for m in metrics}
     published = published_estimates("decrease")
-    benchmark = _MEAN_READER if any(is_average(view.reader_for(m) or "") for m in metrics) else "the reader"
+    benchmark = _MEAN_READER if any(is_average(view.best_of_kind("reader", m) or "") for m in metrics) else "the reader"
     grid = DotPlot.create(
         [_finding_label(f) for f in findings], len(metrics), ROW_HEIGHT, has_legend=True, right_margin=70
     )
@@ -168,7 +168,7 @@ def best_source_table(view: RunView) -> Table | None:
     for metric, source in zip(best["metric"].astype(str), best["source"].astype(str), strict=True):
         if metric not in view.metrics:
             continue
-        number, control = view.estimate(source, metric), view.control_for(metric)
+        number, control = view.estimate(source, metric), view.best_of_kind("control", metric)
         gap = view.difference(source, control, metric).text(3) if control else "–"
         rows.append(
             [
@@ -202,7 +202,7 @@ def plot_slices(view: RunView) -> Plot | None:
     table = view.analysis("slices")
     table = table[table["metric"] == "iou"]
     source = view.best_for("iou")
-    compared = [s for s in (source, view.reader_for("iou")) if s and (table["source"] == s).any()]
+    compared = [s for s in (source, view.best_of_kind("reader", "iou")) if s and (table["source"] == s).any()]
     if not compared:
         return None
     values = dict(read_estimates(table, ["slice", "source", "finding"]))

@@ -50,7 +50,7 @@ def decrease_spread(view: RunView, metric: str, finding: str) -> tuple[float, fl
     tuple of float, or None
         None where `score_spread` is, and where the mean is 0.
     """
-    benchmark = view.reader_for(metric) or ""
+    benchmark = view.best_of_kind("reader", metric) or ""
     spread, mean = score_spread(view, benchmark, metric, finding), view.estimate(benchmark, metric, finding).mean
     return (100 * (1 - spread[1] / mean), 100 * (1 - spread[0] / mean)) if spread and mean > 0 else None
 

@@ -267,49 +267,34 @@ class RunView:
     @property
     def control(self) -> str | None:
         """The strongest control."""
-        return self.control_for(self.metrics[0]) if self.metrics else None
-
-    def control_for(self, metric: str) -> str | None:
-        """Return the strongest control by one metric.
-
-        Parameters
-        ----------
-        metric : str
-            Name of the metric.
-
-        Returns
-        -------
-        str or None
-            The source; None if there is none.
-        """
-        return self._best_of_kind("control", metric)
+        return self.best_of_kind("control", self.metrics[0]) if self.metrics else None
 
     @cached_property
     def reader(self) -> str | None:
         """Human benchmark: the mean over readers, or the only reader, by the first metric that any reader has."""
-        return next((r for r in map(self.reader_for, self.main_metrics) if r), None)
-
-    def reader_for(self, metric: str) -> str | None:
-        """Return the human benchmark by one metric: the mean over readers, or the only reader.
-
-        Parameters
-        ----------
-        metric : str
-            Name of the metric.
-
-        Returns
-        -------
-        str or None
-            The source; None if no reader has a score, as readers of contours have none for pointing.
-        """
-        return self._best_of_kind("reader", metric)
+        return next((r for m in self.main_metrics if (r := self.best_of_kind("reader", m))), None)
 
     @cached_property
     def _best_by_kind(self) -> dict[tuple[str, str], str | None]:
         """Best source by kind and metric, each found once."""
         return {}
 
-    def _best_of_kind(self, kind: str, metric: str) -> str | None:
+    def best_of_kind(self, kind: str, metric: str) -> str | None:
+        """Return the best source of a kind by one metric; of readers the human benchmark.
+
+        Parameters
+        ----------
+        kind : str
+            Kind, as `kind` returns it.
+        metric : str
+            Name of the metric.
+
+        Returns
+        -------
+        str or None
+            The source: for 'reader' the mean over readers, or the only reader. None if no source of the kind has a
+            score, as readers of contours have none for pointing.
+        """
         if (kind, metric) not in self._best_by_kind:
             candidates = [s for s in self.sources if self.kind(s) == kind and self.estimate(s, metric).is_defined]
             candidates = [s for s in candidates if is_average(s)] or candidates
@@ -332,7 +317,7 @@ class RunView:
         str
             The source to show.
         """
-        return (self.reader_for(metric) or source) if self.kind(source) == "reader" else source
+        return (self.best_of_kind("reader", metric) or source) if self.kind(source) == "reader" else source
 
     @cached_property
     def has_simulated_readers(self) -> bool:

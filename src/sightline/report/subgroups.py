@@ -59,7 +59,7 @@ def _series(view: RunView, metric: str) -> list[Series]:
     """Return the best source of a trained model, or else the best control, and the reader."""
     first = view.best or view.control
     series = [Series(first, view.label(first), MODEL_COLORS[0], "o")] if first else []
-    reader = view.reader_for(metric)
+    reader = view.best_of_kind("reader", metric)
     return [*series, *([Series(reader, view.label(reader), READER_COLOR, KIND_MARKERS["reader"])] if reader else [])]
 
 
