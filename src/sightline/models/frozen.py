@@ -27,7 +27,8 @@ def freeze(net: nn.Module) -> Iterator[nn.Module]:
     nn.Module
         The same network.
     """
-    modules = [(module, module.training) for module in net.modules()]
+    # A network that torch.jit.freeze folded has no training mode left
+    modules = [(module, module.training) for module in net.modules() if hasattr(module, "training")]
     parameters = [(parameter, parameter.requires_grad) for parameter in net.parameters()]
     device = parameters[0][0].device.type if parameters else "cpu"
     try:

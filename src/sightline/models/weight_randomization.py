@@ -5,17 +5,25 @@ Adebayo et al. 2018, arXiv:1810.03292; for radiographs Arun et al. 2021, 10.1148
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from sightline._util.rng import LAYER_WORDS, RANDOMIZED_LAYER, key_word, keyed_rng
 from sightline.errors import SightlineError
 from sightline.models.frozen import freeze
+from sightline.models.initialization import (
+    copy_network,
+    keeps_statistics,
+    owner,
+    require_random,
+    reset_parameters,
+    tensors_outside_parameters,
+)
 from sightline.models.model import Model, probe_images
 
 RandomizationOrder = Literal["top-down", "bottom-up", "independent"]
@@ -56,22 +64,39 @@ def find_layers(model: Model) -> list[str]:
     -------
     list of str
         Paths of modules; empty for the network itself, which counts as called if it has weights directly.
+
+    Raises
+    ------
+    SightlineError
+        If the network has no weights that can be found.
     """
     called: list[str] = []
-    handles = []
-    for name, module in model.net.named_modules():
-        handles.append(module.register_forward_pre_hook(lambda _, __, name=name: called.append(name)))
-    try:
+    frozen: list[Tensor] = []
+    paths = {id(module): name for name, module in model.net.named_modules()}
+    handle = register_module_forward_pre_hook(lambda module, _: called.append(paths.get(id(module), "elsewhere")))
+    try:  # a hook of all modules: scripted ones take none of their own
         with freeze(model.net) as net:
-            by_module = {name: list(m.parameters(recurse=False)) for name, m in net.named_modules()}
-            weights = [w.requires_grad_() for parameters in by_module.values() for w in parameters]
+            others = {name: tensors_outside_parameters(module) for name, module in net.named_modules()}
+            frozen = [t for tensors in others.values() for t in tensors if not t.requires_grad]
+            by_module = {name: [*m.parameters(recurse=False), *others[name]] for name, m in net.named_modules()}
+            weights = [w.requires_grad_() for tensors in by_module.values() for w in tensors]
+            if not weights:
+                raise SightlineError(
+                    f"the weights of {model.name} cannot be drawn anew: none can be found; they are hidden in a "
+                    "compiled, scripted or quantized network, or in lists and dictionaries; give the network as it "
+                    "was before, with its weights as parameters"
+                )
             gradients = torch.autograd.grad(net(probe_images(model)).sum(), weights, allow_unused=True)
     finally:
-        for handle in handles:
-            handle.remove()
+        handle.remove()
+        for tensor in frozen:
+            tensor.requires_grad_(False)
     used = {id(w) for w, gradient in zip(weights, gradients, strict=True) if gradient is not None}
     positions = {name: position for position, name in reversed(list(enumerate(called)))}
-    names = [name for name, parameters in by_module.items() if any(id(w) in used for w in parameters)]
+    depended = (name for name, tensors in by_module.items() if any(id(w) in used for w in tensors))
+    bare = (name for name, tensors in by_module.items() if name in positions and not tensors)
+    counted = (name for name in bare if keeps_statistics(model.net.get_submodule(name)))
+    names = dict.fromkeys(owner(name) for name in (*depended, *counted))
     return sorted(names, key=lambda name: _first_call(name, positions))
 
 
@@ -165,7 +190,8 @@ def iterate_cascade(
     """
     if order not in RANDOMIZATION_ORDERS:
         raise SightlineError(f"order={order!r}; allowed: {', '.join(RANDOMIZATION_ORDERS)}")
-    net = copy.deepcopy(model.net)
+    _require_random_layers(model, blocks, seed)
+    net = copy_network(model.net)
     for block in reversed(blocks) if order == "bottom-up" else blocks:
         if order == "independent":
             net.load_state_dict(model.net.state_dict())
@@ -175,6 +201,15 @@ def iterate_cascade(
         # Probed with noise, but properties of the calls and not of the weights: no need to probe every stage
         stage.__dict__.update({name: getattr(model, name) for name in ("has_affine_head", "supports_fast_gradients")})
         yield block, stage
+
+
+def _require_random_layers(model: Model, blocks: Sequence[LayerBlock], seed: int) -> None:
+    """Check once that every layer of the blocks can be drawn anew; a layer gets the same weights in every order."""
+    layers = [name for block in blocks for name in block.layers]
+    net = copy_network(model.net)
+    for name in layers:
+        reinitialize(net, name, seed)
+    require_random(model.name, model.net, net, probe_images(model), layers)
 
 
 def reinitialize(net: nn.Module, name: str, seed: int) -> None:
@@ -212,31 +247,11 @@ def with_random_weights(model: Model, seed: int = 0) -> Model:
     Model
         A copy named 'untrained', with random weights and without a training record.
     """
-    net = copy.deepcopy(model.net)
+    net = copy_network(model.net)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for module in net.modules():
-            reset_parameters(module)
+        for name, module in net.named_modules():
+            if owner(name) == name:
+                reset_parameters(module)
+    require_random(model.name, model.net, net, probe_images(model))
     return replace(model, name="untrained", net=net, training_record=None)
-
-
-@torch.no_grad()
-def reset_parameters(module: nn.Module) -> None:
-    """Draw the weights of one module at random and reset its statistics; modules inside it are left alone.
-
-    A module initializes itself by its method `reset_parameters`. If it has none (class tokens, positions, a layer
-    defined elsewhere), each parameter is drawn from a normal distribution with the parameter's mean and standard
-    deviation; a single number stays as it is.
-
-    Parameters
-    ----------
-    module
-        Module that is changed in place, by torch's global random numbers.
-    """
-    reset = getattr(module, "reset_parameters", None)
-    if callable(reset):
-        reset()
-        return
-    for parameter in module.parameters(recurse=False):
-        if parameter.numel() > 1:
-            parameter.normal_(float(parameter.mean()), float(parameter.std()))
