@@ -74,19 +74,42 @@ def test_a_finding_of_one_patient_leaves_the_average_with_him() -> None:
     assert together.left_out[0, 0] == pytest.approx(values[1:, 0].mean()) and not np.isnan(infer(together).low[0])
 
 
-def wilson(hits: int, n: int, z: float) -> Array:
-    p = hits / n
+def wilson_of_share(p: float, n: int, z: float) -> Array:
     half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     return (p + z**2 / (2 * n) + np.array([-half, half])) / (1 + z**2 / n)
 
 
-@pytest.mark.parametrize(("hits", "n"), [(3, 10), (20, 40), (49, 50)])
+@pytest.mark.parametrize(("hits", "n"), [(1, 80), (3, 10), (20, 40), (49, 50)])
 def test_hits_have_wilsons_interval(hits: int, n: int) -> None:
     """With one image a patient; n - 1 because the standard error is that of the sample, t because it is estimated."""
     found = infer(of_patients(*[1.0] * hits, *[0.0] * (n - hits)), "share", (0, 1)).row()
-    inner, outer = (wilson(hits, n, z) for z in (1.96, 4.5))
-    assert outer[0] <= found["low"] <= inner[0] and inner[1] <= found["high"] <= outer[1]
-    assert found["low"] > 0 and found["high"] < 1 and np.isnan(found["p"])
+    peer = wilson_of_share(hits / n, n - 1, scipy.stats.t.ppf(0.975, n - 1))
+    assert [found["low"], found["high"]] == pytest.approx(list(peer)) and np.isnan(found["p"])
+
+
+@pytest.mark.parametrize("n", [8, 25, 80])
+@pytest.mark.parametrize("level", [0.95, 0.995])
+def test_bounds_of_more_hits_are_higher(n: int, level: float) -> None:
+    columns = leave_one_out((np.arange(n)[:, None] < np.arange(n + 1)).astype(float), np.arange(n))
+    found = infer(columns, "share", (0, 1), level)
+    assert (np.diff(found.low) > 0).all() and (np.diff(found.high) > 0).all()
+
+
+@pytest.mark.parametrize("n", [10, 25, 60])
+def test_a_bound_moves_smoothly_with_the_level(n: int) -> None:
+    """Also of skewed values: the inverse of the cubic transformation that removes skewness leaps."""
+    r = leave_one_out(np.random.default_rng(0).gamma(0.5, size=(n, 20)), np.arange(n))
+    distance = [infer(r, level=1 - miss).high - r.point for miss in np.geomspace(0.1, 0.001, 60)]
+    steps = np.diff(np.log(distance), axis=0)
+    assert (steps > 0).all() and steps.max() < 0.1
+
+
+def test_p_of_skewed_values_is_that_of_their_interval_at_every_level() -> None:
+    r = of_patients(*(0.55 - np.random.default_rng(4).gamma(0.7, size=14)))
+    p = infer(r).p[0]
+    ends = [infer(r, level=1 - p * factor).low[0] for factor in (0.999, 1.001)]
+    ends += [infer(r, level=1 - p * factor).high[0] for factor in (0.999, 1.001)]
+    assert 0.001 < p < 0.99 and min(ends[0] * ends[1], ends[2] * ends[3]) < 0
 
 
 @pytest.mark.parametrize("n", [5, 8, 40])

@@ -4,9 +4,10 @@ The standard error of any statistic is that of the delete-one-patient jackknife 
 10.1214/aos/1176345462; for regressions MacKinnon, Nielsen and Webb 2023, 10.1002/jae.2969), which is not biased
 downward with few patients. Bounds come from Student's t. Its degrees of freedom are those of the effective number of
 patients (Carter, Schnepel and Steigerwald 2017, 10.1162/REST_a_00639), and no more than the kurtosis of their
-contributions allows. Where the contributions are skewed, a bound moves outward to that of the transformed t (Hall
-1992, 10.1111/j.2517-6161.1992.tb01872.x). The p value is that of the same two distributions, so that it is below 0.05
-exactly where the 95 % interval excludes 0.
+contributions allows. Where the contributions are skewed, a bound moves outward by the first term of the expansion of t
+in their skewness (Johnson 1978, 10.1080/01621459.1978.10480051; Hall 1992, 10.1111/j.2517-6161.1992.tb01872.x, whose
+cubic transformation is not used because its inverse leaps from three standard errors to ten). The p value is that of
+the same distribution, so that it is below 0.05 exactly where the 95 % interval excludes 0.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def infer_ratio(above: LeaveOneOut, below: LeaveOneOut, level: float = 0.95) -> 
         point = above.point / np.where(below.point == 0, NAN, below.point)
         gap = replace(above, left_out=above.left_out - point * below.left_out, weight=below.weight)
         m = _Moments.from_jackknife(gap)
-        t = stdtrit(m.freedom, (1 + level) / 2)
+        t = stdtrit(m.freedom(), (1 + level) / 2)
         bottom, top = _Moments.from_jackknife(below).error, _Moments.from_jackknife(above).error
         shared = (point**2 * bottom**2 + top**2 - m.error**2) / (2 * point)  # covariance
         shared = np.where(point == 0, 0.0, shared)
@@ -185,8 +186,12 @@ class _Moments:
 
     error: Array
     """float64 (K,): standard error."""
-    freedom: Array
-    """float64 (K,): degrees of freedom, at least 1."""
+    effective: Array
+    """float64 (K,): effective number of patients."""
+    patients: Array
+    """int64 (K,): patients, at least 2."""
+    kurtosis: Array
+    """float64 (K,): of the contributions; 3 for normal ones."""
     skewness: Array
     """float64 (K,): sum of cubed contributions over the sum of squares to the power 3 / 2, in [-1, 1]."""
 
@@ -201,9 +206,20 @@ class _Moments:
             kurtosis = patients * (gap**4).sum(0) / squares**2
             skewness = np.nan_to_num((gap**3).sum(0) / squares**1.5)
             effective = r.weight.sum(0) ** 2 / (r.weight**2).sum(0)
-            freedom = np.fmin(effective - 1, 2 * patients / np.maximum(kurtosis - 1, 1e-9))
         error = np.sqrt((patients - 1) / patients * squares)
-        return cls(error, np.maximum(np.nan_to_num(freedom, nan=1.0), 1.0), skewness)
+        return cls(error, effective, patients, kurtosis, skewness)
+
+    def freedom(self, expected_skewness: float | Array = 0.0) -> Array:
+        """Degrees of freedom, at least 1.
+
+        The variance of the variance is (kurtosis - 1) / patients, relative to its square. Where the scale takes the
+        variance from the estimate, as Wilson's does, the estimate explains the square of the skewness of a proportion.
+        """
+        with np.errstate(invalid="ignore", divide="ignore"):
+            unexplained = (self.kurtosis - 1) / self.patients - np.square(expected_skewness)
+            freedom = np.fmin(self.effective - 1, 2 / np.maximum(unexplained, 1e-9))
+        clipped: Array = np.maximum(np.nan_to_num(freedom, nan=1.0), 1.0)
+        return clipped
 
 
 def _is_constant(error: Array, point: Array) -> Array:
@@ -230,24 +246,24 @@ def _reason(point: float, patients: int, alone: bool, constant: bool, bounds: tu
 
 
 def _reach(t: Array, skewness: Array) -> tuple[Array, Array]:
-    """Return how many standard errors the lower and the upper bound are away: t, or Hall's transformed t if greater."""
-    slope = np.where(np.abs(skewness) < 1e-9, 1e-9, skewness)
-    below, above = (3 / slope * (np.cbrt(1 + slope * (x - slope / 6)) - 1) for x in (t, -t))
-    return np.maximum(t, below), np.maximum(t, -above)
+    """Return how many standard errors the lower and the upper bound are away: t, or more on the side of the tail."""
+    correction = skewness * (2 * t**2 + 1) / 6
+    return t + np.maximum(-correction, 0), t + np.maximum(correction, 0)
 
 
 def _p_of_zero(ratio: Array, moments: _Moments) -> Array:
-    """Return the p value of a statistic `ratio` standard errors from 0, by the distributions of `_reach`."""
-    a = moments.skewness
-    transformed = ratio + a * ratio**2 / 3 + a**2 * ratio**3 / 27 + a / 6
-    each: list[Array] = [2 * stdtr(moments.freedom, -np.abs(x)) for x in (ratio, transformed)]
-    return np.maximum(*each)
+    """Return the p value of a statistic `ratio` standard errors from 0: that of the t whose `_reach` ends at 0."""
+    size, tail = np.abs(ratio), np.maximum(-np.sign(ratio) * moments.skewness, 0)
+    beyond = size - tail / 6
+    t = 2 * beyond / (1 + np.sqrt(1 + 4 / 3 * tail * beyond))
+    p: Array = 2 * stdtr(moments.freedom(), -np.maximum(t, 0))
+    return p
 
 
 def _infer_linear(
     point: Array, m: _Moments, bounds: tuple[float, float], q: float | Array
 ) -> tuple[Array, Array, Array]:
-    below, above = _reach(stdtrit(m.freedom, q), m.skewness)
+    below, above = _reach(stdtrit(m.freedom(), q), m.skewness)
     return point - below * m.error, point + above * m.error, _p_of_zero(point / m.error, m)
 
 
@@ -268,7 +284,7 @@ def _infer_share(
     expected = (1 - 2 * share) / np.sqrt(patients * share * (1 - share))
     excess = np.sign(m.skewness) * np.maximum(np.abs(m.skewness) - np.abs(expected), 0)
     ends = []
-    for sign, t in zip((-1, 1), _reach(stdtrit(m.freedom, q), np.nan_to_num(excess)), strict=True):
+    for sign, t in zip((-1, 1), _reach(stdtrit(m.freedom(expected), q), np.nan_to_num(excess)), strict=True):
         center, scale = share + t**2 / (2 * patients), 1 + t**2 / patients
         half = t * np.sqrt(share * (1 - share) / patients + t**2 / (4 * patients**2))
         ends.append(start + width * (center + sign * half) / scale)
