@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
+import logging
 import pickle
-from collections.abc import Collection
+import zipfile
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sightline._util.formats import check_format
 from sightline.errors import DataError
 from sightline.models.model import Model
+from sightline.models.weight_matching import find_weights
+
+logger = logging.getLogger("sightline")
 
 FORMAT = "sightline-checkpoint-2"
 """Format of checkpoints; raise the number when their content, or a spec or name in it, changes."""
@@ -101,15 +107,10 @@ def load_safely(path: Path) -> dict[str, Any]:
     DataError
         If the file is missing, is no checkpoint, contains anything else, or is of a format that is not read.
     """
-    if not path.is_file():
-        raise DataError(f"checkpoint {path} is not a file; give the path of a .pt or .pth file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        raise DataError(
-            f"checkpoint {path} does not load as tensors and plain values, and nothing else is loaded because it could "
-            f"run code: {str(error).splitlines()[0]}; save it again as torch.save(net.state_dict(), path)"
-        ) from error
+    file, _ = split_part(path)
+    if not file.is_file():
+        raise DataError(f"checkpoint {file} is not a file; give the path of a .pt, .pth, .ckpt or .safetensors file")
+    content = _read_safetensors(file) if file.suffix == ".safetensors" else _read_torch(file)
     if not isinstance(content, dict):
         raise DataError(f"checkpoint {path} contains {type(content).__name__}; it must be a dictionary of weights")
     for kind, expected in FORMATS.items():
@@ -118,38 +119,80 @@ def load_safely(path: Path) -> dict[str, Any]:
     return content
 
 
-def extract_weights(content: dict[str, Any], parameter_names: Collection[str]) -> dict[str, Tensor]:
-    """Find the state dictionary in a checkpoint, whoever wrote it.
+def split_part(path: Path) -> tuple[Path, str]:
+    """Split 'last.pt#teacher' into the file and the copy of the network that is wanted of it.
 
     Parameters
     ----------
-    content
-        Content of a checkpoint.
-    parameter_names
-        Names of the network's parameters; prefixes that wrappers add are removed until a name is among them.
+    path
+        Path of a checkpoint.
 
     Returns
     -------
-    dict of str to Tensor
-        Tensors by name.
+    file : Path
+        The file.
+    part : str
+        Key or prefix of the weights; empty if the path states none.
+
+    Examples
+    --------
+    >>> split_part(Path("last.pt#teacher"))[1], split_part(Path("last.pt"))[1]
+    ('teacher', '')
     """
-    for key in ("state", "state_dict", "model_state_dict", "model"):
-        if isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    weights = {str(name): tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
-    for prefix in ("module.", "model.", "module.", "model.", "net."):
-        if any(name in parameter_names for name in weights):
-            break
-        if weights and all(name.startswith(prefix) for name in weights):
-            weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
-    return weights
+    head, mark, part = path.name.rpartition("#")
+    return (path.with_name(head), part) if mark and head and not path.is_file() else (path, "")
+
+
+def _read_torch(path: Path) -> Any:
+    if any(name.endswith("/constants.pkl") for name in _names_in_archive(path)):
+        raise DataError(
+            f"checkpoint {path} is a TorchScript program and not a dictionary of weights; open it in a function of "
+            "your own, 'package.module:make', that returns sl.wrap(torch.jit.load(path), findings, ...)"
+        )
+    try:
+        with torch.serialization.safe_globals(_harmless_types()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        raise DataError(
+            f"checkpoint {path} does not load as tensors and plain values, and nothing else is loaded because it could "
+            f"run code: {str(error).splitlines()[0]}; save it again as torch.save(net.state_dict(), path)"
+        ) from error
+
+
+def _names_in_archive(path: Path) -> list[str]:
+    """Names of the files in an archive; none for other files, and for damaged ones, which torch refuses."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except zipfile.BadZipFile:
+        return []
+
+
+def _harmless_types() -> list[Any]:
+    """Types that training scripts leave beside weights, and whose construction runs no code: options and numbers."""
+    numbers = [t for name, t in vars(np.dtypes).items() if name.endswith("DType") and name != "ObjectDType"]
+    scalar = np.core.multiarray.scalar if int(np.__version__[0]) < 2 else np._core.multiarray.scalar  # type: ignore
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    return [argparse.Namespace, PosixPath, np.dtype, *numbers, *((scalar, name) for name in names)]
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ModuleNotFoundError:
+        raise DataError(f"checkpoint {path} needs the package safetensors: pip install safetensors") from None
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise DataError(f"checkpoint {path} is no file of safetensors: {error}") from error
 
 
 def load_weights(net: nn.Module, path: Path, content: dict[str, Any] | None = None) -> None:
     """Fill a network with the weights of a checkpoint.
 
-    Every weight must be present and fit. Weights of heads that only training uses are ignored.
+    Every weight must be present and fit. Weights of heads that only training uses, and what stands beside the network,
+    are passed over and named in the log. Weights are converted to the types of the network.
 
     Parameters
     ----------
@@ -166,8 +209,11 @@ def load_weights(net: nn.Module, path: Path, content: dict[str, Any] | None = No
         If weights are missing, left over or of another shape; the message names the first of them.
     """
     state = net.state_dict()
-    weights = extract_weights(load_safely(path) if content is None else content, state)
-    weights = {n: tensor for n, tensor in weights.items() if n in state or not n.startswith(AUXILIARY_PREFIXES)}
+    try:
+        found = find_weights(load_safely(path) if content is None else content, state, split_part(path)[1])
+    except DataError as error:
+        raise DataError(f"checkpoint {path}: {error}") from error
+    weights = {n: w for n, w in found.weights.items() if n in state or not n.startswith(AUXILIARY_PREFIXES)}
     wrong = [f"{n} is missing" for n in state if n not in weights]
     wrong += [f"{n} is not part of the network" for n in weights if n not in state]
     wrong += [
@@ -177,8 +223,13 @@ def load_weights(net: nn.Module, path: Path, content: dict[str, Any] | None = No
     ]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise DataError(f"checkpoint {path} does not fit {type(net).__name__}: {'; '.join(wrong[:3])}{more}")
+        place = f", of its weights under {found.place!r}" if found.place else ""
+        raise DataError(f"checkpoint {path} does not fit {type(net).__name__}{place}: {'; '.join(wrong[:3])}{more}")
     net.load_state_dict(weights)
+    if found.passed_over:
+        more = f" and {len(found.passed_over) - 5} more" if len(found.passed_over) > 5 else ""
+        names = ", ".join(found.passed_over[:5])
+        logger.warning(f"{path}: passed over, because it is not part of the network: {names}{more}")
 
 
 def state_hash(net: nn.Module) -> str:

@@ -20,7 +20,7 @@ from sightline.core import Source
 from sightline.errors import DataError, SightlineError, UnknownNameError
 from sightline.findings import CHEXPERT_FINDINGS, canonical_name, parse_findings
 from sightline.imaging.geometry import Resize
-from sightline.models.checkpoint import FORMAT, load_safely, load_weights, state_hash
+from sightline.models.checkpoint import FORMAT, load_safely, load_weights, split_part, state_hash
 from sightline.models.model import Model, TrainingRecord, with_normalization, wrap
 from sightline.models.torchvision_compat import define_missing_operators
 from sightline.registry import Registry
@@ -45,6 +45,8 @@ weights of its own; options are keyword arguments with defaults."""
 
 NORMALIZATION_OPTIONS = ("mean", "std")
 """Options of every entry: how an image in [0, 1] is normalized."""
+CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt", ".tar", ".bin", ".safetensors")
+"""Suffixes of files of weights."""
 RESIZES: dict[str, Resize] = {"stretch": "stretch", "center-crop": "center-crop", "pad": "pad"}
 
 
@@ -161,7 +163,7 @@ def _parse_numbers(spec: str, name: str, text: str) -> tuple[float, ...]:
 
 def _is_checkpoint(spec: str) -> bool:
     head = spec.partition("?")[0]
-    return head.endswith((".pt", ".pth", ".ckpt")) and ":" not in head
+    return head.partition("#")[0].endswith(CHECKPOINT_SUFFIXES) and ":" not in head
 
 
 def _open_checkpoint(spec: str, findings: tuple[str, ...] | None) -> Model:
@@ -331,7 +333,7 @@ def make_classifier(
         fields = content["training_record"] if describes_itself else plain
         record = TrainingRecord(**fields) if fields else None
     head, argument, _ = parse_spec(arch)
-    name = Path(checkpoint).stem if checkpoint else argument or head
+    name = split_part(Path(checkpoint))[0].stem if checkpoint else argument or head
     model = wrap(net, findings, side, RESIZES[resize], arch=arch, name=name, training_record=record, **wrap_options)
     assumed = () if describes_itself or not checkpoint else ("side", "resize", "mean", "std")
     return replace(model, assumed_settings=assumed)
