@@ -40,16 +40,21 @@ def texts(svg: str) -> list[str]:
     return [e.text or "" for e in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
 
 
-def test_figures_are_whole_in_every_case(view):
-    for name, plot in draw_plots(view).items():
+@pytest.fixture(scope="module")
+def plots(view):
+    return draw_plots(view)
+
+
+def test_figures_are_whole_in_every_case(plots):
+    for name, plot in plots.items():
         assert plot.name == name
         assert plot.alt_text and plot.caption and len(plot.data)
         assert texts(plot.svg)
         assert "nan" not in plot.alt_text.lower().split()
 
 
-def test_nothing_is_drawn_outside_the_picture(view):
-    for plot in draw_plots(view).values():
+def test_nothing_is_drawn_outside_the_picture(plots):
+    for plot in plots.values():
         root = ET.fromstring(plot.svg)
         _, _, width, height = map(float, root.attrib["viewBox"].split())
         for element in root.iter("{http://www.w3.org/2000/svg}text"):

@@ -21,7 +21,7 @@ from sightline.studies.gaze import gaze
 from sightline.studies.gaze_models import GazeModels
 from viewing import can_be_looked_at
 
-DATA = "phantom:16?size=96"
+DATA = "phantom:16?size=64"
 METHODS = ("grad-cam", "gradient")
 FINDINGS = ("Cardiomegaly", "Edema", "Pleural Effusion")
 
@@ -55,8 +55,13 @@ def study(checkpoints: dict[str, str], out: Path, **other: object) -> Run:
 @pytest.fixture(scope="module")
 def finished(checkpoints: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     out = tmp_path_factory.mktemp("gaze") / "run"
-    study(checkpoints, out, validation_data="phantom:16?size=96&start=500")
+    study(checkpoints, out, validation_data="phantom:16?size=64&start=500")
     yield out
+
+
+@pytest.fixture(scope="module")
+def page(finished: Path) -> str:
+    return report(Run.open(finished)).read_text("utf-8")
 
 
 def test_every_table_is_there(finished: Path) -> None:
@@ -81,7 +86,7 @@ def test_every_table_is_there(finished: Path) -> None:
     assert not run.table("region_distributions").empty and not run.table("discrimination").empty
 
 
-def test_wrong_predictions_and_radiographs_without_a_finding_have_maps(finished: Path) -> None:
+def test_wrong_predictions_and_radiographs_without_a_finding_have_maps(finished: Path, page: str) -> None:
     run = Run.open(finished)
     cases, predictions = run.info["error_cases"], run.table("predictions")
     assert {"missed", "no finding"} & {case["kind"] for case in cases}
@@ -90,7 +95,6 @@ def test_wrong_predictions_and_radiographs_without_a_finding_have_maps(finished:
         assert labels["small", case["radiograph"], case["finding"]] == (1 if case["kind"] == "missed" else 0)
         sources = {m.source for m in run.maps_for(case["radiograph"]) if m.finding == case["finding"]}
         assert {"small/grad-cam", "gaze-supervised/gradient"} <= sources
-    page = report(run).read_text("utf-8")
     assert "Confident errors of the network small" in page and (finished / "figures" / "error-panel.csv").is_file()
 
 
@@ -98,13 +102,12 @@ def test_the_same_command_continues_and_ends_with_the_same_tables(checkpoints: d
     before = {p.name: p.read_bytes() for p in sorted((finished / "tables").iterdir())}
     shutil.rmtree(finished / "parts" / "agreement" / "000000")
     shutil.rmtree(next((finished / "parts" / "predictions").rglob("000000")))
-    study(checkpoints, finished, validation_data="phantom:16?size=96&start=500")
+    study(checkpoints, finished, validation_data="phantom:16?size=64&start=500")
     after = {p.name: p.read_bytes() for p in sorted((finished / "tables").iterdir())}
     assert {n for n in before if before[n] != after.get(n)} == set()
 
 
-def test_the_report_shows_it(finished: Path) -> None:
-    page = report(Run.open(finished)).read_text("utf-8")
+def test_the_report_shows_it(finished: Path, page: str) -> None:
     for text in (
         "Agreement of maps with the gaze of the radiologist",
         "Agreement with gaze where the prediction is correct",
@@ -128,11 +131,12 @@ def test_one_protocol_has_the_same_sources_as_both(checkpoints: dict[str, str], 
 
 @pytest.mark.parametrize("layout", ["egd", "reflacx"])
 def test_written_data_sets_serve_as_well(checkpoints: dict[str, str], tmp_path: Path, layout: str) -> None:
-    write_dataset(sl.open_dataset("phantom:8?size=96"), layout, tmp_path / layout, progress=False)
+    write_dataset(sl.open_dataset("phantom:8?size=64"), layout, tmp_path / layout, progress=False)
     run = study(
         checkpoints,
         tmp_path / "run",
         data=f"{layout}:{tmp_path / layout}",
+        methods=METHODS[:1],
         max_radiographs=4,
         gaze_supervised=(),
         shuffled_gaze=(),
@@ -150,8 +154,8 @@ def test_written_data_sets_serve_as_well(checkpoints: dict[str, str], tmp_path: 
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        ({"data": "phantom:16?size=96&gazed=0"}, "0 of 16 radiographs have gaze"),
-        ({"data": "phantom:1?size=96"}, "fewer than two patients"),
+        ({"data": "phantom:16?size=64&gazed=0"}, "0 of 16 radiographs have gaze"),
+        ({"data": "phantom:1?size=64"}, "fewer than two patients"),
         ({"reader": "nobody"}, "no reader with gaze has that name"),
         ({"cutoff_rule": "best"}, "allowed: f1, youden"),
         ({"findings": "Rubbish"}, "Rubbish"),

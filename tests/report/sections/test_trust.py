@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -48,13 +50,19 @@ def similarity(patients: int = 20) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-@pytest.fixture
-def run(make_run: Callable[..., Run]) -> Run:
-    made = make_run(fresh=True)
+@pytest.fixture(scope="module")
+def made(make_run: Callable[..., Run]) -> Run:
+    made = make_run(fresh=True, radiographs=8, protocol="corrected")
     table = similarity()
     made.write_table("similarity_levels", similarity_levels(table))
     made.write_table("verdicts", verdicts(table))
     return made
+
+
+@pytest.fixture
+def run(made: Run, tmp_path: Path) -> Run:
+    """A copy that a test may change."""
+    return Run.open(shutil.copytree(made.path, tmp_path / "run"))
 
 
 def test_sentences_follow_the_verdicts(run: Run) -> None:
@@ -224,6 +232,6 @@ def test_failed_maps_are_told_in_cells_and_captions(run: Run) -> None:
 def test_a_run_without_has_no_section(make_run: Callable[..., Run], run: Run) -> None:
     title = "Results of the sanity checks"
     assert title in report(run.update_info(study="trust")).read_text()
-    other = make_run(fresh=True)
+    other = make_run(fresh=True, radiographs=8, protocol="corrected")
     assert summary_sentences(RunView.from_run(other)) == [] and figures.plot_cascade(RunView.from_run(other)) is None
     assert title not in report(other).read_text()
