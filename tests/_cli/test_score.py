@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from sightline._cli.app import main
 from sightline.evaluation.scoring import score
 from sightline.runs.run import Run
+from unread import without_reports
 
 CONTROL = "control/center"
 
@@ -41,9 +43,11 @@ def mapped(data: Path, folder: Path, *findings: str) -> Path:
     return folder
 
 
-def run(maps: Path, data: Path, out: Path, *more: str) -> int:
+def run(maps: Path, data: Path, out: Path, *more: str, reported: bool = False) -> int:
+    """Score as a user does; a report is written only for a test that reads it."""
     options = ["--metrics", "iou", "--controls", "center", "--no-include-unannotated"]
-    return main(["score", str(maps), "--data", f"folder:{data}", "--out", str(out), *options, *more])
+    with nullcontext() if reported else without_reports():
+        return main(["score", str(maps), "--data", f"folder:{data}", "--out", str(out), *options, *more])
 
 
 def means(out: Path) -> dict[str, float]:
@@ -66,10 +70,10 @@ def test_a_finding_that_was_named_counts_without_maps(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     both = mapped(data, tmp_path / "maps", "Edema", "Mass")
-    assert run(both, data, tmp_path / "whole", "--findings", "Edema, Mass") == 0
+    assert run(both, data, tmp_path / "whole", "--findings", "Edema, Mass", reported=True) == 0
     for file in both.glob("*_Mass.npz"):
         file.unlink()
-    assert run(both, data, tmp_path / "less", "--findings", "Edema, Mass") == 0
+    assert run(both, data, tmp_path / "less", "--findings", "Edema, Mass", reported=True) == 0
     assert means(tmp_path / "less")["maps"] == pytest.approx(means(tmp_path / "whole")["maps"] / 2)
     assert counted(tmp_path / "less") == counted(tmp_path / "whole")
     status = Run.open(tmp_path / "less").table("status")
@@ -142,16 +146,17 @@ def test_thresholds_tuned_on_the_data_that_is_scored_say_so(tmp_path: Path, data
     maps = mapped(data, tmp_path / "maps", "Edema")
     tuned, sweep = tmp_path / "tuned", ["--include-unannotated", "--metrics", "iou", "iou@above:0.2", "iou@above:0.4"]
     words = ["score", str(maps), "--data", f"folder:{data}", "--out", str(tuned), "--controls", "center", *sweep]
-    assert main(words) == 0
-    assert run(maps, data, tmp_path / "self", "--map-thresholds", str(tuned)) == 0
+    with without_reports():
+        assert main(words) == 0
+    assert run(maps, data, tmp_path / "self", "--map-thresholds", str(tuned), reported=True) == 0
     page = (tmp_path / "self/report.html").read_text()
     assert "Thresholds were tuned on the data that is scored" in page and "3 of the 3 patients" in page
     elsewhere = marked(tmp_path / "elsewhere", "Edema", count=4)
-    assert run(maps, elsewhere, tmp_path / "other", "--map-thresholds", str(tuned)) == 0
+    assert run(maps, elsewhere, tmp_path / "other", "--map-thresholds", str(tuned), reported=True) == 0
     page = (tmp_path / "other/report.html").read_text()
     assert f"tuned on folder:{data}" in page and "tuned on the data" not in page
     (tmp_path / "t.csv").write_text("threshold,task\n0.4,Edema\n")
-    assert run(maps, data, tmp_path / "csv", "--map-thresholds", str(tmp_path / "t.csv")) == 0
+    assert run(maps, data, tmp_path / "csv", "--map-thresholds", str(tmp_path / "t.csv"), reported=True) == 0
     page = (tmp_path / "csv/report.html").read_text()
     assert f"from {tmp_path / 't.csv'}" in page and "tuned on the data" not in page
 
@@ -167,8 +172,8 @@ def test_the_best_is_chosen_where_it_was_scored_before(tmp_path: Path, data: Pat
                     np.savez(file, map=np.load(file)["map"][:, ::-1])
     assert run(tmp_path / "val", other, tmp_path / "chosen", "--findings", "Edema") == 0
     options = ("--findings", "Edema", "--select-on", str(tmp_path / "chosen"))
-    assert run(tmp_path / "test", data, tmp_path / "tested", *options) == 0
-    assert run(tmp_path / "test", data, tmp_path / "same", "--findings", "Edema") == 0
+    assert run(tmp_path / "test", data, tmp_path / "tested", *options, reported=True) == 0
+    assert run(tmp_path / "test", data, tmp_path / "same", "--findings", "Edema", reported=True) == 0
     tested, same = Run.open(tmp_path / "tested"), Run.open(tmp_path / "same")
     assert tested.table("best_sources")["source"].tolist() == ["b"] and same.table("best_sources")[
         "source"
