@@ -12,7 +12,9 @@ from sightline.models.torchvision_compat import define_missing_operators
 FINDINGS = ("Cardiomegaly", "Edema", "Pleural Effusion")
 SIDE = 24
 FAST = {
-    "guided-ig": "guided-ig?nodes=6",
+    "guided-ig": "guided-ig?nodes=4",
+    "blur-ig": "blur-ig?nodes=4",
+    "layer-conductance": "layer-conductance?nodes=4",
     "xrai": "xrai?nodes=4",
     "integrated-gradients": "integrated-gradients?nodes=4",
     "smooth-ig": "smooth-ig?nodes=2&samples=2",

@@ -72,7 +72,7 @@ def test_wrong_input_is_refused() -> None:
         BatchContext(m, batch(1), target_output="odds")  # type: ignore[arg-type]
 
 
-def test_two_hundred_batches_leave_no_tensor_behind() -> None:
+def test_many_batches_leave_no_tensor_behind() -> None:
     m, x = model(), batch(2)
 
     def alive() -> int:
@@ -86,6 +86,6 @@ def test_two_hundred_batches_leave_no_tensor_behind() -> None:
 
     once()
     before = alive()
-    for _ in range(200):
+    for _ in range(30):
         once()
     assert alive() <= before

@@ -149,8 +149,17 @@ def planes(grid: int, count: int = 3) -> torch.Tensor:
     return found
 
 
-@pytest.mark.parametrize("options", ELEMENTS)
-@pytest.mark.parametrize("arch", ["small", "densenet121", "timm:resnet18", "inception_v3", "timm:vit_tiny_patch16_224"])
+BACKBONES = ("densenet121", "timm:resnet18", "inception_v3", "timm:vit_tiny_patch16_224")
+
+
+@pytest.mark.parametrize(
+    ("options", "arch"),
+    [
+        *((options, "small") for options in ELEMENTS),
+        # those that pool differ in how they pool alone, whatever the backbone
+        *((options, arch) for options in ("kind=gate", "kind=lse", "kind=mask") for arch in BACKBONES),
+    ],
+)
 def test_logits_and_maps_come_of_one_forward_on_any_backbone(options: str, arch: str) -> None:
     m = element(options, arch, 96 if arch == "inception_v3" else 64)
     x = torch.randn(2, m.channels, m.side, m.side)
@@ -256,7 +265,7 @@ def test_images_without_marks_add_their_labels_alone(per: str) -> None:
 def test_a_regression_learns_where_its_value_comes_from() -> None:
     """The number of bright squares: the gate opens where they are."""
     torch.manual_seed(0)
-    m = element("kind=gate&task=regression&sparsity=0.3", findings=["Edema"])
+    m = element("kind=gate&task=regression&sparsity=0.3&width=8", findings=["Edema"])
     optimizer = torch.optim.AdamW(m.net.parameters(), lr=5e-3)
     draw = torch.Generator().manual_seed(1)
 

@@ -18,6 +18,8 @@ from sightline.models.torchvision_compat import define_missing_operators
 FINDINGS = ("Cardiomegaly", "Edema", "Pleural Effusion")
 SIDE = 24
 _IDS = ("a", "b", "c")
+_MEMORY_CALLS = 6
+"""Number of calls over which the number of tensors may not grow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,10 +197,10 @@ def _check_memory(trial: _Trial) -> str:
 
     trial.maps()
     before = count_tensors()
-    for _ in range(20):
+    for _ in range(_MEMORY_CALLS):
         trial.maps()
     growth = count_tensors() - before
-    return "" if growth <= 0 else f"{growth} more tensors are alive after twenty calls"
+    return "" if growth <= 0 else f"{growth} more tensors are alive after {_MEMORY_CALLS} calls"
 
 
 LAWS: dict[str, Callable[[_Trial], str]] = {
