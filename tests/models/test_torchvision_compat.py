@@ -13,24 +13,15 @@ def run(code: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_importing_models_defines_no_operators() -> None:
+def test_operators_are_defined_once_an_architecture_of_torchvision_opens_and_not_before() -> None:
+    """Then torchvision and timm can be imported, and the operators work."""
     run(
         "import torch, sightline.models, sightline.methods, sightline.training.fit\n"
         "from sightline.models import open_model\n"
         "open_model('small?side=32', ['Edema'])\n"
         "assert not hasattr(torch.ops.torchvision, 'nms')\n"
-    )
-
-
-def test_an_architecture_of_torchvision_opens_by_itself() -> None:
-    run("from sightline.models import open_model\nopen_model('torchvision:resnet18?side=32', ['Edema'])\n")
-
-
-def test_torchvision_and_timm_import_with_the_operators() -> None:
-    run(
-        "from sightline.models.torchvision_compat import define_missing_operators\n"
-        "define_missing_operators()\n"
-        "import torch, torchvision, timm\n"
+        "open_model('torchvision:resnet18?side=32', ['Edema'])\n"
+        "import torchvision, timm\n"
         "assert torchvision.models.resnet18(num_classes=2).eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 2)\n"
         "assert torch.ops.torchvision.nms(torch.tensor([[0., 0, 1, 1]]), torch.tensor([1.0]), 0.5).tolist() == [0]\n"
     )

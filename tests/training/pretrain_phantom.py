@@ -8,8 +8,13 @@ from dataclasses import replace
 import sightline as sl
 from sightline.training.contrastive import CONTRASTIVE_CONFIG, pretrain
 
-if __name__ == "__main__":
+
+def pretrain_phantom(out: str, devices: int) -> None:
     data = sl.open_dataset("phantom:40?size=48")
     start = sl.open_model("small?side=48&width=8", data.findings)
     recipe = replace(CONTRASTIVE_CONFIG, epochs=2, batch_size=12)
-    pretrain(start, data, sys.argv[1], recipe, validation_fraction=0.2, n_devices=int(sys.argv[2]))
+    pretrain(start, data, out, recipe, validation_fraction=0.2, n_devices=devices)
+
+
+if __name__ == "__main__":
+    pretrain_phantom(sys.argv[1], int(sys.argv[2]))

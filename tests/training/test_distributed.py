@@ -19,14 +19,20 @@ from sightline.training.fit import fit
 sys.path.insert(0, str(Path(__file__).parent))
 
 from blobs import blobs
+from pretrain_phantom import pretrain_phantom
+from train_blobs import train
+
+
+def run_two_processes(program: str, out: Path) -> None:
+    command = [sys.executable, str(Path(__file__).with_name(program)), str(out), "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_two_processes_train_one_network(tmp_path: Path) -> None:
     pytest.importorskip("lightning_fabric")
-    program = [sys.executable, str(Path(__file__).with_name("train_blobs.py"))]
-    for devices in ("1", "2"):
-        done = subprocess.run([*program, str(tmp_path / devices), devices], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+    train(str(tmp_path / "1"))
+    run_two_processes("train_blobs.py", tmp_path / "2")
     one, two = (torch.load(tmp_path / d / "last.pt", weights_only=True) for d in ("1", "2"))
     assert [row["epoch"] for row in two["history"]] == [row["epoch"] for row in one["history"]]
     assert two["history"][-1]["val_auroc"] > 0.7 and two["history"][-1]["loss"] < two["history"][0]["loss"]
@@ -39,10 +45,8 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
 def test_two_processes_pre_train_one_pair_and_see_each_others_films(tmp_path: Path) -> None:
     """Half a batch each would have a loss near log 6; with the other's films as negatives it begins near log 12."""
     pytest.importorskip("lightning_fabric")
-    program = [sys.executable, str(Path(__file__).with_name("pretrain_phantom.py"))]
-    for devices in ("1", "2"):
-        done = subprocess.run([*program, str(tmp_path / devices), devices], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+    pretrain_phantom(str(tmp_path / "1"), 1)
+    run_two_processes("pretrain_phantom.py", tmp_path / "2")
     one, two = (Run.open(tmp_path / d).info["history"] for d in ("1", "2"))
     assert len(two) == len(one) == 2
     assert two[0]["loss"] > 2.2 and two[0]["loss"] == pytest.approx(one[0]["loss"], abs=0.25)

@@ -23,6 +23,8 @@ from sightline.runs.run import Run
 
 _WINDOW = 1024
 """Number of images queued at a time, so that a long data set is not queued whole."""
+MIN_IMAGES_FOR_PROCESSES = 256
+"""Number of images from which processes decode faster than threads: each of them imports PyTorch first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,8 @@ def decode_images(
     selected : (m,) int64
         Indices of the radiographs to decode.
     workers
-        Number of processes, if more than 1 and the radiographs can be sent to one; otherwise threads are used.
+        Number of processes, if more than 1, the radiographs can be sent to one and there are at least
+        `MIN_IMAGES_FOR_PROCESSES`; otherwise threads are used.
 
     Returns
     -------
@@ -152,7 +155,7 @@ def _decode(model: Model, radiographs: Sequence[Radiograph], workers: int) -> It
 
 
 def _make_executor(radiographs: Sequence[Radiograph], workers: int) -> Executor:
-    if workers > 1 and _is_picklable(radiographs[0]):
+    if workers > 1 and len(radiographs) >= MIN_IMAGES_FOR_PROCESSES and _is_picklable(radiographs[0]):
         return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))  # fork is unsafe once torch has threads
     return ThreadPoolExecutor(max(workers, os.cpu_count() or 1))
 
