@@ -155,16 +155,21 @@ def test_hits(both, results):
     same(table(both[0], "hitmiss_results_per_cxr"), results["hitmiss"])
 
 
+@pytest.fixture(scope="module")
+def draws_of(results) -> dict[str, pd.DataFrame]:
+    return {name: scripts.bootstrap(scores, seed=0) for name, scores in results.items()}
+
+
 @pytest.mark.parametrize("name", ["iou", "iou_humanbenchmark", "hitmiss", "hitmiss_humanbenchmark"])
-def test_bootstrap_and_summary(name, both, results):
-    draws = scripts.bootstrap(results[name], seed=0)
+def test_bootstrap_and_summary(name, both, draws_of):
+    draws = draws_of[name]
     same(table(both[0], f"{name}_bootstrap_results_per_cxr"), draws)
     same(table(both[0], f"{name}_summary_results"), scripts.summary(draws), 1e-6)
 
 
 @pytest.mark.parametrize(("file", "kind"), [("miou", "iou"), ("hitrate", "hitmiss")])
-def test_percentage_decrease(file, kind, both, results):
-    human, pred = (scripts.bootstrap(results[f"{kind}{end}"], seed=0) for end in ("_humanbenchmark", ""))
+def test_percentage_decrease(file, kind, both, draws_of):
+    human, pred = (draws_of[f"{kind}{end}"] for end in ("_humanbenchmark", ""))
     ours = pd.read_csv(both[0] / f"{file}_pct_decrease.csv", index_col=0)
     theirs = scripts.percentage_decrease(human, pred)
     assert list(ours.columns) == list(theirs.columns)

@@ -168,11 +168,11 @@ def human_hits(gt: dict, points: dict) -> pd.DataFrame:
 
 def bootstrap(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     np.random.seed(seed)  # noqa: NPY002  the scripts draw so
-    draws = []
+    tasks, draws = table[list(TASKS)], []
     for _ in range(1000):
         rows = np.random.choice(len(table), size=len(table), replace=True)  # noqa: NPY002
-        draws.append({task: table[task].iloc[rows].mean() for task in TASKS})
-    return pd.DataFrame.from_records(draws)
+        draws.append(tasks.iloc[rows].mean())
+    return pd.DataFrame(draws)
 
 
 def interval(series: pd.Series) -> tuple[float, float, float]:
