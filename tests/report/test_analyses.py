@@ -27,13 +27,13 @@ NEW = ("decrease", "shapes", "regressions", "assurance", "slices", "thresholds")
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    data = world("40")
+    data = world("24")
     made_of = {
-        s: [make_map(s, i, f, finding) for i in range(40) for f, finding in enumerate(FINDINGS)] for s in SOURCES
+        s: [make_map(s, i, f, finding) for i in range(24) for f, finding in enumerate(FINDINGS)] for s in SOURCES
     }
     maps = InMemoryMaps.from_maps(m for some in made_of.values() for m in some)
     ids = [r.id for r in data.radiographs]
-    made = Run.start(tmp_path_factory.mktemp("analyzed") / "run", "score", {"data": "world:40"})
+    made = Run.start(tmp_path_factory.mktemp("analyzed") / "run", "score", {"data": "world:24"})
     for number, (s, some) in enumerate(made_of.items()):
         made.write_part(f"maps-{number}", "0", lambda p, s=s, some=some: write_maps(p, ids, FINDINGS, {s: some}))
     with made.lock():

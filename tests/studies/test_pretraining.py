@@ -53,6 +53,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(scope="module")
+def page(finished: Path) -> str:
+    return report(Run.open(finished)).read_text("utf-8")
+
+
 def test_every_beginning_is_trained_on_the_same_labels(finished: Path) -> None:
     """Defect (a) of the earlier comparison: columns that were never fine-tuned."""
     run = Run.open(finished)
@@ -124,8 +129,7 @@ def test_numbers_come_from_predictions(finished: Path) -> None:
     assert set(run.table("learning_curve_differences")["versus"]) == {RANDOM_INIT, "gain at 1", "all"}
 
 
-def test_the_report_shows_curves_tables_and_what_was_published(finished: Path) -> None:
-    page = report(Run.open(finished)).read_text("utf-8")
+def test_the_report_shows_curves_tables_and_what_was_published(finished: Path, page: str) -> None:
     for text in ("Effect of the initialization", "Linear evaluation", "Fine-tuning", "Published AUC", "85.9"):
         assert text in page, text
     assert (finished / "figures" / "curves.svg").is_file() and not (finished / "figures" / "accuracy.svg").is_file()
@@ -215,21 +219,20 @@ def test_norms_of_the_network_at_random_are_settled_on_films_without_labels() ->
 
 
 def test_the_maps_are_read_in_words_and_the_words_are_checked(
-    finished: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path, page: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = Run.open(finished)
     assert (finished / "narrative.md").read_text("utf-8").count("Recommendations") == 1
     facts, claims = run.table("map_measurement_means"), run.table("narrative_claims")
     assert set(facts["model"]) == {RANDOM_INIT, "reports", "images"} and "focus" in set(facts["measure"])
     assert not len(claims) or set(claims["verdict"]) == {"supported"}
-    page = report(run).read_text("utf-8")
     assert "minus random" in page and "Concentration of the maps" in page
     assert (finished / "figures" / "panel.png").stat().st_size > 10_000
     write_narrative(finished)
     assert "Perspectives" in capsys.readouterr().out
 
 
-def test_layers_that_learn_more_slowly_are_a_condition_of_their_own(finished: Path) -> None:
+def test_layers_that_learn_more_slowly_are_a_condition_of_their_own(finished: Path, page: str) -> None:
     """The recommendation of the earlier comparison: the same beginning, share and seed, only the rates differ."""
     run = Run.open(finished)
     options = {how: Run.open(finished / "training" / f"reports-{how}-1-0").info["options"] for how in ("all", "layers")}
@@ -240,11 +243,10 @@ def test_layers_that_learn_more_slowly_are_a_condition_of_their_own(finished: Pa
     curve = run.table("learning_curves").set_index(["initialization", "learning_mode", "fraction"])["mean"]
     row = gap[(gap["initialization"] == "reports") & (gap["fraction"] == 1.0)].iloc[0]
     assert row["mean"] == pytest.approx(curve["reports", "layers", 1.0] - curve["reports", "all", 1.0])
-    page = report(run).read_text("utf-8")
     assert "Fine-tuning, lower learning rate in lower layers" in page
 
 
-def test_maps_of_words_stand_beside_those_of_the_classifiers(finished: Path) -> None:
+def test_maps_of_words_stand_beside_those_of_the_classifiers(finished: Path, page: str) -> None:
     """Cross-modal: where the contrastive pair finds the image like the words, without any label."""
     run = Run.open(finished)
     source = "words/image-text"
@@ -256,7 +258,6 @@ def test_maps_of_words_stand_beside_those_of_the_classifiers(finished: Path) -> 
         f"{i}/{m}" for i in (RANDOM_INIT, "reports", "images") for m in ("gradient", "grad-cam")
     }
     assert table["mean"].between(-1, 1).all() and (table["low"] <= table["high"]).all()
-    page = report(run).read_text("utf-8")
     assert "map of the image-text model" in page.replace("\n", " ") and "reports, as text" in page
 
 

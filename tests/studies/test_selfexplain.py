@@ -90,6 +90,11 @@ def finished(checkpoints: dict[str, str], tmp_path_factory: pytest.TempPathFacto
     return out
 
 
+@pytest.fixture(scope="module")
+def page(finished: Path) -> str:
+    return report(Run.open(finished)).read_text("utf-8")
+
+
 def test_all_that_was_asked_is_there(finished: Path) -> None:
     run = Run.open(finished)
     sources = set(run.table("estimates")["source"])
@@ -127,9 +132,9 @@ def test_all_that_was_asked_is_there(finished: Path) -> None:
     )
 
 
-def test_maps_that_collapsed_are_told_of_a_network_of_the_users(finished: Path) -> None:
+def test_maps_that_collapsed_are_told_of_a_network_of_the_users(finished: Path, page: str) -> None:
     assert Run.open(finished).info["collapsed"]["self-explaining-30"] == "flat (Cardiomegaly)"
-    assert "self-explaining-30, flat (Cardiomegaly)" in report(Run.open(finished)).read_text()
+    assert "self-explaining-30, flat (Cardiomegaly)" in page
 
 
 def test_no_worse_is_judged_by_the_interval(finished: Path) -> None:
@@ -155,8 +160,7 @@ def test_the_same_command_adds_nothing(finished: Path, checkpoints: dict[str, st
     assert {p.name: p.read_bytes() for p in (finished / "tables").iterdir()} == before
 
 
-def test_the_report_stands(finished: Path) -> None:
-    page = report(Run.open(finished)).read_text()
+def test_the_report_stands(page: str) -> None:
     for said in (
         "Intrinsic map",
         "Label budget",
