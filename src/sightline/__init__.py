@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sightline.methods import saliency
     from sightline.methods.explain import explain
     from sightline.models.model import Model, wrap
+    from sightline.models.training_record import TrainingRecord
     from sightline.models.zoo import open_model
     from sightline.protocol import Protocol
     from sightline.registry import load_plugin
@@ -52,6 +53,7 @@ _HOME = {
     "RunError": "errors",
     "SaliencyMap": "core",
     "SightlineError": "errors",
+    "TrainingRecord": "models.training_record",
     "UnknownNameError": "errors",
     "compare": "stats.comparison",
     "differences": "stats.estimates",
@@ -87,6 +89,7 @@ __all__ = [
     "RunError",
     "SaliencyMap",
     "SightlineError",
+    "TrainingRecord",
     "UnknownNameError",
     "compare",
     "differences",

@@ -12,6 +12,7 @@ from torchvision.transforms import v2
 from sightline.errors import DataError, SightlineError, UnknownNameError
 from sightline.imaging.geometry import project_to_image
 from sightline.models import Model, state_hash, with_random_weights, wrap
+from sightline.models.warnings import warn_about_models
 
 
 def tiny(outputs: int = 2, channels: int = 3) -> nn.Module:
@@ -158,3 +159,35 @@ def test_state_hash_sees_every_bit_and_buffers() -> None:
     with torch.no_grad():
         net[1].running_mean[3] += 1e-7
     assert state_hash(net) != before
+
+
+@pytest.mark.parametrize("word", ["center_crop", "letterbox", "Pad", "", "crop"])
+def test_only_the_ways_to_fit_an_image_that_exist_are_accepted(word: str) -> None:
+    with pytest.raises(SightlineError, match=f"resize='{word}'; allowed: stretch, center-crop, pad"):
+        wrap(nn.Sequential(nn.Flatten(), nn.Linear(16, 1)), ["Edema"], 4, word, channels=1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("mean", "std"), [(123.7, 58.4), (0.5, 58.4), (2048, 1), (-5, 1)])
+def test_a_normalization_of_other_pixels_is_refused(mean: float, std: float) -> None:
+    with pytest.raises(SightlineError, match=r"cannot be of images in \[0, 1\].* divide them by 255"):
+        wrap(nn.Sequential(nn.Flatten(), nn.Linear(16, 1)), ["Edema"], 4, channels=1, mean=mean, std=std)
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0, 1), (0, 1 / 255), (0.5, 1 / 2048)])
+def test_normalizations_to_any_range_are_accepted(mean: float, std: float) -> None:
+    wrap(nn.Sequential(nn.Flatten(), nn.Linear(16, 1)), ["Edema"], 4, channels=1, mean=mean, std=std)
+
+
+def test_what_is_assumed_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 1))
+    model = wrap(net, ["Edema"], 4, channels=1, mean=0.5, name="mine")
+    assert model.assumed_settings == ("resize", "std")
+    assert [record.getMessage() for record in caplog.records] == [
+        "mine was wrapped without all of its settings. Stated by you: side=4; mean=0.5. Assumed: resize=center-crop; "
+        "std=0.25. If it was trained otherwise, state it (side=, resize=, mean=, std=)"
+    ]
+    caplog.clear()
+    assert model.assumption in warn_about_models([model])
+    assert not any("Assumed" in record.getMessage() for record in caplog.records)
+    assert not wrap(net, ["Edema"], 4, "pad", channels=1, mean=0.5, std=0.25).assumption
+    assert len(caplog.records) == 1

@@ -285,7 +285,7 @@ def test_names_and_options_that_do_not_exist() -> None:
         open_model("densnet121")
     with pytest.raises(SightlineError, match="has no option 'sid'; allowed: side, resize"):
         open_model("densenet121?sid=3")
-    with pytest.raises(SightlineError, match="resize=crop; allowed: stretch, center-crop, pad"):
+    with pytest.raises(SightlineError, match="resize='crop'; allowed: stretch, center-crop, pad"):
         open_model("small?resize=crop")
     with pytest.raises(SightlineError, match="timm has no model 'resnet5'; near"):
         open_model("timm:resnet5")

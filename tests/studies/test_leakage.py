@@ -12,7 +12,7 @@ from sightline.core import Dataset
 from sightline.data.patients import require_disjoint_patients
 from sightline.errors import DataError
 from sightline.models.checkpoint import save_checkpoint
-from sightline.models.model import TrainingRecord
+from sightline.models.training_record import TrainingRecord
 from sightline.studies.gaze import gaze
 from sightline.studies.leakage import require_held_out, training_patients
 from sightline.studies.localization import localization

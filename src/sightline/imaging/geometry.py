@@ -5,17 +5,40 @@ Every function uses the conventions of `sightline.core`: (row, col), pixel cente
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import cv2
 import numpy as np
 from scipy.sparse import csr_array
 
 from sightline.core import Array, Frame, Size
-from sightline.errors import DataError
+from sightline.errors import DataError, SightlineError
 
 Resize = Literal["stretch", "center-crop", "pad"]
 """Way in which an image becomes the square input of a network."""
+
+
+def parse_resize(text: str) -> Resize:
+    """Return the way to fit images that a word names.
+
+    Parameters
+    ----------
+    text : str
+        One of the words of `Resize`.
+
+    Returns
+    -------
+    Resize
+        The same word.
+
+    Raises
+    ------
+    SightlineError
+        For any other word.
+    """
+    if text not in get_args(Resize):
+        raise SightlineError(f"resize={text!r}; allowed: {', '.join(get_args(Resize))}")
+    return cast(Resize, text)
 
 
 def input_frame(size: Size, side: int, resize: Resize) -> tuple[Size, Frame]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sightline.models.checkpoint import state_hash
-from sightline.models.model import Model, TrainingRecord, wrap
+from sightline.models.model import Model, wrap
 from sightline.models.study_probabilities import study_probabilities
+from sightline.models.training_record import TrainingRecord
 from sightline.models.weight_randomization import with_random_weights
 from sightline.models.zoo import ModelInfo, models, open_model
 

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from sightline.errors import SightlineError
 from sightline.models.localizers import RetinaNet, UNet
-from sightline.models.model import Model, TrainingRecord
+from sightline.models.model import Model
 from sightline.models.small_resnet import SmallResNet
 from sightline.models.torchvision_compat import define_missing_operators
+from sightline.models.training_record import TrainingRecord
 from sightline.models.zoo import make_classifier, models
 
 OptionalFindings = tuple[str, ...] | None

@@ -210,10 +210,10 @@ def load_weights(net: nn.Module, path: Path, content: dict[str, Any] | None = No
     """
     state = net.state_dict()
     try:
-        found = find_weights(load_safely(path) if content is None else content, state, split_part(path)[1])
+        matched = find_weights(load_safely(path) if content is None else content, state, split_part(path)[1])
     except DataError as error:
         raise DataError(f"checkpoint {path}: {error}") from error
-    weights = {n: w for n, w in found.weights.items() if n in state or not n.startswith(AUXILIARY_PREFIXES)}
+    weights = {n: w for n, w in matched.weights.items() if n in state or not n.startswith(AUXILIARY_PREFIXES)}
     wrong = [f"{n} is missing" for n in state if n not in weights]
     wrong += [f"{n} is not part of the network" for n in weights if n not in state]
     wrong += [
@@ -223,12 +223,12 @@ def load_weights(net: nn.Module, path: Path, content: dict[str, Any] | None = No
     ]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        place = f", of its weights under {found.place!r}" if found.place else ""
+        place = f", of its weights under {matched.place!r}" if matched.place else ""
         raise DataError(f"checkpoint {path} does not fit {type(net).__name__}{place}: {'; '.join(wrong[:3])}{more}")
     net.load_state_dict(weights)
-    if found.passed_over:
-        more = f" and {len(found.passed_over) - 5} more" if len(found.passed_over) > 5 else ""
-        names = ", ".join(found.passed_over[:5])
+    if matched.passed_over:
+        more = f" and {len(matched.passed_over) - 5} more" if len(matched.passed_over) > 5 else ""
+        names = ", ".join(matched.passed_over[:5])
         logger.warning(f"{path}: passed over, because it is not part of the network: {names}{more}")
 
 

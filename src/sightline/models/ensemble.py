@@ -14,7 +14,8 @@ from sightline._util.spec import parse_spec
 from sightline.errors import DataError, SightlineError, UnknownNameError
 from sightline.findings import CHEXPERT_FINDINGS, canonical_name
 from sightline.models.checkpoint import FORMAT, load_safely
-from sightline.models.model import Model, TrainingRecord
+from sightline.models.model import Model
+from sightline.models.training_record import TrainingRecord
 from sightline.models.zoo import open_model
 
 Scale = Literal["raw", "equal"]

@@ -16,9 +16,10 @@ from sightline.errors import DataError
 from sightline.findings import FINDING_TERMS, canonical_name
 from sightline.models.checkpoint import PAIR_FORMAT, checkpoint_content, load_safely, save_atomically
 from sightline.models.convirt import TEMPERATURE, DualEncoder, ImageEncoder
-from sightline.models.model import Model, TrainingRecord, wrap
+from sightline.models.model import Model, wrap
 from sightline.models.pretrained import HubTextEncoder, HubTokenizer, open_saved_encoder, save_text_encoder
 from sightline.models.text_encoder import TextEncoder, Tokenizer, Vocabulary
+from sightline.models.training_record import TrainingRecord
 from sightline.models.zoo import models, open_model
 
 

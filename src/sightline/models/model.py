@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -16,46 +17,19 @@ from torch import Tensor, nn
 from sightline.core import Array, Frame
 from sightline.errors import SightlineError, UnknownNameError
 from sightline.findings import canonical_name
-from sightline.imaging.geometry import Resize
+from sightline.imaging.geometry import Resize, parse_resize
 from sightline.imaging.preprocess import fit_image
 from sightline.models.fast_gradients import supports_fast_gradients
 from sightline.models.feature_layer import FeatureLayer, has_affine_head
 from sightline.models.feature_search import find_feature_layer
 from sightline.models.frozen import freeze
 from sightline.models.memory_format import with_preferred_memory_format
+from sightline.models.training_record import TrainingRecord
+
+logger = logging.getLogger("sightline")
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingRecord:
-    """Data and result of the training of a model.
-
-    A model without a record counts as untrained, and every comparison with it is labeled a control.
-    """
-
-    data: str
-    """Spec of the training data set, or a sentence if the model was trained elsewhere."""
-    fraction: float = 1.0
-    """Share of the training patients that was used."""
-    seed: int | None = None
-    """Seed of the training."""
-    epochs: float | None = None
-    """Passes over the training data after which the weights were saved."""
-    weights_hash: str = ""
-    """SHA-256 of the weights, as `state_hash` computes it."""
-    val_auroc: float | None = None
-    """Mean AUROC over the findings on the validation patients, of the saved weights."""
-    derived: tuple[str, ...] = ()
-    """Changes that were made to the data set before training, as in `Dataset.derived`."""
-    prevalence: tuple[tuple[str, float], ...] = ()
-    """Findings with the share of positive among the known training labels, in [0, 1]; empty if it was not recorded."""
-
-    @property
-    def description(self) -> str:
-        """Spec of the data set and the changes made to it, in one line."""
-        return "; ".join((self.data, *self.derived))
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +68,26 @@ class Model:
         """Device of the parameters."""
         first = next(self.net.parameters(), None)
         return torch.device("cpu") if first is None else first.device
+
+    @property
+    def assumption(self) -> str:
+        """Sentence that states which settings were assumed; empty if all were stated."""
+        values = {"side": (self.side,), "resize": (self.resize,), "mean": self.mean, "std": self.std}
+        texts = {name: f"{name}={'|'.join(map(str, value))}" for name, value in values.items()}
+        assumed = "; ".join(text for name, text in texts.items() if name in self.assumed_settings)
+        stated = "; ".join(text for name, text in texts.items() if name not in self.assumed_settings)
+        known = f"Stated by you: {stated}. " if stated else ""
+        remedy = "If it was trained otherwise, state it (side=, resize=, mean=, std=)"
+        if not assumed:
+            return ""
+        if not self.arch:
+            return f"{self.name} was wrapped without all of its settings. {known}Assumed: {assumed}. {remedy}"
+        findings = f"findings={'|'.join(self.findings)}"
+        return (
+            f"the checkpoint of {self.name} contains weights only. Stated by you: {findings}"
+            f"{'; ' if stated else ''}{stated}. Assumed: {assumed}. {remedy}, or wrap it in a function of your own, "
+            "my_model:make"
+        )
 
     @cached_property
     def has_affine_head(self) -> bool:
@@ -219,8 +213,8 @@ class Model:
 def wrap(
     net: nn.Module,
     findings: Sequence[str],
-    side: int = 320,
-    resize: Resize = "center-crop",
+    side: int | None = None,
+    resize: Resize | None = None,
     *,
     channels: int = 3,
     mean: float | Sequence[float] | None = None,
@@ -233,6 +227,7 @@ def wrap(
     """Make a `Model` of any `torch.nn.Module` that maps images to one logit per finding.
 
     One forward pass on noise checks the width of the output and finds the features; the network is left unchanged.
+    Settings that are not given are assumed, and the log says which.
 
     Parameters
     ----------
@@ -241,9 +236,9 @@ def wrap(
     findings
         Names or aliases of the F findings, in the order of the logits.
     side
-        Height and width of the input, in pixels.
+        Height and width of the input, in pixels; 320 by default.
     resize
-        How an image is fitted into the square input: 'center-crop', 'stretch' or 'pad'.
+        How an image is fitted into the square input: 'center-crop' (the default), 'stretch' or 'pad'.
     channels
         Number of input channels.
     mean, std
@@ -267,25 +262,28 @@ def wrap(
     Raises
     ------
     SightlineError
-        If findings repeat, if the network does not run on such an input, or if it does not return logits (N, F).
+        If findings repeat, for an unknown `resize`, for a normalization that cannot be one of images in [0, 1], if the
+        network does not run on such an input, or if it does not return logits (N, F).
 
     Examples
     --------
     >>> net = nn.Sequential(nn.Conv2d(1, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 1))
-    >>> model = wrap(net, ["Effusion"], side=32, channels=1)
+    >>> model = wrap(net, ["Effusion"], 32, "stretch", channels=1, mean=0.5, std=0.25)
     >>> model.findings, model.feature_layer.name, model.feature_layer.shape
     (('Pleural Effusion',), 'adaptive_avg_pool2d', (8, 15, 15))
     """
     names = tuple(canonical_name(finding) for finding in findings)
     if len(set(names)) != len(names) or not names:
         raise SightlineError(f"findings must be distinct and at least one; got {', '.join(names) or 'none'}")
+    settings = {"side": side, "resize": resize, "mean": mean, "std": std}
+    assumed = tuple(setting for setting, value in settings.items() if value is None)
     color = channels == 3
     model = Model(
         name=name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", type(net).__name__).lower(),
         net=net,
         findings=names,
-        side=side,
-        resize=resize,
+        side=320 if side is None else side,
+        resize=parse_resize("center-crop" if resize is None else resize),
         channels=channels,
         mean=_per_channel("mean", mean, channels, IMAGENET_MEAN if color else (0.5,) * channels),
         std=_per_channel("std", std, channels, IMAGENET_STD if color else (0.25,) * channels),
@@ -293,8 +291,12 @@ def wrap(
         feature_module=feature_module,
         arch=arch,
         training_record=training_record,
+        assumed_settings=assumed,
     )
-    return _with_found_features(with_normalization(model))
+    model = _with_found_features(with_normalization(model))
+    if assumed and not arch:
+        logger.warning(model.assumption)
+    return model
 
 
 def with_normalization(
@@ -317,16 +319,21 @@ def with_normalization(
     Raises
     ------
     SightlineError
-        For another number of channels, values that are not finite, and deviations of 0 or less.
+        For another number of channels, values that are not finite, deviations of 0 or less, and numbers that cannot
+        be of images in [0, 1].
     """
     normalized = replace(
         model,
         mean=_per_channel("mean", mean, model.channels, model.mean),
         std=_per_channel("std", std, model.channels, model.std),
     )
+    numbers = f"mean={normalized.mean}, std={normalized.std}"
     if not all(map(math.isfinite, (*normalized.mean, *normalized.std))) or min(normalized.std) <= 0:
+        raise SightlineError(f"{numbers}; allowed: finite means, and deviations above 0")
+    if not -1 <= min(normalized.mean) <= max(normalized.mean) <= 1.5 or max(normalized.std) > 1.5:
         raise SightlineError(
-            f"mean={normalized.mean}, std={normalized.std}; allowed: finite means, and deviations above 0"
+            f"{numbers} cannot be of images in [0, 1], which are normalized here; if they are of pixels from 0 to 255, "
+            "divide them by 255"
         )
     return normalized
 

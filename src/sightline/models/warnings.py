@@ -40,26 +40,14 @@ def model_warnings(model: Model | Ensemble) -> list[str]:
             f"{model.name} has no training record, so it counts as an untrained control; if it is trained, {remedy}"
         )
     if isinstance(model, Model) and model.assumed_settings:
-        settings = {
-            "findings": model.findings,
-            "side": (model.side,),
-            "resize": (model.resize,),
-            "mean": model.mean,
-            "std": model.std,
-        }
-        texts = {name: f"{name}={'|'.join(map(str, values))}" for name, values in settings.items()}
-        assumed = "; ".join(text for name, text in texts.items() if name in model.assumed_settings)
-        stated = "; ".join(text for name, text in texts.items() if name not in model.assumed_settings)
-        sentences.append(
-            f"the checkpoint of {model.name} contains weights only. Stated by you: {stated}. Assumed: {assumed}. If it "
-            "was trained otherwise, state it (side=, resize=, mean=, std=), or wrap it in a function of your own, "
-            "my_model:make"
-        )
+        sentences.append(model.assumption)
     return sentences
 
 
 def warn_about_models(models: Sequence[Model | Ensemble]) -> list[str]:
     """Log the warnings about several models to the logger "sightline".
+
+    What `sightline.models.wrap` assumed is not logged again.
 
     Parameters
     ----------
@@ -71,7 +59,8 @@ def warn_about_models(models: Sequence[Model | Ensemble]) -> list[str]:
     list of str
         The warnings, for run.json.
     """
-    sentences = [sentence for model in models for sentence in model_warnings(model)]
-    for sentence in sentences:
-        logger.warning(sentence)
-    return sentences
+    sentences = [(model, sentence) for model in models for sentence in model_warnings(model)]
+    for model, sentence in sentences:
+        if not (isinstance(model, Model) and not model.arch and sentence == model.assumption):
+            logger.warning(sentence)
+    return [sentence for _, sentence in sentences]

@@ -13,9 +13,10 @@ from torch import nn
 from sightline.errors import SightlineError
 from sightline.models.architectures import OptionalFindings
 from sightline.models.checkpoint import load_safely, load_weights
-from sightline.models.model import Model, TrainingRecord
+from sightline.models.model import Model
 from sightline.models.multiclass_heads import ThreeClassHead, TwoClassHead
 from sightline.models.trainable_saliency import SaliencyHeadConfig, TrainableSaliency
+from sightline.models.training_record import TrainingRecord
 from sightline.models.zoo import make_classifier, models, open_model, resolve_output_findings
 
 

@@ -19,10 +19,11 @@ from sightline._util.spec import parse_options, parse_spec
 from sightline.core import Source
 from sightline.errors import DataError, SightlineError, UnknownNameError
 from sightline.findings import CHEXPERT_FINDINGS, canonical_name, parse_findings
-from sightline.imaging.geometry import Resize
+from sightline.imaging.geometry import parse_resize
 from sightline.models.checkpoint import FORMAT, load_safely, load_weights, split_part, state_hash
-from sightline.models.model import Model, TrainingRecord, with_normalization, wrap
+from sightline.models.model import Model, with_normalization, wrap
 from sightline.models.torchvision_compat import define_missing_operators
+from sightline.models.training_record import TrainingRecord
 from sightline.registry import Registry
 
 
@@ -47,7 +48,6 @@ NORMALIZATION_OPTIONS = ("mean", "std")
 """Options of every entry: how an image in [0, 1] is normalized."""
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt", ".tar", ".bin", ".safetensors")
 """Suffixes of files of weights."""
-RESIZES: dict[str, Resize] = {"stretch": "stretch", "center-crop": "center-crop", "pad": "pad"}
 
 
 def open_model(spec: str, findings: Sequence[str] | None = None, *, seed: int = 0) -> Model:
@@ -317,8 +317,7 @@ def make_classifier(
     DataError
         If the checkpoint does not open, does not fit the network, or does not state its findings.
     """
-    if resize not in RESIZES:
-        raise SightlineError(f"resize={resize}; allowed: {', '.join(RESIZES)}")
+    fit = parse_resize(resize)
     content = load_safely(Path(checkpoint)) if checkpoint else {}
     describes_itself = content.get("format") == FORMAT
     findings = findings or resolve_output_findings(checkpoint, content)
@@ -334,6 +333,6 @@ def make_classifier(
         record = TrainingRecord(**fields) if fields else None
     head, argument, _ = parse_spec(arch)
     name = split_part(Path(checkpoint))[0].stem if checkpoint else argument or head
-    model = wrap(net, findings, side, RESIZES[resize], arch=arch, name=name, training_record=record, **wrap_options)
+    model = wrap(net, findings, side, fit, arch=arch, name=name, training_record=record, **wrap_options)
     assumed = () if describes_itself or not checkpoint else ("side", "resize", "mean", "std")
     return replace(model, assumed_settings=assumed)
