@@ -15,7 +15,7 @@ from scipy import stats
 
 from sightline.core import NAN, Array, Definition
 from sightline.stats.intervals import infer
-from sightline.stats.jackknife import LeaveOneOut, from_values, leave_out_weights
+from sightline.stats.jackknife import LeaveOneOut, from_values
 from sightline.stats.multiplicity import bonferroni, holm
 
 SHAPE_FEATURES = ("instances", "size", "elongation", "irrectangularity")
@@ -248,32 +248,33 @@ def rank_correlation_left_out(x: Array, y: Array, patient: Array) -> LeaveOneOut
         One column; NaN where one side does not vary.
     """
     size = int(patient.max(initial=-1)) + 1
-    counts = np.bincount(patient, minlength=size).astype(float)
+    counts = np.bincount(patient, minlength=size)
+    sides = [(stats.rankdata(side), *_number_levels(side)) for side in (x, y)]
+    rows_of = np.split(np.argsort(patient, kind="stable"), np.cumsum(counts)[:-1])
     values = np.empty(1 + size)
-    weights = leave_out_weights(size)
-    for start in range(0, 1 + size, _PATIENTS_PER_STRIP):
-        strip = weights[start : start + _PATIENTS_PER_STRIP]
-        a, b = (_ranks(side, patient, strip) for side in (x, y))
-        w = strip[:, patient]
-        covariance, a_square, b_square = ((w * first * second).sum(1) for first, second in ((a, b), (a, a), (b, b)))
+    for place, rows in enumerate([np.zeros(0, int), *rows_of]):
+        a, b = (_centered_ranks(*side, rows) for side in sides)
         with np.errstate(invalid="ignore", divide="ignore"):
-            values[start : start + len(strip)] = covariance / np.sqrt(a_square * b_square)
-    return from_values(values, counts, len(x))
+            values[place] = (a @ b) / np.sqrt((a @ a) * (b @ b))
+    return from_values(values, counts.astype(float), len(x))
 
 
-_PATIENTS_PER_STRIP = 64
-"""Patients left out at a time, so that memory does not grow with the product of patients and rows."""
+def _number_levels(values: Array) -> tuple[Array, int]:
+    """Return the number of each value among the distinct ones (N,), and how many there are."""
+    distinct, level = np.unique(values, return_inverse=True)
+    return level, len(distinct)
 
 
-def _ranks(x: Array, patient: Array, weights: Array) -> Array:
-    """Centered mid-ranks (B, N) of x under each row of weights (B, G)."""
-    levels, level = np.unique(x, return_inverse=True)
-    counts = np.zeros((weights.shape[1], len(levels)))
-    np.add.at(counts, (patient, level), 1.0)
-    drawn = weights @ counts  # (B, levels)
-    middle = np.cumsum(drawn, 1) - drawn / 2
-    ranks: Array = (middle - drawn.sum(1, keepdims=True) / 2)[:, level]
-    return ranks
+def _centered_ranks(ranks: Array, level: Array, levels: int, removed: Array) -> Array:
+    """Return mid-ranks (N,) minus their mean as they are without some rows, which are 0.
+
+    A row that leaves lowers the ranks of greater values by 1 and those of equal values by 1/2, so that a patient costs
+    one pass over the rows, and memory does not grow with patients times rows.
+    """
+    leaving = np.bincount(level[removed], minlength=levels)
+    kept: Array = ranks - (np.cumsum(leaving) - leaving / 2)[level] - (len(ranks) - len(removed) + 1) / 2
+    kept[removed] = 0.0
+    return kept
 
 
 def significance_stars(p: float) -> str:

@@ -21,6 +21,8 @@ from sightline.stats.jackknife import LeaveOneOut
 
 _DRAWS = 2000
 """Draws of the largest deviation."""
+_STRIP = 100
+"""Draws at a time, so that memory does not grow with draws times patients."""
 
 
 def simultaneous_levels(r: LeaveOneOut, families: Sequence[Hashable], level: float = 0.95) -> Array:
@@ -55,15 +57,22 @@ def simultaneous_levels(r: LeaveOneOut, families: Sequence[Hashable], level: flo
     if len(set(codes.tolist())) == len(codes):
         return levels
     shares = _standardized_contributions(r)
-    multipliers = np.random.default_rng((len(shares), _DRAWS)).standard_normal((_DRAWS, len(shares)))
+    deviations = _draw_deviations(shares)
     for code in range(codes.max(initial=-1) + 1):
         columns = np.flatnonzero(codes == code)
         varying = columns[shares[:, columns].any(0)]  # a constant has no deviation
         if varying.size > 1:
-            largest = np.abs(multipliers @ shares[:, varying]).max(1)
+            largest = deviations[:, varying].max(1)
             needed = 1 - 2 * ndtr(-np.quantile(largest, level))
             levels[columns] = np.clip(needed, level, 1 - (1 - level) / varying.size)
     return levels
+
+
+def _draw_deviations(shares: Array) -> Array:
+    """Draw standardized deviations of all columns, (_DRAWS, K), by normal weights of the patients of a strip each."""
+    rng = np.random.default_rng((len(shares), _DRAWS))
+    strips = [rng.standard_normal((_STRIP, len(shares))) @ shares for _ in range(_DRAWS // _STRIP)]
+    return np.abs(np.concatenate(strips))
 
 
 def _standardized_contributions(r: LeaveOneOut) -> Array:
