@@ -138,6 +138,7 @@ def test_every_layer_of_the_control_is_another(change: str) -> None:
     assert all(torch.equal(again[name], value) for name, value in before.items())
     assert [name for name in layers if "parametrizations" in name] == []
     assert not any(buffer.requires_grad for buffer in m.net.buffers())
+    assert torch.is_grad_enabled()
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -305,16 +305,14 @@ def _shares_a_tensor(module: nn.Module, twin: nn.Module) -> bool:
     return any(torch.equal(a, b) for a, b in zip(_tensors(module), _tensors(twin), strict=False) if not _is_constant(a))
 
 
-def _tensors(module: nn.Module) -> Iterator[Tensor]:
-    """Yield the learned tensors of one module: parameters, buffers, and weights that are computed from others."""
+def _tensors(module: nn.Module) -> list[Tensor]:
+    """Return the learned tensors of one module: parameters, buffers, and weights that are computed from others."""
     if parametrize.is_parametrized(module):
         with torch.no_grad():
-            yield from (getattr(module, name) for name in module.parametrizations)  # type: ignore[union-attr]
-        return
-    yield from module.parameters(recurse=False)
-    yield from _learned_buffers(module)
+            return [getattr(module, name) for name in module.parametrizations]  # type: ignore[union-attr]
     computed = [n for n in vars(module) if hasattr(module, f"{n}_v") or hasattr(module, f"{n}_orig")]
-    yield from (value for name in computed if isinstance(value := vars(module)[name], Tensor))
+    values = [vars(module)[name] for name in computed]
+    return [*module.parameters(recurse=False), *_learned_buffers(module), *(v for v in values if isinstance(v, Tensor))]
 
 
 def _hides_weights(module: nn.Module) -> bool:
