@@ -13,14 +13,15 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sightline.errors import DataError
 
 _WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """What torch.compile, FSDP and activation checkpointing insert into names, at any depth."""
-_AVERAGES = re.compile(r"ema|average|teacher|momentum|target", re.IGNORECASE)
-"""Keys and prefixes of copies of the network that training keeps beside it."""
+_AVERAGES = re.compile(r"ema|average|momentum|target", re.IGNORECASE)
+"""Keys and prefixes of averages of the network that training keeps beside it."""
 _BESIDE = re.compile(r"loss|criterion|metric|pos_weight|class_weight|auc|accuracy|num_updates|n_averaged|queue", re.I)
 """Names of what training keeps beside the network: weights of losses, states of metrics."""
 _RENAMES = (
@@ -54,8 +55,8 @@ def find_weights(content: Mapping[str, Any], names: Collection[str], part: str =
     names
         Names of the network's weights.
     part
-        Key or first word of the prefix of the copy that is wanted, such as 'teacher' or 'ema'; needed where a
-        checkpoint has several copies none of which is the usual one.
+        Key or word of the prefix of the copy that is wanted, such as 'teacher' or 'ema'; needed where a checkpoint has
+        several copies that differ. An average is passed over unless it is wanted or alone.
 
     Returns
     -------
@@ -65,7 +66,7 @@ def find_weights(content: Mapping[str, Any], names: Collection[str], part: str =
     Raises
     ------
     DataError
-        If several copies fit equally well, or none is of the part.
+        If several copies that differ fit equally well, or none is of the part.
     """
     names = set(names)
     places = [p for p in _places(content, names) if not part or part in p.place.replace("/", ".").split(".")]
@@ -75,13 +76,12 @@ def find_weights(content: Mapping[str, Any], names: Collection[str], part: str =
         return FoundWeights({}, "", tuple(map(str, content)))
     most = max(place.matches for place in places)
     best = [place for place in places if place.matches == most]
-    usual = [place for place in best if not _AVERAGES.search(place.place)]
-    if len(best) > 1 and not part and (len(usual) or len(best)) > 1 and len({p.keys for p in usual or best}) == 1:
-        given = " and ".join(repr(place.place) for place in usual or best)
+    usual = [place for place in best if not _AVERAGES.search(place.place)] or best
+    if any(not usual[0].equals(other) for other in usual[1:]):
+        given = " and ".join(repr(place.place) for place in usual)
         raise DataError(f"it has several copies of the network, under {given}; choose one, as in 'file.pt#teacher'")
-    chosen = (usual or best)[0]
-    others = tuple(place.place.rstrip("./") for place in places if place.keys != chosen.keys and place.matches)
-    return FoundWeights(chosen.weights, chosen.place, (*chosen.beside, *others))
+    others = tuple(place.place.rstrip("./") for place in places if place.keys != usual[0].keys and place.matches)
+    return FoundWeights(usual[0].weights, usual[0].place, (*usual[0].beside, *others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,12 @@ class _Place:
     @property
     def place(self) -> str:
         return self.keys + self.prefix
+
+    def equals(self, other: _Place) -> bool:
+        """Return True if both have the same weights, as a checkpoint has that keeps them twice."""
+        return self.weights.keys() == other.weights.keys() and all(
+            torch.equal(weight, other.weights[name]) for name, weight in self.weights.items()
+        )
 
 
 def _places(content: Mapping[str, Any], names: set[str], keys: str = "", depth: int = 0) -> Iterator[_Place]:
