@@ -167,5 +167,5 @@ def draw_candidates(rng: np.random.Generator, patients: int, candidates: int) ->
     """Patient (N,) and scores of methods that are equal on average, (N, candidates): mean 0.5."""
     patient = np.repeat(np.arange(patients), count_films(rng, (patients,)))
     level = rng.normal(0, 0.1, patients)[patient][:, None]
-    own = rng.normal(0, 0.1, (patients, candidates))[patient]
-    return patient, np.clip(0.5 + level + own + rng.normal(0, 0.1, own.shape), 0, 1)
+    of_method = rng.normal(0, 0.1, (patients, candidates))[patient]
+    return patient, np.clip(0.5 + level + of_method + rng.normal(0, 0.1, of_method.shape), 0, 1)

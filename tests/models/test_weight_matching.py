@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from sightline.errors import DataError
+from sightline.models import open_model
 from sightline.models.checkpoint import load_weights, split_part
 from sightline.models.weight_matching import find_weights
+from sightline.studies.initializations import load_backbone
 
 
 def network() -> nn.Module:
@@ -119,8 +121,8 @@ def test_the_names_of_old_densenets_are_understood() -> None:
         n.replace("norm1", "norm.1").replace("conv2", "conv.2").replace("classifier.", "classifier.0.") for n in names
     ]
     content = {"state_dict": {f"module.densenet121.{name}": torch.ones(1) for name in old}}
-    found = find_weights(content, names)
-    assert sorted(found.weights) == sorted(names) and found.place == "state_dict/module.densenet121."
+    matched = find_weights(content, names)
+    assert sorted(matched.weights) == sorted(names) and matched.place == "state_dict/module.densenet121."
 
 
 def test_what_does_not_fit_is_named_with_its_place(tmp_path: Path) -> None:
@@ -138,3 +140,15 @@ def test_programs_are_no_weights(tmp_path: Path) -> None:
     torch.jit.script(network()).save(str(tmp_path / "a.pt"))  # type: ignore[no-untyped-call]
     with pytest.raises(DataError, match=r"TorchScript program .* sl\.wrap\(torch\.jit\.load"):
         load_weights(network(), tmp_path / "a.pt")
+
+
+def test_initial_weights_may_be_one_of_several_copies(tmp_path: Path) -> None:
+    blank = open_model("small?side=32&width=8", ["Edema"])
+    weights = open_model("small?side=32&width=8", ["Edema"], seed=1).net.state_dict()
+    path = tmp_path / "a.pt"
+    torch.save({**under("teacher.", weights), **under("student.", {n: w + 1 for n, w in weights.items()})}, path)
+    begun = load_backbone(f"{path}#teacher", blank).net.state_dict()
+    shared = [name for name in weights if "head" not in name]
+    assert shared and all(torch.equal(begun[name], weights[name]) for name in shared)
+    with pytest.raises(DataError, match=r"checkpoint .*a\.pt: it has several copies"):
+        load_backbone(str(path), blank)

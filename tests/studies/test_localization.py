@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sightline._cli.app import main
-from sightline.errors import DataError
+from sightline.errors import DataError, SightlineError
 from sightline.runs.run import Run
 from sightline.studies.localization import localization
 from viewing import can_be_looked_at
@@ -121,6 +121,24 @@ def test_wrong_options_are_told_before_any_work(options: dict[str, object], mess
     with pytest.raises(SightlineError, match=message):
         localization(**{"data": "phantom:2?size=64", **options}, out=tmp_path / "run")
     assert not list(tmp_path.glob("run/parts/scores/*"))
+
+
+def test_weights_that_cannot_be_drawn_anew_are_refused_before_any_map(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "quantized.py").write_text(
+        "import torch, warnings\nfrom torch import nn\nimport sightline as sl\n\n\n"
+        "def make():\n"
+        "    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))\n"
+        "    with warnings.catch_warnings():\n"
+        "        warnings.simplefilter('ignore')\n"
+        "        net = torch.ao.quantization.quantize_dynamic(net, {nn.Linear})\n"
+        "    return sl.wrap(net, ['Edema', 'Cardiomegaly'], 32, 'pad', channels=1, mean=0.5, std=0.25)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(SightlineError, match=r"weights of .* cannot be drawn anew: 3 would stay as trained"):
+        localization(data="phantom:4?size=48", model=["quantized:make"], methods=("occlusion",), out=tmp_path / "run")
+    assert not list((tmp_path / "run").glob("parts/maps/*"))
 
 
 def test_a_real_data_set_needs_a_model(tmp_path: Path) -> None:

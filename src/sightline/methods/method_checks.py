@@ -18,7 +18,7 @@ from sightline.models.torchvision_compat import define_missing_operators
 FINDINGS = ("Cardiomegaly", "Edema", "Pleural Effusion")
 SIDE = 24
 _IDS = ("a", "b", "c")
-_MEMORY_CALLS = 6
+_MEMORY_CALLS = 20
 """Number of calls over which the number of tensors may not grow."""
 
 

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import pickle
 import zipfile
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path, PosixPath
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from sightline._util.formats import check_format
 from sightline.errors import DataError
 from sightline.models.model import Model
-from sightline.models.weight_matching import find_weights
+from sightline.models.weight_matching import FoundWeights, find_weights
 
 logger = logging.getLogger("sightline")
 
@@ -95,7 +96,7 @@ def load_safely(path: Path) -> dict[str, Any]:
     Parameters
     ----------
     path
-        File that `torch.save` wrote.
+        File that `torch.save` or safetensors wrote; a part after '#' is left to `read_weights`.
 
     Returns
     -------
@@ -171,7 +172,7 @@ def _names_in_archive(path: Path) -> list[str]:
 def _harmless_types() -> list[Any]:
     """Types that training scripts leave beside weights, and whose construction runs no code: options and numbers."""
     numbers = [t for name, t in vars(np.dtypes).items() if name.endswith("DType") and name != "ObjectDType"]
-    scalar = np.core.multiarray.scalar if int(np.__version__[0]) < 2 else np._core.multiarray.scalar  # type: ignore
+    scalar = np.float64(0).__reduce__()[0]  # NumPy moved it to another module, and files name either
     names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
     return [argparse.Namespace, PosixPath, np.dtype, *numbers, *((scalar, name) for name in names)]
 
@@ -186,6 +187,40 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise DataError(f"checkpoint {path} is no file of safetensors: {error}") from error
+
+
+def read_weights(path: Path, names: Collection[str], content: dict[str, Any] | None = None) -> FoundWeights:
+    """Find the weights of a network in a file.
+
+    Parameters
+    ----------
+    path
+        File of the checkpoint; 'last.pt#teacher' names one of several copies in it.
+    names
+        Names of the network's weights.
+    content
+        Content of the file, if it was read before.
+
+    Returns
+    -------
+    FoundWeights
+        As `sightline.models.weight_matching.find_weights` returns them. What is passed over is named in the log.
+
+    Raises
+    ------
+    DataError
+        If the file does not load, or has several copies that differ and none is named.
+    """
+    content = load_safely(path) if content is None else content
+    try:
+        matched = find_weights(content, names, split_part(path)[1])
+    except DataError as error:
+        raise DataError(f"checkpoint {path}: {error}") from error
+    if matched.passed_over:
+        more = f" and {len(matched.passed_over) - 5} more" if len(matched.passed_over) > 5 else ""
+        beside = ", ".join(matched.passed_over[:5])
+        logger.warning(f"{path}: passed over, because it is not part of the network: {beside}{more}")
+    return matched
 
 
 def load_weights(net: nn.Module, path: Path, content: dict[str, Any] | None = None) -> None:
@@ -209,10 +244,7 @@ def load_weights(net: nn.Module, path: Path, content: dict[str, Any] | None = No
         If weights are missing, left over or of another shape; the message names the first of them.
     """
     state = net.state_dict()
-    try:
-        matched = find_weights(load_safely(path) if content is None else content, state, split_part(path)[1])
-    except DataError as error:
-        raise DataError(f"checkpoint {path}: {error}") from error
+    matched = read_weights(path, state, content)
     weights = {n: w for n, w in matched.weights.items() if n in state or not n.startswith(AUXILIARY_PREFIXES)}
     wrong = [f"{n} is missing" for n in state if n not in weights]
     wrong += [f"{n} is not part of the network" for n in weights if n not in state]
@@ -226,10 +258,6 @@ def load_weights(net: nn.Module, path: Path, content: dict[str, Any] | None = No
         place = f", of its weights under {matched.place!r}" if matched.place else ""
         raise DataError(f"checkpoint {path} does not fit {type(net).__name__}{place}: {'; '.join(wrong[:3])}{more}")
     net.load_state_dict(weights)
-    if matched.passed_over:
-        more = f" and {len(matched.passed_over) - 5} more" if len(matched.passed_over) > 5 else ""
-        names = ", ".join(matched.passed_over[:5])
-        logger.warning(f"{path}: passed over, because it is not part of the network: {names}{more}")
 
 
 def state_hash(net: nn.Module) -> str:
@@ -251,7 +279,14 @@ def state_hash(net: nn.Module) -> str:
     'e3b0c442'
     """
     digest = hashlib.sha256()
-    for name, tensor in sorted(net.state_dict().items()):
+    for name, tensor in ((n, t) for n, value in sorted(net.state_dict().items()) for t in _tensors_in(value)):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _tensors_in(value: Any) -> list[Tensor]:
+    """Tensors of an entry of a state dictionary; quantized layers pack several into one."""
+    if isinstance(value, Tensor):
+        return [value.dequantize() if value.is_quantized else value]
+    return [tensor for part in value for tensor in _tensors_in(part)] if isinstance(value, tuple) else []

@@ -58,7 +58,8 @@ def open_model(spec: str, findings: Sequence[str] | None = None, *, seed: int = 
     spec
         'ckpt.pt' (a checkpoint written by `sightline.training.fit`, which describes itself),
         'densenet121:ckpt.pt?side=320', 'timm:resnet50', 'small' (random weights), or 'my_package.models:make' (a
-        function that returns a `Model`). Options of every architecture: mean and std, one number or one per channel,
+        function that returns a `Model`). 'densenet121:last.pt#teacher' takes one of several copies of the network that
+        a file of another program has. Options of every architecture: mean and std, one number or one per channel,
         '...?mean=0.5&std=0.25|0.25|0.3'; findings, '...?findings=Edema|Mass'. Every spec may state the name of the
         model in tables, 'ckpt.pt?name=seed-1', so that two trainings of one architecture differ.
     findings

@@ -60,7 +60,7 @@ def interval_over_trainings(
 
     Degrees of freedom are at most twice those of the trainings, because Satterthwaite's grow without bound where
     trainings are alike by chance: without this limit, intervals of the mean of two trainings cover 87 to 95 %, with it
-    95 to 100 % (2 to 5 trainings, 8 to 100 patients, trainings that differ much, little and not at all).
+    93 to 100 % (2 to 5 trainings, 8 to 100 patients, trainings that differ much, little and not at all).
 
     Parameters
     ----------

@@ -16,9 +16,8 @@ from sightline.data.registry import is_synthetic
 from sightline.errors import DataError
 from sightline.methods.inference import make_batch
 from sightline.models import Model
-from sightline.models.checkpoint import load_safely
+from sightline.models.checkpoint import read_weights
 from sightline.models.pretrained import download_weights
-from sightline.models.weight_matching import find_weights
 from sightline.models.weight_randomization import find_blocks
 from sightline.models.zoo import open_model
 from sightline.training.contrastive import CONTRASTIVE_CONFIG, pretrain
@@ -165,8 +164,8 @@ def load_backbone(path: str, model: Model) -> Model:
     """
     weights = model.net.state_dict()
     head = {f"{layer}." for layer in find_blocks(model)[0].layers}
-    given = download_weights(path) if path.startswith(("timm:", "torchvision:")) else load_safely(Path(path))
-    given = find_weights(given, weights.keys()).weights
+    downloaded = download_weights(path) if path.startswith(("timm:", "torchvision:")) else None
+    given = read_weights(Path(path), weights.keys(), downloaded).weights
     fits = {
         k: w for k, w in given.items() if k in weights and w.shape == weights[k].shape and not k.startswith(tuple(head))
     }

@@ -330,12 +330,15 @@ def _explain(study: StudyContext[ModelSet], names: _SourceNames) -> None:
         findings = [f for f in study.findings if f in model.findings]
         study.explain(model, names, findings=findings, prefix=prefix)
 
-    for model in study.models:
-        explain(model, names.methods, model.name)
-    if names.has_untrained:
+    untrained: list[Model] = []
+    if names.has_untrained:  # made first, because a network whose weights cannot be drawn anew is refused
         first = study.models.models[0]
         network = first.first_member if isinstance(first, Ensemble) else first
-        explain(with_random_weights(network, study.seed), names.methods[:1], Source("control", UNTRAINED, ""))
+        untrained.append(with_random_weights(network, study.seed))
+    for model in study.models:
+        explain(model, names.methods, model.name)
+    for control in untrained:
+        explain(control, names.methods[:1], Source("control", UNTRAINED, ""))
 
 
 def _collect_predictions(study: StudyContext[ModelSet], method: str) -> pd.DataFrame:

@@ -198,11 +198,11 @@ def _open_models(run: Run, data: Dataset, specs: TrustModelSpecs, seed: int, dev
 def _explain(study: StudyContext[TrustModels], methods: Sequence[str]) -> None:
     """Store the maps of the methods on every classifier, of the localizers, and of the untrained model."""
     models = study.models
+    untrained = with_random_weights(models.model, study.seed)  # first: weights that cannot be drawn anew are refused
     for number, model in enumerate(models.classifiers):
         study.explain(model, methods, seed=study.seed + number)
     for model in models.localizers:
         study.explain(model, ("intrinsic",), prefix=Source("localizer", model.name, ""), seed=0)
-    untrained = with_random_weights(models.model, study.seed)
     study.explain(untrained, methods, prefix=Source("control", UNTRAINED, ""))
 
 

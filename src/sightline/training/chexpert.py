@@ -21,10 +21,9 @@ from sightline._util.files import write_text_atomic
 from sightline.core import Dataset
 from sightline.errors import DataError
 from sightline.models import Model, open_model
-from sightline.models.checkpoint import load_safely
+from sightline.models.checkpoint import read_weights
 from sightline.models.multiclass_heads import ThreeClassHead
 from sightline.models.precision import Precision
-from sightline.models.weight_matching import find_weights
 from sightline.runs.run import Run
 from sightline.stats.auroc import estimate_auroc
 from sightline.training.config import SamplingConfig, TrainingConfig
@@ -192,7 +191,7 @@ def _make_initial_model(
     net = model.net.net if isinstance(model.net, ThreeClassHead) else model.net
     if config.initial_weights:
         state = net.state_dict()
-        weights = find_weights(load_safely(Path(config.initial_weights)), state).weights
+        weights = read_weights(Path(config.initial_weights), state).weights
         fitting = {name: w for name, w in weights.items() if name in state and w.shape == state[name].shape}
         missing = [name for name in state if name not in fitting]
         if len(missing) > 2 or not fitting:
